@@ -1,0 +1,40 @@
+"""Where a base model comes from: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
+
+import re
+from pathlib import Path
+
+from assets import STARTER
+from studio.errors import BaseModelError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def resolve(name: str) -> str:
+    """The folder or hub id behind a config's `base_model`.
+
+    Raises:
+        BaseModelError: a folder that is none, or lacks its config, tokenizer or safetensors weights.
+    """
+    if name == "starter":
+        return str(STARTER / "model")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return str(path.resolve())
+    if HUB_ID.fullmatch(name) and not path.exists():
+        return name
+    raise BaseModelError(
+        f"{name!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+    )
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise BaseModelError(f"The folder {path} is not a Hugging Face model: it has no config.json. Choose another.")
+    if not any(path.glob("*.safetensors")):
+        raise BaseModelError(
+            f"The model in {path} has no safetensors weights. Other formats can run code when they are opened and are "
+            "refused; convert it with transformers' save_pretrained."
+        )
+    if not any(path.glob("tokenizer*")):
+        raise BaseModelError(f"The folder {path} has no tokenizer (tokenizer.json). Copy the model's tokenizer files into it.")

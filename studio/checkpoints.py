@@ -1,0 +1,123 @@
+"""Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.errors import CheckpointError
+from studio.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved state of a run; `name` is the run's name @ the step."""
+
+    id: int
+    name: str
+    run_id: int
+    run_name: str
+    stage: str
+    step: int
+    folder: Path
+    base_model: str
+    base_fingerprint: str
+    metrics: dict[str, float]
+    created_at: str
+
+
+_SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
+
+
+def add(
+    ws: Workspace,
+    run_id: int,
+    step: int,
+    folder: Path,
+    *,
+    base_model: str,
+    base_fingerprint: str,
+    metrics: dict[str, float],
+) -> str:
+    """Record a folder that is complete on disk; returns the checkpoint's name."""
+    with ws.write() as db:
+        run_name = next(db.query("SELECT name FROM runs WHERE id = ?", [run_id]))["name"]
+        name = f"{run_name}@{step}"
+        row = {
+            "name": name,
+            "run_id": run_id,
+            "step": step,
+            "folder": str(folder.relative_to(ws.root)),
+            "base_model": base_model,
+            "base_fingerprint": base_fingerprint,
+            "metrics": json.dumps(metrics),
+            "created_at": now(),
+        }
+        db.table("checkpoints").insert(row)
+    return name
+
+
+def get(ws: Workspace, name: str) -> Checkpoint:
+    """The checkpoint with this name; a run's name alone means its newest checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or its folder is gone.
+    """
+    with ws.read() as db:
+        rows = list(db.query(f"{_SELECT} WHERE c.name = ? OR r.name = ? ORDER BY c.step DESC LIMIT 1", [name, name]))
+    if not rows:
+        known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
+        raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
+    found = _checkpoint(ws, rows[0])
+    if not found.folder.is_dir():
+        raise CheckpointError(
+            f"The folder of checkpoint {found.name} is gone ({found.folder.relative_to(ws.root)}). "
+            "Put it back, or choose another checkpoint."
+        )
+    return found
+
+
+def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:
+    """Checkpoints, newest first; of these stages only where given, one a run where wanted."""
+    with ws.read() as db:
+        rows = list(db.query(f"{_SELECT} ORDER BY c.id DESC"))
+    found = [_checkpoint(ws, row) for row in rows if not stages or row["stage"] in stages]
+    if not is_newest_of_run:
+        return found
+    return list({c.run_id: c for c in reversed(found)}.values())[::-1]
+
+
+def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
+    """The newest checkpoint of these stages, or None."""
+    return next(iter(list_all(ws, *stages)), None)
+
+
+def parents(ws: Workspace, name: str) -> dict[str, str]:
+    """Role to name of the checkpoints that the run of this one started from."""
+    with ws.read() as db:
+        return _parents(db, get(ws, name).run_id)
+
+
+def lineage(ws: Workspace) -> list[tuple[str, str, str]]:
+    """All edges (parent run, role, child run) between runs, for drawing the family tree."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
+            " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id ORDER BY r.id, rp.role"
+        )
+        return [(row["parent"], row["role"], row["child"]) for row in rows]
+
+
+def _parents(db: Database, run_id: int) -> dict[str, str]:
+    rows = db.query(
+        "SELECT rp.role, c.name FROM run_parents rp JOIN checkpoints c ON c.id = rp.checkpoint_id WHERE rp.run_id = ?",
+        [run_id],
+    )
+    return {row["role"]: row["name"] for row in rows}
+
+
+def _checkpoint(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
+    fields = {name: row[name] for name in Checkpoint.__dataclass_fields__ if name not in ("folder", "metrics")}
+    return Checkpoint(**fields, folder=ws.root / row["folder"], metrics=json.loads(row["metrics"]))

@@ -1,0 +1,132 @@
+"""Comparisons (responses to one prompt, to be judged) and showings (what the eye saw): the owner of those tables.
+
+The order on the screen is drawn and stored before the pair is displayed. A showing that was stored and not yet rated is
+shown again as it was after a reload or restart, so the order a person sees never changes under them.
+"""
+
+import json
+import random
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.prompts import Messages
+from studio.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Showing:
+    """One pair as it is put on the screen. Holds no model name: rating is blind."""
+
+    id: int
+    comparison_id: int
+    prompt_id: int
+    messages: Messages
+    category: str
+    left: str
+    right: str
+
+
+def add_comparison(db: Database, prompt_id: int, response_ids: tuple[int, int], run_id: int | None = None) -> int | None:
+    """Put a pair of responses up for rating; returns its id, or None where the same pair already is.
+
+    `run_id` is the sampling run that made the pair; None for imported pairs.
+    """
+    key = f"{prompt_id}:{','.join(str(i) for i in sorted(response_ids))}"
+    if list(db.query("SELECT 1 FROM comparisons WHERE key = ?", [key])):
+        return None
+    row = {"key": key, "prompt_id": prompt_id, "run_id": run_id, "created_at": now()}
+    comparison_id: Any = db.table("comparisons").insert(row).last_pk
+    db.table("comparison_responses").insert_all(
+        {"comparison_id": comparison_id, "slot": slot, "response_id": response_id}
+        for slot, response_id in enumerate(response_ids)
+    )
+    return comparison_id
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """`comparisons`: all; `unrated`: those without a rating that counts."""
+    with ws.read() as db:
+        return next(
+            db.query(
+                "SELECT count(*) AS comparisons, coalesce(sum(NOT EXISTS"
+                " (SELECT 1 FROM ratings r WHERE r.comparison_id = c.id)), 0) AS unrated FROM comparisons c"
+            )
+        )
+
+
+def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
+    """The next pair to rate, its order stored; None when everything is rated.
+
+    An open showing (one undone most recently, else one displayed before a reload) comes back first; then the newest
+    sampled pairs, whose policy is the freshest.
+
+    Args:
+        ws: the workspace.
+        rater: who will see it.
+        after: look past this showing (to fetch the one behind it ahead of time).
+    """
+    with ws.write() as db:
+        found = _open_showing(db, rater, after) or _new_showing(db, rater)
+        return _showing(db, found) if found else None
+
+
+def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
+    """The showing with this id."""
+    with ws.read() as db:
+        return _showing(db, showing_id)
+
+
+def _open_showing(db: Database, rater: str, after: int | None) -> int | None:
+    """An already stored showing of this rater that has no rating that counts; the most recently undone first."""
+    rows = db.query(
+        "SELECT s.id FROM showings s LEFT JOIN rating_events e ON e.showing_id = s.id AND NOT EXISTS"
+        " (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
+        " WHERE s.rater = :rater AND (e.id IS NULL OR e.outcome = 'undo') AND s.id IS NOT :after"
+        " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " ORDER BY e.id DESC, s.id LIMIT 1",
+        {"rater": rater, "after": after},
+    )
+    return next((row["id"] for row in rows), None)
+
+
+def _new_showing(db: Database, rater: str) -> int | None:
+    """Draw the order of the next pair that has neither a rating nor a showing, and store it."""
+    rows = list(
+        db.query(
+            "SELECT c.id, a.response_id AS first, b.response_id AS second FROM comparisons c"
+            " JOIN comparison_responses a ON a.comparison_id = c.id AND a.slot = 0"
+            " JOIN comparison_responses b ON b.comparison_id = c.id AND b.slot = 1"
+            " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
+            " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = c.id)"
+            " ORDER BY c.run_id DESC, c.id LIMIT 1",
+            {"rater": rater},
+        )
+    )
+    if not rows:
+        return None
+    seed = secrets.randbits(31)
+    pair = [rows[0]["first"], rows[0]["second"]]
+    random.Random(seed).shuffle(pair)
+    row = {
+        "comparison_id": rows[0]["id"],
+        "left_response_id": pair[0],
+        "right_response_id": pair[1],
+        "seed": seed,
+        "rater": rater,
+        "created_at": now(),
+    }
+    showing_id: Any = db.table("showings").insert(row).last_pk
+    return showing_id
+
+
+def _showing(db: Database, showing_id: int) -> Showing | None:
+    rows = db.query(
+        "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category, l.text AS left, r.text AS right FROM showings s"
+        " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " JOIN responses l ON l.id = s.left_response_id JOIN responses r ON r.id = s.right_response_id WHERE s.id = ?",
+        [showing_id],
+    )
+    return next((Showing(**(row | {"messages": json.loads(row["messages"])})) for row in rows), None)

@@ -1,0 +1,44 @@
+"""Everything the studio tells a person when something cannot be done.
+
+The tree starts in `modules.errors`; the workbench adds its own branches:
+
+    StudioError
+    |-- (modules.errors: BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError)
+    |-- WorkspaceError     the workspace folder or its database cannot be used
+    |-- ImportRefused      a file or data set cannot be read as what it was given for
+    |-- RunError           a run cannot be created, started, stopped or resumed
+    `-- RatingError        a rating cannot be recorded
+
+A message names the thing, the cause and the next step. The CLI prints it and exits with 1; the page shows it.
+"""
+
+from modules.errors import BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError, StudioError
+
+__all__ = [
+    "BaseModelError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ImportRefused",
+    "NonFiniteError",
+    "RatingError",
+    "RunError",
+    "StudioError",
+    "WorkspaceError",
+]
+
+
+class WorkspaceError(StudioError):
+    """The workspace folder or its database cannot be used."""
+
+
+class ImportRefused(StudioError):
+    """A file or data set cannot be read as what it was given for; nothing was imported."""
+
+
+class RunError(StudioError):
+    """A run cannot be created, started, stopped or resumed."""
+
+
+class RatingError(StudioError):
+    """A rating cannot be recorded."""

@@ -1,0 +1,213 @@
+"""Prompts, responses (demonstrations, samples, imported ones), import batches and drafts: the owner of those tables.
+
+A prompt's split is fixed at birth by its group (the normalised first user turn), so that no prompt leaks between
+training and evaluation. Prompts and responses are never changed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.errors import DataError
+from studio.workspace import Workspace, now
+
+Messages = list[dict[str, str]]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class NewPrompt:
+    """A prompt to be stored: messages that end with a user turn."""
+
+    messages: Messages
+    category: str = ""
+    split: str | None = None
+    reference: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt with the response a person wanted."""
+
+    id: int
+    prompt_id: int
+    messages: Messages
+    response: str
+    category: str
+    split: str
+
+
+def split_for(messages: Messages) -> str:
+    """The split of a prompt: 80 % train, 10 % validation, 10 % test, decided by a hash of its first user turn."""
+    first = next((m["content"] for m in messages if m["role"] == "user"), "")
+    group = " ".join(first.lower().split())
+    bucket = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % 10
+    return "test" if bucket == 9 else "validation" if bucket == 8 else "train"
+
+
+def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
+    """The messages as role/content pairs, checked: known roles, text contents, no empty turn, ends with role `last`.
+
+    Raises:
+        DataError: naming what is wrong with them.
+    """
+    if not messages:
+        raise DataError("The conversation has no turns.")
+    clean: Messages = []
+    for turn in messages:
+        role, content = turn.get("role"), turn.get("content")
+        if role not in ("system", "user", "assistant"):
+            raise DataError(f"A turn has the role {role!r}; it must be system, user or assistant.")
+        if not isinstance(content, str) or not content.strip():
+            raise DataError(f"A turn of the {role} is empty.")
+        clean.append({"role": role, "content": content})
+    if clean[-1]["role"] != last:
+        raise DataError(f"The conversation ends with a turn of the {clean[-1]['role']}; it must end with the {last}.")
+    return clean
+
+
+def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) -> int:
+    """Store the prompt and return its id; the same messages are one prompt, whose first split and category stay."""
+    messages = check_messages(prompt.messages, last="user")
+    text = json.dumps(messages, ensure_ascii=False)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    found = list(db.query("SELECT id FROM prompts WHERE hash = ?", [key]))
+    if found:
+        return found[0]["id"]
+    row = {
+        "hash": key,
+        "messages": text,
+        "category": prompt.category,
+        "split": prompt.split or split_for(messages),
+        "reference": json.dumps(prompt.reference, ensure_ascii=False),
+        "import_id": import_id,
+        "created_at": now(),
+    }
+    return _insert(db, "prompts", row)
+
+
+def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
+    """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
+    if kind != "sample":
+        found = list(
+            db.query("SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?", [prompt_id, kind, text])
+        )
+        if found:
+            return found[0]["id"]
+    return _insert(db, "responses", {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()} | facts)
+
+
+def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:
+    """Store a demonstration written by the person and return the response's id.
+
+    Raises:
+        DataError: the prompt or the response is empty.
+    """
+    if not response.strip():
+        raise DataError("The response is empty. Write what the assistant should have said.")
+    with ws.write() as db:
+        prompt_id = add_prompt(db, NewPrompt(messages, category))
+        return add_response(db, prompt_id, response.strip(), "demonstration")
+
+
+def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
+    """Open an import batch and return its id; `close_import` completes it."""
+    row = {"source": source, "sha256": sha256, "kind": kind, "kept": 0, "dropped": "{}", "created_at": now()}
+    return _insert(db, "imports", row)
+
+
+def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int]) -> None:
+    """Write the counts of an import batch."""
+    db.execute("UPDATE imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
+
+
+def list_imports(ws: Workspace) -> list[dict[str, Any]]:
+    """All import batches, newest first, with `dropped` as a dict."""
+    with ws.read() as db:
+        rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
+    return [row | {"dropped": json.loads(row["dropped"])} for row in rows]
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """`prompts`, `demonstrations`, `samples`: how many there are; and `demonstrations_train`, those SFT may learn from."""
+    with ws.read() as db:
+        row = next(
+            db.query(
+                "SELECT (SELECT count(*) FROM prompts) AS prompts,"
+                " sum(kind = 'demonstration') AS demonstrations, sum(kind = 'sample') AS samples,"
+                " sum(kind = 'demonstration' AND p.split = 'train') AS demonstrations_train"
+                " FROM responses r JOIN prompts p ON p.id = r.prompt_id"
+            )
+        )
+    return {name: value or 0 for name, value in row.items()}
+
+
+def list_categories(ws: Workspace) -> dict[str, int]:
+    """Category name to number of prompts, most frequent first."""
+    with ws.read() as db:
+        rows = db.query("SELECT category, count(*) AS n FROM prompts GROUP BY category ORDER BY n DESC, category")
+        return {row["category"]: row["n"] for row in rows}
+
+
+def list_prompts(
+    ws: Workspace, *, split: str | None = None, exclude: Iterable[str] = (), search: str = "", limit: int = -1, offset: int = 0
+) -> list[dict[str, Any]]:
+    """Prompts as dicts (id, messages, category, split, reference), in the order they came in.
+
+    Args:
+        ws: the workspace.
+        split: only this split.
+        exclude: leave these categories out.
+        search: only prompts that contain this text.
+        limit: at most this many; -1 is all.
+        offset: skip this many.
+    """
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT id, messages, category, split, reference FROM prompts"
+            " WHERE (:split IS NULL OR split = :split) AND (:search = '' OR instr(lower(messages), lower(:search)) > 0)"
+            " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
+            {"split": split, "search": search, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset},
+        )
+        return [
+            row | {"messages": json.loads(row["messages"]), "reference": json.loads(row["reference"])} for row in rows
+        ]
+
+
+def list_demonstrations(
+    ws: Workspace, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
+) -> list[Demonstration]:
+    """Demonstrations, newest first; arguments as in `list_prompts`."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM responses r"
+            " JOIN prompts p ON p.id = r.prompt_id WHERE r.kind = 'demonstration'"
+            " AND (:split IS NULL OR p.split = :split)"
+            " AND (:search = '' OR instr(lower(p.messages || r.text), lower(:search)) > 0)"
+            " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
+            {"split": split, "search": search, "limit": limit, "offset": offset},
+        )
+        return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+
+
+def save_draft(ws: Workspace, name: str, text: str) -> None:
+    """Keep what is being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
+    with ws.write() as db:
+        db.execute("DELETE FROM drafts WHERE name = ?", [name])
+        if text:
+            db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])
+
+
+def load_draft(ws: Workspace, name: str) -> str:
+    """The draft kept under this name, or empty text."""
+    with ws.read() as db:
+        return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
+
+
+def _insert(db: Database, table: str, row: dict[str, Any]) -> int:
+    """Insert the row and return its id."""
+    return db.table(table).insert(row).last_pk  # type: ignore[return-value]  # an INTEGER PRIMARY KEY is an int

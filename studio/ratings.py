@@ -1,0 +1,159 @@
+"""Ratings: append-only events, the owner of `rating_events` and the view `ratings`.
+
+An event is never changed. Undo and correction are new events that supersede an older one; the view `ratings` shows the
+event of each chain that counts. The outcome is stored by screen position; who won follows from the stored showing.
+"""
+
+import uuid as uuid_module
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from studio.errors import RatingError
+from studio.workspace import Workspace, now
+
+Outcome = Literal["left", "right", "tie", "both_bad", "skip"]
+OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "skip")
+SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A recorded event. `outcome` may also be undo."""
+
+    id: int
+    comparison_id: int
+    showing_id: int | None
+    outcome: str
+    strength: int | None
+
+
+def record(
+    ws: Workspace,
+    showing_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    reason: str | None = None,
+    uuid: str | None = None,
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """Record one judgement on a showing; it is on disk when this returns.
+
+    Args:
+        ws: the workspace.
+        showing_id: what was on the screen.
+        outcome: by screen position.
+        strength: 1 slightly, 2, 3 much better; only with left or right.
+        reason: why it was skipped.
+        uuid: of the client's press; the same uuid again returns the event recorded first.
+        elapsed_ms: from display to press.
+
+    Raises:
+        RatingError: unknown showing or outcome, or the showing is rated already (undo first).
+    """
+    _check(outcome, strength)
+    key = uuid or str(uuid_module.uuid4())
+    with ws.write() as db:
+        if again := _by_uuid(db, key):
+            return again
+        showing = next(db.query("SELECT comparison_id, rater FROM showings WHERE id = ?", [showing_id]), None)
+        if showing is None:
+            raise RatingError(f"Showing {showing_id} does not exist in this workspace. Reload the page.")
+        newest = _newest_event(db, showing_id)
+        if newest and newest.outcome != "undo":
+            raise RatingError(f"This pair is rated already ({newest.outcome}). Undo it first to rate it again.")
+        event = {
+            "uuid": key,
+            "comparison_id": showing["comparison_id"],
+            "showing_id": showing_id,
+            "outcome": outcome,
+            "strength": strength,
+            "reason": reason,
+            "rater": showing["rater"],
+            "elapsed_ms": elapsed_ms,
+            "supersedes": newest.id if newest else None,
+        }
+        return _insert(db, event)
+
+
+def record_import(db: Database, comparison_id: int, strength: int | None = None, *, is_tie: bool = False) -> Rating:
+    """Record the preference an imported comparison came with: slot 0 won, or a tie. There was no showing."""
+    outcome = "tie" if is_tie else "left"
+    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome}
+    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": None if is_tie else strength, "rater": "import"})
+
+
+def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
+    """Take back the rater's newest rating that counts, of any depth; returns it, or None when there is none.
+
+    The taken-back showing is open again and comes next.
+    """
+    key = uuid or str(uuid_module.uuid4())
+    with ws.write() as db:
+        rows = db.query(
+            "SELECT id, comparison_id, showing_id, outcome, strength FROM ratings"
+            " WHERE rater = ? AND showing_id IS NOT NULL ORDER BY id DESC LIMIT 1",
+            [rater],
+        )
+        last = next((Rating(**row) for row in rows), None)
+        if last is None or _by_uuid(db, key):
+            return last
+        event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
+        _insert(db, event | {"rater": rater, "supersedes": last.id})
+        return last
+
+
+def summary(ws: Workspace) -> dict[str, int]:
+    """How many ratings count, by outcome, and in all (`rated`: without skips); `person`: given in the browser or terminal."""
+    with ws.read() as db:
+        rows = list(db.query("SELECT outcome, rater, count(*) AS n FROM ratings GROUP BY outcome, rater"))
+    by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
+    return by_outcome | {
+        "rated": sum(by_outcome.values()) - by_outcome["skip"],
+        "person": sum(row["n"] for row in rows if row["rater"] == "person"),
+        "import": sum(row["n"] for row in rows if row["rater"] == "import"),
+    }
+
+
+def count_since(ws: Workspace, when: str) -> int:
+    """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
+    with ws.read() as db:
+        return next(db.query("SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'", [when]))["n"]
+
+
+def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
+    """Events as dicts, oldest first, with id > `after`; for export and for looking at the history."""
+    with ws.read() as db:
+        return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
+
+
+def _check(outcome: str, strength: int | None) -> None:
+    if outcome not in OUTCOMES:
+        raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
+    if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
+        raise RatingError(f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none.")
+
+
+def _newest_event(db: Database, showing_id: int) -> Rating | None:
+    rows = db.query(
+        "SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events"
+        " WHERE showing_id = ? ORDER BY id DESC LIMIT 1",
+        [showing_id],
+    )
+    return next((Rating(**row) for row in rows), None)
+
+
+def _by_uuid(db: Database, uuid: str) -> Rating | None:
+    rows = db.query(
+        "SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events WHERE uuid = ?", [uuid]
+    )
+    return next((Rating(**row) for row in rows), None)
+
+
+def _insert(db: Database, event: dict[str, Any]) -> Rating:
+    db.table("rating_events").insert(event | {"created_at": now()})
+    stored = _by_uuid(db, event["uuid"])
+    assert stored is not None
+    return stored

@@ -1,0 +1,257 @@
+"""Runs and their states: the owner of `runs` and `run_parents`.
+
+    queued -> running -> finished | stopped | failed | lost
+    queued ------------> stopped | failed | lost
+
+`move` is the one function that changes a state, and it refuses every other move. The row is the truth, never an exit
+code. Creating a run freezes its config and training rows in the run folder: labels that arrive later do not move it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from modules.config import STAGES, StageConfig
+from studio import checkpoints, stages
+from studio.errors import RunError
+from studio.workspace import Workspace, now
+
+MOVES = {
+    "queued": ("running", "stopped", "failed", "lost"),
+    "running": ("finished", "stopped", "failed", "lost"),
+}
+ENDED = ("finished", "stopped", "failed", "lost")
+CODE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its row says."""
+
+    id: int
+    name: str
+    stage: str
+    state: str
+    config: StageConfig
+    snapshot_id: int | None
+    resumed_from: int | None
+    revision: str
+    pid: int | None
+    pid_started: float | None
+    heartbeat_at: str | None
+    stop_requested: bool
+    message: str
+    progress: float
+    progress_text: str
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+    @property
+    def is_ended(self) -> bool:
+        """True in a state that is never left."""
+        return self.state in ENDED
+
+
+def folder(ws: Workspace, name: str) -> Path:
+    """The run's folder."""
+    return ws.runs / name
+
+
+def create(ws: Workspace, config: StageConfig) -> Run:
+    """Create a queued run from a config: defaults resolved, parents and training rows frozen.
+
+    Raises:
+        StudioError: what the stage needs is missing (no demonstrations, no ratings, no checkpoint); nothing is created.
+    """
+    return _create(ws, stages.prepare(ws, config), resumed_from=None, rows_from=None)
+
+
+def resume(ws: Workspace, name: str) -> Run:
+    """Create a queued run that continues run or checkpoint `name` from its (newest) checkpoint, on the same rows.
+
+    Raises:
+        RunError: the run is still going, or it is a sampling run.
+        CheckpointError: it has no checkpoint to continue from.
+    """
+    run = get(ws, name.partition("@")[0])
+    if not run.is_ended:
+        raise RunError(f"Run {run.name} is {run.state}; only an ended run can be resumed.")
+    if run.stage == "sample":
+        raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
+    checkpoint = checkpoints.get(ws, name)
+    prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
+    return _create(ws, prepared, resumed_from=checkpoint.id, rows_from=folder(ws, run.name))
+
+
+def get(ws: Workspace, name: str | int) -> Run:
+    """The run with this name or id.
+
+    Raises:
+        RunError: there is none.
+    """
+    with ws.read() as db:
+        rows = list(db.query("SELECT * FROM runs WHERE name = ? OR id = ?", [str(name), name]))
+    if not rows:
+        raise RunError(f"There is no run named {name!r}. See them with: rlhf-studio runs")
+    return _run(rows[0])
+
+
+def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
+    """Runs, newest first."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT * FROM runs WHERE (:stage IS NULL OR stage = :stage) AND (:state IS NULL OR state = :state)"
+            " ORDER BY id DESC",
+            {"stage": stage, "state": state},
+        )
+        return [_run(row) for row in rows]
+
+
+def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
+    """Role to checkpoint id."""
+    with ws.read() as db:
+        rows = db.query("SELECT role, checkpoint_id FROM run_parents WHERE run_id = ?", [run.id])
+        return {row["role"]: row["checkpoint_id"] for row in rows}
+
+
+def move(ws: Workspace, run_id: int, state: str, message: str = "") -> None:
+    """Move a run to a state with one plain sentence.
+
+    Raises:
+        RunError: the move is not allowed from the state it is in.
+    """
+    with ws.write() as db:
+        current = next(db.query("SELECT name, state FROM runs WHERE id = ?", [run_id]))
+        if state not in MOVES.get(current["state"], ()):
+            raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
+        stamp = "started_at" if state == "running" else "ended_at"
+        db.table("runs").update(run_id, {"state": state, "message": message, stamp: now()})
+
+
+def begin_if_first(ws: Workspace, run_id: int) -> bool:
+    """Move a queued run to running if it is the oldest queued one; False while an older one waits."""
+    with ws.write() as db:
+        first = next(db.query("SELECT id FROM runs WHERE state = 'queued' ORDER BY id LIMIT 1"), None)
+        if first is None or first["id"] != run_id:
+            return False
+        db.table("runs").update(run_id, {"state": "running", "started_at": now(), "heartbeat_at": now()})
+        return True
+
+
+def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float) -> None:
+    """Store which process works on the run."""
+    with ws.write() as db:
+        db.table("runs").update(run_id, {"pid": pid, "pid_started": pid_started, "heartbeat_at": now()})
+
+
+def beat(ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None) -> bool:
+    """Heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for."""
+    values: dict[str, Any] = {"heartbeat_at": now()}
+    if progress is not None:
+        values["progress"] = progress
+    if text is not None:
+        values["progress_text"] = text
+    with ws.write() as db:
+        db.table("runs").update(run_id, values)
+        return bool(next(db.query("SELECT stop_requested FROM runs WHERE id = ?", [run_id]))["stop_requested"])
+
+
+def request_stop(ws: Workspace, name: str) -> Run:
+    """Ask a run to finish its step, save and stop; a queued run stops at once. An ended run is left as it is."""
+    run = get(ws, name)
+    if run.state == "queued" and run.pid is None:
+        move(ws, run.id, "stopped", "Cancelled before it started.")
+    elif not run.is_ended:
+        with ws.write() as db:
+            db.table("runs").update(run.id, {"stop_requested": 1})
+    return get(ws, run.id)
+
+
+def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
+    """The run's frozen rows of one part (train, validation, demonstrations, ptx, prompts); [] where it has none."""
+    path = folder(ws, name) / "data" / f"{part}.jsonl"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def tail_log(ws: Workspace, name: str, num_lines: int = 200) -> str:
+    """The last lines of the run's log; empty where there is none yet."""
+    path = folder(ws, name) / "log.txt"
+    if not path.exists():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 200 * num_lines))
+        text = log.read().decode("utf-8", errors="replace")
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.splitlines()[-num_lines:])
+
+
+def _create(ws: Workspace, prepared: stages.Prepared, resumed_from: int | None, rows_from: Path | None) -> Run:
+    """Insert the row and write the folder; either both are there afterwards, or neither."""
+    stage = stages.stage_of(prepared.config)
+    path: Path | None = None
+    try:
+        with ws.write() as db:
+            run_id, name = _insert(db, stage, prepared, resumed_from)
+            path = folder(ws, name)
+            shutil.rmtree(path, ignore_errors=True)  # of a creation that was killed before its commit
+            _write_folder(path, prepared, rows_from)
+    except OSError as error:
+        if path:
+            shutil.rmtree(path, ignore_errors=True)
+        raise RunError(f"The run folder could not be written: {error.strerror}. Free some space and try again.") from error
+    return get(ws, run_id)
+
+
+def _insert(db: Database, stage: str, prepared: stages.Prepared, resumed_from: int | None) -> tuple[int, str]:
+    number = next(db.query("SELECT count(*) AS n FROM runs WHERE stage = ?", [stage]))["n"] + 1
+    row = {
+        "name": f"{stage}-{number}",
+        "stage": stage,
+        "state": "queued",
+        "config": prepared.config.model_dump_json(),
+        "snapshot_id": prepared.snapshot_id,
+        "resumed_from": resumed_from,
+        "revision": _revision(),
+        "created_at": now(),
+    }
+    run_id: Any = db.table("runs").insert(row).last_pk
+    db.table("run_parents").insert_all(
+        {"run_id": run_id, "role": role, "checkpoint_id": checkpoint_id}
+        for role, checkpoint_id in prepared.parents.items()
+    )
+    return run_id, row["name"]
+
+
+def _write_folder(path: Path, prepared: stages.Prepared, rows_from: Path | None) -> None:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(prepared.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if rows_from:
+        shutil.copytree(rows_from / "data", path / "data")
+        return
+    (path / "data").mkdir()
+    for part, rows in prepared.rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (path / "data" / f"{part}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _revision() -> str:
+    """The git revision of the studio's code, or its version where it is no checkout."""
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=CODE, capture_output=True, text=True, check=False,
+        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)},
+    )
+    return answer.stdout.strip() or "0.1.0"
+
+
+def _run(row: dict[str, Any]) -> Run:
+    config = STAGES[row["stage"]].model_validate_json(row["config"])
+    return Run(**(row | {"config": config, "stop_requested": bool(row["stop_requested"])}))

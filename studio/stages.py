@@ -1,0 +1,158 @@
+"""What each stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
+
+The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data` takes.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from modules.config import STAGES, PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig, categories
+from studio import base_models, checkpoints, prompts, snapshots
+from studio.checkpoints import Checkpoint
+from studio.errors import CheckpointError, DataError
+from studio.workspace import Workspace
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A config whose names are all filled in, with the checkpoints and rows it starts from."""
+
+    config: StageConfig
+    parents: dict[str, int]
+    rows: dict[str, list[Row]]
+    snapshot_id: int | None = None
+
+
+def stage_of(config: StageConfig) -> str:
+    """The stage a config belongs to."""
+    return next(stage for stage, cls in STAGES.items() if isinstance(config, cls))
+
+
+def prepare(ws: Workspace, config: StageConfig) -> Prepared:
+    """Fill in defaults from the workspace and freeze what the stage trains on.
+
+    Raises:
+        StudioError: something the stage needs is missing; the message says what to do first.
+    """
+    match config:
+        case SFTConfig():
+            return _sft(ws, config)
+        case RewardConfig():
+            return _reward(ws, config)
+        case PPOConfig():
+            return _ppo(ws, config)
+        case SampleConfig():
+            return _sample(ws, config)
+    raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
+    base_models.resolve(config.base_model)
+    train = _demonstrations(ws, "train")
+    if not train:
+        raise DataError("There are no demonstrations to learn from. Import some or write one on the Data page.")
+    if 0 < config.max_demonstrations < len(train):
+        train = random.Random(config.seed).sample(train, config.max_demonstrations)
+    return Prepared(config, {}, {"train": train, "validation": _held_out_demonstrations(ws)})
+
+
+def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
+    sft = _resolve(ws, config.sft_checkpoint, "sft")
+    snapshot = snapshots.freeze(ws, ties=config.ties, use_strength=config.use_strength)
+    rows = snapshots.training_rows(ws, snapshot.id)
+    train = [row for row in rows if row["split"] == "train"]
+    if not train:
+        raise DataError(
+            f"All {len(rows)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
+        )
+    held_out = [row for row in rows if row["split"] != "train"]
+    config = config.model_copy(update={"sft_checkpoint": sft.name})
+    return Prepared(config, {"sft": sft.id}, {"train": train, "validation": held_out}, snapshot.id)
+
+
+def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
+    reward = _resolve(ws, config.reward_checkpoint, "reward")
+    sft = _resolve(ws, config.sft_checkpoint or checkpoints.parents(ws, reward.name)["sft"], "sft")
+    policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
+    _check_one_base(sft, reward, policy)
+    excluded = categories(config.exclude_categories)
+    train = _prompt_rows(ws, ("train",), excluded)
+    if not train:
+        raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
+    held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
+    held_out = random.Random(config.seed).sample(held_out, min(len(held_out), config.eval_prompts))
+    names = {"sft_checkpoint": sft.name, "reward_checkpoint": reward.name, "policy_checkpoint": policy.name}
+    rows = {"train": train, "validation": held_out, "demonstrations": _held_out_demonstrations(ws)}
+    if config.ptx_coef > 0:
+        rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
+    parents = {"sft": sft.id, "reward": reward.id, "policy": policy.id}
+    return Prepared(config.model_copy(update=names), parents, rows)
+
+
+def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
+    policy = _resolve(ws, config.checkpoint, "ppo", "sft")
+    names, parents = {"checkpoint": policy.name}, {"policy": policy.id}
+    if config.opponent:
+        opponent = _resolve(ws, config.opponent, "ppo", "sft")
+        _check_one_base(policy, opponent)
+        names["opponent"], parents["opponent"] = opponent.name, opponent.id
+    drawn = _prompt_rows(ws, tuple(config.split.split("+")), categories(config.exclude_categories))
+    if not drawn:
+        raise DataError(f"There are no {config.split} prompts to answer. Import prompts, or choose another split.")
+    drawn = random.Random(config.seed).sample(drawn, min(len(drawn), config.num_prompts))
+    return Prepared(config.model_copy(update=names), parents, {"prompts": drawn})
+
+
+def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
+    """The named checkpoint, or the newest of the first of these stages that has one; its stage is checked."""
+    if not name:
+        found = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+        if found is None:
+            raise CheckpointError(f"There is no {' or '.join(stages)} checkpoint yet. Start a {stages[-1]} run first.")
+        return checkpoints.get(ws, found.name)
+    found = checkpoints.get(ws, name)
+    if found.stage not in stages:
+        raise CheckpointError(
+            f"Checkpoint {found.name} comes from a {found.stage} run; a {' or '.join(stages)} checkpoint is needed here."
+        )
+    return found
+
+
+def _check_one_base(first: Checkpoint, *others: Checkpoint) -> None:
+    """All roles of a run share one base model; refuse a checkpoint of another."""
+    for other in others:
+        if other.base_fingerprint != first.base_fingerprint:
+            raise CheckpointError(
+                f"Checkpoint {other.name} belongs to the base model {other.base_model}, but {first.name} to "
+                f"{first.base_model}. Choose checkpoints of one base model."
+            )
+
+
+def _demonstrations(ws: Workspace, split: str) -> list[Row]:
+    return [
+        {
+            "prompt_id": d.prompt_id,
+            "category": d.category,
+            "messages": [*d.messages, {"role": "assistant", "content": d.response}],
+        }
+        for d in reversed(prompts.list_demonstrations(ws, split=split))
+    ]
+
+
+def _held_out_demonstrations(ws: Workspace) -> list[Row]:
+    return [*_demonstrations(ws, "validation"), *_demonstrations(ws, "test")]
+
+
+def _prompt_rows(ws: Workspace, splits: tuple[str, ...], excluded: frozenset[str]) -> list[Row]:
+    return [
+        {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
+        for split in splits
+        for row in prompts.list_prompts(ws, split=split, exclude=excluded)
+    ]
+
+
+def _missing_ptx() -> NoReturn:
+    raise DataError("ptx_coef is set, but there are no demonstrations to mix in. Import some, or set ptx_coef to 0.")

@@ -1,0 +1,91 @@
+"""A workspace: one folder with the database, the runs and the exports of one project.
+
+    <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
+    <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
+    <root>/exports/           what was exported
+
+Every function of the workbench takes the workspace first and opens one short connection per unit of work.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from studio import database
+from studio.errors import WorkspaceError
+
+DEFAULT_ROOT = Path("~/rlhf-studio")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An opened workspace; `Workspace.open` is the way to get one."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: str | Path | None = None) -> "Workspace":
+        """Open the workspace at `root`, creating folder and database where they are missing.
+
+        Without `root`: the environment variable RLHF_STUDIO_WORKSPACE, else ~/rlhf-studio.
+
+        Raises:
+            WorkspaceError: the folder cannot be used, or its database is damaged or from a newer version.
+        """
+        path = Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
+        workspace = cls(path)
+        try:
+            for folder in (path, workspace.runs, workspace.exports):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace folder {path} cannot be created: {error.strerror}. Choose another with --workspace."
+            ) from error
+        database.migrate(workspace.database)
+        return workspace
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "studio.db"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run folders."""
+        return self.root / "runs"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of exported files and models."""
+        return self.root / "exports"
+
+    @contextmanager
+    def read(self) -> Iterator[Database]:
+        """A connection for reading; closed at the end of the block."""
+        db = database.connect(self.database)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    @contextmanager
+    def write(self) -> Iterator[Database]:
+        """One write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception."""
+        with self.read() as db:
+            db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
