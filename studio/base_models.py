@@ -37,4 +37,6 @@ def _check_folder(path: Path) -> None:
             "refused; convert it with transformers' save_pretrained."
         )
     if not any(path.glob("tokenizer*")):
-        raise BaseModelError(f"The folder {path} has no tokenizer (tokenizer.json). Copy the model's tokenizer files into it.")
+        raise BaseModelError(
+            f"The folder {path} has no tokenizer (tokenizer.json). Copy the model's tokenizer files into it."
+        )

@@ -29,7 +29,9 @@ class Showing:
     right: str
 
 
-def add_comparison(db: Database, prompt_id: int, response_ids: tuple[int, int], run_id: int | None = None) -> int | None:
+def add_comparison(
+    db: Database, prompt_id: int, response_ids: tuple[int, int], run_id: int | None = None
+) -> int | None:
     """Put a pair of responses up for rating; returns its id, or None where the same pair already is.
 
     `run_id` is the sampling run that made the pair; None for imported pairs.

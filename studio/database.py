@@ -226,7 +226,9 @@ def connect(path: Path) -> Database:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
-        raise WorkspaceError(f"The database {path.name} cannot be opened: {error}. Check the folder's permissions.") from error
+        raise WorkspaceError(
+            f"The database {path.name} cannot be opened: {error}. Check the folder's permissions."
+        ) from error
     return db
 
 

@@ -60,7 +60,9 @@ def kill(ws: Workspace, name: str) -> Run:
         return run
     if run.pid is not None and is_alive(run):
         _kill_group(run)
-    runs.move(ws, run.id, "stopped", "Killed. What came after the last checkpoint is lost; resume continues from there.")
+    runs.move(
+        ws, run.id, "stopped", "Killed. What came after the last checkpoint is lost; resume continues from there."
+    )
     return runs.get(ws, run.id)
 
 

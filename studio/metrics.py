@@ -42,7 +42,9 @@ def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[
 def names(ws: Workspace, run_id: int) -> list[str]:
     """Metric names this run has logged, sorted."""
     with ws.read() as db:
-        return [r["name"] for r in db.query("SELECT DISTINCT name FROM metrics WHERE run_id = ? ORDER BY name", [run_id])]
+        return [
+            r["name"] for r in db.query("SELECT DISTINCT name FROM metrics WHERE run_id = ? ORDER BY name", [run_id])
+        ]
 
 
 def cursor(ws: Workspace, run_id: int) -> int:
@@ -68,6 +70,4 @@ def first(ws: Workspace, run_id: int) -> dict[str, float]:
 def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
     """The run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
     with ws.read() as db:
-        return list(
-            db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit])
-        )
+        return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))

@@ -154,7 +154,13 @@ def list_categories(ws: Workspace) -> dict[str, int]:
 
 
 def list_prompts(
-    ws: Workspace, *, split: str | None = None, exclude: Iterable[str] = (), search: str = "", limit: int = -1, offset: int = 0
+    ws: Workspace,
+    *,
+    split: str | None = None,
+    exclude: Iterable[str] = (),
+    search: str = "",
+    limit: int = -1,
+    offset: int = 0,
 ) -> list[dict[str, Any]]:
     """Prompts as dicts (id, messages, category, split, reference), in the order they came in.
 

@@ -82,7 +82,9 @@ def record_import(db: Database, comparison_id: int, strength: int | None = None,
     """Record the preference an imported comparison came with: slot 0 won, or a tie. There was no showing."""
     outcome = "tie" if is_tie else "left"
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome}
-    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": None if is_tie else strength, "rater": "import"})
+    return _by_uuid(db, event["uuid"]) or _insert(
+        db, event | {"strength": None if is_tie else strength, "rater": "import"}
+    )
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -120,7 +122,9 @@ def summary(ws: Workspace) -> dict[str, int]:
 def count_since(ws: Workspace, when: str) -> int:
     """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
     with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'", [when]))["n"]
+        return next(db.query("SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'", [when]))[
+            "n"
+        ]
 
 
 def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
@@ -133,7 +137,9 @@ def _check(outcome: str, strength: int | None) -> None:
     if outcome not in OUTCOMES:
         raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
     if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
-        raise RatingError(f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none.")
+        raise RatingError(
+            f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none."
+        )
 
 
 def _newest_event(db: Database, showing_id: int) -> Rating | None:
@@ -146,9 +152,7 @@ def _newest_event(db: Database, showing_id: int) -> Rating | None:
 
 
 def _by_uuid(db: Database, uuid: str) -> Rating | None:
-    rows = db.query(
-        "SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events WHERE uuid = ?", [uuid]
-    )
+    rows = db.query("SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events WHERE uuid = ?", [uuid])
     return next((Rating(**row) for row in rows), None)
 
 

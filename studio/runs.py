@@ -207,7 +207,9 @@ def _create(ws: Workspace, prepared: stages.Prepared, resumed_from: int | None, 
     except OSError as error:
         if path:
             shutil.rmtree(path, ignore_errors=True)
-        raise RunError(f"The run folder could not be written: {error.strerror}. Free some space and try again.") from error
+        raise RunError(
+            f"The run folder could not be written: {error.strerror}. Free some space and try again."
+        ) from error
     return get(ws, run_id)
 
 
@@ -246,7 +248,11 @@ def _write_folder(path: Path, prepared: stages.Prepared, rows_from: Path | None)
 def _revision() -> str:
     """The git revision of the studio's code, or its version where it is no checkout."""
     answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=CODE, capture_output=True, text=True, check=False,
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=CODE,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)},
     )
     return answer.stdout.strip() or "0.1.0"

@@ -1,0 +1,144 @@
+"""How a Lightning run reports to the workbench: a logger into SQLite, and a callback that saves, samples and stops.
+
+Only the worker imports this. A stop is a column that is polled after each step (PPO: iteration), because Lightning does
+not honour a signal handler; stopping means: finish the step, save, end.
+"""
+
+import os
+import shutil
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from modules import checkpoint
+from studio import checkpoints, metrics, runs
+from studio.runs import Run
+from studio.workspace import Workspace
+
+
+class SQLiteLogger(Logger):
+    """Writes what a LightningModule logs into the `metrics` table, at the module's own step."""
+
+    def __init__(self, ws: Workspace, run: Run) -> None:
+        super().__init__()
+        self._ws, self._run = ws, run
+
+    @property
+    def name(self) -> str:
+        """The run's stage."""
+        return self._run.stage
+
+    @property
+    def version(self) -> str:
+        """The run's name."""
+        return self._run.name
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The config is in the run's row already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Store the values of one step; Lightning's own epoch counter is left out."""
+        _store_metrics(self._ws, self._run.id, int(metrics.get("step", step or 0)), metrics)
+
+
+def _store_metrics(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
+    named = {name: value for name, value in values.items() if "/" in name}
+    if named:
+        metrics.add(ws, run_id, step, named)
+
+
+class StudioCallback(Callback):
+    """Reports progress, writes samples, saves checkpoints atomically and honours a requested stop."""
+
+    def __init__(
+        self, ws: Workspace, run: Run, *, total: int, save_every: int, meta: dict[str, Any], unit: str
+    ) -> None:
+        """`total` steps are planned; `meta` goes into each checkpoint's meta.json; `unit` names a step for people."""
+        self._ws, self._run = ws, run
+        self._total, self._save_every, self._meta, self._unit = total, save_every, meta, unit
+        self._saved_step = -1
+        self.is_stopped = False
+        self.checkpoint_name = ""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        """Report; save when it is time; stop when asked."""
+        step = pl_module.step_index
+        text = f"{self._unit} {step} of {self._total}"
+        is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
+        self._write_samples(pl_module)
+        if is_stop and step < self._total:
+            self.is_stopped = trainer.should_stop = True
+        elif step % self._save_every == 0 and step < self._total:
+            self.save(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write the texts an evaluation made."""
+        self._write_samples(pl_module)
+
+    def save(self, module: Any) -> None:
+        """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded."""
+        step = module.step_index
+        if step == self._saved_step:
+            return
+        folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
+        write_folder(folder, lambda path: checkpoint.save(path, module, self._meta | {"step": step}))
+        newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
+        self.checkpoint_name = checkpoints.add(
+            self._ws,
+            self._run.id,
+            step,
+            folder,
+            base_model=self._meta["base_model"],
+            base_fingerprint=self._meta["base_fingerprint"],
+            metrics=newest,
+        )
+        self._saved_step = step
+
+    def _write_samples(self, module: Any) -> None:
+        samples = getattr(module, "latest_samples", [])
+        if samples:
+            rows = [
+                {
+                    "prompt": s.prompt_text,
+                    "response": s.response_text,
+                    "score": s.score,
+                    "kl": s.kl,
+                    "end_reason": s.end_reason,
+                }
+                for s in samples[:8]
+            ]
+            metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
+            module.latest_samples = []
+
+
+def write_folder(folder: Path, write: Any) -> None:
+    """Make a folder whose contents `write(path)` writes: it appears complete and synced, or not at all."""
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)  # of a save that was killed before its row was written
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""The process of one run: ``python -m studio.worker WORKSPACE RUN``. Nobody imports it; `studio.launcher` starts it.
+
+It waits for its turn (a kernel lock that is released even on kill -9; the oldest queued run first), says that it is
+alive, hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
+"""
+
+import errno
+import fcntl
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from studio import launcher, runs
+from studio.errors import RunError, StudioError
+from studio.runs import Run
+from studio.workspace import Workspace
+
+POLL_S = 0.5
+HEARTBEAT_S = 5.0
+
+
+def main(root: str, name: str) -> int:
+    """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
+    ws = Workspace.open(root)
+    run = runs.get(ws, name)
+    runs.set_process(ws, run.id, os.getpid(), psutil.Process().create_time())
+    with _turn(ws, run) as is_ours:
+        if not is_ours:
+            runs.move(ws, run.id, "stopped", "Cancelled before it started.")
+            return 0
+        with _heartbeat(ws, run):
+            state, message = _work(ws, run)
+        runs.move(ws, run.id, state, message)
+    print(f"{run.name}: {state}. {message}", flush=True)
+    return 0 if state in ("finished", "stopped") else 1
+
+
+def _work(ws: Workspace, run: Run) -> tuple[str, str]:
+    """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
+    try:
+        runs.beat(ws, run.id, 0.0, "loading the libraries")
+        from studio import training  # torch takes seconds to load, and a cancelled run never needs it
+
+        return training.work(ws, run)
+    except StudioError as error:
+        return "failed", str(error)
+    except MemoryError:
+        traceback.print_exc()
+        return "failed", _out_of_memory("memory")
+    except OSError as error:
+        traceback.print_exc()
+        if error.errno == errno.ENOSPC:
+            return "failed", "The disk is full. Free some space and resume; the last checkpoint is whole."
+        return "failed", f"A file could not be read or written: {error}. The log has the details."
+    except Exception as error:
+        traceback.print_exc()
+        if type(error).__name__ == "OutOfMemoryError":
+            return "failed", _out_of_memory("GPU memory")
+        return "failed", f"Unexpected {type(error).__name__}: {error}. The log has the details."
+
+
+def _out_of_memory(kind: str) -> str:
+    return (
+        f"Out of {kind}. Lower micro_batch_size or the lengths, turn on gradient_checkpointing or nf4, and resume; "
+        "the last checkpoint is whole."
+    )
+
+
+@contextmanager
+def _turn(ws: Workspace, run: Run) -> Iterator[bool]:
+    """Wait until the device is free and no older run is queued; yields False when the run was cancelled meanwhile."""
+    with (ws.root / "device.lock").open("w") as lock:
+        while True:
+            if runs.beat(ws, run.id, text="waiting for its turn"):
+                yield False
+                return
+            if _try_lock(lock.fileno()):
+                if runs.begin_if_first(ws, run.id):
+                    yield True
+                    return
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
+            time.sleep(POLL_S)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
+    """Write a sign of life every few seconds, also while one long step computes."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(HEARTBEAT_S):
+            runs.beat(ws, run.id)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2]))
+    except RunError as gone:  # the run was killed or given up by the launcher while this process still worked
+        sys.exit(str(gone))

@@ -1,0 +1,81 @@
+"""The promises the repository makes about itself: config tooltips, the README's tree and commands, the rooms."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modules.config import STAGES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_config_field_has_a_sentence_as_its_tooltip(stage):
+    for name, field in STAGES[stage].model_fields.items():
+        assert field.description, f"{stage}.{name} has no docstring"
+        assert field.description.strip().endswith("."), f"{stage}.{name}: {field.description!r} is no sentence"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_config_survives_its_json(stage):
+    config = STAGES[stage]()
+    assert STAGES[stage].model_validate_json(config.model_dump_json()) == config
+
+
+def test_each_file_in_the_readme_tree_exists_and_each_source_file_is_in_it():
+    tree = README.split("```tree\n")[1].split("```")[0]
+    named = set()
+    folder = ""
+    for line in tree.splitlines():
+        entry = line.split("  ")[0].strip() if not line.startswith(" ") else line.strip().split("  ")[0]
+        if not line.startswith(" "):
+            folder = entry if entry.endswith("/") else ""
+            named.add(entry)
+        else:
+            named.add(folder + entry)
+    for name in named:
+        assert (ROOT / name).exists(), f"the README's tree names {name}, which does not exist"
+    sources = {
+        str(path.relative_to(ROOT))
+        for room in ("modules", "studio", "ui")
+        for path in (ROOT / room).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert sources - named == set(), "source files that the README's tree does not name"
+
+
+def test_each_make_target_and_subcommand_in_the_readme_exists():
+    from studio.cli import parser
+
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+    known = next(action for action in parser()._actions if action.dest == "command").choices
+    assert set(re.findall(r"rlhf-studio ([a-z]+)\b", README)) <= set(known)
+
+
+def test_source_files_stay_small():
+    sizes = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for room in ("modules", "studio", "ui", "assets/build_starter")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    assert {str(path.relative_to(ROOT)): size for path, size in sizes.items() if size > 400} == {}
+
+
+def test_the_torch_free_modules_load_no_torch():
+    code = (
+        "import sys, modules.config, modules.errors, modules.metrics, studio.runs, studio.launcher, studio.cli, studio.importing;"
+        "heavy = [m for m in ('torch', 'transformers', 'lightning', 'peft', 'datasets') if m in sys.modules];"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_pickled_weights_are_in_the_repository():
+    suspicious = [p for p in (ROOT / "assets").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
+    assert suspicious == []
