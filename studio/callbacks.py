@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
+import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from modules import checkpoint
+from modules.ppo import PPOModule
 from studio import checkpoints, metrics, runs
 from studio.runs import Run
 from studio.workspace import Workspace
+
+NUM_SAMPLES = 8
+"""Texts kept of each evaluation."""
 
 
 class SQLiteLogger(Logger):
@@ -58,30 +62,28 @@ def _store_metrics(ws: Workspace, run_id: int, step: int, values: Mapping[str, f
 class StudioCallback(Callback):
     """Reports progress, writes samples, saves checkpoints atomically and honours a requested stop."""
 
-    def __init__(
-        self, ws: Workspace, run: Run, *, total: int, save_every: int, meta: dict[str, Any], unit: str
-    ) -> None:
-        """`total` steps are planned; `meta` goes into each checkpoint's meta.json; `unit` names a step for people."""
+    def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, unit: str) -> None:
+        """`total` steps are planned; `unit` names a step for people."""
         self._ws, self._run = ws, run
-        self._total, self._save_every, self._meta, self._unit = total, save_every, meta, unit
+        self._total, self._save_every, self._unit = total, save_every, unit
         self._saved_step = -1
         self.is_stopped = False
         self.checkpoint_name = ""
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report; save when it is time; stop when asked."""
         step = pl_module.step_index
         text = f"{self._unit} {step} of {self._total}"
         is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
-        self._write_samples(pl_module)
         if is_stop and step < self._total:
             self.is_stopped = trainer.should_stop = True
         elif step % self._save_every == 0 and step < self._total:
             self.save(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write the texts an evaluation made."""
-        self._write_samples(pl_module)
+        """Write the texts that an evaluation of PPO made, always for the same prompts."""
+        if isinstance(pl_module, PPOModule):
+            self._write_samples(pl_module)
 
     def save(self, module: Any) -> None:
         """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded."""
@@ -89,34 +91,32 @@ class StudioCallback(Callback):
         if step == self._saved_step:
             return
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
-        write_folder(folder, lambda path: checkpoint.save(path, module, self._meta | {"step": step}))
+        config = self._run.config.model_dump(mode="json")
+        write_folder(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
         newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
         self.checkpoint_name = checkpoints.add(
             self._ws,
             self._run.id,
             step,
             folder,
-            base_model=self._meta["base_model"],
-            base_fingerprint=self._meta["base_fingerprint"],
+            base_model=module.backbone.base_model,
+            base_fingerprint=module.backbone.fingerprint,
             metrics=newest,
         )
         self._saved_step = step
 
-    def _write_samples(self, module: Any) -> None:
-        samples = getattr(module, "latest_samples", [])
-        if samples:
-            rows = [
-                {
-                    "prompt": s.prompt_text,
-                    "response": s.response_text,
-                    "score": s.score,
-                    "kl": s.kl,
-                    "end_reason": s.end_reason,
-                }
-                for s in samples[:8]
-            ]
-            metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
-            module.latest_samples = []
+    def _write_samples(self, module: PPOModule) -> None:
+        rows = [
+            {
+                "prompt": s.prompt_text,
+                "response": s.response_text,
+                "score": s.score,
+                "kl": s.kl,
+                "end_reason": s.end_reason,
+            }
+            for s in module.latest_eval_samples[:NUM_SAMPLES]
+        ]
+        metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
 
 
 def write_folder(folder: Path, write: Any) -> None:

@@ -39,12 +39,14 @@ def add_comparison(
     key = f"{prompt_id}:{','.join(str(i) for i in sorted(response_ids))}"
     if list(db.query("SELECT 1 FROM comparisons WHERE key = ?", [key])):
         return None
-    row = {"key": key, "prompt_id": prompt_id, "run_id": run_id, "created_at": now()}
-    comparison_id: Any = db.table("comparisons").insert(row).last_pk
-    db.table("comparison_responses").insert_all(
-        {"comparison_id": comparison_id, "slot": slot, "response_id": response_id}
-        for slot, response_id in enumerate(response_ids)
-    )
+    comparison_id = db.execute(
+        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?)", [key, prompt_id, run_id, now()]
+    ).lastrowid
+    for slot, response_id in enumerate(response_ids):
+        db.execute(
+            "INSERT INTO comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
+            [comparison_id, slot, response_id],
+        )
     return comparison_id
 
 
@@ -79,6 +81,28 @@ def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
     """The showing with this id."""
     with ws.read() as db:
         return _showing(db, showing_id)
+
+
+def list_history(ws: Workspace) -> list[dict[str, Any]]:
+    """Every comparison with its prompt, its responses and where they came from, and every showing; for the export."""
+    with ws.read() as db:
+        found = {
+            row["id"]: row | {"messages": json.loads(row["messages"]), "responses": [], "showings": []}
+            for row in db.query(
+                "SELECT c.id, c.prompt_id, p.messages, p.category, p.split, u.name AS run, c.created_at FROM comparisons c"
+                " JOIN prompts p ON p.id = c.prompt_id LEFT JOIN runs u ON u.id = c.run_id ORDER BY c.id"
+            )
+        }
+        for row in db.query(
+            "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
+            " r.end_reason, r.created_at FROM comparison_responses cr JOIN responses r ON r.id = cr.response_id"
+            " LEFT JOIN checkpoints k ON k.id = r.checkpoint_id ORDER BY cr.comparison_id, cr.slot"
+        ):
+            row |= {name: json.loads(row[name]) for name in ("sampling", "token_ids") if row[name]}
+            found[row.pop("comparison_id")]["responses"].append(row)
+        for row in db.query("SELECT * FROM showings ORDER BY id"):
+            found[row.pop("comparison_id")]["showings"].append(row)
+    return list(found.values())
 
 
 def _open_showing(db: Database, rater: str, after: int | None) -> int | None:

@@ -225,9 +225,13 @@ def connect(path: Path) -> Database:
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise WorkspaceError(
             f"The database {path.name} cannot be opened: {error}. Check the folder's permissions."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise WorkspaceError(
+            f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
         ) from error
     return db
 
@@ -253,5 +257,16 @@ def migrate(path: Path) -> None:
         raise WorkspaceError(
             f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
         ) from error
+    finally:
+        db.close()
+
+
+def quick_check(path: Path) -> str:
+    """What SQLite says of the file's soundness: ok, or the first fault it found."""
+    db = connect(path)
+    try:
+        return str(next(iter(db.query("PRAGMA quick_check(1)")))["quick_check"])
+    except sqlite3.DatabaseError as error:
+        return str(error)
     finally:
         db.close()

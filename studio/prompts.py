@@ -6,6 +6,7 @@ training and evaluation. Prompts and responses are never changed.
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,13 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
         "import_id": import_id,
         "created_at": now(),
     }
-    return _insert(db, "prompts", row)
+    return _id(
+        db.execute(
+            "INSERT INTO prompts (hash, messages, category, split, reference, import_id, created_at)"
+            " VALUES (:hash, :messages, :category, :split, :reference, :import_id, :created_at)",
+            row,
+        )
+    )
 
 
 def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
@@ -98,7 +105,18 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: An
         )
         if found:
             return found[0]["id"]
-    return _insert(db, "responses", {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()} | facts)
+    row: dict[str, Any] = dict.fromkeys(("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id"))
+    assert facts.keys() <= row.keys(), facts.keys()
+    row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
+    row |= {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
+    return _id(
+        db.execute(
+            "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
+            " import_id, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling, :token_ids,"
+            " :end_reason, :import_id, :created_at)",
+            row,
+        )
+    )
 
 
 def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:
@@ -116,8 +134,18 @@ def add_demonstration(ws: Workspace, messages: Messages, response: str, category
 
 def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
     """Open an import batch and return its id; `close_import` completes it."""
-    row = {"source": source, "sha256": sha256, "kind": kind, "kept": 0, "dropped": "{}", "created_at": now()}
-    return _insert(db, "imports", row)
+    return _id(
+        db.execute(
+            "INSERT INTO imports (source, sha256, kind, kept, dropped, created_at) VALUES (?, ?, ?, 0, '{}', ?)",
+            [source, sha256, kind, now()],
+        )
+    )
+
+
+def find_import(db: Database, sha256: str, kind: str) -> int | None:
+    """The batch that imported this content as this kind, or None."""
+    rows = db.query("SELECT id FROM imports WHERE sha256 = ? AND kind = ? ORDER BY id", [sha256, kind])
+    return next((row["id"] for row in rows), None)
 
 
 def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int]) -> None:
@@ -144,6 +172,13 @@ def counts(ws: Workspace) -> dict[str, int]:
             )
         )
     return {name: value or 0 for name, value in row.items()}
+
+
+def count_demonstrations_since(ws: Workspace, when: str) -> int:
+    """Demonstrations stored after this UTC time: what a policy made then has not seen."""
+    with ws.read() as db:
+        sql = "SELECT count(*) AS n FROM responses WHERE kind = 'demonstration' AND created_at > ?"
+        return next(db.query(sql, [when]))["n"]
 
 
 def list_categories(ws: Workspace) -> dict[str, int]:
@@ -214,6 +249,7 @@ def load_draft(ws: Workspace, name: str) -> str:
         return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
 
 
-def _insert(db: Database, table: str, row: dict[str, Any]) -> int:
-    """Insert the row and return its id."""
-    return db.table(table).insert(row).last_pk  # type: ignore[return-value]  # an INTEGER PRIMARY KEY is an int
+def _id(inserted: sqlite3.Cursor) -> int:
+    """The id of the row just inserted."""
+    assert inserted.lastrowid is not None
+    return inserted.lastrowid

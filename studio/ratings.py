@@ -4,6 +4,7 @@ An event is never changed. Undo and correction are new events that supersede an 
 event of each chain that counts. The outcome is stored by screen position; who won follows from the stored showing.
 """
 
+import json
 import uuid as uuid_module
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,13 +79,16 @@ def record(
         return _insert(db, event)
 
 
-def record_import(db: Database, comparison_id: int, strength: int | None = None, *, is_tie: bool = False) -> Rating:
-    """Record the preference an imported comparison came with: slot 0 won, or a tie. There was no showing."""
-    outcome = "tie" if is_tie else "left"
-    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome}
-    return _by_uuid(db, event["uuid"]) or _insert(
-        db, event | {"strength": None if is_tie else strength, "rater": "import"}
-    )
+def record_import(
+    db: Database,
+    comparison_id: int,
+    strength: int | None = None,
+    *,
+    outcome: Literal["left", "tie", "both_bad"] = "left",
+) -> Rating:
+    """Record the judgement an imported comparison came with: slot 0 won (left), or neither. There was no showing."""
+    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
+    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if outcome == "left" else None})
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -94,14 +98,21 @@ def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Ratin
     """
     key = uuid or str(uuid_module.uuid4())
     with ws.write() as db:
+        again = db.query(
+            "SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength FROM rating_events u"
+            " JOIN rating_events e ON e.id = u.supersedes WHERE u.uuid = ?",
+            [key],
+        )
+        if taken_back := next((Rating(**row) for row in again), None):
+            return taken_back
         rows = db.query(
             "SELECT id, comparison_id, showing_id, outcome, strength FROM ratings"
             " WHERE rater = ? AND showing_id IS NOT NULL ORDER BY id DESC LIMIT 1",
             [rater],
         )
         last = next((Rating(**row) for row in rows), None)
-        if last is None or _by_uuid(db, key):
-            return last
+        if last is None:
+            return None
         event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
         _insert(db, event | {"rater": rater, "supersedes": last.id})
         return last
@@ -127,8 +138,46 @@ def count_since(ws: Workspace, when: str) -> int:
         ]
 
 
+def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
+    """What the ratings that count say of a sampling run with an opponent, in the order its pairs were made.
+
+    Returns:
+        Dicts with comparison_id, prompt_id, messages, category, policy and opponent (checkpoint names), policy_text,
+        opponent_text, and winner: policy, opponent or tie (both-bad is a tie). Skips are left out.
+    """
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT c.id AS comparison_id, c.prompt_id, p.messages, p.category, a.text AS policy_text,"
+            " b.text AS opponent_text, ka.name AS policy, kb.name AS opponent, CASE"
+            " WHEN r.outcome IN ('tie', 'both_bad') THEN 'tie'"
+            " WHEN (r.outcome = 'left') = (r.left_id = a.id) THEN 'policy' ELSE 'opponent' END AS winner"
+            " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " JOIN runs u ON u.id = c.run_id"
+            " JOIN run_parents pa ON pa.run_id = u.id AND pa.role = 'policy'"
+            " JOIN run_parents pb ON pb.run_id = u.id AND pb.role = 'opponent'"
+            " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
+            " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
+            " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
+            " WHERE u.name = ? AND r.outcome != 'skip' ORDER BY c.id",
+            [run_name],
+        )
+        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+
+
+def list_preferences(ws: Workspace) -> list[dict[str, Any]]:
+    """The ratings that count, with the texts by screen position, in the order they were given."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
+            " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
+            " JOIN prompts p ON p.id = c.prompt_id JOIN responses a ON a.id = r.left_id"
+            " JOIN responses b ON b.id = r.right_id ORDER BY r.id"
+        )
+        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+
+
 def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
-    """Events as dicts, oldest first, with id > `after`; for export and for looking at the history."""
+    """Events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
     with ws.read() as db:
         return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
 
@@ -157,7 +206,13 @@ def _by_uuid(db: Database, uuid: str) -> Rating | None:
 
 
 def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    db.table("rating_events").insert(event | {"created_at": now()})
+    row = dict.fromkeys(("showing_id", "strength", "reason", "elapsed_ms", "supersedes")) | event | {"created_at": now()}
+    db.execute(
+        "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
+        " supersedes, created_at) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater,"
+        " :elapsed_ms, :supersedes, :created_at)",
+        row,
+    )
     stored = _by_uuid(db, event["uuid"])
     assert stored is not None
     return stored

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 380, 232
 LEFT, RIGHT, TOP, BOTTOM = 46, 78, 12, 40
@@ -65,7 +65,7 @@ class _Scale:
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     """About `count` round numbers (1, 2 or 5 times a power of ten apart) that span low to high."""
     if not high > low:
-        low, high = low - 0.5, high + 0.5
+        low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -80,7 +80,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     is_percent: bool = False,
-    marks: Sequence[tuple[float, str]] = (),
+    marks: Sequence[float] = (),
 ) -> Markup:
     """Curves over one x axis.
 
@@ -90,7 +90,7 @@ def line_chart(
         x_label: under the axis, with the unit.
         y_label: above the axis, with the unit.
         is_percent: write y values as percentages.
-        marks: (x, text) of upright rules.
+        marks: where upright rules stand.
     """
     drawn = [s for s in series if s.points]
     if not drawn:
@@ -100,10 +100,10 @@ def line_chart(
     x_scale = _Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y_scale = _Scale(min(ys), max(ys), HEIGHT - BOTTOM, TOP + 14)
     parts = [*_axes(x_scale, y_scale, x_label, y_label, is_percent)]
-    for x, text in marks:
-        at = x_scale(x)
-        parts.append(_svg('<line class="mark" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>', at, TOP + 12, HEIGHT - BOTTOM))
-        parts.append(_svg('<text x="{}" y="{}">{}</text>', at + 4, HEIGHT - BOTTOM - 5, text))
+    for x in marks:
+        parts.append(
+            _svg('<line class="mark" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>', x_scale(x), TOP + 12, HEIGHT - BOTTOM)
+        )
     parts += [_curve(s, x_scale, y_scale, is_percent) for s in drawn]
     ends = [(s, x_scale(s.points[-1][0]), y_scale(s.points[-1][1])) for s in drawn]
     parts += _end_labels(ends)
@@ -119,7 +119,7 @@ def interval_chart(rows: Sequence[Interval], *, title: str, reference: float = 0
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = scale(tick)
-        parts.append(_svg('<line class="grid" x1="{0}" y1="8" x2="{0}" y2="{1}"/>', x, bottom))
+        parts.append(_svg('<line class="rule" x1="{0}" y1="8" x2="{0}" y2="{1}"/>', x, bottom))
         anchor = "start" if tick == 0.0 else "end" if tick == 1.0 else "middle"
         parts.append(_svg('<text x="{}" y="{}" text-anchor="{}">{:.0f} %</text>', x, bottom + 15, anchor, 100 * tick))
     x = scale(reference)
@@ -140,21 +140,28 @@ def family_tree(nodes: Sequence[Node], edges: Sequence[tuple[str, str, str]], *,
     """
     row = {node.name: index for index, node in enumerate(nodes)}
     known = [edge for edge in edges if edge[0] in row and edge[2] in row]
-    width, spine = WIDTH + 180, 132
+    spine = 112
     parts = []
     for parent, role, child in known:
         top, bottom = (FIRST_ROW + ROW * row[name] for name in (parent, child))
-        reach = min(LANE * (1 + row[child] - row[parent]), spine - 14)
-        arc = f"M{spine},{top} C{spine - reach * 1.3:.0f},{top} {spine - reach * 1.3:.0f},{bottom} {spine},{bottom}"
+        reach = spine - min(LANE * (2 + row[child] - row[parent]), spine + 24)  # half as far as the curve's handles
+        arc = f"M{spine},{top} C{reach},{top} {reach},{bottom} {spine},{bottom}"
         parts.append(
-            _svg('<path class="arc role-{}" d="{}"><title>{} is the {} of {}</title></path>', role, arc, parent, role, child)
+            _svg(
+                '<path class="arc role-{}" d="{}"><title>{} is the {} of {}</title></path>',
+                role,
+                arc,
+                parent,
+                role,
+                child,
+            )
         )
     for node in nodes:
         y = FIRST_ROW + ROW * row[node.name]
         parts.append(_svg('<circle class="dot tone-{}" cx="{}" cy="{}" r="6"/>', node.tone, spine, y))
         parts.append(_svg('<text class="strong" x="{}" y="{}">{}</text>', spine + 16, y, node.name))
         parts.append(_svg('<text x="{}" y="{}">{}</text>', spine + 16, y + 15, node.text))
-    return _frame(title, width, 2 * FIRST_ROW + ROW * (len(nodes) - 1) + 8, parts)
+    return _frame(title, WIDTH, 2 * FIRST_ROW + ROW * (len(nodes) - 1) + 8, parts)
 
 
 def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, is_percent: bool) -> list[Markup]:
@@ -162,10 +169,12 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, is_perce
     parts = []
     for tick in y_scale.ticks:
         y = y_scale(tick)
-        parts.append(_svg('<line class="grid" x1="{}" y1="{1}" x2="{2}" y2="{1}"/>', LEFT, y, right))
+        parts.append(_svg('<line class="rule" x1="{0}" y1="{1}" x2="{2}" y2="{1}"/>', LEFT, y, right))
         parts.append(_svg('<text x="{}" y="{}" text-anchor="end">{}</text>', LEFT - 6, y + 4, _text(tick, is_percent)))
     for tick in x_scale.ticks:
-        parts.append(_svg('<text x="{}" y="{}" text-anchor="middle">{}</text>', x_scale(tick), bottom + 16, _text(tick)))
+        parts.append(
+            _svg('<text x="{}" y="{}" text-anchor="middle">{}</text>', x_scale(tick), bottom + 16, _text(tick))
+        )
     parts.append(_svg('<text x="{}" y="{}" text-anchor="middle">{}</text>', (LEFT + right) / 2, bottom + 33, x_label))
     parts.append(_svg('<text class="strong" x="4" y="12">{}</text>', y_label))
     return parts
@@ -179,7 +188,10 @@ def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -
     targets = [
         _svg(
             '<circle class="target" cx="{}" cy="{}" r="6"><title>{}, {}: {}</title></circle>',
-            *pixel, series.name, _text(x), _text(y, is_percent),
+            *pixel,
+            series.name,
+            _text(x),
+            _text(y, is_percent),
         )
         for pixel, (x, y) in zip(pixels, series.points, strict=True)
     ]
@@ -189,11 +201,16 @@ def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -
 
 
 def _end_labels(ends: Sequence[tuple[Series, float, float]]) -> list[Markup]:
-    """The names at the lines' ends, pushed apart where they would cover each other."""
+    """The names at the lines' ends, pushed apart where they would cover each other; above a line that ends early."""
     parts, previous = [], -math.inf
+    edge = max(x for _, x, _ in ends)
     for series, x, y in sorted(ends, key=lambda end: end[2]):
-        previous = max(y + 4, previous + LABEL_GAP)
-        parts.append(_svg('<text class="name tone-{}" x="{}" y="{}">{}</text>', series.tone, x + 7, previous, series.name))
+        is_early = edge - x > RIGHT
+        at, anchor = (x - 6, "end") if is_early else (x + 7, "start")
+        line = y - 8 if is_early else max(y + 4, previous + LABEL_GAP)
+        previous = previous if is_early else line
+        label = '<text class="name tone-{}" x="{}" y="{}" text-anchor="{}">{}</text>'
+        parts.append(_svg(label, series.tone, at, line, anchor, series.name))
     return parts
 
 
@@ -203,7 +220,7 @@ def _interval(row: Interval, scale: _Scale, y: float) -> list[Markup]:
     return [
         _svg('<text class="strong" x="12" y="{}">{}</text>', y, row.label),
         _svg('<text x="{}" y="{}" text-anchor="end">{}</text>', WIDTH - 12, y, value),
-        _svg('<line class="span tone-{}" x1="{}" y1="{2}" x2="{3}" y2="{2}"/>', row.tone, low, y + 16, high),
+        _svg('<line class="span tone-{0}" x1="{1}" y1="{2}" x2="{3}" y2="{2}"/>', row.tone, low, y + 16, high),
         _svg('<circle class="dot tone-{}" cx="{}" cy="{}" r="6"/>', row.tone, scale(row.value), y + 16),
     ]
 
@@ -221,5 +238,5 @@ def _svg(template: str, *values: object) -> Markup:
 
 
 def _frame(title: str, width: int, height: int, parts: Sequence[Markup]) -> Markup:
-    opening = '<svg role="img" viewBox="0 0 {} {}" xmlns="http://www.w3.org/2000/svg"><title>{}</title>'
-    return _svg(opening, width, height, escape(title)) + Markup("\n").join(parts) + Markup("</svg>")
+    opening = '<svg role="img" viewBox="0 0 {} {}" aria-label="{}">'
+    return _svg(opening, width, height, title) + Markup("\n").join(parts) + Markup("</svg>")

@@ -68,7 +68,8 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
         raise DataError(
             f"All {len(rows)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
         )
-    held_out = [row for row in rows if row["split"] != "train"]
+    measured = [row for row in rows if row["split"] == "validation"]  # the test split measures policies
+    held_out = measured or [row for row in rows if row["split"] == "test"]
     config = config.model_copy(update={"sft_checkpoint": sft.name})
     return Prepared(config, {"sft": sft.id}, {"train": train, "validation": held_out}, snapshot.id)
 
@@ -83,7 +84,6 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     if not train:
         raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
     held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
-    held_out = random.Random(config.seed).sample(held_out, min(len(held_out), config.eval_prompts))
     names = {"sft_checkpoint": sft.name, "reward_checkpoint": reward.name, "policy_checkpoint": policy.name}
     rows = {"train": train, "validation": held_out, "demonstrations": _held_out_demonstrations(ws)}
     if config.ptx_coef > 0:

@@ -1,7 +1,7 @@
 """Train the starter model from scratch: a small Llama, packed sequences, AdamW and a cosine learning rate.
 
 Simplified on purpose: documents are laid end to end and cut into blocks, so a block may begin inside a document and see
-the one before it; ``<|bos|>`` is the only sign of a new beginning. One pass over the text, no dropout, float32.
+the one before it; ``<|bos|>`` is the only sign of a new beginning. One pass over the text, no dropout; float32 weights, bfloat16 products.
 """
 
 import math
@@ -76,7 +76,8 @@ def pretrain(model: LlamaForCausalLM, blocks: Tensor, log_every: int = 100) -> f
         batch = blocks[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, num_steps)
-        loss = model(input_ids=batch, labels=batch).loss
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()

@@ -1,0 +1,109 @@
+"""What the finished model can do: its losses on held-out text, and what the scripted rater finds in its samples."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from studio.scripted_rater import Assessment, assess
+
+Row = dict[str, Any]
+MAX_NEW_TOKENS = 96
+
+
+class Sample(NamedTuple):
+    """One response and what the rater saw in it; None where it has no opinion."""
+
+    prompt: Row
+    text: str
+    num_tokens: int
+    has_end: bool
+    seen: Assessment | None
+
+
+@torch.inference_mode()
+def response_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row]) -> float:
+    """Mean loss in nats per response token (the end token included) over demonstrations."""
+    total, count = 0.0, 0
+    model.eval()
+    for row in rows:
+        encoded = tokenizer.apply_chat_template(
+            row["messages"], return_dict=True, return_assistant_tokens_mask=True, tokenize=True
+        )
+        ids = torch.tensor([encoded["input_ids"]])
+        keep = torch.tensor(encoded["assistant_masks"])[1:].bool()
+        losses = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1].float(), ids[0, 1:], reduction="none")
+        total += losses[keep].sum().item()
+        count += int(keep.sum())
+    return total / count
+
+
+@torch.inference_mode()
+def sample(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Row], seed: int, batch_size: int = 64
+) -> list[Sample]:
+    """One response at temperature 1 to each prompt."""
+    torch.manual_seed(seed)
+    model.eval()
+    samples: list[Sample] = []
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        encoded = tokenizer.apply_chat_template(
+            [row["messages"] for row in batch],
+            add_generation_prompt=True,
+            padding=True,
+            return_tensors="pt",
+            return_dict=True,
+        )
+        width = encoded["input_ids"].shape[1]
+        output = model.generate(
+            **encoded, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=MAX_NEW_TOKENS
+        )
+        samples += [_read(row, ids[width:], tokenizer) for row, ids in zip(batch, output, strict=True)]
+    return samples
+
+
+def _read(row: Row, ids: Tensor, tokenizer: PreTrainedTokenizerFast) -> Sample:
+    tokens = ids.tolist()
+    has_end = tokenizer.eos_token_id in tokens
+    if has_end:
+        tokens = tokens[: tokens.index(tokenizer.eos_token_id) + 1]
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return Sample(row, text, len(tokens), has_end, assess(row["reference"], text) if row["reference"] else None)
+
+
+class Shares(NamedTuple):
+    """What the rater found in a set of samples: shares from 0 to 1, and the mean utility."""
+
+    category: str
+    num_samples: int
+    courteous: float
+    complete: float
+    right: float
+    to_the_point: float
+    ideal: float
+    utility: float
+
+
+def shares(samples: Sequence[Sample]) -> list[Shares]:
+    """The shares in each rated category, and in all of them."""
+    rated = [item for item in samples if item.seen is not None]
+    names = list(dict.fromkeys(item.prompt["category"] for item in rated))
+    table = [_shares(name, [i.seen for i in rated if i.seen and i.prompt["category"] == name]) for name in names]
+    return [*table, _shares("all", [item.seen for item in rated if item.seen])]
+
+
+def _shares(name: str, seen: Sequence[Assessment]) -> Shares:
+    number = len(seen)
+    return Shares(
+        category=name,
+        num_samples=number,
+        courteous=sum(item.is_courteous and not item.is_rude for item in seen) / number,
+        complete=sum(item.completeness == 1.0 for item in seen) / number,
+        right=sum(item.is_right for item in seen) / number,
+        to_the_point=sum(item.num_idle == 0 and item.num_excess_words == 0 for item in seen) / number,
+        ideal=sum(item.is_ideal for item in seen) / number,
+        utility=sum(item.utility for item in seen) / number,
+    )

@@ -1,0 +1,286 @@
+"""One base model that plays several roles: policy, reference, reward model, value function.
+
+With LoRA the roles are adapters on one base in memory, 4-bit or not; with ``full`` each is a model of its own. A role that
+scores has a float32 head on top. Forward *and* backward of a role happen inside one ``with backbone.role(name):`` block,
+since gradient checkpointing runs the forward again during the backward.
+
+    backbone = Backbone.load("path/or/hub-id", method="lora")
+    backbone.add_role("policy", trainable=True)
+    with backbone.role("policy"):
+        hidden = backbone.hidden(ids)
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from modules.chat import ChatFormat
+from modules.errors import CheckpointError, ConfigError
+from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer
+from modules.roles import FullRoles, LoraRoles, LoraSettings
+
+HEAD_WEIGHTS = "head.safetensors"
+
+
+class Backbone(nn.Module):
+    """A base model and its roles. Build it with `Backbone.load`.
+
+    Attributes:
+        base_model: The name it was loaded by.
+        fingerprint: Identifies base model and tokenizer, wherever they lie.
+        tokenizer: The base model's tokenizer.
+        chat: How conversations become ids.
+        method, quantisation: As given to `load`.
+        device: Where everything is.
+    """
+
+    def __init__(
+        self,
+        roles: LoraRoles | FullRoles,
+        *,
+        base_model: str,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        chat: ChatFormat,
+        method: str,
+        quantisation: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        hidden_size: int,
+        vocab_size: int,
+        context_length: int,
+    ) -> None:
+        super().__init__()
+        self.roles = roles
+        self.heads = nn.ModuleDict()
+        self.base_model = base_model
+        self.fingerprint = fingerprint(folder)
+        self.tokenizer = tokenizer
+        self.chat = chat
+        self.method, self.quantisation = method, quantisation
+        self.dtype, self.device = dtype, device
+        self.hidden_size, self.vocab_size, self.context_length = hidden_size, vocab_size, context_length
+        self._stack: list[str] = []
+        self._model: PreTrainedModel | None = None
+
+    @classmethod
+    def load(
+        cls,
+        base_model: str,
+        *,
+        method: str = "lora",
+        quantisation: str = "none",
+        precision: str = "auto",
+        device: str = "auto",
+        lora_rank: int = 16,
+        lora_alpha: float = 32.0,
+        lora_dropout: float = 0.0,
+        lora_targets: str = "all-linear",
+        gradient_checkpointing: bool = False,
+        chat_template: str = "auto",
+    ) -> "Backbone":
+        """Load a base model without any role yet; the arguments are the fields of the configs.
+
+        Raises:
+            BaseModelError: It cannot be found, loaded or used.
+            ConfigError: Settings do not go together, or there is no such device.
+        """
+        if method == "full" and quantisation != "none":
+            raise ConfigError("4-bit weights cannot be trained in full: choose method lora, or quantisation none.")
+        where = pick_device(device)
+        dtype = pick_dtype(precision, where)
+        folder = find_model(base_model)
+        tokenizer = load_tokenizer(folder)
+        roles: LoraRoles | FullRoles
+        if method == "lora":
+            model = load_model(folder, dtype=dtype, device=where, quantisation=quantisation)
+            if gradient_checkpointing:
+                model.activation_checkpointing_enable()
+            config = model.config
+            roles = LoraRoles(model, LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets), base_model)
+        else:
+            roles = FullRoles(folder, dtype, where, gradient_checkpointing)
+            config = roles.base_config()
+        text = config.get_text_config()
+        return cls(
+            roles,
+            base_model=base_model,
+            folder=folder,
+            tokenizer=tokenizer,
+            chat=ChatFormat(tokenizer, chat_template, end_ids(config, folder)),
+            method=method,
+            quantisation=quantisation,
+            dtype=dtype,
+            device=where,
+            hidden_size=text.hidden_size,
+            vocab_size=text.vocab_size,
+            context_length=text.max_position_embeddings,
+        )
+
+    def add_role(
+        self,
+        name: str,
+        *,
+        source: Path | None = None,
+        copy_of: str | None = None,
+        trainable: bool = False,
+        head: bool = False,
+    ) -> None:
+        """Add a role: from a checkpoint's role folder, as a copy of another role, or fresh.
+
+        Args:
+            name: Such as ``policy``.
+            source: A folder that `save_role` wrote.
+            copy_of: A role that exists.
+            trainable: Whether its weights require gradients.
+            head: Whether it scores. The head comes from where the weights come from; where there is none, it is
+                drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
+        """
+        assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
+        assert not name.startswith("lora_") and "." not in name, f"{name!r} cannot be the name of a role"
+        self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
+        if head:
+            self.heads[name] = self._new_head(source, copy_of).requires_grad_(trainable)
+
+    @contextmanager
+    def role(self, name: str) -> Iterator[None]:
+        """Play a role inside the block; the role before it comes back afterwards, under exceptions too."""
+        assert self.roles.has(name), f"there is no role {name!r}"
+        self._enter(name)
+        self._stack.append(name)
+        try:
+            yield
+        finally:
+            self._stack.pop()
+            if self._stack:
+                self._enter(self._stack[-1])
+
+    def hidden(
+        self, ids: Tensor, mask: Tensor | None = None, *, cache: Cache | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """Last hidden states of the active role.
+
+        Args:
+            ids: (B, T) token ids.
+            mask: (B, T) bool, True on tokens to attend to, with any padding. None if rows are padded on the right only:
+                no token then sees a pad, and the plain causal attention is faster. With a cache it covers the past too.
+            cache: Keys and values of the past, extended in place.
+            positions: (B, T) positions; None counts kept tokens.
+
+        Returns:
+            (B, T, H) in the model's number format.
+        """
+        if positions is None and mask is not None:
+            positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with self._autocast():
+            output = self._active().base_model(
+                input_ids=ids,
+                attention_mask=None if mask is None else mask.long(),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        return output.last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
+        with self._autocast():
+            return self._active().get_output_embeddings()(hidden).float()
+
+    def values(self, hidden: Tensor) -> Tensor:
+        """The active role's head on hidden states (..., H): float32 values (...)."""
+        head = self.heads[self._stack[-1]]
+        with torch.autocast(self.device.type, enabled=False):
+            return head(hidden.float()).squeeze(-1)
+
+    def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The active role's score (B,) of each row, read at its last real token.
+
+        Args:
+            ids: (B, T) token ids, padded on the right.
+            lengths: (B,) real tokens per row.
+        """
+        hidden = self.hidden(ids)
+        rows = torch.arange(len(ids), device=ids.device)
+        return self.values(hidden[rows, lengths - 1])
+
+    def role_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """A role's own tensors by name, its head included; never the shared base."""
+        own = dict(self.roles.named_parameters_of(name))
+        if name in self.heads:
+            own |= {f"head.{key}": value for key, value in self.heads[name].named_parameters()}
+        return own
+
+    @torch.no_grad()
+    def shift_head(self, name: str, by: float) -> None:
+        """Add a constant to everything a role's head returns."""
+        head = self.heads[name]
+        assert isinstance(head, nn.Linear)
+        head.bias += by
+
+    def save_role(self, name: str, folder: Path) -> None:
+        """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
+        self.roles.save(name, folder)
+        if name in self.heads:
+            tensors = {key: value.detach().cpu().contiguous() for key, value in self.heads[name].state_dict().items()}
+            save_file(tensors, folder / HEAD_WEIGHTS)
+
+    def load_role(self, name: str, folder: Path) -> None:
+        """Overwrite a role's weights in place with those that `save_role` wrote."""
+        self.roles.load(name, folder)
+        if name in self.heads:
+            self.heads[name].load_state_dict(_read_head(folder))
+
+    def disable_dropout(self) -> None:
+        """Switch the adapters' dropout off for good: log-probabilities in PPO have to repeat."""
+        self.roles.disable_dropout()
+
+    def _new_head(self, source: Path | None, copy_of: str | None) -> nn.Linear:
+        head = nn.Linear(self.hidden_size, 1, dtype=torch.float32)
+        nn.init.normal_(head.weight, std=1 / math.sqrt(self.hidden_size + 1))
+        nn.init.zeros_(head.bias)
+        if copy_of is not None and copy_of in self.heads:
+            head.load_state_dict(self.heads[copy_of].state_dict())
+        if source is not None and (source / HEAD_WEIGHTS).is_file():
+            head.load_state_dict(_read_head(source))
+        return head.to(self.device)
+
+    def _enter(self, name: str) -> None:
+        self._model = self.roles.activate(name)
+
+    def _active(self) -> PreTrainedModel:
+        assert self._stack, "use the backbone inside `with backbone.role(name):`"
+        assert self._model is not None
+        return self._model
+
+    def _autocast(self) -> torch.autocast:
+        """Float32 weights that are trained in full still compute in the format that was asked for."""
+        is_mixed = self.method == "full" and self.dtype is not torch.float32
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed)
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` is the GPU where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("There is no usable CUDA device on this machine: choose device auto or cpu.")
+    is_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda", torch.cuda.current_device()) if is_cuda else torch.device("cpu")
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 on GPUs that have it, else float32."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _read_head(folder: Path) -> dict[str, Tensor]:
+    if not (folder / HEAD_WEIGHTS).is_file():
+        raise CheckpointError(f"The role in {folder} has no {HEAD_WEIGHTS}, so it cannot score: choose a reward checkpoint.")
+    return load_file(folder / HEAD_WEIGHTS)

@@ -1,0 +1,398 @@
+"""Rows to batches, in an order that depends on the seed alone and can be taken up at any step.
+
+Rows are plain dicts (see each class). All are encoded at construction, so the number of steps is known before the
+trainer is built. Rows that are too long or cannot be encoded are dropped and counted in `dropped`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from modules.chat import ChatFormat, Encoded
+from modules.distributed import world
+from modules.errors import DataError
+from modules.sequences import Sequences, pad_rows
+
+Row = Mapping[str, Any]
+Batch = TypeVar("Batch")
+
+WINDOW = 8
+"""Rows are sorted by length within this many batches: little padding, and still a random order."""
+
+
+class Batches(Generic[Batch]):
+    """A finite list of batches that are made when they are asked for.
+
+    Args:
+        plan: Row indices of each batch.
+        make: Turns row indices into a batch.
+    """
+
+    def __init__(self, plan: Sequence[Sequence[int]], make: Callable[[Sequence[int]], Batch]) -> None:
+        self.plan, self.make = plan, make
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rank, size = world()
+        for rows in self.plan:
+            # A process that would get nothing takes the first row again rather than leave the others waiting.
+            yield self.make(rows[rank::size] or rows[:1])
+
+
+class Comparisons(NamedTuple):
+    """Pairs to be judged. Responses that occur in several pairs are held once."""
+
+    sequences: Sequences
+    """(U, T) prompt + response of each different response; the mask is True on the response."""
+    chosen: Tensor
+    """(B,) row of the preferred response."""
+    rejected: Tensor
+    """(B,) row of the other one."""
+    target_p: Tensor
+    """(B,) probability that chosen is the better one: 1, or 1/2 for a tie."""
+    margin: Tensor
+    """(B,) how far apart their scores should be at least."""
+    weight: Tensor
+    """(B,) weight of the pair."""
+
+
+class PPOBatch(NamedTuple):
+    """One iteration's material."""
+
+    prompts: list[list[int]]
+    """Prompts as ids."""
+    demonstrations: Sequences | None
+    """Demonstrations to mix in, if any."""
+
+
+class PPOHeldOut(NamedTuple):
+    """What PPO is measured on."""
+
+    prompts: list[list[int]]
+    """Prompts as ids."""
+    demonstrations: Sequences | None
+    """Held-out demonstrations of all categories."""
+    is_excluded: Tensor
+    """(B,) bool, True on demonstrations of categories that PPO leaves out."""
+
+
+class SFTDataModule(L.LightningDataModule):
+    """Demonstrations: ``{"prompt_id", "category", "messages"}``, the last message being the assistant's.
+
+    Args:
+        rows: Training demonstrations.
+        validation_rows: Held-out ones; may be empty.
+        chat: The backbone's chat format.
+        batch_size, epochs, max_length, seed: See `SFTConfig`.
+        start_step: Steps already done, when a run is taken up again.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        validation_rows: Sequence[Row],
+        chat: ChatFormat,
+        *,
+        batch_size: int = 16,
+        epochs: int = 1,
+        max_length: int = 512,
+        seed: int = 0,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad_id = chat.pad_id
+        self.dropped: Counter[str] = Counter()
+        encode = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)
+        self.rows = [row for row in map(encode, rows) if row is not None]
+        self.validation_rows = [row for row in map(encode, validation_rows) if row is not None]
+        _require(self.rows, "demonstrations", self.dropped)
+        self.batch_size, self.start_step = batch_size, start_step
+        self.plan = _plan([len(row.ids) for row in self.rows], batch_size, epochs, seed)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return len(self.plan)
+
+    def train_dataloader(self) -> Batches[Sequences]:
+        """Batches from `start_step` on."""
+        return Batches(self.plan[self.start_step :], lambda rows: _pad([self.rows[i] for i in rows], self.pad_id))
+
+    def val_dataloader(self) -> Batches[Sequences]:
+        """Held-out demonstrations in a fixed order."""
+        plan = _in_order(len(self.validation_rows), self.batch_size)
+        return Batches(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
+
+
+class RewardDataModule(L.LightningDataModule):
+    """Comparisons: ``{"comparison_id", "prompt_id", "category", "messages", "chosen", "rejected", "target_p", "margin",
+    "weight"}``, the messages ending with the user's turn and the responses being texts.
+
+    All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT).
+
+    Args:
+        rows: Training comparisons.
+        validation_rows: Held-out ones, of other prompts; may be empty.
+        chat: The backbone's chat format.
+        batch_size, epochs, max_length, seed: See `RewardConfig`; the batch size counts pairs.
+        start_step: Steps already done, when a run is taken up again.
+
+    Raises:
+        DataError: No rows are left, or a prompt is in both sets.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        validation_rows: Sequence[Row],
+        chat: ChatFormat,
+        *,
+        batch_size: int = 16,
+        epochs: int = 1,
+        max_length: int = 512,
+        seed: int = 0,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        leaked = {row["prompt_id"] for row in rows} & {row["prompt_id"] for row in validation_rows}
+        if leaked:
+            raise DataError(
+                f"{len(leaked)} prompts (such as {min(map(str, leaked))}) are in the training and in the held-out comparisons, so the "
+                "accuracy would be flattered: split comparisons by prompt."
+            )
+        self.chat = chat
+        self.dropped: Counter[str] = Counter()
+        self.rows = self._encode(rows, max_length)
+        self.validation_rows = self._encode(validation_rows, max_length)
+        _require(self.rows, "comparisons", self.dropped)
+        self.batch_size, self.start_step = batch_size, start_step
+        self.plan = _plan_by_prompt(self.rows, batch_size, epochs, seed)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return len(self.plan)
+
+    def train_dataloader(self) -> Batches[Comparisons]:
+        """Batches from `start_step` on."""
+        return Batches(self.plan[self.start_step :], lambda rows: self._make([self.rows[i] for i in rows]))
+
+    def val_dataloader(self) -> Batches[Comparisons]:
+        """Held-out comparisons in a fixed order."""
+        plan = _in_order(len(self.validation_rows), self.batch_size)
+        return Batches(plan, lambda rows: self._make([self.validation_rows[i] for i in rows]))
+
+    def _encode(self, rows: Sequence[Row], max_length: int) -> list["_Pair"]:
+        encode = _encoder(self.chat.encode_prompt, "messages", max_length, self.dropped)
+        pairs = []
+        for row in rows:
+            prompt = encode(row)
+            if prompt is None:
+                continue
+            chosen = self.chat.encode_response(row["chosen"])
+            rejected = self.chat.encode_response(row["rejected"])
+            if len(prompt.ids) + max(len(chosen), len(rejected)) > max_length:
+                self.dropped["too long"] += 1
+            elif row["weight"] > 0:
+                pairs.append(_Pair(prompt.ids, chosen, rejected, row))
+            else:
+                self.dropped["weight 0"] += 1
+        return pairs
+
+    def _make(self, pairs: Sequence["_Pair"]) -> Comparisons:
+        """Pad a batch; each different response becomes one row."""
+        rows: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        index = []
+        for pair in pairs:
+            for response in (pair.chosen, pair.rejected):
+                index.append(rows.setdefault((tuple(pair.prompt), tuple(response)), len(rows)))
+        sequences = pad_rows(
+            [[*prompt, *response] for prompt, response in rows],
+            [[False] * len(prompt) + [True] * len(response) for prompt, response in rows],
+            self.chat.pad_id,
+        )
+        numbers = {key: torch.tensor([float(pair.row[key]) for pair in pairs]) for key in ("target_p", "margin", "weight")}
+        return Comparisons(sequences, torch.tensor(index[::2]), torch.tensor(index[1::2]), **numbers)
+
+
+class _Pair(NamedTuple):
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    row: Row
+
+
+class PPODataModule(L.LightningDataModule):
+    """Prompts: ``{"prompt_id", "category", "messages"}`` ending with the user's turn; demonstrations as in SFT.
+
+    Args:
+        prompts: Training prompts; those of excluded categories are left out.
+        validation_prompts: Held-out prompts; likewise.
+        chat: The backbone's chat format.
+        demonstrations: Training demonstrations, needed for ptx only.
+        validation_demonstrations: Held-out demonstrations of all categories, for the alignment tax.
+        excluded: Categories not trained on.
+        ptx_per_iteration: Demonstrations handed out with each iteration; 0 for none.
+        batch_size, iterations, max_prompt_length, max_length, eval_prompts, seed: See `PPOConfig`.
+        start_step: Iterations already done, when a run is taken up again.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Row],
+        validation_prompts: Sequence[Row],
+        chat: ChatFormat,
+        *,
+        demonstrations: Sequence[Row] = (),
+        validation_demonstrations: Sequence[Row] = (),
+        excluded: frozenset[str] = frozenset(),
+        ptx_per_iteration: int = 0,
+        batch_size: int = 64,
+        iterations: int = 100,
+        max_prompt_length: int = 256,
+        max_length: int = 512,
+        eval_prompts: int = 64,
+        seed: int = 0,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad_id = chat.pad_id
+        self.dropped: Counter[str] = Counter()
+        self.seed, self.start_step, self.iterations = seed, start_step, iterations
+        self.batch_size, self.ptx_per_iteration = batch_size, ptx_per_iteration
+        to_prompt = _encoder(chat.encode_prompt, "messages", max_prompt_length, self.dropped)
+        to_row = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)
+
+        def encode(rows: Sequence[Row]) -> list[list[int]]:
+            encoded = (to_prompt(row) for row in rows if row["category"] not in excluded)
+            return [row.ids for row in encoded if row is not None]
+
+        self.prompts = encode(prompts)
+        held_out = encode(validation_prompts)
+        _require(self.prompts, "prompts", self.dropped)
+        self.validation_prompts = [held_out[i] for i in _permutation(len(held_out), seed)[:eval_prompts]]
+        self.demonstrations = [row for row in map(to_row, demonstrations) if row is not None] if ptx_per_iteration else []
+        if ptx_per_iteration:
+            _require(self.demonstrations, "demonstrations for ptx_coef", self.dropped)
+        tax = [(to_row(row), row["category"] in excluded) for row in validation_demonstrations]
+        self.validation_demonstrations = [row for row, _ in tax if row is not None]
+        self.is_excluded = torch.tensor([flag for row, flag in tax if row is not None], dtype=torch.bool)
+
+    @property
+    def num_steps(self) -> int:
+        """Iterations of the whole run."""
+        return self.iterations
+
+    def train_dataloader(self) -> Batches[PPOBatch]:
+        """Iterations from `start_step` on; each takes the next prompts of an endless, reshuffled stream."""
+        return Batches([[i] for i in range(self.start_step, self.iterations)], lambda step: self._make(step[0]))
+
+    def val_dataloader(self) -> Batches[PPOHeldOut]:
+        """One batch with everything held out; none if there is nothing."""
+        rows = self.validation_demonstrations
+        held_out = PPOHeldOut(self.validation_prompts, _pad(rows, self.pad_id) if rows else None, self.is_excluded)
+        return Batches([[0]] if rows or self.validation_prompts else [], lambda _: held_out)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Prompts stay lists of ids; only demonstrations move."""
+        if batch.demonstrations is None:
+            return batch
+        return batch._replace(demonstrations=batch.demonstrations.to(device))
+
+    def _make(self, step: int) -> PPOBatch:
+        rank, size = world()
+        prompts = [self.prompts[i] for i in _stream(len(self.prompts), self.batch_size, step, self.seed)][rank::size]
+        if not self.ptx_per_iteration:
+            return PPOBatch(prompts, None)
+        picked = _stream(len(self.demonstrations), self.ptx_per_iteration, step, self.seed + 1)
+        return PPOBatch(prompts, _pad([self.demonstrations[i] for i in picked[rank::size]], self.pad_id))
+
+
+def _encoder(
+    encode: Callable[[Any], Encoded], key: str, max_length: int, dropped: Counter[str]
+) -> Callable[[Row], Encoded | None]:
+    """A function from rows to ids that drops and counts what cannot be used."""
+
+    def apply(row: Row) -> Encoded | None:
+        try:
+            encoded = encode(row[key])
+        except DataError:
+            dropped["not encodable"] += 1
+            return None
+        if len(encoded.ids) > max_length:
+            dropped["too long"] += 1
+            return None
+        return encoded
+
+    return apply
+
+
+def _require(rows: Sequence[object], what: str, dropped: Counter[str]) -> None:
+    if not rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none were given"
+        raise DataError(f"There are no {what} to train on ({reasons}): add some, or allow a greater length.")
+
+
+def _pad(rows: Sequence[Encoded], pad_id: int) -> Sequences:
+    return pad_rows([row.ids for row in rows], [row.mask for row in rows], pad_id)
+
+
+def _permutation(length: int, seed: int, epoch: int = 0) -> list[int]:
+    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    return torch.randperm(length, generator=generator).tolist()
+
+
+def _plan(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Row indices of each batch of a run: every row once an epoch, rows of similar length together."""
+    plan = []
+    for epoch in range(epochs):
+        order = _permutation(len(lengths), seed, epoch)
+        size = WINDOW * batch_size
+        windows = [sorted(order[i : i + size], key=lambda row: lengths[row]) for i in range(0, len(order), size)]
+        sorted_rows = [row for window in windows for row in window]
+        batches = [sorted_rows[i : i + batch_size] for i in range(0, len(sorted_rows), batch_size)]
+        plan += [batches[i] for i in _permutation(len(batches), seed + 1, epoch)]
+    return plan
+
+
+def _plan_by_prompt(pairs: Sequence[_Pair], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Row indices of each batch of a run, all pairs of a prompt in one batch unless they alone exceed it."""
+    groups: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        groups.setdefault(str(pair.row["prompt_id"]), []).append(index)
+    members = list(groups.values())
+    plan: list[list[int]] = []
+    for epoch in range(epochs):
+        batch: list[int] = []
+        for group in (members[i] for i in _permutation(len(members), seed, epoch)):
+            if batch and len(batch) + len(group) > batch_size:
+                plan.append(batch)
+                batch = []
+            batch += group
+            while len(batch) > batch_size:
+                plan.append(batch[:batch_size])
+                batch = batch[batch_size:]
+        plan += [batch] if batch else []
+    return plan
+
+
+def _stream(length: int, count: int, step: int, seed: int) -> list[int]:
+    """Items [step * count, (step + 1) * count) of an endless stream of reshuffled passes over ``length`` rows."""
+    picked: list[int] = []
+    position = step * count
+    while len(picked) < count:
+        epoch, offset = divmod(position, length)
+        part = _permutation(length, seed, epoch)[offset : offset + count - len(picked)]
+        picked += part
+        position += len(part)
+    return picked
+
+
+def _in_order(length: int, batch_size: int) -> list[list[int]]:
+    return [list(range(i, min(i + batch_size, length))) for i in range(0, length, batch_size)]

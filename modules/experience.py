@@ -1,0 +1,202 @@
+"""What PPO learns from: responses with their scores, log-probabilities, values, rewards and advantages.
+
+Everything here is computed without gradients, once per iteration, by the same forward as in training: log-probabilities
+taken while sampling can differ from it by more than a policy update does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from modules.advantages import gae, kl_estimates, token_rewards, whiten
+from modules.backbone import Backbone
+from modules.errors import NonFiniteError
+from modules.losses import TokenStats, select_shifted, token_stats
+from modules.rollout import Rollout
+from modules.sequences import Sequences, by_length
+
+ScoreFunction = Callable[[Rollout], Tensor]
+"""Responses to scores (B,); takes the place of a reward model."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How scores and KL become per-token rewards and advantages; see `PPOConfig`."""
+
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    gamma: float = 1.0
+    lam: float = 0.95
+    whiten_advantages: bool = True
+    score_clip: float = 10.0
+    missing_eos_penalty: float = 1.0
+
+    def shape(self, scores: Tensor, center: float, finished: Tensor) -> Tensor:
+        """Scores (B,) as they enter the reward: centred, clipped, less the penalty where no end token came.
+
+        Args:
+            scores: (B,) raw.
+            center: What counts as 0.
+            finished: (B,) bool. A response whose end token is its last permitted token has finished.
+        """
+        centred = (scores - center).clamp(-self.score_clip, self.score_clip)
+        return centred - self.missing_eos_penalty * (~finished).float()
+
+
+class Experience(NamedTuple):
+    """One iteration's responses. (B, R) tensors are float32, column t belonging to the t-th response token."""
+
+    sequences: Sequences
+    """Prompt + response."""
+    mask: Tensor
+    """(B, R) bool, True on real response tokens."""
+    finished: Tensor
+    """(B,) bool, whether the response ended by itself."""
+    scores: Tensor
+    """(B,) raw scores."""
+    shaped_scores: Tensor
+    """(B,) centred, clipped and penalised scores."""
+    logprobs: Tensor
+    """(B, R) log-probabilities under the policy that sampled."""
+    ref_logprobs: Tensor
+    """(B, R) log-probabilities under the reference."""
+    values: Tensor
+    """(B, R) value of the state before each token."""
+    rewards: Tensor
+    """(B, R) per-token rewards."""
+    advantages: Tensor
+    """(B, R) advantages, whitened if that is on."""
+    returns: Tensor
+    """(B, R) raw advantage + value: what the value function learns. Whitening does not touch it."""
+
+    @property
+    def kl_per_response(self) -> Tensor:
+        """(B,) log-ratio of policy to reference summed over the response, in nats: an unbiased estimate of the KL."""
+        return (self.logprobs - self.ref_logprobs).sum(-1)
+
+
+@torch.no_grad()
+def gather_experience(
+    backbone: Backbone,
+    rollout: Rollout,
+    objective: Objective,
+    *,
+    scores: Tensor,
+    center: float,
+    kl_coef: float,
+    temperature: float,
+    micro_batch_size: int,
+) -> Experience:
+    """Turn responses of ``policy`` into experience.
+
+    Args:
+        backbone: With the roles policy, reference and value.
+        rollout: B responses.
+        objective: The recipe.
+        scores: (B,) raw scores.
+        center: Subtracted from them.
+        kl_coef: Price of one nat.
+        temperature: The one the responses were sampled at.
+        micro_batch_size: Responses per forward pass.
+
+    Raises:
+        NonFiniteError: A score, log-probability or value is not finite.
+    """
+    sequences = rollout.sequences(backbone.chat.pad_id).to(backbone.device)
+    mask = rollout.response_mask().to(backbone.device)
+    finished = torch.tensor(rollout.finished, device=backbone.device)
+    # 1. Log-probabilities under policy and reference, and values, by the forward used in training.
+    logprobs = all_logprobs(backbone, "policy", sequences, mask, temperature, micro_batch_size)
+    ref_logprobs = all_logprobs(backbone, "reference", sequences, mask, temperature, micro_batch_size)
+    values = all_values(backbone, sequences, mask, micro_batch_size)
+    check_finite({"score": scores, "log-probability": logprobs, "reference's": ref_logprobs, "value": values})
+    # 2. Rewards: the price of the KL at every token, the score at the last.
+    shaped = objective.shape(scores, center, finished)
+    kl = kl_estimates(logprobs, ref_logprobs, objective.kl_estimator)
+    rewards = token_rewards(shaped, kl, mask, kl_coef)
+    # 3. Advantages; returns come from the raw ones.
+    raw = gae(rewards, values, mask, gamma=objective.gamma, lam=objective.lam)
+    advantages = whiten(raw, mask) if objective.whiten_advantages else raw
+    return Experience(
+        sequences=sequences,
+        mask=mask,
+        finished=finished,
+        scores=scores,
+        shaped_scores=shaped,
+        logprobs=logprobs,
+        ref_logprobs=ref_logprobs,
+        values=values,
+        rewards=rewards,
+        advantages=advantages,
+        returns=raw + values,
+    )
+
+
+@torch.no_grad()
+def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int) -> Tensor:
+    """Scores (B,) by the role ``reward``, which sees exactly prompt + response as sampled."""
+    sequences = rollout.sequences(backbone.chat.pad_id).to(backbone.device)
+    scores = torch.zeros(len(sequences.ids), device=backbone.device)
+    with backbone.role("reward"):
+        for rows in by_length(sequences.lengths, micro_batch_size):
+            part = sequences.rows(rows)
+            scores[rows] = backbone.scores(part.ids, part.lengths)
+    return scores
+
+
+def role_stats(
+    backbone: Backbone, sequences: Sequences, temperature: float, *, with_entropy: bool = False
+) -> TokenStats:
+    """Log-probabilities (N,) of the masked tokens by the active role, row by row in reading order."""
+    hidden, targets = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
+    return token_stats(
+        backbone.logits,
+        hidden,
+        targets,
+        temperature=temperature,
+        vocab_size=backbone.vocab_size,
+        with_entropy=with_entropy,
+    )
+
+
+def role_values(backbone: Backbone, sequences: Sequences) -> Tensor:
+    """Values (N,) by the active role of the states before the masked tokens."""
+    hidden, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
+    return backbone.values(hidden)
+
+
+@torch.no_grad()
+def all_logprobs(
+    backbone: Backbone, role: str, sequences: Sequences, mask: Tensor, temperature: float, micro_batch_size: int
+) -> Tensor:
+    """Log-probabilities (B, R) of response tokens by a role; 0 outside the mask (B, R)."""
+    found = torch.zeros(mask.shape, device=mask.device)
+    with backbone.role(role):
+        for rows in by_length(sequences.lengths, micro_batch_size):
+            part = role_stats(backbone, sequences.rows(rows), temperature).logprobs
+            found[rows] = found[rows].masked_scatter(mask[rows], part)
+    return found
+
+
+@torch.no_grad()
+def all_values(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_batch_size: int) -> Tensor:
+    """Values (B, R) of the states before response tokens by the role ``value``; 0 outside the mask (B, R)."""
+    found = torch.zeros(mask.shape, device=mask.device)
+    with backbone.role("value"):
+        for rows in by_length(sequences.lengths, micro_batch_size):
+            part = role_values(backbone, sequences.rows(rows))
+            found[rows] = found[rows].masked_scatter(mask[rows], part)
+    return found
+
+
+def check_finite(named: dict[str, Tensor]) -> None:
+    """Refuse tensors with infinities or NaN; nothing has been changed at that point."""
+    for name, values in named.items():
+        bad = int((~torch.isfinite(values)).sum())
+        if bad:
+            raise NonFiniteError(
+                f"{bad} of {values.numel()} numbers ({name} values of sampled responses) are not finite. The iteration was not "
+                "trained on and the weights are as they were: look at the reward model, or choose precision fp32."
+            )

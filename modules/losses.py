@@ -1,0 +1,147 @@
+"""The losses of the three stages, as pure functions of tensors in float32.
+
+Log-probabilities are computed from hidden states in chunks: at batch 64, 1,024 tokens and a vocabulary of 128,000 the
+logits alone would be 34 GB. Sources: Stiennon et al. 2020 and Ouyang et al. 2022 (reward model), Touvron et al. 2023
+(margin), Schulman et al. 2017 (clipped objective), Huang et al. 2024 ("N implementation details", clipped value loss).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK_ELEMENTS = 2**24
+"""Logits computed at a time: 64 MiB in float32."""
+
+ToLogits = Callable[[Tensor], Tensor]
+"""Hidden states (N, H) to logits (N, V)."""
+
+
+class TokenStats(NamedTuple):
+    """What a policy thinks of N tokens."""
+
+    logprobs: Tensor
+    """(N,) log-probability of each token at the temperature."""
+    entropy: Tensor | None
+    """(N,) entropy of the distribution it was chosen from, in nats, if asked for."""
+
+
+def select_shifted(hidden: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Pick the states that predict the masked tokens: position t - 1 predicts the token at t.
+
+    Args:
+        hidden: (B, T, H).
+        ids: (B, T).
+        mask: (B, T) bool, True on the tokens wanted; the first column cannot be predicted and is ignored.
+
+    Returns:
+        (N, H) states and (N,) tokens, row by row in reading order.
+    """
+    wanted = mask[:, 1:]
+    return hidden[:, :-1][wanted], ids[:, 1:][wanted]
+
+
+def token_stats(
+    to_logits: ToLogits,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float = 1.0,
+    vocab_size: int,
+    with_entropy: bool = False,
+) -> TokenStats:
+    """Log-probabilities (and entropies) of tokens without holding all their logits.
+
+    Args:
+        to_logits: The output layer.
+        hidden: (N, H) states, from `select_shifted`.
+        targets: (N,) token ids.
+        temperature: Logits are divided by it.
+        vocab_size: V, which sets the size of a chunk.
+        with_entropy: Also return entropies.
+    """
+    rows = max(1, CHUNK_ELEMENTS // vocab_size)
+    if len(hidden) <= rows:
+        return TokenStats(*_stats_of_chunk(to_logits, hidden, targets, temperature, with_entropy))
+    parts = []
+    for states, tokens in zip(hidden.split(rows), targets.split(rows), strict=True):
+        # Recomputed in the backward pass, so that only one chunk's logits exist at a time.
+        parts.append(
+            checkpoint(_stats_of_chunk, to_logits, states, tokens, temperature, with_entropy, use_reentrant=False)
+        )
+    entropy = torch.cat([part[1] for part in parts]) if with_entropy else None
+    return TokenStats(torch.cat([part[0] for part in parts]), entropy)
+
+
+def _stats_of_chunk(
+    to_logits: ToLogits, hidden: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    logits = to_logits(hidden).float() / temperature
+    normaliser = logits.logsumexp(-1)
+    logprobs = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser
+    if not with_entropy:
+        return logprobs, None
+    probs = torch.softmax(logits, -1)
+    return logprobs, (normaliser - (probs * logits).sum(-1)).clamp(min=0)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over kept entries; 0 where there are none.
+
+    Args:
+        values: Any shape.
+        mask: The same shape, bool, True keeps.
+    """
+    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def bradley_terry_loss(
+    margins: Tensor, target_p: Tensor | float = 1.0, offsets: Tensor | float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Weighted *sum* of -[p log s(d - m) + (1 - p) log s(m - d)]; divide by the sum of weights for the mean.
+
+    A tie has p = 1/2 and its minimum ln 2 at d = 0. The offset m (Llama 2) asks for a distance between clearly
+    different responses; it means nothing for a tie, so it is faded out with |2p - 1| and points to the preferred side.
+
+    Args:
+        margins: (B,) score of chosen minus score of rejected, d.
+        target_p: (B,) probability that chosen is the better one.
+        offsets: (B,) m >= 0.
+        weights: (B,); None counts each pair once.
+    """
+    target = torch.as_tensor(target_p, dtype=torch.float32, device=margins.device)
+    distance = margins.float() - torch.as_tensor(offsets, dtype=torch.float32, device=margins.device) * (2 * target - 1)
+    losses = -(target * F.logsigmoid(distance) + (1 - target) * F.logsigmoid(-distance))
+    return losses.sum() if weights is None else (losses * weights).sum()
+
+
+def policy_losses(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """PPO's clipped objective per token, to be minimised: max(-A r, -A clip(r, 1 - e, 1 + e)) with r = exp(new - old).
+
+    Args:
+        logprobs, old_logprobs, advantages: One shape.
+        clip_range: e.
+
+    Returns:
+        Losses of that shape.
+    """
+    ratio = torch.exp(logprobs - old_logprobs)
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    return torch.maximum(-advantages * ratio, -advantages * clipped)
+
+
+def value_losses(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float) -> Tensor:
+    """Clipped value loss per token: half the larger of (V - R)^2 and (V held within e of the old V - R)^2.
+
+    Args:
+        values, old_values, returns: One shape.
+        clip_range: e.
+
+    Returns:
+        Losses of that shape.
+    """
+    held = torch.clamp(values, old_values - clip_range, old_values + clip_range)
+    return 0.5 * torch.maximum((values - returns).square(), (held - returns).square())

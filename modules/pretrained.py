@@ -1,0 +1,236 @@
+"""Finding, identifying and loading a pretrained causal language model.
+
+Nothing that a model's folder contains is executed: weights come from safetensors files only, and code that a repository
+carries is never trusted. Dropout of the base model is always off; a log-probability has to be repeatable.
+"""
+
+import hashlib
+import json
+import logging
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from modules.errors import BaseModelError
+
+# It warns at import that an optional inference kernel is missing, which `keep_exact_on_cpu` switches off anyway.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+disable_progress_bar()
+
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache"}
+_SAMPLES, _SAMPLE_BYTES = 16, 4096
+
+
+def find_model(base_model: str) -> Path:
+    """The folder of a local model, or of a hub model after downloading it.
+
+    Raises:
+        BaseModelError: There is no such model, or it has no safetensors weights.
+    """
+    folder = Path(base_model).expanduser()
+    if not folder.is_dir():
+        folder = _download(base_model)
+    if not (folder / "config.json").is_file():
+        raise BaseModelError(
+            f"The folder {base_model} is not a model: it has no config.json. Give a folder in Hugging Face format, with "
+            "config.json, tokenizer files and *.safetensors."
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise BaseModelError(
+            f"The model {base_model} has no *.safetensors weights; other formats can run code when they are opened and "
+            "are not read. Load it once with transformers and save it again with save_pretrained."
+        )
+    return folder
+
+
+def _download(base_model: str) -> Path:
+    looks_like_path = base_model.count("/") > 1 or base_model.startswith((".", "/", "~")) or not base_model
+    if looks_like_path:
+        raise BaseModelError(f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B.")
+    try:
+        return Path(snapshot_download(base_model, allow_patterns=_PATTERNS))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BaseModelError(
+            f"The model {base_model} is neither a folder here nor could it be fetched from the hub "
+            f"({type(error).__name__}): check its name and the connection, or give the path of a local folder."
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hex digits that identify a base model: its configuration, its tokenizer and its weights.
+
+    Weights are sampled, not read through, so this takes milliseconds for any size.
+    """
+    digest = hashlib.sha256()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    essentials = {key: value for key, value in config.items() if key not in _VOLATILE}
+    digest.update(json.dumps(essentials, sort_keys=True).encode())
+    for name in ("tokenizer.json", "tokenizer.model"):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        _digest_weights(file, digest)
+    return digest.hexdigest()[:16]
+
+
+def _digest_weights(file: Path, digest: Any) -> None:
+    """Feed a safetensors file's table of tensors and evenly spaced samples of its bytes into ``digest``."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        (header_length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(header_length))
+        header.pop("__metadata__", None)
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        start = 8 + header_length
+        for index in range(_SAMPLES):
+            stream.seek(start + (size - start) * index // _SAMPLES)
+            digest.update(stream.read(_SAMPLE_BYTES))
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to a model folder."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds for a broken tokenizer
+        raise BaseModelError(
+            f"The tokenizer in {folder} cannot be loaded ({type(error).__name__}: {_first_line(error)}): the folder "
+            "needs the tokenizer files that belong to the model, such as tokenizer.json."
+        ) from error
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """A model folder's configuration, with dropout off."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds for a broken or unknown configuration
+        raise BaseModelError(
+            f"The config.json in {folder} cannot be read ({type(error).__name__}: {_first_line(error)}): choose a model of an "
+            "architecture that transformers knows."
+        ) from error
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+            setattr(config, name, 0.0)
+    return config
+
+
+def load_model(folder: Path, *, dtype: torch.dtype, device: torch.device, quantisation: str = "none") -> PreTrainedModel:
+    """A causal language model in evaluation mode, frozen, with dropout off.
+
+    Args:
+        folder: From `find_model`, or a full checkpoint's role folder.
+        dtype: Of the weights, or of the computation with 4-bit weights.
+        device: Where it is put.
+        quantisation: ``none`` or ``nf4``.
+    """
+    quantised = _nf4(dtype) if quantisation == "nf4" else None
+    config = load_config(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            device_map={"": device} if quantised else None,
+            quantization_config=quantised,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except torch.OutOfMemoryError as error:
+        raise BaseModelError(
+            f"The model in {folder} does not fit into the memory of {device}: choose quantisation nf4 or a smaller model."
+        ) from error
+    except Exception as error:  # transformers raises many kinds for a folder that is no causal language model
+        raise BaseModelError(
+            f"The folder {folder} cannot be loaded as a causal language model ({type(error).__name__}: "
+            f"{_first_line(error)}): choose a decoder-only model of an architecture that transformers knows."
+        ) from error
+    if quantised:
+        keep_exact_on_cpu(model)
+    else:
+        model.to(device)
+    model.requires_grad_(False)
+    _check_logits(model, folder)
+    return model.eval()
+
+
+def keep_exact_on_cpu(model: nn.Module) -> None:
+    """Switch off the repacking that bitsandbytes does to 4-bit weights on some CPUs.
+
+    On a CPU with AVX512-BF16 the first evaluation-mode forward rewrites the stored weights for an inference kernel that
+    rounds to bfloat16, has no gradient and takes only some sizes. Training and sampling must see the same weights.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def end_ids(model_config: PreTrainedConfig, folder: Path) -> list[int]:
+    """End tokens that a model's own files name, the preferred one first."""
+    named: list[int] = _as_list(model_config.eos_token_id)
+    generation = folder / "generation_config.json"
+    if generation.is_file():
+        named += _as_list(json.loads(generation.read_text(encoding="utf-8")).get("eos_token_id"))
+    return list(dict.fromkeys(named))
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return [] if value is None else [value] if isinstance(value, int) else list(value)
+
+
+def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise BaseModelError(
+            "Quantisation nf4 needs bitsandbytes, which cannot be imported here: install it with pip install bitsandbytes, or choose "
+            "quantisation none."
+        ) from error
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+@torch.no_grad()
+def _check_logits(model: PreTrainedModel, folder: Path) -> None:
+    """The trainers compute logits in chunks as ``lm_head(hidden)``: refuse models that do more than that."""
+    device = model.get_input_embeddings().weight.device
+    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
+    try:
+        whole = model(input_ids=ids, use_cache=False).logits
+        hidden = model.base_model(input_ids=ids, position_ids=torch.arange(8, device=device).unsqueeze(0), use_cache=False)
+        parts: Tensor = model.get_output_embeddings()(hidden.last_hidden_state)
+        is_plain = torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-2)
+    except Exception as error:  # a probe: whatever a model raises here it would raise in training
+        raise BaseModelError(
+            f"The model in {folder} loads but does not run ({type(error).__name__}: {_first_line(error)}): choose a "
+            "decoder-only model with position ids, such as Llama, Qwen, Mistral, Phi or GPT-2."
+        ) from error
+    if not is_plain:
+        raise BaseModelError(
+            f"The model in {folder} ({model.config.model_type}) changes its logits after the output layer (soft-capping or "
+            "scaling), which the chunked log-probabilities here do not do: choose another architecture."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]

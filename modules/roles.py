@@ -1,0 +1,271 @@
+"""Several roles on one base model: as LoRA adapters that share its weights, or as full copies of it.
+
+Both classes have one face, which `modules.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
+
+What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
+as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
+exactly when its role was added as trainable, whichever role is active.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from modules.errors import CheckpointError, ConfigError
+from modules.pretrained import load_config, load_model
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+BASE = "base"
+"""The role without any adapter: the pretrained model itself. Exists with LoRA only."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """How fresh adapters look; adapters from a checkpoint keep their own rank, scale and targets."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: str = "all-linear"
+
+
+class LoraRoles(nn.Module):
+    """Roles as adapters on one frozen base.
+
+    Args:
+        model: The frozen base.
+        settings: For fresh adapters.
+        base_name: Written into the adapters' config files, so that plain peft finds the base.
+    """
+
+    def __init__(self, model: PreTrainedModel, settings: LoraSettings, base_name: str) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.base_name = base_name
+        self._peft: list[PeftModel] = []  # in a list, so that the base is not registered twice
+        self._configs: dict[str, LoraConfig] = {}
+        self._trainable: set[str] = set()
+        self._layers: list[BaseTunerLayer] = []
+        self._parameters_of: dict[str, dict[str, nn.Parameter]] = {}
+
+    def add(self, name: str, *, source: Path | None, copy_of: str | None, trainable: bool) -> None:
+        """Add an adapter: from a folder, as a copy of another role, or fresh (its output is 0 at first)."""
+        config = self._new_config(source, copy_of)
+        with warnings.catch_warnings():
+            # peft reads a property that transformers renamed.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            if self._peft:
+                self._peft[0].add_adapter(name, config)
+            else:
+                self._peft.append(self._inject(name, config))
+        self._configs[name] = config
+        self._layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        self._parameters_of[name] = self._find_parameters(name)
+        if trainable:
+            self._trainable.add(name)
+        if source is not None:
+            self.load(name, source)
+        if copy_of is not None:
+            _copy_into(self._parameters_of[name], self._parameters_of[copy_of], f"the role {copy_of}")
+        self.activate(name)
+
+    def activate(self, name: str) -> PreTrainedModel:
+        """Make a role's adapter the one that forward passes go through; returns the model."""
+        is_base = name == BASE
+        for layer in self._layers:
+            if layer.disable_adapters != is_base:
+                layer.enable_adapters(not is_base)
+            if not is_base:
+                layer.set_adapter(name, inference_mode=True)
+        for role, parameters in self._parameters_of.items():
+            for parameter in parameters.values():
+                parameter.requires_grad_(role in self._trainable)
+        return self.model
+
+    def has(self, name: str) -> bool:
+        """Whether a role can be activated."""
+        return name == BASE or name in self._parameters_of
+
+    def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
+        """A role's own parameters by the names they have in a file."""
+        return self._parameters_of[name]
+
+    def disable_dropout(self) -> None:
+        """Switch the adapters' dropout off for good."""
+        for layer in self._layers:
+            for dropout in getattr(layer, "lora_dropout", {}).values():
+                if isinstance(dropout, nn.Dropout):
+                    dropout.p = 0.0
+
+    def save(self, name: str, folder: Path) -> None:
+        """Write a role as plain peft reads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self._configs[name]
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self._parameters_of[name].items()}
+        save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+    def load(self, name: str, folder: Path) -> None:
+        """Overwrite a role's weights in place with those of a folder."""
+        _copy_into(self._parameters_of[name], _read(folder / ADAPTER_WEIGHTS), str(folder))
+
+    def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:
+        if source is not None:
+            config = _read_adapter_config(source)
+        elif copy_of is not None:
+            config = LoraConfig(**self._configs[copy_of].to_dict())
+        else:
+            targets = self.settings.targets
+            config = LoraConfig(
+                r=self.settings.rank,
+                lora_alpha=self.settings.alpha,  # type: ignore[arg-type]  # peft divides by it; a float is fine
+                target_modules=targets if targets == "all-linear" else [t.strip() for t in targets.split(",")],
+                task_type="CAUSAL_LM",
+            )
+        config.lora_dropout = self.settings.dropout
+        config.inference_mode = False
+        config.base_model_name_or_path = self.base_name
+        return config
+
+    def _inject(self, name: str, config: LoraConfig) -> PeftModel:
+        try:
+            injected = get_peft_model(self.model, config, adapter_name=name)
+        except ValueError as error:
+            raise ConfigError(
+                f"No adapter can be put on the layers {self.settings.targets!r} ({str(error).splitlines()[0]}): name linear layers "
+                "of this model, or choose all-linear."
+            ) from error
+        assert isinstance(injected, PeftModel)
+        return injected
+
+    def _find_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The adapter's tensors under their names in a peft file, where the adapter's own name is left out."""
+        found = {}
+        for key, parameter in self._peft[0].named_parameters():
+            parts = key.split(".")
+            for index in range(1, len(parts)):
+                if parts[index] == name and parts[index - 1].startswith("lora_"):
+                    found[".".join(parts[:index] + parts[index + 1 :])] = parameter
+        return found
+
+
+class FullRoles(nn.Module):
+    """Roles as full models: every role has all weights for itself.
+
+    A trainable role keeps float32 weights, because small updates are lost in bfloat16.
+
+    Args:
+        base_folder: Where fresh roles are read from.
+        dtype: Weights of frozen roles.
+        device: Where they are put.
+        gradient_checkpointing: Recompute activations in the backward pass.
+    """
+
+    def __init__(self, base_folder: Path, dtype: torch.dtype, device: torch.device, gradient_checkpointing: bool) -> None:
+        super().__init__()
+        self.models = nn.ModuleDict()
+        self.base_folder, self.dtype, self.device = base_folder, dtype, device
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def base_config(self) -> PreTrainedConfig:
+        """The pretrained model's configuration."""
+        return load_config(self.base_folder)
+
+    def add(self, name: str, *, source: Path | None, copy_of: str | None, trainable: bool) -> None:
+        """Add a model: from a folder, as a copy of another role, or the pretrained one."""
+        if source is not None and not (source / "config.json").is_file():
+            raise _wrong_method(source, "full")
+        dtype = torch.float32 if trainable else self.dtype
+        model = load_model(source or self.base_folder, dtype=dtype, device=self.device)
+        model.requires_grad_(trainable)
+        if self.gradient_checkpointing and trainable:
+            model.activation_checkpointing_enable()
+        self.models[name] = model
+        if copy_of is not None:
+            _copy_into(self.named_parameters_of(name), self.named_parameters_of(copy_of), f"the role {copy_of}")
+
+    def activate(self, name: str) -> PreTrainedModel:
+        """Returns the role's model; nothing else has to be switched."""
+        model = self.models[name]
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    def has(self, name: str) -> bool:
+        """Whether a role can be activated."""
+        return name in self.models
+
+    def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
+        """A role's own parameters by name."""
+        return dict(self.models[name].named_parameters())
+
+    def disable_dropout(self) -> None:
+        """Nothing to do: a base model's dropout is always off."""
+
+    def save(self, name: str, folder: Path) -> None:
+        """Write a role as transformers reads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.activate(name).save_pretrained(folder)
+
+    def load(self, name: str, folder: Path) -> None:
+        """Overwrite a role's weights in place with those of a folder."""
+        tensors: dict[str, Tensor] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            if file.name != "head.safetensors":
+                tensors |= _read(file)
+        _copy_into(self.named_parameters_of(name), tensors, str(folder))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise CheckpointError(f"The checkpoint file {file} is missing: the checkpoint is incomplete, choose another one.")
+    return load_file(file)
+
+
+def _read_adapter_config(folder: Path) -> LoraConfig:
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise _wrong_method(folder, "lora")
+    kind = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("peft_type")
+    if kind != "LORA":
+        raise CheckpointError(f"The adapter in {folder} is of type {kind}; only LORA adapters can be used here.")
+    config = PeftConfig.from_pretrained(str(folder))
+    assert isinstance(config, LoraConfig)
+    return config
+
+
+def _wrong_method(folder: Path, wanted: str) -> CheckpointError:
+    other = "full" if wanted == "lora" else "lora"
+    return CheckpointError(
+        f"The checkpoint folder {folder} holds no {wanted} weights: it is missing, or was trained with method {other}. Choose another "
+        f"checkpoint, or method {other}."
+    )
+
+
+@torch.no_grad()
+def _copy_into(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Copy tensors into parameters of the same names and shapes; refuse anything missing, foreign or misshapen."""
+    missing = sorted(parameters.keys() - tensors.keys())
+    foreign = sorted(tensors.keys() - parameters.keys())
+    if missing or foreign:
+        raise CheckpointError(
+            f"The weights of {origin} do not fit this model: {len(missing)} tensors are missing and {len(foreign)} are unknown "
+            f"(such as {(missing + foreign)[0]}). Choose a checkpoint of the same base model and adapter layers."
+        )
+    for name, parameter in parameters.items():
+        if parameter.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"The tensor {name} of {origin} has the shape {tuple(tensors[name].shape)}, but {tuple(parameter.shape)} is needed: "
+                "choose a checkpoint of the same base model and adapter rank."
+            )
+        parameter.copy_(tensors[name])

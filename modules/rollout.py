@@ -1,0 +1,169 @@
+"""Sampling responses: token ids in, token ids out.
+
+A sampling loop of its own rather than ``generate``: rows that have ended leave the batch, so a long response does not
+make the others wait, and log-probabilities, filters and random numbers are exactly ours. Text is never decoded and
+encoded again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from modules.backbone import Backbone
+from modules.sequences import Sequences, pad_rows
+
+EndReason = Literal["eos", "length"]
+
+_LEAVE_AT = 0.875
+
+
+class Rollout(NamedTuple):
+    """Sampled responses, in the order of their prompts."""
+
+    prompts: list[list[int]]
+    """B prompts as ids."""
+    responses: list[list[int]]
+    """B responses as ids; each ends with its first end token, or at the length limit."""
+    finished: list[bool]
+    """Whether the response ended by itself."""
+
+    @property
+    def end_reasons(self) -> list[EndReason]:
+        """``eos`` or ``length`` for each response."""
+        return ["eos" if done else "length" for done in self.finished]
+
+    def sequences(self, pad_id: int) -> Sequences:
+        """Prompt + response rows, (B, T); the mask is True on response tokens."""
+        ids = [prompt + response for prompt, response in zip(self.prompts, self.responses, strict=True)]
+        masks = [[False] * len(p) + [True] * len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
+        return pad_rows(ids, masks, pad_id)
+
+    def response_mask(self) -> Tensor:
+        """(B, R) bool, True on real response tokens."""
+        lengths = torch.tensor([len(response) for response in self.responses])
+        return torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
+
+
+@torch.no_grad()
+def generate(
+    backbone: Backbone,
+    role: str,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    batch_size: int = 64,
+    on_progress: Callable[[int], None] | None = None,
+) -> Rollout:
+    """Sample one response to each prompt.
+
+    Prompts are taken in order of length, so that a batch holds little padding. The random numbers of a response depend
+    on ``seed``, its place in ``prompts`` and nothing else: not on the batch size, nor on the other prompts.
+
+    Args:
+        backbone: The model.
+        role: Who answers.
+        prompts: B lists of ids, none empty.
+        max_new_tokens: Length limit of a response.
+        temperature: Logits are divided by it.
+        top_p, top_k: Filters; 1 and 0 switch them off. PPO never uses them: the sampled tokens would not come from the
+            policy whose log-probabilities are compared.
+        seed: Of the random numbers.
+        batch_size: Prompts answered at a time.
+        on_progress: Called with the number of finished responses after each batch.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    noise = torch.rand(
+        len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(backbone.device)
+    responses: list[list[int]] = [[] for _ in prompts]
+    was_training = backbone.training
+    backbone.eval()  # no dropout, and no checkpointing, which would drop the cache
+    try:
+        with backbone.role(role):
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                draws = _Draws(noise[rows], temperature, top_p, top_k)
+                for row, response in zip(rows, _answer(backbone, [prompts[i] for i in rows], draws), strict=True):
+                    responses[row] = response
+                if on_progress is not None:
+                    on_progress(min(start + batch_size, len(order)))
+    finally:
+        backbone.train(was_training)
+    finished = [bool(response) and response[-1] in backbone.chat.stop_ids for response in responses]
+    return Rollout([list(prompt) for prompt in prompts], responses, finished)
+
+
+class _Draws:
+    """Chooses tokens from logits with uniform random numbers that belong to rows.
+
+    Args:
+        noise: (B, R) uniform numbers in [0, 1).
+    """
+
+    def __init__(self, noise: Tensor, temperature: float, top_p: float, top_k: int) -> None:
+        self.noise = noise
+        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
+
+    def choose(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        """Token ids (N,) from logits (N, V), for the rows (N,) of the batch, by inverting the distribution function."""
+        probs = torch.softmax(filter_logits(logits / self.temperature, top_p=self.top_p, top_k=self.top_k), -1)
+        cumulative = probs.cumsum(-1, dtype=torch.float64)
+        heights = self.noise[rows, step].unsqueeze(-1) * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, heights, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def filter_logits(logits: Tensor, *, top_p: float, top_k: int) -> Tensor:
+    """Set logits (N, V) outside the top-k and the nucleus to minus infinity; the most likely token always stays."""
+    if 0 < top_k < logits.shape[-1]:
+        smallest = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, float("-inf"))
+    if top_p < 1:
+        ordered, index = logits.sort(dim=-1, descending=True)
+        probs = torch.softmax(ordered, -1)
+        is_outside = probs.cumsum(-1) - probs >= top_p
+        logits = logits.masked_fill(torch.zeros_like(is_outside).scatter(-1, index, is_outside), float("-inf"))
+    return logits
+
+
+def _answer(backbone: Backbone, prompts: list[list[int]], draws: _Draws) -> list[list[int]]:
+    """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
+    device = backbone.device
+    longest = max(len(prompt) for prompt in prompts)
+    max_new_tokens = draws.noise.shape[1]
+    ids = torch.full((len(prompts), longest), backbone.chat.pad_id)
+    mask = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = True
+    ids, mask = ids.to(device), mask.to(device)
+    stops = torch.tensor(sorted(backbone.chat.stop_ids), device=device)
+    sampled = torch.full((len(prompts), max_new_tokens), backbone.chat.pad_id, device=device)
+    lengths = torch.full((len(prompts),), max_new_tokens, device=device)
+    rows = torch.arange(len(prompts), device=device)
+    cache = DynamicCache()
+
+    for step in range(max_new_tokens):
+        # 1. One forward over what the cache does not hold yet.
+        hidden = backbone.hidden(ids, mask[rows, : longest + step], cache=cache)
+        tokens = draws.choose(backbone.logits(hidden[:, -1]), rows, step)
+        # 2. Note the tokens; a row that was ended earlier keeps the length it has.
+        sampled[rows, step] = tokens
+        has_ended = torch.isin(tokens, stops)
+        lengths[rows] = torch.where(has_ended, lengths[rows].clamp(max=step + 1), lengths[rows])
+        # 3. Rows that have ended leave, a few at a time, since leaving copies the cache.
+        alive = lengths[rows] > step + 1
+        num_alive = int(alive.sum())
+        if num_alive == 0:
+            break
+        if num_alive <= _LEAVE_AT * len(rows):
+            cache.batch_select_indices(alive.nonzero().squeeze(-1))
+            rows, tokens = rows[alive], tokens[alive]
+        ids = tokens.unsqueeze(-1)
+    return [row[:length] for row, length in zip(sampled.tolist(), lengths.tolist(), strict=True)]

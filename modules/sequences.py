@@ -1,0 +1,56 @@
+"""Rows of token ids of different lengths as one padded tensor, and the pieces it is computed in.
+
+Rows are padded on the right. With causal attention no token then sees a pad, so no attention mask is needed and a row's
+numbers do not depend on its neighbours.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Sequences(NamedTuple):
+    """Padded rows."""
+
+    ids: Tensor
+    """(B, T) token ids, padded on the right."""
+    mask: Tensor
+    """(B, T) bool, True on the tokens that are learnt or judged: assistant turns, or the response."""
+    lengths: Tensor
+    """(B,) real tokens per row."""
+
+    def rows(self, index: Tensor) -> "Sequences":
+        """The rows at ``index`` (N,), cut to the longest of them."""
+        lengths = self.lengths[index]
+        longest = int(lengths.max())
+        return Sequences(self.ids[index, :longest], self.mask[index, :longest], lengths)
+
+    def to(self, device: torch.device) -> "Sequences":
+        """The same rows on another device."""
+        return Sequences(self.ids.to(device), self.mask.to(device), self.lengths.to(device))
+
+
+def pad_rows(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], pad_id: int) -> Sequences:
+    """Pad rows of ids and masks, row i of both being equally long, to (B, T)."""
+    longest = max(len(row) for row in ids)
+    return Sequences(
+        torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in ids]),
+        torch.tensor([[*row, *[False] * (longest - len(row))] for row in masks]),
+        torch.tensor([len(row) for row in ids]),
+    )
+
+
+def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
+    """Cut rows into pieces of at most ``size`` rows of similar length, so that little is padded.
+
+    Args:
+        lengths: (B,) real tokens per row.
+        size: Rows per forward pass.
+
+    Yields:
+        (N,) row indices; together each row once, the longest first (memory runs out at once or never).
+    """
+    order = torch.argsort(lengths, descending=True, stable=True)
+    yield from order.split(size)

@@ -1,0 +1,148 @@
+"""Supervised fine-tuning: teach the base model the demonstrations, on assistant tokens only.
+
+    backbone = Backbone.load(base_model)
+    backbone.add_role("policy", trainable=True)
+    data = SFTDataModule(rows, validation_rows, backbone.chat, ...)
+    module = SFTModule(backbone, num_steps=data.num_steps, ...)
+    Trainer(max_epochs=1).fit(module, datamodule=data)
+"""
+
+import math
+import time
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from modules.backbone import Backbone
+from modules.config import SFTConfig
+from modules.distributed import sum_over_ranks
+from modules.losses import select_shifted, token_stats
+from modules.optimisation import adam, clip_gradients, schedule
+from modules.sequences import Sequences, by_length
+
+
+class SFTModule(L.LightningModule):
+    """Trains the role ``policy``; one training step is one optimizer step.
+
+    Args:
+        backbone: With a trainable role ``policy``.
+        num_steps: Steps of the whole run, for the learning rate's cosine.
+        learning_rate, warmup_fraction, micro_batch_size, max_grad_norm: See `SFTConfig`.
+    """
+
+    saved_roles = ("policy",)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        num_steps: int,
+        learning_rate: float = 2e-4,
+        warmup_fraction: float = 0.05,
+        micro_batch_size: int = 16,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.backbone = backbone
+        self.num_steps = num_steps
+        self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
+        self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
+        self.step_index = 0
+        """Optimizer steps done."""
+        self.evaluated_at = -1
+        """`step_index` at the last validation."""
+        self.parameters_trained = list(backbone.role_parameters("policy").values())
+        self.optimizer = adam([{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8)
+        self._held_out = torch.zeros(2)
+
+    @classmethod
+    def from_config(cls, config: SFTConfig, backbone: Backbone, *, num_steps: int) -> "SFTModule":
+        """The module that a config describes."""
+        return cls(
+            backbone,
+            num_steps=num_steps,
+            learning_rate=config.learning_rate,
+            warmup_fraction=config.warmup_fraction,
+            micro_batch_size=config.micro_batch_size,
+            max_grad_norm=config.max_grad_norm,
+        )
+
+    def on_fit_start(self) -> None:
+        """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
+        self.train()
+
+    def training_step(self, batch: Sequences, batch_idx: int) -> None:
+        """One optimizer step on a batch of demonstrations."""
+        start = time.monotonic()
+        # 1. The loss is a mean over all taught tokens of the batch, however the batch is cut up.
+        num_targets = sum_over_ranks(batch.mask[:, 1:].sum())
+        # 2. Forward and backward, one micro-batch at a time.
+        loss = torch.zeros((), device=batch.ids.device)
+        with self.backbone.role("policy"):
+            for rows in by_length(batch.lengths, self.micro_batch_size):
+                part = negative_logprobs(self.backbone, batch.rows(rows)).sum() / num_targets
+                part.backward()
+                loss += part.detach()
+        # 3. Clip and step, at this step's learning rate.
+        loss = sum_over_ranks(loss)
+        grad_norm = clip_gradients(self.parameters_trained, self.max_grad_norm, loss, f"SFT step {self.step_index + 1}")
+        rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
+        self._step(rate)
+        # 4. Report.
+        tokens = float(sum_over_ranks(batch.lengths.sum()))
+        self.log_dict(
+            {
+                "train/loss": loss,
+                "train/lr": rate,
+                "train/grad_norm": grad_norm,
+                "train/tokens_per_s": tokens / (time.monotonic() - start),
+                "step": float(self.step_index),
+            }
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of a held-out measurement."""
+        self._held_out = torch.zeros(2, device=self.device)
+
+    def validation_step(self, batch: Sequences, batch_idx: int) -> None:
+        """Add up the loss of held-out demonstrations."""
+        with self.backbone.role("policy"):
+            for rows in by_length(batch.lengths, self.micro_batch_size):
+                losses = negative_logprobs(self.backbone, batch.rows(rows))
+                self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the mean over all held-out tokens."""
+        total, count = sum_over_ranks(self._held_out).tolist()
+        loss = total / max(count, 1)
+        self.evaluated_at = self.step_index
+        self.log_dict({"eval/loss": loss, "eval/perplexity": math.exp(min(loss, 700)), "step": float(self.step_index)})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Made at construction, so that a checkpoint can be restored before the fit."""
+        return self.optimizer
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs beside weights and optimizer."""
+        return {"step_index": self.step_index, "evaluated_at": self.evaluated_at}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
+
+    def _step(self, rate: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = rate
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.step_index += 1
+
+
+def negative_logprobs(backbone: Backbone, batch: Sequences) -> Tensor:
+    """-log p of each taught token (N,), float32, by the active role."""
+    hidden, targets = select_shifted(backbone.hidden(batch.ids), batch.ids, batch.mask)
+    return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

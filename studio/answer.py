@@ -1,0 +1,49 @@
+"""The process behind "try a prompt": ``python -m studio.answer``, a JSON request on stdin, a JSON answer on stdout."""
+
+import json
+import sys
+from pathlib import Path
+
+from modules import checkpoint
+from modules.backbone import Backbone
+from modules.rollout import generate
+from studio import base_models
+from studio.errors import StudioError
+from studio.sampling import role_of
+
+
+def main() -> int:
+    """Answer one request; see `studio.playing` for its fields. Returns the exit code."""
+    request = json.load(sys.stdin)
+    folders = {name: Path(folder) for name, folder in request["folders"].items()}
+    meta = checkpoint.load_meta(next(iter(folders.values())))
+    backbone = Backbone.load(
+        base_models.resolve(meta.base_model),
+        method=meta.method,
+        quantisation=meta.quantisation,
+        chat_template=meta.chat_template,
+    )
+    prompt = backbone.chat.encode_prompt(request["messages"]).ids
+    answers = {}
+    for name, folder in folders.items():
+        checkpoint.check_base(checkpoint.load_meta(folder), backbone, name)
+        backbone.add_role(role_of(name), source=folder / "policy")
+        rollout = generate(
+            backbone,
+            role_of(name),
+            [prompt],
+            max_new_tokens=request["max_new_tokens"],
+            temperature=request["temperature"],
+            seed=request["seed"],
+        )
+        answers[name] = backbone.chat.decode(rollout.responses[0]).strip()
+    print(json.dumps(answers))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,55 @@
+"""The command line ``rlhf-studio``: everything the pages can do, for terminals and scripts.
+
+Each file of this package adds its subcommands with `add` and sets `action`, a function of the parsed arguments that
+returns the exit code. A `StudioError` is one sentence on stderr and exit code 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from studio.cli import data, rate, runs, stages, start
+from studio.errors import StudioError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="rlhf-studio",
+        description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
+    )
+    _add_workspace(top, default=None)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for room in (start, data, stages, rate, runs):
+        room.add(commands)
+    for command in commands.choices.values():
+        _add_workspace(command, default=argparse.SUPPRESS)  # it may stand before or after the command
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 refused or failed, 2 not understood."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser().parse_args(given)
+    if chosen.command is None:
+        chosen = parser().parse_args([*given, "ui"])
+    try:
+        return chosen.action(chosen)
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `rlhf-studio runs | head`
+        sys.stderr.close()
+        return 0
+
+
+def _add_workspace(command: argparse.ArgumentParser, default: str | None) -> None:
+    command.add_argument(
+        "--workspace",
+        metavar="DIR",
+        default=default,
+        help="the workspace folder (default: $RLHF_STUDIO_WORKSPACE, else ~/rlhf-studio)",
+    )

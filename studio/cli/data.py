@@ -1,0 +1,85 @@
+"""Data in and out at the terminal: ``import`` and ``export``."""
+
+import argparse
+from typing import Any, get_args
+
+from studio import exporting, importing, prompts
+from studio.row_formats import Kind
+from studio.workspace import Workspace
+
+FIRST_LETTERS = 100
+
+
+def add(commands: Any) -> None:
+    """Add ``import`` and ``export``."""
+    summary = "Import prompts, demonstrations or preferences."
+    command = commands.add_parser("import", help=summary, description=summary)
+    command.add_argument(
+        "source", help="a .jsonl(.gz), .json, .csv or .parquet file, a folder, or a hub id owner/name[:config]"
+    )
+    command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what to take it for")
+    command.add_argument("--category", default="", help="put all its prompts into this category")
+    command.add_argument("--split", choices=prompts.SPLITS, help="put all its prompts into this split")
+    command.add_argument("--preview", action="store_true", help="only show what would be kept and dropped, and why")
+    command.set_defaults(action=_import)
+    _add_export(commands)
+
+
+def _add_export(commands: Any) -> None:
+    summary = "Export ratings, demonstrations or a model."
+    command = commands.add_parser("export", help=summary, description=summary)
+    what = command.add_subparsers(dest="what", metavar="WHAT", required=True)
+    ratings = what.add_parser("ratings", help="as JSONL")
+    ratings.add_argument(
+        "--format",
+        choices=["native", "trl"],
+        default="native",
+        help="native has everything; trl: prompt, chosen, rejected",
+    )
+    ratings.set_defaults(action=_export_ratings)
+    what.add_parser("demonstrations", help="as chat-message JSONL").set_defaults(action=_export_demonstrations)
+    model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
+    model.add_argument("name", help="a checkpoint, or a run for its newest one")
+    model.add_argument("--merged", action="store_true", help="merge the adapter into the base model")
+    model.set_defaults(action=_export_model)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    if arguments.preview:
+        return _preview(arguments)
+    ws = Workspace.open(arguments.workspace)
+    result = importing.import_source(
+        ws, arguments.source, arguments.kind, category=arguments.category, split=arguments.split
+    )
+    print(result.sentence)
+    return 0
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    found = importing.preview(arguments.source, arguments.kind)
+    print(found.sentence)
+    for example in found.examples:
+        print()
+        sides = {name: example[name] for name in ("response", "chosen", "rejected") if name in example}
+        for name, text in {"prompt": example["messages"][-1]["content"], **sides}.items():
+            line = " ".join(text.split())
+            print(f"  {name:>8}: {line[:FIRST_LETTERS]}{'…' if len(line) > FIRST_LETTERS else ''}")
+    return 0
+
+
+def _export_ratings(arguments: argparse.Namespace) -> int:
+    path = exporting.export_ratings(Workspace.open(arguments.workspace), arguments.format)
+    print(path)
+    if arguments.format == "trl":
+        print(f"What this format cannot carry is counted in {path.with_suffix('.loss.json').name}.")
+    return 0
+
+
+def _export_demonstrations(arguments: argparse.Namespace) -> int:
+    print(exporting.export_demonstrations(Workspace.open(arguments.workspace)))
+    return 0
+
+
+def _export_model(arguments: argparse.Namespace) -> int:
+    print(exporting.export_checkpoint(Workspace.open(arguments.workspace), arguments.name, arguments.merged))
+    return 0

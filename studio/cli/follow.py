@@ -1,0 +1,60 @@
+"""Follows a run at the terminal: a bar with what is happening now, and the run's last sentence at its end.
+
+Ctrl-C only stops the watching: a run belongs to no terminal.
+"""
+
+import shlex
+import sys
+import time
+from argparse import Namespace
+from typing import Any
+
+from tqdm import tqdm
+
+from studio import checkpoints, launcher, runs
+from studio.runs import Run
+from studio.workspace import Workspace
+
+POLL_S = 0.5
+BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}{postfix}"
+
+
+def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
+    """Watch a run until it ends; returns 0 if it finished or was stopped, else 1."""
+    try:
+        with tqdm(total=1.0, desc=run.name, bar_format=BAR, file=sys.stderr, dynamic_ncols=True) as bar:
+            while not (run := runs.get(ws, run.id)).is_ended:
+                _show(bar, run)
+                launcher.reap(ws)
+                time.sleep(POLL_S)
+            _show(bar, run)
+    except KeyboardInterrupt:
+        print(
+            f"\n{run.name} goes on in the background. Watch it: {command(arguments, 'runs', 'show', run.name, '--watch')}\n"
+            f"Stop it: {command(arguments, 'runs', 'stop', run.name)}",
+            file=sys.stderr,
+        )
+        return 0
+    return report_end(ws, run)
+
+
+def report_end(ws: Workspace, run: Run) -> int:
+    """Print how the run ended and its newest checkpoint; returns the exit code."""
+    print(f"{run.name} {run.state}. {run.message}".rstrip())
+    newest = next((c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id), None)
+    if newest:
+        print(f"checkpoint {newest.name}")
+    if run.state in ("failed", "lost"):
+        print(f"log: {runs.folder(ws, run.name) / 'log.txt'}", file=sys.stderr)
+    return 0 if run.state in ("finished", "stopped") else 1
+
+
+def command(arguments: Namespace, *words: str) -> str:
+    """A command to type, with the workspace that was given."""
+    workspace = ["--workspace", arguments.workspace] if arguments.workspace else []
+    return shlex.join(["rlhf-studio", *words, *workspace])
+
+
+def _show(bar: "tqdm[Any]", run: Run) -> None:
+    bar.n = round(run.progress, 3)
+    bar.set_postfix_str(run.progress_text or run.state, refresh=True)

@@ -1,0 +1,154 @@
+"""Looking after runs and models: ``runs`` (list, show, stop, resume) and ``models`` (list, try)."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from studio import checkpoints, launcher, metrics, playing, runs
+from studio.cli import follow
+from studio.runs import Run
+from studio.workspace import Workspace
+
+WATCH_S = 1.0
+CLEAR = "\x1b[2J\x1b[H"
+
+
+def add(commands: Any) -> None:
+    """Add ``runs`` and ``models``."""
+    command = commands.add_parser("runs", help="List, show, stop and resume runs.", description="List the runs.")
+    command.add_argument("--watch", action="store_true", help="keep the list up to date until Ctrl-C")
+    command.set_defaults(action=_list_runs)
+    verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    show = verbs.add_parser("show", help="config, newest metrics and the end of the log of one run")
+    show.add_argument("name")
+    show.add_argument("--watch", action="store_true", help="follow its progress until it ends")
+    show.set_defaults(action=_show_run)
+    stop = verbs.add_parser("stop", help="finish the step, save and stop")
+    stop.add_argument("name")
+    stop.add_argument("--now", action="store_true", help="kill it; what came after its last checkpoint is lost")
+    stop.set_defaults(action=_stop_run)
+    resume = verbs.add_parser("resume", help="continue an ended run from its newest checkpoint, as a new run")
+    resume.add_argument("name", help="a run, or one of its checkpoints")
+    resume.add_argument("--detach", action="store_true", help="start it and return at once")
+    resume.set_defaults(action=_resume_run)
+    _add_models(commands)
+
+
+def _add_models(commands: Any) -> None:
+    command = commands.add_parser("models", help="List the checkpoints; try a prompt on them.")
+    command.set_defaults(action=_list_models)
+    verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    attempt = verbs.add_parser("try", help="let one or two checkpoints answer a prompt")
+    attempt.add_argument("prompt")
+    attempt.add_argument(
+        "--on", nargs="+", metavar="NAME", default=[], help="checkpoints; the newest policy by default"
+    )
+    attempt.add_argument("--temperature", type=float, default=0.7)
+    attempt.add_argument("--max-new-tokens", type=int, default=128)
+    attempt.add_argument("--seed", type=int, default=0)
+    attempt.set_defaults(action=_try_models)
+
+
+def _list_runs(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    while True:
+        launcher.reap(ws)
+        found = runs.list_all(ws)
+        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + _runs_table(found), flush=True)
+        if not arguments.watch or all(run.is_ended for run in found):
+            return 0
+        time.sleep(WATCH_S)
+
+
+def _runs_table(found: list[Run]) -> str:
+    if not found:
+        return "There are no runs yet. Start one with: rlhf-studio sft"
+    rows = [("run", "state", "done", "started", "what happens, or how it ended")]
+    for run in found:
+        text = run.message if run.is_ended else run.progress_text
+        started = (run.started_at or run.created_at)[:16].replace("T", " ")
+        rows.append((run.name, run.state, f"{run.progress:.0%}", started, text.splitlines()[0] if text else ""))
+    return _table(rows)
+
+
+def _show_run(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    launcher.reap(ws)
+    run = runs.get(ws, arguments.name)
+    if arguments.watch and not run.is_ended:
+        return follow.follow(ws, run, arguments)
+    print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
+    print(
+        f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
+    )
+    print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
+    values = metrics.latest(ws, run.id)
+    if values:
+        print(_table([(name, f"{value:.4g}") for name, value in sorted(values.items())]))
+    for checkpoint in checkpoints.list_all(ws, run.stage):
+        if checkpoint.run_id == run.id:
+            print(f"checkpoint {checkpoint.name}")
+    log = runs.tail_log(ws, run.name, 15)
+    print(f"log, last lines:\n{log}" if log else "The log is empty.")
+    return 0
+
+
+def _stop_run(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    launcher.reap(ws)
+    run = runs.get(ws, arguments.name)
+    if run.is_ended:
+        print(f"{run.name} is {run.state} already.")
+        return 0
+    run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
+    if run.is_ended:
+        return follow.report_end(ws, run)
+    print(f"{run.name} finishes its step, saves and stops.")
+    return 0
+
+
+def _resume_run(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    launcher.reap(ws)
+    run = launcher.start(ws, runs.resume(ws, arguments.name))
+    print(f"{run.name} continues {arguments.name}.")
+    return 0 if arguments.detach else follow.follow(ws, run, arguments)
+
+
+def _list_models(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    rows = [("checkpoint", "base model", "from", "figures")]
+    for checkpoint in checkpoints.list_all(ws):
+        parents = ", ".join(f"{role} {name}" for role, name in checkpoints.parents(ws, checkpoint.name).items())
+        figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
+        rows.append((checkpoint.name, checkpoint.base_model, parents or "-", figures))
+    print(_table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")
+    return 0
+
+
+def _try_models(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    newest = checkpoints.newest(ws, "sft", "ppo")
+    names = arguments.on or ([newest.name] if newest else [])
+    if not names:
+        print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)
+        return 1
+    answers = playing.answer(
+        ws,
+        [{"role": "user", "content": arguments.prompt}],
+        names,
+        temperature=arguments.temperature,
+        max_new_tokens=arguments.max_new_tokens,
+        seed=arguments.seed,
+    )
+    for name, text in answers.items():
+        print(f"{name}: {text}")
+    return 0
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,91 @@
+"""Reads a stage's settings from ``--config file.json`` and ``--set key=value``, and describes them for ``--help``.
+
+The pydantic class of the stage decides; here its verdicts become sentences that name the setting and what it takes.
+"""
+
+import difflib
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from modules.config import STAGES, StageConfig
+from studio.errors import ConfigError
+
+TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def read(stage: str, config_file: str | None, settings: Sequence[str]) -> StageConfig:
+    """The config of a stage: the file's values, over them the ``key=value`` settings, defaults for the rest.
+
+    Raises:
+        ConfigError: a key that is none, or a value out of range; one sentence each.
+    """
+    values = _from_file(config_file) if config_file else {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting} has no value. Write --set key=value, such as --set seed=1.")
+        values[key.strip()] = value.strip()
+    try:
+        return STAGES[stage].model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(stage, fault) for fault in error.errors())) from error
+
+
+def describe(field: FieldInfo) -> str:
+    """What a field takes: its choices, or its type and range."""
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(field.annotation))
+    bounds = []
+    for bound in field.metadata:
+        match bound:
+            case annotated_types.Ge(ge=low):
+                bounds.append(f"at least {low}")
+            case annotated_types.Gt(gt=low):
+                bounds.append(f"above {low}")
+            case annotated_types.Le(le=high):
+                bounds.append(f"at most {high}")
+            case annotated_types.Lt(lt=high):
+                bounds.append(f"below {high}")
+    kind = TYPES.get(field.annotation or str, "a value")
+    return ", ".join([kind, *bounds])
+
+
+def help_text(stage: str, width: int = 100) -> str:
+    """All settings of a stage with their sentence, range and default."""
+    lines = ["settings, for --set and --config:"]
+    for name, field in STAGES[stage].model_fields.items():
+        default = json.dumps(field.default) if isinstance(field.default, bool) else field.default
+        shown = f"{default}" if field.default != "" else "(empty)"
+        lines.append(f"  {name} = {shown}")
+        text = f"{field.description} [{describe(field)}]"
+        lines.extend(textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    return "\n".join(lines)
+
+
+def _from_file(name: str) -> dict[str, Any]:
+    try:
+        values = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The config file {name} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The config file {name} is not valid JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'The config file {name} must hold one object, such as {{"seed": 1}}.')
+    return values
+
+
+def _sentence(stage: str, fault: Any) -> str:
+    name = str(fault["loc"][0])
+    fields = STAGES[stage].model_fields
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        return f"{stage} has no setting {name!r}.{meant} See them all with: rlhf-studio {stage} --help"
+    return f"{stage}: {name} = {fault['input']} is not possible; it takes {describe(fields[name])}."

@@ -1,0 +1,42 @@
+"""The stages of the loop as commands: sft, sample, reward, ppo."""
+
+import argparse
+from typing import Any
+
+from modules.config import STAGES
+from studio import launcher, runs
+from studio.cli import follow, settings
+from studio.workspace import Workspace
+
+
+def add(commands: Any) -> None:
+    """Add one subcommand a stage."""
+    for stage, config in STAGES.items():
+        summary = (config.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(
+            stage,
+            help=summary,
+            description=summary,
+            epilog=settings.help_text(stage),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("--config", metavar="FILE", help="a JSON file with settings")
+        command.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="one setting; may be repeated, goes over --config",
+        )
+        command.add_argument("--detach", action="store_true", help="start it and return at once")
+        command.set_defaults(action=_start)
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    config = settings.read(arguments.command, arguments.config, arguments.set)
+    ws = Workspace.open(arguments.workspace)
+    run = launcher.start(ws, runs.create(ws, config))
+    if not arguments.detach:
+        return follow.follow(ws, run, arguments)
+    print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
+    return 0

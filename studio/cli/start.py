@@ -1,0 +1,62 @@
+"""Opening the studio (``ui``), checking the machine (``doctor``) and showing the whole loop (``demo``)."""
+
+import argparse
+import importlib
+from typing import Any
+
+from studio import demo, doctor, prompts, starter
+from studio.errors import ConfigError
+from studio.workspace import Workspace
+
+
+def add(commands: Any) -> None:
+    """Add ``ui``, ``doctor`` and ``demo``."""
+    summary = "Open the studio in the browser."
+    command = commands.add_parser("ui", help=summary, description=summary)
+    command.add_argument("--host", default="127.0.0.1", help="anything but this machine itself needs --password")
+    command.add_argument("--port", type=int, default=7860)
+    command.add_argument("--password", help="ask for this password before showing anything")
+    command.add_argument("--no-browser", action="store_true", help="do not open a tab")
+    command.add_argument(
+        "--app", action="store_true", help="open a window of its own (needs a Chromium-family browser)"
+    )
+    command.set_defaults(action=_ui)
+    summary = "Check the machine and the workspace."
+    command = commands.add_parser("doctor", help=summary, description=summary)
+    command.set_defaults(action=_doctor)
+    summary = "Run the whole loop on the starter kit, with a scripted rater."
+    command = commands.add_parser("demo", help=summary, description=summary)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--rounds", type=int, default=2, help="how often to sample, rate and train")
+    command.set_defaults(action=_demo)
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    if not prompts.counts(ws)["prompts"]:
+        starter.load(ws)
+    app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
+    app.launch(
+        ws,
+        host=arguments.host,
+        port=arguments.port,
+        password=arguments.password,
+        inbrowser=not arguments.no_browser,
+        is_window=arguments.app,
+    )
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    checks = doctor.examine(arguments.workspace)
+    for check in checks:
+        print(check.line)
+    return 1 if any(check.level == "problem" for check in checks) else 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if not arguments.workspace:
+        raise ConfigError("The demo needs a folder of its own: rlhf-studio demo --workspace DIR")
+    return demo.main(
+        ["--workspace", arguments.workspace, "--seed", str(arguments.seed), "--rounds", str(arguments.rounds)]
+    )

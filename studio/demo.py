@@ -1,0 +1,226 @@
+"""The whole loop on the starter kit, with a scripted rater in the place of the person: ``rlhf-studio demo``.
+
+    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT
+
+It uses what a person could use and nothing else: runs in child processes, and pairs that are rated one by one on stored
+showings in shuffled order. The judged pairs are ratings too, of test prompts, which no stage trains on.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
+from studio import comparisons, demo_figures, following, launcher, prompts, ratings, report, runs, starter
+from studio.demo_figures import Figures
+from studio.errors import WorkspaceError
+from studio.following import Progress
+from studio.scripted_rater import ScriptedRater
+from studio.workspace import Workspace, now
+
+RATER = "scripted"
+NEUTRAL = "story"
+MARKER = "demo.json"
+MADE_HERE = (
+    "studio.db",
+    "studio.db-wal",
+    "studio.db-shm",
+    "device.lock",
+    "runs",
+    "exports",
+    "report.json",
+    "report.html",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of every run of a demo; seeds and checkpoints are filled in as it goes."""
+
+    sft: SFTConfig
+    sample: SampleConfig
+    reward: RewardConfig
+    ppo: PPOConfig
+    judge: SampleConfig
+    error_rate: float
+
+
+RECIPE = Recipe(
+    sft=SFTConfig(learning_rate=1e-3, epochs=2, batch_size=16, eval_every=20),
+    sample=SampleConfig(num_prompts=400, exclude_categories=NEUTRAL, batch_size=200),
+    reward=RewardConfig(learning_rate=5e-4, epochs=2, batch_size=16, eval_every=10),
+    ppo=PPOConfig(iterations=30, exclude_categories=NEUTRAL, save_every=1000),
+    judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200),
+    error_rate=0.1,
+)
+"""What the demo runs with: sizes for two rounds in a few minutes on 2 CPU cores."""
+
+
+@dataclass
+class _Demo:
+    """One demo under way."""
+
+    ws: Workspace
+    seed: int
+    recipe: Recipe
+    rater: ScriptedRater
+    progress: Progress
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, config: StageConfig, purpose: str, **facts: Any) -> str:
+        """Run a stage in its child process until it has finished; returns the run's name."""
+        started = time.monotonic()
+        run = following.follow(self.ws, config.model_copy(update={"seed": self.seed} | facts), self.progress)
+        self.stages.append(
+            {
+                "run": run.name,
+                "stage": run.stage,
+                "purpose": purpose,
+                "seconds": round(time.monotonic() - started, 1),
+                "config": run.config.model_dump(),
+            }
+        )
+        return run.name
+
+
+def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIPE) -> Figures:
+    """Run the loop in a workspace of its own and write report.json and report.html into it; returns the report.
+
+    Args:
+        root: a new or empty folder, or that of an earlier demo of the same seed, which is then made anew.
+        seed: of every run and of the rater.
+        rounds: how often pairs are sampled, rated, and trained on.
+        recipe: other settings than the demo's own.
+
+    Raises:
+        StudioError: the folder holds something else, or a run did not finish.
+    """
+    started = time.monotonic()
+    ws = _new_workspace(Path(root), seed)
+    starter.load(ws)
+    expected = following.EXPECTED_S["sft"] + rounds * (
+        2 * following.EXPECTED_S["sample"] + following.EXPECTED_S["reward"] + following.EXPECTED_S["ppo"]
+    )
+    with following.progress(expected) as progress:
+        demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)
+        sft = demo.run(recipe.sft, "learned from the demonstrations")
+        done: list[Figures] = []
+        for _ in range(rounds):
+            done.append(_round(demo, sft, done))
+    facts = {
+        "seconds": round(time.monotonic() - started, 1),
+        "seed": seed,
+        "finished_at": now(),
+        "rounds": done,
+        "rater": {"name": RATER, "error_rate": recipe.error_rate},
+        "stages": demo.stages,
+        "command": f"rlhf-studio demo --workspace DIR --seed {seed} --rounds {rounds}",
+        "machine": demo_figures.machine(),
+        "versions": demo_figures.versions(),
+    }
+    report.write(ws, facts)
+    return facts
+
+
+def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
+    """Sample, rate, train the reward model on all ratings, improve the policy, judge it; returns the round's figures."""
+    ws, recipe, number = demo.ws, demo.recipe, len(done) + 1
+    start = done[-1]["runs"]["ppo"] if done else sft
+    sample = demo.run(
+        recipe.sample, f"pairs from {start}, put up for rating", checkpoint=start, seed=demo.seed + 1000 * number
+    )
+    num_rated = rate_open_pairs(ws, demo.rater)
+    num_ratings = num_rated + (done[-1]["ratings"] if done else 0)
+    reward = demo.run(recipe.reward, f"learned the preference from {num_ratings} ratings", sft_checkpoint=sft)
+    ppo = demo.run(
+        recipe.ppo,
+        f"PPO from {start} against {reward}",
+        sft_checkpoint=sft,
+        reward_checkpoint=reward,
+        policy_checkpoint=start,
+    )
+    judge = demo.run(recipe.judge, f"test prompts answered by {ppo} and {sft}", checkpoint=ppo, opponent=sft)
+    rate_open_pairs(ws, demo.rater)
+    names = {"sft": sft, "sample": sample, "reward": reward, "ppo": ppo, "judge": judge}
+    figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
+    demo.progress.say(
+        f"round {number}: win rate {figures['win_rate']['value']:.2f}, reward-model accuracy "
+        f"{figures['reward']['accuracy']:.2f}, tax {100 * figures['alignment_tax']['change']:+.1f} %"
+    )
+    return {"round": number, "pairs": num_rated, "ratings": num_ratings} | figures
+
+
+def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
+    """Rate every pair that is still open, one showing at a time, as a person would; returns how many there were."""
+    references = {row["id"]: row["reference"] for row in prompts.list_prompts(ws)}
+    count = 0
+    while showing := comparisons.next_showing(ws, rater=RATER):
+        prompt_text = showing.messages[-1]["content"]
+        reference = references[showing.prompt_id]
+        judgement = rater.rate(prompt_text, showing.category, reference, showing.left, showing.right)
+        ratings.record(ws, showing.id, judgement.outcome, strength=judgement.strength)
+        count += 1
+    return count
+
+
+def _new_workspace(root: Path, seed: int) -> Workspace:
+    """An empty workspace for this demo; an earlier demo of the same seed is removed first.
+
+    Raises:
+        WorkspaceError: the folder holds anything else, a person's ratings, or a run that is still going.
+    """
+    root = root.expanduser().resolve()
+    marker = root / MARKER
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root} is a file. Name a folder for the demo.")
+    if root.exists() and any(root.iterdir()):
+        _check_is_earlier_demo(root, marker, seed)
+        for name in MADE_HERE:
+            path = root / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({"seed": seed}) + "\n", encoding="utf-8")
+    return Workspace.open(root)
+
+
+def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
+    if not marker.is_file():
+        raise WorkspaceError(f"The folder {root} is not empty and holds no demo. Choose a new or an empty folder.")
+    earlier = json.loads(marker.read_text(encoding="utf-8")).get("seed")
+    if earlier != seed:
+        raise WorkspaceError(
+            f"The folder {root} holds a demo of seed {earlier}. Choose another folder for seed {seed}."
+        )
+    if not (root / "studio.db").exists():
+        return
+    ws = Workspace.open(root)
+    launcher.reap(ws)
+    if going := [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
+        raise WorkspaceError(
+            f"Run {going[0].name} in {root} is still going. Wait for it, stop it, or choose another folder."
+        )
+    if num_person := ratings.summary(ws)["person"]:
+        raise WorkspaceError(
+            f"The demo in {root} holds {num_person} ratings by a person, which a new demo would remove. Choose another folder."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: ``rlhf-studio demo --workspace DIR [--seed N] [--rounds N]``; prints where the report is."""
+    parser = argparse.ArgumentParser(prog="rlhf-studio demo", description="Run the whole loop on the starter kit.")
+    parser.add_argument("--workspace", required=True, help="a new or empty folder")
+    parser.add_argument("--seed", type=int, default=0, help="of every run and of the rater")
+    parser.add_argument("--rounds", type=int, default=2, help="how often to sample, rate and train")
+    chosen = parser.parse_args(arguments)
+    facts = run(chosen.workspace, chosen.seed, chosen.rounds)
+    win = facts["rounds"][-1]["win_rate"]
+    print(
+        f"Win rate {win['value']:.3f} ({win['low']:.3f} to {win['high']:.3f}, n = {win['n']}) in {facts['seconds']:.0f} s."
+    )
+    print(f"Report: {Path(chosen.workspace).expanduser().resolve() / 'report.html'}")
+    return 0

@@ -1,0 +1,120 @@
+"""The figures of a demo's rounds, read from the workspace: what report.json says and report.html shows."""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from studio import metrics, ratings, runs
+from studio.errors import RunError
+from studio.workspace import Workspace
+
+Figures = dict[str, Any]
+Z_95 = 1.959963984540054
+PACKAGES = ("rlhf-studio", "torch", "lightning", "transformers", "peft")
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; halves count for ties. (0, 1) where nothing was counted."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = successes / n, Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def win_rate(winners: Sequence[str]) -> Figures:
+    """Share of pairs that the policy wins, a tie counting as half a win, with its 95 % interval.
+
+    Args:
+        winners: one of policy, opponent, tie for each judged pair.
+
+    Returns:
+        value, low, high, n, wins, ties, losses. The interval is Wilson's for wins + ties / 2 out of n; with ties it is
+        slightly wider than it need be, because a half varies less than a win or a loss.
+    """
+    wins, ties, losses = (winners.count(who) for who in ("policy", "tie", "opponent"))
+    points = wins + ties / 2
+    low, high = wilson(points, len(winners))
+    value = points / len(winners) if winners else 0.5
+    return {"value": value, "low": low, "high": high, "n": len(winners), "wins": wins, "ties": ties, "losses": losses}
+
+
+def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None) -> Figures:
+    """All figures of one round.
+
+    Args:
+        ws: the workspace.
+        names: the round's runs: sft, sample, reward, ppo, judge.
+        before: the figures of the first round, whose losses at step 0 are those of the SFT policy; None in that round.
+    """
+    sft, reward, ppo = ((_first(ws, names[s]), _latest(ws, names[s])) for s in ("sft", "reward", "ppo"))
+    return {
+        "sft": {"loss_before": sft[0]("eval/loss"), "loss_after": sft[1]("eval/loss")},
+        "reward": {
+            "accuracy": reward[1]("eval/accuracy"),
+            "low": reward[1]("eval/accuracy_low"),
+            "high": reward[1]("eval/accuracy_high"),
+            "n": round(reward[1]("eval/num")),
+        },
+        "ppo": {
+            "score_before": ppo[0]("eval/score"),
+            "score_after": ppo[1]("eval/score"),
+            "kl": ppo[1]("eval/kl"),
+            "tokens_before": ppo[0]("eval/response_tokens"),
+            "tokens_after": ppo[1]("eval/response_tokens"),
+        },
+        "win_rate": win_rate([verdict["winner"] for verdict in ratings.verdicts(ws, names["judge"])]),
+        "alignment_tax": _tax(ppo[0], ppo[1], before),
+        "runs": names,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide the figures."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def machine() -> str:
+    """What computed, in a few words that name no host."""
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}"
+
+
+class _Values:
+    """A run's metrics at one end; a missing one is an error that names it."""
+
+    def __init__(self, run: str, values: dict[str, float]) -> None:
+        self._run, self._values = run, values
+
+    def __call__(self, name: str) -> float:
+        if name not in self._values:
+            raise RunError(f"Run {self._run} logged no {name}, so its figure is missing. Its log may say why: log.txt.")
+        return self._values[name]
+
+
+def _first(ws: Workspace, name: str) -> _Values:
+    return _Values(name, metrics.first(ws, runs.get(ws, name).id))
+
+
+def _latest(ws: Workspace, name: str) -> _Values:
+    return _Values(name, metrics.latest(ws, runs.get(ws, name).id))
+
+
+def _tax(first: _Values, latest: _Values, before: Figures | None) -> Figures:
+    """Losses of the SFT policy and of this round's policy, on the neutral task and on all held-out demonstrations."""
+    tax = before["alignment_tax"] if before else None
+    story = (tax["before"] if tax else first("eval/tax_loss"), latest("eval/tax_loss"))
+    every = (tax["all_before"] if tax else first("eval/demonstration_loss"), latest("eval/demonstration_loss"))
+    return {
+        "metric": "held-out demonstrations of the neutral task story, nats per token",
+        "before": story[0],
+        "after": story[1],
+        "change": story[1] / story[0] - 1,
+        "all_metric": "all held-out demonstrations, nats per token",
+        "all_before": every[0],
+        "all_after": every[1],
+        "all_change": every[1] / every[0] - 1,
+    }

@@ -1,0 +1,136 @@
+"""``rlhf-studio doctor``: is this machine fit for the studio, and is the workspace sound? Each finding has a next step.
+
+What needs torch is asked in a child process (`studio.doctor_torch`), so that a broken installation of it cannot hide
+the other findings.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from studio import database, runs
+from studio.errors import WorkspaceError
+from studio.workspace import Workspace
+
+OLDEST_PYTHON = (3, 11)
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+GIB = 2**30
+LITTLE_DISK_GIB, ENOUGH_DISK_GIB = 1, 10
+CHILD_TIMEOUT_S = 180
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `next_step` says what to do about a warning or a problem."""
+
+    level: Literal["ok", "warning", "problem"]
+    name: str
+    text: str
+    next_step: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding on one line."""
+        return f"{self.level:<8} {self.name:<12} {self.text}{' → ' + self.next_step if self.next_step else ''}"
+
+
+def examine(root: str | Path | None = None) -> list[Check]:
+    """All findings, in a fixed order. Opens the workspace, which makes it where there is none."""
+    return [_python(), *_torch(), _chromium(), *_workspace(root)]
+
+
+def _python() -> Check:
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    if sys.version_info < OLDEST_PYTHON:
+        return Check("problem", "Python", version, "install Python 3.11 or newer and make the environment anew.")
+    return Check("ok", "Python", version)
+
+
+def _torch() -> list[Check]:
+    """Findings of the child process about torch, the GPUs and 4-bit weights."""
+    again = "install the studio again (make run), or see its message with: python -m studio.doctor_torch"
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "studio.doctor_torch"],
+            capture_output=True,
+            text=True,
+            timeout=CHILD_TIMEOUT_S,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(runs.CODE)},
+        )
+    except subprocess.TimeoutExpired:
+        return [Check("problem", "torch", f"gave no answer within {CHILD_TIMEOUT_S} s", again)]
+    if child.returncode != 0:
+        last_words = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        return [Check("problem", "torch", f"does not work: {last_words}", again)]
+    return torch_checks(json.loads(child.stdout.splitlines()[-1]))
+
+
+def torch_checks(facts: dict[str, Any]) -> list[Check]:
+    """Findings from what `studio.doctor_torch` reports."""
+    found = [Check("ok", "torch", facts["torch"])]
+    for device in facts["devices"]:
+        text = f"{device['name']}, {device['free'] / GIB:.1f} of {device['total'] / GIB:.1f} GiB free"
+        is_crowded = device["free"] < device["total"] / 2
+        step = "another process holds its memory; see nvidia-smi." if is_crowded else ""
+        found.append(Check("warning" if is_crowded else "ok", "GPU", text, step))
+    if not facts["devices"]:
+        step = "fine for small models; for a GPU install the CUDA build of torch that fits its driver (README)."
+        found.append(Check("warning", "GPU", "none that torch can use", step))
+    if facts["nf4_error"]:
+        step = "install bitsandbytes again, or leave quantisation at none."
+        found.append(Check("warning", "4-bit", f"does not work: {facts['nf4_error']}", step))
+    else:
+        found.append(
+            Check("ok", "4-bit", f"NF4 multiplication on {facts['nf4_device']}, error {facts['nf4_deviation']:.1%}")
+        )
+    return found
+
+
+def _chromium() -> Check:
+    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    if found:
+        return Check("ok", "Chromium", found)
+    step = "only the browser tests and `ui --app` need it; install the package chromium."
+    return Check("warning", "Chromium", "not found", step)
+
+
+def _workspace(root: str | Path | None) -> list[Check]:
+    try:
+        ws = Workspace.open(root)
+    except WorkspaceError as error:
+        return [Check("problem", "workspace", str(error))]
+    return [_writable(ws), _database(ws), _disk(ws)]
+
+
+def _writable(ws: Workspace) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=ws.runs) as file:
+            file.write(b"a test")
+    except OSError as error:
+        step = "correct the folder's permissions, or choose another with --workspace."
+        return Check("problem", "workspace", f"{ws.root} cannot be written: {error.strerror}", step)
+    return Check("ok", "workspace", str(ws.root))
+
+
+def _database(ws: Workspace) -> Check:
+    verdict = database.quick_check(ws.database)
+    if verdict != "ok":
+        step = "stop the studio, keep a copy of the file, and restore it from a backup."
+        return Check("problem", "database", f"{ws.database.name} is damaged: {verdict}", step)
+    return Check("ok", "database", f"{ws.database.name} is sound")
+
+
+def _disk(ws: Workspace) -> Check:
+    free_gib = shutil.disk_usage(ws.root).free / GIB
+    text = f"{free_gib:.0f} GiB free"
+    step = "checkpoints need space; remove old runs or choose another disk."
+    if free_gib < LITTLE_DISK_GIB:
+        return Check("problem", "disk", text, step)
+    return Check("warning", "disk", text, step) if free_gib < ENOUGH_DISK_GIB else Check("ok", "disk", text)

@@ -1,0 +1,193 @@
+"""Export: ratings and demonstrations as JSONL, checkpoints as folders that plain peft and transformers open.
+
+The native file carries everything that was recorded. The TRL file carries what its format can, and a sidecar
+`.loss.json` counts what it could not. Each export is written under a temporary name and then renamed.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from studio import base_models, checkpoints, comparisons, prompts, ratings, runs
+from studio.checkpoints import Checkpoint
+from studio.errors import CheckpointError, DataError
+from studio.model_card import model_card
+from studio.workspace import Workspace
+
+
+def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> Path:
+    """Write the ratings to `exports/` and return the file.
+
+    native: one comparison a line, with prompt, responses and their provenance, every showing and every event, undone
+    ones too. trl: one preference a line as prompt, chosen and rejected messages, with category, split and strength as
+    extra columns, and `preferences.loss.json` beside it.
+
+    Raises:
+        DataError: there is nothing to export.
+    """
+    return _native(ws) if form == "native" else _trl(ws)
+
+
+def export_demonstrations(ws: Workspace) -> Path:
+    """Write all demonstrations to `exports/demonstrations.jsonl` as chat messages and return the file.
+
+    Raises:
+        DataError: there are none.
+    """
+    rows = [
+        {
+            "messages": [*found.messages, {"role": "assistant", "content": found.response}],
+            "category": found.category,
+            "split": found.split,
+        }
+        for found in reversed(prompts.list_demonstrations(ws))
+    ]
+    if not rows:
+        raise DataError("There are no demonstrations to export. Import some or write one first.")
+    return _write_lines(ws.exports / "demonstrations.jsonl", rows)
+
+
+def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path:
+    """Copy a checkpoint with a model card to `exports/` and return the folder.
+
+    Args:
+        ws: the workspace.
+        name: a checkpoint, or a run for its newest one.
+        is_merged: merge the adapter into the base model (a child process; needs memory for the whole model), giving a
+            plain transformers folder. A 4-bit base is dequantised first; the card states the largest change of a logit.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it cannot be merged.
+    """
+    found = checkpoints.get(ws, name)
+    parents = checkpoints.parents(ws, found.name)
+    config = runs.get(ws, found.run_name).config
+    meta = _read_meta(found)
+    target = ws.exports / (f"{found.name}-merged" if is_merged else found.name)
+
+    def write(folder: Path) -> None:
+        figures = None
+        if is_merged:
+            figures = _merge(found.folder, folder)
+        else:
+            _copy_roles(found.folder, folder, meta)
+        card = model_card(found, parents, config, meta, figures)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+    return _write_folder(target, write)
+
+
+def _native(ws: Workspace) -> Path:
+    rows = comparisons.list_history(ws)
+    if not rows:
+        raise DataError("There are no comparisons to export. Sample some pairs or import preferences first.")
+    events: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    for event in ratings.list_events(ws, limit=-1):
+        if event["comparison_id"] in events:  # one that came in between the two readings is in the next export
+            events[event.pop("comparison_id")].append(event)
+    lines = ({"format": "rlhf-studio/1"} | row | {"events": events[row["id"]]} for row in rows)
+    return _write_lines(ws.exports / "ratings.jsonl", lines)
+
+
+def _trl(ws: Workspace) -> Path:
+    rated = ratings.list_preferences(ws)
+    rows = [_trl_row(row) for row in rated if row["outcome"] in ("left", "right")]
+    if not rows:
+        raise DataError("There are no preferences to export. Rate some pairs first, or import preferences.")
+    path = _write_lines(ws.exports / "preferences.jsonl", rows)
+    _write(ws.exports / "preferences.loss.json", json.dumps(_trl_loss(ws, rated, len(rows)), indent=2) + "\n")
+    return path
+
+
+def _trl_row(row: dict[str, Any]) -> dict[str, Any]:
+    sides = (row["left"], row["right"]) if row["outcome"] == "left" else (row["right"], row["left"])
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in sides)
+    kept = {"prompt": row["messages"], "chosen": chosen, "rejected": rejected}
+    extra = {"category": row["category"], "split": row["split"], "strength": row["strength"]}
+    return kept | {name: value for name, value in extra.items() if value}
+
+
+def _trl_loss(ws: Workspace, rated: list[dict[str, Any]], num_written: int) -> dict[str, Any]:
+    """What the TRL file does not carry: whole judgements, and facts about those it has."""
+    outcomes = Counter(row["outcome"] for row in rated)
+    written = [row for row in rated if row["outcome"] in ("left", "right")]
+    return {
+        "format": "TRL preference (prompt, chosen, rejected)",
+        "rows": num_written,
+        "rows_dropped": {name: outcomes[name] for name in ("tie", "both_bad", "skip")}
+        | {"unrated": comparisons.counts(ws)["unrated"]},
+        "facts_dropped": {
+            "order on the screen": sum(row["showing_id"] is not None for row in written),
+            "time taken": sum(row["elapsed_ms"] is not None for row in written),
+            "rater": len(written),
+            "provenance of the responses": len(written),
+            "events undone or superseded": len(ratings.list_events(ws, limit=-1)) - len(rated),
+        },
+        "extra_columns": "category, split, strength: TRL ignores them; strength is not a margin",
+    }
+
+
+def _read_meta(found: Checkpoint) -> dict[str, Any]:
+    """The checkpoint's meta.json, its base model named as plain peft finds it: a folder or a hub id."""
+    try:
+        meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"Checkpoint {found.name} is damaged: its meta.json cannot be read. Choose another."
+        ) from error
+    return meta | {"base_model": base_models.resolve(found.base_model)}
+
+
+def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
+    """The role folders, without the optimizer's state; each adapter is told where its base model is."""
+    for role in meta["roles"]:
+        shutil.copytree(source / role, folder / role)
+        adapter = folder / role / "adapter_config.json"
+        if adapter.exists():
+            content = json.loads(adapter.read_text(encoding="utf-8")) | {"base_model_name_or_path": meta["base_model"]}
+            adapter.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _merge(source: Path, folder: Path) -> dict[str, Any]:
+    """Merge in a process of its own, so that the memory it takes is given back and no torch is loaded here."""
+    command = [sys.executable, "-m", "studio.merge", str(source), str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        cause = (done.stderr.strip().splitlines() or ["it was killed, probably for lack of memory"])[-1]
+        raise CheckpointError(f"The checkpoint could not be merged: {cause}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    return _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write the file under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    return temporary.replace(path)
+
+
+def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary folder, then rename it; an older export of the same name makes room."""
+    temporary, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return path

@@ -1,0 +1,233 @@
+"""Import of prompts, demonstrations and preferences; the preview and the import read the rows by the same code.
+
+Either everything that can be kept comes in, in one transaction, or nothing does. The hash of the raw file is recorded, so
+the same file a second time is recognised and adds nothing.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from studio import comparisons, prompts, ratings, readers
+from studio.errors import ImportRefused
+from studio.prompts import NewPrompt
+from studio.readers import Part, RawData
+from studio.row_formats import Dropped, Format, Item, Kind, read_row, recognise
+from studio.workspace import Workspace
+
+NEEDED = {
+    "auto": "chosen and rejected; messages; prompt with response, completion or output; instruction with output; "
+    "or prompt alone",
+    "preferences": "chosen and rejected (with a prompt column or the prompt inside), or prompt, response_a, response_b "
+    "and preference",
+    "demonstrations": "messages, prompt with response, completion or output, or instruction with output",
+    "prompts": "prompt or messages",
+}
+LOOK_AT = 100
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a source holds and what would be kept of it. `dropped`: reason to number of rows.
+
+    Each example has `messages` (the prompt), `category` and `split`; a demonstration also `response`; a preference
+    `chosen`, `rejected` (for a tie or an unrated pair the two sides as they came), `outcome` and `strength`.
+    """
+
+    source: str
+    kind: Kind
+    format: str
+    num_rows: int
+    num_kept: int
+    dropped: dict[str, int]
+    examples: list[dict[str, Any]]
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words."""
+        return f"{self.source}: {self.num_kept:,} of {self.num_rows:,} rows are {self.kind} ({self.format}){_reasons(self.dropped)}."
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import did; `num_new` is what the workspace did not have before."""
+
+    source: str
+    kind: Kind
+    format: str
+    num_rows: int
+    num_kept: int
+    dropped: dict[str, int]
+    import_id: int
+    num_new: int
+    is_repeat: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words."""
+        if self.is_repeat:
+            return f"{self.source} was imported before as {self.kind}; nothing was added."
+        known = self.num_kept - self.num_new
+        already = f" ({known:,} were here already)" if known else ""
+        return (
+            f"{self.source}: {self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} "
+            f"({self.format}){_reasons(self.dropped)}."
+        )
+
+
+def preview(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5) -> Preview:
+    """Look at a file, a folder or a hub data set without importing it; shows at most `limit` examples.
+
+    Raises:
+        ImportRefused: it cannot be read as this kind.
+    """
+    raw = readers.read(source)
+    items, form, kind, num_rows, dropped = _sift(raw, kind)
+    examples = [_example(item, kind) for item in items[:limit]]
+    return Preview(raw.name, kind, form, num_rows, len(items), dropped, examples)
+
+
+def import_source(
+    ws: Workspace, source: str, kind: Kind | Literal["auto"] = "auto", *, category: str = "", split: str | None = None
+) -> ImportResult:
+    """Import a file, a folder or a hub data set.
+
+    Args:
+        ws: the workspace.
+        source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config for a configuration).
+        kind: what to take it for; auto decides by the columns. Preferences also serve as demonstrations (the chosen
+            side) and everything serves as prompts.
+        category: put all prompts into this category; empty honours the rows' own.
+        split: put all prompts into this split; None honours the rows' own, else a hash of the first user turn decides.
+
+    Raises:
+        ImportRefused: it cannot be read as this kind; nothing was imported.
+    """
+    if split is not None and split not in prompts.SPLITS:
+        raise ImportRefused(f"There is no split {split!r}; use one of {', '.join(prompts.SPLITS)}.")
+    raw = readers.read(source)
+    items, form, kind, num_rows, dropped = _sift(raw, kind)
+    if not items:
+        raise ImportRefused(f"No row of {raw.name} can be used as {kind}{_reasons(dropped)}. Nothing was imported.")
+    with ws.write() as db:
+        known = prompts.find_import(db, raw.sha256, kind)
+        import_id = known or prompts.record_import(db, raw.name, raw.sha256, kind)
+        num_new = 0
+        if not known:
+            for item in items:
+                chosen = replace(item, category=category or item.category, split=split or item.split)
+                num_new += _store(db, chosen, kind, import_id)
+            prompts.close_import(db, import_id, len(items), dropped)
+    return ImportResult(raw.name, kind, form, num_rows, len(items), dropped, import_id, num_new, known is not None)
+
+
+def _sift(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[list[Item], str, Kind, int, dict[str, int]]:
+    """Read every row: the items kept, the format, the kind, the number of rows, and why the others were dropped."""
+    form, kind = _decide(raw, wanted)
+    items: list[Item] = []
+    dropped: Counter[str] = Counter()
+    seen: dict[str, str] = {}
+    for row, part_form, split in _rows(raw):
+        try:
+            item = read_row(row, part_form, kind)
+            _refuse_again(item, seen)
+        except Dropped as reason:
+            dropped[str(reason)] += 1
+        else:
+            items.append(item if item.split else replace(item, split=split))
+    num_rows = sum(len(part.rows) for part in raw.parts)
+    return items, form.name, kind, num_rows, dict(dropped.most_common())
+
+
+def _rows(raw: RawData) -> Iterator[tuple[dict[str, Any], Format, str | None]]:
+    for part in raw.parts:
+        form = _format(part)
+        assert form is not None  # _decide has refused the others
+        for row in part.rows:
+            yield row, form, part.split
+
+
+def _decide(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[Format, Kind]:
+    """The format of the data and the kind it is read as; all parts must be of one kind."""
+    forms = [(part, _format(part)) for part in raw.parts]
+    for part, form in forms:
+        if (
+            form is None
+            or (wanted == "preferences" and form.kind != wanted)
+            or (wanted == "demonstrations" and form.kind == "prompts")
+        ):
+            raise ImportRefused(
+                f"{part.name or raw.name} has the columns {_listed(part.columns)}. Needed for "
+                f"{'an import' if wanted == 'auto' else wanted}: {NEEDED[wanted]}. Rename the columns, or choose another kind."
+            )
+    kinds = {form.kind for _, form in forms if form}
+    if wanted == "auto" and len(kinds) > 1:
+        named = ", ".join(f"{part.name} ({form.kind})" for part, form in forms if form)
+        raise ImportRefused(f"{raw.name} holds several kinds of data: {named}. Import its files one by one.")
+    form = forms[0][1]
+    assert form is not None
+    return form, form.kind if wanted == "auto" else wanted
+
+
+def _format(part: Part) -> Format | None:
+    return recognise(part.columns, part.rows[:LOOK_AT])
+
+
+def _refuse_again(item: Item, seen: dict[str, str]) -> None:
+    """Drop an item that came before in this source, whichever way round its pair is."""
+    key = json.dumps([item.messages, *sorted([item.response, item.rejected])])
+    verdict = item.response if item.outcome == "left" else item.outcome
+    if key in seen:
+        raise Dropped("duplicate" if seen[key] == verdict else "the same pair with another preference came before")
+    seen[key] = verdict
+
+
+def _store(db: Database, item: Item, kind: Kind, import_id: int) -> bool:
+    """Store one item; True if it was new."""
+    before = db.conn.total_changes
+    prompt_id = prompts.add_prompt(db, NewPrompt(item.messages, item.category, item.split), import_id)
+    if kind == "prompts":
+        return db.conn.total_changes > before
+    if kind == "demonstrations":
+        before = db.conn.total_changes
+        prompts.add_response(db, prompt_id, item.response, "demonstration", import_id=import_id)
+        return db.conn.total_changes > before
+    pair = [
+        prompts.add_response(db, prompt_id, text, "import", import_id=import_id)
+        for text in (item.response, item.rejected)
+    ]
+    comparison_id = comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+    if comparison_id is None:
+        return False
+    if item.outcome != "unrated":
+        ratings.record_import(db, comparison_id, item.strength, outcome=item.outcome)
+    return True
+
+
+def _example(item: Item, kind: Kind) -> dict[str, Any]:
+    shown: dict[str, Any] = {"messages": item.messages, "category": item.category, "split": item.split}
+    if kind == "demonstrations":
+        shown["response"] = item.response
+    elif kind == "preferences":
+        shown |= {
+            "chosen": item.response,
+            "rejected": item.rejected,
+            "outcome": item.outcome,
+            "strength": item.strength,
+        }
+    return shown
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    if not dropped:
+        return ""
+    named = ", ".join(f"{reason} ({count:,})" for reason, count in dropped.items())
+    return f"; {sum(dropped.values()):,} dropped: {named}"
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "(none)"

@@ -1,0 +1,58 @@
+"""Ask checkpoints for an answer: the page's and the terminal's "try a prompt". The model runs in a child process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from studio import checkpoints
+from studio.errors import CheckpointError, RunError
+from studio.prompts import Messages, check_messages
+from studio.runs import CODE
+from studio.workspace import Workspace
+
+TIMEOUT_S = 600.0
+
+
+def answer(
+    ws: Workspace,
+    messages: Messages,
+    names: Sequence[str],
+    *,
+    temperature: float = 0.7,
+    max_new_tokens: int = 128,
+    seed: int = 0,
+) -> dict[str, str]:
+    """The answer of each named policy to the same prompt; takes as long as loading the model does.
+
+    Raises:
+        DataError: the messages are empty or do not end with a user turn.
+        CheckpointError: a checkpoint is missing or is no policy.
+        RunError: the child process failed; the message has its last words.
+    """
+    found = {name: checkpoints.get(ws, name) for name in names}
+    for checkpoint in found.values():
+        if checkpoint.stage not in ("sft", "ppo"):
+            raise CheckpointError(f"Checkpoint {checkpoint.name} is a {checkpoint.stage} model and gives no answers.")
+    request = {
+        "messages": check_messages(messages, last="user"),
+        "folders": {name: str(checkpoint.folder) for name, checkpoint in found.items()},
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+    }
+    child = subprocess.run(
+        [sys.executable, "-m", "studio.answer"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        cwd=ws.root,
+        env=os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
+        check=False,
+    )
+    if child.returncode != 0:
+        last_words = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RunError(f"The model could not answer: {last_words[0]}")
+    return json.loads(child.stdout.splitlines()[-1])

@@ -1,0 +1,244 @@
+"""Turns one row of somebody's data set into a prompt, a demonstration or a preference, or says why it cannot.
+
+A format is recognised by its columns. A row that does not fit is dropped with a reason instead of being guessed at.
+Beside the columns of a format, `category`, `split`, `strength` (1 to 3) and `margin` are honoured; others are ignored.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from studio import turns
+from studio.prompts import Messages
+from studio.snapshots import MARGINS
+from studio.turns import Dropped
+
+Kind = Literal["demonstrations", "preferences", "prompts"]
+Row = Mapping[str, Any]
+
+PROMPT_NAMES = ("prompt", "instruction")
+RESPONSE_NAMES = ("response", "completion", "output")
+PAIR_NAMES = ("response_a", "response_b")
+LABEL_NAMES = ("preference", "winner")
+OWN_NAMES = ("messages", "responses", "showings", "events")
+COLUMNS = (
+    *("chosen", "rejected", "messages", "conversations", "input", "label", "category", "split", "strength", "margin"),
+    *(*PROMPT_NAMES, *RESPONSE_NAMES, *PAIR_NAMES, *LABEL_NAMES, *OWN_NAMES),
+)
+"""Every column that is read."""
+
+LABELS: dict[str, Literal["first", "second", "tie", "both_bad", "none"]] = {
+    **dict.fromkeys(("a", "left", "response_a", "model_a"), "first"),
+    **dict.fromkeys(("b", "right", "response_b", "model_b"), "second"),
+    "tie": "tie",
+    **dict.fromkeys(("both_bad", "tie (bothbad)"), "both_bad"),
+    **dict.fromkeys(("", "none"), "none"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a row became. A preference has `response` preferred to `rejected`, unless `outcome` says otherwise."""
+
+    messages: Messages
+    response: str = ""
+    rejected: str = ""
+    outcome: Literal["left", "tie", "both_bad", "unrated"] = "left"
+    strength: int | None = None
+    category: str = ""
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way of writing data: the kind of thing it holds, and how a row is read."""
+
+    name: str
+    kind: Kind
+    parse: Callable[[Row], Item]
+
+
+def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
+    """The format of these rows, by their columns and first values; None for none that is known."""
+    has = set(columns)
+    if set(OWN_NAMES) <= has:
+        return Format("the studio's own export", "preferences", _own_export)
+    if {"chosen", "rejected"} <= has:
+        return Format(_pair_format(rows), "preferences", _chosen_rejected)
+    if set(PAIR_NAMES) <= has and "prompt" in has:
+        return Format("labelled pairs (prompt, response_a, response_b, preference)", "preferences", _labelled_pair)
+    if column := next((name for name in ("messages", "conversations") if name in has), None):
+        if any(turns.ends_with_assistant(row.get(column)) for row in rows):
+            return Format("chat messages", "demonstrations", lambda row: _conversation(row, column))
+        return Format(
+            "chat messages that end with the user", "prompts", lambda row: Item(turns.prompt(row.get(column)))
+        )
+    prompt = next((name for name in PROMPT_NAMES if name in has), None)
+    response = next((name for name in RESPONSE_NAMES if name in has), None)
+    if prompt and response:
+        return Format(f"{prompt} and {response}", "demonstrations", lambda row: _prompt_response(row, prompt, response))
+    if prompt:
+        return Format("prompts", "prompts", lambda row: Item(turns.prompt(row.get(prompt))))
+    return None
+
+
+def read_row(row: Row, form: Format, kind: Kind) -> Item:
+    """Read one row as `kind`; a preference also serves as a demonstration (the chosen side) or a prompt.
+
+    Raises:
+        Dropped: the row cannot be used.
+    """
+    item = form.parse(row)
+    if kind == "prompts":
+        item = Item(item.messages)
+    elif kind == "demonstrations":
+        if form.kind == "preferences" and item.outcome != "left":
+            raise Dropped("no side is preferred")
+        item = Item(item.messages, item.response)
+    try:
+        "".join([item.response, item.rejected, *(turn["content"] for turn in item.messages)]).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a database cannot
+        raise Dropped("text is not valid Unicode") from None
+    strength = (item.strength or _strength(row)) if kind == "preferences" and item.outcome == "left" else None
+    return replace(item, strength=strength, category=_category(row), split=split_name(row.get("split")))
+
+
+def split_name(value: Any) -> str | None:
+    """The studio's name of a split called `value`: train_sft is train, dev is validation; None where it says nothing."""
+    found = re.match(r"(train|test|val|dev)", value.lower()) if isinstance(value, str) else None
+    return {"train": "train", "test": "test", "val": "validation", "dev": "validation"}[found[1]] if found else None
+
+
+def _pair_format(rows: Sequence[Row]) -> str:
+    first = next((row for row in rows if row.get("chosen")), {})
+    if isinstance(first.get("chosen"), str) and not first.get("prompt") and turns.is_transcript(first["chosen"]):
+        return "Anthropic HH transcripts"
+    return "prompt, chosen, rejected" if first.get("prompt") else "chosen and rejected with the prompt inside"
+
+
+# Each format's row reader.
+
+
+def _chosen_rejected(row: Row) -> Item:
+    chosen, rejected = turns.cell(row.get("chosen")), turns.cell(row.get("rejected"))
+    for side in (chosen, rejected):
+        if not side or (isinstance(side, str) and not side.strip()):
+            raise Dropped("empty response")
+    if chosen == rejected:
+        raise Dropped("chosen and rejected are the same")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        item = _from_texts(row, chosen, rejected)
+    else:
+        item = _from_turns(row, turns.turns(chosen, "assistant"), turns.turns(rejected, "assistant"))
+    return _checked_pair(item)
+
+
+def _from_texts(row: Row, chosen: str, rejected: str) -> Item:
+    if row.get("prompt"):
+        return Item(turns.prompt(row.get("prompt")), chosen.strip(), rejected.strip())
+    if turns.is_transcript(chosen):
+        return _from_turns(row, turns.transcript(chosen), turns.transcript(rejected))
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    shared = chosen[: next((i for i, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))]
+    shared = shared[: max((shared.rfind(space) for space in " \n\t"), default=-1) + 1]  # end the prompt at a whole word
+    if not shared.strip():
+        raise Dropped("the two sides share no prompt")
+    user = {"role": "user", "content": shared.strip()}
+    return Item([user], chosen[len(shared) :].strip(), rejected[len(shared) :].strip())
+
+
+def _from_turns(row: Row, chosen: Messages, rejected: Messages) -> Item:
+    """Both sides as turns: with the prompt inside, or as the one answer to the row's prompt."""
+    for side in (chosen, rejected):
+        if side[-1]["role"] != "assistant":
+            raise Dropped("does not end with an assistant turn")
+    if chosen[:-1] != rejected[:-1]:
+        raise Dropped("prompts of the two sides differ")
+    prompt = turns.cell(row.get("prompt"))
+    if isinstance(prompt, list) and chosen[:-1] and turns.turns(prompt, "user") != chosen[:-1]:
+        raise Dropped("the prompt column and the prompt inside differ")
+    messages = chosen[:-1] or turns.prompt(prompt)
+    return Item(turns.ending_with_user(messages), chosen[-1]["content"], rejected[-1]["content"])
+
+
+def _labelled_pair(row: Row) -> Item:
+    first, second = (turns.answer(row.get(name)) for name in PAIR_NAMES)
+    value = next((row[name] for name in LABEL_NAMES if row.get(name) is not None), "")
+    label = LABELS.get(str(value).strip().lower())
+    if label is None:
+        raise Dropped(f"unknown preference {str(value)[:20]!r}")
+    messages = turns.prompt(row.get("prompt"))
+    if label == "second":
+        first, second = second, first
+    outcome = {"first": "left", "second": "left", "none": "unrated"}.get(label, label)
+    return _checked_pair(Item(messages, first, second, outcome))  # type: ignore[arg-type]  # one of the four
+
+
+def _own_export(row: Row) -> Item:
+    """A line of `exporting.export_ratings`: the rating that counts, or none; its sides by the showing it was given on."""
+    try:
+        superseded = {event["supersedes"] for event in row["events"]}
+        rating = next((e for e in row["events"] if e["outcome"] != "undo" and e["id"] not in superseded), None)
+        texts = {response["id"]: response["text"] for response in row["responses"]}
+        sides = list(texts)
+        if rating and rating["showing_id"]:
+            showing = next(s for s in row["showings"] if s["id"] == rating["showing_id"])
+            sides = [showing["left_response_id"], showing["right_response_id"]]
+        left, right = (turns.answer(texts[side]) for side in sides)
+        outcome = rating["outcome"] if rating else "unrated"
+        strength = rating["strength"] if rating else None
+    except (KeyError, TypeError, ValueError, StopIteration):
+        raise Dropped("not a line of the studio's own export") from None
+    if outcome == "skip":
+        raise Dropped("skipped by the rater")
+    if outcome == "right":
+        left, right, outcome = right, left, "left"
+    return _checked_pair(Item(turns.prompt(row["messages"]), left, right, outcome, strength))
+
+
+def _conversation(row: Row, column: str) -> Item:
+    messages = turns.turns(turns.cell(row.get(column)), "user")
+    if messages[-1]["role"] != "assistant":
+        raise Dropped("does not end with an assistant turn")
+    return Item(turns.ending_with_user(messages[:-1]), messages[-1]["content"])
+
+
+def _prompt_response(row: Row, prompt: str, response: str) -> Item:
+    label = row.get("label")
+    if label is False or (isinstance(label, str) and label.lower() == "false"):
+        raise Dropped("labelled as a bad response")
+    messages = turns.prompt(row.get(prompt))
+    context = row.get("input")
+    if prompt == "instruction" and isinstance(context, str) and context.strip():
+        messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n\n{context.strip()}"}]
+    return Item(messages, turns.answer(row.get(response)))
+
+
+def _checked_pair(item: Item) -> Item:
+    if not item.response or not item.rejected:
+        raise Dropped("empty response")
+    if item.response == item.rejected:
+        raise Dropped("chosen and rejected are the same")
+    return item
+
+
+def _strength(row: Row) -> int | None:
+    """1 to 3 from `strength`, else the nearest step of the margin scale from `margin`."""
+    name = next((name for name in ("strength", "margin") if row.get(name) not in (None, "")), None)
+    if name is None:
+        return None
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError):
+        raise Dropped(f"{name} is not a number") from None
+    if name == "margin":
+        return min(MARGINS, key=lambda strength: abs(MARGINS[strength] - value))
+    if value not in (1, 2, 3):
+        raise Dropped("strength is not 1, 2 or 3")
+    return int(value)
+
+
+def _category(row: Row) -> str:
+    value = row.get("category")
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,124 @@
+"""The sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
+
+With an opponent each prompt gets one answer of either; without, two of one policy. A pair of identical answers tells
+nothing and is dropped, saying how many.
+"""
+
+import json
+from typing import Any
+
+from modules import checkpoint
+from modules.backbone import Backbone
+from modules.config import SampleConfig
+from modules.rollout import Rollout, generate
+from studio import base_models, checkpoints, comparisons, metrics, prompts, runs
+from studio.checkpoints import Checkpoint
+from studio.runs import Run
+from studio.workspace import Workspace
+
+Row = dict[str, Any]
+
+
+def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
+    """Sample, store and pair; returns the state the run ends in and one plain sentence."""
+    rows = runs.read_rows(ws, run.name, "prompts")
+    names = [config.checkpoint, config.opponent or config.checkpoint]
+    found = {name: checkpoints.get(ws, name) for name in names}
+    backbone = load_policies(found, config)
+    encoded = [backbone.chat.encode_prompt(row["messages"]).ids for row in rows]
+    answers = []
+    for index, name in enumerate(names):
+
+        def report(done: int, before: int = index) -> None:
+            share = (before + done / len(rows)) / len(names)
+            runs.beat(ws, run.id, share, f"response {before * len(rows) + done} of {len(names) * len(rows)}")
+
+        answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
+    num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
+    notes = f" {num_same} pairs had identical answers and were dropped." if num_same else ""
+    notes += f" {num_known} pairs were there already." if num_known else ""
+    metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
+    return "finished", f"{num_pairs} new pairs are ready to be rated.{notes}"
+
+
+def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
+    """A backbone with one role per checkpoint, named as `role_of` says."""
+    first = next(iter(found.values()))
+    meta = checkpoint.load_meta(first.folder)
+    backbone = Backbone.load(
+        base_models.resolve(first.base_model),
+        method=meta.method,
+        quantisation=config.quantisation,
+        precision=config.precision,
+        device=config.device,
+        chat_template=meta.chat_template,
+    )
+    for name, each in found.items():
+        checkpoint.check_base(checkpoint.load_meta(each.folder), backbone, name)
+        backbone.add_role(role_of(name), source=each.folder / "policy")
+    return backbone
+
+
+def role_of(name: str) -> str:
+    """The role that plays a checkpoint; module names hold no dots."""
+    return "policy-" + name.replace("@", "-").replace(".", "-")
+
+
+def _generate(
+    backbone: Backbone, name: str, encoded: list[list[int]], config: SampleConfig, *, seed: int, on_progress: Any
+) -> Rollout:
+    return generate(
+        backbone,
+        role_of(name),
+        encoded,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        seed=seed,
+        batch_size=config.batch_size,
+        on_progress=on_progress,
+    )
+
+
+def _store(
+    ws: Workspace,
+    run: Run,
+    config: SampleConfig,
+    rows: list[Row],
+    backbone: Backbone,
+    answers: list[Rollout],
+    policies: list[Checkpoint],
+) -> tuple[int, int, int]:
+    """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones."""
+    num_pairs = num_same = num_known = 0
+    settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
+    with ws.write() as db:
+        for index, row in enumerate(rows):
+            texts = [backbone.chat.decode(rollout.responses[index]).strip() for rollout in answers]
+            if texts[0] == texts[1]:
+                num_same += 1
+                continue
+            ids = [
+                prompts.add_response(
+                    db,
+                    row["prompt_id"],
+                    text,
+                    "sample",
+                    checkpoint_id=policy.id,
+                    run_id=run.id,
+                    sampling=json.dumps(settings | {"seed": config.seed + side, "index": index}),
+                    token_ids=json.dumps(rollout.responses[index]),
+                    end_reason=rollout.end_reasons[index],
+                )
+                for side, (text, rollout, policy) in enumerate(zip(texts, answers, policies, strict=True))
+            ]
+            is_new = comparisons.add_comparison(db, row["prompt_id"], (ids[0], ids[1]), run.id) is not None
+            num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
+    return num_pairs, num_same, num_known
+
+
+def _facts(answers: list[Rollout]) -> dict[str, float]:
+    lengths = [len(response) for rollout in answers for response in rollout.responses]
+    ended = [done for rollout in answers for done in rollout.finished]
+    return {"rollout/response_tokens": sum(lengths) / len(lengths), "rollout/eos_share": sum(ended) / len(ended)}

@@ -1,0 +1,106 @@
+"""The demo: which folders it takes, and a very small one from end to end with real child processes."""
+
+import json
+
+import pytest
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, comparisons, demo, prompts, ratings, runs
+from studio.errors import WorkspaceError
+from studio.workspace import Workspace
+
+TINY = demo.Recipe(
+    sft=SFTConfig(max_demonstrations=64, epochs=1, eval_every=1000, learning_rate=1e-3),
+    sample=SampleConfig(num_prompts=40, exclude_categories="story", max_new_tokens=24),
+    reward=RewardConfig(epochs=1, eval_every=1000),
+    ppo=PPOConfig(
+        iterations=2, batch_size=16, minibatch_size=16, micro_batch_size=16, epochs=1, value_warmup=1, max_new_tokens=24,
+        eval_prompts=8, exclude_categories="story",
+    ),
+    judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24),
+    error_rate=0.1,
+)  # fmt: skip
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(WorkspaceError, match="not empty and holds no demo"):
+        demo.run(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_demo_of_another_seed_is_refused(tmp_path):
+    (tmp_path / "demo.json").write_text('{"seed": 4}')
+    with pytest.raises(WorkspaceError, match="holds a demo of seed 4"):
+        demo.run(tmp_path, seed=5)
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="is a file"):
+        demo.run(tmp_path / "file")
+
+
+def test_a_demo_that_a_person_rated_in_is_refused(tmp_path):
+    (tmp_path / "demo.json").write_text('{"seed": 0}')
+    ws = Workspace.open(tmp_path)
+    with ws.write() as db:
+        prompt = prompts.add_prompt(db, prompts.NewPrompt([{"role": "user", "content": "hello"}]))
+        pair = [prompts.add_response(db, prompt, text, "import") for text in ("a", "b")]
+        comparisons.add_comparison(db, prompt, (pair[0], pair[1]))
+    showing = comparisons.next_showing(ws)
+    assert showing is not None
+    ratings.record(ws, showing.id, "left")
+    with pytest.raises(WorkspaceError, match="1 ratings by a person"):
+        demo.run(tmp_path)
+
+
+def test_an_earlier_demo_of_the_same_seed_is_made_anew(tmp_path):
+    (tmp_path / "demo.json").write_text('{"seed": 0}')
+    (tmp_path / "report.html").write_text("old")
+    (tmp_path / "mine.txt").write_text("kept")
+    old = Workspace.open(tmp_path)
+    prompts.add_demonstration(old, [{"role": "user", "content": "hello"}], "Hello!")
+    ws = demo._new_workspace(tmp_path, 0)
+    assert prompts.counts(ws)["prompts"] == 0
+    assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / "mine.txt").read_text() == "kept"
+
+
+@pytest.mark.timeout(240)
+def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp_path, capsys):
+    facts = demo.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
+    assert json.loads((tmp_path / "demo" / "report.json").read_text()) == facts
+    assert "</html>" in (tmp_path / "demo" / "report.html").read_text()
+    (one,) = facts["rounds"]
+    assert facts["seed"] == 1
+    assert facts["seconds"] > sum(stage["seconds"] for stage in facts["stages"])
+    assert one["sft"]["loss_after"] < one["sft"]["loss_before"]
+    assert 0 <= one["reward"]["low"] <= one["reward"]["accuracy"] <= one["reward"]["high"] <= 1
+    assert one["win_rate"]["low"] < one["win_rate"]["value"] < one["win_rate"]["high"]
+    assert one["alignment_tax"]["before"] > 0
+    assert {"score_before", "score_after", "kl"} <= one["ppo"].keys()
+    _check_workspace(Workspace.open(tmp_path / "demo"), one)
+    assert "iteration" in capsys.readouterr().err or "ppo-1" in capsys.readouterr().err
+
+
+def _check_workspace(ws, one):
+    """Every pair is rated by the scripted rater on a stored showing, and only train prompts were trained on."""
+    events = ratings.list_events(ws, limit=1000)
+    assert len(events) == one["pairs"] + one["win_rate"]["n"]
+    assert {event["rater"] for event in events} == {"scripted"}
+    assert all(event["showing_id"] for event in events)
+    assert comparisons.counts(ws)["unrated"] == 0
+    assert {run.state for run in runs.list_all(ws)} == {"finished"}
+    split = {row["id"]: (row["split"], row["category"]) for row in prompts.list_prompts(ws)}
+    trained_on = [split[row["prompt_id"]] for row in runs.read_rows(ws, "reward-1", "train")]
+    assert trained_on
+    assert all(where == "train" and category != "story" for where, category in trained_on)
+    assert {split[row["prompt_id"]][0] for row in runs.read_rows(ws, "reward-1", "validation")} == {"validation"}
+    assert {split[v["prompt_id"]][0] for v in ratings.verdicts(ws, one["runs"]["judge"])} == {"test"}
+    sft = checkpoints.get(ws, "sft-1").name
+    assert checkpoints.parents(ws, "ppo-1") == {
+        "sft": sft,
+        "reward": checkpoints.get(ws, "reward-1").name,
+        "policy": sft,
+    }

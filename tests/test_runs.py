@@ -1,0 +1,296 @@
+"""Runs and checkpoints as rows and folders: legal moves, nothing half-written, the lost are found, the queue keeps order."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, launcher, metrics, prompts, runs
+from studio.errors import BaseModelError, CheckpointError, DataError, RunError, WorkspaceError
+from studio.workspace import Workspace
+
+STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
+LEGAL = {("queued", end) for end in ("running", "stopped", "failed", "lost")} | {
+    ("running", end) for end in ("finished", "stopped", "failed", "lost")
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    workspace = Workspace.open(tmp_path_factory.mktemp("template"))
+    for number in range(6):
+        prompts.add_demonstration(workspace, [{"role": "user", "content": f"Question {number}"}], f"Answer {number}")
+    return workspace
+
+
+@pytest.fixture
+def ws(template, tmp_path):
+    """A copy of the template: quicker than making each workspace anew."""
+    return Workspace(shutil.copytree(template.root, tmp_path / "workspace"))
+
+
+def run_in(ws, state):
+    run = runs.create(ws, SFTConfig())
+    for step in {"queued": (), "running": ("running",)}.get(state, ("running", state)):
+        runs.move(ws, run.id, step)
+    return runs.get(ws, run.id)
+
+
+def add_checkpoint(ws, run, step=1, base="base", fingerprint="f"):
+    folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
+    folder.mkdir(parents=True)
+    return checkpoints.add(ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0})
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+# States.
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(STATES, STATES)))
+def test_a_run_moves_only_along_the_arrows(ws, before, after):
+    run = run_in(ws, before)
+    if (before, after) in LEGAL:
+        runs.move(ws, run.id, after, "A sentence.")
+        moved = runs.get(ws, run.id)
+        assert (moved.state, moved.message) == (after, "A sentence.")
+        assert (moved.ended_at is not None) == moved.is_ended
+    else:
+        with pytest.raises(RunError, match=f"is {before} and cannot become {after}"):
+            runs.move(ws, run.id, after)
+        assert runs.get(ws, run.id) == run
+
+
+def test_only_the_oldest_queued_run_may_begin(ws):
+    first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
+    assert not runs.begin_if_first(ws, second.id)
+    assert runs.begin_if_first(ws, first.id)
+    assert not runs.begin_if_first(ws, first.id)
+    assert runs.begin_if_first(ws, second.id)
+    assert [run.state for run in runs.list_all(ws)] == ["running", "running"]
+
+
+def test_a_cancelled_run_leaves_the_queue_to_the_next(ws):
+    first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
+    assert runs.request_stop(ws, first.name).state == "stopped"
+    assert runs.begin_if_first(ws, second.id)
+
+
+def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws):
+    run = run_in(ws, "running")
+    assert not runs.beat(ws, run.id, 0.5, "step 1 of 2")
+    runs.request_stop(ws, run.name)
+    assert runs.beat(ws, run.id)
+    assert (runs.get(ws, run.id).progress, runs.get(ws, run.id).progress_text) == (0.5, "step 1 of 2")
+    done = run_in(ws, "finished")
+    assert runs.request_stop(ws, done.name) == done
+
+
+# The living, the dead and the strangers.
+
+
+def test_reaping_marks_a_run_lost_whose_process_is_gone(ws, child):
+    run = run_in(ws, "running")
+    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time())
+    assert launcher.reap(ws) == []
+    child.kill()
+    child.wait()
+    assert launcher.reap(ws) == [run.name]
+    assert runs.get(ws, run.id).state == "lost"
+    assert launcher.reap(ws) == []
+
+
+def test_a_stranger_with_the_same_pid_is_not_taken_for_the_run(ws, child):
+    run = run_in(ws, "running")
+    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time() - 100)
+    assert not launcher.is_alive(runs.get(ws, run.id))
+    assert launcher.reap(ws) == [run.name]
+
+
+def test_a_run_that_was_only_just_created_is_not_lost_yet(ws):
+    run = runs.create(ws, SFTConfig())
+    assert launcher.reap(ws) == []
+    long_ago = (datetime.now(UTC) - timedelta(seconds=launcher.ADOPTION_S + 1)).isoformat()
+    with ws.write() as db:
+        db.table("runs").update(run.id, {"created_at": long_ago})
+    assert launcher.reap(ws) == [run.name]
+
+
+def test_kill_ends_the_whole_process_group_before_it_says_so(ws):
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE).wait()"
+    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    run = run_in(ws, "running")
+    runs.set_process(ws, run.id, leader.pid, psutil.Process(leader.pid).create_time())
+    while not (members := psutil.Process(leader.pid).children()):
+        pass
+    killed = launcher.kill(ws, run.name)
+    leader.wait()
+    assert killed.state == "stopped"
+    assert "resume continues" in killed.message
+    assert all(not child.is_running() or child.status() == psutil.STATUS_ZOMBIE for child in members)
+    assert launcher.kill(ws, run.name) == killed
+
+
+# Creating.
+
+
+def test_a_new_run_has_its_config_and_frozen_rows_in_its_folder(ws):
+    run = runs.create(ws, SFTConfig(seed=7))
+    folder = runs.folder(ws, run.name)
+    assert json.loads((folder / "config.json").read_text()) == run.config.model_dump()
+    rows = runs.read_rows(ws, run.name, "train") + runs.read_rows(ws, run.name, "validation")
+    assert len(rows) == 6
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Later"}], "Answer")
+    assert runs.read_rows(ws, run.name, "train") + runs.read_rows(ws, run.name, "validation") == rows
+    assert runs.read_rows(ws, run.name, "nothing") == []
+
+
+@pytest.mark.parametrize("broken", ["mkdir", "write_text"])
+def test_nothing_is_left_of_a_run_whose_folder_cannot_be_written(ws, monkeypatch, broken):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, broken, fail)
+        with pytest.raises(RunError, match=r"could not be written: No space left on device\. Free some space"):
+            runs.create(ws, SFTConfig())
+    assert runs.list_all(ws) == []
+    assert list(ws.runs.iterdir()) == []
+    assert runs.create(ws, SFTConfig()).name == "sft-1"
+
+
+def test_a_run_is_numbered_within_its_stage(ws):
+    assert [runs.create(ws, SFTConfig()).name for _ in range(2)] == ["sft-1", "sft-2"]
+    with pytest.raises(RunError, match="no run named 'sft-9'"):
+        runs.get(ws, "sft-9")
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "sentence"),
+    [
+        (RewardConfig(), CheckpointError, "There is no sft checkpoint yet"),
+        (PPOConfig(), CheckpointError, "There is no reward checkpoint yet"),
+        (SampleConfig(), CheckpointError, "There is no ppo or sft checkpoint yet"),
+        (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),
+        (SFTConfig(base_model="no/such/folder"), BaseModelError, "is no folder and no hub id"),
+    ],
+)
+def test_a_run_that_lacks_something_is_refused_with_what_to_do_first(ws, config, error, sentence):
+    with pytest.raises(error, match=sentence):
+        runs.create(ws, config)
+    assert runs.list_all(ws) == []
+
+
+def test_a_folder_that_is_no_model_is_refused_as_a_base_model(ws, tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(BaseModelError, match=r"is not a Hugging Face model: it has no config\.json"):
+        runs.create(ws, SFTConfig(base_model=str(tmp_path / "notes")))
+
+
+def test_without_demonstrations_there_is_no_sft(tmp_path):
+    with pytest.raises(DataError, match="There are no demonstrations to learn from"):
+        runs.create(Workspace.open(tmp_path), SFTConfig())
+
+
+def test_checkpoints_of_two_base_models_are_not_mixed(ws):
+    one, other = run_in(ws, "finished"), run_in(ws, "finished")
+    names = [add_checkpoint(ws, one), add_checkpoint(ws, other, base="other", fingerprint="g")]
+    with pytest.raises(CheckpointError, match=r"belongs to the base model other, but sft-1@1 to base\. Choose"):
+        runs.create(ws, SampleConfig(checkpoint=names[0], opponent=names[1]))
+
+
+# Resuming and checkpoints.
+
+
+def test_resume_makes_a_new_run_on_the_same_rows_from_the_newest_checkpoint(ws):
+    run = run_in(ws, "stopped")
+    add_checkpoint(ws, run, 10)
+    newest = add_checkpoint(ws, run, 20)
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Later"}], "Answer")
+    resumed = runs.resume(ws, run.name)
+    assert (resumed.name, resumed.state, resumed.config) == ("sft-2", "queued", run.config)
+    assert resumed.resumed_from == checkpoints.get(ws, newest).id
+    assert runs.read_rows(ws, resumed.name, "train") == runs.read_rows(ws, run.name, "train")
+
+
+def test_a_run_that_still_goes_or_has_no_checkpoint_is_not_resumed(ws):
+    with pytest.raises(RunError, match="is running; only an ended run can be resumed"):
+        runs.resume(ws, run_in(ws, "running").name)
+    with pytest.raises(CheckpointError, match="There is no checkpoint named 'sft-2'"):
+        runs.resume(ws, run_in(ws, "failed").name)
+
+
+def test_a_runs_name_means_its_newest_checkpoint(ws):
+    run = run_in(ws, "finished")
+    add_checkpoint(ws, run, 5)
+    add_checkpoint(ws, run, 100)
+    assert checkpoints.get(ws, "sft-1").name == "sft-1@100"
+    assert checkpoints.get(ws, "sft-1@5").step == 5
+    assert [c.name for c in checkpoints.list_all(ws, "sft")] == ["sft-1@100", "sft-1@5"]
+    assert [c.name for c in checkpoints.list_all(ws, is_newest_of_run=True)] == ["sft-1@100"]
+
+
+def test_a_checkpoint_whose_folder_is_gone_is_named(ws):
+    run = run_in(ws, "finished")
+    add_checkpoint(ws, run)
+    checkpoints.get(ws, run.name).folder.rmdir()
+    with pytest.raises(CheckpointError, match=r"The folder of checkpoint sft-1@1 is gone \(runs/sft-1/checkpoints/step-1\)"):
+        checkpoints.get(ws, run.name)
+
+
+def test_a_long_curve_is_thinned_with_its_first_and_last_point_kept(ws):
+    run = run_in(ws, "running")
+    metrics.add(ws, run.id, 1, {"train/loss": 1.0})
+    with ws.write() as db:
+        row = {"run_id": run.id, "name": "train/loss", "at": "now"}
+        db.table("metrics").insert_all(row | {"step": step, "value": 1 / step} for step in range(2, 2000))
+    metrics.add(ws, run.id, 2000, {"train/loss": 1 / 2000})
+    thinned = metrics.curve(ws, run.id, "train/loss", max_points=100)
+    assert len(thinned) <= 102
+    assert (thinned[0], thinned[-1]) == ((1, 1.0), (2000, 1 / 2000))
+    assert metrics.latest(ws, run.id) == {"train/loss": 1 / 2000}
+    assert metrics.first(ws, run.id) == {"train/loss": 1.0}
+
+
+# The workspace.
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "studio.db").write_bytes(b"these are notes, not a database" * 40)
+    with pytest.raises(WorkspaceError, match=r"studio\.db is not a usable database"):
+        Workspace.open(tmp_path)
+    assert (tmp_path / "studio.db").read_bytes().startswith(b"these are notes")
+
+
+def test_a_workspace_from_a_newer_version_is_refused(ws):
+    with ws.write() as db:
+        db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('rlhf-studio', 'm099_future', 'now')")
+    with pytest.raises(WorkspaceError, match=r"newer version of RLHF Studio \(it has m099_future\)"):
+        Workspace.open(ws.root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_made_is_a_clear_sentence(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(WorkspaceError, match="cannot be created: Permission denied"):
+        Workspace.open(tmp_path / "workspace")
+
+
+def test_a_file_in_the_place_of_the_workspace_is_a_clear_sentence(tmp_path):
+    (tmp_path / "workspace").write_text("")
+    with pytest.raises(WorkspaceError, match="cannot be created"):
+        Workspace.open(tmp_path / "workspace")

@@ -1,0 +1,147 @@
+"""Runs as real child processes: they finish, stop and save, die and are found lost, resume, and wait for their turn."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings, runs
+from studio.errors import CheckpointError
+from studio.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(240)
+TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
+LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
+
+
+def wait(ws, name, until, timeout_s=120):
+    """Poll the run until `until(run)` holds; returns the run."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        run = runs.get(ws, name)
+        if until(run):
+            return run
+        if run.state == "failed":
+            pytest.fail(f"{run.message}\n{runs.tail_log(ws, name)}")
+        time.sleep(0.1)
+    pytest.fail(f"{name} did not get there in {timeout_s} s: {run}\n{runs.tail_log(ws, name)}")
+
+
+def ended(run):
+    return run.is_ended
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
+    for i in range(24):
+        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def sft(ws):
+    run = launcher.start(ws, runs.create(ws, SFTConfig(**TINY, epochs=2, eval_every=2)))
+    return wait(ws, run.name, ended)
+
+
+def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
+    assert (sft.state, sft.progress) == ("finished", 1.0)
+    found = checkpoints.get(ws, sft.name)
+    assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
+    assert not list(found.folder.rglob("*.bin")) + list(found.folder.rglob("*.pt"))
+    losses = metrics.curve(ws, sft.id, "train/loss")
+    assert len(losses) == found.step
+    held_out = metrics.curve(ws, sft.id, "eval/loss")
+    assert held_out[0][0] == 0
+    assert held_out[-1][0] == found.step
+    assert held_out[-1][1] < held_out[0][1]
+
+
+def test_the_loop_goes_round_through_real_processes(ws, sft):
+    sample = launcher.start(ws, runs.create(ws, SampleConfig(num_prompts=12, max_new_tokens=16, temperature=1.3)))
+    sample = wait(ws, sample.name, ended)
+    assert sample.state == "finished", sample.message
+    assert comparisons.counts(ws)["comparisons"] >= 6
+    while showing := comparisons.next_showing(ws):
+        ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
+    reward = launcher.start(ws, runs.create(ws, RewardConfig(**TINY, epochs=2)))
+    assert wait(ws, reward.name, ended).state == "finished"
+    config = PPOConfig(
+        **TINY | {"batch_size": 8}, iterations=2, minibatch_size=8, epochs=1, max_new_tokens=8, value_warmup=1, eval_every=1
+    )
+    ppo = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
+    assert ppo.state == "finished", ppo.message
+    assert [step for step, _ in metrics.curve(ws, ppo.id, "eval/score")] == [0, 1, 2]
+    assert metrics.curve(ws, ppo.id, "eval/kl")[0][1] == pytest.approx(0.0, abs=1e-5)
+    assert metrics.list_samples(ws, ppo.id)
+    assert checkpoints.parents(ws, ppo.name) == {
+        "sft": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
+        "policy": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
+        "reward": checkpoints.get(ws, reward.name).name,
+    }
+
+
+def test_stop_finishes_the_step_saves_and_says_stopped(ws):
+    run = launcher.start(ws, runs.create(ws, LONG_SFT))
+    wait(ws, run.name, lambda r: r.progress > 0)
+    runs.request_stop(ws, run.name)
+    run = wait(ws, run.name, ended)
+    assert run.state == "stopped"
+    last_step = metrics.curve(ws, run.id, "train/loss")[-1][0]
+    assert checkpoints.get(ws, run.name).step == last_step
+    assert not launcher.is_alive(run)
+
+
+def test_a_killed_worker_reads_lost_its_checkpoint_is_whole_and_resume_continues(ws):
+    run = launcher.start(ws, runs.create(ws, LONG_SFT))
+    wait(ws, run.name, lambda r: len([c for c in checkpoints.list_all(ws) if c.run_id == r.id]) >= 2)
+    os.kill(launcher.runs.get(ws, run.name).pid, signal.SIGKILL)
+    while launcher.is_alive(run):
+        time.sleep(0.05)
+    assert launcher.reap(ws) == [run.name]
+    assert runs.get(ws, run.name).state == "lost"
+    last = checkpoints.get(ws, run.name)
+    resumed = launcher.start(ws, runs.resume(ws, run.name))
+    wait(ws, resumed.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 2)
+    launcher.kill(ws, resumed.name)
+    assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == last.step + 1
+    assert runs.get(ws, resumed.name).state == "stopped"
+
+
+def test_a_second_run_waits_for_the_first_and_a_waiting_run_can_be_cancelled(ws):
+    first = launcher.start(ws, runs.create(ws, LONG_SFT))
+    second = launcher.start(ws, runs.create(ws, LONG_SFT))
+    wait(ws, first.name, lambda r: r.progress > 0)
+    assert wait(ws, second.name, lambda r: "waiting" in r.progress_text).state == "queued"
+    runs.request_stop(ws, second.name)
+    assert wait(ws, second.name, ended).state == "stopped"
+    assert runs.get(ws, first.name).state == "running"
+    launcher.kill(ws, first.name)
+    assert not launcher.is_alive(first)
+
+
+def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the_person(ws, sft):
+    found = checkpoints.get(ws, sft.name)
+    weights = found.folder / "policy" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    try:
+        run = launcher.start(ws, runs.create(ws, SampleConfig(checkpoint=found.name, num_prompts=2)))
+        deadline = time.monotonic() + 60
+        while not runs.get(ws, run.name).is_ended and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        weights.write_bytes(whole)
+    run = runs.get(ws, run.name)
+    assert run.state == "failed"
+    assert "adapter_model.safetensors" in run.message or found.name.split("@")[0] in run.message
+
+
+def test_a_reward_checkpoint_is_refused_where_a_policy_is_needed(ws):
+    reward = checkpoints.newest(ws, "reward")
+    assert reward is not None
+    with pytest.raises(CheckpointError, match="a ppo or sft checkpoint is needed"):
+        runs.create(ws, SampleConfig(checkpoint=reward.name))

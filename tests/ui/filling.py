@@ -1,0 +1,96 @@
+"""Fills a workspace by hand through the stores: what the pages show when a loop has been round once."""
+
+import math
+import random
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, comparisons, metrics, prompts, ratings, runs
+from studio.prompts import NewPrompt
+from studio.workspace import Workspace
+
+HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;${alert(1)} {{7*7}} `x`"
+QUESTIONS = ("Tell me the capital of Poland.", "Why is the sky blue?", "Write a polite request for a day off.", "Add 14 and 23.")
+
+
+def add_texts(ws: Workspace, num: int = 12) -> list[int]:
+    """Prompts with a demonstration each; returns the prompt ids."""
+    ids = []
+    with ws.write() as db:
+        for n in range(num):
+            messages = [{"role": "user", "content": f"{QUESTIONS[n % 4]} ({n})"}]
+            ids.append(prompts.add_prompt(db, NewPrompt(messages, ("capital", "why", "letter", "sum")[n % 4], split="train")))
+            prompts.add_response(db, ids[-1], f"Certainly. Here is what you asked for, number {n}.", "demonstration")
+    return ids
+
+
+def add_run(ws: Workspace, config, state: str = "finished", text: str = "", message: str = "It finished.") -> runs.Run:
+    """A run that has reached `state` without a worker."""
+    run = runs.create(ws, config)
+    if state != "queued":
+        runs.move(ws, run.id, "running")
+        runs.beat(ws, run.id, 0.4 if state == "running" else 1.0, text)
+        if state != "running":
+            runs.move(ws, run.id, state, message)
+    return runs.get(ws, run.id)
+
+
+def add_checkpoint(ws: Workspace, run: runs.Run, step: int = 40, **figures: float) -> str:
+    """An (empty) checkpoint folder with its row."""
+    folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
+    folder.mkdir(parents=True)
+    return checkpoints.add(ws, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics=figures)
+
+
+def add_pairs(ws: Workspace, prompt_ids: list[int], checkpoint: str, texts=None, run: runs.Run | None = None) -> None:
+    """One pair of sampled answers for each prompt; `texts` makes the two answers from the prompt id."""
+    found = checkpoints.get(ws, checkpoint)
+    texts = texts or (lambda n: (f"Certainly. The answer is number {n}.\n\nPlease ask if you need more.", f"It is {n}."))
+    with ws.write() as db:
+        for prompt_id in prompt_ids:
+            pair = [
+                prompts.add_response(db, prompt_id, text, "sample", checkpoint_id=found.id, sampling='{"temperature": 1}')
+                for text in texts(prompt_id)
+            ]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run.id if run else None)
+
+
+def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int = 60) -> None:
+    """Falling or rising curves with noise; the value is where each ends."""
+    rng = random.Random(run.id)
+    for step in range(1, num + 1):
+        progress = 1 - math.exp(-4 * step / num)
+        metrics.add(ws, run.id, step, {n: end * (2 - progress) + rng.gauss(0, abs(end) * 0.03) for n, end in names.items()})
+
+
+def add_rated(ws: Workspace, num: int) -> None:
+    """Rate the next pairs."""
+    for n in range(num):
+        showing = comparisons.next_showing(ws)
+        assert showing is not None
+        ratings.record(ws, showing.id, "left" if n % 3 else "tie", strength=2 if n % 3 else None)
+
+
+def fill(ws: Workspace) -> None:
+    """Once round the loop: texts, SFT, pairs, ratings, reward model, PPO at work."""
+    ids = add_texts(ws, 24)
+    sft = add_run(ws, SFTConfig())
+    add_curves(ws, sft, {"train/loss": 1.1, "train/lr": 1e-4, "train/grad_norm": 0.8})
+    add_curves(ws, sft, {"eval/loss": 1.2, "eval/perplexity": 3.3}, num=8)
+    first = add_checkpoint(ws, sft, 60, **{"eval/loss": 1.204})
+    sampled = add_run(ws, SampleConfig(), message="48 answers, 24 pairs.")
+    add_pairs(ws, ids, first, run=sampled)
+    add_rated(ws, 9)
+    reward = add_run(ws, RewardConfig())
+    add_curves(ws, reward, {"train/loss": 0.4, "train/accuracy": 0.71, "eval/accuracy": 0.68, "eval/accuracy_low": 0.6, "eval/accuracy_high": 0.75})
+    add_checkpoint(ws, reward, 30, **{"eval/accuracy": 0.682})
+    failed = add_run(ws, PPOConfig(), "failed", message="The loss of iteration 3 is not a finite number. Lower the learning rate.")
+    assert failed.is_ended
+    ppo = add_run(ws, PPOConfig(kl_coef=0.1))
+    add_curves(ws, ppo, {"objective/score": 1.3, "objective/kl": 6.1, "objective/reward": 0.8, "policy/loss": 0.01, "value/loss": 0.2, "rollout/response_tokens": 31})
+    add_curves(ws, ppo, {"eval/score": 1.2, "eval/kl": 5.4}, num=6)
+    add_checkpoint(ws, ppo, 40, **{"eval/score": 1.21})
+    metrics.add_samples(ws, ppo.id, 40, [{"prompt": QUESTIONS[0], "response": HOSTILE, "score": 1.2345, "kl": 4.2, "end_reason": "length"}])
+    (runs.folder(ws, ppo.name) / "log.txt").write_text(f"loading\niteration 1 of 40\n{HOSTILE}\n")
+    add_rated(ws, 3)
+    lost = add_run(ws, SFTConfig(epochs=3), "lost", message="Its process ended without a word (killed, out of memory, or power loss).")
+    assert lost.is_ended

@@ -1,0 +1,186 @@
+"""The studio in the browser: six pages in one Gradio app, opened by `launch`.
+
+The address says where one is (`#runs/reward-2`), so links, reload and the back button work; everything else that matters
+is in the workspace, so closing the tab or the server loses nothing. This process never imports torch: training and
+generation are child processes.
+"""
+
+import ipaddress
+import secrets
+import shutil
+import subprocess
+import webbrowser
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from modules.config import STAGES
+from studio import runs
+from studio.errors import ConfigError
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+from ui.pages import Page, data, home, models, rate, runs as runs_page, train
+from ui.theme import HEAD, theme
+
+TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser", "microsoft-edge", "msedge")
+FOLLOW = """
+const follow = () => { props.value = window.studio.address(); trigger("submit"); };
+window.addEventListener("hashchange", follow);
+follow();
+"""
+
+
+def build(ws: Workspace) -> gr.Blocks:
+    """The whole app on a workspace."""
+    with gr.Blocks(title="RLHF Studio", analytics_enabled=False, fill_width=True) as app:
+        parts.html(_masthead(ws), elem_id="masthead")
+        # An empty template: the address comes from outside and must not be drawn.
+        address = parts.html("home", html_template="", js_on_load=FOLLOW, elem_id="address")
+        with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
+            pages, opened = _pages(ws, tabs)
+        items = [page.item for page in pages.values() if page.item is not None]
+        on(address.submit, partial(_follow, ws), [address], [tabs, *items])
+        _keep_fresh(pages, opened)
+    return app
+
+
+def launch(
+    ws: Workspace,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    password: str | None = None,
+    inbrowser: bool = True,
+    is_window: bool = False,
+) -> None:
+    """Serve the studio until it is interrupted.
+
+    Args:
+        ws: the workspace.
+        host: where to listen; other machines can reach anything but a loopback address, and need a password.
+        port: a free one.
+        password: asked for before anything is shown; any user name goes with it.
+        inbrowser: open a tab.
+        is_window: open a window without tabs instead, where a Chromium-family browser is installed.
+
+    Raises:
+        ConfigError: an open host without a password, or a port that is taken.
+    """
+    if not is_loopback(host) and not password:
+        raise ConfigError(f"At {host} other machines can reach the studio. Set --password, or leave --host away.")
+    app = build(ws)
+    try:
+        _, url, _ = app.launch(**_settings(ws, host, port, password))
+    except OSError as error:
+        raise ConfigError(f"Port {port} of {host} cannot be used: {error}. Choose another with --port.") from error
+    print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
+    if inbrowser or is_window:
+        _open(url, is_window)
+    app.block_thread()
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine can reach a server at `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _settings(ws: Workspace, host: str, port: int, password: str | None) -> dict[str, Any]:
+    """What `Blocks.launch` is given. Behind loopback, requests under another host's name (DNS rebinding) are refused."""
+    local = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    return {
+        "server_name": host,
+        "server_port": port,
+        "auth": (lambda _, given: secrets.compare_digest(given.encode(), password.encode())) if password else None,
+        "auth_message": "RLHF Studio: any user name, and the password it was started with." if password else None,
+        "app_kwargs": {"middleware": [local]} if is_loopback(host) else None,
+        "blocked_paths": [str(ws.root)],
+        "share": False,
+        "theme": theme(),
+        "head": HEAD,
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "pwa": False,
+        "ssr_mode": False,
+        "inbrowser": False,
+        "prevent_thread_lock": True,
+        "quiet": True,
+    }
+
+
+def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.Tab]]:
+    """Place all pages in their tabs."""
+    run_chosen = gr.Textbox(visible=False, render=False)  # shared: a run started on Train is opened on Runs
+    builders = {
+        "home": partial(home.build, ws),
+        "data": partial(data.build, ws),
+        "rate": partial(rate.build, ws),
+        "train": partial(train.build, ws, tabs, run_chosen),
+        "runs": partial(runs_page.build, ws, run_chosen),
+        "models": partial(models.build, ws),
+    }
+    pages: dict[str, Page] = {}
+    opened: dict[str, gr.Tab] = {}
+    for name, build_page in builders.items():
+        with gr.Tab(TITLES[name], id=name, elem_id=f"page-{name}") as opened[name]:
+            pages[name] = build_page()
+    return pages, opened
+
+
+def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
+    """A page is brought up to date when it is opened, and while it is open if it is live; closed pages are quiet."""
+    timers = {name: page.timer for name, page in pages.items() if page.timer is not None}
+    for name, page in pages.items():
+        opened[name].select(None, None, None, js=f"() => window.studio.opened('{name}')")
+        on(opened[name].select, partial(_switch, list(timers), name), None, list(timers.values()))
+        if page.outputs:
+            on(opened[name].select, page.refresh, page.inputs, page.outputs)
+    for name, timer in timers.items():
+        on(timer.tick, pages[name].refresh, pages[name].inputs, pages[name].outputs)
+
+
+def _switch(live: list[str], opened: str) -> list[gr.Timer] | gr.Timer:
+    timers = [gr.Timer(active=name == opened) for name in live]
+    return timers if len(timers) > 1 else timers[0]
+
+
+def _follow(ws: Workspace, address: str) -> list[Any]:
+    """Open the page that the address names, with its stage (Train) or run (Runs); unknown names are ignored."""
+    page, _, item = (address or "").partition("/")
+    stage = item if page == "train" and item in STAGES else gr.skip()
+    run = item if page == "runs" and any(run.name == item for run in runs.list_all(ws)) else gr.skip()
+    return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
+
+
+def _masthead(ws: Workspace) -> str:
+    mark = (
+        '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4a8 8 0 1 1-7.2 4.5" fill="none" stroke-width="2.4" '
+        'stroke-linecap="round"/><circle cx="6.2" cy="5.8" r="2.4"/></svg>'
+    )
+    return (
+        f'<div class="masthead"><a class="mark" href="#home">{mark}<b>RLHF Studio</b></a>'
+        f'<span class="where" title="{escape(str(ws.root))}">{escape(ws.root.name)}</span>'
+        '<button type="button" class="theme" onclick="window.studio.toggleTheme()" aria-label="Light or dark" '
+        'title="Light or dark"><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6" fill="none"/>'
+        '<path d="M8 2a6 6 0 0 1 0 12Z"/></svg></button></div>'
+    )
+
+
+def _open(url: str, is_window: bool) -> None:
+    """Open the page in a window of its own where that is wanted and possible, else in a tab."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None) if is_window else None
+    if browser:
+        subprocess.Popen([browser, f"--app={url}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    else:
+        webbrowser.open(url)

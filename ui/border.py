@@ -1,0 +1,77 @@
+"""The border between Gradio and the workbench: every event handler is bound through `on`, every server call through `served`.
+
+This is the page's one broad catch. A `StudioError` becomes a visible sentence; anything else becomes a general sentence
+on the page and a traceback in the log. Handlers are bound as private endpoints; since hiding is not authorisation, each
+handler checks what it is given as if a stranger had sent it.
+"""
+
+import logging
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+
+log = logging.getLogger("rlhf_studio.ui")
+SURPRISE = "Something in the studio itself went wrong. What was saved is safe; the terminal's log has the details."
+
+
+def on(
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    progress: bool = False,
+    **options: Any,
+) -> Any:
+    """Bind a handler to a component's event.
+
+    Args:
+        event: such as `button.click`.
+        handler: what to call; a `functools.partial` that carries the workspace is usual.
+        inputs: components whose values it gets.
+        outputs: components it sets.
+        progress: show Gradio's spinner over the outputs while it works.
+        **options: passed on to Gradio (js, trigger_mode, ...).
+    """
+    shown = "minimal" if progress else "hidden"
+    return event(
+        _guarded(handler), inputs, outputs, api_visibility="private", show_progress=shown, queue=True, **options
+    )
+
+
+def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """A handler for `gr.HTML(server_functions=...)`: it answers a dict, with `error` where something was refused."""
+
+    def serve(data: Any = None) -> dict[str, Any]:
+        try:
+            return handler(data)
+        except StudioError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("%s failed", _name(handler))
+            return {"error": SURPRISE}
+
+    serve.__name__ = _name(handler).lstrip("_")
+    return serve
+
+
+def _guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(*values: Any) -> Any:
+        try:
+            return handler(*values)
+        except StudioError as error:
+            raise gr.Error(escape(str(error)), title="Not done", print_exception=False) from error
+        except Exception as error:
+            log.exception("%s failed", _name(handler))
+            raise gr.Error(SURPRISE, title="Not done", print_exception=False) from error
+
+    handle.__name__ = _name(handler)
+    return handle
+
+
+def _name(handler: Callable[..., Any]) -> str:
+    return getattr(handler, "func", handler).__name__

@@ -1,0 +1,150 @@
+"""Frugal line charts as SVG text for `gr.HTML`: a curve's name and newest value stand at its end, hover gives exact values.
+
+Colours are CSS classes, so light and dark need no redraw. Points arrive thinned by `studio.metrics.curve`. The values for
+the hover travel in a `data-points` attribute that `studio.js` reads; Gradio patches the new markup into the old, so the
+pointer and the scroll position stay where they are.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from ui.parts import number
+
+WIDTH, HEIGHT = 420, 184
+LEFT, RIGHT, TOP, BOTTOM = 42, 96, 12, 24
+LABEL_GAP = 15
+
+Points = Sequence[tuple[int, float]]
+
+
+class Curve(NamedTuple):
+    """A named line."""
+
+    name: str
+    points: Points
+
+
+class Band(NamedTuple):
+    """An interval around a curve: its lower and upper edge."""
+
+    low: Points
+    high: Points
+
+
+def chart(title: str, sentence: str, curves: Sequence[Curve], band: Band | None = None, x_label: str = "step") -> str:
+    """A titled chart of at most a few curves; with no points yet, an empty frame of the same size."""
+    drawn = [curve for curve in curves if curve.points]
+    body = _plot(drawn, band, x_label) if drawn else _waiting()
+    newest = ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn) or "no values yet"
+    data = json.dumps([[c.name, [[x, y] for x, y in c.points]] for c in drawn])
+    return (
+        f'<figure class="chart"><figcaption><b>{escape(title)}</b><span>{escape(sentence)}</span></figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(newest)}" '
+        f'data-frame="{LEFT} {WIDTH - RIGHT} {_x_range(drawn)}" data-label="{escape(x_label)}" '
+        f'data-points="{escape(data)}">{body}</svg></figure>'
+    )
+
+
+def _plot(curves: list[Curve], band: Band | None, x_label: str) -> str:
+    xs = [x for curve in curves for x, _ in curve.points]
+    ys = [y for curve in curves for _, y in curve.points]
+    if band:
+        ys += [y for edge in band for _, y in edge]
+    ticks = _ticks(min(ys), max(ys))
+    to_x = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    to_y = _scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    lines = [_path(curve, index, to_x, to_y) for index, curve in enumerate(curves)]
+    return "".join(
+        [_grid(ticks, to_y), _x_axis(min(xs), max(xs), to_x, x_label), _area(band, to_x, to_y), *lines, _names(curves, to_x, to_y)]
+    )
+
+
+def _waiting() -> str:
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return (
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="tick" x="{middle}" y="{HEIGHT / 2}" text-anchor="middle">waiting for the first value</text>'
+    )
+
+
+def _x_range(curves: list[Curve]) -> str:
+    xs = [x for curve in curves for x, _ in curve.points] or [0]
+    return f"{min(xs)} {max(xs)}"
+
+
+def _scale(low: float, high: float, start: float, end: float):
+    """A function from a value to a coordinate; a single value lands at the start."""
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to five round values that enclose low and high."""
+    if high - low < 1e-12:
+        low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
+    rough = (high - low) / 3
+    unit = 10 ** math.floor(math.log10(rough))
+    step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [k * step for k in range(first, last + 1)]
+
+
+def _tick_text(value: float, step: float) -> str:
+    if abs(value) < step * 1e-6:
+        return "0"
+    if step < 1e-3 or abs(value) >= 1e5:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    digits = max(0, -math.floor(math.log10(step)) + (f"{step:e}"[:3] == "2.5"))
+    return f"{value:,.{digits}f}"
+
+
+def _grid(ticks: list[float], to_y) -> str:
+    step = ticks[1] - ticks[0]
+    return "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" y2="{to_y(t):.1f}"/>'
+        f'<text class="tick" x="{LEFT - 6}" y="{to_y(t) + 4:.1f}" text-anchor="end">{_tick_text(t, step)}</text>'
+        for t in ticks
+    )
+
+
+def _x_axis(low: int, high: int, to_x, label: str) -> str:
+    y = HEIGHT - 8
+    first = f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{low:,}</text>'
+    if low == high:
+        return first + f'<text class="tick" x="{to_x(low) + 24:.1f}" y="{y}">{escape(label)}</text>'
+    last = f'<text class="tick" x="{to_x(high):.1f}" y="{y}" text-anchor="end">{escape(label)} {high:,}</text>'
+    return first + last
+
+
+def _path(curve: Curve, index: int, to_x, to_y) -> str:
+    x, y = to_x(curve.points[-1][0]), to_y(curve.points[-1][1])
+    dot = f'<circle class="dot c{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+    if len(curve.points) == 1:
+        return dot
+    steps = " ".join(f"{to_x(px):.1f},{to_y(py):.1f}" for px, py in curve.points)
+    return f'<polyline class="line c{index}" points="{steps}"/>{dot}'
+
+
+def _area(band: Band | None, to_x, to_y) -> str:
+    if band is None or len(band.low) < 2:
+        return ""
+    edge = [*band.high, *reversed(band.low)]
+    return '<polygon class="band" points="{}"/>'.format(" ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in edge))
+
+
+def _names(curves: list[Curve], to_x, to_y) -> str:
+    """Name and newest value at each line's end, moved apart where they would overlap."""
+    wanted = sorted((to_y(curve.points[-1][1]), index) for index, curve in enumerate(curves))
+    texts, floor = [], TOP - LABEL_GAP + 4.0
+    room = HEIGHT - BOTTOM - (len(curves) - 1) * LABEL_GAP
+    for place, (y, index) in enumerate(wanted):
+        floor = max(floor + LABEL_GAP, min(y, room + place * LABEL_GAP))
+        name, points = curves[index]
+        texts.append(
+            f'<text class="name c{index}" x="{to_x(points[-1][0]) + 8:.1f}" y="{floor + 4:.1f}">'
+            f"{escape(name)} <tspan>{number(points[-1][1])}</tspan></text>"
+        )
+    return "".join(texts)

@@ -1,0 +1,153 @@
+"""A form generated from a stage's pydantic config class: the class is the only place where a field is described.
+
+Label = the field's name (as in `--set name=value`), help = its docstring and bounds, `Literal` -> dropdown, bool ->
+checkbox, numbers -> number, checkpoint names -> dropdown of what the workspace has. Values are checked by the class alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+import gradio as gr
+from gradio.components import FormComponent
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from modules.config import StageConfig
+from studio import checkpoints
+from studio.errors import CheckpointError
+from studio.workspace import Workspace
+
+Choices = list[tuple[str, str]]
+CHECKPOINT_STAGES = {
+    "sft_checkpoint": ("sft",),
+    "reward_checkpoint": ("reward",),
+    "policy_checkpoint": ("ppo", "sft"),
+    "checkpoint": ("ppo", "sft"),
+    "opponent": ("ppo", "sft"),
+}
+"""Config fields that name a checkpoint -> stages whose checkpoints fit."""
+
+
+def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[str], prefix: str) -> dict[str, FormComponent]:
+    """Place the form: essentials first, the stage's other fields and the shared ones in two accordions.
+
+    Returns:
+        field name -> component, in the order of the class. Each has the elem_id `<prefix>-<field>`.
+    """
+    fields = config_class.model_fields
+    own = [name for name in fields if name in config_class.__annotations__ and name not in essentials]
+    shared = [name for name in fields if name not in own and name not in essentials]
+    placed: dict[str, FormComponent] = {}
+    _place(ws, config_class, essentials, prefix, placed)
+    for title, names in (("More settings", own), ("Model, memory and machine", shared)):
+        if names:
+            with gr.Accordion(f"{title} ({len(names)})", open=False, elem_classes="more"):
+                _place(ws, config_class, names, prefix, placed)
+    return {name: placed[name] for name in fields}
+
+
+def parse(config_class: type[StageConfig], values: Sequence[Any]) -> tuple[StageConfig | None, dict[str, str]]:
+    """The config behind the form's values, or None with field name -> what is wrong with it."""
+    given = dict(zip(config_class.model_fields, values, strict=True))
+    try:
+        return config_class.model_validate(given), {}
+    except ValidationError as error:
+        return None, {str(e["loc"][0]): _complaint(e["msg"], e["input"]) for e in error.errors()}
+
+
+def changed(config: StageConfig) -> dict[str, Any]:
+    """The fields that differ from their defaults: what a command line has to say."""
+    return {
+        name: getattr(config, name)
+        for name, field in type(config).model_fields.items()
+        if getattr(config, name) != field.default
+    }
+
+
+def choices(ws: Workspace, config_class: type[StageConfig], name: str) -> Choices:
+    """What a checkpoint field can be set to; the first choice is the default and says what it stands for."""
+    fitting = [c.name for c in checkpoints.list_all(ws, *CHECKPOINT_STAGES[name])]
+    return [(_automatic(ws, config_class, name), ""), *((c, c) for c in fitting)]
+
+
+def refreshed(ws: Workspace, config_class: type[StageConfig], current: Mapping[str, Any]) -> list[Any]:
+    """Updates for the checkpoint dropdowns: new choices, the chosen value kept while it exists."""
+    updates = []
+    for name, value in current.items():
+        offered = choices(ws, config_class, name)
+        kept = value if value in [key for _, key in offered] else ""
+        updates.append(gr.Dropdown(choices=offered, value=kept))
+    return updates
+
+
+def _place(
+    ws: Workspace, config_class: type[StageConfig], names: Sequence[str], prefix: str, placed: dict[str, FormComponent]
+) -> None:
+    with gr.Row(elem_classes="fields"):
+        for name in names:
+            placed[name] = _component(ws, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
+
+
+def _component(ws: Workspace, config_class: type[StageConfig], name: str, field: FieldInfo, elem_id: str) -> FormComponent:
+    common: dict[str, Any] = {
+        "value": field.default,
+        "label": name,
+        "info": " ".join(filter(None, [field.description, _bounds(field)])),
+        "elem_id": elem_id,
+        "min_width": 240,
+        "interactive": True,
+    }
+    if name in CHECKPOINT_STAGES:
+        return gr.Dropdown(choices=choices(ws, config_class, name), **common)
+    if get_origin(field.annotation) is Literal:
+        return gr.Dropdown(choices=list(get_args(field.annotation)), **common)
+    if field.annotation is bool:
+        return gr.Checkbox(**common)
+    if field.annotation in (int, float):
+        return gr.Number(step=1 if field.annotation is int else None, **common)
+    return gr.Textbox(max_lines=1, **common)
+
+
+def _bounds(field: FieldInfo) -> str:
+    """The bounds in words. Gradio's own minimum would answer with a toast that names no field, so the class checks."""
+    low = high = ""
+    for rule in field.metadata:
+        match rule:
+            case annotated_types.Ge(bound):
+                low = f"at least {bound:g}"
+            case annotated_types.Gt(bound):
+                low = f"above {bound:g}"
+            case annotated_types.Le(bound):
+                high = f"at most {bound:g}" if bound < 1e6 else ""
+            case annotated_types.Lt(bound):
+                high = f"below {bound:g}"
+    both = " and ".join(filter(None, [low, high]))
+    return f"({both})" if both else ""
+
+
+def _complaint(message: str, given: Any) -> str:
+    if given is None or given == "":
+        return "is empty; it needs a value."
+    return f"{message.replace('Input should', 'should').rstrip('.')} (it is {given})."
+
+
+def _automatic(ws: Workspace, config_class: type[StageConfig], name: str) -> str:
+    """The first choice of a checkpoint field: what an empty value means now."""
+    if name == "opponent":
+        return "none: two samples of one policy"
+    if name == "policy_checkpoint":
+        return "the SFT checkpoint"
+    if name == "sft_checkpoint" and "reward_checkpoint" in config_class.model_fields:
+        return f"the reward model's parent{_reward_parent(ws)}"
+    found = next((c for stage in CHECKPOINT_STAGES[name] if (c := checkpoints.newest(ws, stage))), None)
+    return f"newest: {found.name}" if found else "newest (none yet)"
+
+
+def _reward_parent(ws: Workspace) -> str:
+    reward = checkpoints.newest(ws, "reward")
+    try:
+        parent = checkpoints.parents(ws, reward.name).get("sft") if reward else None
+    except CheckpointError:  # its folder is gone; starting the run will say so
+        parent = None
+    return f": {parent}" if parent else ""

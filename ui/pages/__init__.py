@@ -1,0 +1,24 @@
+"""One file per page. `build(ws)` places the page's components and returns a `Page`: how it is brought up to date."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+
+class Page(NamedTuple):
+    """What `ui.app` needs to keep a page fresh.
+
+    Attributes:
+        refresh: called when the page is opened, and by its timer.
+        inputs: what `refresh` is given.
+        outputs: what it sets.
+        timer: ticks while the page is open, where the page is live.
+        item: the component that holds what is chosen on the page; `#page/item` in the address sets it.
+    """
+
+    refresh: Callable[..., Any]
+    inputs: list[Any]
+    outputs: list[Any]
+    timer: gr.Timer | None = None
+    item: gr.Textbox | gr.Radio | None = None

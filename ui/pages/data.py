@@ -1,0 +1,202 @@
+"""Data: bring in files and data sets after a look at them, browse what is there, write a demonstration."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import importing, prompts, starter
+from studio.errors import StudioError
+from studio.importing import Preview
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+from ui.pages import Page
+
+PAGE_SIZE = 20
+KINDS = [("decide by its columns", "auto"), "demonstrations", "preferences", "prompts"]
+SPLITS = [("decide by prompt: 80 / 10 / 10 %", ""), *prompts.SPLITS]
+DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
+
+
+def build(ws: Workspace) -> Page:
+    """Place the page."""
+    with gr.Row(elem_classes="split data"):
+        with gr.Column(scale=3, min_width=320):
+            browse = _browse(ws)
+        with gr.Column(scale=2, min_width=320):
+            with gr.Accordion("Import", elem_classes="card", elem_id="import"):
+                imported = _import(ws)
+            with gr.Accordion("Write a demonstration", elem_classes="card", elem_id="write"):
+                written = _write(ws)
+    refresh, inputs, outputs = browse
+    for done in (*imported, written):
+        on(done.then, refresh, inputs, outputs)
+    return Page(refresh, inputs, outputs)
+
+
+def _browse(ws: Workspace) -> tuple[Any, list[Any], list[Any]]:
+    counts = parts.html(elem_id="data-counts")
+    with gr.Row(elem_classes="controls"):
+        what = gr.Radio(["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260)
+        search = gr.Textbox(placeholder="Search the texts", show_label=False, container=False, max_lines=1, elem_id="search", min_width=180)
+    listing = parts.html(elem_id="listing")
+    offset = gr.Number(0, visible=False)
+    with gr.Row(elem_classes="controls pager"):
+        newer = gr.Button("Previous", interactive=False, size="sm", min_width=100)
+        older = gr.Button("Next", interactive=False, size="sm", min_width=100)
+    inputs, outputs = [what, search, offset], [counts, listing, offset, newer, older]
+    on(what.change, partial(_list, ws), [what, search], outputs)
+    on(search.change, partial(_list, ws), [what, search], outputs, trigger_mode="always_last")
+    on(newer.click, partial(_turn, ws, -PAGE_SIZE), inputs, outputs)
+    on(older.click, partial(_turn, ws, PAGE_SIZE), inputs, outputs)
+    return partial(_list, ws), inputs, outputs
+
+
+def _import(ws: Workspace) -> list[Any]:
+    """The import card; returns the events after which the lists have changed."""
+    source = gr.Textbox(
+        label="Path or hub id",
+        info="A .jsonl, .json, .csv or .parquet file (also .gz), a folder, or an id such as Anthropic/hh-rlhf.",
+        max_lines=1,
+        elem_id="source",
+    )
+    with gr.Row():
+        kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=140)
+        split = gr.Dropdown(SPLITS, value="", label="Split", min_width=140)
+    category = gr.Textbox(label="Category", placeholder="as in the file", max_lines=1)
+    with gr.Row(elem_classes="controls"):
+        upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
+        look = gr.Button("Look at it", variant="primary", min_width=120, elem_id="look")
+        take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
+    told = parts.html(parts.notice(""), elem_id="import-told")
+    on(upload.upload, lambda path: path, [upload], [source])
+    for field in (source, kind):
+        on(field.change, lambda: gr.Button(interactive=False), None, [take])
+    on(look.click, _look, [source, kind], [told, take], progress=True)
+    taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
+    begin = gr.Button("Load the starter kit", elem_id="load-starter")
+    parts.html('<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>')
+    return [taken, on(begin.click, partial(_load_starter, ws), None, [told], progress=True)]
+
+
+def _write(ws: Workspace) -> Any:
+    """The writing card. What is typed is kept in the workspace: a reload or a restart does not lose it."""
+    labels = ("Prompt", "What the assistant should have said", "Category")
+    boxes = [
+        gr.Textbox(label=label, lines=lines, max_lines=24, elem_id=name)
+        for name, label, lines in zip(DRAFTS, labels, (3, 7, 1), strict=True)
+    ]
+    save = gr.Button("Save demonstration", elem_id="save-demonstration")
+    told = parts.html(parts.notice(""), elem_id="write-told")
+    on(partial(gr.on, None), partial(_drafts, ws), None, boxes)  # when the app is loaded
+    for name, box in zip(DRAFTS, boxes, strict=True):
+        on(box.input, partial(prompts.save_draft, ws, name), [box], None, trigger_mode="always_last")
+    return on(save.click, partial(_save, ws), boxes, [*boxes, told])
+
+
+def _drafts(ws: Workspace) -> list[str]:
+    return [prompts.load_draft(ws, name) for name in DRAFTS]
+
+
+def _look(source: str, kind: str) -> list[Any]:
+    """Read the source and show what would come in; the import button opens when something would."""
+    try:
+        found = importing.preview(source.strip(), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+    except StudioError as error:
+        return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+    return [_preview(found), gr.Button(interactive=found.num_kept > 0)]
+
+
+def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
+    try:
+        result = importing.import_source(ws, source.strip(), kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
+    except StudioError as error:
+        return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+    return [parts.notice(result.sentence, "good"), gr.Button(interactive=False)]
+
+
+def _load_starter(ws: Workspace) -> str:
+    before = prompts.counts(ws)
+    starter.load(ws)
+    after = prompts.counts(ws)
+    new = {name: after[name] - before[name] for name in ("prompts", "demonstrations")}
+    if not any(new.values()):
+        return parts.notice("The starter kit is in this workspace already.", "good")
+    return parts.notice(f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations.", "good")
+
+
+def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]:
+    if not prompt.strip():
+        return [gr.skip(), gr.skip(), gr.skip(), parts.notice("The prompt is empty. Write what the person asks.", "bad")]
+    try:
+        messages = [{"role": "user", "content": prompt.strip()}]
+        prompts.add_demonstration(ws, messages, response, category.strip())
+    except StudioError as error:
+        return [gr.skip(), gr.skip(), gr.skip(), parts.notice(str(error), "bad")]
+    for name in DRAFTS[:2]:
+        prompts.save_draft(ws, name, "")
+    return ["", "", gr.skip(), parts.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good")]
+
+
+def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list[Any]:
+    return _list(ws, what, search, offset + by)
+
+
+def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]:
+    """One page of demonstrations or prompts that contain the search text."""
+    start = max(0, int(offset))
+    read = prompts.list_prompts if what == "prompts" else prompts.list_demonstrations
+    found: list[Any] = read(ws, search=search.strip(), limit=PAGE_SIZE + 1, offset=start)
+    shown = found[:PAGE_SIZE]
+    draw = _prompt if what == "prompts" else _demonstration
+    listing = "".join(draw(row) for row in shown) or _nothing(ws, what, search)
+    last, more = gr.Button(interactive=start > 0), gr.Button(interactive=len(found) > PAGE_SIZE)
+    return [_counts(ws), f'<div class="texts">{listing}</div>', start, last, more]
+
+
+def _counts(ws: Workspace) -> str:
+    counts = prompts.counts(ws)
+    figures = "".join(
+        f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
+        for name, words in (("prompts", "prompts"), ("demonstrations", "demonstrations"), ("samples", "sampled answers"))
+    )
+    return f'<div class="figures">{figures}</div>'
+
+
+def _nothing(ws: Workspace, what: str, search: str) -> str:
+    if search.strip():
+        return parts.empty("Nothing found", f"No {what} contain “{search.strip()}”.")
+    if what == "prompts":
+        return parts.empty("No prompts yet", "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.")
+    text = (
+        "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "
+        "Import some, load the starter kit, or write the first one here."
+    )
+    return parts.empty("No demonstrations yet", text)
+
+
+def _demonstration(row: prompts.Demonstration) -> str:
+    return f'<article class="entry">{parts.conversation(row.messages, row.response)}<footer>{parts.tags([row.category, row.split])}</footer></article>'
+
+
+def _prompt(row: dict[str, Any]) -> str:
+    return f'<article class="entry">{parts.conversation(row["messages"])}<footer>{parts.tags([row["category"], row["split"]])}</footer></article>'
+
+
+def _preview(found: Preview) -> str:
+    """Counts, the reason for each drop, and the first rows as they would come in."""
+    dropped = "".join(f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items())
+    reasons = f"<h4>Dropped</h4><ul>{dropped}</ul>" if dropped else ""
+    examples = "".join(f'<article class="entry">{_example(example)}</article>' for example in found.examples)
+    return (
+        f'<div class="preview"><p><b class="num">{found.num_kept:,}</b> of <b class="num">{found.num_rows:,}</b> rows can be '
+        f"kept as {escape(found.kind)} ({escape(found.format)}).</p>{reasons}<h4>The first rows</h4>{examples}</div>"
+    )
+
+
+def _example(example: dict[str, Any]) -> str:
+    sides = "".join(parts.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
+    tags = parts.tags([example.get("category") or "", example.get("split") or ""])
+    return parts.conversation(example["messages"], example.get("response", "")) + sides + f"<footer>{tags}</footer>"

@@ -1,0 +1,94 @@
+"""Home: the loop as a picture with live counts, what is stale, and one suggested next step."""
+
+from functools import partial
+from html import escape
+
+import gradio as gr
+
+from studio import launcher, loop, runs
+from studio.loop import LoopStatus, Station
+from studio.runs import Run
+from studio.workspace import Workspace
+from ui import parts
+from ui.pages import Page
+
+REFRESH_S = 3.0
+LINKS = {
+    "demonstrations": "data",
+    "sft": "train/sft",
+    "pairs": "train/sample",
+    "ratings": "rate",
+    "reward": "train/reward",
+    "ppo": "train/ppo",
+}
+FIGURES = {"sft": ("eval/loss", "held-out loss"), "reward": ("eval/accuracy", "held-out accuracy"), "ppo": ("eval/score", "score")}
+PURPOSE = {
+    "demonstrations": "Answers a person would have wanted.",
+    "sft": "Imitate the demonstrations.",
+    "pairs": "Two answers to one prompt.",
+    "ratings": "You say which is better.",
+    "reward": "Learns to predict your ratings.",
+    "ppo": "Improves the policy against the reward model.",
+}
+
+
+def build(ws: Workspace) -> Page:
+    """Place the page."""
+    seen = gr.Textbox(visible=False)
+    picture = parts.html(elem_id="home")
+    return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
+
+
+def _refresh(ws: Workspace, seen: str):
+    """Redraw, or nothing at all when nothing changed."""
+    launcher.reap(ws)
+    drawn = _draw(loop.status(ws), runs.list_all(ws)[:5])
+    return (gr.skip(), gr.skip()) if str(hash(drawn)) == seen else (drawn, str(hash(drawn)))
+
+
+def _draw(status: LoopStatus, recent: list[Run]) -> str:
+    stations = "".join(_station(place, station) for place, station in enumerate(status.stations, start=1))
+    return f'<div class="loop">{stations}{_step(status)}</div>{_recent(recent)}'
+
+
+def _station(place: int, station: Station) -> str:
+    """One station: place, name, count, newest checkpoint, what it lags behind, and the run at work there."""
+    link = f"runs/{station.run.name}" if station.run else LINKS[station.key]
+    stale = f'<p class="stale"><i aria-hidden="true"></i>{escape(station.stale)}</p>' if station.stale else ""
+    work = f'<p class="work">{parts.badge(station.run.state)} {escape(station.run.name)}</p>' if station.run else ""
+    bar = f'<div class="meter"><i style="width:{station.run.progress:.1%}"></i></div>' if station.run else ""
+    return (
+        f'<a class="station at-{station.key}" href="#{escape(link)}"><h3><span class="num">{place}</span>{escape(station.title)}</h3>'
+        f'<p class="count"><b class="num">{station.count:,}</b> {escape(station.unit)}</p>'
+        f'<p class="about">{_about(station)}</p>{stale}{work}{bar}</a>'
+    )
+
+
+def _about(station: Station) -> str:
+    if not station.checkpoint:
+        return escape(station.detail if station.count and station.detail else PURPOSE[station.key])
+    metric, words = FIGURES[station.key]
+    value = (station.metrics or {}).get(metric)
+    figure = f'<span class="num">{words} {parts.number(value)}</span>' if value is not None else ""
+    return f'<span class="tag">{escape(station.checkpoint)}</span> {figure}'
+
+
+def _step(status: LoopStatus) -> str:
+    step = status.step
+    target = f"{step.page}/{step.item}" if step.item else step.page
+    return (
+        f'<section class="step"><h2>Next</h2><p>{escape(step.sentence)}</p>'
+        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a></section>'
+    )
+
+
+def _recent(recent: list[Run]) -> str:
+    if not recent:
+        return ""
+    rows = "".join(
+        f'<a class="run-row" href="#runs/{escape(run.name)}">{parts.badge(run.state)}<b>{escape(run.name)}</b>'
+        f'<span class="said">{escape(run.progress_text if not run.is_ended else run.message)}</span>'
+        f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span></a>'
+        for run in recent
+    )
+    return f'<section class="recent"><h2>Latest runs</h2>{rows}</section>'

@@ -1,0 +1,179 @@
+"""Models: checkpoints and where they come from, a prompt tried on two of them side by side, and export."""
+
+from collections.abc import Iterable
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import checkpoints, exporting, playing, runs
+from studio.checkpoints import Checkpoint
+from studio.errors import StudioError
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+from ui.pages import Page
+
+COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
+WIDTH, ROW, BOX = 720, 44, 150
+FIGURES = {"sft": ("eval/loss", "held-out loss"), "reward": ("eval/accuracy", "held-out accuracy"), "ppo": ("eval/score", "score")}
+
+
+def build(ws: Workspace) -> Page:
+    """Place the page."""
+    policies = _names(ws, "ppo", "sft")
+    with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
+        first, second = _try(ws, policies)
+    tree = parts.html(elem_id="lineage")
+    table = parts.html(elem_id="checkpoints")
+    with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
+        exported = _export(ws)
+    pickers = [first, second, exported]
+    return Page(partial(_refresh, ws), pickers, [tree, table, *pickers])
+
+
+def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
+    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?")
+    with gr.Row():
+        first = gr.Dropdown(policies, value=next(iter(policies), None), label="One checkpoint", elem_id="try-first", min_width=160)
+        second = gr.Dropdown(policies, value=_other(policies), label="Another", elem_id="try-second", min_width=160)
+        temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=160)
+        length = gr.Slider(8, 512, value=96, step=8, label="Longest answer in tokens", min_width=160)
+    with gr.Row(elem_classes="controls"):
+        ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
+    with gr.Row(elem_classes="answers"):
+        left = parts.html(_answer("", ""), elem_id="answer-first")
+        right = parts.html(_answer("", ""), elem_id="answer-second")
+    waiting = on(ask.click, _waiting, [first, second], [left, right, ask])
+    on(waiting.success, partial(_ask, ws), [prompt, first, second, temperature, length], [left, right, ask])
+    return first, second
+
+
+def _export(ws: Workspace) -> gr.Dropdown:
+    names = _names(ws)
+    with gr.Row(elem_classes="controls"):
+        name = gr.Dropdown(names, value=next(iter(names), None), label="Checkpoint", min_width=200, elem_id="export-name")
+        merged = gr.Checkbox(label="Merge the adapter into the base model", info="A plain transformers folder; needs memory for the whole model.")
+        button = gr.Button("Export", elem_id="export-start", min_width=120)
+    told = parts.html(parts.notice(""), elem_id="export-told")
+    on(button.click, partial(_write, ws), [name, merged], [told], progress=True)
+    return name
+
+
+def _refresh(ws: Workspace, first: str | None, second: str | None, exported: str | None) -> list[Any]:
+    """Table, family tree and the dropdowns' choices; what was chosen stays chosen."""
+    found, policies = checkpoints.list_all(ws), _names(ws, "ppo", "sft")
+    if not found:
+        text = "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
+        return [parts.empty("No checkpoints yet", text, "train", "Train the first"), "", gr.skip(), gr.skip(), gr.skip()]
+    return [
+        _tree(ws, checkpoints.list_all(ws, is_newest_of_run=True)),
+        _table(ws, found),
+        _picker(policies, first, next(iter(policies), None)),
+        _picker(policies, second, _other(policies)),
+        _picker([c.name for c in found], exported, found[0].name),
+    ]
+
+
+def _picker(names: list[str], current: str | None, otherwise: str | None) -> gr.Dropdown:
+    return gr.Dropdown(choices=names, value=current if current in names else otherwise)
+
+
+def _names(ws: Workspace, *stages: str) -> list[str]:
+    return [c.name for c in checkpoints.list_all(ws, *stages)]
+
+
+def _other(policies: list[str]) -> str | None:
+    """A second policy to set beside the newest: the newest of another run."""
+    other = [name for name in policies if name.partition("@")[0] != policies[0].partition("@")[0]]
+    return next(iter(other or policies), None)
+
+
+def _waiting(first: str | None, second: str | None) -> list[Any]:
+    """At once, before the models are loaded."""
+    return [_answer(first or "", "", is_waiting=True), _answer(second or "", "", is_waiting=True), gr.Button(interactive=False)]
+
+
+def _ask(ws: Workspace, prompt: str, first: str | None, second: str | None, temperature: float, length: float) -> list[Any]:
+    """Both answers to the same prompt, from a child process that holds the models."""
+    names = [name for name in (first, second) if name]
+    again = gr.Button(interactive=True)
+    try:
+        if not names:
+            return [parts.notice("There is no policy to ask yet. Train SFT first.", "bad"), "", again]
+        if not (prompt or "").strip():
+            return [parts.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
+        messages = [{"role": "user", "content": prompt.strip()}]
+        answers = playing.answer(ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length))
+    except StudioError as error:
+        return [parts.notice(str(error), "bad"), "", again]
+    return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)] + [again]
+
+
+def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
+    if not name:
+        return parts.notice("There is no checkpoint to export yet.", "bad")
+    try:
+        folder = exporting.export_checkpoint(ws, name, is_merged)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    return parts.notice(f"Written to {folder}", "good")
+
+
+def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
+    body = "Loading the model and writing …" if is_waiting else text
+    quiet = " quiet" if is_waiting or not text else ""
+    return f'<article class="answer"><h4>{escape(name)}</h4><div class="words{quiet}">{escape(body)}</div></article>'
+
+
+def _table(ws: Workspace, found: Iterable[Checkpoint]) -> str:
+    rows = "".join(
+        f'<tr><td><b>{escape(c.name)}</b></td><td>{escape(c.stage)}</td><td class="num">{_figure(c)}</td>'
+        f"<td>{escape(c.base_model)}</td><td><a href=\"#runs/{escape(c.run_name)}\">{escape(c.run_name)}</a></td>"
+        f'<td class="num">{parts.ago(c.created_at)}</td></tr>'
+        for c in found
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("Checkpoint", "Stage", "Figure", "Base model", "Run", "Saved"))
+    return f'<div class="scroll"><table class="checkpoints"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _figure(checkpoint: Checkpoint) -> str:
+    metric, words = FIGURES.get(checkpoint.stage, ("", ""))
+    value = checkpoint.metrics.get(metric)
+    return f"{words} {parts.number(value)}" if value is not None else "–"
+
+
+def _tree(ws: Workspace, newest: list[Checkpoint]) -> str:
+    """The family tree: a column per stage, a row per run in the order of time, an edge from parent to child."""
+    ordered = sorted(newest, key=lambda c: c.run_id)
+    places = {c.run_name: (COLUMNS[c.stage], row) for row, c in enumerate(ordered) if c.stage in COLUMNS}
+    step = (WIDTH - BOX) / (len(COLUMNS) - 1)
+    at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
+    edges = "".join(
+        _edge(at[parent], at[child], role) for parent, role, child in checkpoints.lineage(ws) if parent in at and child in at
+    )
+    states = {run.name: run.state for run in runs.list_all(ws)}
+    boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
+    heads = "".join(f'<text class="head" x="{column * step + 2}" y="12">{name}</text>' for name, column in
+                    (("SFT", 0), ("Reward model", 1), ("PPO", 2)))  # fmt: skip
+    height = len(ordered) * ROW + 30
+    return f'<section class="tree"><h2>Lineage</h2><div class="scroll"><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Lineage of the checkpoints">{heads}{edges}{boxes}</svg></div></section>'
+
+
+def _edge(start: tuple[float, float], end: tuple[float, float], role: str) -> str:
+    """Along the parent's row, where nothing else stands, then down into the child from the left."""
+    x0, y0, y1 = start[0] + BOX, start[1] + 14, end[1] + 14
+    is_forward = end[0] > start[0]
+    x1 = end[0] if is_forward else end[0] + BOX
+    turn, bend = (x1 - 56, 44) if is_forward else (x0, 36)
+    path = f"M{x0:.0f} {y0:.0f}H{turn:.0f}C{turn + bend:.0f} {y0:.0f} {turn + bend - 32:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"
+    return f'<path class="edge is-{escape(role)}" d="{path}"><title>{escape(role)}</title></path>'
+
+
+def _box(at: tuple[float, float], checkpoint: Checkpoint, state: str) -> str:
+    x, y = at
+    return (
+        f'<a href="#runs/{escape(checkpoint.run_name)}"><rect class="node" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="28" rx="4"/>'
+        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}">{escape(checkpoint.name)}</text><title>{escape(_figure(checkpoint))}, {escape(state)}</title></a>'
+    )

@@ -1,0 +1,216 @@
+"""Runs: every run with its state in words and shape; of the chosen one the live curves, samples, log and controls.
+
+All of it is read from the workspace, so a reload or a restart of the server changes nothing. The timer redraws only what
+is new; opening the page marks runs whose process is gone as lost.
+"""
+
+import json
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from modules.metrics import METRICS
+from studio import checkpoints, launcher, metrics, runs
+from studio.errors import RunError
+from studio.runs import Run
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+from ui.charts import Band, Curve, chart
+from ui.pages import Page
+
+REFRESH_S = 2.0
+NUM_POINTS = 240
+SHARED = ("train", "eval", "objective", "rollout")
+"""Metric groups whose values of one name share a chart: train/loss and eval/loss."""
+ORDER = ("loss", "score", "accuracy", "kl", "perplexity", "reward", "response_tokens", "policy loss", "value loss", "ece")
+
+
+def build(ws: Workspace, chosen: gr.Textbox) -> Page:
+    """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
+    chosen.render()
+    seen = gr.Textbox(visible=False)
+    with gr.Row(elem_classes="split runs"):
+        with gr.Column(scale=2, min_width=280, elem_classes="side"):
+            listing = parts.html(elem_id="run-list")
+        with gr.Column(scale=5, min_width=320, elem_id="run"):
+            head = parts.html(elem_id="run-head")
+            with gr.Row(elem_classes="controls"):
+                stop = gr.Button("Stop and save", interactive=False, elem_id="run-stop", min_width=150)
+                kill = gr.Button("Kill", interactive=False, elem_id="run-kill", min_width=80)
+                resume = gr.Button("Resume", interactive=False, elem_id="run-resume", min_width=100)
+            with gr.Tabs(elem_classes="sub"):
+                with gr.Tab("Curves"):
+                    curves = parts.html(elem_id="run-curves")
+                with gr.Tab("Samples"):
+                    samples = parts.html(elem_id="run-samples")
+                with gr.Tab("Log"):
+                    log = parts.html(elem_id="run-log")
+                with gr.Tab("Config"):
+                    config = parts.html(elem_id="run-config")
+    inputs, outputs = [chosen, seen], [listing, head, curves, samples, log, config, stop, kill, resume, seen]
+    on(chosen.change, partial(_choose, ws), inputs, outputs)
+    chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
+    on(stop.click, partial(_stop, ws), inputs, outputs)
+    on(kill.click, partial(_kill, ws), inputs, outputs)
+    on(resume.click, partial(_resume, ws), [chosen], [chosen])
+    return Page(partial(_refresh, ws), inputs, outputs, timer=gr.Timer(REFRESH_S, active=False), item=chosen)
+
+
+def _refresh(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+    """Redraw what the page shows, or nothing when nothing changed since `seen`."""
+    launcher.reap(ws)
+    everything = runs.list_all(ws)
+    run = next((r for r in everything if r.name == chosen), None) or next(iter(everything), None)
+    now_seen = _signature(ws, everything, run)
+    if now_seen == seen:
+        return [gr.skip()] * 10
+    return [_listing(everything, run), *(_detail(ws, run) if run else _nothing()), now_seen]
+
+
+def _choose(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+    return _refresh(ws, chosen, "")
+
+
+def _stop(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+    run = _known(ws, chosen)
+    runs.request_stop(ws, run.name)
+    return _refresh(ws, run.name, "")
+
+
+def _kill(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+    run = _known(ws, chosen)
+    launcher.kill(ws, run.name)
+    return _refresh(ws, run.name, "")
+
+
+def _resume(ws: Workspace, chosen: str) -> str:
+    """Continue an ended run as a new one, and choose that."""
+    return launcher.start(ws, runs.resume(ws, _known(ws, chosen).name)).name
+
+
+def _known(ws: Workspace, chosen: str) -> Run:
+    """The run the buttons speak of: the chosen one, or the newest, which is shown when none is chosen."""
+    if chosen:
+        return runs.get(ws, chosen)
+    newest = next(iter(runs.list_all(ws)), None)
+    if newest is None:
+        raise RunError("There is no run yet. Start one on the Train page.")
+    return newest
+
+
+def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
+    facts: list[Any] = [[r.id, r.state, r.progress, r.progress_text, r.message, r.stop_requested] for r in everything]
+    if run:
+        facts += [run.id, metrics.cursor(ws, run.id), len(metrics.list_samples(ws, run.id)), runs.tail_log(ws, run.name)]
+    return str(hash(json.dumps(facts)))
+
+
+def _nothing() -> list[Any]:
+    text = "A run trains one stage of the loop in a process of its own: you may close this tab, and it goes on."
+    off = gr.Button(interactive=False)
+    return [parts.empty("No runs yet", text, "train", "Start the first run"), "", "", "", "", off, off, off]
+
+
+def _detail(ws: Workspace, run: Run) -> list[Any]:
+    is_resumable = run.is_ended and run.stage != "sample" and _has_checkpoint(ws, run)
+    return [
+        _head(run),
+        _curves(ws, run),
+        _samples(ws, run),
+        _log(ws, run),
+        _config(ws, run),
+        gr.Button(interactive=not run.is_ended and not run.stop_requested),
+        gr.Button(interactive=not run.is_ended and run.stop_requested),
+        gr.Button(interactive=is_resumable),
+    ]
+
+
+def _has_checkpoint(ws: Workspace, run: Run) -> bool:
+    return any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage))
+
+
+def _listing(everything: list[Run], chosen: Run | None) -> str:
+    rows = "".join(
+        f'<a class="run-row{" is-chosen" if chosen and run.id == chosen.id else ""}" href="#runs/{escape(run.name)}">'
+        f"<b>{escape(run.name)}</b>{parts.badge(run.state)}"
+        f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
+        f'<span class="said">{escape(_doing(run))}</span></a>'
+        for run in everything
+    )
+    return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
+
+
+def _doing(run: Run) -> str:
+    return run.message if run.is_ended else f"{run.progress:.0%} {run.progress_text}"
+
+
+def _head(run: Run) -> str:
+    said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else parts.progress(run)
+    return (
+        f'<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.state)}'
+        f'<span class="num when">{parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
+    )
+
+
+def _curves(ws: Workspace, run: Run) -> str:
+    """One chart per value; values that differ only in their group share it."""
+    charts: dict[str, list[str]] = {}
+    for name in metrics.names(ws, run.id):
+        if not name.endswith(("_low", "_high")):
+            charts.setdefault(_title(name), []).append(name)
+    if not charts:
+        wanted = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
+        return f'<p class="quiet">{escape(run.name)} {wanted}.</p>'
+    titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
+    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>'
+
+
+def _title(name: str) -> str:
+    group, _, value = name.partition("/")
+    return value if group in SHARED else f"{group} {value}"
+
+
+def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
+    def points(name: str) -> list[tuple[int, float]]:
+        return metrics.curve(ws, run.id, name, max_points=NUM_POINTS)
+
+    low, high = points(f"eval/{title}_low"), points(f"eval/{title}_high")
+    curves = [Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)]
+    sentence = METRICS.get(names[0], "")
+    x_label = "iteration" if run.stage == "ppo" else "step"
+    return chart(title.replace("_", " "), sentence, curves, Band(low, high) if low and high else None, x_label)
+
+
+def _samples(ws: Workspace, run: Run) -> str:
+    rows = metrics.list_samples(ws, run.id, limit=30)
+    if not rows:
+        return '<p class="quiet">No samples. Trainers write some while they evaluate; pairs go to the Rate page.</p>'
+    return "".join(
+        f'<article class="sample"><header>{_sample_figures(row)}</header>'
+        f"{parts.conversation([{'role': 'user', 'content': row['prompt']}], row['response'])}</article>"
+        for row in rows
+    )
+
+
+def _sample_figures(row: dict[str, Any]) -> str:
+    figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
+    cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
+    return parts.tags([f"step {row['step']}", *figures, *cut])
+
+
+def _log(ws: Workspace, run: Run) -> str:
+    text = runs.tail_log(ws, run.name)
+    return f'<pre class="log"><code>{escape(text) or "The log is empty."}</code></pre>'
+
+
+def _config(ws: Workspace, run: Run) -> str:
+    values = run.config.model_dump()
+    rows = "".join(
+        f'<dt{" class=is-changed" if value != type(run.config).model_fields[name].default else ""}>{escape(name)}</dt>'
+        f"<dd>{escape(str(value)) or '–'}</dd>"
+        for name, value in values.items()
+    )
+    return f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'

@@ -1,0 +1,101 @@
+"""Small pieces of HTML that more than one page shows. Every text that comes from outside is escaped here, once.
+
+Gradio puts a `gr.HTML` value into the page as it is (its template is `${value}` and must stay so: a Handlebars template
+would be evaluated a second time). So these functions take plain text and return safe markup.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from html import escape
+
+import gradio as gr
+
+from studio.prompts import Messages
+from studio.runs import Run
+
+html = partial(gr.HTML, apply_default_css=False)
+"""A `gr.HTML` without Gradio's prose styles: `studio.css` alone decides."""
+
+SHAPES = {
+    "queued": '<circle cx="6" cy="6" r="4.5" fill="none" stroke-dasharray="2 2"/>',
+    "running": '<circle cx="6" cy="6" r="4.5" fill="currentColor"/>',
+    "finished": '<path d="M1.5 6.5 4.7 9.5 10.5 2.5" fill="none"/>',
+    "stopped": '<rect x="2" y="2" width="8" height="8" fill="currentColor"/>',
+    "failed": '<path d="M2 2 10 10M10 2 2 10" fill="none"/>',
+    "lost": '<path d="M6 1.2 11 10.4H1Z" fill="none"/>',
+}
+"""State to a shape of its own, so that no state is told by colour alone."""
+
+
+def badge(state: str) -> str:
+    """A run's state as a shape and a word."""
+    shape = f'<svg viewBox="0 0 12 12" aria-hidden="true">{SHAPES[state]}</svg>'
+    return f'<span class="badge is-{state}">{shape}{state}</span>'
+
+
+def progress(run: Run) -> str:
+    """A bar with what is happening now; empty for an ended run."""
+    if run.is_ended:
+        return ""
+    share = min(max(run.progress, 0.0), 1.0)
+    doing = "Stopping: it finishes its step and saves." if run.stop_requested else run.progress_text or "Starting."
+    return (
+        f'<div class="run-progress"><div class="meter"><i style="width:{share:.1%}"></i></div>'
+        f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing)}</span></div>'
+    )
+
+
+def notice(text: str, kind: str = "note") -> str:
+    """A sentence beside what it is about; `kind` is note, good or bad. Empty text keeps its place empty."""
+    return f'<p class="notice is-{kind}" role="status">{escape(text)}</p>' if text else '<p class="notice"></p>'
+
+
+def empty(title: str, text: str, link: str = "", label: str = "") -> str:
+    """An empty state that teaches: what belongs here, why, and the way to fill it. `link` is page or page/item."""
+    button = f'<a class="go" href="#{escape(link)}">{escape(label)}</a>' if link else ""
+    return f'<div class="nothing"><h3>{escape(title)}</h3><p>{escape(text)}</p>{button}</div>'
+
+
+def conversation(messages: Messages, response: str = "", label: str = "assistant") -> str:
+    """Turns as they are, line breaks kept; a response after them where given."""
+    turns = [(turn["role"], turn["content"]) for turn in messages] + ([(label, response)] if response else [])
+    return "".join(
+        f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div class="words">{escape(text)}</div></div>'
+        for role, text in turns
+    )
+
+
+def tags(names: Iterable[str]) -> str:
+    """Short labels in a row; empty ones are left out."""
+    return "".join(f'<span class="tag">{escape(name)}</span>' for name in names if name)
+
+
+def key(name: str) -> str:
+    """A drawn keycap."""
+    return f"<kbd>{escape(name)}</kbd>"
+
+
+def number(value: float | None) -> str:
+    """A figure with as many digits as mean something."""
+    if value is None:
+        return "–"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 0.01:
+        return f"{value:.{max(0, 2 - len(str(int(size))) + 1)}f}" if size >= 1 else f"{value:.3f}"
+    return f"{value:.1e}"
+
+
+def ago(when: str | None) -> str:
+    """How long ago a UTC time was, in words."""
+    if not when:
+        return ""
+    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"

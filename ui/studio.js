@@ -1,0 +1,74 @@
+/* What every page needs: light and dark, the address (#page/item), hover on charts. No framework, no request. */
+(() => {
+  const isDark = () => (localStorage.getItem("studio-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const paint = () => document.body?.classList.toggle("dark", isDark());
+
+  window.studio = {
+    /* Called by the button in the rail. */
+    toggleTheme() {
+      localStorage.setItem("studio-theme", isDark() ? "light" : "dark");
+      paint();
+    },
+    /* The address, as page/item. */
+    address: () => decodeURIComponent(location.hash.slice(1)) || "home",
+    /* A tab was opened: say so in the address, and keep the item where the address already is on that page. */
+    opened(page) {
+      if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
+    },
+    chosen(page, item) {
+      if (item && window.studio.address().split("/")[0] === page) history.replaceState(null, "", `#${page}/${encodeURIComponent(item)}`);
+    },
+  };
+
+  /* Gradio sets the class by itself when it mounts; the person's own choice wins. */
+  document.addEventListener("DOMContentLoaded", () => {
+    paint();
+    new MutationObserver(() => {
+      if (document.body.classList.contains("dark") !== isDark()) paint();
+    }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+
+  /* ---- hover on charts: one tooltip and one crosshair for all of them ---- */
+  let tip = null;
+  let hair = null;
+  const hide = () => tip && (tip.hidden = hair.hidden = true);
+
+  function nearest(points, x) {
+    return points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
+  }
+
+  function make(className) {
+    const node = document.createElement("div");
+    node.className = className;
+    document.body.append(node);
+    return node;
+  }
+
+  document.addEventListener("pointermove", (event) => {
+    const svg = event.target.closest?.("figure.chart svg");
+    const curves = svg ? JSON.parse(svg.dataset.points) : [];
+    if (!curves.length) return hide();
+    tip ??= make("chart-tip");
+    hair ??= make("chart-hair");
+    const [left, right, low, high] = svg.dataset.frame.split(" ").map(Number);
+    const box = svg.getBoundingClientRect();
+    const scale = box.width / svg.viewBox.baseVal.width;
+    const share = Math.min(1, Math.max(0, ((event.clientX - box.left) / scale - left) / (right - left)));
+    const x = low + share * (high - low);
+    const found = curves.map(([name, points]) => [name, ...nearest(points, x)]);
+    const step = found.map(([, at]) => at).reduce((best, at) => (Math.abs(at - x) < Math.abs(best - x) ? at : best));
+    tip.replaceChildren(
+      ...[`${svg.dataset.label} ${step.toLocaleString("en")}`, ...found.map(([name, at, y]) => `${name} ${Number(y.toPrecision(5))}${at === step ? "" : ` (at ${at})`}`)].map((text) => {
+        const line = document.createElement("div");
+        line.textContent = text;
+        return line;
+      }),
+    );
+    const at = box.left + scale * (left + (high > low ? (step - low) / (high - low) : 0) * (right - left));
+    hair.style.cssText = `left:${at}px;top:${box.top}px;height:${box.height - 26 * scale}px`;
+    tip.style.cssText = `left:${Math.min(at + 12, innerWidth - 200)}px;top:${event.clientY + 14}px`;
+    tip.hidden = hair.hidden = false;
+  });
+  document.addEventListener("scroll", hide, { passive: true, capture: true });
+})();
