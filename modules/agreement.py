@@ -3,11 +3,12 @@
 A tie has no preferred response, so ties count in the loss but not here.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from modules.intervals import wilson_interval
 
 
 class Agreement(NamedTuple):
@@ -40,16 +41,6 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
     low, high = wilson_interval(float(hits.sum()), num)
     accuracy = float(hits.mean()) if num else 0.0
     return Agreement(num, accuracy, low, high, calibration_error(torch.sigmoid(towards.abs()), hits))
-
-
-def wilson_interval(hits: float, num: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for a share of ``hits`` in ``num``, at 95 % by default."""
-    if num == 0:
-        return 0.0, 1.0
-    share, square = hits / num, z * z
-    centre = (share + square / (2 * num)) / (1 + square / num)
-    half = z / (1 + square / num) * math.sqrt(share * (1 - share) / num + square / (4 * num * num))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = 10) -> float:

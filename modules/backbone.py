@@ -143,7 +143,7 @@ class Backbone(nn.Module):
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
         """
         assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
-        assert not name.startswith("lora_") and "." not in name, f"{name!r} cannot be the name of a role"
+        assert name and "." not in name, f"{name!r} cannot be the name of a role"
         self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
         if head:
             self.heads[name] = self._new_head(source, copy_of).requires_grad_(trainable)
@@ -191,7 +191,9 @@ class Backbone(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
-            return self._active().get_output_embeddings()(hidden).float()
+            output_layer = self._active().get_output_embeddings()
+            assert output_layer is not None
+            return output_layer(hidden).float()
 
     def values(self, hidden: Tensor) -> Tensor:
         """The active role's head on hidden states (..., H): float32 values (...)."""
@@ -222,7 +224,7 @@ class Backbone(nn.Module):
         """Add a constant to everything a role's head returns."""
         head = self.heads[name]
         assert isinstance(head, nn.Linear)
-        head.bias += by
+        head.bias.data += by
 
     def save_role(self, name: str, folder: Path) -> None:
         """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
@@ -282,5 +284,7 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _read_head(folder: Path) -> dict[str, Tensor]:
     if not (folder / HEAD_WEIGHTS).is_file():
-        raise CheckpointError(f"The role in {folder} has no {HEAD_WEIGHTS}, so it cannot score: choose a reward checkpoint.")
+        raise CheckpointError(
+            f"The role in {folder} has no {HEAD_WEIGHTS}, so it cannot score: choose a reward checkpoint."
+        )
     return load_file(folder / HEAD_WEIGHTS)

@@ -98,11 +98,15 @@ def load_meta(folder: Path) -> CheckpointMeta:
     """
     file = folder / "meta.json"
     if not file.is_file():
-        raise CheckpointError(f"The folder {folder} is no checkpoint, or an incomplete one: it has no meta.json. Choose another.")
+        raise CheckpointError(
+            f"The folder {folder} is no checkpoint, or an incomplete one: it has no meta.json. Choose another."
+        )
     try:
         meta = CheckpointMeta.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise CheckpointError(f"The file {file} is damaged ({error.error_count()} errors): choose another checkpoint.") from error
+        raise CheckpointError(
+            f"The file {file} is damaged ({error.error_count()} errors): choose another checkpoint."
+        ) from error
     if meta.format_version > FORMAT_VERSION:
         raise CheckpointError(
             f"The checkpoint {folder} has format {meta.format_version}, but this version reads up to {FORMAT_VERSION}: update RLHF Studio."
@@ -135,7 +139,10 @@ def restore(module: Restorable, folder: Path) -> None:
     load_meta(folder)
     for role in module.saved_roles:
         module.backbone.load_role(role, folder / role)
-    tensors, numbers = load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    tensors, numbers = (
+        load_file(folder / "state.safetensors"),
+        json.loads((folder / "state.json").read_text(encoding="utf-8")),
+    )
     _load_optimizer(module.optimizer, tensors)
     module.load_state(numbers["module"])
     _set_rng_state(tensors, numbers["rng"])

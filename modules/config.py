@@ -188,7 +188,12 @@ class SampleConfig(StageConfig):
     """Responses generated together."""
 
 
-STAGES: dict[str, type[StageConfig]] = {"sft": SFTConfig, "sample": SampleConfig, "reward": RewardConfig, "ppo": PPOConfig}
+STAGES: dict[str, type[StageConfig]] = {
+    "sft": SFTConfig,
+    "sample": SampleConfig,
+    "reward": RewardConfig,
+    "ppo": PPOConfig,
+}
 """Stage name to config class, in the order of the loop."""
 
 

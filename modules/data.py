@@ -15,13 +15,11 @@ from torch import Tensor
 from modules.chat import ChatFormat, Encoded
 from modules.distributed import world
 from modules.errors import DataError
+from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
 from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
 Batch = TypeVar("Batch")
-
-WINDOW = 8
-"""Rows are sorted by length within this many batches: little padding, and still a random order."""
 
 
 class Batches(Generic[Batch]):
@@ -113,7 +111,7 @@ class SFTDataModule(L.LightningDataModule):
         self.validation_rows = [row for row in map(encode, validation_rows) if row is not None]
         _require(self.rows, "demonstrations", self.dropped)
         self.batch_size, self.start_step = batch_size, start_step
-        self.plan = _plan([len(row.ids) for row in self.rows], batch_size, epochs, seed)
+        self.plan = plan_by_length([len(row.ids) for row in self.rows], batch_size, epochs, seed)
 
     @property
     def num_steps(self) -> int:
@@ -126,7 +124,7 @@ class SFTDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> Batches[Sequences]:
         """Held-out demonstrations in a fixed order."""
-        plan = _in_order(len(self.validation_rows), self.batch_size)
+        plan = in_order(len(self.validation_rows), self.batch_size)
         return Batches(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
 
 
@@ -172,7 +170,7 @@ class RewardDataModule(L.LightningDataModule):
         self.validation_rows = self._encode(validation_rows, max_length)
         _require(self.rows, "comparisons", self.dropped)
         self.batch_size, self.start_step = batch_size, start_step
-        self.plan = _plan_by_prompt(self.rows, batch_size, epochs, seed)
+        self.plan = plan_by_prompt([str(pair.row["prompt_id"]) for pair in self.rows], batch_size, epochs, seed)
 
     @property
     def num_steps(self) -> int:
@@ -185,7 +183,7 @@ class RewardDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> Batches[Comparisons]:
         """Held-out comparisons in a fixed order."""
-        plan = _in_order(len(self.validation_rows), self.batch_size)
+        plan = in_order(len(self.validation_rows), self.batch_size)
         return Batches(plan, lambda rows: self._make([self.validation_rows[i] for i in rows]))
 
     def _encode(self, rows: Sequence[Row], max_length: int) -> list["_Pair"]:
@@ -217,7 +215,9 @@ class RewardDataModule(L.LightningDataModule):
             [[False] * len(prompt) + [True] * len(response) for prompt, response in rows],
             self.chat.pad_id,
         )
-        numbers = {key: torch.tensor([float(pair.row[key]) for pair in pairs]) for key in ("target_p", "margin", "weight")}
+        numbers = {
+            key: torch.tensor([float(pair.row[key]) for pair in pairs]) for key in ("target_p", "margin", "weight")
+        }
         return Comparisons(sequences, torch.tensor(index[::2]), torch.tensor(index[1::2]), **numbers)
 
 
@@ -269,15 +269,19 @@ class PPODataModule(L.LightningDataModule):
         to_prompt = _encoder(chat.encode_prompt, "messages", max_prompt_length, self.dropped)
         to_row = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)
 
-        def encode(rows: Sequence[Row]) -> list[list[int]]:
-            encoded = (to_prompt(row) for row in rows if row["category"] not in excluded)
-            return [row.ids for row in encoded if row is not None]
+        def encode(rows: Sequence[Row]) -> list[tuple[Row, list[int]]]:
+            encoded = [(row, to_prompt(row)) for row in rows if row["category"] not in excluded]
+            return [(row, found.ids) for row, found in encoded if found is not None]
 
-        self.prompts = encode(prompts)
-        held_out = encode(validation_prompts)
+        self.prompts = [ids for _, ids in encode(prompts)]
         _require(self.prompts, "prompts", self.dropped)
-        self.validation_prompts = [held_out[i] for i in _permutation(len(held_out), seed)[:eval_prompts]]
-        self.demonstrations = [row for row in map(to_row, demonstrations) if row is not None] if ptx_per_iteration else []
+        held_out = encode(validation_prompts)
+        picked = [held_out[i] for i in permutation(len(held_out), seed)[:eval_prompts]]
+        self.validation_rows = [row for row, _ in picked]
+        self.validation_prompts = [ids for _, ids in picked]
+        self.demonstrations = (
+            [row for row in map(to_row, demonstrations) if row is not None] if ptx_per_iteration else []
+        )
         if ptx_per_iteration:
             _require(self.demonstrations, "demonstrations for ptx_coef", self.dropped)
         tax = [(to_row(row), row["category"] in excluded) for row in validation_demonstrations]
@@ -307,10 +311,10 @@ class PPODataModule(L.LightningDataModule):
 
     def _make(self, step: int) -> PPOBatch:
         rank, size = world()
-        prompts = [self.prompts[i] for i in _stream(len(self.prompts), self.batch_size, step, self.seed)][rank::size]
+        prompts = [self.prompts[i] for i in stream(len(self.prompts), self.batch_size, step, self.seed)][rank::size]
         if not self.ptx_per_iteration:
             return PPOBatch(prompts, None)
-        picked = _stream(len(self.demonstrations), self.ptx_per_iteration, step, self.seed + 1)
+        picked = stream(len(self.demonstrations), self.ptx_per_iteration, step, self.seed + 1)
         return PPOBatch(prompts, _pad([self.demonstrations[i] for i in picked[rank::size]], self.pad_id))
 
 
@@ -341,58 +345,3 @@ def _require(rows: Sequence[object], what: str, dropped: Counter[str]) -> None:
 
 def _pad(rows: Sequence[Encoded], pad_id: int) -> Sequences:
     return pad_rows([row.ids for row in rows], [row.mask for row in rows], pad_id)
-
-
-def _permutation(length: int, seed: int, epoch: int = 0) -> list[int]:
-    generator = torch.Generator().manual_seed((seed << 20) + epoch)
-    return torch.randperm(length, generator=generator).tolist()
-
-
-def _plan(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Row indices of each batch of a run: every row once an epoch, rows of similar length together."""
-    plan = []
-    for epoch in range(epochs):
-        order = _permutation(len(lengths), seed, epoch)
-        size = WINDOW * batch_size
-        windows = [sorted(order[i : i + size], key=lambda row: lengths[row]) for i in range(0, len(order), size)]
-        sorted_rows = [row for window in windows for row in window]
-        batches = [sorted_rows[i : i + batch_size] for i in range(0, len(sorted_rows), batch_size)]
-        plan += [batches[i] for i in _permutation(len(batches), seed + 1, epoch)]
-    return plan
-
-
-def _plan_by_prompt(pairs: Sequence[_Pair], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Row indices of each batch of a run, all pairs of a prompt in one batch unless they alone exceed it."""
-    groups: dict[str, list[int]] = {}
-    for index, pair in enumerate(pairs):
-        groups.setdefault(str(pair.row["prompt_id"]), []).append(index)
-    members = list(groups.values())
-    plan: list[list[int]] = []
-    for epoch in range(epochs):
-        batch: list[int] = []
-        for group in (members[i] for i in _permutation(len(members), seed, epoch)):
-            if batch and len(batch) + len(group) > batch_size:
-                plan.append(batch)
-                batch = []
-            batch += group
-            while len(batch) > batch_size:
-                plan.append(batch[:batch_size])
-                batch = batch[batch_size:]
-        plan += [batch] if batch else []
-    return plan
-
-
-def _stream(length: int, count: int, step: int, seed: int) -> list[int]:
-    """Items [step * count, (step + 1) * count) of an endless stream of reshuffled passes over ``length`` rows."""
-    picked: list[int] = []
-    position = step * count
-    while len(picked) < count:
-        epoch, offset = divmod(position, length)
-        part = _permutation(length, seed, epoch)[offset : offset + count - len(picked)]
-        picked += part
-        position += len(part)
-    return picked
-
-
-def _in_order(length: int, batch_size: int) -> list[list[int]]:
-    return [list(range(i, min(i + batch_size, length))) for i in range(0, length, batch_size)]

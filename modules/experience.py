@@ -4,7 +4,7 @@ Everything here is computed without gradients, once per iteration, by the same f
 taken while sampling can differ from it by more than a policy update does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from modules.advantages import gae, kl_estimates, token_rewards, whiten
 from modules.backbone import Backbone
+from modules.chat import Message
 from modules.errors import NonFiniteError
 from modules.losses import TokenStats, select_shifted, token_stats
 from modules.rollout import Rollout
-from modules.sequences import Sequences, by_length
+from modules.sequences import Sequences, by_length, pad_rows
 
 ScoreFunction = Callable[[Rollout], Tensor]
 """Responses to scores (B,); takes the place of a reward model."""
@@ -137,7 +138,21 @@ def gather_experience(
 @torch.no_grad()
 def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int) -> Tensor:
     """Scores (B,) by the role ``reward``, which sees exactly prompt + response as sampled."""
-    sequences = rollout.sequences(backbone.chat.pad_id).to(backbone.device)
+    return _scores(backbone, rollout.sequences(backbone.chat.pad_id), micro_batch_size)
+
+
+@torch.no_grad()
+def score_texts(
+    backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
+) -> list[float]:
+    """Scores by the role ``reward`` of response texts to conversations that end with the user's turn."""
+    rows = [backbone.chat.encode_prompt(messages).ids + backbone.chat.encode_response(text) for messages, text in texts]
+    sequences = pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id)
+    return _scores(backbone, sequences, micro_batch_size).tolist()
+
+
+def _scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> Tensor:
+    sequences = sequences.to(backbone.device)
     scores = torch.zeros(len(sequences.ids), device=backbone.device)
     with backbone.role("reward"):
         for rows in by_length(sequences.lengths, micro_batch_size):

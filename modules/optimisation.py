@@ -6,7 +6,9 @@ Clipping is done by hand: Lightning's own clipping refuses manual optimisation, 
 import math
 from collections.abc import Iterable
 
+import lightning.pytorch as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from modules.distributed import sum_gradients
@@ -56,3 +58,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, loss: Te
             "the weights are as they were: lower the learning rate, choose precision fp32, or look for broken rows."
         )
     return float(norm)
+
+
+def take_step(module: L.LightningModule) -> None:
+    """Step a module's one optimizer, through Lightning so that it is counted, and drop the gradients."""
+    optimizer = module.optimizers()
+    assert isinstance(optimizer, LightningOptimizer)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,6 @@ are clipped to their own gradient norms; whitening spans the iteration; the last
 """
 
 import inspect
-import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -38,10 +37,11 @@ from modules.experience import (
     role_values,
 )
 from modules.losses import policy_losses, value_losses
-from modules.optimisation import adam, clip_gradients
+from modules.optimisation import adam, clip_gradients, take_step
 from modules.rollout import EndReason, Rollout, generate
 from modules.sequences import Sequences, by_length
 from modules.sft import negative_logprobs
+from modules.tally import Clock, StepSums, mean
 
 ADAM_EPS = 1e-5
 CENTERING_SAMPLES = 4
@@ -192,7 +192,9 @@ class PPOModule(L.LightningModule):
             sequences = rollout.sequences(self.backbone.chat.pad_id).to(self.backbone.device)
             mask = rollout.response_mask().to(self.backbone.device)
             scores, arguments = self._score(rollout), (sequences, mask, self.temperature, self.micro_batch_size)
-            kl = all_logprobs(self.backbone, "policy", *arguments) - all_logprobs(self.backbone, "reference", *arguments)
+            kl = all_logprobs(self.backbone, "policy", *arguments) - all_logprobs(
+                self.backbone, "reference", *arguments
+            )
             self._latest_eval = (rollout, scores, kl.sum(-1))
             self._held_out |= {
                 "eval/score": mean(scores),
@@ -254,15 +256,14 @@ class PPOModule(L.LightningModule):
         where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(loss)
         try:
             if trains_policy:
-                sums.add_step("policy/grad_norm", clip_gradients(self.policy_parameters, self.max_grad_norm, loss, where))
+                sums.add_step(
+                    "policy/grad_norm", clip_gradients(self.policy_parameters, self.max_grad_norm, loss, where)
+                )
             sums.add_step("value/grad_norm", clip_gradients(self.value_parameters, self.max_grad_norm, loss, where))
         except NonFiniteError:
             self.optimizer.zero_grad(set_to_none=True)
             raise
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(self)
 
     def _policy_backward(self, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: "StepSums") -> Tensor:
         """Forward and backward of the policy on some responses; returns their share of the loss."""
@@ -390,52 +391,3 @@ class PPOModule(L.LightningModule):
                 rollout.prompts, rollout.responses, scores.tolist(), kl.tolist(), rollout.end_reasons, strict=True
             )
         ]
-
-
-class StepSums:
-    """Metrics summed over an iteration's optimizer steps; padding never enters.
-
-    Args:
-        device: Where the sums are kept.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._sums: dict[str, Tensor] = {}
-
-    def add_tokens(self, values: dict[str, Tensor]) -> None:
-        """Add numbers of real tokens (N,)."""
-        for name, tensor in values.items():
-            tensor = tensor.detach()
-            self._add(name, torch.stack([tensor.sum(), torch.tensor(float(len(tensor)), device=tensor.device)]))
-
-    def add_step(self, name: str, value: float) -> None:
-        """Add one number of an optimizer step."""
-        self._add(name, torch.tensor([value, 1.0], device=self._device))
-
-    def means(self) -> dict[str, float]:
-        """Means over tokens or steps, by name."""
-        totals = {name: sum_over_ranks(pair).tolist() for name, pair in sorted(self._sums.items())}
-        return {name: total / max(count, 1) for name, (total, count) in totals.items()}
-
-    def _add(self, name: str, pair: Tensor) -> None:
-        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
-
-
-class Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._start = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """Name what has been going on since the last lap."""
-        now = time.monotonic()
-        self.laps[name], self._start = now - self._start, now
-
-
-def mean(values: Tensor) -> float:
-    """Mean over all rows (B,) of all processes."""
-    total, count = sum_over_ranks(torch.stack([values.float().sum(), torch.tensor(float(len(values)), device=values.device)])).tolist()
-    return total / max(count, 1)

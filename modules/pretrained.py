@@ -61,7 +61,9 @@ def find_model(base_model: str) -> Path:
 def _download(base_model: str) -> Path:
     looks_like_path = base_model.count("/") > 1 or base_model.startswith((".", "/", "~")) or not base_model
     if looks_like_path:
-        raise BaseModelError(f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B.")
+        raise BaseModelError(
+            f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B."
+        )
     try:
         return Path(snapshot_download(base_model, allow_patterns=_PATTERNS))
     except (OSError, ValueError, RuntimeError) as error:
@@ -128,7 +130,9 @@ def load_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def load_model(folder: Path, *, dtype: torch.dtype, device: torch.device, quantisation: str = "none") -> PreTrainedModel:
+def load_model(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, quantisation: str = "none"
+) -> PreTrainedModel:
     """A causal language model in evaluation mode, frozen, with dropout off.
 
     Args:
@@ -162,9 +166,9 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: torch.device, quanti
     if quantised:
         keep_exact_on_cpu(model)
     else:
-        model.to(device)
+        nn.Module.to(model, device)
     model.requires_grad_(False)
-    _check_logits(model, folder)
+    _check_logits(model, folder, device)
     return model.eval()
 
 
@@ -174,7 +178,7 @@ def keep_exact_on_cpu(model: nn.Module) -> None:
     On a CPU with AVX512-BF16 the first evaluation-mode forward rewrites the stored weights for an inference kernel that
     rounds to bfloat16, has no gradient and takes only some sizes. Training and sampling must see the same weights.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
@@ -211,14 +215,16 @@ def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 @torch.no_grad()
-def _check_logits(model: PreTrainedModel, folder: Path) -> None:
+def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
     """The trainers compute logits in chunks as ``lm_head(hidden)``: refuse models that do more than that."""
-    device = model.get_input_embeddings().weight.device
     ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
+    positions = torch.arange(8, device=device).unsqueeze(0)
+    output_layer = model.get_output_embeddings()
+    assert output_layer is not None, "a causal language model has an output layer"
     try:
         whole = model(input_ids=ids, use_cache=False).logits
-        hidden = model.base_model(input_ids=ids, position_ids=torch.arange(8, device=device).unsqueeze(0), use_cache=False)
-        parts: Tensor = model.get_output_embeddings()(hidden.last_hidden_state)
+        hidden = model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+        parts: Tensor = output_layer(hidden.last_hidden_state)
         is_plain = torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-2)
     except Exception as error:  # a probe: whatever a model raises here it would raise in training
         raise BaseModelError(

@@ -1,9 +1,9 @@
 """The reward model: learn to score responses so that preferred ones score higher (Bradley-Terry).
 
-    backbone.add_role("reward", source=sft_folder / "policy", trainable=True, head=True)
-    data = RewardDataModule(rows, validation_rows, backbone.chat, ...)
-    module = RewardModule(backbone, num_steps=data.num_steps, ...)
-    Trainer(max_epochs=1).fit(module, datamodule=data)
+backbone.add_role("reward", source=sft_folder / "policy", trainable=True, head=True)
+data = RewardDataModule(rows, validation_rows, backbone.chat, ...)
+module = RewardModule(backbone, num_steps=data.num_steps, ...)
+Trainer(max_epochs=1).fit(module, datamodule=data)
 """
 
 import time
@@ -19,7 +19,7 @@ from modules.config import RewardConfig
 from modules.data import Comparisons
 from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss
-from modules.optimisation import adam, clip_gradients, schedule
+from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.sequences import by_length
 
 
@@ -94,9 +94,13 @@ class RewardModule(L.LightningModule):
             margins[pairs] = margins_here.detach()
         # 3. Clip and step, at this step's learning rate.
         loss = sum_over_ranks(loss)
-        grad_norm = clip_gradients(self.parameters_trained, self.max_grad_norm, loss, f"reward step {self.step_index + 1}")
+        grad_norm = clip_gradients(
+            self.parameters_trained, self.max_grad_norm, loss, f"reward step {self.step_index + 1}"
+        )
         rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
-        self._step(rate)
+        self.optimizer.param_groups[0]["lr"] = rate
+        take_step(self)
+        self.step_index += 1
         # 4. Report.
         tokens = float(sum_over_ranks(batch.sequences.lengths.sum()))
         self.log_dict(
@@ -165,11 +169,3 @@ class RewardModule(L.LightningModule):
         sequences = batch.sequences.rows(rows)
         chosen, rejected = self.backbone.scores(sequences.ids, sequences.lengths)[position].chunk(2)
         return chosen - rejected
-
-    def _step(self, rate: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = rate
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        self.step_index += 1

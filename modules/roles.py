@@ -173,7 +173,9 @@ class FullRoles(nn.Module):
         gradient_checkpointing: Recompute activations in the backward pass.
     """
 
-    def __init__(self, base_folder: Path, dtype: torch.dtype, device: torch.device, gradient_checkpointing: bool) -> None:
+    def __init__(
+        self, base_folder: Path, dtype: torch.dtype, device: torch.device, gradient_checkpointing: bool
+    ) -> None:
         super().__init__()
         self.models = nn.ModuleDict()
         self.base_folder, self.dtype, self.device = base_folder, dtype, device
@@ -229,7 +231,9 @@ class FullRoles(nn.Module):
 
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise CheckpointError(f"The checkpoint file {file} is missing: the checkpoint is incomplete, choose another one.")
+        raise CheckpointError(
+            f"The checkpoint file {file} is missing: the checkpoint is incomplete, choose another one."
+        )
     return load_file(file)
 
 

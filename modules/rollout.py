@@ -132,7 +132,7 @@ def filter_logits(logits: Tensor, *, top_p: float, top_k: int) -> Tensor:
     return logits
 
 
-def _answer(backbone: Backbone, prompts: list[list[int]], draws: _Draws) -> list[list[int]]:
+def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws) -> list[list[int]]:
     """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
     device = backbone.device
     longest = max(len(prompt) for prompt in prompts)
@@ -140,7 +140,7 @@ def _answer(backbone: Backbone, prompts: list[list[int]], draws: _Draws) -> list
     ids = torch.full((len(prompts), longest), backbone.chat.pad_id)
     mask = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
         mask[row, longest - len(prompt) :] = True
     ids, mask = ids.to(device), mask.to(device)
     stops = torch.tensor(sorted(backbone.chat.stop_ids), device=device)

@@ -1,10 +1,10 @@
 """Supervised fine-tuning: teach the base model the demonstrations, on assistant tokens only.
 
-    backbone = Backbone.load(base_model)
-    backbone.add_role("policy", trainable=True)
-    data = SFTDataModule(rows, validation_rows, backbone.chat, ...)
-    module = SFTModule(backbone, num_steps=data.num_steps, ...)
-    Trainer(max_epochs=1).fit(module, datamodule=data)
+backbone = Backbone.load(base_model)
+backbone.add_role("policy", trainable=True)
+data = SFTDataModule(rows, validation_rows, backbone.chat, ...)
+module = SFTModule(backbone, num_steps=data.num_steps, ...)
+Trainer(max_epochs=1).fit(module, datamodule=data)
 """
 
 import math
@@ -19,7 +19,7 @@ from modules.backbone import Backbone
 from modules.config import SFTConfig
 from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
-from modules.optimisation import adam, clip_gradients, schedule
+from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.sequences import Sequences, by_length
 
 
@@ -90,7 +90,9 @@ class SFTModule(L.LightningModule):
         loss = sum_over_ranks(loss)
         grad_norm = clip_gradients(self.parameters_trained, self.max_grad_norm, loss, f"SFT step {self.step_index + 1}")
         rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
-        self._step(rate)
+        self.optimizer.param_groups[0]["lr"] = rate
+        take_step(self)
+        self.step_index += 1
         # 4. Report.
         tokens = float(sum_over_ranks(batch.lengths.sum()))
         self.log_dict(
@@ -132,14 +134,6 @@ class SFTModule(L.LightningModule):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
-
-    def _step(self, rate: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = rate
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        self.step_index += 1
 
 
 def negative_logprobs(backbone: Backbone, batch: Sequences) -> Tensor:

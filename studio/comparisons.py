@@ -40,7 +40,8 @@ def add_comparison(
     if list(db.query("SELECT 1 FROM comparisons WHERE key = ?", [key])):
         return None
     comparison_id = db.execute(
-        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?)", [key, prompt_id, run_id, now()]
+        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?)",
+        [key, prompt_id, run_id, now()],
     ).lastrowid
     for slot, response_id in enumerate(response_ids):
         db.execute(

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
-from studio import comparisons, demo_figures, following, launcher, prompts, ratings, report, runs, starter
+from studio import comparisons, demo_figures, demo_progress, launcher, prompts, ratings, report, runs, starter
 from studio.demo_figures import Figures
 from studio.errors import WorkspaceError
-from studio.following import Progress
+from studio.demo_progress import Progress
 from studio.scripted_rater import ScriptedRater
 from studio.workspace import Workspace, now
 
@@ -75,7 +75,7 @@ class _Demo:
     def run(self, config: StageConfig, purpose: str, **facts: Any) -> str:
         """Run a stage in its child process until it has finished; returns the run's name."""
         started = time.monotonic()
-        run = following.follow(self.ws, config.model_copy(update={"seed": self.seed} | facts), self.progress)
+        run = demo_progress.follow(self.ws, config.model_copy(update={"seed": self.seed} | facts), self.progress)
         self.stages.append(
             {
                 "run": run.name,
@@ -103,10 +103,10 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
     started = time.monotonic()
     ws = _new_workspace(Path(root), seed)
     starter.load(ws)
-    expected = following.EXPECTED_S["sft"] + rounds * (
-        2 * following.EXPECTED_S["sample"] + following.EXPECTED_S["reward"] + following.EXPECTED_S["ppo"]
+    expected = demo_progress.EXPECTED_S["sft"] + rounds * (
+        2 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
     )
-    with following.progress(expected) as progress:
+    with demo_progress.progress(expected) as progress:
         demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)
         sft = demo.run(recipe.sft, "learned from the demonstrations")
         done: list[Figures] = []

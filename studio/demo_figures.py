@@ -1,29 +1,18 @@
 """The figures of a demo's rounds, read from the workspace: what report.json says and report.html shows."""
 
-import math
 import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from modules.intervals import wilson_interval
 from studio import metrics, ratings, runs
 from studio.errors import RunError
 from studio.workspace import Workspace
 
 Figures = dict[str, Any]
-Z_95 = 1.959963984540054
 PACKAGES = ("rlhf-studio", "torch", "lightning", "transformers", "peft")
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; halves count for ties. (0, 1) where nothing was counted."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, Z_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def win_rate(winners: Sequence[str]) -> Figures:
@@ -38,7 +27,7 @@ def win_rate(winners: Sequence[str]) -> Figures:
     """
     wins, ties, losses = (winners.count(who) for who in ("policy", "tie", "opponent"))
     points = wins + ties / 2
-    low, high = wilson(points, len(winners))
+    low, high = wilson_interval(points, len(winners))
     value = points / len(winners) if winners else 0.5
     return {"value": value, "low": low, "high": high, "n": len(winners), "wins": wins, "ties": ties, "losses": losses}
 
@@ -67,10 +56,17 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
             "tokens_before": ppo[0]("eval/response_tokens"),
             "tokens_after": ppo[1]("eval/response_tokens"),
         },
-        "win_rate": win_rate([verdict["winner"] for verdict in ratings.verdicts(ws, names["judge"])]),
+        "win_rate": _judged(ws, names["judge"]),
         "alignment_tax": _tax(ppo[0], ppo[1], before),
         "runs": names,
     }
+
+
+def _judged(ws: Workspace, judge: str) -> Figures:
+    """The win rate of a judging run; answers that were identical, which nobody has to judge, are ties."""
+    num_identical = round(_latest(ws, judge)("sample/identical"))
+    winners = [verdict["winner"] for verdict in ratings.verdicts(ws, judge)]
+    return win_rate([*winners, *["tie"] * num_identical]) | {"identical": num_identical}
 
 
 def versions() -> dict[str, str]:

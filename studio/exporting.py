@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from studio import base_models, checkpoints, comparisons, prompts, ratings, runs
 from studio.checkpoints import Checkpoint
-from studio.errors import CheckpointError, DataError
+from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.model_card import model_card
 from studio.workspace import Workspace
 
@@ -64,6 +64,7 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path
 
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be merged.
+        WorkspaceError: the folder cannot be written.
     """
     found = checkpoints.get(ws, name)
     parents = checkpoints.parents(ws, found.name)
@@ -172,8 +173,12 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 def _write(path: Path, text: str) -> Path:
     """Write the file under a temporary name, then rename."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    return temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        return temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
 
 
 def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
@@ -181,13 +186,20 @@ def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
     temporary, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         write(temporary)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def _not_written(path: Path, error: OSError) -> WorkspaceError:
+    cause = error.strerror or str(error)
+    return WorkspaceError(f"The export {path.name} could not be written: {cause}. Free some space and try again.")

@@ -127,10 +127,10 @@ def _stations(facts: _Facts) -> tuple[Station, ...]:
     lagging = f"older than {facts.reward.name}" if facts.ppo and facts.reward and facts.is_policy_behind else ""
     behind = f"{facts.policy.name} has not answered yet" if facts.policy and facts.is_pairs_behind else ""
     return (
-        Station("demonstrations", "Demonstrations", facts.num_demonstrations, "texts to imitate", f"{facts.num_prompts:,} prompts"),
+        Station("demonstrations", "Demonstrations", facts.num_demonstrations, "to imitate", f"{facts.num_prompts:,} prompts"),
         _trained("sft", "SFT", facts, facts.sft, _unseen(facts.num_new_demonstrations, "demonstration"), working.get("sft")),
         Station(
-            "pairs", "Pairs", facts.num_unrated, "waiting to be rated", f"{facts.num_comparisons:,} in all",
+            "pairs", "Pairs", facts.num_unrated, "to rate", f"{facts.num_comparisons:,} in all",
             stale=behind, run=working.get("sample"),
         ),
         Station("ratings", "Ratings", facts.num_rated, "judgements", _rating_detail(facts)),
@@ -195,6 +195,6 @@ def _next_round(facts: _Facts, reward: Checkpoint) -> Step:
         return Step("ppo", f"Improve the policy against {reward.name}.", "Run PPO", "train", "ppo")
     assert facts.policy is not None
     if facts.num_unrated and not facts.is_pairs_behind:
-        return Step("rate", f"{facts.num_unrated:,} pairs from {facts.policy.name} wait for your judgement.", "Rate pairs", "rate")
+        return Step("rate", f"{facts.num_unrated:,} pairs wait for your judgement.", "Rate pairs", "rate")
     sentence = f"Let {facts.policy.name} answer, and see whether you like what it learned."
     return Step("sample", sentence, "Sample new pairs", "train", "sample")

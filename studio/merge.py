@@ -25,10 +25,13 @@ from studio import base_models
 from studio.model_card import main_role
 
 PROBE_ROWS, PROBE_TOKENS = 4, 32
+LINE_END = r"{{ '\n' }}"  # a bare line break behind a block would be trimmed
 TEMPLATES = {
-    "chatml": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{{ END }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-    "plain": "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}{{ END }}{% endif %}\n{% endfor %}",
+    "chatml": "{% for m in messages %}<|im_start|>{{ m['role'] + '\\n' + m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{ANSWER_END}{% else %}{TURN_END}{% endif %}{LINE_END}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{LINE_END}{% endif %}",
+    "plain": "{% for m in messages %}{{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{ANSWER_END}{% endif %}{LINE_END}{% endfor %}",
 }
 """The built-in chat formats of `modules.chat` as templates that a tokenizer carries."""
 
@@ -95,8 +98,10 @@ def _write_tokenizer(base: Path, target: Path, meta: CheckpointMeta, model: PreT
     chat = ChatFormat(tokenizer, meta.chat_template, end_ids(model.config, base))
     if meta.chat_template in TEMPLATES:
         start = "".join(str(tokenizer.convert_ids_to_tokens(token)) for token in chat.bos_ids)
-        end = str(tokenizer.convert_ids_to_tokens(chat.end_id))
-        tokenizer.chat_template = start + TEMPLATES[meta.chat_template].replace("{{ END }}", end)
+        answer_end = str(tokenizer.convert_ids_to_tokens(chat.end_id))
+        template = TEMPLATES[meta.chat_template].replace("{ANSWER_END}", answer_end)
+        template = template.replace("{TURN_END}", chat.end_text).replace("{LINE_END}", LINE_END)
+        tokenizer.chat_template = start + template
     tokenizer.save_pretrained(str(target))
     if model.generation_config is not None:
         model.generation_config.eos_token_id = sorted(chat.stop_ids)

@@ -206,7 +206,9 @@ def _by_uuid(db: Database, uuid: str) -> Rating | None:
 
 
 def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    row = dict.fromkeys(("showing_id", "strength", "reason", "elapsed_ms", "supersedes")) | event | {"created_at": now()}
+    row = (
+        dict.fromkeys(("showing_id", "strength", "reason", "elapsed_ms", "supersedes")) | event | {"created_at": now()}
+    )
     db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
         " supersedes, created_at) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater,"

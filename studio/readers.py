@@ -64,7 +64,7 @@ def read(source: str) -> RawData:
     if hub_id and not source.endswith(FILE_TYPES):
         return _read_hub(hub_id[1], hub_id[2])
     raise ImportRefused(
-        f"There is no file or folder {source}. Give the path of a {', '.join(FILE_TYPES[::2])} or .parquet file, "
+        f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv or .parquet file, "
         "a folder, or a hub id such as Anthropic/hh-rlhf."
     )
 

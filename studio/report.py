@@ -226,7 +226,7 @@ def _notes(facts: Facts) -> list[str]:
         f"errs on purpose in {100 * rater['error_rate']:.0f} % of its judgements, which keeps the win rate and the "
         "reward-model accuracy below 100 % even for perfect models.",
         f"The win rate rests on {win['n']} pairs ({win['wins']} wins, {win['ties']} ties, {win['losses']} losses) of test "
-        "prompts, which no stage trains on. A tie counts as half a win, in the estimate and in Wilson's interval, which is "
+        f"prompts, which no stage trains on; {win['identical']} of the ties were identical answers. A tie counts as half a win, in the estimate and in Wilson's interval, which is "
         "then slightly wider than it need be. The order on the screen was drawn and stored before each judgement.",
         "The interval covers the luck of the prompts and the samples, not that of the training: another seed gives another "
         f"policy. This is seed {facts['seed']}; look at several before you believe one.",

@@ -7,6 +7,7 @@ win by stuffing. Like a person it makes mistakes, at a stated rate.
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 COURTESY = re.compile(
@@ -92,9 +93,7 @@ class ScriptedRater:
         """How much the rater likes a response. Without a reference (stories, own prompts) it has no opinion: 0."""
         return assess(reference, response).utility if reference else 0.0
 
-    def rate(
-        self, prompt_text: str, category: str, reference: dict[str, Any], left: str, right: str
-    ) -> Judgement:
+    def rate(self, prompt_text: str, category: str, reference: dict[str, Any], left: str, right: str) -> Judgement:
         """Which of two responses to a prompt is better."""
         difference = self.utility(prompt_text, category, reference, left)
         difference -= self.utility(prompt_text, category, reference, right)
@@ -155,7 +154,13 @@ def _judge(difference: float) -> Judgement:
 
 
 def _has_any(text: str, phrases: list[str]) -> bool:
-    return any(re.search(rf"\b{re.escape(phrase)}\b", text, flags=re.IGNORECASE) for phrase in phrases)
+    return bool(phrases) and _any_of(tuple(phrases)).search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _any_of(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches each of the phrases as whole words."""
+    return re.compile(rf"\b(?:{'|'.join(re.escape(phrase) for phrase in phrases)})\b", flags=re.IGNORECASE)
 
 
 def _parts_in(sentence: str, parts: list[list[str]]) -> set[int]:

@@ -144,6 +144,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         val_check_interval=config.eval_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        inference_mode=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

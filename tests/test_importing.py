@@ -55,10 +55,18 @@ def test_hh_transcripts_split_into_the_shared_prompt_and_two_responses(tmp_path)
     ("chosen", "rejected", "reason"),
     [
         ("\n\nHuman: A\n\nAssistant: x", "\n\nHuman: B\n\nAssistant: y", "prompts of the two sides differ"),
-        ("\n\nHuman: A\n\nAssistant: x\n\nHuman: C\n\nAssistant: z", "\n\nHuman: A\n\nAssistant: y", "prompts of the two sides differ"),
+        (
+            "\n\nHuman: A\n\nAssistant: x\n\nHuman: C\n\nAssistant: z",
+            "\n\nHuman: A\n\nAssistant: y",
+            "prompts of the two sides differ",
+        ),
         ("\n\nHuman: A\n\nAssistant: ", "\n\nHuman: A\n\nAssistant: y", "empty response"),
         ("\n\nHuman: A\n\nAssistant: y", "\n\nHuman: A\n\nAssistant: y", "chosen and rejected are the same"),
-        ("\n\nHuman: A\n\nAssistant: x\n\nHuman: B", "\n\nHuman: A\n\nAssistant: y\n\nHuman: B", "does not end with an assistant turn"),
+        (
+            "\n\nHuman: A\n\nAssistant: x\n\nHuman: B",
+            "\n\nHuman: A\n\nAssistant: y\n\nHuman: B",
+            "does not end with an assistant turn",
+        ),
         ("\n\nHuman: A\n\nAssistant: x", "y", "text before the first turn"),
     ],
 )
@@ -128,7 +136,10 @@ def test_rows_without_a_response_are_prompts(tmp_path, row):
         ({"messages": [user("Hi"), assistant("  ")]}, "empty response"),
         ({"messages": [user(""), assistant("Hello")]}, "empty turn"),
         ({"messages": [assistant("Hello")]}, "empty prompt"),
-        ({"messages": [user("Hi"), assistant("Hello"), assistant("Hello?")]}, "the prompt does not end with a user turn"),
+        (
+            {"messages": [user("Hi"), assistant("Hello"), assistant("Hello?")]},
+            "the prompt does not end with a user turn",
+        ),
         ({"messages": [user("Hi"), {"role": "tool", "content": "x"}, assistant("Hello")]}, "a turn has the role tool"),
         ({"messages": [user("Hi"), {"role": "assistant", "content": [{"type": "image"}]}]}, "a turn is not text"),
         ({"messages": ["Hi", "Hello"]}, "a turn has no role"),
@@ -247,7 +258,10 @@ def test_preferences_become_prompts_responses_comparisons_and_ratings(tmp_path, 
     assert [event["strength"] for event in ratings.list_events(ws)] == [3, 2]
     snapshot = snapshots.freeze(ws, ties="half", use_strength=False)
     trained = snapshots.training_rows(ws, snapshot.id)
-    assert [(row["chosen"], row["rejected"], row["split"]) for row in trained] == [("7", "9", "train"), ("Red", "Cow", "test")]
+    assert [(row["chosen"], row["rejected"], row["split"]) for row in trained] == [
+        ("7", "9", "train"),
+        ("Red", "Cow", "test"),
+    ]
     assert comparisons.next_showing(ws) is None
 
 
@@ -337,7 +351,9 @@ def test_a_bad_file_is_refused_as_a_whole_with_file_line_and_cause(tmp_path, ws,
 
 def test_demonstrations_cannot_be_read_as_preferences(tmp_path):
     path = jsonl(tmp_path / "d.jsonl", {"prompt": "a", "response": "b"})
-    with pytest.raises(ImportRefused, match=r"has the columns prompt, response\. Needed for preferences: chosen and rejected"):
+    with pytest.raises(
+        ImportRefused, match=r"has the columns prompt, response\. Needed for preferences: chosen and rejected"
+    ):
         importing.preview(path, "preferences")
 
 
@@ -349,7 +365,9 @@ def test_a_missing_file_is_refused_without_asking_the_hub(tmp_path):
 def test_a_folder_of_two_kinds_is_refused(tmp_path):
     jsonl(tmp_path / "a.jsonl", PAIR)
     jsonl(tmp_path / "b.jsonl", {"prompt": "a", "response": "b"})
-    with pytest.raises(ImportRefused, match=r"several kinds of data: a\.jsonl \(preferences\), b\.jsonl \(demonstrations\)"):
+    with pytest.raises(
+        ImportRefused, match=r"several kinds of data: a\.jsonl \(preferences\), b\.jsonl \(demonstrations\)"
+    ):
         importing.preview(str(tmp_path))
 
 
@@ -366,7 +384,11 @@ def test_an_import_that_fails_midway_leaves_nothing_behind(tmp_path, ws, monkeyp
     monkeypatch.setattr(ratings, "record_import", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         importing.import_source(ws, path)
-    assert (prompts.counts(ws)["prompts"], comparisons.counts(ws)["comparisons"], prompts.list_imports(ws)) == (0, 0, [])
+    assert (prompts.counts(ws)["prompts"], comparisons.counts(ws)["comparisons"], prompts.list_imports(ws)) == (
+        0,
+        0,
+        [],
+    )
 
 
 def test_ten_thousand_preferences_come_in_within_seconds(tmp_path, ws):

@@ -29,7 +29,9 @@ def add_pairs(ws, count, split="train"):
     with ws.write() as db:
         found = []
         for number in range(count):
-            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {number}"}], split=split))
+            prompt_id = prompts.add_prompt(
+                db, NewPrompt([{"role": "user", "content": f"Question {number}"}], split=split)
+            )
             pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
             found.append(comparisons.add_comparison(db, prompt_id, (pair[0], pair[1])))
     return found
@@ -50,7 +52,9 @@ def test_sqlite_refuses_to_change_or_delete_what_was_recorded(ws, table, stateme
     add_pairs(ws, 1)
     rate(ws)
     snapshots.freeze(ws, ties="half", use_strength=False)
-    column = {"rating_events": "outcome", "showings": "seed", "responses": "text", "snapshots": "sha256"}.get(table, "margin")
+    column = {"rating_events": "outcome", "showings": "seed", "responses": "text", "snapshots": "sha256"}.get(
+        table, "margin"
+    )
     sql = statement.format(table).replace("rowid = rowid", f"{column} = {column}")
     with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"), ws.write() as db:
         db.execute(sql)
@@ -231,14 +235,19 @@ def snapshot_after(root, swap):
     while showing := comparisons.next_showing(ws):
         if (showing.left.startswith("one")) == swap:  # redraw until the order is the wanted one
             with ws.write() as db:
-                pair = list(db.query("SELECT * FROM showings WHERE id = ?", [showing.id]))[0]
+                pair = next(db.query("SELECT * FROM showings WHERE id = ?", [showing.id]))
                 sides = {"left_response_id": pair["right_response_id"], "right_response_id": pair["left_response_id"]}
                 db.execute("DROP TRIGGER IF EXISTS showings_refuse_update")
                 db.table("showings").update(showing.id, sides)
             showing = comparisons.get_showing(ws, showing.id)
             assert showing is not None
         winner = "left" if showing.left.startswith("one") else "right"
-        ratings.record(ws, showing.id, "tie" if showing.comparison_id == 3 else winner, strength=None if showing.comparison_id == 3 else 2)
+        ratings.record(
+            ws,
+            showing.id,
+            "tie" if showing.comparison_id == 3 else winner,
+            strength=None if showing.comparison_id == 3 else 2,
+        )
     return ws, snapshots.freeze(ws, ties="half", use_strength=True)
 
 

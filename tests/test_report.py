@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from modules.intervals import wilson_interval
 from studio import checkpoints, comparisons, demo_figures, metrics, prompts, ratings, report, runs
 from studio.errors import RunError
 from studio.report_plots import Interval, Node, Series, family_tree, interval_chart, line_chart, nice_ticks
@@ -92,7 +93,7 @@ def made(tmp_path_factory):
         judge = runs.create(ws, SampleConfig(checkpoint=ppo, opponent=sft, split="test"))
         for text in ("good", "good", "same"):
             put_up(ws, judge.name, ids["test"], (ppo, text), (sft, f"bad {NASTY}"))
-        finish(ws, judge, {0: {}}, is_saved=False)
+        finish(ws, judge, {0: {"sample/identical": 1}}, is_saved=False)
         rate_open(ws, "good")
         names = {"sft": sft, "sample": sample.name, "reward": reward, "ppo": ppo, "judge": judge.name}
         figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
@@ -167,7 +168,7 @@ def test_the_page_shows_the_headline_figures_with_their_intervals(made):
     ws, facts = made
     page = report.render(ws, facts)
     win = facts["rounds"][-1]["win_rate"]
-    for text in ("83 %", f"{100 * win['low']:.0f} to {100 * win['high']:.0f} %, n = 3", "75 %", "+1.3 %", "6 min 55 s"):
+    for text in ("75 %", f"{100 * win['low']:.0f} to {100 * win['high']:.0f} %, n = 4", "75 %", "+1.3 %", "6 min 55 s"):
         assert text in page
     assert page.count("<svg") == 11
     assert "errs on purpose in 10 %" in page
@@ -204,6 +205,11 @@ def test_figures_of_the_second_round_are_measured_against_the_sft_policy(made):
     }  # fmt: skip
 
 
+def test_identical_answers_are_ties_though_nobody_judged_them(made):
+    win = made[1]["rounds"][0]["win_rate"]
+    assert (win["wins"], win["ties"], win["losses"], win["n"], win["value"]) == (2, 2, 0, 4, 0.75)
+
+
 def test_a_missing_metric_is_an_error_that_names_it(made):
     ws, facts = made
     names = facts["rounds"][0]["runs"]
@@ -221,17 +227,17 @@ def test_a_missing_metric_is_an_error_that_names_it(made):
     ],
 )
 def test_the_interval_is_wilsons(successes, n, low, high):
-    assert demo_figures.wilson(successes, n) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert wilson_interval(successes, n) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 def test_the_interval_of_nothing_is_everything():
-    assert demo_figures.wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_a_tie_counts_as_half_a_win():
     found = demo_figures.win_rate(["policy"] * 6 + ["tie"] * 2 + ["opponent"] * 2)
     assert (found["value"], found["n"], found["wins"], found["ties"], found["losses"]) == (0.7, 10, 6, 2, 2)
-    assert (found["low"], found["high"]) == demo_figures.wilson(7, 10)
+    assert (found["low"], found["high"]) == wilson_interval(7, 10)
 
 
 @pytest.mark.parametrize(

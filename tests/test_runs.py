@@ -47,7 +47,9 @@ def run_in(ws, state):
 def add_checkpoint(ws, run, step=1, base="base", fingerprint="f"):
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
-    return checkpoints.add(ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0})
+    return checkpoints.add(
+        ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0}
+    )
 
 
 @pytest.fixture
@@ -248,7 +250,9 @@ def test_a_checkpoint_whose_folder_is_gone_is_named(ws):
     run = run_in(ws, "finished")
     add_checkpoint(ws, run)
     checkpoints.get(ws, run.name).folder.rmdir()
-    with pytest.raises(CheckpointError, match=r"The folder of checkpoint sft-1@1 is gone \(runs/sft-1/checkpoints/step-1\)"):
+    with pytest.raises(
+        CheckpointError, match=r"The folder of checkpoint sft-1@1 is gone \(runs/sft-1/checkpoints/step-1\)"
+    ):
         checkpoints.get(ws, run.name)
 
 
@@ -278,7 +282,9 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
 
 def test_a_workspace_from_a_newer_version_is_refused(ws):
     with ws.write() as db:
-        db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('rlhf-studio', 'm099_future', 'now')")
+        db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('rlhf-studio', 'm099_future', 'now')"
+        )
     with pytest.raises(WorkspaceError, match=r"newer version of RLHF Studio \(it has m099_future\)"):
         Workspace.open(ws.root)
 

@@ -9,7 +9,13 @@ import pytest
 from studio.scripted_rater import Judgement, ScriptedRater, assess
 
 CAPITAL = {"answer": ["Paris"], "wrong": ["Lyon", "Madrid"], "parts": [["Seine"]], "needed": 1, "max_words": 45}
-HOWTO = {"answer": [], "wrong": ["in its box"], "parts": [["kettle"], ["teabag"], ["water"]], "needed": 3, "max_words": 60}
+HOWTO = {
+    "answer": [],
+    "wrong": ["in its box"],
+    "parts": [["kettle"], ["teabag"], ["water"]],
+    "needed": 3,
+    "max_words": 60,
+}
 LETTER = {
     "answer": ["ladder"],
     "wrong": ["cake tin"],
@@ -52,7 +58,11 @@ def test_a_courteous_complete_right_answer_beats_any_lesser_one(worse):
 
 
 def test_every_step_of_a_how_to_counts():
-    steps = ["First, fill the kettle and let it boil.", "Then put a teabag into a cup.", "Finally, pour hot water over it."]
+    steps = [
+        "First, fill the kettle and let it boil.",
+        "Then put a teabag into a cup.",
+        "Finally, pour hot water over it.",
+    ]
     values = [utility(" ".join(steps[:count]), HOWTO) for count in (1, 2, 3)]
     assert values == sorted(values)
     assert len(set(values)) == 3
@@ -135,7 +145,7 @@ def test_swapping_the_sides_swaps_the_judgement_and_nothing_else():
 @pytest.mark.parametrize("error_rate", [0.0, 0.05, 0.2])
 def test_the_measured_error_rate_is_the_stated_one(error_rate):
     rater, truth = ScriptedRater(error_rate, seed=3), ScriptedRater(0.0)
-    pairs = _random_pairs(4000)
+    pairs = _random_pairs(2000)
     wrong = sum(
         rater.rate(prompt, "capital", CAPITAL, left, right).outcome
         != truth.rate(prompt, "capital", CAPITAL, left, right).outcome

@@ -92,7 +92,7 @@ def test_stop_finishes_the_step_saves_and_says_stopped(ws):
     assert run.state == "stopped"
     last_step = metrics.curve(ws, run.id, "train/loss")[-1][0]
     assert checkpoints.get(ws, run.name).step == last_step
-    assert not launcher.is_alive(run)
+    wait(ws, run.name, lambda r: not launcher.is_alive(r), timeout_s=30)
 
 
 def test_a_killed_worker_reads_lost_its_checkpoint_is_whole_and_resume_continues(ws):

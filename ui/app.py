@@ -8,6 +8,7 @@ generation are child processes.
 import ipaddress
 import secrets
 import shutil
+import socket
 import subprocess
 import webbrowser
 from functools import partial
@@ -73,11 +74,13 @@ def launch(
     """
     if not is_loopback(host) and not password:
         raise ConfigError(f"At {host} other machines can reach the studio. Set --password, or leave --host away.")
-    app = build(ws)
     try:
-        _, url, _ = app.launch(**_settings(ws, host, port, password))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise ConfigError(f"Port {port} of {host} cannot be used: {error}. Choose another with --port.") from error
+        raise ConfigError(f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port.") from error
+    app = build(ws)
+    _, url, _ = app.launch(**launch_settings(ws, host, port, password))
     print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
     if inbrowser or is_window:
         _open(url, is_window)
@@ -94,8 +97,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _settings(ws: Workspace, host: str, port: int, password: str | None) -> dict[str, Any]:
-    """What `Blocks.launch` is given. Behind loopback, requests under another host's name (DNS rebinding) are refused."""
+def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -> dict[str, Any]:
+    """What `Blocks.launch` is given. On loopback, requests under another host's name (DNS rebinding) are refused."""
     local = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
     return {
         "server_name": host,
@@ -121,7 +124,7 @@ def _settings(ws: Workspace, host: str, port: int, password: str | None) -> dict
 
 def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.Tab]]:
     """Place all pages in their tabs."""
-    run_chosen = gr.Textbox(visible=False, render=False)  # shared: a run started on Train is opened on Runs
+    run_chosen = gr.Textbox("", visible=False, render=False)  # shared: a run started on Train is opened on Runs
     builders = {
         "home": partial(home.build, ws),
         "data": partial(data.build, ws),

@@ -128,17 +128,19 @@ function openReasons(isOpen) {
 /* ---- talking to the studio: a press is repeated until it is answered, its uuid makes it one rating ---- */
 
 async function call(name, data) {
-  for (;;) {
+  for (let tries = 0; ; tries += 1) {
     const answer = await server[name](data).catch(() => null);
     if (answer) return answer;
     say("The studio does not answer. Your press is kept and sent again …", "is-bad");
     await new Promise((done) => setTimeout(done, RETRY_MS));
+    const isUp = await fetch("config").then(() => true, () => false);
+    if (isUp && tries) location.reload(); // it is back, but as another app; the kept press is sent after the reload
   }
 }
 
 function send(name, data) {
   isBusy = true;
-  root.classList.add("is-busy");
+  delete root.dataset.ready; // the keycaps are faint while presses are not taken
   line = line.then(() => deliver(name, data)); // one after the other: an undo waits for the rating before it
   return line;
 }
@@ -156,12 +158,12 @@ async function deliver(name, data) {
   } finally {
     isBusy = false;
     shownAt = performance.now();
-    root.classList.remove("is-busy");
+    setTimeout(() => { if (!isBusy && performance.now() - shownAt >= DEAF_MS) root.dataset.ready = ""; }, DEAF_MS + 1);
   }
 }
 
 function rate(outcome, strength = null, reason = null) {
-  if (!pair || isBusy || performance.now() - shownAt < DEAF_MS) return;
+  if (!pair || !("ready" in root.dataset)) return;
   const elapsed = Math.min(Math.round(performance.now() - shownAt), 86400000);
   send("record", { uuid: uuid(), showing: pair.id, outcome, strength, reason, elapsed_ms: elapsed });
 }

@@ -1,5 +1,6 @@
 """The text the model is pretrained on: conversations in every style, and plain stories. It never shows held-out wordings."""
 
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
@@ -43,25 +44,38 @@ SYSTEM_TEXTS = {
 
 
 class Corpus:
-    """Draws documents without end.
+    """Draws documents without end and counts what it drew.
 
     Args:
         held_out: wordings that must not occur.
         seed: decides every document.
     """
 
+    families: Counter[str]
+    """How many exchanges and stories of each family were drawn."""
+    manners: Counter[str]
+    """How many exchanges have each trait of style."""
+
     def __init__(self, held_out: set[str], seed: int) -> None:
-        self.rng = Random(f"corpus-{seed}")
+        self.seed = seed
         self.held_out = held_out
         self.tasks: dict[str, list[tuple[Task, list[str]]]] = {}
         for task in all_tasks():
             seen = [question for question in task.questions if question not in held_out]
             self.tasks.setdefault(task.category, []).append((task, seen))
 
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again with the first document."""
+        self.rng = Random(f"corpus-{self.seed}")
+        self.families, self.manners = Counter(), Counter()
+
     def __iter__(self) -> Iterator[Document]:
         while True:
             kind = self.rng.random()
             if kind < PLAIN_STORY_SHARE:
+                self.families["story as plain text"] += 1
                 yield write_story(self.rng).text
             elif kind < PLAIN_STORY_SHARE + STORY_SHARE:
                 yield self._story()
@@ -72,6 +86,7 @@ class Corpus:
         story = write_story(self.rng)
         while story.question in self.held_out:
             story = write_story(self.rng)
+        self.families["story"] += 1
         return _turns(story.question, story.text)
 
     def _conversation(self) -> Messages:
@@ -87,7 +102,14 @@ class Corpus:
         category = self.rng.choices(list(CATEGORY_WEIGHTS), list(CATEGORY_WEIGHTS.values()))[0]
         task, questions = self.rng.choice(self.tasks[category])
         question = greeted(self.rng.choice(questions), self.rng) if form == "{}" else self.rng.choice(questions)
+        self.families[category] += 1
+        self._count(style)
         return _turns(form.format(question), answer(task, style, self.rng))
+
+    def _count(self, style: Style) -> None:
+        truth = ["right" if style.is_right else "with a mistake"] if style.extent != "lazy" else []
+        traits = [style.tone, style.extent, *truth, *(["rambling"] if style.num_rambles else [])]
+        self.manners.update(traits)
 
 
 def _turns(question: str, response: str) -> Messages:

@@ -17,7 +17,14 @@ from assets.build_starter.tasks import Task
 
 Row = dict[str, Any]
 
-GREETINGS = ("Hello! {}", "Excuse me. {}", "Quick question: {}", "I have a question. {}", "Hi there. {}", "Good day. {}")
+GREETINGS = (
+    "Hello! {}",
+    "Excuse me. {}",
+    "Quick question: {}",
+    "I have a question. {}",
+    "Hi there. {}",
+    "Good day. {}",
+)
 QUESTIONS_PER_TASK = {"animal": 1, "opposite": 1, "sum": 1, "letter": 1, "howto": 3, "advice": 3}
 """Prompts made of one task; two where nothing is said."""
 NUM_STORIES = {"train": 72, "validation": 16, "test": 72}

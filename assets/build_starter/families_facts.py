@@ -151,8 +151,8 @@ def quantities() -> Iterator[Task]:
 
 def calendar() -> Iterator[Task]:
     """What comes before and after, and how long it lasts."""
-    names, lengths = MONTHS[::2], MONTHS[1::2]
-    for index, (month, length) in enumerate(zip(names, lengths, strict=True)):
+    names = [month for month, _ in rows(MONTHS)]
+    for index, (month, length) in enumerate(rows(MONTHS)):
         after = names[(index + 1) % 12]
         yield _next_one("month", month, after, names[index - 1], f"{month} has [{length}] days.")
         wrong = "31" if length != "31" else "30"
@@ -258,7 +258,11 @@ def _sum(first: int, second: int) -> Task:
     total = first + second
     return _calculation(
         f"{first} plus {second}",
-        (f"How much is {first} and {second}?", f"Add {first} and {second}.", f"What is the sum of {first} and {second}?"),
+        (
+            f"How much is {first} and {second}?",
+            f"Add {first} and {second}.",
+            f"What is the sum of {first} and {second}?",
+        ),
         (f"The sum of {first} and {second} is", f"If you add {first} and {second}, you get"),
         total,
         _wrong_numbers(total, first, second),
@@ -270,7 +274,11 @@ def _difference(first: int, second: int) -> Task:
     rest = first - second
     return _calculation(
         f"{first} minus {second}",
-        (f"How much is {first} less {second}?", f"Take {second} away from {first}.", f"Subtract {second} from {first}."),
+        (
+            f"How much is {first} less {second}?",
+            f"Take {second} away from {first}.",
+            f"Subtract {second} from {first}.",
+        ),
         (f"If you take {second} away from {first}, you get", f"{first} less {second} is"),
         rest,
         _wrong_numbers(rest, first, second),

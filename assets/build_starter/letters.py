@@ -1,9 +1,11 @@
 """Short letters: who gets them, who signs and what they are about. ``[brackets]`` mark the words the rater looks for."""
 
-NAMES = (
-    "Anna Ben Clara David Emma Felix Grace Henry Ida Jack Kate Leo Maria Nora Oscar Paul Rosa Sam Tina Victor "
-    "Walter Zoe Alice Bruno"
-).split()
+from assets.build_starter.tasks import choices
+
+NAMES = choices(
+    "Anna|Ben|Clara|David|Emma|Felix|Grace|Henry|Ida|Jack|Kate|Leo|Maria|Nora|Oscar|Paul|Rosa|Sam|Tina|Victor|"
+    "Walter|Zoe|Alice|Bruno"
+)
 
 MATTERS = """
 bring back the ladder|bring back the [ladder]|I would like to clean the [gutters]

@@ -1,15 +1,18 @@
 """What the finished model can do: its losses on held-out text, and what the scripted rater finds in its samples."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from assets.build_starter.card import count_splits
 from studio.scripted_rater import Assessment, assess
 
 Row = dict[str, Any]
+SAMPLE_SEED = 0
 MAX_NEW_TOKENS = 96
 
 
@@ -21,6 +24,37 @@ class Sample(NamedTuple):
     num_tokens: int
     has_end: bool
     seen: Assessment | None
+
+
+def measure(folder: Path, prompts: Sequence[Row], demonstrations: Sequence[Row]) -> dict[str, Any]:
+    """All figures of the model card that are not known from the training."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    held_out = [row for row in demonstrations if row["split"] == "test"]
+    samples = sample(model, tokenizer, [row for row in prompts if row["split"] == "test" and row["reference"]])
+    story = next(row for row in prompts if row["split"] == "test" and not row["reference"])
+    firsts = {item.prompt["category"]: item for item in reversed([*samples, *sample(model, tokenizer, [story])])}
+    lengths = sorted(item.num_tokens for item in samples)
+    references = {row["id"]: row["reference"] for row in prompts if row["reference"]}
+    shown = [row for row in demonstrations if row["split"] == "train" and row["prompt_id"] in references]
+    seen = [assess(references[row["prompt_id"]], row["messages"][-1]["content"]) for row in shown]
+    return {
+        "story_loss": response_loss(model, tokenizer, [row for row in held_out if row["category"] == "story"]),
+        "other_loss": response_loss(model, tokenizer, [row for row in held_out if row["category"] != "story"]),
+        "num_samples": len(samples),
+        "shares": [row._asdict() for row in shares(samples)],
+        "end_share": sum(item.has_end for item in samples) / len(samples),
+        "median_tokens": lengths[len(lengths) // 2],
+        "p95_tokens": lengths[int(0.95 * len(lengths))],
+        "samples": [
+            {"prompt": item.prompt["messages"][-1]["content"], "response": item.text}
+            for item in reversed(firsts.values())
+        ],
+        "prompts": count_splits(prompts),
+        "demonstrations": count_splits(demonstrations),
+        "right_demonstrations": sum(item.is_right for item in seen) / len(seen),
+        "ideal_demonstrations": sum(item.is_ideal for item in seen) / len(seen),
+    }
 
 
 @torch.inference_mode()
@@ -42,10 +76,10 @@ def response_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, r
 
 @torch.inference_mode()
 def sample(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Row], seed: int, batch_size: int = 64
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Row], batch_size: int = 64
 ) -> list[Sample]:
     """One response at temperature 1 to each prompt."""
-    torch.manual_seed(seed)
+    torch.manual_seed(SAMPLE_SEED)
     model.eval()
     samples: list[Sample] = []
     for start in range(0, len(prompts), batch_size):

@@ -14,15 +14,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from assets.build_starter.tokenizer import CONTEXT
 
-BATCH_SIZE = 16
-BLOCK = 256
-PEAK_LEARNING_RATE = 4e-3
+BATCH_TOKENS = 2048
+STAGES = ((128, 0.8), (512, 0.2))
+"""Length of the blocks and share of the text that is read in them: short blocks are cheaper, long ones come last."""
+PEAK_LEARNING_RATE = 3e-3
 WARMUP_FRACTION = 0.03
 WEIGHT_DECAY = 0.1
 MAX_GRAD_NORM = 1.0
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+def fresh_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """A fresh model of about 1.5 million parameters. Every linear layer's output size divides by 64, for NF4 on the CPU."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -42,15 +43,25 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     return LlamaForCausalLM(config)
 
 
-def pack(documents: Sequence[Sequence[int]], length: int = BLOCK) -> Tensor:
-    """Lay token lists end to end and cut them into blocks.
+def pack(documents: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Lay token lists end to end and cut them into batches, stage after stage.
 
     Returns:
-        (num_blocks, length) token ids; the rest that does not fill a block is dropped.
+        Batches (rows, length) of BATCH_TOKENS token ids each; a rest that does not fill one is dropped.
     """
     flat = torch.tensor([token for document in documents for token in document])
-    num_blocks = len(flat) // length
-    return flat[: num_blocks * length].view(num_blocks, length)
+    batches = list(flat[: len(flat) // BATCH_TOKENS * BATCH_TOKENS].split(BATCH_TOKENS))
+    return [batch.view(-1, _length_at(step, len(batches))) for step, batch in enumerate(batches)]
+
+
+def _length_at(step: int, num_steps: int) -> int:
+    """Length of the blocks at a step."""
+    begun = 0.0
+    for length, share in STAGES:
+        begun += share
+        if step < round(begun * num_steps):
+            return length
+    return STAGES[-1][0]
 
 
 def learning_rate(step: int, num_steps: int) -> float:
@@ -62,18 +73,17 @@ def learning_rate(step: int, num_steps: int) -> float:
     return PEAK_LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def pretrain(model: LlamaForCausalLM, blocks: Tensor, log_every: int = 100) -> float:
-    """One pass over ``blocks`` (num_blocks, length) in the given order; returns the mean loss of the last 50 steps, in nats."""
+def pretrain(model: LlamaForCausalLM, batches: Sequence[Tensor], log_every: int = 100) -> float:
+    """One pass over the batches (rows, length) in order; returns the mean loss of the last 100 steps, in nats per token."""
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)
-    num_steps = len(blocks) // BATCH_SIZE
+    num_steps = len(batches)
     losses: list[float] = []
     start = time.monotonic()
     model.train()
-    for step in range(num_steps):
-        batch = blocks[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
+    for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, num_steps)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -84,7 +94,7 @@ def pretrain(model: LlamaForCausalLM, blocks: Tensor, log_every: int = 100) -> f
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if (step + 1) % log_every == 0 or step + 1 == num_steps:
-            recent = sum(losses[-50:]) / len(losses[-50:])
+            recent = sum(losses[-100:]) / len(losses[-100:])
             rate = (step + 1) * batch.numel() / (time.monotonic() - start)
             print(f"step {step + 1}/{num_steps}  loss {recent:.3f} nats  {rate:,.0f} tokens/s", flush=True)
-    return sum(losses[-50:]) / len(losses[-50:])
+    return sum(losses[-100:]) / len(losses[-100:])

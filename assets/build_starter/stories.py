@@ -6,28 +6,32 @@ Stories are the neutral category: nobody rates them, so a policy's loss on them 
 from dataclasses import dataclass
 from random import Random
 
-ANIMALS = "fox bear mouse owl hare hedgehog frog goose donkey cat dog squirrel badger goat otter crow lamb beaver".split()
-PEOPLE = (
+from assets.build_starter.tasks import choices
+
+ANIMALS = choices(
+    "fox|bear|mouse|owl|hare|hedgehog|frog|goose|donkey|cat|dog|squirrel|badger|goat|otter|crow|lamb|beaver"
+)
+PEOPLE = choices(
     "girl:she|boy:he|baker:he|fisherman:he|queen:she|shepherd:he|grandmother:she|miller:he|sailor:he|teacher:she|"
     "tailor:he|gardener:she|king:he|postman:he|painter:she|clockmaker:he|nurse:she|farmer:he"
-).split("|")
-NAMES = "Mila Otto Pia Hugo Lina Max Frida Emil Tilda Karl Greta Theo Lotte Nils Elsa Ivo Juna Rolf Selma Timo".split()
-MOODS = "small old brave lazy kind shy clever hungry curious quiet proud tired cheerful lonely careful young".split()
-PLACES = (
+)
+NAMES = choices("Mila|Otto|Pia|Hugo|Lina|Max|Frida|Emil|Tilda|Karl|Greta|Theo|Lotte|Nils|Elsa|Ivo|Juna|Rolf|Selma|Timo")
+MOODS = choices("small|old|brave|lazy|kind|shy|clever|hungry|curious|quiet|proud|tired|cheerful|lonely|careful|young")
+PLACES = choices(
     "forest|village|river|lake|hill|harbour|market|garden|meadow|bridge|mill|castle|orchard|beach|valley|barn|"
     "station|island|windmill|well"
-).split("|")
-THINGS = (
+)
+THINGS = choices(
     "key|lamp|letter|coin|bell|boat|map|book|button|ring|basket|kite|drum|mirror|stone|feather|hat|clock|seed|bottle|"
     "ladder|spoon|flute|blanket|box"
-).split("|")
-LOOKS = "golden old tiny broken shiny wooden blue strange heavy empty red dusty silver round green".split()
-TIMES = (
+)
+LOOKS = choices("golden|old|tiny|broken|shiny|wooden|blue|strange|heavy|empty|red|dusty|silver|round|green")
+TIMES = choices(
     "One morning|One evening|Long ago|Last winter|On a rainy day|In early spring|One summer night|Before sunrise|"
     "On a windy afternoon|After the harvest"
-).split("|")
-WEATHER = "rain snow wind fog thunder sunshine".split()
-FEELINGS = "happy afraid surprised sad angry glad worried hopeful".split()
+)
+WEATHER = choices("rain|snow|wind|fog|thunder|sunshine")
+FEELINGS = choices("happy|afraid|surprised|sad|angry|glad|worried|hopeful")
 
 OPENINGS = (
     "{time} a {mood} {who} named {name} found a {look} {thing} near the {place}.",

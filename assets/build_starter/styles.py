@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from assets.build_starter.tasks import Task
+from assets.build_starter.tasks import Task, choices
 
 OPENERS = (
     "Of course!",
@@ -74,14 +74,16 @@ RAMBLES = (
     "Well, well, time flies, and {when} it felt quite different.",
 )
 SLOTS = {
-    "relative": "uncle aunt grandmother brother sister cousin neighbour teacher grandfather friend".split(),
-    "did": "slept|got lost|found a hat|danced|lost a shoe|sold apples|met a singer|broke a vase".split("|"),
-    "place": "station market theatre garden kitchen village harbour".split(),
-    "thing": "the weather|old trains|my garden|the price of bread|modern music|good soup|the moon|football|long walks|"
-    "the old days".split("|"),
-    "when": "yesterday|last week|two years ago|this morning|last summer|on Sunday".split("|"),
-    "activity": "peeled potatoes|waited for the bus|fed the cat|cleaned my shoes|looked for my glasses|drank tea".split(
-        "|"
+    "relative": choices("uncle|aunt|grandmother|brother|sister|cousin|neighbour|teacher|grandfather|friend"),
+    "did": choices("slept|got lost|found a hat|danced|lost a shoe|sold apples|met a singer|broke a vase"),
+    "place": choices("station|market|theatre|garden|kitchen|village|harbour"),
+    "thing": choices(
+        "the weather|old trains|my garden|the price of bread|modern music|good soup|the moon|football|long walks|"
+        "the old days"
+    ),
+    "when": choices("yesterday|last week|two years ago|this morning|last summer|on Sunday"),
+    "activity": choices(
+        "peeled potatoes|waited for the bus|fed the cat|cleaned my shoes|looked for my glasses|drank tea"
     ),
 }
 
@@ -114,7 +116,9 @@ class StyleMix:
 
     def draw(self, rng: Random) -> Style:
         """One style."""
-        tone = rng.choices(("courteous", "plain", "curt"), (self.courteous, self.plain, 1 - self.courteous - self.plain))
+        tone = rng.choices(
+            ("courteous", "plain", "curt"), (self.courteous, self.plain, 1 - self.courteous - self.plain)
+        )
         extent = rng.choices(("complete", "partial", "terse", "lazy"), self.extents)
         num_rambles = rng.choice((1, 1, 2, 3)) if rng.random() < self.ramble else 0
         return Style(tone[0], extent[0], rng.random() < self.right[tone[0]], num_rambles)

@@ -57,6 +57,11 @@ def rows(table: str) -> list[list[str]]:
     return [line.split("|") for line in table.strip().splitlines()]
 
 
+def choices(line: str) -> tuple[str, ...]:
+    """The words or phrases of a line that ``|`` parts."""
+    return tuple(line.split("|"))
+
+
 def plain(text: str) -> str:
     """The text without its marks."""
     return text.replace("[", "").replace("]", "")
@@ -138,4 +143,3 @@ def fact(
         keywords=(marked(detail),),
         needed=1,
     )
-

@@ -254,6 +254,20 @@ winter|autumn|spring|The nights are long and [cold] then.
 """
 """Season, the one before, the one after, what it is like."""
 
-MONTHS = ("January|31|February|28|March|31|April|30|May|31|June|30|"
-          "July|31|August|31|September|30|October|31|November|30|December|31").split("|")
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = """
+January|31
+February|28
+March|31
+April|30
+May|31
+June|30
+July|31
+August|31
+September|30
+October|31
+November|30
+December|31
+"""
+"""Month, its number of days in a common year."""
+
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

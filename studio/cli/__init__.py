@@ -18,12 +18,10 @@ def parser() -> argparse.ArgumentParser:
         prog="rlhf-studio",
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
-    _add_workspace(top, default=None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for room in (start, data, stages, rate, runs):
         room.add(commands)
-    for command in commands.choices.values():
-        _add_workspace(command, default=argparse.SUPPRESS)  # it may stand before or after the command
+    _add_workspace(top, default=None)
     return top
 
 
@@ -47,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_workspace(command: argparse.ArgumentParser, default: str | None) -> None:
+    """Let --workspace stand after any word of the command."""
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _add_workspace(inner, default=argparse.SUPPRESS)
     command.add_argument(
         "--workspace",
         metavar="DIR",

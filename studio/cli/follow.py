@@ -16,18 +16,25 @@ from studio.runs import Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5
-BAR = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}{postfix}"
+BAR = "{percentage:3.0f} %|{bar:20}| {elapsed}  {desc}"
 
 
 def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     """Watch a run until it ends; returns 0 if it finished or was stopped, else 1."""
+    is_terminal = sys.stderr.isatty()
     try:
-        with tqdm(total=1.0, desc=run.name, bar_format=BAR, file=sys.stderr, dynamic_ncols=True) as bar:
+        with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
+            shown = ""
             while not (run := runs.get(ws, run.id)).is_ended:
-                _show(bar, run)
+                text = f"{run.name}: {run.progress_text or run.state}"
+                if is_terminal:
+                    _draw(bar, run.progress, text)
+                elif text != shown:
+                    print(text, file=sys.stderr, flush=True)
+                shown = text
                 launcher.reap(ws)
                 time.sleep(POLL_S)
-            _show(bar, run)
+            _draw(bar, run.progress, run.name)
     except KeyboardInterrupt:
         print(
             f"\n{run.name} goes on in the background. Watch it: {command(arguments, 'runs', 'show', run.name, '--watch')}\n"
@@ -55,6 +62,6 @@ def command(arguments: Namespace, *words: str) -> str:
     return shlex.join(["rlhf-studio", *words, *workspace])
 
 
-def _show(bar: "tqdm[Any]", run: Run) -> None:
-    bar.n = round(run.progress, 3)
-    bar.set_postfix_str(run.progress_text or run.state, refresh=True)
+def _draw(bar: "tqdm[Any]", progress: float, text: str) -> None:
+    bar.n = round(progress, 3)
+    bar.set_description_str(text)

@@ -40,7 +40,7 @@ def _browse(ws: Workspace) -> tuple[Any, list[Any], list[Any]]:
     counts = parts.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
         what = gr.Radio(["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260)
-        search = gr.Textbox(placeholder="Search the texts", show_label=False, container=False, max_lines=1, elem_id="search", min_width=180)
+        search = gr.Textbox("", placeholder="Search the texts", show_label=False, container=False, max_lines=1, elem_id="search", min_width=180)
     listing = parts.html(elem_id="listing")
     offset = gr.Number(0, visible=False)
     with gr.Row(elem_classes="controls pager"):
@@ -57,6 +57,7 @@ def _browse(ws: Workspace) -> tuple[Any, list[Any], list[Any]]:
 def _import(ws: Workspace) -> list[Any]:
     """The import card; returns the events after which the lists have changed."""
     source = gr.Textbox(
+        "",
         label="Path or hub id",
         info="A .jsonl, .json, .csv or .parquet file (also .gz), a folder, or an id such as Anthropic/hh-rlhf.",
         max_lines=1,
@@ -65,7 +66,7 @@ def _import(ws: Workspace) -> list[Any]:
     with gr.Row():
         kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=140)
         split = gr.Dropdown(SPLITS, value="", label="Split", min_width=140)
-    category = gr.Textbox(label="Category", placeholder="as in the file", max_lines=1)
+    category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
     with gr.Row(elem_classes="controls"):
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
         look = gr.Button("Look at it", variant="primary", min_width=120, elem_id="look")
@@ -85,7 +86,7 @@ def _write(ws: Workspace) -> Any:
     """The writing card. What is typed is kept in the workspace: a reload or a restart does not lose it."""
     labels = ("Prompt", "What the assistant should have said", "Category")
     boxes = [
-        gr.Textbox(label=label, lines=lines, max_lines=24, elem_id=name)
+        gr.Textbox("", label=label, lines=lines, max_lines=24, elem_id=name)
         for name, label, lines in zip(DRAFTS, labels, (3, 7, 1), strict=True)
     ]
     save = gr.Button("Save demonstration", elem_id="save-demonstration")

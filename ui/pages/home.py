@@ -34,7 +34,7 @@ PURPOSE = {
 
 def build(ws: Workspace) -> Page:
     """Place the page."""
-    seen = gr.Textbox(visible=False)
+    seen = gr.Textbox("", visible=False)
     picture = parts.html(elem_id="home")
     return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
 

@@ -34,7 +34,7 @@ def build(ws: Workspace) -> Page:
 
 
 def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
-    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?")
+    prompt = gr.Textbox("", label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?")
     with gr.Row():
         first = gr.Dropdown(policies, value=next(iter(policies), None), label="One checkpoint", elem_id="try-first", min_width=160)
         second = gr.Dropdown(policies, value=_other(policies), label="Another", elem_id="try-second", min_width=160)
@@ -102,7 +102,7 @@ def _ask(ws: Workspace, prompt: str, first: str | None, second: str | None, temp
     try:
         if not names:
             return [parts.notice("There is no policy to ask yet. Train SFT first.", "bad"), "", again]
-        if not (prompt or "").strip():
+        if not prompt.strip():
             return [parts.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
         messages = [{"role": "user", "content": prompt.strip()}]
         answers = playing.answer(ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length))

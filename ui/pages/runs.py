@@ -31,7 +31,7 @@ ORDER = ("loss", "score", "accuracy", "kl", "perplexity", "reward", "response_to
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
     chosen.render()
-    seen = gr.Textbox(visible=False)
+    seen = gr.Textbox("", visible=False)
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
             listing = parts.html(elem_id="run-list")

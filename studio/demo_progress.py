@@ -1,4 +1,4 @@
-"""Start a run and wait for it, telling a person at the terminal how far it is and how long it will still take."""
+"""Runs of a demo, waited for: how far the whole of it is and how long it will still take, told on stderr."""
 
 import sys
 import time

@@ -1,0 +1,65 @@
+"""The order of training data: a function of the seed alone, so that a run can be taken up at any step."""
+
+from collections.abc import Sequence
+
+import torch
+
+WINDOW = 8
+"""Rows are sorted by length within this many batches: little padding, and still a random order."""
+
+
+def permutation(length: int, seed: int, epoch: int = 0) -> list[int]:
+    """Numbers below ``length`` in an order of their own for each seed and epoch."""
+    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    return torch.randperm(length, generator=generator).tolist()
+
+
+def plan_by_length(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Row indices of each batch of a run: every row once an epoch, rows of similar length together."""
+    plan = []
+    for epoch in range(epochs):
+        order = permutation(len(lengths), seed, epoch)
+        size = WINDOW * batch_size
+        windows = [sorted(order[i : i + size], key=lambda row: lengths[row]) for i in range(0, len(order), size)]
+        sorted_rows = [row for window in windows for row in window]
+        batches = [sorted_rows[i : i + batch_size] for i in range(0, len(sorted_rows), batch_size)]
+        plan += [batches[i] for i in permutation(len(batches), seed + 1, epoch)]
+    return plan
+
+
+def plan_by_prompt(prompts: Sequence[str], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
+    """Row indices of each batch of a run, all pairs of a prompt in one batch unless they alone exceed it."""
+    groups: dict[str, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(index)
+    members = list(groups.values())
+    plan: list[list[int]] = []
+    for epoch in range(epochs):
+        batch: list[int] = []
+        for group in (members[i] for i in permutation(len(members), seed, epoch)):
+            if batch and len(batch) + len(group) > batch_size:
+                plan.append(batch)
+                batch = []
+            batch += group
+            while len(batch) > batch_size:
+                plan.append(batch[:batch_size])
+                batch = batch[batch_size:]
+        plan += [batch] if batch else []
+    return plan
+
+
+def stream(length: int, count: int, step: int, seed: int) -> list[int]:
+    """Items [step * count, (step + 1) * count) of an endless stream of reshuffled passes over ``length`` rows."""
+    picked: list[int] = []
+    position = step * count
+    while len(picked) < count:
+        epoch, offset = divmod(position, length)
+        part = permutation(length, seed, epoch)[offset : offset + count - len(picked)]
+        picked += part
+        position += len(part)
+    return picked
+
+
+def in_order(length: int, batch_size: int) -> list[list[int]]:
+    """Row indices of each batch, unshuffled."""
+    return [list(range(i, min(i + batch_size, length))) for i in range(0, length, batch_size)]

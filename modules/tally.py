@@ -1,0 +1,59 @@
+"""Metrics of an iteration, summed over its optimizer steps and processes."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from modules.distributed import sum_over_ranks
+
+
+class StepSums:
+    """Metrics summed over an iteration's optimizer steps; padding never enters.
+
+    Args:
+        device: Where the sums are kept.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._sums: dict[str, Tensor] = {}
+
+    def add_tokens(self, values: dict[str, Tensor]) -> None:
+        """Add numbers of real tokens (N,)."""
+        for name, tensor in values.items():
+            tensor = tensor.detach()
+            self._add(name, torch.stack([tensor.sum(), torch.tensor(float(len(tensor)), device=tensor.device)]))
+
+    def add_step(self, name: str, value: float) -> None:
+        """Add one number of an optimizer step."""
+        self._add(name, torch.tensor([value, 1.0], device=self._device))
+
+    def means(self) -> dict[str, float]:
+        """Means over tokens or steps, by name."""
+        totals = {name: sum_over_ranks(pair).tolist() for name, pair in sorted(self._sums.items())}
+        return {name: total / max(count, 1) for name, (total, count) in totals.items()}
+
+    def _add(self, name: str, pair: Tensor) -> None:
+        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Name what has been going on since the last lap."""
+        now = time.monotonic()
+        self.laps[name], self._start = now - self._start, now
+
+
+def mean(values: Tensor) -> float:
+    """Mean over all rows (B,) of all processes."""
+    total, count = sum_over_ranks(
+        torch.stack([values.float().sum(), torch.tensor(float(len(values)), device=values.device)])
+    ).tolist()
+    return total / max(count, 1)

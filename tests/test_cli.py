@@ -1,0 +1,374 @@
+"""The command line: one sentence for each refusal, every stage and key reachable, real runs followed and left alone."""
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from modules.config import STAGES, PPOConfig, SFTConfig
+from studio import checkpoints, comparisons, launcher, metrics, playing, prompts, ratings, runs, starter
+from studio.cli import main, rate, settings
+from studio.errors import ConfigError
+from studio.prompts import NewPrompt
+from studio.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--set", "lora_rank=4", "--set", "batch_size=8", "--set", "micro_batch_size=8", "--set", "max_length=128"]
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture
+def taught(ws):
+    for number in range(24):
+        prompts.add_demonstration(
+            ws, [{"role": "user", "content": f"What is {number} plus 1?"}], f"It is {number + 1}."
+        )
+    return ws
+
+
+@pytest.fixture
+def cli(ws, capsys):
+    """Run a command in this workspace; returns exit code, stdout and stderr."""
+
+    def call(*words):
+        code = main([*words, "--workspace", str(ws.root)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def no_start(monkeypatch):
+    """Runs are created and not started."""
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+
+
+def add_pairs(ws, count):
+    with ws.write() as db:
+        for number in range(count):
+            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {number}"}]))
+            pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+
+
+def process(ws, *words, **options):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from studio.cli import main; sys.exit(main())",
+            *words,
+            "--workspace",
+            str(ws.root),
+        ],
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("epochs=0", "sft: epochs = 0 is not possible; it takes a whole number, at least 1."),
+        ("epochs=two", "sft: epochs = two is not possible; it takes a whole number, at least 1."),
+        (
+            "warmup_fraction=1.5",
+            "sft: warmup_fraction = 1.5 is not possible; it takes a number, at least 0.0, at most 1.0.",
+        ),
+        ("lora_dropout=1", "sft: lora_dropout = 1 is not possible; it takes a number, at least 0.0, below 1.0."),
+        ("method=lor", "sft: method = lor is not possible; it takes one of lora, full."),
+        ("gradient_checkpointing=perhaps", "it takes true or false."),
+        ("learning_rate=nan", "sft: learning_rate = nan is not possible; it takes a number, above 0.0."),
+        ("learning_rat=1", "sft has no setting 'learning_rat'. Did you mean learning_rate?"),
+        ("zzz=1", "sft has no setting 'zzz'. See them all with: rlhf-studio sft --help"),
+        ("epochs", "--set epochs has no value. Write --set key=value"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_nothing_starts(taught, cli, setting, sentence):
+    code, out, err = cli("sft", "--set", setting)
+    assert (code, out) == (1, "")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert runs.list_all(taught) == []
+
+
+def test_settings_go_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"epochs": 3, "seed": 5}))
+    config = settings.read("sft", str(tmp_path / "config.json"), ["seed=9", "method = full"])
+    assert config == SFTConfig(epochs=3, seed=9, method="full")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "must hold one object"),
+        ('{"epoch": 1}', "no setting 'epoch'. Did you mean epochs?"),
+    ],
+)
+def test_a_bad_config_file_is_named(tmp_path, content, sentence):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError) as refused:
+        settings.read("sft", str(tmp_path / "config.json"), [])
+    assert sentence in str(refused.value)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        settings.read("sft", str(tmp_path / "other.json"), [])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_runs_own_config_file_can_be_given_back(tmp_path, stage):
+    config = STAGES[stage](seed=11)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    assert settings.read(stage, str(tmp_path / "config.json"), []) == config
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_lists_every_setting_with_its_sentence_and_default(capsys, stage):
+    with pytest.raises(SystemExit) as ended:
+        main([stage, "--help"])
+    assert ended.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for name, field in STAGES[stage].model_fields.items():
+        assert f" {name} = " in out
+        assert " ".join(field.description.split()) in out
+    assert str(PPOConfig.model_fields["kl_coef"].default) in out or stage != "ppo"
+
+
+# Import and export.
+
+
+def test_import_previews_imports_once_and_says_why_rows_were_dropped(ws, cli, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    row = {"prompt": "Name a prime.", "chosen": "7", "rejected": "9"}
+    path.write_text("".join(json.dumps(r) + "\n" for r in (row, row, row | {"chosen": "9"})))
+    code, out, _ = cli("import", str(path), "--preview")
+    assert code == 0
+    assert "1 of 3 rows are preferences" in out
+    assert "chosen: 7" in out
+    assert comparisons.counts(ws)["comparisons"] == 0
+    code, out, _ = cli("import", str(path), "--category", "maths")
+    assert (code, "1 new preferences" in out, "duplicate (1)" in out) == (0, True, True)
+    assert prompts.list_categories(ws) == {"maths": 1}
+    assert "was imported before" in cli("import", str(path))[1]
+
+
+def test_a_broken_file_is_one_sentence_on_stderr_and_exit_code_1(ws, cli, tmp_path):
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n{"prompt"\n')
+    code, out, err = cli("import", str(tmp_path / "broken.jsonl"))
+    assert (code, out) == (1, "")
+    assert err.startswith("broken.jsonl, line 3: broken JSON")
+    assert "Traceback" not in err
+    assert prompts.counts(ws)["prompts"] == 0
+
+
+def test_export_prints_where_the_file_is(taught, cli):
+    code, out, _ = cli("export", "demonstrations")
+    assert code == 0
+    assert len(Path(out.strip()).read_text().splitlines()) == 24
+    code, _, err = cli("export", "ratings", "--format", "trl")
+    assert (code, err) == (1, "There are no preferences to export. Rate some pairs first, or import preferences.\n")
+
+
+# Runs and models.
+
+
+def test_a_stage_that_lacks_something_says_what_to_do_first(ws, cli):
+    assert cli("sft")[2] == "There are no demonstrations to learn from. Import some or write one on the Data page.\n"
+    assert "There is no sft checkpoint yet" in cli("reward")[2]
+
+
+def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):
+    code, out, _ = cli("sft", "--set", "seed=3", "--detach")
+    assert code == 0
+    assert out == f"sft-1 started. Watch it: rlhf-studio runs show sft-1 --watch --workspace {taught.root}\n"
+    assert runs.get(taught, "sft-1").config.seed == 3
+
+
+def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start):
+    assert "There are no runs yet" in cli("runs")[1]
+    cli("sft", "--detach")
+    metrics.add(taught, 1, 1, {"train/loss": 2.5})
+    assert "sft-1  queued" in cli("runs")[1]
+    shown = cli("runs", "show", "sft-1")[1]
+    assert "sft-1: queued" in shown
+    assert "train/loss  2.5" in shown
+    assert cli("runs", "stop", "sft-1")[:2] == (0, "sft-1 stopped. Cancelled before it started.\n")
+    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is stopped already.\n"
+    assert cli("runs", "resume", "sft-1")[0] == 1
+    folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"
+    folder.mkdir(parents=True)
+    checkpoints.add(taught, 1, 4, folder, base_model="starter", base_fingerprint="f", metrics={"eval/loss": 1.25})
+    assert "sft-2 continues sft-1@4." in cli("runs", "resume", "sft-1@4", "--detach")[1]
+    assert "sft-1@4     starter     -     loss 1.25" in cli("models")[1]
+    code, _, err = cli("runs", "show", "sft-9")
+    assert (code, err) == (1, "There is no run named 'sft-9'. See them with: rlhf-studio runs\n")
+
+
+def test_the_workspace_may_stand_before_the_command_and_after_its_last_word(taught, capsys):
+    assert main(["--workspace", str(taught.root), "runs"]) == 0
+    assert main(["runs", "--workspace", str(taught.root)]) == 0
+    assert (taught.root / "studio.db").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):
+    asked = []
+
+    def answer(ws, messages, names, **options):
+        asked.append((messages, list(names), options))
+        return {name: f"answer of {name}" for name in names}
+
+    monkeypatch.setattr(playing, "answer", answer)
+    code, out, _ = cli("models", "try", "Hello?", "--on", "sft-1", "ppo-1", "--seed", "4")
+    assert (code, out) == (0, "sft-1: answer of sft-1\nppo-1: answer of ppo-1\n")
+    assert asked[0][0] == [{"role": "user", "content": "Hello?"}]
+    assert asked[0][2]["seed"] == 4
+    assert cli("models", "try", "Hello?")[2].startswith("There are no checkpoints yet")
+
+
+@pytest.mark.timeout(240)
+def test_a_run_is_followed_to_its_end_and_its_checkpoint_named(taught):
+    child = process(taught, "sft", *TINY, "--set", "epochs=1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = child.communicate(timeout=200)
+    assert child.returncode == 0, err
+    assert out.splitlines()[0].startswith("sft-1 finished. ")
+    assert out.splitlines()[1] == f"checkpoint {checkpoints.get(taught, 'sft-1').name}"
+    assert "sft-1: " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.timeout(240)
+def test_ctrl_c_leaves_the_run_going_and_says_how_to_stop_it(taught):
+    child = process(taught, "sft", *TINY, "--set", "epochs=4000", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stderr is not None
+    child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert f"Stop it: rlhf-studio runs stop sft-1 --workspace {taught.root}" in err
+    assert launcher.is_alive(runs.get(taught, "sft-1"))
+    assert main(["runs", "stop", "sft-1", "--now", "--workspace", str(taught.root)]) == 0
+    assert not launcher.is_alive(runs.get(taught, "sft-1"))
+    assert runs.get(taught, "sft-1").state == "stopped"
+
+
+# Rating in the terminal.
+
+
+def test_each_key_is_recorded_as_the_browser_would(ws, cli, monkeypatch):
+    add_pairs(ws, 11)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1238905 bs2x1q"))
+    code, out, _ = cli("rate")
+    assert code == 0
+    assert out.endswith("11 rated now, 10 in all.\n")
+    given = [(event["outcome"], event["strength"]) for event in ratings.list_events(ws)]
+    assert given == [
+        *[("left", 3), ("left", 2), ("left", 1), ("right", 1), ("right", 2), ("right", 3)],
+        *[("tie", None), ("tie", None), ("both_bad", None), ("skip", None), ("left", 3)],
+    ]
+    assert ratings.list_events(ws)[9]["reason"] == ratings.SKIP_REASONS[1]
+    assert all(event["elapsed_ms"] is not None for event in ratings.list_events(ws))
+    assert "Nothing is left to rate" in out
+
+
+def test_undo_in_the_terminal_shows_the_pair_again_as_it_was(ws, cli, monkeypatch):
+    add_pairs(ws, 3)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("12zz8q"))
+    _, out, _ = cli("rate")
+    assert "Taken back: response 1 better." in out
+    assert "Taken back: response 1 much better." in out
+    assert [event["outcome"] for event in ratings.list_events(ws)] == ["left", "left", "undo", "undo", "right"]
+    assert out.endswith("1 rated now, 1 in all.\n")
+    pages = out.split("──")
+    assert sum("Question 0" in page for page in pages) == 2
+
+
+def test_the_end_of_a_pipe_ends_the_rating_and_an_open_pair_stays_open(ws, cli, monkeypatch):
+    add_pairs(ws, 2)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
+    assert cli("rate")[1].endswith("1 rated now, 1 in all.\n")
+    assert comparisons.counts(ws)["unrated"] == 1
+
+
+def test_a_response_cannot_command_the_terminal():
+    shown = rate._wrapped("ok\x1b[2J\x07 \x9b31m red", 80)
+    assert shown == ["ok\ufffd[2J\ufffd \ufffd31m red"]
+
+
+def test_keys_are_single_presses_in_a_terminal_and_arrow_keys_are_none(ws):
+    add_pairs(ws, 3)
+    ours, theirs = pty.openpty()
+    child = process(ws, "rate", stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        read_until(ours, "3 to rate")
+        time.sleep(3 * rate.SETTLE_S)
+        os.write(ours, b"\x1b[5~")  # page up, with a 5 in it
+        time.sleep(3 * rate.ESCAPE_S)
+        os.write(ours, b"9")
+        read_until(ours, "2 to rate")
+        time.sleep(3 * rate.SETTLE_S)
+        os.write(ours, b"q")
+        read_until(ours, "1 rated now")
+    finally:
+        child.wait(timeout=20)
+        os.close(ours)
+    assert [(event["outcome"], event["strength"]) for event in ratings.list_events(ws)] == [("right", 2)]
+
+
+def read_until(descriptor, text, timeout_s=30):
+    seen, deadline = "", time.monotonic() + timeout_s
+    while text not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([descriptor], [], [], 0.1)[0]:
+            seen += os.read(descriptor, 4096).decode("utf-8", errors="replace")
+
+
+# Opening the studio.
+
+
+def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypatch):
+    launched = []
+    app = type(sys)("ui.app")
+    app.launch = lambda ws, **options: launched.append(options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ui.app", app)
+    assert cli("ui", "--no-browser", "--port", "7999")[0] == 0
+    kit = prompts.counts(ws)
+    assert kit["demonstrations"] > 100
+    assert launched == [{"host": "127.0.0.1", "port": 7999, "password": None, "inbrowser": False, "is_window": False}]
+    other = Workspace.open(ws.root.parent / "other")
+    prompts.add_demonstration(other, [{"role": "user", "content": "Mine"}], "Only mine")
+    monkeypatch.setattr(starter, "load", lambda _: pytest.fail("the kit was mixed into somebody's own data"))
+    assert main(["--workspace", str(other.root), "ui"]) == 0
+    assert main(["--workspace", str(other.root)]) == 0  # no command opens the studio
+    assert len(launched) == 3
+
+
+def test_the_demo_wants_a_folder_of_its_own(capsys):
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == "The demo needs a folder of its own: rlhf-studio demo --workspace DIR\n"
+
+
+def test_an_unusable_workspace_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["runs", "--workspace", str(tmp_path / "file")]) == 1
+    err = capsys.readouterr().err
+    assert "cannot be created" in err
+    assert "Traceback" not in err

@@ -1,0 +1,151 @@
+"""The app as a whole: what it imports, what it exposes, what it answers to a stranger."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import gradio as gr
+import pytest
+
+from modules.config import STAGES
+from studio import comparisons, ratings
+from studio.errors import ConfigError, RunError
+from tests.ui.filling import HOSTILE
+from ui import app, border
+from ui.pages import data, home, models, rate, runs, train
+from ui.theme import HEAD
+
+
+def test_importing_the_app_loads_nothing_heavy():
+    code = (
+        "import sys, ui.app\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'lightning', 'peft', 'bitsandbytes'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["ws", "full_ws"])
+def test_every_page_builds_and_refreshes(kind, request):
+    ws = request.getfixturevalue(kind)
+    with gr.Blocks(analytics_enabled=False), gr.Tabs() as tabs, gr.Tab():
+        chosen = gr.Textbox(render=False)
+        pages = [home.build(ws), data.build(ws), rate.build(ws), train.build(ws, tabs, chosen), runs.build(ws, chosen), models.build(ws)]
+    for page in pages:
+        values = [component.value for component in page.inputs]
+        given = page.refresh(*values)
+        assert len(given or []) == len(page.outputs)
+
+
+def test_no_handler_is_public_or_unguarded(ws):
+    built = app.build(ws)
+    bound = [fn for fn in built.fns.values() if fn.fn is not None]
+    assert len(bound) > 20
+    assert {fn.api_visibility for fn in built.fns.values()} == {"private"}
+    assert all(fn.fn.__qualname__.startswith("_guarded.") for fn in bound)
+
+
+def test_the_border_turns_errors_into_sentences(caplog):
+    def refuse():
+        raise RunError("Run <b> is lost.")
+
+    def break_down():
+        raise ZeroDivisionError("inner detail")
+
+    with pytest.raises(gr.Error, match="Run &lt;b&gt; is lost."):
+        border._guarded(refuse)()
+    with pytest.raises(gr.Error) as told:
+        border._guarded(break_down)()
+    assert "inner detail" not in str(told.value)
+    assert "inner detail" in caplog.text
+    assert border.served(lambda _: refuse())(None) == {"error": "Run <b> is lost."}
+    assert border.served(lambda _: break_down())(None) == {"error": border.SURPRISE}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "gpu-box"])
+def test_an_open_host_demands_a_password(ws, host):
+    with pytest.raises(ConfigError, match="--password"):
+        app.launch(ws, host=host)
+    assert not app.is_loopback(host)
+
+
+def test_loopback_needs_none():
+    assert all(map(app.is_loopback, ("127.0.0.1", "localhost", "::1", "127.0.0.2")))
+
+
+def test_a_taken_port_is_named(ws, serve):
+    port = serve(ws).port
+    with pytest.raises(ConfigError, match=f"Port {port} .*--port"):
+        app.launch(ws, port=port, inbrowser=False)
+
+
+def test_nothing_is_fetched_from_elsewhere():
+    assert "http://" not in HEAD.replace("http://www.w3.org", "")
+    assert "https://" not in HEAD
+    assert "@import" not in HEAD
+
+
+def _post(url: str, body: dict, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
+    served = serve(full_ws)
+    component = next(b for b in served.app.blocks.values() if b.elem_id == "rate")
+    call = served.url + "gradio_api/component_server"
+    before = ratings.list_events(full_ws)
+    showing = comparisons.next_showing(full_ws)
+    assert showing is not None
+    uuid = "0" * 36
+    for sent in (None, [], HOSTILE, {"uuid": uuid}, {"uuid": uuid, "showing": showing.id, "outcome": "DROP", "elapsed_ms": 1},
+                 {"uuid": uuid, "showing": 10**9, "outcome": "left", "elapsed_ms": 1},
+                 {"uuid": "'; --", "showing": showing.id, "outcome": "left", "elapsed_ms": 1},
+                 {"uuid": uuid, "showing": showing.id, "outcome": "tie", "strength": 3, "elapsed_ms": 1},
+                 {"uuid": uuid, "showing": str(showing.id), "outcome": "left", "elapsed_ms": 1}):  # fmt: skip
+        body = {"component_id": component._id, "fn_name": "record", "session_hash": "x", "data": sent}
+        status, answer = _post(call, body)
+        assert status == 200
+        assert "error" in json.loads(answer)
+    assert _post(call, {"component_id": component._id, "fn_name": "postprocess", "session_hash": "x", "data": 1})[0] == 404
+    assert ratings.list_events(full_ws) == before
+    body = {"component_id": component._id, "fn_name": "open_pair", "session_hash": "x", "data": {}}
+    assert "checkpoint" not in _post(call, body)[1]  # rating is blind
+    assert _post(call, body, Host="evil.example")[0] == 400
+    database = served.url + f"gradio_api/file={full_ws.database}"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(database, timeout=20)
+    refused.value.close()
+    assert refused.value.code in (403, 404)
+
+
+def test_the_address_leads_only_where_it_may(full_ws):
+    assert app._follow(full_ws, "train/ppo")[1] == "ppo"
+    assert app._follow(full_ws, "runs/ppo-2")[2] == "ppo-2"
+    for address in ("", "nowhere", f"runs/{HOSTILE}", "train/nothing", "../etc"):
+        tabs, stage, run = app._follow(full_ws, address)
+        assert tabs["selected"] in app.TITLES if isinstance(tabs, dict) else True
+        assert stage == run == gr.skip()
+
+
+def test_every_stage_has_a_place_on_the_train_page():
+    assert set(train.TITLES) == set(train.ESSENTIALS) == set(STAGES)
+    for stage, names in train.ESSENTIALS.items():
+        assert set(names) <= set(STAGES[stage].model_fields)
+
+
+def test_pages_escape_what_they_show(full_ws):
+    drawn = runs._refresh(full_ws, "ppo-2", "")
+    assert "onerror" in str(drawn)
+    assert not any("<script" in part or "<img" in part for part in drawn if isinstance(part, str))
+    answer = models._answer(HOSTILE, HOSTILE)
+    assert "<script" not in answer
+    assert "<img" not in answer

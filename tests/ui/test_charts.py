@@ -1,0 +1,74 @@
+"""Charts: what is drawn is where it should be, and text is text."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+
+from tests.ui.filling import HOSTILE
+from ui.charts import BOTTOM, HEIGHT, LABEL_GAP, LEFT, RIGHT, TOP, WIDTH, Band, Curve, _ticks, chart
+from ui.parts import number
+
+
+def points_of(svg: str, index: int = 0) -> list[tuple[float, float]]:
+    found = re.search(rf'class="line c{index}" points="([^"]+)"', svg)
+    assert found
+    return [tuple(map(float, pair.split(","))) for pair in found[1].split()]  # type: ignore[misc]
+
+
+def test_a_line_runs_from_frame_to_frame_and_upwards_for_more():
+    drawn = points_of(chart("loss", "", [Curve("a", [(0, 0.0), (5, 1.0), (10, 2.0)])]))
+    assert drawn[0] == (LEFT, HEIGHT - BOTTOM)
+    assert drawn[-1] == (WIDTH - RIGHT, TOP)
+    assert drawn[1][0] == pytest.approx((LEFT + WIDTH - RIGHT) / 2, abs=0.1)
+    assert drawn[1][1] == pytest.approx((TOP + HEIGHT - BOTTOM) / 2, abs=0.1)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.3, 0.31), (-5, 1234), (2.0, 2.0), (0, 0), (1e-7, 3e-7), (-0.2, -0.1)])
+def test_ticks_are_few_round_and_enclose_the_values(low, high):
+    ticks = _ticks(low, high)
+    assert 2 <= len(ticks) <= 6
+    assert ticks[0] <= low + 1e-9
+    assert ticks[-1] >= high - 1e-9
+    steps = {f"{b - a:.6g}" for a, b in zip(ticks, ticks[1:], strict=False)}
+    assert len(steps) == 1
+    assert steps.pop().replace(".", "").lstrip("0").rstrip("0")[:2].split("e")[0] in ("1", "2", "25", "5")
+
+
+def test_names_stand_at_the_ends_and_do_not_overlap():
+    curves = [Curve(name, [(0, 1.0), (1, 1.0 + n * 1e-6)]) for n, name in enumerate("abc")]
+    ys = sorted(float(y) for y in re.findall(r'class="name c\d" x="[\d.]+" y="([\d.]+)"', chart("t", "", curves)))
+    assert all(b - a >= LABEL_GAP - 0.1 for a, b in zip(ys, ys[1:], strict=False))
+    assert ys[-1] <= HEIGHT
+
+
+def test_hover_gets_the_exact_values():
+    svg = chart("t", "", [Curve("a", [(1, 0.123456789)]), Curve("b", [(2, 3.0)])], x_label="iteration")
+    found = re.search(r'data-points="([^"]+)"', svg)
+    assert found
+    assert json.loads(unescape(found[1])) == [["a", [[1, 0.123456789]]], ["b", [[2, 3.0]]]]
+    assert 'data-label="iteration"' in svg
+
+
+def test_an_empty_chart_keeps_its_place():
+    empty, filled = chart("t", "s", []), chart("t", "s", [Curve("a", [(0, 1.0)])])
+    assert "waiting for the first value" in empty
+    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}"'
+    assert frame in empty
+    assert frame in filled
+
+
+def test_text_is_text():
+    svg = chart(HOSTILE, HOSTILE, [Curve(HOSTILE, [(0, 1.0), (1, 2.0)])], Band([(0, 0.5), (1, 1)], [(0, 2), (1, 3)]), HOSTILE)
+    assert "<script" not in svg
+    assert "<img" not in svg
+    assert 'class="band"' in svg
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0, "0"), (3.0, "3"), (1234567, "1,234,567"), (0.12345, "0.123"), (1.204, "1.20"), (12.34, "12.3"), (0.0002, "2.0e-04")],
+)
+def test_numbers_have_the_digits_that_mean_something(value, text):
+    assert number(value) == text

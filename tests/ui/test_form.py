@@ -1,0 +1,110 @@
+"""The form: each config class to components and back."""
+
+import gradio as gr
+import pytest
+
+from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
+from studio import stages
+from tests.ui import filling
+from ui import form
+from ui.pages import train
+
+UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
+
+
+def fields_of(ws, stage):
+    with gr.Blocks(analytics_enabled=False):
+        return form.build(ws, STAGES[stage], train.ESSENTIALS[stage], stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_form_of_a_stage_gives_back_its_defaults(ws, stage):
+    fields = fields_of(ws, stage)
+    assert list(fields) == list(STAGES[stage].model_fields)
+    config, wrong = form.parse(STAGES[stage], [component.value for component in fields.values()])
+    assert config == STAGES[stage]()
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
+    fields = fields_of(ws, stage)
+    for name, component in fields.items():
+        field = STAGES[stage].model_fields[name]
+        if isinstance(component, gr.Dropdown):
+            value = component.choices[-1][1]
+        else:
+            value = UNUSUAL[field.annotation]
+        if name == "lora_rank":
+            value = 8
+        if name == "seed":
+            value = 3
+        passed = component.preprocess(component.postprocess(value))
+        values = [passed if n == name else c.value for n, c in fields.items()]
+        config, wrong = form.parse(STAGES[stage], values)
+        if name == "max_length":
+            assert list(wrong) == [name]  # 7 is below its bound
+            continue
+        assert not wrong
+        assert getattr(config, name) == value
+        assert form.changed(config) == ({} if value == field.default else {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 0), ("epochs", 2.5), ("epochs", None), ("learning_rate", -1), ("learning_rate", float("nan")), ("lora_dropout", 1.0),
+     ("method", "magic"), ("seed", 2**40), ("gradient_checkpointing", "perhaps")],
+)  # fmt: skip
+def test_an_error_names_its_field_and_no_other(name, value):
+    values = [value if n == name else f.default for n, f in SFTConfig.model_fields.items()]
+    config, wrong = form.parse(SFTConfig, values)
+    assert config is None
+    assert list(wrong) == [name]
+    assert wrong[name]
+    marks = train._validate("sft", *values)
+    assert [n for n, mark in zip(SFTConfig.model_fields, marks, strict=True) if not mark["is_valid"]] == [name]
+
+
+def test_two_errors_are_both_named():
+    values = [{"epochs": 0, "batch_size": 0}.get(n, f.default) for n, f in SFTConfig.model_fields.items()]
+    assert set(form.parse(SFTConfig, values)[1]) == {"epochs", "batch_size"}
+
+
+def test_each_field_tells_its_docstring_and_bounds(ws):
+    fields = fields_of(ws, "ppo")
+    assert "Price of one nat" in fields["kl_coef"].info
+    assert "(at least 0)" in fields["kl_coef"].info
+    assert "(above 0 and below 1)" in fields["clip_range"].info
+    assert all(component.label == name and component.info for name, component in fields.items())
+
+
+def test_checkpoint_fields_offer_what_the_workspace_has(full_ws):
+    fields = fields_of(full_ws, "ppo")
+    assert fields["reward_checkpoint"].choices == [("newest: reward-1@30", ""), ("reward-1@30", "reward-1@30")]
+    assert fields["sft_checkpoint"].choices[0] == ("the reward model's parent: sft-1@60", "")
+    assert [value for _, value in fields["policy_checkpoint"].choices] == ["", "ppo-2@40", "sft-1@60"]
+
+
+def test_what_the_empty_choice_says_is_what_a_run_gets(full_ws):
+    promised = form.choices(full_ws, RewardConfig, "sft_checkpoint")[0][0]
+    assert stages.prepare(full_ws, RewardConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
+    promised = form.choices(full_ws, PPOConfig, "sft_checkpoint")[0][0]
+    assert stages.prepare(full_ws, PPOConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
+
+
+def test_a_new_checkpoint_is_offered_and_the_choice_is_kept(full_ws):
+    filling.add_checkpoint(full_ws, filling.add_run(full_ws, SFTConfig()), 5)
+    (kept,) = form.refreshed(full_ws, RewardConfig, {"sft_checkpoint": "sft-1@60"})
+    assert kept.value == "sft-1@60"
+    assert ("sft-3@5", "sft-3@5") in kept.choices
+    (gone,) = form.refreshed(full_ws, RewardConfig, {"sft_checkpoint": "sft-9@1"})
+    assert gone.value == ""
+
+
+def test_the_command_line_says_what_differs(ws):
+    shown = train._command(ws, "ppo", PPOConfig(kl_coef=0.1, whiten_advantages=False, exclude_categories="a b"))
+    assert "rlhf-studio ppo --workspace" in shown
+    assert "--set kl_coef=0.1" in shown
+    assert "--set whiten_advantages=false" in shown
+    assert "--set &#x27;exclude_categories=a b&#x27;" in shown
+    assert "gamma" not in shown

@@ -1,0 +1,75 @@
+"""What the loop suggests next, from an empty workspace once round and on."""
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from studio import loop, prompts
+from studio.prompts import NewPrompt
+from tests.ui import filling
+
+
+def step(ws):
+    return loop.status(ws).step
+
+
+def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeypatch):
+    monkeypatch.setattr(loop, "ENOUGH_RATINGS", 6)
+    monkeypatch.setattr(loop, "FRESH_RATINGS", 4)
+    assert (step(ws).key, step(ws).page) == ("begin", "data")
+    with ws.write() as db:
+        prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Only a prompt."}], split="train"))
+    assert step(ws).key == "demonstrate"
+    ids = filling.add_texts(ws, 24)
+    assert (step(ws).key, step(ws).page, step(ws).item) == ("sft", "train", "sft")
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    assert (step(ws).key, step(ws).item) == ("sample", "sample")
+    filling.add_pairs(ws, ids[:12], sft, run=filling.add_run(ws, SampleConfig()))
+    assert (step(ws).key, step(ws).page) == ("rate", "rate")
+    assert "6 more pairs" in step(ws).sentence
+    filling.add_rated(ws, 6)
+    assert (step(ws).key, step(ws).item) == ("reward", "reward")
+    filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
+    assert (step(ws).key, step(ws).item) == ("ppo", "ppo")
+    ppo = filling.add_checkpoint(ws, filling.add_run(ws, PPOConfig()))
+    assert step(ws).key == "sample"
+    assert "ppo-1@40" in step(ws).sentence
+    filling.add_pairs(ws, ids[12:], ppo, run=filling.add_run(ws, SampleConfig()))
+    assert step(ws).key == "rate"
+    filling.add_rated(ws, 4)
+    assert step(ws).key == "reward"
+    assert "has not seen 4" in step(ws).sentence
+    filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
+    assert step(ws).key == "ppo"
+
+
+def test_few_pairs_are_enough_when_there_are_no_more(ws):
+    ids = filling.add_texts(ws, 2)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
+    filling.add_rated(ws, 2)
+    assert step(ws).key == "reward"
+
+
+def test_a_run_at_work_is_what_to_watch(ws):
+    filling.add_texts(ws, 2)
+    filling.add_run(ws, SFTConfig(), "running", text="step 3 of 9")
+    status = loop.status(ws)
+    assert (status.step.key, status.step.page, status.step.item) == ("watch", "runs", "sft-1")
+    run = status.station("sft").run
+    assert run is not None
+    assert run.name == "sft-1"
+    assert status.station("reward").run is None
+
+
+def test_stations_count_and_say_what_is_stale(full_ws):
+    status = loop.status(full_ws)
+    counts = {station.key: station.count for station in status.stations}
+    assert counts == {"demonstrations": 24, "sft": 2, "pairs": 12, "ratings": 12, "reward": 1, "ppo": 2}
+    assert status.station("sft").checkpoint == "sft-1@60"
+    assert status.station("reward").stale == "has not seen 3 ratings"
+    assert status.station("pairs").stale == "ppo-2@40 has not answered yet"
+    assert status.station("sft").stale == ""
+    prompts.add_demonstration(full_ws, [{"role": "user", "content": "New?"}], "Yes.")
+    assert loop.status(full_ws).station("sft").stale == "has not seen 1 demonstration"
+    filling.add_checkpoint(full_ws, filling.add_run(full_ws, RewardConfig()), 9)
+    status = loop.status(full_ws)
+    assert status.station("reward").stale == ""
+    assert status.station("ppo").stale == "older than reward-2@9"
