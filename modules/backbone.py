@@ -143,7 +143,7 @@ class Backbone(nn.Module):
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
         """
         assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
-        assert name and "." not in name, f"{name!r} cannot be the name of a role"
+        assert "." not in name, f"{name!r} cannot be the name of a role"
         self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
         if head:
             self.heads[name] = self._new_head(source, copy_of).requires_grad_(trainable)
@@ -160,6 +160,18 @@ class Backbone(nn.Module):
             self._stack.pop()
             if self._stack:
                 self._enter(self._stack[-1])
+
+    @contextmanager
+    def sampling(self, name: str) -> Iterator[None]:
+        """Play a role to sample from it: in evaluation mode (no dropout, and no checkpointing, which drops the cache)."""
+        assert not self._stack, "sampling does not happen inside another role"
+        was_training = self.training
+        self.eval()
+        try:
+            with self.role(name), self.roles.folded(name):
+                yield
+        finally:
+            self.train(was_training)
 
     def hidden(
         self, ids: Tensor, mask: Tensor | None = None, *, cache: Cache | None = None, positions: Tensor | None = None

@@ -15,7 +15,7 @@ from modules.advantages import gae, kl_estimates, token_rewards, whiten
 from modules.backbone import Backbone
 from modules.chat import Message
 from modules.errors import NonFiniteError
-from modules.losses import TokenStats, select_shifted, token_stats
+from modules.losses import Entropy, TokenStats, select_shifted, token_stats
 from modules.rollout import Rollout
 from modules.sequences import Sequences, by_length, pad_rows
 
@@ -161,9 +161,7 @@ def _scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> 
     return scores
 
 
-def role_stats(
-    backbone: Backbone, sequences: Sequences, temperature: float, *, with_entropy: bool = False
-) -> TokenStats:
+def role_stats(backbone: Backbone, sequences: Sequences, temperature: float, entropy: Entropy = "none") -> TokenStats:
     """Log-probabilities (N,) of the masked tokens by the active role, row by row in reading order."""
     hidden, targets = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
     return token_stats(
@@ -172,7 +170,7 @@ def role_stats(
         targets,
         temperature=temperature,
         vocab_size=backbone.vocab_size,
-        with_entropy=with_entropy,
+        entropy=entropy,
     )
 
 

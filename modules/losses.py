@@ -6,7 +6,7 @@ logits alone would be 34 GB. Sources: Stiennon et al. 2020 and Ouyang et al. 202
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ CHUNK_ELEMENTS = 2**24
 
 ToLogits = Callable[[Tensor], Tensor]
 """Hidden states (N, H) to logits (N, V)."""
+
+Entropy = Literal["none", "measured", "trained"]
 
 
 class TokenStats(NamedTuple):
@@ -51,7 +53,7 @@ def token_stats(
     *,
     temperature: float = 1.0,
     vocab_size: int,
-    with_entropy: bool = False,
+    entropy: Entropy = "none",
 ) -> TokenStats:
     """Log-probabilities (and entropies) of tokens without holding all their logits.
 
@@ -61,31 +63,28 @@ def token_stats(
         targets: (N,) token ids.
         temperature: Logits are divided by it.
         vocab_size: V, which sets the size of a chunk.
-        with_entropy: Also return entropies.
+        entropy: ``measured`` also returns entropies, ``trained`` with their gradient.
     """
     rows = max(1, CHUNK_ELEMENTS // vocab_size)
     if len(hidden) <= rows:
-        return TokenStats(*_stats_of_chunk(to_logits, hidden, targets, temperature, with_entropy))
+        return TokenStats(*_stats_of_chunk(to_logits, hidden, targets, temperature, entropy))
     parts = []
     for states, tokens in zip(hidden.split(rows), targets.split(rows), strict=True):
         # Recomputed in the backward pass, so that only one chunk's logits exist at a time.
-        parts.append(
-            checkpoint(_stats_of_chunk, to_logits, states, tokens, temperature, with_entropy, use_reentrant=False)
-        )
-    entropy = torch.cat([part[1] for part in parts]) if with_entropy else None
-    return TokenStats(torch.cat([part[0] for part in parts]), entropy)
+        parts.append(checkpoint(_stats_of_chunk, to_logits, states, tokens, temperature, entropy, use_reentrant=False))
+    entropies = None if entropy == "none" else torch.cat([part[1] for part in parts])
+    return TokenStats(torch.cat([part[0] for part in parts]), entropies)
 
 
 def _stats_of_chunk(
-    to_logits: ToLogits, hidden: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+    to_logits: ToLogits, hidden: Tensor, targets: Tensor, temperature: float, entropy: Entropy
 ) -> tuple[Tensor, Tensor | None]:
-    logits = to_logits(hidden).float() / temperature
-    normaliser = logits.logsumexp(-1)
-    logprobs = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser
-    if not with_entropy:
+    everything = torch.log_softmax(to_logits(hidden).float() / temperature, -1)
+    logprobs = everything.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    if entropy == "none":
         return logprobs, None
-    probs = torch.softmax(logits, -1)
-    return logprobs, (normaliser - (probs * logits).sum(-1)).clamp(min=0)
+    terms = everything if entropy == "trained" else everything.detach()
+    return logprobs, -(terms.exp() * terms).sum(-1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -271,7 +271,10 @@ class PPOModule(L.LightningModule):
         old, advantages = experience.logprobs[rows][mask], experience.advantages[rows][mask]
         with self.backbone.role("policy"):
             logprobs, entropy = role_stats(
-                self.backbone, experience.sequences.rows(rows), self.temperature, with_entropy=True
+                self.backbone,
+                experience.sequences.rows(rows),
+                self.temperature,
+                "trained" if self.entropy_coef > 0 else "measured",
             )
             assert entropy is not None
             losses = policy_losses(logprobs, old, advantages, self.clip_range)

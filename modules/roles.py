@@ -9,12 +9,14 @@ exactly when its role was added as trainable, whichever role is active.
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -93,6 +95,31 @@ class LoraRoles(nn.Module):
                 parameter.requires_grad_(role in self._trainable)
         return self.model
 
+    @contextmanager
+    def folded(self, name: str) -> Iterator[None]:
+        """Fold a role's adapter into the base weights inside the block, which halves the time of sampling on a CPU.
+
+        The very tensors that were there come back afterwards, so nothing drifts. Only float32 weights are folded: there
+        the two ways differ by rounding of 1e-6; in bfloat16 or 4 bits they would be different policies.
+        """
+        if name == BASE or not self._can_fold():
+            yield
+            return
+        originals: list[tuple[nn.Parameter, Tensor]] = []
+        try:
+            for layer in self._layers:
+                weight = layer.get_base_layer().weight
+                assert isinstance(layer, LoraLinear)
+                assert isinstance(weight, nn.Parameter)
+                originals.append((weight, weight.data))
+                weight.data = weight.data + layer.get_delta_weight(name).detach()
+                layer.enable_adapters(False)
+            yield
+        finally:
+            for weight, data in originals:
+                weight.data = data
+            self.activate(name)
+
     def has(self, name: str) -> bool:
         """Whether a role can be activated."""
         return name == BASE or name in self._parameters_of
@@ -120,6 +147,12 @@ class LoraRoles(nn.Module):
     def load(self, name: str, folder: Path) -> None:
         """Overwrite a role's weights in place with those of a folder."""
         _copy_into(self._parameters_of[name], _read(folder / ADAPTER_WEIGHTS), str(folder))
+
+    def _can_fold(self) -> bool:
+        tied = self.model.get_input_embeddings().weight
+        bases = [layer.get_base_layer() for layer in self._layers]
+        is_plain = all(isinstance(layer, LoraLinear) for layer in self._layers)
+        return is_plain and all(base.weight.dtype == torch.float32 and base.weight is not tied for base in bases)
 
     def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:
         if source is not None:
@@ -203,6 +236,11 @@ class FullRoles(nn.Module):
         model = self.models[name]
         assert isinstance(model, PreTrainedModel)
         return model
+
+    @contextmanager
+    def folded(self, name: str) -> Iterator[None]:
+        """There is nothing to fold in a full model."""
+        yield
 
     def has(self, name: str) -> bool:
         """Whether a role can be activated."""

@@ -83,19 +83,14 @@ def generate(
         len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     ).to(backbone.device)
     responses: list[list[int]] = [[] for _ in prompts]
-    was_training = backbone.training
-    backbone.eval()  # no dropout, and no checkpointing, which would drop the cache
-    try:
-        with backbone.role(role):
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                draws = _Draws(noise[rows], temperature, top_p, top_k)
-                for row, response in zip(rows, _answer(backbone, [prompts[i] for i in rows], draws), strict=True):
-                    responses[row] = response
-                if on_progress is not None:
-                    on_progress(min(start + batch_size, len(order)))
-    finally:
-        backbone.train(was_training)
+    with backbone.sampling(role):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            draws = _Draws(noise[rows], temperature, top_p, top_k)
+            for row, response in zip(rows, _answer(backbone, [prompts[i] for i in rows], draws), strict=True):
+                responses[row] = response
+            if on_progress is not None:
+                on_progress(min(start + batch_size, len(order)))
     finished = [bool(response) and response[-1] in backbone.chat.stop_ids for response in responses]
     return Rollout([list(prompt) for prompt in prompts], responses, finished)
 

@@ -6,11 +6,9 @@ It uses what a person could use and nothing else: runs in child processes, and p
 showings in shuffled order. The judged pairs are ratings too, of test prompts, which no stage trains on.
 """
 
-import argparse
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from typing import Any
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from studio import comparisons, demo_figures, demo_progress, launcher, prompts, ratings, report, runs, starter
 from studio.demo_figures import Figures
-from studio.errors import WorkspaceError
 from studio.demo_progress import Progress
+from studio.errors import ConfigError, WorkspaceError
 from studio.scripted_rater import ScriptedRater
 from studio.workspace import Workspace, now
 
@@ -100,6 +98,8 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
     Raises:
         StudioError: the folder holds something else, or a run did not finish.
     """
+    if seed < 0 or rounds < 1:
+        raise ConfigError(f"A demo of {rounds} rounds with seed {seed} cannot be: take 1 round or more and a seed from 0.")
     started = time.monotonic()
     ws = _new_workspace(Path(root), seed)
     starter.load(ws)
@@ -210,17 +210,13 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: ``rlhf-studio demo --workspace DIR [--seed N] [--rounds N]``; prints where the report is."""
-    parser = argparse.ArgumentParser(prog="rlhf-studio demo", description="Run the whole loop on the starter kit.")
-    parser.add_argument("--workspace", required=True, help="a new or empty folder")
-    parser.add_argument("--seed", type=int, default=0, help="of every run and of the rater")
-    parser.add_argument("--rounds", type=int, default=2, help="how often to sample, rate and train")
-    chosen = parser.parse_args(arguments)
-    facts = run(chosen.workspace, chosen.seed, chosen.rounds)
+def main(root: str | Path, seed: int, rounds: int) -> int:
+    """The command ``rlhf-studio demo``: run it, say what came of it and where the report is."""
+    facts = run(root, seed, rounds)
     win = facts["rounds"][-1]["win_rate"]
     print(
-        f"Win rate {win['value']:.3f} ({win['low']:.3f} to {win['high']:.3f}, n = {win['n']}) in {facts['seconds']:.0f} s."
+        f"Win rate against SFT {win['value']:.3f} ({win['low']:.3f} to {win['high']:.3f}, n = {win['n']}), "
+        f"in {facts['seconds']:.0f} s."
     )
-    print(f"Report: {Path(chosen.workspace).expanduser().resolve() / 'report.html'}")
+    print(f"Report: {Path(root).expanduser().resolve() / 'report.html'}")
     return 0

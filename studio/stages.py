@@ -4,6 +4,7 @@ The result is frozen into the run: parents by checkpoint, training rows as plain
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -111,14 +112,21 @@ def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
     if not name:
         found = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
         if found is None:
-            raise CheckpointError(f"There is no {' or '.join(stages)} checkpoint yet. Start a {stages[-1]} run first.")
+            raise CheckpointError(
+                f"There is no checkpoint of {_names(stages)} yet. Start a run of {_names(stages[-1:])} first."
+            )
         return checkpoints.get(ws, found.name)
     found = checkpoints.get(ws, name)
     if found.stage not in stages:
         raise CheckpointError(
-            f"Checkpoint {found.name} comes from a {found.stage} run; a {' or '.join(stages)} checkpoint is needed here."
+            f"Checkpoint {found.name} comes from {_names([found.stage])}; one from {_names(stages)} is needed here."
         )
     return found
+
+
+def _names(stages: Sequence[str]) -> str:
+    """The stages as people write them."""
+    return " or ".join({"sft": "SFT", "reward": "the reward model", "ppo": "PPO"}[stage] for stage in stages)
 
 
 def _check_one_base(first: Checkpoint, *others: Checkpoint) -> None:

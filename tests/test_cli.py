@@ -191,7 +191,7 @@ def test_export_prints_where_the_file_is(taught, cli):
 
 def test_a_stage_that_lacks_something_says_what_to_do_first(ws, cli):
     assert cli("sft")[2] == "There are no demonstrations to learn from. Import some or write one on the Data page.\n"
-    assert "There is no sft checkpoint yet" in cli("reward")[2]
+    assert "There is no checkpoint of SFT yet" in cli("reward")[2]
 
 
 def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):

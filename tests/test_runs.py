@@ -184,7 +184,7 @@ def test_a_run_is_numbered_within_its_stage(ws):
 @pytest.mark.parametrize(
     ("config", "error", "sentence"),
     [
-        (RewardConfig(), CheckpointError, "There is no sft checkpoint yet"),
+        (RewardConfig(), CheckpointError, "There is no checkpoint of SFT yet"),
         (PPOConfig(), CheckpointError, "There is no reward checkpoint yet"),
         (SampleConfig(), CheckpointError, "There is no ppo or sft checkpoint yet"),
         (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),

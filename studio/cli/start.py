@@ -57,6 +57,4 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     if not arguments.workspace:
         raise ConfigError("The demo needs a folder of its own: rlhf-studio demo --workspace DIR")
-    return demo.main(
-        ["--workspace", arguments.workspace, "--seed", str(arguments.seed), "--rounds", str(arguments.rounds)]
-    )
+    return demo.main(arguments.workspace, arguments.seed, arguments.rounds)

@@ -1,0 +1,236 @@
+"""The pages in a real browser: they open at every width in both colours, and do what their buttons say."""
+
+import json
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from modules.config import SFTConfig
+from studio import launcher, metrics, prompts, runs
+from tests.ui import filling
+from tests.ui.filling import HOSTILE
+from ui.app import TITLES
+
+pytestmark = pytest.mark.browser
+
+
+def open_page(page: Page, name: str) -> None:
+    page.locator(f"#page-{name}-button").click()
+    expect(page.locator(f"#page-{name}")).to_be_visible()
+
+
+def background(page: Page) -> int:
+    """Brightness of the page's background, 0 to 255."""
+    colour = page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).backgroundColor")
+    return int(colour.split("(")[1].split(",")[0])
+
+
+def test_every_page_opens_at_every_width_in_both_colours(full_ws, serve, visit):
+    served = serve(full_ws)
+    for width, scheme in ((1440, "light"), (390, "dark")):
+        page = visit(served.url, width=width, scheme=scheme)
+        assert (background(page) > 200) == (scheme == "light")
+        for name in TITLES:
+            open_page(page, name)
+            page.wait_for_timeout(150)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide at {width}"
+        assert page.evaluate("window.hacked === undefined")
+
+
+def test_dark_and_light_can_be_chosen_and_stay_chosen(ws, serve, visit):
+    page = visit(serve(ws).url)
+    assert background(page) > 200
+    page.get_by_role("button", name="Light or dark").click()
+    assert background(page) < 60
+    page.reload()
+    page.wait_for_selector("#pages [role=tab]")
+    expect(page.locator("body.dark")).to_be_attached()
+    assert background(page) < 60
+
+
+def test_an_empty_workspace_leads_to_the_starter_kit_and_on_to_sft(ws, serve, visit):
+    page = visit(serve(ws).url)
+    page.locator("#next-step").click()
+    expect(page.locator("#listing")).to_contain_text("No demonstrations yet")
+    page.locator("#load-starter").click()
+    expect(page.locator("#import-told")).to_contain_text("Loaded")
+    expect(page.locator("#data-counts")).not_to_contain_text("0demonstrations")
+    open_page(page, "home")
+    expect(page.locator("#next-step")).to_have_text("Train SFT")
+    page.locator("#next-step").click()
+    expect(page.locator("#start-sft")).to_be_visible()
+    assert page.url.endswith("#train/sft")
+
+
+def test_home_leads_to_the_stage_and_marks_what_is_stale(full_ws, serve, visit):
+    page = visit(serve(full_ws).url)
+    expect(page.locator(".at-pairs .stale")).to_have_text("ppo-2@40 has not answered yet")
+    expect(page.locator(".recent")).to_contain_text("failed")
+    page.locator("#next-step").click()
+    expect(page.locator("#start-sample")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#home")).to_be_visible()
+
+
+def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#train/reward")
+    field = page.locator("#reward-epochs input")
+    field.fill("0")
+    expect(page.locator("#told-reward")).to_contain_text("epochs should be greater than or equal to 1")
+    page.locator("#start-reward").click()
+    expect(page.locator("#reward-epochs")).to_contain_text("greater than or equal to 1")
+    assert len(runs.list_all(full_ws)) == 6
+    field.fill("3")
+    expect(page.locator("#command-reward")).to_contain_text("--set epochs=3")
+    expect(page.locator("#told-reward")).not_to_contain_text("epochs")
+
+
+def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):
+    page = visit(serve(ws).url + "#train/sft")
+    page.locator("#start-sft").click()
+    expect(page.locator("#told-sft")).to_contain_text("There are no demonstrations to learn from.")
+    assert runs.list_all(ws) == []
+
+
+def test_start_opens_the_new_run(full_ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    page = visit(serve(full_ws).url + "#train/reward")
+    page.locator("#start-reward").click()
+    expect(page.locator("#run-head")).to_contain_text("reward-2")
+    expect(page.locator("#run-head")).to_contain_text("queued")
+    page.wait_for_function("location.hash === '#runs/reward-2'")
+    page.locator("#run-stop").click()
+    expect(page.locator("#run-head")).to_contain_text("stopped")
+    assert runs.get(full_ws, "reward-2").state == "stopped"
+
+
+def test_curves_grow_while_the_page_is_open_and_survive_reload_and_restart(ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(launcher, "reap", lambda ws: [])
+    filling.add_texts(ws, 2)
+    filling.add_run(ws, SFTConfig(), "failed", message=HOSTILE)
+    run = filling.add_run(ws, SFTConfig(), "running", text="step 1 of 9")
+    served = serve(ws)
+    page = visit(served.url + "#runs")
+    expect(page.locator("#run-head")).to_contain_text("step 1 of 9")
+    metrics.add(ws, run.id, 1, {"train/loss": 2.5, "eval/loss": 2.25})
+    expect(page.locator("#run-curves .name").first).to_contain_text("2.5")
+    expect(page.locator("#run-curves figcaption b")).to_have_text("loss")
+    served.stop()
+    metrics.add(ws, run.id, 2, {"train/loss": 1.75})
+    served.start()
+    expect(page.locator("#run-curves")).to_contain_text("train 1.75", timeout=15_000)
+    expect(page.locator("#run-curves polyline")).to_have_count(1)
+    page.locator("#run-curves svg").hover()
+    expect(page.locator(".chart-tip")).to_contain_text("train")
+    page.locator('#run-list a[href="#runs/sft-1"]').click()
+    expect(page.locator("#run-head")).to_contain_text("<script>")
+    page.reload()
+    expect(page.locator("#run-head h2")).to_have_text("sft-1")
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_a_closed_page_does_not_poll(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs")
+    expect(page.locator("#run-head h2")).to_be_visible()
+    open_page(page, "models")
+    page.wait_for_timeout(1500)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(3500)
+    assert not [url for url in asked if "queue/join" in url]
+
+
+def test_log_samples_and_config_show_hostile_text_as_text(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    expect(page.locator("#run-head h2")).to_have_text("ppo-2")
+    for tab, place in (("Samples", "#run-samples"), ("Log", "#run-log")):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator(place)).to_contain_text("<script>window.hacked = 1</script>")
+        expect(page.locator(place)).to_contain_text("${alert(1)} {{7*7}}")
+    page.get_by_role("tab", name="Config").click()
+    expect(page.locator("#run-config .is-changed")).to_contain_text(["kl_coef"])
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws, serve, visit):
+    served = serve(ws)
+    page = visit(served.url + "#data")
+    page.locator("#demonstration-prompt textarea").fill("How do I boil an egg?")
+    page.locator("#demonstration-response textarea").press_sequentially(f"Seven minutes. {HOSTILE[:30]}")
+    deadline = time.monotonic() + 10
+    while not prompts.load_draft(ws, "demonstration-response").endswith(HOSTILE[:30]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    served.stop()
+    served.start()
+    page.goto(served.url + "#data")
+    page.reload()
+    expect(page.locator("#demonstration-prompt textarea")).to_have_value("How do I boil an egg?")
+    page.locator("#save-demonstration").click()
+    expect(page.locator("#listing")).to_contain_text("Seven minutes.")
+    expect(page.locator("#demonstration-response textarea")).to_have_value("")
+    assert prompts.counts(ws)["demonstrations"] == 1
+    assert prompts.load_draft(ws, "demonstration-response") == ""
+
+
+def test_an_import_is_looked_at_first_and_then_taken(ws, serve, visit, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {n}?", "chosen": f"Good {HOSTILE}", "rejected": "Bad."} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "", "chosen": "x", "rejected": "y"}]))
+    page = visit(serve(ws).url + "#data")
+    expect(page.locator("#take")).to_be_disabled()
+    page.locator("#source textarea, #source input").first.fill(str(path))
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("3 of 4 rows can be kept as preferences")
+    expect(page.locator("#import-told")).to_contain_text("<script>")
+    assert prompts.counts(ws)["prompts"] == 0
+    page.locator("#take").click()
+    expect(page.locator("#import-told")).to_contain_text("3 new preferences")
+    assert prompts.counts(ws)["prompts"] == 3
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n{broken\n')
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("line 3")
+    expect(page.locator("#take")).to_be_disabled()
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text("prompt\nWhat is a unicorn?\n")
+    page = visit(serve(full_ws).url + "#data")
+    page.locator("#upload input[type=file], input[type=file]").first.set_input_files(path)
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("1 of 1 rows can be kept as prompts")
+    page.locator("#search textarea, #search input").first.fill("(17)")
+    expect(page.locator("#listing .entry")).to_have_count(1)
+    page.locator("#search textarea, #search input").first.fill("<nothing>")
+    expect(page.locator("#listing")).to_contain_text("No demonstrations contain “<nothing>”.")
+
+
+def test_models_show_the_family_and_ask_two(full_ws, serve, visit, monkeypatch):
+    from studio import playing
+
+    monkeypatch.setattr(playing, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names})
+    page = visit(serve(full_ws).url + "#models")
+    expect(page.locator("#lineage .node")).to_have_count(3)
+    expect(page.locator("#checkpoints tbody tr")).to_have_count(3)
+    page.locator("#ask").click()
+    expect(page.locator("#answer-first")).to_contain_text("The prompt is empty.")
+    page.locator("#try-prompt textarea").fill("Hello?")
+    page.locator("#ask").click()
+    expect(page.locator("#answer-first")).to_contain_text("ppo-2@40 says <script>")
+    expect(page.locator("#answer-second")).to_contain_text("sft-1@60 says <script>")
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_an_error_of_a_handler_becomes_a_sentence(full_ws, serve, visit, monkeypatch):
+    def refuse(*_):
+        raise runs.RunError(f"Run ppo-2 cannot be resumed {HOSTILE}")
+
+    monkeypatch.setattr(runs, "resume", refuse)
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    expect(page.locator("#run-head h2")).to_have_text("ppo-2")
+    page.locator("#run-resume").click()
+    expect(page.get_by_test_id("toast-text")).to_contain_text("Run ppo-2 cannot be resumed <script>")
+    assert page.evaluate("window.hacked === undefined")
