@@ -6,6 +6,7 @@ from pathlib import Path
 from assets import STARTER
 from studio.errors import BaseModelError
 
+STARTER_NAME = "starter"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -15,7 +16,7 @@ def resolve(name: str) -> str:
     Raises:
         BaseModelError: a folder that is none, or lacks its config, tokenizer or safetensors weights.
     """
-    if name == "starter":
+    if name == STARTER_NAME:
         return str(STARTER / "model")
     path = Path(name).expanduser()
     if path.is_dir():
@@ -26,6 +27,15 @@ def resolve(name: str) -> str:
     raise BaseModelError(
         f"{name!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )
+
+
+def absolute(name: str) -> str:
+    """The name a run keeps: a folder becomes absolute, because its worker has another working directory.
+
+    Raises:
+        BaseModelError: as `resolve`.
+    """
+    return name if name == STARTER_NAME else resolve(name)
 
 
 def _check_folder(path: Path) -> None:

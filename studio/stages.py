@@ -51,7 +51,7 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
 
 
 def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
-    base_models.resolve(config.base_model)
+    config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
     train = _demonstrations(ws, "train")
     if not train:
         raise DataError("There are no demonstrations to learn from. Import some or write one on the Data page.")

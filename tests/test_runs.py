@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import checkpoints, launcher, metrics, prompts, runs
 from studio.errors import BaseModelError, CheckpointError, DataError, RunError, WorkspaceError
@@ -300,3 +301,11 @@ def test_a_file_in_the_place_of_the_workspace_is_a_clear_sentence(tmp_path):
     (tmp_path / "workspace").write_text("")
     with pytest.raises(WorkspaceError, match="cannot be created"):
         Workspace.open(tmp_path / "workspace")
+
+
+def test_a_relative_base_model_folder_becomes_absolute_for_the_worker(tmp_path, monkeypatch):
+    workspace = Workspace.open(tmp_path / "workspace")
+    prompts.add_demonstration(workspace, [{"role": "user", "content": "hello 1"}], "Good day.")
+    monkeypatch.chdir(STARTER)
+    run = runs.create(workspace, SFTConfig(base_model="model"))
+    assert run.config.base_model == str((STARTER / "model").resolve())

@@ -21,12 +21,14 @@
   };
 
   /* Gradio sets the class by itself when it mounts; the person's own choice wins. */
-  document.addEventListener("DOMContentLoaded", () => {
+  function keepColours() {
     paint();
     new MutationObserver(() => {
       if (document.body.classList.contains("dark") !== isDark()) paint();
     }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-  });
+  }
+  if (document.body) keepColours();
+  else document.addEventListener("DOMContentLoaded", keepColours);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
   /* ---- hover on charts: one tooltip and one crosshair for all of them ---- */

@@ -4,20 +4,20 @@ import asyncio
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
 import gradio.queueing
 import gradio.utils
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
+expect.set_options(timeout=20_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -116,14 +116,6 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not faults
-
-
-@contextmanager
-def quiet_dialogs(page: Page) -> Iterator[list[str]]:
-    """Collects what `alert` says; hostile text that runs would call it."""
-    said: list[str] = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    yield said
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

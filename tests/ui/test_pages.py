@@ -1,6 +1,7 @@
 """The pages in a real browser: they open at every width in both colours, and do what their buttons say."""
 
 import json
+import re
 import time
 
 import pytest
@@ -199,7 +200,10 @@ def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, t
     path = tmp_path / "prompts.csv"
     path.write_text("prompt\nWhat is a unicorn?\n")
     page = visit(serve(full_ws).url + "#data")
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("Choose a file")
     page.locator("#upload input[type=file], input[type=file]").first.set_input_files(path)
+    expect(page.locator("#source textarea, #source input").first).to_have_value(re.compile("prompts.csv"))
     page.locator("#look").click()
     expect(page.locator("#import-told")).to_contain_text("1 of 1 rows can be kept as prompts")
     page.locator("#search textarea, #search input").first.fill("(17)")

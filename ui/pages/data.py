@@ -29,14 +29,15 @@ def build(ws: Workspace) -> Page:
             with gr.Accordion("Import", elem_classes="card", elem_id="import"):
                 imported = _import(ws)
             with gr.Accordion("Write a demonstration", elem_classes="card", elem_id="write"):
-                written = _write(ws)
-    refresh, inputs, outputs = browse
+                written, boxes = _write(ws)
+    inputs, outputs = browse
     for done in (*imported, written):
-        on(done.then, refresh, inputs, outputs)
-    return Page(refresh, inputs, outputs)
+        on(done.then, partial(_list, ws), inputs, outputs)
+    return Page(partial(_open, ws), inputs, [*outputs, *boxes])
 
 
-def _browse(ws: Workspace) -> tuple[Any, list[Any], list[Any]]:
+def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
+    """The lists with search and pages; returns what they are drawn from and what drawing them sets."""
     counts = parts.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
         what = gr.Radio(["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260)
@@ -51,7 +52,7 @@ def _browse(ws: Workspace) -> tuple[Any, list[Any], list[Any]]:
     on(search.change, partial(_list, ws), [what, search], outputs, trigger_mode="always_last")
     on(newer.click, partial(_turn, ws, -PAGE_SIZE), inputs, outputs)
     on(older.click, partial(_turn, ws, PAGE_SIZE), inputs, outputs)
-    return partial(_list, ws), inputs, outputs
+    return inputs, outputs
 
 
 def _import(ws: Workspace) -> list[Any]:
@@ -82,7 +83,7 @@ def _import(ws: Workspace) -> list[Any]:
     return [taken, on(begin.click, partial(_load_starter, ws), None, [told], progress=True)]
 
 
-def _write(ws: Workspace) -> Any:
+def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
     """The writing card. What is typed is kept in the workspace: a reload or a restart does not lose it."""
     labels = ("Prompt", "What the assistant should have said", "Category")
     boxes = [
@@ -91,18 +92,20 @@ def _write(ws: Workspace) -> Any:
     ]
     save = gr.Button("Save demonstration", elem_id="save-demonstration")
     told = parts.html(parts.notice(""), elem_id="write-told")
-    on(partial(gr.on, None), partial(_drafts, ws), None, boxes)  # when the app is loaded
     for name, box in zip(DRAFTS, boxes, strict=True):
         on(box.input, partial(prompts.save_draft, ws, name), [box], None, trigger_mode="always_last")
-    return on(save.click, partial(_save, ws), boxes, [*boxes, told])
+    return on(save.click, partial(_save, ws), boxes, [*boxes, told]), boxes
 
 
-def _drafts(ws: Workspace) -> list[str]:
-    return [prompts.load_draft(ws, name) for name in DRAFTS]
+def _open(ws: Workspace, what: str, search: str, offset: float) -> list[Any]:
+    """The page as it was left: its list, and the demonstration that was being written."""
+    return [*_list(ws, what, search, offset), *(prompts.load_draft(ws, name) for name in DRAFTS)]
 
 
 def _look(source: str, kind: str) -> list[Any]:
     """Read the source and show what would come in; the import button opens when something would."""
+    if not source.strip():
+        return [parts.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
     try:
         found = importing.preview(source.strip(), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
     except StudioError as error:
