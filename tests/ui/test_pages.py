@@ -157,6 +157,7 @@ def test_log_samples_and_config_show_hostile_text_as_text(full_ws, serve, visit)
 def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws, serve, visit):
     served = serve(ws)
     page = visit(served.url + "#data")
+    expect(page.locator("#listing")).to_contain_text("No demonstrations yet")
     page.locator("#demonstration-prompt textarea").fill("How do I boil an egg?")
     page.locator("#demonstration-response textarea").press_sequentially(f"Seven minutes. {HOSTILE[:30]}")
     deadline = time.monotonic() + 10

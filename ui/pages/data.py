@@ -33,7 +33,7 @@ def build(ws: Workspace) -> Page:
     inputs, outputs = browse
     for done in (*imported, written):
         on(done.then, partial(_list, ws), inputs, outputs)
-    return Page(partial(_open, ws), inputs, [*outputs, *boxes])
+    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes])
 
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
@@ -93,13 +93,14 @@ def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
     save = gr.Button("Save demonstration", elem_id="save-demonstration")
     told = parts.html(parts.notice(""), elem_id="write-told")
     for name, box in zip(DRAFTS, boxes, strict=True):
-        on(box.input, partial(prompts.save_draft, ws, name), [box], None, trigger_mode="always_last")
+        on(box.change, partial(prompts.save_draft, ws, name), [box], None, trigger_mode="always_last")
     return on(save.click, partial(_save, ws), boxes, [*boxes, told]), boxes
 
 
-def _open(ws: Workspace, what: str, search: str, offset: float) -> list[Any]:
+def _open(ws: Workspace, what: str, search: str, offset: float, *typed: str) -> list[Any]:
     """The page as it was left: its list, and the demonstration that was being written."""
-    return [*_list(ws, what, search, offset), *(prompts.load_draft(ws, name) for name in DRAFTS)]
+    drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, typed, strict=True)]
+    return [*_list(ws, what, search, offset), *drafts]
 
 
 def _look(source: str, kind: str) -> list[Any]:
