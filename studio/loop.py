@@ -159,10 +159,17 @@ def _rating_detail(facts: _Facts) -> str:
 def _next_step(facts: _Facts) -> Step:
     """The first of these that applies, in the order of the loop; after the first round, what is newest flows on."""
     if not facts.num_prompts:
-        return Step("begin", "Nothing is here yet. Begin with the built-in starter kit, or bring your own data.", "Bring in data", "data")
+        return Step(
+            "begin",
+            "Nothing is here yet. Begin with the built-in starter kit, or bring your own data.",
+            "Bring in data",
+            "data",
+        )
     if facts.active:
         run = facts.active[-1]
-        return Step("watch", f"{run.name} is at work. Watch its curves as they grow.", f"Watch {run.name}", "runs", run.name)
+        return Step(
+            "watch", f"{run.name} is at work. Watch its curves as they grow.", f"Watch {run.name}", "runs", run.name
+        )
     if facts.sft is None:
         return _first_sft(facts)
     return _first_reward(facts) if facts.reward is None else _next_round(facts, facts.reward)
@@ -182,9 +189,21 @@ def _first_reward(facts: _Facts) -> Step:
         sentence = f"Rate {wanted:,} more pairs; about {ENOUGH_RATINGS} ratings make a first reward model."
         return Step("rate", sentence, "Rate pairs", "rate")
     if facts.num_rated:
-        return Step("reward", f"Train a reward model on your {facts.num_rated:,} ratings.", "Train the reward model", "train", "reward")
+        return Step(
+            "reward",
+            f"Train a reward model on your {facts.num_rated:,} ratings.",
+            "Train the reward model",
+            "train",
+            "reward",
+        )
     assert facts.policy is not None
-    return Step("sample", f"Let {facts.policy.name} answer prompts twice, so that there are pairs to compare.", "Sample pairs", "train", "sample")
+    return Step(
+        "sample",
+        f"Let {facts.policy.name} answer prompts twice, so that there are pairs to compare.",
+        "Sample pairs",
+        "train",
+        "sample",
+    )
 
 
 def _next_round(facts: _Facts, reward: Checkpoint) -> Step:

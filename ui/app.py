@@ -25,11 +25,20 @@ from studio.errors import ConfigError
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
-from ui.pages import Page, data, home, models, rate, runs as runs_page, train
+from ui.pages import Page, data, home, models, rate, train
+from ui.pages import runs as runs_page
 from ui.theme import HEAD, theme
 
 TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser", "microsoft-edge", "msedge")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "brave-browser",
+    "microsoft-edge",
+    "msedge",
+)
 FOLLOW = """
 const follow = () => { props.value = window.studio.address(); trigger("submit"); };
 window.addEventListener("hashchange", follow);
@@ -78,7 +87,9 @@ def launch(
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise ConfigError(f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port.") from error
+        raise ConfigError(
+            f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port."
+        ) from error
     app = build(ws)
     _, url, _ = app.launch(**launch_settings(ws, host, port, password))
     print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
@@ -184,6 +195,8 @@ def _open(url: str, is_window: bool) -> None:
     """Open the page in a window of its own where that is wanted and possible, else in a tab."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None) if is_window else None
     if browser:
-        subprocess.Popen([browser, f"--app={url}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        subprocess.Popen(
+            [browser, f"--app={url}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
     else:
         webbrowser.open(url)

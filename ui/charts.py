@@ -38,7 +38,10 @@ def chart(title: str, sentence: str, curves: Sequence[Curve], band: Band | None 
     """A titled chart of at most a few curves; with no points yet, an empty frame of the same size."""
     drawn = [curve for curve in curves if curve.points]
     body = _plot(drawn, band, x_label) if drawn else _waiting()
-    newest = ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn) or "no values yet"
+    newest = (
+        ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn)
+        or "no values yet"
+    )
     data = json.dumps([[c.name, [[x, y] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b><span>{escape(sentence)}</span></figcaption>'
@@ -58,7 +61,13 @@ def _plot(curves: list[Curve], band: Band | None, x_label: str) -> str:
     to_y = _scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
     lines = [_path(curve, index, to_x, to_y) for index, curve in enumerate(curves)]
     return "".join(
-        [_grid(ticks, to_y), _x_axis(min(xs), max(xs), to_x, x_label), _area(band, to_x, to_y), *lines, _names(curves, to_x, to_y)]
+        [
+            _grid(ticks, to_y),
+            _x_axis(min(xs), max(xs), to_x, x_label),
+            _area(band, to_x, to_y),
+            *lines,
+            _names(curves, to_x, to_y),
+        ]
     )
 
 

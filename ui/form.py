@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 import gradio as gr
-from gradio.components import FormComponent
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -19,6 +18,7 @@ from studio.errors import CheckpointError
 from studio.workspace import Workspace
 
 Choices = list[tuple[str, str]]
+Field = gr.Dropdown | gr.Checkbox | gr.Number | gr.Textbox
 CHECKPOINT_STAGES = {
     "sft_checkpoint": ("sft",),
     "reward_checkpoint": ("reward",),
@@ -29,7 +29,7 @@ CHECKPOINT_STAGES = {
 """Config fields that name a checkpoint -> stages whose checkpoints fit."""
 
 
-def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[str], prefix: str) -> dict[str, FormComponent]:
+def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
     """Place the form: essentials first, the stage's other fields and the shared ones in two accordions.
 
     Returns:
@@ -38,7 +38,7 @@ def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[s
     fields = config_class.model_fields
     own = [name for name in fields if name in config_class.__annotations__ and name not in essentials]
     shared = [name for name in fields if name not in own and name not in essentials]
-    placed: dict[str, FormComponent] = {}
+    placed: dict[str, Field] = {}
     _place(ws, config_class, essentials, prefix, placed)
     for title, names in (("More settings", own), ("Model, memory and machine", shared)):
         if names:
@@ -82,14 +82,14 @@ def refreshed(ws: Workspace, config_class: type[StageConfig], current: Mapping[s
 
 
 def _place(
-    ws: Workspace, config_class: type[StageConfig], names: Sequence[str], prefix: str, placed: dict[str, FormComponent]
+    ws: Workspace, config_class: type[StageConfig], names: Sequence[str], prefix: str, placed: dict[str, Field]
 ) -> None:
     with gr.Row(elem_classes="fields"):
         for name in names:
             placed[name] = _component(ws, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
 
 
-def _component(ws: Workspace, config_class: type[StageConfig], name: str, field: FieldInfo, elem_id: str) -> FormComponent:
+def _component(ws: Workspace, config_class: type[StageConfig], name: str, field: FieldInfo, elem_id: str) -> Field:
     common: dict[str, Any] = {
         "value": field.default,
         "label": name,
@@ -105,7 +105,7 @@ def _component(ws: Workspace, config_class: type[StageConfig], name: str, field:
     if field.annotation is bool:
         return gr.Checkbox(**common)
     if field.annotation in (int, float):
-        return gr.Number(step=1 if field.annotation is int else None, **common)
+        return gr.Number(step=1 if field.annotation is int else 0.001, **common)
     return gr.Textbox(max_lines=1, **common)
 
 
@@ -114,16 +114,20 @@ def _bounds(field: FieldInfo) -> str:
     low = high = ""
     for rule in field.metadata:
         match rule:
-            case annotated_types.Ge(bound):
-                low = f"at least {bound:g}"
-            case annotated_types.Gt(bound):
-                low = f"above {bound:g}"
-            case annotated_types.Le(bound):
-                high = f"at most {bound:g}" if bound < 1e6 else ""
-            case annotated_types.Lt(bound):
-                high = f"below {bound:g}"
+            case annotated_types.Ge(ge=bound):
+                low = f"at least {_figure(bound)}"
+            case annotated_types.Gt(gt=bound):
+                low = f"above {_figure(bound)}"
+            case annotated_types.Le(le=bound):
+                high = "" if bound == 2**31 - 1 else f"at most {_figure(bound)}"
+            case annotated_types.Lt(lt=bound):
+                high = f"below {_figure(bound)}"
     both = " and ".join(filter(None, [low, high]))
     return f"({both})" if both else ""
+
+
+def _figure(bound: Any) -> str:
+    return f"{bound:g}"
 
 
 def _complaint(message: str, given: Any) -> str:

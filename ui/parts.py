@@ -4,7 +4,7 @@ Gradio puts a `gr.HTML` value into the page as it is (its template is `${value}`
 would be evaluated a second time). So these functions take plain text and return safe markup.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -26,6 +26,14 @@ SHAPES = {
     "lost": '<path d="M6 1.2 11 10.4H1Z" fill="none"/>',
 }
 """State to a shape of its own, so that no state is told by colour alone."""
+
+
+FIGURES = {
+    "sft": ("eval/loss", "held-out loss"),
+    "reward": ("eval/accuracy", "held-out accuracy"),
+    "ppo": ("eval/score", "held-out score"),
+}
+"""Stage to the metric a checkpoint is known by, and its words."""
 
 
 def badge(state: str) -> str:
@@ -88,6 +96,19 @@ def number(value: float | None) -> str:
     if size >= 0.01:
         return f"{value:.{max(0, 2 - len(str(int(size))) + 1)}f}" if size >= 1 else f"{value:.3f}"
     return f"{value:.1e}"
+
+
+def figure(stage: str, metrics: Mapping[str, float]) -> str:
+    """What a checkpoint is known by, in words; an accuracy with its interval."""
+    name, words = FIGURES.get(stage, ("", ""))
+    value = metrics.get(name)
+    if value is None:
+        return ""
+    if name != "eval/accuracy":
+        return f"{words} {number(value)}"
+    low, high = metrics.get("eval/accuracy_low"), metrics.get("eval/accuracy_high")
+    interval = f" ({low:.0%} to {high:.0%})" if low is not None and high is not None else ""
+    return f"{words} {value:.0%}{interval}"
 
 
 def ago(when: str | None) -> str:

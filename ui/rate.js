@@ -123,6 +123,7 @@ function say(text, kind = "") {
 
 function openReasons(isOpen) {
   part("reasons").hidden = !isOpen;
+  part("others").hidden = isOpen; // in its place, so that nothing moves
 }
 
 /* ---- talking to the studio: a press is repeated until it is answered, its uuid makes it one rating ---- */

@@ -6,12 +6,14 @@ light and once for dark (`--ink`, `--paper`, `--line`, `--accent`, ...) and ever
 
 from pathlib import Path
 
-import gradio as gr
+from gradio.themes import Base
+from gradio.themes.utils import sizes
 from gradio.themes.utils.colors import Color
 
 HERE = Path(__file__).parent
 HEAD = "".join(
-    f"<{tag}>{(HERE / name).read_text(encoding='utf-8')}</{tag}>" for tag, name in (("style", "studio.css"), ("script", "studio.js"))
+    f"<{tag}>{(HERE / name).read_text(encoding='utf-8')}</{tag}>"
+    for tag, name in (("style", "studio.css"), ("script", "studio.js"))
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""
 
@@ -23,19 +25,28 @@ NEUTRAL = Color(
     "#f7f8f8", "#eef0f0", "#dfe3e4", "#c5cccd", "#98a2a5", "#6d787b", "#535d60", "#3f484b", "#2a3234", "#1c2224", "#131819",
     name="graphite",
 )  # fmt: skip
-SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Liberation Sans", "sans-serif")
+SANS = (
+    "ui-sans-serif",
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "Helvetica Neue",
+    "Liberation Sans",
+    "sans-serif",
+)
 MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "DejaVu Sans Mono", "monospace")
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """The Gradio theme of the studio."""
-    base = gr.themes.Base(
+    base = Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,
         neutral_hue=NEUTRAL,
-        spacing_size=gr.themes.sizes.spacing_md,
-        radius_size=gr.themes.sizes.radius_sm,
-        text_size=gr.themes.sizes.text_md,
+        spacing_size=sizes.spacing_md,
+        radius_size=sizes.radius_sm,
+        text_size=sizes.text_md,
         font=SANS,
         font_mono=MONO,
     )
@@ -117,4 +128,6 @@ _PLAIN = {
 
 
 def _pairs(tokens: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {name: light for name, (light, _) in tokens.items()} | {f"{name}_dark": dark for name, (_, dark) in tokens.items()}
+    return {name: light for name, (light, _) in tokens.items()} | {
+        f"{name}_dark": dark for name, (_, dark) in tokens.items()
+    }

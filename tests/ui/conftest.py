@@ -16,7 +16,9 @@ from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+)
 expect.set_options(timeout=20_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -102,7 +104,9 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
     contexts = []
 
     def open_page(url: str, width: int = 1280, scheme: str = "light") -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme, reduced_motion="reduce")
+        context = chromium.new_context(
+            viewport={"width": width, "height": 860}, color_scheme=scheme, reduced_motion="reduce"
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)

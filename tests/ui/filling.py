@@ -9,7 +9,12 @@ from studio.prompts import NewPrompt
 from studio.workspace import Workspace
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;${alert(1)} {{7*7}} `x`"
-QUESTIONS = ("Tell me the capital of Poland.", "Why is the sky blue?", "Write a polite request for a day off.", "Add 14 and 23.")
+QUESTIONS = (
+    "Tell me the capital of Poland.",
+    "Why is the sky blue?",
+    "Write a polite request for a day off.",
+    "Add 14 and 23.",
+)
 
 
 def add_texts(ws: Workspace, num: int = 12) -> list[int]:
@@ -18,7 +23,9 @@ def add_texts(ws: Workspace, num: int = 12) -> list[int]:
     with ws.write() as db:
         for n in range(num):
             messages = [{"role": "user", "content": f"{QUESTIONS[n % 4]} ({n})"}]
-            ids.append(prompts.add_prompt(db, NewPrompt(messages, ("capital", "why", "letter", "sum")[n % 4], split="train")))
+            ids.append(
+                prompts.add_prompt(db, NewPrompt(messages, ("capital", "why", "letter", "sum")[n % 4], split="train"))
+            )
             prompts.add_response(db, ids[-1], f"Certainly. Here is what you asked for, number {n}.", "demonstration")
     return ids
 
@@ -44,11 +51,15 @@ def add_checkpoint(ws: Workspace, run: runs.Run, step: int = 40, **figures: floa
 def add_pairs(ws: Workspace, prompt_ids: list[int], checkpoint: str, texts=None, run: runs.Run | None = None) -> None:
     """One pair of sampled answers for each prompt; `texts` makes the two answers from the prompt id."""
     found = checkpoints.get(ws, checkpoint)
-    texts = texts or (lambda n: (f"Certainly. The answer is number {n}.\n\nPlease ask if you need more.", f"It is {n}."))
+    texts = texts or (
+        lambda n: (f"Certainly. The answer is number {n}.\n\nPlease ask if you need more.", f"It is {n}.")
+    )
     with ws.write() as db:
         for prompt_id in prompt_ids:
             pair = [
-                prompts.add_response(db, prompt_id, text, "sample", checkpoint_id=found.id, sampling='{"temperature": 1}')
+                prompts.add_response(
+                    db, prompt_id, text, "sample", checkpoint_id=found.id, sampling='{"temperature": 1}'
+                )
                 for text in texts(prompt_id)
             ]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run.id if run else None)
@@ -59,7 +70,9 @@ def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int =
     rng = random.Random(run.id)
     for step in range(1, num + 1):
         progress = 1 - math.exp(-4 * step / num)
-        metrics.add(ws, run.id, step, {n: end * (2 - progress) + rng.gauss(0, abs(end) * 0.03) for n, end in names.items()})
+        metrics.add(
+            ws, run.id, step, {n: end * (2 - progress) + rng.gauss(0, abs(end) * 0.03) for n, end in names.items()}
+        )
 
 
 def add_rated(ws: Workspace, num: int) -> None:
@@ -81,16 +94,49 @@ def fill(ws: Workspace) -> None:
     add_pairs(ws, ids, first, run=sampled)
     add_rated(ws, 9)
     reward = add_run(ws, RewardConfig())
-    add_curves(ws, reward, {"train/loss": 0.4, "train/accuracy": 0.71, "eval/accuracy": 0.68, "eval/accuracy_low": 0.6, "eval/accuracy_high": 0.75})
+    add_curves(
+        ws,
+        reward,
+        {
+            "train/loss": 0.4,
+            "train/accuracy": 0.71,
+            "eval/accuracy": 0.68,
+            "eval/accuracy_low": 0.6,
+            "eval/accuracy_high": 0.75,
+        },
+    )
     add_checkpoint(ws, reward, 30, **{"eval/accuracy": 0.682})
-    failed = add_run(ws, PPOConfig(), "failed", message="The loss of iteration 3 is not a finite number. Lower the learning rate.")
+    failed = add_run(
+        ws, PPOConfig(), "failed", message="The loss of iteration 3 is not a finite number. Lower the learning rate."
+    )
     assert failed.is_ended
     ppo = add_run(ws, PPOConfig(kl_coef=0.1))
-    add_curves(ws, ppo, {"objective/score": 1.3, "objective/kl": 6.1, "objective/reward": 0.8, "policy/loss": 0.01, "value/loss": 0.2, "rollout/response_tokens": 31})
+    add_curves(
+        ws,
+        ppo,
+        {
+            "objective/score": 1.3,
+            "objective/kl": 6.1,
+            "objective/reward": 0.8,
+            "policy/loss": 0.01,
+            "value/loss": 0.2,
+            "rollout/response_tokens": 31,
+        },
+    )
     add_curves(ws, ppo, {"eval/score": 1.2, "eval/kl": 5.4}, num=6)
     add_checkpoint(ws, ppo, 40, **{"eval/score": 1.21})
-    metrics.add_samples(ws, ppo.id, 40, [{"prompt": QUESTIONS[0], "response": HOSTILE, "score": 1.2345, "kl": 4.2, "end_reason": "length"}])
+    metrics.add_samples(
+        ws,
+        ppo.id,
+        40,
+        [{"prompt": QUESTIONS[0], "response": HOSTILE, "score": 1.2345, "kl": 4.2, "end_reason": "length"}],
+    )
     (runs.folder(ws, ppo.name) / "log.txt").write_text(f"loading\niteration 1 of 40\n{HOSTILE}\n")
     add_rated(ws, 3)
-    lost = add_run(ws, SFTConfig(epochs=3), "lost", message="Its process ended without a word (killed, out of memory, or power loss).")
+    lost = add_run(
+        ws,
+        SFTConfig(epochs=3),
+        "lost",
+        message="Its process ended without a word (killed, out of memory, or power loss).",
+    )
     assert lost.is_ended

@@ -33,7 +33,14 @@ def test_every_page_builds_and_refreshes(kind, request):
     ws = request.getfixturevalue(kind)
     with gr.Blocks(analytics_enabled=False), gr.Tabs() as tabs, gr.Tab():
         chosen = gr.Textbox(render=False)
-        pages = [home.build(ws), data.build(ws), rate.build(ws), train.build(ws, tabs, chosen), runs.build(ws, chosen), models.build(ws)]
+        pages = [
+            home.build(ws),
+            data.build(ws),
+            rate.build(ws),
+            train.build(ws, tabs, chosen),
+            runs.build(ws, chosen),
+            models.build(ws),
+        ]
     for page in pages:
         values = [component.value for component in page.inputs]
         given = page.refresh(*values)
@@ -55,7 +62,7 @@ def test_the_border_turns_errors_into_sentences(caplog):
     def break_down():
         raise ZeroDivisionError("inner detail")
 
-    with pytest.raises(gr.Error, match="Run &lt;b&gt; is lost."):
+    with pytest.raises(gr.Error, match=r"Run &lt;b&gt; is lost\."):
         border._guarded(refuse)()
     with pytest.raises(gr.Error) as told:
         border._guarded(break_down)()
@@ -115,7 +122,9 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
         status, answer = _post(call, body)
         assert status == 200
         assert "error" in json.loads(answer)
-    assert _post(call, {"component_id": component._id, "fn_name": "postprocess", "session_hash": "x", "data": 1})[0] == 404
+    assert (
+        _post(call, {"component_id": component._id, "fn_name": "postprocess", "session_hash": "x", "data": 1})[0] == 404
+    )
     assert ratings.list_events(full_ws) == before
     body = {"component_id": component._id, "fn_name": "open_pair", "session_hash": "x", "data": {}}
     assert "checkpoint" not in _post(call, body)[1]  # rating is blind

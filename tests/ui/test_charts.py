@@ -1,5 +1,6 @@
 """Charts: what is drawn is where it should be, and text is text."""
 
+import itertools
 import json
 import re
 from html import unescape
@@ -25,13 +26,15 @@ def test_a_line_runs_from_frame_to_frame_and_upwards_for_more():
     assert drawn[1][1] == pytest.approx((TOP + HEIGHT - BOTTOM) / 2, abs=0.1)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.3, 0.31), (-5, 1234), (2.0, 2.0), (0, 0), (1e-7, 3e-7), (-0.2, -0.1)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.3, 0.31), (-5, 1234), (2.0, 2.0), (0, 0), (1e-7, 3e-7), (-0.2, -0.1)]
+)
 def test_ticks_are_few_round_and_enclose_the_values(low, high):
     ticks = _ticks(low, high)
     assert 2 <= len(ticks) <= 6
     assert ticks[0] <= low + 1e-9
     assert ticks[-1] >= high - 1e-9
-    steps = {f"{b - a:.6g}" for a, b in zip(ticks, ticks[1:], strict=False)}
+    steps = {f"{b - a:.6g}" for a, b in itertools.pairwise(ticks)}
     assert len(steps) == 1
     assert steps.pop().replace(".", "").lstrip("0").rstrip("0")[:2].split("e")[0] in ("1", "2", "25", "5")
 
@@ -39,7 +42,7 @@ def test_ticks_are_few_round_and_enclose_the_values(low, high):
 def test_names_stand_at_the_ends_and_do_not_overlap():
     curves = [Curve(name, [(0, 1.0), (1, 1.0 + n * 1e-6)]) for n, name in enumerate("abc")]
     ys = sorted(float(y) for y in re.findall(r'class="name c\d" x="[\d.]+" y="([\d.]+)"', chart("t", "", curves)))
-    assert all(b - a >= LABEL_GAP - 0.1 for a, b in zip(ys, ys[1:], strict=False))
+    assert all(b - a >= LABEL_GAP - 0.1 for a, b in itertools.pairwise(ys))
     assert ys[-1] <= HEIGHT
 
 
@@ -60,7 +63,9 @@ def test_an_empty_chart_keeps_its_place():
 
 
 def test_text_is_text():
-    svg = chart(HOSTILE, HOSTILE, [Curve(HOSTILE, [(0, 1.0), (1, 2.0)])], Band([(0, 0.5), (1, 1)], [(0, 2), (1, 3)]), HOSTILE)
+    svg = chart(
+        HOSTILE, HOSTILE, [Curve(HOSTILE, [(0, 1.0), (1, 2.0)])], Band([(0, 0.5), (1, 1)], [(0, 2), (1, 3)]), HOSTILE
+    )
     assert "<script" not in svg
     assert "<img" not in svg
     assert 'class="band"' in svg
@@ -68,7 +73,16 @@ def test_text_is_text():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (0, "0"), (3.0, "3"), (1234567, "1,234,567"), (0.12345, "0.123"), (1.204, "1.20"), (12.34, "12.3"), (0.0002, "2.0e-04")],
+    [
+        (None, "–"),
+        (0, "0"),
+        (3.0, "3"),
+        (1234567, "1,234,567"),
+        (0.12345, "0.123"),
+        (1.204, "1.20"),
+        (12.34, "12.3"),
+        (0.0002, "2.0e-04"),
+    ],
 )
 def test_numbers_have_the_digits_that_mean_something(value, text):
     assert number(value) == text

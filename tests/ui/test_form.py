@@ -31,10 +31,7 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
     fields = fields_of(ws, stage)
     for name, component in fields.items():
         field = STAGES[stage].model_fields[name]
-        if isinstance(component, gr.Dropdown):
-            value = component.choices[-1][1]
-        else:
-            value = UNUSUAL[field.annotation]
+        value = component.choices[-1][1] if isinstance(component, gr.Dropdown) else UNUSUAL[field.annotation]
         if name == "lora_rank":
             value = 8
         if name == "seed":

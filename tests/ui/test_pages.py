@@ -216,7 +216,9 @@ def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, t
 def test_models_show_the_family_and_ask_two(full_ws, serve, visit, monkeypatch):
     from studio import playing
 
-    monkeypatch.setattr(playing, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names})
+    monkeypatch.setattr(
+        playing, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names}
+    )
     page = visit(serve(full_ws).url + "#models")
     expect(page.locator("#lineage .node")).to_have_count(3)
     expect(page.locator("#checkpoints tbody tr")).to_have_count(3)

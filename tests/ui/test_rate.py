@@ -123,7 +123,7 @@ def test_mouse_can_do_what_keys_can(pairs_ws, serve, visit):
         page.locator(f'[data-press="{name}"]').click()
         wait_for(lambda done=done: rated(pairs_ws) == done, name)
     page.locator(".rating[data-ready]").wait_for()
-    page.locator('[data-press="skip"]').click()
+    page.locator('[data-part="others"] [data-press="skip"]').click()
     page.locator('[data-reason="0"]').click()
     wait_for(lambda: rated(pairs_ws) == 5, "the skip")
     page.locator('[data-press="undo"]').click()
@@ -157,7 +157,9 @@ def test_keys_are_deaf_while_typing_while_help_is_open_held_down_or_in_chords(pa
 def test_hostile_text_is_text(ws, serve, visit):
     prompt_ids = filling.add_texts(ws, 2)
     checkpoint = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    filling.add_pairs(ws, prompt_ids, checkpoint, texts=lambda n: (HOSTILE, f"{HOSTILE} **{n}**\n\n```\n{HOSTILE}\n```"))
+    filling.add_pairs(
+        ws, prompt_ids, checkpoint, texts=lambda n: (HOSTILE, f"{HOSTILE} **{n}**\n\n```\n{HOSTILE}\n```")
+    )
     page = open_rating(visit, serve(ws))
     for _ in range(2):
         assert "<script>window.hacked" in page.locator("[data-part=left]").inner_text()

@@ -15,8 +15,8 @@ from ui.border import on
 from ui.pages import Page
 
 PAGE_SIZE = 20
-KINDS = [("decide by its columns", "auto"), "demonstrations", "preferences", "prompts"]
-SPLITS = [("decide by prompt: 80 / 10 / 10 %", ""), *prompts.SPLITS]
+KINDS = [("by its columns", "auto"), "demonstrations", "preferences", "prompts"]
+SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
 
 
@@ -40,8 +40,19 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
     """The lists with search and pages; returns what they are drawn from and what drawing them sets."""
     counts = parts.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
-        what = gr.Radio(["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260)
-        search = gr.Textbox("", placeholder="Search the texts", show_label=False, container=False, max_lines=1, elem_id="search", min_width=180)
+        what = gr.Radio(
+            ["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260
+        )
+        search = gr.Textbox(
+            "",
+            label="Search",
+            placeholder="Search the texts",
+            show_label=False,
+            container=False,
+            max_lines=1,
+            elem_id="search",
+            min_width=180,
+        )
     listing = parts.html(elem_id="listing")
     offset = gr.Number(0, visible=False)
     with gr.Row(elem_classes="controls pager"):
@@ -65,8 +76,8 @@ def _import(ws: Workspace) -> list[Any]:
         elem_id="source",
     )
     with gr.Row():
-        kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=140)
-        split = gr.Dropdown(SPLITS, value="", label="Split", min_width=140)
+        kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=200)
+        split = gr.Dropdown(SPLITS, value="", label="Split", min_width=200)
     category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
     with gr.Row(elem_classes="controls"):
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
@@ -79,7 +90,9 @@ def _import(ws: Workspace) -> list[Any]:
     on(look.click, _look, [source, kind], [told, take], progress=True)
     taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
     begin = gr.Button("Load the starter kit", elem_id="load-starter")
-    parts.html('<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>')
+    parts.html(
+        '<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>'
+    )
     return [taken, on(begin.click, partial(_load_starter, ws), None, [told], progress=True)]
 
 
@@ -134,7 +147,12 @@ def _load_starter(ws: Workspace) -> str:
 
 def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]:
     if not prompt.strip():
-        return [gr.skip(), gr.skip(), gr.skip(), parts.notice("The prompt is empty. Write what the person asks.", "bad")]
+        return [
+            gr.skip(),
+            gr.skip(),
+            gr.skip(),
+            parts.notice("The prompt is empty. Write what the person asks.", "bad"),
+        ]
     try:
         messages = [{"role": "user", "content": prompt.strip()}]
         prompts.add_demonstration(ws, messages, response, category.strip())
@@ -142,7 +160,12 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
         return [gr.skip(), gr.skip(), gr.skip(), parts.notice(str(error), "bad")]
     for name in DRAFTS[:2]:
         prompts.save_draft(ws, name, "")
-    return ["", "", gr.skip(), parts.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good")]
+    return [
+        "",
+        "",
+        gr.skip(),
+        parts.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good"),
+    ]
 
 
 def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list[Any]:
@@ -165,7 +188,11 @@ def _counts(ws: Workspace) -> str:
     counts = prompts.counts(ws)
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
-        for name, words in (("prompts", "prompts"), ("demonstrations", "demonstrations"), ("samples", "sampled answers"))
+        for name, words in (
+            ("prompts", "prompts"),
+            ("demonstrations", "demonstrations"),
+            ("samples", "sampled answers"),
+        )
     )
     return f'<div class="figures">{figures}</div>'
 
@@ -174,7 +201,10 @@ def _nothing(ws: Workspace, what: str, search: str) -> str:
     if search.strip():
         return parts.empty("Nothing found", f"No {what} contain “{search.strip()}”.")
     if what == "prompts":
-        return parts.empty("No prompts yet", "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.")
+        return parts.empty(
+            "No prompts yet",
+            "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.",
+        )
     text = (
         "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "
         "Import some, load the starter kit, or write the first one here."
@@ -192,7 +222,9 @@ def _prompt(row: dict[str, Any]) -> str:
 
 def _preview(found: Preview) -> str:
     """Counts, the reason for each drop, and the first rows as they would come in."""
-    dropped = "".join(f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items())
+    dropped = "".join(
+        f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items()
+    )
     reasons = f"<h4>Dropped</h4><ul>{dropped}</ul>" if dropped else ""
     examples = "".join(f'<article class="entry">{_example(example)}</article>' for example in found.examples)
     return (

@@ -21,7 +21,6 @@ LINKS = {
     "reward": "train/reward",
     "ppo": "train/ppo",
 }
-FIGURES = {"sft": ("eval/loss", "held-out loss"), "reward": ("eval/accuracy", "held-out accuracy"), "ppo": ("eval/score", "score")}
 PURPOSE = {
     "demonstrations": "Answers a person would have wanted.",
     "sft": "Imitate the demonstrations.",
@@ -67,10 +66,8 @@ def _station(place: int, station: Station) -> str:
 def _about(station: Station) -> str:
     if not station.checkpoint:
         return escape(station.detail if station.count and station.detail else PURPOSE[station.key])
-    metric, words = FIGURES[station.key]
-    value = (station.metrics or {}).get(metric)
-    figure = f'<span class="num">{words} {parts.number(value)}</span>' if value is not None else ""
-    return f'<span class="tag">{escape(station.checkpoint)}</span> {figure}'
+    figure = parts.figure(station.key, station.metrics or {})
+    return f'<span class="tag">{escape(station.checkpoint)}</span> <span class="num">{figure}</span>'
 
 
 def _step(status: LoopStatus) -> str:

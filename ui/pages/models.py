@@ -17,7 +17,6 @@ from ui.pages import Page
 
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
-FIGURES = {"sft": ("eval/loss", "held-out loss"), "reward": ("eval/accuracy", "held-out accuracy"), "ppo": ("eval/score", "score")}
 
 
 def build(ws: Workspace) -> Page:
@@ -34,12 +33,16 @@ def build(ws: Workspace) -> Page:
 
 
 def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
-    prompt = gr.Textbox("", label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?")
+    prompt = gr.Textbox(
+        "", label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?"
+    )
     with gr.Row():
-        first = gr.Dropdown(policies, value=next(iter(policies), None), label="One checkpoint", elem_id="try-first", min_width=160)
+        first = gr.Dropdown(
+            policies, value=next(iter(policies), None), label="One checkpoint", elem_id="try-first", min_width=160
+        )
         second = gr.Dropdown(policies, value=_other(policies), label="Another", elem_id="try-second", min_width=160)
         temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=160)
-        length = gr.Slider(8, 512, value=96, step=8, label="Longest answer in tokens", min_width=160)
+        length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=160)
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
     with gr.Row(elem_classes="answers"):
@@ -53,8 +56,13 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
 def _export(ws: Workspace) -> gr.Dropdown:
     names = _names(ws)
     with gr.Row(elem_classes="controls"):
-        name = gr.Dropdown(names, value=next(iter(names), None), label="Checkpoint", min_width=200, elem_id="export-name")
-        merged = gr.Checkbox(label="Merge the adapter into the base model", info="A plain transformers folder; needs memory for the whole model.")
+        name = gr.Dropdown(
+            names, value=next(iter(names), None), label="Checkpoint", min_width=200, elem_id="export-name"
+        )
+        merged = gr.Checkbox(
+            label="Merge the adapter into the base model",
+            info="A plain transformers folder; needs memory for the whole model.",
+        )
         button = gr.Button("Export", elem_id="export-start", min_width=120)
     told = parts.html(parts.notice(""), elem_id="export-told")
     on(button.click, partial(_write, ws), [name, merged], [told], progress=True)
@@ -65,11 +73,19 @@ def _refresh(ws: Workspace, first: str | None, second: str | None, exported: str
     """Table, family tree and the dropdowns' choices; what was chosen stays chosen."""
     found, policies = checkpoints.list_all(ws), _names(ws, "ppo", "sft")
     if not found:
-        text = "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
-        return [parts.empty("No checkpoints yet", text, "train", "Train the first"), "", gr.skip(), gr.skip(), gr.skip()]
+        text = (
+            "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
+        )
+        return [
+            parts.empty("No checkpoints yet", text, "train", "Train the first"),
+            "",
+            gr.skip(),
+            gr.skip(),
+            gr.skip(),
+        ]
     return [
         _tree(ws, checkpoints.list_all(ws, is_newest_of_run=True)),
-        _table(ws, found),
+        _table(found),
         _picker(policies, first, next(iter(policies), None)),
         _picker(policies, second, _other(policies)),
         _picker([c.name for c in found], exported, found[0].name),
@@ -92,10 +108,16 @@ def _other(policies: list[str]) -> str | None:
 
 def _waiting(first: str | None, second: str | None) -> list[Any]:
     """At once, before the models are loaded."""
-    return [_answer(first or "", "", is_waiting=True), _answer(second or "", "", is_waiting=True), gr.Button(interactive=False)]
+    return [
+        _answer(first or "", "", is_waiting=True),
+        _answer(second or "", "", is_waiting=True),
+        gr.Button(interactive=False),
+    ]
 
 
-def _ask(ws: Workspace, prompt: str, first: str | None, second: str | None, temperature: float, length: float) -> list[Any]:
+def _ask(
+    ws: Workspace, prompt: str, first: str | None, second: str | None, temperature: float, length: float
+) -> list[Any]:
     """Both answers to the same prompt, from a child process that holds the models."""
     names = [name for name in (first, second) if name]
     again = gr.Button(interactive=True)
@@ -105,7 +127,9 @@ def _ask(ws: Workspace, prompt: str, first: str | None, second: str | None, temp
         if not prompt.strip():
             return [parts.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
         messages = [{"role": "user", "content": prompt.strip()}]
-        answers = playing.answer(ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length))
+        answers = playing.answer(
+            ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length)
+        )
     except StudioError as error:
         return [parts.notice(str(error), "bad"), "", again]
     return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)] + [again]
@@ -127,21 +151,24 @@ def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
     return f'<article class="answer"><h4>{escape(name)}</h4><div class="words{quiet}">{escape(body)}</div></article>'
 
 
-def _table(ws: Workspace, found: Iterable[Checkpoint]) -> str:
-    rows = "".join(
-        f'<tr><td><b>{escape(c.name)}</b></td><td>{escape(c.stage)}</td><td class="num">{_figure(c)}</td>'
-        f"<td>{escape(c.base_model)}</td><td><a href=\"#runs/{escape(c.run_name)}\">{escape(c.run_name)}</a></td>"
-        f'<td class="num">{parts.ago(c.created_at)}</td></tr>'
-        for c in found
-    )
-    head = "".join(f"<th>{name}</th>" for name in ("Checkpoint", "Stage", "Figure", "Base model", "Run", "Saved"))
-    return f'<div class="scroll"><table class="checkpoints"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+def _table(found: Iterable[Checkpoint]) -> str:
+    names = ("Checkpoint", "Stage", "Figure", "Base model", "Run", "Saved")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in _cells(c))}</tr>" for c in found)
+    table = f'<table class="checkpoints"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
-def _figure(checkpoint: Checkpoint) -> str:
-    metric, words = FIGURES.get(checkpoint.stage, ("", ""))
-    value = checkpoint.metrics.get(metric)
-    return f"{words} {parts.number(value)}" if value is not None else "–"
+def _cells(checkpoint: Checkpoint) -> list[str]:
+    run = escape(checkpoint.run_name)
+    return [
+        f"<b>{escape(checkpoint.name)}</b>",
+        escape(checkpoint.stage),
+        parts.figure(checkpoint.stage, checkpoint.metrics) or "–",
+        escape(checkpoint.base_model),
+        f'<a href="#runs/{run}">{run}</a>',
+        parts.ago(checkpoint.created_at),
+    ]
 
 
 def _tree(ws: Workspace, newest: list[Checkpoint]) -> str:
@@ -151,7 +178,9 @@ def _tree(ws: Workspace, newest: list[Checkpoint]) -> str:
     step = (WIDTH - BOX) / (len(COLUMNS) - 1)
     at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
     edges = "".join(
-        _edge(at[parent], at[child], role) for parent, role, child in checkpoints.lineage(ws) if parent in at and child in at
+        _edge(at[parent], at[child], role)
+        for parent, role, child in checkpoints.lineage(ws)
+        if parent in at and child in at
     )
     states = {run.name: run.state for run in runs.list_all(ws)}
     boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
@@ -173,7 +202,9 @@ def _edge(start: tuple[float, float], end: tuple[float, float], role: str) -> st
 
 def _box(at: tuple[float, float], checkpoint: Checkpoint, state: str) -> str:
     x, y = at
+    known_by = escape(f"{parts.figure(checkpoint.stage, checkpoint.metrics)}, {state}")
     return (
-        f'<a href="#runs/{escape(checkpoint.run_name)}"><rect class="node" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="28" rx="4"/>'
-        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}">{escape(checkpoint.name)}</text><title>{escape(_figure(checkpoint))}, {escape(state)}</title></a>'
+        f'<a href="#runs/{escape(checkpoint.run_name)}">'
+        f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="28" rx="4"/>'
+        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}">{escape(checkpoint.name)}</text><title>{known_by}</title></a>'
     )

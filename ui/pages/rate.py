@@ -10,15 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio import comparisons, ratings
 from studio.errors import RatingError
 from studio.workspace import Workspace
+from ui import parts
 from ui.border import served
 from ui.pages import Page
-from ui import parts
 from ui.parts import key
 
 SCRIPT = (Path(__file__).parent.parent / "rate.js").read_text(encoding="utf-8")
@@ -39,7 +38,7 @@ HELP = (
     ("8 9 0", "the right answer is slightly better, better, much better"),
     ("5 or space", "a tie: both are fine"),
     ("b", "both are bad"),
-    ("s, then 1 to 4", "skip, with a reason"),
+    ("s then 1 to 4", "skip, with a reason"),
     ("z", "undo, as often as you like"),
     ("m", "show the texts raw or formatted"),
     ("?", "this list"),
@@ -137,8 +136,7 @@ def _stage() -> str:
         f'<button type="button" data-reason="{n}">{key(str(n + 1))}<span>{escape(reason)}</span></button>'
         for n, reason in enumerate(ratings.SKIP_REASONS)
     )
-    rows = "".join(f"<dt>{''.join(key(k) if len(k) == 1 or k == 'space' else f' {k} ' for k in _keys(names))}</dt><dd>{escape(text)}</dd>"
-                   for names, text in HELP)  # fmt: skip
+    rows = "".join(f"<dt>{_drawn(names)}</dt><dd>{escape(text)}</dd>" for names, text in HELP)
     return f"""<div class="rating">
 <header><p class="guideline">{escape(GUIDELINE)}</p>
 <div class="tally"><span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
@@ -151,9 +149,9 @@ def _stage() -> str:
 <a class="go" data-part="none-link"></a></section>
 <footer data-part="controls" hidden><p class="said" data-part="said" role="status"></p>
 <div class="presses"><span class="side-name">Left is</span><span class="side-name">Right is</span>{presses}</div>
-<div class="others">{_button("b", "both_bad", "both bad")}{_button("s", "skip", "skip …")}{_button("z", "undo", "undo")}
+<div class="others" data-part="others">{_button("b", "both_bad", "both bad")}{_button("s", "skip", "skip …")}{_button("z", "undo", "undo")}
 {_button("m", "raw", "raw text")}{_button("?", "help", "keys")}</div>
-<div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}</div></footer>
+<div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}{_button("s", "skip", "back")}</div></footer>
 <dialog class="keys" data-part="help"><h3>Keys</h3><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog></div>"""
 
@@ -162,5 +160,6 @@ def _button(name: str, press: str, words: str) -> str:
     return f'<button type="button" data-press="{escape(press)}">{key(name)}<span>{escape(words)}</span></button>'
 
 
-def _keys(names: str) -> list[str]:
-    return names.replace(",", " ,").split()
+def _drawn(names: str) -> str:
+    """Keys as keycaps, the words between them as words."""
+    return "".join(f" {word} " if word in ("or", "then", "to") else key(word) for word in names.split())

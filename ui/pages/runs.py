@@ -25,7 +25,18 @@ REFRESH_S = 2.0
 NUM_POINTS = 240
 SHARED = ("train", "eval", "objective", "rollout")
 """Metric groups whose values of one name share a chart: train/loss and eval/loss."""
-ORDER = ("loss", "score", "accuracy", "kl", "perplexity", "reward", "response_tokens", "policy loss", "value loss", "ece")
+ORDER = (
+    "loss",
+    "score",
+    "accuracy",
+    "kl",
+    "perplexity",
+    "reward",
+    "response_tokens",
+    "policy loss",
+    "value loss",
+    "ece",
+)
 
 
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
@@ -104,7 +115,12 @@ def _known(ws: Workspace, chosen: str) -> Run:
 def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
     facts: list[Any] = [[r.id, r.state, r.progress, r.progress_text, r.message, r.stop_requested] for r in everything]
     if run:
-        facts += [run.id, metrics.cursor(ws, run.id), len(metrics.list_samples(ws, run.id)), runs.tail_log(ws, run.name)]
+        facts += [
+            run.id,
+            metrics.cursor(ws, run.id),
+            len(metrics.list_samples(ws, run.id)),
+            runs.tail_log(ws, run.name),
+        ]
     return str(hash(json.dumps(facts)))
 
 
@@ -178,7 +194,9 @@ def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
         return metrics.curve(ws, run.id, name, max_points=NUM_POINTS)
 
     low, high = points(f"eval/{title}_low"), points(f"eval/{title}_high")
-    curves = [Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)]
+    curves = [
+        Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)
+    ]
     sentence = METRICS.get(names[0], "")
     x_label = "iteration" if run.stage == "ppo" else "step"
     return chart(title.replace("_", " "), sentence, curves, Band(low, high) if low and high else None, x_label)
@@ -209,7 +227,7 @@ def _log(ws: Workspace, run: Run) -> str:
 def _config(ws: Workspace, run: Run) -> str:
     values = run.config.model_dump()
     rows = "".join(
-        f'<dt{" class=is-changed" if value != type(run.config).model_fields[name].default else ""}>{escape(name)}</dt>'
+        f"<dt{' class=is-changed' if value != type(run.config).model_fields[name].default else ''}>{escape(name)}</dt>"
         f"<dd>{escape(str(value)) or '–'}</dd>"
         for name, value in values.items()
     )

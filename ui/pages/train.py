@@ -37,7 +37,13 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         tabs: the app's pages; a started run opens Runs.
         run_chosen: the chosen run of the Runs page.
     """
-    stage = gr.Radio([(title, name) for name, title in TITLES.items()], value="sft", show_label=False, elem_id="stage", container=False)
+    stage = gr.Radio(
+        [(title, name) for name, title in TITLES.items()],
+        value="sft",
+        show_label=False,
+        elem_id="stage",
+        container=False,
+    )
     panels, dropdowns = [], []
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
