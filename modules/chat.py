@@ -172,14 +172,13 @@ class ChatFormat:
         """The token that closes an assistant turn, and how the template writes it."""
         if self.template == "own":
             text = self._render(_PROBE, add_generation_prompt=False)
-            ids = self._raw(text[text.rindex(_PROBE[1]["content"]) + len(_PROBE[1]["content"]) :])
-            special = set(self.tokenizer.all_special_ids) | set(model_end_ids)
-            if ids and ids[0] in special:
-                return ids[0], str(self.tokenizer.convert_ids_to_tokens(ids[0]))
-        if self.template == "chatml":
-            im_end = self._raw("<|im_end|>")
-            if len(im_end) == 1:
-                return im_end[0], "<|im_end|>"
+            after = text[text.rindex(_PROBE[1]["content"]) + len(_PROBE[1]["content"]) :]
+            for token in {*self.tokenizer.all_special_ids, *model_end_ids}:
+                written = str(self.tokenizer.convert_ids_to_tokens(token))
+                if after.lstrip().startswith(written):
+                    return token, after[: after.index(written) + len(written)]
+        if self.template == "chatml" and "<|im_end|>" in self.tokenizer.get_vocab():
+            return self.tokenizer.get_vocab()["<|im_end|>"], "<|im_end|>"
         if model_end_ids:
             return model_end_ids[0], ""
         if isinstance(self.tokenizer.eos_token_id, int):

@@ -172,6 +172,8 @@ class SampleConfig(StageConfig):
     """A second checkpoint to answer beside it; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
+    pairs_per_prompt: Annotated[int, Field(ge=1, le=16)] = 1
+    """Pairs put up for each prompt; more than one helps when prompts are few."""
     split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
     """Which prompts to draw from. Ratings of validation and test prompts are never trained on: they measure."""
     exclude_categories: str = ""

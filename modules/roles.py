@@ -67,6 +67,8 @@ class LoraRoles(nn.Module):
         with warnings.catch_warnings():
             # peft reads a property that transformers renamed.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            # It sets this for GPT-2's layers by itself, as it should.
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
             if self._peft:
                 self._peft[0].add_adapter(name, config)
             else:

@@ -108,15 +108,22 @@ def list_history(ws: Workspace) -> list[dict[str, Any]]:
 
 def _open_showing(db: Database, rater: str, after: int | None) -> int | None:
     """An already stored showing of this rater that has no rating that counts; the most recently undone first."""
-    rows = db.query(
-        "SELECT s.id FROM showings s LEFT JOIN rating_events e ON e.showing_id = s.id AND NOT EXISTS"
-        " (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
-        " WHERE s.rater = :rater AND (e.id IS NULL OR e.outcome = 'undo') AND s.id IS NOT :after"
+    undone = db.query(
+        "SELECT e.showing_id AS id FROM rating_events e JOIN showings s ON s.id = e.showing_id"
+        " WHERE e.outcome = 'undo' AND s.rater = :rater AND s.id IS NOT :after"
+        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
         " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
-        " ORDER BY e.id DESC, s.id LIMIT 1",
+        " ORDER BY e.id DESC LIMIT 1",
         {"rater": rater, "after": after},
     )
-    return next((row["id"] for row in rows), None)
+    unrated = db.query(
+        "SELECT s.id FROM showings s WHERE s.rater = :rater AND s.id IS NOT :after"
+        " AND NOT EXISTS (SELECT 1 FROM rating_events e WHERE e.showing_id = s.id AND e.supersedes IS NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " ORDER BY s.id LIMIT 1",
+        {"rater": rater, "after": after},
+    )
+    return next((row["id"] for rows in (undone, unrated) for row in rows), None)
 
 
 def _new_showing(db: Database, rater: str) -> int | None:

@@ -78,7 +78,7 @@ CREATE TABLE comparisons (          -- studio.comparisons
     created_at TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX comparisons_run ON comparisons(run_id, id);
+CREATE INDEX comparisons_run ON comparisons(run_id DESC, id);
 
 CREATE TABLE comparison_responses ( -- studio.comparisons
     comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
@@ -113,6 +113,7 @@ CREATE TABLE rating_events (        -- studio.ratings
     CHECK ((outcome IN ('left', 'right')) OR strength IS NULL)
 ) STRICT;
 CREATE INDEX rating_events_comparison ON rating_events(comparison_id);
+CREATE INDEX rating_events_undone ON rating_events(id) WHERE outcome = 'undo';
 CREATE UNIQUE INDEX rating_events_one_start ON rating_events(showing_id) WHERE supersedes IS NULL;
 
 CREATE VIEW ratings AS              -- the event of each chain that counts now

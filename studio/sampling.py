@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     """Sample, store and pair; returns the state the run ends in and one plain sentence."""
-    rows = runs.read_rows(ws, run.name, "prompts")
+    rows = runs.read_rows(ws, run.name, "prompts") * config.pairs_per_prompt
     names = [config.checkpoint, config.opponent or config.checkpoint]
     found = {name: checkpoints.get(ws, name) for name in names}
     backbone = load_policies(found, config)

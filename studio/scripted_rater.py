@@ -68,10 +68,10 @@ class Assessment(NamedTuple):
     @property
     def utility(self) -> float:
         """How much the rater likes it: at most 3.5."""
-        value = 1.0 * self.is_courteous - 1.0 * self.is_rude
+        value = 1.5 * self.is_courteous - 1.5 * self.is_rude
         value += 1.0 * self.completeness * (1.0 if self.is_right else 0.5)
-        value += 1.5 * self.is_right - 0.5 * self.has_mistake
-        value -= 0.4 * min(self.num_idle, 5) + 0.05 * min(self.num_excess_words, 40)
+        value += 1.0 * self.is_right - 0.5 * self.has_mistake
+        value -= 0.5 * min(self.num_idle, 5) + 0.05 * min(self.num_excess_words, 40)
         return value - 1.0 * (not self.is_finished) - 1.0 * self.has_repetition
 
 

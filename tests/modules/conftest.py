@@ -1,7 +1,7 @@
 """A tiny random model with a word-level tokenizer, made once, and ways to run a trainer's step alone."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,15 @@ def write_model(folder: Path, *, seed: int = 0, intermediate_size: int = 128, **
     LlamaForCausalLM(config).save_pretrained(folder)
     tiny_tokenizer(**tokenizer_options).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on two threads, much slower when others use the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
