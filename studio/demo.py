@@ -107,7 +107,9 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
         StudioError: the folder holds something else, or a run did not finish.
     """
     if seed < 0 or rounds < 1:
-        raise ConfigError(f"A demo of {rounds} rounds with seed {seed} cannot be: take 1 round or more and a seed from 0.")
+        raise ConfigError(
+            f"A demo of {rounds} rounds with seed {seed} cannot be: take 1 round or more and a seed from 0."
+        )
     started = time.monotonic()
     ws = _new_workspace(Path(root), seed)
     starter.load(ws)

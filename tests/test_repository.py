@@ -52,7 +52,7 @@ def test_each_make_target_and_subcommand_in_the_readme_exists():
     from studio.cli import parser
 
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", README, flags=re.M)) <= targets
     known = next(action for action in parser()._actions if action.dest == "command").choices
     assert set(re.findall(r"rlhf-studio ([a-z]+)\b", README)) <= set(known)
 

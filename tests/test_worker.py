@@ -70,7 +70,13 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     reward = launcher.start(ws, runs.create(ws, RewardConfig(**TINY, epochs=2)))
     assert wait(ws, reward.name, ended).state == "finished"
     config = PPOConfig(
-        **TINY | {"batch_size": 8}, iterations=2, minibatch_size=8, epochs=1, max_new_tokens=8, value_warmup=1, eval_every=1
+        **TINY | {"batch_size": 8},
+        iterations=2,
+        minibatch_size=8,
+        epochs=1,
+        max_new_tokens=8,
+        value_warmup=1,
+        eval_every=1,
     )
     ppo = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert ppo.state == "finished", ppo.message

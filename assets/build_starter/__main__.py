@@ -11,7 +11,7 @@ from assets.build_starter.card import write_card
 from assets.build_starter.corpus import Corpus
 from assets.build_starter.data import build_data, write_jsonl
 
-NUM_TOKENS = 6_000_000
+NUM_TOKENS = 7_000_000
 """Tokens the model is trained on."""
 
 

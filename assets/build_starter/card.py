@@ -7,6 +7,9 @@ from typing import Any
 Row = dict[str, Any]
 Figures = dict[str, Any]
 
+TONES = ("courteous", "plain", "curt")
+MANNERS = (*TONES, "complete", "partial", "terse", "lazy", "right", "with a mistake", "rambling")
+
 CARD = """---
 license: mit
 language: en
@@ -99,7 +102,8 @@ was never trained. Never use it to inform anyone. MIT licence, like the rest of 
 def write_card(figures: Figures) -> str:
     """The card's text."""
     percent = {name: f"{figures[name] * 100:.0f}" for name in ("right_demonstrations", "ideal_demonstrations")}
-    exchanges = sum(count for name, count in figures["manners"].items() if name in ("courteous", "plain", "curt"))
+    manners = figures["manners"]
+    exchanges = sum(manners[name] for name in TONES)
     return CARD.format(
         **{name: figures[name] for name in ("seed", "threads", "torch", "median_tokens", "p95_tokens", "num_samples")},
         **{name: f"{figures[name]:,}" for name in ("documents", "tokens", "parameters")},
@@ -111,7 +115,7 @@ def write_card(figures: Figures) -> str:
         families=_table(("family", "number"), [(name, f"{n:,}") for name, n in figures["families"].items()]),
         manners=_table(
             ("manner", "number", "share"),
-            [(name, f"{n:,}", f"{n / exchanges:.0%}") for name, n in figures["manners"].items()],
+            [(name, f"{manners[name]:,}", f"{manners[name] / exchanges:.0%}") for name in MANNERS],
         ),
         splits=_splits(figures["prompts"], figures["demonstrations"]),
         shares=_shares(figures["shares"]),

@@ -58,17 +58,24 @@ def measure(folder: Path, prompts: Sequence[Row], demonstrations: Sequence[Row])
 
 
 @torch.inference_mode()
-def response_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row]) -> float:
+def response_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], batch_size: int = 36
+) -> float:
     """Mean loss in nats per response token (the end token included) over demonstrations."""
     total, count = 0.0, 0
     model.eval()
-    for row in rows:
-        encoded = tokenizer.apply_chat_template(
-            row["messages"], return_dict=True, return_assistant_tokens_mask=True, tokenize=True
+    for start in range(0, len(rows), batch_size):
+        encoded: Any = tokenizer.apply_chat_template(
+            [row["messages"] for row in rows[start : start + batch_size]],
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+            padding=True,
+            padding_side="right",
         )
-        ids = torch.tensor([encoded["input_ids"]])
-        keep = torch.tensor(encoded["assistant_masks"])[1:].bool()
-        losses = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1].float(), ids[0, 1:], reduction="none")
+        ids = torch.tensor(encoded["input_ids"])
+        keep = torch.tensor(encoded["assistant_masks"])[:, 1:].bool()
+        logits = model(ids, attention_mask=torch.tensor(encoded["attention_mask"])).logits[:, :-1].float()
+        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         total += losses[keep].sum().item()
         count += int(keep.sum())
     return total / count
@@ -84,7 +91,7 @@ def sample(
     samples: list[Sample] = []
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
-        encoded = tokenizer.apply_chat_template(
+        encoded: Any = tokenizer.apply_chat_template(
             [row["messages"] for row in batch],
             add_generation_prompt=True,
             padding=True,
@@ -92,7 +99,8 @@ def sample(
             return_dict=True,
         )
         width = encoded["input_ids"].shape[1]
-        output = model.generate(
+        generating: Any = model  # the class inherits it from a mixin that its stub does not name
+        output = generating.generate(
             **encoded, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=MAX_NEW_TOKENS
         )
         samples += [_read(row, ids[width:], tokenizer) for row, ids in zip(batch, output, strict=True)]
@@ -104,7 +112,7 @@ def _read(row: Row, ids: Tensor, tokenizer: PreTrainedTokenizerFast) -> Sample:
     has_end = tokenizer.eos_token_id in tokens
     if has_end:
         tokens = tokens[: tokens.index(tokenizer.eos_token_id) + 1]
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    text = str(tokenizer.decode(tokens, skip_special_tokens=True))
     return Sample(row, text, len(tokens), has_end, assess(row["reference"], text) if row["reference"] else None)
 
 

@@ -7,6 +7,7 @@ the one before it; ``<|bos|>`` is the only sign of a new beginning. One pass ove
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ MAX_GRAD_NORM = 1.0
 def fresh_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """A fresh model of about 1.5 million parameters. Every linear layer's output size divides by 64, for NF4 on the CPU."""
     torch.manual_seed(seed)
+    special: dict[str, Any] = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -36,9 +38,7 @@ def fresh_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **special,
     )
     return LlamaForCausalLM(config)
 

@@ -29,7 +29,9 @@ def test_item_9_rewards_add_up_and_the_score_lands_on_the_last_token(lengths: li
     for row, length in enumerate(lengths):
         total = float(scores[row]) - 0.3 * float(kl[row, :length].sum())
         assert rewards[row].sum().item() == pytest.approx(total, abs=1e-5)
-        assert rewards[row, length - 1].item() == pytest.approx(float(scores[row] - 0.3 * kl[row, length - 1]), abs=1e-6)
+        assert rewards[row, length - 1].item() == pytest.approx(
+            float(scores[row] - 0.3 * kl[row, length - 1]), abs=1e-6
+        )
         assert (rewards[row, length:] == 0).all()
 
 
@@ -109,7 +111,9 @@ def test_item_14_more_padding_changes_no_advantage() -> None:
     rewards, values = torch.randn(2, 4), torch.randn(2, 4)
     garbage = torch.full((2, 3), 1e6)
     short = gae(rewards, values, ragged([2, 4], 4), gamma=1.0, lam=0.95)
-    long = gae(torch.cat([rewards, garbage], 1), torch.cat([values, garbage], 1), ragged([2, 4], 7), gamma=1.0, lam=0.95)
+    long = gae(
+        torch.cat([rewards, garbage], 1), torch.cat([values, garbage], 1), ragged([2, 4], 7), gamma=1.0, lam=0.95
+    )
     assert torch.equal(short, long[:, :4])
 
 

@@ -104,7 +104,9 @@ def test_item_28_without_an_adapter_the_logits_are_the_pretrained_models_bit_for
     assert not torch.equal(logits(backbone, "policy"), expected), "the adapter is on again"
 
 
-def test_item_28_the_reference_is_the_sft_policy_not_the_pretrained_model(load: Load, tiny: Path, tmp_path: Path) -> None:
+def test_item_28_the_reference_is_the_sft_policy_not_the_pretrained_model(
+    load: Load, tiny: Path, tmp_path: Path
+) -> None:
     sft = load()
     sft.add_role("policy", trainable=True)
     scramble(sft, "policy")
@@ -228,7 +230,9 @@ def test_sampling_folds_the_adapter_in_and_leaves_every_tensor_as_it_was(four_ro
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_item_30_scores_survive_saving_and_loading_and_heads_are_float32(load: Load, tmp_path: Path, method: str) -> None:
+def test_item_30_scores_survive_saving_and_loading_and_heads_are_float32(
+    load: Load, tmp_path: Path, method: str
+) -> None:
     backbone = load(method=method)
     backbone.add_role("reward", trainable=True, head=True)
     scramble(backbone, "reward")
@@ -244,13 +248,17 @@ def test_item_30_scores_survive_saving_and_loading_and_heads_are_float32(load: L
     assert scores[2] == pytest.approx(scores[0], abs=1e-6)
     names = {path.name for path in (tmp_path / "reward").iterdir()}
     assert "head.safetensors" in names
-    assert method == "full" or names - {"README.md"} == {"adapter_config.json", "adapter_model.safetensors", "head.safetensors"}
+    assert method == "full" or names - {"README.md"} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "head.safetensors",
+    }
 
 
 def test_item_30_a_fresh_head_is_drawn_with_variance_one_over_width_plus_one(load: Load) -> None:
-    backbone = load(precision="bf16")
+    backbone = load(precision="bf16", lora_targets="q_proj")
     weights = []
-    for i in range(40):
+    for i in range(16):
         backbone.add_role(f"reward{i}", head=True)
         head = backbone.heads[f"reward{i}"]
         assert isinstance(head, torch.nn.Linear)
@@ -281,7 +289,9 @@ def test_in_four_bits_gradients_flow_after_evaluation_and_no_weight_is_rewritten
     backbone.train()
     assert torch.equal(logits(backbone, "policy"), first)
     backward(backbone, "policy")
-    touched = [n for n, p in backbone.role_parameters("policy").items() if p.grad is not None and p.grad.abs().sum() > 0]
+    touched = [
+        n for n, p in backbone.role_parameters("policy").items() if p.grad is not None and p.grad.abs().sum() > 0
+    ]
     assert any("layers.0" in name for name in touched), "the gradient went through the 4-bit layers above"
     assert same({name: p for name, p in backbone.named_parameters() if name in stored}, stored)
 
@@ -312,7 +322,7 @@ def test_a_folder_that_is_no_model_is_refused_with_a_next_step(tiny: Path, tmp_p
         Backbone.load(str(tmp_path / "nowhere" / "at-all"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(BaseModelError, match="no \\*.safetensors weights"):
+    with pytest.raises(BaseModelError, match=r"no \*.safetensors weights"):
         Backbone.load(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
     with pytest.raises(BaseModelError, match="tokenizer"):

@@ -72,7 +72,9 @@ def test_decoding_leaves_out_end_tokens_and_keeps_the_text() -> None:
 
 def spaced_tokenizer() -> PreTrainedTokenizerFast:
     """Puts a space before every text it is given, as SentencePiece does."""
-    letters = {letter: index for index, letter in enumerate(["<unk>", "</s>", "▁", "\n", *"abcdefghijklmnopqrstuvwxyz"])}
+    letters = {
+        letter: index for index, letter in enumerate(["<unk>", "</s>", "▁", "\n", *"abcdefghijklmnopqrstuvwxyz"])
+    }
     core = Tokenizer(BPE(vocab=letters, merges=[], unk_token="<unk>"))
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -93,7 +95,13 @@ def test_what_cannot_be_encoded_is_refused_with_a_next_step() -> None:
     chat = ChatFormat(tiny_tokenizer(), "own", [END])
     with pytest.raises(DataError, match="ends with a turn of another role"):
         chat.encode_conversation(CHAT[:1])
-    strict = ChatFormat(tiny_tokenizer(chat_template="{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}{% for m in messages %}{{ m.content }}</s>{% endfor %}"), "own", [END])
+    strict = ChatFormat(
+        tiny_tokenizer(
+            chat_template="{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+        ),
+        "own",
+        [END],
+    )
     with pytest.raises(DataError, match="user first"):
         strict.encode_prompt([{"role": "system", "content": "w1"}])
     with pytest.raises(ConfigError, match="no chat template called"):

@@ -81,7 +81,9 @@ def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch: pytest.Monkey
 
 
 def test_item_25_entropy_is_log_v_for_uniform_logits_and_never_negative() -> None:
-    uniform = token_stats(identity, torch.full((3, 50), 7.0), torch.zeros(3, dtype=torch.long), vocab_size=50, entropy="measured")
+    uniform = token_stats(
+        identity, torch.full((3, 50), 7.0), torch.zeros(3, dtype=torch.long), vocab_size=50, entropy="measured"
+    )
     assert uniform.entropy is not None
     assert torch.allclose(uniform.entropy, torch.full((3,), math.log(50)))
     peaked = torch.zeros(4, 50)
