@@ -1,0 +1,58 @@
+"""Item 39: PPO on a toy with a known answer, from a plain Trainer to the last decimal of its KL."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import Memory, prompt, trainer
+from torch import Tensor
+
+from modules.backbone import Backbone
+from modules.data import PPODataModule
+from modules.ppo import PPOModule
+from modules.rollout import Rollout
+
+WANTED = frozenset(range(6, 36))
+"""A third of the words: the random model says them about a third of the time."""
+
+
+def share_of_wanted(rollout: Rollout) -> Tensor:
+    return torch.tensor([4 * sum(t in WANTED for t in response) / len(response) for response in rollout.responses])
+
+
+def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, iterations: int = 12) -> Memory:
+    backbone = load(seed)
+    backbone.chat.stop_ids = frozenset({95})
+    backbone.add_role("reference")
+    backbone.add_role("policy", copy_of="reference", trainable=True)
+    backbone.add_role("value", trainable=True, head=True)
+    data = PPODataModule([prompt(i) for i in range(32)], [], backbone.chat, batch_size=32, iterations=iterations, seed=seed)
+    module = PPOModule(
+        backbone,
+        score_function=share_of_wanted,
+        seed=seed,
+        max_new_tokens=6,
+        value_warmup=1,
+        minibatch_size=16,
+        epochs=4,
+        learning_rate=1e-2,
+        value_learning_rate=1e-2,
+        kl_coef=kl_coef,
+        missing_eos_penalty=0.0,
+    )
+    memory = Memory()
+    trainer(memory).fit(module, datamodule=data)
+    return memory
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_item_39_the_share_of_wanted_words_rises_for_every_seed(load: Callable[..., Backbone], seed: int) -> None:
+    score = learn(load, seed=seed, kl_coef=0.02).of("objective/score")
+    assert score[1] < 2.2
+    assert score[12] > 3.0, f"4 would be nothing but wanted words; it went {list(score.values())}"
+
+
+def test_item_39_a_dearer_kl_stays_nearer_to_the_reference(load: Callable[..., Backbone]) -> None:
+    cheap = learn(load, seed=0, kl_coef=0.01, iterations=8).of("objective/kl")
+    dear = learn(load, seed=0, kl_coef=1.0, iterations=8).of("objective/kl")
+    assert dear[8] < 0.5 * cheap[8]

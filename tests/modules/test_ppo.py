@@ -1,0 +1,463 @@
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from conftest import END, Memory, conversation, prompt, same, tensors_of, trainer
+from torch import Tensor
+
+from modules import ppo
+from modules.backbone import Backbone
+from modules.config import PPOConfig
+from modules.data import PPOBatch, PPODataModule
+from modules.errors import NonFiniteError
+from modules.experience import Experience, Objective, gather_experience
+from modules.metrics import METRICS
+from modules.ppo import ADAM_EPS, PPOModule
+from modules.rollout import Rollout
+from modules.tally import StepSums
+
+Load = Callable[..., Backbone]
+SMALL: dict[str, Any] = {"max_new_tokens": 8, "minibatch_size": 8, "micro_batch_size": 4, "value_warmup": 0, "epochs": 2}
+
+
+def stop_often(backbone: Backbone) -> None:
+    backbone.chat.stop_ids = frozenset({END, *range(12, 96, 12)})
+
+
+@pytest.fixture
+def build(four_roles: Load, alone: Any) -> Callable[..., Any]:
+    def apply(*, options: dict[str, Any] | None = None, **settings: Any) -> tuple[PPOModule, dict[str, Any]]:
+        backbone = four_roles(**(options or {}))
+        stop_often(backbone)
+        module = PPOModule(backbone, **(SMALL | settings))
+        return module, alone(module)
+
+    return apply
+
+
+def batch_of(backbone: Backbone, count: int = 8, demonstrations: Any = None) -> PPOBatch:
+    rows = [prompt(i, prompt_words=1 + i % 6)["messages"] for i in range(count)]
+    return PPOBatch([backbone.chat.encode_prompt(messages).ids for messages in rows], demonstrations)
+
+
+def experience_of(module: PPOModule, count: int = 8) -> Experience:
+    rollout = module._sample("policy", batch_of(module.backbone, count).prompts, seed=5)
+    return gather_experience(
+        module.backbone,
+        rollout,
+        module.objective,
+        scores=module._score(rollout),
+        center=0.0,
+        kl_coef=0.05,
+        temperature=module.temperature,
+        micro_batch_size=module.micro_batch_size,
+    )
+
+
+@pytest.fixture
+def gradient_spy(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Gradients of each optimizer step before clipping; no step is taken."""
+    found: list[Tensor] = []
+
+    def keep(parameters: Any, *args: Any) -> float:
+        found.extend(p.grad.clone() for p in parameters if p.grad is not None)
+        return 0.0
+
+    monkeypatch.setattr(ppo, "clip_gradients", keep)
+    return found
+
+
+def drop(module: Any) -> None:
+    module.optimizer.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_experience_is_what_its_definition_says_response_by_response(build: Any, estimator: str) -> None:
+    """Items 1, 9, 14 and 16 on real responses, by loops over single responses without any padding."""
+    module, _ = build(temperature=0.7, kl_estimator=estimator)
+    backbone = module.backbone
+    generator = torch.Generator().manual_seed(0)
+    for parameter in backbone.role_parameters("policy").values():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    e = experience_of(module)
+    raw_advantages = []
+    for row in range(8):
+        length = int(e.sequences.lengths[row])
+        ids = e.sequences.ids[row : row + 1, :length]
+        response = e.sequences.mask[row, :length].nonzero().flatten().tolist()
+        found: dict[str, list[float]] = {}
+        for role in ("policy", "reference"):
+            with torch.no_grad(), backbone.role(role):
+                logprobs = torch.log_softmax(backbone.logits(backbone.hidden(ids))[0] / 0.7, -1)
+            found[role] = [float(logprobs[t - 1, ids[0, t]]) for t in response]
+        with torch.no_grad(), backbone.role("value"):
+            values = [float(v) for v in backbone.values(backbone.hidden(ids))[0][[t - 1 for t in response]]]
+        difference = [a - b for a, b in zip(found["policy"], found["reference"], strict=True)]
+        kl = difference if estimator == "k1" else [math.exp(-d) - 1 + d for d in difference]
+        rewards = [-0.05 * k for k in kl]
+        finished = int(ids[0, -1]) in backbone.chat.stop_ids
+        rewards[-1] += min(max(float(e.scores[row]), -10), 10) - (0.0 if finished else 1.0)
+        advantage, advantages = 0.0, []
+        for t in reversed(range(len(response))):
+            following = values[t + 1] if t + 1 < len(response) else 0.0
+            advantage = rewards[t] + following - values[t] + 0.95 * advantage
+            advantages.insert(0, advantage)
+        n = len(response)
+        assert e.logprobs[row, :n].tolist() == pytest.approx(found["policy"], abs=1e-5)
+        assert e.ref_logprobs[row, :n].tolist() == pytest.approx(found["reference"], abs=1e-5)
+        assert e.rewards[row, :n].tolist() == pytest.approx(rewards, abs=1e-4)
+        assert e.returns[row, :n].tolist() == pytest.approx([a + v for a, v in zip(advantages, values, strict=True)], abs=1e-4)
+        raw_advantages += advantages
+    mean = sum(raw_advantages) / len(raw_advantages)
+    spread = math.sqrt(sum((a - mean) ** 2 for a in raw_advantages) / len(raw_advantages))
+    assert e.advantages[e.mask].tolist() == pytest.approx([(a - mean) / spread for a in raw_advantages], abs=1e-3)
+
+
+def test_item_28_at_the_start_policy_and_reference_are_equal_so_the_kl_is_0(build: Any) -> None:
+    module, log = build(temperature=0.7)
+    assert torch.equal(experience_of(module).logprobs, experience_of(module).ref_logprobs)
+    module.training_step(batch_of(module.backbone), 0)
+    assert log["objective/kl"] == 0.0
+
+
+def test_item_16_returns_do_not_depend_on_whitening(build: Any) -> None:
+    plain, white = build(whiten_advantages=False)[0], build(whiten_advantages=True)[0]
+    first, second = experience_of(plain), experience_of(white)
+    assert torch.equal(first.returns, second.returns)
+    assert torch.allclose(first.advantages + first.values, first.returns, atol=1e-6)
+    assert not torch.allclose(first.advantages, second.advantages, atol=0.01)
+
+
+def test_item_6_only_a_response_without_end_token_is_penalised() -> None:
+    """Even one whose end token is the last permitted token is not."""
+    objective = Objective(missing_eos_penalty=2.0, score_clip=5.0)
+    shaped = objective.shape(torch.tensor([1.0, 1.0, 9.0, -9.0]), 0.5, torch.tensor([True, False, True, False]))
+    assert shaped.tolist() == [0.5, -1.5, 5.0, -7.0]
+    rollout = Rollout([[1], [1]], [[7, 8, END], [7, 8, 9]], [True, False])
+    assert rollout.end_reasons == ["eos", "length"], "both have three tokens, the limit"
+
+
+def test_item_18_ratios_are_1_before_the_first_update(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ratios = []
+    real = ppo.policy_losses
+
+    def spy(logprobs: Tensor, old: Tensor, *rest: Any) -> Tensor:
+        ratios.append((logprobs - old).detach().exp())
+        return real(logprobs, old, *rest)
+
+    monkeypatch.setattr(ppo, "policy_losses", spy)
+    module, _ = build(micro_batch_size=3)
+    module.training_step(batch_of(module.backbone), 0)
+    first_minibatch = torch.cat(ratios[:3])
+    assert (first_minibatch - 1).abs().max() < 1e-5
+    assert (torch.cat(ratios[3:]) - 1).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "full"}])
+def test_item_21_the_gradient_is_the_same_for_every_micro_batch_size(
+    build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    found = []
+    for size in (1, 2, 4, 8):
+        module, _ = build(options=options, micro_batch_size=size, entropy_coef=0.01)
+        monkeypatch.setattr(ppo, "take_step", drop)
+        e = experience_of(module)
+        assert len(set(e.mask.sum(-1).tolist())) > 2, "responses of uneven length"
+        gradient_spy.clear()
+        module._update(e, torch.tensor([5, 0, 3, 1, 7, 2, 4, 6]), None, StepSums(torch.device("cpu")))
+        found.append(list(gradient_spy))
+    assert max(float(g.abs().max()) for g in found[0]) > 1e-3
+    for other in found[1:]:
+        assert all(torch.allclose(a, b, atol=2e-6) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize(("epochs", "minibatch", "expected"), [(1, 8, 1), (3, 4, 6), (2, 3, 6), (4, 1, 32)])
+def test_item_22_there_are_epochs_times_ceil_n_over_minibatch_steps(
+    build: Any, monkeypatch: pytest.MonkeyPatch, epochs: int, minibatch: int, expected: int
+) -> None:
+    module, _ = build(epochs=epochs, minibatch_size=minibatch)
+    count = 0
+
+    def step(*args: Any, **kwargs: Any) -> None:
+        nonlocal count
+        count += 1
+
+    monkeypatch.setattr(module.optimizer, "step", step)
+    seen = []
+    monkeypatch.setattr(ppo, "by_length", lambda lengths, size: iter([torch.arange(len(lengths))]))
+    real = module._update
+    monkeypatch.setattr(module, "_update", lambda e, rows, *rest: (seen.extend(rows.tolist()), real(e, rows, *rest)))
+    module.training_step(batch_of(module.backbone), 0)
+    assert count == expected
+    assert sorted(seen) == sorted(list(range(8)) * epochs), "every response once an epoch"
+
+
+def test_item_23_both_networks_are_clipped_to_their_own_norm(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, log = build(max_grad_norm=1e-3)
+    norms = []
+
+    def spy(module: PPOModule) -> None:
+        for parameters in (module.policy_parameters, module.value_parameters):
+            norms.append(float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()))
+        module.optimizer.zero_grad(set_to_none=True)
+
+    monkeypatch.setattr(ppo, "take_step", spy)
+    module.training_step(batch_of(module.backbone), 0)
+    assert max(norms) <= 1e-3 * 1.0001
+    assert log["policy/grad_norm"] > 1e-2, "what is logged is the norm before clipping"
+    assert log["value/grad_norm"] > 1e-2
+
+
+def demonstrations_of(backbone: Backbone) -> Any:
+    data = PPODataModule(
+        [prompt(0)], [], backbone.chat, demonstrations=[conversation(i) for i in range(4)], iterations=1, ptx_per_iteration=4
+    )
+    (batch,) = data.train_dataloader()
+    return batch.demonstrations
+
+
+def test_item_24_a_ptx_coefficient_of_0_is_bitwise_no_ptx(build: Any) -> None:
+    results = []
+    for coefficient, has_demonstrations in ((0.0, False), (0.0, True), (1.0, True)):
+        module, log = build(ptx_coef=coefficient)
+        demonstrations = demonstrations_of(module.backbone) if has_demonstrations else None
+        module.training_step(batch_of(module.backbone, demonstrations=demonstrations), 0)
+        results.append(tensors_of(module.backbone, "policy"))
+        assert ("policy/ptx_loss" in log) == (coefficient > 0)
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])
+
+
+def test_item_24_ptx_adds_the_mean_gradient_over_the_demonstrations_own_tokens(
+    build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build()
+    monkeypatch.setattr(ppo, "take_step", drop)
+    demonstrations = demonstrations_of(module.backbone)
+    e, rows = experience_of(module), torch.arange(8)
+    found = []
+    for coefficient in (0.0, 0.5):
+        gradient_spy.clear()
+        module.ptx_coef = coefficient
+        module._update(e, rows, demonstrations, StepSums(torch.device("cpu")))
+        found.append(list(gradient_spy))
+    with module.backbone.role("policy"):
+        logits = module.backbone.logits(module.backbone.hidden(demonstrations.ids))
+        labels = demonstrations.ids.masked_fill(~demonstrations.mask, -100)[:, 1:]
+        torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels).backward()
+    expected = [p.grad for p in module.policy_parameters if p.grad is not None]
+    assert len(expected) > 4
+    for without, added, lm in zip(found[0], found[1], expected, strict=False):
+        assert torch.allclose(added - without, 0.5 * lm, atol=1e-5)
+
+
+def test_item_27_adam_has_its_eps_and_each_network_its_rate(build: Any) -> None:
+    module, _ = build(learning_rate=3e-4, value_learning_rate=7e-4)
+    policy, value = module.optimizer.param_groups
+    assert ADAM_EPS == policy["eps"] == value["eps"] == 1e-5
+    assert (policy["lr"], value["lr"]) == (3e-4, 7e-4)
+    assert policy["weight_decay"] == 0
+    ids = {id(p) for p in module.backbone.role_parameters("policy").values()}
+    assert {id(p) for p in policy["params"]} == ids
+
+
+def test_item_27_value_warmup_leaves_the_policy_as_it_was_bit_for_bit(build: Any) -> None:
+    module, log = build(value_warmup=2, ptx_coef=1.0)
+    batch = batch_of(module.backbone, demonstrations=demonstrations_of(module.backbone))
+    policy, value = tensors_of(module.backbone, "policy"), tensors_of(module.backbone, "value")
+    for _ in range(2):
+        module.training_step(batch, 0)
+    assert same(tensors_of(module.backbone, "policy"), policy)
+    assert not same(tensors_of(module.backbone, "value"), value)
+    assert "policy/loss" not in log
+    module.training_step(batch, 0)
+    assert not same(tensors_of(module.backbone, "policy"), policy)
+    assert "policy/loss" in log
+
+
+def test_item_29_an_iteration_changes_policy_and_value_and_nothing_else(build: Any) -> None:
+    module, _ = build(center_scores=False)
+    backbone = module.backbone
+    own = {id(p) for role in ("policy", "value") for p in backbone.role_parameters(role).values()}
+    before = {name: p.detach().clone() for name, p in backbone.named_parameters()}
+    module.training_step(batch_of(backbone), 0)
+    for name, parameter in backbone.named_parameters():
+        assert torch.equal(parameter, before[name]) == (id(parameter) not in own), name
+
+
+def test_item_26_adapter_dropout_is_off_in_ppo(four_roles: Load) -> None:
+    backbone = four_roles(lora_dropout=0.5)
+    module = PPOModule(backbone, **SMALL)
+    module.train()
+    first, second = experience_of(module), experience_of(module)
+    assert torch.equal(first.logprobs, second.logprobs)
+    assert torch.equal(first.values, second.values)
+
+
+def test_item_38_metrics_are_means_over_real_tokens(build: Any) -> None:
+    """One optimizer step away from the sampling policy, every metric equals a loop over unpadded responses."""
+    module, log = build(minibatch_size=8, epochs=2, learning_rate=3e-3)
+    records: list[dict[str, list[float]]] = []
+
+    class Recorder(StepSums):
+        def add_tokens(self, values: dict[str, Tensor]) -> None:
+            records.append({name: tensor.detach().tolist() for name, tensor in values.items()})
+            super().add_tokens(values)
+
+    e = experience_of(module)
+    sums = Recorder(torch.device("cpu"))
+    module._update(e, torch.arange(8), None, StepSums(torch.device("cpu")))
+    module._update(e, torch.arange(8), None, sums)
+    found = sums.means()
+    ratios = [r for record in records for r in record.get("policy/ratio", [])]
+    assert len(ratios) == int(e.mask.sum())
+    assert found["policy/ratio"] == pytest.approx(sum(ratios) / len(ratios), abs=1e-5)
+    assert found["policy/approx_kl"] == pytest.approx(sum(0.5 * math.log(r) ** 2 for r in ratios) / len(ratios), rel=1e-3)
+    assert found["policy/clip_fraction"] == sum(abs(r - 1) > 0.2 for r in ratios) / len(ratios)
+    assert 0 < found["policy/entropy"] < math.log(96)
+    del log
+
+
+def test_item_38_more_padding_changes_no_metric_and_no_gradient(
+    build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build()
+    monkeypatch.setattr(ppo, "take_step", drop)
+    e = experience_of(module)
+
+    def pad(tensor: Tensor, value: Any) -> Tensor:
+        return torch.cat([tensor, torch.full((8, 5), value, dtype=tensor.dtype)], dim=1)
+
+    wide = e._replace(
+        sequences=e.sequences._replace(ids=pad(e.sequences.ids, END), mask=pad(e.sequences.mask, False)),
+        mask=pad(e.mask, False),
+        **{name: pad(getattr(e, name), 99.0) for name in ("logprobs", "ref_logprobs", "values", "advantages", "returns")},
+        rewards=pad(e.rewards, 0.0),
+    )
+    results = []
+    for each in (e, wide):
+        gradient_spy.clear()
+        sums = StepSums(torch.device("cpu"))
+        module._update(each, torch.arange(8), None, sums)
+        results.append((sums.means(), list(gradient_spy)))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_item_40_a_score_that_is_not_finite_stops_the_run_and_changes_nothing(build: Any, bad: float) -> None:
+    module, _ = build(score_function=lambda r: torch.tensor([1.0] * 7 + [bad]), center_scores=False)
+    before = {role: tensors_of(module.backbone, role) for role in ("policy", "value")}
+    with pytest.raises(NonFiniteError, match="weights are as they were"):
+        module.training_step(batch_of(module.backbone), 0)
+    assert all(same(tensors_of(module.backbone, role), before[role]) for role in before)
+    assert module.step_index == 0
+    assert not module.optimizer.state_dict()["state"]
+
+
+def test_item_40_a_gradient_that_is_not_finite_takes_no_step(build: Any) -> None:
+    module, _ = build()
+    e = experience_of(module)
+    broken = e._replace(returns=e.returns * float("nan"))
+    before = {role: tensors_of(module.backbone, role) for role in ("policy", "value")}
+    with pytest.raises(NonFiniteError):
+        module._update(broken, torch.arange(8), None, StepSums(torch.device("cpu")))
+    assert all(same(tensors_of(module.backbone, role), before[role]) for role in before)
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(build: Any) -> None:
+    module, log = build(epochs=1)
+    module.score_function = None
+    head = module.backbone.heads["reward"]
+    head.bias.data += 30.0  # far beyond the clip, were it not centred
+    bias = float(module.backbone.heads["value"].bias)
+    module.value_parameters.clear()
+    module.training_step(batch_of(module.backbone), 0)
+    assert module.score_center == pytest.approx(30.0, abs=3.0)
+    assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
+    assert abs(log["objective/reward"]) < 3.0
+    assert float(module.backbone.heads["value"].bias) == pytest.approx(bias - module.score_center, abs=0.1)
+
+
+def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) -> None:
+    module, log = build(kl_target=1e-6, kl_coef=0.1)
+    for parameter in module.backbone.role_parameters("policy").values():
+        parameter.data += 0.02
+    module.training_step(batch_of(module.backbone), 0)
+    error = 0.2 if log["objective/kl"] > 0 else -0.2
+    assert module.kl_controller.coef == pytest.approx(0.1 * (1 + error * 8 / 10_000))
+    assert log["objective/kl_coef"] == 0.1
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "full"}, {"quantisation": "nf4"}])
+def test_a_plain_trainer_fits_it_and_measures_before_between_and_after(four_roles: Load, options: dict[str, str]) -> None:
+    backbone = four_roles(**options)
+    stop_often(backbone)
+    held_out = [conversation(i) | {"category": "story" if i < 4 else "talk"} for i in range(8)]
+    data = PPODataModule(
+        [prompt(i) for i in range(10)],
+        [prompt(i) for i in range(20, 26)],
+        backbone.chat,
+        validation_demonstrations=held_out,
+        excluded=frozenset({"story"}),
+        batch_size=8,
+        iterations=3,
+    )
+    module = PPOModule(backbone, **SMALL)
+    memory = Memory()
+    lightning = trainer(memory, val_check_interval=2)
+    lightning.validate(module, datamodule=data, verbose=False)
+    lightning.fit(module, datamodule=data)
+    lightning.validate(module, datamodule=data, verbose=False)
+    assert module.step_index == 3
+    assert lightning.global_step == 3 * 2, "global_step counts optimizer steps"
+    assert list(memory.of("objective/score")) == [1, 2, 3]
+    for name in ("eval/score", "eval/kl", "eval/response_tokens", "eval/demonstration_loss", "eval/tax_loss"):
+        assert list(memory.of(name)) == [0, 2, 3]
+    assert memory.of("eval/kl")[0] == pytest.approx(0.0, abs=1e-6)
+    assert memory.of("eval/kl")[3] != 0.0
+    assert len(module.latest_samples) == 8
+    assert len(module.latest_eval_samples) == 6
+    sample = module.latest_eval_samples[0]
+    assert backbone.chat.decode_prompt(data.validation_prompts[0]) == sample.prompt_text
+    assert sample.end_reason in ("eos", "length")
+    logged = {name for _, metrics in memory.rows for name in metrics if name != "epoch"}
+    assert logged <= METRICS.keys()
+
+
+def test_the_tax_is_the_loss_on_excluded_demonstrations_only(build: Any) -> None:
+    module, _ = build()
+    data = demonstrations_of(module.backbone)
+    losses = module._demonstration_losses(data, torch.tensor([True, False, True, False]))
+
+    def mean_loss(rows: list[int]) -> float:
+        with torch.no_grad(), module.backbone.role("policy"):
+            logits = module.backbone.logits(module.backbone.hidden(data.ids[rows]))
+        labels = data.ids[rows].masked_fill(~data.mask[rows], -100)[:, 1:]
+        return float(torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels))
+
+    assert losses["eval/demonstration_loss"] == pytest.approx(mean_loss([0, 1, 2, 3]), abs=1e-5)
+    assert losses["eval/tax_loss"] == pytest.approx(mean_loss([0, 2]), abs=1e-5)
+    assert "eval/tax_loss" not in module._demonstration_losses(data, torch.zeros(4, dtype=torch.bool))
+
+
+def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_roles: Load) -> None:
+    config = PPOConfig(kl_coef=0.3, clip_range=0.11, max_new_tokens=7, minibatch_size=5, seed=9, lam=0.5, score_clip=2.0)
+    module = PPOModule.from_config(config, four_roles())
+    assert (module.kl_controller.coef, module.clip_range, module.max_new_tokens) == (0.3, 0.11, 7)
+    assert (module.minibatch_size, module.seed, module.objective.lam, module.objective.score_clip) == (5, 9, 0.5, 2.0)
+
+
+def test_each_iteration_samples_and_shuffles_with_numbers_of_its_own(build: Any) -> None:
+    module, _ = build()
+
+    def orders() -> Iterator[list[int]]:
+        for module.step_index in range(3):
+            for epoch in range(2):
+                yield torch.cat(list(module._minibatches(30, epoch))).tolist()
+
+    assert len({tuple(order) for order in orders()}) == 6
+    assert len({module._seed_of(step) for step in range(-1, 50)}) == 51
