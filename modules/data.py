@@ -6,7 +6,7 @@ trainer is built. Rows that are too long or cannot be encoded are dropped and co
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Never, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import lightning.pytorch as L
 import torch
@@ -41,11 +41,6 @@ class Batches(Generic[Batch]):
         for rows in self.plan:
             # A process that would get nothing takes the first row again rather than leave the others waiting.
             yield self.make(rows[rank::size] or rows[:1])
-
-
-def _or_none(plan: Sequence[Sequence[int]], make: Callable[[Sequence[int]], Batch]) -> Batches[Batch] | list[Never]:
-    """Batches, or what tells Lightning that there is nothing to validate on."""
-    return Batches(plan, make) if plan else []
 
 
 class Comparisons(NamedTuple):
@@ -127,10 +122,10 @@ class SFTDataModule(L.LightningDataModule):
         """Batches from `start_step` on."""
         return Batches(self.plan[self.start_step :], lambda rows: _pad([self.rows[i] for i in rows], self.pad_id))
 
-    def val_dataloader(self) -> Batches[Sequences] | list[Never]:
+    def val_dataloader(self) -> Batches[Sequences]:
         """Held-out demonstrations in a fixed order."""
         plan = in_order(len(self.validation_rows), self.batch_size)
-        return _or_none(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
+        return Batches(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
 
 
 class RewardDataModule(L.LightningDataModule):
@@ -186,10 +181,10 @@ class RewardDataModule(L.LightningDataModule):
         """Batches from `start_step` on."""
         return Batches(self.plan[self.start_step :], lambda rows: self._make([self.rows[i] for i in rows]))
 
-    def val_dataloader(self) -> Batches[Comparisons] | list[Never]:
+    def val_dataloader(self) -> Batches[Comparisons]:
         """Held-out comparisons in a fixed order."""
         plan = in_order(len(self.validation_rows), self.batch_size)
-        return _or_none(plan, lambda rows: self._make([self.validation_rows[i] for i in rows]))
+        return Batches(plan, lambda rows: self._make([self.validation_rows[i] for i in rows]))
 
     def _encode(self, rows: Sequence[Row], max_length: int) -> list["_Pair"]:
         encode = _encoder(self.chat.encode_prompt, "messages", max_length, self.dropped)
@@ -302,11 +297,11 @@ class PPODataModule(L.LightningDataModule):
         """Iterations from `start_step` on; each takes the next prompts of an endless, reshuffled stream."""
         return Batches([[i] for i in range(self.start_step, self.iterations)], lambda step: self._make(step[0]))
 
-    def val_dataloader(self) -> Batches[PPOHeldOut] | list[Never]:
+    def val_dataloader(self) -> Batches[PPOHeldOut]:
         """One batch with everything held out; none if there is nothing."""
         rows = self.validation_demonstrations
         held_out = PPOHeldOut(self.validation_prompts, _pad(rows, self.pad_id) if rows else None, self.is_excluded)
-        return _or_none([[0]] if rows or self.validation_prompts else [], lambda _: held_out)
+        return Batches([[0]] if rows or self.validation_prompts else [], lambda _: held_out)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Prompts stay lists of ids; only demonstrations move."""

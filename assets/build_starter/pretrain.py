@@ -27,7 +27,9 @@ MAX_GRAD_NORM = 1.0
 def fresh_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     """A fresh model of about 1.5 million parameters. Every linear layer's output size divides by 64, for NF4 on the CPU."""
     torch.manual_seed(seed)
-    special: dict[str, Any] = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    special: dict[str, Any] = {
+        name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")
+    }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,

@@ -31,7 +31,14 @@ def ppo_module(four_roles: Load, iterations: int) -> tuple[PPOModule, PPODataMod
     backbone.chat.stop_ids = frozenset({END, *range(12, 96, 12)})
     data = PPODataModule([prompt(i) for i in range(7)], [], backbone.chat, batch_size=6, iterations=iterations, seed=3)
     module = PPOModule(
-        backbone, seed=3, max_new_tokens=6, minibatch_size=3, value_warmup=1, epochs=2, kl_target=0.5, learning_rate=1e-3
+        backbone,
+        seed=3,
+        max_new_tokens=6,
+        minibatch_size=3,
+        value_warmup=1,
+        epochs=2,
+        kl_target=0.5,
+        learning_rate=1e-3,
     )
     return module, data
 
@@ -40,11 +47,11 @@ def test_item_36_n_steps_then_a_new_process_and_n_more_equal_2n_bit_for_bit(four
     """Weights, moments, KL coefficient, score centre, prompts, random numbers and logged metrics."""
     whole, data = ppo_module(four_roles, 4)
     through = Memory()
-    trainer(through).fit(whole, datamodule=data)
+    trainer(through, limit_val_batches=0).fit(whole, datamodule=data)
 
     first, data = ppo_module(four_roles, 2)
     before = Memory()
-    trainer(before).fit(first, datamodule=data)
+    trainer(before, limit_val_batches=0).fit(first, datamodule=data)
     checkpoint.save(tmp_path, first, stage="ppo", config={})
     del first
     torch.manual_seed(99)  # a new process knows nothing of the old one's random numbers
@@ -52,7 +59,7 @@ def test_item_36_n_steps_then_a_new_process_and_n_more_equal_2n_bit_for_bit(four
     checkpoint.restore(second, tmp_path)
     data.start_step = second.step_index
     after = Memory()
-    trainer(after).fit(second, datamodule=data)
+    trainer(after, limit_val_batches=0).fit(second, datamodule=data)
 
     assert second.step_index == whole.step_index == 4
     for role in ("policy", "value"):
@@ -61,7 +68,9 @@ def test_item_36_n_steps_then_a_new_process_and_n_more_equal_2n_bit_for_bit(four
     assert same(moments[0], moments[1])
     assert second.state() == whole.state()
     assert whole.kl_controller.coef != 0.05
-    named = {name for _, metrics in through.rows for name in metrics if not name.startswith("time/") and name != "epoch"}
+    named = {
+        name for _, metrics in through.rows for name in metrics if not name.startswith("time/") and name != "epoch"
+    }
     assert len(named) > 10
     for name in named:
         assert before.of(name) | after.of(name) == through.of(name), name
@@ -71,17 +80,17 @@ def test_item_36_n_steps_then_a_new_process_and_n_more_equal_2n_bit_for_bit(four
 def test_item_36_sft_resumes_bit_for_bit_dropout_included(load: Load, tmp_path: Path, options: dict[str, Any]) -> None:
     whole, data = sft_module(load, **options)
     torch.manual_seed(5)
-    trainer(Memory()).fit(whole, datamodule=data)
+    trainer(Memory(), limit_val_batches=0).fit(whole, datamodule=data)
 
     first, data = sft_module(load, **options)
     torch.manual_seed(5)
-    trainer(Memory(), limit_train_batches=2).fit(first, datamodule=data)
+    trainer(Memory(), limit_val_batches=0, limit_train_batches=2).fit(first, datamodule=data)
     checkpoint.save(tmp_path, first, stage="sft", config={})
     second, data = sft_module(load, **options)
     checkpoint.restore(second, tmp_path)
     data.start_step = second.step_index
     assert data.start_step == 2
-    trainer(Memory()).fit(second, datamodule=data)
+    trainer(Memory(), limit_val_batches=0).fit(second, datamodule=data)
     assert same(tensors_of(second.backbone, "policy"), tensors_of(whole.backbone, "policy"))
 
 

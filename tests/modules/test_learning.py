@@ -20,13 +20,13 @@ def share_of_wanted(rollout: Rollout) -> Tensor:
     return torch.tensor([4 * sum(t in WANTED for t in response) / len(response) for response in rollout.responses])
 
 
-def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, iterations: int = 12) -> Memory:
+def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, learning_rate: float = 3e-2) -> Memory:
     backbone = load(seed)
     backbone.chat.stop_ids = frozenset({95})
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
     backbone.add_role("value", trainable=True, head=True)
-    data = PPODataModule([prompt(i) for i in range(32)], [], backbone.chat, batch_size=32, iterations=iterations, seed=seed)
+    data = PPODataModule([prompt(i) for i in range(32)], [], backbone.chat, batch_size=32, iterations=10, seed=seed)
     module = PPOModule(
         backbone,
         score_function=share_of_wanted,
@@ -35,13 +35,13 @@ def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, iteration
         value_warmup=1,
         minibatch_size=16,
         epochs=4,
-        learning_rate=1e-2,
+        learning_rate=learning_rate,
         value_learning_rate=1e-2,
         kl_coef=kl_coef,
         missing_eos_penalty=0.0,
     )
     memory = Memory()
-    trainer(memory).fit(module, datamodule=data)
+    trainer(memory, limit_val_batches=0).fit(module, datamodule=data)
     return memory
 
 
@@ -49,10 +49,10 @@ def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, iteration
 def test_item_39_the_share_of_wanted_words_rises_for_every_seed(load: Callable[..., Backbone], seed: int) -> None:
     score = learn(load, seed=seed, kl_coef=0.02).of("objective/score")
     assert score[1] < 2.2
-    assert score[12] > 3.0, f"4 would be nothing but wanted words; it went {list(score.values())}"
+    assert score[10] > 2.5, f"4 would be nothing but wanted words; it went {list(score.values())}"
 
 
 def test_item_39_a_dearer_kl_stays_nearer_to_the_reference(load: Callable[..., Backbone]) -> None:
-    cheap = learn(load, seed=0, kl_coef=0.01, iterations=8).of("objective/kl")
-    dear = learn(load, seed=0, kl_coef=1.0, iterations=8).of("objective/kl")
-    assert dear[8] < 0.5 * cheap[8]
+    cheap = learn(load, seed=0, kl_coef=0.01, learning_rate=1e-2).of("objective/kl")
+    dear = learn(load, seed=0, kl_coef=1.0, learning_rate=1e-2).of("objective/kl")
+    assert dear[10] < 0.5 * cheap[10]

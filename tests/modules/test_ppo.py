@@ -19,7 +19,13 @@ from modules.rollout import Rollout
 from modules.tally import StepSums
 
 Load = Callable[..., Backbone]
-SMALL: dict[str, Any] = {"max_new_tokens": 8, "minibatch_size": 8, "micro_batch_size": 4, "value_warmup": 0, "epochs": 2}
+SMALL: dict[str, Any] = {
+    "max_new_tokens": 8,
+    "minibatch_size": 8,
+    "micro_batch_size": 4,
+    "value_warmup": 0,
+    "epochs": 2,
+}
 
 
 def stop_often(backbone: Backbone) -> None:
@@ -108,7 +114,9 @@ def test_experience_is_what_its_definition_says_response_by_response(build: Any,
         assert e.logprobs[row, :n].tolist() == pytest.approx(found["policy"], abs=1e-5)
         assert e.ref_logprobs[row, :n].tolist() == pytest.approx(found["reference"], abs=1e-5)
         assert e.rewards[row, :n].tolist() == pytest.approx(rewards, abs=1e-4)
-        assert e.returns[row, :n].tolist() == pytest.approx([a + v for a, v in zip(advantages, values, strict=True)], abs=1e-4)
+        assert e.returns[row, :n].tolist() == pytest.approx(
+            [a + v for a, v in zip(advantages, values, strict=True)], abs=1e-4
+        )
         raw_advantages += advantages
     mean = sum(raw_advantages) / len(raw_advantages)
     spread = math.sqrt(sum((a - mean) ** 2 for a in raw_advantages) / len(raw_advantages))
@@ -212,7 +220,12 @@ def test_item_23_both_networks_are_clipped_to_their_own_norm(build: Any, monkeyp
 
 def demonstrations_of(backbone: Backbone) -> Any:
     data = PPODataModule(
-        [prompt(0)], [], backbone.chat, demonstrations=[conversation(i) for i in range(4)], iterations=1, ptx_per_iteration=4
+        [prompt(0)],
+        [],
+        backbone.chat,
+        demonstrations=[conversation(i) for i in range(4)],
+        iterations=1,
+        ptx_per_iteration=4,
     )
     (batch,) = data.train_dataloader()
     return batch.demonstrations
@@ -314,7 +327,9 @@ def test_item_38_metrics_are_means_over_real_tokens(build: Any) -> None:
     ratios = [r for record in records for r in record.get("policy/ratio", [])]
     assert len(ratios) == int(e.mask.sum())
     assert found["policy/ratio"] == pytest.approx(sum(ratios) / len(ratios), abs=1e-5)
-    assert found["policy/approx_kl"] == pytest.approx(sum(0.5 * math.log(r) ** 2 for r in ratios) / len(ratios), rel=1e-3)
+    assert found["policy/approx_kl"] == pytest.approx(
+        sum(0.5 * math.log(r) ** 2 for r in ratios) / len(ratios), rel=1e-3
+    )
     assert found["policy/clip_fraction"] == sum(abs(r - 1) > 0.2 for r in ratios) / len(ratios)
     assert 0 < found["policy/entropy"] < math.log(96)
     del log
@@ -333,7 +348,10 @@ def test_item_38_more_padding_changes_no_metric_and_no_gradient(
     wide = e._replace(
         sequences=e.sequences._replace(ids=pad(e.sequences.ids, END), mask=pad(e.sequences.mask, False)),
         mask=pad(e.mask, False),
-        **{name: pad(getattr(e, name), 99.0) for name in ("logprobs", "ref_logprobs", "values", "advantages", "returns")},
+        **{
+            name: pad(getattr(e, name), 99.0)
+            for name in ("logprobs", "ref_logprobs", "values", "advantages", "returns")
+        },
         rewards=pad(e.rewards, 0.0),
     )
     results = []
@@ -373,13 +391,13 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
     module.score_function = None
     head = module.backbone.heads["reward"]
     head.bias.data += 30.0  # far beyond the clip, were it not centred
-    bias = float(module.backbone.heads["value"].bias)
+    bias = module.backbone.heads["value"].bias.item()
     module.value_parameters.clear()
     module.training_step(batch_of(module.backbone), 0)
     assert module.score_center == pytest.approx(30.0, abs=3.0)
     assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
     assert abs(log["objective/reward"]) < 3.0
-    assert float(module.backbone.heads["value"].bias) == pytest.approx(bias - module.score_center, abs=0.1)
+    assert module.backbone.heads["value"].bias.item() == pytest.approx(bias - module.score_center, abs=0.1)
 
 
 def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) -> None:
@@ -393,7 +411,9 @@ def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) 
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "full"}, {"quantisation": "nf4"}])
-def test_a_plain_trainer_fits_it_and_measures_before_between_and_after(four_roles: Load, options: dict[str, str]) -> None:
+def test_a_plain_trainer_fits_it_and_measures_before_between_and_after(
+    four_roles: Load, options: dict[str, str]
+) -> None:
     backbone = four_roles(**options)
     stop_often(backbone)
     held_out = [conversation(i) | {"category": "story" if i < 4 else "talk"} for i in range(8)]
@@ -445,7 +465,9 @@ def test_the_tax_is_the_loss_on_excluded_demonstrations_only(build: Any) -> None
 
 
 def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_roles: Load) -> None:
-    config = PPOConfig(kl_coef=0.3, clip_range=0.11, max_new_tokens=7, minibatch_size=5, seed=9, lam=0.5, score_clip=2.0)
+    config = PPOConfig(
+        kl_coef=0.3, clip_range=0.11, max_new_tokens=7, minibatch_size=5, seed=9, lam=0.5, score_clip=2.0
+    )
     module = PPOModule.from_config(config, four_roles())
     assert (module.kl_controller.coef, module.clip_range, module.max_new_tokens) == (0.3, 0.11, 7)
     assert (module.minibatch_size, module.seed, module.objective.lam, module.objective.score_clip) == (5, 9, 0.5, 2.0)

@@ -24,7 +24,9 @@ def build(load: Load, rows: list[dict[str, Any]], held_out: list[dict[str, Any]]
     return RewardModule(backbone, num_steps=data.num_steps, **options), data
 
 
-RANKING = [comparison(50, chosen=a, rejected=b, weight=1 / 3) for a, b in (("w1", "w2"), ("w1", "w3 w4"), ("w2", "w3 w4"))]
+RANKING = [
+    comparison(50, chosen=a, rejected=b, weight=1 / 3) for a, b in (("w1", "w2"), ("w1", "w3 w4"), ("w2", "w3 w4"))
+]
 MIXED = [
     *(comparison(i, target_p=0.5 if i == 2 else 1.0, margin=0.5 * (i % 2), weight=1.0 + i % 3) for i in range(5)),
     *RANKING,
@@ -110,6 +112,8 @@ def test_the_wilson_interval_has_its_published_values() -> None:
 def test_calibration_error_is_0_for_an_honest_model_and_large_for_a_boaster() -> None:
     confidence = torch.tensor([0.75] * 4)
     assert calibration_error(confidence, torch.tensor([1.0, 1.0, 1.0, 0.0])) == pytest.approx(0.0, abs=1e-6)
-    assert calibration_error(torch.full((4,), 0.999), torch.tensor([1.0, 0.0, 1.0, 0.0])) == pytest.approx(0.499, abs=1e-3)
+    assert calibration_error(torch.full((4,), 0.999), torch.tensor([1.0, 0.0, 1.0, 0.0])) == pytest.approx(
+        0.499, abs=1e-3
+    )
     two_bins = calibration_error(torch.tensor([0.55, 0.95]), torch.tensor([1.0, 0.0]))
     assert two_bins == pytest.approx((0.45 + 0.95) / 2, abs=1e-6)

@@ -18,7 +18,7 @@ from studio.workspace import Workspace
 from tests.ui import filling
 
 pytestmark = pytest.mark.browser
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 ROOT = Path(__file__).parents[2]
 
 
@@ -76,6 +76,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.timeout(900)
 def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
     ws, port = sft_ws, free_port()
     server = Server(ws, port)
@@ -112,7 +113,9 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
         server = Server(ws, port)
         wait_until_ended(ws, "reward-1")
         assert runs.get(ws, "reward-1").state == "finished", runs.tail_log(ws, "reward-1")
-        expect(page.locator("#run-head .badge")).to_have_text("finished")  # the page found the new server by itself
+        expect(page.locator("#run-head .badge")).to_have_text(
+            "finished", timeout=PATIENCE_MS
+        )  # the page found the new server by itself
         assert metrics.cursor(ws, runs.get(ws, "reward-1").id) > before
         assert len(ratings.list_events(ws)) == 10
 
