@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
 from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer
-from modules.roles import FullRoles, LoraRoles, LoraSettings
+from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
 HEAD_WEIGHTS = "head.safetensors"
 
@@ -299,4 +299,4 @@ def _read_head(folder: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"The role in {folder} has no {HEAD_WEIGHTS}, so it cannot score: choose a reward checkpoint."
         )
-    return load_file(folder / HEAD_WEIGHTS)
+    return read_weights(folder / HEAD_WEIGHTS)

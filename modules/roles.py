@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -148,7 +149,7 @@ class LoraRoles(nn.Module):
 
     def load(self, name: str, folder: Path) -> None:
         """Overwrite a role's weights in place with those of a folder."""
-        _copy_into(self._parameters_of[name], _read(folder / ADAPTER_WEIGHTS), str(folder))
+        _copy_into(self._parameters_of[name], read_weights(folder / ADAPTER_WEIGHTS), str(folder))
 
     def _can_fold(self) -> bool:
         tied = self.model.get_input_embeddings().weight
@@ -265,16 +266,26 @@ class FullRoles(nn.Module):
         tensors: dict[str, Tensor] = {}
         for file in sorted(folder.glob("*.safetensors")):
             if file.name != "head.safetensors":
-                tensors |= _read(file)
+                tensors |= read_weights(file)
         _copy_into(self.named_parameters_of(name), tensors, str(folder))
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's safetensors file.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
     if not file.is_file():
         raise CheckpointError(
             f"The checkpoint file {file} is missing: the checkpoint is incomplete, choose another one."
         )
-    return load_file(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"The checkpoint file {file} is damaged ({error}): restore it from a copy, or choose another checkpoint."
+        ) from error
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:

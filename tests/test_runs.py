@@ -186,8 +186,8 @@ def test_a_run_is_numbered_within_its_stage(ws):
     ("config", "error", "sentence"),
     [
         (RewardConfig(), CheckpointError, "There is no checkpoint of SFT yet"),
-        (PPOConfig(), CheckpointError, "There is no reward checkpoint yet"),
-        (SampleConfig(), CheckpointError, "There is no ppo or sft checkpoint yet"),
+        (PPOConfig(), CheckpointError, "There is no checkpoint of the reward model yet"),
+        (SampleConfig(), CheckpointError, "There is no checkpoint of PPO or SFT yet"),
         (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),
         (SFTConfig(base_model="no/such/folder"), BaseModelError, "is no folder and no hub id"),
     ],
