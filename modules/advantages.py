@@ -91,11 +91,14 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     return centred * torch.rsqrt(variance + 1e-8)
 
 
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var(R - V) / Var(R) over the mask: 1 is perfect, 0 no better than a constant; 0 if returns do not vary."""
-    kept_returns, kept_errors = returns[mask], (returns - values)[mask]
-    spread = kept_returns.var(correction=0)
-    return float(1 - kept_errors.var(correction=0) / spread) if spread > 0 else 0.0
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(R - V) / Var(R) over real tokens: 1 is perfect, 0 no better than a constant; 0 if returns do not vary.
+
+    Args:
+        values, returns: (N,).
+    """
+    spread = returns.var(correction=0)
+    return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor
 from modules.advantages import gae, kl_estimates, token_rewards, whiten
 from modules.backbone import Backbone
 from modules.chat import Message
+from modules.distributed import sum_over_ranks
 from modules.errors import NonFiniteError
 from modules.losses import Entropy, TokenStats, select_shifted, token_stats
 from modules.rollout import Rollout
@@ -207,7 +208,7 @@ def all_values(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_bat
 def check_finite(named: dict[str, Tensor]) -> None:
     """Refuse tensors with infinities or NaN; nothing has been changed at that point."""
     for name, values in named.items():
-        bad = int((~torch.isfinite(values)).sum())
+        bad = int(sum_over_ranks((~torch.isfinite(values)).sum()))
         if bad:
             raise NonFiniteError(
                 f"{bad} of {values.numel()} numbers ({name} values of sampled responses) are not finite. The iteration was not "

@@ -23,7 +23,7 @@ from modules.advantages import KLController, explained_variance
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
-from modules.distributed import sum_over_ranks, world
+from modules.distributed import gather_rows, sum_over_ranks, world
 from modules.errors import NonFiniteError
 from modules.experience import (
     Experience,
@@ -381,7 +381,9 @@ class PPOModule(L.LightningModule):
             "objective/kl_coef": self.kl_controller.coef,
             "rollout/response_tokens": mean(experience.mask.sum(-1)),
             "rollout/eos_share": mean(experience.finished),
-            "value/explained_variance": explained_variance(experience.values, experience.returns, experience.mask),
+            "value/explained_variance": explained_variance(
+                gather_rows(experience.values[experience.mask]), gather_rows(experience.returns[experience.mask])
+            ),
         }
 
     def _read(self, latest: tuple[Rollout, Tensor, Tensor] | None) -> list[Sample]:

@@ -141,8 +141,8 @@ def test_item_17_garbage_in_padding_has_no_effect_and_one_value_is_safe() -> Non
 
 
 def test_explained_variance_is_1_for_perfect_values_and_0_for_a_constant() -> None:
-    mask = ragged([3, 2], 3)
-    returns = torch.randn(2, 3)
-    assert explained_variance(returns, returns, mask) == pytest.approx(1.0)
-    assert explained_variance(torch.full((2, 3), 4.0), returns, mask) == pytest.approx(0.0, abs=1e-5)
-    assert explained_variance(returns, torch.ones(2, 3), mask) == 0.0
+    returns = torch.randn(9)
+    assert explained_variance(returns, returns) == pytest.approx(1.0)
+    assert explained_variance(torch.full((9,), 4.0), returns) == pytest.approx(0.0, abs=1e-5)
+    assert explained_variance(-returns, returns) == pytest.approx(-3.0, abs=1e-5)
+    assert explained_variance(returns, torch.ones(9)) == 0.0
