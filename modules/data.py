@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from modules.chat import ChatFormat, Encoded
-from modules.distributed import world
+from modules.distributed import share
 from modules.errors import DataError
 from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
 from modules.sequences import Sequences, pad_rows
@@ -27,20 +27,21 @@ class Batches(Generic[Batch]):
 
     Args:
         plan: Row indices of each batch.
-        make: Turns row indices into a batch.
+        make: Turns row indices into a batch; of a data-parallel run's rows it gets this process's share, which may be none.
+        is_dealt: False gives all rows to each process.
     """
 
-    def __init__(self, plan: Sequence[Sequence[int]], make: Callable[[Sequence[int]], Batch]) -> None:
-        self.plan, self.make = plan, make
+    def __init__(
+        self, plan: Sequence[Sequence[int]], make: Callable[[Sequence[int]], Batch], *, is_dealt: bool = True
+    ) -> None:
+        self.plan, self.make, self.is_dealt = plan, make, is_dealt
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        rank, size = world()
         for rows in self.plan:
-            # A process that would get nothing takes the first row again rather than leave the others waiting.
-            yield self.make(rows[rank::size] or rows[:1])
+            yield self.make(share(rows) if self.is_dealt else rows)
 
 
 class Comparisons(NamedTuple):
@@ -218,7 +219,8 @@ class RewardDataModule(L.LightningDataModule):
         numbers = {
             key: torch.tensor([float(pair.row[key]) for pair in pairs]) for key in ("target_p", "margin", "weight")
         }
-        return Comparisons(sequences, torch.tensor(index[::2]), torch.tensor(index[1::2]), **numbers)
+        chosen, rejected = torch.tensor([index[::2], index[1::2]], dtype=torch.long)
+        return Comparisons(sequences, chosen, rejected, **numbers)
 
 
 class _Pair(NamedTuple):
@@ -295,13 +297,14 @@ class PPODataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Batches[PPOBatch]:
         """Iterations from `start_step` on; each takes the next prompts of an endless, reshuffled stream."""
-        return Batches([[i] for i in range(self.start_step, self.iterations)], lambda step: self._make(step[0]))
+        plan = [[i] for i in range(self.start_step, self.iterations)]
+        return Batches(plan, lambda step: self._make(step[0]), is_dealt=False)
 
     def val_dataloader(self) -> Batches[PPOHeldOut]:
-        """One batch with everything held out; none if there is nothing."""
+        """One batch with everything held out, of which a process measures its share; none if there is nothing."""
         rows = self.validation_demonstrations
         held_out = PPOHeldOut(self.validation_prompts, _pad(rows, self.pad_id) if rows else None, self.is_excluded)
-        return Batches([[0]] if rows or self.validation_prompts else [], lambda _: held_out)
+        return Batches([[0]] if rows or self.validation_prompts else [], lambda _: held_out, is_dealt=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Prompts stay lists of ids; only demonstrations move."""
@@ -310,12 +313,12 @@ class PPODataModule(L.LightningDataModule):
         return batch._replace(demonstrations=batch.demonstrations.to(device))
 
     def _make(self, step: int) -> PPOBatch:
-        rank, size = world()
-        prompts = [self.prompts[i] for i in stream(len(self.prompts), self.batch_size, step, self.seed)][rank::size]
+        picked = stream(len(self.prompts), self.batch_size, step, self.seed)
+        prompts = [self.prompts[i] for i in share(picked)]
         if not self.ptx_per_iteration:
             return PPOBatch(prompts, None)
         picked = stream(len(self.demonstrations), self.ptx_per_iteration, step, self.seed + 1)
-        return PPOBatch(prompts, _pad([self.demonstrations[i] for i in picked[rank::size]], self.pad_id))
+        return PPOBatch(prompts, _pad([self.demonstrations[i] for i in share(picked)], self.pad_id))
 
 
 def _encoder(

@@ -47,8 +47,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, loss: Te
     Raises:
         NonFiniteError: The loss or the norm is not finite. Gradients are dropped; weights and moments are untouched.
     """
+    parameters = list(parameters)
+    sum_gradients(parameters)
     kept = [parameter for parameter in parameters if parameter.grad is not None]
-    sum_gradients(kept)
     norm = torch.nn.utils.clip_grad_norm_(kept, max_norm)
     if not (torch.isfinite(norm) and torch.isfinite(loss)):
         for parameter in kept:

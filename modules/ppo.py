@@ -23,7 +23,7 @@ from modules.advantages import KLController, explained_variance
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
-from modules.distributed import gather_rows, sum_over_ranks, world
+from modules.distributed import gather_rows, gather_shares, place, share, sum_over_ranks, world
 from modules.errors import NonFiniteError
 from modules.experience import (
     Experience,
@@ -134,7 +134,8 @@ class PPOModule(L.LightningModule):
             eps=ADAM_EPS,
         )
         self._latest: tuple[Rollout, Tensor, Tensor] | None = None
-        self._latest_eval: tuple[Rollout, Tensor, Tensor] | None = None
+        self.latest_eval_samples: list[Sample] = []
+        """The last validation's responses, in the order of the data module's ``validation_prompts``."""
         self._held_out: dict[str, float] = {}
 
     @classmethod
@@ -170,13 +171,14 @@ class PPOModule(L.LightningModule):
         clock.lap("time/score_s")
         # 3. Several passes over the responses in minibatches, one optimizer step each.
         sums = StepSums(self.device)
+        num_responses = int(sum_over_ranks(torch.tensor(len(scores), device=scores.device)))
         for epoch in range(self.epochs):
-            for rows in self._minibatches(len(rollout.prompts), epoch):
+            for rows in self._minibatches(num_responses, epoch):
                 self._update(experience, rows, batch.demonstrations, sums)
         clock.lap("time/update_s")
         # 4. Steer the price of the KL, count the iteration, report.
         metrics = self._describe(experience) | sums.means() | clock.laps
-        self.kl_controller.update(metrics["objective/kl"], len(rollout.prompts) * world()[1])
+        self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.step_index += 1
         self._latest = (rollout, scores, experience.kl_per_response)
         self.log_dict(metrics | {"step": float(self.step_index)})
@@ -188,14 +190,14 @@ class PPOModule(L.LightningModule):
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
-            rollout = self._sample("policy", batch.prompts, seed=EVAL_SEED)
+            rollout = self._sample("policy", list(share(batch.prompts)), seed=EVAL_SEED)
             sequences = rollout.sequences(self.backbone.chat.pad_id).to(self.backbone.device)
             mask = rollout.response_mask().to(self.backbone.device)
             scores, arguments = self._score(rollout), (sequences, mask, self.temperature, self.micro_batch_size)
             kl = all_logprobs(self.backbone, "policy", *arguments) - all_logprobs(
                 self.backbone, "reference", *arguments
             )
-            self._latest_eval = (rollout, scores, kl.sum(-1))
+            self.latest_eval_samples = gather_shares(self._read((rollout, scores, kl.sum(-1))))
             self._held_out |= {
                 "eval/score": mean(scores),
                 "eval/kl": mean(kl.sum(-1)),
@@ -233,11 +235,6 @@ class PPOModule(L.LightningModule):
     def latest_samples(self) -> list[Sample]:
         """The last iteration's responses; empty before the first."""
         return self._read(self._latest)
-
-    @property
-    def latest_eval_samples(self) -> list[Sample]:
-        """The last validation's responses, in the order of the data module's ``validation_prompts``."""
-        return self._read(self._latest_eval)
 
     def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: "StepSums") -> None:
         """One optimizer step on the responses at ``rows`` (N,)."""
@@ -319,20 +316,27 @@ class PPOModule(L.LightningModule):
                 sums.add_tokens({"policy/ptx_loss": losses.detach()})
         return total
 
-    def _minibatches(self, num_rows: int, epoch: int) -> Iterator[Tensor]:
-        """Row indices of each optimizer step of an epoch: ceil(rows / minibatch) of them, every row once."""
-        generator = torch.Generator().manual_seed(self._seed_of(self.step_index) + 1 + epoch)
-        order = torch.randperm(num_rows, generator=generator).to(self.backbone.device)
-        yield from order.split(max(1, self.minibatch_size // world()[1]))
+    def _minibatches(self, num_responses: int, epoch: int) -> Iterator[Tensor]:
+        """Row indices of each optimizer step of an epoch: ceil(responses / minibatch) of them, every row once.
 
-    def _sample(self, role: str, prompts: list[list[int]], seed: int) -> Rollout:
+        The responses of all processes are shuffled together, so a step may have more rows here than elsewhere, or none.
+        """
+        rank, size = world()
+        generator = torch.Generator().manual_seed(self._seed_of(self.step_index) + 1 + epoch)
+        order = torch.randperm(num_responses, generator=generator).to(self.backbone.device)
+        for rows in order.split(self.minibatch_size):
+            yield rows[rows % size == rank] // size
+
+    def _sample(self, role: str, prompts: list[list[int]], seed: int, copies: int = 1) -> Rollout:
+        """Answer this process's share of the prompts, each ``copies`` times."""
         return generate(
             self.backbone,
             role,
-            prompts,
+            [prompt for prompt in prompts for _ in range(copies)],
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             seed=seed,
+            places=[place(i) * copies + copy for i in range(len(prompts)) for copy in range(copies)],
             batch_size=self.rollout_batch_size,
         )
 
@@ -344,8 +348,7 @@ class PPOModule(L.LightningModule):
 
     def _set_score_center(self, prompts: list[list[int]]) -> None:
         """Measure the SFT policy's mean score, and let the value function start from the same zero."""
-        repeated = [prompt for prompt in prompts for _ in range(CENTERING_SAMPLES)]
-        scores = self._score(self._sample("reference", repeated, seed=self._seed_of(-1)))
+        scores = self._score(self._sample("reference", prompts, seed=self._seed_of(-1), copies=CENTERING_SAMPLES))
         check_finite({"score": scores})
         self.score_center = mean(scores)
         if self.score_function is None:
@@ -353,8 +356,7 @@ class PPOModule(L.LightningModule):
 
     def _seed_of(self, step: int) -> int:
         """A seed for each iteration, with room for those of its epochs."""
-        rank, _ = world()
-        return ((self.seed * 1_000_003 + step + 1) * 1024 + rank) * 64
+        return (self.seed * 1_000_003 + step + 1) * 1024 * 64
 
     @torch.no_grad()
     def _demonstration_losses(self, demonstrations: Sequences, is_excluded: Tensor) -> dict[str, float]:
@@ -362,7 +364,7 @@ class PPOModule(L.LightningModule):
         sums = torch.zeros(2, 2, device=self.backbone.device)
         is_excluded = is_excluded.to(self.backbone.device)
         with self.backbone.role("policy"):
-            for rows in by_length(demonstrations.lengths, self.micro_batch_size):
+            for rows in share(list(by_length(demonstrations.lengths, self.micro_batch_size))):
                 part = demonstrations.rows(rows)
                 losses = negative_logprobs(self.backbone, part)
                 excluded = is_excluded[rows].unsqueeze(-1).expand_as(part.mask)[:, 1:][part.mask[:, 1:]]

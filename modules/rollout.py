@@ -44,7 +44,7 @@ class Rollout(NamedTuple):
     def response_mask(self) -> Tensor:
         """(B, R) bool, True on real response tokens."""
         lengths = torch.tensor([len(response) for response in self.responses])
-        return torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
+        return torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(-1)
 
 
 @torch.no_grad()
@@ -58,13 +58,14 @@ def generate(
     top_p: float = 1.0,
     top_k: int = 0,
     seed: int = 0,
+    places: Sequence[int] | None = None,
     batch_size: int = 64,
     on_progress: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Sample one response to each prompt.
 
     Prompts are taken in order of length, so that a batch holds little padding. The random numbers of a response depend
-    on ``seed``, its place in ``prompts`` and nothing else: not on the batch size, nor on the other prompts.
+    on ``seed``, its place and nothing else: not on the batch size, nor on the other prompts.
 
     Args:
         backbone: The model.
@@ -75,13 +76,15 @@ def generate(
         top_p, top_k: Filters; 1 and 0 switch them off. PPO never uses them: the sampled tokens would not come from the
             policy whose log-probabilities are compared.
         seed: Of the random numbers.
+        places: B different numbers, if ``prompts`` are a share of a longer list; None counts from 0.
         batch_size: Prompts answered at a time.
         on_progress: Called with the number of finished responses after each batch.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    places = range(len(prompts)) if places is None else places
     noise = torch.rand(
-        len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    ).to(backbone.device)
+        max(places, default=-1) + 1, max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )[torch.tensor(places, dtype=torch.long)].to(backbone.device)
     responses: list[list[int]] = [[] for _ in prompts]
     with backbone.sampling(role):
         for start in range(0, len(order), batch_size):

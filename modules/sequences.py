@@ -34,11 +34,13 @@ class Sequences(NamedTuple):
 
 def pad_rows(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], pad_id: int) -> Sequences:
     """Pad rows of ids and masks, row i of both being equally long, to (B, T)."""
-    longest = max(len(row) for row in ids)
+    longest = max((len(row) for row in ids), default=0)
+    padded_ids = torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in ids], dtype=torch.long)
+    padded_masks = torch.tensor([[*row, *[False] * (longest - len(row))] for row in masks], dtype=torch.bool)
     return Sequences(
-        torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in ids]),
-        torch.tensor([[*row, *[False] * (longest - len(row))] for row in masks]),
-        torch.tensor([len(row) for row in ids]),
+        padded_ids.reshape(len(ids), longest),
+        padded_masks.reshape(len(ids), longest),
+        torch.tensor([len(row) for row in ids], dtype=torch.long),
     )
 
 
@@ -53,4 +55,5 @@ def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
         (N,) row indices; together each row once, the longest first (memory runs out at once or never).
     """
     order = torch.argsort(lengths, descending=True, stable=True)
-    yield from order.split(size)
+    if len(order):
+        yield from order.split(size)
