@@ -12,8 +12,8 @@ are clipped to their own gradient norms; whitening spans the iteration; the last
 """
 
 import inspect
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
@@ -25,40 +25,18 @@ from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
 from modules.distributed import gather_rows, gather_shares, place, share, sum_over_ranks, world
 from modules.errors import NonFiniteError
-from modules.experience import (
-    Experience,
-    Objective,
-    ScoreFunction,
-    all_logprobs,
-    check_finite,
-    gather_experience,
-    reward_scores,
-    role_stats,
-    role_values,
-)
-from modules.losses import policy_losses, value_losses
+from modules.experience import Experience, Objective, ScoreFunction, check_finite, gather_experience, reward_scores
 from modules.optimisation import adam, clip_gradients, take_step
-from modules.rollout import EndReason, Rollout, generate
-from modules.sequences import Sequences, by_length
-from modules.sft import negative_logprobs
+from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
+from modules.ppo_update import Surrogate
+from modules.rollout import Rollout, generate
+from modules.sequences import Sequences
 from modules.tally import Clock, StepSums, mean
 
 ADAM_EPS = 1e-5
 CENTERING_SAMPLES = 4
 """Responses per prompt from which the zero of the score is set."""
 EVAL_SEED = 2**31 - 1
-
-
-class Sample(NamedTuple):
-    """A response for people to read."""
-
-    prompt_text: str
-    response_text: str
-    score: float
-    """Raw score."""
-    kl: float
-    """Divergence from the SFT policy on this response, in nats."""
-    end_reason: EndReason
 
 
 class PPOModule(L.LightningModule):
@@ -113,10 +91,11 @@ class PPOModule(L.LightningModule):
         self.minibatch_size, self.micro_batch_size = minibatch_size, micro_batch_size
         self.rollout_batch_size, self.epochs = rollout_batch_size, epochs
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
-        self.clip_range, self.value_clip_range = clip_range, value_clip_range
-        self.value_coef, self.entropy_coef, self.ptx_coef = value_coef, entropy_coef, ptx_coef
         self.center_scores = center_scores
         self.objective = Objective(kl_estimator, gamma, lam, whiten_advantages, score_clip, missing_eos_penalty)
+        self.surrogate = Surrogate(
+            temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
+        )
         self.kl_controller = KLController(kl_coef, kl_target)
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses, measured at the start."""
@@ -133,7 +112,7 @@ class PPOModule(L.LightningModule):
             ],
             eps=ADAM_EPS,
         )
-        self._latest: tuple[Rollout, Tensor, Tensor] | None = None
+        self._latest: Answers | None = None
         self.latest_eval_samples: list[Sample] = []
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
         self._held_out: dict[str, float] = {}
@@ -180,7 +159,7 @@ class PPOModule(L.LightningModule):
         metrics = self._describe(experience) | sums.means() | clock.laps
         self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.step_index += 1
-        self._latest = (rollout, scores, experience.kl_per_response)
+        self._latest = Answers(rollout, scores, experience.kl_per_response)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
     def on_validation_epoch_start(self) -> None:
@@ -190,22 +169,21 @@ class PPOModule(L.LightningModule):
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
-            rollout = self._sample("policy", list(share(batch.prompts)), seed=EVAL_SEED)
-            sequences = rollout.sequences(self.backbone.chat.pad_id).to(self.backbone.device)
-            mask = rollout.response_mask().to(self.backbone.device)
-            scores, arguments = self._score(rollout), (sequences, mask, self.temperature, self.micro_batch_size)
-            kl = all_logprobs(self.backbone, "policy", *arguments) - all_logprobs(
-                self.backbone, "reference", *arguments
+            rollout = self._sample("policy", share(batch.prompts), seed=EVAL_SEED)
+            kl = kl_per_response(
+                self.backbone,
+                "policy",
+                rollout,
+                temperature=self.temperature,
+                micro_batch_size=self.micro_batch_size,
             )
-            self.latest_eval_samples = gather_shares(self._read((rollout, scores, kl.sum(-1))))
-            self._held_out |= {
-                "eval/score": mean(scores),
-                "eval/kl": mean(kl.sum(-1)),
-                "eval/response_tokens": mean(mask.sum(-1)),
-                "eval/eos_share": mean(torch.tensor(rollout.finished, device=mask.device)),
-            }
+            answers = Answers(rollout, self._score(rollout), kl)
+            self.latest_eval_samples = gather_shares(answers.samples(self.backbone.chat))
+            self._held_out |= answers.metrics()
         if batch.demonstrations is not None:
-            self._held_out |= self._demonstration_losses(batch.demonstrations, batch.is_excluded)
+            self._held_out |= demonstration_losses(
+                self.backbone, "policy", batch.demonstrations, batch.is_excluded, self.micro_batch_size
+            )
 
     def on_validation_epoch_end(self) -> None:
         """Report."""
@@ -234,22 +212,16 @@ class PPOModule(L.LightningModule):
     @property
     def latest_samples(self) -> list[Sample]:
         """The last iteration's responses; empty before the first."""
-        return self._read(self._latest)
+        return self._latest.samples(self.backbone.chat) if self._latest else []
 
-    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: "StepSums") -> None:
+    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> None:
         """One optimizer step on the responses at ``rows`` (N,)."""
-        # 1. Losses are means over the response tokens of the whole minibatch, however it is cut up.
-        num_tokens = sum_over_ranks(experience.mask[rows].sum())
+        # 1. Forward and backward, in micro-batches.
         trains_policy = self.step_index >= self.value_warmup
-        loss = torch.zeros((), device=self.backbone.device)
-        for part in by_length(experience.sequences.lengths[rows], self.micro_batch_size):
-            if trains_policy:
-                loss += self._policy_backward(experience, rows[part], num_tokens, sums)
-            loss += self._value_backward(experience, rows[part], num_tokens, sums)
-        # 2. InstructGPT's remedy for forgetting: a language-model loss on demonstrations, normalised by its own tokens.
-        if trains_policy and self.ptx_coef > 0 and demonstrations is not None:
-            loss += self._ptx_backward(demonstrations, sums)
-        # 3. Clip each network to its own norm; take the step only if everything is finite.
+        loss = self.surrogate.backward(
+            self.backbone, experience, rows, demonstrations, trains_policy=trains_policy, sums=sums
+        )
+        # 2. Clip each network to its own norm; take the step only if everything is finite.
         where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(loss)
         try:
             if trains_policy:
@@ -262,60 +234,6 @@ class PPOModule(L.LightningModule):
             raise
         take_step(self)
 
-    def _policy_backward(self, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: "StepSums") -> Tensor:
-        """Forward and backward of the policy on some responses; returns their share of the loss."""
-        mask = experience.mask[rows]
-        old, advantages = experience.logprobs[rows][mask], experience.advantages[rows][mask]
-        with self.backbone.role("policy"):
-            logprobs, entropy = role_stats(
-                self.backbone,
-                experience.sequences.rows(rows),
-                self.temperature,
-                "trained" if self.entropy_coef > 0 else "measured",
-            )
-            assert entropy is not None
-            losses = policy_losses(logprobs, old, advantages, self.clip_range)
-            loss = (losses - self.entropy_coef * entropy).sum() / num_tokens
-            loss.backward()
-        with torch.no_grad():
-            change = logprobs - old
-            ratio = change.exp()
-            sums.add_tokens(
-                {
-                    "policy/loss": losses,
-                    "policy/approx_kl": 0.5 * change.square(),
-                    "policy/clip_fraction": ((ratio - 1).abs() > self.clip_range).float(),
-                    "policy/entropy": entropy,
-                    "policy/ratio": ratio,
-                }
-            )
-        return loss.detach()
-
-    def _value_backward(self, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: "StepSums") -> Tensor:
-        """Forward and backward of the value function on some responses; returns their share of the loss."""
-        mask = experience.mask[rows]
-        old, returns = experience.values[rows][mask], experience.returns[rows][mask]
-        with self.backbone.role("value"):
-            values = role_values(self.backbone, experience.sequences.rows(rows))
-            losses = value_losses(values, old, returns, self.value_clip_range)
-            loss = self.value_coef * losses.sum() / num_tokens
-            loss.backward()
-        sums.add_tokens({"value/loss": losses.detach()})
-        return loss.detach()
-
-    def _ptx_backward(self, demonstrations: Sequences, sums: "StepSums") -> Tensor:
-        """Forward and backward of the policy on demonstrations; returns the weighted loss."""
-        num_tokens = sum_over_ranks(demonstrations.mask[:, 1:].sum())
-        total = torch.zeros((), device=self.backbone.device)
-        with self.backbone.role("policy"):
-            for rows in by_length(demonstrations.lengths, self.micro_batch_size):
-                losses = negative_logprobs(self.backbone, demonstrations.rows(rows))
-                loss = self.ptx_coef * losses.sum() / num_tokens
-                loss.backward()
-                total += loss.detach()
-                sums.add_tokens({"policy/ptx_loss": losses.detach()})
-        return total
-
     def _minibatches(self, num_responses: int, epoch: int) -> Iterator[Tensor]:
         """Row indices of each optimizer step of an epoch: ceil(responses / minibatch) of them, every row once.
 
@@ -327,7 +245,7 @@ class PPOModule(L.LightningModule):
         for rows in order.split(self.minibatch_size):
             yield rows[rows % size == rank] // size
 
-    def _sample(self, role: str, prompts: list[list[int]], seed: int, copies: int = 1) -> Rollout:
+    def _sample(self, role: str, prompts: Sequence[list[int]], seed: int, copies: int = 1) -> Rollout:
         """Answer this process's share of the prompts, each ``copies`` times."""
         return generate(
             self.backbone,
@@ -358,22 +276,6 @@ class PPOModule(L.LightningModule):
         """A seed for each iteration, with room for those of its epochs."""
         return (self.seed * 1_000_003 + step + 1) * 1024 * 64
 
-    @torch.no_grad()
-    def _demonstration_losses(self, demonstrations: Sequences, is_excluded: Tensor) -> dict[str, float]:
-        """The policy's mean loss per token on all demonstrations, and on those of excluded categories."""
-        sums = torch.zeros(2, 2, device=self.backbone.device)
-        is_excluded = is_excluded.to(self.backbone.device)
-        with self.backbone.role("policy"):
-            for rows in share(list(by_length(demonstrations.lengths, self.micro_batch_size))):
-                part = demonstrations.rows(rows)
-                losses = negative_logprobs(self.backbone, part)
-                excluded = is_excluded[rows].unsqueeze(-1).expand_as(part.mask)[:, 1:][part.mask[:, 1:]]
-                for row, kept in enumerate((torch.ones_like(excluded), excluded)):
-                    sums[row] += torch.stack([losses[kept].sum(), kept.sum()])
-        (total, count), (tax, tax_count) = sum_over_ranks(sums).tolist()
-        found = {"eval/demonstration_loss": total / max(count, 1)}
-        return found | {"eval/tax_loss": tax / tax_count} if tax_count else found
-
     def _describe(self, experience: Experience) -> dict[str, float]:
         """An iteration's metrics before any update; per-token numbers are summed over a response, then averaged."""
         return {
@@ -387,14 +289,3 @@ class PPOModule(L.LightningModule):
                 gather_rows(experience.values[experience.mask]), gather_rows(experience.returns[experience.mask])
             ),
         }
-
-    def _read(self, latest: tuple[Rollout, Tensor, Tensor] | None) -> list[Sample]:
-        if latest is None:
-            return []
-        (rollout, scores, kl), chat = latest, self.backbone.chat
-        return [
-            Sample(chat.decode_prompt(prompt), chat.decode(response), score, divergence, reason)
-            for prompt, response, score, divergence, reason in zip(
-                rollout.prompts, rollout.responses, scores.tolist(), kl.tolist(), rollout.end_reasons, strict=True
-            )
-        ]

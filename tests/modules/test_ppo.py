@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from conftest import END, Memory, conversation, prompt, same, tensors_of, trainer
 from torch import Tensor
 
-from modules import ppo
+from modules import ppo, ppo_update
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPODataModule
@@ -15,6 +16,7 @@ from modules.errors import NonFiniteError
 from modules.experience import Experience, Objective, gather_experience
 from modules.metrics import METRICS
 from modules.ppo import ADAM_EPS, PPOModule
+from modules.ppo_eval import demonstration_losses
 from modules.rollout import Rollout
 from modules.tally import StepSums
 
@@ -149,13 +151,13 @@ def test_item_6_only_a_response_without_end_token_is_penalised() -> None:
 
 def test_item_18_ratios_are_1_before_the_first_update(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ratios = []
-    real = ppo.policy_losses
+    real = ppo_update.policy_losses
 
     def spy(logprobs: Tensor, old: Tensor, *rest: Any) -> Tensor:
         ratios.append((logprobs - old).detach().exp())
         return real(logprobs, old, *rest)
 
-    monkeypatch.setattr(ppo, "policy_losses", spy)
+    monkeypatch.setattr(ppo_update, "policy_losses", spy)
     module, _ = build(micro_batch_size=3)
     module.training_step(batch_of(module.backbone), 0)
     first_minibatch = torch.cat(ratios[:3])
@@ -194,7 +196,7 @@ def test_item_22_there_are_epochs_times_ceil_n_over_minibatch_steps(
 
     monkeypatch.setattr(module.optimizer, "step", step)
     seen = []
-    monkeypatch.setattr(ppo, "by_length", lambda lengths, size: iter([torch.arange(len(lengths))]))
+    monkeypatch.setattr(ppo_update, "by_length", lambda lengths, size: iter([torch.arange(len(lengths))]))
     real = module._update
     monkeypatch.setattr(module, "_update", lambda e, rows, *rest: (seen.extend(rows.tolist()), real(e, rows, *rest)))
     module.training_step(batch_of(module.backbone), 0)
@@ -253,7 +255,7 @@ def test_item_24_ptx_adds_the_mean_gradient_over_the_demonstrations_own_tokens(
     found = []
     for coefficient in (0.0, 0.5):
         gradient_spy.clear()
-        module.ptx_coef = coefficient
+        module.surrogate = replace(module.surrogate, ptx_coef=coefficient)
         module._update(e, rows, demonstrations, StepSums(torch.device("cpu")))
         found.append(list(gradient_spy))
     with module.backbone.role("policy"):
@@ -451,7 +453,7 @@ def test_a_plain_trainer_fits_it_and_measures_before_between_and_after(
 def test_the_tax_is_the_loss_on_excluded_demonstrations_only(build: Any) -> None:
     module, _ = build()
     data = demonstrations_of(module.backbone)
-    losses = module._demonstration_losses(data, torch.tensor([True, False, True, False]))
+    losses = demonstration_losses(module.backbone, "policy", data, torch.tensor([True, False, True, False]), 4)
 
     def mean_loss(rows: list[int]) -> float:
         with torch.no_grad(), module.backbone.role("policy"):
@@ -461,7 +463,9 @@ def test_the_tax_is_the_loss_on_excluded_demonstrations_only(build: Any) -> None
 
     assert losses["eval/demonstration_loss"] == pytest.approx(mean_loss([0, 1, 2, 3]), abs=1e-5)
     assert losses["eval/tax_loss"] == pytest.approx(mean_loss([0, 2]), abs=1e-5)
-    assert "eval/tax_loss" not in module._demonstration_losses(data, torch.zeros(4, dtype=torch.bool))
+    assert "eval/tax_loss" not in demonstration_losses(
+        module.backbone, "policy", data, torch.zeros(4, dtype=torch.bool), 4
+    )
 
 
 def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_roles: Load) -> None:
@@ -469,7 +473,7 @@ def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_r
         kl_coef=0.3, clip_range=0.11, max_new_tokens=7, minibatch_size=5, seed=9, lam=0.5, score_clip=2.0
     )
     module = PPOModule.from_config(config, four_roles())
-    assert (module.kl_controller.coef, module.clip_range, module.max_new_tokens) == (0.3, 0.11, 7)
+    assert (module.kl_controller.coef, module.surrogate.clip_range, module.max_new_tokens) == (0.3, 0.11, 7)
     assert (module.minibatch_size, module.seed, module.objective.lam, module.objective.score_clip) == (5, 9, 0.5, 2.0)
 
 

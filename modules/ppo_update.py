@@ -1,0 +1,122 @@
+"""What one optimizer step of PPO minimises, and its backward passes in micro-batches.
+
+Losses are means over the response tokens of the whole minibatch of all processes, however it is cut up.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.backbone import Backbone
+from modules.distributed import sum_over_ranks
+from modules.experience import Experience, role_stats, role_values
+from modules.losses import policy_losses, value_losses
+from modules.sequences import Sequences, by_length
+from modules.sft import negative_logprobs
+from modules.tally import StepSums
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """The clipped losses and their weights; see `PPOConfig`."""
+
+    temperature: float = 1.0
+    clip_range: float = 0.2
+    value_clip_range: float = 0.2
+    value_coef: float = 0.1
+    entropy_coef: float = 0.0
+    ptx_coef: float = 0.0
+    micro_batch_size: int = 32
+
+    def backward(
+        self,
+        backbone: Backbone,
+        experience: Experience,
+        rows: Tensor,
+        demonstrations: Sequences | None,
+        *,
+        trains_policy: bool,
+        sums: StepSums,
+    ) -> Tensor:
+        """Add up the gradients of a minibatch.
+
+        Args:
+            backbone: With the roles policy and value.
+            experience: Of an iteration.
+            rows: (N,) the minibatch.
+            demonstrations: For the language-model loss; None for none.
+            trains_policy: False while only the value function learns.
+            sums: Where metrics are added.
+
+        Returns:
+            This process's share of the loss, a scalar.
+        """
+        num_tokens = sum_over_ranks(experience.mask[rows].sum())
+        loss = torch.zeros((), device=backbone.device)
+        for part in by_length(experience.sequences.lengths[rows], self.micro_batch_size):
+            if trains_policy:
+                loss += self._policy_backward(backbone, experience, rows[part], num_tokens, sums)
+            loss += self._value_backward(backbone, experience, rows[part], num_tokens, sums)
+        # InstructGPT's remedy for forgetting: a language-model loss on demonstrations, normalised by its own tokens.
+        if trains_policy and self.ptx_coef > 0 and demonstrations is not None:
+            loss += self._ptx_backward(backbone, demonstrations, sums)
+        return loss
+
+    def _policy_backward(
+        self, backbone: Backbone, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: StepSums
+    ) -> Tensor:
+        """Forward and backward of the policy on some responses; returns their share of the loss."""
+        mask = experience.mask[rows]
+        old, advantages = experience.logprobs[rows][mask], experience.advantages[rows][mask]
+        with backbone.role("policy"):
+            logprobs, entropy = role_stats(
+                backbone,
+                experience.sequences.rows(rows),
+                self.temperature,
+                "trained" if self.entropy_coef > 0 else "measured",
+            )
+            assert entropy is not None
+            losses = policy_losses(logprobs, old, advantages, self.clip_range)
+            loss = (losses - self.entropy_coef * entropy).sum() / num_tokens
+            loss.backward()
+        with torch.no_grad():
+            change = logprobs - old
+            ratio = change.exp()
+            sums.add_tokens(
+                {
+                    "policy/loss": losses,
+                    "policy/approx_kl": 0.5 * change.square(),
+                    "policy/clip_fraction": ((ratio - 1).abs() > self.clip_range).float(),
+                    "policy/entropy": entropy,
+                    "policy/ratio": ratio,
+                }
+            )
+        return loss.detach()
+
+    def _value_backward(
+        self, backbone: Backbone, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: StepSums
+    ) -> Tensor:
+        """Forward and backward of the value function on some responses; returns their share of the loss."""
+        mask = experience.mask[rows]
+        old, returns = experience.values[rows][mask], experience.returns[rows][mask]
+        with backbone.role("value"):
+            values = role_values(backbone, experience.sequences.rows(rows))
+            losses = value_losses(values, old, returns, self.value_clip_range)
+            loss = self.value_coef * losses.sum() / num_tokens
+            loss.backward()
+        sums.add_tokens({"value/loss": losses.detach()})
+        return loss.detach()
+
+    def _ptx_backward(self, backbone: Backbone, demonstrations: Sequences, sums: StepSums) -> Tensor:
+        """Forward and backward of the policy on demonstrations; returns the weighted loss."""
+        num_tokens = sum_over_ranks(demonstrations.mask[:, 1:].sum())
+        total = torch.zeros((), device=backbone.device)
+        with backbone.role("policy"):
+            for rows in by_length(demonstrations.lengths, self.micro_batch_size):
+                losses = negative_logprobs(backbone, demonstrations.rows(rows))
+                loss = self.ptx_coef * losses.sum() / num_tokens
+                loss.backward()
+                total += loss.detach()
+                sums.add_tokens({"policy/ptx_loss": losses.detach()})
+        return total
