@@ -54,6 +54,12 @@ class TrainConfig(StageConfig):
     """Gradients are scaled down to this global norm before each step."""
     save_every: PositiveInt = 100
     """Write a resumable checkpoint every this many steps (PPO: iterations)."""
+    devices: PositiveInt = 1
+    """GPUs (on a CPU: processes) on each machine that share every batch; the result is that of one."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How devices work together: auto is ddp where there are several; fsdp is refused with its reason."""
+    num_nodes: PositiveInt = 1
+    """Machines; for more than one, torchrun or SLURM starts the run's worker on each of them."""
 
 
 class SFTConfig(TrainConfig):

@@ -74,9 +74,9 @@ class StudioCallback(Callback):
         """Report; save when it is time; stop when asked."""
         step = pl_module.step_index
         text = f"{self._unit} {step} of {self._total}"
-        is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
-        if is_stop and step < self._total:
-            self.is_stopped = trainer.should_stop = True
+        is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text) and step < self._total
+        if stop_together(trainer, is_stop):
+            self.is_stopped = True
         elif step % self._save_every == 0 and step < self._total:
             self.save(pl_module)
 
@@ -117,6 +117,22 @@ class StudioCallback(Callback):
             for s in module.latest_eval_samples[:NUM_SAMPLES]
         ]
         metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
+
+
+class Companion(Callback):
+    """What a process that is not the first of its run does instead: stop when the first one does."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Learn what the first process has read."""
+        stop_together(trainer, False)
+
+
+def stop_together(trainer: L.Trainer, is_stop: bool) -> bool:
+    """End the fit after this step if the first process says so; all processes come here after each step."""
+    is_stop = trainer.strategy.broadcast(is_stop)
+    if is_stop:
+        trainer.should_stop = True
+    return is_stop
 
 
 def write_folder(folder: Path, write: Any) -> None:

@@ -84,7 +84,7 @@ def reap(ws: Workspace) -> list[str]:
     """Mark runs whose process is gone as lost; returns their names."""
     lost = []
     for run in [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
-        if is_alive(run) or (run.pid is None and _age_s(run) < ADOPTION_S):
+        if is_alive(run) or run.is_awaited or (run.pid is None and _age_s(run) < ADOPTION_S):
             continue
         try:
             runs.move(ws, run.id, "lost", "Its process ended without a word (killed, out of memory, or power loss).")

@@ -58,6 +58,11 @@ class Run:
         """True in a state that is never left."""
         return self.state in ENDED
 
+    @property
+    def is_awaited(self) -> bool:
+        """True until torchrun or SLURM starts the worker of a run that was left to them by `leave_to_others`."""
+        return self.state == "queued" and self.pid is None and self.heartbeat_at is not None
+
 
 def folder(ws: Workspace, name: str) -> Path:
     """The run's folder."""
@@ -136,13 +141,21 @@ def move(ws: Workspace, run_id: int, state: str, message: str = "") -> None:
 
 
 def begin_if_first(ws: Workspace, run_id: int) -> bool:
-    """Move a queued run to running if it is the oldest queued one; False while an older one waits."""
+    """Move a queued run to running if it is the oldest queued one; False while an older one waits. Awaited ones hold nobody up."""
     with ws.write() as db:
-        first = next(db.query("SELECT id FROM runs WHERE state = 'queued' ORDER BY id LIMIT 1"), None)
+        queued = db.query(
+            "SELECT id FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR heartbeat_at IS NULL) ORDER BY id LIMIT 1"
+        )
+        first = next(queued, None)
         if first is None or first["id"] != run_id:
             return False
         db.table("runs").update(run_id, {"state": "running", "started_at": now(), "heartbeat_at": now()})
         return True
+
+
+def leave_to_others(ws: Workspace, run_id: int) -> None:
+    """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
+    beat(ws, run_id, text="waiting for torchrun or SLURM to start its worker")
 
 
 def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float) -> None:

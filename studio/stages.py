@@ -8,10 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from modules.config import STAGES, PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig, categories
+from modules.config import (
+    STAGES,
+    PPOConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    StageConfig,
+    TrainConfig,
+    categories,
+)
 from studio import base_models, checkpoints, prompts, snapshots
 from studio.checkpoints import Checkpoint
-from studio.errors import CheckpointError, DataError
+from studio.errors import CheckpointError, ConfigError, DataError
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
@@ -38,6 +47,8 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: something the stage needs is missing; the message says what to do first.
     """
+    if isinstance(config, TrainConfig):
+        _check_devices(config)
     match config:
         case SFTConfig():
             return _sft(ws, config)
@@ -48,6 +59,23 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
         case SampleConfig():
             return _sample(ws, config)
     raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def _check_devices(config: TrainConfig) -> None:
+    """Refuse what several devices cannot do together."""
+    if config.strategy == "fsdp":
+        raise ConfigError(
+            "strategy fsdp is not possible: the four roles share one base, whose parts are called on their own and go backward "
+            "several times in a step, and FSDP allows one backward after each call of the whole. Choose ddp; what does not fit "
+            "on one GPU then needs lora, nf4 or gradient_checkpointing."
+        )
+    processes = config.devices * config.num_nodes
+    smallest = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
+    if smallest < processes:
+        raise ConfigError(
+            f"{smallest} examples cannot be shared by devices x num_nodes = {processes} processes: raise batch_size"
+            f"{' and minibatch_size' if isinstance(config, PPOConfig) else ''}, or use fewer devices."
+        )
 
 
 def _sft(ws: Workspace, config: SFTConfig) -> Prepared:

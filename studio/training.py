@@ -3,20 +3,26 @@
 Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
 """
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import Callback
 
 from modules import checkpoint
 from modules.backbone import Backbone
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig, categories
 from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.distributed import SummedByHand
+from modules.errors import ConfigError
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule
-from studio import base_models, checkpoints, runs, sampling
-from studio.callbacks import SQLiteLogger, StudioCallback
+from studio import base_models, checkpoints, ranks, runs, sampling
+from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -45,6 +51,7 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
     """The base model of a run, without any role yet; checkpoints name it as the config did."""
+    _take_device(config)
     backbone = Backbone.load(
         base_models.resolve(base_model),
         method=config.method,
@@ -60,6 +67,17 @@ def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> B
     )
     backbone.base_model = base_model
     return backbone
+
+
+def _take_device(config: TrainConfig) -> None:
+    """Make this process's GPU the one that everything is put on."""
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return
+    if config.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} usable GPUs: choose fewer devices."
+        )
+    torch.cuda.set_device(ranks.local_rank())
 
 
 def _sft(ws: Workspace, run: Run, config: SFTConfig) -> tuple[SFTModule, SFTDataModule]:
@@ -133,12 +151,27 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if run.resumed_from is not None:
         checkpoint.restore(module, _resume_folder(ws, run))
         data.start_step = module.step_index
+    has_held_out = len(data.val_dataloader()) > 0
+    if ranks.rank() > 0:
+        trainer = _trainer(config, module, Companion(), logger=False)
+        _fit(trainer, module, data, has_held_out, lambda text: None)
+        return "finished", ""
     callback = StudioCallback(ws, run, total=data.num_steps, save_every=config.save_every, unit=UNITS[run.stage])
-    trainer = L.Trainer(
+    trainer = _trainer(config, module, callback, logger=SQLiteLogger(ws, run))
+    _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
+    callback.save(module)
+    return _last_word(callback, module.step_index, data)
+
+
+def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
+    is_parallel = config.strategy == "ddp" or ranks.size(config) > 1
+    return L.Trainer(
         max_epochs=1,
         accelerator=module.backbone.device.type,
-        devices=1,
-        logger=SQLiteLogger(ws, run),
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=SummedByHand() if is_parallel else "auto",
+        logger=logger,
         callbacks=[callback],
         log_every_n_steps=1,
         val_check_interval=config.eval_every,
@@ -149,16 +182,19 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    has_held_out = len(data.val_dataloader()) > 0
+
+
+def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Callable[[str], object]) -> None:
+    """Train to the end, measured before the first and after the last step; all processes do the same."""
+    # Metrics are sums over processes already, and each process has the same ones.
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     if has_held_out and module.step_index == 0:
-        runs.beat(ws, run.id, 0.0, "measuring before the first step")
+        say("measuring before the first step")
         trainer.validate(module, datamodule=data, verbose=False)
     trainer.fit(module, datamodule=data)
     if has_held_out and module.evaluated_at != module.step_index:
-        runs.beat(ws, run.id, text="measuring after the last step")
+        say("measuring after the last step")
         trainer.validate(module, datamodule=data, verbose=False)
-    callback.save(module)
-    return _last_word(callback, module.step_index, data)
 
 
 def _last_word(callback: StudioCallback, step: int, data: Any) -> tuple[str, str]:

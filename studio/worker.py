@@ -1,5 +1,7 @@
 """The process of one run: ``python -m studio.worker WORKSPACE RUN``. Nobody imports it; `studio.launcher` starts it.
 
+On several devices there is one such process for each (see `studio.ranks`), and what follows is what the first one does.
+
 It waits for its turn (a kernel lock that is released even on kill -9; the oldest queued run first), says that it is
 alive, hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
 """
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from studio import launcher, runs
+from studio import launcher, ranks, runs
 from studio.errors import RunError, StudioError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -27,14 +29,21 @@ HEARTBEAT_S = 5.0
 
 def main(root: str, name: str) -> int:
     """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
+    if ranks.rank() > 0:
+        return ranks.follow(root, name, _work_along)
     ws = Workspace.open(root)
     run = runs.get(ws, name)
+    if run.is_ended:
+        raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
     runs.set_process(ws, run.id, os.getpid(), psutil.Process().create_time())
     with _turn(ws, run) as is_ours:
         if not is_ours:
             runs.move(ws, run.id, "stopped", "Cancelled before it started.")
+            if ranks.has_others(run):
+                ranks.lay_copy(ws, run)
             return 0
-        with _heartbeat(ws, run):
+        with _heartbeat(ws, run), ranks.shared(ws, run):
+            runs.beat(ws, run.id, 0.0, "loading the libraries")
             state, message = _work(ws, run)
         runs.move(ws, run.id, state, message)
     print(f"{run.name}: {state}. {message}", flush=True)
@@ -44,7 +53,7 @@ def main(root: str, name: str) -> int:
 def _work(ws: Workspace, run: Run) -> tuple[str, str]:
     """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
     try:
-        runs.beat(ws, run.id, 0.0, "loading the libraries")
+        ranks.check(run.config)
         from studio import training  # torch takes seconds to load, and a cancelled run never needs it
 
         return training.work(ws, run)
@@ -62,7 +71,15 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
         traceback.print_exc()
         if type(error).__name__ == "OutOfMemoryError":
             return "failed", _out_of_memory("GPU memory")
+        if ranks.rank() == 0 and (sentence := ranks.explain(ws, run)):
+            return "failed", sentence
         return "failed", f"Unexpected {type(error).__name__}: {error}. The log has the details."
+
+
+def _work_along(ws: Workspace, run: Run) -> str | None:
+    """The part of a process that is not the first; returns a sentence if it failed."""
+    state, message = _work(ws, run)
+    return message if state == "failed" else None
 
 
 def _out_of_memory(kind: str) -> str:

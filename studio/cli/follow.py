@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from modules.config import TrainConfig
 from studio import checkpoints, launcher, runs
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -43,6 +44,21 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
         )
         return 0
     return report_end(ws, run)
+
+
+def leave(ws: Workspace, run: Run) -> int:
+    """Leave a new run to torchrun or SLURM, and print the lines that start it; returns the exit code."""
+    runs.leave_to_others(ws, run.id)
+    worker = shlex.join(["-m", "studio.worker", str(ws.root), run.name])
+    devices, nodes = (run.config.devices, run.config.num_nodes) if isinstance(run.config, TrainConfig) else (1, 1)
+    machines = (
+        f"--nnodes {nodes} --node-rank N --master-addr FIRST --master-port 29500" if nodes > 1 else "--standalone"
+    )
+    print(f"{run.name} waits for its worker. With torchrun{', on each machine' if nodes > 1 else ''}:")
+    print(f"  torchrun {machines} --nproc-per-node {devices} {worker}")
+    print("With SLURM:")
+    print(f"  srun --nodes {nodes} --ntasks-per-node {devices} --gpus-per-node {devices} {sys.executable} {worker}")
+    return 0
 
 
 def report_end(ws: Workspace, run: Run) -> int:

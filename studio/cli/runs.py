@@ -30,7 +30,9 @@ def add(commands: Any) -> None:
     stop.set_defaults(action=_stop_run)
     resume = verbs.add_parser("resume", help="continue an ended run from its newest checkpoint, as a new run")
     resume.add_argument("name", help="a run, or one of its checkpoints")
-    resume.add_argument("--detach", action="store_true", help="start it and return at once")
+    how = resume.add_mutually_exclusive_group()
+    how.add_argument("--detach", action="store_true", help="start it and return at once")
+    how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
     _add_models(commands)
 
@@ -111,7 +113,10 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 def _resume_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     launcher.reap(ws)
-    run = launcher.start(ws, runs.resume(ws, arguments.name))
+    run = runs.resume(ws, arguments.name)
+    if arguments.queue:
+        return follow.leave(ws, run)
+    run = launcher.start(ws, run)
     print(f"{run.name} continues {arguments.name}.")
     return 0 if arguments.detach else follow.follow(ws, run, arguments)
 

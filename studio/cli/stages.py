@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from modules.config import STAGES
+from modules.config import STAGES, TrainConfig
 from studio import launcher, runs
 from studio.cli import follow, settings
 from studio.workspace import Workspace
@@ -28,14 +28,22 @@ def add(commands: Any) -> None:
             default=[],
             help="one setting; may be repeated, goes over --config",
         )
-        command.add_argument("--detach", action="store_true", help="start it and return at once")
+        how = command.add_mutually_exclusive_group()
+        how.add_argument("--detach", action="store_true", help="start it and return at once")
+        if issubclass(config, TrainConfig):
+            how.add_argument(
+                "--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines"
+            )
         command.set_defaults(action=_start)
 
 
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set)
     ws = Workspace.open(arguments.workspace)
-    run = launcher.start(ws, runs.create(ws, config))
+    run = runs.create(ws, config)
+    if isinstance(config, TrainConfig) and arguments.queue:
+        return follow.leave(ws, run)
+    run = launcher.start(ws, run)
     if not arguments.detach:
         return follow.follow(ws, run, arguments)
     print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")

@@ -1,0 +1,218 @@
+"""The processes of a run on several devices: which one this is, what the others read, and how all end together.
+
+Lightning (on one machine), torchrun or SLURM start the same worker once per device. The first process is the run as the
+rest of the studio knows it, and the only one that opens the database: the others read a copy that it lays into the run
+folder when its turn has come and takes away at the end, and leave a sentence there if they fail.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from sqlite_utils import Database
+
+from modules.config import StageConfig, TrainConfig
+from studio import runs
+from studio.errors import RunError
+from studio.runs import Run
+from studio.workspace import Workspace
+
+POLL_S = 0.25
+PATIENCE_S = 2.0
+COPY = "processes.db"
+FAILURE = "failure-of-process-"
+
+
+@dataclass(frozen=True)
+class ReadOnly(Workspace):
+    """The workspace of a process that is not the first: its database is the copy in a run's folder."""
+
+    run_name: str
+
+    @property
+    def database(self) -> Path:
+        """The copy."""
+        return self.runs / self.run_name / COPY
+
+    @contextmanager
+    def write(self) -> Iterator[Database]:
+        """Nothing is ever written."""
+        raise AssertionError("only the first process of a run writes to the database")
+        yield
+
+
+def rank() -> int:
+    """Number of this process in its run; 0 is the first, and any process that was started alone."""
+    return _from_environment("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, and so of its device."""
+    return _from_environment("LOCAL_RANK", "SLURM_LOCALID")
+
+
+def size(config: StageConfig) -> int:
+    """Processes that a run needs."""
+    return config.devices * config.num_nodes if isinstance(config, TrainConfig) else 1
+
+
+def check(config: StageConfig) -> None:
+    """Refuse to begin with another number of processes than the run needs; they would wait for each other for ever.
+
+    Raises:
+        RunError: torchrun or SLURM started too many or too few, or nobody could start them on the other machines.
+    """
+    needed, started = size(config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")
+    if needed > 1 and started not in (0, needed):
+        raise RunError(
+            f"torchrun or SLURM started {started} processes, but the run's devices x num_nodes is {needed}: start as many, "
+            "or make a run with other settings."
+        )
+    if isinstance(config, TrainConfig) and config.num_nodes > 1 and started == 0:
+        raise RunError(
+            "num_nodes is more than 1, and the studio starts processes on this machine only: make the run with --queue, and "
+            "let torchrun or SLURM start its worker on each machine (the README has the lines)."
+        )
+
+
+def has_others(run: Run) -> bool:
+    """Whether other processes wait for a word from the first one, or soon will."""
+    return max(size(run.config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")) > 1
+
+
+def lay_copy(ws: Workspace, run: Run) -> Path:
+    """Copy the database for the other processes, which see the run there as it is now: begun, or ended."""
+    copy = runs.folder(ws, run.name) / COPY
+    part = copy.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with ws.read() as db:
+        db.execute("VACUUM INTO ?", [str(part)])
+    return part.rename(copy)
+
+
+@contextmanager
+def shared(ws: Workspace, run: Run) -> Iterator[None]:
+    """In the first process: let the others begin, watch over them, and wait for their end.
+
+    A process of the run that fails, in whatever way, ends this one too, which says so in the run's row.
+    """
+    if not has_others(run):
+        yield
+        return
+    copy = lay_copy(ws, run)
+    is_over = threading.Event()
+    others: set[psutil.Process] = set()
+
+    def watch() -> None:
+        while not is_over.wait(POLL_S):
+            others.update(_children())
+            sentence = _failure(ws, run, others)
+            if sentence and not is_over.wait(PATIENCE_S):  # this process may notice by itself, and then it says so
+                _give_up(ws, run, sentence)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        copy.unlink(missing_ok=True)
+        _, alive = psutil.wait_procs(_children(), timeout=5 * PATIENCE_S)
+        _kill(alive)
+
+
+def explain(ws: Workspace, run: Run) -> str | None:
+    """In the first process, after an error that may be another's: what the others say, or None if all are well."""
+    if size(run.config) == 1:
+        return None
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if sentence := _failure(ws, run, set()):
+            return sentence
+        time.sleep(POLL_S)
+    return None
+
+
+def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -> int:
+    """In a process that is not the first: wait for the first, do the work, and stay until the first has ended.
+
+    Args:
+        root: The workspace's folder.
+        name: The run.
+        work: Does this process's part; returns a sentence if it failed.
+    """
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    ws = ReadOnly(Path(root).expanduser().resolve(), name)
+    while not ws.database.exists():
+        time.sleep(POLL_S)
+    run = runs.get(ws, name)
+    if run.is_ended or rank() >= size(run.config):
+        return 0
+    if sentence := work(ws, run):
+        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(sentence, encoding="utf-8")
+    deadline = time.monotonic() + (5 * PATIENCE_S if sentence else float("inf"))
+    while ws.database.exists() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return 1 if sentence else 0
+
+
+def _from_environment(*names: str) -> int:
+    """The first of these numbers that torchrun, Lightning or SLURM gave this process; 0 if none did."""
+    is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell on a node is no task
+    for name in names:
+        if name in os.environ and not (is_interactive and name.startswith("SLURM_")):
+            return int(os.environ[name])
+    return 0
+
+
+def _failure(ws: Workspace, run: Run, seen: set[psutil.Process]) -> str | None:
+    """What another process of the run wrote when it failed, or that one vanished."""
+    for file in sorted(runs.folder(ws, run.name).glob(f"{FAILURE}*")):
+        return f"Process {file.name.removeprefix(FAILURE)} of the run failed: {file.read_text(encoding='utf-8')}"
+    if any(not _is_alive(process) for process in seen | set(_children())):
+        return (
+            "A process of the run was killed from outside or ran out of memory. Resume; the last checkpoint is whole."
+        )
+    return None
+
+
+def _children() -> list[psutil.Process]:
+    """The processes that Lightning started, zombies included."""
+    return [p for p in psutil.Process().children() if not _is_alive(p) or "studio.worker" in p.cmdline()]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _give_up(ws: Workspace, run: Run, sentence: str) -> None:
+    """End this process, which may wait for another that is gone, with the run's last word."""
+    try:
+        runs.move(ws, run.id, "failed", sentence)
+        print(f"{run.name}: failed. {sentence}", flush=True)
+    finally:
+        _kill(_children())
+        os._exit(1)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        if _is_alive(process):
+            process.kill()
+
+
+def _die_with_parent(parent: int) -> None:
+    """End at once when whoever started this process is gone: it may be waiting in a collective for ever."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,204 @@
+"""Runs on two devices (processes on the CPU) through the real worker: one run to the studio, one writer, one end for both.
+
+Lightning, torchrun and SLURM (its environment, without srun) each start the two processes once.
+"""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from modules.config import PPOConfig, RewardConfig, SFTConfig
+from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ranks, ratings, runs
+from studio.errors import ConfigError
+from studio.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(300)
+TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
+SHORT = {**TINY, "epochs": 1, "eval_every": 2}
+ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def wait(ws, name, until, timeout_s=150):
+    """Poll the run until `until(run)` holds; returns the run."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        run = runs.get(ws, name)
+        if until(run):
+            return run
+        time.sleep(0.1)
+    pytest.fail(f"{name} did not get there in {timeout_s} s: {run}\n{runs.tail_log(ws, name)}")
+
+
+def finished(ws, run):
+    run = wait(ws, run.name, lambda r: r.is_ended)
+    assert run.state == "finished", f"{run.message}\n{runs.tail_log(ws, run.name)}"
+    return run
+
+
+def processes(run):
+    """The living members of the run's process group."""
+    return [psutil.Process(pid) for pid in launcher._group_members(run.pid)]
+
+
+def none_left(run, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while processes(run) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not processes(run)
+
+
+def assert_each_metric_is_stored_once(ws, run):
+    with ws.read() as db:
+        rows = list(db.query("SELECT step, name, count(*) AS n FROM metrics WHERE run_id = ? GROUP BY 1, 2", [run.id]))
+    assert rows
+    assert {row["n"] for row in rows} == {1}
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
+    for i in range(28):
+        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def sft(ws):
+    """Started by the very line that the command line prints."""
+    environment = pytest.MonkeyPatch()
+    environment.setattr(sys, "stdout", output := _Kept())
+    settings = [part for key, value in (SHORT | {"devices": 2}).items() for part in ("--set", f"{key}={value}")]
+    try:
+        assert cli.main(["sft", "--queue", "--workspace", str(ws.root), *settings]) == 0
+    finally:
+        environment.undo()
+    run = runs.list_all(ws)[0]
+    assert run.is_awaited
+    assert launcher.reap(ws) == []
+    line = next(line for line in output.text.splitlines() if "torchrun --" in line)
+    command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:]]
+    done = subprocess.run(
+        command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return runs.get(ws, run.id)
+
+
+class _Kept:
+    """Stands in for stdout."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft):
+    assert sft.state == "finished", sft.message
+    assert_each_metric_is_stored_once(ws, sft)
+    assert [c.step for c in checkpoints.list_all(ws) if c.run_id == sft.id] == [checkpoints.get(ws, sft.name).step]
+    assert not (runs.folder(ws, sft.name) / ranks.COPY).exists()
+    alone = finished(ws, launcher.start(ws, runs.create(ws, SFTConfig(**SHORT))))
+    for name in ("train/loss", "train/grad_norm", "eval/loss"):
+        expected, found = metrics.curve(ws, alone.id, name), metrics.curve(ws, sft.id, name)
+        assert [step for step, _ in found] == [step for step, _ in expected]
+        assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-4)
+
+
+def test_under_slurm_each_task_is_one_process(ws):
+    run = runs.create(ws, SFTConfig(**SHORT, devices=2))
+    runs.leave_to_others(ws, run.id)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    slurm = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "NNODES": 1, "NODEID": 0, "JOB_ID": 77, "JOB_NAME": "align"}
+    environment = os.environ | ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment |= {f"SLURM_{key}": str(value) for key, value in slurm.items()}
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "studio.worker", str(ws.root), run.name],
+            env=environment | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in (1, 0)
+    ]
+    assert [task.wait(timeout=200) for task in tasks] == [0, 0]
+    assert_each_metric_is_stored_once(ws, finished(ws, run))
+
+
+def test_a_reward_run_finishes_and_ppo_stops_both_processes_after_the_same_iteration(ws, sft):
+    add_ratings(ws)
+    reward = finished(ws, launcher.start(ws, runs.create(ws, RewardConfig(**SHORT, devices=2))))
+    assert_each_metric_is_stored_once(ws, reward)
+    assert none_left(reward)
+    few = {"minibatch_size": 8, "epochs": 1, "max_new_tokens": 8, "value_warmup": 1, "eval_every": 1}
+    ppo = launcher.start(ws, runs.create(ws, PPOConfig(**TINY, **few, iterations=1000, devices=2)))
+    wait(ws, ppo.name, lambda r: r.progress > 0 or r.is_ended)
+    runs.request_stop(ws, ppo.name)
+    ppo = wait(ws, ppo.name, lambda r: r.is_ended)
+    assert ppo.state == "stopped", f"{ppo.message}\n{runs.tail_log(ws, ppo.name)}"
+    assert_each_metric_is_stored_once(ws, ppo)
+    assert checkpoints.get(ws, ppo.name).step == metrics.curve(ws, ppo.id, "objective/kl")[-1][0]
+    with ws.read() as db:
+        samples = [(r["step"], r["prompt"]) for r in db.query("SELECT * FROM samples WHERE run_id = ?", [ppo.id])]
+    assert samples
+    assert len(set(samples)) == len(samples)
+    assert none_left(ppo)
+
+
+def add_ratings(ws):
+    demonstrations = prompts.list_demonstrations(ws)
+    with ws.write() as db:
+        for row in demonstrations:
+            texts = (f"{row.response} Yes.", f"No. {row.response}")
+            better, worse = (prompts.add_response(db, row.prompt_id, text, "import") for text in texts)
+            comparisons.add_comparison(db, row.prompt_id, (better, worse))
+    while showing := comparisons.next_showing(ws):
+        ratings.record(ws, showing.id, "left" if showing.left.endswith("Yes.") else "right", strength=2)
+
+
+def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
+    long = SFTConfig(**TINY, epochs=1000, save_every=2, eval_every=5000, devices=2)
+    # kill -9 of the first: the second ends by itself, and the run reads lost.
+    run = launcher.start(ws, runs.create(ws, long))
+    wait(ws, run.name, lambda r: r.is_ended or any(c.run_id == r.id for c in checkpoints.list_all(ws)))
+    first = psutil.Process(run.pid)
+    (second,) = (p for p in processes(run) if p.pid != run.pid)
+    assert not any(file.path.startswith(str(ws.database)) for file in second.open_files())
+    first.kill()
+    assert none_left(run)
+    assert launcher.reap(ws) == [run.name]
+    # kill -9 of the second: the first says so and ends. It goes on from the last checkpoint, on two processes.
+    resumed = launcher.start(ws, runs.resume(ws, run.name))
+    wait(ws, resumed.name, lambda r: r.is_ended or len(metrics.curve(ws, r.id, "train/loss")) > 1)
+    assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
+    (second,) = (p for p in processes(resumed) if p.pid != resumed.pid)
+    os.kill(second.pid, signal.SIGKILL)
+    resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r), timeout_s=30)
+    assert none_left(resumed)
+    assert resumed.state == "failed", runs.tail_log(ws, resumed.name)
+    assert "process of the run" in resumed.message
+
+
+def test_what_several_devices_cannot_do_is_refused_with_the_reason(ws):
+    with pytest.raises(ConfigError, match="FSDP allows one backward"):
+        runs.create(ws, SFTConfig(strategy="fsdp", devices=2))
+    with pytest.raises(ConfigError, match="8 examples cannot be shared by devices x num_nodes = 9 processes"):
+        runs.create(ws, SFTConfig(batch_size=8, devices=3, num_nodes=3))
+
+
+def test_a_run_on_several_machines_is_not_started_on_this_one_alone(monkeypatch):
+    with pytest.raises(ranks.RunError, match="make the run with --queue"):
+        ranks.check(SFTConfig(num_nodes=2))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ranks.RunError, match="started 3 processes, but the run's devices x num_nodes is 2"):
+        ranks.check(SFTConfig(devices=2))
