@@ -27,6 +27,7 @@ POLL_S = 0.25
 PATIENCE_S = 2.0
 COPY = "processes.db"
 FAILURE = "failure-of-process-"
+LOST = "The connection to another process of the run was lost. The log has the details; the last checkpoint is whole."
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,19 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
         _kill(alive)
 
 
-def explain(ws: Workspace, run: Run) -> str | None:
-    """In the first process, after an error that may be another's: what the others say, or None if all are well."""
-    if size(run.config) == 1:
-        return None
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an error says no more than that another process is gone."""
+    return type(error).__name__.startswith("Dist") or "gloo" in str(error)
+
+
+def explain(ws: Workspace, run: Run) -> str:
+    """After a lost connection: in the first process what became of the others, elsewhere only that."""
     deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
+    while rank() == 0 and time.monotonic() < deadline:
         if sentence := _failure(ws, run, set()):
             return sentence
         time.sleep(POLL_S)
-    return None
+    return LOST
 
 
 def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -> int:
@@ -155,7 +159,8 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -
     run = runs.get(ws, name)
     if run.is_ended or rank() >= size(run.config):
         return 0
-    if sentence := work(ws, run):
+    sentence = work(ws, run)
+    if sentence and sentence != LOST:
         (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(sentence, encoding="utf-8")
     deadline = time.monotonic() + (5 * PATIENCE_S if sentence else float("inf"))
     while ws.database.exists() and time.monotonic() < deadline:

@@ -71,8 +71,8 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
         traceback.print_exc()
         if type(error).__name__ == "OutOfMemoryError":
             return "failed", _out_of_memory("GPU memory")
-        if ranks.rank() == 0 and (sentence := ranks.explain(ws, run)):
-            return "failed", sentence
+        if ranks.is_lost_connection(error):
+            return "failed", ranks.explain(ws, run)
         return "failed", f"Unexpected {type(error).__name__}: {error}. The log has the details."
 
 

@@ -3,6 +3,8 @@
 Lightning, torchrun and SLURM (its environment, without srun) each start the two processes once.
 """
 
+import contextlib
+import io
 import os
 import shlex
 import signal
@@ -72,36 +74,19 @@ def ws(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sft(ws):
     """Started by the very line that the command line prints."""
-    environment = pytest.MonkeyPatch()
-    environment.setattr(sys, "stdout", output := _Kept())
     settings = [part for key, value in (SHORT | {"devices": 2}).items() for part in ("--set", f"{key}={value}")]
-    try:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         assert cli.main(["sft", "--queue", "--workspace", str(ws.root), *settings]) == 0
-    finally:
-        environment.undo()
     run = runs.list_all(ws)[0]
     assert run.is_awaited
     assert launcher.reap(ws) == []
-    line = next(line for line in output.text.splitlines() if "torchrun --" in line)
+    line = next(line for line in output.getvalue().splitlines() if "torchrun --" in line)
     command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:]]
     done = subprocess.run(
         command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return runs.get(ws, run.id)
-
-
-class _Kept:
-    """Stands in for stdout."""
-
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
 
 
 def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft):
@@ -116,8 +101,8 @@ def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft)
         assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-4)
 
 
-def test_under_slurm_each_task_is_one_process(ws):
-    run = runs.create(ws, SFTConfig(**SHORT, devices=2))
+def under_slurm(ws, run):
+    """Start one task for each device, as ``srun`` would; returns the exit codes."""
     runs.leave_to_others(ws, run.id)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -131,15 +116,14 @@ def test_under_slurm_each_task_is_one_process(ws):
         )
         for rank in (1, 0)
     ]
-    assert [task.wait(timeout=200) for task in tasks] == [0, 0]
-    assert_each_metric_is_stored_once(ws, finished(ws, run))
+    return [task.wait(timeout=200) for task in tasks]
 
 
-def test_a_reward_run_finishes_and_ppo_stops_both_processes_after_the_same_iteration(ws, sft):
+def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo_after_one_iteration(ws, sft):
     add_ratings(ws)
-    reward = finished(ws, launcher.start(ws, runs.create(ws, RewardConfig(**SHORT, devices=2))))
-    assert_each_metric_is_stored_once(ws, reward)
-    assert none_left(reward)
+    reward = runs.create(ws, RewardConfig(**SHORT, devices=2))
+    assert under_slurm(ws, reward) == [0, 0]
+    assert_each_metric_is_stored_once(ws, finished(ws, reward))
     few = {"minibatch_size": 8, "epochs": 1, "max_new_tokens": 8, "value_warmup": 1, "eval_every": 1}
     ppo = launcher.start(ws, runs.create(ws, PPOConfig(**TINY, **few, iterations=1000, devices=2)))
     wait(ws, ppo.name, lambda r: r.progress > 0 or r.is_ended)
@@ -187,6 +171,11 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     assert none_left(resumed)
     assert resumed.state == "failed", runs.tail_log(ws, resumed.name)
     assert "process of the run" in resumed.message
+
+
+def test_a_process_that_is_not_the_first_cannot_write(ws):
+    with pytest.raises(AssertionError, match="only the first process"), ranks.ReadOnly(ws.root, "sft-1").write():
+        pass
 
 
 def test_what_several_devices_cannot_do_is_refused_with_the_reason(ws):
