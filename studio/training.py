@@ -3,6 +3,7 @@
 Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,7 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
         StudioError: what went wrong, for the person.
     """
     L.seed_everything(run.config.seed, verbose=False)
+    os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     match run.config:
         case SFTConfig():
             return _train(ws, run, run.config, *_sft(ws, run, run.config))

@@ -21,13 +21,13 @@ from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ra
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 SHORT = {**TINY, "epochs": 1, "eval_every": 2}
 ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def wait(ws, name, until, timeout_s=150):
+def wait(ws, name, until, timeout_s=300):
     """Poll the run until `until(run)` holds; returns the run."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -83,7 +83,7 @@ def sft(ws):
     line = next(line for line in output.getvalue().splitlines() if "torchrun --" in line)
     command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:]]
     done = subprocess.run(
-        command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
+        command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return runs.get(ws, run.id)
@@ -116,7 +116,7 @@ def under_slurm(ws, run):
         )
         for rank in (1, 0)
     ]
-    return [task.wait(timeout=200) for task in tasks]
+    return [task.wait(timeout=400) for task in tasks]
 
 
 def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo_after_one_iteration(ws, sft):

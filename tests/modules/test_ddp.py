@@ -150,7 +150,7 @@ def found(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
         stderr=subprocess.STDOUT,
     ) as pair:
         run(str(tiny), one, ("auto",) * 3, devices=1)
-        output, _ = pair.communicate(timeout=200)
+        output, _ = pair.communicate(timeout=400)
     assert pair.returncode == 0, output.decode()[-3000:]
     return {stage: (read(one, stage, 0), read(two, stage, 0), read(two, stage, 1)) for stage in STAGES}
 
