@@ -68,7 +68,9 @@ def ws(tmp_path_factory):
     workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
     for i in range(28):
         prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
-    return workspace
+    yield workspace
+    for run in runs.list_all(workspace):
+        launcher.kill(workspace, run.name)
 
 
 @pytest.fixture(scope="module")
