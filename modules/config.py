@@ -147,6 +147,10 @@ class PPOConfig(TrainConfig):
     """Taken from the score of a response that did not end by itself."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    kl_budget: NonNegativeFloat = 0.0
+    """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
+    tax_budget: NonNegativeFloat = 0.0
+    """Hand on no policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit."""
     max_prompt_length: Annotated[int, Field(ge=1)] = 256
     """Longer prompts are dropped and counted."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96

@@ -30,6 +30,7 @@ from modules.optimisation import adam, clip_gradients, take_step
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
 from modules.rollout import Rollout, generate
+from modules.selection import Selection
 from modules.sequences import Sequences
 from modules.tally import Clock, StepSums, mean
 
@@ -80,6 +81,8 @@ class PPOModule(L.LightningModule):
         score_clip: float = 10.0,
         missing_eos_penalty: float = 1.0,
         ptx_coef: float = 0.0,
+        kl_budget: float = 0.0,
+        tax_budget: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -97,6 +100,7 @@ class PPOModule(L.LightningModule):
             temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
         )
         self.kl_controller = KLController(kl_coef, kl_target)
+        self.selection = Selection(kl_budget, tax_budget)
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses, measured at the start."""
         self.step_index = 0
@@ -183,8 +187,9 @@ class PPOModule(L.LightningModule):
             )
 
     def on_validation_epoch_end(self) -> None:
-        """Report."""
+        """Report, and compare with the best policy so far."""
         self.evaluated_at = self.step_index
+        self.selection.consider(self.step_index, self._held_out)
         if self._held_out:
             self.log_dict(self._held_out | {"step": float(self.step_index)})
 
@@ -199,12 +204,14 @@ class PPOModule(L.LightningModule):
             "evaluated_at": self.evaluated_at,
             "kl_coef": self.kl_controller.coef,
             "score_center": self.score_center,
+            "selection": self.selection.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.kl_controller.coef, self.score_center = state["kl_coef"], state["score_center"]
+        self.selection.load_state(state["selection"])
 
     @property
     def latest_samples(self) -> list[Sample]:

@@ -3,7 +3,7 @@
 Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
 """
 
-from pathlib import Path
+import shutil
 from typing import Any
 
 import lightning.pytorch as L
@@ -16,7 +16,7 @@ from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule
 from studio import base_models, checkpoints, runs, sampling
-from studio.callbacks import SQLiteLogger, StudioCallback
+from studio.callbacks import SQLiteLogger, StudioCallback, write_folder
 from studio.checkpoints import Checkpoint
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -131,9 +131,17 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
 def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
-        checkpoint.restore(module, _resume_folder(ws, run))
+        _take_up(ws, run, module)
         data.start_step = module.step_index
-    callback = StudioCallback(ws, run, total=data.num_steps, save_every=config.save_every, unit=UNITS[run.stage])
+    has_held_out = len(data.val_dataloader()) > 0
+    callback = StudioCallback(
+        ws,
+        run,
+        total=data.num_steps,
+        save_every=config.save_every,
+        eval_every=config.eval_every if has_held_out else 0,
+        unit=UNITS[run.stage],
+    )
     trainer = L.Trainer(
         max_epochs=1,
         accelerator=module.backbone.device.type,
@@ -149,8 +157,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    has_held_out = len(data.val_dataloader()) > 0
-    if has_held_out and module.step_index == 0:
+    # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as a whole one.
+    trainer.fit_loop.epoch_loop.batch_progress.total.ready = module.step_index
+    if has_held_out and module.step_index == 0 and module.evaluated_at < 0:
         runs.beat(ws, run.id, 0.0, "measuring before the first step")
         trainer.validate(module, datamodule=data, verbose=False)
     trainer.fit(module, datamodule=data)
@@ -158,15 +167,35 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         runs.beat(ws, run.id, text="measuring after the last step")
         trainer.validate(module, datamodule=data, verbose=False)
     callback.save(module)
-    return _last_word(callback, module.step_index, data)
+    return _last_word(callback, module, data)
 
 
-def _last_word(callback: StudioCallback, step: int, data: Any) -> tuple[str, str]:
-    dropped = "".join(f" {count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items()))
+def _take_up(ws: Workspace, run: Run, module: Any) -> None:
+    """Restore the checkpoint that a run resumes from; the best one before it becomes one of this run's own."""
+    origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
+    checkpoint.restore(module, origin.folder)
+    if not isinstance(module, PPOModule) or module.selection.best is None:
+        return
+    best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
+    folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
+    write_folder(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    checkpoints.add(
+        ws,
+        run.id,
+        best.step,
+        folder,
+        base_model=best.base_model,
+        base_fingerprint=best.base_fingerprint,
+        metrics=best.metrics,
+        is_chosen=True,
+    )
+
+
+def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, str]:
+    said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
+    if isinstance(module, PPOModule) and module.selection.is_on:
+        said.insert(0, module.selection.sentence())
+    rest = "".join(f" {sentence}" for sentence in said)
     if callback.is_stopped:
-        return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{dropped}"
-    return "finished", f"Saved as {callback.checkpoint_name} after {step} steps.{dropped}"
-
-
-def _resume_folder(ws: Workspace, run: Run) -> Path:
-    return next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from).folder
+        return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"
+    return "finished", f"Saved as {callback.checkpoint_name} after {module.step_index} steps.{rest}"
