@@ -147,6 +147,8 @@ class PPOConfig(TrainConfig):
     """Taken from the score of a response that did not end by itself."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    approx_kl_limit: NonNegativeFloat = 0.0
+    """End an iteration's updates once a minibatch's approximate KL since the rollout exceeds this (0.02 to 0.1); 0 takes all steps."""
     kl_budget: NonNegativeFloat = 0.0
     """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
     tax_budget: NonNegativeFloat = 0.0

@@ -25,6 +25,7 @@ METRICS: dict[str, str] = {
     "objective/kl_coef": "Price of one nat of KL.",
     "policy/loss": "Clipped policy loss, mean over response tokens and steps.",
     "policy/approx_kl": "Half the mean squared change of log-probabilities since the rollout; large means too long steps.",
+    "policy/steps_taken": "Share of the iteration's optimizer steps that were taken before approx_kl_limit ended it.",
     "policy/clip_fraction": "Share of tokens whose probability ratio left the clip range.",
     "policy/entropy": "Mean entropy of the policy's choices, in nats per token.",
     "policy/ratio": "Mean probability ratio of new to old policy; near 1.",

@@ -81,6 +81,7 @@ class PPOModule(L.LightningModule):
         score_clip: float = 10.0,
         missing_eos_penalty: float = 1.0,
         ptx_coef: float = 0.0,
+        approx_kl_limit: float = 0.0,
         kl_budget: float = 0.0,
         tax_budget: float = 0.0,
     ) -> None:
@@ -94,6 +95,7 @@ class PPOModule(L.LightningModule):
         self.minibatch_size, self.micro_batch_size = minibatch_size, micro_batch_size
         self.rollout_batch_size, self.epochs = rollout_batch_size, epochs
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
+        self.approx_kl_limit = approx_kl_limit
         self.center_scores = center_scores
         self.objective = Objective(kl_estimator, gamma, lam, whiten_advantages, score_clip, missing_eos_penalty)
         self.surrogate = Surrogate(
@@ -153,12 +155,12 @@ class PPOModule(L.LightningModule):
         clock.lap("time/score_s")
         # 3. Several passes over the responses in minibatches, one optimizer step each.
         sums = StepSums(self.device)
-        for epoch in range(self.epochs):
-            for rows in self._minibatches(len(rollout.prompts), epoch):
-                self._update(experience, rows, batch.demonstrations, sums)
+        taken = self._update_in_epochs(experience, batch.demonstrations, sums)
         clock.lap("time/update_s")
         # 4. Steer the price of the KL, count the iteration, report.
         metrics = self._describe(experience) | sums.means() | clock.laps
+        if self.approx_kl_limit > 0:
+            metrics["policy/steps_taken"] = taken
         self.kl_controller.update(metrics["objective/kl"], len(rollout.prompts) * world()[1])
         self.step_index += 1
         self._latest = Answers(rollout, scores, experience.kl_per_response)
@@ -223,15 +225,27 @@ class PPOModule(L.LightningModule):
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
         return self._latest_eval.samples(self.backbone.chat) if self._latest_eval else []
 
-    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> None:
-        """One optimizer step on the responses at ``rows`` (N,)."""
+    def _update_in_epochs(self, experience: Experience, demonstrations: Sequences | None, sums: StepSums) -> float:
+        """Several passes of optimizer steps, ended early at the KL limit; returns the share of steps taken."""
+        plan = [rows for epoch in range(self.epochs) for rows in self._minibatches(len(experience.scores), epoch)]
+        for taken, rows in enumerate(plan):
+            if not self._update(experience, rows, demonstrations, sums):
+                return taken / len(plan)
+        return 1.0
+
+    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> bool:
+        """One optimizer step on the responses at ``rows`` (N,); False if the policy is too far from the rollout's for it."""
         # 1. Forward and backward, in micro-batches.
         trains_policy = self.step_index >= self.value_warmup
-        loss = self.surrogate.backward(
+        shares = self.surrogate.backward(
             self.backbone, experience, rows, demonstrations, trains_policy=trains_policy, sums=sums
         )
-        # 2. Clip each network to its own norm; take the step only if everything is finite.
-        where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(loss)
+        # 2. Nothing is taken from responses that are no longer the policy's own; every process decides alike.
+        if 0 < self.approx_kl_limit < float(sum_over_ranks(shares.approx_kl)):
+            self.optimizer.zero_grad(set_to_none=True)
+            return False
+        # 3. Clip each network to its own norm; take the step only if everything is finite.
+        where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(shares.loss)
         try:
             if trains_policy:
                 sums.add_step(
@@ -242,6 +256,7 @@ class PPOModule(L.LightningModule):
             self.optimizer.zero_grad(set_to_none=True)
             raise
         take_step(self)
+        return True
 
     def _minibatches(self, num_rows: int, epoch: int) -> Iterator[Tensor]:
         """Row indices of each optimizer step of an epoch: ceil(rows / minibatch) of them, every row once."""

@@ -204,6 +204,39 @@ def test_item_22_there_are_epochs_times_ceil_n_over_minibatch_steps(
     assert sorted(seen) == sorted(list(range(8)) * epochs), "every response once an epoch"
 
 
+def test_an_iteration_ends_early_once_a_minibatch_is_too_far_from_the_rollout(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minibatch that shows it is not stepped on, nor is any after it, in this epoch or the next."""
+
+    def changes(limit: float) -> tuple[list[float], int, dict[str, Any], PPOModule]:
+        module, log = build(approx_kl_limit=limit, epochs=3, minibatch_size=4, learning_rate=1e-2)
+        seen, steps = [], []
+        real, real_step = ppo_update.Surrogate.backward, module.optimizer.step
+
+        def spy(*args: Any, **options: Any) -> Any:
+            shares = real(*args, **options)
+            seen.append(float(shares.approx_kl))
+            return shares
+
+        monkeypatch.setattr(ppo_update.Surrogate, "backward", spy)
+        monkeypatch.setattr(module.optimizer, "step", lambda: (steps.append(1), real_step()))
+        module.training_step(batch_of(module.backbone), 0)
+        monkeypatch.setattr(ppo_update.Surrogate, "backward", real)
+        return seen, len(steps), log, module
+
+    free, num_steps, log, _ = changes(0.0)
+    assert (len(free), num_steps) == (6, 6)
+    assert "policy/steps_taken" not in log
+    limit = (free[1] + free[2]) / 2
+    assert free[0] < 1e-9 < free[1] < limit
+    held, num_steps, log, module = changes(limit)
+    assert held == free[:3], "the third minibatch shows the excess"
+    assert (num_steps, log["policy/steps_taken"]) == (2, pytest.approx(2 / 6))
+    assert all(p.grad is None for p in module.parameters()), "its gradients do not leak into the next iteration"
+    assert module.step_index == 1
+
+
 def test_item_23_both_networks_are_clipped_to_their_own_norm(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module, log = build(max_grad_norm=1e-3)
     norms = []
