@@ -141,8 +141,10 @@ class PPOConfig(TrainConfig):
     """Scale each iteration's advantages to mean 0 and variance 1 over real tokens."""
     center_scores: bool = True
     """Subtract the mean score of the SFT policy's responses, so that 0 means as good as the start."""
+    score_scale: Literal["none", "running"] = "none"
+    """running divides centred scores by the standard deviation of all scores of the run so far; none leaves their size."""
     score_clip: PositiveFloat = 10.0
-    """Scores are clipped to plus or minus this after centring; the raw score is always logged."""
+    """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
     missing_eos_penalty: NonNegativeFloat = 1.0
     """Taken from the score of a response that did not end by itself."""
     ptx_coef: NonNegativeFloat = 0.0

@@ -35,15 +35,16 @@ class Objective:
     score_clip: float = 10.0
     missing_eos_penalty: float = 1.0
 
-    def shape(self, scores: Tensor, center: float, finished: Tensor) -> Tensor:
-        """Scores (B,) as they enter the reward: centred, clipped, less the penalty where no end token came.
+    def shape(self, scores: Tensor, center: float, finished: Tensor, scale: float = 1.0) -> Tensor:
+        """Scores (B,) as they enter the reward: centred, scaled, clipped, less the penalty where no end token came.
 
         Args:
             scores: (B,) raw.
             center: What counts as 0.
             finished: (B,) bool. A response whose end token is its last permitted token has finished.
+            scale: What counts as 1.
         """
-        centred = (scores - center).clamp(-self.score_clip, self.score_clip)
+        centred = ((scores - center) / scale).clamp(-self.score_clip, self.score_clip)
         return centred - self.missing_eos_penalty * (~finished).float()
 
 
@@ -59,7 +60,7 @@ class Experience(NamedTuple):
     scores: Tensor
     """(B,) raw scores."""
     shaped_scores: Tensor
-    """(B,) centred, clipped and penalised scores."""
+    """(B,) centred, scaled, clipped and penalised scores."""
     logprobs: Tensor
     """(B, R) log-probabilities under the policy that sampled."""
     ref_logprobs: Tensor
@@ -87,6 +88,7 @@ def gather_experience(
     *,
     scores: Tensor,
     center: float,
+    scale: float = 1.0,
     kl_coef: float,
     temperature: float,
     micro_batch_size: int,
@@ -99,6 +101,7 @@ def gather_experience(
         objective: The recipe.
         scores: (B,) raw scores.
         center: Subtracted from them.
+        scale: They are then divided by it.
         kl_coef: Price of one nat.
         temperature: The one the responses were sampled at.
         micro_batch_size: Responses per forward pass.
@@ -115,7 +118,7 @@ def gather_experience(
     values = all_values(backbone, sequences, mask, micro_batch_size)
     check_finite({"score": scores, "log-probability": logprobs, "reference's": ref_logprobs, "value": values})
     # 2. Rewards: the price of the KL at every token, the score at the last.
-    shaped = objective.shape(scores, center, finished)
+    shaped = objective.shape(scores, center, finished, scale)
     kl = kl_estimates(logprobs, ref_logprobs, objective.kl_estimator)
     rewards = token_rewards(shaped, kl, mask, kl_coef)
     # 3. Advantages; returns come from the raw ones.

@@ -19,7 +19,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from modules.advantages import KLController, explained_variance
+from modules.advantages import KLController, RunningMoments, explained_variance
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
@@ -78,6 +78,7 @@ class PPOModule(L.LightningModule):
         lam: float = 0.95,
         whiten_advantages: bool = True,
         center_scores: bool = True,
+        score_scale: Literal["none", "running"] = "none",
         score_clip: float = 10.0,
         missing_eos_penalty: float = 1.0,
         ptx_coef: float = 0.0,
@@ -96,7 +97,7 @@ class PPOModule(L.LightningModule):
         self.rollout_batch_size, self.epochs = rollout_batch_size, epochs
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
         self.approx_kl_limit = approx_kl_limit
-        self.center_scores = center_scores
+        self.center_scores, self.score_scale = center_scores, score_scale
         self.objective = Objective(kl_estimator, gamma, lam, whiten_advantages, score_clip, missing_eos_penalty)
         self.surrogate = Surrogate(
             temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
@@ -105,6 +106,8 @@ class PPOModule(L.LightningModule):
         self.selection = Selection(kl_budget, tax_budget)
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses, measured at the start."""
+        self.score_moments = RunningMoments()
+        """Of the raw scores of all iterations done; evaluations leave it alone."""
         self.step_index = 0
         """Iterations done."""
         self.evaluated_at = -1
@@ -142,12 +145,14 @@ class PPOModule(L.LightningModule):
         clock.lap("time/rollout_s")
         # 2. Score the responses; log-probabilities, values, per-token rewards, advantages.
         scores = self._score(rollout)
+        moments, scale = self._scale(scores)
         experience = gather_experience(
             self.backbone,
             rollout,
             self.objective,
             scores=scores,
             center=self.score_center or 0.0,
+            scale=scale,
             kl_coef=self.kl_controller.coef,
             temperature=self.temperature,
             micro_batch_size=self.micro_batch_size,
@@ -159,10 +164,13 @@ class PPOModule(L.LightningModule):
         clock.lap("time/update_s")
         # 4. Steer the price of the KL, count the iteration, report.
         metrics = self._describe(experience) | sums.means() | clock.laps
+        if self.score_scale == "running":
+            metrics["objective/score_scale"] = scale
         if self.approx_kl_limit > 0:
             metrics["policy/steps_taken"] = taken
         self.kl_controller.update(metrics["objective/kl"], len(rollout.prompts) * world()[1])
         self.step_index += 1
+        self.score_moments = moments
         self._latest = Answers(rollout, scores, experience.kl_per_response)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
@@ -206,6 +214,7 @@ class PPOModule(L.LightningModule):
             "evaluated_at": self.evaluated_at,
             "kl_coef": self.kl_controller.coef,
             "score_center": self.score_center,
+            "score_moments": self.score_moments.state(),
             "selection": self.selection.state(),
         }
 
@@ -213,6 +222,7 @@ class PPOModule(L.LightningModule):
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.kl_controller.coef, self.score_center = state["kl_coef"], state["score_center"]
+        self.score_moments = RunningMoments(**state["score_moments"])
         self.selection.load_state(state["selection"])
 
     @property
@@ -289,6 +299,16 @@ class PPOModule(L.LightningModule):
         self.score_center = mean(scores)
         if self.score_function is None:
             self.backbone.shift_head("value", -self.score_center)
+
+    def _scale(self, scores: Tensor) -> tuple[RunningMoments, float]:
+        """The moments of all scores with these (B,), and what scores are divided by; the value function follows at first."""
+        if self.score_scale == "none":
+            return self.score_moments, 1.0
+        check_finite({"score": scores})
+        moments = self.score_moments.updated(scores)
+        if self.score_moments.count == 0 and self.score_function is None:
+            self.backbone.scale_head("value", 1 / moments.std)
+        return moments, moments.std
 
     def _seed_of(self, step: int) -> int:
         """A seed for each iteration, with room for those of its epochs."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from modules import ppo, ppo_update
 from modules.backbone import Backbone
 from modules.config import PPOConfig
-from modules.data import PPOBatch, PPODataModule
+from modules.data import PPOBatch, PPODataModule, PPOHeldOut
 from modules.errors import NonFiniteError
 from modules.experience import Experience, Objective, gather_experience
 from modules.metrics import METRICS
@@ -433,6 +433,34 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
     assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
     assert abs(log["objective/reward"]) < 3.0
     assert module.backbone.heads["value"].bias.item() == pytest.approx(bias - module.score_center, abs=0.1)
+
+
+def test_item_13_scores_are_scaled_after_centring_and_before_clipping() -> None:
+    shaped = Objective(score_clip=3.0).shape(torch.tensor([7.0, 9.0, -20.0]), 5.0, torch.ones(3, dtype=torch.bool), 2.0)
+    assert shaped.tolist() == [1.0, 2.0, -3.0]
+
+
+def test_item_13_scores_are_divided_by_the_running_deviation_and_the_raw_score_is_logged(build: Any) -> None:
+    """The first iteration's own scores count; an evaluation's do not."""
+    module, log = build(score_scale="running", kl_coef=0.0, missing_eos_penalty=0.0, epochs=1)
+    head, value_head = module.backbone.heads["reward"], module.backbone.heads["value"]
+    head.weight.data *= 7.0
+    before = value_head.weight.clone()
+    module.value_parameters.clear()
+    module.training_step(batch_of(module.backbone), 0)
+    scores = module._latest.scores
+    spread = float(scores.std(correction=0))
+    assert log["objective/score"] == pytest.approx(float(scores.mean()), abs=1e-5)
+    assert log["objective/score_scale"] == pytest.approx(spread, rel=1e-5)
+    assert spread > 2.0
+    centred = float(scores.mean()) - module.score_center
+    assert log["objective/reward"] == pytest.approx(centred / spread, abs=1e-4)
+    assert torch.allclose(value_head.weight, before / spread, atol=2e-3), "values start on the scale of the rewards"
+    moments = module.score_moments
+    module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
+    assert module.score_moments == moments
+    module.training_step(batch_of(module.backbone), 0)
+    assert module.score_moments == moments.updated(module._latest.scores)
 
 
 def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) -> None:
