@@ -46,13 +46,18 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> T
     Returns:
         (B, R), 0 outside the mask.
     """
-    rewards = (-kl_coef * kl).masked_fill(~mask, 0.0)
+    return (-kl_coef * kl).masked_fill(~mask, 0.0) + at_last(scores, mask)
+
+
+def at_last(numbers: Tensor, mask: Tensor) -> Tensor:
+    """Numbers (B,) placed at each row's last real token: (B, R), 0 elsewhere."""
     last = mask.sum(-1, keepdim=True) - 1
-    return rewards.scatter_add(1, last.clamp(min=0), scores.unsqueeze(-1) * (last >= 0))
+    placed = torch.zeros(mask.shape, dtype=numbers.dtype, device=numbers.device)
+    return placed.scatter(1, last.clamp(min=0), numbers.unsqueeze(-1) * (last >= 0))
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float) -> Tensor:
-    """Generalised advantage estimates; what follows the last real token is worth 0.
+    """Generalised advantage estimates; what follows the last real token is worth 0, unless it was added to its reward.
 
     delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}.
 

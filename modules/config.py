@@ -145,8 +145,14 @@ class PPOConfig(TrainConfig):
     """running divides centred scores by the standard deviation of all scores of the run so far; none leaves their size."""
     score_clip: PositiveFloat = 10.0
     """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
+    missing_eos: Literal["penalty", "score"] = "penalty"
+    """What a response that did not end by itself gets: its score less missing_eos_penalty, or missing_eos_score in place of it."""
     missing_eos_penalty: NonNegativeFloat = 1.0
     """Taken from the score of a response that did not end by itself."""
+    missing_eos_score: float = -1.0
+    """The fixed score of a response that did not end by itself, with missing_eos=score; it is neither centred nor scaled."""
+    bootstrap_unfinished: bool = False
+    """Credit a response that did not end by itself with the value of what would follow; off treats it as over."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
     approx_kl_limit: NonNegativeFloat = 0.0

@@ -80,7 +80,10 @@ class PPOModule(L.LightningModule):
         center_scores: bool = True,
         score_scale: Literal["none", "running"] = "none",
         score_clip: float = 10.0,
+        missing_eos: Literal["penalty", "score"] = "penalty",
         missing_eos_penalty: float = 1.0,
+        missing_eos_score: float = -1.0,
+        bootstrap_unfinished: bool = False,
         ptx_coef: float = 0.0,
         approx_kl_limit: float = 0.0,
         kl_budget: float = 0.0,
@@ -98,7 +101,17 @@ class PPOModule(L.LightningModule):
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
         self.approx_kl_limit = approx_kl_limit
         self.center_scores, self.score_scale = center_scores, score_scale
-        self.objective = Objective(kl_estimator, gamma, lam, whiten_advantages, score_clip, missing_eos_penalty)
+        self.objective = Objective(
+            kl_estimator,
+            gamma,
+            lam,
+            whiten_advantages,
+            score_clip,
+            missing_eos,
+            missing_eos_penalty,
+            missing_eos_score,
+            bootstrap_unfinished,
+        )
         self.surrogate = Surrogate(
             temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
         )

@@ -1,3 +1,4 @@
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -145,8 +146,48 @@ def test_item_6_only_a_response_without_end_token_is_penalised() -> None:
     objective = Objective(missing_eos_penalty=2.0, score_clip=5.0)
     shaped = objective.shape(torch.tensor([1.0, 1.0, 9.0, -9.0]), 0.5, torch.tensor([True, False, True, False]))
     assert shaped.tolist() == [0.5, -1.5, 5.0, -7.0]
+    fixed = replace(objective, missing_eos="score", missing_eos_score=-3.0)
+    shaped = fixed.shape(torch.tensor([1.0, 1.0, 9.0, -9.0]), 0.5, torch.tensor([True, False, True, False]), 2.0)
+    assert shaped.tolist() == [0.25, -3.0, 4.25, -3.0], "or its score is replaced by a fixed one"
     rollout = Rollout([[1], [1]], [[7, 8, END], [7, 8, 9]], [True, False])
     assert rollout.end_reasons == ["eos", "length"], "both have three tokens, the limit"
+
+
+def test_item_15_bootstrapping_adds_the_value_of_what_would_follow_to_unfinished_responses_only(build: Any) -> None:
+    """With lambda 0 an advantage is its own delta, so nothing but the last token's can differ."""
+    plain, bootstrapped = (
+        experience_of(build(bootstrap_unfinished=on, lam=0.0, gamma=0.9, whiten_advantages=False)[0])
+        for on in (False, True)
+    )
+    module, _ = build()
+    assert 0 < int(plain.finished.sum()) < 8, "responses of both kinds"
+    expected = torch.zeros_like(plain.advantages)
+    for row in range(8):
+        length, num_tokens = int(plain.sequences.lengths[row]), int(plain.mask[row].sum())
+        with torch.no_grad(), module.backbone.role("value"):
+            values = module.backbone.values(module.backbone.hidden(plain.sequences.ids[row : row + 1, :length]))
+        expected[row, num_tokens - 1] = 0.0 if plain.finished[row] else 0.9 * float(values[0, -1])
+    assert expected.abs().max() > 0.01
+    assert torch.allclose(bootstrapped.advantages - plain.advantages, expected, atol=1e-5)
+    assert torch.equal(bootstrapped.rewards, plain.rewards), "what is logged as reward holds no value"
+
+
+def test_item_7_ppo_samples_without_filters_and_the_config_refuses_them(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With top-p or top-k the tokens would not come from the policy whose log-probabilities are compared."""
+    for name, value in (("top_p", 0.9), ("top_k", 5), ("repetition_penalty", 1.1)):
+        with pytest.raises(ValueError, match=f"{name}\n.*[Ee]xtra inputs are not permitted"):
+            PPOConfig.model_validate({name: value})
+        assert name not in inspect.signature(PPOModule).parameters
+    module, _ = build(epochs=1)
+    asked = []
+    real = ppo.generate
+    monkeypatch.setattr(ppo, "generate", lambda *args, **options: (asked.append(options), real(*args, **options))[1])
+    module.training_step(batch_of(module.backbone), 0)
+    module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
+    assert len(asked) == 3
+    assert all(options.get("top_p", 1.0) == 1.0 and options.get("top_k", 0) == 0 for options in asked)
 
 
 def test_item_18_ratios_are_1_before_the_first_update(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
