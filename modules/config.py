@@ -155,6 +155,8 @@ class PPOConfig(TrainConfig):
     """Credit a response that did not end by itself with the value of what would follow; off treats it as over."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Measure and hand on an average of the policy over steps with this decay (InstructGPT: 0.992); 0 hands on the policy itself. With method=full it needs one more copy."""
     approx_kl_limit: NonNegativeFloat = 0.0
     """End an iteration's updates once a minibatch's approximate KL since the rollout exceeds this (0.02 to 0.1); 0 takes all steps."""
     kl_budget: NonNegativeFloat = 0.0

@@ -24,6 +24,7 @@ from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
 from modules.distributed import gather_rows, sum_over_ranks, world
+from modules.ema import EMA
 from modules.errors import NonFiniteError
 from modules.experience import Experience, Objective, ScoreFunction, check_finite, gather_experience, reward_scores
 from modules.optimisation import adam, clip_gradients, take_step
@@ -48,8 +49,6 @@ class PPOModule(L.LightningModule):
         score_function: Scores responses in place of the role ``reward``.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
-
-    saved_roles = ("policy", "value")
 
     def __init__(
         self,
@@ -88,6 +87,7 @@ class PPOModule(L.LightningModule):
         approx_kl_limit: float = 0.0,
         kl_budget: float = 0.0,
         tax_budget: float = 0.0,
+        ema_decay: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -121,6 +121,7 @@ class PPOModule(L.LightningModule):
         """Mean score of the SFT policy's responses, measured at the start."""
         self.score_moments = RunningMoments()
         """Of the raw scores of all iterations done; evaluations leave it alone."""
+        self.ema = EMA(backbone, ema_decay) if ema_decay > 0 else None
         self.step_index = 0
         """Iterations done."""
         self.evaluated_at = -1
@@ -194,10 +195,10 @@ class PPOModule(L.LightningModule):
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
-            rollout = self._sample("policy", batch.prompts, seed=EVAL_SEED)
+            rollout = self._sample(self.judged_role, batch.prompts, seed=EVAL_SEED)
             kl = kl_per_response(
                 self.backbone,
-                "policy",
+                self.judged_role,
                 rollout,
                 temperature=self.temperature,
                 micro_batch_size=self.micro_batch_size,
@@ -206,7 +207,7 @@ class PPOModule(L.LightningModule):
             self._held_out |= self._latest_eval.metrics()
         if batch.demonstrations is not None:
             self._held_out |= demonstration_losses(
-                self.backbone, "policy", batch.demonstrations, batch.is_excluded, self.micro_batch_size
+                self.backbone, self.judged_role, batch.demonstrations, batch.is_excluded, self.micro_batch_size
             )
 
     def on_validation_epoch_end(self) -> None:
@@ -219,6 +220,17 @@ class PPOModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Made at construction, so that a checkpoint can be restored before the fit."""
         return self.optimizer
+
+    @property
+    def judged_role(self) -> str:
+        """Who is measured and handed on: the average of the policy where there is one, else the policy."""
+        return "policy" if self.ema is None else self.ema.role
+
+    @property
+    def saved_roles(self) -> dict[str, str]:
+        """Folder of a checkpoint to role."""
+        raw = {} if self.ema is None else {"raw_policy": "policy"}
+        return {"policy": self.judged_role, "value": "value"} | raw
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""
@@ -279,6 +291,8 @@ class PPOModule(L.LightningModule):
             self.optimizer.zero_grad(set_to_none=True)
             raise
         take_step(self)
+        if self.ema is not None and trains_policy:
+            self.ema.update()
         return True
 
     def _minibatches(self, num_rows: int, epoch: int) -> Iterator[Tensor]:
