@@ -120,7 +120,7 @@ class PPOModule(L.LightningModule):
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses, measured at the start."""
         self.score_moments = RunningMoments()
-        """Of the raw scores of all iterations done; evaluations leave it alone."""
+        """Of the raw scores of all iterations; evaluations leave it alone."""
         self.ema = EMA(backbone, ema_decay) if ema_decay > 0 else None
         self.step_index = 0
         """Iterations done."""
@@ -159,7 +159,7 @@ class PPOModule(L.LightningModule):
         clock.lap("time/rollout_s")
         # 2. Score the responses; log-probabilities, values, per-token rewards, advantages.
         scores = self._score(rollout)
-        moments, scale = self._scale(scores)
+        scale = self._scale_of(scores)
         experience = gather_experience(
             self.backbone,
             rollout,
@@ -184,7 +184,6 @@ class PPOModule(L.LightningModule):
             metrics["policy/steps_taken"] = taken
         self.kl_controller.update(metrics["objective/kl"], len(rollout.prompts) * world()[1])
         self.step_index += 1
-        self.score_moments = moments
         self._latest = Answers(rollout, scores, experience.kl_per_response)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
@@ -327,15 +326,16 @@ class PPOModule(L.LightningModule):
         if self.score_function is None:
             self.backbone.shift_head("value", -self.score_center)
 
-    def _scale(self, scores: Tensor) -> tuple[RunningMoments, float]:
-        """The moments of all scores with these (B,), and what scores are divided by; the value function follows at first."""
+    def _scale_of(self, scores: Tensor) -> float:
+        """What scores (B,) are divided by, these taken in; the first time the value function follows."""
         if self.score_scale == "none":
-            return self.score_moments, 1.0
+            return 1.0
         check_finite({"score": scores})
-        moments = self.score_moments.updated(scores)
-        if self.score_moments.count == 0 and self.score_function is None:
-            self.backbone.scale_head("value", 1 / moments.std)
-        return moments, moments.std
+        is_first = self.score_moments.count == 0
+        self.score_moments = self.score_moments.updated(scores)
+        if is_first and self.score_function is None:
+            self.backbone.scale_head("value", 1 / self.score_moments.std)
+        return self.score_moments.std
 
     def _seed_of(self, step: int) -> int:
         """A seed for each iteration, with room for those of its epochs."""

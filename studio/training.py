@@ -18,6 +18,7 @@ from modules.sft import SFTModule
 from studio import base_models, checkpoints, runs, sampling
 from studio.callbacks import SQLiteLogger, StudioCallback, write_folder
 from studio.checkpoints import Checkpoint
+from studio.errors import NonFiniteError
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -162,12 +163,23 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if has_held_out and module.step_index == 0 and module.evaluated_at < 0:
         runs.beat(ws, run.id, 0.0, "measuring before the first step")
         trainer.validate(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data)
+    try:
+        trainer.fit(module, datamodule=data)
+    except NonFiniteError as error:
+        callback.save(module)  # the step that failed was not taken
+        return "stopped", _pause_word(callback, error)
     if has_held_out and module.evaluated_at != module.step_index:
         runs.beat(ws, run.id, text="measuring after the last step")
         trainer.validate(module, datamodule=data, verbose=False)
     callback.save(module)
     return _last_word(callback, module, data)
+
+
+def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
+    return (
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there once the "
+        "cause is gone; for other settings start a new run."
+    )
 
 
 def _take_up(ws: Workspace, run: Run, module: Any) -> None:
