@@ -140,7 +140,9 @@ class PPOConfig(TrainConfig):
     whiten_advantages: bool = True
     """Scale each iteration's advantages to mean 0 and variance 1 over real tokens."""
     center_scores: bool = True
-    """Subtract the mean score of the SFT policy's responses, so that 0 means as good as the start."""
+    """Subtract a mean score, so that 0 means as good as what center_on names."""
+    center_on: Literal["responses", "demonstrations"] = "responses"
+    """Whose mean score counts as 0: the SFT policy's own responses, or the held-out demonstrations (InstructGPT)."""
     score_scale: Literal["none", "running"] = "none"
     """running divides centred scores by the standard deviation of all scores of the run so far; none leaves their size."""
     score_clip: PositiveFloat = 10.0

@@ -53,6 +53,17 @@ class Objective:
         return centred - self.missing_eos_penalty * (~finished).float()
 
 
+def as_rollout(demonstrations: Sequences, stop_ids: frozenset[int]) -> Rollout:
+    """Demonstrations as if they had been sampled: the last assistant turn is the response, all before it the prompt."""
+    prompts, responses = [], []
+    for ids, mask in zip(demonstrations.ids.tolist(), demonstrations.mask.tolist(), strict=True):
+        end = len(mask) - mask[::-1].index(True)
+        start = end - [*mask[:end][::-1], False].index(False)
+        prompts.append(ids[:start])
+        responses.append(ids[start:end])
+    return Rollout(prompts, responses, [response[-1] in stop_ids for response in responses])
+
+
 class Experience(NamedTuple):
     """One iteration's responses. (B, R) tensors are float32, column t belonging to the t-th response token."""
 

@@ -26,7 +26,15 @@ from modules.data import PPOBatch, PPOHeldOut
 from modules.distributed import gather_rows, sum_over_ranks, world
 from modules.ema import EMA
 from modules.errors import NonFiniteError
-from modules.experience import Experience, Objective, ScoreFunction, check_finite, gather_experience, reward_scores
+from modules.experience import (
+    Experience,
+    Objective,
+    ScoreFunction,
+    as_rollout,
+    check_finite,
+    gather_experience,
+    reward_scores,
+)
 from modules.optimisation import adam, clip_gradients, take_step
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
@@ -118,7 +126,7 @@ class PPOModule(L.LightningModule):
         self.kl_controller = KLController(kl_coef, kl_target)
         self.selection = Selection(kl_budget, tax_budget)
         self.score_center: float | None = None
-        """Mean score of the SFT policy's responses, measured at the start."""
+        """Mean score of the SFT policy's responses or of demonstrations, measured at the start."""
         self.score_moments = RunningMoments()
         """Of the raw scores of all iterations; evaluations leave it alone."""
         self.ema = EMA(backbone, ema_decay) if ema_decay > 0 else None
@@ -152,7 +160,7 @@ class PPOModule(L.LightningModule):
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
         """One iteration: sample, judge, and several passes of updates."""
         if self.center_scores and self.score_center is None:
-            self._set_score_center(batch.prompts)
+            self._set_score_center(batch)
         clock = Clock()
         # 1. The policy answers the prompts, at the temperature used everywhere.
         rollout = self._sample("policy", batch.prompts, seed=self._seed_of(self.step_index))
@@ -317,10 +325,14 @@ class PPOModule(L.LightningModule):
             return self.score_function(rollout).float().to(self.backbone.device)
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
-    def _set_score_center(self, prompts: list[list[int]]) -> None:
-        """Measure the SFT policy's mean score, and let the value function start from the same zero."""
-        repeated = [prompt for prompt in prompts for _ in range(CENTERING_SAMPLES)]
-        scores = self._score(self._sample("reference", repeated, seed=self._seed_of(-1)))
+    def _set_score_center(self, batch: PPOBatch) -> None:
+        """Measure the mean score of demonstrations or, without any, of the SFT policy; the value function starts from it."""
+        if batch.yardstick is not None:
+            rollout = as_rollout(batch.yardstick, self.backbone.chat.stop_ids)
+        else:
+            repeated = [prompt for prompt in batch.prompts for _ in range(CENTERING_SAMPLES)]
+            rollout = self._sample("reference", repeated, seed=self._seed_of(-1))
+        scores = self._score(rollout)
         check_finite({"score": scores})
         self.score_center = mean(scores)
         if self.score_function is None:

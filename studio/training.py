@@ -111,6 +111,7 @@ def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPOData
         validation_demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
         excluded=categories(config.exclude_categories),
         ptx_per_iteration=config.minibatch_size if config.ptx_coef > 0 else 0,
+        is_centred=config.center_scores and config.center_on == "demonstrations",
         batch_size=config.batch_size,
         iterations=config.iterations,
         max_prompt_length=config.max_prompt_length,

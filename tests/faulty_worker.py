@@ -63,7 +63,9 @@ def killed_in_rollout() -> None:
         return generate(backbone, role, *args, **options)
 
     def fatal(self: Any, logits: Any, rows: Any, step: int) -> Any:
-        return die() if calls["training rollouts"] == FATAL_ITERATION and step == 2 else choose(self, logits, rows, step)
+        return (
+            die() if calls["training rollouts"] == FATAL_ITERATION and step == 2 else choose(self, logits, rows, step)
+        )
 
     modules.ppo.generate, modules.rollout._Draws.choose = counted, fatal
 
@@ -123,7 +125,9 @@ def nan_in(module: Any, name: str, call: int) -> Callable[[], None]:
 
 def nan_score() -> None:
     """Of one response of the fourth iteration."""
-    nan_in(modules.ppo.PPOModule, "_score", 6)()  # after centring, the start's evaluation, three iterations, an evaluation
+    nan_in(
+        modules.ppo.PPOModule, "_score", 6
+    )()  # after centring, the start's evaluation, three iterations, an evaluation
 
 
 def work(ws: Workspace, run: runs.Run, fault: Callable[[], None]) -> str:

@@ -13,8 +13,8 @@ from modules import ppo, ppo_update
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPODataModule, PPOHeldOut
-from modules.errors import NonFiniteError
-from modules.experience import Experience, Objective, gather_experience
+from modules.errors import DataError, NonFiniteError
+from modules.experience import Experience, Objective, as_rollout, gather_experience, score_texts
 from modules.metrics import METRICS
 from modules.ppo import ADAM_EPS, PPOModule
 from modules.ppo_eval import demonstration_losses
@@ -474,6 +474,37 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
     assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
     assert abs(log["objective/reward"]) < 3.0
     assert module.backbone.heads["value"].bias.item() == pytest.approx(bias - module.score_center, abs=0.1)
+
+
+def test_item_13_scores_can_be_centred_on_demonstrations_whose_mean_is_then_0(build: Any) -> None:
+    """Each is scored as prompt and last answer; those of categories left out do not count."""
+    module, log = build(epochs=1)
+    backbone = module.backbone
+    rows = [conversation(i) | {"category": "story" if i == 3 else "talk"} for i in range(4)]
+    rows[1]["messages"] = [*rows[0]["messages"], *rows[1]["messages"]]
+    data = PPODataModule(
+        [prompt(i) for i in range(8)],
+        [],
+        backbone.chat,
+        validation_demonstrations=rows,
+        excluded=frozenset({"story"}),
+        is_centred=True,
+        batch_size=4,
+        iterations=2,
+    )
+    first, second = data.train_dataloader()
+    assert second.yardstick is None
+    texts = [(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows[:3]]
+    expected = score_texts(backbone, texts)
+    module.training_step(first, 0)
+    assert module.score_center == pytest.approx(sum(expected) / 3, abs=1e-5)
+    rollout = as_rollout(first.yardstick, backbone.chat.stop_ids)
+    assert len(set(map(len, rollout.prompts))) > 1
+    assert module._score(rollout).tolist() == pytest.approx(expected, abs=1e-5)
+    assert rollout.finished == [True] * 3
+    with pytest.raises(DataError, match="held-out demonstrations for center_on"):
+        PPODataModule([prompt(0)], [], backbone.chat, is_centred=True)
+    del log
 
 
 def test_item_13_scores_are_scaled_after_centring_and_before_clipping() -> None:
