@@ -494,7 +494,8 @@ def test_item_13_scores_can_be_centred_on_demonstrations_whose_mean_is_then_0(bu
     )
     first, second = data.train_dataloader()
     assert second.yardstick is None
-    texts = [(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows[:3]]
+    assert first.yardstick is not None
+    texts: Any = [(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows[:3]]
     expected = score_texts(backbone, texts)
     module.training_step(first, 0)
     assert module.score_center == pytest.approx(sum(expected) / 3, abs=1e-5)
