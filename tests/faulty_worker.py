@@ -124,10 +124,8 @@ def nan_in(module: Any, name: str, call: int) -> Callable[[], None]:
 
 
 def nan_score() -> None:
-    """Of one response of the fourth iteration."""
-    nan_in(
-        modules.ppo.PPOModule, "_score", 6
-    )()  # after centring, the start's evaluation, three iterations, an evaluation
+    """In the fourth iteration: after the start's evaluation, the centring, three iterations and their evaluation."""
+    nan_in(modules.ppo.PPOModule, "_score", 7)()
 
 
 def work(ws: Workspace, run: runs.Run, fault: Callable[[], None]) -> str:
