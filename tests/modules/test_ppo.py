@@ -480,7 +480,7 @@ def test_item_13_scores_can_be_centred_on_demonstrations_whose_mean_is_then_0(bu
     """Each is scored as prompt and last answer; those of categories left out do not count."""
     module, log = build(epochs=1)
     backbone = module.backbone
-    rows = [conversation(i) | {"category": "story" if i == 3 else "talk"} for i in range(4)]
+    rows: list[Any] = [conversation(i) | {"category": "story" if i == 3 else "talk"} for i in range(4)]
     rows[1]["messages"] = [*rows[0]["messages"], *rows[1]["messages"]]
     data = PPODataModule(
         [prompt(i) for i in range(8)],
