@@ -5,7 +5,8 @@ on real tokens. A response's real tokens are its first ones. Sources: Schulman e
 (per-token KL penalty, adaptive coefficient), Schulman 2020 (k1, k2, k3).
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
@@ -45,13 +46,18 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> T
     Returns:
         (B, R), 0 outside the mask.
     """
-    rewards = (-kl_coef * kl).masked_fill(~mask, 0.0)
+    return (-kl_coef * kl).masked_fill(~mask, 0.0) + at_last(scores, mask)
+
+
+def at_last(numbers: Tensor, mask: Tensor) -> Tensor:
+    """Numbers (B,) placed at each row's last real token: (B, R), 0 elsewhere."""
     last = mask.sum(-1, keepdim=True) - 1
-    return rewards.scatter_add(1, last.clamp(min=0), scores.unsqueeze(-1) * (last >= 0))
+    placed = torch.zeros(mask.shape, dtype=numbers.dtype, device=numbers.device)
+    return placed.scatter(1, last.clamp(min=0), numbers.unsqueeze(-1) * (last >= 0))
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float) -> Tensor:
-    """Generalised advantage estimates; what follows the last real token is worth 0.
+    """Generalised advantage estimates; what follows the last real token is worth 0, unless it was added to its reward.
 
     delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}.
 
@@ -99,6 +105,42 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
     """
     spread = returns.var(correction=0)
     return float(1 - (returns - values).var(correction=0) / spread) if spread > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class RunningMoments:
+    """Mean and spread of all numbers seen so far, over all processes (Welford's update, in batches: Chan et al. 1983)."""
+
+    count: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation (division by n); 1 until numbers have differed."""
+        spread = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return spread if spread > 1e-8 else 1.0
+
+    def updated(self, values: Tensor) -> "RunningMoments":
+        """The moments with further numbers (N,) of each process taken in."""
+        values = values.double()
+        own = torch.stack([torch.ones_like(values).sum(), values.sum()])
+        added, total = sum_over_ranks(own).tolist()
+        if not added:
+            return self
+        mean = total / added
+        squares = float(sum_over_ranks((values - mean).square().sum()))
+        count, distance = self.count + added, mean - self.mean
+        return RunningMoments(
+            count,
+            self.mean + distance * added / count,
+            self.squares + squares + distance**2 * self.count * added / count,
+        )
+
+    def state(self) -> dict[str, float]:
+        """As JSON values."""
+        return asdict(self)
 
 
 @dataclass

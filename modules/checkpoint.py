@@ -2,7 +2,8 @@
 
     FOLDER/
     |-- meta.json            what it is: stage, step, base model and its fingerprint, settings, config
-    |-- policy/ ...          one folder per trained role: a peft adapter (or, with full, a model) and head.safetensors
+    |-- policy/ ...          one folder per trained role: a peft adapter (or, with full, a model) and head.safetensors;
+    |                        where PPO averages its policy, policy/ is the average and raw_policy/ what goes on training
     |-- state.safetensors    optimizer moments and random number generators
     `-- state.json           counters, KL coefficient, score centre
 
@@ -11,6 +12,7 @@
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +33,8 @@ class Restorable(Protocol):
 
     backbone: Backbone
     optimizer: torch.optim.Optimizer
-    saved_roles: tuple[str, ...]
+    saved_roles: tuple[str, ...] | Mapping[str, str]
+    """Roles, each in a folder of its name; or folder to role."""
     step_index: int
 
     def state(self) -> dict[str, Any]:
@@ -78,11 +81,11 @@ def save(folder: Path, module: Restorable, *, stage: str, config: dict[str, Any]
         method=backbone.method,
         quantisation=backbone.quantisation,
         chat_template=backbone.chat.template,
-        roles=module.saved_roles,
+        roles=tuple(_folders(module)),
         config=config,
     )
-    for role in module.saved_roles:
-        backbone.save_role(role, folder / role)
+    for name, role in _folders(module).items():
+        backbone.save_role(role, folder / name)
     rng_tensors, rng_numbers = _rng_state()
     save_file(_optimizer_tensors(module.optimizer) | rng_tensors, folder / "state.safetensors")
     _write_json(folder / "state.json", {"module": module.state(), "rng": rng_numbers})
@@ -137,8 +140,8 @@ def restore(module: Restorable, folder: Path) -> None:
     The module has been built as for a fresh run, from the same config.
     """
     load_meta(folder)
-    for role in module.saved_roles:
-        module.backbone.load_role(role, folder / role)
+    for name, role in _folders(module).items():
+        module.backbone.load_role(role, folder / name)
     tensors, numbers = (
         load_file(folder / "state.safetensors"),
         json.loads((folder / "state.json").read_text(encoding="utf-8")),
@@ -146,6 +149,12 @@ def restore(module: Restorable, folder: Path) -> None:
     _load_optimizer(module.optimizer, tensors)
     module.load_state(numbers["module"])
     _set_rng_state(tensors, numbers["rng"])
+
+
+def _folders(module: Restorable) -> Mapping[str, str]:
+    """Folder to role."""
+    saved = module.saved_roles
+    return saved if isinstance(saved, Mapping) else {role: role for role in saved}
 
 
 def _write_json(file: Path, content: object) -> None:

@@ -146,13 +146,31 @@ class PPOConfig(TrainConfig):
     whiten_advantages: bool = True
     """Scale each iteration's advantages to mean 0 and variance 1 over real tokens."""
     center_scores: bool = True
-    """Subtract the mean score of the SFT policy's responses, so that 0 means as good as the start."""
+    """Subtract a mean score, so that 0 means as good as what center_on names."""
+    center_on: Literal["responses", "demonstrations"] = "responses"
+    """Whose mean score counts as 0: the SFT policy's own responses, or the held-out demonstrations (InstructGPT)."""
+    score_scale: Literal["none", "running"] = "none"
+    """running divides centred scores by the standard deviation of all scores of the run so far; none leaves their size."""
     score_clip: PositiveFloat = 10.0
-    """Scores are clipped to plus or minus this after centring; the raw score is always logged."""
+    """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
+    missing_eos: Literal["penalty", "score"] = "penalty"
+    """What a response that did not end by itself gets: its score less missing_eos_penalty, or missing_eos_score in place of it."""
     missing_eos_penalty: NonNegativeFloat = 1.0
     """Taken from the score of a response that did not end by itself."""
+    missing_eos_score: float = -1.0
+    """The fixed score of a response that did not end by itself, with missing_eos=score; it is neither centred nor scaled."""
+    bootstrap_unfinished: bool = False
+    """Credit a response that did not end by itself with the value of what would follow; off treats it as over."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Measure and hand on an average of the policy over steps with this decay (InstructGPT: 0.992); 0 hands on the policy itself. With method=full it needs one more copy."""
+    approx_kl_limit: NonNegativeFloat = 0.0
+    """End an iteration's updates once a minibatch's approximate KL since the rollout exceeds this (0.02 to 0.1); 0 takes all steps."""
+    kl_budget: NonNegativeFloat = 0.0
+    """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
+    tax_budget: NonNegativeFloat = 0.0
+    """Hand on no policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit."""
     max_prompt_length: Annotated[int, Field(ge=1)] = 256
     """Longer prompts are dropped and counted."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96

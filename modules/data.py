@@ -68,6 +68,8 @@ class PPOBatch(NamedTuple):
     """Prompts as ids."""
     demonstrations: Sequences | None
     """Demonstrations to mix in, if any."""
+    yardstick: Sequences | None = None
+    """Demonstrations whose mean score counts as 0; with the first iteration only, and only if asked for."""
 
 
 class PPOHeldOut(NamedTuple):
@@ -241,6 +243,7 @@ class PPODataModule(L.LightningDataModule):
         validation_demonstrations: Held-out demonstrations of all categories, for the alignment tax.
         excluded: Categories not trained on.
         ptx_per_iteration: Demonstrations handed out with each iteration; 0 for none.
+        is_centred: Hand out the held-out demonstrations of the categories trained on with the first iteration.
         batch_size, iterations, max_prompt_length, max_length, eval_prompts, seed: See `PPOConfig`.
         start_step: Iterations already done, when a run is taken up again.
     """
@@ -255,6 +258,7 @@ class PPODataModule(L.LightningDataModule):
         validation_demonstrations: Sequence[Row] = (),
         excluded: frozenset[str] = frozenset(),
         ptx_per_iteration: int = 0,
+        is_centred: bool = False,
         batch_size: int = 64,
         iterations: int = 100,
         max_prompt_length: int = 256,
@@ -289,6 +293,9 @@ class PPODataModule(L.LightningDataModule):
         tax = [(to_row(row), row["category"] in excluded) for row in validation_demonstrations]
         self.validation_demonstrations = [row for row, _ in tax if row is not None]
         self.is_excluded = torch.tensor([flag for row, flag in tax if row is not None], dtype=torch.bool)
+        self.yardstick = [row for row, flag in tax if row is not None and not flag] if is_centred else []
+        if is_centred:
+            _require(self.yardstick, "held-out demonstrations for center_on", self.dropped)
 
     @property
     def num_steps(self) -> int:
@@ -308,17 +315,18 @@ class PPODataModule(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Prompts stay lists of ids; only demonstrations move."""
-        if batch.demonstrations is None:
-            return batch
-        return batch._replace(demonstrations=batch.demonstrations.to(device))
+        names = [name for name in ("demonstrations", "yardstick") if getattr(batch, name, None) is not None]
+        return batch._replace(**{name: getattr(batch, name).to(device) for name in names})
 
     def _make(self, step: int) -> PPOBatch:
         picked = stream(len(self.prompts), self.batch_size, step, self.seed)
         prompts = [self.prompts[i] for i in share(picked)]
+        rows = self.yardstick if step == 0 else []
+        yardstick = _pad(share(rows), self.pad_id) if rows else None
         if not self.ptx_per_iteration:
-            return PPOBatch(prompts, None)
+            return PPOBatch(prompts, None, yardstick)
         picked = stream(len(self.demonstrations), self.ptx_per_iteration, step, self.seed + 1)
-        return PPOBatch(prompts, _pad([self.demonstrations[i] for i in share(picked)], self.pad_id))
+        return PPOBatch(prompts, _pad([self.demonstrations[i] for i in share(picked)], self.pad_id), yardstick)
 
 
 def _encoder(

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from modules.advantages import gae, kl_estimates, token_rewards, whiten
+from modules.advantages import at_last, gae, kl_estimates, token_rewards, whiten
 from modules.backbone import Backbone
 from modules.chat import Message
 from modules.distributed import sum_over_ranks
@@ -33,18 +33,35 @@ class Objective:
     lam: float = 0.95
     whiten_advantages: bool = True
     score_clip: float = 10.0
+    missing_eos: Literal["penalty", "score"] = "penalty"
     missing_eos_penalty: float = 1.0
+    missing_eos_score: float = -1.0
+    bootstrap_unfinished: bool = False
 
-    def shape(self, scores: Tensor, center: float, finished: Tensor) -> Tensor:
-        """Scores (B,) as they enter the reward: centred, clipped, less the penalty where no end token came.
+    def shape(self, scores: Tensor, center: float, finished: Tensor, scale: float = 1.0) -> Tensor:
+        """Scores (B,) as they enter the reward: centred, scaled, clipped; where no end token came, less a penalty or replaced.
 
         Args:
             scores: (B,) raw.
             center: What counts as 0.
             finished: (B,) bool. A response whose end token is its last permitted token has finished.
+            scale: What counts as 1.
         """
-        centred = (scores - center).clamp(-self.score_clip, self.score_clip)
+        centred = ((scores - center) / scale).clamp(-self.score_clip, self.score_clip)
+        if self.missing_eos == "score":
+            return centred.where(finished, self.missing_eos_score)
         return centred - self.missing_eos_penalty * (~finished).float()
+
+
+def as_rollout(demonstrations: Sequences, stop_ids: frozenset[int]) -> Rollout:
+    """Demonstrations as if they had been sampled: the last assistant turn is the response, all before it the prompt."""
+    prompts, responses = [], []
+    for ids, mask in zip(demonstrations.ids.tolist(), demonstrations.mask.tolist(), strict=True):
+        end = len(mask) - mask[::-1].index(True)
+        start = end - [*mask[:end][::-1], False].index(False)
+        prompts.append(ids[:start])
+        responses.append(ids[start:end])
+    return Rollout(prompts, responses, [response[-1] in stop_ids for response in responses])
 
 
 class Experience(NamedTuple):
@@ -59,7 +76,7 @@ class Experience(NamedTuple):
     scores: Tensor
     """(B,) raw scores."""
     shaped_scores: Tensor
-    """(B,) centred, clipped and penalised scores."""
+    """(B,) centred, scaled, clipped and penalised scores."""
     logprobs: Tensor
     """(B, R) log-probabilities under the policy that sampled."""
     ref_logprobs: Tensor
@@ -87,6 +104,7 @@ def gather_experience(
     *,
     scores: Tensor,
     center: float,
+    scale: float = 1.0,
     kl_coef: float,
     temperature: float,
     micro_batch_size: int,
@@ -99,6 +117,7 @@ def gather_experience(
         objective: The recipe.
         scores: (B,) raw scores.
         center: Subtracted from them.
+        scale: They are then divided by it.
         kl_coef: Price of one nat.
         temperature: The one the responses were sampled at.
         micro_batch_size: Responses per forward pass.
@@ -115,11 +134,15 @@ def gather_experience(
     values = all_values(backbone, sequences, mask, micro_batch_size)
     check_finite({"score": scores, "log-probability": logprobs, "reference's": ref_logprobs, "value": values})
     # 2. Rewards: the price of the KL at every token, the score at the last.
-    shaped = objective.shape(scores, center, finished)
+    shaped = objective.shape(scores, center, finished, scale)
     kl = kl_estimates(logprobs, ref_logprobs, objective.kl_estimator)
     rewards = token_rewards(shaped, kl, mask, kl_coef)
-    # 3. Advantages; returns come from the raw ones.
-    raw = gae(rewards, values, mask, gamma=objective.gamma, lam=objective.lam)
+    # 3. Advantages; returns come from the raw ones. A response cut off by the length limit may be worth what would follow.
+    foreseen = rewards
+    if objective.bootstrap_unfinished:
+        following = final_values(backbone, sequences, micro_batch_size).masked_fill(finished, 0.0)
+        foreseen = rewards + objective.gamma * at_last(following, mask)
+    raw = gae(foreseen, values, mask, gamma=objective.gamma, lam=objective.lam)
     advantages = whiten(raw, mask) if objective.whiten_advantages else raw
     return Experience(
         sequences=sequences,
@@ -152,10 +175,16 @@ def score_texts(
     return _scores(backbone, sequences, micro_batch_size).tolist()
 
 
-def _scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> Tensor:
+@torch.no_grad()
+def final_values(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> Tensor:
+    """Values (B,) of the states after the last tokens by the role ``value``."""
+    return _scores(backbone, sequences, micro_batch_size, role="value")
+
+
+def _scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int, role: str = "reward") -> Tensor:
     sequences = sequences.to(backbone.device)
     scores = torch.zeros(len(sequences.ids), device=backbone.device)
-    with backbone.role("reward"):
+    with backbone.role(role):
         for rows in by_length(sequences.lengths, micro_batch_size):
             part = sequences.rows(rows)
             scores[rows] = backbone.scores(part.ids, part.lengths)

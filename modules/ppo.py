@@ -19,17 +19,27 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from modules.advantages import KLController, explained_variance
+from modules.advantages import KLController, RunningMoments, explained_variance
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPOHeldOut
 from modules.distributed import gather_rows, gather_shares, place, share, sum_over_ranks, world
+from modules.ema import EMA
 from modules.errors import NonFiniteError
-from modules.experience import Experience, Objective, ScoreFunction, check_finite, gather_experience, reward_scores
+from modules.experience import (
+    Experience,
+    Objective,
+    ScoreFunction,
+    as_rollout,
+    check_finite,
+    gather_experience,
+    reward_scores,
+)
 from modules.optimisation import adam, clip_gradients, take_step
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
 from modules.rollout import Rollout, generate
+from modules.selection import Selection
 from modules.sequences import Sequences
 from modules.tally import Clock, StepSums, mean
 
@@ -47,8 +57,6 @@ class PPOModule(L.LightningModule):
         score_function: Scores responses in place of the role ``reward``.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
-
-    saved_roles = ("policy", "value")
 
     def __init__(
         self,
@@ -77,9 +85,17 @@ class PPOModule(L.LightningModule):
         lam: float = 0.95,
         whiten_advantages: bool = True,
         center_scores: bool = True,
+        score_scale: Literal["none", "running"] = "none",
         score_clip: float = 10.0,
+        missing_eos: Literal["penalty", "score"] = "penalty",
         missing_eos_penalty: float = 1.0,
+        missing_eos_score: float = -1.0,
+        bootstrap_unfinished: bool = False,
         ptx_coef: float = 0.0,
+        approx_kl_limit: float = 0.0,
+        kl_budget: float = 0.0,
+        tax_budget: float = 0.0,
+        ema_decay: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -91,14 +107,29 @@ class PPOModule(L.LightningModule):
         self.minibatch_size, self.micro_batch_size = minibatch_size, micro_batch_size
         self.rollout_batch_size, self.epochs = rollout_batch_size, epochs
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
-        self.center_scores = center_scores
-        self.objective = Objective(kl_estimator, gamma, lam, whiten_advantages, score_clip, missing_eos_penalty)
+        self.approx_kl_limit = approx_kl_limit
+        self.center_scores, self.score_scale = center_scores, score_scale
+        self.objective = Objective(
+            kl_estimator,
+            gamma,
+            lam,
+            whiten_advantages,
+            score_clip,
+            missing_eos,
+            missing_eos_penalty,
+            missing_eos_score,
+            bootstrap_unfinished,
+        )
         self.surrogate = Surrogate(
             temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
         )
         self.kl_controller = KLController(kl_coef, kl_target)
+        self.selection = Selection(kl_budget, tax_budget)
         self.score_center: float | None = None
-        """Mean score of the SFT policy's responses, measured at the start."""
+        """Mean score of the SFT policy's responses or of demonstrations, measured at the start."""
+        self.score_moments = RunningMoments()
+        """Of the raw scores of all iterations; evaluations leave it alone."""
+        self.ema = EMA(backbone, ema_decay) if ema_decay > 0 else None
         self.step_index = 0
         """Iterations done."""
         self.evaluated_at = -1
@@ -130,19 +161,21 @@ class PPOModule(L.LightningModule):
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
         """One iteration: sample, judge, and several passes of updates."""
         if self.center_scores and self.score_center is None:
-            self._set_score_center(batch.prompts)
+            self._set_score_center(batch)
         clock = Clock()
         # 1. The policy answers the prompts, at the temperature used everywhere.
         rollout = self._sample("policy", batch.prompts, seed=self._seed_of(self.step_index))
         clock.lap("time/rollout_s")
         # 2. Score the responses; log-probabilities, values, per-token rewards, advantages.
         scores = self._score(rollout)
+        scale = self._scale_of(scores)
         experience = gather_experience(
             self.backbone,
             rollout,
             self.objective,
             scores=scores,
             center=self.score_center or 0.0,
+            scale=scale,
             kl_coef=self.kl_controller.coef,
             temperature=self.temperature,
             micro_batch_size=self.micro_batch_size,
@@ -151,12 +184,14 @@ class PPOModule(L.LightningModule):
         # 3. Several passes over the responses in minibatches, one optimizer step each.
         sums = StepSums(self.device)
         num_responses = int(sum_over_ranks(torch.tensor(len(scores), device=scores.device)))
-        for epoch in range(self.epochs):
-            for rows in self._minibatches(num_responses, epoch):
-                self._update(experience, rows, batch.demonstrations, sums)
+        taken = self._update_in_epochs(experience, num_responses, batch.demonstrations, sums)
         clock.lap("time/update_s")
         # 4. Steer the price of the KL, count the iteration, report.
         metrics = self._describe(experience) | sums.means() | clock.laps
+        if self.score_scale == "running":
+            metrics["objective/score_scale"] = scale
+        if self.approx_kl_limit > 0:
+            metrics["policy/steps_taken"] = taken
         self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.step_index += 1
         self._latest = Answers(rollout, scores, experience.kl_per_response)
@@ -169,10 +204,10 @@ class PPOModule(L.LightningModule):
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
-            rollout = self._sample("policy", share(batch.prompts), seed=EVAL_SEED)
+            rollout = self._sample(self.judged_role, share(batch.prompts), seed=EVAL_SEED)
             kl = kl_per_response(
                 self.backbone,
-                "policy",
+                self.judged_role,
                 rollout,
                 temperature=self.temperature,
                 micro_batch_size=self.micro_batch_size,
@@ -182,18 +217,30 @@ class PPOModule(L.LightningModule):
             self._held_out |= answers.metrics()
         if batch.demonstrations is not None:
             self._held_out |= demonstration_losses(
-                self.backbone, "policy", batch.demonstrations, batch.is_excluded, self.micro_batch_size
+                self.backbone, self.judged_role, batch.demonstrations, batch.is_excluded, self.micro_batch_size
             )
 
     def on_validation_epoch_end(self) -> None:
-        """Report."""
+        """Report, and compare with the best policy so far."""
         self.evaluated_at = self.step_index
+        self.selection.consider(self.step_index, self._held_out)
         if self._held_out:
             self.log_dict(self._held_out | {"step": float(self.step_index)})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Made at construction, so that a checkpoint can be restored before the fit."""
         return self.optimizer
+
+    @property
+    def judged_role(self) -> str:
+        """Who is measured and handed on: the average of the policy where there is one, else the policy."""
+        return "policy" if self.ema is None else self.ema.role
+
+    @property
+    def saved_roles(self) -> dict[str, str]:
+        """Folder of a checkpoint to role."""
+        raw = {} if self.ema is None else {"raw_policy": "policy"}
+        return {"policy": self.judged_role, "value": "value"} | raw
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""
@@ -202,27 +249,45 @@ class PPOModule(L.LightningModule):
             "evaluated_at": self.evaluated_at,
             "kl_coef": self.kl_controller.coef,
             "score_center": self.score_center,
+            "score_moments": self.score_moments.state(),
+            "selection": self.selection.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.kl_controller.coef, self.score_center = state["kl_coef"], state["score_center"]
+        self.score_moments = RunningMoments(**state["score_moments"])
+        self.selection.load_state(state["selection"])
 
     @property
     def latest_samples(self) -> list[Sample]:
         """The last iteration's responses; empty before the first."""
         return self._latest.samples(self.backbone.chat) if self._latest else []
 
-    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> None:
-        """One optimizer step on the responses at ``rows`` (N,)."""
+    def _update_in_epochs(
+        self, experience: Experience, num_responses: int, demonstrations: Sequences | None, sums: StepSums
+    ) -> float:
+        """Several passes of optimizer steps, ended early at the KL limit; returns the share of steps taken."""
+        plan = [rows for epoch in range(self.epochs) for rows in self._minibatches(num_responses, epoch)]
+        for taken, rows in enumerate(plan):
+            if not self._update(experience, rows, demonstrations, sums):
+                return taken / len(plan)
+        return 1.0
+
+    def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> bool:
+        """One optimizer step on the responses at ``rows`` (N,); False if the policy is too far from the rollout's for it."""
         # 1. Forward and backward, in micro-batches.
         trains_policy = self.step_index >= self.value_warmup
-        loss = self.surrogate.backward(
+        shares = self.surrogate.backward(
             self.backbone, experience, rows, demonstrations, trains_policy=trains_policy, sums=sums
         )
-        # 2. Clip each network to its own norm; take the step only if everything is finite.
-        where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(loss)
+        # 2. Nothing is taken from responses that are no longer the policy's own; every process decides alike.
+        if 0 < self.approx_kl_limit < float(sum_over_ranks(shares.approx_kl)):
+            self.optimizer.zero_grad(set_to_none=True)
+            return False
+        # 3. Clip each network to its own norm; take the step only if everything is finite.
+        where, loss = f"PPO iteration {self.step_index + 1}", sum_over_ranks(shares.loss)
         try:
             if trains_policy:
                 sums.add_step(
@@ -233,6 +298,9 @@ class PPOModule(L.LightningModule):
             self.optimizer.zero_grad(set_to_none=True)
             raise
         take_step(self)
+        if self.ema is not None and trains_policy:
+            self.ema.update()
+        return True
 
     def _minibatches(self, num_responses: int, epoch: int) -> Iterator[Tensor]:
         """Row indices of each optimizer step of an epoch: ceil(responses / minibatch) of them, every row once.
@@ -264,13 +332,28 @@ class PPOModule(L.LightningModule):
             return self.score_function(rollout).float().to(self.backbone.device)
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
-    def _set_score_center(self, prompts: list[list[int]]) -> None:
-        """Measure the SFT policy's mean score, and let the value function start from the same zero."""
-        scores = self._score(self._sample("reference", prompts, seed=self._seed_of(-1), copies=CENTERING_SAMPLES))
+    def _set_score_center(self, batch: PPOBatch) -> None:
+        """Measure the mean score of demonstrations or, without any, of the SFT policy; the value function starts from it."""
+        if batch.yardstick is not None:
+            rollout = as_rollout(batch.yardstick, self.backbone.chat.stop_ids)
+        else:
+            rollout = self._sample("reference", batch.prompts, seed=self._seed_of(-1), copies=CENTERING_SAMPLES)
+        scores = self._score(rollout)
         check_finite({"score": scores})
         self.score_center = mean(scores)
         if self.score_function is None:
             self.backbone.shift_head("value", -self.score_center)
+
+    def _scale_of(self, scores: Tensor) -> float:
+        """What scores (B,) are divided by, these taken in; the first time the value function follows."""
+        if self.score_scale == "none":
+            return 1.0
+        check_finite({"score": scores})
+        is_first = self.score_moments.count == 0
+        self.score_moments = self.score_moments.updated(scores)
+        if is_first and self.score_function is None:
+            self.backbone.scale_head("value", 1 / self.score_moments.std)
+        return self.score_moments.std
 
     def _seed_of(self, step: int) -> int:
         """A seed for each iteration, with room for those of its epochs."""

@@ -4,6 +4,7 @@ Losses are means over the response tokens of the whole minibatch of all processe
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,15 @@ from modules.losses import policy_losses, value_losses
 from modules.sequences import Sequences, by_length
 from modules.sft import negative_logprobs
 from modules.tally import StepSums
+
+
+class Shares(NamedTuple):
+    """What a process contributes to a minibatch's figures; they are sums over processes."""
+
+    loss: Tensor
+    """Scalar."""
+    approx_kl: Tensor
+    """Scalar: half the mean squared change of log-probabilities since the rollout; 0 where the policy is not trained."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Surrogate:
         *,
         trains_policy: bool,
         sums: StepSums,
-    ) -> Tensor:
+    ) -> Shares:
         """Add up the gradients of a minibatch.
 
         Args:
@@ -48,25 +58,23 @@ class Surrogate:
             demonstrations: For the language-model loss; None for none.
             trains_policy: False while only the value function learns.
             sums: Where metrics are added.
-
-        Returns:
-            This process's share of the loss, a scalar.
         """
         num_tokens = sum_over_ranks(experience.mask[rows].sum())
-        loss = torch.zeros((), device=backbone.device)
+        loss, approx_kl = torch.zeros(2, device=backbone.device).unbind()
         for part in by_length(experience.sequences.lengths[rows], self.micro_batch_size):
             if trains_policy:
-                loss += self._policy_backward(backbone, experience, rows[part], num_tokens, sums)
+                share = self._policy_backward(backbone, experience, rows[part], num_tokens, sums)
+                loss, approx_kl = loss + share.loss, approx_kl + share.approx_kl
             loss += self._value_backward(backbone, experience, rows[part], num_tokens, sums)
         # InstructGPT's remedy for forgetting: a language-model loss on demonstrations, normalised by its own tokens.
         if trains_policy and self.ptx_coef > 0 and demonstrations is not None:
             loss += self._ptx_backward(backbone, demonstrations, sums)
-        return loss
+        return Shares(loss, approx_kl)
 
     def _policy_backward(
         self, backbone: Backbone, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: StepSums
-    ) -> Tensor:
-        """Forward and backward of the policy on some responses; returns their share of the loss."""
+    ) -> Shares:
+        """Forward and backward of the policy on some responses; returns what they contribute."""
         mask = experience.mask[rows]
         old, advantages = experience.logprobs[rows][mask], experience.advantages[rows][mask]
         with backbone.role("policy"):
@@ -82,17 +90,17 @@ class Surrogate:
             loss.backward()
         with torch.no_grad():
             change = logprobs - old
-            ratio = change.exp()
+            ratio, approx_kl = change.exp(), 0.5 * change.square()
             sums.add_tokens(
                 {
                     "policy/loss": losses,
-                    "policy/approx_kl": 0.5 * change.square(),
+                    "policy/approx_kl": approx_kl,
                     "policy/clip_fraction": ((ratio - 1).abs() > self.clip_range).float(),
                     "policy/entropy": entropy,
                     "policy/ratio": ratio,
                 }
             )
-        return loss.detach()
+        return Shares(loss.detach(), approx_kl.sum() / num_tokens)
 
     def _value_backward(
         self, backbone: Backbone, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: StepSums

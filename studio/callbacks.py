@@ -62,11 +62,11 @@ def _store_metrics(ws: Workspace, run_id: int, step: int, values: Mapping[str, f
 class StudioCallback(Callback):
     """Reports progress, writes samples, saves checkpoints atomically and honours a requested stop."""
 
-    def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, unit: str) -> None:
-        """`total` steps are planned; `unit` names a step for people."""
+    def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, eval_every: int, unit: str) -> None:
+        """`total` steps are planned, each `eval_every`-th is measured (0: none is); `unit` names a step for people."""
         self._ws, self._run = ws, run
-        self._total, self._save_every, self._unit = total, save_every, unit
-        self._saved_step = -1
+        self._total, self._save_every, self._eval_every, self._unit = total, save_every, eval_every, unit
+        self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
         self.is_stopped = False
         self.checkpoint_name = ""
 
@@ -77,18 +77,29 @@ class StudioCallback(Callback):
         is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text) and step < self._total
         if stop_together(trainer, is_stop):
             self.is_stopped = True
-        elif step % self._save_every == 0 and step < self._total:
-            self.save(pl_module)
+        elif not self._eval_every or step % self._eval_every:
+            self._save_when_due(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write the texts that an evaluation of PPO made, always for the same prompts."""
+        """Write the texts that an evaluation of PPO made, always for the same prompts; save what it knows now."""
+        is_best = False
         if isinstance(pl_module, PPOModule):
             self._write_samples(pl_module)
+            best = pl_module.selection.best
+            is_best = best is not None and best.step == pl_module.step_index
+        if is_best:
+            self.save(pl_module, is_chosen=True)
+        else:
+            self._save_when_due(pl_module)
 
-    def save(self, module: Any) -> None:
-        """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded."""
+    def save(self, module: Any, *, is_chosen: bool = False) -> None:
+        """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded.
+
+        A step that is measured is saved after its measurement, so that a resumed run need not repeat it.
+        """
         step = module.step_index
-        if step == self._saved_step:
+        if step in self._saved:
+            self.checkpoint_name = self._saved[step]
             return
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
         config = self._run.config.model_dump(mode="json")
@@ -102,8 +113,13 @@ class StudioCallback(Callback):
             base_model=module.backbone.base_model,
             base_fingerprint=module.backbone.fingerprint,
             metrics=newest,
+            is_chosen=is_chosen,
         )
-        self._saved_step = step
+        self._saved[step] = self.checkpoint_name
+
+    def _save_when_due(self, module: Any) -> None:
+        if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
+            self.save(module)
 
     def _write_samples(self, module: PPOModule) -> None:
         rows = [

@@ -1,4 +1,8 @@
-"""Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk."""
+"""Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk.
+
+A run *hands on* one of its checkpoints: the chosen one (the best within a budget) where it chose, else its last one. That is
+what a run's name stands for and what the next stage preselects; only a resume takes the last one.
+"""
 
 import json
 from dataclasses import dataclass
@@ -26,6 +30,8 @@ class Checkpoint:
     base_fingerprint: str
     metrics: dict[str, float]
     created_at: str
+    is_chosen: bool
+    """Handed on in place of the run's last one."""
 
 
 _SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
@@ -40,9 +46,12 @@ def add(
     base_model: str,
     base_fingerprint: str,
     metrics: dict[str, float],
+    is_chosen: bool = False,
 ) -> str:
-    """Record a folder that is complete on disk; returns the checkpoint's name."""
+    """Record a folder that is complete on disk, chosen in place of any other of its run or not; returns its name."""
     with ws.write() as db:
+        if is_chosen:
+            db.execute("UPDATE checkpoints SET is_chosen = 0 WHERE run_id = ?", [run_id])
         run_name = next(db.query("SELECT name FROM runs WHERE id = ?", [run_id]))["name"]
         name = f"{run_name}@{step}"
         row = {
@@ -54,19 +63,33 @@ def add(
             "base_fingerprint": base_fingerprint,
             "metrics": json.dumps(metrics),
             "created_at": now(),
+            "is_chosen": int(is_chosen),
         }
         db.table("checkpoints").insert(row)
     return name
 
 
 def get(ws: Workspace, name: str) -> Checkpoint:
-    """The checkpoint with this name; a run's name alone means its newest checkpoint.
+    """The checkpoint with this name; a run's name alone means the one it hands on.
 
     Raises:
         CheckpointError: there is none, or its folder is gone.
     """
+    return _get(ws, name, "c.is_chosen DESC, c.step DESC")
+
+
+def last(ws: Workspace, name: str) -> Checkpoint:
+    """The checkpoint with this name; a run's name alone means its last one, from which it goes on.
+
+    Raises:
+        CheckpointError: there is none, or its folder is gone.
+    """
+    return _get(ws, name, "c.step DESC")
+
+
+def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     with ws.read() as db:
-        rows = list(db.query(f"{_SELECT} WHERE c.name = ? OR r.name = ? ORDER BY c.step DESC LIMIT 1", [name, name]))
+        rows = list(db.query(f"{_SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))
     if not rows:
         known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
         raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
@@ -80,18 +103,20 @@ def get(ws: Workspace, name: str) -> Checkpoint:
 
 
 def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:
-    """Checkpoints, newest first; of these stages only where given, one a run where wanted."""
+    """Checkpoints, newest first; of these stages only where given, only those handed on where wanted."""
     with ws.read() as db:
         rows = list(db.query(f"{_SELECT} ORDER BY c.id DESC"))
     found = [_checkpoint(ws, row) for row in rows if not stages or row["stage"] in stages]
     if not is_newest_of_run:
         return found
-    return list({c.run_id: c for c in reversed(found)}.values())[::-1]
+    newest_of_run = {c.run_id: c for c in reversed(found)}
+    return list((newest_of_run | {c.run_id: c for c in found if c.is_chosen}).values())[::-1]
 
 
 def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
-    """The newest checkpoint of these stages, or None."""
-    return next(iter(list_all(ws, *stages)), None)
+    """The checkpoint that the run with the newest one of these stages hands on, or None."""
+    found = list_all(ws, *stages)
+    return next((c for c in found if c.is_chosen and c.run_id == found[0].run_id), next(iter(found), None))
 
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
@@ -119,5 +144,10 @@ def _parents(db: Database, run_id: int) -> dict[str, str]:
 
 
 def _checkpoint(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
-    fields = {name: row[name] for name in Checkpoint.__dataclass_fields__ if name not in ("folder", "metrics")}
-    return Checkpoint(**fields, folder=ws.root / row["folder"], metrics=json.loads(row["metrics"]))
+    fields = {name: row[name] for name in Checkpoint.__dataclass_fields__}
+    parsed = {
+        "folder": ws.root / row["folder"],
+        "metrics": json.loads(row["metrics"]),
+        "is_chosen": bool(row["is_chosen"]),
+    }
+    return Checkpoint(**fields | parsed)

@@ -29,6 +29,13 @@ def m001_first_schema(db: Database) -> None:
             )
 
 
+@migrations()
+def m002_chosen_checkpoint(db: Database) -> None:
+    """Mark the checkpoint that a run hands on where it is not its last one."""
+    db.execute("ALTER TABLE checkpoints ADD COLUMN is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1))")
+    db.execute("CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen")
+
+
 _FIRST_SCHEMA = """
 CREATE TABLE imports (              -- studio.prompts
     id INTEGER PRIMARY KEY,

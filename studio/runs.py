@@ -79,7 +79,7 @@ def create(ws: Workspace, config: StageConfig) -> Run:
 
 
 def resume(ws: Workspace, name: str) -> Run:
-    """Create a queued run that continues run or checkpoint `name` from its (newest) checkpoint, on the same rows.
+    """Create a queued run that continues run or checkpoint `name` from its (last) checkpoint, on the same rows.
 
     Raises:
         RunError: the run is still going, or it is a sampling run.
@@ -90,7 +90,7 @@ def resume(ws: Workspace, name: str) -> Run:
         raise RunError(f"Run {run.name} is {run.state}; only an ended run can be resumed.")
     if run.stage == "sample":
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
-    checkpoint = checkpoints.get(ws, name)
+    checkpoint = checkpoints.last(ws, name)
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     return _create(ws, prepared, resumed_from=checkpoint.id, rows_from=folder(ws, run.name))
 

@@ -113,8 +113,10 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     if not train:
         raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
     held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
+    demonstrations = _held_out_demonstrations(ws)
+    _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {"sft_checkpoint": sft.name, "reward_checkpoint": reward.name, "policy_checkpoint": policy.name}
-    rows = {"train": train, "validation": held_out, "demonstrations": _held_out_demonstrations(ws)}
+    rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
     if config.ptx_coef > 0:
         rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
     parents = {"sft": sft.id, "reward": reward.id, "policy": policy.id}
@@ -188,6 +190,19 @@ def _prompt_rows(ws: Workspace, splits: tuple[str, ...], excluded: frozenset[str
         for split in splits
         for row in prompts.list_prompts(ws, split=split, exclude=excluded)
     ]
+
+
+def _check_budgets(config: PPOConfig, *, has_prompts: bool, has_demonstrations: bool) -> None:
+    """Refuse a budget that nothing can be measured against."""
+    if (config.kl_budget or config.tax_budget) and not has_prompts:
+        raise DataError(
+            "kl_budget and tax_budget choose by the score on held-out prompts, but there are none. Import more prompts, or set "
+            "both to 0."
+        )
+    if config.tax_budget and not has_demonstrations:
+        raise DataError(
+            "tax_budget needs held-out demonstrations to measure the loss on, but there are none. Import more, or set it to 0."
+        )
 
 
 def _missing_ptx() -> NoReturn:

@@ -4,9 +4,9 @@ Each stage is built as in a notebook: a `Backbone` with its roles, a data module
 """
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -23,8 +23,9 @@ from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule
 from studio import base_models, checkpoints, ranks, runs, sampling
-from studio.callbacks import Companion, SQLiteLogger, StudioCallback
+from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
 from studio.checkpoints import Checkpoint
+from studio.errors import NonFiniteError
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -130,6 +131,7 @@ def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPOData
         validation_demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
         excluded=categories(config.exclude_categories),
         ptx_per_iteration=config.minibatch_size if config.ptx_coef > 0 else 0,
+        is_centred=config.center_scores and config.center_on == "demonstrations",
         batch_size=config.batch_size,
         iterations=config.iterations,
         max_prompt_length=config.max_prompt_length,
@@ -151,18 +153,29 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
 def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
-        checkpoint.restore(module, _resume_folder(ws, run))
+        _take_up(ws, run, module)
         data.start_step = module.step_index
     has_held_out = len(data.val_dataloader()) > 0
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return "finished", ""
-    callback = StudioCallback(ws, run, total=data.num_steps, save_every=config.save_every, unit=UNITS[run.stage])
+    callback = StudioCallback(
+        ws,
+        run,
+        total=data.num_steps,
+        save_every=config.save_every,
+        eval_every=config.eval_every if has_held_out else 0,
+        unit=UNITS[run.stage],
+    )
     trainer = _trainer(config, module, callback, logger=SQLiteLogger(ws, run))
-    _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
+    try:
+        _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
+    except NonFiniteError as error:
+        callback.save(module)  # the step that failed was not taken
+        return "stopped", _pause_word(callback, error)
     callback.save(module)
-    return _last_word(callback, module.step_index, data)
+    return _last_word(callback, module, data)
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -187,10 +200,16 @@ def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Tra
 
 
 def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Callable[[str], object]) -> None:
-    """Train to the end, measured before the first and after the last step; all processes do the same."""
+    """Train to the end, measured before the first and after the last step; all processes do the same.
+
+    Raises:
+        NonFiniteError: A step was not taken; the weights are as they were before it.
+    """
     # Metrics are sums over processes already, and each process has the same ones.
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-    if has_held_out and module.step_index == 0:
+    # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as a whole one.
+    trainer.fit_loop.epoch_loop.batch_progress.total.ready = module.step_index
+    if has_held_out and module.step_index == 0 and module.evaluated_at < 0:
         say("measuring before the first step")
         trainer.validate(module, datamodule=data, verbose=False)
     trainer.fit(module, datamodule=data)
@@ -199,12 +218,39 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
         trainer.validate(module, datamodule=data, verbose=False)
 
 
-def _last_word(callback: StudioCallback, step: int, data: Any) -> tuple[str, str]:
-    dropped = "".join(f" {count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items()))
+def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
+    return (
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there once the "
+        "cause is gone; for other settings start a new run."
+    )
+
+
+def _take_up(ws: Workspace, run: Run, module: Any) -> None:
+    """Restore the checkpoint that a run resumes from; the best one before it becomes one of this run's own."""
+    origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
+    checkpoint.restore(module, origin.folder)
+    if not isinstance(module, PPOModule) or module.selection.best is None:
+        return
+    best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
+    folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
+    write_folder(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    checkpoints.add(
+        ws,
+        run.id,
+        best.step,
+        folder,
+        base_model=best.base_model,
+        base_fingerprint=best.base_fingerprint,
+        metrics=best.metrics,
+        is_chosen=True,
+    )
+
+
+def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, str]:
+    said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
+    if isinstance(module, PPOModule) and module.selection.is_on:
+        said.insert(0, module.selection.sentence())
+    rest = "".join(f" {sentence}" for sentence in said)
     if callback.is_stopped:
-        return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{dropped}"
-    return "finished", f"Saved as {callback.checkpoint_name} after {step} steps.{dropped}"
-
-
-def _resume_folder(ws: Workspace, run: Run) -> Path:
-    return next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from).folder
+        return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"
+    return "finished", f"Saved as {callback.checkpoint_name} after {module.step_index} steps.{rest}"

@@ -14,7 +14,7 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, launcher, metrics, prompts, runs
+from studio import checkpoints, launcher, metrics, prompts, runs, stages
 from studio.errors import BaseModelError, CheckpointError, DataError, RunError, WorkspaceError
 from studio.workspace import Workspace
 
@@ -45,11 +45,11 @@ def run_in(ws, state):
     return runs.get(ws, run.id)
 
 
-def add_checkpoint(ws, run, step=1, base="base", fingerprint="f"):
+def add_checkpoint(ws, run, step=1, base="base", fingerprint="f", **choice):
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
     return checkpoints.add(
-        ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0}
+        ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0}, **choice
     )
 
 
@@ -309,3 +309,29 @@ def test_a_relative_base_model_folder_becomes_absolute_for_the_worker(tmp_path, 
     monkeypatch.chdir(STARTER)
     run = runs.create(workspace, SFTConfig(base_model="model"))
     assert run.config.base_model == str((STARTER / "model").resolve())
+
+
+def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):
+    older, run = run_in(ws, "finished"), run_in(ws, "finished")
+    add_checkpoint(ws, older, 9)
+    add_checkpoint(ws, run, 0, is_chosen=True)
+    chosen = add_checkpoint(ws, run, 10, is_chosen=True)
+    last = add_checkpoint(ws, run, 30)
+    assert chosen == checkpoints.get(ws, run.name).name == checkpoints.newest(ws, "sft").name
+    assert last == checkpoints.last(ws, run.name).name
+    assert runs.resume(ws, run.name).resumed_from == checkpoints.get(ws, last).id
+    assert [c.name for c in checkpoints.list_all(ws) if c.is_chosen] == [chosen], "one of a run"
+    handed_on = checkpoints.list_all(ws, "sft", is_newest_of_run=True)
+    assert [c.name for c in handed_on] == [chosen, f"{older.name}@9"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "missing"),
+    [({"kl_budget": 5.0}, "prompts"), ({"tax_budget": 0.05}, "prompts"), ({"tax_budget": 0.05}, "demonstrations")],
+)
+def test_a_budget_without_anything_to_measure_it_on_is_refused(budget, missing):
+    has = {"has_prompts": missing != "prompts", "has_demonstrations": missing != "demonstrations"}
+    with pytest.raises(DataError, match=f"held-out {missing}"):
+        stages._check_budgets(PPOConfig(**budget), **has)
+    stages._check_budgets(PPOConfig(), **has)
+    stages._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)

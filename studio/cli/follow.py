@@ -62,11 +62,11 @@ def leave(ws: Workspace, run: Run) -> int:
 
 
 def report_end(ws: Workspace, run: Run) -> int:
-    """Print how the run ended and its newest checkpoint; returns the exit code."""
+    """Print how the run ended and the checkpoint it hands on; returns the exit code."""
     print(f"{run.name} {run.state}. {run.message}".rstrip())
-    newest = next((c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id), None)
-    if newest:
-        print(f"checkpoint {newest.name}")
+    for checkpoint in checkpoints.list_all(ws, run.stage, is_newest_of_run=True):
+        if checkpoint.run_id == run.id:
+            print(f"checkpoint {checkpoint.name}")
     if run.state in ("failed", "lost"):
         print(f"log: {runs.folder(ws, run.name) / 'log.txt'}", file=sys.stderr)
     return 0 if run.state in ("finished", "stopped") else 1

@@ -90,7 +90,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
         print(_table([(name, f"{value:.4g}") for name, value in sorted(values.items())]))
     for checkpoint in checkpoints.list_all(ws, run.stage):
         if checkpoint.run_id == run.id:
-            print(f"checkpoint {checkpoint.name}")
+            print(f"checkpoint {checkpoint.name}{' (handed on)' if checkpoint.is_chosen else ''}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
     return 0

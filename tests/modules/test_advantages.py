@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.advantages import KLController, explained_variance, gae, kl_estimates, token_rewards, whiten
+from modules import advantages
+from modules.advantages import (
+    KLController,
+    RunningMoments,
+    explained_variance,
+    gae,
+    kl_estimates,
+    token_rewards,
+    whiten,
+)
 
 
 def ragged(lengths: list[int], columns: int) -> Tensor:
@@ -146,3 +155,31 @@ def test_explained_variance_is_1_for_perfect_values_and_0_for_a_constant() -> No
     assert explained_variance(torch.full((9,), 4.0), returns) == pytest.approx(0.0, abs=1e-5)
     assert explained_variance(-returns, returns) == pytest.approx(-3.0, abs=1e-5)
     assert explained_variance(returns, torch.ones(9)) == 0.0
+
+
+def test_item_13_running_moments_are_those_of_all_scores_however_they_come() -> None:
+    scores = torch.randn(50) * 3 + 7
+    moments = RunningMoments()
+    for part in scores.split([1, 9, 0, 30, 10]):
+        moments = moments.updated(part)
+    assert (moments.count, moments.mean) == (50, pytest.approx(float(scores.mean()), abs=1e-5))
+    assert moments.std == pytest.approx(float(scores.std(correction=0)), abs=1e-5)
+    scaled = (scores - moments.mean) / moments.std
+    assert (float(scaled.mean()), float(scaled.std(correction=0))) == pytest.approx((0.0, 1.0), abs=1e-5)
+    assert RunningMoments(**moments.state()) == moments
+    far = RunningMoments().updated(torch.tensor([1e6, 1e6 + 1, 1e6 + 2]))
+    assert far.std == pytest.approx(math.sqrt(2 / 3)), "no cancellation far from 0"
+
+
+def test_item_13_scores_that_do_not_differ_are_not_scaled() -> None:
+    assert RunningMoments().std == RunningMoments().updated(torch.full((4,), 2.0)).std == 1.0
+
+
+def test_item_13_two_processes_take_in_the_scores_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, other = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0, 5.0])
+    both = torch.cat([mine, other])
+    sums = [torch.tensor([3.0, 18.0]), (other - both.mean()).square().sum()]
+    monkeypatch.setattr(advantages, "sum_over_ranks", lambda values: values + sums.pop(0))
+    found = RunningMoments().updated(mine)
+    assert (found.count, found.mean) == (5, pytest.approx(4.2))
+    assert found.std == pytest.approx(float(both.std(correction=0)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import END, Memory, conversation, prompt, same, scramble, tensors_of, trainer, write_model
+from safetensors.torch import load_file
 
 from modules import checkpoint
 from modules.backbone import Backbone
@@ -26,7 +27,7 @@ def sft_module(load: Load, **options: Any) -> tuple[SFTModule, SFTDataModule]:
     return SFTModule(backbone, num_steps=data.num_steps, learning_rate=1e-2), data
 
 
-def ppo_module(four_roles: Load, iterations: int) -> tuple[PPOModule, PPODataModule]:
+def ppo_module(four_roles: Load, iterations: int, **settings: Any) -> tuple[PPOModule, PPODataModule]:
     backbone = four_roles()
     backbone.chat.stop_ids = frozenset({END, *range(12, 96, 12)})
     data = PPODataModule([prompt(i) for i in range(7)], [], backbone.chat, batch_size=6, iterations=iterations, seed=3)
@@ -39,6 +40,7 @@ def ppo_module(four_roles: Load, iterations: int) -> tuple[PPOModule, PPODataMod
         epochs=2,
         kl_target=0.5,
         learning_rate=1e-3,
+        **settings,
     )
     return module, data
 
@@ -130,6 +132,23 @@ def test_a_checkpoint_is_exactly_these_files_and_no_pickle(four_roles: Load, tmp
     assert (meta.stage, meta.step, meta.method, meta.chat_template) == ("ppo", 0, "lora", "own")
     assert meta.config == {"kl_coef": 0.1}
     assert meta.base_fingerprint == module.backbone.fingerprint
+
+
+def test_with_an_average_the_policy_folder_holds_it_and_the_raw_policy_lies_beside_and_both_come_back(
+    four_roles: Load, tmp_path: Path
+) -> None:
+    module, data = ppo_module(four_roles, 2, ema_decay=0.9)
+    trainer(Memory(), limit_val_batches=0).fit(module, datamodule=data)
+    raw, average = tensors_of(module.backbone, "policy"), tensors_of(module.backbone, "ema")
+    assert not same(raw, average)
+    meta = checkpoint.save(tmp_path, module, stage="ppo", config={})
+    assert meta.roles == ("policy", "value", "raw_policy")
+    weights = load_file(tmp_path / "policy" / "adapter_model.safetensors")
+    assert same(weights, average), "what the next stage reads"
+    again, _ = ppo_module(four_roles, 2, ema_decay=0.9)
+    checkpoint.restore(again, tmp_path)
+    assert same(tensors_of(again.backbone, "policy"), raw)
+    assert same(tensors_of(again.backbone, "ema"), average)
 
 
 def test_a_checkpoint_of_another_base_model_is_refused(load: Load, tmp_path: Path) -> None:

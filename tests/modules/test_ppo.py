@@ -1,3 +1,4 @@
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,9 +12,9 @@ from torch import Tensor
 from modules import ppo, ppo_update
 from modules.backbone import Backbone
 from modules.config import PPOConfig
-from modules.data import PPOBatch, PPODataModule
-from modules.errors import NonFiniteError
-from modules.experience import Experience, Objective, gather_experience
+from modules.data import PPOBatch, PPODataModule, PPOHeldOut
+from modules.errors import DataError, NonFiniteError
+from modules.experience import Experience, Objective, as_rollout, gather_experience, score_texts
 from modules.metrics import METRICS
 from modules.ppo import ADAM_EPS, PPOModule
 from modules.ppo_eval import demonstration_losses
@@ -145,8 +146,48 @@ def test_item_6_only_a_response_without_end_token_is_penalised() -> None:
     objective = Objective(missing_eos_penalty=2.0, score_clip=5.0)
     shaped = objective.shape(torch.tensor([1.0, 1.0, 9.0, -9.0]), 0.5, torch.tensor([True, False, True, False]))
     assert shaped.tolist() == [0.5, -1.5, 5.0, -7.0]
+    fixed = replace(objective, missing_eos="score", missing_eos_score=-3.0)
+    shaped = fixed.shape(torch.tensor([1.0, 1.0, 9.0, -9.0]), 0.5, torch.tensor([True, False, True, False]), 2.0)
+    assert shaped.tolist() == [0.25, -3.0, 4.25, -3.0], "or its score is replaced by a fixed one"
     rollout = Rollout([[1], [1]], [[7, 8, END], [7, 8, 9]], [True, False])
     assert rollout.end_reasons == ["eos", "length"], "both have three tokens, the limit"
+
+
+def test_item_15_bootstrapping_adds_the_value_of_what_would_follow_to_unfinished_responses_only(build: Any) -> None:
+    """With lambda 0 an advantage is its own delta, so nothing but the last token's can differ."""
+    plain, bootstrapped = (
+        experience_of(build(bootstrap_unfinished=on, lam=0.0, gamma=0.9, whiten_advantages=False)[0])
+        for on in (False, True)
+    )
+    module, _ = build()
+    assert 0 < int(plain.finished.sum()) < 8, "responses of both kinds"
+    expected = torch.zeros_like(plain.advantages)
+    for row in range(8):
+        length, num_tokens = int(plain.sequences.lengths[row]), int(plain.mask[row].sum())
+        with torch.no_grad(), module.backbone.role("value"):
+            values = module.backbone.values(module.backbone.hidden(plain.sequences.ids[row : row + 1, :length]))
+        expected[row, num_tokens - 1] = 0.0 if plain.finished[row] else 0.9 * float(values[0, -1])
+    assert expected.abs().max() > 0.01
+    assert torch.allclose(bootstrapped.advantages - plain.advantages, expected, atol=1e-5)
+    assert torch.equal(bootstrapped.rewards, plain.rewards), "what is logged as reward holds no value"
+
+
+def test_item_7_ppo_samples_without_filters_and_the_config_refuses_them(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With top-p or top-k the tokens would not come from the policy whose log-probabilities are compared."""
+    for name, value in (("top_p", 0.9), ("top_k", 5), ("repetition_penalty", 1.1)):
+        with pytest.raises(ValueError, match=f"{name}\n.*[Ee]xtra inputs are not permitted"):
+            PPOConfig.model_validate({name: value})
+        assert name not in inspect.signature(PPOModule).parameters
+    module, _ = build(epochs=1)
+    asked = []
+    real = ppo.generate
+    monkeypatch.setattr(ppo, "generate", lambda *args, **options: (asked.append(options), real(*args, **options))[1])
+    module.training_step(batch_of(module.backbone), 0)
+    module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
+    assert len(asked) == 3
+    assert all(options.get("top_p", 1.0) == 1.0 and options.get("top_k", 0) == 0 for options in asked)
 
 
 def test_item_18_ratios_are_1_before_the_first_update(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +243,39 @@ def test_item_22_there_are_epochs_times_ceil_n_over_minibatch_steps(
     module.training_step(batch_of(module.backbone), 0)
     assert count == expected
     assert sorted(seen) == sorted(list(range(8)) * epochs), "every response once an epoch"
+
+
+def test_an_iteration_ends_early_once_a_minibatch_is_too_far_from_the_rollout(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minibatch that shows it is not stepped on, nor is any after it, in this epoch or the next."""
+
+    def changes(limit: float) -> tuple[list[float], int, dict[str, Any], PPOModule]:
+        module, log = build(approx_kl_limit=limit, epochs=3, minibatch_size=4, learning_rate=1e-2)
+        seen, steps = [], []
+        real, real_step = ppo_update.Surrogate.backward, module.optimizer.step
+
+        def spy(*args: Any, **options: Any) -> Any:
+            shares = real(*args, **options)
+            seen.append(float(shares.approx_kl))
+            return shares
+
+        monkeypatch.setattr(ppo_update.Surrogate, "backward", spy)
+        monkeypatch.setattr(module.optimizer, "step", lambda: (steps.append(1), real_step()))
+        module.training_step(batch_of(module.backbone), 0)
+        monkeypatch.setattr(ppo_update.Surrogate, "backward", real)
+        return seen, len(steps), log, module
+
+    free, num_steps, log, _ = changes(0.0)
+    assert (len(free), num_steps) == (6, 6)
+    assert "policy/steps_taken" not in log
+    limit = (free[1] + free[2]) / 2
+    assert free[0] < 1e-9 < free[1] < limit
+    held, num_steps, log, module = changes(limit)
+    assert held == free[:3], "the third minibatch shows the excess"
+    assert (num_steps, log["policy/steps_taken"]) == (2, pytest.approx(2 / 6))
+    assert all(p.grad is None for p in module.parameters()), "its gradients do not leak into the next iteration"
+    assert module.step_index == 1
 
 
 def test_item_23_both_networks_are_clipped_to_their_own_norm(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +474,66 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
     assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
     assert abs(log["objective/reward"]) < 3.0
     assert module.backbone.heads["value"].bias.item() == pytest.approx(bias - module.score_center, abs=0.1)
+
+
+def test_item_13_scores_can_be_centred_on_demonstrations_whose_mean_is_then_0(build: Any) -> None:
+    """Each is scored as prompt and last answer; those of categories left out do not count."""
+    module, log = build(epochs=1)
+    backbone = module.backbone
+    rows: list[Any] = [conversation(i) | {"category": "story" if i == 3 else "talk"} for i in range(4)]
+    rows[1]["messages"] = [*rows[0]["messages"], *rows[1]["messages"]]
+    data = PPODataModule(
+        [prompt(i) for i in range(8)],
+        [],
+        backbone.chat,
+        validation_demonstrations=rows,
+        excluded=frozenset({"story"}),
+        is_centred=True,
+        batch_size=4,
+        iterations=2,
+    )
+    first, second = data.train_dataloader()
+    assert second.yardstick is None
+    assert first.yardstick is not None
+    texts: Any = [(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows[:3]]
+    expected = score_texts(backbone, texts)
+    module.training_step(first, 0)
+    assert module.score_center == pytest.approx(sum(expected) / 3, abs=1e-5)
+    rollout = as_rollout(first.yardstick, backbone.chat.stop_ids)
+    assert len(set(map(len, rollout.prompts))) > 1
+    assert module._score(rollout).tolist() == pytest.approx(expected, abs=1e-5)
+    assert rollout.finished == [True] * 3
+    with pytest.raises(DataError, match="held-out demonstrations for center_on"):
+        PPODataModule([prompt(0)], [], backbone.chat, is_centred=True)
+    del log
+
+
+def test_item_13_scores_are_scaled_after_centring_and_before_clipping() -> None:
+    shaped = Objective(score_clip=3.0).shape(torch.tensor([7.0, 9.0, -20.0]), 5.0, torch.ones(3, dtype=torch.bool), 2.0)
+    assert shaped.tolist() == [1.0, 2.0, -3.0]
+
+
+def test_item_13_scores_are_divided_by_the_running_deviation_and_the_raw_score_is_logged(build: Any) -> None:
+    """The first iteration's own scores count; an evaluation's do not."""
+    module, log = build(score_scale="running", kl_coef=0.0, missing_eos_penalty=0.0, epochs=1)
+    head, value_head = module.backbone.heads["reward"], module.backbone.heads["value"]
+    head.weight.data *= 7.0
+    before = value_head.weight.clone()
+    module.value_parameters.clear()
+    module.training_step(batch_of(module.backbone), 0)
+    scores = module._latest.scores
+    spread = float(scores.std(correction=0))
+    assert log["objective/score"] == pytest.approx(float(scores.mean()), abs=1e-5)
+    assert log["objective/score_scale"] == pytest.approx(spread, rel=1e-5)
+    assert spread > 2.0
+    centred = float(scores.mean()) - module.score_center
+    assert log["objective/reward"] == pytest.approx(centred / spread, abs=1e-4)
+    assert torch.allclose(value_head.weight, before / spread, atol=2e-3), "values start on the scale of the rewards"
+    moments = module.score_moments
+    module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
+    assert module.score_moments == moments
+    module.training_step(batch_of(module.backbone), 0)
+    assert module.score_moments == moments.updated(module._latest.scores)
 
 
 def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) -> None:

@@ -1,0 +1,122 @@
+"""Runs that die by SIGKILL and go on are equal, bit for bit, to one that was left alone; runs that meet a NaN pause.
+
+Real child processes of the real worker, see `faulty_worker`. The PPO config has everything that keeps state: adaptive KL,
+running score scale, average of the policy, a choice within a KL budget, demonstrations mixed in.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studio import checkpoints, metrics, runs
+from studio.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(900)
+ROOT = Path(__file__).parent.parent
+DEATHS = {"killed_in_rollout": 4, "killed_in_mid_epoch": 4, "killed_in_a_checkpoint": 3, "killed_before_the_row": 3}
+"""What happened -> the last checkpoint that the dead run left whole."""
+
+
+@pytest.fixture(scope="module")
+def names(ws):
+    return json.loads((ws.root / "names.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workspace")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tests" / "faulty_worker.py"), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Workspace.open(folder)
+
+
+def logged(ws, name):
+    """(metric, step) -> value of everything a run logged, times aside."""
+    run = runs.get(ws, name)
+    return {
+        (metric, step): value
+        for metric in metrics.names(ws, run.id)
+        if not metric.startswith("time/")
+        for step, value in metrics.curve(ws, run.id, metric)
+    }
+
+
+def files_of(checkpoint):
+    """Relative name -> bytes of everything a checkpoint holds."""
+    files = (path for path in checkpoint.folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(checkpoint.folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_item_36_a_killed_run_that_goes_on_equals_one_that_was_left_alone_bit_for_bit(ws, names, death):
+    """Weights of policy, average and value function, moments, random states, counters, controller: the very same files."""
+    whole, (killed, resumed) = names["whole"][0], names[death]
+    assert [runs.get(ws, name).state for name in (killed, resumed)] == ["lost", "finished"]
+    assert checkpoints.last(ws, killed).step == DEATHS[death]
+    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, resumed))
+    assert {"policy/adapter_model.safetensors", "raw_policy/adapter_model.safetensors", "state.safetensors"} <= set(
+        expected
+    )
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if expected[name] != found[name]] == []
+    state = json.loads(expected["state.json"])["module"]
+    assert state["step_index"] == 6
+    assert state["kl_coef"] != 0.05
+    assert state["score_moments"]["count"] == 6 * 8
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_item_36_its_metrics_its_texts_and_its_choice_are_those_of_the_whole_run_too(ws, names, death):
+    whole, (killed, resumed) = names["whole"][0], names[death]
+    expected, before, after = (logged(ws, name) for name in (whole, killed, resumed))
+    assert {step for _, step in after} == set(range(DEATHS[death] + 1, 7))
+    assert {metric for metric, _ in expected} >= {"eval/score", "objective/kl", "policy/ptx_loss", "value/loss"}
+    assert [step for metric, step in expected if metric == "eval/score"] == [0, 3, 6]
+    assert before | after == expected
+    assert before.items() <= expected.items(), "also what the dead run logged after its last checkpoint"
+    texts = [
+        [
+            (s["prompt"], s["response"], s["score"])
+            for s in metrics.list_samples(ws, runs.get(ws, name).id)
+            if s["step"] == 6
+        ]
+        for name in (whole, resumed)
+    ]
+    assert texts[0] == texts[1] != []
+    assert checkpoints.get(ws, whole).step == checkpoints.get(ws, resumed).step
+    last_words = [runs.get(ws, name).message.replace(name, "RUN") for name in (whole, resumed)]
+    assert last_words[0] == last_words[1]
+    assert "the best held-out score within 5 nats of KL" in last_words[0]
+
+
+def test_the_choice_is_saved_with_its_own_figures_and_is_what_the_run_hands_on(ws, names):
+    (whole,) = names["whole"]
+    scores = dict(metrics.curve(ws, runs.get(ws, whole).id, "eval/score"))
+    chosen = checkpoints.get(ws, whole)
+    assert chosen.is_chosen
+    assert scores[chosen.step] == max(scores.values()) == chosen.metrics["eval/score"]
+    assert f"step {chosen.step}: the best" in runs.get(ws, whole).message
+
+
+@pytest.mark.parametrize(("stage", "last_step"), [("ppo", 3), ("sft", 2), ("reward", 1)])
+def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good_state(ws, names, stage, last_step):
+    (name,) = names[f"nan {stage}"]
+    run = runs.get(ws, name)
+    saved = checkpoints.last(ws, name)
+    assert (run.state, saved.step) == ("stopped", last_step)
+    assert run.message.startswith("Paused: ")
+    assert "finite" in run.message or "loss of nan" in run.message
+    assert "weights are as they were" in run.message
+    assert f"saved as {saved.name}: resume goes on from there" in run.message
+    if stage == "ppo":
+        whole = checkpoints.get(ws, f"{names['whole'][0]}@3")
+        mine, other = files_of(saved), files_of(whole)
+        weights = [name for name in mine if name.endswith(".safetensors") and name != "state.safetensors"]
+        assert len(weights) == 4
+        assert all(mine[name] == other[name] for name in weights), "the weights after the third iteration, untouched"
