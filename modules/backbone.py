@@ -238,6 +238,12 @@ class Backbone(nn.Module):
         assert isinstance(head, nn.Linear)
         head.bias.data += by
 
+    @torch.no_grad()
+    def scale_head(self, name: str, by: float) -> None:
+        """Multiply everything a role's head returns; by 0 it returns 0."""
+        for parameter in self.heads[name].parameters():
+            parameter.mul_(by)
+
     def save_role(self, name: str, folder: Path) -> None:
         """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
         self.roles.save(name, folder)

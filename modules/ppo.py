@@ -26,9 +26,11 @@ from modules.data import PPOBatch, PPOHeldOut
 from modules.distributed import gather_rows, sum_over_ranks, world
 from modules.errors import NonFiniteError
 from modules.experience import Experience, Objective, ScoreFunction, check_finite, gather_experience, reward_scores
+from modules.metrics import COMPONENTS
 from modules.optimisation import adam, clip_gradients, take_step
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
+from modules.rewards import RewardMix, role_part
 from modules.rollout import Rollout, generate
 from modules.sequences import Sequences
 from modules.tally import Clock, StepSums, mean
@@ -44,7 +46,7 @@ class PPOModule(L.LightningModule):
 
     Args:
         backbone: With the roles policy and value (trainable), reference and reward. Adapter dropout is switched off.
-        score_function: Scores responses in place of the role ``reward``.
+        score_function: Scores responses in place of the role ``reward``, such as a `RewardMix`.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
 
@@ -112,15 +114,19 @@ class PPOModule(L.LightningModule):
             ],
             eps=ADAM_EPS,
         )
+        self.latest_experience: tuple[Rollout, Experience] | None = None
+        """The last iteration's responses and what was learnt from them."""
         self._latest: Answers | None = None
         self._latest_eval: Answers | None = None
         self._held_out: dict[str, float] = {}
 
     @classmethod
-    def from_config(cls, config: PPOConfig, backbone: Backbone) -> "PPOModule":
-        """The module that a config describes."""
+    def from_config(
+        cls, config: PPOConfig, backbone: Backbone, score_function: ScoreFunction | None = None
+    ) -> "PPOModule":
+        """The module that a config describes; what its `rewards` name is built before, by `modules.rewards`."""
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
-        return cls(backbone, **{name: getattr(config, name) for name in names})
+        return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
 
     def on_fit_start(self) -> None:
         """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
@@ -158,6 +164,7 @@ class PPOModule(L.LightningModule):
         self.kl_controller.update(metrics["objective/kl"], len(rollout.prompts) * world()[1])
         self.step_index += 1
         self._latest = Answers(rollout, scores, experience.kl_per_response)
+        self.latest_experience = (rollout, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
     def on_validation_epoch_start(self) -> None:
@@ -205,6 +212,11 @@ class PPOModule(L.LightningModule):
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.kl_controller.coef, self.score_center = state["kl_coef"], state["score_center"]
+
+    @property
+    def latest_components(self) -> dict[str, Tensor]:
+        """Raw scores (B,) of the last scored responses by component of a mixed reward; empty without a mix."""
+        return self.score_function.latest if isinstance(self.score_function, RewardMix) else {}
 
     @property
     def latest_samples(self) -> list[Sample]:
@@ -265,8 +277,7 @@ class PPOModule(L.LightningModule):
         scores = self._score(self._sample("reference", repeated, seed=self._seed_of(-1)))
         check_finite({"score": scores})
         self.score_center = mean(scores)
-        if self.score_function is None:
-            self.backbone.shift_head("value", -self.score_center)
+        self.backbone.shift_head("value", -mean(role_part(self.score_function, scores)))
 
     def _seed_of(self, step: int) -> int:
         """A seed for each iteration, with room for those of its epochs."""
@@ -285,4 +296,5 @@ class PPOModule(L.LightningModule):
             "value/explained_variance": explained_variance(
                 gather_rows(experience.values[experience.mask]), gather_rows(experience.returns[experience.mask])
             ),
+            **{f"{COMPONENTS}{name}": mean(scores) for name, scores in self.latest_components.items()},
         }

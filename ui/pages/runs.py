@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules.metrics import METRICS
+from modules.metrics import sentence
 from studio import checkpoints, launcher, metrics, runs
 from studio.errors import RunError
 from studio.runs import Run
@@ -197,9 +197,10 @@ def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
     curves = [
         Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)
     ]
-    sentence = METRICS.get(names[0], "")
     x_label = "iteration" if run.stage == "ppo" else "step"
-    return chart(title.replace("_", " "), sentence, curves, Band(low, high) if low and high else None, x_label)
+    return chart(
+        title.replace("_", " "), sentence(names[0]), curves, Band(low, high) if low and high else None, x_label
+    )
 
 
 def _samples(ws: Workspace, run: Run) -> str:
