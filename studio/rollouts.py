@@ -73,7 +73,7 @@ class Token(NamedTuple):
     ref_logprob: float
     value: float
     advantage: float
-    return_: float
+    return_to_go: float
 
     @property
     def kl(self) -> float:
@@ -120,7 +120,7 @@ class Filter:
 
     search: str = ""
     """Part of the prompt or the response; the case of ASCII letters does not matter."""
-    iteration: int | None = None
+    iteration: float | None = None
     min_score: float | None = None
     max_score: float | None = None
     min_kl: float | None = None

@@ -87,7 +87,7 @@ def _show_tokens(ws: Workspace, run_id: int, rollout: Rollout, is_json: bool) ->
     for token in table:
         print(
             f"{_safe(token.text)[:19]!r:<20}{token.logprob:>10.4f}{token.ref_logprob:>11.4f}{token.value:>9.3f}"
-            f"{token.advantage:>11.3f}{token.return_:>9.3f}"
+            f"{token.advantage:>11.3f}{token.return_to_go:>9.3f}"
         )
 
 

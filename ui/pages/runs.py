@@ -19,7 +19,7 @@ from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
 from ui.charts import Band, Curve, chart
-from ui.pages import Page
+from ui.pages import Page, rollouts
 
 REFRESH_S = 2.0
 NUM_POINTS = 240
@@ -57,6 +57,8 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                     curves = parts.html(elem_id="run-curves")
                 with gr.Tab("Samples"):
                     samples = parts.html(elem_id="run-samples")
+                with gr.Tab("Rollouts"):
+                    rollouts.build(ws, chosen, seen)
                 with gr.Tab("Log"):
                     log = parts.html(elem_id="run-log")
                 with gr.Tab("Config"):
@@ -216,8 +218,9 @@ def _samples(ws: Workspace, run: Run) -> str:
 
 def _sample_figures(row: dict[str, Any]) -> str:
     figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
+    components = [f"{name} {parts.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
     cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
-    return parts.tags([f"step {row['step']}", *figures, *cut])
+    return parts.tags([f"step {row['step']}", *figures, *components, *cut])
 
 
 def _log(ws: Workspace, run: Run) -> str:
