@@ -165,7 +165,8 @@ def _numbers(table: list[Token]) -> str:
     rows = ""
     for token in table:
         cells = "".join(f'<td class="num">{getattr(token, name):.3f}</td>' for name in columns.values())
-        rows += f"<tr><td><code>{escape(token.text)}</code></td>{cells}</tr>"
+        text = escape(token.text.replace("\n", "↵"))
+        rows += f"<tr><td><code>{text}</code></td>{cells}</tr>"
     return (
         f'<div class="scroll"><table class="rollouts"><thead><tr><th>token</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
