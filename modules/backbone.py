@@ -240,9 +240,9 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def scale_head(self, name: str, by: float) -> None:
-        """Multiply everything a role's head returns."""
+        """Multiply everything a role's head returns; by 0 it returns 0."""
         for parameter in self.heads[name].parameters():
-            parameter.data *= by
+            parameter.mul_(by)
 
     def save_role(self, name: str, folder: Path) -> None:
         """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""

@@ -109,6 +109,15 @@ class ChatFormat:
         """The text of a prompt, special tokens included, for people to read."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=False)  # type: ignore[return-value]
 
+    def token_text(self, token: int) -> str:
+        """How a token reads inside a text; special tokens as they are written, part of a character as a question mark."""
+        before = self._raw("a")
+        texts = [
+            str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+            for ids in (before, [*before, token])
+        ]
+        return texts[1][len(texts[0]) :]
+
     def _encode(self, text: str, is_first: bool) -> list[int]:
         """Ids of a segment as it reads inside a text.
 

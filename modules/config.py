@@ -6,7 +6,10 @@ their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations a
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from modules import reward_terms
+from modules.reward_terms import RewardTerm
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -104,9 +107,13 @@ class PPOConfig(TrainConfig):
     """PPO: raise the reward model's score while staying near the SFT policy."""
 
     sft_checkpoint: str = ""
-    """The reference policy: the KL penalty is measured against it; empty takes the reward model's parent."""
+    """The reference policy: the KL penalty is measured against it; empty takes the reward model's parent, else the newest."""
     reward_checkpoint: str = ""
-    """The reward model that scores responses; empty takes the newest."""
+    """The reward model that scores responses; empty takes the newest. Not used where `rewards` has no term reward."""
+    rewards: str = ""
+    """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 +
+    function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A
+    function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
     policy_checkpoint: str = ""
     """Where the policy starts; empty starts from the SFT checkpoint."""
     iterations: PositiveInt = 100
@@ -183,8 +190,26 @@ class PPOConfig(TrainConfig):
     """Score held-out prompts and measure held-out losses every this many iterations."""
     eval_prompts: Annotated[int, Field(ge=1, le=2048)] = 64
     """Held-out prompts scored at each evaluation."""
+    keep_rollouts: Annotated[int, Field(ge=0)] = 20
+    """Store every response with its numbers per token, and keep those of this many newest iterations; 0 stores none."""
     save_every: PositiveInt = 20
     """Write a resumable checkpoint every this many iterations."""
+
+    @field_validator("rewards")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        reward_terms.parse(text)
+        return text
+
+    @property
+    def reward_terms(self) -> tuple[RewardTerm, ...]:
+        """What `rewards` says; none for the reward checkpoint alone."""
+        return reward_terms.parse(self.rewards)
+
+    @property
+    def needs_reward_checkpoint(self) -> bool:
+        """Whether the reward checkpoint takes part."""
+        return not self.rewards.strip() or any(term.kind == "reward" for term in self.reward_terms)
 
 
 class SampleConfig(StageConfig):

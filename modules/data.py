@@ -279,9 +279,11 @@ class PPODataModule(L.LightningDataModule):
             encoded = [(row, to_prompt(row)) for row in rows if row["category"] not in excluded]
             return [(row, found.ids) for row, found in encoded if found is not None]
 
-        self.prompts = [ids for _, ids in encode(prompts)]
+        train, held_out = encode(prompts), encode(validation_prompts)
+        self.prompts = [ids for _, ids in train]
+        self.row_of: dict[tuple[int, ...], Row] = {tuple(ids): row for row, ids in [*held_out, *train]}
+        """The row that a prompt's ids come from: a rollout holds ids only."""
         _require(self.prompts, "prompts", self.dropped)
-        held_out = encode(validation_prompts)
         picked = [held_out[i] for i in permutation(len(held_out), seed)[:eval_prompts]]
         self.validation_rows = [row for row, _ in picked]
         self.validation_prompts = [ids for _, ids in picked]

@@ -6,6 +6,7 @@ The tree, to which the workbench adds its own branches:
     |-- BaseModelError     a pretrained model cannot be loaded or used as asked
     |-- CheckpointError    a checkpoint is incomplete, unreadable or belongs to another base model
     |-- DataError          rows cannot be trained on
+    |-- RewardError        a component of the reward cannot be used, or its code failed
     |-- NonFiniteError     a loss, score or gradient is not a finite number; the weights were left as they were
     `-- ConfigError        two settings do not go together
 
@@ -27,6 +28,10 @@ class CheckpointError(StudioError):
 
 class DataError(StudioError):
     """Rows cannot be trained on."""
+
+
+class RewardError(StudioError):
+    """A component of the reward cannot be used as asked, or its code failed."""
 
 
 class NonFiniteError(StudioError):

@@ -42,3 +42,13 @@ METRICS: dict[str, str] = {
     "time/update_s": "Seconds spent on optimizer steps.",
 }
 """Name to sentence; names are ``group/name``."""
+
+COMPONENTS = "reward/"
+"""A mixed reward logs each component under this group, by the component's own name (`modules.reward_terms`)."""
+
+
+def sentence(name: str) -> str:
+    """What a metric means; empty for an unknown name."""
+    if name.startswith(COMPONENTS):
+        return f"Mean raw score of the iteration's responses by the reward's component {name.removeprefix(COMPONENTS)}, before its weight."
+    return METRICS.get(name, "")

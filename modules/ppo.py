@@ -35,9 +35,11 @@ from modules.experience import (
     gather_experience,
     reward_scores,
 )
+from modules.metrics import COMPONENTS
 from modules.optimisation import adam, clip_gradients, take_step
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
+from modules.rewards import RewardMix, role_part
 from modules.rollout import Rollout, generate
 from modules.selection import Selection
 from modules.sequences import Sequences
@@ -54,7 +56,7 @@ class PPOModule(L.LightningModule):
 
     Args:
         backbone: With the roles policy and value (trainable), reference and reward. Adapter dropout is switched off.
-        score_function: Scores responses in place of the role ``reward``.
+        score_function: Scores responses in place of the role ``reward``, such as a `RewardMix`.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
 
@@ -143,16 +145,19 @@ class PPOModule(L.LightningModule):
             ],
             eps=ADAM_EPS,
         )
-        self._latest: Answers | None = None
+        self.latest: tuple[Answers, Experience] | None = None
+        """The last iteration's responses (in a data-parallel run, this process's) and what was learnt from them."""
         self.latest_eval_samples: list[Sample] = []
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
         self._held_out: dict[str, float] = {}
 
     @classmethod
-    def from_config(cls, config: PPOConfig, backbone: Backbone) -> "PPOModule":
-        """The module that a config describes."""
+    def from_config(
+        cls, config: PPOConfig, backbone: Backbone, score_function: ScoreFunction | None = None
+    ) -> "PPOModule":
+        """The module that a config describes; what its `rewards` name is built before, by `modules.rewards`."""
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
-        return cls(backbone, **{name: getattr(config, name) for name in names})
+        return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
 
     def on_fit_start(self) -> None:
         """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
@@ -167,7 +172,7 @@ class PPOModule(L.LightningModule):
         rollout = self._sample("policy", batch.prompts, seed=self._seed_of(self.step_index))
         clock.lap("time/rollout_s")
         # 2. Score the responses; log-probabilities, values, per-token rewards, advantages.
-        scores = self._score(rollout)
+        scores, components = self._score(rollout), self._components
         scale = self._scale_of(scores)
         experience = gather_experience(
             self.backbone,
@@ -187,14 +192,15 @@ class PPOModule(L.LightningModule):
         taken = self._update_in_epochs(experience, num_responses, batch.demonstrations, sums)
         clock.lap("time/update_s")
         # 4. Steer the price of the KL, count the iteration, report.
-        metrics = self._describe(experience) | sums.means() | clock.laps
+        answers = Answers(rollout, scores, experience.kl_per_response, components)
+        metrics = self._describe(experience, answers) | sums.means() | clock.laps
         if self.score_scale == "running":
             metrics["objective/score_scale"] = scale
         if self.approx_kl_limit > 0:
             metrics["policy/steps_taken"] = taken
         self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.step_index += 1
-        self._latest = Answers(rollout, scores, experience.kl_per_response)
+        self.latest = (answers, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
     def on_validation_epoch_start(self) -> None:
@@ -212,7 +218,7 @@ class PPOModule(L.LightningModule):
                 temperature=self.temperature,
                 micro_batch_size=self.micro_batch_size,
             )
-            answers = Answers(rollout, self._score(rollout), kl)
+            answers = Answers(rollout, self._score(rollout), kl, self._components)
             self.latest_eval_samples = gather_shares(answers.samples(self.backbone.chat))
             self._held_out |= answers.metrics()
         if batch.demonstrations is not None:
@@ -261,9 +267,14 @@ class PPOModule(L.LightningModule):
         self.selection.load_state(state["selection"])
 
     @property
+    def _components(self) -> dict[str, Tensor]:
+        """Raw scores (B,) of the responses scored last by component of a mixed reward; empty without a mix."""
+        return self.score_function.latest if isinstance(self.score_function, RewardMix) else {}
+
+    @property
     def latest_samples(self) -> list[Sample]:
         """The last iteration's responses; empty before the first."""
-        return self._latest.samples(self.backbone.chat) if self._latest else []
+        return self.latest[0].samples(self.backbone.chat) if self.latest else []
 
     def _update_in_epochs(
         self, experience: Experience, num_responses: int, demonstrations: Sequences | None, sums: StepSums
@@ -341,8 +352,7 @@ class PPOModule(L.LightningModule):
         scores = self._score(rollout)
         check_finite({"score": scores})
         self.score_center = mean(scores)
-        if self.score_function is None:
-            self.backbone.shift_head("value", -self.score_center)
+        self.backbone.shift_head("value", -mean(role_part(self.score_function, scores)))
 
     def _scale_of(self, scores: Tensor) -> float:
         """What scores (B,) are divided by, these taken in; the first time the value function follows."""
@@ -351,7 +361,7 @@ class PPOModule(L.LightningModule):
         check_finite({"score": scores})
         is_first = self.score_moments.count == 0
         self.score_moments = self.score_moments.updated(scores)
-        if is_first and self.score_function is None:
+        if is_first and (self.score_function is None or isinstance(self.score_function, RewardMix)):
             self.backbone.scale_head("value", 1 / self.score_moments.std)
         return self.score_moments.std
 
@@ -359,7 +369,7 @@ class PPOModule(L.LightningModule):
         """A seed for each iteration, with room for those of its epochs."""
         return (self.seed * 1_000_003 + step + 1) * 1024 * 64
 
-    def _describe(self, experience: Experience) -> dict[str, float]:
+    def _describe(self, experience: Experience, answers: Answers) -> dict[str, float]:
         """An iteration's metrics before any update; per-token numbers are summed over a response, then averaged."""
         return {
             "objective/kl": mean(experience.kl_per_response),
@@ -371,4 +381,5 @@ class PPOModule(L.LightningModule):
             "value/explained_variance": explained_variance(
                 gather_rows(experience.values[experience.mask]), gather_rows(experience.returns[experience.mask])
             ),
+            **{f"{COMPONENTS}{name}": mean(scores) for name, scores in answers.components.items()},
         }

@@ -1,5 +1,7 @@
 """What PPO measures on held-out prompts and demonstrations, and the responses it shows to people."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -25,6 +27,8 @@ class Sample(NamedTuple):
     kl: float
     """Divergence from the SFT policy on this response, in nats."""
     end_reason: EndReason
+    components: Mapping[str, float] = MappingProxyType({})
+    """Raw score of each component of a mixed reward."""
 
 
 class Answers(NamedTuple):
@@ -35,6 +39,8 @@ class Answers(NamedTuple):
     """(B,) raw scores."""
     kl: Tensor
     """(B,) divergence from the reference, in nats."""
+    components: Mapping[str, Tensor] = MappingProxyType({})
+    """(B,) raw scores of each component of a mixed reward."""
 
     def metrics(self) -> dict[str, float]:
         """Their means, as held-out metrics."""
@@ -49,16 +55,22 @@ class Answers(NamedTuple):
     def samples(self, chat: ChatFormat) -> list[Sample]:
         """As texts."""
         return [
-            Sample(chat.decode_prompt(prompt), chat.decode(response), score, divergence, reason)
-            for prompt, response, score, divergence, reason in zip(
+            Sample(chat.decode_prompt(prompt), chat.decode(response), score, divergence, reason, components)
+            for prompt, response, score, divergence, reason, components in zip(
                 self.rollout.prompts,
                 self.rollout.responses,
                 self.scores.tolist(),
                 self.kl.tolist(),
                 self.rollout.end_reasons,
+                self.components_by_row(),
                 strict=True,
             )
         ]
+
+    def components_by_row(self) -> list[dict[str, float]]:
+        """The components of each response's score."""
+        columns = {name: scores.tolist() for name, scores in self.components.items()}
+        return [{name: column[row] for name, column in columns.items()} for row in range(len(self.scores))]
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
@@ -170,6 +171,36 @@ def load_model(
     model.requires_grad_(False)
     _check_logits(model, folder, device)
     return model.eval()
+
+
+def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """A sequence-classification model in evaluation mode, frozen.
+
+    Raises:
+        BaseModelError: The folder holds none; a head that would be drawn at random is refused.
+    """
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=load_config(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many kinds for a folder that is no classifier
+        raise BaseModelError(
+            f"The folder {folder} cannot be loaded as a sequence-classification model ({type(error).__name__}: "
+            f"{_first_line(error)}): choose one that was saved as such."
+        ) from error
+    if report["missing_keys"]:
+        raise BaseModelError(
+            f"The model in {folder} lacks weights of a sequence-classification model ({', '.join(sorted(report['missing_keys'])[:3])}): "
+            "it was saved for another task, and its scores would be random. Choose one that was saved as a classifier."
+        )
+    nn.Module.to(model, device)
+    return model.requires_grad_(False).eval()
 
 
 def keep_exact_on_cpu(model: nn.Module) -> None:

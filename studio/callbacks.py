@@ -4,6 +4,7 @@ Only the worker imports this. A stop is a column that is polled after each step 
 not honour a signal handler; stopping means: finish the step, save, end.
 """
 
+import json
 import os
 import shutil
 from argparse import Namespace
@@ -17,8 +18,10 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from modules import checkpoint
+from modules.config import PPOConfig
 from modules.ppo import PPOModule
-from studio import checkpoints, metrics, runs
+from studio import checkpoints, metrics, rollouts, runs
+from studio.rollouts import NewRollout, Tokens
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -67,12 +70,15 @@ class StudioCallback(Callback):
         self._ws, self._run = ws, run
         self._total, self._save_every, self._eval_every, self._unit = total, save_every, eval_every, unit
         self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
+        self._known_tokens: set[int] = set()
         self.is_stopped = False
         self.checkpoint_name = ""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Report; save when it is time; stop when asked."""
+        """Store what PPO sampled; report; save when it is time; stop when asked."""
         step = pl_module.step_index
+        if isinstance(pl_module, PPOModule) and trainer.is_global_zero:
+            self._write_rollouts(pl_module, trainer.datamodule.row_of)  # type: ignore[attr-defined]  # the PPODataModule
         text = f"{self._unit} {step} of {self._total}"
         is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text) and step < self._total
         if stop_together(trainer, is_stop):
@@ -121,6 +127,36 @@ class StudioCallback(Callback):
         if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
             self.save(module)
 
+    def _write_rollouts(self, module: PPOModule, row_of: Mapping[tuple[int, ...], Mapping[str, Any]]) -> None:
+        """Store the iteration's responses as texts, figures and numbers per token; older iterations make room."""
+        config = self._run.config
+        assert isinstance(config, PPOConfig)
+        if not config.keep_rollouts or module.latest is None:
+            return
+        answers, experience = module.latest
+        rollout = answers.rollout
+        columns = [experience.logprobs, experience.ref_logprobs, experience.values, experience.advantages]
+        per_token = zip(*(column.tolist() for column in [*columns, experience.returns]), strict=True)
+        figures = (experience.scores, experience.shaped_scores, experience.kl_per_response)
+        per_response = zip(*(column.tolist() for column in figures), answers.components_by_row(), strict=True)
+        chat, new = module.backbone.chat, []
+        for prompt, response, reason, numbers, (score, shaped, kl, components) in zip(
+            rollout.prompts, rollout.responses, rollout.end_reasons, per_token, per_response, strict=True
+        ):
+            tokens = Tokens(prompt, response, *(column[: len(response)] for column in numbers))
+            prompt_id = row_of[tuple(prompt)]["prompt_id"]
+            new.append(NewRollout(prompt_id, chat.decode(response), score, shaped, components, kl, reason, tokens))
+        unknown = {token for row in (*rollout.prompts, *rollout.responses) for token in row} - self._known_tokens
+        rollouts.add(
+            self._ws,
+            self._run.id,
+            module.step_index,
+            new,
+            keep=config.keep_rollouts,
+            token_texts={token: chat.token_text(token) for token in unknown},
+        )
+        self._known_tokens |= unknown
+
     def _write_samples(self, module: PPOModule) -> None:
         rows = [
             {
@@ -129,6 +165,7 @@ class StudioCallback(Callback):
                 "score": s.score,
                 "kl": s.kl,
                 "end_reason": s.end_reason,
+                "components": json.dumps(s.components) if s.components else None,
             }
             for s in module.latest_eval_samples[:NUM_SAMPLES]
         ]

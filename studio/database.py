@@ -36,6 +36,13 @@ def m002_chosen_checkpoint(db: Database) -> None:
     db.execute("CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen")
 
 
+@migrations()
+def m003_rollouts(db: Database) -> None:
+    """Responses of PPO with their numbers per token; the components of a sample's score."""
+    for statement in _ROLLOUTS:
+        db.execute(statement)
+
+
 _FIRST_SCHEMA = """
 CREATE TABLE imports (              -- studio.prompts
     id INTEGER PRIMARY KEY,
@@ -220,6 +227,33 @@ CREATE TABLE drafts (               -- studio.prompts: text typed into the page 
     text TEXT NOT NULL
 ) STRICT;
 """
+
+_ROLLOUTS = (
+    """
+CREATE TABLE rollouts (             -- studio.rollouts: one response of a PPO iteration
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    iteration INTEGER NOT NULL,     -- sampled by the policy after iteration - 1 updates
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    response TEXT NOT NULL,
+    score REAL NOT NULL,            -- raw
+    shaped_score REAL NOT NULL,     -- centred, clipped and penalised
+    components TEXT NOT NULL,       -- JSON: component of a mixed reward -> raw score
+    kl REAL NOT NULL,               -- from the reference, summed over the response, in nats
+    num_tokens INTEGER NOT NULL,
+    end_reason TEXT NOT NULL CHECK (end_reason IN ('eos', 'length')),
+    tokens BLOB NOT NULL            -- ids and numbers per token, packed by studio.rollouts
+) STRICT""",
+    "CREATE INDEX rollouts_run ON rollouts(run_id, iteration)",
+    """
+CREATE TABLE token_texts (          -- studio.rollouts: how the tokens of a run's rollouts read
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    token_id INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (run_id, token_id)
+) STRICT, WITHOUT ROWID""",
+    "ALTER TABLE samples ADD COLUMN components TEXT",
+)
 
 
 def connect(path: Path) -> Database:

@@ -3,7 +3,7 @@
 The tree starts in `modules.errors`; the workbench adds its own branches:
 
     StudioError
-    |-- (modules.errors: BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError)
+    |-- (modules.errors: BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError, RewardError)
     |-- WorkspaceError     the workspace folder or its database cannot be used
     |-- ImportRefused      a file or data set cannot be read as what it was given for
     |-- RunError           a run cannot be created, started, stopped or resumed
@@ -12,7 +12,15 @@ The tree starts in `modules.errors`; the workbench adds its own branches:
 A message names the thing, the cause and the next step. The CLI prints it and exits with 1; the page shows it.
 """
 
-from modules.errors import BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError, StudioError
+from modules.errors import (
+    BaseModelError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NonFiniteError,
+    RewardError,
+    StudioError,
+)
 
 __all__ = [
     "BaseModelError",
@@ -22,6 +30,7 @@ __all__ = [
     "ImportRefused",
     "NonFiniteError",
     "RatingError",
+    "RewardError",
     "RunError",
     "StudioError",
     "WorkspaceError",

@@ -17,7 +17,7 @@ def add(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> N
 
 
 def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
-    """Store sample texts: mappings with prompt, response, and, where known, score, kl, end_reason."""
+    """Store sample texts: mappings with prompt, response, and, where known, score, components (JSON), kl, end_reason."""
     at = now()
     rows = [{"run_id": run_id, "step": step, "at": at} | dict(sample) for sample in samples]
     with ws.write() as db:

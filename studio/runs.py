@@ -188,7 +188,7 @@ def request_stop(ws: Workspace, name: str) -> Run:
 
 
 def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
-    """The run's frozen rows of one part (train, validation, demonstrations, ptx, prompts); [] where it has none."""
+    """The run's frozen rows of one part (train, validation, demonstrations, ptx, prompts, rewards); [] where it has none."""
     path = folder(ws, name) / "data" / f"{part}.jsonl"
     if not path.exists():
         return []

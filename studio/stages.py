@@ -18,7 +18,7 @@ from modules.config import (
     TrainConfig,
     categories,
 )
-from studio import base_models, checkpoints, prompts, snapshots
+from studio import base_models, checkpoints, prompts, reward_sources, snapshots
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, ConfigError, DataError
 from studio.workspace import Workspace
@@ -104,10 +104,11 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
 
 
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
-    reward = _resolve(ws, config.reward_checkpoint, "reward")
-    sft = _resolve(ws, config.sft_checkpoint or checkpoints.parents(ws, reward.name)["sft"], "sft")
+    reward = _reward_of(ws, config)
+    sft = _resolve(ws, config.sft_checkpoint or (checkpoints.parents(ws, reward.name)["sft"] if reward else ""), "sft")
     policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
-    _check_one_base(sft, reward, policy)
+    _check_one_base(sft, policy, *filter(None, [reward]))
+    rewards, sources = reward_sources.freeze(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
     train = _prompt_rows(ws, ("train",), excluded)
     if not train:
@@ -115,12 +116,28 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
     demonstrations = _held_out_demonstrations(ws)
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
-    names = {"sft_checkpoint": sft.name, "reward_checkpoint": reward.name, "policy_checkpoint": policy.name}
+    names = {"sft_checkpoint": sft.name, "policy_checkpoint": policy.name, "rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    if sources:
+        rows["rewards"] = sources
     if config.ptx_coef > 0:
         rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
-    parents = {"sft": sft.id, "reward": reward.id, "policy": policy.id}
+    parents = {"sft": sft.id, "policy": policy.id}
+    if reward:
+        names["reward_checkpoint"], parents["reward"] = reward.name, reward.id
     return Prepared(config.model_copy(update=names), parents, rows)
+
+
+def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
+    """The reward checkpoint, or None where the reward is made of other things only."""
+    if config.needs_reward_checkpoint:
+        return _resolve(ws, config.reward_checkpoint, "reward")
+    if config.reward_checkpoint:
+        raise ConfigError(
+            f"reward_checkpoint is {config.reward_checkpoint}, but rewards has no term reward: add one, such as "
+            f"reward + {config.rewards}, or leave reward_checkpoint empty."
+        )
+    return None
 
 
 def _sample(ws: Workspace, config: SampleConfig) -> Prepared:

@@ -21,6 +21,7 @@ from modules.distributed import SummedByHand
 from modules.errors import ConfigError
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
+from modules.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from studio import base_models, checkpoints, ranks, runs, sampling
 from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
@@ -116,13 +117,14 @@ def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule
 
 def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPODataModule]:
     sft = checkpoints.get(ws, config.sft_checkpoint)
-    reward = checkpoints.get(ws, config.reward_checkpoint)
+    reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
     policy = checkpoints.get(ws, config.policy_checkpoint)
-    backbone = _backbone_of(config, sft, reward, policy)
+    backbone = _backbone_of(config, sft, policy, *filter(None, [reward]))
     backbone.add_role("reference", source=sft.folder / "policy")
     backbone.add_role("policy", source=policy.folder / "policy", trainable=True)
-    backbone.add_role("reward", source=reward.folder / "reward", head=True)
-    backbone.add_role("value", copy_of="reward", trainable=True, head=True)
+    if reward:
+        backbone.add_role("reward", source=reward.folder / "reward", head=True)
+    backbone.add_role("value", copy_of="reward" if reward else "reference", trainable=True, head=True)
     data = PPODataModule(
         runs.read_rows(ws, run.name, "train"),
         runs.read_rows(ws, run.name, "validation"),
@@ -139,7 +141,21 @@ def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPOData
         eval_prompts=config.eval_prompts,
         seed=config.seed,
     )
-    return PPOModule.from_config(config, backbone), data
+    return PPOModule.from_config(config, backbone, _mix(ws, run, config, backbone, data)), data
+
+
+def _mix(ws: Workspace, run: Run, config: PPOConfig, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
+    """The reward that `rewards` describes, functions from their frozen text; None for the reward checkpoint alone.
+
+    The value function foresees the role ``reward``'s share at the start: its copied head is scaled by the weight, to 0
+    where there is no such term.
+    """
+    if not config.reward_terms:
+        return None
+    backbone.scale_head("value", sum(term.weight for term in config.reward_terms if term.kind == "reward"))
+    sources = {row["file"]: row["source"] for row in runs.read_rows(ws, run.name, "rewards")}
+    texts = Texts(backbone.chat, data.row_of)
+    return build_mix(config.reward_terms, backbone, texts, sources, config.micro_batch_size)
 
 
 def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) -> Backbone:

@@ -3,6 +3,7 @@
     <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
     <root>/exports/           what was exported
+    <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
 
 Every function of the workbench takes the workspace first and opens one short connection per unit of work.
 """
@@ -40,7 +41,7 @@ class Workspace:
         path = Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
         workspace = cls(path)
         try:
-            for folder in (path, workspace.runs, workspace.exports):
+            for folder in (path, workspace.runs, workspace.exports, workspace.rewards):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(
@@ -63,6 +64,11 @@ class Workspace:
     def exports(self) -> Path:
         """Folder of exported files and models."""
         return self.root / "exports"
+
+    @property
+    def rewards(self) -> Path:
+        """Folder of the files with reward functions."""
+        return self.root / "rewards"
 
     @contextmanager
     def read(self) -> Iterator[Database]:

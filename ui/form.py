@@ -133,7 +133,7 @@ def _figure(bound: Any) -> str:
 def _complaint(message: str, given: Any) -> str:
     if given is None or given == "":
         return "is empty; it needs a value."
-    return f"{message.replace('Input should', 'should').rstrip('.')} (it is {given})."
+    return f"{message.removeprefix('Value error, ').replace('Input should', 'should').rstrip('.')} (it is {given})."
 
 
 def _automatic(ws: Workspace, config_class: type[StageConfig], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Looking after runs and models: ``runs`` (list, show, stop, resume) and ``models`` (list, try)."""
+"""Looking after runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from studio import checkpoints, launcher, metrics, playing, runs
-from studio.cli import follow
+from studio.cli import follow, rollouts
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
     how.add_argument("--detach", action="store_true", help="start it and return at once")
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
+    rollouts.add(verbs)
     _add_models(commands)
 
 

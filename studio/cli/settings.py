@@ -88,4 +88,6 @@ def _sentence(stage: str, fault: Any) -> str:
         near = difflib.get_close_matches(name, fields, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         return f"{stage} has no setting {name!r}.{meant} See them all with: rlhf-studio {stage} --help"
+    if fault["type"] == "value_error":
+        return f"{stage}: {name} = {fault['input']} is not possible: {fault['ctx']['error']}."
     return f"{stage}: {name} = {fault['input']} is not possible; it takes {describe(fields[name])}."

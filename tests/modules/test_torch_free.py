@@ -6,7 +6,9 @@ import pytest
 from modules.metrics import METRICS
 
 
-@pytest.mark.parametrize("name", ["modules.config", "modules.errors", "modules.metrics", "modules.chat"])
+@pytest.mark.parametrize(
+    "name", ["modules.config", "modules.errors", "modules.metrics", "modules.chat", "modules.reward_terms"]
+)
 def test_the_page_can_import_it_without_loading_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,10 +2,12 @@
 
 import math
 import random
+import re
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, metrics, prompts, ratings, runs
+from studio import checkpoints, comparisons, metrics, prompts, ratings, rollouts, runs
 from studio.prompts import NewPrompt
+from studio.rollouts import NewRollout, Tokens
 from studio.workspace import Workspace
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;${alert(1)} {{7*7}} `x`"
@@ -75,6 +77,24 @@ def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int =
         )
 
 
+def add_rollouts(ws: Workspace, run: runs.Run, iteration: int, texts: list[str]) -> None:
+    """Responses of an iteration with made-up numbers; each word is a token."""
+    rng, ids, new = random.Random(iteration), {}, []
+    for n, text in enumerate(texts):
+        pieces = [*re.findall(r"\s*\S+", text), "</s>"]
+        response = [ids.setdefault(piece, len(ids)) for piece in pieces]
+        logprobs, ref_logprobs, values, advantages = (
+            [rng.gauss(mean, 0.6) for _ in response] for mean in (-1.2, -1.4, 0.3, 0.0)
+        )
+        returns = [value + advantage for value, advantage in zip(values, advantages, strict=True)]
+        tokens = Tokens([1, 2], response, logprobs, ref_logprobs, values, advantages, returns)
+        kl = sum(logprobs) - sum(ref_logprobs)
+        score = 2.0 - n + iteration / 10
+        components = {"reward": score + 0.5, "short": -len(text) / 10}
+        new.append(NewRollout(1 + n, text, score, score, components, kl, ("eos", "length")[n % 3 == 2], tokens))
+    rollouts.add(ws, run.id, iteration, new, keep=20, token_texts={number: piece for piece, number in ids.items()})
+
+
 def add_rated(ws: Workspace, num: int) -> None:
     """Rate the next pairs."""
     for n in range(num):
@@ -131,6 +151,9 @@ def fill(ws: Workspace) -> None:
         40,
         [{"prompt": QUESTIONS[0], "response": HOSTILE, "score": 1.2345, "kl": 4.2, "end_reason": "length"}],
     )
+    long = "Certainly.\n\nThe capital of Poland is Warsaw. It lies on the Vistula, and has been the capital since 1596."
+    for iteration in (38, 39, 40):
+        add_rollouts(ws, ppo, iteration, [long, f"It is {iteration}.", HOSTILE, "I do not know. " * 9])
     (runs.folder(ws, ppo.name) / "log.txt").write_text(f"loading\niteration 1 of 40\n{HOSTILE}\n")
     add_rated(ws, 3)
     lost = add_run(

@@ -36,6 +36,8 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             value = 8
         if name == "seed":
             value = 3
+        if name == "rewards":
+            value = "reward + function:a.py:f*0.5"
         passed = component.preprocess(component.postprocess(value))
         values = [passed if n == name else c.value for n, c in fields.items()]
         config, wrong = form.parse(STAGES[stage], values)
@@ -60,6 +62,13 @@ def test_an_error_names_its_field_and_no_other(name, value):
     assert wrong[name]
     marks = train._validate("sft", *values)
     assert [n for n, mark in zip(SFTConfig.model_fields, marks, strict=True) if not mark["is_valid"]] == [name]
+
+
+def test_a_reward_that_cannot_be_read_is_complained_about_in_words():
+    values = [{"rewards": "reward+x"}.get(n, f.default) for n, f in PPOConfig.model_fields.items()]
+    _, wrong = form.parse(PPOConfig, values)
+    assert list(wrong) == ["rewards"]
+    assert wrong["rewards"].startswith("the term 'reward+x' is none of reward, classifier:FOLDER")
 
 
 def test_two_errors_are_both_named():

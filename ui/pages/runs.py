@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules.metrics import METRICS
+from modules.metrics import sentence
 from studio import checkpoints, launcher, metrics, runs
 from studio.errors import RunError
 from studio.runs import Run
@@ -19,7 +19,7 @@ from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
 from ui.charts import Band, Curve, chart
-from ui.pages import Page
+from ui.pages import Page, rollouts
 
 REFRESH_S = 2.0
 NUM_POINTS = 240
@@ -57,6 +57,8 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                     curves = parts.html(elem_id="run-curves")
                 with gr.Tab("Samples"):
                     samples = parts.html(elem_id="run-samples")
+                with gr.Tab("Rollouts"):
+                    rollouts.build(ws, chosen, seen)
                 with gr.Tab("Log"):
                     log = parts.html(elem_id="run-log")
                 with gr.Tab("Config"):
@@ -197,9 +199,10 @@ def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
     curves = [
         Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)
     ]
-    sentence = METRICS.get(names[0], "")
     x_label = "iteration" if run.stage == "ppo" else "step"
-    return chart(title.replace("_", " "), sentence, curves, Band(low, high) if low and high else None, x_label)
+    return chart(
+        title.replace("_", " "), sentence(names[0]), curves, Band(low, high) if low and high else None, x_label
+    )
 
 
 def _samples(ws: Workspace, run: Run) -> str:
@@ -215,8 +218,9 @@ def _samples(ws: Workspace, run: Run) -> str:
 
 def _sample_figures(row: dict[str, Any]) -> str:
     figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
+    components = [f"{name} {parts.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
     cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
-    return parts.tags([f"step {row['step']}", *figures, *cut])
+    return parts.tags([f"step {row['step']}", *figures, *components, *cut])
 
 
 def _log(ws: Workspace, run: Run) -> str:

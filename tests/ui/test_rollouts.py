@@ -1,0 +1,101 @@
+"""The rollouts of a PPO run in a real browser: found, sorted, shown token by token, and never taken for markup."""
+
+import pytest
+from playwright.sync_api import expect
+
+from studio import rollouts, runs
+from studio.rollouts import Filter
+from tests.ui import filling
+from tests.ui.filling import HOSTILE
+
+pytestmark = pytest.mark.browser
+
+
+def open_rollouts(page):
+    expect(page.locator("#run-head h2")).to_have_text("ppo-2")
+    page.get_by_role("tab", name="Rollouts").click()
+    expect(page.locator("#run-rollouts tbody tr")).to_have_count(12)
+
+
+def test_rollouts_are_searched_sorted_and_filtered(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    open_rollouts(page)
+    rows = page.locator("#run-rollouts tbody tr")
+
+    def field(name):
+        return page.locator(f"#rollout-{name} textarea, #rollout-{name} input").first
+
+    expect(rows.first).to_contain_text("40")
+    field("search").fill("it is 39")
+    expect(rows).to_have_count(1)
+    expect(page.locator("#run-rollouts")).to_contain_text("1 that fit; 12 are stored.")
+    field("search").fill("")
+    expect(rows).to_have_count(12)
+    page.locator("#rollout-sort input").click()
+    page.get_by_role("option", name="lowest score", exact=True).click()
+    expect(rows.first.locator("td").nth(1)).to_have_text("2.80")
+    page.locator("#rollout-end input").click()
+    page.get_by_role("option", name="cut at the longest length").click()
+    expect(rows).to_have_count(3)
+    page.get_by_text("More filters").click()
+    field("iteration").fill("38")
+    expect(rows).to_have_count(1)
+    field("least-score").fill("99")
+    expect(page.locator("#run-rollouts")).to_contain_text("None of the 12 stored responses fits.")
+    field("greatest-KL").fill("much")
+    expect(page.locator("#run-rollouts")).to_contain_text("A filter is no number.")
+
+
+def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    open_rollouts(page)
+    expect(page.locator("#run-rollouts")).to_contain_text("<script>window.hacked")
+    page.locator("#run-rollouts tr", has_text="window.hacked").first.click()
+    expect(page.locator("#rollout header")).to_contain_text("short -")
+    words = page.locator("#rollout .words").last
+    expect(words).to_contain_text(HOSTILE)
+    run = runs.get(full_ws, "ppo-2")
+    stored = rollouts.find(full_ws, run.id, Filter(search="hacked", iteration=40))[0]
+    table = rollouts.token_table(full_ws, run.id, stored)
+    expect(words.locator(".token")).to_have_count(len(table))
+
+    def strengths() -> list[float]:
+        return [
+            float(words.locator(".token").nth(i).evaluate("e => e.style.getPropertyValue('--strength')"))
+            for i in range(len(table))
+        ]
+
+    def expected(name: str) -> list[float]:
+        sizes = [abs(getattr(token, name)) for token in table]
+        return [pytest.approx(size / max(sizes), abs=0.006) for size in sizes]
+
+    assert strengths() == expected("advantage")
+    page.get_by_role("radio", name="KL").check()
+    expect(page.locator("#rollout .legend")).to_contain_text("KL of a token")
+    assert strengths() == expected("kl")
+    page.locator("#rollout summary").click()
+    expect(page.locator("#rollout details tbody tr")).to_have_count(len(table))
+    expect(page.locator("#rollout details tbody tr").first).to_contain_text(f"{table[0].logprob:.3f}")
+    assert page.evaluate("window.hacked === undefined")
+    page.locator('#run-list a[href="#runs/sft-1"]').click()
+    expect(page.locator("#run-rollouts")).to_contain_text("Only PPO has rollouts.")
+    expect(page.locator("#rollout")).to_contain_text("Choose a response")
+
+
+def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    open_rollouts(page)
+    run = runs.get(full_ws, "ppo-2")
+    filling.add_rollouts(full_ws, run, 41, ["A new one."])
+    filling.add_curves(full_ws, run, {"objective/score": 1.0}, num=1)
+    expect(page.locator("#run-rollouts tbody tr").first).to_contain_text("A new one.")
+    expect(page.locator("#run-rollouts tbody tr")).to_have_count(13)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_the_section_fits_every_width(full_ws, serve, visit, width, scheme):
+    page = visit(serve(full_ws).url + "#runs/ppo-2", width=width, scheme=scheme)
+    open_rollouts(page)
+    page.locator("#run-rollouts tr", has_text="Vistula").first.click()
+    expect(page.locator("#rollout .token").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
