@@ -171,7 +171,7 @@ def flat(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in state.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+    return {key: str(value) if value is None else value for key, value in found.items()}
 
 
 @pytest.mark.parametrize("stage", STAGES)

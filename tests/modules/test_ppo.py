@@ -521,7 +521,8 @@ def test_item_13_scores_are_divided_by_the_running_deviation_and_the_raw_score_i
     before = value_head.weight.clone()
     module.value_parameters.clear()
     module.training_step(batch_of(module.backbone), 0)
-    scores = module._latest.scores
+    assert module.latest is not None
+    scores = module.latest[0].scores
     spread = float(scores.std(correction=0))
     assert log["objective/score"] == pytest.approx(float(scores.mean()), abs=1e-5)
     assert log["objective/score_scale"] == pytest.approx(spread, rel=1e-5)
@@ -533,7 +534,7 @@ def test_item_13_scores_are_divided_by_the_running_deviation_and_the_raw_score_i
     module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
     assert module.score_moments == moments
     module.training_step(batch_of(module.backbone), 0)
-    assert module.score_moments == moments.updated(module._latest.scores)
+    assert module.score_moments == moments.updated(module.latest[0].scores)
 
 
 def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) -> None:

@@ -22,7 +22,7 @@ from transformers import (
 
 from modules.backbone import Backbone
 from modules.config import PPOConfig
-from modules.data import PPODataModule
+from modules.data import PPOBatch, PPODataModule
 from modules.errors import BaseModelError, NonFiniteError, RewardError
 from modules.experience import reward_scores
 from modules.metrics import METRICS, sentence
@@ -340,6 +340,7 @@ def test_the_value_function_starts_from_the_zero_of_the_rewards_share(four_roles
     terms = parse("reward*0.5 + function:a.py:f")
     mix = RewardMix([(terms[0], RoleReward(backbone)), (terms[1], constant)], torch.device("cpu"))
     module = PPOModule(backbone, score_function=mix, max_new_tokens=4)
-    module._set_score_center([backbone.chat.encode_prompt(prompt(i)["messages"]).ids for i in range(4)])
+    prompts = [backbone.chat.encode_prompt(prompt(i)["messages"]).ids for i in range(4)]
+    module._set_score_center(PPOBatch(prompts, None))
     assert module.score_center == pytest.approx(100.0 + mix.role_part().mean().item(), abs=1e-3)
     assert backbone.heads["value"].bias.item() == pytest.approx(bias - mix.role_part().mean().item(), abs=1e-4)
