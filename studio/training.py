@@ -80,14 +80,17 @@ def _sft(ws: Workspace, run: Run, config: SFTConfig) -> tuple[SFTModule, SFTData
 def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule, RewardDataModule]:
     sft = checkpoints.get(ws, config.sft_checkpoint)
     backbone = _backbone_of(config, sft)
-    backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True)
+    backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
     data = RewardDataModule(
         runs.read_rows(ws, run.name, "train"),
         runs.read_rows(ws, run.name, "validation"),
         backbone.chat,
+        demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
         batch_size=config.batch_size,
         epochs=config.epochs,
         max_length=config.max_length,
+        weighting=config.weighting,
+        ensemble=config.ensemble,
         seed=config.seed,
     )
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
@@ -157,6 +160,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if has_held_out and module.evaluated_at != module.step_index:
         runs.beat(ws, run.id, text="measuring after the last step")
         trainer.validate(module, datamodule=data, verbose=False)
+    if isinstance(module, RewardModule) and trainer.logger is not None:
+        runs.beat(ws, run.id, text="setting the zero of the score")
+        trainer.logger.log_metrics(module.finish(data.reference_answers()) | {"step": float(module.step_index)})
     callback.save(module)
     return _last_word(callback, module.step_index, data)
 
