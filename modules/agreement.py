@@ -132,6 +132,7 @@ def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]
         **_log_loss(margins, judged),
         **_length(judged),
     }
+    found |= {f"reliability_num/{place}": 0.0 for place in range(NUM_BINS)}  # so that an older point does not live on
     for point in reliability(confidence, hits):
         found[f"reliability_predicted/{point.place}"] = point.predicted
         found[f"reliability_observed/{point.place}"] = point.observed

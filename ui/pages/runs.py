@@ -11,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from modules.metrics import METRICS
-from studio import checkpoints, launcher, metrics, runs
+from modules.metrics import sentence
+from studio import checkpoints, launcher, metrics, reward_report, runs
 from studio.errors import RunError
 from studio.runs import Run
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, reliability
 from ui.border import on
 from ui.charts import Band, Curve, chart
 from ui.pages import Page
@@ -175,13 +175,14 @@ def _curves(ws: Workspace, run: Run) -> str:
     """One chart per value; values that differ only in their group share it."""
     charts: dict[str, list[str]] = {}
     for name in metrics.names(ws, run.id):
-        if not name.endswith(("_low", "_high")):
+        if not name.endswith(("_low", "_high")) and not reward_report.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
         wanted = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {wanted}.</p>'
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
-    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>'
+    trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" else ""
+    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>{trust}'
 
 
 def _title(name: str) -> str:
@@ -197,9 +198,10 @@ def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
     curves = [
         Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)
     ]
-    sentence = METRICS.get(names[0], "")
     x_label = "iteration" if run.stage == "ppo" else "step"
-    return chart(title.replace("_", " "), sentence, curves, Band(low, high) if low and high else None, x_label)
+    return chart(
+        title.replace("_", " "), sentence(names[0]), curves, Band(low, high) if low and high else None, x_label
+    )
 
 
 def _samples(ws: Workspace, run: Run) -> str:
