@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from modules.backbone import HEAD_WEIGHTS, Backbone
 from modules.errors import CheckpointError
+from modules.experience import score_texts, score_texts_by_member
 from modules.heads import EnsembleHead, new_head
 
 Load = Callable[..., Backbone]
@@ -91,3 +92,13 @@ def test_each_member_can_be_shifted_on_its_own(load: Load) -> None:
     assert torch.allclose(scores(backbone, "reward")[1] - before, torch.tensor([1.0, 0.0, -2.0]), atol=1e-6)
     backbone.shift_head("reward", 0.5)
     assert torch.allclose(scores(backbone, "reward")[1] - before, torch.tensor([1.5, 0.5, -1.5]), atol=1e-6)
+
+
+def test_texts_are_scored_by_each_member_in_their_own_order(load: Load) -> None:
+    backbone = with_ensemble(load, members=3)
+    texts = [([{"role": "user", "content": "w1 w2"}], " ".join(["w3"] * (1 + i % 3))) for i in range(7)]
+    members = score_texts_by_member(backbone, texts, micro_batch_size=2)
+    assert members.shape == (7, 3)
+    assert members.mean(1).tolist() == pytest.approx(score_texts(backbone, texts), abs=1e-5)
+    alone = torch.cat([score_texts_by_member(backbone, [text]) for text in texts])
+    assert torch.allclose(members, alone, atol=1e-5)
