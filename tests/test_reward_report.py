@@ -2,11 +2,9 @@
 
 import pytest
 
-from modules.config import RewardConfig
 from modules.intervals import wilson_interval
-from studio import metrics, reward_report, runs
-from studio.cli import main
-from studio.workspace import Workspace
+from studio import reward_report
+from studio.cli import runs as cli_runs
 
 VALUES = {
     "eval/accuracy": 0.7,
@@ -68,13 +66,11 @@ def test_accuracy_and_loss_stay_curves():
     )
 
 
-def test_the_terminal_shows_the_report_below_the_metrics(tmp_path, capsys):
-    ws = Workspace.open(tmp_path)
-    run = runs.create(ws, RewardConfig())
-    metrics.add(ws, run.id, 5, VALUES)
-    assert main(["--workspace", str(tmp_path), "runs", "show", run.name]) == 0
+def test_the_terminal_shows_accuracies_with_intervals_and_the_reliability_curve(capsys):
+    cli_runs._show_trust(VALUES)
     shown = capsys.readouterr().out
-    assert "eval/accuracy " in shown
-    assert "reliability_num" not in shown
+    assert "accuracy: all                  0.700   0.550 to 0.820   40" in shown
     assert "strength: slightly better" in shown
     assert "0.97       0.90      0.74 to 0.97   30" in shown
+    cli_runs._show_trust({"train/loss": 1.0})
+    assert capsys.readouterr().out == "", "nothing was measured"

@@ -103,6 +103,6 @@ def _table(rows: Sequence[Line]) -> str:
             f'<td class="num">{row.num:,}</td></tr>'
         )
     return (
-        '<table class="figures"><thead><tr><th scope="col">held-out comparisons</th><th scope="col">value</th>'
+        '<table class="judged"><thead><tr><th scope="col">held-out comparisons</th><th scope="col">value</th>'
         f'<th scope="col">95 % interval</th><th scope="col">number</th></tr></thead><tbody>{body}</tbody></table>'
     )
