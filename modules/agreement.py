@@ -1,14 +1,48 @@
-"""How well scores agree with a person's comparisons: accuracy with its interval, and calibration.
+"""How well scores agree with a person's held-out comparisons: accuracy, log-loss, calibration, and what they lean on.
 
-A tie has no preferred response, so ties count in the loss but not here.
+A tie has no preferred response, so ties count in the loss but nowhere else. Intervals take pairs as independent; with
+many pairs per prompt they are a little too narrow.
 """
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from modules.intervals import wilson_interval
+from modules.losses import comparison_losses
+
+NUM_BINS = 10
+MAX_CATEGORIES = 24
+"""Only this many categories, those with the most pairs, are reported on their own."""
+LENGTH_TOLERANCE = 0.1
+"""Two responses are equally long if they differ by at most this share of the longer one."""
+Z = 1.959964
+
+
+class Judged(NamedTuple):
+    """Scored comparisons; each field is (N,)."""
+
+    chosen: Tensor
+    """Score of the preferred response."""
+    rejected: Tensor
+    """Score of the other one."""
+    target_p: Tensor
+    """Probability that chosen is the better one; 1/2 is a tie."""
+    weight: Tensor
+    """Weight of the pair."""
+    chosen_length: Tensor
+    """Tokens of the preferred response."""
+    rejected_length: Tensor
+    """Tokens of the other one."""
+    strength: Tensor
+    """1, 2 or 3; 0 where it is not known."""
+    category: Tensor
+    """Which category."""
+    uncertainty: Tensor
+    """Standard deviation of the score difference over an ensemble's members; 0 without one."""
 
 
 class Agreement(NamedTuple):
@@ -24,6 +58,18 @@ class Agreement(NamedTuple):
     """Expected calibration error."""
 
 
+class Bin(NamedTuple):
+    """A point of the reliability curve."""
+
+    place: int
+    """Which of the equal parts of [1/2, 1]."""
+    predicted: float
+    """Mean probability given to the response that scores higher."""
+    observed: float
+    """Share of pairs in which it was the preferred one."""
+    num: int
+
+
 def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
     """Measure agreement.
 
@@ -34,25 +80,130 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
     Returns:
         Equal scores count as half a hit. Without any pair that is no tie, everything is 0 and the interval [0, 1].
     """
-    is_decided = target_p != 0.5
-    towards = margins[is_decided] * (target_p[is_decided] - 0.5).sign()
-    hits = (towards > 0).float() + 0.5 * (towards == 0).float()
+    confidence, hits = decided(margins, target_p)
     num = len(hits)
     low, high = wilson_interval(float(hits.sum()), num)
     accuracy = float(hits.mean()) if num else 0.0
-    return Agreement(num, accuracy, low, high, calibration_error(torch.sigmoid(towards.abs()), hits))
+    return Agreement(num, accuracy, low, high, calibration_error(confidence, hits))
 
 
-def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = 10) -> float:
-    """Mean distance between stated confidence and observed share of hits, over equal bins of [1/2, 1].
+def decided(margins: Tensor, target_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the pairs that are no ties: the probability of the higher score's response (D,), and whether it won (D,)."""
+    is_decided = target_p != 0.5
+    towards = margins[is_decided] * (target_p[is_decided] - 0.5).sign()
+    return torch.sigmoid(towards.abs()), (towards > 0).float() + 0.5 * (towards == 0).float()
+
+
+def reliability(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> list[Bin]:
+    """The reliability curve over equal bins of [1/2, 1]; empty bins are left out.
 
     Args:
         confidence: (N,) probability given to the response that scores higher.
         hits: (N,) whether it was the preferred one.
     """
-    bins = ((confidence - 0.5) * 2 * num_bins).long().clamp(max=num_bins - 1)
-    error = 0.0
-    for index in bins.unique():
-        inside = bins == index
-        error += float(inside.float().mean() * (confidence[inside].mean() - hits[inside].mean()).abs())
-    return error
+    places = ((confidence - 0.5) * 2 * num_bins).long().clamp(0, num_bins - 1)
+    points = []
+    for index in places.unique().tolist():
+        inside = places == index
+        points.append(Bin(index, float(confidence[inside].mean()), float(hits[inside].mean()), int(inside.sum())))
+    return points
+
+
+def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> float:
+    """Mean distance between stated confidence and observed share of hits, over the points of `reliability`."""
+    points = reliability(confidence, hits, num_bins)
+    return sum(point.num * abs(point.predicted - point.observed) for point in points) / max(len(hits), 1)
+
+
+def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]:
+    """All metrics of held-out comparisons, by the names of `modules.metrics`.
+
+    Args:
+        judged: The comparisons.
+        category_names: What the numbers in ``judged.category`` stand for.
+    """
+    margins = judged.chosen - judged.rejected
+    overall = agreement(margins, judged.target_p)
+    confidence, hits = decided(margins, judged.target_p)
+    found = {
+        **_with_interval("eval/accuracy", overall),
+        "eval/num": float(overall.num),
+        "eval/ece": overall.ece,
+        **_log_loss(margins, judged),
+        **_length(judged),
+    }
+    found |= {f"reliability_num/{place}": 0.0 for place in range(NUM_BINS)}  # so that an older point does not live on
+    for point in reliability(confidence, hits):
+        found[f"reliability_predicted/{point.place}"] = point.predicted
+        found[f"reliability_observed/{point.place}"] = point.observed
+        found[f"reliability_num/{point.place}"] = float(point.num)
+    for group, name, inside in _groups(judged, category_names):
+        part = agreement(margins[inside], judged.target_p[inside])
+        if part.num:
+            found |= {f"{group}_accuracy/{name}": part.accuracy, f"{group}_num/{name}": float(part.num)}
+    if judged.uncertainty.any():
+        found["eval/uncertainty"] = float(judged.uncertainty.mean())
+        is_decided = judged.target_p != 0.5
+        found["eval/uncertainty_auc"] = area_under_roc(judged.uncertainty[is_decided], hits < 0.5)
+    return found
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's correlation of two (N,) tensors; 0 where one of them does not vary."""
+    first, second = first.double() - first.double().mean(), second.double() - second.double().mean()
+    scale = first.norm() * second.norm()
+    return float((first @ second) / scale) if scale > 0 else 0.0
+
+
+def area_under_roc(values: Tensor, is_positive: Tensor) -> float:
+    """Chance that a positive one has the larger value than a negative one, equal values counting half; 1/2 without both.
+
+    Args:
+        values: (N,).
+        is_positive: (N,) bool.
+    """
+    positive, negative = values[is_positive].unsqueeze(1), values[~is_positive].unsqueeze(0)
+    if not (len(positive) and negative.shape[1]):
+        return 0.5
+    return float(((positive > negative).double() + 0.5 * (positive == negative).double()).mean())
+
+
+def _log_loss(margins: Tensor, judged: Judged) -> dict[str, float]:
+    """Weighted mean of the loss without offset, and its normal 95 % interval."""
+    total = judged.weight.sum()
+    losses = comparison_losses(margins, judged.target_p)
+    mean = (judged.weight * losses).sum() / total
+    half = Z * float((judged.weight * (losses - mean)).norm() / total)
+    return {"eval/loss": float(mean), "eval/loss_low": float(mean) - half, "eval/loss_high": float(mean) + half}
+
+
+def _length(judged: Judged) -> dict[str, float]:
+    """What the scores owe to length: their correlation, with Fisher's interval, and accuracy where lengths are equal."""
+    scores = torch.cat([judged.chosen, judged.rejected])
+    found = correlation(scores, torch.cat([judged.chosen_length, judged.rejected_length]))
+    half = Z / math.sqrt(max(len(judged.chosen) - 3, 1))
+    centre = math.atanh(max(-0.999999, min(0.999999, found)))
+    longer = torch.maximum(judged.chosen_length, judged.rejected_length)
+    is_matched = (judged.chosen_length - judged.rejected_length).abs() <= LENGTH_TOLERANCE * longer
+    matched = agreement((judged.chosen - judged.rejected)[is_matched], judged.target_p[is_matched])
+    return {
+        "eval/length_correlation": found,
+        "eval/length_correlation_low": math.tanh(centre - half),
+        "eval/length_correlation_high": math.tanh(centre + half),
+        "eval/length_matched_num": float(matched.num),
+        **(_with_interval("eval/length_matched_accuracy", matched) if matched.num else {}),
+    }
+
+
+def _groups(judged: Judged, category_names: tuple[str, ...]) -> Iterator[tuple[str, str, Tensor]]:
+    """Group, name and bool mask (N,) of each strength and of the most frequent categories."""
+    for strength in (1, 2, 3):
+        yield "strength", str(strength), judged.strength == strength
+    counts = torch.bincount(judged.category, minlength=len(category_names))
+    if int((counts > 0).sum()) > 1:
+        for index in sorted(counts.argsort(descending=True, stable=True)[:MAX_CATEGORIES].tolist()):
+            yield "category", category_names[index] or "none", judged.category == index
+
+
+def _with_interval(name: str, part: Agreement) -> dict[str, float]:
+    return {name: part.accuracy, f"{name}_low": part.low, f"{name}_high": part.high}

@@ -10,7 +10,6 @@ since gradient checkpointing runs the forward again during the backward.
         hidden = backbone.hidden(ids)
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
+from modules.heads import head_tensors, load_head, member_outputs, new_head, num_members
 from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer
 from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
@@ -131,6 +131,7 @@ class Backbone(nn.Module):
         copy_of: str | None = None,
         trainable: bool = False,
         head: bool = False,
+        members: int = 1,
     ) -> None:
         """Add a role: from a checkpoint's role folder, as a copy of another role, or fresh.
 
@@ -141,12 +142,13 @@ class Backbone(nn.Module):
             trainable: Whether its weights require gradients.
             head: Whether it scores. The head comes from where the weights come from; where there is none, it is
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
+            members: Of a head that is an ensemble. A folder's head keeps its own; a copy for 1 is the mean head.
         """
         assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
         assert "." not in name, f"{name!r} cannot be the name of a role"
         self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
         if head:
-            self.heads[name] = self._new_head(source, copy_of).requires_grad_(trainable)
+            self.heads[name] = self._new_head(source, copy_of, members).requires_grad_(trainable)
 
     @contextmanager
     def role(self, name: str) -> Iterator[None]:
@@ -224,6 +226,13 @@ class Backbone(nn.Module):
         rows = torch.arange(len(ids), device=ids.device)
         return self.values(hidden[rows, lengths - 1])
 
+    def member_scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """As `scores`, by each member of the active role's head: (B, M). Their mean is the score."""
+        hidden = self.hidden(ids)
+        last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
+        with torch.autocast(self.device.type, enabled=False):
+            return member_outputs(self.heads[self._stack[-1]], last.float())
+
     def role_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """A role's own tensors by name, its head included; never the shared base."""
         own = dict(self.roles.named_parameters_of(name))
@@ -232,8 +241,8 @@ class Backbone(nn.Module):
         return own
 
     @torch.no_grad()
-    def shift_head(self, name: str, by: float) -> None:
-        """Add a constant to everything a role's head returns."""
+    def shift_head(self, name: str, by: float | Tensor) -> None:
+        """Add a constant to everything a role's head returns; a tensor (M,) is one for each member."""
         head = self.heads[name]
         assert isinstance(head, nn.Linear)
         head.bias.data += by
@@ -248,27 +257,28 @@ class Backbone(nn.Module):
         """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
         self.roles.save(name, folder)
         if name in self.heads:
-            tensors = {key: value.detach().cpu().contiguous() for key, value in self.heads[name].state_dict().items()}
-            save_file(tensors, folder / HEAD_WEIGHTS)
+            save_file(head_tensors(self.heads[name]), folder / HEAD_WEIGHTS)
 
     def load_role(self, name: str, folder: Path) -> None:
         """Overwrite a role's weights in place with those that `save_role` wrote."""
         self.roles.load(name, folder)
         if name in self.heads:
-            self.heads[name].load_state_dict(_read_head(folder))
+            load_head(self.heads[name], _read_head(folder))
 
     def disable_dropout(self) -> None:
         """Switch the adapters' dropout off for good: log-probabilities in PPO have to repeat."""
         self.roles.disable_dropout()
 
-    def _new_head(self, source: Path | None, copy_of: str | None) -> nn.Linear:
-        head = nn.Linear(self.hidden_size, 1, dtype=torch.float32)
-        nn.init.normal_(head.weight, std=1 / math.sqrt(self.hidden_size + 1))
-        nn.init.zeros_(head.bias)
+    def _new_head(self, source: Path | None, copy_of: str | None, members: int) -> nn.Linear:
+        found = None
         if copy_of is not None and copy_of in self.heads:
-            head.load_state_dict(self.heads[copy_of].state_dict())
+            found = head_tensors(self.heads[copy_of])
         if source is not None and (source / HEAD_WEIGHTS).is_file():
-            head.load_state_dict(_read_head(source))
+            found = _read_head(source)
+            members = num_members(found)
+        head = new_head(self.hidden_size, members)
+        if found is not None:
+            load_head(head, found)
         return head.to(self.device)
 
     def _enter(self, name: str) -> None:

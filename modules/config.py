@@ -98,7 +98,19 @@ class RewardConfig(TrainConfig):
     ties: Literal["half", "drop"] = "half"
     """half trains on a tie as a probability of one half; drop leaves ties out."""
     use_strength: bool = False
-    """Add the strength of a preference as a margin to the loss (Llama 2); off treats weak and strong alike."""
+    """Learn more from strong preferences than from weak ones, in the way of strength_as; off treats them alike."""
+    strength_as: Literal["margin", "soft_label"] = "margin"
+    """How use_strength enters: margin asks for more distance between clearly different responses (Llama 2); soft_label takes slightly, better, much better as a probability of 0.7, 0.85, 0.95."""
+    weighting: Literal["pair", "prompt"] = "pair"
+    """pair counts each pair once; prompt counts each prompt once, with 1 / C(K, 2) for each pair of K ranked responses (InstructGPT), and batch_size then counts prompts."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    """Rate at which raters are believed to err; above 0 it keeps the model from growing certain of few and noisy labels."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Pull of the trained weights towards 0 (AdamW), against overfitting; 0 is off."""
+    ensemble: Annotated[int, Field(ge=1, le=32)] = 1
+    """Heads that learn from different draws of the prompts: the score is their mean, their disagreement its uncertainty; 1 is off."""
+    keep_best: bool = False
+    """End with the weights of the lowest held-out loss instead of the last ones; the held-out figures are then a little flattering."""
     eval_every: PositiveInt = 25
     """Measure accuracy on held-out comparisons every this many steps."""
 

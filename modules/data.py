@@ -6,7 +6,7 @@ trainer is built. Rows that are too long or cannot be encoded are dropped and co
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import lightning.pytorch as L
 import torch
@@ -16,6 +16,7 @@ from modules.chat import ChatFormat, Encoded
 from modules.distributed import share
 from modules.errors import DataError
 from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
+from modules.preferences import Answer, Comparisons, Pairs, bootstrap_weights
 from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
@@ -42,23 +43,6 @@ class Batches(Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.plan:
             yield self.make(share(rows) if self.is_dealt else rows)
-
-
-class Comparisons(NamedTuple):
-    """Pairs to be judged. Responses that occur in several pairs are held once."""
-
-    sequences: Sequences
-    """(U, T) prompt + response of each different response; the mask is True on the response."""
-    chosen: Tensor
-    """(B,) row of the preferred response."""
-    rejected: Tensor
-    """(B,) row of the other one."""
-    target_p: Tensor
-    """(B,) probability that chosen is the better one: 1, or 1/2 for a tie."""
-    margin: Tensor
-    """(B,) how far apart their scores should be at least."""
-    weight: Tensor
-    """(B,) weight of the pair."""
 
 
 class PPOBatch(NamedTuple):
@@ -133,7 +117,8 @@ class SFTDataModule(L.LightningDataModule):
 
 class RewardDataModule(L.LightningDataModule):
     """Comparisons: ``{"comparison_id", "prompt_id", "category", "messages", "chosen", "rejected", "target_p", "margin",
-    "weight"}``, the messages ending with the user's turn and the responses being texts.
+    "weight"}``, the messages ending with the user's turn and the responses being texts; ``"strength"`` may be there.
+    Or rankings, which become all their pairs (`modules.preferences.pairs_of`).
 
     All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT).
 
@@ -141,7 +126,8 @@ class RewardDataModule(L.LightningDataModule):
         rows: Training comparisons.
         validation_rows: Held-out ones, of other prompts; may be empty.
         chat: The backbone's chat format.
-        batch_size, epochs, max_length, seed: See `RewardConfig`; the batch size counts pairs.
+        demonstrations: As in SFT; their responses shall score 0 on average in the end.
+        batch_size, epochs, max_length, weighting, ensemble, seed: See `RewardConfig`.
         start_step: Steps already done, when a run is taken up again.
 
     Raises:
@@ -154,9 +140,12 @@ class RewardDataModule(L.LightningDataModule):
         validation_rows: Sequence[Row],
         chat: ChatFormat,
         *,
+        demonstrations: Sequence[Row] = (),
         batch_size: int = 16,
         epochs: int = 1,
         max_length: int = 512,
+        weighting: Literal["pair", "prompt"] = "pair",
+        ensemble: int = 1,
         seed: int = 0,
         start_step: int = 0,
     ) -> None:
@@ -167,13 +156,16 @@ class RewardDataModule(L.LightningDataModule):
                 f"{len(leaked)} prompts (such as {min(map(str, leaked))}) are in the training and in the held-out comparisons, so the "
                 "accuracy would be flattered: split comparisons by prompt."
             )
-        self.chat = chat
         self.dropped: Counter[str] = Counter()
-        self.rows = self._encode(rows, max_length)
-        self.validation_rows = self._encode(validation_rows, max_length)
+        self._pairs = Pairs(chat, max_length, weighting, self.dropped)
+        self.rows = self._pairs.encode(rows)
+        self.validation_rows = self._pairs.encode(validation_rows)
         _require(self.rows, "comparisons", self.dropped)
+        self.demonstrations = self._pairs.encode_demonstrations(demonstrations)
+        prompts = [pair.prompt_id for pair in self.rows]
+        self.bootstrap = bootstrap_weights(prompts, ensemble, seed)
         self.batch_size, self.start_step = batch_size, start_step
-        self.plan = plan_by_prompt([str(pair.row["prompt_id"]) for pair in self.rows], batch_size, epochs, seed)
+        self.plan = plan_by_prompt(prompts, batch_size, epochs, seed, counts_prompts=weighting == "prompt")
 
     @property
     def num_steps(self) -> int:
@@ -182,54 +174,23 @@ class RewardDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Batches[Comparisons]:
         """Batches from `start_step` on."""
-        return Batches(self.plan[self.start_step :], lambda rows: self._make([self.rows[i] for i in rows]))
+        return Batches(
+            self.plan[self.start_step :],
+            lambda rows: self._pairs.batch([self.rows[i] for i in rows], self.bootstrap[list(rows)]),
+        )
 
     def val_dataloader(self) -> Batches[Comparisons]:
         """Held-out comparisons in a fixed order."""
         plan = in_order(len(self.validation_rows), self.batch_size)
-        return Batches(plan, lambda rows: self._make([self.validation_rows[i] for i in rows]))
-
-    def _encode(self, rows: Sequence[Row], max_length: int) -> list["_Pair"]:
-        encode = _encoder(self.chat.encode_prompt, "messages", max_length, self.dropped)
-        pairs = []
-        for row in rows:
-            prompt = encode(row)
-            if prompt is None:
-                continue
-            chosen = self.chat.encode_response(row["chosen"])
-            rejected = self.chat.encode_response(row["rejected"])
-            if len(prompt.ids) + max(len(chosen), len(rejected)) > max_length:
-                self.dropped["too long"] += 1
-            elif row["weight"] > 0:
-                pairs.append(_Pair(prompt.ids, chosen, rejected, row))
-            else:
-                self.dropped["weight 0"] += 1
-        return pairs
-
-    def _make(self, pairs: Sequence["_Pair"]) -> Comparisons:
-        """Pad a batch; each different response becomes one row."""
-        rows: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-        index = []
-        for pair in pairs:
-            for response in (pair.chosen, pair.rejected):
-                index.append(rows.setdefault((tuple(pair.prompt), tuple(response)), len(rows)))
-        sequences = pad_rows(
-            [[*prompt, *response] for prompt, response in rows],
-            [[False] * len(prompt) + [True] * len(response) for prompt, response in rows],
-            self.chat.pad_id,
+        return Batches(
+            plan, lambda rows: self._pairs.batch([self.validation_rows[i] for i in rows], torch.ones(len(rows), 1))
         )
-        numbers = {
-            key: torch.tensor([float(pair.row[key]) for pair in pairs]) for key in ("target_p", "margin", "weight")
-        }
-        chosen, rejected = torch.tensor([index[::2], index[1::2]], dtype=torch.long)
-        return Comparisons(sequences, chosen, rejected, **numbers)
 
-
-class _Pair(NamedTuple):
-    prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
-    row: Row
+    def reference_answers(self) -> list[Sequences]:
+        """Batches of what shall score 0 on average: demonstrations or, without any, the preferred responses."""
+        preferred = {(*pair.prompt, *pair.chosen): Answer(pair.prompt, pair.chosen) for pair in self.rows}
+        answers = self.demonstrations or list(preferred.values())
+        return [self._pairs.pad([answers[i] for i in rows]) for rows in in_order(len(answers), self.batch_size)]
 
 
 class PPODataModule(L.LightningDataModule):

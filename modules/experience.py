@@ -170,9 +170,27 @@ def score_texts(
     backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
 ) -> list[float]:
     """Scores by the role ``reward`` of response texts to conversations that end with the user's turn."""
+    return _scores(backbone, _encode_texts(backbone, texts), micro_batch_size).tolist()
+
+
+@torch.no_grad()
+def score_texts_by_member(
+    backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
+) -> Tensor:
+    """As `score_texts`, by each member of an ensemble: (N, M). Mean is the score, standard deviation its uncertainty."""
+    sequences = _encode_texts(backbone, texts).to(backbone.device)
+    scores: list[Tensor] = [torch.empty(0)] * len(texts)
+    with backbone.role("reward"):
+        for rows in by_length(sequences.lengths, micro_batch_size):
+            part = sequences.rows(rows)
+            for row, found in zip(rows.tolist(), backbone.member_scores(part.ids, part.lengths), strict=True):
+                scores[row] = found
+    return torch.stack(scores)
+
+
+def _encode_texts(backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]]) -> Sequences:
     rows = [backbone.chat.encode_prompt(messages).ids + backbone.chat.encode_response(text) for messages, text in texts]
-    sequences = pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id)
-    return _scores(backbone, sequences, micro_batch_size).tolist()
+    return pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id)
 
 
 @torch.no_grad()

@@ -100,21 +100,35 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def bradley_terry_loss(
     margins: Tensor, target_p: Tensor | float = 1.0, offsets: Tensor | float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """Weighted *sum* of -[p log s(d - m) + (1 - p) log s(m - d)]; divide by the sum of weights for the mean.
+    """Weighted *sum* of `comparison_losses`; divide by the sum of weights for the mean.
+
+    Args:
+        margins, target_p, offsets: See there.
+        weights: Of the same shape; None counts each pair once.
+    """
+    losses = comparison_losses(margins, target_p, offsets)
+    return losses.sum() if weights is None else (losses * weights).sum()
+
+
+def comparison_losses(margins: Tensor, target_p: Tensor | float = 1.0, offsets: Tensor | float = 0.0) -> Tensor:
+    """Of each pair, -[p log s(d - m) + (1 - p) log s(m - d)].
 
     A tie has p = 1/2 and its minimum ln 2 at d = 0. The offset m (Llama 2) asks for a distance between clearly
     different responses; it means nothing for a tie, so it is faded out with |2p - 1| and points to the preferred side.
 
     Args:
-        margins: (B,) score of chosen minus score of rejected, d.
-        target_p: (B,) probability that chosen is the better one.
-        offsets: (B,) m >= 0.
-        weights: (B,); None counts each pair once.
+        margins: (B,) score of chosen minus score of rejected, d; or (B, M), one column for each member of an ensemble.
+        target_p: (B,) or (B, 1) probability that chosen is the better one.
+        offsets: (B,) or (B, 1) m >= 0.
     """
     target = torch.as_tensor(target_p, dtype=torch.float32, device=margins.device)
     distance = margins.float() - torch.as_tensor(offsets, dtype=torch.float32, device=margins.device) * (2 * target - 1)
-    losses = -(target * F.logsigmoid(distance) + (1 - target) * F.logsigmoid(-distance))
-    return losses.sum() if weights is None else (losses * weights).sum()
+    return -(target * F.logsigmoid(distance) + (1 - target) * F.logsigmoid(-distance))
+
+
+def smooth_labels(target_p: Tensor, error_rate: float) -> Tensor:
+    """Labels (B,) as a rater gives them who errs at this rate: p (1 - e) + (1 - p) e. A tie stays one."""
+    return target_p * (1 - error_rate) + (1 - target_p) * error_rate
 
 
 def policy_losses(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:

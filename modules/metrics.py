@@ -13,6 +13,21 @@ METRICS: dict[str, str] = {
     "eval/accuracy_high": "Upper end of the accuracy's 95 % interval (Wilson).",
     "eval/num": "Held-out comparisons the accuracy was measured on.",
     "eval/ece": "Calibration error: mean distance between the predicted and the observed share of wins, over ten bins.",
+    "eval/loss_low": "Lower end of the held-out loss's 95 % interval (normal; reward model).",
+    "eval/loss_high": "Upper end of the held-out loss's 95 % interval (normal; reward model).",
+    "eval/length_correlation": "Correlation of a held-out response's score with its length in tokens: near 0 is good, near 1 the reward model counts words.",
+    "eval/length_correlation_low": "Lower end of that correlation's 95 % interval (Fisher, by number of pairs).",
+    "eval/length_correlation_high": "Upper end of that correlation's 95 % interval (Fisher, by number of pairs).",
+    "eval/length_matched_accuracy": "Accuracy on held-out comparisons whose two responses differ in length by at most a tenth.",
+    "eval/length_matched_accuracy_low": "Lower end of the length-matched accuracy's 95 % interval (Wilson).",
+    "eval/length_matched_accuracy_high": "Upper end of the length-matched accuracy's 95 % interval (Wilson).",
+    "eval/length_matched_num": "Held-out comparisons of nearly equal length that the length-matched accuracy was measured on.",
+    "eval/uncertainty": "Mean disagreement of an ensemble about a held-out comparison: standard deviation of the score difference.",
+    "eval/uncertainty_auc": "Chance that the ensemble disagrees more about a comparison it gets wrong than about one it gets right; 0.5 is no use.",
+    "eval/kept_step": "Step whose weights had the lowest held-out loss and were kept.",
+    "eval/center": "Mean score of the demonstrations before it was subtracted: afterwards 0 means as good as a demonstration.",
+    "eval/center_spread": "Standard deviation of the demonstrations' scores: how many points of score count as much.",
+    "eval/center_num": "Demonstrations (or, without any, preferred responses) that the score was centred on.",
     "eval/score": "Mean raw score of the policy's responses to held-out prompts.",
     "eval/kl": "Mean KL from the SFT policy per held-out response, in nats.",
     "eval/response_tokens": "Mean length of the responses to held-out prompts.",
@@ -46,9 +61,19 @@ METRICS: dict[str, str] = {
 COMPONENTS = "reward/"
 """A mixed reward logs each component under this group, by the component's own name (`modules.reward_terms`)."""
 
+GROUPS: dict[str, str] = {
+    COMPONENTS: "Mean raw score of the iteration's responses by this component of the reward, before its weight.",
+    "category_accuracy/": "Accuracy on held-out comparisons of the category.",
+    "category_num/": "Held-out comparisons of the category, ties left out.",
+    "strength_accuracy/": "Accuracy on held-out comparisons of this strength: 1 slightly better, 2 better, 3 much better.",
+    "strength_num/": "Held-out comparisons of this strength.",
+    "reliability_predicted/": "Mean predicted chance that the higher score's response wins, in this tenth from 1/2 to 1.",
+    "reliability_observed/": "Share of held-out comparisons in this tenth in which it did win.",
+    "reliability_num/": "Held-out comparisons in this tenth.",
+}
+"""Groups whose names come from the data, each with the sentence of all of them."""
+
 
 def sentence(name: str) -> str:
-    """What a metric means; empty for an unknown name."""
-    if name.startswith(COMPONENTS):
-        return f"Mean raw score of the iteration's responses by the reward's component {name.removeprefix(COMPONENTS)}, before its weight."
-    return METRICS.get(name, "")
+    """What a metric means; empty for an unknown one."""
+    return METRICS.get(name) or next((text for group, text in GROUPS.items() if name.startswith(group)), "")

@@ -15,9 +15,9 @@ from modules.distributed import sum_gradients
 from modules.errors import NonFiniteError
 
 
-def adam(groups: list[dict[str, object]], *, eps: float) -> torch.optim.Adam:
-    """Adam without weight decay; PPO uses eps = 1e-5 (Huang et al. 2024), the others 1e-8."""
-    return torch.optim.Adam(groups, eps=eps, fused=True)
+def adam(groups: list[dict[str, object]], *, eps: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Adam; PPO uses eps = 1e-5 (Huang et al. 2024), the others 1e-8. Weight decay is apart from the gradient (AdamW)."""
+    return torch.optim.Adam(groups, eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True, fused=True)
 
 
 def schedule(step: int, num_steps: int, warmup_fraction: float) -> float:

@@ -27,8 +27,13 @@ def plan_by_length(lengths: Sequence[int], batch_size: int, epochs: int, seed: i
     return plan
 
 
-def plan_by_prompt(prompts: Sequence[str], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Row indices of each batch of a run, all pairs of a prompt in one batch unless they alone exceed it."""
+def plan_by_prompt(
+    prompts: Sequence[str], batch_size: int, epochs: int, seed: int, *, counts_prompts: bool = False
+) -> list[list[int]]:
+    """Row indices of each batch of a run, all pairs of a prompt in one batch.
+
+    The size of a batch counts pairs, and a prompt that alone exceeds it is cut up; or it counts prompts, and none is.
+    """
     groups: dict[str, list[int]] = {}
     for index, prompt in enumerate(prompts):
         groups.setdefault(prompt, []).append(index)
@@ -36,14 +41,16 @@ def plan_by_prompt(prompts: Sequence[str], batch_size: int, epochs: int, seed: i
     plan: list[list[int]] = []
     for epoch in range(epochs):
         batch: list[int] = []
+        size = 0
         for group in (members[i] for i in permutation(len(members), seed, epoch)):
-            if batch and len(batch) + len(group) > batch_size:
+            added = 1 if counts_prompts else len(group)
+            if batch and size + added > batch_size:
                 plan.append(batch)
-                batch = []
-            batch += group
-            while len(batch) > batch_size:
+                batch, size = [], 0
+            batch, size = batch + group, size + added
+            while size > batch_size:
                 plan.append(batch[:batch_size])
-                batch = batch[batch_size:]
+                batch, size = batch[batch_size:], size - batch_size
         plan += [batch] if batch else []
     return plan
 

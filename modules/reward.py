@@ -1,26 +1,37 @@
 """The reward model: learn to score responses so that preferred ones score higher (Bradley-Terry).
 
-backbone.add_role("reward", source=sft_folder / "policy", trainable=True, head=True)
-data = RewardDataModule(rows, validation_rows, backbone.chat, ...)
-module = RewardModule(backbone, num_steps=data.num_steps, ...)
-Trainer(max_epochs=1).fit(module, datamodule=data)
+    backbone.add_role("reward", source=sft_folder / "policy", trainable=True, head=True)
+    data = RewardDataModule(rows, validation_rows, backbone.chat, ...)
+    module = RewardModule(backbone, num_steps=data.num_steps, ...)
+    trainer = Trainer(max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    module.finish(data.reference_answers())
+
+Ouyang et al. 2022: all pairs of a prompt are learnt together, K forward passes for its K responses, and in the end a bias
+puts the mean score of demonstrations at 0. An ensemble is several heads on one trunk, each learning from its own draw of
+the prompts; only their biases have to be set one by one, as comparisons say nothing about them.
 """
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from modules.agreement import agreement
+from modules.agreement import Judged, agreement, measure
 from modules.backbone import Backbone
 from modules.config import RewardConfig
-from modules.data import Comparisons
 from modules.distributed import gather_rows, sum_over_ranks
-from modules.losses import bradley_terry_loss
+from modules.losses import bradley_terry_loss, smooth_labels
 from modules.optimisation import adam, clip_gradients, schedule, take_step
-from modules.sequences import by_length
+from modules.preferences import Comparisons
+from modules.sequences import Sequences, by_length
+
+BEST = "best"
+"""The role that holds the weights of the lowest held-out loss."""
+HEAD_BIAS = "head.bias"
 
 
 class RewardModule(L.LightningModule):
@@ -30,9 +41,8 @@ class RewardModule(L.LightningModule):
         backbone: With a trainable role ``reward`` that has a head.
         num_steps: Steps of the whole run, for the learning rate's cosine.
         learning_rate, warmup_fraction, micro_batch_size, max_grad_norm: See `RewardConfig`.
+        label_smoothing, weight_decay, keep_best: See there too.
     """
-
-    saved_roles = ("reward",)
 
     def __init__(
         self,
@@ -43,6 +53,9 @@ class RewardModule(L.LightningModule):
         warmup_fraction: float = 0.05,
         micro_batch_size: int = 16,
         max_grad_norm: float = 1.0,
+        label_smoothing: float = 0.0,
+        weight_decay: float = 0.0,
+        keep_best: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -50,13 +63,26 @@ class RewardModule(L.LightningModule):
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
+        self.label_smoothing, self.keep_best = label_smoothing, keep_best
+        self.saved_roles: tuple[str, ...] = ("reward",)
         self.step_index = 0
         """Optimizer steps done."""
         self.evaluated_at = -1
         """`step_index` at the last validation."""
-        self.parameters_trained = list(backbone.role_parameters("reward").values())
-        self.optimizer = adam([{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8)
+        self.best: dict[str, float] = {}
+        """Held-out metrics of the best weights so far."""
+        named = backbone.role_parameters("reward")
+        self._bias = named.pop(HEAD_BIAS).requires_grad_(False)  # it cancels in every difference of scores
+        self._bias_in_training = self._bias.tolist()
+        self.parameters_trained = list(named.values())
+        self.optimizer = adam(
+            [{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8, weight_decay=weight_decay
+        )
         self._held_out: list[Tensor] = []
+        self._category_names: tuple[str, ...] = ()
+        if keep_best:
+            backbone.add_role(BEST, copy_of="reward", head=True, members=len(self._bias))
+            self.saved_roles = ("reward", BEST)
 
     @classmethod
     def from_config(cls, config: RewardConfig, backbone: Backbone, *, num_steps: int) -> "RewardModule":
@@ -68,6 +94,9 @@ class RewardModule(L.LightningModule):
             warmup_fraction=config.warmup_fraction,
             micro_batch_size=config.micro_batch_size,
             max_grad_norm=config.max_grad_norm,
+            label_smoothing=config.label_smoothing,
+            weight_decay=config.weight_decay,
+            keep_best=config.keep_best,
         )
 
     def on_fit_start(self) -> None:
@@ -79,19 +108,24 @@ class RewardModule(L.LightningModule):
         start = time.monotonic()
         # 1. The loss is a weighted mean over the pairs of the batch, however the batch is cut up.
         total_weight = sum_over_ranks(batch.weight.sum())
-        # 2. Score each response once per micro-batch, compare, and go backward.
+        targets = smooth_labels(batch.target_p, self.label_smoothing)
+        # 2. Score each response once per micro-batch, compare, and go backward; members of an ensemble count alike.
         loss = torch.zeros((), device=batch.weight.device)
         margins = torch.zeros_like(batch.weight)
+        weights = batch.weight.unsqueeze(1) * batch.bootstrap / batch.bootstrap.shape[1]
         for pairs in self._micro_batches(batch):
             with self.backbone.role("reward"):
-                margins_here = self._margins(batch, pairs)
+                chosen, rejected = self._scores(batch, pairs)
+                margins_here = chosen - rejected
                 part = (
-                    bradley_terry_loss(margins_here, batch.target_p[pairs], batch.margin[pairs], batch.weight[pairs])
+                    bradley_terry_loss(
+                        margins_here, targets[pairs].unsqueeze(1), batch.margin[pairs].unsqueeze(1), weights[pairs]
+                    )
                     / total_weight
                 )
                 part.backward()
             loss += part.detach()
-            margins[pairs] = margins_here.detach()
+            margins[pairs] = margins_here.detach().mean(1)
         # 3. Clip and step, at this step's learning rate.
         loss = sum_over_ranks(loss)
         grad_norm = clip_gradients(
@@ -120,30 +154,68 @@ class RewardModule(L.LightningModule):
 
     def validation_step(self, batch: Comparisons, batch_idx: int) -> None:
         """Score held-out comparisons."""
+        lengths = batch.sequences.mask.sum(-1)
+        found = torch.zeros(len(batch.weight), len(Judged._fields), device=batch.weight.device)
         with self.backbone.role("reward"):
-            margins = torch.zeros_like(batch.weight)
             for pairs in self._micro_batches(batch):
-                margins[pairs] = self._margins(batch, pairs)
-        self._held_out.append(torch.stack([margins, batch.target_p, batch.weight]))
+                chosen, rejected = self._scores(batch, pairs)
+                judged = Judged(
+                    chosen=chosen.mean(1),
+                    rejected=rejected.mean(1),
+                    target_p=batch.target_p[pairs],
+                    weight=batch.weight[pairs],
+                    chosen_length=lengths[batch.chosen[pairs]].float(),
+                    rejected_length=lengths[batch.rejected[pairs]].float(),
+                    strength=batch.strength[pairs].float(),
+                    category=batch.category[pairs].float(),
+                    uncertainty=(chosen - rejected).std(1, correction=0),
+                )
+                found[pairs] = torch.stack(judged, dim=1)
+        self._held_out.append(found)
+        self._category_names = batch.category_names
 
     def on_validation_epoch_end(self) -> None:
-        """Report agreement with the person, and the loss without margin."""
+        """Report agreement with the person, and remember the best weights."""
         self.evaluated_at = self.step_index
         if not self._held_out:
             return
-        margins, target_p, weight = gather_rows(torch.cat(self._held_out, dim=1).T).T
-        measured = agreement(margins, target_p)
-        self.log_dict(
-            {
-                "eval/accuracy": measured.accuracy,
-                "eval/accuracy_low": measured.low,
-                "eval/accuracy_high": measured.high,
-                "eval/num": float(measured.num),
-                "eval/ece": measured.ece,
-                "eval/loss": bradley_terry_loss(margins, target_p, weights=weight) / weight.sum(),
-                "step": float(self.step_index),
-            }
-        )
+        judged = Judged(*gather_rows(torch.cat(self._held_out)).T)
+        metrics = measure(judged._replace(category=judged.category.long()), self._category_names)
+        if self.keep_best and metrics["eval/loss"] < self.best.get("eval/loss", float("inf")):
+            self.best = metrics | {"eval/kept_step": float(self.step_index)}
+            self._copy("reward", BEST)
+        self.log_dict(metrics | {"step": float(self.step_index)})
+
+    @torch.no_grad()
+    def finish(self, answers: Iterable[Sequences]) -> dict[str, float]:
+        """What remains after the last step: take the best weights, if wanted, and set the zero of the score.
+
+        Args:
+            answers: What shall score 0 on average: demonstrations or other reference answers. Each member of an
+                ensemble gets its own bias, since comparisons leave it open.
+
+        Returns:
+            Metrics: those of the best weights, and the scores of the answers before they were centred.
+        """
+        is_kept = self.keep_best and bool(self.best) and self.step_index >= self.num_steps
+        if is_kept:
+            self._copy(BEST, "reward")
+        self.eval()
+        scores = []
+        with self.backbone.role("reward"):
+            for batch in answers:
+                batch = batch.to(self.backbone.device)
+                for rows in by_length(batch.lengths, self.micro_batch_size):
+                    part = batch.rows(rows)
+                    scores.append(self.backbone.member_scores(part.ids, part.lengths))
+        members = torch.cat(scores)
+        self.backbone.shift_head("reward", -members.mean(0))
+        centred = members.mean(1)
+        return (self.best if is_kept else {}) | {
+            "eval/center": float(centred.mean()),
+            "eval/center_spread": float(centred.std(correction=0)),
+            "eval/center_num": float(len(centred)),
+        }
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Made at construction, so that a checkpoint can be restored before the fit."""
@@ -151,21 +223,58 @@ class RewardModule(L.LightningModule):
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""
-        return {"step_index": self.step_index, "evaluated_at": self.evaluated_at}
+        return {
+            "step_index": self.step_index,
+            "evaluated_at": self.evaluated_at,
+            "best": self.best,
+            "bias_in_training": self._bias_in_training,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned. A head that was centred when its run was stopped goes on as it was before."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
+        self.best = state.get("best", {})
+        if "bias_in_training" in state:
+            self._bias_in_training = state["bias_in_training"]
+            self._bias.copy_(torch.tensor(self._bias_in_training))
+
+    @torch.no_grad()
+    def _copy(self, source: str, target: str) -> None:
+        """Overwrite a role's weights with those of another."""
+        wanted = self.backbone.role_parameters(source)
+        for name, parameter in self.backbone.role_parameters(target).items():
+            parameter.copy_(wanted[name])
 
     def _micro_batches(self, batch: Comparisons) -> list[Tensor]:
-        """Indices of pairs (N,), those of similar length together."""
-        lengths = torch.maximum(batch.sequences.lengths[batch.chosen], batch.sequences.lengths[batch.rejected])
-        return list(by_length(lengths, self.micro_batch_size))
+        """Indices of pairs (N,): whole prompts of similar length, so that each response is scored in one forward pass.
 
-    def _margins(self, batch: Comparisons, pairs: Tensor) -> Tensor:
-        """Score of chosen minus score of rejected (N,); a response in several of the pairs is scored once."""
+        A micro-batch holds as many responses as its number of pairs has sides. A prompt that alone has more is cut up.
+        """
+        limit = 2 * self.micro_batch_size
+        groups: dict[int, list[int]] = {}
+        for index, prompt in enumerate(batch.prompt.tolist()):
+            groups.setdefault(prompt, []).append(index)
+        sides = torch.stack([batch.chosen, batch.rejected], dim=1)
+        lengths = batch.sequences.lengths[sides].amax(1).tolist()
+        pieces: list[list[int]] = []
+        room = 0
+        for group in sorted(groups.values(), key=lambda group: -max(lengths[i] for i in group)):
+            needed = len(sides[group].unique())
+            if needed > limit:
+                pieces += [group[i : i + self.micro_batch_size] for i in range(0, len(group), self.micro_batch_size)]
+                room = 0
+            elif needed > room:
+                pieces.append(list(group))
+                room = limit - needed
+            else:
+                pieces[-1] += group
+                room -= needed
+        return [torch.tensor(piece, device=batch.weight.device) for piece in pieces]
+
+    def _scores(self, batch: Comparisons, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's score of chosen and of rejected, (N, M) each; a response in several of the pairs is scored once."""
         ends = torch.cat([batch.chosen[pairs], batch.rejected[pairs]])
         rows, position = ends.unique(return_inverse=True)
         sequences = batch.sequences.rows(rows)
-        chosen, rejected = self.backbone.scores(sequences.ids, sequences.lengths)[position].chunk(2)
-        return chosen - rejected
+        chosen, rejected = self.backbone.member_scores(sequences.ids, sequences.lengths)[position].chunk(2)
+        return chosen, rejected

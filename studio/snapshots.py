@@ -14,6 +14,8 @@ from studio.workspace import Workspace, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 """Strength to margin, the small scale of Llama 2 (its table 27)."""
+SOFT_LABELS = {1: 0.7, 2: 0.85, 3: 0.95}
+"""Strength to probability that the chosen response is the better one; without a strength the label stays 1."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,26 @@ class Snapshot:
     row_count: int
 
 
-def freeze(ws: Workspace, *, ties: str, use_strength: bool) -> Snapshot:
+def freeze(ws: Workspace, *, ties: str, use_strength: bool, strength_as: str = "margin") -> Snapshot:
     """Freeze the ratings that count now; the same content is one snapshot.
 
     Args:
         ws: the workspace.
         ties: half (a tie has target 0.5) or drop. Both-bad is a tie here, a skip never enters.
-        use_strength: turn strength into a margin.
+        use_strength: let strength count.
+        strength_as: margin (a distance asked for) or soft_label (a probability below 1).
 
     Raises:
         DataError: there is no rating to train on.
     """
-    recipe = {"ties": ties, "use_strength": use_strength}
+    use = strength_as if use_strength else ""
+    recipe = {"ties": ties, "use_strength": "soft_label" if use == "soft_label" else use_strength}
     with ws.write() as db:
         ratings = db.query(
             "SELECT id, comparison_id, outcome, strength, left_id, right_id FROM ratings"
             " WHERE outcome != 'skip' ORDER BY comparison_id, id"
         )
-        rows = [row for rating in ratings if (row := _row(rating, ties, use_strength))]
+        rows = [row for rating in ratings if (row := _row(rating, ties, use))]
         if not rows:
             raise DataError("There are no ratings to train on. Rate some pairs first, or import preferences.")
         content = json.dumps([recipe, [{k: v for k, v in row.items() if k != "rating_id"} for row in rows]])
@@ -62,7 +66,7 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
     """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.RewardDataModule` takes."""
     with ws.read() as db:
         rows = db.query(
-            "SELECT e.comparison_id, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
+            "SELECT e.comparison_id, e.strength, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
             " r.text AS rejected, s.target_p, s.margin, s.weight FROM snapshot_rows s"
             " JOIN rating_events e ON e.id = s.rating_id JOIN responses c ON c.id = s.chosen_id"
             " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
@@ -72,19 +76,25 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def _row(rating: dict[str, Any], ties: str, use_strength: bool) -> dict[str, Any] | None:
-    """One preference, or None where the recipe leaves the rating out. A tie lists the older response first."""
-    left, right, outcome = rating["left_id"], rating["right_id"], rating["outcome"]
+def _row(rating: dict[str, Any], ties: str, use: str) -> dict[str, Any] | None:
+    """One preference, or None where the recipe leaves the rating out. A tie lists the older response first.
+
+    Args:
+        rating: the event that counts.
+        ties: half or drop.
+        use: of strength: margin, soft_label, or nothing.
+    """
+    left, right, outcome, strength = rating["left_id"], rating["right_id"], rating["outcome"], rating["strength"]
     is_tie = outcome in ("tie", "both_bad")
     if is_tie and ties == "drop":
         return None
     chosen, rejected = sorted((left, right)) if is_tie else (left, right) if outcome == "left" else (right, left)
-    margin = MARGINS[rating["strength"] or 1] if use_strength and not is_tie else 0.0
+    target_p = SOFT_LABELS.get(strength, 1.0) if use == "soft_label" else 1.0
     return {
         "rating_id": rating["id"],
         "chosen_id": chosen,
         "rejected_id": rejected,
-        "target_p": 0.5 if is_tie else 1.0,
-        "margin": margin,
+        "target_p": 0.5 if is_tie else target_p,
+        "margin": MARGINS.get(strength, 0.0) if use == "margin" else 0.0,
         "weight": 1.0,
     }

@@ -24,6 +24,8 @@ from studio.errors import CheckpointError, ConfigError, DataError
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
+MAX_CENTERING = 512
+"""Demonstrations whose mean score becomes 0; more would only take longer."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,21 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
 
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     sft = _resolve(ws, config.sft_checkpoint, "sft")
-    snapshot = snapshots.freeze(ws, ties=config.ties, use_strength=config.use_strength)
-    rows = snapshots.training_rows(ws, snapshot.id)
-    train = [row for row in rows if row["split"] == "train"]
+    snapshot = snapshots.freeze(ws, ties=config.ties, use_strength=config.use_strength, strength_as=config.strength_as)
+    rated = snapshots.training_rows(ws, snapshot.id)
+    train = [row for row in rated if row["split"] == "train"]
     if not train:
         raise DataError(
-            f"All {len(rows)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
+            f"All {len(rated)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
         )
-    measured = [row for row in rows if row["split"] == "validation"]  # the test split measures policies
-    held_out = measured or [row for row in rows if row["split"] == "test"]
+    measured = [row for row in rated if row["split"] == "validation"]  # the test split measures policies
+    held_out = measured or [row for row in rated if row["split"] == "test"]
+    demonstrations = _demonstrations(ws, "train")
+    if len(demonstrations) > MAX_CENTERING:
+        demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
     config = config.model_copy(update={"sft_checkpoint": sft.name})
-    return Prepared(config, {"sft": sft.id}, {"train": train, "validation": held_out}, snapshot.id)
+    rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    return Prepared(config, {"sft": sft.id}, rows, snapshot.id)
 
 
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:

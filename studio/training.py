@@ -102,14 +102,17 @@ def _sft(ws: Workspace, run: Run, config: SFTConfig) -> tuple[SFTModule, SFTData
 def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule, RewardDataModule]:
     sft = checkpoints.get(ws, config.sft_checkpoint)
     backbone = _backbone_of(config, sft)
-    backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True)
+    backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
     data = RewardDataModule(
         runs.read_rows(ws, run.name, "train"),
         runs.read_rows(ws, run.name, "validation"),
         backbone.chat,
+        demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
         batch_size=config.batch_size,
         epochs=config.epochs,
         max_length=config.max_length,
+        weighting=config.weighting,
+        ensemble=config.ensemble,
         seed=config.seed,
     )
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
@@ -232,6 +235,11 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
     if has_held_out and module.evaluated_at != module.step_index:
         say("measuring after the last step")
         trainer.validate(module, datamodule=data, verbose=False)
+    if isinstance(module, RewardModule):
+        say("setting the zero of the score")
+        centre = module.finish(data.reference_answers())
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(centre | {"step": float(module.step_index)})
 
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:

@@ -279,6 +279,20 @@ def test_ties_and_strength_become_targets_and_margins(ws):
     rows = snapshots.training_rows(ws, snapshot.id)
     assert [row["target_p"] for row in rows] == [1.0, 1.0, 0.5, 0.5]
     assert [row["margin"] for row in rows] == [0.0, 2 / 3, 0.0, 0.0]
+    assert [row["strength"] for row in rows] == [1, 3, None, None]
+
+
+def test_strength_becomes_a_soft_label_instead_where_that_is_wanted(ws):
+    add_pairs(ws, 5)
+    for outcome, strength in (("left", 1), ("right", 2), ("left", 3), ("tie", None), ("left", None)):
+        rate(ws, outcome, strength=strength)
+    soft = snapshots.freeze(ws, ties="half", use_strength=True, strength_as="soft_label")
+    rows = snapshots.training_rows(ws, soft.id)
+    assert [row["target_p"] for row in rows] == [0.7, 0.85, 0.95, 0.5, 1.0]
+    assert {row["margin"] for row in rows} == {0.0}
+    assert soft.sha256 != snapshots.freeze(ws, ties="half", use_strength=True).sha256
+    off = snapshots.freeze(ws, ties="half", use_strength=False, strength_as="soft_label")
+    assert off == snapshots.freeze(ws, ties="half", use_strength=False), "strength_as means nothing on its own"
 
 
 # Nothing acknowledged is lost.

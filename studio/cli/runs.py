@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from studio import checkpoints, launcher, metrics, playing, runs
+from studio import checkpoints, launcher, metrics, playing, reward_report, runs
 from studio.cli import follow, rollouts
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -88,13 +88,32 @@ def _show_run(arguments: argparse.Namespace) -> int:
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
     values = metrics.latest(ws, run.id)
     if values:
-        print(_table([(name, f"{value:.4g}") for name, value in sorted(values.items())]))
+        alone = [name for name in sorted(values) if run.stage != "reward" or not reward_report.is_summed_up(name)]
+        print(_table([(name, f"{values[name]:.4g}") for name in alone]))
+    if run.stage == "reward":
+        _show_trust(values)
     for checkpoint in checkpoints.list_all(ws, run.stage):
         if checkpoint.run_id == run.id:
             print(f"checkpoint {checkpoint.name}{' (handed on)' if checkpoint.is_chosen else ''}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
     return 0
+
+
+def _show_trust(values: dict[str, float]) -> None:
+    """How far a reward model can be trusted: accuracies with intervals, and the reliability curve."""
+    rows = [
+        (f"{row.group}: {row.name}", f"{row.value:.3f}", f"{row.low:.3f} to {row.high:.3f}", str(row.num))
+        for row in reward_report.lines(values)
+    ]
+    if not rows:
+        return
+    print(_table([("held-out comparisons", "value", "95 % interval", "number"), *rows]))
+    points = [
+        (f"{p.predicted:.2f}", f"{p.observed:.2f}", f"{p.low:.2f} to {p.high:.2f}", str(p.num))
+        for p in reward_report.reliability(values)
+    ]
+    print(_table([("predicted", "observed", "95 % interval", "number"), *points]))
 
 
 def _stop_run(arguments: argparse.Namespace) -> int:

@@ -166,12 +166,12 @@ def test_two_processes_have_the_gradients_of_one_on_the_joint_batch(found: Any, 
     assert max(float(g.abs().max()) for g in one.gradients[0].values()) > 1e-3, "there must be something to compare"
 
 
-def flat(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested state on one level, as `pytest.approx` wants it."""
-    found: dict[str, Any] = {}
-    for key, value in state.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return {key: str(value) if value is None else value for key, value in found.items()}
+def flat(state: Any, name: str = "state") -> dict[str, float]:
+    """The numbers of a nested state by their paths, as `pytest.approx` wants them."""
+    if isinstance(state, dict | list):
+        parts = state.items() if isinstance(state, dict) else enumerate(state)
+        return {path: number for key, value in parts for path, number in flat(value, f"{name}.{key}").items()}
+    return {} if state is None else {name: state}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -12,11 +12,11 @@ from typing import Any
 import gradio as gr
 
 from modules.metrics import sentence
-from studio import checkpoints, launcher, metrics, runs
+from studio import checkpoints, launcher, metrics, reward_report, runs
 from studio.errors import RunError
 from studio.runs import Run
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, reliability
 from ui.border import on
 from ui.charts import Band, Curve, chart
 from ui.pages import Page, rollouts
@@ -177,13 +177,14 @@ def _curves(ws: Workspace, run: Run) -> str:
     """One chart per value; values that differ only in their group share it."""
     charts: dict[str, list[str]] = {}
     for name in metrics.names(ws, run.id):
-        if not name.endswith(("_low", "_high")):
+        if not name.endswith(("_low", "_high")) and not reward_report.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
         wanted = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {wanted}.</p>'
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
-    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>'
+    trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" else ""
+    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>{trust}'
 
 
 def _title(name: str) -> str:

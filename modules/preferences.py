@@ -1,0 +1,190 @@
+"""Preferences on their way into batches: rankings as pairs, weights per prompt, bootstrap weights, padding."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from modules.chat import ChatFormat, Message
+from modules.errors import DataError
+from modules.sequences import Sequences, pad_rows
+
+Row = Mapping[str, Any]
+
+
+class Comparisons(NamedTuple):
+    """Pairs to be judged. Responses that occur in several pairs are held once."""
+
+    sequences: Sequences
+    """(U, T) prompt + response of each different response; the mask is True on the response."""
+    chosen: Tensor
+    """(B,) row of the preferred response."""
+    rejected: Tensor
+    """(B,) row of the other one."""
+    target_p: Tensor
+    """(B,) probability that chosen is the better one: 1, 1/2 for a tie, or in between."""
+    margin: Tensor
+    """(B,) how far apart their scores should be at least."""
+    weight: Tensor
+    """(B,) weight of the pair."""
+    prompt: Tensor
+    """(B,) number of the prompt: equal for pairs of one prompt."""
+    bootstrap: Tensor
+    """(B, M) how often each member of an ensemble learns from the pair."""
+    strength: Tensor
+    """(B,) how much better the person found the chosen one: 1, 2 or 3; 0 where it was not said."""
+    category: Tensor
+    """(B,) which of the names the prompt's category has."""
+    category_names: tuple[str, ...]
+    """Names of all categories."""
+
+
+class Answer(NamedTuple):
+    """A response to a prompt, as ids."""
+
+    prompt: list[int]
+    response: list[int]
+
+
+class Pair(NamedTuple):
+    """An encoded comparison."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    weight: float
+    row: Row
+
+    @property
+    def prompt_id(self) -> str:
+        """The prompt's id as text."""
+        return str(self.row["prompt_id"])
+
+
+class Pairs:
+    """Turns rows into pairs, and pairs into batches.
+
+    Args:
+        chat: The backbone's chat format.
+        max_length, weighting: See `RewardConfig`.
+        dropped: Counts what cannot be used, by reason.
+    """
+
+    def __init__(
+        self, chat: ChatFormat, max_length: int, weighting: Literal["pair", "prompt"], dropped: Counter[str]
+    ) -> None:
+        self.chat, self.max_length, self.weighting, self.dropped = chat, max_length, weighting, dropped
+        self._prompts: dict[str, int] = {}
+        self._categories: dict[str, int] = {}
+
+    def encode(self, rows: Sequence[Row]) -> list[Pair]:
+        """Pairs that fit and weigh something; rankings become all their pairs."""
+        pairs = [pair for row in rows for part in pairs_of(row) if (pair := self._encode(part))]
+        for pair in pairs:
+            self._prompts.setdefault(pair.prompt_id, len(self._prompts))
+            self._categories.setdefault(pair.row["category"], len(self._categories))
+        if self.weighting == "pair":
+            return pairs
+        weights = weigh_by_prompt([pair.prompt_id for pair in pairs], [pair.weight for pair in pairs])
+        return [pair._replace(weight=weight) for pair, weight in zip(pairs, weights, strict=True)]
+
+    def encode_demonstrations(self, rows: Sequence[Row]) -> list[Answer]:
+        """Prompt and last response of each conversation that fits."""
+        found = [self._answer(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows]
+        return [answer for answer in found if isinstance(answer, Answer)]
+
+    def batch(self, pairs: Sequence[Pair], bootstrap: Tensor) -> Comparisons:
+        """Pad a batch; each different response becomes one row."""
+        rows: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        index = []
+        for pair in pairs:
+            for response in (pair.chosen, pair.rejected):
+                index.append(rows.setdefault((tuple(pair.prompt), tuple(response)), len(rows)))
+        return Comparisons(
+            self.pad([Answer(list(prompt), list(response)) for prompt, response in rows]),
+            torch.tensor(index[::2], dtype=torch.long),
+            torch.tensor(index[1::2], dtype=torch.long),
+            target_p=torch.tensor([float(pair.row["target_p"]) for pair in pairs]),
+            margin=torch.tensor([float(pair.row["margin"]) for pair in pairs]),
+            weight=torch.tensor([pair.weight for pair in pairs]),
+            prompt=torch.tensor([self._prompts[pair.prompt_id] for pair in pairs], dtype=torch.long),
+            bootstrap=bootstrap,
+            strength=torch.tensor([pair.row.get("strength") or 0 for pair in pairs], dtype=torch.long),
+            category=torch.tensor([self._categories[pair.row["category"]] for pair in pairs], dtype=torch.long),
+            category_names=tuple(self._categories),
+        )
+
+    def pad(self, answers: Sequence[Answer]) -> Sequences:
+        """Rows of prompt + response; the mask is True on the response."""
+        return pad_rows(
+            [[*prompt, *response] for prompt, response in answers],
+            [[False] * len(prompt) + [True] * len(response) for prompt, response in answers],
+            self.chat.pad_id,
+        )
+
+    def _encode(self, row: Row) -> Pair | None:
+        chosen, rejected = (self._answer(row["messages"], row[side]) for side in ("chosen", "rejected"))
+        if isinstance(chosen, str) or isinstance(rejected, str):
+            self.dropped[chosen if isinstance(chosen, str) else str(rejected)] += 1
+        elif row["weight"] <= 0:
+            self.dropped["weight 0"] += 1
+        else:
+            return Pair(chosen.prompt, chosen.response, rejected.response, float(row["weight"]), row)
+        return None
+
+    def _answer(self, messages: Sequence[Message], response: str) -> Answer | str:
+        """The ids, or why they cannot be used."""
+        try:
+            answer = Answer(self.chat.encode_prompt(messages).ids, self.chat.encode_response(response))
+        except DataError:
+            return "not encodable"
+        return answer if len(answer.prompt) + len(answer.response) <= self.max_length else "too long"
+
+
+def pairs_of(row: Row) -> list[Row]:
+    """A comparison as it is; a ranking, ``{"responses": [...], "ranks": [...]}``, as its K (K - 1) / 2 pairs.
+
+    Rank 1 is the best, equal ranks are ties. A ranking's weight, 1 unless given, is that of each of its pairs.
+
+    Raises:
+        DataError: There are fewer than two responses, or not one rank each.
+    """
+    if "ranks" not in row:
+        return [row]
+    responses, ranks = row["responses"], row["ranks"]
+    if len(responses) != len(ranks) or len(ranks) < 2:
+        raise DataError(
+            f"The ranking of prompt {row['prompt_id']} has {len(responses)} responses and {len(ranks)} ranks: give each "
+            "of two or more responses one rank."
+        )
+    pairs = []
+    for first, second in combinations(range(len(ranks)), 2):
+        better, worse = (first, second) if ranks[first] <= ranks[second] else (second, first)
+        found = {"chosen": responses[better], "rejected": responses[worse], "margin": 0.0}
+        found["target_p"] = 0.5 if ranks[first] == ranks[second] else 1.0
+        pairs.append({"weight": 1.0} | dict(row) | found)
+    return pairs
+
+
+def weigh_by_prompt(prompts: Sequence[str], weights: Sequence[float]) -> list[float]:
+    """Weights scaled so that those of each prompt sum to 1: with K ranked responses, 1 / C(K, 2) a pair (InstructGPT)."""
+    totals: dict[str, float] = {}
+    for prompt, weight in zip(prompts, weights, strict=True):
+        totals[prompt] = totals.get(prompt, 0.0) + weight
+    return [weight / totals[prompt] for prompt, weight in zip(prompts, weights, strict=True)]
+
+
+def bootstrap_weights(prompts: Sequence[str], members: int, seed: int) -> Tensor:
+    """How often each member of an ensemble draws each pair, (N, M): all pairs of a prompt alike, Poisson with mean 1.
+
+    Pairs of one prompt say much the same, so it is prompts that are drawn. One member alone sees everything once.
+    """
+    if members == 1:
+        return torch.ones(len(prompts), 1)
+    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.poisson(torch.ones(len(numbers), members), generator=generator)
+    return drawn[[numbers[prompt] for prompt in prompts]]

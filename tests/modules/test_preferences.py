@@ -1,0 +1,88 @@
+import itertools
+
+import pytest
+import torch
+from conftest import END, comparison, conversation, prompt, tiny_tokenizer
+
+from modules.chat import ChatFormat
+from modules.data import RewardDataModule
+from modules.errors import DataError
+from modules.preferences import bootstrap_weights, pairs_of, weigh_by_prompt
+
+
+@pytest.fixture
+def chat() -> ChatFormat:
+    return ChatFormat(tiny_tokenizer(), "own", [END])
+
+
+def ranking(seed: int, ranks: list[int]) -> dict:
+    return prompt(seed) | {"responses": [f"w{i}" for i in range(len(ranks))], "ranks": ranks}
+
+
+def test_a_ranking_becomes_all_its_pairs_the_better_one_first_and_equal_ranks_ties() -> None:
+    pairs = pairs_of(ranking(1, [2, 1, 2]))
+    found = {(pair["chosen"], pair["rejected"]): pair["target_p"] for pair in pairs}
+    assert found == {("w1", "w0"): 1.0, ("w1", "w2"): 1.0, ("w0", "w2"): 0.5}
+    assert len(pairs_of(ranking(1, list(range(9))))) == 36
+    assert pairs_of(comparison(3)) == [comparison(3)]
+    assert {pair["weight"] for pair in pairs_of(ranking(1, [1, 2, 3]) | {"weight": 0.25})} == {0.25}
+
+
+def test_a_ranking_without_a_rank_for_each_response_is_refused() -> None:
+    broken = ranking(1, [1, 2])
+    with pytest.raises(DataError, match="prompt p1 has 2 responses and 1 ranks"):
+        pairs_of(broken | {"ranks": [1]})
+    with pytest.raises(DataError, match="two or more"):
+        pairs_of(broken | {"ranks": [1], "responses": ["w1"]})
+
+
+def test_item_32_each_pair_of_k_ranked_responses_weighs_one_over_k_choose_two(chat: ChatFormat) -> None:
+    rows = [ranking(1, [1, 2, 3, 4]), comparison(2), ranking(3, [1, 1, 2])]
+    data = RewardDataModule(rows, [], chat, weighting="prompt", batch_size=3)
+    (batch,) = data.train_dataloader()
+    expected = {0: 1 / 6, 1: 1.0, 2: 1 / 3}
+    for number, weight in expected.items():
+        here = batch.weight[batch.prompt == number]
+        assert here.tolist() == pytest.approx([weight] * len(here))
+    assert sorted(torch.bincount(batch.prompt).tolist()) == [1, 3, 6]
+    assert RewardDataModule(rows, [], chat).rows[0].weight == 1.0, "pairs count alike unless asked"
+
+
+def test_weights_of_a_prompt_keep_their_ratio_and_sum_to_one() -> None:
+    assert weigh_by_prompt(["a", "b", "a"], [3.0, 5.0, 1.0]) == [0.75, 1.0, 0.25]
+
+
+def test_a_batch_that_counts_prompts_never_cuts_one_up(chat: ChatFormat) -> None:
+    rows = [ranking(i, list(range(9))) for i in range(5)]
+    data = RewardDataModule(rows, [], chat, weighting="prompt", batch_size=2)
+    assert sorted(map(len, data.plan)) == [36, 72, 72]
+    for indices in data.plan:
+        assert len({data.rows[i].prompt_id for i in indices}) * 36 == len(indices)
+
+
+def test_members_of_an_ensemble_draw_prompts_whole_and_each_in_its_own_way() -> None:
+    prompts = [f"p{i // 3}" for i in range(3 * 2000)]
+    drawn = bootstrap_weights(prompts, 4, seed=1)
+    assert torch.equal(drawn[0::3], drawn[1::3])
+    assert torch.equal(drawn[0::3], drawn[2::3])
+    assert torch.equal(drawn, bootstrap_weights(prompts, 4, seed=1))
+    assert not torch.equal(drawn, bootstrap_weights(prompts, 4, seed=2))
+    assert drawn.mean(0).tolist() == pytest.approx([1.0] * 4, abs=0.08)
+    assert (drawn == 0).float().mean(0).tolist() == pytest.approx([0.368] * 4, abs=0.04), "one prompt in e is not seen"
+    for first, second in itertools.combinations(range(4), 2):
+        assert abs(torch.corrcoef(drawn[::3, [first, second]].T)[0, 1].item()) < 0.1
+    assert torch.equal(bootstrap_weights(prompts, 1, seed=1), torch.ones(6000, 1))
+
+
+def test_the_zero_is_set_on_demonstrations_that_fit_or_else_on_the_preferred_responses(chat: ChatFormat) -> None:
+    rows = [comparison(1, chosen="w1"), comparison(1, chosen="w1"), comparison(2, chosen="w2")]
+    long = conversation(7, response_words=90)
+    demonstrations = [conversation(5, response_words=2), long, conversation(6, response_words=3)]
+    data = RewardDataModule(rows, [], chat, demonstrations=demonstrations, max_length=32)
+    (batch,) = data.reference_answers()
+    for row, ids in zip((demonstrations[0], demonstrations[2]), batch.ids, strict=True):
+        whole = chat.encode_prompt(row["messages"][:-1]).ids + chat.encode_response(row["messages"][-1]["content"])
+        assert ids[: len(whole)].tolist() == whole
+    (preferred,) = RewardDataModule(rows, [], chat).reference_answers()
+    assert len(preferred.ids) == 2, "the same response is not counted twice"
+    assert data.dropped == {}, "demonstrations are not what is trained on"
