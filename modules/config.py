@@ -41,7 +41,7 @@ class TrainConfig(StageConfig):
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout inside the adapters; 0 keeps log-probabilities repeatable, which PPO needs."""
     lora_targets: str = "all-linear"
-    """Layers that get an adapter: all-linear, or module names separated by commas (q_proj,v_proj)."""
+    """Layers that get an adapter: all-linear is every one but the output layer, attention only those in it, or names (q_proj,v_proj)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -22,6 +23,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils.logging import disable_progress_bar
 
@@ -34,6 +36,7 @@ disable_progress_bar()
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache"}
 _SAMPLES, _SAMPLE_BYTES = 16, 4096
+_TEXT = "Once, in 1984, it'd snowed:\n\n  w7 déjà vu ... 雪 ran(x_y)!"
 
 
 def find_model(base_model: str) -> Path:
@@ -105,9 +108,20 @@ def _digest_weights(file: Path, digest: Any) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to a model folder."""
+    """The tokenizer that belongs to a model folder.
+
+    For some families (Qwen2) transformers replaces parts of the tokenizer that lies in the folder by what the family's
+    first models had, without a word. What tokenizer.json says wins here.
+    """
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(folder, **options)
+        if not (folder / "tokenizer.json").is_file():
+            return found
+        written = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if found.encode(_TEXT, add_special_tokens=False) == written.encode(_TEXT, add_special_tokens=False).ids:
+            return found
+        return PreTrainedTokenizerFast.from_pretrained(folder, **options)
     except Exception as error:  # transformers raises many kinds for a broken tokenizer
         raise BaseModelError(
             f"The tokenizer in {folder} cannot be loaded ({type(error).__name__}: {_first_line(error)}): the folder "
