@@ -22,7 +22,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
-from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer
+from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer, output_logits
 from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
 HEAD_WEIGHTS = "head.safetensors"
@@ -203,9 +203,7 @@ class Backbone(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
-            output_layer = self._active().get_output_embeddings()
-            assert output_layer is not None
-            return output_layer(hidden).float()
+            return output_logits(self._active(), hidden)
 
     def values(self, hidden: Tensor) -> Tensor:
         """The active role's head on hidden states (..., H): float32 values (...)."""

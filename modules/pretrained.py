@@ -228,18 +228,25 @@ def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-@torch.no_grad()
-def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
-    """The trainers compute logits in chunks as ``lm_head(hidden)``: refuse models that do more than that."""
-    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
-    positions = torch.arange(8, device=device).unsqueeze(0)
+def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Float32 logits (..., V) of last hidden states (..., H), capped where the model caps them (Gemma 2)."""
     output_layer = model.get_output_embeddings()
     assert output_layer is not None, "a causal language model has an output layer"
+    logits: Tensor = output_layer(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+@torch.no_grad()
+def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
+    """The trainers compute logits in chunks from hidden states: refuse models for which that gives other ones."""
+    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
+    positions = torch.arange(8, device=device).unsqueeze(0)
     try:
         whole = model(input_ids=ids, use_cache=False).logits
         hidden = model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
-        parts: Tensor = output_layer(hidden.last_hidden_state)
-        is_plain = torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-2)
+        parts = output_logits(model, hidden.last_hidden_state)
+        is_plain = torch.allclose(whole.float(), parts, atol=1e-3, rtol=1e-2)
     except Exception as error:  # a probe: whatever a model raises here it would raise in training
         raise BaseModelError(
             f"The model in {folder} loads but does not run ({type(error).__name__}: {_first_line(error)}): choose a "
@@ -247,8 +254,8 @@ def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) ->
         ) from error
     if not is_plain:
         raise BaseModelError(
-            f"The model in {folder} ({model.config.model_type}) changes its logits after the output layer (soft-capping or "
-            "scaling), which the chunked log-probabilities here do not do: choose another architecture."
+            f"The model in {folder} ({model.config.model_type}) scales its logits after the output layer, which the chunked "
+            "log-probabilities here do not do: choose another architecture."
         )
 
 

@@ -1,4 +1,4 @@
-"""Tiny random models of eight families, each with the oddities that its real ones have."""
+"""Tiny random models of nine families, each with the oddities that its real ones have."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import torch
 from conftest import BOS, END, PAD, VOCAB, tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
@@ -38,6 +39,9 @@ FAMILIES: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(**_GROUPED | {"vocab_size": PADDED_VOCAB}, tie_word_embeddings=True),  # ids without tokens
     "qwen3": Qwen3Config(**_GROUPED, head_dim=16, tie_word_embeddings=True),  # heads wider than hidden / num_heads
     "gemma": GemmaConfig(**_GROUPED, head_dim=8),  # embeddings scaled by sqrt(hidden), tied
+    "gemma2": Gemma2Config(  # caps the logits of attention and output, slides in every other layer
+        **_GROUPED, head_dim=8, sliding_window=7, attn_logit_softcapping=0.5, final_logit_softcapping=2.0
+    ),
     "phi3": Phi3Config(**_GROUPED, sliding_window=9),  # fused qkv_proj and gate_up_proj
     "gpt2": GPT2Config(  # Conv1D, learned positions, tied, dropout
         vocab_size=VOCAB,

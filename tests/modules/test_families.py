@@ -1,17 +1,29 @@
-"""Eight families through all three stages: what works for Llama must work for every way of building a decoder."""
+"""Nine families through all three stages: what works for Llama must work for every way of building a decoder."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Memory, comparison, conversation, prompt, same, scramble, tensors_of, trainer
+from conftest import (
+    VOCAB,
+    Memory,
+    comparison,
+    conversation,
+    prompt,
+    same,
+    scramble,
+    tensors_of,
+    tiny_tokenizer,
+    trainer,
+)
 from families import FAMILIES, write_family
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GraniteConfig
 
 from modules.backbone import Backbone
 from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.errors import BaseModelError
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rollout import generate
@@ -187,7 +199,7 @@ def test_a_fresh_adapter_is_transformers_own_model_bit_for_bit(folders: dict[str
     with torch.no_grad():
         assert torch.equal(plain(input_ids=IDS).logits, logits(backbone))
     model = backbone.roles.activate("policy")
-    assert model.config._attn_implementation == "sdpa"
+    assert model.config._attn_implementation == ("eager" if family == "gemma2" else "sdpa"), "SDPA cannot cap"
 
 
 @every_family
@@ -229,3 +241,12 @@ def test_a_tokenizer_that_transformers_would_replace_is_read_as_it_lies_in_the_f
     encoded = [load(folders[family]).chat.encode_response("w1 w2") for family in ("llama", "qwen2")]
     assert encoded[0] == encoded[1]
     assert len(encoded[1]) == 3
+
+
+def test_a_model_that_scales_its_logits_is_refused(tmp_path: Path) -> None:
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = GraniteConfig(vocab_size=VOCAB, num_key_value_heads=4, logits_scaling=4.0, initializer_range=0.5, **small)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match="scales its logits"):
+        load(tmp_path)
