@@ -187,7 +187,15 @@ class Backbone(nn.Module):
 
         Returns:
             (B, T, H) in the model's number format.
+
+        Raises:
+            ConfigError: There are more tokens than the model has positions.
         """
+        if ids.shape[1] > self.context_length:
+            raise ConfigError(
+                f"A text of {ids.shape[1]} tokens does not fit into this model, which has {self.context_length} positions: lower "
+                "max_length (in PPO max_prompt_length and max_new_tokens)."
+            )
         if positions is None and mask is not None:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self._autocast():

@@ -69,6 +69,8 @@ class SFTConfig(TrainConfig):
     """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
     epochs: PositiveInt = 2
     """How many times each demonstration is seen."""
+    packing: bool = False
+    """Lay several short demonstrations into one row of max_length tokens, none seeing another; changes the speed, not the result."""
     max_demonstrations: Annotated[int, Field(ge=0)] = 0
     """Use at most this many demonstrations, drawn by the seed; 0 uses all."""
     eval_every: PositiveInt = 25

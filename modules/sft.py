@@ -9,6 +9,7 @@ Trainer(max_epochs=1).fit(module, datamodule=data)
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as L
@@ -20,6 +21,7 @@ from modules.config import SFTConfig
 from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
 from modules.optimisation import adam, clip_gradients, schedule, take_step
+from modules.packing import Packed, check_packing, pack
 from modules.sequences import Sequences, by_length
 
 
@@ -30,6 +32,10 @@ class SFTModule(L.LightningModule):
         backbone: With a trainable role ``policy``.
         num_steps: Steps of the whole run, for the learning rate's cosine.
         learning_rate, warmup_fraction, micro_batch_size, max_grad_norm: See `SFTConfig`.
+        pack_length: Tokens of a row that holds several demonstrations; 0 gives each a row of its own.
+
+    Raises:
+        ConfigError: The model cannot keep packed demonstrations apart.
     """
 
     saved_roles = ("policy",)
@@ -43,6 +49,7 @@ class SFTModule(L.LightningModule):
         warmup_fraction: float = 0.05,
         micro_batch_size: int = 16,
         max_grad_norm: float = 1.0,
+        pack_length: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -50,6 +57,9 @@ class SFTModule(L.LightningModule):
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
+        self.pack_length = pack_length
+        if pack_length:
+            check_packing(backbone, "policy")
         self.step_index = 0
         """Optimizer steps done."""
         self.evaluated_at = -1
@@ -68,6 +78,7 @@ class SFTModule(L.LightningModule):
             warmup_fraction=config.warmup_fraction,
             micro_batch_size=config.micro_batch_size,
             max_grad_norm=config.max_grad_norm,
+            pack_length=config.max_length if config.packing else 0,
         )
 
     def on_fit_start(self) -> None:
@@ -82,8 +93,8 @@ class SFTModule(L.LightningModule):
         # 2. Forward and backward, one micro-batch at a time.
         loss = torch.zeros((), device=batch.ids.device)
         with self.backbone.role("policy"):
-            for rows in by_length(batch.lengths, self.micro_batch_size):
-                part = negative_logprobs(self.backbone, batch.rows(rows)).sum() / num_targets
+            for rows in self._micro_batches(batch):
+                part = negative_logprobs(self.backbone, rows).sum() / num_targets
                 part.backward()
                 loss += part.detach()
         # 3. Clip and step, at this step's learning rate.
@@ -112,8 +123,8 @@ class SFTModule(L.LightningModule):
     def validation_step(self, batch: Sequences, batch_idx: int) -> None:
         """Add up the loss of held-out demonstrations."""
         with self.backbone.role("policy"):
-            for rows in by_length(batch.lengths, self.micro_batch_size):
-                losses = negative_logprobs(self.backbone, batch.rows(rows))
+            for rows in self._micro_batches(batch):
+                losses = negative_logprobs(self.backbone, rows)
                 self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
 
     def on_validation_epoch_end(self) -> None:
@@ -135,8 +146,15 @@ class SFTModule(L.LightningModule):
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
 
+    def _micro_batches(self, batch: Sequences) -> Iterator[Sequences | Packed]:
+        if self.pack_length:
+            yield from pack(batch, self.pack_length, self.micro_batch_size)
+        else:
+            yield from (batch.rows(rows) for rows in by_length(batch.lengths, self.micro_batch_size))
 
-def negative_logprobs(backbone: Backbone, batch: Sequences) -> Tensor:
+
+def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
     """-log p of each taught token (N,), float32, by the active role."""
-    hidden, targets = select_shifted(backbone.hidden(batch.ids), batch.ids, batch.mask)
+    positions = batch.positions if isinstance(batch, Packed) else None
+    hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
     return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, GraniteConfig
 
 from modules.backbone import Backbone
 from modules.data import PPODataModule, RewardDataModule, SFTDataModule
-from modules.errors import BaseModelError
+from modules.errors import BaseModelError, ConfigError
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rollout import generate
@@ -241,6 +241,19 @@ def test_a_tokenizer_that_transformers_would_replace_is_read_as_it_lies_in_the_f
     encoded = [load(folders[family]).chat.encode_response("w1 w2") for family in ("llama", "qwen2")]
     assert encoded[0] == encoded[1]
     assert len(encoded[1]) == 3
+
+
+@every_family
+def test_a_text_longer_than_the_context_is_refused_with_the_setting_to_lower(
+    folders: dict[str, Path], family: str
+) -> None:
+    backbone = load(folders[family])
+    backbone.add_role("policy")
+    with (
+        pytest.raises(ConfigError, match="129 tokens does not fit .* has 128 positions: lower max_length"),
+        backbone.role("policy"),
+    ):
+        backbone.hidden(torch.ones(1, 129, dtype=torch.long))
 
 
 def test_a_model_that_scales_its_logits_is_refused(tmp_path: Path) -> None:
