@@ -33,27 +33,28 @@ from modules.errors import BaseModelError
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 disable_progress_bar()
 
-_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_SMALL_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+_PATTERNS = [*_SMALL_FILES, "*.safetensors"]
 _VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache"}
 _SAMPLES, _SAMPLE_BYTES = 16, 4096
 _TEXT = "Once, in 1984, it'd snowed:\n\n  w7 déjà vu ... 雪 ran(x_y)!"
 
 
-def find_model(base_model: str) -> Path:
-    """The folder of a local model, or of a hub model after downloading it.
+def find_model(base_model: str, *, needs_weights: bool = True) -> Path:
+    """The folder of a local model, or of a hub model after downloading it; its weights only if they are needed.
 
     Raises:
         BaseModelError: There is no such model, or it has no safetensors weights.
     """
     folder = Path(base_model).expanduser()
     if not folder.is_dir():
-        folder = _download(base_model)
+        folder = _download(base_model, _PATTERNS if needs_weights else _SMALL_FILES)
     if not (folder / "config.json").is_file():
         raise BaseModelError(
             f"The folder {base_model} is not a model: it has no config.json. Give a folder in Hugging Face format, with "
             "config.json, tokenizer files and *.safetensors."
         )
-    if not list(folder.glob("*.safetensors")):
+    if needs_weights and not list(folder.glob("*.safetensors")):
         raise BaseModelError(
             f"The model {base_model} has no *.safetensors weights; other formats can run code when they are opened and "
             "are not read. Load it once with transformers and save it again with save_pretrained."
@@ -61,14 +62,14 @@ def find_model(base_model: str) -> Path:
     return folder
 
 
-def _download(base_model: str) -> Path:
+def _download(base_model: str, patterns: list[str]) -> Path:
     looks_like_path = base_model.count("/") > 1 or base_model.startswith((".", "/", "~")) or not base_model
     if looks_like_path:
         raise BaseModelError(
             f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B."
         )
     try:
-        return Path(snapshot_download(base_model, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(base_model, allow_patterns=patterns))
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(
             f"The model {base_model} is neither a folder here nor could it be fetched from the hub "

@@ -3,9 +3,10 @@
 import argparse
 from typing import Any
 
-from modules.config import STAGES
-from studio import launcher, runs
+from modules.config import STAGES, SFTConfig
+from studio import launcher, previewing, runs
 from studio.cli import follow, settings
+from studio.cli.rate import printable
 from studio.workspace import Workspace
 
 
@@ -28,6 +29,10 @@ def add(commands: Any) -> None:
             default=[],
             help="one setting; may be repeated, goes over --config",
         )
+        if stage == "sft":
+            command.add_argument(
+                "--show", action="store_true", help="start nothing: show the chat template and what would be taught"
+            )
         command.add_argument("--detach", action="store_true", help="start it and return at once")
         command.set_defaults(action=_start)
 
@@ -35,8 +40,18 @@ def add(commands: Any) -> None:
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set)
     ws = Workspace.open(arguments.workspace)
+    if isinstance(config, SFTConfig) and arguments.show:
+        return _show(ws, config)
     run = launcher.start(ws, runs.create(ws, config))
     if not arguments.detach:
         return follow.follow(ws, run, arguments)
     print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
+    return 0
+
+
+def _show(ws: Workspace, config: SFTConfig) -> int:
+    found = previewing.lesson(ws, config)
+    print(f"Chat template: {found.template}. {found.summary}")
+    print("\nThe first demonstration as the model reads it; the part between ⟦ and ⟧ is taught:\n")
+    print(printable("".join(f"⟦{text}⟧" if is_taught else text for text, is_taught in found.example)))
     return 0
