@@ -75,6 +75,8 @@ class SFTConfig(TrainConfig):
     """Use at most this many demonstrations, drawn by the seed; 0 uses all."""
     eval_every: PositiveInt = 25
     """Measure the held-out loss every this many steps."""
+    eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
+    """Held-out prompts that are answered at each evaluation, always the same ones, for reading beside the curves; 0 for none."""
 
 
 class RewardConfig(TrainConfig):

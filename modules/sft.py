@@ -9,8 +9,8 @@ Trainer(max_epochs=1).fit(module, datamodule=data)
 
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -22,7 +22,20 @@ from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
 from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.packing import Packed, check_packing, pack
+from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
+
+SAMPLE_TOKENS = 64
+"""Longest answer sampled while measuring."""
+SAMPLE_SEED = 2**31 - 1
+
+
+class Sample(NamedTuple):
+    """An answer for people to read."""
+
+    prompt: str
+    response: str
+    end_reason: EndReason
 
 
 class SFTModule(L.LightningModule):
@@ -33,6 +46,7 @@ class SFTModule(L.LightningModule):
         num_steps: Steps of the whole run, for the learning rate's cosine.
         learning_rate, warmup_fraction, micro_batch_size, max_grad_norm: See `SFTConfig`.
         pack_length: Tokens of a row that holds several demonstrations; 0 gives each a row of its own.
+        sample_prompts: Prompts as ids that are answered at each validation, always with the same random numbers.
 
     Raises:
         ConfigError: The model cannot keep packed demonstrations apart.
@@ -50,6 +64,7 @@ class SFTModule(L.LightningModule):
         micro_batch_size: int = 16,
         max_grad_norm: float = 1.0,
         pack_length: int = 0,
+        sample_prompts: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -60,6 +75,9 @@ class SFTModule(L.LightningModule):
         self.pack_length = pack_length
         if pack_length:
             check_packing(backbone, "policy")
+        self.sample_prompts = [ids for ids in sample_prompts if len(ids) + SAMPLE_TOKENS <= backbone.context_length]
+        self.latest_eval_samples: list[Sample] = []
+        """Answers of the last validation."""
         self.step_index = 0
         """Optimizer steps done."""
         self.evaluated_at = -1
@@ -69,7 +87,9 @@ class SFTModule(L.LightningModule):
         self._held_out = torch.zeros(2)
 
     @classmethod
-    def from_config(cls, config: SFTConfig, backbone: Backbone, *, num_steps: int) -> "SFTModule":
+    def from_config(
+        cls, config: SFTConfig, backbone: Backbone, *, num_steps: int, sample_prompts: Sequence[Sequence[int]] = ()
+    ) -> "SFTModule":
         """The module that a config describes."""
         return cls(
             backbone,
@@ -79,6 +99,7 @@ class SFTModule(L.LightningModule):
             micro_batch_size=config.micro_batch_size,
             max_grad_norm=config.max_grad_norm,
             pack_length=config.max_length if config.packing else 0,
+            sample_prompts=sample_prompts,
         )
 
     def on_fit_start(self) -> None:
@@ -128,11 +149,20 @@ class SFTModule(L.LightningModule):
                 self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
 
     def on_validation_epoch_end(self) -> None:
-        """Report the mean over all held-out tokens."""
+        """Report the mean over all held-out tokens, and answer the sample prompts."""
         total, count = sum_over_ranks(self._held_out).tolist()
         loss = total / max(count, 1)
         self.evaluated_at = self.step_index
         self.log_dict({"eval/loss": loss, "eval/perplexity": math.exp(min(loss, 700)), "step": float(self.step_index)})
+        if self.sample_prompts:
+            rollout = generate(
+                self.backbone, "policy", self.sample_prompts, max_new_tokens=SAMPLE_TOKENS, seed=SAMPLE_SEED
+            )
+            chat = self.backbone.chat
+            answers = zip(rollout.prompts, rollout.responses, rollout.end_reasons, strict=True)
+            self.latest_eval_samples = [
+                Sample(chat.decode_prompt(p), chat.decode(r), reason) for p, r, reason in answers
+            ]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Made at construction, so that a checkpoint can be restored before the fit."""

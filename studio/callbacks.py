@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from modules import checkpoint
 from modules.ppo import PPOModule
+from modules.sft import SFTModule
 from studio import checkpoints, metrics, runs
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -81,9 +82,12 @@ class StudioCallback(Callback):
             self.save(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write the texts that an evaluation of PPO made, always for the same prompts."""
+        """Write the texts that an evaluation of PPO or SFT made, always for the same prompts."""
         if isinstance(pl_module, PPOModule):
             self._write_samples(pl_module)
+        if isinstance(pl_module, SFTModule):
+            rows = [sample._asdict() for sample in pl_module.latest_eval_samples]
+            metrics.add_samples(self._ws, self._run.id, pl_module.step_index, rows)
 
     def save(self, module: Any) -> None:
         """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded."""
