@@ -66,9 +66,8 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         if stage == "sft":
             look = gr.Button("Show what it would teach", elem_id="look-sft")
             lesson = parts.html("", elem_id="lesson-sft")
+            on(look.click, partial(_look, ws), list(fields.values()), [lesson], progress=True)
     inputs = list(fields.values())
-    if stage == "sft":
-        on(look.click, partial(_look, ws), inputs, [lesson], progress=True)
     for field in inputs:
         on(field.change, partial(_check, ws, stage), inputs, [command, told], trigger_mode="always_last")
     on(start.click, partial(_start, ws, stage), inputs, [told, tabs, run_chosen], validator=partial(_validate, stage))
