@@ -22,7 +22,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
 from modules.heads import head_tensors, load_head, member_outputs, new_head, num_members
-from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer
+from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer, output_logits
 from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
 HEAD_WEIGHTS = "head.safetensors"
@@ -189,7 +189,15 @@ class Backbone(nn.Module):
 
         Returns:
             (B, T, H) in the model's number format.
+
+        Raises:
+            ConfigError: There are more tokens than the model has positions.
         """
+        if ids.shape[1] > self.context_length:
+            raise ConfigError(
+                f"A text of {ids.shape[1]} tokens does not fit into this model, which has {self.context_length} positions: lower "
+                "max_length (in PPO max_prompt_length and max_new_tokens)."
+            )
         if positions is None and mask is not None:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self._autocast():
@@ -205,9 +213,7 @@ class Backbone(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
-            output_layer = self._active().get_output_embeddings()
-            assert output_layer is not None
-            return output_layer(hidden).float()
+            return output_logits(self._active(), hidden)
 
     def values(self, hidden: Tensor) -> Tensor:
         """The active role's head on hidden states (..., H): float32 values (...)."""

@@ -7,6 +7,7 @@ Three templates: the tokenizer's own, ``chatml``, and ``plain`` (each turn on a 
 with the end token), which is for models that know no chat format.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +47,10 @@ class ChatFormat:
         template: ``auto`` takes the tokenizer's own template, and ``plain`` where it has none.
         model_end_ids: End tokens named by the model's configuration, the preferred one first. They win over the
             tokenizer's: some models were trained with an end token that their tokenizer does not know as one.
+
+    Raises:
+        ConfigError: There is no such template, or the tokenizer's own would teach something else than it samples.
+        BaseModelError: The model has no end token.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class ChatFormat:
         self.template = _resolve(tokenizer, template)
         self.joins_cleanly = _decode(tokenizer, self._raw("a") + self._raw("a")) == "aa"
         self.bos_ids = _leading_special_ids(tokenizer)
+        if self.template == "own":
+            self._check_own()
         self.end_id, self.end_text = self._find_end(model_end_ids)
         known = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []
         self.stop_ids: frozenset[int] = frozenset([self.end_id, *model_end_ids, *known])
@@ -177,6 +184,25 @@ class ChatFormat:
                 segments.append(Segment(f"{opening}{content}{ends}\n", False))
         return _join([*segments, Segment(header.format(role="assistant"), False)])
 
+    def _check_own(self) -> None:
+        """Refuse a template under which training and sampling would see different texts."""
+        whole, prompt = self._render(_PROBE, False), self._render(_PROBE[:1], True)
+        for message in _PROBE:
+            if message["content"] not in whole:
+                raise ConfigError(
+                    f"The tokenizer's chat template leaves out or rewrites what the {message['role']} says, so it cannot be taught: "
+                    "choose the chat template chatml or plain."
+                )
+        question, answer = (message["content"] for message in _PROBE)
+        between = whole[whole.index(question) + len(question) : whole.rindex(answer)]
+        opening = prompt[prompt.rindex(question) + len(question) :] if question in prompt else ""
+        if _without_thinking(between) != _without_thinking(opening):
+            raise ConfigError(
+                f"The tokenizer's chat template puts {between.strip()!r} before an answer in a conversation, but "
+                f"{opening.strip()!r} where an answer is asked for, so training and sampling would differ: choose the chat template "
+                "chatml or plain, or mend add_generation_prompt in the template."
+            )
+
     def _find_end(self, model_end_ids: Sequence[int]) -> tuple[int, str]:
         """The token that closes an assistant turn, and how the template writes it."""
         if self.template == "own":
@@ -207,6 +233,11 @@ def _resolve(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
     if template == "own" and not has_own:
         raise ConfigError("The tokenizer carries no chat template of its own: choose chatml or plain.")
     return template
+
+
+def _without_thinking(text: str) -> str:
+    """A turn's opening without an empty or open thinking block, and without the space around it."""
+    return re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL).strip()
 
 
 def _join(segments: Sequence[Segment]) -> list[Segment]:

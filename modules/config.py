@@ -44,7 +44,7 @@ class TrainConfig(StageConfig):
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout inside the adapters; 0 keeps log-probabilities repeatable, which PPO needs."""
     lora_targets: str = "all-linear"
-    """Layers that get an adapter: all-linear, or module names separated by commas (q_proj,v_proj)."""
+    """Layers that get an adapter: all-linear is every one but the output layer, attention only those in it, or names (q_proj,v_proj)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512
@@ -78,10 +78,14 @@ class SFTConfig(TrainConfig):
     """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
     epochs: PositiveInt = 2
     """How many times each demonstration is seen."""
+    packing: bool = False
+    """Lay several short demonstrations into one row of max_length tokens, none seeing another; changes the speed, not the result."""
     max_demonstrations: Annotated[int, Field(ge=0)] = 0
     """Use at most this many demonstrations, drawn by the seed; 0 uses all."""
     eval_every: PositiveInt = 25
     """Measure the held-out loss every this many steps."""
+    eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
+    """Held-out prompts that are answered at each evaluation, always the same ones, for reading beside the curves; 0 for none."""
 
 
 class RewardConfig(TrainConfig):

@@ -105,6 +105,10 @@ class SFTDataModule(L.LightningDataModule):
         """Optimizer steps of the whole run."""
         return len(self.plan)
 
+    def sample_prompts(self, count: int) -> list[list[int]]:
+        """The first held-out demonstrations, at most ``count``, up to where the assistant speaks last."""
+        return [ids[: len(ids) - list(reversed(mask)).index(False)] for ids, mask in self.validation_rows[:count]]
+
     def train_dataloader(self) -> Batches[Sequences]:
         """Batches from `start_step` on."""
         return Batches(self.plan[self.start_step :], lambda rows: _pad([self.rows[i] for i in rows], self.pad_id))

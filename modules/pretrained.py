@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils.logging import disable_progress_bar
 
@@ -32,26 +34,28 @@ from modules.errors import BaseModelError
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 disable_progress_bar()
 
-_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_SMALL_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+_PATTERNS = [*_SMALL_FILES, "*.safetensors"]
 _VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache"}
 _SAMPLES, _SAMPLE_BYTES = 16, 4096
+_TEXT = "Once, in 1984, it'd snowed:\n\n  w7 déjà vu ... 雪 ran(x_y)!"
 
 
-def find_model(base_model: str) -> Path:
-    """The folder of a local model, or of a hub model after downloading it.
+def find_model(base_model: str, *, needs_weights: bool = True) -> Path:
+    """The folder of a local model, or of a hub model after downloading it; its weights only if they are needed.
 
     Raises:
         BaseModelError: There is no such model, or it has no safetensors weights.
     """
     folder = Path(base_model).expanduser()
     if not folder.is_dir():
-        folder = _download(base_model)
+        folder = _download(base_model, _PATTERNS if needs_weights else _SMALL_FILES)
     if not (folder / "config.json").is_file():
         raise BaseModelError(
             f"The folder {base_model} is not a model: it has no config.json. Give a folder in Hugging Face format, with "
             "config.json, tokenizer files and *.safetensors."
         )
-    if not list(folder.glob("*.safetensors")):
+    if needs_weights and not list(folder.glob("*.safetensors")):
         raise BaseModelError(
             f"The model {base_model} has no *.safetensors weights; other formats can run code when they are opened and "
             "are not read. Load it once with transformers and save it again with save_pretrained."
@@ -59,14 +63,14 @@ def find_model(base_model: str) -> Path:
     return folder
 
 
-def _download(base_model: str) -> Path:
+def _download(base_model: str, patterns: list[str]) -> Path:
     looks_like_path = base_model.count("/") > 1 or base_model.startswith((".", "/", "~")) or not base_model
     if looks_like_path:
         raise BaseModelError(
             f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B."
         )
     try:
-        return Path(snapshot_download(base_model, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(base_model, allow_patterns=patterns))
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(
             f"The model {base_model} is neither a folder here nor could it be fetched from the hub "
@@ -106,9 +110,20 @@ def _digest_weights(file: Path, digest: Any) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to a model folder."""
+    """The tokenizer that belongs to a model folder.
+
+    For some families (Qwen2) transformers replaces parts of the tokenizer that lies in the folder by what the family's
+    first models had, without a word. What tokenizer.json says wins here.
+    """
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(folder, **options)
+        if not (folder / "tokenizer.json").is_file():
+            return found
+        written = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if found.encode(_TEXT, add_special_tokens=False) == written.encode(_TEXT, add_special_tokens=False).ids:
+            return found
+        return PreTrainedTokenizerFast.from_pretrained(folder, **options)
     except Exception as error:  # transformers raises many kinds for a broken tokenizer
         raise BaseModelError(
             f"The tokenizer in {folder} cannot be loaded ({type(error).__name__}: {_first_line(error)}): the folder "
@@ -245,18 +260,25 @@ def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-@torch.no_grad()
-def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
-    """The trainers compute logits in chunks as ``lm_head(hidden)``: refuse models that do more than that."""
-    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
-    positions = torch.arange(8, device=device).unsqueeze(0)
+def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Float32 logits (..., V) of last hidden states (..., H), capped where the model caps them (Gemma 2)."""
     output_layer = model.get_output_embeddings()
     assert output_layer is not None, "a causal language model has an output layer"
+    logits: Tensor = output_layer(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+@torch.no_grad()
+def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
+    """The trainers compute logits in chunks from hidden states: refuse models for which that gives other ones."""
+    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
+    positions = torch.arange(8, device=device).unsqueeze(0)
     try:
         whole = model(input_ids=ids, use_cache=False).logits
         hidden = model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
-        parts: Tensor = output_layer(hidden.last_hidden_state)
-        is_plain = torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-2)
+        parts = output_logits(model, hidden.last_hidden_state)
+        is_plain = torch.allclose(whole.float(), parts, atol=1e-3, rtol=1e-2)
     except Exception as error:  # a probe: whatever a model raises here it would raise in training
         raise BaseModelError(
             f"The model in {folder} loads but does not run ({type(error).__name__}: {_first_line(error)}): choose a "
@@ -264,8 +286,8 @@ def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) ->
         ) from error
     if not is_plain:
         raise BaseModelError(
-            f"The model in {folder} ({model.config.model_type}) changes its logits after the output layer (soft-capping or "
-            "scaling), which the chunked log-probabilities here do not do: choose another architecture."
+            f"The model in {folder} ({model.config.model_type}) scales its logits after the output layer, which the chunked "
+            "log-probabilities here do not do: choose another architecture."
         )
 
 

@@ -8,6 +8,7 @@ exactly when its role was added as trainable, whichever role is active.
 """
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from modules.errors import CheckpointError, ConfigError
 from modules.pretrained import load_config, load_model
@@ -56,6 +58,7 @@ class LoraRoles(nn.Module):
         self.model = model
         self.settings = settings
         self.base_name = base_name
+        self._targets = _find_targets(model, settings.targets)
         self._peft: list[PeftModel] = []  # in a list, so that the base is not registered twice
         self._configs: dict[str, LoraConfig] = {}
         self._trainable: set[str] = set()
@@ -163,11 +166,10 @@ class LoraRoles(nn.Module):
         elif copy_of is not None:
             config = LoraConfig(**self._configs[copy_of].to_dict())
         else:
-            targets = self.settings.targets
             config = LoraConfig(
                 r=self.settings.rank,
                 lora_alpha=self.settings.alpha,  # type: ignore[arg-type]  # peft divides by it; a float is fine
-                target_modules=targets if targets == "all-linear" else [t.strip() for t in targets.split(",")],
+                target_modules=self._targets,
                 task_type="CAUSAL_LM",
             )
         config.lora_dropout = self.settings.dropout
@@ -286,6 +288,28 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"The checkpoint file {file} is damaged ({error}): restore it from a copy, or choose another checkpoint."
         ) from error
+
+
+def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
+    """The layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
+
+    What attention layers are called differs: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
+    """
+    if targets == "all-linear":
+        return targets
+    if targets != "attention":
+        return [name.strip() for name in targets.split(",")]
+    found = {
+        ".".join(path.split(".")[-2:])
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and re.search(r"(attn|attention)\.\w+$", path)
+    }
+    if not found:
+        raise ConfigError(
+            f"The attention layers of this model ({model.config.model_type}) could not be found by their names: choose "
+            "lora_targets all-linear, or name the layers."
+        )
+    return sorted(found)
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:

@@ -9,7 +9,8 @@ Trainer(max_epochs=1).fit(module, datamodule=data)
 
 import math
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -20,7 +21,21 @@ from modules.config import SFTConfig
 from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
 from modules.optimisation import adam, clip_gradients, schedule, take_step
+from modules.packing import Packed, check_packing, pack
+from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
+
+SAMPLE_TOKENS = 64
+"""Longest answer sampled while measuring."""
+SAMPLE_SEED = 2**31 - 1
+
+
+class Sample(NamedTuple):
+    """An answer for people to read."""
+
+    prompt: str
+    response: str
+    end_reason: EndReason
 
 
 class SFTModule(L.LightningModule):
@@ -30,6 +45,11 @@ class SFTModule(L.LightningModule):
         backbone: With a trainable role ``policy``.
         num_steps: Steps of the whole run, for the learning rate's cosine.
         learning_rate, warmup_fraction, micro_batch_size, max_grad_norm: See `SFTConfig`.
+        pack_length: Tokens of a row that holds several demonstrations; 0 gives each a row of its own.
+        sample_prompts: Prompts as ids that are answered at each validation, always with the same random numbers.
+
+    Raises:
+        ConfigError: The model cannot keep packed demonstrations apart.
     """
 
     saved_roles = ("policy",)
@@ -43,6 +63,8 @@ class SFTModule(L.LightningModule):
         warmup_fraction: float = 0.05,
         micro_batch_size: int = 16,
         max_grad_norm: float = 1.0,
+        pack_length: int = 0,
+        sample_prompts: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -50,6 +72,12 @@ class SFTModule(L.LightningModule):
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
+        self.pack_length = pack_length
+        if pack_length:
+            check_packing(backbone, "policy")
+        self.sample_prompts = [ids for ids in sample_prompts if len(ids) + SAMPLE_TOKENS <= backbone.context_length]
+        self.latest_eval_samples: list[Sample] = []
+        """Answers of the last validation."""
         self.step_index = 0
         """Optimizer steps done."""
         self.evaluated_at = -1
@@ -59,7 +87,9 @@ class SFTModule(L.LightningModule):
         self._held_out = torch.zeros(2)
 
     @classmethod
-    def from_config(cls, config: SFTConfig, backbone: Backbone, *, num_steps: int) -> "SFTModule":
+    def from_config(
+        cls, config: SFTConfig, backbone: Backbone, *, num_steps: int, sample_prompts: Sequence[Sequence[int]] = ()
+    ) -> "SFTModule":
         """The module that a config describes."""
         return cls(
             backbone,
@@ -68,6 +98,8 @@ class SFTModule(L.LightningModule):
             warmup_fraction=config.warmup_fraction,
             micro_batch_size=config.micro_batch_size,
             max_grad_norm=config.max_grad_norm,
+            pack_length=config.max_length if config.packing else 0,
+            sample_prompts=sample_prompts,
         )
 
     def on_fit_start(self) -> None:
@@ -82,8 +114,8 @@ class SFTModule(L.LightningModule):
         # 2. Forward and backward, one micro-batch at a time.
         loss = torch.zeros((), device=batch.ids.device)
         with self.backbone.role("policy"):
-            for rows in by_length(batch.lengths, self.micro_batch_size):
-                part = negative_logprobs(self.backbone, batch.rows(rows)).sum() / num_targets
+            for rows in self._micro_batches(batch):
+                part = negative_logprobs(self.backbone, rows).sum() / num_targets
                 part.backward()
                 loss += part.detach()
         # 3. Clip and step, at this step's learning rate.
@@ -112,16 +144,25 @@ class SFTModule(L.LightningModule):
     def validation_step(self, batch: Sequences, batch_idx: int) -> None:
         """Add up the loss of held-out demonstrations."""
         with self.backbone.role("policy"):
-            for rows in by_length(batch.lengths, self.micro_batch_size):
-                losses = negative_logprobs(self.backbone, batch.rows(rows))
+            for rows in self._micro_batches(batch):
+                losses = negative_logprobs(self.backbone, rows)
                 self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
 
     def on_validation_epoch_end(self) -> None:
-        """Report the mean over all held-out tokens."""
+        """Report the mean over all held-out tokens, and answer the sample prompts."""
         total, count = sum_over_ranks(self._held_out).tolist()
         loss = total / max(count, 1)
         self.evaluated_at = self.step_index
         self.log_dict({"eval/loss": loss, "eval/perplexity": math.exp(min(loss, 700)), "step": float(self.step_index)})
+        if self.sample_prompts:
+            rollout = generate(
+                self.backbone, "policy", self.sample_prompts, max_new_tokens=SAMPLE_TOKENS, seed=SAMPLE_SEED
+            )
+            chat = self.backbone.chat
+            answers = zip(rollout.prompts, rollout.responses, rollout.end_reasons, strict=True)
+            self.latest_eval_samples = [
+                Sample(chat.decode_prompt(p), chat.decode(r), reason) for p, r, reason in answers
+            ]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Made at construction, so that a checkpoint can be restored before the fit."""
@@ -135,8 +176,15 @@ class SFTModule(L.LightningModule):
         """Take over what `state` returned."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
 
+    def _micro_batches(self, batch: Sequences) -> Iterator[Sequences | Packed]:
+        if self.pack_length:
+            yield from pack(batch, self.pack_length, self.micro_batch_size)
+        else:
+            yield from (batch.rows(rows) for rows in by_length(batch.lengths, self.micro_batch_size))
 
-def negative_logprobs(backbone: Backbone, batch: Sequences) -> Tensor:
+
+def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
     """-log p of each taught token (N,), float32, by the active role."""
-    hidden, targets = select_shifted(backbone.hidden(batch.ids), batch.ids, batch.mask)
+    positions = batch.positions if isinstance(batch, Packed) else None
+    hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
     return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from modules import checkpoint
 from modules.config import PPOConfig
 from modules.ppo import PPOModule
+from modules.sft import SFTModule
 from studio import checkpoints, metrics, rollouts, runs
 from studio.rollouts import NewRollout, Tokens
 from studio.runs import Run
@@ -87,12 +88,15 @@ class StudioCallback(Callback):
             self._save_when_due(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write the texts that an evaluation of PPO made, always for the same prompts; save what it knows now."""
+        """Write the texts that an evaluation of PPO or SFT made, always for the same prompts; save what it knows now."""
         is_best = False
         if isinstance(pl_module, PPOModule):
             self._write_samples(pl_module)
             best = pl_module.selection.best
             is_best = best is not None and best.step == pl_module.step_index
+        if isinstance(pl_module, SFTModule):
+            rows = [sample._asdict() for sample in pl_module.latest_eval_samples]
+            metrics.add_samples(self._ws, self._run.id, pl_module.step_index, rows)
         if is_best:
             self.save(pl_module, is_chosen=True)
         else:

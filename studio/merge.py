@@ -6,25 +6,34 @@ model as saved is measured and printed as JSON.
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from modules.backbone import HEAD_WEIGHTS, pick_device, pick_dtype
 from modules.chat import ChatFormat
 from modules.checkpoint import CheckpointMeta, load_meta
 from modules.errors import StudioError
-from modules.pretrained import end_ids, find_model, load_model, load_tokenizer
+from modules.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
+from modules.roles import read_weights
 from studio import base_models
+from studio.classifier import as_classifier, prepare_tokenizer, scores
 from studio.model_card import main_role
 
 PROBE_ROWS, PROBE_TOKENS = 4, 32
+PROBE_LENGTHS = torch.tensor([32, 24, 16, 9])
+CONVERSATION = [
+    {"role": "user", "content": "What is the capital of Spain?"},
+    {"role": "assistant", "content": "Madrid."},
+    {"role": "user", "content": "And of France?"},
+    {"role": "assistant", "content": "Paris."},
+]
 LINE_END = r"{{ '\n' }}"  # a bare line break behind a block would be trimmed
 TEMPLATES = {
     "chatml": "{% for m in messages %}<|im_start|>{{ m['role'] + '\\n' + m['content'] }}"
@@ -36,8 +45,19 @@ TEMPLATES = {
 """The built-in chat formats of `modules.chat` as templates that a tokenizer carries."""
 
 
+class Probe(NamedTuple):
+    """What a model makes of a fixed text; float32, on the CPU."""
+
+    logits: Tensor
+    """(rows, tokens, V)."""
+    hidden: Tensor
+    """(rows, tokens, H)."""
+
+
 def merge(source: Path, target: Path) -> dict[str, Any]:
     """Write the merged model with its tokenizer into `target`; returns the figures for the model card.
+
+    A model with a head becomes a sequence classification model, see `studio.classifier`.
 
     Raises:
         StudioError: the checkpoint or its base model cannot be used.
@@ -45,67 +65,119 @@ def merge(source: Path, target: Path) -> dict[str, Any]:
     meta = load_meta(source)
     role = source / main_role(meta.model_dump())
     base = find_model(base_models.resolve(meta.base_model))
+    tokenizer = load_tokenizer(base)
+    chat = ChatFormat(tokenizer, meta.chat_template, end_ids(load_config(base), base))
+    ids = _probe_ids(load_config(base).get_text_config().vocab_size, chat.end_id)
     if meta.method == "full":
-        model, figures = _load_full(role)
+        model, trained, figures = _load_full(role, ids)
     else:
-        model, figures = _merge_adapter(base, role, meta)
-    _write_tokenizer(base, target, meta, model)
-    model.save_pretrained(target)
+        model, trained, figures = _merge_adapter(base, role, meta, ids)
+    _dress(tokenizer, model, chat)
     if (role / HEAD_WEIGHTS).exists():
-        shutil.copy(role / HEAD_WEIGHTS, target / HEAD_WEIGHTS)
-    return figures
+        head = read_weights(role / HEAD_WEIGHTS)
+        model = as_classifier(model, head, prepare_tokenizer(tokenizer, chat))
+        figures |= _score_figures(model, head, ids, trained.hidden)
+    tokenizer.save_pretrained(str(target))
+    model.save_pretrained(target)
+    return figures | {"is_template_exact": _is_template_exact(target, chat)}
 
 
-def _merge_adapter(base: Path, role: Path, meta: CheckpointMeta) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _merge_adapter(
+    base: Path, role: Path, meta: CheckpointMeta, ids: Tensor
+) -> tuple[PreTrainedModel, Probe, dict[str, Any]]:
     device = pick_device("auto")
     model = load_model(base, dtype=pick_dtype("auto", device), device=device, quantisation=meta.quantisation)
     stored_dtype = model.config.dtype if isinstance(model.config.dtype, torch.dtype) else torch.float32
     # 1. as it was trained
     trained = PeftModel.from_pretrained(model, str(role))
-    before = _logits(trained)
+    before = _probe(trained.get_base_model(), ids)
     # 2. the same base weights, no longer in 4 bits
     plain = trained.unload()
     if meta.quantisation == "nf4":
         plain = plain.dequantize()
     # 3. the adapter added to them
     merged = PeftModel.from_pretrained(plain, str(role)).merge_and_unload(safe_merge=True)
+    _restore_layers(merged)
     merged.to(stored_dtype)
-    after = _logits(merged)
-    return merged, {
-        "max_logit_difference": float((after - before).abs().max()),
-        "max_logit": float(before.abs().max()),
-        "dtype": str(stored_dtype).removeprefix("torch."),
-    }
+    after = _probe(merged, ids)
+    return (
+        merged,
+        before,
+        {
+            "max_logit_difference": float((after.logits - before.logits).abs().max()),
+            "max_logit": float(before.logits.abs().max()),
+            "dtype": str(stored_dtype).removeprefix("torch."),
+        },
+    )
 
 
-def _load_full(role: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _restore_layers(model: PreTrainedModel) -> None:
+    """Undo that 4-bit loading makes linear layers of GPT-2's `Conv1D`, whose weights are stored the other way round."""
+    with torch.device("meta"):
+        blueprint = type(model)(model.config)
+    for path, layer in blueprint.named_modules():
+        linear = model.get_submodule(path)
+        if isinstance(layer, Conv1D) and isinstance(linear, nn.Linear):
+            restored = Conv1D(linear.out_features, linear.in_features)
+            restored.weight = nn.Parameter(linear.weight.detach().T.contiguous())
+            restored.bias = linear.bias
+            model.set_submodule(path, restored)
+
+
+def _load_full(role: Path, ids: Tensor) -> tuple[PreTrainedModel, Probe, dict[str, Any]]:
     model = load_model(role, dtype=torch.float32, device=torch.device("cpu"))
-    largest = float(_logits(model).abs().max())
-    return model, {"max_logit_difference": 0.0, "max_logit": largest, "dtype": "float32"}
+    found = _probe(model, ids)
+    largest = float(found.logits.abs().max())
+    return model, found, {"max_logit_difference": 0.0, "max_logit": largest, "dtype": "float32"}
+
+
+def _probe_ids(vocab_size: int, end_id: int) -> Tensor:
+    """Random token ids (rows, tokens); row i ends with the end token at the length that `_score_figures` cuts it to."""
+    ids = torch.randint(vocab_size, (PROBE_ROWS, PROBE_TOKENS), generator=torch.Generator().manual_seed(0))
+    ids[torch.arange(PROBE_ROWS), PROBE_LENGTHS - 1] = end_id
+    return ids
 
 
 @torch.no_grad()
-def _logits(model: Any) -> Tensor:
-    """Float32 logits (rows, tokens, V) of a fixed probe on the CPU."""
-    vocab_size = model.config.get_text_config().vocab_size
-    ids = torch.randint(vocab_size, (PROBE_ROWS, PROBE_TOKENS), generator=torch.Generator().manual_seed(0))
-    return model.eval()(input_ids=ids.to(model.device), use_cache=False).logits.float().cpu()
+def _probe(model: Any, ids: Tensor) -> Probe:
+    output = model.eval()(input_ids=ids.to(model.device), use_cache=False, output_hidden_states=True)
+    return Probe(output.logits.float().cpu(), output.hidden_states[-1].float().cpu())
 
 
-def _write_tokenizer(base: Path, target: Path, meta: CheckpointMeta, model: PreTrainedModel) -> None:
-    """The tokenizer with the chat template the model was trained with, and every token that ends a response."""
-    tokenizer = load_tokenizer(base)
-    chat = ChatFormat(tokenizer, meta.chat_template, end_ids(model.config, base))
-    if meta.chat_template in TEMPLATES:
+def _score_figures(
+    classifier: PreTrainedModel, head: dict[str, Tensor], ids: Tensor, hidden: Tensor
+) -> dict[str, float]:
+    """How far the saved model's scores of padded rows lie from those of the model as trained."""
+    ends = hidden[torch.arange(PROBE_ROWS), PROBE_LENGTHS - 1]
+    expected = ends @ head["weight"].float()[0] + head["bias"].float()
+    found = scores(classifier, ids, PROBE_LENGTHS)
+    return {
+        "score_bias": classifier.config.score_bias,
+        "max_score_difference": float((found - expected).abs().max()),
+        "max_score": float(expected.abs().max()),
+    }
+
+
+def _dress(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, chat: ChatFormat) -> None:
+    """Give the tokenizer the chat template the model was trained with, and the model every token that ends a response."""
+    if chat.template in TEMPLATES:
         start = "".join(str(tokenizer.convert_ids_to_tokens(token)) for token in chat.bos_ids)
         answer_end = str(tokenizer.convert_ids_to_tokens(chat.end_id))
-        template = TEMPLATES[meta.chat_template].replace("{ANSWER_END}", answer_end)
+        template = TEMPLATES[chat.template].replace("{ANSWER_END}", answer_end)
         template = template.replace("{TURN_END}", chat.end_text).replace("{LINE_END}", LINE_END)
         tokenizer.chat_template = start + template
-    tokenizer.save_pretrained(str(target))
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # GPT-2 would embed token types
     if model.generation_config is not None:
         model.generation_config.eos_token_id = sorted(chat.stop_ids)
         model.generation_config.pad_token_id = chat.pad_id
+
+
+def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
+    """Whether the saved tokenizer, opened by plain transformers, makes of a conversation the ids of training."""
+    tokenizer = AutoTokenizer.from_pretrained(target, local_files_only=True)
+    ids = tokenizer.apply_chat_template(CONVERSATION, tokenize=True, return_dict=False)
+    expected = chat.encode_conversation(CONVERSATION).ids
+    return list(ids)[: len(expected)] == expected
 
 
 def main(source: str, target: str) -> int:

@@ -67,6 +67,8 @@ def _facts(checkpoint: Checkpoint, parents: Mapping[str, str], meta: Mapping[str
 
 def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | None) -> str:
     """A snippet for plain peft and transformers, with what has to be known beside it."""
+    if stage == "reward" and figures is not None:
+        return _classifying(meta, figures)
     role = main_role(meta)
     is_adapter = meta["method"] == "lora" and figures is None
     imports, lines = ["from transformers import AutoModelForCausalLM"], []
@@ -79,16 +81,54 @@ def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | N
         lines.append(f"model = AutoModelForCausalLM.from_pretrained({where!r})")
     if stage == "reward":
         imports.append("from safetensors.torch import load_file")
-        lines += _scoring("head.safetensors" if figures else f"{role}/head.safetensors", is_adapter)
+        lines += _scoring(f"{role}/head.safetensors", is_adapter)
     text = "In this folder:\n\n```python\n" + "\n".join([*imports, "", *lines]) + "\n```"
     if not figures:
         text += f"\n\nIts folders are roles: {', '.join(meta['roles'])}."
         if meta["quantisation"] == "nf4":
             text += " The adapter was trained on the base in NF4 with double quantisation; load the base the same way."
         return text
-    text += f"\n\nMerging changed no logit by more than {figures['max_logit_difference']:.2g}"
+    return f"{text}\n\n{_merging(meta, figures)}"
+
+
+def _merging(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """What was lost by merging, in words."""
+    text = f"Merging changed no logit by more than {figures['max_logit_difference']:.2g}"
     text += f" (largest logit: {figures['max_logit']:.3g}; weights saved as {figures['dtype']})"
-    return text + ("; the 4-bit base was dequantised first." if meta["quantisation"] == "nf4" else ".")
+    text += "; the 4-bit base was dequantised first." if meta["quantisation"] == "nf4" else "."
+    if not figures["is_template_exact"]:
+        text += (
+            "\n\nCaution: opened by plain transformers, the tokenizer gives a conversation other ids than the model was trained "
+            "on, so results differ a little. The ids of training come from `modules.chat.ChatFormat` of RLHF Studio."
+        )
+    return text
+
+
+def _classifying(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """A snippet that scores conversations with a merged reward model."""
+    bias = figures["score_bias"]
+    plus = f" + {bias!r}  # the head's constant, for which this class has no place" if bias else ""
+    text = f"""In this folder:
+
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForSequenceClassification.from_pretrained(".").eval()
+conversations = [
+    [{{"role": "user", "content": "What is the capital of Spain?"}}, {{"role": "assistant", "content": "Madrid."}}],
+]
+batch = tokenizer.apply_chat_template(conversations, padding=True, return_tensors="pt", return_dict=True)
+with torch.no_grad():
+    scores = model(**batch).logits[:, 0]{plus}
+```
+
+A conversation ends with the assistant's answer; its score is read at the end token, which the template writes last. Pad on
+the right with the tokenizer's pad token, and with nothing else. A score is any number, no probability: in a pipeline set
+`function_to_apply="none"`. These scores differ from those in training by {figures["max_score_difference"]:.2g} at most (largest score:
+{figures["max_score"]:.3g}, on padded random rows)."""
+    return f"{text}\n\n{_merging(meta, figures)}"
 
 
 def _scoring(head: str, is_adapter: bool) -> list[str]:

@@ -96,7 +96,8 @@ def _sft(ws: Workspace, run: Run, config: SFTConfig) -> tuple[SFTModule, SFTData
         max_length=config.max_length,
         seed=config.seed,
     )
-    return SFTModule.from_config(config, backbone, num_steps=data.num_steps), data
+    prompts = data.sample_prompts(config.eval_samples)
+    return SFTModule.from_config(config, backbone, num_steps=data.num_steps, sample_prompts=prompts), data
 
 
 def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule, RewardDataModule]:

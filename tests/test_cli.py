@@ -194,6 +194,21 @@ def test_a_stage_that_lacks_something_says_what_to_do_first(ws, cli):
     assert "There is no checkpoint of SFT yet" in cli("reward")[2]
 
 
+def test_what_sft_would_teach_is_shown_and_nothing_starts(taught, cli):
+    prompts.add_demonstration(taught, [{"role": "user", "content": "Long?"}], "very " * 200)
+    kept = [d for d in prompts.list_demonstrations(taught, split="train") if "plus" in d.messages[0]["content"]]
+    code, out, _ = cli("sft", "--show", "--set", "max_length=64")
+    assert code == 0
+    assert f"Chat template: the tokenizer's own. {len(kept)} demonstrations with " in out
+    assert "1 left out: longer than 64 tokens." in out
+    oldest = kept[-1]
+    assert f"<|user|>{oldest.messages[0]['content']}<|end|><|assistant|>⟦{oldest.response}<|end|>⟧" in out
+    assert runs.list_all(taught) == []
+    code, _, err = cli("sft", "--show", "--set", "max_length=8")
+    assert code == 1
+    assert err.startswith("This run could not start: There are no demonstrations to train on (")
+
+
 def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):
     code, out, _ = cli("sft", "--set", "seed=3", "--detach")
     assert code == 0

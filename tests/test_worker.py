@@ -58,6 +58,9 @@ def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
     assert held_out[0][0] == 0
     assert held_out[-1][0] == found.step
     assert held_out[-1][1] < held_out[0][1]
+    samples = metrics.list_samples(ws, sft.id)
+    assert {sample["step"] for sample in samples} == {step for step, _ in held_out}
+    assert len(samples) % len(held_out) == 0, "each time the same prompts"
 
 
 def test_the_loop_goes_round_through_real_processes(ws, sft):

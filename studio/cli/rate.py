@@ -120,10 +120,18 @@ def _page(showing: Showing, num_left: int) -> str:
     return "\n".join(lines)
 
 
+def printable(text: str) -> str:
+    """The text with a box for each control character, which could command the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of the text; control characters, which could command the terminal, are shown as a box."""
-    safe = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    return [line for paragraph in safe.split("\n") for line in textwrap.wrap(paragraph.expandtabs(4), width) or [""]]
+    """Lines of the text."""
+    return [
+        line
+        for paragraph in printable(text).split("\n")
+        for line in textwrap.wrap(paragraph.expandtabs(4), width) or [""]
+    ]
 
 
 class _Pipe:

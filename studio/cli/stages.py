@@ -3,9 +3,10 @@
 import argparse
 from typing import Any
 
-from modules.config import STAGES, TrainConfig
-from studio import launcher, runs
+from modules.config import STAGES, SFTConfig, TrainConfig
+from studio import launcher, previewing, runs
 from studio.cli import follow, settings
+from studio.cli.rate import printable
 from studio.workspace import Workspace
 
 
@@ -34,12 +35,18 @@ def add(commands: Any) -> None:
             how.add_argument(
                 "--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines"
             )
+        if stage == "sft":
+            how.add_argument(
+                "--show", action="store_true", help="start nothing: show the chat template and what would be taught"
+            )
         command.set_defaults(action=_start)
 
 
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set)
     ws = Workspace.open(arguments.workspace)
+    if isinstance(config, SFTConfig) and arguments.show:
+        return _show(ws, config)
     run = runs.create(ws, config)
     if isinstance(config, TrainConfig) and arguments.queue:
         return follow.leave(ws, run)
@@ -47,4 +54,12 @@ def _start(arguments: argparse.Namespace) -> int:
     if not arguments.detach:
         return follow.follow(ws, run, arguments)
     print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
+    return 0
+
+
+def _show(ws: Workspace, config: SFTConfig) -> int:
+    found = previewing.lesson(ws, config)
+    print(f"Chat template: {found.template}. {found.summary}")
+    print("\nThe first demonstration as the model reads it; the part between ⟦ and ⟧ is taught:\n")
+    print(printable("".join(f"⟦{text}⟧" if is_taught else text for text, is_taught in found.example)))
     return 0

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from conftest import BOS, END, prompt, same, scramble, tensors_of, tiny_tokenizer, words, write_model
 from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from modules.backbone import Backbone
+from modules.backbone import Backbone, pick_dtype
 from modules.errors import BaseModelError, CheckpointError, ConfigError
 from modules.losses import select_shifted, token_stats
 from modules.pretrained import fingerprint
@@ -373,3 +374,21 @@ def test_chat_prompts_have_the_models_end_token(load: Load) -> None:
     assert backbone.chat.end_id == END
     assert backbone.chat.encode_prompt(prompt(1)["messages"]).ids[0] == 1
     assert len(words(3, 0).split()) == 3
+
+
+def test_four_bits_are_nf4_with_double_quantisation_and_compute_in_the_asked_format(load: Load) -> None:
+    for precision, dtype in (("auto", torch.float32), ("bf16", torch.bfloat16)):
+        backbone = load(quantisation="nf4", precision=precision)
+        layers = [module for module in backbone.modules() if isinstance(module, Linear4bit)]
+        assert layers
+        for layer in layers:
+            state = layer.weight.quant_state
+            assert (state.quant_type, state.nested, layer.compute_dtype) == ("nf4", True, dtype)
+
+
+def test_the_number_format_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16: has)
+        assert pick_dtype("auto", torch.device("cuda")) == expected
+    assert pick_dtype("fp32", torch.device("cuda")) == torch.float32

@@ -127,3 +127,32 @@ def test_a_turn_that_the_template_rewrote_is_read_but_not_taught() -> None:
 def test_the_pad_is_the_tokenizers_own_where_it_has_one() -> None:
     template: Sequence[str] = ("own", "plain")
     assert {ChatFormat(tiny_tokenizer(), name, [END]).pad_id for name in template} == {PAD}
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}</s>{% endif %}{% endfor %}", "leaves out .* what the user says"),
+        ("{% for m in messages %}<{{ m.role }}> {{ m.content | upper }} </s>{% endfor %}<assistant>", "rewrites what the user says"),
+        ("{% for m in messages %}<{{ m.role }}> {{ m.content }} </s>{% endfor %}", "'</s><assistant>' before an answer .* but '</s>' where"),
+        ("{% for m in messages %}{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}", "training and sampling would differ"),
+    ],
+    ids=["no user", "capitals", "no opening", "opening only when asked"],
+)  # fmt: skip
+def test_a_template_that_would_silently_teach_something_else_is_refused(template: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        ChatFormat(tiny_tokenizer(chat_template=template), "auto", [END])
+    assert ChatFormat(tiny_tokenizer(chat_template=template), "plain", [END]).template == "plain"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}</s>{% endif %}{% endfor %}",
+        "{% for m in messages %}<{{ m.role }}>\n{% if loop.last and m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>\n{% endif %}",
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant><think>\n{% endif %}",
+    ],
+    ids=["inst", "empty thought", "open thought"],
+)  # fmt: skip
+def test_templates_that_open_an_answer_with_a_thought_or_with_nothing_are_taken(template: str) -> None:
+    assert ChatFormat(tiny_tokenizer(chat_template=template), "auto", [END]).template == "own"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Memory, conversation, same, scramble, tensors_of, trainer
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from modules.backbone import Backbone
@@ -12,7 +13,7 @@ from modules.data import SFTDataModule
 from modules.errors import NonFiniteError
 from modules.metrics import METRICS
 from modules.optimisation import schedule
-from modules.sft import SFTModule
+from modules.sft import SFTModule, negative_logprobs
 
 Load = Callable[..., Backbone]
 ROWS = [conversation(i, prompt_words=1 + i % 5, response_words=1 + (i * 7) % 13) for i in range(24)]
@@ -134,3 +135,48 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine_and_is_never_0() -> No
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
     assert min(rates) > 0
     assert schedule(0, 1, 0.05) > 0
+
+
+def test_the_same_held_out_prompts_are_answered_at_each_validation_by_the_same_random_numbers(load: Load) -> None:
+    backbone = load()
+    backbone.add_role("policy", trainable=True)
+    data = SFTDataModule(ROWS[:16], ROWS[16:], backbone.chat, batch_size=8, epochs=10)
+    prompts = data.sample_prompts(3)
+    assert prompts == [backbone.chat.encode_prompt(row["messages"][:1]).ids for row in ROWS[16:19]]
+    module = SFTModule(backbone, num_steps=data.num_steps, learning_rate=2e-2, sample_prompts=prompts)
+    state = torch.get_rng_state()
+    lightning = trainer(Memory())
+    lightning.validate(module, datamodule=data, verbose=False)
+    first = module.latest_eval_samples
+    lightning.validate(module, datamodule=data, verbose=False)
+    assert module.latest_eval_samples == first
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [sample.prompt for sample in first] == [backbone.chat.decode_prompt(ids) for ids in prompts]
+    lightning.fit(module, datamodule=data)
+    lightning.validate(module, datamodule=data, verbose=False)
+    assert module.latest_eval_samples != first
+    assert backbone.role_parameters("policy")
+
+
+def test_the_loss_never_holds_the_logits_of_all_tokens(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither forward nor backward: the largest tensor with the vocabulary as its width is one chunk."""
+    monkeypatch.setattr("modules.losses.CHUNK_ELEMENTS", 16 * 96)
+    backbone = load()
+    backbone.add_role("policy", trainable=True)
+    data = SFTDataModule(ROWS, [], backbone.chat, batch_size=24)
+    batch = next(iter(data.train_dataloader()))
+    assert int(batch.mask.sum()) > 100
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            is_weight = func is torch.ops.aten.t.default  # the output layer's, turned
+            if isinstance(out, torch.Tensor) and out.shape[-1:] == (96,) and not is_weight:
+                largest = max(largest, out.numel() // 96)
+            return out
+
+    with Watch(), backbone.role("policy"):
+        negative_logprobs(backbone, batch).sum().backward()
+    assert largest == 16

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
-from studio import launcher, metrics, prompts, runs
+from studio import launcher, metrics, previewing, prompts, runs
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
@@ -85,6 +85,19 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
     field.fill("3")
     expect(page.locator("#command-reward")).to_contain_text("--set epochs=3")
     expect(page.locator("#told-reward")).not_to_contain_text("epochs")
+
+
+def test_what_sft_would_teach_is_shown_as_text(full_ws, serve, visit, monkeypatch):
+    example = [("<|user|>" + HOSTILE, False), (HOSTILE + "<|end|>", True)]
+    monkeypatch.setattr(
+        previewing, "lesson", lambda ws, config: previewing.Lesson("own", example, f"{config.epochs} things.")
+    )
+    page = visit(serve(full_ws).url + "#train/sft")
+    page.locator("#look-sft").click()
+    expect(page.locator("#lesson-sft mark")).to_have_text(HOSTILE + "<|end|>")
+    expect(page.locator("#lesson-sft pre")).to_have_text("<|user|>" + HOSTILE + HOSTILE + "<|end|>")
+    expect(page.locator("#lesson-sft")).to_contain_text("2 things.")
+    assert page.evaluate("window.hacked === undefined")
 
 
 def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):

@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from modules.config import STAGES
-from studio import launcher, runs
+from modules.config import STAGES, SFTConfig
+from studio import launcher, previewing, runs
 from studio.errors import StudioError
 from studio.workspace import Workspace
 from ui import form, parts
@@ -63,6 +63,10 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         start = gr.Button(f"Start {TITLES[stage]}", variant="primary", elem_id=f"start-{stage}")
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
         command = parts.html(_command(ws, stage, config_class()), elem_id=f"command-{stage}")
+        if stage == "sft":
+            look = gr.Button("Show what it would teach", elem_id="look-sft")
+            lesson = parts.html("", elem_id="lesson-sft")
+            on(look.click, partial(_look, ws), list(fields.values()), [lesson], progress=True)
     inputs = list(fields.values())
     for field in inputs:
         on(field.change, partial(_check, ws, stage), inputs, [command, told], trigger_mode="always_last")
@@ -107,6 +111,22 @@ def _start(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.skip(), gr.skip()]
     return [parts.notice(f"{run.name} was started.", "good"), gr.Tabs(selected="runs"), run.name]
+
+
+def _look(ws: Workspace, *values: Any) -> str:
+    """An example as the model would read it, the taught part marked; or why there is none."""
+    config, wrong = form.parse(SFTConfig, values)
+    if not isinstance(config, SFTConfig):
+        return _complaints(wrong)
+    try:
+        found = previewing.lesson(ws, config)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    marked = "".join(f"<mark>{escape(text)}</mark>" if taught else escape(text) for text, taught in found.example)
+    return (
+        f'<div class="command"><h4>Chat template: {escape(found.template)}</h4><p>{escape(found.summary)} '
+        f"The first one as the model reads it, what is taught marked:</p><pre><code>{marked}</code></pre></div>"
+    )
 
 
 def _complaints(wrong: dict[str, str]) -> str:
