@@ -67,7 +67,7 @@ def _cheapest_cut(lengths: list[int], size: int) -> list[int]:
     costs = [0] * (len(lengths) + 1)
     ends = [0] * len(lengths)
     for start in reversed(range(len(lengths))):
-        choices = range(start + 1, min(start + size, len(lengths)) + 1)
+        choices = range(min(start + size, len(lengths)), start, -1)
         options = {end: (end - start) * lengths[start] + PASS_TOKENS + costs[end] for end in choices}
         ends[start] = min(choices, key=options.__getitem__)
         costs[start] = options[ends[start]]
