@@ -87,49 +87,39 @@ def _product(
     if torch.is_grad_enabled():
         result = _Product.apply(rows, weight, bias, down, up, scale)
     else:
-        result, _ = _multiply(rows, weight, bias, down, up, scale)
+        with _onednn():
+            result = F.linear(rows, _fold(weight, down, up, scale), bias)
     return result.view(*x.shape[:-1], -1)
 
 
-def _multiply(
-    x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor | None, up: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor | None]:
-    """x W' + b + s (x D') U', and x D'."""
-    with _onednn():
-        result = F.linear(x, weight, bias)
-        if down is None or up is None:
-            return result, None
-        low = F.linear(x, down)
-        return result.addmm_(low, up.T, alpha=scale), low
+def _fold(weight: Tensor, down: Tensor | None, up: Tensor | None, scale: float) -> Tensor:
+    """W + s U D. The sum costs a pass over one layer's weights; the usual way costs three over all rows."""
+    return weight if down is None or up is None else torch.addmm(weight, up, down, alpha=scale)
 
 
 class _Product(torch.autograd.Function):
-    """`_multiply` of rows x (N, in) with W (out, in), b (out), and an adapter's D (r, in) and U (out, r)."""
+    """x (W + s U D)' + b of rows x (N, in) with W (out, in), b (out), and an adapter's D (r, in) and U (out, r)."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor | None, up: Tensor | None, scale: float
     ) -> Tensor:
-        result, low = _multiply(x, weight, bias, down, up, scale)
         needs_x = weight.requires_grad or (down is not None and down.requires_grad)
-        ctx.save_for_backward(x if needs_x else None, weight, down, up, low)
+        ctx.save_for_backward(x if needs_x else None, weight, down, up)
         ctx.scale = scale
-        return result
+        with _onednn():
+            return F.linear(x, _fold(weight, down, up, scale), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, weight, down, up, low = ctx.saved_tensors
+        x, weight, down, up = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, needs_down, needs_up, _ = ctx.needs_input_grad
-        of_x = of_weight = of_down = of_up = None
         with _onednn():
-            of_x = grad @ weight if needs_x else None
+            of_x = grad @ _fold(weight, down, up, ctx.scale) if needs_x else None
             of_weight = grad.T @ x if needs_weight else None
-            if down is not None:
-                of_low = (grad @ up).mul_(ctx.scale)
-                of_x = of_x.addmm_(of_low, down) if of_x is not None else None
-                of_down = of_low.T @ x if needs_down else None
-                of_up = (grad.T @ low).mul_(ctx.scale) if needs_up else None
+            of_down = ((grad @ up).T @ x).mul_(ctx.scale) if needs_down else None
+            of_up = (grad.T @ (x @ down.T)).mul_(ctx.scale) if needs_up else None
         return of_x, of_weight, grad.sum(0) if needs_bias else None, of_down, of_up, None
 
 
