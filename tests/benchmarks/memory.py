@@ -16,16 +16,16 @@ def held_bytes(module: nn.Module) -> int:
     return _bytes(tensors)
 
 
-def table(folder: Path, quantisations: Iterable[str]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+def table(folder: Path, quantisations: Iterable[str], precision: str) -> Iterator[str]:
+    """The lines of a Markdown table, with the base in a precision or quantised; adapters and heads are float32."""
     yield "| base | weights of a LoRA step, MiB | of a PPO iteration, MiB | ratio | of four copies, MiB | ratio |"
     yield "|---|---|---|---|---|---|"
     for quantisation in quantisations:
-        one = held_bytes(fine_tuning(folder, quantisation)) / 2**20
-        four = held_bytes(four_roles(folder, quantisation)) / 2**20
-        copies = 4 * held_bytes(_load(folder, quantisation)) / 2**20
+        one = held_bytes(fine_tuning(folder, quantisation, precision)) / 2**20
+        four = held_bytes(four_roles(folder, quantisation, precision)) / 2**20
+        copies = 4 * held_bytes(_load(folder, quantisation, precision)) / 2**20
         cells = [
-            quantisation,
+            precision if quantisation == "none" else quantisation,
             f"{one:,.1f}",
             f"{four:,.1f}",
             f"**{four / one:.2f}**",
@@ -35,16 +35,16 @@ def table(folder: Path, quantisations: Iterable[str]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def fine_tuning(folder: Path, quantisation: str = "none") -> Backbone:
+def fine_tuning(folder: Path, quantisation: str, precision: str) -> Backbone:
     """A base with one adapter, as SFT trains it."""
-    backbone = _load(folder, quantisation)
+    backbone = _load(folder, quantisation, precision)
     backbone.add_role("policy", trainable=True)
     return backbone
 
 
-def four_roles(folder: Path, quantisation: str = "none") -> Backbone:
+def four_roles(folder: Path, quantisation: str, precision: str) -> Backbone:
     """A base with the roles of PPO."""
-    backbone = _load(folder, quantisation)
+    backbone = _load(folder, quantisation, precision)
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
     backbone.add_role("reward", head=True)
@@ -52,8 +52,8 @@ def four_roles(folder: Path, quantisation: str = "none") -> Backbone:
     return backbone
 
 
-def _load(folder: Path, quantisation: str) -> Backbone:
-    return Backbone.load(str(folder), quantisation=quantisation)
+def _load(folder: Path, quantisation: str, precision: str) -> Backbone:
+    return Backbone.load(str(folder), quantisation=quantisation, precision=precision)
 
 
 def _quantisation_constants(parameter: Tensor) -> list[Tensor]:

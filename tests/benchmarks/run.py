@@ -117,6 +117,12 @@ def main() -> None:
     peer = Peer(args.peer_python, args.peer_script) if args.peer_python and args.peer_script else None
     work = workload.QUICK if args.quick else workload.WORK
     print(_machine(), flush=True)
+    for name in args.memory_shapes:
+        print(f"\nWeights held, shape {name}\n", flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = workload.write_model(Path(scratch), workload.SHAPES[name])
+            for line in memory.table(folder, ["none", "nf4"], "fp32" if name == "small" else "bf16"):
+                print(line, flush=True)
     for name in args.shapes:
         if name != "small" and not torch.cuda.is_available():
             print(f"\nShape {name}: not yet measured (it needs a CUDA device, and there is none here).")
@@ -135,9 +141,6 @@ def main() -> None:
             ]
             print(f"\nShape {name}\n", flush=True)
             for line in table(cases, folder, work, peer=peer, rounds=args.rounds, is_quick=args.quick):
-                print(line, flush=True)
-            print(flush=True)
-            for line in memory.table(folder, args.quantisations):
                 print(line, flush=True)
 
 

@@ -58,7 +58,7 @@ class Work:
 
 
 WORK = Work()
-QUICK = replace(WORK, iterations=3, pairs=96, documents=160)
+QUICK = replace(WORK, iterations=3, pairs=64, documents=128)
 """The same steps, fewer of them."""
 
 
