@@ -23,6 +23,7 @@ from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
 from modules.heads import head_tensors, load_head, member_outputs, new_head, num_members
 from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer, output_logits
+from modules.products import quicken
 from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
 HEAD_WEIGHTS = "head.safetensors"
@@ -147,6 +148,7 @@ class Backbone(nn.Module):
         assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
         assert "." not in name, f"{name!r} cannot be the name of a role"
         self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
+        quicken(self.roles)
         if head:
             self.heads[name] = self._new_head(source, copy_of, members).requires_grad_(trainable)
 

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+PASS_TOKENS = 128
+"""A forward and backward pass takes as long as this many tokens more than it has: what starting its operations costs."""
+
 
 class Sequences(NamedTuple):
     """Padded rows."""
@@ -45,7 +48,9 @@ def pad_rows(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], pad_
 
 
 def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
-    """Cut rows into pieces of at most ``size`` rows of similar length, so that little is padded.
+    """Cut rows into pieces of at most ``size`` rows of similar length.
+
+    Of all ways to cut them, the one with the fewest tokens, pads included, is taken; each piece counts `PASS_TOKENS` more.
 
     Args:
         lengths: (B,) real tokens per row.
@@ -55,5 +60,21 @@ def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
         (N,) row indices; together each row once, the longest first (memory runs out at once or never).
     """
     order = torch.argsort(lengths, descending=True, stable=True)
-    if len(order):
-        yield from order.split(size)
+    sizes = _cheapest_cut(lengths[order].tolist(), size)
+    yield from order.split(sizes) if sizes else ()
+
+
+def _cheapest_cut(lengths: list[int], size: int) -> list[int]:
+    """Rows per piece for lengths in descending order, found from the last row backwards."""
+    costs = [0] * (len(lengths) + 1)
+    ends = [0] * len(lengths)
+    for start in reversed(range(len(lengths))):
+        choices = range(min(start + size, len(lengths)), start, -1)
+        options = {end: (end - start) * lengths[start] + PASS_TOKENS + costs[end] for end in choices}
+        ends[start] = min(choices, key=options.__getitem__)
+        costs[start] = options[ends[start]]
+    sizes, start = [], 0
+    while start < len(lengths):
+        sizes.append(ends[start] - start)
+        start = ends[start]
+    return sizes

@@ -122,7 +122,7 @@ def test_item_28_the_reference_is_the_sft_policy_not_the_pretrained_model(
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft's own
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "policy").eval()
     with torch.no_grad():
-        assert torch.allclose(plain(input_ids=IDS).logits, logits(sft, "policy"), atol=1e-6), "plain peft reads it"
+        assert torch.allclose(plain(input_ids=IDS).logits, logits(sft, "policy"), atol=1e-5), "plain peft reads it"
 
 
 def backward(backbone: Backbone, role: str) -> None:
