@@ -37,10 +37,11 @@ from tests.benchmarks.stories_chart import draw
 
 END = 1
 """``<s>``, the token between two stories."""
+BASE = "models/stories260K-hf"
 PROMPT_TOKENS, RESPONSE_TOKENS, BLOCK = 24, 48, 256
 OPENING_CHARACTERS, JUDGED = 400, 128
 SETTINGS: dict[str, Any] = {
-    "iterations": 70,
+    "iterations": 60,
     "batch_size": 128,
     "minibatch_size": 128,
     "micro_batch_size": 64,
@@ -51,9 +52,9 @@ SETTINGS: dict[str, Any] = {
     "center_scores": False,
     "missing_eos_penalty": 0.0,
     "ptx_coef": 0.5,
-    "ptx_per_iteration": 8,
+    "ptx_per_iteration": 4,
 }
-"""Of `PPOModule` and `PPODataModule`; see `PPOConfig`. The learning rate falls to 0 along a line."""
+"""Of `PPOModule` and `PPODataModule`; see `PPOConfig`. The learning rate falls to 0 over the second half."""
 DECAY = 0.9
 """Share of the average policy that stays at each iteration."""
 
@@ -100,37 +101,44 @@ def raw(rows: list[list[int]]) -> list[Row]:
     return [{"prompt_id": str(i), "category": "story", "ids": row} for i, row in enumerate(rows)]
 
 
-def train_reward_model(
-    data: Path, base: Path, tokenizer: PreTrainedTokenizerBase, seed: int
-) -> tuple[PreTrainedModel, float]:
-    """A sentiment classifier on film reviews; returns it with its accuracy on 1,000 others."""
-    L.seed_everything(seed, verbose=False)
-    lines = (data / "eval/sentiment_rt_polarity.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [(ids(tokenizer, row["text"])[:128], float(row["label"])) for row in map(json.loads, lines)]
-    order = random.Random(0)
-    order.shuffle(rows)
-    test, train = rows[:1000], rows[1000:]
+def train_reward_model(base: Path, rows: list[tuple[list[int], float]], order: random.Random) -> PreTrainedModel:
+    """A sentiment classifier: all weights, 3 passes, binary cross-entropy."""
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for _ in range(3):
-        order.shuffle(train)
-        for start in range(0, len(train), 64):
-            texts, labels = zip(*train[start : start + 64], strict=True)
+        order.shuffle(rows)
+        for start in range(0, len(rows), 64):
+            texts, labels = zip(*rows[start : start + 64], strict=True)
             targets, lengths = torch.tensor(labels), torch.tensor([len(text) for text in texts])
-            for rows in by_length(lengths, 16):
-                scores = classify(model, [texts[i] for i in rows.tolist()])
-                (binary_cross_entropy_with_logits(scores, targets[rows], reduction="sum") / len(texts)).backward()
+            for part in by_length(lengths, 16):
+                scores = classify(model, [texts[i] for i in part.tolist()])
+                (binary_cross_entropy_with_logits(scores, targets[part], reduction="sum") / len(texts)).backward()
             optimizer.step()
             optimizer.zero_grad()
-    model.eval().requires_grad_(False)
-    right = [
-        bool(score > 0) == bool(label)
-        for start in range(0, len(test), 100)
-        for score, (_, label) in zip(
-            classify(model, [r for r, _ in test[start : start + 100]]), test[start:], strict=False
-        )
-    ]
-    return model, sum(right) / len(right)
+    return model.eval()
+
+
+def reward_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """The seed's reward model, from the folder of kept ones if it is there; prints its accuracy on 1,000 sentences."""
+    L.seed_everything(seed, verbose=False)
+    lines = (args.data / "eval/sentiment_rt_polarity.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [(ids(tokenizer, row["text"])[:128], float(row["label"])) for row in map(json.loads, lines)]
+    order, began = random.Random(0), time.monotonic()
+    order.shuffle(rows)
+    test, train = rows[:1000], rows[1000:]
+    kept = args.rewards / f"seed-{seed}" if args.rewards else None
+    if kept and kept.is_dir():
+        model = AutoModelForSequenceClassification.from_pretrained(kept).eval()
+    else:
+        model = train_reward_model(args.data / BASE, train, order)
+        if kept:
+            model.save_pretrained(kept)
+    model.requires_grad_(False)
+    parts = [test[start : start + 100] for start in range(0, len(test), 100)]
+    scores = torch.cat([classify(model, [row for row, _ in part]) for part in parts])
+    right = ((scores > 0).float() == torch.tensor([label for _, label in test])).float().mean()
+    say({"seed": seed, "reward_accuracy": round(float(right), 3), "seconds": time.monotonic() - began})
+    return model
 
 
 def classify(model: PreTrainedModel, rows: Any) -> Tensor:
@@ -177,13 +185,18 @@ class Averaged(L.Callback):
     ) -> None:
         """Set this iteration's learning rate."""
         assert isinstance(pl_module, PPOModule)
-        pl_module.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - batch_idx / self.iterations)
+        pl_module.optimizer.param_groups[0]["lr"] = self.learning_rate * min(1.0, 2 - 2 * batch_idx / self.iterations)
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Take the new policy into the average; the first ones count alike."""
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the new policy into the average, where the first ones count alike; tell the iteration's figures."""
         for average, weight in zip(self.average, self.policy, strict=True):
-            average.lerp_(weight, max(1 - DECAY, 1 / (trainer.global_step + 1)))
+            average.lerp_(weight, max(1 - DECAY, 1 / (batch_idx + 2)))
+        if (batch_idx + 1) % 10 == 0:
+            metrics = {name: round(float(trainer.callback_metrics[f"objective/{name}"]), 2) for name in ("score", "kl")}
+            say({"iteration": batch_idx + 1, **metrics})
 
     @torch.no_grad()
     def on_train_end(self, *_: Any) -> None:
@@ -252,19 +265,18 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--kl-coefs", type=float, nargs="+", default=[0.05])
+    parser.add_argument("--rewards", type=Path, help="where reward models are kept for the next time")
     parser.add_argument("--svg", type=Path, help="where the drawing goes")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change a setting, values in JSON")
     args = parser.parse_args()
-    base = args.data / "models/stories260K-hf"
+    base = args.data / BASE
     if not base.is_dir():
         sys.exit(f"There is no {base}, so nothing was run: name the folder of the data sets.")
     settings = SETTINGS | {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in args.set)}
     tokenizer = load_tokenizer(base)
     task, found = load_task(args.data, tokenizer), []
     for seed in args.seeds:
-        began = time.monotonic()
-        reward, accuracy = train_reward_model(args.data, base, tokenizer, seed)
-        say({"seed": seed, "reward_accuracy": accuracy, "seconds": time.monotonic() - began})
+        reward = reward_model(args, tokenizer, seed)
         for kl_coef in args.kl_coefs:
             L.seed_everything(seed, verbose=False)
             backbone, score = load_backbone(base, reward), scorer(reward)
