@@ -157,9 +157,9 @@ def scorer(model: PreTrainedModel) -> ScoreFunction:
     return score
 
 
-def load_backbone(base: Path, reward: PreTrainedModel, **options: Any) -> Backbone:
+def load_backbone(base: Path, reward: PreTrainedModel) -> Backbone:
     """Policy, reference and a value function that starts as the reward model."""
-    backbone = Backbone.load(str(base), **({"method": "full", "device": "cpu", "precision": "fp32"} | options))
+    backbone = Backbone.load(str(base), method="full", device="cpu", precision="fp32")
     backbone.chat.stop_ids = frozenset({END})
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
@@ -199,7 +199,7 @@ class Averaged(L.Callback):
             say({"iteration": batch_idx + 1, **metrics})
 
     @torch.no_grad()
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Hand on the average."""
         for average, weight in zip(self.average, self.policy, strict=True):
             weight.copy_(average)
