@@ -75,5 +75,5 @@ def test_item_39_a_dearer_kl_stays_nearer_to_the_reference(load: Callable[..., B
 
 @pytest.mark.parametrize("seed", range(5))
 def test_item_39_without_a_reward_the_policy_stays_where_it_is(load: Callable[..., Backbone], seed: int) -> None:
-    kl = learn(load, seed=seed, kl_coef=0.05, score=nothing).of("objective/kl")
-    assert max(map(abs, kl.values())) < 1e-3
+    kl = learn(load, seed=seed, kl_coef=0.05, learning_rate=3e-3, score=nothing).of("objective/kl")
+    assert max(map(abs, kl.values())) < 0.01, f"it went {kl}"
