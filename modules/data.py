@@ -1,7 +1,8 @@
 """Rows to batches, in an order that depends on the seed alone and can be taken up at any step.
 
 Rows are plain dicts (see each class). All are encoded at construction, so the number of steps is known before the
-trainer is built. Rows that are too long or cannot be encoded are dropped and counted in `dropped`.
+trainer is built. Rows that are too long or cannot be encoded are dropped and counted in `dropped`. A row of raw text
+brings ``ids`` in place of ``messages``: no chat template touches it, and as a demonstration all of it is taught.
 """
 
 from collections import Counter
@@ -303,7 +304,7 @@ def _encoder(
 
     def apply(row: Row) -> Encoded | None:
         try:
-            encoded = encode(row[key])
+            encoded = _ready(row["ids"]) if "ids" in row else encode(row[key])
         except DataError:
             dropped["not encodable"] += 1
             return None
@@ -313,6 +314,13 @@ def _encoder(
         return encoded
 
     return apply
+
+
+def _ready(ids: Sequence[int]) -> Encoded:
+    """Raw text: taught from its first token to its last."""
+    if not ids:
+        raise DataError("A row's ids are empty: give it some tokens, or leave it out.")
+    return Encoded(list(ids), [True] * len(ids))
 
 
 def _require(rows: Sequence[object], what: str, dropped: Counter[str]) -> None:

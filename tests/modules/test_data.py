@@ -130,3 +130,17 @@ def test_ptx_hands_out_demonstrations_only_if_asked(chat: ChatFormat) -> None:
     assert len(batch.demonstrations.ids) == 3
     with pytest.raises(DataError, match="ptx_coef"):
         PPODataModule([prompt(1)], [], chat, iterations=1, ptx_per_iteration=3)
+
+
+def test_rows_of_raw_text_pass_by_the_chat_template_and_are_taught_whole(chat: ChatFormat) -> None:
+    story = {"prompt_id": "s", "category": "story", "ids": [1, 40, 41, 42]}
+    data = PPODataModule([story], [], chat, demonstrations=[story], ptx_per_iteration=1, batch_size=2, iterations=1)
+    [batch] = data.train_dataloader()
+    assert batch.prompts == [story["ids"]] * 2
+    assert batch.demonstrations is not None
+    assert batch.demonstrations.ids.tolist() == [story["ids"]]
+    assert batch.demonstrations.mask.all()
+    [taught] = SFTDataModule([story | {"messages": []}], [], chat).train_dataloader()
+    assert taught.ids.tolist() == [story["ids"]]
+    with pytest.raises(DataError, match="no demonstrations to train on .*1 not encodable, 1 too long"):
+        SFTDataModule([story | {"ids": []}, story | {"ids": [7] * 9}], [], chat, max_length=8)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import Memory, prompt, trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.backbone import Backbone
 from modules.data import PPODataModule
+from modules.experience import ScoreFunction
 from modules.ppo import PPOModule
 from modules.rollout import Rollout
 
@@ -20,16 +21,30 @@ def share_of_wanted(rollout: Rollout) -> Tensor:
     return torch.tensor([4 * sum(t in WANTED for t in response) / len(response) for response in rollout.responses])
 
 
-def learn(load: Callable[..., Backbone], *, seed: int, kl_coef: float, learning_rate: float = 3e-2) -> Memory:
+def nothing(rollout: Rollout) -> Tensor:
+    return torch.zeros(len(rollout.responses))
+
+
+def learn(
+    load: Callable[..., Backbone],
+    *,
+    seed: int,
+    kl_coef: float,
+    learning_rate: float = 3e-2,
+    score: ScoreFunction = share_of_wanted,
+) -> Memory:
     backbone = load(seed)
     backbone.chat.stop_ids = frozenset({95})
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
     backbone.add_role("value", trainable=True, head=True)
+    if score is nothing:
+        for parameter in backbone.heads["value"].parameters():
+            nn.init.zeros_(parameter)  # random values are noise, which whitening would blow up
     data = PPODataModule([prompt(i) for i in range(32)], [], backbone.chat, batch_size=32, iterations=10, seed=seed)
     module = PPOModule(
         backbone,
-        score_function=share_of_wanted,
+        score_function=score,
         seed=seed,
         max_new_tokens=6,
         value_warmup=1,
@@ -56,3 +71,9 @@ def test_item_39_a_dearer_kl_stays_nearer_to_the_reference(load: Callable[..., B
     cheap = learn(load, seed=0, kl_coef=0.01, learning_rate=3e-3).of("objective/kl")
     dear = learn(load, seed=0, kl_coef=3.0, learning_rate=3e-3).of("objective/kl")
     assert dear[10] < 0.5 * cheap[10]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_item_39_without_a_reward_the_policy_stays_where_it_is(load: Callable[..., Backbone], seed: int) -> None:
+    kl = learn(load, seed=seed, kl_coef=0.05, learning_rate=3e-3, score=nothing).of("objective/kl")
+    assert max(map(abs, kl.values())) < 0.01, f"it went {kl}"
