@@ -195,9 +195,10 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: There are more tokens than the model has positions.
         """
-        if ids.shape[1] > self.context_length:
+        longest = ids.shape[1] if positions is None else int(positions.max()) + 1
+        if longest > self.context_length:
             raise ConfigError(
-                f"A text of {ids.shape[1]} tokens does not fit into this model, which has {self.context_length} positions: lower "
+                f"A text of {longest} tokens does not fit into this model, which has {self.context_length} positions: lower "
                 "max_length (in PPO max_prompt_length and max_new_tokens)."
             )
         if positions is None and mask is not None:
