@@ -111,6 +111,8 @@ class RewardConfig(TrainConfig):
     """Rate at which raters are believed to err; above 0 it keeps the model from growing certain of few and noisy labels."""
     weight_decay: NonNegativeFloat = 0.0
     """Pull of the trained weights towards 0 (AdamW), against overfitting; 0 is off."""
+    offtopic_share: Fraction = 0.0
+    """Share of the prompts that get one more pair, made without a rater: a preferred response over an answer to another prompt. It keeps a policy from earning the same high score with one answer to everything."""
     ensemble: Annotated[int, Field(ge=1, le=32)] = 1
     """Heads that learn from different draws of the prompts: the score is their mean, their disagreement its uncertainty; 1 is off."""
     keep_best: bool = False
@@ -237,8 +239,8 @@ class SampleConfig(StageConfig):
     """A second checkpoint to answer beside it; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
-    pairs_per_prompt: Annotated[int, Field(ge=1, le=16)] = 1
-    """Pairs put up for each prompt; more than one helps when prompts are few."""
+    responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
+    """Answers to each prompt, of which all pairs are put up: 3 give 3 pairs, 4 give 6. Checkpoint and opponent answer in turn, and only pairs between them are put up."""
     split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
     """Which prompts to draw from. Ratings of validation and test prompts are never trained on: they measure."""
     exclude_categories: str = ""

@@ -17,7 +17,7 @@ from modules.chat import ChatFormat, Encoded
 from modules.distributed import share
 from modules.errors import DataError
 from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
-from modules.preferences import Answer, Comparisons, Pairs, bootstrap_weights
+from modules.preferences import Answer, Comparisons, Pairs, bootstrap_weights, offtopic_pairs
 from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
@@ -132,7 +132,7 @@ class RewardDataModule(L.LightningDataModule):
         validation_rows: Held-out ones, of other prompts; may be empty.
         chat: The backbone's chat format.
         demonstrations: As in SFT; their responses shall score 0 on average in the end.
-        batch_size, epochs, max_length, weighting, ensemble, seed: See `RewardConfig`.
+        batch_size, epochs, max_length, weighting, ensemble, offtopic_share, seed: See `RewardConfig`.
         start_step: Steps already done, when a run is taken up again.
 
     Raises:
@@ -151,6 +151,7 @@ class RewardDataModule(L.LightningDataModule):
         max_length: int = 512,
         weighting: Literal["pair", "prompt"] = "pair",
         ensemble: int = 1,
+        offtopic_share: float = 0.0,
         seed: int = 0,
         start_step: int = 0,
     ) -> None:
@@ -164,6 +165,7 @@ class RewardDataModule(L.LightningDataModule):
         self.dropped: Counter[str] = Counter()
         self._pairs = Pairs(chat, max_length, weighting, self.dropped)
         self.rows = self._pairs.encode(rows)
+        self.rows += offtopic_pairs(self.rows, offtopic_share, max_length, seed)
         self.validation_rows = self._pairs.encode(validation_rows)
         _require(self.rows, "comparisons", self.dropped)
         self.demonstrations = self._pairs.encode_demonstrations(demonstrations)

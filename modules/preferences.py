@@ -1,5 +1,6 @@
 """Preferences on their way into batches: rankings as pairs, weights per prompt, bootstrap weights, padding."""
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -167,6 +168,32 @@ def pairs_of(row: Row) -> list[Row]:
         found["target_p"] = 0.5 if ranks[first] == ranks[second] else 1.0
         pairs.append({"weight": 1.0} | dict(row) | found)
     return pairs
+
+
+def offtopic_pairs(pairs: Sequence[Pair], share: float, max_length: int, seed: int) -> list[Pair]:
+    """One more pair for a share of the prompts: a preferred response over the preferred response to another prompt.
+
+    Comparisons within prompts leave open how a score depends on the prompt, so a policy may answer everything with what
+    scores high somewhere. Such pairs close that gap and cost no label (Liu et al. 2024, "RRM").
+
+    Args:
+        pairs: Those of the training prompts.
+        share: Of the prompts, drawn by the seed.
+        max_length: Longest prompt + response; what would be longer is left out.
+    """
+    draw = random.Random(seed)
+    by_prompt = {pair.prompt_id: pair for pair in draw.sample(pairs, len(pairs))}
+    if len(by_prompt) < 2:
+        return []
+    found = []
+    for prompt_id in draw.sample(sorted(by_prompt), round(share * len(by_prompt))):
+        pair, other = by_prompt[prompt_id], draw.choice(pairs)
+        while other.prompt_id == prompt_id:
+            other = draw.choice(pairs)
+        if other.chosen != pair.chosen and len(pair.prompt) + len(other.chosen) <= max_length:
+            row = dict(pair.row) | {"target_p": 1.0, "margin": 0.0, "strength": None}
+            found.append(pair._replace(rejected=other.chosen, row=row))
+    return found
 
 
 def weigh_by_prompt(prompts: Sequence[str], weights: Sequence[float]) -> list[float]:

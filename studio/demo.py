@@ -50,14 +50,18 @@ class Recipe:
 
 RECIPE = Recipe(
     sft=SFTConfig(learning_rate=5e-4, epochs=3, batch_size=32, micro_batch_size=32, eval_every=12),
-    sample=SampleConfig(num_prompts=2000, pairs_per_prompt=2, exclude_categories=NEUTRAL, batch_size=200),
-    reward=RewardConfig(learning_rate=3e-3, batch_size=32, micro_batch_size=32, eval_every=20),
+    sample=SampleConfig(num_prompts=2000, responses_per_prompt=3, exclude_categories=NEUTRAL, batch_size=200),
+    reward=RewardConfig(
+        learning_rate=2e-3, epochs=2, batch_size=32, micro_batch_size=32, offtopic_share=1.0, eval_every=60
+    ),
     ppo=PPOConfig(
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         value_learning_rate=2e-3,
         value_warmup=2,
-        iterations=25,
-        epochs=2,
+        iterations=60,
+        epochs=1,
+        kl_coef=0.12,
+        eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
     ),

@@ -1,10 +1,11 @@
 """The sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
 
-With an opponent each prompt gets one answer of either; without, two of one policy. A pair of identical answers tells
-nothing and is dropped, saying how many.
+All pairs of a prompt's answers are put up; with an opponent, those between it and the checkpoint. A pair of identical
+answers tells nothing and is dropped, saying how many.
 """
 
 import json
+from itertools import combinations
 from typing import Any
 
 from modules import checkpoint
@@ -21,9 +22,10 @@ Row = dict[str, Any]
 
 def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     """Sample, store and pair; returns the state the run ends in and one plain sentence."""
-    rows = runs.read_rows(ws, run.name, "prompts") * config.pairs_per_prompt
-    names = [config.checkpoint, config.opponent or config.checkpoint]
-    found = {name: checkpoints.get(ws, name) for name in names}
+    rows = runs.read_rows(ws, run.name, "prompts")
+    sides = [config.checkpoint, config.opponent or config.checkpoint]
+    names = [sides[index % 2] for index in range(config.responses_per_prompt)]
+    found = {name: checkpoints.get(ws, name) for name in sides}
     backbone = load_policies(found, config)
     encoded = [backbone.chat.encode_prompt(row["messages"]).ids for row in rows]
     answers = []
@@ -90,32 +92,58 @@ def _store(
     answers: list[Rollout],
     policies: list[Checkpoint],
 ) -> tuple[int, int, int]:
-    """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones."""
+    """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones.
+
+    All first pairs come before all second ones, so that a rater does not see a prompt twice in a row.
+    """
     num_pairs = num_same = num_known = 0
-    settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
+    chosen = [(a, b) for a, b in combinations(range(len(answers)), 2) if not config.opponent or (b - a) % 2]
+    texts = [[backbone.chat.decode(response).strip() for response in rollout.responses] for rollout in answers]
     with ws.write() as db:
-        for index, row in enumerate(rows):
-            texts = [backbone.chat.decode(rollout.responses[index]).strip() for rollout in answers]
-            if texts[0] == texts[1]:
-                num_same += 1
-                continue
-            ids = [
-                prompts.add_response(
-                    db,
-                    row["prompt_id"],
-                    text,
-                    "sample",
-                    checkpoint_id=policy.id,
-                    run_id=run.id,
-                    sampling=json.dumps(settings | {"seed": config.seed + side, "index": index}),
-                    token_ids=json.dumps(rollout.responses[index]),
-                    end_reason=rollout.end_reasons[index],
-                )
-                for side, (text, rollout, policy) in enumerate(zip(texts, answers, policies, strict=True))
-            ]
-            is_new = comparisons.add_comparison(db, row["prompt_id"], (ids[0], ids[1]), run.id) is not None
-            num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
+        ids = [
+            _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
+            for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
+        ]
+        seen: set[tuple[int | str, ...]] = set()
+        for first, second in chosen:
+            for index, row in enumerate(rows):
+                if texts[first][index] == texts[second][index]:
+                    num_same += 1
+                    continue
+                pair = (ids[first][index], ids[second][index])
+                key = (index, *sorted((texts[first][index], texts[second][index])))
+                is_new = key not in seen and comparisons.add_comparison(db, row["prompt_id"], pair, run.id) is not None
+                seen.add(key)
+                num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
     return num_pairs, num_same, num_known
+
+
+def _store_answers(
+    db: Any,
+    run: Run,
+    config: SampleConfig,
+    rows: list[Row],
+    rollout: Rollout,
+    policy: Checkpoint,
+    texts: list[str],
+    number: int,
+) -> list[int]:
+    """Store one answer to each prompt; returns their ids."""
+    settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
+    return [
+        prompts.add_response(
+            db,
+            row["prompt_id"],
+            texts[index],
+            "sample",
+            checkpoint_id=policy.id,
+            run_id=run.id,
+            sampling=json.dumps(settings | {"seed": config.seed + number, "index": index}),
+            token_ids=json.dumps(rollout.responses[index]),
+            end_reason=rollout.end_reasons[index],
+        )
+        for index, row in enumerate(rows)
+    ]
 
 
 def _facts(answers: list[Rollout]) -> dict[str, float]:

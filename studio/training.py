@@ -114,6 +114,7 @@ def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule
         max_length=config.max_length,
         weighting=config.weighting,
         ensemble=config.ensemble,
+        offtopic_share=config.offtopic_share,
         seed=config.seed,
     )
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
