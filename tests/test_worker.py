@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 
 import pytest
 
@@ -64,10 +65,16 @@ def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
 
 
 def test_the_loop_goes_round_through_real_processes(ws, sft):
-    sample = launcher.start(ws, runs.create(ws, SampleConfig(num_prompts=12, max_new_tokens=16, temperature=1.3)))
-    sample = wait(ws, sample.name, ended)
+    config = SampleConfig(num_prompts=12, responses_per_prompt=3, max_new_tokens=16, temperature=1.3)
+    sample = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert sample.state == "finished", sample.message
-    assert comparisons.counts(ws)["comparisons"] >= 6
+    made = comparisons.list_history(ws)
+    by_prompt = Counter(row["prompt_id"] for row in made)
+    assert max(by_prompt.values()) == 3, "three answers are three pairs"
+    assert len(made) > 24
+    assert len({row["prompt_id"] for row in made[:10]}) == 10, "a prompt does not come twice in a row"
+    texts = [(row["prompt_id"], *sorted(answer["text"] for answer in row["responses"])) for row in made]
+    assert len(set(texts)) == len(texts)
     while showing := comparisons.next_showing(ws):
         ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
     reward = launcher.start(ws, runs.create(ws, RewardConfig(**TINY, epochs=2, ensemble=2, keep_best=True)))

@@ -86,3 +86,31 @@ def test_the_zero_is_set_on_demonstrations_that_fit_or_else_on_the_preferred_res
     (preferred,) = RewardDataModule(rows, [], chat).reference_answers()
     assert len(preferred.ids) == 2, "the same response is not counted twice"
     assert data.dropped == {}, "demonstrations are not what is trained on"
+
+
+def test_an_offtopic_pair_sets_a_preferred_response_over_the_answer_to_another_prompt(chat: ChatFormat) -> None:
+    rows = [comparison(i, strength=3, margin=0.5) for i in range(20)]
+    plain = RewardDataModule(rows, [], chat)
+    data = RewardDataModule(rows, [], chat, offtopic_share=0.5, seed=3)
+    added = data.rows[len(plain.rows) :]
+    assert data.rows[: len(plain.rows)] == plain.rows
+    assert len(added) == 10
+    assert len({pair.prompt_id for pair in added}) == 10
+    preferred = {pair.prompt_id: pair.chosen for pair in plain.rows}
+    for pair in added:
+        assert pair.chosen == preferred[pair.prompt_id]
+        assert pair.rejected in [response for prompt_id, response in preferred.items() if prompt_id != pair.prompt_id]
+        assert (pair.row["target_p"], pair.row["margin"], pair.row["strength"]) == (1.0, 0.0, None)
+    assert RewardDataModule(rows, [], chat, offtopic_share=0.5, seed=3).rows == data.rows
+    assert RewardDataModule(rows[:1], [], chat, offtopic_share=1.0).rows == plain.rows[:1], "there is no other prompt"
+
+
+def test_an_offtopic_pair_that_would_be_too_long_is_left_out(chat: ChatFormat) -> None:
+    short, long = comparison(1, chosen="w1", rejected="w2"), comparison(2, chosen="w3 " * 40, rejected="w4")
+    room = max(
+        len(chat.encode_prompt(row["messages"]).ids) + len(chat.encode_response(row["chosen"])) for row in (short, long)
+    )
+    data = RewardDataModule([short, long], [], chat, offtopic_share=1.0, max_length=room)
+    added = data.rows[2:]
+    assert all(len(pair.prompt) + len(pair.rejected) <= room for pair in added)
+    assert [pair.prompt_id for pair in added if pair.rejected == chat.encode_response("w1")] == [str(long["prompt_id"])]
