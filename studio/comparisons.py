@@ -117,9 +117,8 @@ def _open_showing(db: Database, rater: str, after: int | None) -> int | None:
         {"rater": rater, "after": after},
     )
     unrated = db.query(
-        "SELECT s.id FROM showings s WHERE s.rater = :rater AND s.id IS NOT :after"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events e WHERE e.showing_id = s.id AND e.supersedes IS NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        "SELECT s.id FROM open_showings o CROSS JOIN showings s ON s.id = o.showing_id"
+        " WHERE s.rater = :rater AND s.id IS NOT :after AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
         " ORDER BY s.id LIMIT 1",
         {"rater": rater, "after": after},
     )
