@@ -217,6 +217,20 @@ def test_the_pair_behind_the_one_on_the_screen_can_be_fetched_ahead(ws):
     assert comparisons.next_showing(ws) == ahead
 
 
+def test_the_table_of_open_showings_holds_those_without_an_event_and_no_others(ws):
+    add_pairs(ws, 6)
+    rate(ws)
+    rate(ws, "skip", reason="other")
+    shown = comparisons.next_showing(ws)
+    comparisons.next_showing(ws, after=shown.id)
+    ratings.undo(ws)
+    with ws.read() as db:
+        found = {row["showing_id"] for row in db.query("SELECT showing_id FROM open_showings")}
+        expected = db.query("SELECT id FROM showings WHERE id NOT IN (SELECT showing_id FROM rating_events)")
+        assert found == {row["id"] for row in expected}
+    assert len(found) == 2
+
+
 def test_the_same_pair_is_put_up_once_whichever_way_round(ws):
     with ws.write() as db:
         prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Hi"}]))
