@@ -58,9 +58,9 @@ RECIPE = Recipe(
         learning_rate=1e-3,
         value_learning_rate=2e-3,
         value_warmup=2,
-        iterations=80,
+        iterations=60,
         epochs=1,
-        kl_coef=0.1,
+        kl_coef=0.12,
         eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
@@ -150,12 +150,7 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
     )
     num_rated = rate_open_pairs(ws, demo.rater)
     num_ratings = num_rated + (done[-1]["ratings"] if done else 0)
-    reward = demo.run(
-        recipe.reward,
-        f"learned the preference from {num_ratings} ratings",
-        sft_checkpoint=sft,
-        epochs=max(1, round(recipe.reward.epochs * num_rated / num_ratings)),  # more ratings, about as many steps
-    )
+    reward = demo.run(recipe.reward, f"learned the preference from {num_ratings} ratings", sft_checkpoint=sft)
     ppo = demo.run(
         recipe.ppo,
         f"PPO from {start} against {reward}",
