@@ -69,7 +69,7 @@ class StudioCallback(Callback):
     def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, eval_every: int, unit: str) -> None:
         """`total` steps are planned, each `eval_every`-th is measured (0: none is); `unit` names a step for people."""
         self._ws, self._run = ws, run
-        self._total, self._save_every, self._eval_every, self._unit = total, save_every, eval_every, unit
+        self._total, self._save_every, self._eval_every, self.unit = total, save_every, eval_every, unit
         self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
         self._known_tokens: set[int] = set()
         self.is_stopped = False
@@ -80,7 +80,7 @@ class StudioCallback(Callback):
         step = pl_module.step_index
         if isinstance(pl_module, PPOModule) and trainer.is_global_zero:
             self._write_rollouts(pl_module, trainer.datamodule.row_of)  # type: ignore[attr-defined]  # the PPODataModule
-        text = f"{self._unit} {step} of {self._total}"
+        text = f"{self.unit} {step} of {self._total}"
         is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text) and step < self._total
         if stop_together(trainer, is_stop):
             self.is_stopped = True

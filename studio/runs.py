@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 from modules.config import STAGES, StageConfig
 from studio import checkpoints, stages
-from studio.errors import RunError
+from studio.errors import CheckpointError, RunError
 from studio.workspace import Workspace, now
 
 MOVES = {
@@ -90,6 +90,10 @@ def resume(ws: Workspace, name: str) -> Run:
         raise RunError(f"Run {run.name} is {run.state}; only an ended run can be resumed.")
     if run.stage == "sample":
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
+    if not any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage)):
+        raise CheckpointError(
+            f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
+        )
     checkpoint = checkpoints.last(ws, name)
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     return _create(ws, prepared, resumed_from=checkpoint.id, rows_from=folder(ws, run.name))

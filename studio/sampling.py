@@ -14,6 +14,7 @@ from modules.config import SampleConfig
 from modules.rollout import Rollout, generate
 from studio import base_models, checkpoints, comparisons, metrics, prompts, runs
 from studio.checkpoints import Checkpoint
+from studio.errors import DataError
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -28,6 +29,14 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     found = {name: checkpoints.get(ws, name) for name in sides}
     backbone = load_policies(found, config)
     encoded = [backbone.chat.encode_prompt(row["messages"]).ids for row in rows]
+    fitting = [i for i, ids in enumerate(encoded) if len(ids) + config.max_new_tokens <= backbone.context_length]
+    num_long = len(rows) - len(fitting)
+    if not fitting:
+        raise DataError(
+            f"All {num_long} prompts are too long: with max_new_tokens = {config.max_new_tokens} they do not fit into the model's "
+            f"{backbone.context_length} positions. Lower max_new_tokens, or import shorter prompts."
+        )
+    rows, encoded = [rows[i] for i in fitting], [encoded[i] for i in fitting]
     answers = []
     for index, name in enumerate(names):
 
@@ -39,8 +48,9 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
     notes = f" {num_same} pairs had identical answers and were dropped." if num_same else ""
     notes += f" {num_known} pairs were there already." if num_known else ""
+    notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
     metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
-    return "finished", f"{num_pairs} new pairs are ready to be rated.{notes}"
+    return "finished", f"{num_pairs:,} new pairs are ready to be rated.{notes}"
 
 
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:

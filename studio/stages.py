@@ -84,7 +84,12 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
     config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
     train = _demonstrations(ws, "train")
     if not train:
-        raise DataError("There are no demonstrations to learn from. Import some or write one on the Data page.")
+        held_out = len(_held_out_demonstrations(ws))
+        raise DataError(
+            f"All {held_out} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
+            if held_out
+            else "There are no demonstrations to learn from. Import some or write one on the Data page."
+        )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)
     return Prepared(config, {}, {"train": train, "validation": _held_out_demonstrations(ws)})

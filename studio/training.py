@@ -276,7 +276,15 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
     said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
     if isinstance(module, PPOModule) and module.selection.is_on:
         said.insert(0, module.selection.sentence())
+    if isinstance(module, PPOModule) and 0 < module.step_index <= module.value_warmup:
+        said.append(
+            f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
+        )
     rest = "".join(f" {sentence}" for sentence in said)
     if callback.is_stopped:
         return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"
-    return "finished", f"Saved as {callback.checkpoint_name} after {module.step_index} steps.{rest}"
+    return "finished", f"Saved as {callback.checkpoint_name} after {_count(module.step_index, callback.unit)}.{rest}"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"

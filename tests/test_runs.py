@@ -233,7 +233,7 @@ def test_resume_makes_a_new_run_on_the_same_rows_from_the_newest_checkpoint(ws):
 def test_a_run_that_still_goes_or_has_no_checkpoint_is_not_resumed(ws):
     with pytest.raises(RunError, match="is running; only an ended run can be resumed"):
         runs.resume(ws, run_in(ws, "running").name)
-    with pytest.raises(CheckpointError, match="There is no checkpoint named 'sft-2'"):
+    with pytest.raises(CheckpointError, match="Run sft-2 ended before its first checkpoint"):
         runs.resume(ws, run_in(ws, "failed").name)
 
 

@@ -10,6 +10,7 @@ import pytest
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings, runs
 from studio.errors import CheckpointError
+from studio.prompts import NewPrompt
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(240)
@@ -65,9 +66,12 @@ def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
 
 
 def test_the_loop_goes_round_through_real_processes(ws, sft):
-    config = SampleConfig(num_prompts=12, responses_per_prompt=3, max_new_tokens=16, temperature=1.3)
+    with ws.write() as db:
+        prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why? " * 600}], split="train"))
+    config = SampleConfig(num_prompts=100, responses_per_prompt=3, max_new_tokens=16, temperature=1.3)
     sample = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert sample.state == "finished", sample.message
+    assert "1 prompts were too long for the model and left out." in sample.message
     made = comparisons.list_history(ws)
     by_prompt = Counter(row["prompt_id"] for row in made)
     assert max(by_prompt.values()) == 3, "three answers are three pairs"

@@ -104,8 +104,9 @@ def _ticks(low: float, high: float) -> list[float]:
 def _tick_text(value: float, step: float) -> str:
     if abs(value) < step * 1e-6:
         return "0"
-    if step < 1e-3 or abs(value) >= 1e5:
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    if abs(value) < 100 * step < 0.1 or abs(value) >= 1e5:
+        digits = max(1, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)))
+        return f"{value:.{digits}e}".replace("e-0", "e-").replace("e+0", "e")
     digits = max(0, -math.floor(math.log10(step)) + (f"{step:e}"[:3] == "2.5"))
     return f"{value:,.{digits}f}"
 

@@ -152,6 +152,7 @@ async function deliver(name, data) {
     const answer = await call(name, data);
     sessionStorage.removeItem(PENDING);
     if (answer.recorded) accepted.push(performance.now());
+    if (answer.undone) accepted.pop();
     if ("pair" in answer) show(answer);
     if (answer.error) say(answer.error, "is-bad");
     else if (answer.recorded) say(`Recorded: ${answer.recorded}.`);

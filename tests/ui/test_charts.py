@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 
 from tests.ui.filling import HOSTILE
-from ui.charts import BOTTOM, HEIGHT, LABEL_GAP, LEFT, RIGHT, TOP, WIDTH, Band, Curve, _ticks, chart
+from ui.charts import BOTTOM, HEIGHT, LABEL_GAP, LEFT, RIGHT, TOP, WIDTH, Band, Curve, _tick_text, _ticks, chart
 from ui.parts import number
 
 
@@ -86,3 +86,13 @@ def test_text_is_text():
 )
 def test_numbers_have_the_digits_that_mean_something(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.9281, 1.9289), (0.4601, 0.4604), (2e-4, 5e-4), (1.00001e6, 1.00003e6), (0, 1e-5)]
+)
+def test_the_labels_of_ticks_tell_them_apart_however_narrow_the_range(low, high):
+    ticks = _ticks(low, high)
+    labels = [_tick_text(tick, ticks[1] - ticks[0]) for tick in ticks]
+    assert len(set(labels)) == len(ticks), labels
+    assert max(map(len, labels)) <= 10

@@ -38,9 +38,9 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     )
     with gr.Row():
         first = gr.Dropdown(
-            policies, value=next(iter(policies), None), label="One checkpoint", elem_id="try-first", min_width=160
-        )
-        second = gr.Dropdown(policies, value=_other(policies), label="Another", elem_id="try-second", min_width=160)
+            policies, value=None, label="One checkpoint", elem_id="try-first", min_width=160
+        )  # chosen when the page is opened: what is newest at the server's start may not be so by then
+        second = gr.Dropdown(policies, value=None, label="Another", elem_id="try-second", min_width=160)
         temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=160)
         length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=160)
     with gr.Row(elem_classes="controls"):
@@ -56,9 +56,7 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
 def _export(ws: Workspace) -> gr.Dropdown:
     names = _names(ws)
     with gr.Row(elem_classes="controls"):
-        name = gr.Dropdown(
-            names, value=next(iter(names), None), label="Checkpoint", min_width=200, elem_id="export-name"
-        )
+        name = gr.Dropdown(names, value=None, label="Checkpoint", min_width=200, elem_id="export-name")
         merged = gr.Checkbox(
             label="Merge the adapter into the base model",
             info="A plain transformers folder; needs memory for the whole model.",
