@@ -159,7 +159,7 @@ def main(root: str) -> None:
         names[fault.__name__] = [killed, work(ws, runs.resume(ws, killed), lambda: None)]
     names["nan ppo"] = [fresh(ws, PPO, nan_score)]
     names["nan sft"] = [fresh(ws, SFT, nan_in(modules.sft, "negative_logprobs", 4))]
-    names["nan reward"] = [fresh(ws, REWARD, nan_in(modules.reward, "bradley_terry_loss", 3))]
+    names["nan reward"] = [fresh(ws, REWARD, nan_in(modules.reward, "bradley_terry_loss", 2))]
     (ws.root / "names.json").write_text(json.dumps(names))
 
 
