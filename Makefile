@@ -1,6 +1,6 @@
 # make run    install once, then open the studio on http://127.0.0.1:7860 with the starter workspace
 # make test   install once, then lint, types, import rules and the whole default test suite
-# make demo   the whole loop on the starter kit with the scripted rater (some ten minutes on 2 cores)
+# make demo   the whole loop on the starter kit with the scripted rater (some six minutes on 2 cores)
 
 PYTHON ?= python3
 WORKSPACE ?= $(HOME)/rlhf-studio
