@@ -264,7 +264,9 @@ class RewardModule(L.LightningModule):
             needed = len(sides[group].unique())
             if needed > room:
                 pairs = int(max(1, min(self.micro_batch_size, quick / (2 * max(lengths[i] for i in group)))))
-                pieces += [group[i : i + pairs] for i in range(0, len(group), pairs)] if needed > 2 * pairs else [list(group)]
+                pieces += (
+                    [group[i : i + pairs] for i in range(0, len(group), pairs)] if needed > 2 * pairs else [list(group)]
+                )
                 room = max(0, 2 * pairs - needed)
             else:
                 pieces[-1] += group
