@@ -153,7 +153,8 @@ class Backbone(nn.Module):
         assert (source, copy_of, trunk_of).count(None) >= 2, "a role comes from a folder or from one other role"
         assert "." not in name, f"{name!r} cannot be the name of a role"
         if trunk_of is not None:
-            assert head and not any(p.requires_grad for p in self.roles.named_parameters_of(trunk_of).values())
+            assert head
+            assert not any(p.requires_grad for p in self.roles.named_parameters_of(trunk_of).values())
             self._trunks[name] = trunk_of
         else:
             self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)

@@ -492,7 +492,7 @@ def test_item_27_a_value_function_starts_at_0_or_as_the_reward_model(build: Any)
     assert torch.equal(kept.backbone.heads["value"].weight, kept.backbone.heads["reward"].weight)
 
 
-def test_item_12_a_value_function_on_the_reward_models_trunk_learns_by_its_head_alone(load: Load) -> None:
+def test_item_12_a_value_function_on_the_reward_models_trunk_learns_by_its_head_alone(load: Load, alone: Any) -> None:
     backbone = load()
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
