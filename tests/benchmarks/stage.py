@@ -49,7 +49,7 @@ def ppo(backbone: Backbone, work: Work) -> dict[str, float]:
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
     backbone.add_role("reward", head=True)
-    backbone.add_role("value", trunk_of="reward", trainable=True, head=True)
+    backbone.add_role("value", copy_of="reward", trainable=True, head=True)
     module = PPOModule(
         backbone,
         max_new_tokens=work.response,
