@@ -67,6 +67,8 @@ class Backbone(nn.Module):
         self.method, self.quantisation = method, quantisation
         self.dtype, self.device = dtype, device
         self.hidden_size, self.vocab_size, self.context_length = hidden_size, vocab_size, context_length
+        self._trunks: dict[str, str] = {}
+        """Role that is a head alone to the role whose hidden states it reads."""
         self._stack: list[str] = []
         self._model: PreTrainedModel | None = None
 
@@ -133,8 +135,9 @@ class Backbone(nn.Module):
         trainable: bool = False,
         head: bool = False,
         members: int = 1,
+        trunk_of: str | None = None,
     ) -> None:
-        """Add a role: from a checkpoint's role folder, as a copy of another role, or fresh.
+        """Add a role: from a checkpoint's role folder, as a copy of another role, on another role's trunk, or fresh.
 
         Args:
             name: Such as ``policy``.
@@ -144,18 +147,25 @@ class Backbone(nn.Module):
             head: Whether it scores. The head comes from where the weights come from; where there is none, it is
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
             members: Of a head that is an ensemble. A folder's head keeps its own; a copy for 1 is the mean head.
+            trunk_of: A frozen role whose hidden states the head reads; the role then is a head, a copy of that role's, and
+                has no other weights.
         """
-        assert source is None or copy_of is None, "a role comes from a folder or from another role, not from both"
+        assert (source, copy_of, trunk_of).count(None) >= 2, "a role comes from a folder or from one other role"
         assert "." not in name, f"{name!r} cannot be the name of a role"
-        self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
-        quicken(self.roles)
+        if trunk_of is not None:
+            assert head
+            assert not any(p.requires_grad for p in self.roles.named_parameters_of(trunk_of).values())
+            self._trunks[name] = trunk_of
+        else:
+            self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
+            quicken(self.roles)
         if head:
-            self.heads[name] = self._new_head(source, copy_of, members).requires_grad_(trainable)
+            self.heads[name] = self._new_head(source, copy_of or trunk_of, members).requires_grad_(trainable)
 
     @contextmanager
     def role(self, name: str) -> Iterator[None]:
         """Play a role inside the block; the role before it comes back afterwards, under exceptions too."""
-        assert self.roles.has(name), f"there is no role {name!r}"
+        assert name in self._trunks or self.roles.has(name), f"there is no role {name!r}"
         self._enter(name)
         self._stack.append(name)
         try:
@@ -244,10 +254,14 @@ class Backbone(nn.Module):
 
     def role_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """A role's own tensors by name, its head included; never the shared base."""
-        own = dict(self.roles.named_parameters_of(name))
+        own = {} if name in self._trunks else dict(self.roles.named_parameters_of(name))
         if name in self.heads:
             own |= {f"head.{key}": value for key, value in self.heads[name].named_parameters()}
         return own
+
+    def is_head_alone(self, name: str) -> bool:
+        """Whether a role only reads the hidden states of a frozen one."""
+        return name in self._trunks
 
     @torch.no_grad()
     def shift_head(self, name: str, by: float | Tensor) -> None:
@@ -264,13 +278,17 @@ class Backbone(nn.Module):
 
     def save_role(self, name: str, folder: Path) -> None:
         """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
-        self.roles.save(name, folder)
+        if name in self._trunks:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self.roles.save(name, folder)
         if name in self.heads:
             save_file(head_tensors(self.heads[name]), folder / HEAD_WEIGHTS)
 
     def load_role(self, name: str, folder: Path) -> None:
         """Overwrite a role's weights in place with those that `save_role` wrote."""
-        self.roles.load(name, folder)
+        if name not in self._trunks:
+            self.roles.load(name, folder)
         if name in self.heads:
             load_head(self.heads[name], _read_head(folder))
 
@@ -291,7 +309,7 @@ class Backbone(nn.Module):
         return head.to(self.device)
 
     def _enter(self, name: str) -> None:
-        self._model = self.roles.activate(name)
+        self._model = self.roles.activate(self._trunks.get(name, name))
 
     def _active(self) -> PreTrainedModel:
         assert self._stack, "use the backbone inside `with backbone.role(name):`"

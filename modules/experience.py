@@ -89,6 +89,8 @@ class Experience(NamedTuple):
     """(B, R) advantages, whitened if that is on."""
     returns: Tensor
     """(B, R) raw advantage + value: what the value function learns. Whitening does not touch it."""
+    value_states: Tensor | None = None
+    """(B, R, H) what a value function that is a head alone reads before each token; None where it has weights below."""
 
     @property
     def kl_per_response(self) -> Tensor:
@@ -131,7 +133,11 @@ def gather_experience(
     # 1. Log-probabilities under policy and reference, and values, by the forward used in training.
     logprobs = all_logprobs(backbone, "policy", sequences, mask, temperature, micro_batch_size)
     ref_logprobs = all_logprobs(backbone, "reference", sequences, mask, temperature, micro_batch_size)
-    values = all_values(backbone, sequences, mask, micro_batch_size)
+    states = all_states(backbone, sequences, mask, micro_batch_size) if backbone.is_head_alone("value") else None
+    if states is None:
+        values = all_values(backbone, sequences, mask, micro_batch_size)
+    else:
+        values = head_values(backbone, states).masked_fill(~mask, 0.0)
     check_finite({"score": scores, "log-probability": logprobs, "reference's": ref_logprobs, "value": values})
     # 2. Rewards: the price of the KL at every token, the score at the last.
     shaped = objective.shape(scores, center, finished, scale)
@@ -156,6 +162,7 @@ def gather_experience(
         rewards=rewards,
         advantages=advantages,
         returns=raw + values,
+        value_states=states,
     )
 
 
@@ -250,6 +257,27 @@ def all_values(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_bat
             part = role_values(backbone, sequences.rows(rows))
             found[rows] = found[rows].masked_scatter(mask[rows], part)
     return found
+
+
+@torch.no_grad()
+def all_states(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_batch_size: int) -> Tensor:
+    """Hidden states (B, R, H) that the role ``value`` reads before response tokens; 0 outside the mask (B, R)."""
+    found: Tensor | None = None
+    with backbone.role("value"):
+        for rows in by_length(sequences.lengths, micro_batch_size):
+            part = sequences.rows(rows)
+            states, _ = select_shifted(backbone.hidden(part.ids), part.ids, part.mask)
+            if found is None:
+                found = states.new_zeros(*mask.shape, states.shape[-1])
+            found[rows] = found[rows].masked_scatter(mask[rows, :, None], states)
+    assert found is not None, "there are no responses"
+    return found
+
+
+def head_values(backbone: Backbone, states: Tensor) -> Tensor:
+    """Values (...) of hidden states (..., H) by the role ``value``."""
+    with backbone.role("value"):
+        return backbone.values(states)
 
 
 def check_finite(named: dict[str, Tensor]) -> None:

@@ -74,6 +74,7 @@ class PPOModule(L.LightningModule):
         epochs: int = 4,
         learning_rate: float = 1e-4,
         value_learning_rate: float = 2e-4,
+        value_start: Literal["zero", "reward"] = "zero",
         value_warmup: int = 5,
         max_grad_norm: float = 1.0,
         kl_coef: float = 0.05,
@@ -103,6 +104,9 @@ class PPOModule(L.LightningModule):
         self.automatic_optimization = False
         self.backbone = backbone
         backbone.disable_dropout()
+        self.value_start = value_start
+        if value_start == "zero":
+            backbone.scale_head("value", 0.0)
         self.score_function = score_function
         self.seed = seed
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
@@ -344,7 +348,7 @@ class PPOModule(L.LightningModule):
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
     def _set_score_center(self, batch: PPOBatch) -> None:
-        """Measure the mean score of demonstrations or, without any, of the SFT policy; the value function starts from it."""
+        """Measure the mean score of demonstrations or, without any, of the SFT policy; a reward model's head follows as value."""
         if batch.yardstick is not None:
             rollout = as_rollout(batch.yardstick, self.backbone.chat.stop_ids)
         else:
@@ -352,16 +356,17 @@ class PPOModule(L.LightningModule):
         scores = self._score(rollout)
         check_finite({"score": scores})
         self.score_center = mean(scores)
-        self.backbone.shift_head("value", -mean(role_part(self.score_function, scores)))
+        if self.value_start == "reward":
+            self.backbone.shift_head("value", -mean(role_part(self.score_function, scores)))
 
     def _scale_of(self, scores: Tensor) -> float:
         """What scores (B,) are divided by, these taken in; the first time the value function follows."""
         if self.score_scale == "none":
             return 1.0
         check_finite({"score": scores})
-        is_first = self.score_moments.count == 0
+        follows = self.score_moments.count == 0 and self.value_start == "reward"
         self.score_moments = self.score_moments.updated(scores)
-        if is_first and (self.score_function is None or isinstance(self.score_function, RewardMix)):
+        if follows and (self.score_function is None or isinstance(self.score_function, RewardMix)):
             self.backbone.scale_head("value", 1 / self.score_moments.std)
         return self.score_moments.std
 

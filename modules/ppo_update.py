@@ -109,7 +109,10 @@ class Surrogate:
         mask = experience.mask[rows]
         old, returns = experience.values[rows][mask], experience.returns[rows][mask]
         with backbone.role("value"):
-            values = role_values(backbone, experience.sequences.rows(rows))
+            if experience.value_states is None:
+                values = role_values(backbone, experience.sequences.rows(rows))
+            else:
+                values = backbone.values(experience.value_states[rows][mask])
             losses = value_losses(values, old, returns, self.value_clip_range)
             loss = self.value_coef * losses.sum() / num_tokens
             loss.backward()

@@ -12,6 +12,7 @@ puts the mean score of demonstrations at 0. An ensemble is several heads on one 
 the prompts; only their biases have to be set one by one, as comparisons say nothing about them.
 """
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +28,7 @@ from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
 from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.preferences import Comparisons
-from modules.sequences import Sequences, by_length
+from modules.sequences import CPU_PASS_TOKENS, Sequences, by_length
 
 BEST = "best"
 """The role that holds the weights of the lowest held-out loss."""
@@ -248,9 +249,10 @@ class RewardModule(L.LightningModule):
     def _micro_batches(self, batch: Comparisons) -> list[Tensor]:
         """Indices of pairs (N,): whole prompts of similar length, so that each response is scored in one forward pass.
 
-        A micro-batch holds as many responses as its number of pairs has sides. A prompt that alone has more is cut up.
+        A micro-batch holds as many responses as its number of pairs has sides, and on a CPU no more tokens than are quick.
+        A prompt that alone has more is cut up.
         """
-        limit = 2 * self.micro_batch_size
+        quick = CPU_PASS_TOKENS if batch.weight.device.type == "cpu" else math.inf
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(batch.prompt.tolist()):
             groups.setdefault(prompt, []).append(index)
@@ -260,12 +262,12 @@ class RewardModule(L.LightningModule):
         room = 0
         for group in sorted(groups.values(), key=lambda group: -max(lengths[i] for i in group)):
             needed = len(sides[group].unique())
-            if needed > limit:
-                pieces += [group[i : i + self.micro_batch_size] for i in range(0, len(group), self.micro_batch_size)]
-                room = 0
-            elif needed > room:
-                pieces.append(list(group))
-                room = limit - needed
+            if needed > room:
+                pairs = int(max(1, min(self.micro_batch_size, quick / (2 * max(lengths[i] for i in group)))))
+                pieces += (
+                    [group[i : i + pairs] for i in range(0, len(group), pairs)] if needed > 2 * pairs else [list(group)]
+                )
+                room = max(0, 2 * pairs - needed)
             else:
                 pieces[-1] += group
                 room -= needed

@@ -14,6 +14,10 @@ PASS_TOKENS = 128
 """A forward and backward pass takes as long as this many tokens more than it has: what starting its operations costs."""
 
 
+CPU_PASS_TOKENS = 2048
+"""More tokens in one pass than this do not stay in a CPU's caches: a reward step of 16 pairs then takes twice as long."""
+
+
 class Sequences(NamedTuple):
     """Padded rows."""
 

@@ -129,7 +129,10 @@ def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPOData
     backbone.add_role("policy", source=policy.folder / "policy", trainable=True)
     if reward:
         backbone.add_role("reward", source=reward.folder / "reward", head=True)
-    backbone.add_role("value", copy_of="reward" if reward else "reference", trainable=True, head=True)
+    trunk = (
+        {"trunk_of": "reward"} if config.value_trunk == "reward" else {"copy_of": "reward" if reward else "reference"}
+    )
+    backbone.add_role("value", **trunk, trainable=True, head=True)
     data = PPODataModule(
         runs.read_rows(ws, run.name, "train"),
         runs.read_rows(ws, run.name, "validation"),

@@ -2,11 +2,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import END, Memory, conversation, prompt, same, tensors_of, trainer
+from conftest import END, Memory, conversation, prompt, same, scramble, tensors_of, trainer
 from torch import Tensor
 
 from modules import ppo, ppo_update
@@ -15,6 +16,7 @@ from modules.config import PPOConfig
 from modules.data import PPOBatch, PPODataModule, PPOHeldOut
 from modules.errors import DataError, NonFiniteError
 from modules.experience import Experience, Objective, as_rollout, gather_experience, score_texts
+from modules.losses import select_shifted
 from modules.metrics import METRICS
 from modules.ppo import ADAM_EPS, PPOModule
 from modules.ppo_eval import demonstration_losses
@@ -156,10 +158,12 @@ def test_item_6_only_a_response_without_end_token_is_penalised() -> None:
 def test_item_15_bootstrapping_adds_the_value_of_what_would_follow_to_unfinished_responses_only(build: Any) -> None:
     """With lambda 0 an advantage is its own delta, so nothing but the last token's can differ."""
     plain, bootstrapped = (
-        experience_of(build(bootstrap_unfinished=on, lam=0.0, gamma=0.9, whiten_advantages=False)[0])
+        experience_of(
+            build(bootstrap_unfinished=on, lam=0.0, gamma=0.9, whiten_advantages=False, value_start="reward")[0]
+        )
         for on in (False, True)
     )
-    module, _ = build()
+    module, _ = build(value_start="reward")
     assert 0 < int(plain.finished.sum()) < 8, "responses of both kinds"
     expected = torch.zeros_like(plain.advantages)
     for row in range(8):
@@ -463,7 +467,7 @@ def test_item_40_a_gradient_that_is_not_finite_takes_no_step(build: Any) -> None
 
 
 def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(build: Any) -> None:
-    module, log = build(epochs=1)
+    module, log = build(epochs=1, value_start="reward")
     module.score_function = None
     head = module.backbone.heads["reward"]
     head.bias.data += 30.0  # far beyond the clip, were it not centred
@@ -474,6 +478,53 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
     assert abs(log["objective/score"] - 30.0) < 3.0, "the raw score is what is logged"
     assert abs(log["objective/reward"]) < 3.0
     assert module.backbone.heads["value"].bias.item() == pytest.approx(bias - module.score_center, abs=0.1)
+
+
+def test_item_27_a_value_function_starts_at_0_or_as_the_reward_model(build: Any) -> None:
+    """At 0 it stays there while scores are centred and scaled, until it has learnt."""
+    module, _ = build(score_scale="running")
+    head = module.backbone.heads["value"]
+    module.optimizer.param_groups[1]["lr"] = 0.0
+    module.training_step(batch_of(module.backbone), 0)
+    assert not any(parameter.any() for parameter in head.parameters())
+    assert module.latest[1].values.abs().max() == 0
+    kept, _ = build(value_start="reward")
+    assert torch.equal(kept.backbone.heads["value"].weight, kept.backbone.heads["reward"].weight)
+
+
+def test_item_12_a_value_function_on_the_reward_models_trunk_learns_by_its_head_alone(load: Load, alone: Any) -> None:
+    backbone = load()
+    backbone.add_role("reference")
+    backbone.add_role("policy", copy_of="reference", trainable=True)
+    backbone.add_role("reward", head=True)
+    scramble(backbone, "reward", 1)
+    backbone.add_role("value", trunk_of="reward", trainable=True, head=True)
+    stop_often(backbone)
+    module = PPOModule(backbone, **SMALL, value_start="reward")
+    alone(module)
+    assert list(backbone.role_parameters("value")) == ["head.weight", "head.bias"]
+    experience = experience_of(module)
+    with torch.no_grad(), backbone.role("value"):
+        hidden = backbone.hidden(experience.sequences.ids)
+        states, _ = select_shifted(hidden, experience.sequences.ids, experience.sequences.mask)
+        assert torch.allclose(experience.values[experience.mask], backbone.values(states), atol=1e-5)
+    before = {name: p.detach().clone() for name, p in backbone.named_parameters()}
+    module.training_step(batch_of(backbone), 0)
+    own = {id(p) for role in ("policy", "value") for p in backbone.role_parameters(role).values()}
+    for name, parameter in backbone.named_parameters():
+        assert torch.equal(parameter, before[name]) == (id(parameter) not in own), name
+
+
+def test_a_value_function_without_weights_below_is_saved_and_loaded_as_its_head(load: Load, tmp_path: Path) -> None:
+    backbone = load()
+    backbone.add_role("reward", head=True)
+    backbone.add_role("value", trunk_of="reward", trainable=True, head=True)
+    backbone.shift_head("value", 2.0)
+    backbone.save_role("value", tmp_path / "value")
+    assert [file.name for file in (tmp_path / "value").iterdir()] == ["head.safetensors"]
+    backbone.shift_head("value", 3.0)
+    backbone.load_role("value", tmp_path / "value")
+    assert backbone.heads["value"].bias.item() == pytest.approx(backbone.heads["reward"].bias.item() + 2.0)
 
 
 def test_item_13_scores_can_be_centred_on_demonstrations_whose_mean_is_then_0(build: Any) -> None:

@@ -339,7 +339,7 @@ def test_the_value_function_starts_from_the_zero_of_the_rewards_share(four_roles
     constant = FunctionReward(lambda p, r: [100.0] * len(r), "a.py:f", texts)
     terms = parse("reward*0.5 + function:a.py:f")
     mix = RewardMix([(terms[0], RoleReward(backbone)), (terms[1], constant)], torch.device("cpu"))
-    module = PPOModule(backbone, score_function=mix, max_new_tokens=4)
+    module = PPOModule(backbone, score_function=mix, max_new_tokens=4, value_start="reward")
     prompts = [backbone.chat.encode_prompt(prompt(i)["messages"]).ids for i in range(4)]
     module._set_score_center(PPOBatch(prompts, None))
     assert module.score_center == pytest.approx(100.0 + mix.role_part().mean().item(), abs=1e-3)
