@@ -75,13 +75,55 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
     """
     with ws.write() as db:
         found = _open_showing(db, rater, after) or _new_showing(db, rater)
-        return _showing(db, found) if found else None
+        return read_showing(db, found) if found else None
+
+
+def add_showing(
+    db: Database, comparison_id: int, rater: str, *, like: int | None = None, is_swapped: bool = False
+) -> int:
+    """Store how a comparison is about to be shown, and return the showing's id.
+
+    Args:
+        db: an open transaction.
+        comparison_id: what is shown.
+        rater: who will see it.
+        like: take the order of this earlier showing; without, the order is drawn.
+        is_swapped: turn that order round.
+    """
+    sql = "SELECT response_id FROM comparison_responses WHERE comparison_id = ? ORDER BY slot"
+    order = [row["response_id"] for row in db.query(sql, [comparison_id])]
+    seed = secrets.randbits(31)
+    random.Random(seed).shuffle(order)
+    if like is not None:
+        sql = "SELECT left_response_id, right_response_id FROM showings WHERE id = ?"
+        order = list(next(db.query(sql, [like])).values())[:: -1 if is_swapped else 1]
+    row = {
+        "comparison_id": comparison_id,
+        "left_response_id": order[0],
+        "right_response_id": order[1],
+        "seed": seed,
+        "rater": rater,
+        "created_at": now(),
+    }
+    showing_id: Any = db.table("showings").insert(row).last_pk
+    return showing_id
 
 
 def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
     """The showing with this id."""
     with ws.read() as db:
-        return _showing(db, showing_id)
+        return read_showing(db, showing_id)
+
+
+def read_showing(db: Database, showing_id: int) -> Showing | None:
+    """The showing with this id, in an open connection."""
+    rows = db.query(
+        "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category, l.text AS left, r.text AS right FROM showings s"
+        " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " JOIN responses l ON l.id = s.left_response_id JOIN responses r ON r.id = s.right_response_id WHERE s.id = ?",
+        [showing_id],
+    )
+    return next((Showing(**(row | {"messages": json.loads(row["messages"])})) for row in rows), None)
 
 
 def list_history(ws: Workspace) -> list[dict[str, Any]]:
@@ -129,10 +171,7 @@ def _new_showing(db: Database, rater: str) -> int | None:
     """Draw the order of the next pair that has neither a rating nor a showing, and store it."""
     rows = list(
         db.query(
-            "SELECT c.id, a.response_id AS first, b.response_id AS second FROM comparisons c"
-            " JOIN comparison_responses a ON a.comparison_id = c.id AND a.slot = 0"
-            " JOIN comparison_responses b ON b.comparison_id = c.id AND b.slot = 1"
-            " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
+            "SELECT c.id FROM comparisons c WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
             " AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = c.id)"
             " ORDER BY c.run_id DESC, c.id LIMIT 1",
             {"rater": rater},
@@ -140,26 +179,4 @@ def _new_showing(db: Database, rater: str) -> int | None:
     )
     if not rows:
         return None
-    seed = secrets.randbits(31)
-    pair = [rows[0]["first"], rows[0]["second"]]
-    random.Random(seed).shuffle(pair)
-    row = {
-        "comparison_id": rows[0]["id"],
-        "left_response_id": pair[0],
-        "right_response_id": pair[1],
-        "seed": seed,
-        "rater": rater,
-        "created_at": now(),
-    }
-    showing_id: Any = db.table("showings").insert(row).last_pk
-    return showing_id
-
-
-def _showing(db: Database, showing_id: int) -> Showing | None:
-    rows = db.query(
-        "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category, l.text AS left, r.text AS right FROM showings s"
-        " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-        " JOIN responses l ON l.id = s.left_response_id JOIN responses r ON r.id = s.right_response_id WHERE s.id = ?",
-        [showing_id],
-    )
-    return next((Showing(**(row | {"messages": json.loads(row["messages"])})) for row in rows), None)
+    return add_showing(db, rows[0]["id"], rater)
