@@ -28,7 +28,7 @@ from studio.workspace import Workspace, now
 
 Scores = list[list[float]]
 """For each slot the score of each member."""
-_children: dict[str, subprocess.Popen[bytes]] = {}
+_children: dict[str, subprocess.Popen[Any]] = {}
 """Workspace to the child started last."""
 _tried: dict[tuple[str, int], int] = {}
 """Workspace and reward model to the newest comparison when its last child was started."""
@@ -131,7 +131,7 @@ def start(ws: Workspace) -> bool:
         return False
     _tried[key] = newest
     with (ws.root / "predictions.log").open("ab") as log:
-        child: subprocess.Popen[bytes] = subprocess.Popen(_command(ws), stdout=log, stderr=log, **_surroundings(ws))
+        child: subprocess.Popen[Any] = subprocess.Popen(_command(ws), stdout=log, stderr=log, **_surroundings(ws))
     _children[str(ws.root)] = child
     return True
 

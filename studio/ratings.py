@@ -118,6 +118,39 @@ def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Ratin
         return last
 
 
+def correct(
+    ws: Workspace, event_id: int, outcome: Outcome, *, strength: int | None = None, rater: str = "person"
+) -> Rating:
+    """Put another judgement in the place of one that counts: a new event that supersedes it. Sides as they were shown.
+
+    Raises:
+        RatingError: there is no such rating, it counts no more, or the outcome does not fit.
+    """
+    _check(outcome, strength)
+    with ws.write() as db:
+        row = next(
+            db.query("SELECT comparison_id, showing_id, outcome FROM rating_events WHERE id = ?", [event_id]), None
+        )
+        if row is None:
+            raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+        if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
+            raise RatingError(
+                f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
+            )
+        if row["outcome"] == "ranking":
+            raise RatingError(f"Rating {event_id} is a ranking. Undo it on the Rate page and rank again.")
+        event = {
+            "uuid": str(uuid_module.uuid4()),
+            "comparison_id": row["comparison_id"],
+            "showing_id": row["showing_id"],
+            "outcome": outcome,
+            "strength": strength,
+            "rater": rater,
+            "supersedes": event_id,
+        }
+        return _insert(db, event)
+
+
 def summary(ws: Workspace) -> dict[str, int]:
     """How many ratings count, by outcome, and in all (`rated`: without skips); `person`: given in the browser or terminal."""
     with ws.read() as db:
