@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from studio import schema_rating
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -48,6 +49,12 @@ def m004_open_showings(db: Database) -> None:
     """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
     for statement in _OPEN_SHOWINGS:
         db.execute(statement)
+
+
+@migrations()
+def m006_richer_ratings(db: Database) -> None:
+    """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
+    schema_rating.enrich(db)
 
 
 _FIRST_SCHEMA = """
@@ -308,6 +315,7 @@ def migrate(path: Path) -> None:
     db = connect(path)
     try:
         db.enable_wal()
+        db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
         known = {name for name, value in globals().items() if name.startswith("m0") and callable(value)}
         unknown = {m.name for m in migrations.applied(db)} - known
         if unknown:
