@@ -107,13 +107,12 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
     """Every pair that fits and that nobody has judged and this rater has not seen, newest sampled first."""
     return list(
         db.query(
-            "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM comparisons c"
-            " JOIN prompts p ON p.id = c.prompt_id"
+            "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
+            " CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
             " LEFT JOIN predictions q ON q.comparison_id = c.id AND q.checkpoint_id = :reward"
             " LEFT JOIN run_parents a ON a.run_id = c.run_id AND a.role = 'policy'"
             " LEFT JOIN run_parents b ON b.run_id = c.run_id AND b.role = 'opponent'"
             " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
-            " AND NOT EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = c.id)"
             " AND NOT EXISTS (SELECT 1 FROM session_queue w WHERE w.comparison_id = c.id)"
             " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"

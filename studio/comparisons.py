@@ -101,6 +101,7 @@ def add_showing(
         "comparison_id": comparison_id,
         "left_response_id": order[0],
         "right_response_id": order[1],
+        "response_ids": json.dumps(order) if len(order) > 2 else None,
         "seed": seed,
         "rater": rater,
         "created_at": now(),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import schema_sessions
+from studio import schema_rating, schema_sessions
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -54,6 +54,12 @@ def m005_sessions(db: Database) -> None:
         db.execute(statement)
     for table in schema_sessions.APPEND_ONLY:
         _refuse_changes(db, table)
+
+
+@migrations()
+def m006_richer_ratings(db: Database) -> None:
+    """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
+    schema_rating.enrich(db)
 
 
 @migrations()
@@ -330,6 +336,7 @@ def migrate(path: Path) -> None:
     db = connect(path)
     try:
         db.enable_wal()
+        db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
         known = {name for name, value in globals().items() if name.startswith("m0") and callable(value)}
         unknown = {m.name for m in migrations.applied(db)} - known
         if unknown:

@@ -34,6 +34,12 @@ def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> 
     return _native(ws) if form == "native" else _trl(ws)
 
 
+def count_lines(path: Path) -> int:
+    """How many rows an exported file has."""
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
 def export_demonstrations(ws: Workspace) -> Path:
     """Write all demonstrations to `exports/demonstrations.jsonl` as chat messages and return the file.
 

@@ -153,7 +153,7 @@ CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """
 """From the newest event back: the joins may not be turned round."""
 _SELECT = f"""
-SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, '' AS note, '' AS flags,
+SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
     e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
 """
 _WHERE = """
@@ -161,7 +161,8 @@ WHERE e.id < :before AND e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM ratin
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
 AND (:is_changed = 0 OR e.supersedes IS NOT NULL) AND (:session IS NULL OR i.session_id = :session)
-AND (:category = '' OR p.category = :category) AND :flag = ''
+AND (:category = '' OR p.category = :category)
+AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
 AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR instr(lower(x.text), lower(:search))
     OR instr(lower(y.text), lower(:search)))
 """

@@ -77,9 +77,8 @@ def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str
         rows = db.query(
             "SELECT c.id, p.messages, (SELECT json_group_array(text) FROM (SELECT r.text FROM comparison_responses s"
             " JOIN responses r ON r.id = s.response_id WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
-            " FROM comparisons c JOIN prompts p ON p.id = c.prompt_id"
-            " WHERE NOT EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = c.id)"
-            " AND NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
+            " FROM waiting_comparisons o CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
             " ORDER BY NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id),"
             " (SELECT min(w.id) FROM session_queue w WHERE w.comparison_id = c.id) NULLS LAST, c.run_id DESC, c.id"
             " LIMIT :limit",
@@ -109,8 +108,8 @@ def counts(ws: Workspace) -> dict[str, int]:
             return {"predictions": 0, "waiting": 0}
         sql = (
             "SELECT (SELECT count(*) FROM predictions WHERE checkpoint_id = :reward) AS predictions, (SELECT count(*)"
-            " FROM comparisons c WHERE NOT EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = c.id) AND NOT EXISTS"
-            " (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :reward)) AS waiting"
+            " FROM waiting_comparisons o WHERE NOT EXISTS (SELECT 1 FROM predictions q"
+            " WHERE q.comparison_id = o.comparison_id AND q.checkpoint_id = :reward)) AS waiting"
         )
         return next(db.query(sql, {"reward": reward.id}))
 

@@ -100,7 +100,6 @@ APPEND_ONLY = (
 )
 
 GUARDS = (
-    "CREATE INDEX IF NOT EXISTS rating_events_showing ON rating_events(showing_id, id)",
     "CREATE TRIGGER predictions_come_before_votes BEFORE INSERT ON predictions"
     " WHEN EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = new.comparison_id)"
     " BEGIN SELECT RAISE(ABORT, 'a prediction comes before the first vote'); END",

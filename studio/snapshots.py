@@ -250,7 +250,7 @@ def _ratings(db: Database, recipe: Recipe) -> Iterable[Row]:
     """The ratings that the recipe lets in, in an order that does not depend on when they were given."""
     return list(
         db.query(
-            "SELECT r.*, '[]' AS response_ids FROM ratings r LEFT JOIN showings s ON s.id = r.showing_id"
+            "SELECT r.* FROM ratings r"
             " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
             " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
             " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
