@@ -7,6 +7,7 @@ one file lock keeps two processes from starting the same run twice. A sampling r
 import fcntl
 import logging
 import threading
+import time
 
 from modules.config import SampleConfig
 from studio import launcher, predictions, runs, sessions
@@ -17,12 +18,17 @@ from studio.workspace import Workspace
 
 log = logging.getLogger("rlhf_studio.sessions")
 _busy = threading.Lock()
+_looked: dict[str, float] = {}
+"""Workspace to when it was looked at last."""
+EVERY_S = 2.0
 
 
 def look_after(ws: Workspace, rater: str = "person") -> threading.Thread | None:
-    """See, in the background, whether the rater's session needs new pairs or predictions; None while that goes on already."""
-    if not _busy.acquire(blocking=False):
+    """See, in the background, whether the rater's session needs new pairs or predictions; None where that goes on or was done just now."""
+    is_due = time.monotonic() - _looked.get(str(ws.root), -EVERY_S) >= EVERY_S
+    if not is_due or not _busy.acquire(blocking=False):
         return None
+    _looked[str(ws.root)] = time.monotonic()
     thread = threading.Thread(target=_look, args=(ws, rater), name="look-after-session")
     thread.start()
     return thread

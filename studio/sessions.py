@@ -178,12 +178,26 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
     `comparisons.next_showing`.
     """
     with ws.write() as db:
-        session_id = _at_work(db, rater)
-        if session_id is not None:
-            session = _get(db, session_id)
-            found = _next_item(ws, db, session, after) if session.state == "running" else _undone(db, session_id, after)
-            return comparisons.read_showing(db, found) if found else None
+        if _at_work(db, rater) is not None:
+            found = upcoming(ws, db, rater, 1 if after is None else 2)
+            return next((comparisons.read_showing(db, each) for each in found if each != after), None)
     return comparisons.next_showing(ws, rater, after)
+
+
+def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
+    """The next showings of the session at work, first the one to show now, in an open write transaction.
+
+    What was taken back last comes first, then what is open; new items are chosen and stored as far as the block goes.
+    """
+    session_id = _at_work(db, rater)
+    session = _get(db, session_id) if session_id is not None else None
+    if session is None or session.state != "running":
+        return []
+    found = _open(db, session.id, count)
+    left = min(session.config.block_size - session.num_in_block, session.config.target - session.num_given)
+    while len(found) < min(count, left) and (new := _new(ws, db, session)) is not None:
+        found.append(new)
+    return found
 
 
 def count_waiting(ws: Workspace, session: Session) -> int:
@@ -206,28 +220,20 @@ def list_runs(ws: Workspace, session_id: int) -> list[int]:
         return [row["run_id"] for row in rows]
 
 
-def _next_item(ws: Workspace, db: Database, session: Session, after: int | None) -> int | None:
-    """The showing that was taken back last, else the one that is open, else a new one."""
-    return _undone(db, session.id, after) or _open(db, session.id, after) or _new(ws, db, session)
-
-
-def _undone(db: Database, session_id: int, after: int | None) -> int | None:
-    rows = db.query(
-        "SELECT e.showing_id FROM rating_events e JOIN session_items i ON i.showing_id = e.showing_id"
-        " WHERE e.outcome = 'undo' AND i.session_id = ? AND e.showing_id IS NOT ?"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) ORDER BY e.id DESC LIMIT 1",
-        [session_id, after],
+def _open(db: Database, session_id: int, count: int) -> list[int]:
+    """Showings of the session without a judgement: what was taken back last, then those never judged, as they were drawn."""
+    undone = db.query(
+        "SELECT u.showing_id FROM undone_showings u CROSS JOIN session_items i ON i.showing_id = u.showing_id"
+        " WHERE i.session_id = ? ORDER BY u.event_id DESC LIMIT ?",
+        [session_id, count],
     )
-    return next((row["showing_id"] for row in rows), None)
-
-
-def _open(db: Database, session_id: int, after: int | None) -> int | None:
-    rows = db.query(
-        "SELECT i.showing_id FROM open_showings o CROSS JOIN session_items i ON i.showing_id = o.showing_id"
-        " WHERE i.session_id = ? AND i.showing_id IS NOT ? ORDER BY i.position LIMIT 1",
-        [session_id, after],
+    found = [row["showing_id"] for row in undone]
+    never = db.query(
+        "SELECT o.showing_id FROM open_showings o CROSS JOIN session_items i ON i.showing_id = o.showing_id"
+        " WHERE i.session_id = ? ORDER BY i.position LIMIT ?",
+        [session_id, count - len(found)],
     )
-    return next((row["showing_id"] for row in rows), None)
+    return found + [row["showing_id"] for row in never]
 
 
 def _new(ws: Workspace, db: Database, session: Session) -> int | None:

@@ -89,7 +89,7 @@ class Snapshot:
     @property
     def sentence(self) -> str:
         """What it holds, in words."""
-        parts = [f"{name} {value}" for name, value in json.loads(self.recipe).items()]
+        parts = [f"{name} {value}" for name, value in read_recipe(self.recipe).items()]
         return f"{self.name}: {self.row_count:,} preferences, sha256 {self.sha256[:12]} ({', '.join(parts)})"
 
 
@@ -170,6 +170,11 @@ def freeze(
         return _get(db, snapshot_id)
 
 
+def read_recipe(text: str) -> Row:
+    """A stored recipe as setting to value."""
+    return json.loads(text)
+
+
 def list_all(ws: Workspace) -> list[Snapshot]:
     """All snapshots, newest first."""
     with ws.read() as db:
@@ -222,7 +227,7 @@ def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
         DataError: there is no such snapshot.
     """
     before, after = get(ws, first), get(ws, second)
-    recipes = [json.loads(found.recipe) for found in (before, after)]
+    recipes = [read_recipe(found.recipe) for found in (before, after)]
     named = {name: (recipes[0].get(name), recipes[1].get(name)) for name in recipes[0] | recipes[1]}
     sides = [_by_pair(ws, found.id) for found in (before, after)]
     both = [key for key in sides[0] if key in sides[1]]
