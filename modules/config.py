@@ -251,6 +251,8 @@ class SampleConfig(StageConfig):
     """Prompts to answer, drawn by the seed."""
     responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
     """Answers to each prompt, of which all pairs are put up: 3 give 3 pairs, 4 give 6. Checkpoint and opponent answer in turn, and only pairs between them are put up."""
+    put_up: Literal["pairs", "rankings"] = "pairs"
+    """Rate the answers to a prompt as pairs, each on a screen of its own, or as one ranking of all of them; a ranking of 2 is a pair."""
     split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
     """Which prompts to draw from. Ratings of validation and test prompts are never trained on: they measure."""
     exclude_categories: str = ""

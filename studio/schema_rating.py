@@ -42,6 +42,11 @@ CREATE VIEW ratings AS              -- the event of each chain that counts now; 
     JOIN comparison_responses b ON b.comparison_id = e.comparison_id AND b.slot = 1
     WHERE e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"""
 
+_DEMONSTRATIONS = """
+CREATE VIEW demonstrations AS       -- what SFT may learn from: an ideal answer whose edit was undone is none
+    SELECT r.* FROM responses r WHERE r.kind = 'demonstration'
+    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id))"""
+
 _COLUMNS = (
     "ALTER TABLE showings ADD COLUMN response_ids TEXT CHECK (response_ids IS NULL OR json_type(response_ids) = 'array')",
     "ALTER TABLE responses ADD COLUMN edited_from INTEGER REFERENCES responses(id)",
@@ -105,7 +110,7 @@ def enrich(db: Database) -> None:
     db.execute(f"INSERT INTO rating_events_new ({names}) SELECT {names} FROM rating_events ORDER BY id")
     db.execute("DROP TABLE rating_events")
     db.execute("ALTER TABLE rating_events_new RENAME TO rating_events")
-    for statement in (*_COLUMNS[:2], _VIEW, *kept, *_COLUMNS[2:], *_KEPT_BY_TRIGGERS):
+    for statement in (*_COLUMNS[:2], _VIEW, _DEMONSTRATIONS, *kept, *_COLUMNS[2:], *_KEPT_BY_TRIGGERS):
         db.execute(statement)
     broken = list(db.query("PRAGMA foreign_key_check"))
     assert not broken, broken

@@ -61,7 +61,7 @@ class Card:
     active_s: float
     outcomes: dict[str, int]
     ties: Share
-    """Ties and both-bad among the votes."""
+    """Ties and both-bad among the votes on pairs."""
     left: Share
     """The left one among decided votes: far from one half is a habit of the eye."""
     self_agreement: Share
@@ -99,6 +99,7 @@ def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
         votes = [vote for vote in votes if counted and vote["id"] >= counted[0]["id"]]
     fresh = [vote for vote in counted if vote["arm"] != "repeat"]
     repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"]]
+    pairs = [vote for vote in fresh if vote["outcome"] != "ranking"]
     decided = [vote for vote in fresh if vote["outcome"] in ("left", "right")]
     predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in _TARGET]
     judged = [vote for vote in predicted if _TARGET[vote["first_outcome"]] != 0.5]
@@ -107,7 +108,7 @@ def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
         num_skipped=len(votes) - len(counted),
         active_s=active_seconds(votes),
         outcomes={name: sum(vote["outcome"] == name for vote in counted) for name in _OUTCOMES},
-        ties=Share(sum(vote["outcome"] in ("tie", "both_bad") for vote in fresh), len(fresh)),
+        ties=Share(sum(vote["outcome"] in ("tie", "both_bad") for vote in pairs), len(pairs)),
         left=Share(sum(vote["outcome"] == "left" for vote in decided), len(decided)),
         self_agreement=_agreement(repeats),
         same_sides=_agreement(vote for vote in repeats if not vote["is_swapped"]),

@@ -75,6 +75,7 @@ function show(state) {
   part("pair").hidden = part("controls").hidden = !pair;
   part("none").hidden = !!pair;
   part("tally").textContent = tally(state);
+  part("session").textContent = state.session ? [state.session.said, state.session.background].filter(Boolean).join(" ") : "";
   part("bar").style.width = `${state.total ? (100 * (state.total - state.to_rate)) / state.total : 0}%`;
   openReasons(false);
   if (!pair) return explain(state);
@@ -106,6 +107,7 @@ function tally(state) {
 }
 
 function explain(state) {
+  if (state.session) return explainSession(state.session);
   const isDone = state.total > 0;
   part("none-title").textContent = isDone ? "Every pair is rated" : "No pairs yet";
   part("none-text").textContent = isDone
@@ -114,6 +116,22 @@ function explain(state) {
       "Sample pairs from a checkpoint, or import preferences.";
   part("none-link").textContent = isDone ? "Back to the loop" : "Sample pairs";
   part("none-link").href = isDone ? "#home" : "#train/sample";
+}
+
+function explainSession(session) {
+  const waits = session.background || "Its pairs are used up, or only prompts are left that you saw just now.";
+  const titles = { resting: "Time for a rest", done: "The session is done" };
+  part("none-title").textContent = titles[session.state] ?? "No pair for this session now";
+  const next = { resting: "Its card and the next block are under Session.", done: "Its card is under Session; end it there." };
+  part("none-text").textContent = `${session.said} ${next[session.state] ?? waits}`;
+  part("none-link").textContent = "Open the session";
+  part("none-link").href = "#rate";
+  part("none-link").onclick = () => document.querySelectorAll("#rate-tabs [role=tab]")[1]?.click();
+}
+
+function predicted({ left, checkpoint }) {
+  const side = left >= 0.5 ? "left" : "right";
+  return `${checkpoint} had given the ${side} answer ${Math.round(100 * Math.max(left, 1 - left))} %.`;
 }
 
 function say(text, kind = "") {
@@ -155,7 +173,7 @@ async function deliver(name, data) {
     if (answer.undone) accepted.pop();
     if ("pair" in answer) show(answer);
     if (answer.error) say(answer.error, "is-bad");
-    else if (answer.recorded) say(`Recorded: ${answer.recorded}.`);
+    else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${predicted(answer.prediction)}` : ""}`);
     else if (answer.undone) say(`Undone: ${answer.undone}. Here is the pair again.`);
   } finally {
     isBusy = false;

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from studio import comparisons, ratings
+from studio import comparisons, ratings, sessions
 from studio.errors import RatingError
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import served
-from ui.pages import Page
+from ui.pages import Page, rate_session
 from ui.parts import key
 
 SCRIPT = (Path(__file__).parent.parent / "rate.js").read_text(encoding="utf-8")
@@ -94,7 +94,8 @@ def _record(ws: Workspace, sent: Any) -> dict[str, Any]:
         )
     except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next pair
         return _state(ws) | {"error": str(error)}
-    return _state(ws) | {"recorded": _words(rating)}
+    seen = rate_session.prediction(ws, press.showing, rating.id)
+    return _state(ws) | {"recorded": _words(rating), "prediction": seen}
 
 
 def _undo(ws: Workspace, sent: Any) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _undo(ws: Workspace, sent: Any) -> dict[str, Any]:
 
 def _state(ws: Workspace) -> dict[str, Any]:
     """The pair to show now, or why there is none, with the counts."""
-    showing, counts, rated = comparisons.next_showing(ws), comparisons.counts(ws), ratings.summary(ws)
+    showing, counts, rated = sessions.next_showing(ws), comparisons.counts(ws), ratings.summary(ws)
     pair = None
     if showing:
         pair = {"id": showing.id, "messages": showing.messages, "left": showing.left, "right": showing.right}
@@ -120,6 +121,7 @@ def _state(ws: Workspace) -> dict[str, Any]:
         "total": counts["comparisons"],
         "rated": rated["rated"],
         "by_person": rated["person"],
+        "session": rate_session.state(ws),
     }
 
 
@@ -139,7 +141,7 @@ def _stage() -> str:
     rows = "".join(f"<dt>{_drawn(names)}</dt><dd>{escape(text)}</dd>" for names, text in HELP)
     return f"""<div class="rating">
 <header><p class="guideline">{escape(GUIDELINE)}</p>
-<div class="tally"><span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
+<div class="tally"><span data-part="session" class="num"></span> <span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
 <section class="pair" data-part="pair" hidden>
 <details class="earlier" data-part="earlier" hidden><summary>Earlier turns</summary><div data-part="turns"></div></details>
 <article class="prompt"><h4>Prompt</h4><div class="body" data-part="prompt"></div></article>
