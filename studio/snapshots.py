@@ -130,7 +130,8 @@ def recipe_of(config: RewardConfig) -> Recipe:
             categories=config.rated_categories,
         )
     except ValidationError as error:
-        raise DataError(f"rated_since and rated_until: {error.errors()[0]['ctx']['error']}.") from error
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DataError(f"rated_since and rated_until: {why}.") from error
 
 
 def freeze(
