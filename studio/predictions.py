@@ -90,13 +90,18 @@ def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str
 def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
     """The prediction for a pair that was judged just now, noting that the rater saw it; None where there is none."""
     with ws.write() as db:
-        row = _of_showing(db, showing_id)
-        if row is None:
-            return None
-        db.execute(
-            "INSERT OR IGNORE INTO prediction_views (prediction_id, showing_id, event_id, created_at) VALUES (?, ?, ?, ?)",
-            [row["id"], showing_id, event_id, now()],
-        )
+        return reveal_in(db, showing_id, event_id)
+
+
+def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None:
+    """The same in an open write transaction."""
+    row = _of_showing(db, showing_id)
+    if row is None:
+        return None
+    db.execute(
+        "INSERT OR IGNORE INTO prediction_views (prediction_id, showing_id, event_id, created_at) VALUES (?, ?, ?, ?)",
+        [row["id"], showing_id, event_id, now()],
+    )
     return Prediction(row["checkpoint"], row["left"], row["uncertainty"], row["uncertainty_kind"])
 
 

@@ -148,8 +148,13 @@ def list_all(ws: Workspace) -> list[Session]:
 def active(ws: Workspace, rater: str = "person") -> Session | None:
     """The session at work: running, resting between blocks, or done and not yet ended."""
     with ws.read() as db:
-        found = _at_work(db, rater)
-        return _get(db, found) if found else None
+        return read_active(db, rater)
+
+
+def read_active(db: Database, rater: str) -> Session | None:
+    """The same in an open connection."""
+    found = _at_work(db, rater)
+    return _get(db, found) if found else None
 
 
 def pause(ws: Workspace, session_id: int) -> Session:
@@ -178,20 +183,19 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
     `comparisons.next_showing`.
     """
     with ws.write() as db:
-        if _at_work(db, rater) is not None:
-            found = upcoming(ws, db, rater, 1 if after is None else 2)
-            return next((comparisons.read_showing(db, each) for each in found if each != after), None)
-    return comparisons.next_showing(ws, rater, after)
+        found = upcoming(ws, db, rater, 1 if after is None else 2)
+        return next((comparisons.read_showing(db, each) for each in found if each != after), None)
 
 
 def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
-    """The next showings of the session at work, first the one to show now, in an open write transaction.
+    """The next showings, first the one to show now, in an open write transaction: of the session at work, else any.
 
     What was taken back last comes first, then what is open; new items are chosen and stored as far as the block goes.
     """
-    session_id = _at_work(db, rater)
-    session = _get(db, session_id) if session_id is not None else None
-    if session is None or session.state != "running":
+    session = read_active(db, rater)
+    if session is None:
+        return comparisons.upcoming(db, rater, count)
+    if session.state != "running":
         return []
     found = _open(db, session.id, count)
     left = min(session.config.block_size - session.num_in_block, session.config.target - session.num_given)

@@ -59,34 +59,6 @@ def build(ws: Workspace) -> Page:
     return Page(partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns])
 
 
-def state(ws: Workspace) -> dict[str, Any] | None:
-    """What the rating page's script says of the session at work; None where there is none."""
-    session = sessions.active(ws)
-    if session is None:
-        return None
-    sampling_ahead.look_after(ws)
-    return {
-        "state": session.state,
-        "said": session.sentence,
-        "given": session.num_given,
-        "target": session.config.target,
-        "in_block": session.num_in_block,
-        "block_size": session.config.block_size,
-        "attributes": session.config.attributes,
-        "show_predictions": session.config.show_predictions,
-        "background": sampling_ahead.status(ws, session) if session.state == "running" else "",
-    }
-
-
-def prediction(ws: Workspace, showing_id: int, event_id: int) -> dict[str, Any] | None:
-    """What the reward model had thought, for a press just recorded, where the session shows it; the look is on record."""
-    session = sessions.active(ws)
-    if session is None or not session.config.show_predictions:
-        return None
-    found = predictions.reveal(ws, showing_id, event_id)
-    return vars(found) if found else None
-
-
 def _open(ws: Workspace, chosen: int | None, typed: str, *names: str) -> list[Any]:
     """The panel as it stands now, with what was being typed and new choices of checkpoints."""
     found = guidelines.current(ws)
