@@ -44,9 +44,10 @@ def panel(card: Card, title: str = "") -> str:
 def _figures(card: Card) -> str:
     pace = "–" if math.isnan(card.votes_per_hour) else f"{card.votes_per_hour:,.0f}"
     loss = "–" if math.isnan(card.log_loss) else f"{card.log_loss:.3f}"
+    minutes = card.active_s / 60
     found = [
         (f"{card.num_votes:,}", "votes"),
-        (pace, f"an hour, of {card.active_s / 60:,.0f} active minutes"),
+        (pace, f"an hour, in {minutes:,.{int(minutes < 10)}f} active minutes"),
         (loss, "log-loss of the reward model (guessing: 0.693)"),
     ]
     if card.changed:

@@ -37,7 +37,7 @@ def build(ws: Workspace) -> Page:
             chosen = gr.Dropdown([], value=None, label="Card of", elem_id="session-chosen", visible=False)
             card = parts.html(elem_id="session-card")
         with gr.Column(scale=2, min_width=300):
-            with gr.Accordion("Start a session", elem_classes="card", elem_id="session-form"):
+            with gr.Accordion("Start a session", elem_classes="card", elem_id="session-form") as begin:
                 fields = form.build(ws, SessionConfig, ESSENTIALS, "session")
                 start = gr.Button("Start the session", variant="primary", elem_id="session-start")
                 told = parts.html(parts.notice(""), elem_id="session-told")
@@ -45,7 +45,7 @@ def build(ws: Workspace) -> Page:
                 text = gr.Textbox("", label="What you go by", lines=3, max_lines=12, elem_id="guideline-text")
                 save = gr.Button("Put it in force", elem_id="guideline-save")
                 version = parts.html(parts.notice(""), elem_id="guideline-told")
-    outputs = [now, *moves.values(), chosen, card]
+    outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
     begun = on(start.click, partial(_start, ws), values, [told], validator=_validate)
     on(begun.then, partial(_refresh, ws), [chosen], outputs)
@@ -86,6 +86,7 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
             visible=len(everything) > 1,
         ),
         _card(ws, drawn),
+        gr.Accordion(open=session is None),
     ]
 
 

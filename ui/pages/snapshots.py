@@ -27,7 +27,7 @@ def build(ws: Workspace) -> Page:
             with gr.Row(elem_classes="controls"):
                 first = gr.Dropdown([], label="Compare", elem_id="snapshot-first", min_width=150)
                 second = gr.Dropdown([], label="with", elem_id="snapshot-second", min_width=150)
-                compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=150)
+                compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
             difference = parts.html(elem_id="snapshot-difference")
         with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the ratings of now", elem_classes="card"):
             fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
