@@ -24,7 +24,7 @@ from studio import (
 from studio.choosing import Wish
 from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
-from studio.sessions import SessionConfig
+from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.ui import filling
 

@@ -12,7 +12,7 @@ from studio.errors import DataError, ImportRefused, RatingError
 from studio.history import Filter
 from studio.prompts import NewPrompt
 from studio.ratings import Remarks
-from studio.sessions import SessionConfig
+from studio.session_config import SessionConfig
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 from tests.ui import filling

@@ -9,7 +9,8 @@ from studio.cli import follow, settings
 from studio.cli.rate import printable
 from studio.errors import RatingError
 from studio.session_card import Card, Share
-from studio.sessions import Session, SessionConfig
+from studio.session_config import SessionConfig
+from studio.sessions import Session
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 100

@@ -8,7 +8,8 @@ import gradio as gr
 
 from studio import guidelines, predictions, prompts, sampling_ahead, session_card, sessions
 from studio.errors import StudioError
-from studio.sessions import Session, SessionConfig
+from studio.session_config import SessionConfig
+from studio.sessions import Session
 from studio.workspace import Workspace
 from ui import form, parts
 from ui import session_card as drawing

@@ -45,7 +45,8 @@ def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
     found = snapshots.list_all(ws)
     names = [each.name for each in found]
     default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
-    kept = [given if given in names else other for given, other in zip((first, second), default, strict=True)]
+    is_pair = first in names and second in names and first != second
+    kept = [first, second] if is_pair else list(default)
     return [_table(ws, found), *(gr.Dropdown(names, value=value) for value in kept)]
 
 
