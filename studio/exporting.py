@@ -127,7 +127,11 @@ def _trl_loss(ws: Workspace, rated: list[dict[str, Any]], num_written: int) -> d
     return {
         "format": "TRL preference (prompt, chosen, rejected)",
         "rows": num_written,
-        "rows_dropped": {name: outcomes[name] for name in ("tie", "both_bad", "skip")}
+        "rows_dropped": {
+            name: outcomes[name]
+            for name in ("tie", "both_bad", "ranking", "skip")
+            if name != "ranking" or outcomes[name]
+        }
         | {"unrated": comparisons.counts(ws)["unrated"]},
         "facts_dropped": {
             "order on the screen": sum(row["showing_id"] is not None for row in written),

@@ -293,20 +293,20 @@ def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
             " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
             " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
             " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
-            " WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') ORDER BY c.id",
+            f" WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') AND {_NO_REPEAT} ORDER BY c.id",
             [run_name],
         )
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
 def list_preferences(ws: Workspace) -> list[dict[str, Any]]:
-    """The ratings that count, with the texts by screen position, in the order they were given."""
+    """The ratings that count, with the texts by screen position, in the order they were given; repeats of a session left out."""
     with ws.read() as db:
         rows = db.query(
             "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
             " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
             " JOIN prompts p ON p.id = c.prompt_id JOIN responses a ON a.id = r.left_id"
-            " JOIN responses b ON b.id = r.right_id ORDER BY r.id"
+            f" JOIN responses b ON b.id = r.right_id WHERE {_NO_REPEAT} ORDER BY r.id"
         )
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
@@ -358,6 +358,8 @@ def _stored(remarks: Remarks, num: int) -> dict[str, str | None]:
     }
 
 
+_NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
+"""A repeat measures the rater and is no second judgement of its pair."""
 _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
 
 
