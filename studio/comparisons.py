@@ -82,7 +82,7 @@ def read_counts(db: Database) -> dict[str, int]:
     return next(
         db.query(
             "SELECT (SELECT count(*) FROM comparisons) AS comparisons, (SELECT count(*) FROM waiting_comparisons) +"
-            " (SELECT count(DISTINCT s.comparison_id) FROM undone_showings u JOIN showings s ON s.id = u.showing_id"
+            " (SELECT count(DISTINCT s.comparison_id) FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
             " WHERE NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)) AS unrated"
         )
     )

@@ -205,9 +205,9 @@ def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
     if taken_back := next((Rating(**row) for row in again), None):
         return taken_back
     rows = db.query(
-        f"SELECT {_RATING} FROM rating_events e WHERE rater = ? AND outcome != 'undo'"
+        f"SELECT {_RATING} FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
         " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) ORDER BY id DESC LIMIT 1",
+        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC LIMIT 1",
         [rater],
     )
     last = next((Rating(**row) for row in rows), None)

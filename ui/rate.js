@@ -327,7 +327,7 @@ function onKey(event) {
   if (dialog && !(event.key === "?" && dialog === part("help")) && !(event.key === "g" && dialog !== part("help"))) return;
   if (asking && event.key === "Escape") return ask(null);
   if (asking === "skip" && "1234".includes(event.key)) return rate("skip", { reason: Number(event.key) - 1 });
-  if (asking && asking !== "skip" && /^[1-9]$/.test(event.key)) return pick(Number(event.key) - 1);
+  if (asking && asking !== "skip" && /^[1-9]$/.test(event.key)) { event.preventDefault(); return pick(Number(event.key) - 1); } // not typed into the field it opens
   if (asking && /^[0-9 b]$/.test(event.key)) return; // a judgement now would be a slip
   if (isRanking() && !isDeaf && /^[1-9]$/.test(event.key)) { event.preventDefault(); return ranking.place(Number(event.key) - 1); }
   const chip = target.closest?.("[data-chip]");

@@ -90,12 +90,12 @@ def _controls() -> str:
 
 def _dialogs() -> str:
     rows = "".join(f"<dt>{_drawn(names)}</dt><dd>{escape(text)}</dd>" for names, text in HELP)
-    return f"""<dialog class="keys" data-part="help" aria-label="Keys"><h3>Keys</h3><dl>{rows}</dl>
+    return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
-<dialog class="keys" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>
+<dialog class="sheet" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>
 <p class="guideline-text" data-part="guideline-text">{escape(GUIDELINE)}</p>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
-<dialog class="keys writer" data-part="writer" aria-label="Write"><h3 data-part="writer-title"></h3><p class="quiet" data-part="writer-words"></p>
+<dialog class="sheet writer" data-part="writer" aria-label="Write"><h3 data-part="writer-title"></h3><p class="quiet" data-part="writer-words"></p>
 <p class="writer-prompt" data-part="writer-prompt"></p><textarea data-part="writer-text" rows="12" dir="auto" spellcheck="true"></textarea>
 <p class="said" data-part="writer-said" role="status"></p>
 <div class="writer-keys"><button type="button" class="is-primary" data-part="writer-keep"></button><span class="quiet">{key("Ctrl")} {key("⏎")}</span>

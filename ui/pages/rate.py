@@ -11,7 +11,6 @@ import json
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlite_utils import Database
 
 from studio import comparisons, edits, prompts, ratings, session_state, sessions
 from studio.errors import RatingError, StudioError
@@ -62,13 +61,12 @@ class Undo(Sent):
     uuid: Uuid
 
 
-class Draft(Sent):
-    """Text that is being written about a showing; without `text` the kept one is asked for."""
+class About(Sent):
+    """What a text is written for."""
 
     kind: Literal["edit", "demonstrate"]
     position: Position | None = None
     showing: int
-    text: Annotated[str, Field(max_length=400_000)] | None = None
 
     @property
     def name(self) -> str:
@@ -76,7 +74,13 @@ class Draft(Sent):
         return f"rate-{self.kind}-{self.showing}-{self.position}"
 
 
-class Written(Draft):
+class Draft(About):
+    """Text that is being written; without `text` the kept one is asked for."""
+
+    text: Annotated[str, Field(max_length=400_000)] | None = None
+
+
+class Written(About):
     """An ideal answer, or a demonstration."""
 
     uuid: Uuid
@@ -172,7 +176,7 @@ def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
     return {"kept": True}
 
 
-def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
+def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
     """What to show now and after it, with the counts; texts the browser has are not sent again."""
     counts, rated = comparisons.read_counts(db), ratings.read_summary(db)
     return {
@@ -184,7 +188,7 @@ def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
     } | session_state.state(ws, db, RATER)
 
 
-def _item(db: Database, showing_id: int, known: list[int]) -> dict[str, Any]:
+def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     if showing_id in known:
         return {"id": showing_id}
     showing = comparisons.read_showing(db, showing_id)
