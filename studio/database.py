@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from studio import schema_rating, schema_sessions
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -22,11 +23,7 @@ def m001_first_schema(db: Database) -> None:
     """Prompts, responses, comparisons, showings, ratings, snapshots, runs, metrics, samples, checkpoints."""
     db.executescript(_FIRST_SCHEMA)
     for table in ("responses", "showings", "rating_events", "snapshots", "snapshot_rows"):
-        for action in ("UPDATE", "DELETE"):
-            db.execute(
-                f"CREATE TRIGGER {table}_refuse_{action.lower()} BEFORE {action} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
+        _refuse_changes(db, table)
 
 
 @migrations()
@@ -48,6 +45,37 @@ def m004_open_showings(db: Database) -> None:
     """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
     for statement in _OPEN_SHOWINGS:
         db.execute(statement)
+
+
+@migrations()
+def m005_sessions(db: Database) -> None:
+    """Guidelines, sessions and what they showed, predictions made before a vote."""
+    for statement in schema_sessions.SESSIONS:
+        db.execute(statement)
+    for table in schema_sessions.APPEND_ONLY:
+        _refuse_changes(db, table)
+
+
+@migrations()
+def m006_richer_ratings(db: Database) -> None:
+    """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
+    schema_rating.enrich(db)
+
+
+@migrations()
+def m009_predictions_come_first(db: Database) -> None:
+    """Refuse a prediction of what was judged already. After m006, which rebuilds a table that this names."""
+    for statement in schema_sessions.GUARDS:
+        db.execute(statement)
+
+
+def _refuse_changes(db: Database, table: str) -> None:
+    """Make a table append-only."""
+    for action in ("UPDATE", "DELETE"):
+        db.execute(
+            f"CREATE TRIGGER {table}_refuse_{action.lower()} BEFORE {action} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
 
 
 _FIRST_SCHEMA = """
@@ -308,6 +336,7 @@ def migrate(path: Path) -> None:
     db = connect(path)
     try:
         db.enable_wal()
+        db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
         known = {name for name, value in globals().items() if name.startswith("m0") and callable(value)}
         unknown = {m.name for m in migrations.applied(db)} - known
         if unknown:

@@ -34,6 +34,12 @@ def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> 
     return _native(ws) if form == "native" else _trl(ws)
 
 
+def count_lines(path: Path) -> int:
+    """How many rows an exported file has."""
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
 def export_demonstrations(ws: Workspace) -> Path:
     """Write all demonstrations to `exports/demonstrations.jsonl` as chat messages and return the file.
 
@@ -121,7 +127,11 @@ def _trl_loss(ws: Workspace, rated: list[dict[str, Any]], num_written: int) -> d
     return {
         "format": "TRL preference (prompt, chosen, rejected)",
         "rows": num_written,
-        "rows_dropped": {name: outcomes[name] for name in ("tie", "both_bad", "skip")}
+        "rows_dropped": {
+            name: outcomes[name]
+            for name in ("tie", "both_bad", "ranking", "skip")
+            if name != "ranking" or outcomes[name]
+        }
         | {"unrated": comparisons.counts(ws)["unrated"]},
         "facts_dropped": {
             "order on the screen": sum(row["showing_id"] is not None for row in written),

@@ -101,19 +101,25 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: An
     """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
     if kind != "sample":
         found = list(
-            db.query("SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?", [prompt_id, kind, text])
+            db.query(
+                "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
+                " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+                [prompt_id, kind, text, "edited_from" in facts, prompt_id],
+            )
         )
         if found:
             return found[0]["id"]
-    row: dict[str, Any] = dict.fromkeys(("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id"))
+    row: dict[str, Any] = dict.fromkeys(
+        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from")
+    )
     assert facts.keys() <= row.keys(), facts.keys()
     row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
     row |= {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
     return _id(
         db.execute(
             "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
-            " import_id, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling, :token_ids,"
-            " :end_reason, :import_id, :created_at)",
+            " import_id, edited_from, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
+            " :token_ids, :end_reason, :import_id, :edited_from, :created_at)",
             row,
         )
     )
@@ -166,18 +172,19 @@ def counts(ws: Workspace) -> dict[str, int]:
         row = next(
             db.query(
                 "SELECT (SELECT count(*) FROM prompts) AS prompts,"
-                " sum(kind = 'demonstration') AS demonstrations, sum(kind = 'sample') AS samples,"
-                " sum(kind = 'demonstration' AND p.split = 'train') AS demonstrations_train"
-                " FROM responses r JOIN prompts p ON p.id = r.prompt_id"
+                " (SELECT count(*) FROM demonstrations) AS demonstrations,"
+                " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
+                " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
+                " AS demonstrations_train"
             )
         )
-    return {name: value or 0 for name, value in row.items()}
+    return dict(row)
 
 
 def count_demonstrations_since(ws: Workspace, when: str) -> int:
     """Demonstrations stored after this UTC time: what a policy made then has not seen."""
     with ws.read() as db:
-        sql = "SELECT count(*) AS n FROM responses WHERE kind = 'demonstration' AND created_at > ?"
+        sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
         return next(db.query(sql, [when]))["n"]
 
 
@@ -225,9 +232,9 @@ def list_demonstrations(
     """Demonstrations, newest first; arguments as in `list_prompts`."""
     with ws.read() as db:
         rows = db.query(
-            "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM responses r"
-            " JOIN prompts p ON p.id = r.prompt_id WHERE r.kind = 'demonstration'"
-            " AND (:split IS NULL OR p.split = :split)"
+            "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
+            " JOIN prompts p ON p.id = r.prompt_id"
+            " WHERE (:split IS NULL OR p.split = :split)"
             " AND (:search = '' OR instr(lower(p.messages || r.text), lower(:search)) > 0)"
             " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
             {"split": split, "search": search, "limit": limit, "offset": offset},

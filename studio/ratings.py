@@ -6,7 +6,8 @@ event of each chain that counts. The outcome is stored by screen position; who w
 
 import json
 import uuid as uuid_module
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -14,8 +15,10 @@ from sqlite_utils import Database
 from studio.errors import RatingError
 from studio.workspace import Workspace, now
 
-Outcome = Literal["left", "right", "tie", "both_bad", "skip"]
-OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "skip")
+Outcome = Literal["left", "right", "tie", "both_bad", "ranking", "skip"]
+OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "ranking", "skip")
+FLAGS = ("unsafe", "hallucinated", "refused")
+ATTRIBUTES = ("helpful", "truthful", "harmless")
 SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
 
 
@@ -28,6 +31,25 @@ class Rating:
     showing_id: int | None
     outcome: str
     strength: int | None
+    ranks: str | None = None
+    """JSON: rank by screen position, of a ranking."""
+    edited_response_id: int | None = None
+    """The ideal answer, where one was written over another; left is then the ideal one."""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a rater says beside the judgement.
+
+    Attributes:
+        note: free text.
+        flags: unsafe, hallucinated or refused -> the screen positions (from 0) it holds for.
+        attributes: helpful, truthful or harmless -> 1 to 7, or None, by screen position.
+    """
+
+    note: str = ""
+    flags: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
 
 
 def record(
@@ -37,6 +59,8 @@ def record(
     *,
     strength: int | None = None,
     reason: str | None = None,
+    ranks: Sequence[int] | None = None,
+    remarks: Remarks = Remarks(),
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
@@ -45,38 +69,110 @@ def record(
     Args:
         ws: the workspace.
         showing_id: what was on the screen.
-        outcome: by screen position.
+        outcome: by screen position; left, right and tie judge two responses, ranking three or more.
         strength: 1 slightly, 2, 3 much better; only with left or right.
         reason: why it was skipped.
+        ranks: of a ranking: rank by screen position, 1 the best, equal ranks a tie.
+        remarks: note, flags and attributes given with it.
         uuid: of the client's press; the same uuid again returns the event recorded first.
         elapsed_ms: from display to press.
 
     Raises:
         RatingError: unknown showing or outcome, or the showing is rated already (undo first).
     """
+    with ws.write() as db:
+        return record_in(
+            db,
+            showing_id,
+            outcome,
+            strength=strength,
+            reason=reason,
+            ranks=ranks,
+            remarks=remarks,
+            uuid=uuid,
+            elapsed_ms=elapsed_ms,
+        )
+
+
+def record_in(
+    db: Database,
+    showing_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    reason: str | None = None,
+    ranks: Sequence[int] | None = None,
+    remarks: Remarks = Remarks(),
+    uuid: str | None = None,
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """The same in an open write transaction: it is on disk when that is committed."""
     _check(outcome, strength)
+    key = uuid or str(uuid_module.uuid4())
+    if again := _by_uuid(db, key):
+        return again
+    sql = (
+        "SELECT comparison_id, rater, (SELECT count(*) FROM comparison_responses r"
+        " WHERE r.comparison_id = s.comparison_id) AS num FROM showings s WHERE id = ?"
+    )
+    showing = next(db.query(sql, [showing_id]), None)
+    if showing is None:
+        raise RatingError(f"Showing {showing_id} does not exist in this workspace. Reload the page.")
+    newest = _newest_event(db, showing_id)
+    if newest and newest.outcome != "undo":
+        raise RatingError(f"This pair is rated already ({newest.outcome}). Undo it first to rate it again.")
+    event = {
+        "uuid": key,
+        "comparison_id": showing["comparison_id"],
+        "showing_id": showing_id,
+        "outcome": outcome,
+        "strength": strength,
+        "reason": reason,
+        "ranks": _ranks(outcome, ranks, showing["num"]),
+        "rater": showing["rater"],
+        "elapsed_ms": elapsed_ms,
+        "supersedes": newest.id if newest else None,
+    }
+    return _insert(db, event | _stored(remarks, showing["num"]))
+
+
+def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
+    """Give a rating other remarks after the vote: a new event with the same judgement that supersedes it.
+
+    Raises:
+        RatingError: there is no such rating, or it does not count any more.
+    """
     key = uuid or str(uuid_module.uuid4())
     with ws.write() as db:
         if again := _by_uuid(db, key):
             return again
-        showing = next(db.query("SELECT comparison_id, rater FROM showings WHERE id = ?", [showing_id]), None)
-        if showing is None:
-            raise RatingError(f"Showing {showing_id} does not exist in this workspace. Reload the page.")
-        newest = _newest_event(db, showing_id)
-        if newest and newest.outcome != "undo":
-            raise RatingError(f"This pair is rated already ({newest.outcome}). Undo it first to rate it again.")
-        event = {
-            "uuid": key,
-            "comparison_id": showing["comparison_id"],
-            "showing_id": showing_id,
-            "outcome": outcome,
-            "strength": strength,
-            "reason": reason,
-            "rater": showing["rater"],
-            "elapsed_ms": elapsed_ms,
-            "supersedes": newest.id if newest else None,
-        }
-        return _insert(db, event)
+        row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
+        if row is None:
+            raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
+        kept = ("comparison_id", "showing_id", "outcome", "strength", "reason", "ranks", "rater", "elapsed_ms")
+        event = {name: row[name] for name in (*kept, "edited_response_id")} | {"uuid": key, "supersedes": rating_id}
+        return _insert(db, event | _stored(remarks, len(json.loads(row["response_ids"]))))
+
+
+def record_edit(
+    db: Database,
+    comparison_id: int,
+    edited_response_id: int,
+    *,
+    uuid: str,
+    rater: str = "person",
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """Record that the ideal answer in slot 0 is better than the one it was written over, in an open transaction."""
+    if again := _by_uuid(db, uuid):
+        return again
+    sql = "SELECT id, outcome FROM rating_events WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    newest = next(db.query(sql, [comparison_id]), None)
+    if newest and newest["outcome"] != "undo":
+        raise RatingError("This ideal answer is recorded already.")
+    event = {"uuid": uuid, "comparison_id": comparison_id, "outcome": "left", "rater": rater, "elapsed_ms": elapsed_ms}
+    supersedes = newest["id"] if newest else None
+    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": supersedes})
 
 
 def record_import(
@@ -92,36 +188,75 @@ def record_import(
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
-    """Take back the rater's newest rating that counts, of any depth; returns it, or None when there is none.
+    """Take back the rater's newest rating or edit that counts, of any depth; returns it, or None when there is none.
 
-    The taken-back showing is open again and comes next.
+    A taken-back showing is open again and comes next.
     """
-    key = uuid or str(uuid_module.uuid4())
     with ws.write() as db:
-        again = db.query(
-            "SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength FROM rating_events u"
-            " JOIN rating_events e ON e.id = u.supersedes WHERE u.uuid = ?",
-            [key],
-        )
-        if taken_back := next((Rating(**row) for row in again), None):
-            return taken_back
-        rows = db.query(
-            "SELECT id, comparison_id, showing_id, outcome, strength FROM ratings"
-            " WHERE rater = ? AND showing_id IS NOT NULL ORDER BY id DESC LIMIT 1",
-            [rater],
-        )
-        last = next((Rating(**row) for row in rows), None)
-        if last is None:
-            return None
-        event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
-        _insert(db, event | {"rater": rater, "supersedes": last.id})
-        return last
+        return undo_in(db, rater, uuid)
+
+
+def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
+    """The same in an open write transaction."""
+    key = uuid or str(uuid_module.uuid4())
+    again = db.query(
+        f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
+    )
+    if taken_back := next((Rating(**row) for row in again), None):
+        return taken_back
+    rows = db.query(
+        f"SELECT {_RATING} FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
+        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC LIMIT 1",
+        [rater],
+    )
+    last = next((Rating(**row) for row in rows), None)
+    if last is None:
+        return None
+    event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
+    _insert(db, event | {"rater": rater, "supersedes": last.id})
+    return last
+
+
+def correct(
+    ws: Workspace, event_id: int, outcome: Outcome, *, strength: int | None = None, rater: str = "person"
+) -> Rating:
+    """Put another judgement in the place of one that counts: a new event that supersedes it. Sides as they were shown.
+
+    Note, flags and attributes stay.
+
+    Raises:
+        RatingError: there is no such rating, it counts no more, or the outcome does not fit.
+    """
+    _check(outcome, strength)
+    with ws.write() as db:
+        row = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]), None)
+        if row is None:
+            raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+        if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
+            raise RatingError(
+                f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
+            )
+        if "ranking" in (row["outcome"], outcome):
+            raise RatingError(
+                f"Rating {event_id} cannot be corrected as a ranking. Undo it on the Rate page and rank again."
+            )
+        sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
+        _ranks(outcome, None, next(db.query(sql, [row["comparison_id"]]))["n"])
+        kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
+        event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
+        return _insert(db, event | {"outcome": outcome, "strength": strength, "rater": rater})
 
 
 def summary(ws: Workspace) -> dict[str, int]:
     """How many ratings count, by outcome, and in all (`rated`: without skips); `person`: given in the browser or terminal."""
     with ws.read() as db:
-        rows = list(db.query("SELECT outcome, rater, count(*) AS n FROM ratings GROUP BY outcome, rater"))
+        return read_summary(db)
+
+
+def read_summary(db: Database) -> dict[str, int]:
+    """The same in an open connection; the tallies are kept by triggers, so no rating is read."""
+    rows = list(db.query("SELECT outcome, rater, number AS n FROM rating_tallies"))
     by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
     return by_outcome | {
         "rated": sum(by_outcome.values()) - by_outcome["skip"],
@@ -158,20 +293,20 @@ def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
             " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
             " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
             " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
-            " WHERE u.name = ? AND r.outcome != 'skip' ORDER BY c.id",
+            f" WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') AND {_NO_REPEAT} ORDER BY c.id",
             [run_name],
         )
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
 def list_preferences(ws: Workspace) -> list[dict[str, Any]]:
-    """The ratings that count, with the texts by screen position, in the order they were given."""
+    """The ratings that count, with the texts by screen position, in the order they were given; repeats of a session left out."""
     with ws.read() as db:
         rows = db.query(
             "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
             " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
             " JOIN prompts p ON p.id = c.prompt_id JOIN responses a ON a.id = r.left_id"
-            " JOIN responses b ON b.id = r.right_id ORDER BY r.id"
+            f" JOIN responses b ON b.id = r.right_id WHERE {_NO_REPEAT} ORDER BY r.id"
         )
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
@@ -191,28 +326,65 @@ def _check(outcome: str, strength: int | None) -> None:
         )
 
 
+def _ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
+    """The ranks as they are stored: without gaps, best first from 1."""
+    if outcome in ("left", "right", "tie") and num > 2:
+        raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
+    if outcome != "ranking":
+        if ranks is not None:
+            raise RatingError(f"Ranks do not go with {outcome}.")
+        return None
+    if num < 3 or ranks is None or len(ranks) != num:
+        raise RatingError(f"A ranking gives each of three or more responses a rank; here are {num} responses.")
+    places = sorted(set(ranks))
+    return json.dumps([places.index(rank) + 1 for rank in ranks])
+
+
+def _stored(remarks: Remarks, num: int) -> dict[str, str | None]:
+    """The remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
+    flags = {name: sorted(set(at)) for name, at in remarks.flags.items() if at}
+    attributes = {name: list(values) for name, values in remarks.attributes.items() if any(values)}
+    if not flags.keys() <= set(FLAGS) or any(not 0 <= position < num for at in flags.values() for position in at):
+        raise RatingError(f"A flag is one of {', '.join(FLAGS)}, of a response on the screen.")
+    if not attributes.keys() <= set(ATTRIBUTES) or any(
+        len(values) != num or any(v is not None and v not in range(1, 8) for v in values)
+        for values in attributes.values()
+    ):
+        raise RatingError(f"{', '.join(ATTRIBUTES)} go from 1 to 7, one number for each response on the screen.")
+    return {
+        "note": remarks.note.strip() or None,
+        "flags": json.dumps(flags) if flags else None,
+        "attributes": json.dumps(attributes) if attributes else None,
+    }
+
+
+_NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
+"""A repeat measures the rater and is no second judgement of its pair."""
+_RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
+
+
 def _newest_event(db: Database, showing_id: int) -> Rating | None:
-    rows = db.query(
-        "SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events"
-        " WHERE showing_id = ? ORDER BY id DESC LIMIT 1",
-        [showing_id],
-    )
+    rows = db.query(f"SELECT {_RATING} FROM rating_events WHERE showing_id = ? ORDER BY id DESC LIMIT 1", [showing_id])
     return next((Rating(**row) for row in rows), None)
 
 
 def _by_uuid(db: Database, uuid: str) -> Rating | None:
-    rows = db.query("SELECT id, comparison_id, showing_id, outcome, strength FROM rating_events WHERE uuid = ?", [uuid])
+    rows = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [uuid])
     return next((Rating(**row) for row in rows), None)
 
 
+_OPTIONAL = (
+    "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes", "edited_response_id",
+)  # fmt: skip
+
+
 def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    row = (
-        dict.fromkeys(("showing_id", "strength", "reason", "elapsed_ms", "supersedes")) | event | {"created_at": now()}
-    )
+    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": now()}
     db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater,"
-        " :elapsed_ms, :supersedes, :created_at)",
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id) VALUES (:uuid, :comparison_id,"
+        " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
+        " :attributes, :edited_response_id)",
         row,
     )
     stored = _by_uuid(db, event["uuid"])

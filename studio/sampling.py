@@ -1,7 +1,7 @@
 """The sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
 
-All pairs of a prompt's answers are put up; with an opponent, those between it and the checkpoint. A pair of identical
-answers tells nothing and is dropped, saying how many.
+All pairs of a prompt's answers are put up; with an opponent, those between it and the checkpoint. Or they are put up
+together, to be ranked. Identical answers tell nothing and are dropped, saying how many.
 """
 
 import json
@@ -46,11 +46,13 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
 
         answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
     num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
-    notes = f" {num_same} pairs had identical answers and were dropped." if num_same else ""
-    notes += f" {num_known} pairs were there already." if num_known else ""
+    what = "rankings" if config.put_up == "rankings" else "pairs"
+    dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
+    notes = f" {num_same} {dropped} and were dropped." if num_same else ""
+    notes += f" {num_known} {what} were there already." if num_known else ""
     notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
     metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
-    return "finished", f"{num_pairs:,} new pairs are ready to be rated.{notes}"
+    return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
 
 
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
@@ -114,6 +116,8 @@ def _store(
             _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
             for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
         ]
+        if config.put_up == "rankings":
+            return _put_up_rankings(db, run, rows, ids, texts)
         seen: set[tuple[int | str, ...]] = set()
         for first, second in chosen:
             for index, row in enumerate(rows):
@@ -126,6 +130,20 @@ def _store(
                 seen.add(key)
                 num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
     return num_pairs, num_same, num_known
+
+
+def _put_up_rankings(
+    db: Any, run: Run, rows: list[Row], ids: list[list[int]], texts: list[list[str]]
+) -> tuple[int, int, int]:
+    """Put up all different answers to a prompt together; returns the rankings put up, answers dropped, rankings known."""
+    num_new = num_same = num_known = 0
+    for index, row in enumerate(rows):
+        different = {text[index]: answer[index] for text, answer in reversed(list(zip(texts, ids, strict=True)))}
+        num_same += len(ids) - len(different)
+        if len(different) > 1:
+            is_new = comparisons.add_comparison(db, row["prompt_id"], sorted(different.values()), run.id) is not None
+            num_new, num_known = num_new + is_new, num_known + (not is_new)
+    return num_new, num_same, num_known
 
 
 def _store_answers(

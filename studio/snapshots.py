@@ -1,14 +1,21 @@
 """Snapshots: frozen, hashed sets of preferences that reward runs train on. The owner of those tables.
 
 What to train on is a recipe, applied here to the ratings that count; the collection keeps everything. The same ratings
-and recipe give the same hash, whichever way round the pairs were shown.
+and recipe give the same hash, whichever way round the pairs were shown. Repeats in a session never enter.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from itertools import combinations
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from sqlite_utils import Database
+
+from modules.config import RewardConfig, categories
 from studio.errors import DataError
 from studio.workspace import Workspace, now
 
@@ -16,6 +23,51 @@ MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 """Strength to margin, the small scale of Llama 2 (its table 27)."""
 SOFT_LABELS = {1: 0.7, 2: 0.85, 3: 0.95}
 """Strength to probability that the chosen response is the better one; without a strength the label stays 1."""
+Row = dict[str, Any]
+
+
+class Recipe(BaseModel):
+    """What of the ratings is trained on, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    ties: Literal["half", "drop"] = "half"
+    """half gives a tie the target 0.5; drop leaves ties out. Both-bad is a tie here, a skip never enters."""
+    use_strength: bool = False
+    """Let the strength of a preference count, in the way of strength_as."""
+    strength_as: Literal["margin", "soft_label"] = "margin"
+    """margin asks for a distance between the scores; soft_label takes strength as a probability below 1."""
+    weak: Literal["keep", "drop"] = "keep"
+    """drop leaves out responses found only slightly better."""
+    repeats: Literal["drop", "keep"] = "drop"
+    """keep also trains on pairs that came a second time to measure the rater; they then count twice."""
+    since: str = ""
+    """Only ratings given on this day (UTC, such as 2026-03-31) or later; empty for all."""
+    until: str = ""
+    """Only ratings given on this day (UTC) or earlier; empty for all."""
+    categories: str = ""
+    """Only prompts of these categories, separated by commas; empty for all."""
+
+    @field_validator("since", "until")
+    @classmethod
+    def _is_a_day(cls, text: str) -> str:
+        if text:
+            try:
+                date.fromisoformat(text)
+            except ValueError as error:
+                raise ValueError(f"{text!r} is no day; write it as 2026-03-31") from error
+        return text
+
+    @field_validator("categories")
+    @classmethod
+    def _sorted(cls, text: str) -> str:
+        return ",".join(sorted(categories(text)))
+
+    def describe(self) -> Row:
+        """The recipe as it is stored and hashed: what is at its default is left out, but for ties and strength."""
+        use = "soft_label" if self.use_strength and self.strength_as == "soft_label" else self.use_strength
+        beside = self.model_dump(exclude={"ties", "use_strength", "strength_as"}, exclude_defaults=True)
+        return {"ties": self.ties, "use_strength": use} | beside
 
 
 @dataclass(frozen=True)
@@ -25,44 +77,128 @@ class Snapshot:
     id: int
     sha256: str
     row_count: int
+    recipe: str = "{}"
+    """As JSON."""
+    created_at: str = ""
+
+    @property
+    def name(self) -> str:
+        """How people and configs call it."""
+        return f"snapshot-{self.id}"
+
+    @property
+    def sentence(self) -> str:
+        """What it holds, in words."""
+        parts = [f"{name} {value}" for name, value in read_recipe(self.recipe).items()]
+        return f"{self.name}: {self.row_count:,} preferences, sha256 {self.sha256[:12]} ({', '.join(parts)})"
 
 
-def freeze(ws: Workspace, *, ties: str, use_strength: bool, strength_as: str = "margin") -> Snapshot:
+@dataclass(frozen=True)
+class Difference:
+    """What sets two snapshots apart. Rows are dicts as `training_rows` gives them; a changed one is (before, after)."""
+
+    recipe: dict[str, tuple[Any, Any]]
+    """Setting to its two values."""
+    num_same: int
+    only_first: list[Row]
+    only_second: list[Row]
+    changed: list[tuple[Row, Row]]
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words."""
+        return (
+            f"{self.num_same:,} preferences are the same, {len(self.changed):,} changed, {len(self.only_first):,} are only in "
+            f"the first and {len(self.only_second):,} only in the second."
+        )
+
+
+def recipe_of(config: RewardConfig) -> Recipe:
+    """The recipe that a reward run's config asks for.
+
+    Raises:
+        DataError: a day is none.
+    """
+    try:
+        return Recipe(
+            ties=config.ties,
+            use_strength=config.use_strength,
+            strength_as=config.strength_as,
+            weak=config.weak_labels,
+            since=config.rated_since,
+            until=config.rated_until,
+            categories=config.rated_categories,
+        )
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DataError(f"rated_since and rated_until: {why}.") from error
+
+
+def freeze(
+    ws: Workspace,
+    recipe: Recipe | None = None,
+    *,
+    ties: Literal["half", "drop"] = "half",
+    use_strength: bool = False,
+    strength_as: Literal["margin", "soft_label"] = "margin",
+) -> Snapshot:
     """Freeze the ratings that count now; the same content is one snapshot.
 
     Args:
         ws: the workspace.
-        ties: half (a tie has target 0.5) or drop. Both-bad is a tie here, a skip never enters.
-        use_strength: let strength count.
-        strength_as: margin (a distance asked for) or soft_label (a probability below 1).
+        recipe: what enters, and how.
+        ties, use_strength, strength_as: a recipe of these alone, where none is given.
 
     Raises:
         DataError: there is no rating to train on.
     """
-    use = strength_as if use_strength else ""
-    recipe = {"ties": ties, "use_strength": "soft_label" if use == "soft_label" else use_strength}
+    recipe = recipe or Recipe(ties=ties, use_strength=use_strength, strength_as=strength_as)
+    described = recipe.describe()
     with ws.write() as db:
-        ratings = db.query(
-            "SELECT id, comparison_id, outcome, strength, left_id, right_id FROM ratings"
-            " WHERE outcome != 'skip' ORDER BY comparison_id, id"
-        )
-        rows = [row for rating in ratings if (row := _row(rating, ties, use))]
+        rows = [row for rating in _ratings(db, recipe) for row in _rows(rating, recipe)]
         if not rows:
-            raise DataError("There are no ratings to train on. Rate some pairs first, or import preferences.")
-        content = json.dumps([recipe, [{k: v for k, v in row.items() if k != "rating_id"} for row in rows]])
+            raise DataError(_why_none(db))
+        content = json.dumps([described, [{k: v for k, v in row.items() if k != "rating_id"} for row in rows]])
         sha256 = hashlib.sha256(content.encode()).hexdigest()
         found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
         if found:
-            return Snapshot(found["id"], sha256, len(rows))
-        row = {"recipe": json.dumps(recipe), "sha256": sha256, "row_count": len(rows), "created_at": now()}
+            return _get(db, found["id"])
+        row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": len(rows), "created_at": now()}
         snapshot_id: Any = db.table("snapshots").insert(row).last_pk
         db.table("snapshot_rows").insert_all(
             {"snapshot_id": snapshot_id, "position": position} | row for position, row in enumerate(rows)
         )
-        return Snapshot(snapshot_id, sha256, len(rows))
+        return _get(db, snapshot_id)
 
 
-def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
+def read_recipe(text: str) -> Row:
+    """A stored recipe as setting to value."""
+    return json.loads(text)
+
+
+def list_all(ws: Workspace) -> list[Snapshot]:
+    """All snapshots, newest first."""
+    with ws.read() as db:
+        return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]
+
+
+def get(ws: Workspace, name: str | int) -> Snapshot:
+    """The snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
+
+    Raises:
+        DataError: there is none, or several begin so.
+    """
+    text = str(name).removeprefix("snapshot-")
+    with ws.read() as db:
+        if text.isdecimal() and len(text) < 6:
+            return _get(db, int(text))
+        rows = list(db.query(f"{_SELECT} WHERE length(:text) >= 6 AND sha256 GLOB :text || '*'", {"text": text}))
+    if len(rows) != 1 or not text.isalnum():
+        raise DataError(f"There is no snapshot {name!r}. See them with: rlhf-studio snapshots")
+    return Snapshot(**rows[0])
+
+
+def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
     """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.RewardDataModule` takes."""
     with ws.read() as db:
         rows = db.query(
@@ -76,25 +212,147 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def _row(rating: dict[str, Any], ties: str, use: str) -> dict[str, Any] | None:
-    """One preference, or None where the recipe leaves the rating out. A tie lists the older response first.
+def runs_of(ws: Workspace) -> dict[int, list[str]]:
+    """Snapshot id to the names of the reward runs that train on it."""
+    found: dict[int, list[str]] = {}
+    with ws.read() as db:
+        for row in db.query("SELECT snapshot_id, name FROM runs WHERE snapshot_id IS NOT NULL ORDER BY id"):
+            found.setdefault(row["snapshot_id"], []).append(row["name"])
+    return found
 
-    Args:
-        rating: the event that counts.
-        ties: half or drop.
-        use: of strength: margin, soft_label, or nothing.
+
+def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
+    """What sets two snapshots apart, pair by pair; a pair is two responses, whichever is chosen.
+
+    Raises:
+        DataError: there is no such snapshot.
     """
+    before, after = get(ws, first), get(ws, second)
+    recipes = [read_recipe(found.recipe) for found in (before, after)]
+    named = {name: (recipes[0].get(name), recipes[1].get(name)) for name in recipes[0] | recipes[1]}
+    sides = [_by_pair(ws, found.id) for found in (before, after)]
+    both = [key for key in sides[0] if key in sides[1]]
+    changed = [(sides[0][key], sides[1][key]) for key in both if sides[0][key] != sides[1][key]]
+    return Difference(
+        {name: values for name, values in named.items() if values[0] != values[1]},
+        len(both) - len(changed),
+        [row for key, row in sides[0].items() if key not in sides[1]],
+        [row for key, row in sides[1].items() if key not in sides[0]],
+        changed,
+    )
+
+
+_SELECT = "SELECT id, sha256, row_count, recipe, created_at FROM snapshots"
+
+
+def _get(db: Database, snapshot_id: int) -> Snapshot:
+    row = next(db.query(f"{_SELECT} WHERE id = ?", [snapshot_id]), None)
+    if row is None:
+        raise DataError(f"There is no snapshot {snapshot_id}. See them with: rlhf-studio snapshots")
+    return Snapshot(**row)
+
+
+def _ratings(db: Database, recipe: Recipe) -> Iterable[Row]:
+    """The ratings that the recipe lets in, in an order that does not depend on when they were given."""
+    return list(
+        db.query(
+            "SELECT r.* FROM ratings r"
+            " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
+            " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
+            " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+            " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
+            " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
+            {
+                "since": recipe.since,
+                "until": recipe.until,
+                "categories": json.dumps(sorted(categories(recipe.categories))),
+                "repeats": recipe.repeats,
+            },
+        )
+    )
+
+
+def _why_none(db: Database) -> str:
+    if next(db.query("SELECT count(*) AS n FROM ratings WHERE outcome != 'skip'"))["n"]:
+        return "No rating fits the recipe. Widen its dates or categories, or keep ties and weak labels."
+    return "There are no ratings to train on. Rate some pairs first, or import preferences."
+
+
+def _rows(rating: Row, recipe: Recipe) -> list[Row]:
+    """The preferences a rating gives: one of a pair, C(K, 2) of a ranking with weights 1 / C(K, 2), none where it is left out."""
+    if rating["outcome"] == "ranking":
+        return _ranked(rating, recipe)
     left, right, outcome, strength = rating["left_id"], rating["right_id"], rating["outcome"], rating["strength"]
     is_tie = outcome in ("tie", "both_bad")
-    if is_tie and ties == "drop":
-        return None
-    chosen, rejected = sorted((left, right)) if is_tie else (left, right) if outcome == "left" else (right, left)
-    target_p = SOFT_LABELS.get(strength, 1.0) if use == "soft_label" else 1.0
+    if (is_tie and recipe.ties == "drop") or (strength == 1 and recipe.weak == "drop"):
+        return []
+    use = recipe.strength_as if recipe.use_strength else ""
+    chosen, rejected = (left, right) if outcome == "left" else (right, left)
+    return [
+        _preference(
+            rating,
+            chosen,
+            rejected,
+            is_tie=is_tie,
+            target_p=SOFT_LABELS.get(strength, 1.0) if use == "soft_label" else 1.0,
+            margin=MARGINS.get(strength, 0.0) if use == "margin" else 0.0,
+        )
+    ]
+
+
+def _ranked(rating: Row, recipe: Recipe) -> list[Row]:
+    """All pairs of a ranking, in the order of the responses' ids. Each counts 1 / C(K, 2), so that the ranking counts 1."""
+    rank = dict(zip(json.loads(rating["response_ids"]), json.loads(rating["ranks"]), strict=True))
+    pairs = list(combinations(sorted(rank), 2))
+    rows = []
+    for first, second in pairs:
+        is_tie = rank[first] == rank[second]
+        if is_tie and recipe.ties == "drop":
+            continue
+        chosen, rejected = (first, second) if rank[first] <= rank[second] else (second, first)
+        rows.append(_preference(rating, chosen, rejected, is_tie=is_tie, weight=1.0 / len(pairs)))
+    return rows
+
+
+def _preference(
+    rating: Row,
+    chosen: int,
+    rejected: int,
+    *,
+    is_tie: bool,
+    target_p: float = 1.0,
+    margin: float = 0.0,
+    weight: float = 1.0,
+) -> Row:
+    """One row; a tie lists the older response first, and has the target 0.5 and no margin."""
+    if is_tie:
+        (chosen, rejected), target_p, margin = sorted((chosen, rejected)), 0.5, 0.0
     return {
         "rating_id": rating["id"],
         "chosen_id": chosen,
         "rejected_id": rejected,
-        "target_p": 0.5 if is_tie else target_p,
-        "margin": MARGINS.get(strength, 0.0) if use == "margin" else 0.0,
-        "weight": 1.0,
+        "target_p": target_p,
+        "margin": margin,
+        "weight": weight,
     }
+
+
+def _by_pair(ws: Workspace, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
+    """The rows by their two responses; where a pair is there twice, by a number too."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"
+            " AS prompt, c.text AS chosen, r.text AS rejected FROM snapshot_rows s JOIN responses c ON c.id = s.chosen_id"
+            " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
+            " WHERE s.snapshot_id = ? ORDER BY s.position",
+            [snapshot_id],
+        )
+        found: dict[tuple[int, int, int], Row] = {}
+        for row in rows:
+            low, high = sorted((row.pop("chosen_id"), row.pop("rejected_id")))
+            number = 0
+            while (low, high, number) in found:
+                number += 1
+            found[low, high, number] = row
+        return found

@@ -97,7 +97,9 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
 
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     sft = _resolve(ws, config.sft_checkpoint, "sft")
-    snapshot = snapshots.freeze(ws, ties=config.ties, use_strength=config.use_strength, strength_as=config.strength_as)
+    snapshot = (
+        snapshots.get(ws, config.snapshot) if config.snapshot else snapshots.freeze(ws, snapshots.recipe_of(config))
+    )
     rated = snapshots.training_rows(ws, snapshot.id)
     train = [row for row in rated if row["split"] == "train"]
     if not train:
@@ -109,7 +111,7 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     demonstrations = _demonstrations(ws, "train")
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
-    config = config.model_copy(update={"sft_checkpoint": sft.name})
+    config = config.model_copy(update={"sft_checkpoint": sft.name, "snapshot": snapshot.name})
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
     return Prepared(config, {"sft": sft.id}, rows, snapshot.id)
 

@@ -25,7 +25,7 @@ from studio.errors import ConfigError
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
-from ui.pages import Page, data, home, models, rate, train
+from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
 from ui.theme import HEAD, theme
 
@@ -139,7 +139,7 @@ def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.
     builders = {
         "home": partial(home.build, ws),
         "data": partial(data.build, ws),
-        "rate": partial(rate.build, ws),
+        "rate": partial(rate_tabs.build, ws),
         "train": partial(train.build, ws, tabs, run_chosen),
         "runs": partial(runs_page.build, ws, run_chosen),
         "models": partial(models.build, ws),

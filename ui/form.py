@@ -9,10 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 import gradio as gr
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from modules.config import StageConfig
 from studio import checkpoints
 from studio.errors import CheckpointError
 from studio.workspace import Workspace
@@ -29,7 +28,7 @@ CHECKPOINT_STAGES = {
 """Config fields that name a checkpoint -> stages whose checkpoints fit."""
 
 
-def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
+def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
     """Place the form: essentials first, the stage's other fields and the shared ones in two accordions.
 
     Returns:
@@ -47,7 +46,7 @@ def build(ws: Workspace, config_class: type[StageConfig], essentials: Sequence[s
     return {name: placed[name] for name in fields}
 
 
-def parse(config_class: type[StageConfig], values: Sequence[Any]) -> tuple[StageConfig | None, dict[str, str]]:
+def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | None, dict[str, str]]:
     """The config behind the form's values, or None with field name -> what is wrong with it."""
     given = dict(zip(config_class.model_fields, values, strict=True))
     try:
@@ -56,7 +55,7 @@ def parse(config_class: type[StageConfig], values: Sequence[Any]) -> tuple[Stage
         return None, {str(e["loc"][0]): _complaint(e["msg"], e["input"]) for e in error.errors()}
 
 
-def changed(config: StageConfig) -> dict[str, Any]:
+def changed(config: BaseModel) -> dict[str, Any]:
     """The fields that differ from their defaults: what a command line has to say."""
     return {
         name: getattr(config, name)
@@ -65,13 +64,13 @@ def changed(config: StageConfig) -> dict[str, Any]:
     }
 
 
-def choices(ws: Workspace, config_class: type[StageConfig], name: str) -> Choices:
+def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:
     """What a checkpoint field can be set to; the first choice is the default and says what it stands for."""
     fitting = [c.name for c in checkpoints.list_all(ws, *CHECKPOINT_STAGES[name])]
     return [(_automatic(ws, config_class, name), ""), *((c, c) for c in fitting)]
 
 
-def refreshed(ws: Workspace, config_class: type[StageConfig], current: Mapping[str, Any]) -> list[Any]:
+def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str, Any]) -> list[Any]:
     """Updates for the checkpoint dropdowns: new choices, the chosen value kept while it exists."""
     updates = []
     for name, value in current.items():
@@ -82,14 +81,14 @@ def refreshed(ws: Workspace, config_class: type[StageConfig], current: Mapping[s
 
 
 def _place(
-    ws: Workspace, config_class: type[StageConfig], names: Sequence[str], prefix: str, placed: dict[str, Field]
+    ws: Workspace, config_class: type[BaseModel], names: Sequence[str], prefix: str, placed: dict[str, Field]
 ) -> None:
     with gr.Row(elem_classes="fields"):
         for name in names:
             placed[name] = _component(ws, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
 
 
-def _component(ws: Workspace, config_class: type[StageConfig], name: str, field: FieldInfo, elem_id: str) -> Field:
+def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: FieldInfo, elem_id: str) -> Field:
     common: dict[str, Any] = {
         "value": field.default,
         "label": name,
@@ -136,8 +135,10 @@ def _complaint(message: str, given: Any) -> str:
     return f"{message.removeprefix('Value error, ').replace('Input should', 'should').rstrip('.')} (it is {given})."
 
 
-def _automatic(ws: Workspace, config_class: type[StageConfig], name: str) -> str:
+def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
     """The first choice of a checkpoint field: what an empty value means now."""
+    if "source" in config_class.model_fields:  # of a rating session
+        return "the newest, where the source asks for one"
     if name == "opponent":
         return "none: two samples of one policy"
     if name == "policy_checkpoint":

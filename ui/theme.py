@@ -13,7 +13,12 @@ from gradio.themes.utils.colors import Color
 HERE = Path(__file__).parent
 HEAD = "".join(
     f"<{tag}>{(HERE / name).read_text(encoding='utf-8')}</{tag}>"
-    for tag, name in (("style", "studio.css"), ("script", "studio.js"))
+    for tag, name in (
+        ("style", "studio.css"),
+        ("style", "rate.css"),
+        ("style", "rate_rooms.css"),
+        ("script", "studio.js"),
+    )
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""
 

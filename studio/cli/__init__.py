@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from studio.cli import data, rate, runs, stages, start
+from studio.cli import data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
 
 
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, stages, rate, runs):
+    for room in (start, data, stages, rate, sessions, history, runs):
         room.add(commands)
     _add_workspace(top, default=None)
     return top

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, get_args
 
-from studio import exporting, importing, prompts
+from studio import archive, exporting, importing, prompts, ratings
 from studio.row_formats import Kind
 from studio.workspace import Workspace
 
@@ -29,14 +29,15 @@ def _add_export(commands: Any) -> None:
     summary = "Export ratings, demonstrations or a model."
     command = commands.add_parser("export", help=summary, description=summary)
     what = command.add_subparsers(dest="what", metavar="WHAT", required=True)
-    ratings = what.add_parser("ratings", help="as JSONL")
-    ratings.add_argument(
+    rated = what.add_parser("ratings", help="as JSONL")
+    rated.add_argument(
         "--format",
-        choices=["native", "trl"],
+        choices=["native", "archive", "trl"],
         default="native",
-        help="native has everything; trl: prompt, chosen, rejected",
+        help="native: one comparison a line with its events; archive: every row of every table, to be imported into an "
+        "empty workspace; trl: prompt, chosen, rejected",
     )
-    ratings.set_defaults(action=_export_ratings)
+    rated.set_defaults(action=_export_ratings)
     what.add_parser("demonstrations", help="as chat-message JSONL").set_defaults(action=_export_demonstrations)
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
@@ -48,6 +49,9 @@ def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
     ws = Workspace.open(arguments.workspace)
+    if archive.is_archive(arguments.source):
+        print(f"{arguments.source}: {archive.read(ws, arguments.source).sentence}.")
+        return 0
     result = importing.import_source(
         ws, arguments.source, arguments.kind, category=arguments.category, split=arguments.split
     )
@@ -68,8 +72,15 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _export_ratings(arguments: argparse.Namespace) -> int:
-    path = exporting.export_ratings(Workspace.open(arguments.workspace), arguments.format)
-    print(path)
+    ws = Workspace.open(arguments.workspace)
+    if arguments.format == "archive":
+        found = archive.write(ws)
+        print(f"{found.path}\n{found.sentence}.")
+        return 0
+    path = exporting.export_ratings(ws, arguments.format)
+    num = exporting.count_lines(path)
+    what = ("preference" if arguments.format == "trl" else "comparison") + "s" * (num != 1)
+    print(f"{path}\n{num:,} {what}, {ratings.summary(ws)['rated']:,} judgements in the workspace.")
     if arguments.format == "trl":
         print(f"What this format cannot carry is counted in {path.with_suffix('.loss.json').name}.")
     return 0

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from studio import comparisons, ratings
+from studio import comparisons, ratings, sampling_ahead, sessions
 from studio.cli import follow
 from studio.comparisons import Showing
 from studio.ratings import SKIP_REASONS, Outcome
@@ -57,14 +57,19 @@ def _rate(arguments: argparse.Namespace) -> int:
     print(LEGEND)
     num_rated = 0
     with _keyboard() as keys:
-        while showing := comparisons.next_showing(ws):
+        while showing := sessions.next_showing(ws):
             print(_page(showing, comparisons.counts(ws)["unrated"]), flush=True)
             change = _judge(ws, showing, keys)
             if change is None:
                 break
             num_rated += change
+            sampling_ahead.look_after(ws)
         else:
-            print(f"\nNothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}")
+            session = sessions.active(ws)
+            if session:
+                print(f"\n{session.sentence} Look at it: {follow.command(arguments, 'session', 'card')}")
+            else:
+                print(f"\nNothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}")
     print(f"{num_rated} rated now, {ratings.summary(ws)['rated']} in all.")
     return 0
 

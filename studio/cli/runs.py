@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from studio import checkpoints, launcher, metrics, playing, reward_report, runs
+from studio import checkpoints, launcher, metrics, playing, reward_report, runs, snapshots
 from studio.cli import follow, rollouts
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -86,6 +86,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
     )
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
+    if run.snapshot_id is not None:
+        print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
     values = metrics.latest(ws, run.id)
     if values:
         alone = [name for name in sorted(values) if run.stage != "reward" or not reward_report.is_summed_up(name)]

@@ -8,15 +8,16 @@ import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import annotated_types
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
 from studio.errors import ConfigError
 
+Config = TypeVar("Config", bound=BaseModel)
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -26,6 +27,11 @@ def read(stage: str, config_file: str | None, settings: Sequence[str]) -> StageC
     Raises:
         ConfigError: a key that is none, or a value out of range; one sentence each.
     """
+    return read_class(STAGES[stage], stage, config_file, settings)
+
+
+def read_class(config_class: type[Config], command: str, config_file: str | None, settings: Sequence[str]) -> Config:
+    """As `read`, for any config class; `command` is what a person typed."""
     values = _from_file(config_file) if config_file else {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -33,9 +39,9 @@ def read(stage: str, config_file: str | None, settings: Sequence[str]) -> StageC
             raise ConfigError(f"--set {setting} has no value. Write --set key=value, such as --set seed=1.")
         values[key.strip()] = value.strip()
     try:
-        return STAGES[stage].model_validate(values)
+        return config_class.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(stage, fault) for fault in error.errors())) from error
+        raise ConfigError("\n".join(_sentence(config_class, command, fault) for fault in error.errors())) from error
 
 
 def describe(field: FieldInfo) -> str:
@@ -57,10 +63,10 @@ def describe(field: FieldInfo) -> str:
     return ", ".join([kind, *bounds])
 
 
-def help_text(stage: str, width: int = 100) -> str:
-    """All settings of a stage with their sentence, range and default."""
+def help_text(config_class: type[BaseModel], width: int = 100) -> str:
+    """All settings of a config class with their sentence, range and default."""
     lines = ["settings, for --set and --config:"]
-    for name, field in STAGES[stage].model_fields.items():
+    for name, field in config_class.model_fields.items():
         default = json.dumps(field.default) if isinstance(field.default, bool) else field.default
         shown = f"{default}" if field.default != "" else "(empty)"
         lines.append(f"  {name} = {shown}")
@@ -81,9 +87,9 @@ def _from_file(name: str) -> dict[str, Any]:
     return values
 
 
-def _sentence(stage: str, fault: Any) -> str:
+def _sentence(config_class: type[BaseModel], stage: str, fault: Any) -> str:
     name = str(fault["loc"][0])
-    fields = STAGES[stage].model_fields
+    fields = config_class.model_fields
     if name not in fields:
         near = difflib.get_close_matches(name, fields, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""

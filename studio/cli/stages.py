@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
             stage,
             help=summary,
             description=summary,
-            epilog=settings.help_text(stage),
+            epilog=settings.help_text(config),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--config", metavar="FILE", help="a JSON file with settings")

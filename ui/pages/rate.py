@@ -1,165 +1,211 @@
-"""Rate: two answers side by side, judged by one key press that is in SQLite before the page says so.
+"""Rate: two answers side by side, or three to nine in a row, judged by keys; a judgement is in SQLite before the page says so.
 
-The page's own script (`rate.js`) shows a pair and sends each press with a uuid of its own; it repeats a press that got no
-answer, and the uuid makes a repeated press one rating. So a killed server or a reload loses and doubles nothing. The
-presses go past Gradio's event queue, as plain calls that answer with the next pair. Rating is blind: what the browser
-gets holds texts and no model name.
+The page's own scripts (`rate*.js`) show what is to be judged and send each press with a uuid of its own; they repeat a
+press that got no answer, and the uuid makes a repeated press one rating. So a killed server or a reload loses and doubles
+nothing. The presses go past Gradio's event queue, as plain calls that answer with the next items: each is one transaction
+that records the press and stores the order of what is shown after it. Rating is blind: what the browser gets holds texts
+and no model name.
 """
 
-from html import escape
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from studio import comparisons, ratings
-from studio.errors import RatingError
+from studio import comparisons, edits, prompts, ratings, session_state, sessions
+from studio.errors import RatingError, StudioError
+from studio.ratings import Remarks
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import served
 from ui.pages import Page
-from ui.parts import key
+from ui.rate_stage import SCRIPT, stage
 
-SCRIPT = (Path(__file__).parent.parent / "rate.js").read_text(encoding="utf-8")
-GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
+RATER = "person"
+AHEAD = 4
+"""Items the browser holds: the one on the screen and those behind it."""
 STRENGTHS = {3: "much better", 2: "better", 1: "slightly better"}
-CHOICES = (
-    ("1", "left:3", "much better"),
-    ("2", "left:2", "better"),
-    ("3", "left:1", "slightly better"),
-    ("5", "tie", "both fine"),
-    ("8", "right:1", "slightly better"),
-    ("9", "right:2", "better"),
-    ("0", "right:3", "much better"),
-)
-"""Key, press, words: in the order of the buttons."""
-HELP = (
-    ("1 2 3", "the left answer is much better, better, slightly better"),
-    ("8 9 0", "the right answer is slightly better, better, much better"),
-    ("5 or space", "a tie: both are fine"),
-    ("b", "both are bad"),
-    ("s then 1 to 4", "skip, with a reason"),
-    ("z", "undo, as often as you like"),
-    ("m", "show the texts raw or formatted"),
-    ("?", "this list"),
-)
+Uuid = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
+Position = Annotated[int, Field(ge=0, le=8)]
+Checked = TypeVar("Checked", bound="Sent")
 
 
-class Press(BaseModel):
-    """One press of the person, as the browser sends it; checked as if a stranger had."""
+class Sent(BaseModel):
+    """What the browser sends; checked as if a stranger had sent it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    uuid: Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+    known: Annotated[list[int], Field(max_length=100)] = []
+    """Showings whose texts the browser has."""
+
+
+class Press(Sent):
+    """One judgement of the person."""
+
+    uuid: Uuid
     showing: int
-    outcome: Literal["left", "right", "tie", "both_bad", "skip"]
+    outcome: ratings.Outcome
     strength: Literal[1, 2, 3] | None = None
     reason: Annotated[int, Field(ge=0, lt=len(ratings.SKIP_REASONS))] | None = None
-    elapsed_ms: Annotated[int, Field(ge=0, le=86_400_000)]
+    ranks: Annotated[list[Annotated[int, Field(ge=1, le=9)]], Field(min_length=3, max_length=9)] | None = None
+    note: Annotated[str, Field(max_length=5000)] = ""
+    flags: dict[str, Annotated[list[Position], Field(max_length=9)]] = {}
+    attributes: dict[str, Annotated[list[int | None], Field(max_length=9)]] = {}
+    elapsed_ms: Milliseconds
+
+
+class Undo(Sent):
+    """One undo of the person."""
+
+    uuid: Uuid
+
+
+class About(Sent):
+    """What a text is written for."""
+
+    kind: Literal["edit", "demonstrate"]
+    position: Position | None = None
+    showing: int
+
+    @property
+    def name(self) -> str:
+        """The draft's key in the workspace."""
+        return f"rate-{self.kind}-{self.showing}-{self.position}"
+
+
+class Draft(About):
+    """Text that is being written; without `text` the kept one is asked for."""
+
+    text: Annotated[str, Field(max_length=400_000)] | None = None
+
+
+class Written(About):
+    """An ideal answer, or a demonstration."""
+
+    uuid: Uuid
+    text: Annotated[str, Field(max_length=400_000)]
+    elapsed_ms: Milliseconds
 
 
 def build(ws: Workspace) -> Page:
-    """Place the page; its script keeps it fresh."""
+    """Place the page; its scripts keep it fresh."""
 
-    def open_pair(_: Any) -> dict[str, Any]:
-        return _state(ws)
+    def open_items(sent: Any) -> dict[str, Any]:
+        with ws.write() as db:
+            return _state(ws, db, _checked(Sent, sent).known)
 
     def record(sent: Any) -> dict[str, Any]:
-        return _record(ws, sent)
+        return _record(ws, _checked(Press, sent))
 
     def undo(sent: Any) -> dict[str, Any]:
-        return _undo(ws, sent)
+        return _undo(ws, _checked(Undo, sent))
 
-    functions = [served(open_pair), served(record), served(undo)]
-    parts.html(_stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
+    def write(sent: Any) -> dict[str, Any]:
+        return _write(ws, _checked(Written, sent))
+
+    def draft(sent: Any) -> dict[str, Any]:
+        return _draft(ws, _checked(Draft, sent))
+
+    functions = [served(each) for each in (open_items, record, undo, write, draft)]
+    parts.html(stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
     return Page(lambda: None, [], [])
 
 
-def _record(ws: Workspace, sent: Any) -> dict[str, Any]:
-    """Record a press; answers with what was recorded and the next pair."""
+def _checked(kind: type[Checked], sent: Any) -> Checked:
     try:
-        press = Press.model_validate(sent)
+        return kind.model_validate(sent)
     except ValidationError as error:
         raise RatingError("This press was not understood, so nothing was recorded. Reload the page.") from error
+
+
+def _record(ws: Workspace, press: Press) -> dict[str, Any]:
+    """Record a press; answers with what was recorded and what comes next."""
     reason = ratings.SKIP_REASONS[press.reason] if press.reason is not None and press.outcome == "skip" else None
+    with ws.write() as db:
+        try:
+            rating = ratings.record_in(
+                db,
+                press.showing,
+                press.outcome,
+                strength=press.strength,
+                reason=reason,
+                ranks=press.ranks,
+                remarks=Remarks(press.note, press.flags, press.attributes),
+                uuid=press.uuid,
+                elapsed_ms=press.elapsed_ms,
+            )
+        except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next item
+            return _state(ws, db, press.known) | {"error": str(error)}
+        seen = session_state.prediction(db, RATER, press.showing, rating.id)
+        return _state(ws, db, press.known) | {"recorded": _words(rating), "prediction": seen}
+
+
+def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
+    """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
+    with ws.write() as db:
+        taken = ratings.undo_in(db, RATER, uuid=sent.uuid)
+        if taken is None:
+            return _state(ws, db, sent.known) | {"error": "There is nothing to undo."}
+        is_back = taken.showing_id is not None
+        return _state(ws, db, sent.known) | {"undone": _words(taken), "is_back": is_back}
+
+
+def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
+    """Keep an ideal answer or a demonstration. The item on the screen stays."""
     try:
-        rating = ratings.record(
-            ws,
-            press.showing,
-            press.outcome,
-            strength=press.strength,
-            reason=reason,
-            uuid=press.uuid,
-            elapsed_ms=press.elapsed_ms,
-        )
-    except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next pair
-        return _state(ws) | {"error": str(error)}
-    return _state(ws) | {"recorded": _words(rating)}
+        if sent.kind == "edit":
+            rating = edits.edit_to_ideal(
+                ws, sent.showing, sent.position or 0, sent.text, uuid=sent.uuid, elapsed_ms=sent.elapsed_ms
+            )
+            answer = {"recorded": _words(rating)}
+        else:
+            edits.demonstrate(ws, sent.showing, sent.text)
+            answer = {"said": "Recorded: a demonstration for this prompt."}
+        prompts.save_draft(ws, sent.name, "")
+    except StudioError as error:
+        answer = {"error": str(error)}
+    with ws.write() as db:
+        return _state(ws, db, sent.known) | answer
 
 
-def _undo(ws: Workspace, sent: Any) -> dict[str, Any]:
-    """Take back the newest rating; answers with what was taken back and its pair, shown as it was."""
-    uuid = sent.get("uuid") if isinstance(sent, dict) else None
-    if not isinstance(uuid, str) or len(uuid) != 36:
-        raise RatingError("This press was not understood, so nothing was undone. Reload the page.")
-    taken = ratings.undo(ws, uuid=uuid)
-    if taken is None:
-        return _state(ws) | {"error": "There is nothing to undo."}
-    return _state(ws) | {"undone": _words(taken)}
+def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
+    if sent.text is None:
+        return {"text": prompts.load_draft(ws, sent.name)}
+    prompts.save_draft(ws, sent.name, sent.text)
+    return {"kept": True}
 
 
-def _state(ws: Workspace) -> dict[str, Any]:
-    """The pair to show now, or why there is none, with the counts."""
-    showing, counts, rated = comparisons.next_showing(ws), comparisons.counts(ws), ratings.summary(ws)
-    pair = None
-    if showing:
-        pair = {"id": showing.id, "messages": showing.messages, "left": showing.left, "right": showing.right}
+def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
+    """What to show now and after it, with the counts; texts the browser has are not sent again."""
+    counts, rated = comparisons.read_counts(db), ratings.read_summary(db)
     return {
-        "pair": pair,
+        "items": [_item(db, showing_id, known) for showing_id in sessions.upcoming(ws, db, RATER, AHEAD)],
         "to_rate": counts["unrated"],
         "total": counts["comparisons"],
         "rated": rated["rated"],
         "by_person": rated["person"],
-    }
+    } | session_state.state(ws, db, RATER)
+
+
+def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
+    if showing_id in known:
+        return {"id": showing_id}
+    showing = comparisons.read_showing(db, showing_id)
+    assert showing is not None
+    return {"id": showing.id, "messages": showing.messages, "texts": showing.texts}
 
 
 def _words(rating: ratings.Rating) -> str:
+    """A judgement as the page says it."""
+    if rating.edited_response_id is not None:
+        return "your ideal answer, better than the one it was made from"
     if rating.outcome in ("left", "right"):
         return f"{rating.outcome} {STRENGTHS[rating.strength]}" if rating.strength else f"{rating.outcome} better"
+    if rating.ranks:
+        ranks = json.loads(rating.ranks)
+        rungs = [
+            " = ".join(str(at + 1) for at, rank in enumerate(ranks) if rank == place) for place in sorted(set(ranks))
+        ]
+        return f"ranking {' > '.join(rungs)}"
     return {"tie": "tie, both fine", "both_bad": "both bad", "skip": "skipped"}.get(rating.outcome, rating.outcome)
-
-
-def _stage() -> str:
-    """The page's fixed markup; the script fills the parts named by data-part with text nodes only."""
-    presses = "".join(_button(k, press, words) for k, press, words in CHOICES)
-    reasons = "".join(
-        f'<button type="button" data-reason="{n}">{key(str(n + 1))}<span>{escape(reason)}</span></button>'
-        for n, reason in enumerate(ratings.SKIP_REASONS)
-    )
-    rows = "".join(f"<dt>{_drawn(names)}</dt><dd>{escape(text)}</dd>" for names, text in HELP)
-    return f"""<div class="rating">
-<header><p class="guideline">{escape(GUIDELINE)}</p>
-<div class="tally"><span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
-<section class="pair" data-part="pair" hidden>
-<details class="earlier" data-part="earlier" hidden><summary>Earlier turns</summary><div data-part="turns"></div></details>
-<article class="prompt"><h4>Prompt</h4><div class="body" data-part="prompt"></div></article>
-<div class="sides"><article><h4>Left</h4><div class="body" data-part="left"></div></article>
-<article><h4>Right</h4><div class="body" data-part="right"></div></article></div></section>
-<section class="nothing" data-part="none" hidden><h3 data-part="none-title"></h3><p data-part="none-text"></p>
-<a class="go" data-part="none-link"></a></section>
-<footer data-part="controls" hidden><p class="said" data-part="said" role="status"></p>
-<div class="presses"><span class="side-name">Left is</span><span class="side-name">Right is</span>{presses}</div>
-<div class="others" data-part="others">{_button("b", "both_bad", "both bad")}{_button("s", "skip", "skip …")}{_button("z", "undo", "undo")}
-{_button("m", "raw", "raw text")}{_button("?", "help", "keys")}</div>
-<div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}{_button("s", "skip", "back")}</div></footer>
-<dialog class="keys" data-part="help"><h3>Keys</h3><dl>{rows}</dl>
-<form method="dialog"><button type="submit">Close</button></form></dialog></div>"""
-
-
-def _button(name: str, press: str, words: str) -> str:
-    return f'<button type="button" data-press="{escape(press)}">{key(name)}<span>{escape(words)}</span></button>'
-
-
-def _drawn(names: str) -> str:
-    """Keys as keycaps, the words between them as words."""
-    return "".join(f" {word} " if word in ("or", "then", "to") else key(word) for word in names.split())

@@ -1,0 +1,174 @@
+"""What a session shows next: a random arm beside the pairs a reward model is least sure of. Owner of `session_queue`.
+
+The items of a block are drawn together when it begins, and then shown one by one: a draw looks at every pair that is
+still open, an item only at the queue. Each draw takes, with `random_share`, any of the remaining pairs alike, and else
+the one with the highest uncertainty (or the newest). So its probability is known, and is stored with the showing:
+
+    P(pair) = random_share / n + (1 - random_share) * [pair comes first],    n pairs remaining
+
+Where no pair has a prediction yet, uncertainty cannot choose and the draw is random, P = 1 / n.
+"""
+
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+DISTANCE = 5
+"""Items between two of the same prompt, at least."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which pairs a session takes, and how it chooses.
+
+    Attributes:
+        categories: only prompts of these; none for all.
+        origin: any, imported, or sampled by `checkpoint_id` (and `opponent_id`, else twice by itself).
+        choose: uncertainty, newest or random, beside the random arm.
+        random_share: of the random arm.
+        reward_id: the reward checkpoint whose predictions count; None while there is none.
+    """
+
+    categories: tuple[str, ...] = ()
+    origin: str = "any"
+    checkpoint_id: int | None = None
+    opponent_id: int | None = None
+    choose: str = "uncertainty"
+    random_share: float = 0.3
+    reward_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A drawn comparison."""
+
+    comparison_id: int
+    prompt_id: int
+    arm: str
+    probability: float
+    score: float | None
+    score_kind: str | None
+    num_behind: int
+
+
+def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -> list[Chosen]:
+    """Draw `num` of the pool without replacement; see the module for the probabilities.
+
+    Args:
+        pool: dicts with id, prompt_id, uncertainty (or None) and uncertainty_kind; newest first.
+        wish: how to choose.
+        num: how many; fewer where the pool is smaller.
+        rng: makes the draws.
+    """
+    ranked = _ranked(pool, wish)
+    remaining = {row["id"]: row for row in pool}
+    order = list(remaining)  # for uniform draws: the drawn one makes room for the last one
+    place = {key: index for index, key in enumerate(order)}
+    found, first = [], 0
+    for _ in range(min(num, len(pool))):
+        while first < len(ranked) and ranked[first]["id"] not in remaining:
+            first += 1
+        top = ranked[first]["id"] if first < len(ranked) else None
+        share = 1.0 if top is None else wish.random_share
+        is_random = rng.random() < share
+        key = order[rng.randrange(len(order))] if is_random or top is None else top
+        probability = share / len(order) + (1.0 - share) * (key == top)
+        row = remaining.pop(key)
+        last = order.pop()
+        if last != key:
+            order[place[key]], place[last] = last, place[key]
+        found.append(
+            Chosen(
+                key,
+                row["prompt_id"],
+                "random" if is_random else wish.choose,
+                probability,
+                row["uncertainty"],
+                row["uncertainty_kind"],
+                len(remaining),
+            )
+        )
+    return found
+
+
+def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
+    """The pairs in the order in which the other arm takes them."""
+    if wish.choose == "uncertainty":
+        return sorted(
+            (row for row in pool if row["uncertainty"] is not None), key=lambda row: (-row["uncertainty"], row["id"])
+        )
+    return list(pool) if wish.choose == "newest" else []
+
+
+def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
+    """Every pair that fits and that nobody has judged and this rater has not seen, newest sampled first."""
+    return list(
+        db.query(
+            "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
+            " CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " LEFT JOIN predictions q ON q.comparison_id = c.id AND q.checkpoint_id = :reward"
+            " LEFT JOIN run_parents a ON a.run_id = c.run_id AND a.role = 'policy'"
+            " LEFT JOIN run_parents b ON b.run_id = c.run_id AND b.role = 'opponent'"
+            " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
+            " AND NOT EXISTS (SELECT 1 FROM session_queue w WHERE w.comparison_id = c.id)"
+            " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+            " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
+            " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
+            " ORDER BY c.run_id DESC, c.id",
+            {
+                "reward": wish.reward_id,
+                "rater": rater,
+                "categories": json.dumps(wish.categories),
+                "origin": wish.origin,
+                "checkpoint": wish.checkpoint_id,
+                "opponent": wish.opponent_id,
+            },
+        )
+    )
+
+
+def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
+    """Keep what was drawn until it is shown."""
+    db.conn.executemany(
+        "INSERT INTO session_queue (session_id, comparison_id, prompt_id, arm, probability, score, score_kind, num_behind)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (session_id, c.comparison_id, c.prompt_id, c.arm, c.probability, c.score, c.score_kind, c.num_behind)
+            for c in chosen
+        ],
+    )
+
+
+def take(db: Database, session_id: int, recent_prompts: set[int], rater: str) -> Chosen | None:
+    """Take the first item whose prompt was not shown lately; pairs that were judged or seen elsewhere meanwhile are dropped."""
+    rows = db.query("SELECT * FROM session_queue WHERE session_id = ? ORDER BY id", [session_id])
+    for row in list(rows):
+        if row["prompt_id"] in recent_prompts:
+            continue
+        db.execute("DELETE FROM session_queue WHERE id = ?", [row["id"]])
+        if not _is_taken(db, row["comparison_id"], rater):
+            return Chosen(**{name: row[name] for name in Chosen.__dataclass_fields__})
+    return None
+
+
+def count_waiting(db: Database, session_id: int) -> int:
+    """Drawn items that wait, and pairs that were left behind at the last draw."""
+    sql = "SELECT count(*) AS n, coalesce(min(num_behind), 0) AS behind FROM session_queue WHERE session_id = ?"
+    row = next(db.query(sql, [session_id]))
+    return row["n"] + row["behind"]
+
+
+def clear(db: Database, session_id: int) -> None:
+    """Give back what was drawn and not shown, when a session pauses or ends."""
+    db.execute("DELETE FROM session_queue WHERE session_id = ?", [session_id])
+
+
+def _is_taken(db: Database, comparison_id: int, rater: str) -> bool:
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM showings WHERE comparison_id = :id AND rater = :rater)"
+        " OR EXISTS (SELECT 1 FROM rating_events WHERE comparison_id = :id) AS taken"
+    )
+    return bool(next(db.query(sql, {"id": comparison_id, "rater": rater}))["taken"])

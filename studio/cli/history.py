@@ -1,0 +1,151 @@
+"""What was rated, at the terminal: ``history`` (search, filter, correct) and ``snapshots`` (freeze, list, compare)."""
+
+import argparse
+from typing import Any
+
+from studio import history, ratings, snapshots
+from studio.cli import settings
+from studio.cli.rate import printable
+from studio.history import Entry, Filter
+from studio.snapshots import Recipe
+from studio.workspace import Workspace
+
+FIRST_LETTERS = 90
+
+
+def add(commands: Any) -> None:
+    """Add ``history`` and ``snapshots``."""
+    summary = "Search, filter and correct what was rated."
+    command = commands.add_parser("history", help=summary, description=summary)
+    command.add_argument("--search", metavar="TEXT", default="", help="only prompts or answers with this text")
+    command.add_argument("--outcome", choices=[*ratings.OUTCOMES], default="")
+    command.add_argument("--rater", default="", help="person, import, or another name")
+    command.add_argument("--category", default="")
+    command.add_argument("--since", metavar="DAY", default="", help="given on this day (UTC, 2026-03-31) or later")
+    command.add_argument("--until", metavar="DAY", default="", help="given on this day (UTC) or earlier")
+    command.add_argument("--flag", default="", help="unsafe, hallucinated or refused")
+    command.add_argument("--session", type=int, metavar="N")
+    command.add_argument("--changed", action="store_true", help="only ratings that were undone or corrected")
+    command.add_argument("--limit", type=int, default=20, metavar="N", help="show this many (20)")
+    command.add_argument("--before", type=int, metavar="ID", help="go on behind this rating")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.set_defaults(action=_history)
+    verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    correct = verbs.add_parser("correct", help="put another judgement in the place of one that counts")
+    correct.add_argument("id", type=int, help="the rating's number")
+    correct.add_argument("to", choices=[name for name in ratings.OUTCOMES if name != "ranking"])
+    correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
+    correct.set_defaults(action=_correct)
+    show = verbs.add_parser("show", help="one rating with its texts and all its events")
+    show.add_argument("id", type=int)
+    show.set_defaults(action=_show)
+    _add_snapshots(commands)
+
+
+def _add_snapshots(commands: Any) -> None:
+    summary = "Frozen training sets: list, freeze, compare."
+    command = commands.add_parser("snapshots", help=summary, description=f"{summary} Without a verb: the list.")
+    command.set_defaults(action=_list_snapshots)
+    verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    freeze = verbs.add_parser(
+        "freeze",
+        help="freeze the ratings of now; train on it with: rlhf-studio reward --set snapshot=NAME",
+        epilog=settings.help_text(Recipe),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    freeze.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; may be repeated")
+    freeze.set_defaults(action=_freeze)
+    compare = verbs.add_parser("diff", help="what sets two snapshots apart, pair by pair")
+    compare.add_argument("first", help="a number, snapshot-3, or the beginning of a sha256")
+    compare.add_argument("second")
+    compare.add_argument("--limit", type=int, default=10, metavar="N", help="show this many pairs of each kind (10)")
+    compare.set_defaults(action=_compare)
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    wanted = Filter(
+        arguments.search,
+        arguments.outcome,
+        arguments.rater,
+        arguments.category,
+        arguments.since,
+        arguments.until,
+        arguments.flag,
+        arguments.session,
+        arguments.changed,
+    )
+    found = history.find(ws, wanted, limit=max(0, arguments.limit), before=arguments.before)
+    if arguments.json:
+        for entry in found:
+            print(history.as_json(entry))
+        return 0
+    for entry in found:
+        print(_line(entry))
+    if arguments.before is None:
+        print(f"{len(found):,} of {history.count(ws, wanted):,} ratings that fit.")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    entry = history.get(ws, arguments.id)
+    print(_line(entry))
+    for turn in entry.messages:
+        print(printable(f"{turn['role']}: {turn['content']}"))
+    print(f"\n[left]\n{printable(entry.left)}\n\n[right]\n{printable(entry.right)}\n")
+    for event in history.events(ws, arguments.id):
+        after = ", after its prediction was shown" if event["after_prediction"] else ""
+        print(
+            f"{event['id']}: {event['outcome']} {event['strength'] or ''} by {event['rater']}, {event['created_at'][:19]}{after}"
+        )
+    return 0
+
+
+def _correct(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength)
+    print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
+    return 0
+
+
+def _line(entry: Entry) -> str:
+    prompt = " ".join(printable(entry.messages[-1]["content"]).split())[:FIRST_LETTERS]
+    return f"{entry.id:>7}  {entry.created_at[:16].replace('T', ' ')}  {entry.verdict:<22} {entry.rater:<9} {prompt}"
+
+
+def _list_snapshots(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    used = snapshots.runs_of(ws)
+    found = snapshots.list_all(ws)
+    for snapshot in found:
+        trained = f"; trained on by {', '.join(used[snapshot.id])}" if snapshot.id in used else ""
+        print(f"{snapshot.created_at[:16].replace('T', ' ')}  {snapshot.sentence}{trained}")
+    if not found:
+        print("There are no snapshots yet. A reward run freezes one, and so does: rlhf-studio snapshots freeze")
+    return 0
+
+
+def _freeze(arguments: argparse.Namespace) -> int:
+    recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
+    print(snapshots.freeze(Workspace.open(arguments.workspace), recipe).sentence)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    found = snapshots.compare(Workspace.open(arguments.workspace), arguments.first, arguments.second)
+    for name, (before, after) in found.recipe.items():
+        print(f"recipe: {name} is {before} in the first and {after} in the second")
+    print(found.sentence)
+    for title, rows in (("only in the first", found.only_first), ("only in the second", found.only_second)):
+        for row in rows[: arguments.limit]:
+            print(f"  {title}: {_pair(row)}")
+    for before, after in found.changed[: arguments.limit]:
+        print(f"  changed: {_pair(before)}\n       to: {_pair(after)}")
+    return 0
+
+
+def _pair(row: dict[str, Any]) -> str:
+    first = {name: " ".join(printable(row[name]).split())[:40] for name in ("prompt", "chosen", "rejected")}
+    figures = f"target {row['target_p']:g}, margin {row['margin']:.2f}, weight {row['weight']:.3g}"
+    return f"{first['prompt']} | {first['chosen']} > {first['rejected']} ({figures})"

@@ -1,0 +1,55 @@
+"""Guidelines: what a rater goes by, in versions that are never changed. The owner of that table.
+
+A rating's guideline is the version that was in force when its pair was shown.
+"""
+
+from dataclasses import dataclass
+
+from studio.errors import DataError
+from studio.workspace import Workspace, now
+
+FIRST = "Which answer would you rather have been given? Right and helpful first; longer is not better."
+"""In force until somebody writes another."""
+LONGEST = 2000
+
+
+@dataclass(frozen=True)
+class Guideline:
+    """One version; version 0 is the built-in text."""
+
+    version: int
+    text: str
+
+
+def write(ws: Workspace, text: str) -> Guideline:
+    """Put a new version in force; the text that is in force already stays the same version.
+
+    Raises:
+        DataError: it is empty, or too long to be read while rating.
+    """
+    text = text.strip()
+    if not text:
+        raise DataError("The guideline is empty. Write what makes one answer better than the other.")
+    if len(text) > LONGEST:
+        raise DataError(f"The guideline has {len(text):,} characters; more than {LONGEST:,} nobody reads while rating.")
+    found = current(ws)
+    if found.text == text:
+        return found
+    with ws.write() as db:
+        sql = "INSERT INTO guidelines (text, created_at) VALUES (?, ?)"
+        version = db.execute(sql, [text, now()]).lastrowid
+    return Guideline(version or 0, text)
+
+
+def current(ws: Workspace) -> Guideline:
+    """The version in force."""
+    with ws.read() as db:
+        rows = db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC LIMIT 1")
+        return next((Guideline(**row) for row in rows), Guideline(0, FIRST))
+
+
+def list_all(ws: Workspace) -> list[Guideline]:
+    """All versions, newest first, the built-in one last."""
+    with ws.read() as db:
+        rows = list(db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC"))
+    return [*(Guideline(**row) for row in rows), Guideline(0, FIRST)]

@@ -1,0 +1,168 @@
+"""The history of all ratings: searched and filtered, a page at a time, each with all its events. Read-only.
+
+Ratings are read from the newest back, and only as far as a page needs. A rating is one chain of events on a showing (or
+an imported judgement); the newest event counts, and the older ones say what it was before.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from studio.errors import RatingError
+from studio.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which ratings are wanted; empty fields let all through.
+
+    `since` and `until` are days (UTC); `flag` is one of the flags given to a response; `is_changed`: only ratings that
+    were undone or corrected and given again.
+    """
+
+    search: str = ""
+    outcome: str = ""
+    rater: str = ""
+    category: str = ""
+    since: str = ""
+    until: str = ""
+    flag: str = ""
+    session: int | None = None
+    is_changed: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rating that counts, with the texts as they stood on the screen."""
+
+    id: int
+    comparison_id: int
+    showing_id: int | None
+    outcome: str
+    strength: int | None
+    rater: str
+    reason: str | None
+    note: str
+    flags: str
+    elapsed_ms: int | None
+    created_at: str
+    category: str
+    split: str
+    session_id: int | None
+    arm: str | None
+    messages: list[dict[str, str]]
+    left: str
+    right: str
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words."""
+        words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
+        if self.outcome in ("left", "right"):
+            return f"{self.outcome} {words[self.strength]}"
+        return {"both_bad": "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
+
+
+def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
+    """Ratings that fit, newest first.
+
+    Args:
+        ws: the workspace.
+        wanted: which ones.
+        limit: at most this many.
+        before: only ratings with a smaller id: where the page before ended.
+    """
+    bound = _bound(wanted or Filter()) | {"limit": limit, "before": before if before is not None else 2**62}
+    with ws.read() as db:
+        rows = list(db.query(f"{_SELECT} {_WHERE} ORDER BY e.id DESC LIMIT :limit", bound))
+    return [Entry(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+
+
+def count(ws: Workspace, wanted: Filter | None = None) -> int:
+    """How many ratings fit."""
+    with ws.read() as db:
+        bound = _bound(wanted or Filter()) | {"before": 2**62}
+        return next(db.query(f"SELECT count(*) AS n {_FROM} {_WHERE}", bound))["n"]
+
+
+def get(ws: Workspace, event_id: int) -> Entry:
+    """The rating that counts of the chain that this event belongs to.
+
+    Raises:
+        RatingError: there is no such event, or nothing of its chain counts.
+    """
+    with ws.read() as db:
+        chain = _chain(db, event_id)
+        rows = list(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-1]["id"]])) if chain else []
+    if not rows or rows[0]["outcome"] == "undo":
+        raise RatingError(f"There is no rating {event_id} that counts. See them with: rlhf-studio history")
+    return Entry(**(rows[0] | {"messages": json.loads(rows[0]["messages"])}))
+
+
+def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
+    """All events of a rating, oldest first, each with `after_prediction`: whether the rater had seen a prediction by then."""
+    with ws.read() as db:
+        return _chain(db, event_id)
+
+
+def raters(ws: Workspace) -> list[str]:
+    """Who has rated."""
+    with ws.read() as db:
+        # A step from name to name, which reads no more rows than there are names.
+        return [
+            row["rater"]
+            for row in db.query(
+                "WITH RECURSIVE names(rater) AS (SELECT min(rater) FROM rating_events UNION ALL"
+                " SELECT (SELECT min(e.rater) FROM rating_events e WHERE e.rater > n.rater) FROM names n WHERE n.rater IS NOT NULL)"
+                " SELECT rater FROM names WHERE rater IS NOT NULL"
+            )
+        ]
+
+
+def as_json(entry: Entry) -> str:
+    """A rating as one line of JSON."""
+    return json.dumps(asdict(entry), ensure_ascii=False)
+
+
+def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
+    """The events that this one superseded and those that superseded it."""
+    return list(
+        db.query(
+            "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"
+            " UNION ALL SELECT e.id, e.supersedes FROM rating_events e JOIN older o ON e.id = o.supersedes),"
+            " newer(id) AS (SELECT :id UNION ALL SELECT e.id FROM rating_events e JOIN newer n ON e.supersedes = n.id)"
+            " SELECT e.*, EXISTS (SELECT 1 FROM prediction_views v WHERE v.showing_id = e.showing_id AND v.event_id < e.id)"
+            " AS after_prediction FROM rating_events e WHERE e.id IN (SELECT id FROM older UNION SELECT id FROM newer) ORDER BY e.id",
+            {"id": event_id},
+        )
+    )
+
+
+def _bound(wanted: Filter) -> dict[str, Any]:
+    return asdict(wanted) | {"is_changed": int(wanted.is_changed)}
+
+
+_FROM = """
+FROM rating_events e
+CROSS JOIN comparisons c ON c.id = e.comparison_id CROSS JOIN prompts p ON p.id = c.prompt_id
+LEFT JOIN showings s ON s.id = e.showing_id LEFT JOIN session_items i ON i.showing_id = e.showing_id
+CROSS JOIN comparison_responses f ON f.comparison_id = e.comparison_id AND f.slot = 0
+CROSS JOIN comparison_responses g ON g.comparison_id = e.comparison_id AND g.slot = 1
+CROSS JOIN responses x ON x.id = coalesce(s.left_response_id, f.response_id)
+CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
+"""
+"""From the newest event back: the joins may not be turned round."""
+_SELECT = f"""
+SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
+    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
+"""
+_WHERE = """
+WHERE e.id < :before AND e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)
+AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
+AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
+AND (:is_changed = 0 OR e.supersedes IS NOT NULL) AND (:session IS NULL OR i.session_id = :session)
+AND (:category = '' OR p.category = :category)
+AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
+AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR instr(lower(x.text), lower(:search))
+    OR instr(lower(y.text), lower(:search)))
+"""

@@ -1,0 +1,189 @@
+"""What a session's votes say: pace, ties, sides, agreement with oneself and with the reward model. Read-only.
+
+Shares come with Wilson's 95 % interval. Repeats tell how often the rater agrees with themselves; in all other figures
+they would count a pair twice and are left out, but for the pace. The reward model is measured on the first vote, given
+before its prediction was shown.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from modules.intervals import wilson_interval
+from studio.errors import RatingError
+from studio.workspace import Workspace
+
+IDLE_S = 120.0
+"""A longer pause between two votes counts as this much active time."""
+CONFIDENT = 0.8
+"""A reward model that gives one response at least this probability is confident."""
+LEAST = 1e-6
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of what was counted, with its 95 % interval."""
+
+    hits: int
+    num: int
+
+    @property
+    def value(self) -> float:
+        """The share itself; nan where nothing was counted."""
+        return self.hits / self.num if self.num else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        return wilson_interval(self.hits, self.num)
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A vote against a confident reward model: a slip, its error, or a gap in the guideline."""
+
+    event_id: int
+    prompt: str
+    preferred: str
+    other: str
+    probability: float
+    """That the reward model gave the preferred response."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The figures of a session, or of a block."""
+
+    num_votes: int
+    num_skipped: int
+    active_s: float
+    outcomes: dict[str, int]
+    ties: Share
+    """Ties and both-bad among the votes on pairs."""
+    left: Share
+    """The left one among decided votes: far from one half is a habit of the eye."""
+    self_agreement: Share
+    same_sides: Share
+    """Self-agreement where a repeat had its sides as before."""
+    swapped_sides: Share
+    """Self-agreement where they were swapped."""
+    reward_agreement: Share
+    """The reward model preferred what the rater preferred, among decided votes with a prediction."""
+    log_loss: float
+    """Of the predictions, in nats a vote, a tie counting half for each side; nan without predictions. Guessing gives 0.693."""
+    changed: int
+    """Votes that were changed after the prediction was shown."""
+    contradictions: list[Contradiction] = field(default_factory=list)
+
+    @property
+    def votes_per_hour(self) -> float:
+        """Of active time; nan before the first vote."""
+        return 3600.0 * self.num_votes / self.active_s if self.active_s else math.nan
+
+
+def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
+    """The card of a session; of its newest `last` votes only, where given.
+
+    Raises:
+        RatingError: there is no such session.
+    """
+    with ws.read() as db:
+        if not list(db.query("SELECT 1 FROM sessions WHERE id = ?", [session_id])):
+            raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
+        votes = list(db.query(_VOTES, {"session": session_id}))
+    counted = [vote for vote in votes if vote["outcome"] != "skip"]
+    if last is not None:
+        counted = counted[-last:] if last else []
+        votes = [vote for vote in votes if counted and vote["id"] >= counted[0]["id"]]
+    fresh = [vote for vote in counted if vote["arm"] != "repeat"]
+    repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"]]
+    pairs = [vote for vote in fresh if vote["outcome"] != "ranking"]
+    decided = [vote for vote in fresh if vote["outcome"] in ("left", "right")]
+    predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in _TARGET]
+    judged = [vote for vote in predicted if _TARGET[vote["first_outcome"]] != 0.5]
+    return Card(
+        num_votes=len(counted),
+        num_skipped=len(votes) - len(counted),
+        active_s=active_seconds(votes),
+        outcomes={name: sum(vote["outcome"] == name for vote in counted) for name in _OUTCOMES},
+        ties=Share(sum(vote["outcome"] in ("tie", "both_bad") for vote in pairs), len(pairs)),
+        left=Share(sum(vote["outcome"] == "left" for vote in decided), len(decided)),
+        self_agreement=_agreement(repeats),
+        same_sides=_agreement(vote for vote in repeats if not vote["is_swapped"]),
+        swapped_sides=_agreement(vote for vote in repeats if vote["is_swapped"]),
+        reward_agreement=Share(sum(_given(vote) > 0.5 for vote in judged), len(judged)),
+        log_loss=sum(map(_loss, predicted)) / len(predicted) if predicted else math.nan,
+        changed=sum(vote["is_changed"] for vote in votes),
+        contradictions=[_contradiction(vote) for vote in judged if _given(vote) <= 1.0 - CONFIDENT],
+    )
+
+
+def active_seconds(votes: Sequence[dict[str, Any]]) -> float:
+    """Time at work: from vote to vote, a pause counting at most `IDLE_S`; the first vote from its display."""
+    total, before = 0.0, None
+    for vote in votes:
+        at = datetime.fromisoformat(vote["created_at"])
+        took = (vote["elapsed_ms"] or 0) / 1000.0 if before is None else (at - before).total_seconds()
+        total += min(max(took, 0.0), IDLE_S)
+        before = at
+    return total
+
+
+def verdict(outcome: str, left_id: int, right_id: int) -> int | None:
+    """The id of the preferred response, whichever side it stood on; None for a tie and for both bad."""
+    return {"left": left_id, "right": right_id}.get(outcome)
+
+
+def _agreement(repeats: Iterable[dict[str, Any]]) -> Share:
+    """Repeats with the same verdict as the first time: the same response preferred, or none."""
+    found = [
+        verdict(vote["outcome"], vote["left_id"], vote["right_id"])
+        == verdict(vote["before"], vote["before_left_id"], vote["before_right_id"])
+        for vote in repeats
+    ]
+    return Share(sum(found), len(found))
+
+
+def _given(vote: dict[str, Any]) -> float:
+    """The probability that the reward model gave the preferred response."""
+    return vote["left_p"] if vote["first_outcome"] == "left" else 1.0 - vote["left_p"]
+
+
+def _loss(vote: dict[str, Any]) -> float:
+    target = _TARGET[vote["first_outcome"]]
+    p = min(max(vote["left_p"], LEAST), 1.0 - LEAST)
+    return -target * math.log(p) - (1.0 - target) * math.log(1.0 - p)
+
+
+def _contradiction(vote: dict[str, Any]) -> Contradiction:
+    left, right = vote["left_text"], vote["right_text"]
+    preferred, other = (left, right) if vote["first_outcome"] == "left" else (right, left)
+    return Contradiction(vote["id"], vote["prompt"], preferred, other, _given(vote))
+
+
+_OUTCOMES = ("left", "right", "tie", "both_bad", "ranking")
+_TARGET = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}
+_VOTES = """
+SELECT r.id, r.outcome, s.left_response_id AS left_id, s.right_response_id AS right_id, r.elapsed_ms, r.created_at,
+    i.arm, i.is_swapped, b.outcome AS before, z.left_response_id AS before_left_id, z.right_response_id AS before_right_id,
+    coalesce(w.outcome, r.outcome) AS first_outcome, coalesce(w.outcome != r.outcome, 0) AS is_changed,
+    CASE WHEN f.response_id = s.left_response_id THEN q.preference ELSE 1 - q.preference END AS left_p,
+    json_extract(p.messages, '$[#-1].content') AS prompt, x.text AS left_text, y.text AS right_text
+FROM session_items i JOIN showings s ON s.id = i.showing_id
+CROSS JOIN rating_events r ON r.showing_id = i.showing_id AND r.outcome != 'undo'
+    AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = r.id)
+JOIN prompts p ON p.id = i.prompt_id
+JOIN responses x ON x.id = s.left_response_id JOIN responses y ON y.id = s.right_response_id
+JOIN comparison_responses f ON f.comparison_id = r.comparison_id AND f.slot = 0
+LEFT JOIN showings z ON z.id = i.repeat_of
+LEFT JOIN rating_events b ON b.showing_id = i.repeat_of AND b.outcome NOT IN ('undo', 'skip')
+    AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = b.id)
+LEFT JOIN prediction_views v ON v.id = (SELECT min(id) FROM prediction_views WHERE showing_id = i.showing_id)
+LEFT JOIN rating_events w ON w.id = v.event_id
+LEFT JOIN predictions q ON q.id = coalesce(v.prediction_id,
+    (SELECT max(id) FROM predictions WHERE comparison_id = r.comparison_id AND preference IS NOT NULL))
+WHERE i.session_id = :session ORDER BY r.id
+"""
+"""The votes of a session that count, with the vote they repeat and the prediction made before them."""

@@ -1,0 +1,96 @@
+"""What a rating session asks for: its settings, and what they mean in this workspace."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from modules.config import categories
+from studio import checkpoints
+from studio.choosing import Wish
+from studio.errors import RatingError
+from studio.workspace import Workspace
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SessionConfig(BaseModel):
+    """What a rating session asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    target: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Votes wanted; skips do not count, repeats do."""
+    block_size: Annotated[int, Field(ge=5, le=500)] = 30
+    """Votes after which the session rests and shows its card; attention falls after 25 to 40."""
+    source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
+    """Whose answers are compared: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    checkpoint: str = ""
+    """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
+    opponent: str = ""
+    """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    categories: str = ""
+    """Prompt categories to rate, separated by commas; empty takes all."""
+    choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
+    """Which pairs come first beside the random arm: those the newest reward model is least sure of, the newest, or none."""
+    random_share: Share = 0.3
+    """Share of new pairs that are drawn at random, so that the worth of choosing can be measured against them."""
+    repeat_share: Share = 0.1
+    """Share of items that were judged before in the session, half of them with the sides swapped; never trained on."""
+    show_predictions: bool = False
+    """Show after each vote what the reward model had thought before it."""
+    attributes: bool = False
+    """Also ask how helpful, truthful and harmless each answer is, from 1 to 7."""
+    sample_below: Annotated[int, Field(ge=0, le=10_000)] = 20
+    """With a policy as source: start a sampling run by itself once fewer pairs than this wait; 0 never does."""
+    sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
+    """Prompts that such a run answers."""
+
+
+def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
+    """The config with its checkpoints named: those left empty are the newest ones that fit.
+
+    Raises:
+        RatingError: the source has no such checkpoint, or needs two.
+    """
+    if config.source in ("any", "imported"):
+        if config.checkpoint or config.opponent:
+            raise RatingError(
+                f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
+            )
+        return config
+    names = {"checkpoint": _policy(ws, config.checkpoint, "ppo", "sft")}
+    if config.source == "policy_vs_sft":
+        names["opponent"] = _policy(ws, config.opponent, "sft")
+        if names["opponent"] == names["checkpoint"]:
+            raise RatingError(
+                f"{names['checkpoint']} cannot be compared with itself under policy_vs_sft. Choose the source policy "
+                "for two answers of one policy, or train PPO first."
+            )
+    elif config.opponent:
+        raise RatingError("opponent goes with the source policy_vs_sft; policy compares two answers of one checkpoint.")
+    return config.model_copy(update=names)
+
+
+def _policy(ws: Workspace, name: str, *stages: str) -> str:
+    newest = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+    if not name and newest is None:
+        raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
+    found = checkpoints.get(ws, name or (newest.name if newest else ""))
+    if found.stage not in ("sft", "ppo"):
+        raise RatingError(f"Checkpoint {found.name} is a reward model and answers nothing. Choose an SFT or PPO one.")
+    return found.name
+
+
+def wish(ws: Workspace, config: SessionConfig) -> Wish:
+    """The config as ids, for the choice."""
+    named = {c.name: c.id for c in checkpoints.list_all(ws)}
+    reward = checkpoints.newest(ws, "reward")
+    return Wish(
+        tuple(sorted(categories(config.categories))),
+        config.source if config.source in ("any", "imported") else "sampled",
+        named.get(config.checkpoint),
+        named.get(config.opponent),
+        config.choose,
+        config.random_share,
+        reward.id if reward else None,
+    )

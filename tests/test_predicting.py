@@ -1,0 +1,151 @@
+"""Predictions come from a real child process with a real reward model; a session that runs dry is supplied by itself."""
+
+import pytest
+
+from modules.config import RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, comparisons, launcher, predictions, prompts, ratings, runs, sampling_ahead, sessions
+from studio.cli import main
+from studio.errors import RunError
+from studio.prompts import NewPrompt
+from studio.session_config import SessionConfig
+from studio.workspace import Workspace
+from tests.test_exporting import make_checkpoint
+from tests.ui import filling
+
+# peft reads a property that transformers renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return Workspace.open(tmp_path / "workspace")
+
+
+def add_pairs(ws, num, run=None):
+    with ws.write() as db:
+        for n in range(num):
+            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"What is {n}?"}], split="train"))
+            pair = [prompts.add_response(db, prompt_id, f"{text} {n}.", "import") for text in ("It is", "Why ask")]
+            comparisons.add_comparison(db, prompt_id, pair, run)
+
+
+def as_reward(ws, name):
+    """Let a checkpoint count as one of a reward run."""
+    with ws.write() as db:
+        found = checkpoints.get(ws, name)
+        db.execute(
+            "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?",
+            [RewardConfig().model_dump_json(), found.run_id],
+        )
+
+
+def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_reward_model(ws, capsys):
+    add_pairs(ws, 5)
+    showing = comparisons.next_showing(ws)
+    ratings.record(ws, showing.id, "left")
+    name, backbone = make_checkpoint(ws, "reward")
+    as_reward(ws, name)
+    assert main(["session", "predict", "--workspace", str(ws.root)]) == 0
+    assert "predicted 4 comparisons" in capsys.readouterr().out
+    assert predictions.counts(ws) == {"predictions": 4, "waiting": 0}
+    import torch
+
+    with ws.read() as db:
+        rows = {row["comparison_id"]: row for row in db.query("SELECT * FROM predictions")}
+    assert showing.comparison_id not in rows
+    chat = backbone.chat
+    for comparison_id, row in rows.items():
+        n = comparison_id - 1
+        prompt = chat.encode_prompt([{"role": "user", "content": f"What is {n}?"}]).ids
+        scores = []
+        for text in (f"It is {n}.", f"Why ask {n}."):
+            ids = torch.tensor([prompt + chat.encode_response(text)])
+            with torch.no_grad(), backbone.role("reward"):
+                scores.append(float(backbone.scores(ids, torch.tensor([ids.shape[1]]))))
+        expected = torch.tensor(scores[0] - scores[1]).sigmoid().item()
+        assert row["preference"] == pytest.approx(expected, abs=1e-4)
+        assert row["uncertainty_kind"] == "closeness"
+
+
+def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
+    add_pairs(ws, 1)
+    filling.add_texts(ws, 2)
+    as_reward(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
+    with pytest.raises(RunError, match=r"could not predict: .*it has no meta\.json"):
+        predictions.run(ws)
+
+
+def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypatch):
+    started = []
+
+    class Child:
+        def __init__(self, *_, **__):
+            started.append(self)
+
+        def poll(self):
+            return 1
+
+    add_pairs(ws, 2)
+    assert predictions.start(ws) is False
+    filling.add_texts(ws, 2)
+    as_reward(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
+    monkeypatch.setattr(predictions.subprocess, "Popen", Child)
+    assert [predictions.start(ws) for _ in range(3)] == [True, False, False]
+    filling.add_pairs(ws, [1], "reward-1@40" if False else checkpoints.list_all(ws)[0].name)
+    assert predictions.start(ws) is True
+    assert len(started) == 2
+
+
+# Sampling ahead.
+
+
+@pytest.fixture
+def policy(ws, monkeypatch):
+    """A policy, and runs that are created and not started."""
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    monkeypatch.setattr(predictions, "start", lambda ws: False)
+    filling.add_texts(ws, 40)
+    return filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+
+
+def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, policy):
+    session = sessions.start(ws, SessionConfig(source="policy", sample_below=10, sample_prompts=7))
+    run = sampling_ahead.top_up(ws, session)
+    assert run is not None
+    assert (run.config.checkpoint, run.config.num_prompts, run.config.opponent) == (policy, 7, "")
+    assert sampling_ahead.top_up(ws, session) is None, "one is at work"
+    assert sampling_ahead.status(ws, session).startswith("sample-1 samples new pairs")
+    runs.move(ws, run.id, "running")
+    runs.move(ws, run.id, "finished")
+    filling.add_pairs(ws, list(range(1, 13)), policy, run=run)
+    assert sampling_ahead.top_up(ws, session) is None, "12 wait"
+    for _ in range(3):
+        ratings.record(ws, sessions.next_showing(ws).id, "left")
+    again = sampling_ahead.top_up(ws, sessions.get(ws, session.id))
+    assert again is not None
+    assert again.config.seed != run.config.seed
+    runs.move(ws, again.id, "failed", "No memory.")
+    assert sampling_ahead.top_up(ws, sessions.get(ws, session.id)) is None, "what failed is not tried for ever"
+    assert "No memory." in sampling_ahead.status(ws, session)
+
+
+def test_no_run_is_started_for_a_session_that_needs_none(ws, policy):
+    filling.add_pairs(ws, [1, 2, 3], policy, run=filling.add_run(ws, SampleConfig(checkpoint=policy)))
+    for config in (
+        SessionConfig(source="any"),
+        SessionConfig(source="policy", sample_below=0),
+        SessionConfig(source="policy", target=3),
+        SessionConfig(source="policy", sample_below=2),
+    ):
+        session = sessions.start(ws, config)
+        assert sampling_ahead.top_up(ws, session) is None, config
+        assert sampling_ahead.top_up(ws, sessions.end(ws, session.id)) is None
+
+
+def test_looking_after_a_session_happens_in_the_background(ws, policy):
+    sessions.start(ws, SessionConfig(source="policy"))
+    thread = sampling_ahead.look_after(ws)
+    assert thread is not None
+    thread.join(20)
+    assert [run.stage for run in runs.list_all(ws)][:1] == ["sample"]
+    assert sampling_ahead.look_after(ws) is None, "it was looked at just now"

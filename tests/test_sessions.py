@@ -1,0 +1,456 @@
+"""Rating sessions: chosen with known probabilities, blind to restarts, measured by figures that can be trusted."""
+
+import math
+import random
+import sqlite3
+from collections import Counter
+
+import pytest
+
+from modules.config import RewardConfig, SampleConfig, SFTConfig
+from modules.intervals import wilson_interval
+from studio import (
+    checkpoints,
+    choosing,
+    comparisons,
+    guidelines,
+    predictions,
+    prompts,
+    ratings,
+    runs,
+    session_card,
+    sessions,
+)
+from studio.choosing import Wish
+from studio.errors import DataError, RatingError
+from studio.prompts import NewPrompt
+from studio.session_config import SessionConfig
+from studio.workspace import Workspace
+from tests.ui import filling
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return Workspace.open(tmp_path / "workspace")
+
+
+def add_pairs(ws, num, per_prompt=1, category="", run=None, start=0):
+    """Pairs of imported answers, or of a run's; the better one of each is the one that begins with good."""
+    with ws.write() as db:
+        for number in range(start, start + num):
+            new = NewPrompt([{"role": "user", "content": f"Question {number}"}], category, "train")
+            prompt_id = prompts.add_prompt(db, new)
+            for n in range(per_prompt):
+                pair = [prompts.add_response(db, prompt_id, f"{w} {number} {n}", "import") for w in ("good", "bad")]
+                comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run)
+
+
+def add_reward(ws):
+    """A reward checkpoint without weights; returns its id."""
+    filling.add_texts(ws, 4)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    with ws.write() as db:
+        first = next(db.query("SELECT id FROM comparisons ORDER BY id LIMIT 1"), None)
+        if first and not list(db.query("SELECT 1 FROM rating_events")):
+            ratings.record_import(db, first["id"])
+    reward = filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig(sft_checkpoint=sft)))
+    return checkpoints.get(ws, reward).id
+
+
+def vote(ws, showing, outcome=None, **facts):
+    """A vote; without an outcome for the good answer."""
+    return ratings.record(ws, showing.id, outcome or ("left" if showing.left.startswith("good") else "right"), **facts)
+
+
+def rate_all(ws, judge=vote):
+    """Rate until the session shows nothing more."""
+    num = 0
+    while showing := sessions.next_showing(ws):
+        judge(ws, showing)
+        num += 1
+    return num
+
+
+def rows_of(ws, table="session_items"):
+    with ws.read() as db:
+        return list(db.query(f"SELECT * FROM {table} ORDER BY rowid"))
+
+
+# Append-only.
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["guidelines", "sessions", "session_events", "session_items", "session_runs", "predictions", "prediction_views"],
+)
+@pytest.mark.parametrize("action", ["UPDATE", "DELETE"])
+def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, action):
+    add_pairs(ws, 4)
+    reward = add_reward(ws)
+    guidelines.write(ws, "Short is good.")
+    session = sessions.start(ws, SessionConfig())
+    sessions.add_run(ws, session.id, runs.list_all(ws)[0].id)
+    predictions.add(ws, reward, [(row["id"], [[1.0], [0.0]]) for row in predictions.pending(ws, reward)])
+    showing = sessions.next_showing(ws)
+    assert predictions.reveal(ws, showing.id, vote(ws, showing).id)
+    assert rows_of(ws, table), "nothing to refuse"
+    with ws.read() as db:
+        column = next(db.query(f"SELECT name FROM pragma_table_info('{table}') LIMIT 1"))["name"]
+    sql = f"DELETE FROM {table}" if action == "DELETE" else f"UPDATE {table} SET {column} = {column}"
+    with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"), ws.write() as db:
+        db.execute(sql)
+
+
+# The course of a session.
+
+
+def test_a_session_rests_after_a_block_and_is_done_at_its_target(ws):
+    add_pairs(ws, 30)
+    session = sessions.start(ws, SessionConfig(target=12, block_size=5, repeat_share=0.0))
+    assert rate_all(ws) == 5
+    assert sessions.get(ws, session.id).state == "resting"
+    assert sessions.resume(ws, session.id).state == "running"
+    assert rate_all(ws) == 5
+    sessions.resume(ws, session.id)
+    assert rate_all(ws) == 2
+    done = sessions.active(ws)
+    assert (done.state, done.num_given) == ("done", 12)
+    assert sessions.end(ws, session.id).state == "ended"
+    assert sessions.active(ws) is None
+    assert sessions.next_showing(ws) is not None, "other pairs can be rated without a session"
+
+
+def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
+    add_pairs(ws, 30)
+    session = sessions.start(ws, SessionConfig(target=20, block_size=5, repeat_share=0.0))
+    vote(ws, sessions.next_showing(ws), "skip", reason="other")
+    assert rate_all(ws) == 5
+    last = ratings.undo(ws)
+    back = sessions.get(ws, session.id)
+    assert (back.state, back.num_given) == ("running", 4)
+    assert sessions.next_showing(ws).id == last.showing_id
+    assert rate_all(ws) == 1
+    assert sessions.get(ws, session.id).state == "resting"
+
+
+def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(ws):
+    add_pairs(ws, 20)
+    session = sessions.start(ws, SessionConfig())
+    vote(ws, sessions.next_showing(ws))
+    shown = sessions.next_showing(ws)
+    again = Workspace.open(ws.root)
+    assert sessions.active(again) == sessions.get(ws, session.id)
+    assert sessions.next_showing(again) == shown
+
+
+def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
+    add_pairs(ws, 20)
+    first = sessions.start(ws, SessionConfig())
+    vote(ws, sessions.next_showing(ws))
+    with pytest.raises(RatingError, match=f"Session {first.id} is at work"):
+        sessions.start(ws, SessionConfig())
+    sessions.pause(ws, first.id)
+    second = sessions.start(ws, SessionConfig(target=1))
+    with pytest.raises(RatingError, match=f"Session {second.id} is at work"):
+        sessions.resume(ws, first.id)
+    rate_all(ws)
+    sessions.end(ws, second.id)
+    assert sessions.resume(ws, first.id).num_given == 1
+    with pytest.raises(RatingError, match="is running, so it cannot be resumed"):
+        sessions.resume(ws, first.id)
+
+
+def test_a_session_takes_only_what_it_was_asked_for(ws):
+    add_pairs(ws, 6, category="sum")
+    add_pairs(ws, 6, category="why", start=6)
+    sessions.start(ws, SessionConfig(categories="why, letter", repeat_share=0.0))
+    assert rate_all(ws) == 6
+    with ws.read() as db:
+        found = db.query("SELECT DISTINCT p.category FROM session_items i JOIN prompts p ON p.id = i.prompt_id")
+        assert [row["category"] for row in found] == ["why"]
+
+
+def test_a_source_is_a_policy_a_policy_against_sft_or_imported_pairs(ws):
+    filling.add_texts(ws, 4)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    other = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    add_pairs(ws, 3)
+    add_pairs(ws, 3, run=filling.add_run(ws, SampleConfig(checkpoint=other)).id, start=10)
+    add_pairs(ws, 3, run=filling.add_run(ws, SampleConfig(checkpoint=other, opponent=sft)).id, start=20)
+    for config, numbers in (
+        (SessionConfig(source="imported"), range(3)),
+        (SessionConfig(source="policy"), range(10, 13)),
+        (SessionConfig(source="policy_vs_sft", checkpoint=other, opponent=sft), range(20, 23)),
+    ):
+        session = sessions.start(ws, config.model_copy(update={"repeat_share": 0.0}))
+        found = set()
+        while showing := sessions.next_showing(ws):
+            found.add(int(showing.left.split()[1]))
+            vote(ws, showing)
+        assert found == set(numbers), config.source
+        sessions.end(ws, session.id)
+    with pytest.raises(RatingError, match="cannot be compared with itself"):
+        sessions.start(ws, SessionConfig(source="policy_vs_sft"))
+    with pytest.raises(RatingError, match="go with the sources"):
+        sessions.start(ws, SessionConfig(checkpoint=sft))
+
+
+def test_the_guideline_in_force_is_stored_with_each_item(ws):
+    add_pairs(ws, 20)
+    sessions.start(ws, SessionConfig())
+    assert guidelines.current(ws).version == 0
+    vote(ws, sessions.next_showing(ws))
+    first = guidelines.write(ws, "Short is good.")
+    assert guidelines.write(ws, " Short is good. ") == first, "the same text is no new version"
+    vote(ws, sessions.next_showing(ws))
+    second = guidelines.write(ws, "Long is good.")
+    vote(ws, sessions.next_showing(ws))
+    assert [row["guideline_id"] for row in rows_of(ws)] == [None, first.version, second.version]
+    with pytest.raises(DataError, match="is empty"):
+        guidelines.write(ws, "  ")
+
+
+# Repeats, and what is shown near what.
+
+
+def test_a_tenth_are_repeats_half_of_them_swapped_and_none_is_repeated_twice(ws):
+    add_pairs(ws, 200)
+    sessions.start(ws, SessionConfig(target=200, block_size=500))
+    rate_all(ws)
+    items = rows_of(ws)
+    repeats = [row for row in items if row["arm"] == "repeat"]
+    assert 18 <= len(repeats) <= 22
+    assert abs(sum(row["is_swapped"] for row in repeats) - len(repeats) / 2) <= 0.5
+    assert max(Counter(row["repeat_of"] for row in repeats).values()) == 1
+    shown = {row["id"]: (row["left_response_id"], row["right_response_id"]) for row in rows_of(ws, "showings")}
+    for row in repeats:
+        assert shown[row["showing_id"]] == shown[row["repeat_of"]][:: -1 if row["is_swapped"] else 1]
+
+
+@pytest.mark.parametrize("choose", ["random", "newest", "uncertainty"])
+def test_no_prompt_comes_twice_within_five_items(ws, choose):
+    add_pairs(ws, 12, per_prompt=6)
+    sessions.start(ws, SessionConfig(target=80, block_size=500, choose=choose, repeat_share=0.2))
+    rate_all(ws)
+    shown = [row["prompt_id"] for row in rows_of(ws)]
+    assert len(shown) > 60
+    assert all(len(set(shown[i : i + 6])) == len(shown[i : i + 6]) for i in range(len(shown)))
+
+
+# Choice.
+
+
+def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
+    pool = [
+        {"id": n, "prompt_id": n, "uncertainty": u, "uncertainty_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
+    ]
+    wish = Wish(choose="uncertainty", random_share=0.4)
+    rng, first, stored = random.Random(0), Counter(), {}
+    for _ in range(20_000):
+        chosen = choosing.draw(pool, wish, 1, rng)[0]
+        first[chosen.comparison_id] += 1
+        stored[chosen.comparison_id] = chosen.probability
+    assert stored == {0: pytest.approx(0.4 / 3), 1: pytest.approx(0.4 / 3 + 0.6), 2: pytest.approx(0.4 / 3)}
+    assert all(abs(first[key] / 20_000 - p) < 0.015 for key, p in stored.items())
+
+
+def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_arm():
+    pool = [{"id": n, "prompt_id": n, "uncertainty": n / 100, "uncertainty_kind": "spread"} for n in range(100)]
+    chosen = choosing.draw(pool, Wish(random_share=0.3), 60, random.Random(1))
+    arms = Counter(item.arm for item in chosen)
+    assert 10 <= arms["random"] <= 27
+    active = [item.comparison_id for item in chosen if item.arm == "uncertainty"]
+    assert active == sorted(active, reverse=True)
+    assert len({item.comparison_id for item in chosen}) == 60
+    assert chosen[0].num_behind == 99
+
+
+def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
+    pool = [{"id": n, "prompt_id": n, "uncertainty": None, "uncertainty_kind": None} for n in range(8)]
+    chosen = choosing.draw(pool, Wish(random_share=0.3), 8, random.Random(0))
+    assert [item.arm for item in chosen] == ["random"] * 8
+    assert [item.probability for item in chosen] == [1 / (8 - n) for n in range(8)]
+    assert sorted(item.comparison_id for item in chosen) == list(range(8))
+
+
+def test_score_kind_and_probability_are_stored_with_the_showing(ws):
+    add_pairs(ws, 12)
+    reward = add_reward(ws)
+    waiting = predictions.pending(ws, reward)
+    predictions.add(ws, reward, [(row["id"], [[n / 10, 0.0], [0.0, 0.0]]) for n, row in enumerate(waiting)])
+    sessions.start(ws, SessionConfig(random_share=0.0, repeat_share=0.0))
+    rate_all(ws)
+    items = rows_of(ws)
+    assert {row["arm"] for row in items} == {"uncertainty"}
+    assert {row["score_kind"] for row in items} == {"spread"}
+    assert [row["score"] for row in items] == sorted((row["score"] for row in items), reverse=True)
+    assert {row["probability"] for row in items} == {1.0}
+
+
+# Predictions.
+
+
+def test_uncertainty_is_the_ensembles_spread_and_without_one_the_closeness_to_a_half():
+    p, q = 1 / (1 + math.exp(-2.0)), 1 / (1 + math.exp(1.0))
+    assert predictions.uncertainty([[2.0, -1.0], [0.0, 0.0]]) == (pytest.approx((p - q) / 2), "spread")
+    assert predictions.uncertainty([[2.0], [0.0]]) == (pytest.approx(1 - 2 * (p - 0.5)), "closeness")
+    assert predictions.uncertainty([[1.0], [1.0]]) == (1.0, "closeness")
+    assert predictions.preference([[2.0, 2.0], [0.0, 0.0]]) == pytest.approx(p)
+    three = predictions.uncertainty([[2.0], [0.0], [0.0]])[0]
+    assert three == pytest.approx((2 * (1 - 2 * (p - 0.5)) + 1.0) / 3)
+
+
+def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back(ws):
+    add_pairs(ws, 3)
+    reward = add_reward(ws)
+    showing = comparisons.next_showing(ws)
+    vote(ws, showing)
+    ratings.undo(ws)
+    assert predictions.add(ws, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0
+    row = {
+        "comparison_id": showing.comparison_id,
+        "checkpoint_id": reward,
+        "scores": "[[1.0],[0.0]]",
+        "preference": 0.7,
+        "uncertainty": 0.6,
+        "uncertainty_kind": "closeness",
+        "created_at": "now",
+    }
+    with pytest.raises(sqlite3.IntegrityError, match="a prediction comes before the first vote"), ws.write() as db:
+        db.table("predictions").insert(row)
+
+
+def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_is_known(ws):
+    add_pairs(ws, 12)
+    reward = add_reward(ws)
+    waiting = predictions.pending(ws, reward)
+    predictions.add(ws, reward, [(row["id"], [[2.0], [0.0]]) for row in waiting])  # slot 0 is the good one
+    session = sessions.start(ws, SessionConfig(show_predictions=True, repeat_share=0.0))
+    good = 1 / (1 + math.exp(-2.0))
+    for number in range(4):
+        showing = sessions.next_showing(ws)
+        is_left = showing.left.startswith("good")
+        seen = predictions.reveal(ws, showing.id, vote(ws, showing, "right" if is_left else "left").id)
+        assert seen.left == pytest.approx(good if is_left else 1 - good)
+        if number == 0:
+            ratings.undo(ws)
+            vote(ws, showing)
+    found = session_card.card(ws, session.id)
+    assert found.changed == 1
+    assert (found.reward_agreement.hits, found.reward_agreement.num) == (0, 4), "the first opinion counts"
+    assert found.log_loss == pytest.approx(-math.log(1 - good))
+    assert [c.preferred.split()[0] for c in found.contradictions] == ["bad"] * 4
+    assert found.contradictions[0].probability == pytest.approx(1 - good)
+
+
+def test_what_is_shown_soonest_is_predicted_first(ws):
+    add_pairs(ws, 8)
+    reward = add_reward(ws)
+    sessions.start(ws, SessionConfig(block_size=5))
+    showing = sessions.next_showing(ws)
+    waiting = [row["id"] for row in predictions.pending(ws, reward)]
+    queued = [row["comparison_id"] for row in rows_of(ws, "session_queue")]
+    assert waiting[:5] == [showing.comparison_id, *queued]
+    assert predictions.pending(ws, reward, 1)[0]["responses"][0].startswith("good")
+
+
+# The card.
+
+
+def play(ws, outcomes, config=None):
+    """A session with these outcomes, one vote a pair."""
+    session = sessions.start(ws, config or SessionConfig(repeat_share=0.0, block_size=500))
+    for outcome in outcomes:
+        vote(ws, sessions.next_showing(ws), outcome, elapsed_ms=1000)
+    return session
+
+
+def test_the_card_counts_outcomes_ties_and_sides(ws):
+    add_pairs(ws, 20)
+    session = play(ws, ["left", "left", "left", "right", "tie", "both_bad", "skip"])
+    found = session_card.card(ws, session.id)
+    assert (found.num_votes, found.num_skipped) == (6, 1)
+    assert found.outcomes == {"left": 3, "right": 1, "tie": 1, "both_bad": 1, "ranking": 0}
+    assert (found.ties.hits, found.ties.num) == (2, 6)
+    assert (found.left.hits, found.left.num, found.left.interval) == (3, 4, wilson_interval(3, 4))
+    assert math.isnan(found.log_loss)
+    assert math.isnan(found.self_agreement.value)
+    assert session_card.card(ws, session.id, last=2).outcomes["tie"] == 1
+
+
+def test_a_pause_counts_little_in_the_pace():
+    def at(minute, elapsed=None):
+        return {"created_at": f"2026-01-01T10:{minute:02}:00.000+00:00", "elapsed_ms": elapsed}
+
+    votes = [at(0, 4000), at(1), at(41), at(42)]
+    assert session_card.active_seconds(votes) == 4 + 60 + session_card.IDLE_S + 60
+
+
+def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws):
+    add_pairs(ws, 120)
+    session = sessions.start(ws, SessionConfig(target=120, block_size=500, repeat_share=0.3))
+    rate_all(ws)  # always the good one
+    found = session_card.card(ws, session.id)
+    assert found.self_agreement.num > 30
+    assert found.self_agreement.value == 1.0
+    other = Workspace.open(ws.root.parent / "other")
+    add_pairs(other, 120)
+    session = sessions.start(other, SessionConfig(target=120, block_size=500, repeat_share=0.3))
+    rate_all(other, lambda ws, showing: vote(ws, showing, "left"))  # always the left one
+    found = session_card.card(other, session.id)
+    assert (found.same_sides.value, found.swapped_sides.value, found.left.value) == (1.0, 0.0, 1.0)
+
+
+def add_simulated_sessions(ws, num, repeats, error_rate, rng):
+    """Sessions of a rater who errs independently at this rate: each pair once, then once more, the sides in any order."""
+    add_pairs(ws, repeats)
+    made = [sessions.start(ws, SessionConfig(), rater=f"rater {number}").id for number in range(num)]
+    with ws.write() as db:
+        pairs = list(
+            db.query(
+                "SELECT c.id, c.prompt_id, a.response_id AS good, b.response_id AS bad FROM comparisons c"
+                " JOIN comparison_responses a ON a.comparison_id = c.id AND a.slot = 0"
+                " JOIN comparison_responses b ON b.comparison_id = c.id AND b.slot = 1"
+            )
+        )
+        showings, items, events = [], [], []
+        for session_id in made:
+            first = {}
+            for position in range(2 * repeats):
+                pair, is_repeat = pairs[position % repeats], position >= repeats
+                key, is_swapped = len(showings) + 1, rng.random() < 0.5
+                sides = (pair["bad"], pair["good"]) if is_swapped else (pair["good"], pair["bad"])
+                chooses_left = is_swapped == (rng.random() < error_rate)
+                showings.append((key, pair["id"], *sides))
+                repeat = (first[pair["id"]], 0) if is_repeat else (None, None)
+                first.setdefault(pair["id"], key)
+                items.append(
+                    (key, session_id, position, pair["prompt_id"], "repeat" if is_repeat else "random", *repeat)
+                )
+                events.append((f"uuid-{key}", pair["id"], key, "left" if chooses_left else "right"))
+        many = db.conn.executemany
+        many("INSERT INTO showings (id, comparison_id, left_response_id, right_response_id, seed, rater, created_at)"
+             " VALUES (?, ?, ?, ?, 0, 'person', '2026-01-01T00:00:00+00:00')", showings)  # fmt: skip
+        many("INSERT INTO session_items (showing_id, session_id, position, prompt_id, arm, repeat_of, is_swapped, probability,"
+             " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0.5, '')", items)  # fmt: skip
+        many("INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, rater, created_at)"
+             " VALUES (?, ?, ?, ?, 'person', '2026-01-01T00:00:00+00:00')", events)  # fmt: skip
+    return made
+
+
+def test_the_interval_of_self_agreement_covers_the_truth_at_its_nominal_rate(ws):
+    """Who errs in 15 % agrees with themselves in 0.85^2 + 0.15^2. What Wilson's interval covers exactly is summed up."""
+    error_rate, repeats, num = 0.15, 25, 500
+    truth = (1 - error_rate) ** 2 + error_rate**2
+    covered = 0
+    for session_id in add_simulated_sessions(ws, num, repeats, error_rate, random.Random(3)):
+        share = session_card.card(ws, session_id).self_agreement
+        assert share.num == repeats
+        covered += share.interval[0] <= truth <= share.interval[1]
+    exact = sum(
+        math.comb(repeats, hits) * truth**hits * (1 - truth) ** (repeats - hits)
+        for hits in range(repeats + 1)
+        if wilson_interval(hits, repeats)[0] <= truth <= wilson_interval(hits, repeats)[1]
+    )
+    assert exact == pytest.approx(0.95, abs=0.02)
+    assert covered / num == pytest.approx(exact, abs=3 * math.sqrt(exact * (1 - exact) / num))

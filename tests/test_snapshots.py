@@ -1,0 +1,323 @@
+"""Snapshots, the archive, the history: what was rated is frozen by a recipe, carried elsewhere whole, found again and corrected."""
+
+import json
+import sqlite3
+
+import pytest
+
+from modules.config import RewardConfig, SFTConfig
+from studio import archive, comparisons, history, predictions, prompts, ratings, sessions, snapshots, stages
+from studio.cli import main
+from studio.errors import DataError, ImportRefused, RatingError
+from studio.history import Filter
+from studio.prompts import NewPrompt
+from studio.ratings import Remarks
+from studio.session_config import SessionConfig
+from studio.snapshots import Recipe
+from studio.workspace import Workspace
+from tests.ui import filling
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return Workspace.open(tmp_path / "workspace")
+
+
+def add(ws, number, texts=("one", "two"), category="", split="train"):
+    """A comparison of imported answers; returns its id."""
+    with ws.write() as db:
+        new = NewPrompt([{"role": "user", "content": f"Question {number}"}], category, split)
+        prompt_id = prompts.add_prompt(db, new)
+        ids = [prompts.add_response(db, prompt_id, f"{text} {number}", "import") for text in texts]
+        found = comparisons.add_comparison(db, prompt_id, ids)
+    assert found is not None
+    return found
+
+
+def rate(ws, outcome, **facts):
+    showing = comparisons.next_showing(ws)
+    assert showing is not None
+    return ratings.record(ws, showing.id, outcome, **facts)
+
+
+def rate_for(ws, winner, strength=None):
+    """A vote for the answer that begins so, wherever it stands."""
+    showing = comparisons.next_showing(ws)
+    assert showing is not None
+    return ratings.record(ws, showing.id, "left" if showing.left.startswith(winner) else "right", strength=strength)
+
+
+def rank(ws, order):
+    """A ranking by the first word of each answer; `order` is word to rank."""
+    showing = comparisons.next_showing(ws)
+    assert showing is not None
+    return ratings.record(ws, showing.id, "ranking", ranks=[order[text.split()[0]] for text in showing.texts])
+
+
+def freeze(ws, **recipe):
+    return snapshots.training_rows(ws, snapshots.freeze(ws, Recipe(**recipe)).id)
+
+
+# Recipes.
+
+
+def test_a_ranking_becomes_all_its_pairs_with_weights_that_sum_to_one(ws):
+    add(ws, 0, ("a", "b", "c", "d"))
+    rank(ws, {"a": 2, "b": 1, "c": 3, "d": 3})
+    rows = freeze(ws)
+    assert [(row["chosen"][0], row["rejected"][0], row["target_p"]) for row in rows] == [
+        ("b", "a", 1.0), ("a", "c", 1.0), ("a", "d", 1.0), ("b", "c", 1.0), ("b", "d", 1.0), ("c", "d", 0.5)
+    ]  # fmt: skip
+    assert [row["weight"] for row in rows] == [pytest.approx(1 / 6)] * 6
+    without = freeze(ws, ties="drop")
+    assert len(without) == 5
+    assert {row["weight"] for row in without} == {1 / 6}, "the pair that is left out counts on"
+
+
+def test_a_ranking_gives_the_same_snapshot_in_whatever_order_it_stood_on_the_screen(tmp_path):
+    found = set()
+    for number, order in enumerate(((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1))):
+        ws = Workspace.open(tmp_path / str(number))
+        add(ws, 0, ("a", "b", "c", "d"))
+        with ws.write() as db:
+            ids = [1 + place for place in order]
+            db.execute(
+                "INSERT INTO showings (comparison_id, left_response_id, right_response_id, response_ids, seed, rater, created_at)"
+                " VALUES (1, ?, ?, ?, 0, 'person', '')",
+                [*ids[:2], json.dumps(ids)],
+            )
+        rank(ws, {"a": 1, "b": 2, "c": 2, "d": 4})
+        with ws.read() as db:
+            shown = next(db.query("SELECT response_ids FROM showings"))["response_ids"]
+        found.add((shown, snapshots.freeze(ws).sha256))
+    assert len(found) == 3, "the orders were to differ"
+    assert len({sha256 for _, sha256 in found}) == 1
+
+
+def test_a_recipe_chooses_by_strength_date_and_category(ws):
+    for number, (category, strength) in enumerate((("sum", 1), ("sum", 2), ("why", 3), ("why", None))):
+        add(ws, number, category=category)
+        rate_for(ws, "one", strength)
+    assert len(freeze(ws)) == 4
+    assert [row["strength"] for row in freeze(ws, weak="drop")] == [2, 3, None]
+    assert {row["category"] for row in freeze(ws, categories=" why ")} == {"why"}
+    today = ratings.list_events(ws)[0]["created_at"][:10]
+    assert len(freeze(ws, since=today, until=today)) == 4
+    with pytest.raises(DataError, match="No rating fits the recipe"):
+        freeze(ws, since="2999-01-01")
+    with pytest.raises(ValueError, match="is no day"):
+        Recipe(until="yesterday")
+
+
+def test_repeats_of_a_session_never_enter_unless_the_recipe_says_so(ws):
+    for number in range(30):
+        add(ws, number)
+    sessions.start(ws, SessionConfig(target=30, block_size=100, repeat_share=0.3))
+    while showing := sessions.next_showing(ws):
+        ratings.record(ws, showing.id, "left" if showing.left.startswith("one") else "right")
+    with ws.read() as db:
+        repeats = next(db.query("SELECT count(*) AS n FROM session_items WHERE arm = 'repeat'"))["n"]
+    assert repeats >= 5
+    assert len(freeze(ws)) == 30 - repeats
+    assert len(freeze(ws, repeats="keep")) == 30
+    assert len(ratings.list_preferences(ws)) == 30 - repeats, "nor the export for TRL"
+
+
+def test_the_old_recipes_are_described_and_hashed_as_before():
+    assert Recipe().describe() == {"ties": "half", "use_strength": False}
+    assert Recipe(use_strength=True, strength_as="soft_label").describe() == {
+        "ties": "half",
+        "use_strength": "soft_label",
+    }
+    assert Recipe(strength_as="soft_label").describe() == Recipe().describe()
+    assert Recipe(categories="b, a").describe() == {"ties": "half", "use_strength": False, "categories": "a,b"}
+
+
+def test_two_snapshots_are_compared_pair_by_pair(ws):
+    for number, strength in enumerate((1, 3, None)):
+        add(ws, number)
+        rate_for(ws, "one", strength)
+    first = snapshots.freeze(ws)
+    ratings.correct(ws, 1, "tie")
+    add(ws, 3)
+    rate_for(ws, "two")
+    second = snapshots.freeze(ws, Recipe(use_strength=True))
+    found = snapshots.compare(ws, first.name, second.sha256[:8])
+    assert found.recipe == {"use_strength": (False, True)}
+    assert (found.num_same, len(found.changed), found.only_first) == (1, 2, [])
+    assert [row["prompt"] for row in found.only_second] == ["Question 3"]
+    assert [(a["target_p"], b["target_p"]) for a, b in found.changed] == [(1.0, 0.5), (1.0, 1.0)]
+    assert snapshots.compare(ws, first.id, first.id).num_same == 3
+    with pytest.raises(DataError, match="There is no snapshot 'snapshot-9'|There is no snapshot 9"):
+        snapshots.get(ws, "snapshot-9")
+
+
+def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older_one(ws):
+    for number in range(4):
+        add(ws, number)
+        rate_for(ws, "one")
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    old = stages.prepare(ws, RewardConfig())
+    assert (old.config.snapshot, old.snapshot_id) == ("snapshot-1", 1)
+    add(ws, 4)
+    rate_for(ws, "two")
+    assert stages.prepare(ws, RewardConfig()).config.snapshot == "snapshot-2"
+    again = stages.prepare(ws, RewardConfig(snapshot="snapshot-1"))
+    assert again.rows["train"] == old.rows["train"]
+    with pytest.raises(DataError, match="is no day"):
+        stages.prepare(ws, RewardConfig(rated_since="soon"))
+
+
+# The archive.
+
+
+@pytest.fixture
+def full(ws):
+    """Everything an archive holds: sessions, repeats, undone and corrected votes, rankings, remarks, predictions, snapshots."""
+    add(ws, 20, ("a", "b", "c"), split="test")
+    rank(ws, {"a": 1, "b": 2, "c": 2})
+    for number in range(14):
+        add(ws, number, category="sum" if number % 2 else "why")
+    rate_for(ws, "one", 2)
+    filling.add_texts(ws, 3)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, [1], sft)
+    reward = filling.add_run(ws, RewardConfig(sft_checkpoint=sft))
+    filling.add_checkpoint(ws, reward)
+    waiting = predictions.pending(ws, 2)
+    predictions.add(ws, 2, [(row["id"], [[0.3, 1 / 3], [0.0, 1e-17]]) for row in waiting])
+    session = sessions.start(ws, SessionConfig(repeat_share=0.3, show_predictions=True))
+    for number in range(10):
+        showing = sessions.next_showing(ws)
+        assert showing is not None
+        vote = ratings.record(ws, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]}))
+        predictions.reveal(ws, showing.id, vote.id)
+        if number % 4 == 0:
+            ratings.undo(ws)
+    ratings.correct(ws, vote.id, "both_bad")
+    sessions.pause(ws, session.id)
+    snapshots.freeze(ws)
+    return ws
+
+
+def dump(ws):
+    with ws.read() as db:
+        return {
+            table.name: list(db.query(f"SELECT * FROM {table.name}"))
+            for table in db.tables
+            if table.name not in ("_sqlite_migrations", "session_queue")
+        }
+
+
+def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_file(full, tmp_path):
+    first = archive.write(full)
+    assert {table: first.rows.get(table, 0) for table in archive.TABLES if not first.rows.get(table)}.keys() <= {
+        "imports", "guidelines", "session_runs"
+    }  # fmt: skip
+    other = Workspace.open(tmp_path / "other")
+    assert archive.is_archive(str(first.path))
+    second = archive.read(other, str(first.path))
+    assert second.rows == first.rows
+    assert dump(other) == dump(full), "the tables kept by triggers too"
+    assert archive.write(other).path.read_bytes() == first.path.read_bytes()
+    assert snapshots.freeze(other) == snapshots.freeze(full)
+    assert sessions.list_all(other) == sessions.list_all(full)
+
+
+def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
+    beside = {
+        "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
+        "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "session_queue",  # follow from the rest
+    }  # fmt: skip
+    with ws.read() as db:
+        names = {name for name in db.table_names() if not name.startswith(("_", "sqlite_"))}
+    assert names - set(archive.TABLES) <= beside, "a new table has to be archived, or named here"
+
+
+def test_an_archive_goes_into_an_empty_workspace_only_and_whole_or_not_at_all(full, tmp_path, capsys):
+    path = archive.write(full).path
+    with pytest.raises(ImportRefused, match="goes into an empty workspace"):
+        archive.read(full, str(path))
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, damage, sentence in (
+        (9, lines[9].replace('"table"', '"tabel"'), "is no row this version knows"),
+        (9, lines[9][:-9], "cannot be read"),
+        (1, "", "cannot be read|is incomplete"),
+    ):
+        broken = tmp_path / "broken.jsonl"
+        broken.write_text("\n".join([*lines[:number], damage, *lines[number + 1 :]]), encoding="utf-8")
+        other = Workspace.open(tmp_path / "other")
+        with pytest.raises(ImportRefused, match=sentence):
+            archive.read(other, str(broken))
+        assert not any(dump(other).values())
+    assert main(["import", str(path), "--workspace", str(tmp_path / "third")]) == 0
+    assert "16 comparisons" in capsys.readouterr().out
+
+
+def test_the_export_commands_print_what_they_wrote(full, capsys):
+    for form, words in (("native", "16 comparisons, "), ("archive", "16 comparisons, "), ("trl", " preference")):
+        assert main(["export", "ratings", "--format", form, "--workspace", str(full.root)]) == 0
+        assert words in capsys.readouterr().out
+
+
+# History.
+
+
+def test_the_history_is_searched_filtered_and_read_page_by_page(full):
+    everything = history.find(full, limit=100)
+    assert [entry.id for entry in everything] == sorted((entry.id for entry in everything), reverse=True)
+    assert len(everything) == history.count(full) == sum(row["number"] for row in dump(full)["rating_tallies"])
+    pages, before = [], None
+    while page := history.find(full, limit=3, before=before):
+        pages += page
+        before = page[-1].id
+    assert pages == everything
+    for wanted, fits in (
+        (Filter(search="QUESTION 13"), lambda e: "Question 13" in e.messages[-1]["content"]),
+        (Filter(outcome="ranking"), lambda e: e.outcome == "ranking"),
+        (Filter(category="sum"), lambda e: e.category == "sum"),
+        (Filter(flag="unsafe"), lambda e: "unsafe" in e.flags),
+        (Filter(session=1), lambda e: e.session_id == 1),
+        (Filter(rater="nobody"), lambda e: False),
+        (Filter(since="2999-01-01"), lambda e: False),
+    ):
+        assert history.find(full, wanted, limit=100) == [entry for entry in everything if fits(entry)], wanted
+    assert history.raters(full) == ["import", "person"] or history.raters(full) == ["person"]
+
+
+def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
+    add(ws, 0)
+    first = rate(ws, "left", strength=3, remarks=Remarks("clear"))
+    second = ratings.correct(ws, first.id, "right", strength=1)
+    entry = history.get(ws, first.id)
+    assert (entry.id, entry.verdict, entry.note) == (second.id, "right slightly better", "clear")
+    assert [event["outcome"] for event in history.events(ws, second.id)] == ["left", "right"]
+    assert ratings.summary(ws)["rated"] == 1
+    assert history.find(ws, Filter(is_changed=True)) == [entry]
+    for event, outcome, sentence in (
+        (first.id, "tie", "counts no more"),
+        (99, "tie", "There is no rating 99"),
+        (second.id, "ranking", "cannot be corrected as a ranking"),
+        (second.id, "better", "is no outcome"),
+    ):
+        with pytest.raises(RatingError, match=sentence):
+            ratings.correct(ws, event, outcome)
+    with pytest.raises(sqlite3.IntegrityError), ws.write() as db:
+        db.execute("UPDATE rating_events SET outcome = 'tie'")
+
+
+def test_history_and_snapshots_work_at_the_terminal(full, capsys):
+    def cli(*words):
+        assert main([*words, "--workspace", str(full.root)]) == 0
+        return capsys.readouterr().out
+
+    assert "ratings that fit" in cli("history", "--limit", "2")
+    number = history.find(full, Filter(outcome="left"))[0].id
+    assert "stays on record" in cli("history", "correct", str(number), "right", "--strength", "2")
+    assert "right better" in cli("history", "show", str(number))
+    cli("snapshots", "freeze", "--set", "ties=drop")
+    assert "recipe: ties is half in the first and drop in the second" in cli("snapshots", "diff", "2", "3")
+    assert "snapshot-3: " in cli("snapshots")
+    assert "agrees with itself" in cli("session", "card")
+    assert "Session 1: " in cli("session")

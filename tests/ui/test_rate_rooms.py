@@ -1,0 +1,160 @@
+"""The rooms of the Rate page in a real browser: a session from its start to its card, the history, the snapshots."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from modules.config import RewardConfig, SampleConfig, SFTConfig
+from studio import checkpoints, guidelines, history, predictions, ratings, sessions, snapshots
+from studio.session_config import SessionConfig
+from studio.workspace import Workspace
+from tests.ui import filling
+from tests.ui.filling import HOSTILE
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True)
+def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reward models here have no weights to predict with."""
+    monkeypatch.setattr(predictions, "start", lambda ws: False)
+
+
+@pytest.fixture
+def pairs_ws(ws: Workspace) -> Workspace:
+    """A workspace with 60 pairs to rate."""
+    ids = filling.add_texts(ws, 60)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
+    return ws
+
+
+def open_room(visit, served, title: str, **how) -> Page:
+    page = visit(served.url + "#rate", **how)
+    page.locator("#rate-tabs").get_by_role("tab", name=title).click()
+    return page
+
+
+def rate(page: Page, ws: Workspace, key: str) -> None:
+    """Press a key and wait until it is in the database."""
+    before = len(ratings.list_events(ws, limit=-1))
+    expect(page.locator(".rating[data-ready]")).to_be_attached()
+    page.keyboard.press(key)
+    for _ in range(200):
+        if len(ratings.list_events(ws, limit=-1)) > before:
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"the press {key} was not recorded")
+
+
+def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, visit):
+    served = serve(pairs_ws)
+    page = open_room(visit, served, "Session")
+    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    page.locator("#session-target input").fill("0")
+    page.locator("#session-start").click()
+    expect(page.locator("#session-form")).to_contain_text("should be greater than or equal to 1")
+    assert sessions.active(pairs_ws) is None
+    page.locator("#session-target input").fill("7")
+    page.locator("#session-form").get_by_text(re.compile("More settings")).click()
+    page.locator("#session-block_size input").fill("5")
+    page.locator("#session-repeat_share input").fill("0")
+    page.locator("#session-start").click()
+    expect(page.locator("#session-now")).to_contain_text("Session 1: 0 of 7, block 1.")
+    page.locator("#rate-tabs").get_by_role("tab", name="Pairs").click()
+    expect(page.locator("[data-part=tally]")).to_contain_text("Session 1: 0 of 7")
+    for key in "12358":
+        rate(page, pairs_ws, key)
+    expect(page.locator("[data-part=none-title]")).to_have_text("Time for a rest")
+    page.locator("[data-part=none-link]").click()
+    expect(page.locator("#session-card .figures")).to_contain_text("5votes")
+    page.locator("#session-resume").click()
+    expect(page.locator("#session-now")).to_contain_text("Session 1: 5 of 7, block 2.")
+    served.stop()
+    served.start()
+    page = open_room(visit, served, "Pairs")
+    for key in "90":
+        rate(page, pairs_ws, key)
+    expect(page.locator("[data-part=none-title]")).to_have_text("The session is done")
+    page.locator("[data-part=none-link]").click()
+    card = page.locator("#session-card")
+    expect(card).to_contain_text("3 left, 3 right, 1 both fine")
+    expect(card.locator("tr", has_text="Left side chosen")).to_contain_text("50%")
+    page.locator("#session-end").click()
+    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
+
+
+def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_before(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 1)
+    reward = checkpoints.get(pairs_ws, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig())))
+    waiting = predictions.pending(pairs_ws, reward.id)
+    predictions.add(pairs_ws, reward.id, [(row["id"], [[3.0], [0.0]]) for row in waiting])
+    sessions.start(pairs_ws, SessionConfig(show_predictions=True, repeat_share=0.0))
+    page = open_room(visit, serve(pairs_ws), "Pairs")
+    expect(page.locator("[data-part=tally]")).to_contain_text("Session 1")
+    expect(page.locator("#rate")).not_to_contain_text(re.compile("reward-1"))
+    showing = sessions.next_showing(pairs_ws)
+    assert showing is not None
+    rate(page, pairs_ws, "1")
+    side = "left" if showing.left.startswith("Certainly") else "right"
+    expect(page.locator("[data-part=said]")).to_contain_text(f"reward-1@40 had given the {side} answer 95%.")
+
+
+def test_the_guideline_is_put_in_force_and_stands_over_the_pairs(pairs_ws, serve, visit):
+    page = open_room(visit, serve(pairs_ws), "Session")
+    page.locator("#guideline-text textarea").fill(f"Kind answers first. {HOSTILE}")
+    page.locator("#guideline-save").click()
+    expect(page.locator("#guideline-told")).to_contain_text("Version 1 is in force")
+    page.locator("#rate-tabs").get_by_role("tab", name="Pairs").click()
+    expect(page.locator("[data-part=guideline]")).to_contain_text("Kind answers first. <script>")
+    assert guidelines.current(pairs_ws).version == 1
+
+
+def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
+    filling.add_pairs(pairs_ws, [1], "sft-1@40", texts=lambda n: (HOSTILE, "harmless needle"))
+    filling.add_rated(pairs_ws, 61)
+    page = open_room(visit, serve(pairs_ws), "History")
+    expect(page.locator("[data-rating]")).to_have_count(25)
+    page.locator("#history-older").click()
+    page.locator("#history-older").click()
+    expect(page.locator("[data-rating]")).to_have_count(11)
+    expect(page.locator("#history-older")).to_be_disabled()
+    page.locator("#history-search input, #history-search textarea").fill("NEEDLE")
+    expect(page.locator("[data-rating]")).to_have_count(1)
+    page.locator("[data-rating]").click()
+    expect(page.locator("#history-detail")).to_contain_text("<script>window.hacked = 1</script>")
+    before = history.find(pairs_ws)[0]
+    wanted = history.get(pairs_ws, int(page.locator("[data-rating]").get_attribute("data-rating") or 0))
+    page.locator("#history-correct").click()
+    expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
+    after = history.find(pairs_ws)[0]
+    assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
+    assert page.evaluate("window.hacked") is None
+
+
+def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 6)
+    snapshots.freeze(pairs_ws)
+    page = open_room(visit, serve(pairs_ws), "Snapshots")
+    expect(page.locator("#snapshot-list")).to_contain_text("snapshot-1")
+    page.locator("#recipe-since input, #recipe-since textarea").fill("soon")
+    page.locator("#snapshot-freeze").click()
+    expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is no day")
+    page.locator("#recipe-since input, #recipe-since textarea").fill("")
+    ratings.undo(pairs_ws)
+    page.locator("#snapshot-freeze").click()
+    expect(page.locator("#snapshot-list")).to_contain_text("snapshot-2")
+    page.locator("#snapshot-compare").click()
+    expect(page.locator("#snapshot-difference")).to_contain_text("5 preferences are the same, 0 changed, 1 are only in")
+
+
+@pytest.mark.parametrize("title", ["Session", "History", "Snapshots"])
+def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
+    sessions.start(pairs_ws, SessionConfig())
+    filling.add_rated(pairs_ws, 5)
+    snapshots.freeze(pairs_ws)
+    page = open_room(visit, serve(pairs_ws), title, width=390)
+    page.wait_for_timeout(800)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

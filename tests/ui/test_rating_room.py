@@ -1,0 +1,254 @@
+"""Ranking, ideal answers, remarks, hostile text and quick presses in a real browser."""
+
+import json
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from studio import comparisons, prompts, ratings
+from studio.prompts import NewPrompt
+from studio.workspace import Workspace
+from tests.ui.filling import HOSTILE
+from tests.ui.test_rate import pairs_ws, press, rated, wait_for  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+
+def put_up(ws: Workspace, *texts: tuple[str, ...], messages=None) -> None:
+    """One comparison of imported answers for each tuple."""
+    with ws.write() as db:
+        for n, answers in enumerate(texts):
+            turns = messages or [{"role": "user", "content": f"Question {n}?"}]
+            prompt_id = prompts.add_prompt(db, NewPrompt(turns, split="train"))
+            comparisons.add_comparison(
+                db, prompt_id, [prompts.add_response(db, prompt_id, text, "import") for text in answers]
+            )
+
+
+def open_room(visit, served):
+    page = visit(served.url + "#rate")
+    page.locator(".rating[data-ready]").wait_for()
+    return page
+
+
+def test_a_ranking_by_keys_with_a_tie_and_its_undo(ws, serve, visit):
+    put_up(ws, ("A", "B", "C", "D"), ("E", "F", "G"))
+    page = open_room(visit, serve(ws))
+    texts = page.locator("[data-part=cards] .body").all_inner_texts()
+    for key in ["3", "1", "=", "4"]:
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    wait_for(lambda: rated(ws) == 1, "the ranking")
+    event = ratings.list_events(ws)[0]
+    assert json.loads(event["ranks"]) == [2, 3, 1, 2]
+    showing = comparisons.get_showing(ws, event["showing_id"])
+    assert showing is not None
+    assert list(showing.texts) == [text.strip() for text in texts]
+    expect(page.locator("[data-part=said]")).to_contain_text("Recorded: ranking 3 > 1 = 4 > 2")
+    expect(page.locator("[data-part=cards] [data-side]")).to_have_count(3)
+    press(page, "2")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-part=said]")).to_contain_text("Place 1, 3 first")
+    page.keyboard.press("Backspace")
+    press(page, "z")
+    expect(page.locator("[data-part=said]")).to_contain_text("Undone: ranking 3 > 1 = 4 > 2")
+    expect(page.locator("[data-part=cards] [data-side]")).to_have_count(4)
+    assert rated(ws) == 0
+
+
+def test_a_ranking_by_dragging(ws, serve, visit):
+    put_up(ws, ("A", "B", "C"))
+    page = open_room(visit, serve(ws))
+
+    def drag(chip: str, target: str) -> None:
+        start = page.locator(chip).bounding_box()
+        end = page.locator(target).bounding_box()
+        assert start is not None
+        assert end is not None
+        page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2 + 2, steps=4)
+        page.mouse.up()
+
+    tray = '.tray [data-chip="{}"]'
+    drag(tray.format(1), '.gap[data-gap="0"]')  # the second answer is the best
+    drag(tray.format(0), '.gap[data-gap="1"]')
+    drag('[data-part="cards"] [data-chip="2"]', '.rung[data-rung="1"]')  # from its card: a tie with the first
+    page.locator('[data-press="ranking"]').click()
+    wait_for(lambda: rated(ws) == 1, "the ranking")
+    assert json.loads(ratings.list_events(ws)[0]["ranks"]) == [2, 1, 2]
+
+
+def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair(ws, serve, visit):
+    put_up(ws, ("A weak answer", "Another weak answer"))
+    served = serve(ws)
+    page = open_room(visit, served)
+    left = page.locator("[data-part=left]").inner_text().strip()
+    page.keyboard.press("e")
+    page.keyboard.press("1")
+    expect(page.locator("[data-part=writer-text]")).to_have_value(left)
+    page.locator("[data-part=writer-text]").fill("A draft")
+    name = f"rate-edit-{comparisons.next_showing(ws).id}-0"
+    wait_for(lambda: prompts.load_draft(ws, name) == "A draft", "the draft is kept")
+    page.reload()
+    page.locator(".rating[data-ready]").wait_for()
+    page.keyboard.press("e")
+    page.keyboard.press("1")
+    expect(page.locator("[data-part=writer-text]")).to_have_value("A draft")
+    page.locator("[data-part=writer-text]").fill("1 ideal answer b z")
+    page.keyboard.press("Control+Enter")
+    wait_for(lambda: rated(ws) == 1, "the preference")
+    assert [(row["left"], row["right"]) for row in ratings.list_preferences(ws)] == [("1 ideal answer b z", left)]
+    assert [row.response for row in prompts.list_demonstrations(ws)] == ["1 ideal answer b z"]
+    assert prompts.load_draft(ws, name) == ""
+    expect(page.locator("[data-part=said]")).to_contain_text("Recorded: your ideal answer")
+    press(page, "9")
+    wait_for(lambda: rated(ws) == 2, "the pair is still judged")
+
+
+def test_flags_a_note_and_scales_go_with_the_judgement(ws, serve, visit):
+    put_up(ws, ("A", "B"))
+    page = open_room(visit, serve(ws))
+    for key in ["u", "2", "h", "1", "h", "1", "a"]:
+        page.keyboard.press(key)
+    page.keyboard.press("n")
+    page.locator("[data-part=writer-text]").fill("Odd.")
+    page.locator("[data-part=writer-keep]").click()
+    expect(page.locator("[data-part=noted]")).to_have_text("Note: Odd.")
+    page.locator('[data-side="0"] [data-attribute="helpful"]').first.focus()
+    page.keyboard.press("6")
+    page.keyboard.press("2")  # the focus has gone on to truthful
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    wait_for(lambda: rated(ws) == 1, "the rating")
+    event = ratings.list_events(ws)[0]
+    assert (event["outcome"], event["note"], json.loads(event["flags"])) == ("left", "Odd.", {"unsafe": [1]})
+    assert json.loads(event["attributes"]) == {"helpful": [6, None], "truthful": [2, None]}
+    expect(page.locator("[data-part=none]")).to_be_visible()
+    page.keyboard.press("z")  # all is rated: undo still works
+    expect(page.locator("[data-part=left]")).not_to_be_empty()
+
+
+def test_a_demonstration_can_be_written_for_the_prompt_on_the_screen(ws, serve, visit):
+    put_up(ws, ("A", "B"))
+    page = open_room(visit, serve(ws))
+    page.keyboard.press("d")
+    page.locator("[data-part=writer-text]").fill("What should have been said.")
+    page.locator("[data-part=writer-keep]").click()
+    wait_for(lambda: prompts.counts(ws)["demonstrations"] == 1, "the demonstration")
+    assert rated(ws) == 0
+
+
+def test_twenty_quick_presses_at_five_a_second_lose_none_and_double_none(pairs_ws, serve, visit):  # noqa: F811
+    page = open_room(visit, serve(pairs_ws))
+    keys = [*"1235890b", " ", *"12358901235"]
+    assert len(keys) == 20
+    page.evaluate(  # pressed in the page, so that the pace is the page's own; an answer of the studio is never waited for
+        """async (keys) => { for (const key of keys) {
+            await new Promise((done) => setTimeout(done, 200));
+            document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+        } }""",
+        keys,
+    )
+    wait_for(lambda: len(ratings.list_events(pairs_ws)) == 20, "all twenty", timeout_s=30)
+    time.sleep(0.3)
+    events = ratings.list_events(pairs_ws)
+    wanted = {"1": "left", "2": "left", "3": "left", "5": "tie", " ": "tie", "b": "both_bad"}
+    assert [event["outcome"] for event in events] == [wanted.get(key, "right") for key in keys]
+    assert len({event["showing_id"] for event in events}) == 20
+
+
+NASTY = (
+    HOSTILE,
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png) <iframe src='http://evil.example'></iframe>",
+    "[](((((**_`~~[![](" * 200,
+    "\u05d0\u05d1\u05d2 \u0645\u0631\u062d\u0628\u0627 \u202e reversed \U0001f469\u200d\U0001f469\u200d\U0001f466 \U0001f1f5\U0001f1f1",
+    "$\\frac{1}{" * 60 + "$ \\begin{matrix} a & b",
+    "- " * 3000 + "\n" + "> " * 3000 + "\n" + "|-" * 3000,
+    "```\nunclosed <b>code</b>",
+    "word " * 40_000,
+    "x" * 200_000,
+    "\\[\n" * 60_000,
+    "*a " * 66_000,
+)
+
+
+def test_hostile_and_broken_texts_are_drawn_harmlessly_and_quickly(ws, serve, visit):
+    put_up(ws, *[(text, f"{n} is fine") for n, text in enumerate(NASTY)])
+    page = open_room(visit, serve(ws))
+    for done in range(1, len(NASTY) + 1):
+        page.locator("[data-part=left][data-drawn]").wait_for()
+        page.locator("[data-part=right][data-drawn]").wait_for()
+        shown = comparisons.next_showing(ws)
+        assert shown is not None
+        for key in ("m", "m"):
+            page.keyboard.press(key)
+            page.locator("[data-part=left][data-drawn]").wait_for()
+            page.locator("[data-part=right][data-drawn]").wait_for()
+        assert page.locator("#rate :is(img, script, iframe, a[href^='http'], a[href^='java'])").count() == 0
+        press(page, "5")
+        wait_for(lambda done=done: rated(ws) == done, f"{done} ratings", timeout_s=20)
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_markdown_code_and_math_are_formatted_and_raw_shows_every_character(ws, serve, visit):
+    text = (
+        "# Title\n\nSome **bold**, *slanted* and `code`.\n\n1. one\n2. two\n   - inner\n\n> quoted\n\n"
+        "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint('<b>')\n```\n\nThen $x^2 + \\frac{1}{2}$ costs $5 and $6.\n\n$$\\sum_{i=1}^n i$$"
+    )
+    put_up(ws, (text, text + " "))
+    page = open_room(visit, serve(ws))
+    body = page.locator("[data-part=left]")
+    for selector in (
+        "strong",
+        "em",
+        "ol > li",
+        "ul > li",
+        "blockquote",
+        "td",
+        "pre",
+        "math msup",
+        "math mfrac",
+        "math munderover",
+    ):
+        assert body.locator(selector).count() >= 1, selector
+    assert body.locator("math").count() == 2, "$5 and $6 are money"
+    assert body.locator("pre").inner_text() == "print('<b>')"
+    page.keyboard.press("m")
+    assert body.inner_text().strip() == text
+
+
+def test_long_answers_scroll_together_and_earlier_turns_can_be_opened(ws, serve, visit):
+    turns = [
+        {"role": "user", "content": "First question"}, {"role": "assistant", "content": "First answer"},
+        {"role": "user", "content": "Second question"},
+    ]  # fmt: skip
+    put_up(ws, ("line\n\n" * 200, "line\n\n" * 400), messages=turns)
+    page = open_room(visit, serve(ws))
+    page.locator("[data-part=left][data-drawn]").wait_for()
+    page.get_by_text("Earlier turns").click()
+    expect(page.get_by_text("First answer")).to_be_visible()
+    share = "(name) => { const b = document.querySelector(`[data-part=${name}]`); return b.scrollTop / (b.scrollHeight - b.clientHeight); }"
+    page.evaluate("document.querySelector('[data-part=left]').scrollTop = 1500")
+    wait_for(lambda: page.evaluate(share, "right") > 0.1, "the other side follows")
+    assert abs(page.evaluate(share, "left") - page.evaluate(share, "right")) < 0.02
+    page.keyboard.press("y")
+    page.evaluate("document.querySelector('[data-part=left]').scrollTop = 0")
+    time.sleep(0.2)
+    assert page.evaluate(share, "right") > 0.1
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everything_has_a_name_a_visible_focus_and_fits(ws, serve, visit, width):
+    put_up(ws, ("A", "B", "C"))
+    served = serve(ws)
+    page = visit(served.url + "#rate", width=width)
+    page.locator(".rating[data-ready]").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    nameless = "[...document.querySelectorAll('#rate :is(button, textarea, [tabindex])')].filter((e) => e.checkVisibility() && !(e.ariaLabel || e.textContent.trim())).length"
+    assert page.evaluate(nameless) == 0
+    page.locator('.tray [data-chip="0"]').focus()
+    page.keyboard.press("ArrowLeft")  # placed from the keyboard alone; the focus stays on it
+    assert page.evaluate("document.activeElement.dataset.chip") == "0"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

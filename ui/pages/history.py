@@ -1,0 +1,180 @@
+"""History, a section of Rate: every rating searched and filtered, one of them with all its events, and its correction."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import history, prompts, ratings, sessions
+from studio.errors import RatingError, StudioError
+from studio.history import Entry, Filter
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+from ui.pages import Page
+
+PAGE_SIZE = 25
+FIRST_LETTERS = 160
+OUTCOMES = [
+    ("any outcome", ""),
+    ("left", "left"),
+    ("right", "right"),
+    ("both fine", "tie"),
+    ("both bad", "both_bad"),
+    ("ranked", "ranking"),
+    ("skipped", "skip"),
+]
+CORRECTIONS = [
+    ("left is much better", "left:3"),
+    ("left is better", "left:2"),
+    ("left is slightly better", "left:1"),
+    ("both fine", "tie"),
+    ("right is slightly better", "right:1"),
+    ("right is better", "right:2"),
+    ("right is much better", "right:3"),
+    ("both bad", "both_bad"),
+    ("skip", "skip"),
+]
+FLAGS = [("any flag", ""), "unsafe", "hallucinated", "refused"]
+PICK = """
+document.addEventListener("click", (event) => {
+  const row = event.target.closest?.("#history-list [data-rating]");
+  if (!row) return;
+  props.value = row.dataset.rating;
+  trigger("submit");
+});
+"""
+"""A click on a row says which rating is wanted."""
+_BARE: dict[str, Any] = {"show_label": False, "container": False}
+
+
+def build(ws: Workspace) -> Page:
+    """Place the section."""
+    with gr.Row(elem_classes="controls history-filters"):
+        search = gr.Textbox(
+            "", placeholder="Search prompts and answers", elem_id="history-search", min_width=200, **_BARE
+        )
+        outcome = gr.Dropdown(OUTCOMES, value="", elem_id="history-outcome", min_width=130, **_BARE)
+        category = gr.Dropdown([("any category", "")], value="", elem_id="history-category", min_width=140, **_BARE)
+        rater = gr.Dropdown([("any rater", "")], value="", elem_id="history-rater", min_width=120, **_BARE)
+    with gr.Accordion("More filters", open=False, elem_classes="more"), gr.Row(elem_classes="fields"):
+        since = gr.Textbox("", label="from (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
+        until = gr.Textbox("", label="to (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
+        flag = gr.Dropdown(FLAGS, value="", label="flag", min_width=140)
+        session = gr.Dropdown([("any or none", 0)], value=0, label="session", min_width=140)
+        changed = gr.Checkbox(False, label="only undone or corrected ones")
+    filters = [search, outcome, category, rater, since, until, flag, session, changed]
+    start = gr.State(None)
+    with gr.Row(elem_classes="split"):
+        with gr.Column(scale=3, min_width=300):
+            # An empty template: the value is a number that comes from outside and must not be drawn.
+            clicked = parts.html("", html_template="", js_on_load=PICK, elem_id="history-clicked")
+            table = parts.html(elem_id="history-list")
+            with gr.Row(elem_classes="controls pager"):
+                newest = gr.Button("Newest", size="sm", min_width=90, elem_id="history-newest")
+                older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
+        with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
+            picked = gr.Textbox("", label="Rating", placeholder="its number", max_lines=1, elem_id="history-picked")
+            detail = parts.html(_NONE, elem_id="history-detail")
+            with gr.Row(elem_classes="controls"):
+                to = gr.Dropdown(CORRECTIONS, value="left:2", elem_id="history-to", min_width=180, **_BARE)
+                correct = gr.Button("Correct it", elem_id="history-correct", min_width=110)
+            told = parts.html(parts.notice(""), elem_id="history-told")
+    for changed_filter in filters:
+        on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
+    on(newest.click, partial(_list, ws, None), filters, [table, start, older])
+    on(older.click, partial(_older, ws), [start, *filters], [table, start, older])
+    on(clicked.submit, lambda number: number, [clicked], [picked])
+    on(picked.change, partial(_detail, ws), [picked], [detail], trigger_mode="always_last")
+    done = on(correct.click, partial(_correct, ws), [picked, to], [told, picked])
+    on(done.then, partial(_list, ws, None), filters, [table, start, older])
+    choices = [category, rater, session]
+    return Page(partial(_open, ws), filters, [table, start, older, *choices])
+
+
+_NONE = '<p class="quiet">Choose a rating to see both answers and every event of it, and to correct it.</p>'
+
+
+def _open(ws: Workspace, *filters: Any) -> list[Any]:
+    """The list, and what it can be filtered by."""
+    given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
+    named = [name for name in prompts.list_categories(ws) if name]
+    numbers = [("any or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
+    return [
+        *_list(ws, None, *filters),
+        gr.Dropdown([("any category", ""), *named], value=given["category"]),
+        gr.Dropdown([("any rater", ""), *history.raters(ws)], value=given["rater"]),
+        gr.Dropdown(numbers, value=given["session"]),
+    ]
+
+
+def _older(ws: Workspace, start: int | None, *filters: Any) -> list[Any]:
+    return _list(ws, start, *filters)
+
+
+def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
+    """A page of ratings, where the next one begins, and whether there is one."""
+    search, outcome, category, rater, since, until, flag, session, changed = filters
+    wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
+    found = history.find(ws, wanted, limit=PAGE_SIZE + 1, before=before)
+    shown = found[:PAGE_SIZE]
+    if not shown:
+        text = parts.empty("No rating fits", "Loosen the filters, or rate some pairs first.")
+        return [text, None, gr.Button(interactive=False)]
+    rows = "".join(map(_row, shown))
+    more = len(found) > PAGE_SIZE
+    return [f'<div class="history">{rows}</div>', shown[-1].id, gr.Button(interactive=more)]
+
+
+def _row(entry: Entry) -> str:
+    marks = parts.tags([entry.category, "repeat" if entry.arm == "repeat" else "", "note" if entry.note else ""])
+    return (
+        f'<button type="button" class="rated" data-rating="{entry.id}"><span class="verdict is-{escape(entry.outcome)}">'
+        f'{escape(entry.verdict)}</span><span class="asked">{escape(_first(entry.messages[-1]["content"]))}</span>'
+        f'<span class="about">{marks}<span class="num quiet">{entry.id} · {escape(entry.rater)} · '
+        f"{parts.ago(entry.created_at)}</span></span></button>"
+    )
+
+
+def _detail(ws: Workspace, picked: str) -> str:
+    """Both answers as they stood on the screen, and every event."""
+    if not picked.strip().isdecimal():
+        return _NONE
+    try:
+        entry = history.get(ws, int(picked))
+    except RatingError as error:
+        return parts.notice(str(error), "bad")
+    events = "".join(_event(event) for event in history.events(ws, entry.id))
+    note = f'<p class="quiet">Note: {escape(entry.note)}</p>' if entry.note else ""
+    took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
+    return (
+        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{parts.conversation(entry.messages)}'
+        f"<h4>Left</h4><div class='words'>{escape(entry.left)}</div><h4>Right</h4><div class='words'>{escape(entry.right)}</div>"
+        f'{note}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
+        f"<details><summary>All events</summary><ol>{events}</ol></details></article>"
+    )
+
+
+def _event(event: dict[str, Any]) -> str:
+    strength = f" {event['strength']}" if event["strength"] else ""
+    after = ", after a prediction was shown" if event["after_prediction"] else ""
+    return f"<li>{escape(event['outcome'])}{strength} by {escape(event['rater'])}, {escape(event['created_at'][:19])}{after}</li>"
+
+
+def _correct(ws: Workspace, picked: str, to: str) -> list[Any]:
+    """Write the correcting event; the old one stays on record."""
+    if not picked.strip().isdecimal():
+        return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
+    outcome, _, strength = to.partition(":")
+    try:
+        entry = history.get(ws, int(picked))
+        found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None)  # type: ignore[arg-type]
+    except StudioError as error:
+        return [parts.notice(str(error), "bad"), gr.skip()]
+    return [parts.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
+
+
+def _first(text: str) -> str:
+    line = " ".join(text.split())
+    return line[:FIRST_LETTERS] + ("…" if len(line) > FIRST_LETTERS else "")

@@ -1,0 +1,173 @@
+"""The session panel of the Rate page: start, pause, resume, end; the guideline; the card of what was rated."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import guidelines, predictions, prompts, sampling_ahead, session_card, sessions
+from studio.errors import StudioError
+from studio.session_config import SessionConfig
+from studio.sessions import Session
+from studio.workspace import Workspace
+from ui import form, parts
+from ui import session_card as drawing
+from ui.border import on
+from ui.pages import Page
+
+ESSENTIALS = ("target", "source", "checkpoint", "opponent", "categories", "choose", "show_predictions")
+DRAFT = "guideline"
+SHOWN = 20
+"""Sessions that can be looked back at."""
+
+
+def build(ws: Workspace) -> Page:
+    """Place the panel."""
+    with gr.Row(elem_classes="split"):
+        with gr.Column(scale=3, min_width=300):
+            now = parts.html(elem_id="session-now")
+            with gr.Row(elem_classes="controls"):
+                moves = {
+                    "resume": gr.Button(
+                        "Go on", variant="primary", visible=False, elem_id="session-resume", min_width=110
+                    ),
+                    "pause": gr.Button("Pause", visible=False, elem_id="session-pause", min_width=110),
+                    "end": gr.Button("End the session", visible=False, elem_id="session-end", min_width=140),
+                }
+            chosen = gr.Dropdown([], value=None, label="Card of", elem_id="session-chosen", visible=False)
+            card = parts.html(elem_id="session-card")
+        with gr.Column(scale=2, min_width=300):
+            with gr.Accordion("Start a session", elem_classes="card", elem_id="session-form") as begin:
+                fields = form.build(ws, SessionConfig, ESSENTIALS, "session")
+                start = gr.Button("Start the session", variant="primary", elem_id="session-start")
+                told = parts.html(parts.notice(""), elem_id="session-told")
+            with gr.Accordion("Guideline", elem_classes="card", elem_id="session-guideline"):
+                text = gr.Textbox("", label="What you go by", lines=3, max_lines=12, elem_id="guideline-text")
+                save = gr.Button("Put it in force", elem_id="guideline-save")
+                version = parts.html(parts.notice(""), elem_id="guideline-told")
+    outputs = [now, *moves.values(), chosen, card, begin]
+    values = list(fields.values())
+    begun = on(start.click, partial(_start, ws), values, [told], validator=_validate)
+    on(begun.then, partial(_refresh, ws), [chosen], outputs)
+    for name, button in moves.items():
+        moved = on(button.click, partial(_move, ws, name), None, [told])
+        on(moved.then, partial(_refresh, ws), [chosen], outputs)
+    on(chosen.input, partial(_refresh, ws), [chosen], outputs)
+    on(text.change, partial(prompts.save_draft, ws, DRAFT), [text], None, trigger_mode="always_last")
+    on(save.click, partial(_save, ws), [text], [version])
+    dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
+    return Page(partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns])
+
+
+def _open(ws: Workspace, chosen: int | None, typed: str, *names: str) -> list[Any]:
+    """The panel as it stands now, with what was being typed and new choices of checkpoints."""
+    found = guidelines.current(ws)
+    text = gr.skip() if typed else prompts.load_draft(ws, DRAFT) or found.text
+    fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
+    choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
+    return [*_refresh(ws, chosen), text, _version(found), *choices]
+
+
+def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
+    """Where the session stands, the buttons that fit, and the card of the chosen session, else of the newest one."""
+    everything = sessions.list_all(ws)[:SHOWN]
+    session = sessions.active(ws) or next((each for each in everything if each.state == "paused"), None)
+    drawn = next((each for each in everything if each.id == chosen), None) or session or next(iter(everything), None)
+    status = session.state if session else ""
+    labels = {"resting": "Next block", "paused": "Go on"}
+    return [
+        _now(ws, session),
+        gr.Button(labels.get(status, "Go on"), visible=status in labels),
+        gr.Button(visible=status in ("running", "resting", "done")),
+        gr.Button(visible=bool(status)),
+        gr.Dropdown(
+            [(each.sentence.rstrip("."), each.id) for each in everything],
+            value=drawn.id if drawn else None,
+            visible=len(everything) > 1,
+        ),
+        _card(ws, drawn),
+        gr.Accordion(open=session is None),
+    ]
+
+
+def _now(ws: Workspace, session: Session | None) -> str:
+    if session is None:
+        return parts.empty(
+            "No session is at work",
+            "A session sets a target and blocks with a rest between them, chooses the pairs that teach most beside a random "
+            "share, shows a tenth of them twice to measure you, and ends with a card. Without one you rate what waits.",
+        )
+    config = session.config
+    share = min(session.num_given / config.target, 1.0)
+    behind = sampling_ahead.status(ws, session)
+    counted = predictions.counts(ws)
+    reward = (
+        f"{counted['predictions']:,} votes are predicted, {counted['waiting']:,} pairs wait for a prediction."
+        if counted["predictions"] or counted["waiting"]
+        else "There is no reward model yet, so pairs are chosen at random."
+    )
+    source = {
+        "any": "any pairs that wait",
+        "imported": "imported pairs",
+        "policy": f"two answers of {config.checkpoint}",
+        "policy_vs_sft": f"{config.checkpoint} against {config.opponent}",
+    }[config.source]
+    facts = [source, f"{config.random_share:.0%} at random", f"{config.repeat_share:.0%} repeats", config.categories]
+    return (
+        f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
+        f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{parts.tags(facts)}</p>'
+        f'<p class="quiet">{escape(reward)}</p>{parts.notice(behind) if behind else ""}</section>'
+    )
+
+
+def _card(ws: Workspace, session: Session | None) -> str:
+    if session is None:
+        return ""
+    card = drawing.panel(session_card.card(ws, session.id), f"Card of session {session.id}")
+    if session.state != "resting" or session.num_given <= session.config.block_size:
+        return card
+    block = session_card.card(ws, session.id, last=session.config.block_size)
+    return drawing.panel(block, "Card of the block") + card
+
+
+def _validate(*values: Any) -> list[dict[str, Any]]:
+    _, wrong = form.parse(SessionConfig, values)
+    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in SessionConfig.model_fields]
+
+
+def _start(ws: Workspace, *values: Any) -> str:
+    config, wrong = form.parse(SessionConfig, values)
+    if config is None:
+        return parts.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
+    try:
+        session = sessions.start(ws, config)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    sampling_ahead.look_after(ws)
+    return parts.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")
+
+
+def _move(ws: Workspace, name: str) -> str:
+    session = sessions.active(ws) or next((each for each in sessions.list_all(ws) if each.state == "paused"), None)
+    if session is None:
+        return parts.notice("There is no session. Start one.", "bad")
+    moves = {"resume": sessions.resume, "pause": sessions.pause, "end": sessions.end}
+    try:
+        return parts.notice(moves[name](ws, session.id).sentence, "good")
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+
+
+def _save(ws: Workspace, text: str) -> str:
+    try:
+        found = guidelines.write(ws, text)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    prompts.save_draft(ws, DRAFT, "")
+    return _version(found)
+
+
+def _version(found: guidelines.Guideline) -> str:
+    which = f"Version {found.version}" if found.version else "The built-in one"
+    return parts.notice(f"{which} is in force. Older versions stay with the ratings given under them.")

@@ -1,0 +1,129 @@
+"""Snapshots, a section of Rate: freeze the ratings of now by a recipe, see which runs trained on what, compare two."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import snapshots
+from studio.errors import StudioError
+from studio.snapshots import Difference, Recipe
+from studio.workspace import Workspace
+from ui import form, parts
+from ui.border import on
+from ui.pages import Page
+
+ESSENTIALS = tuple(Recipe.model_fields)
+MOST = 12
+FIRST_LETTERS = 90
+
+
+def build(ws: Workspace) -> Page:
+    """Place the section."""
+    with gr.Row(elem_classes="split"):
+        with gr.Column(scale=3, min_width=300):
+            table = parts.html(elem_id="snapshot-list")
+            with gr.Row(elem_classes="controls"):
+                first = gr.Dropdown([], label="Compare", elem_id="snapshot-first", min_width=150)
+                second = gr.Dropdown([], label="with", elem_id="snapshot-second", min_width=150)
+                compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
+            difference = parts.html(elem_id="snapshot-difference")
+        with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the ratings of now", elem_classes="card"):
+            fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
+            freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
+            told = parts.html(parts.notice(""), elem_id="snapshot-told")
+    outputs = [table, first, second]
+    frozen = on(freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=_validate)
+    on(frozen.then, partial(_refresh, ws), [first, second], outputs)
+    on(compare.click, partial(_compare, ws), [first, second], [difference])
+    return Page(partial(_refresh, ws), [first, second], outputs)
+
+
+def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
+    """The list; the two newest ones are offered for a comparison."""
+    found = snapshots.list_all(ws)
+    names = [each.name for each in found]
+    default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
+    is_pair = first in names and second in names and first != second
+    kept = [first, second] if is_pair else list(default)
+    return [_table(ws, found), *(gr.Dropdown(names, value=value) for value in kept)]
+
+
+def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
+    if not found:
+        return parts.empty(
+            "No snapshot yet",
+            "A snapshot is a frozen, hashed set of preferences: what a reward model was trained on, for good. Each reward run "
+            "makes one of the ratings of now, or trains on one that you froze.",
+        )
+    used = snapshots.runs_of(ws)
+    rows = "".join(
+        f'<tr><th scope="row">{each.name}</th><td class="num">{each.row_count:,}</td><td>{_recipe(each.recipe)}</td>'
+        f"<td>{parts.tags(used.get(each.id, []))}</td><td><code>{each.sha256[:12]}</code></td>"
+        f'<td class="num">{parts.ago(each.created_at)}</td></tr>'
+        for each in found
+    )
+    return (
+        '<div class="scroll"><table class="rollouts snapshots"><thead><tr><th>snapshot</th><th class="num">preferences</th>'
+        f"<th>recipe</th><th>trained on by</th><th>sha256</th><th class='num'>frozen</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _recipe(text: str) -> str:
+    return escape(", ".join(f"{name} {value}" for name, value in snapshots.read_recipe(text).items()))
+
+
+def _validate(*values: Any) -> list[dict[str, Any]]:
+    _, wrong = form.parse(Recipe, values)
+    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in Recipe.model_fields]
+
+
+def _freeze(ws: Workspace, *values: Any) -> str:
+    recipe, wrong = form.parse(Recipe, values)
+    if recipe is None:
+        return parts.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
+    try:
+        found = snapshots.freeze(ws, recipe)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    return parts.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")
+
+
+def _compare(ws: Workspace, first: str | None, second: str | None) -> str:
+    if not first or not second:
+        return parts.notice("Choose two snapshots.", "bad")
+    try:
+        found = snapshots.compare(ws, first, second)
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+    changes = "".join(
+        f"<li><code>{escape(name)}</code> is {escape(str(before))} in {escape(first)} and {escape(str(after))} in {escape(second)}</li>"
+        for name, (before, after) in found.recipe.items()
+    )
+    return f"<section class='difference'><p>{escape(found.sentence)}</p><ul>{changes}</ul>{_pairs(found, first, second)}</section>"
+
+
+def _pairs(found: Difference, first: str, second: str) -> str:
+    groups = [
+        (f"only in {first}", [_pair(row) for row in found.only_first[:MOST]], len(found.only_first)),
+        (f"only in {second}", [_pair(row) for row in found.only_second[:MOST]], len(found.only_second)),
+        ("changed", [f"{_pair(a)} → {_pair(b)}" for a, b in found.changed[:MOST]], len(found.changed)),
+    ]
+    return "".join(
+        f"<h4>{escape(title)} ({num:,})</h4><ul>{''.join(f'<li>{row}</li>' for row in rows)}</ul>"
+        + (f'<p class="quiet">{num - MOST:,} more.</p>' if num > MOST else "")
+        for title, rows, num in groups
+        if num
+    )
+
+
+def _pair(row: dict[str, Any]) -> str:
+    prompt, chosen, rejected = (escape(_first(row[name])) for name in ("prompt", "chosen", "rejected"))
+    figures = f"target {row['target_p']:g}, margin {row['margin']:.2f}, weight {row['weight']:.3g}"
+    return f"<span class='quiet'>{prompt}</span> {chosen} <b>over</b> {rejected} <span class='num quiet'>({figures})</span>"
+
+
+def _first(text: str) -> str:
+    line = " ".join(text.split())
+    return line[:FIRST_LETTERS] + ("…" if len(line) > FIRST_LETTERS else "")

@@ -1,0 +1,119 @@
+"""The card of a rating session: its shares as bars with their 95 % intervals, and the votes that want a second look.
+
+A share's bar runs from 0 to 100 %; the band is the interval, the dot the value, the dashed line what chance would give.
+"""
+
+import math
+from html import escape
+
+from studio.session_card import Card, Contradiction, Share
+
+WIDTH, HEIGHT = 320, 22
+LEFT, RIGHT = 6, 6
+MOST = 20
+FIRST_LETTERS = 220
+NAMES = {
+    "left": "left",
+    "right": "right",
+    "tie": "both fine",
+    "both_bad": "both bad",
+    "ranking": "ranked",
+}
+
+
+def panel(card: Card, title: str = "") -> str:
+    """The whole card; a sentence where nothing was rated yet."""
+    if not card.num_votes:
+        return '<p class="quiet">No vote was given yet. The card fills as you rate.</p>'
+    rows = [
+        ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
+        ("Ties", "both fine and both bad, of all votes", card.ties, None),
+        ("You agree with yourself", "the same pair a second time", card.self_agreement, None),
+        ("sides as before", "", card.same_sides, None),
+        ("sides swapped", "", card.swapped_sides, None),
+        ("The reward model agrees", "its preference before your vote, decided votes", card.reward_agreement, 0.5),
+    ]
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return (
+        f'<section class="session-card">{heading}<div class="figures">{_figures(card)}</div>'
+        f'<table class="shares"><tbody>{"".join(_row(*row) for row in rows)}</tbody></table>{_outcomes(card)}'
+        f"{_contradictions(card)}</section>"
+    )
+
+
+def _figures(card: Card) -> str:
+    pace = "–" if math.isnan(card.votes_per_hour) else f"{card.votes_per_hour:,.0f}"
+    loss = "–" if math.isnan(card.log_loss) else f"{card.log_loss:.3f}"
+    minutes = card.active_s / 60
+    found = [
+        (f"{card.num_votes:,}", "votes"),
+        (pace, f"an hour, in {minutes:,.{int(minutes < 10)}f} active minutes"),
+        (loss, "log-loss of the reward model (guessing: 0.693)"),
+    ]
+    if card.changed:
+        found.append((f"{card.changed:,}", "changed after a prediction"))
+    return "".join(f'<div><b class="num">{value}</b><span>{escape(words)}</span></div>' for value, words in found)
+
+
+def _row(name: str, about: str, share: Share, chance: float | None) -> str:
+    kind = "" if about else ' class="is-part"'
+    note = f"<small>{escape(about)}</small>" if about else ""
+    if not share.num:
+        return f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td colspan="2" class="quiet">nothing to count yet</td></tr>'
+    low, high = share.interval
+    said = f"{share.value:.0%}, {low:.0%} to {high:.0%}, {share.hits:,} of {share.num:,}"
+    return (
+        f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td>{_bar(share, low, high, chance, f"{name}: {said}")}</td>'
+        f'<td class="num"><b>{share.value:.0%}</b> {low:.0%} to {high:.0%}<small>{share.hits:,} of {share.num:,}</small></td></tr>'
+    )
+
+
+def _bar(share: Share, low: float, high: float, chance: float | None, said: str) -> str:
+    middle = HEIGHT / 2
+    by_chance = (
+        "" if chance is None else f'<line class="ideal" x1="{_x(chance)}" x2="{_x(chance)}" y1="2" y2="{HEIGHT - 2}"/>'
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
+        f'<line class="rail" x1="{_x(0)}" x2="{_x(1)}" y1="{middle}" y2="{middle}"/>{by_chance}'
+        f'<rect class="span" x="{_x(low)}" y="{middle - 4}" width="{max(_x(high) - _x(low), 1):.1f}" height="8" rx="2"/>'
+        f'<circle class="dot" cx="{_x(share.value)}" cy="{middle}" r="4.5"/></svg>'
+    )
+
+
+def _x(share: float) -> float:
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _outcomes(card: Card) -> str:
+    counted = [f"{num:,} {NAMES[name]}" for name, num in card.outcomes.items() if num]
+    skipped = f", {card.num_skipped:,} skipped" if card.num_skipped else ""
+    return f'<p class="quiet">{escape(", ".join(counted))}{skipped}. Shares with 95 % intervals.</p>'
+
+
+def _contradictions(card: Card) -> str:
+    if not card.reward_agreement.num:
+        return ""
+    if not card.contradictions:
+        return (
+            '<h4>Against a confident reward model</h4><p class="quiet">No vote went against it where it was sure.</p>'
+        )
+    shown = "".join(_contradiction(found) for found in card.contradictions[:MOST])
+    more = f"<p class='quiet'>{len(card.contradictions) - MOST:,} more.</p>" if len(card.contradictions) > MOST else ""
+    return (
+        f"<h4>Against a confident reward model ({len(card.contradictions):,})</h4>"
+        '<p class="quiet">A slip, its error, or a gap in the guideline? A slip is corrected under History.</p>'
+        f"{shown}{more}"
+    )
+
+
+def _contradiction(found: Contradiction) -> str:
+    return (
+        f'<details class="against"><summary><span class="num">{found.probability:.0%}</span> {escape(_first(found.prompt))}'
+        f"</summary><dl><dt>you preferred</dt><dd>{escape(_first(found.preferred))}</dd>"
+        f"<dt>over</dt><dd>{escape(_first(found.other))}</dd><dt>rating</dt><dd>{found.event_id}</dd></dl></details>"
+    )
+
+
+def _first(text: str) -> str:
+    return text[:FIRST_LETTERS] + ("…" if len(text) > FIRST_LETTERS else "")
