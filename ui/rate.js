@@ -18,6 +18,7 @@ let seen = new Map(); // texts that need not be sent again
 let state = { to_rate: 0, total: 0, rated: 0 };
 let shownAt = 0;
 let isDeaf = true;
+let isUndoing = false; // what comes back is not on the screen yet
 let isRaw = false;
 let isTogether = localStorage.getItem("studio-scroll") !== "apart";
 let hasAttributes = localStorage.getItem("studio-attributes") === "on";
@@ -43,7 +44,7 @@ function onAnswer(answer, name, isLast, data) {
   else if (answer.said) say(answer.said);
   if (!isLast) return take(answer.items ?? [], false);
   if (answer.items) take(answer.items, true);
-  else settle();
+  else if (isUndoing) settle();
 }
 
 /* New items go behind those that wait; the answer to the last press says what is to be shown. */
@@ -57,7 +58,7 @@ function take(found, isWhole) {
     seen = new Map(list.map((each) => [each.id, each]));
   } else items.push(...list.filter((each) => !items.some((other) => other.id === each.id)));
   if (item()?.id !== now || !item() || root.dataset.state === "waits") show();
-  else { settle(); drawTally(); }
+  else { if (isUndoing && isWhole) settle(); drawTally(); } // an item that stays keeps its clock and takes presses
 }
 
 /* ---- showing ---- */
@@ -86,6 +87,7 @@ function show() {
 function settle() {
   shownAt = performance.now();
   isDeaf = true;
+  isUndoing = false;
   delete root.dataset.ready; // the keycaps are faint while presses are not taken
   const at = shownAt;
   setTimeout(() => { if (at === shownAt && item()) { isDeaf = false; root.dataset.ready = ""; } }, DEAF_MS + 1);
@@ -227,7 +229,7 @@ function flag(name, position) {
 /* ---- presses ---- */
 
 function rate(outcome, facts = {}) {
-  if (!item() || isDeaf) return;
+  if (!item() || isDeaf || isUndoing) return;
   const elapsed = Math.min(Math.round(performance.now() - shownAt), 86400000);
   const data = { uuid: uuid(), showing: item().id, outcome, elapsed_ms: elapsed, ...facts };
   if (remarks.note) data.note = remarks.note;
@@ -242,7 +244,7 @@ function rate(outcome, facts = {}) {
 
 function undo() {
   say("Undoing …");
-  isDeaf = true; // what comes back is not on the screen yet
+  isDeaf = isUndoing = true;
   shownAt = performance.now();
   delete root.dataset.ready;
   studio.send("undo", { uuid: uuid() });
