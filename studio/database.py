@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from studio import schema_queue
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -47,6 +48,13 @@ def m003_rollouts(db: Database) -> None:
 def m004_open_showings(db: Database) -> None:
     """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
     for statement in _OPEN_SHOWINGS:
+        db.execute(statement)
+
+
+@migrations()
+def m007_queue(db: Database) -> None:
+    """Order and pauses of the queue, where a run works, and the verified end of its processes."""
+    for statement in schema_queue.STATEMENTS:
         db.execute(statement)
 
 
