@@ -8,8 +8,12 @@ their GPU memory free, is looked at and then stored; until then the run is still
 import os
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
+from modules.config import StageConfig
 from studio import checkpoints, gpus, processes, runs
 from studio.errors import CheckpointError, RunError
 from studio.runs import Run
@@ -20,6 +24,9 @@ ADOPTION_S = 30.0
 ENDING_S = 30.0
 SILENT_S = 60.0
 STUCK_S = 600.0
+DOUBLE_CLICK_S = 3.0
+_starting = threading.Lock()
+_last_started: dict[Path, tuple[float, StageConfig, str]] = {}
 _children: list[subprocess.Popen[bytes]] = []
 _exit_codes: dict[int, int] = {}
 
@@ -48,6 +55,21 @@ def start(ws: Workspace, run: Run) -> Run:
     _children.append(child)
     runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     return runs.get(ws, run.id)
+
+
+def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
+    """Create and start a run, unless one with these very settings was made a moment ago: then that one, and False.
+
+    Raises:
+        StudioError: as `runs.create` and `start`.
+    """
+    with _starting:
+        last = _last_started.get(ws.root)
+        if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
+            return runs.get(ws, last[2]), False
+        run = start(ws, runs.create(ws, config))
+        _last_started[ws.root] = (time.monotonic(), config, run.name)
+        return run, True
 
 
 def kill(ws: Workspace, name: str) -> Run:

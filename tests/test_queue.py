@@ -189,7 +189,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
     time.sleep(1.0)
     assert metrics.curve(ws, paused.id, "train/loss")[-1][0] in (step - 1, step)
-    branch = runs.resume(ws, f"{first}@2")
+    branch = launcher.start(ws, runs.resume(ws, f"{first}@2"))
     assert checkpoints.name_of(ws, branch.resumed_from) == f"{first}@2"
     with pytest.raises(RunError, match=f"Run {first} is running; only an ended run can be resumed"):
         runs.resume(ws, first)
@@ -206,7 +206,6 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     )
     wait(ws, third, lambda r: r.state == "running")
     launcher.kill(ws, third)
-    launcher.start(ws, branch)
     wait(ws, branch.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 2)
     again, before = (dict(metrics.curve(ws, r.id, "train/loss")) for r in (branch, stopped))
     assert min(again) == 3
