@@ -26,6 +26,8 @@ class StageConfig(BaseModel):
     """Seed of data order, sampling and fresh weights; the same seed on the same machine repeats the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: auto takes the GPU when there is one."""
+    gpu: Annotated[int, Field(ge=-1, le=63)] = -1
+    """Which GPU, by its number; -1 takes the first that is free. Runs on different GPUs do not wait for each other."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the base weights: auto is bf16 on GPUs that have it, else fp32."""
     quantisation: Literal["none", "nf4"] = "none"

@@ -7,8 +7,9 @@ not honour a signal handler; stopping means: finish the step, save, end.
 import json
 import os
 import shutil
+import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from studio.rollouts import NewRollout, Tokens
 from studio.runs import Run
 from studio.workspace import Workspace
 
+PAUSE_POLL_S = 0.5
 NUM_SAMPLES = 8
 """Texts kept of each evaluation."""
 
@@ -81,8 +83,8 @@ class StudioCallback(Callback):
         if isinstance(pl_module, PPOModule) and trainer.is_global_zero:
             self._write_rollouts(pl_module, trainer.datamodule.row_of)  # type: ignore[attr-defined]  # the PPODataModule
         text = f"{self.unit} {step} of {self._total}"
-        is_stop = runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text) and step < self._total
-        if stop_together(trainer, is_stop):
+        runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
+        if steer(trainer, lambda: self._wish(pl_module)):
             self.is_stopped = True
         elif not self._eval_every or step % self._eval_every:
             self._save_when_due(pl_module)
@@ -126,6 +128,18 @@ class StudioCallback(Callback):
             is_chosen=is_chosen,
         )
         self._saved[step] = self.checkpoint_name
+
+    def _wish(self, module: Any) -> str:
+        """What the person wants now; a pause is said, and what it interrupts is saved, unless it is to be measured first."""
+        step = module.step_index
+        wish = runs.wish(self._ws, self._run.id) if step < self._total else ""
+        if wish == "pause":
+            if not self._eval_every or step % self._eval_every:
+                self.save(module)
+            runs.beat(
+                self._ws, self._run.id, text=f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            )
+        return wish
 
     def _save_when_due(self, module: Any) -> None:
         if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
@@ -181,15 +195,16 @@ class Companion(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Learn what the first process has read."""
-        stop_together(trainer, False)
+        steer(trainer, lambda: "")
 
 
-def stop_together(trainer: L.Trainer, is_stop: bool) -> bool:
-    """End the fit after this step if the first process says so; all processes come here after each step."""
-    is_stop = trainer.strategy.broadcast(is_stop)
-    if is_stop:
+def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
+    """Wait while the first process is to pause, end the fit if it is to stop; all processes come here after each step."""
+    while (word := trainer.strategy.broadcast(wish())) == "pause":
+        time.sleep(PAUSE_POLL_S)
+    if word == "stop":
         trainer.should_stop = True
-    return is_stop
+    return word == "stop"
 
 
 def write_folder(folder: Path, write: Any) -> None:

@@ -87,6 +87,12 @@ def last(ws: Workspace, name: str) -> Checkpoint:
     return _get(ws, name, "c.step DESC")
 
 
+def name_of(ws: Workspace, checkpoint_id: int | None) -> str:
+    """The name of the checkpoint with this id; empty for None."""
+    with ws.read() as db:
+        return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
+
+
 def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     with ws.read() as db:
         rows = list(db.query(f"{_SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))

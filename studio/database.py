@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import schema_rating, schema_sessions
+from studio import schema_queue, schema_rating, schema_sessions
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -60,6 +60,13 @@ def m005_sessions(db: Database) -> None:
 def m006_richer_ratings(db: Database) -> None:
     """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
     schema_rating.enrich(db)
+
+
+@migrations()
+def m007_queue(db: Database) -> None:
+    """Order and pauses of the queue, where a run works, and the verified end of its processes."""
+    for statement in schema_queue.STATEMENTS:
+        db.execute(statement)
 
 
 @migrations()

@@ -28,7 +28,7 @@ MADE_HERE = (
     "studio.db",
     "studio.db-wal",
     "studio.db-shm",
-    "device.lock",
+    "lanes",
     "runs",
     "exports",
     "report.json",

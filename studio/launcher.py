@@ -1,26 +1,34 @@
 """Starts workers as child processes that outlive the page and the server, and finds out what became of them.
 
-A worker is known by its pid and the start time of the process, because a pid alone is reused. A running row whose
-process is gone is `lost`; one whose process lives is simply still running, whoever started it.
+A worker is known by its pid and its birth, because a pid alone is reused. A running row whose process is gone is `lost`;
+one whose process lives is simply still running, whoever started it. That the processes of an ended run are gone, and
+their GPU memory free, is looked at and then stored; until then the run is still ending.
 """
 
 import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
-import psutil
-
-from studio import runs
-from studio.errors import RunError
+from modules.config import StageConfig
+from studio import checkpoints, gpus, processes, runs
+from studio.errors import CheckpointError, RunError
 from studio.runs import Run
 from studio.workspace import Workspace
 
 KILL_TIMEOUT_S = 15.0
 ADOPTION_S = 30.0
+ENDING_S = 30.0
+SILENT_S = 60.0
+STUCK_S = 600.0
+DOUBLE_CLICK_S = 3.0
+_starting = threading.Lock()
+_last_started: dict[Path, tuple[float, StageConfig, str]] = {}
 _children: list[subprocess.Popen[bytes]] = []
+_exit_codes: dict[int, int] = {}
 
 
 def start(ws: Workspace, run: Run) -> Run:
@@ -39,87 +47,142 @@ def start(ws: Workspace, run: Run) -> Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=runs.folder(ws, run.name),
-                env=os.environ | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
+                env=_environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
             )
     except OSError as error:
         runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
         raise RunError(f"The worker of {run.name} could not be started: {error.strerror}.") from error
     _children.append(child)
-    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time())
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     return runs.get(ws, run.id)
 
 
-def kill(ws: Workspace, name: str) -> Run:
-    """Kill a run's whole process group now, and say so only when it is gone.
+def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
+    """Create and start a run, unless one with these very settings was made a moment ago: then that one, and False.
 
     Raises:
-        RunError: it did not die in time.
+        StudioError: as `runs.create` and `start`.
+    """
+    with _starting:
+        last = _last_started.get(ws.root)
+        if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
+            return runs.get(ws, last[2]), False
+        run = start(ws, runs.create(ws, config))
+        _last_started[ws.root] = (time.monotonic(), config, run.name)
+        return run, True
+
+
+def kill(ws: Workspace, name: str) -> Run:
+    """Kill a run's whole process group and all that descends from it, and say so only when nothing is left of it.
+
+    Raises:
+        RunError: a process did not die, or its GPU memory did not become free, in time.
     """
     run = runs.get(ws, name)
     if run.is_ended:
         return run
-    if run.pid is not None and is_alive(run):
-        _kill_group(run)
-    runs.move(
-        ws, run.id, "stopped", "Killed. What came after the last checkpoint is lost; resume continues from there."
-    )
+    family = processes.family(run.pid, run.pid_started)
+    if left := processes.end(family, KILL_TIMEOUT_S):
+        raise RunError(
+            f"Run {run.name} could not be killed within {KILL_TIMEOUT_S:.0f} s: process {', '.join(map(str, sorted(left)))} still "
+            f"works or holds GPU memory. Look at it with: ps {min(left)}"
+        )
+    runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    runs.set_gone(ws, run.id)
     return runs.get(ws, run.id)
 
 
 def is_alive(run: Run) -> bool:
     """True if the process that was started for this run still works."""
-    if run.pid is None:
-        return False
     for child in [c for c in _children if c.poll() is not None]:  # polling removes the zombie
+        _exit_codes[child.pid] = child.returncode
         _children.remove(child)
-    try:
-        process = psutil.Process(run.pid)
-        is_same = abs(process.create_time() - (run.pid_started or 0.0)) < 1.0
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return processes.is_alive(run.pid, run.pid_started)
 
 
 def reap(ws: Workspace) -> list[str]:
-    """Mark runs whose process is gone as lost; returns their names."""
+    """Mark runs whose process is gone as lost, and see ended ones to their end; returns the names of the lost."""
     lost = []
     for run in [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
-        if is_alive(run) or run.is_awaited or (run.pid is None and _age_s(run) < ADOPTION_S):
+        if is_alive(run) or run.is_awaited or (run.pid is None and abs(_age_s(run.created_at)) < ADOPTION_S):
             continue
         try:
-            runs.move(ws, run.id, "lost", "Its process ended without a word (killed, out of memory, or power loss).")
+            runs.move(ws, run.id, "lost", _lost(ws, run))
             lost.append(run.name)
         except RunError:
             pass  # it wrote its own last word in this moment
+    for run in runs.list_ending(ws):
+        _see_off(ws, run)
     return lost
 
 
-def _age_s(run: Run) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(run.created_at)).total_seconds()
+def trouble(run: Run) -> str:
+    """A sentence on a running process that gives no sign of life, or gets no further; empty where all is well."""
+    if run.state != "running":
+        return ""
+    if run.heartbeat_at and (silent := _age_s(run.heartbeat_at)) > SILENT_S:
+        return (
+            f"No sign of life for {silent:.0f} s: its process is suspended, or waits for a disk or a driver. "
+            "If it does not come back, Kill now ends it; what is saved stays."
+        )
+    if run.advanced_at and not run.pause_requested and (stuck := _age_s(run.advanced_at)) > STUCK_S:
+        return (
+            f"No step has ended for {stuck / 60:.0f} min: it computes a long one, or hangs. The log may say which; "
+            "Kill now ends it, and what is saved stays."
+        )
+    return ""
 
 
-def _kill_group(run: Run) -> None:
-    """SIGKILL the group and wait until no member is left. The worker leads its own session, so pid = group id."""
-    assert run.pid is not None
-    deadline = time.monotonic() + KILL_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(run.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        if not _group_members(run.pid):
-            return
-        time.sleep(0.05)
-    raise RunError(f"Run {run.name} (process {run.pid}) could not be killed. Look at it with: ps {run.pid}")
+def _see_off(ws: Workspace, run: Run) -> None:
+    """Store that nothing is left of an ended run; end what is left of it when it takes too long, or when it was lost."""
+    is_alive(run)
+    family = processes.family(run.pid, run.pid_started)
+    if family and (run.state == "lost" or abs(_age_s(run.ended_at or "")) > ENDING_S):
+        family = processes.end(family, KILL_TIMEOUT_S)
+    if not family and run.pid not in gpus.pids():
+        runs.set_gone(ws, run.id)
 
 
-def _group_members(group: int) -> list[int]:
-    """Living members of a process group; zombies hold nothing and do not count."""
-    found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        try:
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
+def _killed(ws: Workspace, run: Run, num: int) -> str:
+    gone = "no process was left" if not num else "its process is gone" if num == 1 else f"its {num} processes are gone"
+    free = " and their GPU memory is free" if run.lane.startswith("gpu") else ""
+    return f"Killed: {gone}{free}. {_next_step(ws, run)}"
+
+
+def _lost(ws: Workspace, run: Run) -> str:
+    """What became of a run that left no last word, as far as that can be known, and what to do next."""
+    code = _exit_codes.get(run.pid or 0)
+    if run.started_at is None:
+        cause = "Its process ended before its turn came (a restart of the machine, or a kill)."
+    elif processes.machine_started_after(run.heartbeat_at):
+        cause = "The machine was restarted while it ran."
+    elif code is not None and code < 0:
+        cause = f"Its process was ended from outside by signal {-code}{' (out of memory, or kill -9)' if code == -9 else ''}."
+    elif code:
+        cause = f"Its process ended with exit code {code}; the end of the log may say why."
+    else:
+        cause = "Its process ended without a word (killed, out of memory, or power loss)."
+    return f"{cause} {_next_step(ws, run)}"
+
+
+def _next_step(ws: Workspace, run: Run) -> str:
+    if run.started_at is None:
+        return "Nothing was computed; Resume puts it into the queue again."
+    if run.stage == "sample":
+        return "Nothing of it was stored; start it again on the Train page."
+    try:
+        return f"Resume continues from {checkpoints.last(ws, run.name).name}; what came after it is lost."
+    except CheckpointError:
+        pass
+    if run.resumed_from is not None:
+        return "It had not saved yet; Resume continues from where it began."
+    return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
+
+
+def _age_s(when: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()
+
+
+def _environment() -> dict[str, str]:
+    """What a worker gets of this process's environment: not the studio's password."""
+    return {name: value for name, value in os.environ.items() if name != "RLHF_STUDIO_PASSWORD"}

@@ -63,6 +63,11 @@ def size(config: StageConfig) -> int:
     return config.devices * config.num_nodes if isinstance(config, TrainConfig) else 1
 
 
+def is_started_elsewhere() -> bool:
+    """Whether torchrun or SLURM started this process, with others that know nothing of our lanes."""
+    return _from_environment("WORLD_SIZE", "SLURM_NTASKS") > 1
+
+
 def check(config: StageConfig) -> None:
     """Refuse to begin with another number of processes than the run needs; they would wait for each other for ever.
 

@@ -3,6 +3,8 @@
     queued -> running -> finished | stopped | failed | lost
     queued ------------> stopped | failed | lost
 
+A pause is no state: a running run waits after its step, a queued one keeps its place and lets others pass.
+
 `move` is the one function that changes a state, and it refuses every other move. The row is the truth, never an exit
 code. Creating a run freezes its config and training rows in the run folder: labels that arrive later do not move it.
 """
@@ -27,6 +29,7 @@ MOVES = {
     "running": ("finished", "stopped", "failed", "lost"),
 }
 ENDED = ("finished", "stopped", "failed", "lost")
+_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR heartbeat_at IS NULL) ORDER BY coalesce(place, id), id"
 CODE = Path(__file__).resolve().parent.parent
 
 
@@ -52,11 +55,26 @@ class Run:
     created_at: str
     started_at: str | None
     ended_at: str | None
+    place: float | None
+    pause_requested: bool
+    lane: str
+    advanced_at: str | None
+    gone_at: str | None
 
     @property
     def is_ended(self) -> bool:
         """True in a state that is never left."""
         return self.state in ENDED
+
+    @property
+    def is_ending(self) -> bool:
+        """True while it has said its last word, but its processes were not yet seen gone and their GPU memory free."""
+        return self.is_ended and self.gone_at is None
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it: `ending` until it is seen that nothing is left of an ended run."""
+        return "ending" if self.is_ending else self.state
 
     @property
     def is_awaited(self) -> bool:
@@ -79,24 +97,35 @@ def create(ws: Workspace, config: StageConfig) -> Run:
 
 
 def resume(ws: Workspace, name: str) -> Run:
-    """Create a queued run that continues run or checkpoint `name` from its (last) checkpoint, on the same rows.
+    """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
+
+    A run's name means its last checkpoint, or, where it saved none, the one that it began with itself; one that never began
+    is made again. A checkpoint's name means that very one, also while its run is still going.
 
     Raises:
-        RunError: the run is still going, or it is a sampling run.
+        RunError: the run is still going, or it is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
     """
     run = get(ws, name.partition("@")[0])
-    if not run.is_ended:
-        raise RunError(f"Run {run.name} is {run.state}; only an ended run can be resumed.")
-    if run.stage == "sample":
+    if not run.is_ended and "@" not in name:
+        raise RunError(
+            f"Run {run.name} is {run.state}; only an ended run can be resumed. Stop it first, or name one of its checkpoints."
+        )
+    if run.stage == "sample" and run.started_at:
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
-    if not any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage)):
+    prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
+    return _create(ws, prepared, resumed_from=_origin(ws, run, name), rows_from=folder(ws, run.name))
+
+
+def _origin(ws: Workspace, run: Run, name: str) -> int | None:
+    """The checkpoint to continue from; None where the run never began."""
+    if "@" in name or any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage)):
+        return checkpoints.last(ws, name).id
+    if run.resumed_from is None and run.started_at:
         raise CheckpointError(
             f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
         )
-    checkpoint = checkpoints.last(ws, name)
-    prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
-    return _create(ws, prepared, resumed_from=checkpoint.id, rows_from=folder(ws, run.name))
+    return run.resumed_from
 
 
 def get(ws: Workspace, name: str | int) -> Run:
@@ -137,24 +166,100 @@ def move(ws: Workspace, run_id: int, state: str, message: str = "") -> None:
         RunError: the move is not allowed from the state it is in.
     """
     with ws.write() as db:
-        current = next(db.query("SELECT name, state FROM runs WHERE id = ?", [run_id]))
+        current = next(db.query("SELECT name, state, pid FROM runs WHERE id = ?", [run_id]))
         if state not in MOVES.get(current["state"], ()):
             raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
-        stamp = "started_at" if state == "running" else "ended_at"
-        db.table("runs").update(run_id, {"state": state, "message": message, stamp: now()})
+        stamps = {"started_at" if state == "running" else "ended_at": now()}
+        if state in ENDED and current["pid"] is None:
+            stamps["gone_at"] = now()
+        db.table("runs").update(run_id, {"state": state, "message": message} | stamps)
 
 
-def begin_if_first(ws: Workspace, run_id: int) -> bool:
-    """Move a queued run to running if it is the oldest queued one; False while an older one waits. Awaited ones hold nobody up."""
+def list_ending(ws: Workspace) -> list[Run]:
+    """Ended runs of which it is not known yet that nothing is left."""
+    with ws.read() as db:
+        return [_run(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
+
+
+def queue(ws: Workspace) -> list[Run]:
+    """The runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
+    with ws.read() as db:
+        return [_run(row) for row in db.query(_QUEUE)]
+
+
+def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
+    """The runs that come before this one in the queue and are not held."""
+    waiting = queue(ws)
+    before = waiting[: next((n for n, run in enumerate(waiting) if run.id == run_id), len(waiting))]
+    return [run for run in before if not run.pause_requested]
+
+
+def shift(ws: Workspace, name: str, by: int) -> None:
+    """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
+
+    Raises:
+        RunError: it does not wait.
+    """
     with ws.write() as db:
-        queued = db.query(
-            "SELECT id FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR heartbeat_at IS NULL) ORDER BY id LIMIT 1"
-        )
-        first = next(queued, None)
-        if first is None or first["id"] != run_id:
+        rows = list(db.query(_QUEUE))
+        at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
+        if at is None:
+            raise RunError(
+                f"Run {name} does not wait in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
+            )
+        places = [row["id"] if row["place"] is None else row["place"] for row in rows]
+        rows.insert(max(0, at + by), rows.pop(at))
+        for row, place in zip(rows, places, strict=True):
+            db.table("runs").update(row["id"], {"place": float(place)})
+
+
+def begin(ws: Workspace, run_id: int, lane: str) -> bool:
+    """Move a queued run to running on this lane; False if it was stopped or held meanwhile."""
+    with ws.write() as db:
+        row = next(db.query("SELECT state, stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
+        if row["state"] != "queued" or row["stop_requested"] or row["pause_requested"]:
             return False
-        db.table("runs").update(run_id, {"state": "running", "started_at": now(), "heartbeat_at": now()})
+        stamps = {"started_at": now(), "heartbeat_at": now(), "advanced_at": now()}
+        db.table("runs").update(run_id, {"state": "running", "lane": lane} | stamps)
         return True
+
+
+def pause(ws: Workspace, name: str) -> Run:
+    """Hold a waiting run in the queue; let a running one save after its step and wait there, keeping its memory.
+
+    Raises:
+        RunError: it has ended, or it is stopping.
+    """
+    run = get(ws, name)
+    if run.is_ended or run.stop_requested:
+        raise RunError(
+            f"Run {run.name} {'is ' + run.state if run.is_ended else 'is stopping'} and cannot be paused. Resume continues an ended run."
+        )
+    return _set_pause(ws, run, 1)
+
+
+def go_on(ws: Workspace, name: str) -> Run:
+    """Let a paused or held run go on; any other is left as it is."""
+    return _set_pause(ws, get(ws, name), 0)
+
+
+def _set_pause(ws: Workspace, run: Run, value: int) -> Run:
+    with ws.write() as db:
+        db.table("runs").update(run.id, {"pause_requested": value})
+    return get(ws, run.id)
+
+
+def wish(ws: Workspace, run_id: int) -> str:
+    """What the person wants of a run that computes: stop, pause, or nothing ("")."""
+    with ws.read() as db:
+        row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
+    return "stop" if row["stop_requested"] else "pause" if row["pause_requested"] else ""
+
+
+def set_gone(ws: Workspace, run_id: int) -> None:
+    """Store that the processes of an ended run were seen gone, and their GPU memory free."""
+    with ws.write() as db:
+        db.table("runs").update(run_id, {"gone_at": now()})
 
 
 def leave_to_others(ws: Workspace, run_id: int) -> None:
@@ -175,6 +280,8 @@ def beat(ws: Workspace, run_id: int, progress: float | None = None, text: str | 
         values["progress"] = progress
     if text is not None:
         values["progress_text"] = text
+    if len(values) > 1:
+        values["advanced_at"] = now()
     with ws.write() as db:
         db.table("runs").update(run_id, values)
         return bool(next(db.query("SELECT stop_requested FROM runs WHERE id = ?", [run_id]))["stop_requested"])
@@ -276,5 +383,6 @@ def _revision() -> str:
 
 
 def _run(row: dict[str, Any]) -> Run:
-    config = STAGES[row["stage"]].model_validate_json(row["config"])
-    return Run(**(row | {"config": config, "stop_requested": bool(row["stop_requested"])}))
+    parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested")}
+    parsed["config"] = STAGES[row["stage"]].model_validate_json(row["config"])
+    return Run(**(row | parsed))

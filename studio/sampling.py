@@ -5,6 +5,7 @@ together, to be ranked. Identical answers tell nothing and are dropped, saying h
 """
 
 import json
+import time
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +20,11 @@ from studio.runs import Run
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
+PAUSE_POLL_S = 0.5
+
+
+class _Stopped(Exception):
+    """The person asked for a stop between two batches."""
 
 
 def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
@@ -42,9 +48,21 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
 
         def report(done: int, before: int = index) -> None:
             share = (before + done / len(rows)) / len(names)
-            runs.beat(ws, run.id, share, f"response {before * len(rows) + done} of {len(names) * len(rows)}")
+            text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
+            runs.beat(ws, run.id, share, text)
+            while (wish := runs.wish(ws, run.id)) == "pause":
+                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken")
+                time.sleep(PAUSE_POLL_S)
+            if wish == "stop":
+                raise _Stopped
 
-        answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
+        try:
+            answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
+        except _Stopped:
+            return (
+                "stopped",
+                "Stopped before all answers were there; pairs are put up at the end only, so none was. Start it again for all.",
+            )
     num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
     what = "rankings" if config.put_up == "rankings" else "pairs"
     dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"

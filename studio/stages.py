@@ -18,7 +18,7 @@ from modules.config import (
     TrainConfig,
     categories,
 )
-from studio import base_models, checkpoints, prompts, reward_sources, snapshots
+from studio import base_models, checkpoints, lanes, prompts, reward_sources, snapshots
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, ConfigError, DataError
 from studio.workspace import Workspace
@@ -49,6 +49,7 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: something the stage needs is missing; the message says what to do first.
     """
+    lanes.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)
     match config:

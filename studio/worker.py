@@ -7,7 +7,6 @@ alive, hands over to `studio.training`, and writes the run's last word: one stat
 """
 
 import errno
-import fcntl
 import os
 import sys
 import threading
@@ -16,9 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
-from studio import launcher, ranks, runs
+from studio import gpus, lanes, launcher, processes, ranks, runs
 from studio.errors import RunError, StudioError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -35,7 +32,8 @@ def main(root: str, name: str) -> int:
     run = runs.get(ws, name)
     if run.is_ended:
         raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
-    runs.set_process(ws, run.id, os.getpid(), psutil.Process().create_time())
+    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()))
+    runs.beat(ws, run.id, text="waiting for its turn")
     with _turn(ws, run) as is_ours:
         if not is_ours:
             runs.move(ws, run.id, "stopped", "Cancelled before it started.")
@@ -91,27 +89,23 @@ def _out_of_memory(kind: str) -> str:
 
 @contextmanager
 def _turn(ws: Workspace, run: Run) -> Iterator[bool]:
-    """Wait until the device is free and no older run is queued; yields False when the run was cancelled meanwhile."""
-    with (ws.root / "device.lock").open("w") as lock:
-        while True:
-            if runs.beat(ws, run.id, text="waiting for its turn"):
-                yield False
+    """Wait until a device is free for this run and nobody before it wants that one; yields False when it was cancelled.
+
+    Where this process is the only one, it sees no other GPU than its own.
+    """
+    while True:
+        if runs.beat(ws, run.id):
+            yield False
+            return
+        ahead = [other.config for other in runs.ahead_of(ws, run.id)]
+        with lanes.taken(ws, run.config, ahead) as mine:
+            if mine and runs.begin(ws, run.id, "+".join(mine)):
+                if mine != (lanes.CPU,) and not ranks.is_started_elsewhere():
+                    os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible(mine)
+                yield True
                 return
-            if _try_lock(lock.fileno()):
-                if runs.begin_if_first(ws, run.id):
-                    yield True
-                    return
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
-            time.sleep(POLL_S)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
+        time.sleep(POLL_S)
 
 
 @contextmanager

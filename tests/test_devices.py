@@ -19,6 +19,7 @@ import pytest
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ranks, ratings, runs
 from studio.errors import ConfigError
+from studio.processes import family
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,7 +47,7 @@ def finished(ws, run):
 
 def processes(run):
     """The living members of the run's process group."""
-    return [psutil.Process(pid) for pid in launcher._group_members(run.pid)]
+    return [psutil.Process(pid) for pid in family(run.pid, run.pid_started)]
 
 
 def none_left(run, timeout_s=30):

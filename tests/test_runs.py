@@ -78,19 +78,21 @@ def test_a_run_moves_only_along_the_arrows(ws, before, after):
         assert runs.get(ws, run.id) == run
 
 
-def test_only_the_oldest_queued_run_may_begin(ws):
+def test_runs_wait_for_those_before_them_and_begin_once(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
-    assert not runs.begin_if_first(ws, second.id)
-    assert runs.begin_if_first(ws, first.id)
-    assert not runs.begin_if_first(ws, first.id)
-    assert runs.begin_if_first(ws, second.id)
+    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    assert runs.ahead_of(ws, first.id) == []
+    assert runs.begin(ws, first.id, "cpu")
+    assert not runs.begin(ws, first.id, "cpu")
+    assert runs.ahead_of(ws, second.id) == []
+    assert runs.begin(ws, second.id, "cpu")
     assert [run.state for run in runs.list_all(ws)] == ["running", "running"]
 
 
 def test_a_cancelled_run_leaves_the_queue_to_the_next(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
     assert runs.request_stop(ws, first.name).state == "stopped"
-    assert runs.begin_if_first(ws, second.id)
+    assert runs.ahead_of(ws, second.id) == []
 
 
 def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws):
@@ -143,7 +145,8 @@ def test_kill_ends_the_whole_process_group_before_it_says_so(ws):
     killed = launcher.kill(ws, run.name)
     leader.wait()
     assert killed.state == "stopped"
-    assert "resume continues" in killed.message
+    assert "its 2 processes are gone" in killed.message
+    assert killed.gone_at is not None
     assert all(not child.is_running() or child.status() == psutil.STATUS_ZOMBIE for child in members)
     assert launcher.kill(ws, run.name) == killed
 

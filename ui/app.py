@@ -11,20 +11,21 @@ import shutil
 import socket
 import subprocess
 import webbrowser
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from modules.config import STAGES
 from studio import runs
 from studio.errors import ConfigError
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, paths
 from ui.border import on
+from ui.guard import Guard
 from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
 from ui.theme import HEAD, theme
@@ -67,6 +68,7 @@ def launch(
     password: str | None = None,
     inbrowser: bool = True,
     is_window: bool = False,
+    roots: Sequence[str] = (),
 ) -> None:
     """Serve the studio until it is interrupted.
 
@@ -77,12 +79,16 @@ def launch(
         password: asked for before anything is shown; any user name goes with it.
         inbrowser: open a tab.
         is_window: open a window without tabs instead, where a Chromium-family browser is installed.
+        roots: folders whose files the page may read, beside the workspace.
 
     Raises:
         ConfigError: an open host without a password, or a port that is taken.
     """
     if not is_loopback(host) and not password:
-        raise ConfigError(f"At {host} other machines can reach the studio. Set --password, or leave --host away.")
+        raise ConfigError(
+            f"At {host} other machines can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --host away."
+        )
+    paths.allow(roots)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
@@ -92,6 +98,11 @@ def launch(
         ) from error
     app = build(ws)
     _, url, _ = app.launch(**launch_settings(ws, host, port, password))
+    if not is_loopback(host):
+        print(
+            "Other machines can reach it: it asks for the password. Traffic is not encrypted; an SSH tunnel is.",
+            flush=True,
+        )
     print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
     if inbrowser or is_window:
         _open(url, is_window)
@@ -109,14 +120,13 @@ def is_loopback(host: str) -> bool:
 
 
 def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -> dict[str, Any]:
-    """What `Blocks.launch` is given. On loopback, requests under another host's name (DNS rebinding) are refused."""
-    local = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    """What `Blocks.launch` is given. Requests under a foreign name (DNS rebinding) or of other pages are refused."""
     return {
         "server_name": host,
         "server_port": port,
         "auth": (lambda _, given: secrets.compare_digest(given.encode(), password.encode())) if password else None,
         "auth_message": "RLHF Studio: any user name, and the password it was started with." if password else None,
-        "app_kwargs": {"middleware": [local]} if is_loopback(host) else None,
+        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host))]},
         "blocked_paths": [str(ws.root)],
         "share": False,
         "theme": theme(),

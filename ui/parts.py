@@ -20,6 +20,7 @@ html = partial(gr.HTML, apply_default_css=False)
 SHAPES = {
     "queued": '<circle cx="6" cy="6" r="4.5" fill="none" stroke-dasharray="2 2"/>',
     "running": '<circle cx="6" cy="6" r="4.5" fill="currentColor"/>',
+    "ending": '<circle cx="6" cy="6" r="4.5" fill="none"/>',
     "finished": '<path d="M1.5 6.5 4.7 9.5 10.5 2.5" fill="none"/>',
     "stopped": '<rect x="2" y="2" width="8" height="8" fill="currentColor"/>',
     "failed": '<path d="M2 2 10 10M10 2 2 10" fill="none"/>',
@@ -47,7 +48,13 @@ def progress(run: Run) -> str:
     if run.is_ended:
         return ""
     share = min(max(run.progress, 0.0), 1.0)
-    doing = "Stopping: it finishes its step and saves." if run.stop_requested else run.progress_text or "Starting."
+    doing = run.progress_text or "Starting."
+    if run.stop_requested:
+        doing = "Stopping: it finishes its step and saves."
+    elif run.pause_requested and run.state == "queued":
+        doing = "Held in the queue: others pass until you choose Go on."
+    elif run.pause_requested and not doing.startswith("paused"):
+        doing = "Pausing: it finishes its step and saves."
     return (
         f'<div class="run-progress"><div class="meter"><i style="width:{share:.1%}"></i></div>'
         f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing)}</span></div>'

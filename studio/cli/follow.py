@@ -26,7 +26,7 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     try:
         with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
             shown = ""
-            while not (run := runs.get(ws, run.id)).is_ended:
+            while not (run := runs.get(ws, run.id)).is_ended or run.is_ending:
                 text = f"{run.name}: {run.progress_text or run.state}"
                 if is_terminal:
                     _draw(bar, run.progress, text)

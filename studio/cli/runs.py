@@ -11,6 +11,7 @@ from studio.runs import Run
 from studio.workspace import Workspace
 
 WATCH_S = 1.0
+WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
 CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -24,12 +25,28 @@ def add(commands: Any) -> None:
     show.add_argument("name")
     show.add_argument("--watch", action="store_true", help="follow its progress until it ends")
     show.set_defaults(action=_show_run)
-    stop = verbs.add_parser("stop", help="finish the step, save and stop")
+    stop = verbs.add_parser("stop", help="finish the step, save and stop; cancel a waiting run")
     stop.add_argument("name")
-    stop.add_argument("--now", action="store_true", help="kill it; what came after its last checkpoint is lost")
+    stop.add_argument(
+        "--now",
+        action="store_true",
+        help="kill it and wait until its processes are gone; what came after its last checkpoint is lost",
+    )
     stop.set_defaults(action=_stop_run)
-    resume = verbs.add_parser("resume", help="continue an ended run from its newest checkpoint, as a new run")
-    resume.add_argument("name", help="a run, or one of its checkpoints")
+    pause = verbs.add_parser("pause", help="save after the step and wait there, keeping the memory; hold a waiting run")
+    pause.add_argument("name")
+    pause.set_defaults(action=_pause_run)
+    go_on = verbs.add_parser("continue", help="let a paused or held run go on")
+    go_on.add_argument("name")
+    go_on.set_defaults(action=_continue_run)
+    move = verbs.add_parser("move", help="move a waiting run in the queue")
+    move.add_argument("name")
+    move.add_argument("where", choices=list(WHERE))
+    move.set_defaults(action=_move_run)
+    resume = verbs.add_parser(
+        "resume", help="continue an ended run from its newest checkpoint, or any checkpoint, as a new run"
+    )
+    resume.add_argument("name", help="a run, or one of its checkpoints, such as ppo-1@20")
     how = resume.add_mutually_exclusive_group()
     how.add_argument("--detach", action="store_true", help="start it and return at once")
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
@@ -58,20 +75,24 @@ def _list_runs(arguments: argparse.Namespace) -> int:
     while True:
         launcher.reap(ws)
         found = runs.list_all(ws)
-        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + _runs_table(found), flush=True)
+        table = _runs_table(found, [run.name for run in runs.queue(ws)])
+        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + table, flush=True)
         if not arguments.watch or all(run.is_ended for run in found):
             return 0
         time.sleep(WATCH_S)
 
 
-def _runs_table(found: list[Run]) -> str:
+def _runs_table(found: list[Run], queue: list[str]) -> str:
     if not found:
         return "There are no runs yet. Start one with: rlhf-studio sft"
-    rows = [("run", "state", "done", "started", "what happens, or how it ended")]
+    rows = [("run", "state", "done", "on", "started", "what happens, or how it ended")]
     for run in found:
-        text = run.message if run.is_ended else run.progress_text
+        text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
+        if run.name in queue:
+            text = f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
         started = (run.started_at or run.created_at)[:16].replace("T", " ")
-        rows.append((run.name, run.state, f"{run.progress:.0%}", started, text.splitlines()[0] if text else ""))
+        said = text.splitlines()[0] if text else ""
+        rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))
     return _table(rows)
 
 
@@ -85,6 +106,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
     )
+    if origin := checkpoints.name_of(ws, run.resumed_from):
+        print(f"continues {origin}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
     if run.snapshot_id is not None:
         print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
@@ -129,6 +152,28 @@ def _stop_run(arguments: argparse.Namespace) -> int:
     if run.is_ended:
         return follow.report_end(ws, run)
     print(f"{run.name} finishes its step, saves and stops.")
+    return 0
+
+
+def _pause_run(arguments: argparse.Namespace) -> int:
+    run = runs.pause(Workspace.open(arguments.workspace), arguments.name)
+    how = (
+        "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
+    )
+    print(f"{run.name} {how}. Let it go on: {follow.command(arguments, 'runs', 'continue', run.name)}")
+    return 0
+
+
+def _continue_run(arguments: argparse.Namespace) -> int:
+    run = runs.go_on(Workspace.open(arguments.workspace), arguments.name)
+    print(f"{run.name} is {run.state}." if run.is_ended else f"{run.name} goes on.")
+    return 0
+
+
+def _move_run(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    runs.shift(ws, arguments.name, WHERE[arguments.where])
+    print(f"queue: {', '.join(run.name for run in runs.queue(ws))}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 from typing import Any
 
 from studio import demo, doctor, prompts, starter
@@ -15,7 +16,18 @@ def add(commands: Any) -> None:
     command = commands.add_parser("ui", help=summary, description=summary)
     command.add_argument("--host", default="127.0.0.1", help="anything but this machine itself needs --password")
     command.add_argument("--port", type=int, default=7860)
-    command.add_argument("--password", help="ask for this password before showing anything")
+    command.add_argument(
+        "--password",
+        default=os.environ.get("RLHF_STUDIO_PASSWORD"),
+        help="ask for this password before showing anything; other accounts can read a command line, so better set RLHF_STUDIO_PASSWORD",
+    )
+    command.add_argument(
+        "--root",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder beside the workspace whose files the page may read; may be repeated",
+    )
     command.add_argument("--no-browser", action="store_true", help="do not open a tab")
     command.add_argument(
         "--app", action="store_true", help="open a window of its own (needs a Chromium-family browser)"
@@ -43,6 +55,7 @@ def _ui(arguments: argparse.Namespace) -> int:
         password=arguments.password,
         inbrowser=not arguments.no_browser,
         is_window=arguments.app,
+        roots=arguments.root,
     )
     return 0
 

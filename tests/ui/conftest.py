@@ -34,6 +34,12 @@ def no_loops_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(place, name, plain)
 
 
+@pytest.fixture(autouse=True)
+def files_of_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page may read what a test lays into its folder."""
+    monkeypatch.setenv("RLHF_STUDIO_ROOTS", str(tmp_path))
+
+
 @pytest.fixture
 def ws(tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "studio")

@@ -10,7 +10,7 @@ from studio import importing, prompts, starter
 from studio.errors import StudioError
 from studio.importing import Preview
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, paths
 from ui.border import on
 from ui.pages import Page
 
@@ -87,7 +87,7 @@ def _import(ws: Workspace) -> list[Any]:
     on(upload.upload, lambda path: path, [upload], [source])
     for field in (source, kind):
         on(field.change, lambda: gr.Button(interactive=False), None, [take])
-    on(look.click, _look, [source, kind], [told, take], progress=True)
+    on(look.click, partial(_look, ws), [source, kind], [told, take], progress=True)
     taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
     begin = gr.Button("Load the starter kit", elem_id="load-starter")
     parts.html(
@@ -116,12 +116,12 @@ def _open(ws: Workspace, what: str, search: str, offset: float, *typed: str) -> 
     return [*_list(ws, what, search, offset), *drafts]
 
 
-def _look(source: str, kind: str) -> list[Any]:
+def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
     """Read the source and show what would come in; the import button opens when something would."""
     if not source.strip():
         return [parts.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
     try:
-        found = importing.preview(source.strip(), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+        found = importing.preview(paths.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
     return [_preview(found), gr.Button(interactive=found.num_kept > 0)]
@@ -129,7 +129,9 @@ def _look(source: str, kind: str) -> list[Any]:
 
 def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
     try:
-        result = importing.import_source(ws, source.strip(), kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
+        result = importing.import_source(
+            ws, paths.check(ws, source.strip()), kind, category=category.strip(), split=split or None
+        )  # type: ignore[arg-type]
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
     return [parts.notice(result.sentence, "good"), gr.Button(interactive=False)]

@@ -13,13 +13,12 @@ import gradio as gr
 
 from modules.metrics import sentence
 from studio import checkpoints, launcher, metrics, reward_report, runs
-from studio.errors import RunError
 from studio.runs import Run
 from studio.workspace import Workspace
 from ui import parts, reliability
 from ui.border import on
 from ui.charts import Band, Curve, chart
-from ui.pages import Page, rollouts
+from ui.pages import Page, rollouts, run_controls
 
 REFRESH_S = 2.0
 NUM_POINTS = 240
@@ -48,10 +47,7 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
             listing = parts.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
             head = parts.html(elem_id="run-head")
-            with gr.Row(elem_classes="controls"):
-                stop = gr.Button("Stop and save", interactive=False, elem_id="run-stop", min_width=150)
-                kill = gr.Button("Kill", interactive=False, elem_id="run-kill", min_width=80)
-                resume = gr.Button("Resume", interactive=False, elem_id="run-resume", min_width=100)
+            controls = run_controls.build()
             with gr.Tabs(elem_classes="sub"):
                 with gr.Tab("Curves"):
                     curves = parts.html(elem_id="run-curves")
@@ -63,62 +59,40 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                     log = parts.html(elem_id="run-log")
                 with gr.Tab("Config"):
                     config = parts.html(elem_id="run-config")
-    inputs, outputs = [chosen, seen], [listing, head, curves, samples, log, config, stop, kill, resume, seen]
+    inputs = [chosen, seen, controls.origin]
+    outputs = [listing, head, curves, samples, log, config, *controls.components, seen]
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
-    on(stop.click, partial(_stop, ws), inputs, outputs)
-    on(kill.click, partial(_kill, ws), inputs, outputs)
-    on(resume.click, partial(_resume, ws), [chosen], [chosen])
+    controls.bind(ws, chosen, lambda name: _refresh(ws, name, ""), inputs, outputs)
     return Page(partial(_refresh, ws), inputs, outputs, timer=gr.Timer(REFRESH_S, active=False), item=chosen)
 
 
-def _refresh(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -> list[Any]:
     """Redraw what the page shows, or nothing when nothing changed since `seen`."""
     launcher.reap(ws)
     everything = runs.list_all(ws)
     run = next((r for r in everything if r.name == chosen), None) or next(iter(everything), None)
     now_seen = _signature(ws, everything, run)
     if now_seen == seen:
-        return [gr.skip()] * 10
-    return [_listing(everything, run), *(_detail(ws, run) if run else _nothing()), now_seen]
+        return [gr.skip()] * (7 + run_controls.COUNT)
+    detail = _detail(ws, run) if run else [""] * 5
+    listing = _listing(everything, run, [r.name for r in runs.queue(ws)]) if run else _nothing()
+    return [listing, *detail, *run_controls.states(ws, run, origin), now_seen]
 
 
-def _choose(ws: Workspace, chosen: str, seen: str) -> list[Any]:
+def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
     return _refresh(ws, chosen, "")
 
 
-def _stop(ws: Workspace, chosen: str, seen: str) -> list[Any]:
-    run = _known(ws, chosen)
-    runs.request_stop(ws, run.name)
-    return _refresh(ws, run.name, "")
-
-
-def _kill(ws: Workspace, chosen: str, seen: str) -> list[Any]:
-    run = _known(ws, chosen)
-    launcher.kill(ws, run.name)
-    return _refresh(ws, run.name, "")
-
-
-def _resume(ws: Workspace, chosen: str) -> str:
-    """Continue an ended run as a new one, and choose that."""
-    return launcher.start(ws, runs.resume(ws, _known(ws, chosen).name)).name
-
-
-def _known(ws: Workspace, chosen: str) -> Run:
-    """The run the buttons speak of: the chosen one, or the newest, which is shown when none is chosen."""
-    if chosen:
-        return runs.get(ws, chosen)
-    newest = next(iter(runs.list_all(ws)), None)
-    if newest is None:
-        raise RunError("There is no run yet. Start one on the Train page.")
-    return newest
-
-
 def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
-    facts: list[Any] = [[r.id, r.state, r.progress, r.progress_text, r.message, r.stop_requested] for r in everything]
+    facts: list[Any] = [
+        [r.id, r.shown_state, r.progress, r.progress_text, r.message, r.stop_requested, r.pause_requested, r.place]
+        for r in everything
+    ]
     if run:
         facts += [
             run.id,
+            launcher.trouble(run),
             metrics.cursor(ws, run.id),
             len(metrics.list_samples(ws, run.id)),
             runs.tail_log(ws, run.name),
@@ -126,49 +100,47 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
     return str(hash(json.dumps(facts)))
 
 
-def _nothing() -> list[Any]:
+def _nothing() -> str:
     text = "A run trains one stage of the loop in a process of its own: you may close this tab, and it goes on."
-    off = gr.Button(interactive=False)
-    return [parts.empty("No runs yet", text, "train", "Start the first run"), "", "", "", "", off, off, off]
+    return parts.empty("No runs yet", text, "train", "Start the first run")
 
 
 def _detail(ws: Workspace, run: Run) -> list[Any]:
-    is_resumable = run.is_ended and run.stage != "sample" and _has_checkpoint(ws, run)
-    return [
-        _head(run),
-        _curves(ws, run),
-        _samples(ws, run),
-        _log(ws, run),
-        _config(ws, run),
-        gr.Button(interactive=not run.is_ended and not run.stop_requested),
-        gr.Button(interactive=not run.is_ended and run.stop_requested),
-        gr.Button(interactive=is_resumable),
-    ]
+    return [_head(ws, run), _curves(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
-def _has_checkpoint(ws: Workspace, run: Run) -> bool:
-    return any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage))
-
-
-def _listing(everything: list[Run], chosen: Run | None) -> str:
+def _listing(everything: list[Run], chosen: Run | None, queue: list[str]) -> str:
     rows = "".join(
         f'<a class="run-row{" is-chosen" if chosen and run.id == chosen.id else ""}" href="#runs/{escape(run.name)}">'
-        f"<b>{escape(run.name)}</b>{parts.badge(run.state)}"
+        f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said">{escape(_doing(run))}</span></a>'
+        f'<span class="said">{escape(_doing(run, queue))}</span></a>'
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
 
 
-def _doing(run: Run) -> str:
-    return run.message if run.is_ended else f"{run.progress:.0%} {run.progress_text}"
+def _doing(run: Run, queue: list[str]) -> str:
+    if run.name in queue:
+        return f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+    if run.is_ending:
+        return "its process ends"
+    where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
+    return run.message if run.is_ended else f"{run.progress:.0%} {run.progress_text}{where}"
 
 
-def _head(run: Run) -> str:
+def _head(ws: Workspace, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else parts.progress(run)
+    if run.is_ending:
+        said = parts.notice(
+            "It has written its last word; this says so as soon as its process is gone and its memory is free."
+        )
+    if trouble := launcher.trouble(run):
+        said += parts.notice(trouble, "bad")
+    origin = checkpoints.name_of(ws, run.resumed_from)
+    facts = parts.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
     return (
-        f'<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.state)}'
+        f'<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
         f'<span class="num when">{parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from modules.config import STAGES, SFTConfig
-from studio import launcher, previewing, runs
+from studio import launcher, previewing
 from studio.errors import StudioError
 from studio.workspace import Workspace
-from ui import form, parts
+from ui import form, parts, paths
 from ui.border import on
 from ui.pages import Page
 
@@ -107,10 +107,16 @@ def _start(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     if config is None:
         return [_complaints(wrong), gr.skip(), gr.skip()]
     try:
-        run = launcher.start(ws, runs.create(ws, config))
+        paths.check_config(ws, config)
+        run, is_new = launcher.start_once(ws, config)
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.skip(), gr.skip()]
-    return [parts.notice(f"{run.name} was started.", "good"), gr.Tabs(selected="runs"), run.name]
+    said = (
+        "was started."
+        if is_new
+        else "was started a moment ago with these settings; a second click starts no second run."
+    )
+    return [parts.notice(f"{run.name} {said}", "good"), gr.Tabs(selected="runs"), run.name]
 
 
 def _look(ws: Workspace, *values: Any) -> str:
@@ -119,6 +125,7 @@ def _look(ws: Workspace, *values: Any) -> str:
     if not isinstance(config, SFTConfig):
         return _complaints(wrong)
     try:
+        paths.check_config(ws, config)
         found = previewing.lesson(ws, config)
     except StudioError as error:
         return parts.notice(str(error), "bad")

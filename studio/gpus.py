@@ -1,0 +1,79 @@
+"""The GPUs of this machine as the driver's own `nvidia-smi` sees them (NVML); no CUDA context, no torch, [] without one."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds memory of a GPU."""
+
+    gpu: int
+    pid: int
+    name: str
+    memory_mib: int
+
+
+def count() -> int:
+    """GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
+    return len(_visible())
+
+
+def visible(lanes: tuple[str, ...]) -> str:
+    """What CUDA_VISIBLE_DEVICES must be for these lanes (`gpu0`, ...)."""
+    names = _visible()
+    return ",".join(names[int(lane.removeprefix("gpu"))] for lane in lanes)
+
+
+def holders() -> list[Holder]:
+    """The processes that hold GPU memory now; GPUs are numbered as `count` counts them."""
+    order = {uuid: index for index, uuid in _query("--query-gpu=index,uuid")}
+    names, found = _visible(), []
+    for uuid, pid, name, memory in _query("--query-compute-apps=gpu_uuid,pid,process_name,used_memory"):
+        index = order.get(uuid, "")
+        place = next((n for n, visible in enumerate(names) if visible in (index, uuid)), None)
+        if place is not None and pid.isdigit():
+            found.append(Holder(place, int(pid), os.path.basename(name), int(memory) if memory.isdigit() else 0))
+    return found
+
+
+def pids() -> set[int]:
+    """The processes that hold GPU memory now."""
+    return {holder.pid for holder in holders()}
+
+
+def others(family: set[int]) -> str:
+    """Who else holds GPU memory, as a sentence; empty where nobody does."""
+    found = sorted((h for h in holders() if h.pid not in family), key=lambda h: -h.memory_mib)[:3]
+    held = ", ".join(f"{h.memory_mib:,} MiB of GPU {h.gpu} by process {h.pid} ({h.name})" for h in found)
+    return f"Other programs hold GPU memory: {held}. End them, or choose another GPU with gpu." if held else ""
+
+
+def _visible() -> list[str]:
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None and shutil.which("nvidia-smi"):
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    return [index for (index, *_) in _query("--query-gpu=index,uuid")]
+
+
+def _query(question: str) -> list[list[str]]:
+    """The rows of an answer of `nvidia-smi`; none where there is no driver or it does not answer."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", question, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode:
+        return []
+    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]

@@ -1,0 +1,212 @@
+"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for nvidia-smi."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from modules.config import PPOConfig, SampleConfig, SFTConfig
+from studio import checkpoints, gpus, lanes, launcher, metrics, processes, prompts, runs
+from studio.errors import ConfigError, RunError
+from studio.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(240)
+TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
+LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)
+
+
+@pytest.fixture
+def ws(tmp_path):
+    workspace = Workspace.open(tmp_path / "workspace")
+    for i in range(8):
+        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+    yield workspace
+    for run in runs.list_all(workspace):
+        launcher.kill(workspace, run.name)
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
+    holders = tmp_path / "holders"
+    holders.write_text("")
+    command = tmp_path / "bin" / "nvidia-smi"
+    command.parent.mkdir()
+    command.write_text(
+        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};; *) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return holders
+
+
+def wait(ws, name, until, timeout_s=100):
+    """Poll the run until `until(run)` holds; returns the run."""
+    deadline = time.monotonic() + timeout_s
+    while not until(run := runs.get(ws, name)):
+        assert run.state != "failed", f"{run.message}\n{runs.tail_log(ws, name)}"
+        assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
+        launcher.reap(ws)
+        time.sleep(0.05)
+    return run
+
+
+# Order and lanes, without workers.
+
+
+def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
+    names = [runs.create(ws, LONG).name for _ in range(4)]
+    runs.shift(ws, names[3], -1)
+    assert [run.name for run in runs.queue(ws)] == [names[0], names[1], names[3], names[2]]
+    runs.shift(ws, names[2], -99)
+    runs.shift(ws, names[0], 99)
+    runs.shift(ws, names[0], 1)
+    assert [run.name for run in runs.queue(ws)] == [names[2], names[1], names[3], names[0]]
+    new = runs.create(ws, LONG).name
+    assert [run.name for run in runs.queue(ws)][-1] == new
+    runs.move(ws, runs.get(ws, new).id, "running")
+    with pytest.raises(RunError, match=f"Run {new} does not wait in the queue"):
+        runs.shift(ws, new, -1)
+
+
+def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
+    first, second = runs.create(ws, LONG), runs.create(ws, LONG)
+    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    runs.pause(ws, first.name)
+    assert runs.ahead_of(ws, second.id) == []
+    assert not runs.begin(ws, first.id, "cpu")
+    runs.go_on(ws, first.name)
+    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    runs.move(ws, first.id, "stopped")
+    with pytest.raises(RunError, match="is stopped and cannot be paused"):
+        runs.pause(ws, first.name)
+
+
+def taken(ws, config, ahead=()):
+    with lanes.taken(ws, config, list(ahead)) as mine:
+        return mine
+
+
+def test_each_gpu_is_a_lane_and_a_run_goes_where_nothing_before_it_wants_to_go(ws, two_gpus):
+    on_cpu, on_0, on_1, on_any = (
+        SFTConfig(device="cpu"),
+        SFTConfig(gpu=0),
+        SFTConfig(gpu=1),
+        SampleConfig(),
+    )
+    both = PPOConfig(devices=2)
+    assert [taken(ws, c) for c in (on_cpu, on_0, on_1, on_any, both)] == [
+        ("cpu",),
+        ("gpu0",),
+        ("gpu1",),
+        ("gpu0",),
+        ("gpu0", "gpu1"),
+    ]
+    with lanes.taken(ws, on_0, []):
+        assert [taken(ws, c) for c in (on_0, on_any, on_1, both)] == [(), ("gpu1",), ("gpu1",), ()]
+        assert taken(ws, on_1, ahead=[both]) == (), "or two GPUs would never be free together"
+        assert taken(ws, on_cpu, ahead=[both, on_any]) == ("cpu",)
+    assert taken(ws, on_any, ahead=[on_0]) == ("gpu1",)
+    assert taken(ws, both, ahead=[on_1]) == ()
+    assert taken(ws, both) == ("gpu0", "gpu1"), "what was not enough was given back"
+    assert gpus.visible(("gpu1",)) == "1"
+
+
+def test_a_gpu_that_another_program_uses_is_the_last_choice_and_is_named(ws, two_gpus):
+    two_gpus.write_text("GPU-a, 4711, /usr/bin/blender, 18000\n")
+    assert taken(ws, SFTConfig()) == ("gpu1",)
+    assert taken(ws, SFTConfig(gpu=0)) == ("gpu0",)
+    assert gpus.others({1}) == (
+        "Other programs hold GPU memory: 18,000 MiB of GPU 0 by process 4711 (blender). End them, or choose another GPU with gpu."
+    )
+    assert gpus.others({4711}) == ""
+
+
+def test_a_gpu_that_is_not_there_is_refused(ws, two_gpus, monkeypatch):
+    for config, sentence in (
+        (SFTConfig(gpu=2), r"gpu is 2, but this machine has 2 \(0 to 1\)"),
+        (SFTConfig(gpu=0, devices=2), "gpu chooses one GPU, but devices is 2"),
+        (SFTConfig(gpu=0, device="cpu"), "the run is to use the CPU: set gpu to -1"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            runs.create(ws, config)
+    assert runs.list_all(ws) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert gpus.count() == 1
+    assert gpus.visible(("gpu0",)) == "1"
+
+
+# Ends, verified.
+
+
+def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    run = runs.create(ws, SFTConfig())
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    assert runs.begin(ws, run.id, "gpu0")
+    two_gpus.write_text(f"GPU-a, {child.pid}, python, 900\n")
+    monkeypatch.setattr(launcher, "KILL_TIMEOUT_S", 0.3)
+    with pytest.raises(RunError, match=f"process {child.pid} still works or holds GPU memory"):
+        launcher.kill(ws, run.name)
+    child.communicate()
+    assert runs.get(ws, run.id).state == "running"
+    two_gpus.write_text("")
+    killed = launcher.kill(ws, run.name)
+    assert killed.message.startswith("Killed: no process was left and their GPU memory is free.")
+
+
+def test_an_ended_run_is_ending_until_nothing_is_left_of_it(ws, monkeypatch):
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '60'])"
+    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    born = processes.birth(leader.pid)
+    run = runs.create(ws, SFTConfig())
+    runs.set_process(ws, run.id, leader.pid, born)
+    runs.begin(ws, run.id, "cpu")
+    runs.move(ws, run.id, "finished", "Saved.")
+    leader.wait()
+    launcher.reap(ws)
+    assert runs.get(ws, run.id).shown_state == "ending"
+    assert len(processes.family(leader.pid, born)) == 1
+    monkeypatch.setattr(launcher, "ENDING_S", 0.0)
+    launcher.reap(ws)
+    assert runs.get(ws, run.id).shown_state == "finished"
+    assert processes.family(leader.pid, born) == set()
+
+
+# Real workers.
+
+
+def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_from_any_checkpoint(ws):
+    first = launcher.start(ws, runs.create(ws, LONG)).name
+    wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
+    second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
+    runs.shift(ws, third, -1)
+    runs.pause(ws, first)
+    paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
+    step = checkpoints.last(ws, first).step
+    assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
+    time.sleep(1.0)
+    assert metrics.curve(ws, paused.id, "train/loss")[-1][0] in (step - 1, step)
+    branch = launcher.start(ws, runs.resume(ws, f"{first}@2"))
+    assert checkpoints.name_of(ws, branch.resumed_from) == f"{first}@2"
+    with pytest.raises(RunError, match=f"Run {first} is running; only an ended run can be resumed"):
+        runs.resume(ws, first)
+    runs.request_stop(ws, second)
+    wait(ws, second, lambda r: r.state == "stopped")
+    runs.go_on(ws, first)
+    wait(ws, first, lambda r: len(metrics.curve(ws, r.id, "train/loss")) > step + 1)
+    runs.request_stop(ws, first)
+    stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)
+    assert "Stopped and saved as" in stopped.message
+    assert processes.family(stopped.pid, stopped.pid_started) == set()
+    assert [n for n, _ in metrics.curve(ws, stopped.id, "train/loss")] == list(
+        range(1, checkpoints.last(ws, first).step + 1)
+    )
+    wait(ws, third, lambda r: r.state == "running")
+    launcher.kill(ws, third)
+    wait(ws, branch.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 2)
+    again, before = (dict(metrics.curve(ws, r.id, "train/loss")) for r in (branch, stopped))
+    assert min(again) == 3
+    assert again[3] == before[3], "it goes on as its parent did"

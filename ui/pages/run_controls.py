@@ -1,0 +1,129 @@
+"""The controls of the chosen run: two stops, pause, its place in the queue, and resume from any of its checkpoints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from studio import checkpoints, launcher, runs
+from studio.checkpoints import Checkpoint
+from studio.errors import RunError
+from studio.runs import Run
+from studio.workspace import Workspace
+from ui.border import on
+
+COUNT = 7
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The buttons, and the list of checkpoints to resume from."""
+
+    components: list[Any]
+    origin: gr.Dropdown
+
+    def bind(self, ws: Workspace, chosen: gr.Textbox, redraw: Callable[..., Any], inputs: Any, outputs: Any) -> None:
+        """Bind what they do; `redraw(run name)` answers with what the page shows then."""
+        stop, kill, pause, earlier, later, resume, _ = self.components
+        for button, act in (
+            (stop, _stop),
+            (kill, _kill),
+            (pause, _pause),
+            (earlier, partial(_shift, by=-1)),
+            (later, partial(_shift, by=1)),
+        ):
+            on(button.click, partial(_act, ws, act, redraw), inputs, outputs)
+        on(resume.click, partial(_resume, ws), [chosen, self.origin], [chosen])
+
+
+def build() -> Controls:
+    """Place the controls."""
+    with gr.Row(elem_classes="controls"):
+        stop = gr.Button("Stop and save", interactive=False, elem_id="run-stop", min_width=150)
+        kill = gr.Button("Kill now", interactive=False, elem_id="run-kill", min_width=100)
+        pause = gr.Button("Pause", interactive=False, elem_id="run-pause", min_width=90)
+        earlier = gr.Button("Earlier", visible=False, elem_id="run-earlier", min_width=90)
+        later = gr.Button("Later", visible=False, elem_id="run-later", min_width=90)
+        resume = gr.Button("Resume", interactive=False, elem_id="run-resume", min_width=100)
+        origin = gr.Dropdown(
+            [("from its last checkpoint", "")],
+            value="",
+            visible=False,
+            container=False,
+            show_label=False,
+            label="from",
+            elem_id="run-origin",
+            min_width=200,
+        )
+    return Controls([stop, kill, pause, earlier, later, resume, origin], origin)
+
+
+def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[Any]:
+    """How the controls look for this run; a chosen checkpoint stays chosen."""
+    if run is None:
+        off = gr.Button(interactive=False)
+        return [off, off, off, gr.Button(visible=False), gr.Button(visible=False), off, gr.Dropdown(visible=False)]
+    is_open, is_waiting = not run.is_ended, run.state == "queued"
+    found = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id]
+    found.sort(key=lambda c: -c.step)
+    names = [c.name for c in found]
+    is_unsaved = run.is_ended and (run.started_at is None or run.resumed_from is not None)
+    is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
+    return [
+        gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
+        gr.Button(interactive=is_open or run.is_ending),
+        gr.Button("Go on" if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
+        gr.Button(visible=is_waiting),
+        gr.Button(visible=is_waiting),
+        gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
+        gr.Dropdown(
+            choices=[("from its last checkpoint", ""), *((_label(c), c.name) for c in found)],
+            value=origin if origin in names else "",
+            visible=run.stage != "sample" and bool(names),
+        ),
+    ]
+
+
+def known(ws: Workspace, chosen: str) -> Run:
+    """The run the buttons speak of: the chosen one, or the newest, which is shown when none is chosen."""
+    if chosen:
+        return runs.get(ws, chosen)
+    newest = next(iter(runs.list_all(ws)), None)
+    if newest is None:
+        raise RunError("There is no run yet. Start one on the Train page.")
+    return newest
+
+
+def _label(checkpoint: Checkpoint) -> str:
+    return f"from {checkpoint.name}{' (handed on)' if checkpoint.is_chosen else ''}"
+
+
+def _act(ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], chosen: str, *rest: Any) -> list[Any]:
+    run = known(ws, chosen)
+    act(ws, run)
+    return redraw(run.name)
+
+
+def _stop(ws: Workspace, run: Run) -> None:
+    runs.request_stop(ws, run.name)
+
+
+def _kill(ws: Workspace, run: Run) -> None:
+    launcher.kill(ws, run.name)
+
+
+def _pause(ws: Workspace, run: Run) -> None:
+    (runs.go_on if run.pause_requested else runs.pause)(ws, run.name)
+
+
+def _shift(ws: Workspace, run: Run, by: int) -> None:
+    runs.shift(ws, run.name, by)
+
+
+def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:
+    """Continue the run, or one of its checkpoints, as a new run, and choose that."""
+    run = known(ws, chosen)
+    name = origin if origin and origin.partition("@")[0] == run.name else run.name
+    return launcher.start(ws, runs.resume(ws, name)).name

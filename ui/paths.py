@@ -1,0 +1,81 @@
+"""Which files a request may name: what lies in the workspace, in a listed folder, or was uploaded. Anything else is refused.
+
+Whoever reaches the page's port, another account of this machine too, can send what the page never would. The command line
+is not limited: who can type there can read the files anyway.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+from assets import STARTER
+from modules.config import StageConfig
+from studio.base_models import STARTER_NAME
+from studio.errors import ConfigError
+from studio.workspace import Workspace
+
+VARIABLE = "RLHF_STUDIO_ROOTS"
+_listed: list[Path] = []
+
+
+def allow(folders: Iterable[str]) -> None:
+    """List folders whose files the page may read, beside those in the environment's RLHF_STUDIO_ROOTS.
+
+    Raises:
+        ConfigError: one is no folder.
+    """
+    for folder in folders:
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise ConfigError(f"--root {folder} is no folder. Give one whose files the page may read.")
+        _listed.append(path)
+
+
+def roots(ws: Workspace) -> list[Path]:
+    """The folders that a request may name files in."""
+    given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return [
+        ws.root,
+        *_listed,
+        *(Path(part).expanduser().resolve() for part in given),
+        Path(get_upload_folder()),
+        STARTER,
+    ]
+
+
+def check(ws: Workspace, name: str) -> str:
+    """The file, folder or hub id that a request names, unless it is a file the page may not read.
+
+    Raises:
+        ConfigError: it lies elsewhere, or is no path.
+    """
+    try:
+        path = Path(name).expanduser().resolve()
+        is_plain = not name.startswith(("/", "~")) and ".." not in Path(name).parts
+        is_hub_id = is_plain and not path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            "This is no path and no hub id. Give a file, a folder, or an id such as Qwen/Qwen3-0.6B."
+        ) from error
+    if is_hub_id or any(path.is_relative_to(root.resolve()) for root in roots(ws)):
+        return name
+    raise ConfigError(
+        f"{name[:200]} lies outside the folders that the page may read. Choose the file with the upload button, put it into "
+        f"{ws.root}, start the studio with --root FOLDER, or use the command line, which has no such limit."
+    )
+
+
+def check_config(ws: Workspace, config: StageConfig) -> None:
+    """Refuse a config from the page that names a model elsewhere.
+
+    Raises:
+        ConfigError: as `check`.
+    """
+    base_model = getattr(config, "base_model", STARTER_NAME)
+    if base_model != STARTER_NAME:
+        check(ws, base_model)
+    for term in getattr(config, "reward_terms", ()):
+        if term.kind == "classifier":
+            check(ws, term.source.partition("#")[0])
