@@ -57,6 +57,15 @@ def describe(field: FieldInfo) -> str:
     return ", ".join([kind, *bounds])
 
 
+def complaint(field: FieldInfo, fault: Any) -> str:
+    """What is wrong with a field's value, in the words that the page and the command line share."""
+    if fault["input"] is None or fault["input"] == "":
+        return f"is empty; it takes {describe(field)}."
+    if fault["type"] == "value_error":
+        return f"= {fault['input']} is not possible: {str(fault['ctx']['error']).rstrip('.')}."
+    return f"= {fault['input']} is not possible; it takes {describe(field)}."
+
+
 def help_text(stage: str, width: int = 100) -> str:
     """All settings of a stage with their sentence, range and default."""
     lines = ["settings, for --set and --config:"]
@@ -88,6 +97,4 @@ def _sentence(stage: str, fault: Any) -> str:
         near = difflib.get_close_matches(name, fields, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         return f"{stage} has no setting {name!r}.{meant} See them all with: rlhf-studio {stage} --help"
-    if fault["type"] == "value_error":
-        return f"{stage}: {name} = {fault['input']} is not possible: {fault['ctx']['error']}."
-    return f"{stage}: {name} = {fault['input']} is not possible; it takes {describe(fields[name])}."
+    return f"{stage}: {name} {complaint(fields[name], fault)}"

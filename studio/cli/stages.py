@@ -3,11 +3,14 @@
 import argparse
 from typing import Any
 
-from modules.config import STAGES, SFTConfig, TrainConfig
+from modules.config import STAGES, TrainConfig
 from studio import launcher, previewing, runs
 from studio.cli import follow, settings
 from studio.cli.rate import printable
+from studio.errors import DataError
 from studio.workspace import Workspace
+
+BRACKETS = {"read": "{}", "taught": "⟦{}⟧", "scored": "⟨{}⟩"}
 
 
 def add(commands: Any) -> None:
@@ -35,9 +38,11 @@ def add(commands: Any) -> None:
             how.add_argument(
                 "--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines"
             )
-        if stage == "sft":
             how.add_argument(
                 "--show", action="store_true", help="start nothing: show the chat template and what would be taught"
+            )
+            command.add_argument(
+                "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
             )
         command.set_defaults(action=_start)
 
@@ -45,8 +50,10 @@ def add(commands: Any) -> None:
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set)
     ws = Workspace.open(arguments.workspace)
-    if isinstance(config, SFTConfig) and arguments.show:
-        return _show(ws, config)
+    if isinstance(config, TrainConfig):
+        if arguments.show:
+            return _show(ws, config)
+        config = _checked(ws, config, arguments.anyway)
     run = runs.create(ws, config)
     if isinstance(config, TrainConfig) and arguments.queue:
         return follow.leave(ws, run)
@@ -57,9 +64,26 @@ def _start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(ws: Workspace, config: SFTConfig) -> int:
+def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
+    """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
+    if is_anyway:
+        return config.model_copy(update={"max_dropped": 1.0})
+    refused = previewing.check(ws, config) if config.max_dropped < 1 else ""
+    if refused:
+        raise DataError(f"Not started. {refused}")
+    return config
+
+
+def _show(ws: Workspace, config: TrainConfig) -> int:
     found = previewing.lesson(ws, config)
     print(f"Chat template: {found.template}. {found.summary}")
-    print("\nThe first demonstration as the model reads it; the part between ⟦ and ⟧ is taught:\n")
-    print(printable("".join(f"⟦{text}⟧" if is_taught else text for text, is_taught in found.example)))
+    print("The first rows as the model reads them, tokens apart by |; ⟦taught⟧, and ⟨the score is read here⟩:")
+    for example in found.examples:
+        print(f"\n{example.title}, {len(example.tokens)} tokens:")
+        print(
+            printable("|".join(BRACKETS[part].format(text) for text, part in example.tokens))
+            + f" {example.rest}".rstrip()
+        )
+    if found.refusal:
+        print(f"\nIt would not start: {found.refusal}")
     return 0
