@@ -15,18 +15,20 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
+from modules.presets import preset
 from studio.errors import ConfigError
 
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def read(stage: str, config_file: str | None, settings: Sequence[str]) -> StageConfig:
-    """The config of a stage: the file's values, over them the ``key=value`` settings, defaults for the rest.
+def read(stage: str, config_file: str | None, settings: Sequence[str], hardware: str | None = None) -> StageConfig:
+    """The config of a stage: the preset's values, over them the file's, over them the ``key=value`` settings; defaults for the rest.
 
     Raises:
         ConfigError: a key that is none, or a value out of range; one sentence each.
     """
-    values = _from_file(config_file) if config_file else {}
+    values = preset(stage, hardware) if hardware else {}
+    values |= _from_file(config_file) if config_file else {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
+from modules.presets import HARDWARE, preset
 from studio import commands, launcher, runs
 from studio.errors import StudioError
 from studio.workspace import Workspace
 from ui import form, parts
 from ui.border import on
-from ui.pages import Page, preflight
+from ui.pages import Page, fit, preflight
 
 TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO"}
 ESSENTIALS = {
@@ -57,6 +58,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         parts.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
+        choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(f"Start {TITLES[stage]}", variant="primary", elem_id=f"start-{stage}")
@@ -66,6 +68,9 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         inputs: list[Any] = list(fields.values())
         if issubclass(config_class, TrainConfig):
             preflight.build(ws, stage, inputs)
+            fit.build(ws, stage, inputs)
+    if choice is not None:
+        on(choice.input, partial(_preset, stage), [choice], inputs)
     for field in inputs:
         on(field.change, partial(_check, ws, stage), inputs, [command, told, anyway], trigger_mode="always_last")
     outputs = [told, anyway, tabs, run_chosen]
@@ -80,6 +85,20 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     )
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
+
+
+def _preset_choice(stage: str) -> gr.Dropdown:
+    named = [
+        (f"{found.title}, models up to about {found.billions:g} B parameters", name) for name, found in HARDWARE.items()
+    ]
+    info = "Sets precision, quantisation, batch sizes and lengths for your hardware; the rest stays as it is."
+    return gr.Dropdown([("as below", ""), *named], value="", label="preset", info=info, elem_id=f"preset-{stage}")
+
+
+def _preset(stage: str, hardware: str) -> list[Any]:
+    """The values of a preset; fields that it does not name stay as they are."""
+    values = preset(stage, hardware) if hardware in HARDWARE else {}
+    return [values.get(name, gr.skip()) for name in STAGES[stage].model_fields]
 
 
 def _show(stage: str) -> list[Any]:
