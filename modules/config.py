@@ -51,6 +51,8 @@ class TrainConfig(StageConfig):
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512
     """Longest training text in tokens; longer ones are dropped and counted."""
+    max_dropped: Fraction = 0.1
+    """Refuse to start when more than this share of the rows would be left out; 1 starts anyway."""
     batch_size: PositiveInt = 16
     """Examples per optimizer step."""
     micro_batch_size: PositiveInt = 16

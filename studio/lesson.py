@@ -1,9 +1,10 @@
-"""The process behind the preview of SFT: ``python -m studio.lesson``, a JSON request on stdin, a JSON answer on stdout."""
+"""The process behind the preflight: ``python -m studio.lesson``, a JSON request on stdin, a JSON answer on stdout."""
 
 import json
 import sys
 
 from modules.chat import ChatFormat
+from modules.config import STAGES, TrainConfig
 from modules.pretrained import end_ids, find_model, load_config, load_tokenizer
 from modules.preview import preview
 from studio.errors import StudioError
@@ -12,10 +13,15 @@ from studio.errors import StudioError
 def main() -> int:
     """Answer one request; see `studio.previewing` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
+    config = STAGES[request["stage"]].model_validate(request["config"])
+    assert isinstance(config, TrainConfig)
     folder = find_model(request["base_model"], needs_weights=False)
-    chat = ChatFormat(load_tokenizer(folder), request["chat_template"], end_ids(load_config(folder), folder))
-    found = preview(request["train"], request["validation"], chat, max_length=request["max_length"])
-    print(json.dumps(found._asdict() | {"example": [span._asdict() for span in found.example]}))
+    model_config = load_config(folder)
+    chat = ChatFormat(load_tokenizer(folder), request["chat_template"], end_ids(model_config, folder))
+    found = preview(config, lambda part: request["rows"].get(part, []), chat)
+    examples = [[title, [list(token) for token in tokens], rest] for title, tokens, rest in found.examples]
+    positions = model_config.get_text_config().max_position_embeddings
+    print(json.dumps(found._asdict() | {"examples": examples, "positions": positions}))
     return 0
 
 

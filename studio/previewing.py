@@ -1,15 +1,17 @@
-"""What an SFT run would teach, shown before it starts. The tokenizer runs in a child process, since it loads torch."""
+"""What a run would train on, shown before it starts. The tokenizer runs in a child process, since it loads torch."""
 
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
-from modules.config import SFTConfig
-from studio import base_models, stages
-from studio.errors import RunError
+from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from studio import base_models, checkpoints, stages
+from studio.errors import CheckpointError, RunError
 from studio.runs import CODE
+from studio.stages import Prepared
 from studio.workspace import Workspace
 
 TIMEOUT_S = 300.0
@@ -18,6 +20,19 @@ TEMPLATES = {
     "chatml": "ChatML",
     "plain": "plain: each turn on a line of its own",
 }
+_TURN_BYTES = 64
+"""More than a chat template writes around a turn."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model gets it."""
+
+    title: str
+    tokens: list[tuple[str, str]]
+    """Each token's text, and whether it is read, taught or scored."""
+    rest: str = ""
+    """What follows the tokens, in words."""
 
 
 @dataclass(frozen=True)
@@ -26,52 +41,142 @@ class Lesson:
 
     template: str
     """The chat template in words."""
-    example: list[tuple[str, bool]]
-    """The first demonstration in stretches of text, and whether each is taught."""
+    examples: list[Example]
+    """The first rows."""
     summary: str
     """How much there is, and what is left out, why."""
+    longest: int = 0
+    """Tokens of the longest text, a response of PPO included."""
+    refusal: str = ""
+    """Why the run would not start as it is; empty where it would."""
 
 
-def lesson(ws: Workspace, config: SFTConfig) -> Lesson:
-    """Look at what a run with this config would teach; takes as long as loading a tokenizer does.
+def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
+    """Look at what a run with this config would train on; takes as long as loading a tokenizer does.
 
     Raises:
-        DataError: there are no demonstrations.
+        DataError: there is nothing to train on.
+        CheckpointError: a checkpoint it needs is missing.
         BaseModelError: there is no such model.
-        RunError: the template or the demonstrations cannot be used; the message says why.
+        RunError: the template or the rows cannot be used; the message says why.
     """
     prepared = stages.prepare(ws, config)
+    assert isinstance(prepared.config, TrainConfig)
+    base_model, chat_template = base_of(ws, prepared.config)
     request = {
-        "base_model": base_models.resolve(config.base_model),
-        "chat_template": config.chat_template,
-        "max_length": config.max_length,
-        "train": prepared.rows["train"],
-        "validation": prepared.rows["validation"],
+        "stage": stages.stage_of(config),
+        "config": prepared.config.model_dump(),
+        "base_model": base_models.resolve(base_model),
+        "chat_template": chat_template,
+        "rows": prepared.rows,
     }
-    child = subprocess.run(
-        [sys.executable, "-m", "studio.lesson"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        cwd=ws.root,
-        env=os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
-        check=False,
-    )
+    found = ask(ws, "studio.lesson", request, TIMEOUT_S)
+    examples = [
+        Example(title, [(text, part) for text, part in tokens], rest) for title, tokens, rest in found["examples"]
+    ]
+    refusal = found["refusal"] or _too_long_for_model(prepared.config, found["longest"], found["positions"])
+    return Lesson(TEMPLATES[found["template"]], examples, _summary(found, prepared.config), found["longest"], refusal)
+
+
+def check(ws: Workspace, config: TrainConfig) -> str:
+    """Why a run with this config should not be started; empty where it may. Rows that are all short need no look.
+
+    Raises:
+        StudioError: something the stage needs is missing.
+    """
+    return lesson(ws, config).refusal if _may_drop(stages.prepare(ws, config)) else ""
+
+
+def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
+    """Base model and chat template of a prepared config: its own, or those of the SFT checkpoint it starts from."""
+    if isinstance(config, SFTConfig):
+        return config.base_model, config.chat_template
+    assert isinstance(config, RewardConfig | PPOConfig)
+    found = checkpoints.get(ws, config.sft_checkpoint)
+    try:
+        meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint {found.name} has no readable meta.json: choose another.") from error
+    return found.base_model, meta["chat_template"]
+
+
+def ask(ws: Workspace, module: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Run a module as a child process with a JSON request; its last line is the JSON answer.
+
+    Raises:
+        RunError: it refused, failed or took too long.
+    """
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", module],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=ws.root,
+            env=os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
     if child.returncode != 0:
-        last_words = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        last_words = child.stderr.strip().splitlines()[-1:] or [f"its process ended with code {child.returncode}"]
         raise RunError(f"This run could not start: {last_words[0]}")
-    found = json.loads(child.stdout.splitlines()[-1])
-    template = TEMPLATES[found["template"]]
-    example = [(span["text"], span["is_taught"]) for span in found["example"]]
-    return Lesson(template, example, _summary(found, config.max_length))
+    return json.loads(child.stdout.splitlines()[-1])
 
 
-def _summary(found: dict[str, int | dict[str, int]], max_length: int) -> str:
-    text = f"{found['num_rows']:,} demonstrations with {found['num_tokens']:,} tokens, of which {found['num_taught']:,} are taught."
-    dropped = found["dropped"]
-    assert isinstance(dropped, dict)
-    for reason, count in sorted(dropped.items()):
-        detail = f"longer than {max_length} tokens" if reason == "too long" else reason
-        text += f" {count:,} left out: {detail}."
-    return text
+def _may_drop(prepared: Prepared) -> bool:
+    """False if every row is so short in bytes that it fits, since a token is at least one byte."""
+    config = prepared.config
+    assert isinstance(config, TrainConfig)
+    for part, limit in _limits(config):
+        for row in prepared.rows.get(part, []):
+            turns = [turn["content"] for turn in row.get("messages", [])]
+            answers = [row[side] for side in ("chosen", "rejected") if side in row]
+            size = sum(_size(text) for text in turns) + max(map(_size, answers), default=0) + _TURN_BYTES
+            if size > limit:
+                return True
+    return False
+
+
+def _size(text: str) -> int:
+    return len(text.encode()) + _TURN_BYTES
+
+
+def _limits(config: TrainConfig) -> list[tuple[str, int]]:
+    """Each part with the tokens its rows may have."""
+    if isinstance(config, PPOConfig):
+        prompts, texts = config.max_prompt_length, config.max_length
+        return [("train", prompts), ("validation", prompts), ("demonstrations", texts), ("ptx", texts)]
+    return [("train", config.max_length), ("validation", config.max_length)]
+
+
+def _too_long_for_model(config: TrainConfig, longest: int, positions: int) -> str:
+    if longest <= positions:
+        return ""
+    lengths = "max_prompt_length or max_new_tokens" if isinstance(config, PPOConfig) else "max_length"
+    return f"The longest text may have {longest:,} tokens, but the model has {positions:,} positions: lower {lengths}."
+
+
+def _summary(found: dict[str, Any], config: TrainConfig) -> str:
+    rows, tokens = found["num_rows"], found["num_tokens"]
+    match config:
+        case SFTConfig():
+            text = f"{rows:,} demonstrations with {tokens:,} tokens, of which {found['num_taught']:,} are taught."
+        case RewardConfig():
+            text = f"{rows:,} pairs with {tokens:,} tokens; each response is scored at its last one."
+        case _:
+            text = f"{rows:,} prompts with {tokens:,} tokens; the policy's answers are taught, not the prompts."
+    text += f" The longest takes {found['longest']:,} tokens"
+    text += ", its response included." if isinstance(config, PPOConfig) else "."
+    for reason, count in sorted(found["dropped"].items()):
+        text += f" {count:,} of {found['given']:,} left out: {_reason(reason, config)}."
+    return text + ("" if found["dropped"] else " No row is left out, and none is cut.")
+
+
+def _reason(reason: str, config: TrainConfig) -> str:
+    if reason != "too long":
+        return reason
+    if isinstance(config, PPOConfig):
+        return f"longer than max_prompt_length = {config.max_prompt_length} or max_length = {config.max_length} tokens"
+    return f"longer than max_length = {config.max_length} tokens; a text is never cut"

@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 
 from modules import checkpoint
 from modules.backbone import Backbone
-from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig, categories
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
 from modules.data import PPODataModule, RewardDataModule, SFTDataModule
 from modules.distributed import SummedByHand
 from modules.errors import ConfigError
@@ -23,6 +24,7 @@ from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
+from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from studio import base_models, checkpoints, ranks, runs, sampling
 from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
 from studio.checkpoints import Checkpoint
@@ -41,16 +43,10 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     """
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
-    match run.config:
-        case SFTConfig():
-            return _train(ws, run, run.config, *_sft(ws, run, run.config))
-        case RewardConfig():
-            return _train(ws, run, run.config, *_reward(ws, run, run.config))
-        case PPOConfig():
-            return _train(ws, run, run.config, *_ppo(ws, run, run.config))
-        case SampleConfig():
-            return sampling.work(ws, run, run.config)
-    raise TypeError(f"no stage for {type(run.config).__name__}")
+    if isinstance(run.config, SampleConfig):
+        return sampling.work(ws, run, run.config)
+    assert isinstance(run.config, TrainConfig)
+    return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
@@ -84,43 +80,41 @@ def _take_device(config: TrainConfig) -> None:
     torch.cuda.set_device(ranks.local_rank())
 
 
-def _sft(ws: Workspace, run: Run, config: SFTConfig) -> tuple[SFTModule, SFTDataModule]:
+def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
+    """A stage's module and data as its run has them; `rows` gives the parts of what it trains on.
+
+    Raises:
+        StudioError: it cannot be built, or too many rows would be left out.
+    """
+    match config:
+        case SFTConfig():
+            return _sft(config, rows)
+        case RewardConfig():
+            return _reward(ws, config, rows)
+        case PPOConfig():
+            return _ppo(ws, config, rows)
+    raise TypeError(f"nothing is trained with {type(config).__name__}")
+
+
+def _sft(config: SFTConfig, rows: Rows) -> tuple[SFTModule, SFTDataModule]:
     backbone = load_backbone(config, config.base_model, config.chat_template)
     backbone.add_role("policy", trainable=True)
-    data = SFTDataModule(
-        runs.read_rows(ws, run.name, "train"),
-        runs.read_rows(ws, run.name, "validation"),
-        backbone.chat,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        max_length=config.max_length,
-        seed=config.seed,
-    )
+    data = sft_data(config, rows, backbone.chat)
+    _check_dropped(config, rows, data)
     prompts = data.sample_prompts(config.eval_samples)
     return SFTModule.from_config(config, backbone, num_steps=data.num_steps, sample_prompts=prompts), data
 
 
-def _reward(ws: Workspace, run: Run, config: RewardConfig) -> tuple[RewardModule, RewardDataModule]:
+def _reward(ws: Workspace, config: RewardConfig, rows: Rows) -> tuple[RewardModule, RewardDataModule]:
     sft = checkpoints.get(ws, config.sft_checkpoint)
     backbone = _backbone_of(config, sft)
     backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
-    data = RewardDataModule(
-        runs.read_rows(ws, run.name, "train"),
-        runs.read_rows(ws, run.name, "validation"),
-        backbone.chat,
-        demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        max_length=config.max_length,
-        weighting=config.weighting,
-        ensemble=config.ensemble,
-        offtopic_share=config.offtopic_share,
-        seed=config.seed,
-    )
+    data = reward_data(config, rows, backbone.chat)
+    _check_dropped(config, rows, data)
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
 
 
-def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPODataModule]:
+def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODataModule]:
     sft = checkpoints.get(ws, config.sft_checkpoint)
     reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
     policy = checkpoints.get(ws, config.policy_checkpoint)
@@ -129,30 +123,19 @@ def _ppo(ws: Workspace, run: Run, config: PPOConfig) -> tuple[PPOModule, PPOData
     backbone.add_role("policy", source=policy.folder / "policy", trainable=True)
     if reward:
         backbone.add_role("reward", source=reward.folder / "reward", head=True)
-    trunk = (
-        {"trunk_of": "reward"} if config.value_trunk == "reward" else {"copy_of": "reward" if reward else "reference"}
-    )
-    backbone.add_role("value", **trunk, trainable=True, head=True)
-    data = PPODataModule(
-        runs.read_rows(ws, run.name, "train"),
-        runs.read_rows(ws, run.name, "validation"),
-        backbone.chat,
-        demonstrations=runs.read_rows(ws, run.name, "ptx"),
-        validation_demonstrations=runs.read_rows(ws, run.name, "demonstrations"),
-        excluded=categories(config.exclude_categories),
-        ptx_per_iteration=config.minibatch_size if config.ptx_coef > 0 else 0,
-        is_centred=config.center_scores and config.center_on == "demonstrations",
-        batch_size=config.batch_size,
-        iterations=config.iterations,
-        max_prompt_length=config.max_prompt_length,
-        max_length=config.max_length,
-        eval_prompts=config.eval_prompts,
-        seed=config.seed,
-    )
-    return PPOModule.from_config(config, backbone, _mix(ws, run, config, backbone, data)), data
+    trunk = "reward" if config.value_trunk == "reward" else None
+    origin = None if trunk else "reward" if reward else "reference"
+    backbone.add_role("value", trunk_of=trunk, copy_of=origin, trainable=True, head=True)
+    data = ppo_data(config, rows, backbone.chat)
+    _check_dropped(config, rows, data)
+    return PPOModule.from_config(config, backbone, _mix(config, rows, backbone, data)), data
 
 
-def _mix(ws: Workspace, run: Run, config: PPOConfig, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
+def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
+    check_dropped(config, sum(data.dropped.values()), num_given(config, rows))
+
+
+def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
     """The reward that `rewards` describes, functions from their frozen text; None for the reward checkpoint alone.
 
     The value function foresees the role ``reward``'s share at the start: its copied head is scaled by the weight, to 0
@@ -161,7 +144,7 @@ def _mix(ws: Workspace, run: Run, config: PPOConfig, backbone: Backbone, data: P
     if not config.reward_terms:
         return None
     backbone.scale_head("value", sum(term.weight for term in config.reward_terms if term.kind == "reward"))
-    sources = {row["file"]: row["source"] for row in runs.read_rows(ws, run.name, "rewards")}
+    sources = {row["file"]: row["source"] for row in rows("rewards")}
     texts = Texts(backbone.chat, data.row_of)
     return build_mix(config.reward_terms, backbone, texts, sources, config.micro_batch_size)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from studio import checkpoints
+from studio.cli import settings
 from studio.errors import CheckpointError
 from studio.workspace import Workspace
 
@@ -52,16 +53,8 @@ def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | N
     try:
         return config_class.model_validate(given), {}
     except ValidationError as error:
-        return None, {str(e["loc"][0]): _complaint(e["msg"], e["input"]) for e in error.errors()}
-
-
-def changed(config: BaseModel) -> dict[str, Any]:
-    """The fields that differ from their defaults: what a command line has to say."""
-    return {
-        name: getattr(config, name)
-        for name, field in type(config).model_fields.items()
-        if getattr(config, name) != field.default
-    }
+        fields = config_class.model_fields
+        return None, {str(e["loc"][0]): settings.complaint(fields[str(e["loc"][0])], e) for e in error.errors()}
 
 
 def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:
@@ -127,12 +120,6 @@ def _bounds(field: FieldInfo) -> str:
 
 def _figure(bound: Any) -> str:
     return f"{bound:g}"
-
-
-def _complaint(message: str, given: Any) -> str:
-    if given is None or given == "":
-        return "is empty; it needs a value."
-    return f"{message.removeprefix('Value error, ').replace('Input should', 'should').rstrip('.')} (it is {given})."
 
 
 def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:

@@ -81,6 +81,14 @@ def conversation(messages: Messages, response: str = "", label: str = "assistant
     )
 
 
+def copyable(text: str) -> str:
+    """Text to be taken along, with a button that copies it."""
+    return (
+        f'<div class="copyable"><button type="button" class="copy" data-copy="{escape(text)}">Copy</button>'
+        f"<pre><code>{escape(text)}</code></pre></div>"
+    )
+
+
 def tags(names: Iterable[str]) -> str:
     """Short labels in a row; empty ones are left out."""
     return "".join(f'<span class="tag">{escape(name)}</span>' for name in names if name)

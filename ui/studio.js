@@ -31,6 +31,15 @@
   else document.addEventListener("DOMContentLoaded", keepColours);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
+  /* ---- copy buttons ---- */
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+
   /* ---- hover on charts: one tooltip and one crosshair for all of them ---- */
   let tip = null;
   let hair = null;

@@ -6,7 +6,7 @@ The pydantic class of the stage decides; here its verdicts become sentences that
 import difflib
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -15,24 +15,32 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
+from modules.presets import preset
 from studio.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def read(stage: str, config_file: str | None, settings: Sequence[str]) -> StageConfig:
-    """The config of a stage: the file's values, over them the ``key=value`` settings, defaults for the rest.
+def read(stage: str, config_file: str | None, settings: Sequence[str], hardware: str | None = None) -> StageConfig:
+    """The config of a stage: the preset's values, over them the file's, over them the ``key=value`` settings; defaults for the rest.
 
     Raises:
         ConfigError: a key that is none, or a value out of range; one sentence each.
     """
-    return read_class(STAGES[stage], stage, config_file, settings)
+    values = preset(stage, hardware) if hardware else {}
+    return read_class(STAGES[stage], stage, config_file, settings, values)
 
 
-def read_class(config_class: type[Config], command: str, config_file: str | None, settings: Sequence[str]) -> Config:
-    """As `read`, for any config class; `command` is what a person typed."""
-    values = _from_file(config_file) if config_file else {}
+def read_class(
+    config_class: type[Config],
+    command: str,
+    config_file: str | None,
+    settings: Sequence[str],
+    given: Mapping[str, Any] | None = None,
+) -> Config:
+    """As `read`, for any config class; `command` is what a person typed, `given` what the file and settings go over."""
+    values = dict(given or {}) | (_from_file(config_file) if config_file else {})
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
@@ -61,6 +69,15 @@ def describe(field: FieldInfo) -> str:
                 bounds.append(f"below {high}")
     kind = TYPES.get(field.annotation or str, "a value")
     return ", ".join([kind, *bounds])
+
+
+def complaint(field: FieldInfo, fault: Any) -> str:
+    """What is wrong with a field's value, in the words that the page and the command line share."""
+    if fault["input"] is None or fault["input"] == "":
+        return f"is empty; it takes {describe(field)}."
+    if fault["type"] == "value_error":
+        return f"= {fault['input']} is not possible: {str(fault['ctx']['error']).rstrip('.')}."
+    return f"= {fault['input']} is not possible; it takes {describe(field)}."
 
 
 def help_text(config_class: type[BaseModel], width: int = 100) -> str:
@@ -94,6 +111,4 @@ def _sentence(config_class: type[BaseModel], stage: str, fault: Any) -> str:
         near = difflib.get_close_matches(name, fields, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         return f"{stage} has no setting {name!r}.{meant} See them all with: rlhf-studio {stage} --help"
-    if fault["type"] == "value_error":
-        return f"{stage}: {name} = {fault['input']} is not possible: {fault['ctx']['error']}."
-    return f"{stage}: {name} = {fault['input']} is not possible; it takes {describe(fields[name])}."
+    return f"{stage}: {name} {complaint(fields[name], fault)}"

@@ -3,11 +3,15 @@
 import argparse
 from typing import Any
 
-from modules.config import STAGES, SFTConfig, TrainConfig
-from studio import launcher, previewing, runs
+from modules.config import STAGES, TrainConfig
+from modules.presets import HARDWARE
+from studio import fitting, launcher, previewing, runs
 from studio.cli import follow, settings
 from studio.cli.rate import printable
+from studio.errors import DataError
 from studio.workspace import Workspace
+
+BRACKETS = {"read": "{}", "taught": "⟦{}⟧", "scored": "⟨{}⟩"}
 
 
 def add(commands: Any) -> None:
@@ -35,18 +39,37 @@ def add(commands: Any) -> None:
             how.add_argument(
                 "--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines"
             )
-        if stage == "sft":
             how.add_argument(
                 "--show", action="store_true", help="start nothing: show the chat template and what would be taught"
+            )
+            how.add_argument(
+                "--fit",
+                action="store_true",
+                help="start nothing: estimate the memory, and what to turn if it does not fit",
+            )
+            how.add_argument(
+                "--probe",
+                action="store_true",
+                help="start nothing: do a real step, and say what it took and how long the run takes",
+            )
+            command.add_argument(
+                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set go over it"
+            )
+            command.add_argument(
+                "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
             )
         command.set_defaults(action=_start)
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    config = settings.read(arguments.command, arguments.config, arguments.set)
+    config = settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
     ws = Workspace.open(arguments.workspace)
-    if isinstance(config, SFTConfig) and arguments.show:
-        return _show(ws, config)
+    if isinstance(config, TrainConfig):
+        if arguments.show:
+            return _show(ws, config)
+        if arguments.fit or arguments.probe:
+            return _fit(ws, config, is_measured=arguments.probe)
+        config = _checked(ws, config, arguments.anyway)
     run = runs.create(ws, config)
     if isinstance(config, TrainConfig) and arguments.queue:
         return follow.leave(ws, run)
@@ -57,9 +80,49 @@ def _start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(ws: Workspace, config: SFTConfig) -> int:
+def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
+    """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
+    if is_anyway:
+        return config.model_copy(update={"max_dropped": 1.0})
+    refused = previewing.check(ws, config) if config.max_dropped < 1 else ""
+    if refused:
+        raise DataError(f"Not started. {refused}")
+    return config
+
+
+def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
+    """Print the estimate, or what a real step took; returns 1 where it does not fit."""
+    if is_measured:
+        found = fitting.probe(ws, config)
+        print(f"Measured peak {found.peak / 2**20:,.0f} MiB and {found.libraries / 2**20:,.0f} MiB of libraries.")
+        print(
+            f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes about {found.seconds / 60:.1f} min."
+        )
+        return 0
+    fit = fitting.fit(ws, config)
+    for name, count in fit.estimate.parts.items():
+        if count:
+            print(f"{name:12} {count / 2**20:10,.1f} MiB")
+    print(f"{'libraries':12} {fitting.LIBRARIES / 2**20:10,.1f} MiB")
+    word = "It fits" if fit.is_fitting else "It will hardly fit"
+    print(
+        f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB that are free ({fit.place.title})."
+    )
+    for tip in [] if fit.is_fitting else fit.advice:
+        print(f"  {tip}")
+    return 0 if fit.is_fitting else 1
+
+
+def _show(ws: Workspace, config: TrainConfig) -> int:
     found = previewing.lesson(ws, config)
     print(f"Chat template: {found.template}. {found.summary}")
-    print("\nThe first demonstration as the model reads it; the part between ⟦ and ⟧ is taught:\n")
-    print(printable("".join(f"⟦{text}⟧" if is_taught else text for text, is_taught in found.example)))
+    print("The first rows as the model reads them, tokens apart by |; ⟦taught⟧, and ⟨the score is read here⟩:")
+    for example in found.examples:
+        print(f"\n{example.title}, {len(example.tokens)} tokens:")
+        print(
+            printable("|".join(BRACKETS[part].format(text) for text, part in example.tokens))
+            + f" {example.rest}".rstrip()
+        )
+    if found.refusal:
+        print(f"\nIt would not start: {found.refusal}")
     return 0

@@ -154,7 +154,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quantisations", nargs="+", choices=["none", "nf4"], default=["none"])
     parser.add_argument("--shapes", nargs="+", choices=workload.SHAPES, default=["small"])
     parser.add_argument(
-        "--memory-shapes", nargs="*", choices=workload.SHAPES, default=["small"], help="shapes whose held weights are counted"
+        "--memory-shapes",
+        nargs="*",
+        choices=workload.SHAPES,
+        default=["small"],
+        help="shapes whose held weights are counted",
     )
     parser.add_argument(
         "--rounds", type=int, default=1, help="times that each case is measured, here and there in turn"

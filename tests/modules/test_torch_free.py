@@ -7,7 +7,16 @@ from modules.metrics import METRICS
 
 
 @pytest.mark.parametrize(
-    "name", ["modules.config", "modules.errors", "modules.metrics", "modules.chat", "modules.reward_terms"]
+    "name",
+    [
+        "modules.config",
+        "modules.errors",
+        "modules.metrics",
+        "modules.chat",
+        "modules.reward_terms",
+        "modules.memory",
+        "modules.presets",
+    ],
 )
 def test_the_page_can_import_it_without_loading_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

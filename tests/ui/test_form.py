@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
-from studio import stages
+from studio import commands, stages
 from tests.ui import filling
 from ui import form
 from ui.pages import train
@@ -48,7 +48,7 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             continue
         assert not wrong
         assert getattr(config, name) == value
-        assert form.changed(config) == ({} if value == field.default else {name: value})
+        assert commands.changed(config) == ({} if value == field.default else {name: value})
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,9 @@ def test_a_reward_that_cannot_be_read_is_complained_about_in_words():
     values = [{"rewards": "reward+x"}.get(n, f.default) for n, f in PPOConfig.model_fields.items()]
     _, wrong = form.parse(PPOConfig, values)
     assert list(wrong) == ["rewards"]
-    assert wrong["rewards"].startswith("the term 'reward+x' is none of reward, classifier:FOLDER")
+    assert wrong["rewards"].startswith(
+        "= reward+x is not possible: the term 'reward+x' is none of reward, classifier:FOLDER"
+    )
 
 
 def test_two_errors_are_both_named():
@@ -110,7 +112,7 @@ def test_a_new_checkpoint_is_offered_and_the_choice_is_kept(full_ws):
 
 
 def test_the_command_line_says_what_differs(ws):
-    shown = train._command(ws, "ppo", PPOConfig(kl_coef=0.1, whiten_advantages=False, exclude_categories="a b"))
+    shown = train._command(ws, PPOConfig(kl_coef=0.1, whiten_advantages=False, exclude_categories="a b"))
     assert "rlhf-studio ppo --workspace" in shown
     assert "--set kl_coef=0.1" in shown
     assert "--set whiten_advantages=false" in shown

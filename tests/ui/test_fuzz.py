@@ -275,7 +275,7 @@ def test_every_route_given_hostile_paths_serves_no_file_of_ours(full_ws, outside
 
 
 def test_an_upload_lands_in_the_upload_folder_only_whatever_its_name(full_ws, outside, watched, tmp_path):
-    served, caller = watched
+    _, caller = watched
     for name in ("../../evil.jsonl", str(outside / "evil.jsonl"), "..\\evil.jsonl", "a/../../evil.jsonl", "x" * 300):
         body = (
             f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'

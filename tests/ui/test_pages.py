@@ -87,17 +87,47 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
     expect(page.locator("#told-reward")).not_to_contain_text("epochs")
 
 
-def test_what_sft_would_teach_is_shown_as_text(full_ws, serve, visit, monkeypatch):
-    example = [("<|user|>" + HOSTILE, False), (HOSTILE + "<|end|>", True)]
+def test_what_a_run_would_teach_is_shown_as_tokens_and_as_text(full_ws, serve, visit, monkeypatch):
+    tokens = [("<|user|>", "read"), (HOSTILE, "read"), (HOSTILE, "taught"), ("<|end|>", "taught")]
     monkeypatch.setattr(
-        previewing, "lesson", lambda ws, config: previewing.Lesson("own", example, f"{config.epochs} things.")
+        previewing,
+        "lesson",
+        lambda ws, config: previewing.Lesson("own", [previewing.Example("First", tokens)], f"{config.epochs} things."),
     )
     page = visit(serve(full_ws).url + "#train/sft")
     page.locator("#look-sft").click()
-    expect(page.locator("#lesson-sft mark")).to_have_text(HOSTILE + "<|end|>")
+    expect(page.locator("#lesson-sft pre .is-taught")).to_have_text([HOSTILE, "<|end|>"])
     expect(page.locator("#lesson-sft pre")).to_have_text("<|user|>" + HOSTILE + HOSTILE + "<|end|>")
     expect(page.locator("#lesson-sft")).to_contain_text("2 things.")
     assert page.evaluate("window.hacked === undefined")
+
+
+def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit, monkeypatch):
+    filling.add_texts(ws)
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    page = visit(serve(ws).url + "#train/sft")
+    page.get_by_text("Model, memory and machine").first.click()
+    page.locator("#sft-max_length input").fill("20")
+    page.locator("#sft-max_length input").press("Tab")
+    expect(page.locator("#command-sft")).to_contain_text("--set max_length=20")
+    page.locator("#start-sft").click()
+    expect(page.locator("#told-sft")).to_contain_text("or start anyway with max_dropped=1", timeout=60_000)
+    assert runs.list_all(ws) == []
+    page.locator("#anyway-sft").click()
+    expect(page.locator("#page-runs")).to_be_visible()
+    assert [run.config.max_dropped for run in runs.list_all(ws)] == [1.0]
+
+
+def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit):
+    page = visit(serve(ws).url + "#train/sft")
+    page.locator("#sft-epochs input").fill("0")
+    page.locator("#sft-epochs input").press("Tab")
+    expect(page.locator("#told-sft")).to_contain_text(
+        "epochs = 0 is not possible; it takes a whole number, at least 1."
+    )
+    expect(page.locator("#command-sft")).not_to_contain_text("rlhf-studio")
+    mark = page.evaluate("getComputedStyle(document.querySelector('#sft-epochs'), '::after').content")
+    assert "Not possible" in mark
 
 
 def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):

@@ -129,9 +129,8 @@ def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
 
 def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
     try:
-        result = importing.import_source(
-            ws, paths.check(ws, source.strip()), kind, category=category.strip(), split=split or None
-        )  # type: ignore[arg-type]
+        checked = paths.check(ws, source.strip())
+        result = importing.import_source(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
     return [parts.notice(result.sentence, "good"), gr.Button(interactive=False)]

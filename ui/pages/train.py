@@ -3,20 +3,20 @@
 The form is generated from the stage's config class. The same settings as a command line stand beside it.
 """
 
-import shlex
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
-from modules.config import STAGES, SFTConfig
-from studio import launcher, previewing
+from modules.config import STAGES, StageConfig, TrainConfig
+from modules.presets import HARDWARE, preset
+from studio import commands, launcher
 from studio.errors import StudioError
 from studio.workspace import Workspace
 from ui import form, parts, paths
 from ui.border import on
-from ui.pages import Page
+from ui.pages import Page, fit, preflight
 
 TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO"}
 ESSENTIALS = {
@@ -58,20 +58,47 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         parts.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
+        choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(f"Start {TITLES[stage]}", variant="primary", elem_id=f"start-{stage}")
+        anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
-        command = parts.html(_command(ws, stage, config_class()), elem_id=f"command-{stage}")
-        if stage == "sft":
-            look = gr.Button("Show what it would teach", elem_id="look-sft")
-            lesson = parts.html("", elem_id="lesson-sft")
-            on(look.click, partial(_look, ws), list(fields.values()), [lesson], progress=True)
-    inputs = list(fields.values())
+        command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
+        inputs: list[Any] = list(fields.values())
+        if issubclass(config_class, TrainConfig):
+            preflight.build(ws, stage, inputs)
+            fit.build(ws, stage, inputs)
+    if choice is not None:
+        on(choice.input, partial(_preset, stage), [choice], inputs)
     for field in inputs:
-        on(field.change, partial(_check, ws, stage), inputs, [command, told], trigger_mode="always_last")
-    on(start.click, partial(_start, ws, stage), inputs, [told, tabs, run_chosen], validator=partial(_validate, stage))
+        on(field.change, partial(_check, ws, stage), inputs, [command, told, anyway], trigger_mode="always_last")
+    outputs = [told, anyway, tabs, run_chosen]
+    on(
+        start.click,
+        partial(_start, ws, stage, False),
+        inputs,
+        outputs,
+        validator=partial(_validate, stage),
+        show_progress_on=told,
+        progress=True,
+    )
+    on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
+
+
+def _preset_choice(stage: str) -> gr.Dropdown:
+    named = [
+        (f"{found.title}, models up to about {found.billions:g} B parameters", name) for name, found in HARDWARE.items()
+    ]
+    info = "Sets precision, quantisation, batch sizes and lengths for your hardware; the rest stays as it is."
+    return gr.Dropdown([("as below", ""), *named], value="", label="preset", info=info, elem_id=f"preset-{stage}")
+
+
+def _preset(stage: str, hardware: str) -> list[Any]:
+    """The values of a preset; fields that it does not name stay as they are."""
+    values = preset(stage, hardware) if hardware in HARDWARE else {}
+    return [values.get(name, gr.skip()) for name in STAGES[stage].model_fields]
 
 
 def _show(stage: str) -> list[Any]:
@@ -90,9 +117,11 @@ def _refresh(ws: Workspace, *values: str) -> list[Any]:
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     """After every change: the command line, or what is wrong, field by field."""
     config, wrong = form.parse(STAGES[stage], values)
+    off = gr.Button(visible=False)
     if config is None:
-        return [gr.skip(), _complaints(wrong)]
-    return [_command(ws, stage, config), parts.notice("")]
+        return [parts.notice("The command line stands here again once the marked fields are mended."),
+                preflight.complaints(stage, wrong), off]  # fmt: skip
+    return [_command(ws, config), parts.notice(""), off]
 
 
 def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
@@ -101,53 +130,32 @@ def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
     return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
 
 
-def _start(ws: Workspace, stage: str, *values: Any) -> list[Any]:
-    """Create and start the run and open it; or say why not."""
+def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
+    """Create and start the run and open it; or say why not, with a way to start anyway where too many rows are left out."""
     config, wrong = form.parse(STAGES[stage], values)
+    off, stay = gr.Button(visible=False), [gr.skip(), gr.skip()]
     if config is None:
-        return [_complaints(wrong), gr.skip(), gr.skip()]
+        return [preflight.complaints(stage, wrong), off, *stay]
     try:
+        if anyway:
+            config = config.model_copy(update={"max_dropped": 1.0})
         paths.check_config(ws, config)
+        refused = preflight.refusal(ws, config)
+        if refused:
+            return [parts.notice(refused, "bad"), gr.Button(visible="max_dropped" in refused), *stay]
         run, is_new = launcher.start_once(ws, config)
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), gr.skip(), gr.skip()]
+        return [parts.notice(str(error), "bad"), off, *stay]
     said = (
         "was started."
         if is_new
         else "was started a moment ago with these settings; a second click starts no second run."
     )
-    return [parts.notice(f"{run.name} {said}", "good"), gr.Tabs(selected="runs"), run.name]
+    return [parts.notice(f"{run.name} {said}", "good"), off, gr.Tabs(selected="runs"), run.name]
 
 
-def _look(ws: Workspace, *values: Any) -> str:
-    """An example as the model would read it, the taught part marked; or why there is none."""
-    config, wrong = form.parse(SFTConfig, values)
-    if not isinstance(config, SFTConfig):
-        return _complaints(wrong)
-    try:
-        paths.check_config(ws, config)
-        found = previewing.lesson(ws, config)
-    except StudioError as error:
-        return parts.notice(str(error), "bad")
-    marked = "".join(f"<mark>{escape(text)}</mark>" if taught else escape(text) for text, taught in found.example)
-    return (
-        f'<div class="command"><h4>Chat template: {escape(found.template)}</h4><p>{escape(found.summary)} '
-        f"The first one as the model reads it, what is taught marked:</p><pre><code>{marked}</code></pre></div>"
-    )
-
-
-def _complaints(wrong: dict[str, str]) -> str:
-    items = "".join(f"<li><code>{escape(name)}</code> {escape(message)}</li>" for name, message in wrong.items())
-    return f'<div class="notice is-bad" role="alert">Not ready to start:<ul>{items}</ul></div>'
-
-
-def _command(ws: Workspace, stage: str, config: Any) -> str:
+def _command(ws: Workspace, config: StageConfig) -> str:
     """The same run from a terminal."""
-    settings = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in form.changed(config).items()]
-    lines = [f"rlhf-studio {stage} --workspace {shlex.quote(str(ws.root))}", *settings]
-    text = escape(" \\\n    ".join(lines))
-    return f'<div class="command"><h4>The same from a terminal</h4><pre><code>{text}</code></pre></div>'
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        f'<div class="command"><h4>The same from a terminal</h4>{parts.copyable(commands.of_config(ws, config))}</div>'
+    )

@@ -1,0 +1,293 @@
+"""How much memory a run will take, by arithmetic alone: no torch, so the page may ask it.
+
+Sizes come from the model's ``config.json`` and the headers of its safetensors files. What is counted is what the trainers
+here hold at their peak; the libraries themselves (about 0.7 GiB of RAM, or a CUDA context) come on top. Each phase of a
+run is counted for itself, and the estimate is the largest. `tests/benchmarks/fit.py` compares it with measured peaks.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from modules.errors import BaseModelError
+
+CHUNK_ELEMENTS = 2**24
+"""Logits computed at a time, as in `modules.losses`."""
+NF4_BYTES = 0.516
+"""Of a 4-bit weight with its share of doubly quantised scales."""
+PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace")
+"""Of an estimate, in the order in which they are drawn."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A model in numbers."""
+
+    hidden: int
+    inner: int
+    layers: int
+    query: int
+    """Width of all query heads."""
+    key_value: int
+    """Width of all key (or value) heads."""
+    vocab: int
+    linear: tuple[tuple[int, int], ...]
+    """(out, in) of every linear layer that may be adapted."""
+    others: int
+    """Weights that are in no such layer: embeddings, output layer, norms."""
+    is_gated: bool
+    """Whether the inner layer has a gate (SwiGLU)."""
+    positions: int
+
+    @property
+    def in_linear(self) -> int:
+        """Weights of the linear layers."""
+        return sum(out * width for out, width in self.linear)
+
+    @property
+    def largest(self) -> int:
+        """Weights of the largest linear layer."""
+        return max((out * width for out, width in self.linear), default=0)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one forward pass of a run carries."""
+
+    rows: int
+    """Texts in a micro-batch."""
+    length: int
+    """Tokens of the longest."""
+    taught: int
+    """Tokens of a text that logits are needed for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes at the peak of the phase that takes most."""
+
+    phase: str
+    """update or rollout."""
+    parts: Mapping[str, int]
+    """Name of `PARTS` to bytes."""
+    phases: Mapping[str, int]
+    """Phase to its bytes."""
+
+    @property
+    def total(self) -> int:
+        """Bytes."""
+        return sum(self.parts.values())
+
+
+def read_sizes(folder: Path) -> Sizes:
+    """The sizes of a model folder.
+
+    Raises:
+        BaseModelError: its files cannot be read.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shapes = {name: shape for file in sorted(folder.glob("*.safetensors")) for name, shape in _header(file).items()}
+    except (OSError, ValueError, struct.error) as error:
+        raise BaseModelError(f"The size of the model in {folder} cannot be read: {error}.") from error
+    config = config.get("text_config") or config
+    hidden = _first(config, "hidden_size", "n_embd")
+    heads = _first(config, "num_attention_heads", "n_head")
+    head = config.get("head_dim") or hidden // heads
+    linear = {name: shape for name, shape in shapes.items() if len(shape) == 2 and not _is_embedding(name)}
+    everything = sum(_count(shape) for shape in shapes.values())
+    return Sizes(
+        hidden=hidden,
+        inner=_first(config, "intermediate_size", "n_inner", default=4 * hidden),
+        layers=_first(config, "num_hidden_layers", "n_layer"),
+        query=heads * head,
+        key_value=(config.get("num_key_value_heads") or heads) * head,
+        vocab=_first(config, "vocab_size"),
+        linear=tuple((shape[0], shape[1]) for shape in linear.values()),
+        others=everything - sum(_count(shape) for shape in linear.values()),
+        is_gated=any("gate" in name for name in linear),
+        positions=_first(config, "max_position_embeddings", "n_positions", default=2**31),
+    )
+
+
+def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has_bf16: bool = True) -> Estimate:
+    """Memory of a run at its peak.
+
+    Args:
+        config: Of a stage that trains.
+        sizes: Of its base model.
+        load: Of its largest micro-batch; see `worst_load`.
+        is_cpu: Whether it computes on the CPU.
+        has_bf16: Whether precision auto means bf16 on the GPU.
+    """
+    number = _number(config, is_cpu, has_bf16)
+    fixed = _fixed(config, sizes, number)
+    update = fixed | _training(config, sizes, load, number, is_cpu)
+    phases = {"update": update}
+    if isinstance(config, PPOConfig):
+        phases["rollout"] = fixed | _rollout(config, sizes, load, number)
+    totals = {name: sum(parts.values()) for name, parts in phases.items()}
+    peak = max(totals, key=lambda name: totals[name])
+    return Estimate(
+        peak, {name: int(phases[peak].get(name, 0)) for name in PARTS}, {n: int(t) for n, t in totals.items()}
+    )
+
+
+def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
+    """The largest micro-batch that settings allow; with the `longest` text known, that of the data."""
+    rows = min(config.micro_batch_size, config.batch_size)
+    if isinstance(config, PPOConfig):
+        length = longest or config.max_prompt_length + config.max_new_tokens
+        return Load(min(rows, config.minibatch_size), min(length, sizes.positions), config.max_new_tokens)
+    length = min(longest or config.max_length, sizes.positions)
+    if isinstance(config, RewardConfig):
+        return Load(2 * rows, length, 0)
+    assert isinstance(config, SFTConfig)
+    return Load(rows, config.max_length if config.packing else length, length)
+
+
+def advice(config: TrainConfig, found: Estimate) -> list[str]:
+    """What to turn so that a run takes less, what helps most first."""
+    size = found.parts
+    tips = {
+        "Choose method lora: gradients and optimizer are then those of the adapters only.": (
+            size["gradients"] + size["optimizer"] if config.method == "full" else 0
+        ),
+        "Choose quantisation nf4: the frozen base then takes an eighth of fp32, a quarter of bf16.": (
+            size["weights"] if config.method == "lora" and config.quantisation == "none" else 0
+        ),
+        "Lower micro_batch_size: nothing in the result changes.": (
+            size["activations"] + size["logits"] if config.micro_batch_size > 1 else 0
+        ),
+        "Turn on gradient_checkpointing: about a third slower.": 0
+        if config.gradient_checkpointing
+        else size["activations"] * 0.8,
+        "Lower batch_size: fewer responses are then sampled at a time.": size["kv cache"],
+    }
+    return [tip for tip, gain in sorted(tips.items(), key=lambda item: -item[1]) if gain > 0.1 * found.total]
+
+
+def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
+    """Bytes of a number of the frozen base in computation."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16 and not is_cpu else "fp32"
+    return 2 if precision == "bf16" else 4
+
+
+def _fixed(config: TrainConfig, sizes: Sizes, number: int) -> dict[str, float]:
+    """What is held throughout: weights, adapters and heads, moments of Adam."""
+    trained = 2 if isinstance(config, PPOConfig) else 1
+    frozen = 2 if isinstance(config, PPOConfig) else 0
+    whole = sizes.in_linear + sizes.others
+    if config.method == "full":
+        weights = whole * (4 * trained + number * frozen)
+        return {"weights": weights, "optimizer": 8 * whole * trained, "gradients": 4 * whole * trained}
+    linear = NF4_BYTES if config.quantisation == "nf4" else number
+    adapter = config.lora_rank * sum(out + width for out, width in _adapted(config, sizes))
+    extra = 1 if isinstance(config, RewardConfig) and config.keep_best else 0
+    return {
+        "weights": linear * sizes.in_linear + number * sizes.others,
+        "adapters": 4 * adapter * (trained + frozen + extra),
+        "optimizer": 8 * adapter * trained,
+        "gradients": 4 * adapter * trained,
+    }
+
+
+def _adapted(config: TrainConfig, sizes: Sizes) -> list[tuple[int, int]]:
+    if config.lora_targets == "all-linear":
+        return list(sizes.linear)
+    return [shape for shape in sizes.linear if sizes.inner not in shape]
+
+
+def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu: bool) -> dict[str, float]:
+    """Forward and backward of one micro-batch."""
+    tokens = load.rows * load.length
+    layer = _saved_per_token(config, sizes, number)
+    passing = _passing_per_token(sizes, number)
+    if config.gradient_checkpointing:
+        activations = tokens * (sizes.layers * sizes.hidden * _stream(config, number) + layer + passing)
+    else:
+        activations = tokens * (sizes.layers * layer + passing)
+    chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS, sizes.vocab))
+    copies = 5 if isinstance(config, PPOConfig) else 4
+    workspace = 4 * sizes.largest * (2 if is_cpu or config.quantisation == "nf4" else 1)
+    if config.method == "full" and number == 2:
+        workspace += 2 * (sizes.in_linear + sizes.others)  # autocast's copies of the weights, held by the graph
+    return {"activations": activations, "logits": copies * 4 * chunk if load.taught else 0, "workspace": workspace}
+
+
+def _stream(config: TrainConfig, number: int) -> int:
+    """Bytes of a number of the residual stream: in full it is float32."""
+    return 4 if config.method == "full" else number
+
+
+def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
+    """Bytes that one layer keeps of one token for the backward pass."""
+    hidden, query, kv, inner = sizes.hidden, sizes.query, sizes.key_value, sizes.inner
+    attention = number * (2 * query + 2 * kv)
+    activated = number * (3 if sizes.is_gated else 2) * inner
+    if config.method == "full":
+        # Norms keep their float32 input and output; a linear layer keeps its input, under autocast a copy for each layer.
+        inputs = number * (2 * hidden + query + inner) if number == 4 else 2 * (5 * hidden + query + inner)
+        return 4 * 4 * hidden + inputs - (number == 4) * 2 * number * hidden * 0 + attention + activated
+    if number == 2:
+        # Adapters are float32: each keeps a float32 copy of its layer's input.
+        return 4 * 2 * hidden + 4 * (5 * hidden + query + inner) + attention + activated
+    return 4 * (2 * hidden + 2 * hidden + query + inner) + attention + activated
+
+
+def _passing_per_token(sizes: Sizes, number: int) -> float:
+    """Bytes of one token that only the layer at work holds: gradients of its inner values."""
+    return 4 * (3 * sizes.inner + 4 * sizes.hidden)
+
+
+def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int) -> dict[str, float]:
+    """Sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
+    prompt = max(1, load.length - config.max_new_tokens)
+    room = end = prompt
+    for end in range(prompt, load.length + 1):
+        if end > room or end == prompt:
+            room = end + max(64, end // 2)
+    cache = config.batch_size * room * 2 * sizes.key_value * sizes.layers * number
+    is_folded = config.method == "lora" and config.quantisation == "none" and number == 4
+    draws = config.batch_size * sizes.vocab * 28
+    prefill = config.batch_size * prompt * number * (3 * sizes.inner + 4 * sizes.hidden)
+    return {
+        "kv cache": cache,
+        "activations": prefill,
+        "logits": draws,
+        "workspace": (4 * sizes.in_linear if is_folded else 0) + 4 * sizes.largest,
+        "gradients": 0,
+    }
+
+
+def _header(file: Path) -> dict[str, list[int]]:
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def _is_embedding(name: str) -> bool:
+    return any(part in name for part in ("embed", "wte", "wpe", "lm_head", "embed_out"))
+
+
+def _count(shape: list[int]) -> int:
+    number = 1
+    for size in shape:
+        number *= size
+    return number
+
+
+def _first(config: Mapping[str, Any], *names: str, default: int | None = None) -> int:
+    for name in names:
+        if config.get(name) is not None:
+            return int(config[name])
+    if default is None:
+        raise ValueError(f"config.json names no {names[0]}")
+    return default

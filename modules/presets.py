@@ -1,0 +1,55 @@
+"""Settings named for a stage and the hardware it shall run on. They are starting points: what a model really takes is estimated.
+
+Each says for how large a model it is meant; `tests/modules/test_presets.py` holds it to that by `modules.memory`.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Hardware(NamedTuple):
+    """What a preset is meant for."""
+
+    title: str
+    gib: int
+    """GPU memory; of a CPU the RAM that it may take."""
+    billions: float
+    """Parameters of the largest usual model."""
+
+
+HARDWARE = {
+    "cpu": Hardware("CPU", 8, 0.2),
+    "8gb": Hardware("8 GB GPU", 8, 1.5),
+    "12gb": Hardware("12 GB GPU", 12, 3),
+    "16gb": Hardware("16 GB GPU", 16, 7),
+    "24gb": Hardware("24 GB GPU", 24, 7),
+    "48gb": Hardware("48 GB GPU", 48, 13),
+    "80gb": Hardware("80 GB GPU", 80, 13),
+}
+
+_MACHINE: dict[str, dict[str, Any]] = {
+    "cpu": {"device": "cpu", "precision": "fp32", "quantisation": "none", "gradient_checkpointing": False},
+    "8gb": {"device": "cuda", "precision": "bf16", "quantisation": "nf4", "gradient_checkpointing": True},
+    "12gb": {"device": "cuda", "precision": "bf16", "quantisation": "nf4", "gradient_checkpointing": True},
+    "16gb": {"device": "cuda", "precision": "bf16", "quantisation": "nf4", "gradient_checkpointing": True},
+    "24gb": {"device": "cuda", "precision": "bf16", "quantisation": "nf4", "gradient_checkpointing": True},
+    "48gb": {"device": "cuda", "precision": "bf16", "quantisation": "none", "gradient_checkpointing": True},
+    "80gb": {"device": "cuda", "precision": "bf16", "quantisation": "none", "gradient_checkpointing": True},
+}
+_MICRO = {"cpu": 4, "8gb": 2, "12gb": 2, "16gb": 4, "24gb": 8, "48gb": 8, "80gb": 16}
+_LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48gb": 2048, "80gb": 2048}
+
+
+def preset(stage: str, hardware: str) -> dict[str, Any]:
+    """The settings of a stage that trains, by name."""
+    micro, length = _MICRO[hardware], _LENGTH[hardware]
+    common = _MACHINE[hardware] | {"method": "lora", "lora_rank": 16, "max_length": length}
+    if stage == "ppo":
+        return common | {
+            "batch_size": 64,
+            "minibatch_size": 32,
+            "micro_batch_size": micro,
+            "max_prompt_length": length // 2,
+            "max_new_tokens": length // 4,
+        }
+    # A pair has two sides, and both go through the model together.
+    return common | {"batch_size": 16, "micro_batch_size": micro if stage == "sft" else max(1, micro // 2)}

@@ -1,0 +1,91 @@
+"""The data module of a stage from its config and frozen rows: what a run trains on, what its preview shows, what a probe tries."""
+
+from collections.abc import Callable, Sequence
+
+from modules.chat import ChatFormat
+from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
+from modules.data import PPODataModule, RewardDataModule, Row, SFTDataModule
+from modules.errors import DataError
+
+Rows = Callable[[str], Sequence[Row]]
+"""Part (train, validation, demonstrations, ptx) to its rows; none where the stage has no such part."""
+
+
+def sft_data(config: SFTConfig, rows: Rows, chat: ChatFormat) -> SFTDataModule:
+    """Demonstrations."""
+    return SFTDataModule(
+        rows("train"),
+        rows("validation"),
+        chat,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        max_length=config.max_length,
+        seed=config.seed,
+    )
+
+
+def reward_data(config: RewardConfig, rows: Rows, chat: ChatFormat) -> RewardDataModule:
+    """Comparisons."""
+    return RewardDataModule(
+        rows("train"),
+        rows("validation"),
+        chat,
+        demonstrations=rows("demonstrations"),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        max_length=config.max_length,
+        weighting=config.weighting,
+        ensemble=config.ensemble,
+        offtopic_share=config.offtopic_share,
+        seed=config.seed,
+    )
+
+
+def ppo_data(config: PPOConfig, rows: Rows, chat: ChatFormat) -> PPODataModule:
+    """Prompts."""
+    return PPODataModule(
+        rows("train"),
+        rows("validation"),
+        chat,
+        demonstrations=rows("ptx"),
+        validation_demonstrations=rows("demonstrations"),
+        excluded=categories(config.exclude_categories),
+        ptx_per_iteration=config.minibatch_size if config.ptx_coef > 0 else 0,
+        is_centred=config.center_scores and config.center_on == "demonstrations",
+        batch_size=config.batch_size,
+        iterations=config.iterations,
+        max_prompt_length=config.max_prompt_length,
+        max_length=config.max_length,
+        eval_prompts=config.eval_prompts,
+        seed=config.seed,
+    )
+
+
+def num_given(config: TrainConfig, rows: Rows) -> int:
+    """Rows of which those in a data module's `dropped` are a part."""
+    parts = ["train", "validation"]
+    if isinstance(config, PPOConfig):
+        parts += ["demonstrations"] + (["ptx"] if config.ptx_coef > 0 else [])
+    return sum(len(rows(part)) for part in parts)
+
+
+def refusal(config: TrainConfig, dropped: int, given: int) -> str:
+    """Why a run with so many rows dropped does not start; empty where it may."""
+    if dropped <= config.max_dropped * given:
+        return ""
+    lengths = "max_prompt_length or max_length" if isinstance(config, PPOConfig) else "max_length"
+    return (
+        f"{dropped:,} of {given:,} rows ({dropped / given:.0%}) would be left out, more than max_dropped = {config.max_dropped:g} "
+        f"allows: raise {lengths}, mend the rows, or start anyway with max_dropped=1."
+    )
+
+
+def check_dropped(config: TrainConfig, dropped: int, given: int) -> None:
+    """Refuse a run that would leave out too much.
+
+    Raises:
+        DataError: More than `TrainConfig.max_dropped` of the rows.
+    """
+    found = refusal(config, dropped, given)
+    if found:
+        raise DataError(found)

@@ -1,0 +1,36 @@
+"""Command lines that people copy: as they work in the shell that the studio was started from."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from modules.config import STAGES, StageConfig
+from studio.workspace import Workspace
+
+
+def program() -> str:
+    """How ``rlhf-studio`` is called: by its name where the shell finds it, else by its path, as `.venv/bin/rlhf-studio`."""
+    found, own = shutil.which("rlhf-studio"), Path(sys.executable).parent / "rlhf-studio"
+    if not own.exists() or (found and Path(found).resolve() == own.resolve()):
+        return "rlhf-studio"
+    relative = os.path.relpath(own)
+    return str(own) if relative.startswith("..") else relative
+
+
+def changed(config: StageConfig) -> dict[str, object]:
+    """The fields that differ from their defaults: what a command line has to say."""
+    fields = type(config).model_fields
+    return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
+
+
+def of_config(ws: Workspace, config: StageConfig) -> str:
+    """The command that starts a run with this config, one setting a line."""
+    stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
+    settings = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
+    return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *settings])
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,148 @@
+"""Whether a run fits into the memory that is free now: the estimate, what to turn, and a probe that measures a real step.
+
+The estimate is arithmetic (`modules.memory`) and may be asked for by the page; the probe is a child process.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from modules import memory
+from modules.config import PPOConfig, TrainConfig
+from modules.memory import Estimate
+from studio import base_models, previewing, stages
+from studio.errors import BaseModelError
+from studio.workspace import Workspace
+
+LIBRARIES = 700 * 2**20
+"""RAM that the libraries of a worker take (on a GPU about as much goes to the CUDA context)."""
+PROBE_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Memory that a run can be put into."""
+
+    title: str
+    total: int
+    free: int
+    is_cpu: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An estimate against what is free."""
+
+    estimate: Estimate
+    place: Place
+    length: int
+    """Tokens of the longest text it reckons with."""
+    advice: list[str]
+
+    @property
+    def needed(self) -> int:
+        """Bytes, libraries included."""
+        return self.estimate.total + LIBRARIES
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether it fits with a tenth to spare, since an estimate may be off."""
+        return self.needed <= 0.9 * self.place.free
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe found."""
+
+    peak: int
+    """Bytes, without the libraries."""
+    libraries: int
+    micro_batch_size: int
+    """The one it was measured with."""
+    seconds: float
+    """That the whole run would take."""
+    largest: int
+    """The largest micro-batch that fits, of the sizes tried."""
+
+
+def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
+    """Estimate a run's memory and compare it with what is free on its device.
+
+    Args:
+        ws: The workspace.
+        config: As the form gives it.
+        longest: Tokens of the longest text, where a look found out; 0 reckons with the longest that is allowed.
+
+    Raises:
+        StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
+    """
+    prepared = stages.prepare(ws, config)
+    assert isinstance(prepared.config, TrainConfig)
+    name = base_models.resolve(previewing.base_of(ws, prepared.config)[0])
+    if not Path(name).is_dir():
+        raise BaseModelError(f"The size of {name} is known once it was fetched: start a run, or give a local folder.")
+    sizes = memory.read_sizes(Path(name))
+    place = place_of(config)
+    load = memory.worst_load(config, sizes, longest)
+    found = memory.estimate(config, sizes, load, is_cpu=place.is_cpu)
+    return Fit(found, place, load.length, memory.advice(config, found))
+
+
+def place_of(config: TrainConfig) -> Place:
+    """Where a run would compute: the first GPU, or RAM."""
+    gpus = [] if config.device == "cpu" else list_gpus()
+    if gpus:
+        return gpus[0]
+    ram = psutil.virtual_memory()
+    return Place("RAM", ram.total, ram.available, is_cpu=True)
+
+
+def list_gpus() -> list[Place]:
+    """The NVIDIA GPUs as nvidia-smi sees them; none where there is no such program."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = ["--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    answer = subprocess.run([program, *query], capture_output=True, text=True, timeout=10, check=False)
+    found = []
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
+        name, *figures = (part.strip() for part in line.rsplit(",", 2))
+        if len(figures) == 2 and all(figure.isdigit() for figure in figures):
+            total, free = (int(figure) * 2**20 for figure in figures)
+            found.append(Place(name, total, free, is_cpu=False))
+    return found
+
+
+def probe(ws: Workspace, config: TrainConfig) -> Measured:
+    """Do one real step, then with larger micro-batches as long as the next is expected to fit.
+
+    Raises:
+        StudioError: not even the settings as they are fit or work.
+    """
+    free = 0.9 * place_of(config).free
+    size = config.micro_batch_size
+    found = first = _probe_once(ws, config)
+    largest, before = size, 0.0
+    most = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
+    while size * 2 <= most and 2 * found["peak"] - before + found["libraries"] <= free:
+        size *= 2
+        before = 2 * found["peak"] - found["peak"] if before == 0 else found["peak"]
+        found = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}))
+        if found["peak"] + found["libraries"] > free:
+            break
+        largest = size
+    return Measured(
+        int(first["peak"]),
+        int(first["libraries"]),
+        config.micro_batch_size,
+        first["seconds_per_step"] * first["num_steps"],
+        largest,
+    )
+
+
+def _probe_once(ws: Workspace, config: TrainConfig) -> dict[str, float]:
+    request = {"root": str(ws.root), "stage": stages.stage_of(config), "config": config.model_dump()}
+    return previewing.ask(ws, "studio.probe", request, PROBE_TIMEOUT_S)

@@ -1,0 +1,120 @@
+"""Will it fit: the memory of a run as a stacked bar against what is free now, what to turn, and a probe that measures it."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from modules.config import STAGES, TrainConfig
+from studio import fitting
+from studio.errors import StudioError
+from studio.fitting import LIBRARIES, Fit, Measured, Place
+from studio.workspace import Workspace
+from ui import form, parts, paths
+from ui.border import on
+from ui.pages import preflight
+
+GIB = 2**30
+MIB = 2**20
+
+
+def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
+    """Place the two buttons and what they show."""
+    with gr.Row(elem_classes="controls"):
+        ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
+        probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=150)
+    told = parts.html("", elem_id=f"fitted-{stage}")
+    on(ask.click, partial(_ask, ws, stage), inputs, [told])
+    working = on(probe.click, _working, None, [told])
+    on(working.then, partial(_probe, ws, stage), inputs, [told])
+
+
+def _working() -> str:
+    text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
+    return f'<p class="notice is-note is-working" role="status">{text}</p>'
+
+
+def _ask(ws: Workspace, stage: str, *values: Any) -> str:
+    """The estimate, or why there is none."""
+    config, wrong = form.parse(STAGES[stage], values)
+    if config is None:
+        return preflight.complaints(stage, wrong)
+    assert isinstance(config, TrainConfig)
+    try:
+        paths.check_config(ws, config)
+        return _draw(fitting.fit(ws, config))
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+
+
+def _probe(ws: Workspace, stage: str, *values: Any) -> str:
+    """What a real step takes, or why it cannot be done."""
+    config, wrong = form.parse(STAGES[stage], values)
+    if config is None:
+        return preflight.complaints(stage, wrong)
+    assert isinstance(config, TrainConfig)
+    try:
+        paths.check_config(ws, config)
+        found = fitting.probe(ws, config)
+        return _measured(found, fitting.place_of(config))
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+
+
+def _draw(fit: Fit) -> str:
+    parts_of = {**fit.estimate.parts, "libraries": LIBRARIES}
+    verdict = _verdict(fit.needed, fit.place, fit.is_fitting, "about ")
+    tips = "" if fit.is_fitting else "<ul>" + "".join(f"<li>{escape(tip)}</li>" for tip in fit.advice) + "</ul>"
+    detail = f"Texts of {fit.length:,} tokens; the {fit.estimate.phase} takes most. An estimate: within some 15 %."
+    return f'<div class="command fit">{verdict}{_bar(parts_of, fit.place)}<p class="quiet">{escape(detail)}</p>{tips}</div>'
+
+
+def _measured(found: Measured, place: Place) -> str:
+    needed = found.peak + found.libraries
+    verdict = _verdict(needed, place, needed <= 0.9 * place.free, "")
+    bar = _bar({"this run": found.peak, "libraries": found.libraries}, place)
+    larger = (
+        f"micro_batch_size {found.largest} fits too"
+        if found.largest > found.micro_batch_size
+        else f"micro_batch_size {found.largest} is the largest that was found to fit"
+    )
+    said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. The whole run takes about {duration(found.seconds)}."
+    return f'<div class="command fit">{verdict}{bar}<p>{escape(said)}</p></div>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:
+    word = "It fits" if is_fitting else "It will hardly fit"
+    text = f"{word}: {about}{size(needed)} of the {size(place.free)} that are free now ({place.title}, {size(place.total)})."
+    return parts.notice(text, "good" if is_fitting else "bad")
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
+
+
+def _bar(pieces: dict[str, int], place: Place) -> str:
+    """A stacked bar whose full width is what is free, or what is needed where that is more."""
+    whole = max(sum(pieces.values()), place.free, 1)
+    shown = [(name, count) for name, count in pieces.items() if count]
+    cells = "".join(
+        f'<i class="m{index}" style="width:{count / whole:.2%}" title="{escape(name)}: {size(count)}"></i>'
+        for index, (name, count) in enumerate(shown)
+    )
+    mark = f'<b style="left:{min(1.0, place.free / whole):.2%}"></b>'
+    names = "".join(
+        f'<li><i class="m{index}"></i>{escape(name)} <span class="num">{size(count)}</span></li>'
+        for index, (name, count) in enumerate(shown)
+    )
+    label = ", ".join(f"{name} {size(count)}" for name, count in shown)
+    return f'<div class="stack" role="img" aria-label="{escape(label)}">{cells}{mark}</div><ul class="stack-names">{names}</ul>'

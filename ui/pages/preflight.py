@@ -1,0 +1,88 @@
+"""The look before the start: what the trainer will see, token by token, what it leaves out, and whether it may start so."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from modules.config import STAGES, StageConfig, TrainConfig
+from studio import previewing
+from studio.errors import StudioError
+from studio.previewing import Example, Lesson
+from studio.workspace import Workspace
+from ui import form, parts, paths
+from ui.border import on
+
+MAX_TOKENS = 400
+LEGEND = (
+    '<p class="legend"><span class="token is-read">read</span> <span class="token is-taught">taught</span> '
+    '<span class="token is-scored">scored</span></p>'
+)
+
+
+def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
+    """Place the button and what it shows."""
+    look = gr.Button("Show what it would teach", elem_id=f"look-{stage}")
+    lesson = parts.html("", elem_id=f"lesson-{stage}")
+    working = on(look.click, _working, None, [lesson])
+    on(working.then, partial(_look, ws, stage), inputs, [lesson])
+
+
+def refusal(ws: Workspace, config: StageConfig) -> str:
+    """Why a run should not start as it is; empty where it may."""
+    return previewing.check(ws, config) if isinstance(config, TrainConfig) and config.max_dropped < 1 else ""
+
+
+def complaints(stage: str, wrong: dict[str, str]) -> str:
+    """What is wrong, field by field; each such field is marked where it stands."""
+    items = "".join(f"<li><code>{escape(name)}</code> {escape(message)}</li>" for name, message in wrong.items())
+    known = [name for name in wrong if name in STAGES[stage].model_fields]
+    marks = "".join(
+        f"#{stage}-{name} :is(input,textarea){{border-color:var(--alert)!important}}"
+        f'#{stage}-{name}::after{{content:"Not possible: see beside Start.";color:var(--alert);font-size:.8125rem}}'
+        for name in known
+    )
+    return f'<style>{marks}</style><div class="notice is-bad" role="alert">Not ready to start:<ul>{items}</ul></div>'
+
+
+def _working() -> str:
+    return '<p class="notice is-note is-working" role="status">Loading the tokenizer and encoding the rows …</p>'
+
+
+def _look(ws: Workspace, stage: str, *values: Any) -> str:
+    """Examples as the model would read them, or why there are none."""
+    config, wrong = form.parse(STAGES[stage], values)
+    if config is None:
+        return complaints(stage, wrong)
+    assert isinstance(config, TrainConfig)
+    try:
+        paths.check_config(ws, config)
+        return _draw(previewing.lesson(ws, config))
+    except StudioError as error:
+        return parts.notice(str(error), "bad")
+
+
+def _draw(found: Lesson) -> str:
+    refused = parts.notice(found.refusal, "bad") if found.refusal else ""
+    return (
+        f'{refused}<div class="command"><h4>Chat template: {escape(found.template)}</h4><p>{escape(found.summary)}</p>'
+        f"{LEGEND}{''.join(map(_example, found.examples))}</div>"
+    )
+
+
+def _example(example: Example) -> str:
+    shown = example.tokens if len(example.tokens) <= MAX_TOKENS else example.tokens[-MAX_TOKENS:]
+    hidden = len(example.tokens) - len(shown)
+    head = f'<span class="quiet">… {hidden:,} tokens before …</span> ' if hidden else ""
+    rest = f' <span class="quiet">[{escape(example.rest)}]</span>' if example.rest else ""
+    return (
+        f'<h5>{escape(example.title)} <span class="num quiet">{len(example.tokens):,} tokens</span></h5>'
+        f'<pre class="tokens">{head}{"".join(_token(*token) for token in shown)}{rest}</pre>'
+    )
+
+
+def _token(text: str, part: str) -> str:
+    """One token; line breaks are drawn as a sign and broken, so that a token that is only a break is seen."""
+    drawn = escape(text).replace("\n", "↵\n") if text else "∅"
+    return f'<span class="token is-{escape(part)}">{drawn}</span>'
