@@ -105,7 +105,7 @@ def spans(chat: ChatFormat, encoded: Encoded) -> list[Span]:
     return found
 
 
-_Found = tuple[list[Example], list[Sequence[int]], int, dict[str, int]]
+_Found = tuple[list[Example], Sequence[Sequence[int]], int, dict[str, int]]
 
 
 def _sft(config: SFTConfig, rows: Rows, chat: ChatFormat) -> _Found:

@@ -6,8 +6,8 @@ Story openings of 24 tokens are the prompts, 48 tokens the response; a classifie
 together. Prints JSON: for each seed the classifier's accuracy on 1,000 other sentences; for each KL coefficient the score,
 the share of positive responses, the KL per response (nats) and the held-out loss before and after PPO, and its seconds.
 
-Two ideas beside plain PPO. The reward is log P(positive), which stops paying once a story is happy; a raw score pays on
-for ever happier ones, and each costs language. And the policy handed on is the moving average of its weights, which has
+Two ideas beside plain PPO. The reward is P(positive) times 4, which stops paying once a story is happy; a raw score pays
+on for ever happier ones, and each costs language. And the policy handed on is the moving average of its weights, which has
 less of the noise that every step adds. The 128 judged openings are in no training text.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as L
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.backbone import Backbone
@@ -43,18 +43,20 @@ OPENING_CHARACTERS, JUDGED = 400, 128
 SETTINGS: dict[str, Any] = {
     "iterations": 60,
     "batch_size": 128,
-    "minibatch_size": 128,
+    "minibatch_size": 32,
     "micro_batch_size": 64,
     "epochs": 1,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-4,
     "value_learning_rate": 1e-3,
     "value_warmup": 0,
     "center_scores": False,
     "missing_eos_penalty": 0.0,
-    "ptx_coef": 0.5,
-    "ptx_per_iteration": 4,
+    "ptx_coef": 1.0,
+    "ptx_per_iteration": 16,
 }
 """Of `PPOModule` and `PPODataModule`; see `PPOConfig`. The learning rate falls to 0 over the second half."""
+SCALE = 4.0
+"""What P(positive) is multiplied by."""
 DECAY = 0.9
 """Share of the average policy that stays at each iteration."""
 
@@ -158,7 +160,7 @@ def scorer(model: PreTrainedModel) -> ScoreFunction:
 
 
 def load_backbone(base: Path, reward: PreTrainedModel) -> Backbone:
-    """Policy, reference and a value function that starts as the reward model."""
+    """Policy, reference and a value function whose weights start as the reward model's."""
     backbone = Backbone.load(str(base), method="full", device="cpu", precision="fp32")
     backbone.chat.stop_ids = frozenset({END})
     backbone.add_role("reference")
@@ -220,7 +222,7 @@ def learn(
     )
     module = PPOModule(
         backbone,
-        score_function=lambda rollout: logsigmoid(score(rollout)),
+        score_function=lambda rollout: SCALE * score(rollout).sigmoid(),
         seed=seed,
         max_new_tokens=RESPONSE_TOKENS,
         **{key: value for key, value in settings.items() if key not in of_data},

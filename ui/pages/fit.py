@@ -23,7 +23,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
     """Place the two buttons and what they show."""
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
-        probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=150)
+        probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
     told = parts.html("", elem_id=f"fitted-{stage}")
     on(ask.click, partial(_ask, ws, stage), inputs, [told])
     working = on(probe.click, _working, None, [told])
@@ -66,7 +66,7 @@ def _draw(fit: Fit) -> str:
     parts_of = {**fit.estimate.parts, "libraries": LIBRARIES}
     verdict = _verdict(fit.needed, fit.place, fit.is_fitting, "about ")
     tips = "" if fit.is_fitting else "<ul>" + "".join(f"<li>{escape(tip)}</li>" for tip in fit.advice) + "</ul>"
-    detail = f"Texts of {fit.length:,} tokens; the {fit.estimate.phase} takes most. An estimate: within some 15 %."
+    detail = f"Texts of {fit.length:,} tokens; the {fit.estimate.phase} takes most. An estimate; a real step tells."
     return f'<div class="command fit">{verdict}{_bar(parts_of, fit.place)}<p class="quiet">{escape(detail)}</p>{tips}</div>'
 
 
