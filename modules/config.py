@@ -156,6 +156,8 @@ class PPOConfig(TrainConfig):
     """Responses per optimizer step."""
     micro_batch_size: PositiveInt = 32
     """Responses per forward pass; smaller needs less memory and changes nothing in the result."""
+    rollout_batch_size: PositiveInt = 64
+    """Responses sampled at a time; smaller needs less memory for keys and values and changes nothing in the result."""
     epochs: PositiveInt = 4
     """Passes over each iteration's responses."""
     learning_rate: PositiveFloat = 1e-4
@@ -164,8 +166,8 @@ class PPOConfig(TrainConfig):
     """Learning rate of the value function, usually 1 to 3 times the policy's."""
     value_trunk: Literal["own", "reward"] = "own"
     """own gives the value function weights of its own; with reward it is a head on the reward model's frozen hidden states, which takes half the update's time and memory away."""
-    value_start: Literal["zero", "reward"] = "zero"
-    """zero: the value function starts with the reward model's weights below and a head that says 0; reward: with its head too, as InstructGPT did, which in mid-response says little that is true."""
+    value_start: Literal["reward", "zero"] = "reward"
+    """The head that the value function starts with: the reward model's, as InstructGPT did, or one that says 0; the weights below are the reward model's either way."""
     value_warmup: Annotated[int, Field(ge=0)] = 5
     """First iterations that train only the value function, so that early advantages are not noise."""
     kl_coef: NonNegativeFloat = 0.05

@@ -92,8 +92,12 @@ def read_sizes(folder: Path) -> Sizes:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         shapes = {name: shape for file in sorted(folder.glob("*.safetensors")) for name, shape in _header(file).items()}
+        return _sizes(config, shapes)
     except (OSError, ValueError, struct.error) as error:
         raise BaseModelError(f"The size of the model in {folder} cannot be read: {error}.") from error
+
+
+def _sizes(config: dict[str, Any], shapes: dict[str, Any]) -> Sizes:
     config = config.get("text_config") or config
     hidden = _first(config, "hidden_size", "n_embd")
     heads = _first(config, "num_attention_heads", "n_head")
@@ -166,7 +170,7 @@ def advice(config: TrainConfig, found: Estimate) -> list[str]:
         "Turn on gradient_checkpointing: about a third slower.": 0
         if config.gradient_checkpointing
         else size["activations"] * 0.8,
-        "Lower batch_size: fewer responses are then sampled at a time.": size["kv cache"],
+        "Lower rollout_batch_size: nothing in the result changes.": size["kv cache"],
     }
     return [tip for tip, gain in sorted(tips.items(), key=lambda item: -item[1]) if gain > 0.1 * found.total]
 
@@ -253,10 +257,11 @@ def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int) -> dict[s
     for end in range(prompt, load.length + 1):
         if end > room or end == prompt:
             room = end + max(64, end // 2)
-    cache = config.batch_size * room * 2 * sizes.key_value * sizes.layers * number
+    rows = min(config.batch_size, config.rollout_batch_size)
+    cache = rows * room * 2 * sizes.key_value * sizes.layers * number
     is_folded = config.method == "lora" and config.quantisation == "none" and number == 4
-    draws = config.batch_size * sizes.vocab * 28
-    prefill = config.batch_size * prompt * number * (3 * sizes.inner + 4 * sizes.hidden)
+    draws = rows * sizes.vocab * 28
+    prefill = rows * prompt * number * (3 * sizes.inner + 4 * sizes.hidden)
     return {
         "kv cache": cache,
         "activations": prefill,

@@ -74,7 +74,7 @@ class PPOModule(L.LightningModule):
         epochs: int = 4,
         learning_rate: float = 1e-4,
         value_learning_rate: float = 2e-4,
-        value_start: Literal["zero", "reward"] = "zero",
+        value_start: Literal["reward", "zero"] = "reward",
         value_warmup: int = 5,
         max_grad_norm: float = 1.0,
         kl_coef: float = 0.05,

@@ -36,6 +36,7 @@ _MACHINE: dict[str, dict[str, Any]] = {
     "80gb": {"device": "cuda", "precision": "bf16", "quantisation": "none", "gradient_checkpointing": True},
 }
 _MICRO = {"cpu": 4, "8gb": 2, "12gb": 2, "16gb": 4, "24gb": 8, "48gb": 8, "80gb": 16}
+_ROLLOUT = {"cpu": 64, "8gb": 32, "12gb": 16, "16gb": 16, "24gb": 32, "48gb": 8, "80gb": 32}
 _LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48gb": 2048, "80gb": 2048}
 
 
@@ -48,6 +49,7 @@ def preset(stage: str, hardware: str) -> dict[str, Any]:
             "batch_size": 64,
             "minibatch_size": 32,
             "micro_batch_size": micro,
+            "rollout_batch_size": _ROLLOUT[hardware],
             "max_prompt_length": length // 2,
             "max_new_tokens": length // 4,
         }

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 1,
     "learning_rate": 2e-4,
     "value_learning_rate": 1e-3,
+    "value_start": "zero",
     "value_warmup": 0,
     "center_scores": False,
     "missing_eos_penalty": 0.0,

@@ -57,7 +57,7 @@ def test_what_saves_memory_is_estimated_to_save_some(sizes):
 def test_twice_the_cache_for_twice_the_responses(sizes):
     few, many = (
         estimate(c, sizes, worst_load(c, sizes), is_cpu=True)
-        for c in (PPOConfig(batch_size=64, micro_batch_size=1), PPOConfig(batch_size=128, micro_batch_size=1))
+        for c in (PPOConfig(rollout_batch_size=32, micro_batch_size=1), PPOConfig(micro_batch_size=1))
     )
     assert (few.phase, many.phase) == ("rollout", "rollout")
     assert many.parts["kv cache"] == 2 * few.parts["kv cache"]
