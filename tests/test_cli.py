@@ -4,8 +4,8 @@ import io
 import json
 import os
 import pty
-import select
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -201,7 +201,7 @@ def test_what_sft_would_teach_is_shown_and_nothing_starts(taught, cli):
     code, out, _ = cli("sft", "--show", "--set", "max_length=64")
     assert code == 0
     assert f"Chat template: the tokenizer's own. {len(kept)} demonstrations with " in out
-    assert re.search(r"1 of \d+ left out: longer than 64 tokens", out)
+    assert re.search(r"1 of \d+ left out: longer than max_length = 64 tokens", out)
     oldest = kept[-1]
     assert f"<|user|>{oldest.messages[0]['content']}<|end|><|assistant|>⟦{oldest.response}<|end|>⟧" in out
     assert runs.list_all(taught) == []

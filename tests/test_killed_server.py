@@ -29,7 +29,7 @@ def serve(inbox, outbox):
         name, data = json.loads(line)
         if name == "open":
             with ws.write() as db:
-                answer = rate._state(db, [])
+                answer = rate._state(ws, db, [])
         elif name == "undo":
             answer = rate._undo(ws, rate.Undo.model_validate(data))
         else:
