@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from studio import schema_curves
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -47,6 +48,13 @@ def m003_rollouts(db: Database) -> None:
 def m004_open_showings(db: Database) -> None:
     """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
     for statement in _OPEN_SHOWINGS:
+        db.execute(statement)
+
+
+@migrations()
+def m008_curves(db: Database) -> None:
+    """Means of stretches of steps beside the metrics: a curve of 100,000 points is then read in a few hundred rows."""
+    for statement in schema_curves.STATEMENTS:
         db.execute(statement)
 
 
