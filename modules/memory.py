@@ -19,7 +19,11 @@ CHUNK_ELEMENTS = 2**24
 """Logits computed at a time, as in `modules.losses`."""
 NF4_BYTES = 0.516
 """Of a 4-bit weight with its share of doubly quantised scales."""
-PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace")
+HEAP, HEAP_NF4 = 0.4, 0.85
+"""On a CPU: what the C library's heap keeps of freed blocks, as a share of activations and logits. Measured, not derived."""
+SMALL_OF_PPO = 24 * 2**20
+"""The many small things of an iteration: measured on the smallest model, where they are seen."""
+PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
 """Of an estimate, in the order in which they are drawn."""
 
 
@@ -134,6 +138,10 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
     phases = {"update": update}
     if isinstance(config, PPOConfig):
         phases["rollout"] = fixed | _rollout(config, sizes, load, number)
+    if is_cpu:
+        share = HEAP_NF4 if config.quantisation == "nf4" else HEAP
+        for parts in phases.values():
+            parts["heap"] = share * (parts["activations"] + parts["logits"])
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
     return Estimate(
@@ -218,8 +226,10 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
     else:
         activations = tokens * (sizes.layers * layer + passing)
     chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS, sizes.vocab))
-    copies = 5 if isinstance(config, PPOConfig) else 4
+    copies = 4 if isinstance(config, PPOConfig) else 3
     workspace = 4 * sizes.largest * (2 if is_cpu or config.quantisation == "nf4" else 1)
+    if isinstance(config, PPOConfig):
+        workspace += SMALL_OF_PPO
     if config.method == "full" and number == 2:
         workspace += 2 * (sizes.in_linear + sizes.others)  # autocast's copies of the weights, held by the graph
     return {"activations": activations, "logits": copies * 4 * chunk if load.taught else 0, "workspace": workspace}
@@ -231,18 +241,20 @@ def _stream(config: TrainConfig, number: int) -> int:
 
 
 def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
-    """Bytes that one layer keeps of one token for the backward pass."""
-    hidden, query, kv, inner = sizes.hidden, sizes.query, sizes.key_value, sizes.inner
-    attention = number * (2 * query + 2 * kv)
+    """Bytes that one layer keeps of one token for the backward pass; counted on a Llama, tensor by tensor."""
+    hidden, query, inner = sizes.hidden, sizes.query, sizes.inner
+    # Queries, keys, values and what attention returns, which is also the input of the output projection.
+    attention = number * (2 * query + 2 * sizes.key_value)
     activated = number * (3 if sizes.is_gated else 2) * inner
     if config.method == "full":
-        # Norms keep their float32 input and output; a linear layer keeps its input, under autocast a copy for each layer.
-        inputs = number * (2 * hidden + query + inner) if number == 4 else 2 * (5 * hidden + query + inner)
-        return 4 * 4 * hidden + inputs - (number == 4) * 2 * number * hidden * 0 + attention + activated
-    if number == 2:
+        # Two norms keep their float32 input and output; linear layers keep their input, under autocast a copy each.
+        norms, inputs = 4 * 4 * hidden, 4 * (2 * hidden + inner) if number == 4 else 2 * (5 * hidden + inner)
+    elif number == 2:
         # Adapters are float32: each keeps a float32 copy of its layer's input.
-        return 4 * 2 * hidden + 4 * (5 * hidden + query + inner) + attention + activated
-    return 4 * (2 * hidden + 2 * hidden + query + inner) + attention + activated
+        norms, inputs = 4 * 2 * hidden, 4 * (5 * hidden + query + inner) + 4 * 7 * config.lora_rank
+    else:
+        norms, inputs = 4 * 2 * hidden, 4 * (2 * hidden + inner)
+    return norms + inputs + attention + activated
 
 
 def _passing_per_token(sizes: Sizes, number: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import schema_queue, schema_rating, schema_sessions
+from studio import schema_curves, schema_queue, schema_rating, schema_sessions
 from studio.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 30.0
@@ -66,6 +66,13 @@ def m006_richer_ratings(db: Database) -> None:
 def m007_queue(db: Database) -> None:
     """Order and pauses of the queue, where a run works, and the verified end of its processes."""
     for statement in schema_queue.STATEMENTS:
+        db.execute(statement)
+
+
+@migrations()
+def m008_curves(db: Database) -> None:
+    """Means of stretches of steps beside the metrics: a curve of 100,000 points is then read in a few hundred rows."""
+    for statement in schema_curves.STATEMENTS:
         db.execute(statement)
 
 

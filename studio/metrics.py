@@ -1,8 +1,11 @@
 """Metrics and sample texts of runs: the owner of those tables. Narrow rows, read by cursor."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from sqlite_utils import Database
+
+from studio import schema_curves
 from studio.workspace import Workspace, now
 
 
@@ -24,27 +27,66 @@ def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping
         db.table("samples").insert_all(rows)
 
 
+class Thinned(NamedTuple):
+    """A curve in few points: of each stretch of steps its last step, mean, lowest and highest value."""
+
+    steps: list[int]
+    means: list[float]
+    lows: list[float]
+    highs: list[float]
+
+
 def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
-    """(step, value) of one metric, thinned evenly to at most about `max_points`; first and last are kept."""
+    """(step, value) of one metric; a curve longer than about `max_points` as means of stretches, its first and last value as they are."""
     with ws.read() as db:
-        points = [
-            (row["step"], row["value"])
-            for row in db.query(
-                "SELECT step, value FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL ORDER BY step, id",
-                [run_id, name],
-            )
-        ]
-    stride = max(1, -(-len(points) // max_points))
-    thinned = points[::stride]
-    return thinned if not points or thinned[-1] == points[-1] else [*thinned, points[-1]]
+        found = _thinned(db, run_id, name, max_points)
+    return list(zip(found.steps, found.means, strict=True))
+
+
+def curves(ws: Workspace, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
+    """Several metrics of a run at once, each as `curve` thins it; those without values are left out."""
+    with ws.read() as db:
+        found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
+    return {name: thinned for name, thinned in found.items() if thinned.steps}
+
+
+_RAW = "SELECT step, value AS mean, value AS low, value AS high FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
+
+
+def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
+    """Long curves from their stretches, of which few rows are read; short or sparse ones as they are."""
+    key = [run_id, name]
+    first = next(db.query(f"{_RAW} ORDER BY step, id LIMIT 1", key), None)
+    if first is None:
+        return Thinned([], [], [], [])
+    last = next(db.query(f"{_RAW} ORDER BY step DESC, id DESC LIMIT 1", key))
+    span = last["step"] - first["step"]
+    rows: list[dict[str, Any]] = []
+    if span > max_points:
+        size = next((size for size in schema_curves.SIZES if span / size <= max_points), schema_curves.SIZES[-1])
+        stretches = "SELECT step, total / num AS mean, low, high, num FROM metric_stretches"
+        rows = list(db.query(f"{stretches} WHERE run_id = ? AND name = ? AND size = ? ORDER BY stretch", [*key, size]))
+    if sum(row["num"] for row in rows) <= max_points:
+        rows = list(db.query(f"{_RAW} ORDER BY step, id", key))
+    else:
+        rows = [first, *rows[:-1], rows[-1] | {"step": last["step"], "mean": last["mean"]}]
+    return Thinned(*([row[column] for row in rows] for column in ("step", "mean", "low", "high")))
 
 
 def names(ws: Workspace, run_id: int) -> list[str]:
-    """Metric names this run has logged, sorted."""
+    """Metric names this run has logged, sorted; one look-up a name, however many values there are."""
     with ws.read() as db:
-        return [
-            r["name"] for r in db.query("SELECT DISTINCT name FROM metrics WHERE run_id = ? ORDER BY name", [run_id])
-        ]
+        return _names(db, run_id)
+
+
+def _names(db: Database, run_id: int) -> list[str]:
+    rows = db.query(
+        "WITH RECURSIVE found(name) AS (SELECT min(name) FROM metrics WHERE run_id = :run UNION ALL"
+        " SELECT (SELECT min(name) FROM metrics WHERE run_id = :run AND name > found.name) FROM found WHERE found.name IS NOT NULL)"
+        " SELECT name FROM found WHERE name IS NOT NULL",
+        {"run": run_id},
+    )
+    return [row["name"] for row in rows]
 
 
 def cursor(ws: Workspace, run_id: int) -> int:
@@ -54,20 +96,41 @@ def cursor(ws: Workspace, run_id: int) -> int:
 
 
 def latest(ws: Workspace, run_id: int) -> dict[str, float]:
-    """Metric name to its newest value."""
-    with ws.read() as db:
-        rows = db.query("SELECT name, value, max(id) FROM metrics WHERE run_id = ? GROUP BY name", [run_id])
-        return {row["name"]: row["value"] for row in rows if row["value"] is not None}
+    """Metric name to its value at the last step."""
+    return _ends(
+        ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step DESC, id DESC LIMIT 1"
+    )
 
 
 def first(ws: Workspace, run_id: int) -> dict[str, float]:
-    """Metric name to its first value."""
+    """Metric name to its value at the first step."""
+    return _ends(ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step, id LIMIT 1")
+
+
+def _ends(ws: Workspace, run_id: int, question: str) -> dict[str, float]:
     with ws.read() as db:
-        rows = db.query("SELECT name, value, min(id) FROM metrics WHERE run_id = ? GROUP BY name", [run_id])
-        return {row["name"]: row["value"] for row in rows if row["value"] is not None}
+        found = {name: next(db.query(question, [run_id, name]))["value"] for name in _names(db, run_id)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
     """The run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
     with ws.read() as db:
         return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))
+
+
+def samples_by_prompt(
+    ws: Workspace, run_id: int, num_prompts: int = 8, num_steps: int = 12
+) -> dict[str, list[dict[str, Any]]]:
+    """Each fixed prompt to its answers over time, newest first; only the newest steps."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT * FROM samples WHERE run_id = :run AND step IN"
+            " (SELECT DISTINCT step FROM samples WHERE run_id = :run ORDER BY step DESC LIMIT :steps) ORDER BY step DESC, id",
+            {"run": run_id, "steps": num_steps},
+        )
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["prompt"] in found or len(found) < num_prompts:
+                found.setdefault(row["prompt"], []).append(row)
+    return found

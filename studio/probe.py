@@ -34,19 +34,19 @@ def main() -> int:
 
 def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> dict[str, float]:
     """Bytes at the peak, seconds of a step (PPO: iteration), steps of the run, and what a micro-batch carried."""
-    libraries = _resident("VmRSS")
+    libraries, private = _resident("VmRSS"), _resident("RssAnon")
     L.seed_everything(config.seed, verbose=False)
-    tried = config.model_copy(update={"value_warmup": 0, "epochs": 1}) if isinstance(config, PPOConfig) else config
+    tried = config.model_copy(update={"value_warmup": 0, "epochs": 2}) if isinstance(config, PPOConfig) else config
     module, data = training.build(ws, tried, lambda part: rows.get(part, []))
     num_steps = data.num_steps
     longest = _take_longest(data, config)
     device = module.backbone.device
     _reset_peak(device)
     seconds = _step(module, data, device)
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident("VmHWM") - libraries
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak(module, private)
     if isinstance(config, PPOConfig):
         update = module.trainer.logged_metrics.get("time/update_s", 0.0)
-        seconds += float(update) * (config.epochs - 1)
+        seconds += float(update) * (config.epochs - 2) / 2
     return {
         "peak": float(peak),
         "libraries": float(libraries),
@@ -113,6 +113,22 @@ def _reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats()
     else:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak(module: Any, private: int) -> int:
+    """Bytes at the peak that are this run's own, and of mapped files only the weights: other pages of files come and go."""
+    return _resident("VmHWM") - _resident("RssFile") - _resident("RssShmem") - private + _mapped_weights(module)
+
+
+def _mapped_weights(module: Any) -> int:
+    """Bytes of weights that were not copied out of their safetensors file."""
+    ranges = []
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        if line.endswith(".safetensors"):
+            start, _, end = line.split()[0].partition("-")
+            ranges.append((int(start, 16), int(end, 16)))
+    weights = {p.data_ptr(): p.numel() * p.element_size() for p in module.backbone.parameters()}
+    return sum(size for where, size in weights.items() if any(start <= where < end for start, end in ranges))
 
 
 def _resident(field: str) -> int:

@@ -34,10 +34,21 @@ class Band(NamedTuple):
     high: Points
 
 
-def chart(title: str, sentence: str, curves: Sequence[Curve], band: Band | None = None, x_label: str = "step") -> str:
-    """A titled chart of at most a few curves; with no points yet, an empty frame of the same size."""
+def chart(
+    title: str,
+    sentence: str,
+    curves: Sequence[Curve],
+    band: Band | None = None,
+    x_label: str = "step",
+    *,
+    is_log: bool = False,
+) -> str:
+    """A titled chart of at most a few curves; with no points yet, an empty frame of the same size.
+
+    With `is_log` the values stand on a log scale, unless one of them is 0 or less.
+    """
     drawn = [curve for curve in curves if curve.points]
-    body = _plot(drawn, band, x_label) if drawn else _waiting()
+    body = _plot(drawn, band, x_label, is_log) if drawn else _waiting()
     newest = (
         ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn)
         or "no values yet"
@@ -51,14 +62,24 @@ def chart(title: str, sentence: str, curves: Sequence[Curve], band: Band | None 
     )
 
 
-def _plot(curves: list[Curve], band: Band | None, x_label: str) -> str:
+def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool) -> str:
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points]
     if band:
         ys += [y for edge in band for _, y in edge]
-    ticks = _ticks(min(ys), max(ys))
+    is_log = is_log and min(ys) > 0
+    ticks = _log_ticks(min(ys), max(ys)) if is_log else _ticks(min(ys), max(ys))
     to_x = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    to_y = _scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    linear = _scale(
+        math.log10(ticks[0]) if is_log else ticks[0],
+        math.log10(ticks[-1]) if is_log else ticks[-1],
+        HEIGHT - BOTTOM,
+        TOP,
+    )
+
+    def to_y(value: float) -> float:
+        return linear(math.log10(value) if is_log else value)
+
     lines = [_path(curve, index, to_x, to_y) for index, curve in enumerate(curves)]
     return "".join(
         [
@@ -101,6 +122,18 @@ def _ticks(low: float, high: float) -> list[float]:
     return [k * step for k in range(first, last + 1)]
 
 
+def _log_ticks(low: float, high: float) -> list[float]:
+    """At most six values that enclose low and high (both above 0): powers of ten, or 1, 2 and 5 of them in a short range."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    if last - first > 2:
+        stride = -(-(last - first) // 5)
+        return [10.0**power for power in range(first, last + stride, stride)]
+    fine = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    start = max((i for i, value in enumerate(fine) if value <= low * (1 + 1e-9)), default=0)
+    end = next((i for i, value in enumerate(fine) if value >= high * (1 - 1e-9)), len(fine) - 1)
+    return fine[start : max(end, start + 1) + 1]
+
+
 def _tick_text(value: float, step: float) -> str:
     if abs(value) < step * 1e-6:
         return "0"
@@ -113,9 +146,10 @@ def _tick_text(value: float, step: float) -> str:
 
 def _grid(ticks: list[float], to_y) -> str:
     step = ticks[1] - ticks[0]
+    is_even = math.isclose(ticks[-1] - ticks[-2], step)
     return "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" y2="{to_y(t):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{to_y(t) + 4:.1f}" text-anchor="end">{_tick_text(t, step)}</text>'
+        f'<text class="tick" x="{LEFT - 6}" y="{to_y(t) + 4:.1f}" text-anchor="end">{_tick_text(t, step) if is_even else f"{t:g}"}</text>'
         for t in ticks
     )
 

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from studio import checkpoints, launcher, metrics, playing, reward_report, runs, snapshots
+from studio import checkpoints, launcher, metrics, playing, pulse, reward_report, runs, snapshots
 from studio.cli import follow, rollouts
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -103,6 +103,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if arguments.watch and not run.is_ended:
         return follow.follow(ws, run, arguments)
     print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
+    if found := pulse.of_run(ws, run):
+        print("; ".join(found.words()))
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
     )

@@ -78,9 +78,11 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
     page = visit(serve(full_ws).url + "#train/reward")
     field = page.locator("#reward-epochs input")
     field.fill("0")
-    expect(page.locator("#told-reward")).to_contain_text("epochs should be greater than or equal to 1")
+    expect(page.locator("#told-reward")).to_contain_text(
+        "epochs = 0 is not possible; it takes a whole number, at least 1"
+    )
     page.locator("#start-reward").click()
-    expect(page.locator("#reward-epochs")).to_contain_text("greater than or equal to 1")
+    expect(page.locator("#reward-epochs")).to_contain_text("epochs = 0 is not possible")
     assert len(runs.list_all(full_ws)) == 6
     field.fill("3")
     expect(page.locator("#command-reward")).to_contain_text("--set epochs=3")
@@ -107,9 +109,9 @@ def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     page = visit(serve(ws).url + "#train/sft")
     page.get_by_text("Model, memory and machine").first.click()
-    page.locator("#sft-max_length input").fill("20")
+    page.locator("#sft-max_length input").fill("30")
     page.locator("#sft-max_length input").press("Tab")
-    expect(page.locator("#command-sft")).to_contain_text("--set max_length=20")
+    expect(page.locator("#command-sft")).to_contain_text("--set max_length=30")
     page.locator("#start-sft").click()
     expect(page.locator("#told-sft")).to_contain_text("or start anyway with max_dropped=1", timeout=60_000)
     assert runs.list_all(ws) == []

@@ -11,31 +11,15 @@ from typing import Any
 
 import gradio as gr
 
-from modules.metrics import sentence
-from studio import checkpoints, launcher, metrics, reward_report, runs
+from studio import checkpoints, commands, launcher, metrics, runs
+from studio import pulse as pulse_of
 from studio.runs import Run
 from studio.workspace import Workspace
-from ui import parts, reliability
+from ui import parts
 from ui.border import on
-from ui.charts import Band, Curve, chart
-from ui.pages import Page, rollouts, run_controls
+from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
-NUM_POINTS = 240
-SHARED = ("train", "eval", "objective", "rollout")
-"""Metric groups whose values of one name share a chart: train/loss and eval/loss."""
-ORDER = (
-    "loss",
-    "score",
-    "accuracy",
-    "kl",
-    "perplexity",
-    "reward",
-    "response_tokens",
-    "policy loss",
-    "value loss",
-    "ece",
-)
 
 
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
@@ -50,17 +34,19 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
             controls = run_controls.build()
             with gr.Tabs(elem_classes="sub"):
                 with gr.Tab("Curves"):
-                    curves = parts.html(elem_id="run-curves")
+                    pulse = parts.html(elem_id="run-pulse")
+                    run_curves.build(ws, chosen, seen)
                 with gr.Tab("Samples"):
                     samples = parts.html(elem_id="run-samples")
                 with gr.Tab("Rollouts"):
                     rollouts.build(ws, chosen, seen)
                 with gr.Tab("Log"):
+                    run_log.build(ws, chosen, seen)
                     log = parts.html(elem_id="run-log")
                 with gr.Tab("Config"):
                     config = parts.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin]
-    outputs = [listing, head, curves, samples, log, config, *controls.components, seen]
+    outputs = [listing, head, pulse, samples, log, config, *controls.components, seen]
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
     controls.bind(ws, chosen, lambda name: _refresh(ws, name, ""), inputs, outputs)
@@ -106,7 +92,7 @@ def _nothing() -> str:
 
 
 def _detail(ws: Workspace, run: Run) -> list[Any]:
-    return [_head(ws, run), _curves(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
+    return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
 def _listing(everything: list[Run], chosen: Run | None, queue: list[str]) -> str:
@@ -145,55 +131,14 @@ def _head(ws: Workspace, run: Run) -> str:
     )
 
 
-def _curves(ws: Workspace, run: Run) -> str:
-    """One chart per value; values that differ only in their group share it."""
-    charts: dict[str, list[str]] = {}
-    for name in metrics.names(ws, run.id):
-        if not name.endswith(("_low", "_high")) and not reward_report.is_summed_up(name):
-            charts.setdefault(_title(name), []).append(name)
-    if not charts:
-        wanted = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
-        return f'<p class="quiet">{escape(run.name)} {wanted}.</p>'
-    titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
-    trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" else ""
-    return f'<div class="charts">{"".join(_chart(ws, run, title, charts[title]) for title in titles)}</div>{trust}'
-
-
-def _title(name: str) -> str:
-    group, _, value = name.partition("/")
-    return value if group in SHARED else f"{group} {value}"
-
-
-def _chart(ws: Workspace, run: Run, title: str, names: list[str]) -> str:
-    def points(name: str) -> list[tuple[int, float]]:
-        return metrics.curve(ws, run.id, name, max_points=NUM_POINTS)
-
-    low, high = points(f"eval/{title}_low"), points(f"eval/{title}_high")
-    curves = [
-        Curve(name.partition("/")[0] if len(names) > 1 else "", points(name)) for name in sorted(names, reverse=True)
-    ]
-    x_label = "iteration" if run.stage == "ppo" else "step"
-    return chart(
-        title.replace("_", " "), sentence(names[0]), curves, Band(low, high) if low and high else None, x_label
-    )
+def _pulse(ws: Workspace, run: Run) -> str:
+    """Time left, speed, where the time goes, memory."""
+    found = pulse_of.of_run(ws, run)
+    return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
 
 
 def _samples(ws: Workspace, run: Run) -> str:
-    rows = metrics.list_samples(ws, run.id, limit=30)
-    if not rows:
-        return '<p class="quiet">No samples. Trainers write some while they evaluate; pairs go to the Rate page.</p>'
-    return "".join(
-        f'<article class="sample"><header>{_sample_figures(row)}</header>'
-        f"{parts.conversation([{'role': 'user', 'content': row['prompt']}], row['response'])}</article>"
-        for row in rows
-    )
-
-
-def _sample_figures(row: dict[str, Any]) -> str:
-    figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
-    components = [f"{name} {parts.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
-    cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
-    return parts.tags([f"step {row['step']}", *figures, *components, *cut])
+    return run_log.samples(ws, run.id)
 
 
 def _log(ws: Workspace, run: Run) -> str:
@@ -208,4 +153,9 @@ def _config(ws: Workspace, run: Run) -> str:
         f"<dd>{escape(str(value)) or '–'}</dd>"
         for name, value in values.items()
     )
-    return f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
+    written = run.config.model_dump_json(indent=2)
+    return (
+        f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
+        f'<div class="command"><h4>The same from a terminal</h4>{parts.copyable(commands.of_config(ws, run.config))}'
+        f"<h4>Its config, for --config</h4>{parts.copyable(written)}</div>"
+    )

@@ -1,0 +1,173 @@
+"""The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
+
+The points arrive thinned by `studio.metrics`, some 240 a curve, whatever was logged: a run of 100,000 steps opens as fast
+as one of 100, and the page has little to draw.
+"""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from modules.metrics import sentence
+from studio import metrics, reward_report, runs
+from studio.metrics import Thinned
+from studio.runs import Run
+from studio.workspace import Workspace
+from ui import parts, reliability
+from ui.border import on
+from ui.charts import Band, Curve, chart
+
+NUM_POINTS, NUM_POINTS_OF_MANY = 240, 120
+"""Of a curve, and of one among more than three runs."""
+MAX_OVERLAID = 9
+SHARED = ("train", "eval", "objective", "rollout")
+"""Metric groups whose values of one name share a chart: train/loss and eval/loss."""
+ORDER = (
+    "loss",
+    "score",
+    "accuracy",
+    "kl",
+    "perplexity",
+    "reward",
+    "response_tokens",
+    "policy loss",
+    "value loss",
+    "ece",
+)
+UNITS = {"ppo": "iteration"}
+
+
+def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
+    """Place the section; it follows the chosen run, and is drawn anew whenever `seen` says that something is new."""
+    with gr.Row(elem_classes="controls curve-controls"):
+        others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
+        smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=150)
+        is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=110)
+    drawn = parts.html(elem_id="run-curves")
+    wanted = [chosen, others, smoothing, is_log]
+    for changed in (seen.change, others.change, smoothing.release, is_log.change):
+        on(changed, partial(_draw, ws), wanted, [drawn], trigger_mode="always_last")
+    on(chosen.change, partial(_choices, ws), [chosen], [others])
+    on(others.focus, partial(_offered, ws), [chosen, others], [others])
+
+
+def _choices(ws: Workspace, chosen: str) -> Any:
+    """Another run was chosen: nothing lies over it yet."""
+    return gr.Dropdown(choices=_names(ws, chosen), value=[])
+
+
+def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
+    return gr.Dropdown(choices=_names(ws, chosen), value=others)
+
+
+def _names(ws: Workspace, chosen: str) -> list[str]:
+    """Runs of the same stage, newest first."""
+    run = _run(ws, chosen)
+    return [other.name for other in runs.list_all(ws, stage=run.stage) if other.name != run.name] if run else []
+
+
+def _run(ws: Workspace, chosen: str) -> Run | None:
+    everything = runs.list_all(ws)
+    return next((run for run in everything if run.name == chosen), None) or next(iter(everything), None)
+
+
+def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
+    """All charts of the run, with those of the others laid over them."""
+    run = _run(ws, chosen)
+    if run is None:
+        return ""
+    wanted = set(others) if isinstance(others, list) else set()
+    laid = [other for other in runs.list_all(ws, stage=run.stage) if other.name in wanted and other.id != run.id]
+    together = [run, *laid[:MAX_OVERLAID]]
+    weight = min(max(float(smoothing or 0), 0.0), 0.99)
+    charts: dict[str, list[str]] = {}
+    for name in sorted({name for each in together for name in metrics.names(ws, each.id)}):
+        if not name.endswith(("_low", "_high")) and not reward_report.is_summed_up(name):
+            charts.setdefault(_title(name), []).append(name)
+    if not charts:
+        empty = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
+        return f'<p class="quiet">{escape(run.name)} {empty}.</p>'
+    every = [name for names in charts.values() for name in names]
+    bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]
+    num_points = NUM_POINTS if len(together) <= 3 else NUM_POINTS_OF_MANY
+    found = {each.name: metrics.curves(ws, each.id, [*every, *bounds], num_points) for each in together}
+    titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
+    body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
+    trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" and not laid else ""
+    return f'{_legend(together)}<div class="charts">{body}</div>{trust}{difference(together)}'
+
+
+def _title(name: str) -> str:
+    group, _, value = name.partition("/")
+    return value if group in SHARED else f"{group} {value}"
+
+
+def _chart(
+    run: Run, title: str, names: list[str], found: dict[str, dict[str, Thinned]], weight: float, is_log: bool
+) -> str:
+    """One value: of one run a line for each group, with its interval; of several runs a line for each of them."""
+    x_label, shown = UNITS.get(run.stage, "step"), title.replace("_", " ")
+    if len(found) > 1:
+        # Of a value that is trained on and measured, the measured one is compared.
+        name = next((n for n in names if n.startswith("eval/")), names[0])
+        curves = [
+            Curve(owner, smooth(values[name], weight) if name in values else []) for owner, values in found.items()
+        ]
+        return chart(f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None, x_label, is_log=is_log)
+    values = found[run.name]
+    curves = [
+        Curve(name.partition("/")[0] if len(names) > 1 else "", smooth(values[name], weight))
+        for name in sorted(names, reverse=True)
+        if name in values
+    ]
+    return chart(shown, sentence(names[0]), curves, _band(title, names, values), x_label, is_log=is_log)
+
+
+def _band(title: str, names: list[str], values: dict[str, Thinned]) -> Band | None:
+    """The interval of a measured value, or the range of a thinned curve that stands alone."""
+    low, high = values.get(f"eval/{title}_low"), values.get(f"eval/{title}_high")
+    if low and high:
+        return Band(_points(low.steps, low.means), _points(high.steps, high.means))
+    alone = values.get(names[0]) if len(names) == 1 else None
+    if alone is None or alone.lows == alone.highs:
+        return None
+    return Band(_points(alone.steps, alone.lows), _points(alone.steps, alone.highs))
+
+
+def _points(steps: list[int], values: list[float]) -> list[tuple[int, float]]:
+    return list(zip(steps, values, strict=True))
+
+
+def smooth(curve: Thinned, weight: float) -> list[tuple[int, float]]:
+    """The points with each value as a running mean that keeps `weight` of the past, without a bias to the start."""
+    mean = norm = 0.0
+    points = []
+    for step, value in zip(curve.steps, curve.means, strict=True):
+        mean, norm = weight * mean + (1 - weight) * value, weight * norm + (1 - weight)
+        points.append((step, mean / norm))
+    return points
+
+
+def _legend(together: list[Run]) -> str:
+    if len(together) < 2:
+        return ""
+    items = "".join(f'<li><i class="c{n}"></i>{escape(run.name)}</li>' for n, run in enumerate(together))
+    return f'<ul class="overlaid">{items}</ul>'
+
+
+def difference(together: list[Run]) -> str:
+    """The settings in which the runs differ, as a table; empty for one run."""
+    if len(together) < 2:
+        return ""
+    configs = [run.config.model_dump() for run in together]
+    names = [name for name in configs[0] if len({str(config.get(name)) for config in configs}) > 1]
+    if not names:
+        return '<p class="quiet">These runs have the same settings.</p>'
+    head = "".join(f"<th>{escape(run.name)}</th>" for run in together)
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(str(config.get(name)))}</td>' for config in configs)}</tr>"
+        for name in names
+    )
+    return f'<div class="scroll"><table class="difference"><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

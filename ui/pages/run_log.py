@@ -1,0 +1,82 @@
+"""The end of a run's log, searched where a word is given, and its samples: what it answered to the same prompts over time."""
+
+import json
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import metrics, runs
+from studio.errors import RunError
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+
+NUM_LINES = 5000
+NUM_SHOWN = 300
+
+
+def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
+    """Place the search; it follows the chosen run, and looks again whenever `seen` says that something is new."""
+    word = gr.Textbox(
+        "", placeholder="Search the log", show_label=False, container=False, max_lines=1, elem_id="log-search"
+    )
+    shown = parts.html(elem_id="log-found")
+    for changed in (seen.change, word.change):
+        on(changed, partial(_find, ws), [chosen, word], [shown], trigger_mode="always_last")
+
+
+def _find(ws: Workspace, chosen: str, word: str) -> str:
+    """The last lines that hold the word; nothing without one."""
+    wanted = (word or "").strip().casefold()
+    if not wanted:
+        return ""
+    everything = runs.list_all(ws)
+    name = chosen or (everything[0].name if everything else "")
+    try:
+        lines = runs.tail_log(ws, runs.get(ws, name).name, NUM_LINES).splitlines()
+    except RunError:
+        return ""
+    found = [line for line in lines if wanted in line.casefold()]
+    body = "\n".join(_marked(line, wanted) for line in found[-NUM_SHOWN:])
+    said = f'<p class="quiet">{len(found):,} of the last {len(lines):,} lines hold it.</p>'
+    return f'{said}<pre class="log"><code>{body}</code></pre>' if found else said
+
+
+def _marked(line: str, wanted: str) -> str:
+    """The line with what was searched for marked; where casefolding moves letters, nothing is marked."""
+    if len(line.casefold()) != len(line):
+        return escape(line)
+    pieces, start = [], 0
+    while (at := line.casefold().find(wanted, start)) >= 0:
+        pieces += [escape(line[start:at]), f"<mark>{escape(line[at : at + len(wanted)])}</mark>"]
+        start = at + len(wanted)
+    return "".join([*pieces, escape(line[start:])])
+
+
+def samples(ws: Workspace, run_id: int) -> str:
+    """Each fixed prompt with its answers, the newest first."""
+    found = metrics.samples_by_prompt(ws, run_id)
+    if not found:
+        return '<p class="quiet">No samples. Trainers write some while they evaluate; pairs go to the Rate page.</p>'
+    return "".join(_prompt(prompt, rows) for prompt, rows in found.items())
+
+
+def _prompt(prompt: str, rows: list[dict[str, Any]]) -> str:
+    newest, *older = rows
+    before = "".join(_answer(row) for row in older)
+    more = f"<details><summary>{len(older)} earlier answers</summary>{before}</details>" if older else ""
+    asked = parts.conversation([{"role": "user", "content": prompt}])
+    return f'<article class="sample">{asked}{_answer(newest)}{more}</article>'
+
+
+def _answer(row: dict[str, Any]) -> str:
+    return f"<header>{_figures(row)}</header>{parts.conversation([], row['response'])}"
+
+
+def _figures(row: dict[str, Any]) -> str:
+    figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
+    components = [f"{name} {parts.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
+    cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
+    return parts.tags([f"step {row['step']}", *figures, *components, *cut])
