@@ -203,7 +203,9 @@ def test_what_sft_would_teach_is_shown_and_nothing_starts(taught, cli):
     assert f"Chat template: the tokenizer's own. {len(kept)} demonstrations with " in out
     assert re.search(r"1 of \d+ left out: longer than max_length = 64 tokens", out)
     oldest = kept[-1]
-    assert f"<|user|>{oldest.messages[0]['content']}<|end|><|assistant|>⟦{oldest.response}<|end|>⟧" in out
+    shown = out.replace("|>|", "|>").replace("⟧|⟦", "").replace("⟦|", "⟦").split("\n")
+    asked = oldest.messages[0]["content"].replace(" ", "| ").replace("?", "|?")
+    assert f"<|bos|><|user|>{asked}|<|end|><|assistant|>⟦{oldest.response}<|end|>⟧" in shown
     assert runs.list_all(taught) == []
     code, _, err = cli("sft", "--show", "--set", "max_length=8")
     assert code == 1

@@ -129,6 +129,7 @@ def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -
         "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host))]},
         "blocked_paths": [str(ws.root)],
         "share": False,
+        "_frontend": False,  # no look at its own page, which on a busy machine takes the three seconds after which it gives up
         "theme": theme(),
         "head": HEAD,
         "footer_links": [],

@@ -53,9 +53,10 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-            if name in self._names:
-                return True
+            parts = urlsplit(f"//{host}")
+            name = (parts.hostname or "").lower()
+            if "@" in parts.netloc or name in self._names:
+                return "@" not in parts.netloc
             return self._is_open and ipaddress.ip_address(name) is not None  # no name, so nobody can rebind it
         except ValueError:
             return False

@@ -23,15 +23,17 @@ expect.set_options(timeout=20_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture(autouse=True)
-def no_loops_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_loops_left_open() -> Iterator[None]:
     """Gradio makes an event loop for each lock, which no Python since 3.10 needs, and never closes it."""
-    for place, name, plain in (
-        (gradio.utils, "safe_get_lock", asyncio.Lock),
-        (gradio.utils, "safe_get_stop_event", asyncio.Event),
-        (gradio.queueing, "safe_get_lock", asyncio.Lock),
-    ):
-        monkeypatch.setattr(place, name, plain)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for place, name, plain in (
+            (gradio.utils, "safe_get_lock", asyncio.Lock),
+            (gradio.utils, "safe_get_stop_event", asyncio.Event),
+            (gradio.queueing, "safe_get_lock", asyncio.Lock),
+        ):
+            monkeypatch.setattr(place, name, plain)
+        yield
 
 
 @pytest.fixture(autouse=True)
