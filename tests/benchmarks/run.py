@@ -47,6 +47,7 @@ class Case:
     precision: str
     quantisation: str
     shape: str
+    value_trunk: str = "own"
 
     @property
     def has_peer(self) -> bool:
@@ -54,7 +55,8 @@ class Case:
         return self.shape == "small" and self.quantisation == "none"
 
     def __str__(self) -> str:
-        return " ".join([self.stage, self.method, self.precision] + [self.quantisation] * (self.quantisation != "none"))
+        words = [self.stage, self.method, self.precision] + [self.quantisation] * (self.quantisation != "none")
+        return " ".join(words + ["value on the reward trunk"] * (self.value_trunk == "reward"))
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Peer:
 def ours(case: Case, folder: Path, work: workload.Work) -> dict[str, float]:
     """Our figures for a case."""
     options = {"--method": case.method, "--precision": case.precision, "--quantisation": case.quantisation}
+    options["--value-trunk"] = case.value_trunk
     arguments = [word for pair in options.items() for word in pair]
     module = [sys.executable, "-m", "tests.benchmarks.stage", case.stage, folder]
     return _last_json([*module, *arguments, "--work", json.dumps(asdict(work))])
@@ -132,11 +135,12 @@ def main() -> None:
             folder = workload.write_model(Path(scratch), workload.SHAPES[name], device)
             torch.cuda.empty_cache()
             cases = [
-                Case(stage, method, precision, quantisation, name)
+                Case(stage, method, precision, quantisation, name, trunk)
                 for stage in args.stages
                 for method in args.methods
                 for precision in args.precisions
                 for quantisation in args.quantisations
+                for trunk in (["own", "reward"] if stage == "ppo" and method == "lora" else ["own"])
                 if method == "lora" or quantisation == "none"
             ]
             print(f"\nShape {name}\n", flush=True)

@@ -44,12 +44,15 @@ class StepClock(L.Callback):
         self.seconds.append(_now() - self._started)
 
 
-def ppo(backbone: Backbone, work: Work) -> dict[str, float]:
+def ppo(backbone: Backbone, work: Work, value_trunk: str = "own") -> dict[str, float]:
     """Iterations of sampling, scoring and updates; the first is warm-up."""
     backbone.add_role("reference")
     backbone.add_role("policy", copy_of="reference", trainable=True)
     backbone.add_role("reward", head=True)
-    backbone.add_role("value", copy_of="reward", trainable=True, head=True)
+    if value_trunk == "reward":
+        backbone.add_role("value", trunk_of="reward", trainable=True, head=True)
+    else:
+        backbone.add_role("value", copy_of="reward", trainable=True, head=True)
     module = PPOModule(
         backbone,
         max_new_tokens=work.response,
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--method", choices=["lora", "full"], default="lora")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--quantisation", choices=["none", "nf4"], default="none")
+    parser.add_argument("--value-trunk", choices=["own", "reward"], default="own", help="of PPO")
     parser.add_argument("--work", type=json.loads, default={}, help="fields of workload.Work as JSON")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -150,7 +154,8 @@ def main() -> None:
     backbone = Backbone.load(
         str(args.folder), method=args.method, precision=args.precision, quantisation=args.quantisation
     )
-    figures = STAGES[args.stage](backbone, Work(**args.work))
+    options = {"value_trunk": args.value_trunk} if args.stage == "ppo" else {}
+    figures = STAGES[args.stage](backbone, Work(**args.work), **options)
     print(json.dumps(figures | {"peak_mib": peak_mib()}))
 
 
