@@ -199,7 +199,7 @@ def test_an_exported_adapter_opens_with_plain_peft_and_gives_the_same_logits(ws)
     assert logits(model, ids).sub(role_logits(backbone, "policy", ids)).abs().max() < 1e-4
 
 
-def test_a_merged_4_bit_model_is_dequantised_and_states_how_far_its_logits_moved(ws):
+def test_item_31_a_merged_4_bit_model_is_dequantised_and_states_how_far_its_logits_moved(ws):
     name, backbone = make_checkpoint(ws, "policy", quantisation="nf4")
     folder = exporting.export_checkpoint(ws, name, is_merged=True)
     from transformers import AutoModelForCausalLM, AutoTokenizer
