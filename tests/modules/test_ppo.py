@@ -346,6 +346,31 @@ def test_item_24_ptx_adds_the_mean_gradient_over_the_demonstrations_own_tokens(
         assert torch.allclose(added - without, 0.5 * lm, atol=1e-5)
 
 
+def test_item_25_the_entropy_bonus_pulls_towards_more_entropy_by_its_mean_gradient(
+    build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build()
+    monkeypatch.setattr(ppo, "take_step", drop)
+    e, rows = experience_of(module), torch.arange(8)
+    found = []
+    for coefficient in (0.0, 0.5):
+        gradient_spy.clear()
+        module.surrogate = replace(module.surrogate, entropy_coef=coefficient)
+        module._update(e, rows, None, StepSums(torch.device("cpu")))
+        found.append(list(gradient_spy))
+    with module.backbone.role("policy"):
+        sequences = e.sequences.rows(rows)
+        logits = module.backbone.logits(module.backbone.hidden(sequences.ids))[:, :-1]
+        chances = torch.softmax(logits / module.surrogate.temperature, -1)
+        entropy = -(chances * chances.log()).sum(-1)[sequences.mask[:, 1:]].mean()
+        entropy.backward()
+    expected = [p.grad for p in module.policy_parameters if p.grad is not None]
+    assert len(expected) > 4
+    assert max(float(g.abs().max()) for g in expected) > 1e-4
+    for without, added, more in zip(found[0], found[1], expected, strict=False):
+        assert torch.allclose(added - without, -0.5 * more, atol=1e-5)
+
+
 def test_item_27_adam_has_its_eps_and_each_network_its_rate(build: Any) -> None:
     module, _ = build(learning_rate=3e-4, value_learning_rate=7e-4)
     policy, value = module.optimizer.param_groups
