@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from modules import checkpoint
 from modules.config import PPOConfig
+from modules.distributed import gather_shares
 from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio import checkpoints, metrics, rollouts, runs
@@ -80,8 +81,8 @@ class StudioCallback(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Store what PPO sampled; report; save when it is time; stop when asked."""
         step = pl_module.step_index
-        if isinstance(pl_module, PPOModule) and trainer.is_global_zero:
-            self._write_rollouts(pl_module, trainer.datamodule.row_of)  # type: ignore[attr-defined]  # the PPODataModule
+        if isinstance(pl_module, PPOModule):
+            self._write_rollouts(pl_module, _rollouts_of_all(trainer, pl_module, self._run.config))
         text = f"{self.unit} {step} of {self._total}"
         runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
         if steer(trainer, lambda: self._wish(pl_module)):
@@ -145,33 +146,20 @@ class StudioCallback(Callback):
         if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
             self.save(module)
 
-    def _write_rollouts(self, module: PPOModule, row_of: Mapping[tuple[int, ...], Mapping[str, Any]]) -> None:
+    def _write_rollouts(self, module: PPOModule, new: list[NewRollout]) -> None:
         """Store the iteration's responses as texts, figures and numbers per token; older iterations make room."""
+        if not new:
+            return
         config = self._run.config
         assert isinstance(config, PPOConfig)
-        if not config.keep_rollouts or module.latest is None:
-            return
-        answers, experience = module.latest
-        rollout = answers.rollout
-        columns = [experience.logprobs, experience.ref_logprobs, experience.values, experience.advantages]
-        per_token = zip(*(column.tolist() for column in [*columns, experience.returns]), strict=True)
-        figures = (experience.scores, experience.shaped_scores, experience.kl_per_response)
-        per_response = zip(*(column.tolist() for column in figures), answers.components_by_row(), strict=True)
-        chat, new = module.backbone.chat, []
-        for prompt, response, reason, numbers, (score, shaped, kl, components) in zip(
-            rollout.prompts, rollout.responses, rollout.end_reasons, per_token, per_response, strict=True
-        ):
-            tokens = Tokens(prompt, response, *(column[: len(response)] for column in numbers))
-            prompt_id = row_of[tuple(prompt)]["prompt_id"]
-            new.append(NewRollout(prompt_id, chat.decode(response), score, shaped, components, kl, reason, tokens))
-        unknown = {token for row in (*rollout.prompts, *rollout.responses) for token in row} - self._known_tokens
+        unknown = {id_ for each in new for id_ in (*each.tokens.prompt_ids, *each.tokens.response_ids)} - self._known_tokens
         rollouts.add(
             self._ws,
             self._run.id,
             module.step_index,
             new,
             keep=config.keep_rollouts,
-            token_texts={token: chat.token_text(token) for token in unknown},
+            token_texts={token: module.backbone.chat.token_text(token) for token in unknown},
         )
         self._known_tokens |= unknown
 
@@ -191,10 +179,15 @@ class StudioCallback(Callback):
 
 
 class Companion(Callback):
-    """What a process that is not the first of its run does instead: stop when the first one does."""
+    """What a process that is not the first of its run does instead: hand over what it sampled, stop when the first one does."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Learn what the first process has read."""
+        """Give the first process this one's responses, and learn what it has read."""
+        if isinstance(pl_module, PPOModule):
+            _rollouts_of_all(trainer, pl_module, self._config)
         steer(trainer, lambda: "")
 
 
@@ -230,3 +223,24 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:
+    """The iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
+    if not config.keep_rollouts or module.latest is None:
+        return []
+    row_of = trainer.datamodule.row_of  # type: ignore[attr-defined]  # the PPODataModule
+    answers, experience = module.latest
+    rollout, chat = answers.rollout, module.backbone.chat
+    columns = [experience.logprobs, experience.ref_logprobs, experience.values, experience.advantages]
+    per_token = zip(*(column.tolist() for column in [*columns, experience.returns]), strict=True)
+    figures = (experience.scores, experience.shaped_scores, experience.kl_per_response)
+    per_response = zip(*(column.tolist() for column in figures), answers.components_by_row(), strict=True)
+    own = []
+    for prompt, response, reason, numbers, (score, shaped, kl, components) in zip(
+        rollout.prompts, rollout.responses, rollout.end_reasons, per_token, per_response, strict=True
+    ):
+        tokens = Tokens(prompt, response, *(column[: len(response)] for column in numbers))
+        prompt_id = row_of[tuple(prompt)]["prompt_id"]
+        own.append(NewRollout(prompt_id, chat.decode(response), score, shaped, components, kl, reason, tokens))
+    return gather_shares(own)

@@ -164,7 +164,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         data.start_step = module.step_index
     has_held_out = len(data.val_dataloader()) > 0
     if ranks.rank() > 0:
-        trainer = _trainer(config, module, Companion(), logger=False)
+        trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return "finished", ""
     callback = StudioCallback(

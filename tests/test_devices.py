@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ranks, ratings, runs
+from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ranks, ratings, rollouts, runs
 from studio.errors import ConfigError
 from studio.processes import family
 from studio.workspace import Workspace
@@ -135,6 +135,12 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
     assert ppo.state == "stopped", f"{ppo.message}\n{runs.tail_log(ws, ppo.name)}"
     assert_each_metric_is_stored_once(ws, ppo)
     assert checkpoints.get(ws, ppo.name).step == metrics.curve(ws, ppo.id, "objective/kl")[-1][0]
+    wanted = rollouts.Filter(iteration=1)
+    assert rollouts.count(ws, ppo.id, wanted) == ppo.config.batch_size, "the responses of both processes are stored"
+    found = rollouts.find(ws, ppo.id, wanted, limit=100)
+    assert all(len(rollouts.tokens_of(ws, r.id).response_ids) == len(rollouts.tokens_of(ws, r.id).values) for r in found)
+    scores = [value for step, value in metrics.curve(ws, ppo.id, "objective/score") if step == 1]
+    assert sum(r.score for r in found) / len(found) == pytest.approx(scores[0], abs=1e-4)
     with ws.read() as db:
         samples = [(r["step"], r["prompt"]) for r in db.query("SELECT * FROM samples WHERE run_id = ?", [ppo.id])]
     assert samples
