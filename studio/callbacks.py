@@ -152,7 +152,9 @@ class StudioCallback(Callback):
             return
         config = self._run.config
         assert isinstance(config, PPOConfig)
-        unknown = {id_ for each in new for id_ in (*each.tokens.prompt_ids, *each.tokens.response_ids)} - self._known_tokens
+        unknown = {
+            id_ for each in new for id_ in (*each.tokens.prompt_ids, *each.tokens.response_ids)
+        } - self._known_tokens
         rollouts.add(
             self._ws,
             self._run.id,

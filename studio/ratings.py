@@ -36,6 +36,13 @@ class Rating:
     edited_response_id: int | None = None
     """The ideal answer, where one was written over another; left is then the ideal one."""
 
+    @property
+    def ladder(self) -> str:
+        """A ranking as numbers of screen positions, best first, such as ``2 > 1 = 3``; empty for other judgements."""
+        ranks = json.loads(self.ranks or "[]")
+        rungs = [[str(at + 1) for at, rank in enumerate(ranks) if rank == place] for place in sorted(set(ranks))]
+        return " > ".join(" = ".join(rung) for rung in rungs)
+
 
 @dataclass(frozen=True)
 class Remarks:

@@ -16,7 +16,7 @@ import pytest
 
 from modules.config import STAGES, PPOConfig, SFTConfig
 from studio import checkpoints, comparisons, launcher, metrics, playing, prompts, ratings, runs, starter
-from studio.cli import main, rate, settings
+from studio.cli import keyboard, main, rate, settings
 from studio.errors import ConfigError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
@@ -57,12 +57,12 @@ def no_start(monkeypatch):
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
 
 
-def add_pairs(ws, count):
+def add_pairs(ws, count, texts=("one", "two")):
     with ws.write() as db:
         for number in range(count):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {number}"}]))
-            pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
-            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+            ids = [prompts.add_response(db, prompt_id, f"{text} {number}", "import") for text in texts]
+            comparisons.add_comparison(db, prompt_id, ids)
 
 
 def process(ws, *words, **options):
@@ -318,6 +318,48 @@ def test_undo_in_the_terminal_shows_the_pair_again_as_it_was(ws, cli, monkeypatc
     assert sum("Question 0" in page for page in pages) == 2
 
 
+def test_a_ranking_is_typed_best_first_with_ties_and_corrections(ws, cli, monkeypatch):
+    add_pairs(ws, 1, texts=("one", "two", "three", "four"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("3\n41\x7f\x7f221=42\nq"))
+    _, out, _ = cli("rate")
+    assert "Give each of the 4 answers its place first." in out
+    (event,) = ratings.list_events(ws)
+    assert (event["outcome"], json.loads(event["ranks"])) == ("ranking", [2, 3, 1, 2])
+    assert "ranking 3 > 1 = 4 > 2" in out
+    assert out.endswith("1 rated now, 1 in all.\n")
+
+
+def test_digits_that_judge_a_pair_judge_no_ranking_and_all_may_be_bad(ws, cli, monkeypatch):
+    add_pairs(ws, 2, texts=("one", "two", "three"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("890 5b" + "s2"))
+    _, out, _ = cli("rate")
+    assert [(e["outcome"], e["reason"]) for e in ratings.list_events(ws)] == [
+        ("both_bad", None),
+        ("skip", ratings.SKIP_REASONS[1]),
+    ]
+    assert "all bad" in out
+
+
+def test_note_flags_and_scales_go_with_the_judgement_in_the_terminal(ws, cli, monkeypatch):
+    add_pairs(ws, 1)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("nBoth are dull.\nu1h2h2r1a7x1234" + "9"))
+    cli("rate")
+    (event,) = ratings.list_events(ws)
+    assert (event["outcome"], event["strength"], event["note"]) == ("right", 2, "Both are dull.")
+    assert json.loads(event["flags"]) == {"unsafe": [0], "refused": [0]}
+    assert json.loads(event["attributes"]) == {"helpful": [7, None], "truthful": [1, 2], "harmless": [3, 4]}
+
+
+def test_an_ideal_answer_and_a_demonstration_are_written_in_the_terminal(ws, cli, monkeypatch):
+    add_pairs(ws, 1)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("e2The ideal answer.\ndShown how.\nd\n1"))
+    _, out, _ = cli("rate")
+    assert "The answer is empty." in out
+    assert {d.response for d in prompts.list_demonstrations(ws)} >= {"The ideal answer.", "Shown how."}
+    assert [e["outcome"] for e in ratings.list_events(ws)] == ["left", "left"]
+    assert ratings.list_events(ws)[0]["edited_response_id"] is not None
+
+
 def test_the_end_of_a_pipe_ends_the_rating_and_an_open_pair_stays_open(ws, cli, monkeypatch):
     add_pairs(ws, 2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
@@ -337,12 +379,12 @@ def test_keys_are_single_presses_in_a_terminal_and_arrow_keys_are_none(ws):
     os.close(theirs)
     try:
         read_until(ours, "3 to rate")
-        time.sleep(3 * rate.SETTLE_S)
+        time.sleep(3 * keyboard.SETTLE_S)
         os.write(ours, b"\x1b[5~")  # page up, with a 5 in it
-        time.sleep(3 * rate.ESCAPE_S)
+        time.sleep(3 * keyboard.ESCAPE_S)
         os.write(ours, b"9")
         read_until(ours, "2 to rate")
-        time.sleep(3 * rate.SETTLE_S)
+        time.sleep(3 * keyboard.SETTLE_S)
         os.write(ours, b"q")
         read_until(ours, "1 rated now")
     finally:

@@ -138,7 +138,9 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
     wanted = rollouts.Filter(iteration=1)
     assert rollouts.count(ws, ppo.id, wanted) == ppo.config.batch_size, "the responses of both processes are stored"
     found = rollouts.find(ws, ppo.id, wanted, limit=100)
-    assert all(len(rollouts.tokens_of(ws, r.id).response_ids) == len(rollouts.tokens_of(ws, r.id).values) for r in found)
+    assert all(
+        len(rollouts.tokens_of(ws, r.id).response_ids) == len(rollouts.tokens_of(ws, r.id).values) for r in found
+    )
     scores = [value for step, value in metrics.curve(ws, ppo.id, "objective/score") if step == 1]
     assert sum(r.score for r in found) / len(found) == pytest.approx(scores[0], abs=1e-4)
     with ws.read() as db:

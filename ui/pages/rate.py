@@ -7,7 +7,6 @@ that records the press and stores the order of what is shown after it. Rating is
 and no model name.
 """
 
-import json
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -203,9 +202,5 @@ def _words(rating: ratings.Rating) -> str:
     if rating.outcome in ("left", "right"):
         return f"{rating.outcome} {STRENGTHS[rating.strength]}" if rating.strength else f"{rating.outcome} better"
     if rating.ranks:
-        ranks = json.loads(rating.ranks)
-        rungs = [
-            " = ".join(str(at + 1) for at, rank in enumerate(ranks) if rank == place) for place in sorted(set(ranks))
-        ]
-        return f"ranking {' > '.join(rungs)}"
+        return f"ranking {rating.ladder}"
     return {"tie": "tie, both fine", "both_bad": "both bad", "skip": "skipped"}.get(rating.outcome, rating.outcome)
