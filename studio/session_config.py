@@ -28,6 +28,8 @@ class SessionConfig(BaseModel):
     """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
     """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    answers: Annotated[int, Field(ge=2, le=9)] = 2
+    """Answers to each prompt with the sources that name a policy: 2 are judged as a pair, 3 to 9 are ranked on one screen."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
@@ -56,6 +58,11 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
         if config.checkpoint or config.opponent:
             raise RatingError(
                 f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
+            )
+        if config.answers > 2:
+            raise RatingError(
+                f"answers = {config.answers} goes with the sources policy and policy_vs_sft, which sample them. With {config.source}, "
+                "whatever waits is shown as it was put up."
             )
         return config
     names = {"checkpoint": _policy(ws, config.checkpoint, "ppo", "sft")}
@@ -93,4 +100,5 @@ def wish(ws: Workspace, config: SessionConfig) -> Wish:
         config.choose,
         config.random_share,
         reward.id if reward else None,
+        config.answers > 2,
     )

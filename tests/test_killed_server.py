@@ -93,7 +93,7 @@ print(json.dumps({"acknowledged": acknowledged, "displayed": displayed, "kills":
 '''
 
 
-@pytest.mark.parametrize("num_kills", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [200])
 def test_no_acknowledged_rating_is_lost_or_doubled_whenever_the_server_is_killed(tmp_path, num_kills):
     ws = Workspace.open(tmp_path)
     with ws.write() as db:

@@ -1,11 +1,25 @@
 """Predictions come from a real child process with a real reward model; a session that runs dry is supplied by itself."""
 
+import json
+import time
+
 import pytest
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, launcher, predictions, prompts, ratings, runs, sampling_ahead, sessions
+from studio import (
+    checkpoints,
+    comparisons,
+    launcher,
+    predictions,
+    prompts,
+    ratings,
+    runs,
+    sampling_ahead,
+    sessions,
+    snapshots,
+)
 from studio.cli import main
-from studio.errors import RunError
+from studio.errors import RatingError, RunError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
@@ -149,3 +163,42 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
     thread.join(20)
     assert [run.stage for run in runs.list_all(ws)][:1] == ["sample"]
     assert sampling_ahead.look_after(ws) is None, "it was looked at just now"
+
+
+def test_a_session_of_rankings_is_supplied_by_a_real_sampling_run_and_takes_no_pairs(ws):
+    name, _ = make_checkpoint(ws, "policy")
+    runs.move(ws, checkpoints.get(ws, name).run_id, "running")
+    runs.move(ws, checkpoints.get(ws, name).run_id, "finished")
+    with ws.write() as db:
+        for n in range(6):
+            prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Tell me about {n}."}], split="train"))
+    beside = SampleConfig(checkpoint=name)
+    filling.add_pairs(ws, [1, 2], name, run=filling.add_run(ws, beside))
+    session = sessions.start(ws, SessionConfig(source="policy", answers=4, sample_prompts=5, repeat_share=0.0))
+    assert sessions.next_showing(ws) is None, "pairs are not ranked"
+    run = sampling_ahead.top_up(ws, session)
+    deadline = time.monotonic() + 120
+    while not runs.get(ws, run.id).is_ended and time.monotonic() < deadline:
+        launcher.reap(ws)
+        time.sleep(0.1)
+    run = runs.get(ws, run.id)
+    assert (run.state, run.message) == ("finished", "5 new rankings are ready to be rated."), runs.tail_log(
+        ws, run.name
+    )
+    ranked = []
+    while showing := sessions.next_showing(ws):
+        assert len(showing.texts) == len(set(showing.texts)) == 4
+        with ws.read() as db:
+            facts = [db.table("responses").get(i) for i in showing.response_ids]
+        assert {row["run_id"] for row in facts} == {run.id}
+        assert len({json.loads(row["sampling"])["seed"] for row in facts}) == 4
+        ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 2, 3])
+        ranked.append(showing.prompt_id)
+    assert len(set(ranked)) == 5
+    pairs = snapshots.training_rows(ws, snapshots.freeze(ws).id)
+    assert len(pairs) == 5 * 6, "each ranking of 4 gives 6 pairs"
+
+
+def test_rankings_are_asked_for_with_a_policy_only(ws):
+    with pytest.raises(RatingError, match="answers = 3 goes with the sources policy and policy_vs_sft"):
+        sessions.start(ws, SessionConfig(answers=3))
