@@ -39,9 +39,7 @@ class Rating:
     @property
     def ladder(self) -> str:
         """A ranking as numbers of screen positions, best first, such as ``2 > 1 = 3``; empty for other judgements."""
-        ranks = json.loads(self.ranks or "[]")
-        rungs = [[str(at + 1) for at, rank in enumerate(ranks) if rank == place] for place in sorted(set(ranks))]
-        return " > ".join(" = ".join(rung) for rung in rungs)
+        return ladder(self.ranks)
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,13 @@ class Remarks:
     note: str = ""
     flags: Mapping[str, Sequence[int]] = field(default_factory=dict)
     attributes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+
+
+def ladder(ranks: str | None) -> str:
+    """A stored ranking as numbers of screen positions, best first, such as ``2 > 1 = 3``."""
+    found = json.loads(ranks or "[]")
+    rungs = [[str(at + 1) for at, rank in enumerate(found) if rank == place] for place in sorted(set(found))]
+    return " > ".join(" = ".join(rung) for rung in rungs)
 
 
 def record(

@@ -6,7 +6,9 @@ from typing import Any
 from studio import history, ratings, snapshots
 from studio.cli import settings
 from studio.cli.rate import printable
+from studio.errors import RatingError
 from studio.history import Entry, Filter
+from studio.ratings import Remarks
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
@@ -36,6 +38,14 @@ def add(commands: Any) -> None:
     correct.add_argument("to", choices=[name for name in ratings.OUTCOMES if name != "ranking"])
     correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
     correct.set_defaults(action=_correct)
+    annotate = verbs.add_parser("annotate", help="give a rating another note or other flags; the judgement stays")
+    annotate.add_argument("id", type=int, help="the rating's number")
+    annotate.add_argument("--note", metavar="TEXT", help="in the place of its note")
+    for flag in ratings.FLAGS:
+        annotate.add_argument(
+            f"--{flag}", type=int, nargs="*", metavar="N", help=f"these answers (1, 2, ...) are {flag}"
+        )
+    annotate.set_defaults(action=_annotate)
     show = verbs.add_parser("show", help="one rating with its texts and all its events")
     show.add_argument("id", type=int)
     show.set_defaults(action=_show)
@@ -93,12 +103,32 @@ def _show(arguments: argparse.Namespace) -> int:
     print(_line(entry))
     for turn in entry.messages:
         print(printable(f"{turn['role']}: {turn['content']}"))
-    print(f"\n[left]\n{printable(entry.left)}\n\n[right]\n{printable(entry.right)}\n")
+    names = ["left", "right"] if not entry.others else [str(n) for n in range(1, len(entry.texts) + 1)]
+    for name, text in zip(names, entry.texts, strict=True):
+        print(f"\n[{name}]\n{printable(text)}")
+    print()
+    if entry.note:
+        print(printable(f"Note: {entry.note}"))
+    for flag, places in entry.remarks.flags.items():
+        print(f"{flag}: {', '.join(str(at + 1) for at in places)}")
     for event in history.events(ws, arguments.id):
         after = ", after its prediction was shown" if event["after_prediction"] else ""
         print(
             f"{event['id']}: {event['outcome']} {event['strength'] or ''} by {event['rater']}, {event['created_at'][:19]}{after}"
         )
+    return 0
+
+
+def _annotate(arguments: argparse.Namespace) -> int:
+    ws = Workspace.open(arguments.workspace)
+    before = history.get(ws, arguments.id).remarks
+    given = {flag: getattr(arguments, flag) for flag in ratings.FLAGS if getattr(arguments, flag) is not None}
+    if arguments.note is None and not given:
+        raise RatingError("Say what changes: --note TEXT, or a flag such as --unsafe 2 (without a number: none is).")
+    flags = {**before.flags, **{flag: [n - 1 for n in places] for flag, places in given.items()}}
+    note = before.note if arguments.note is None else arguments.note
+    found = ratings.annotate(ws, arguments.id, Remarks(note, flags, before.attributes))
+    print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
     return 0
 
 

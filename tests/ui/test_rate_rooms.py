@@ -133,6 +133,15 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
     after = history.find(pairs_ws)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
+    page.get_by_text("Note and flags").click()
+    page.locator("#history-note textarea").fill(HOSTILE)
+    page.locator("#history-flags input").click()
+    page.get_by_role("option", name="2 is hallucinated").click()
+    page.locator("#history-keep").click()
+    expect(page.locator("#history-told")).to_contain_text(f"stays on record as {after.id}")
+    expect(page.locator("#history-detail")).to_contain_text("Flagged: 2 hallucinated")
+    noted = history.get(pairs_ws, after.id)
+    assert (noted.outcome, noted.note, noted.remarks.flags) == ("left", HOSTILE, {"hallucinated": [1]})
     assert page.evaluate("window.hacked") is None
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 from studio import history, prompts, ratings, sessions
 from studio.errors import RatingError, StudioError
 from studio.history import Entry, Filter
+from studio.ratings import Remarks
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -80,13 +81,19 @@ def build(ws: Workspace) -> Page:
             with gr.Row(elem_classes="controls"):
                 to = gr.Dropdown(CORRECTIONS, value="left:2", elem_id="history-to", min_width=180, **_BARE)
                 correct = gr.Button("Correct it", elem_id="history-correct", min_width=110)
+            with gr.Accordion("Note and flags", open=False, elem_classes="more"):
+                note = gr.Textbox("", lines=2, elem_id="history-note", placeholder="A note on this rating", **_BARE)
+                flags = gr.Dropdown([], value=[], multiselect=True, label="flags", elem_id="history-flags")
+                keep = gr.Button("Keep note and flags", elem_id="history-keep", min_width=150)
             told = parts.html(parts.notice(""), elem_id="history-told")
     for changed_filter in filters:
         on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
     on(newest.click, partial(_list, ws, None), filters, [table, start, older])
     on(older.click, partial(_older, ws), [start, *filters], [table, start, older])
     on(clicked.submit, lambda number: number, [clicked], [picked])
-    on(picked.change, partial(_detail, ws), [picked], [detail], trigger_mode="always_last")
+    on(picked.change, partial(_detail, ws), [picked], [detail, note, flags], trigger_mode="always_last")
+    kept = on(keep.click, partial(_annotate, ws), [picked, note, flags], [told, picked])
+    on(kept.then, partial(_list, ws, None), filters, [table, start, older])
     done = on(correct.click, partial(_correct, ws), [picked, to], [told, picked])
     on(done.then, partial(_list, ws, None), filters, [table, start, older])
     choices = [category, rater, session]
@@ -137,21 +144,33 @@ def _row(entry: Entry) -> str:
     )
 
 
-def _detail(ws: Workspace, picked: str) -> str:
-    """Both answers as they stood on the screen, and every event."""
+def _detail(ws: Workspace, picked: str) -> list[Any]:
+    """The answers as they stood on the screen, and every event; the note and the flags to change."""
+    nothing = [gr.Textbox(value=""), gr.Dropdown([], value=[])]
     if not picked.strip().isdecimal():
-        return _NONE
+        return [_NONE, *nothing]
     try:
         entry = history.get(ws, int(picked))
     except RatingError as error:
-        return parts.notice(str(error), "bad")
+        return [parts.notice(str(error), "bad"), *nothing]
+    choices = [(f"{at + 1} is {flag}", f"{flag}:{at}") for at in range(len(entry.texts)) for flag in ratings.FLAGS]
+    given = [f"{flag}:{at}" for flag, places in entry.remarks.flags.items() for at in places]
+    return [_drawn(ws, entry), gr.Textbox(value=entry.note), gr.Dropdown(choices, value=given)]
+
+
+def _drawn(ws: Workspace, entry: Entry) -> str:
     events = "".join(_event(event) for event in history.events(ws, entry.id))
     note = f'<p class="quiet">Note: {escape(entry.note)}</p>' if entry.note else ""
+    names = ("Left", "Right") if not entry.others else [f"Answer {n + 1}" for n in range(len(entry.texts))]
+    answers = "".join(
+        f"<h4>{name}</h4><div class='words'>{escape(text)}</div>" for name, text in zip(names, entry.texts, strict=True)
+    )
+    said = [f"{', '.join(str(at + 1) for at in places)} {flag}" for flag, places in entry.remarks.flags.items()]
+    flagged = f'<p class="quiet">Flagged: {escape("; ".join(said))}</p>' if said else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
     return (
         f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{parts.conversation(entry.messages)}'
-        f"<h4>Left</h4><div class='words'>{escape(entry.left)}</div><h4>Right</h4><div class='words'>{escape(entry.right)}</div>"
-        f'{note}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
+        f'{answers}{note}{flagged}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
         f"<details><summary>All events</summary><ol>{events}</ol></details></article>"
     )
 
@@ -173,6 +192,21 @@ def _correct(ws: Workspace, picked: str, to: str) -> list[Any]:
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.skip()]
     return [parts.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
+
+
+def _annotate(ws: Workspace, picked: str, note: str, flags: list[str] | None) -> list[Any]:
+    """Write an event with the same judgement and these remarks; scales stay as they were given."""
+    if not picked.strip().isdecimal():
+        return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
+    given: dict[str, list[int]] = {}
+    for flag, _, position in (each.partition(":") for each in flags or []):
+        given.setdefault(flag, []).append(int(position) if position.isdecimal() else -1)
+    try:
+        entry = history.get(ws, int(picked))
+        found = ratings.annotate(ws, entry.id, Remarks(note or "", given, entry.remarks.attributes))
+    except StudioError as error:
+        return [parts.notice(str(error), "bad"), gr.skip()]
+    return [parts.notice(f"Kept. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _first(text: str) -> str:
