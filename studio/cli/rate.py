@@ -1,27 +1,23 @@
-"""Rating in the terminal: the same keys as in the browser, one press each, recorded before the next pair is shown.
+"""Rating in the terminal: the same keys as in the browser, one press each, recorded before the next item is shown.
 
 Where the input is no terminal (a pipe), keys are read from it one character at a time.
 """
 
 import argparse
-import os
-import select
-import shutil
-import sys
-import termios
-import textwrap
 import time
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from studio import comparisons, ratings, sampling_ahead, sessions
-from studio.cli import follow
+from studio import comparisons, ratings, sampling_ahead, session_state, sessions
+from studio.cli import follow, remarks
+from studio.cli.keyboard import Keys, keyboard
+from studio.cli.printing import page, printable
+from studio.cli.remarks import Aside
 from studio.comparisons import Showing
-from studio.ratings import SKIP_REASONS, Outcome
+from studio.judgements import Outcome, ranking_words
+from studio.ratings import Rating
 from studio.workspace import Workspace
 
+RATER = "person"
 KEYS: dict[str, tuple[Outcome, int | None]] = {
     "1": ("left", 3),
     "2": ("left", 2),
@@ -35,18 +31,19 @@ KEYS: dict[str, tuple[Outcome, int | None]] = {
 }
 LEGEND = (
     "1 2 3  response 1 is much better, better, slightly better     5 or space  tie, both fine     z  undo\n"
-    "8 9 0  response 2 is slightly better, better, much better     b  both bad    s  skip         q  quit"
+    "8 9 0  response 2 is slightly better, better, much better     b  all bad     s  skip         q  quit\n"
+    "ranking: numbers from best to worst, = between two that tie, backspace takes the last out, enter records: 2 1=3\n"
+    "n  note     u h r  flag as unsafe, hallucinated, refused     a  scales     e  edit into the ideal answer\n"
+    "d  write a demonstration     g  guideline     ?  this list"
 )
-WORDS = {"left": "response 1", "right": "response 2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
+WORDS = {"left": "response 1", "right": "response 2", "tie": "tie", "both_bad": "all bad", "skip": "skipped"}
 STRENGTHS = {1: " slightly better", 2: " better", 3: " much better", None: ""}
-SETTLE_S = 0.15
-ESCAPE_S = 0.02
-NARROWEST_PAIR = 100
+TAKES_OUT = ("\x7f", "\b", "<")
 
 
 def add(commands: Any) -> None:
     """Add ``rate``."""
-    summary = "Rate pairs in the terminal."
+    summary = "Rate pairs and rankings in the terminal."
     command = commands.add_parser("rate", help=summary, description=summary, epilog=LEGEND)
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.set_defaults(action=_rate)
@@ -56,10 +53,10 @@ def _rate(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     print(LEGEND)
     num_rated = 0
-    with _keyboard() as keys:
-        while showing := sessions.next_showing(ws):
-            print(_page(showing, comparisons.counts(ws)["unrated"]), flush=True)
-            change = _judge(ws, showing, keys)
+    with keyboard() as keys:
+        while showing := sessions.next_showing(ws, RATER):
+            print(page(showing, _heading(ws)), flush=True)
+            change = _Judge(ws, showing, keys).judge()
             if change is None:
                 break
             num_rated += change
@@ -74,113 +71,120 @@ def _rate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _judge(ws: Workspace, showing: Showing, keys: "_Pipe | _Terminal") -> int | None:
-    """Read keys until one judges the pair or takes the last judgement back; +1, -1, or None to quit."""
-    displayed = time.monotonic()
-    keys.settle()
-    while True:
-        key = keys.press().lower()
-        if key in ("q", ""):
-            return None
-        if key == "z":
-            last = ratings.undo(ws)
-            if last is None:
-                print("There is nothing to undo.", flush=True)
-                continue
-            print(f"Taken back: {WORDS[last.outcome]}{STRENGTHS[last.strength]}.", flush=True)
-            return -1
-        reason = _ask_reason(keys) if key == "s" else None
-        if key not in KEYS and reason is None:
-            continue
-        outcome, strength = KEYS.get(key, ("skip", None))
-        elapsed_ms = round(1000 * (time.monotonic() - displayed))
-        ratings.record(ws, showing.id, outcome, strength=strength, reason=reason, elapsed_ms=elapsed_ms)
-        print(f"{WORDS[outcome]}{STRENGTHS[strength]}", flush=True)
+def _heading(ws: Workspace) -> str:
+    """How much is left, of the session at work where there is one; what it asks for beside the judgement."""
+    session = sessions.active(ws, RATER)
+    if session is None:
+        return f"{comparisons.counts(ws)['unrated']} to rate"
+    scales = " It asks for scales: a" if session.config.attributes else ""
+    return f"{session.sentence}{scales}"
+
+
+class _Judge:
+    """Reads the keys that judge one item."""
+
+    def __init__(self, ws: Workspace, showing: Showing, keys: Keys) -> None:
+        self.ws, self.showing, self.keys = ws, showing, keys
+        self.is_ranking = len(showing.texts) > 2
+        self.aside = Aside(ws, showing, keys)
+        self.placed: list[list[int]] = []
+        self.is_tie = False
+        self.displayed = time.monotonic()
+
+    def judge(self) -> int | None:
+        """Read keys until one judges the item or takes the last judgement back; +1, -1, 0, or None to quit."""
+        self.keys.settle()
+        while True:
+            key = self.keys.press(takes_enter=self.is_ranking).lower()
+            if key in ("q", ""):
+                return None
+            if key == "z":
+                change = self._undo()
+                if change is not None:
+                    return change
+            elif key == "?":
+                print(LEGEND, flush=True)
+            elif key in remarks.KEYS:
+                self.aside.press(key)
+            elif key == "s":
+                if reason := remarks.ask_reason(self.keys):
+                    return self._record("skip", reason=reason)
+            elif key == "b" or (key in KEYS and not self.is_ranking):
+                outcome, strength = KEYS[key]
+                return self._record(outcome, strength=strength)
+            elif self.is_ranking and key in ("\n", "\r"):
+                if (ranks := self._ranks()) is not None:
+                    return self._record("ranking", ranks=ranks)
+            elif self.is_ranking:
+                self._place(key)
+
+    def _record(self, outcome: Outcome, **facts: Any) -> int:
+        elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
+        with self.ws.write() as db:
+            rating = ratings.record_in(
+                db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
+            )
+            seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
+        print(_said(rating) + (f". {seen}" if seen else ""), flush=True)
         return 1
 
+    def _undo(self) -> int | None:
+        """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
+        with self.ws.write() as db:
+            last = ratings.undo_in(db, RATER)
+            again = ratings.counting(db, last) if last else None
+        if last is None:
+            print("There is nothing to undo.", flush=True)
+            return None
+        print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
+        return 0 if again or last.edited_response_id is not None else -1
 
-def _ask_reason(keys: "_Pipe | _Terminal") -> str | None:
-    """Why a pair is skipped; any other key goes back to the pair."""
-    print("Skip: " + "   ".join(f"{number} {reason}" for number, reason in enumerate(SKIP_REASONS, 1)), flush=True)
-    key = keys.press()
-    return SKIP_REASONS[int(key) - 1] if key in [str(n + 1) for n in range(len(SKIP_REASONS))] else None
+    def _place(self, key: str) -> None:
+        """Place an answer next, or take one that is placed out again; or let the next one tie; and show what is placed."""
+        flat = [position for rung in self.placed for position in rung]
+        if key in TAKES_OUT and flat:
+            self._take(flat[-1])
+        elif key == "=":
+            self.is_tie = bool(flat)
+        elif key in "123456789"[: len(self.showing.texts)]:
+            self._place_answer(int(key) - 1, is_placed=int(key) - 1 in flat)
+        else:
+            return
+        line = " > ".join(" = ".join(str(position + 1) for position in rung) for rung in self.placed)
+        print(f"ranking: {printable(line)}{' =' if self.is_tie else ''}", flush=True)
 
+    def _place_answer(self, position: int, is_placed: bool) -> None:
+        if is_placed:
+            self._take(position)
+        elif self.is_tie and self.placed:
+            self.placed[-1].append(position)
+        else:
+            self.placed.append([position])
+        self.is_tie = False
 
-def _page(showing: Showing, num_left: int) -> str:
-    """The pair as text: the conversation, then both responses side by side, or one under the other where it is narrow."""
-    width = shutil.get_terminal_size().columns
-    lines = ["", f"── {num_left} to rate ".ljust(width, "─")]
-    for turn in showing.messages:
-        lines += _wrapped(f"{turn['role']}: {turn['content']}", width)
-    lines.append("")
-    if width < NARROWEST_PAIR:
-        for number, text in ((1, showing.left), (2, showing.right)):
-            lines += [f"[{number}]", *_wrapped(text, width), ""]
-        return "\n".join(lines)
-    half = (width - 3) // 2
-    left, right = (["[1]", *_wrapped(showing.left, half)], ["[2]", *_wrapped(showing.right, half)])
-    for row in range(max(len(left), len(right))):
-        sides = [column[row] if row < len(column) else "" for column in (left, right)]
-        lines.append(f"{sides[0].ljust(half)} │ {sides[1]}".rstrip())
-    return "\n".join(lines)
+    def _take(self, position: int) -> None:
+        self.placed = [left for rung in self.placed if (left := [each for each in rung if each != position])]
 
-
-def printable(text: str) -> str:
-    """The text with a box for each control character, which could command the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of the text."""
-    return [
-        line
-        for paragraph in printable(text).split("\n")
-        for line in textwrap.wrap(paragraph.expandtabs(4), width) or [""]
-    ]
-
-
-class _Pipe:
-    """Keys from an input that is no terminal."""
-
-    def settle(self) -> None:
-        """Nothing to wait for: what is in the pipe is meant."""
-
-    def press(self) -> str:
-        """The next character that is no line end; empty at the end of the input."""
-        while (key := sys.stdin.read(1)).isspace() and key != " ":
-            pass
-        return key
-
-
-class _Terminal:
-    """Single key presses of a terminal."""
-
-    def __init__(self) -> None:
-        self._descriptor = sys.stdin.fileno()
-
-    def settle(self) -> None:
-        """Drop what was pressed before the pair had been on the screen for a moment: it was meant for another pair."""
-        time.sleep(SETTLE_S)
-        termios.tcflush(self._descriptor, termios.TCIFLUSH)
-
-    def press(self) -> str:
-        """The next key; arrow and function keys, whose codes hold digits, are passed over."""
-        while (key := os.read(self._descriptor, 1)) == b"\x1b":
-            while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
-                os.read(self._descriptor, 1)
-        return key.decode("ascii", errors="replace")
+    def _ranks(self) -> list[int] | None:
+        """Rank by screen position; one answer left over comes last. None, said so, where more are left."""
+        flat = [position for rung in self.placed for position in rung]
+        left = [position for position in range(len(self.showing.texts)) if position not in flat]
+        if len(left) > 1:
+            print(
+                f"Place {', '.join(str(each + 1) for each in left)} first; the last one comes last by itself.",
+                flush=True,
+            )
+            return None
+        rungs = [*self.placed, left] if left else self.placed
+        return [
+            1 + next(at for at, rung in enumerate(rungs) if each in rung) for each in range(len(self.showing.texts))
+        ]
 
 
-@contextmanager
-def _keyboard() -> Iterator[_Pipe | _Terminal]:
-    """The keys, one press each; a terminal is put back as it was at the end."""
-    if not sys.stdin.isatty():
-        yield _Pipe()
-        return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-    try:
-        yield _Terminal()
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+def _said(rating: Rating) -> str:
+    """A judgement in words."""
+    if rating.edited_response_id is not None:
+        return "your ideal answer"
+    if rating.ranks:
+        return f"ranking {ranking_words(rating.ranks)}"
+    return f"{WORDS[rating.outcome]}{STRENGTHS[rating.strength]}"

@@ -1,0 +1,111 @@
+"""Single key presses and lines of text at the terminal, or read from a pipe one character at a time."""
+
+import os
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SETTLE_S = 0.15
+ESCAPE_S = 0.02
+END = "."
+"""A line that ends a text of several lines."""
+
+
+class Pipe:
+    """Keys from an input that is no terminal."""
+
+    def settle(self) -> None:
+        """Nothing to wait for: what is in the pipe is meant."""
+
+    def press(self, *, takes_enter: bool = False) -> str:
+        """The next character; line ends only where they are wanted. Empty at the end of the input."""
+        while (key := sys.stdin.read(1)).isspace() and key != " " and not (takes_enter and key == "\n"):
+            pass
+        return key
+
+    def line(self, asked: str) -> str:
+        """A line of text."""
+        print(asked, end="", flush=True)
+        return sys.stdin.readline().strip()
+
+    def text(self, asked: str, before: str = "") -> str:
+        """A text of several lines; a line with a dot alone ends it."""
+        print(f"{asked} A line with a dot alone ends it.", flush=True)
+        lines = []
+        while (line := sys.stdin.readline()) and line.rstrip("\r\n") != END:
+            lines.append(line.rstrip("\r\n"))
+        return "\n".join(lines)
+
+
+class Terminal:
+    """Single key presses of a terminal."""
+
+    def __init__(self, modes: list) -> None:
+        self._descriptor = sys.stdin.fileno()
+        self._modes = modes
+
+    def settle(self) -> None:
+        """Drop what was pressed before the pair had been on the screen for a moment: it was meant for another pair."""
+        time.sleep(SETTLE_S)
+        termios.tcflush(self._descriptor, termios.TCIFLUSH)
+
+    def press(self, *, takes_enter: bool = False) -> str:
+        """The next key; arrow and function keys, whose codes hold digits, are passed over. Empty at the end of the input."""
+        while (key := os.read(self._descriptor, 1)) == b"\x1b":
+            while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
+                os.read(self._descriptor, 1)
+        return key.decode("ascii", errors="replace")
+
+    def line(self, asked: str) -> str:
+        """A line of text, edited as the terminal does it."""
+        with self._as_before(), suppress(EOFError):
+            return input(asked).strip()
+        return ""
+
+    def text(self, asked: str, before: str = "") -> str:
+        """A text in the person's editor ($VISUAL or $EDITOR), which begins with `before`; without one, typed in lines."""
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        with self._as_before():
+            if not editor:
+                return Pipe().text(asked, before)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "answer.md"
+                path.write_text(before, encoding="utf-8")
+                done = subprocess.run([*shlex.split(editor), str(path)], check=False)
+                return path.read_text(encoding="utf-8") if done.returncode == 0 else before
+
+    @contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """The terminal as it was before single presses were asked for."""
+        now = termios.tcgetattr(self._descriptor)
+        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, now)
+
+
+Keys = Pipe | Terminal
+
+
+@contextmanager
+def keyboard() -> Iterator[Keys]:
+    """The keys, one press each; a terminal is put back as it was at the end."""
+    if not sys.stdin.isatty():
+        yield Pipe()
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield Terminal(before)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
