@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from studio import comparisons, ratings
+from studio import comparisons
 from studio.errors import RatingError
-from studio.ratings import Remarks
+from studio.judgements import Remarks, ranking_words
 from studio.workspace import Workspace
 
 
@@ -77,7 +77,7 @@ class Entry:
         if self.outcome in ("left", "right"):
             return f"{self.outcome} {words[self.strength]}"
         if self.ranks:
-            return f"ranking {ratings.ladder(self.ranks)}"
+            return f"ranking {ranking_words(self.ranks)}"
         return {"both_bad": "all bad" if self.others else "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
 
 

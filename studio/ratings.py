@@ -6,20 +6,28 @@ event of each chain that counts. The outcome is stored by screen position; who w
 
 import json
 import uuid as uuid_module
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from studio.errors import RatingError
+from studio.judgements import (
+    ATTRIBUTES,
+    FLAGS,
+    NO_REMARKS,
+    OUTCOMES,
+    SKIP_REASONS,
+    Outcome,
+    Remarks,
+    check,
+    stored_ranks,
+    stored_remarks,
+)
 from studio.workspace import Workspace, now
 
-Outcome = Literal["left", "right", "tie", "both_bad", "ranking", "skip"]
-OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "ranking", "skip")
-FLAGS = ("unsafe", "hallucinated", "refused")
-ATTRIBUTES = ("helpful", "truthful", "harmless")
-SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
+__all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating", "Remarks"]
 
 
 @dataclass(frozen=True)
@@ -36,33 +44,6 @@ class Rating:
     edited_response_id: int | None = None
     """The ideal answer, where one was written over another; left is then the ideal one."""
 
-    @property
-    def ladder(self) -> str:
-        """A ranking as numbers of screen positions, best first, such as ``2 > 1 = 3``; empty for other judgements."""
-        return ladder(self.ranks)
-
-
-@dataclass(frozen=True)
-class Remarks:
-    """What a rater says beside the judgement.
-
-    Attributes:
-        note: free text.
-        flags: unsafe, hallucinated or refused -> the screen positions (from 0) it holds for.
-        attributes: helpful, truthful or harmless -> 1 to 7, or None, by screen position.
-    """
-
-    note: str = ""
-    flags: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    attributes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
-
-
-def ladder(ranks: str | None) -> str:
-    """A stored ranking as numbers of screen positions, best first, such as ``2 > 1 = 3``."""
-    found = json.loads(ranks or "[]")
-    rungs = [[str(at + 1) for at, rank in enumerate(found) if rank == place] for place in sorted(set(found))]
-    return " > ".join(" = ".join(rung) for rung in rungs)
-
 
 def record(
     ws: Workspace,
@@ -72,7 +53,7 @@ def record(
     strength: int | None = None,
     reason: str | None = None,
     ranks: Sequence[int] | None = None,
-    remarks: Remarks = Remarks(),
+    remarks: Remarks = NO_REMARKS,
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
@@ -114,12 +95,12 @@ def record_in(
     strength: int | None = None,
     reason: str | None = None,
     ranks: Sequence[int] | None = None,
-    remarks: Remarks = Remarks(),
+    remarks: Remarks = NO_REMARKS,
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
     """The same in an open write transaction: it is on disk when that is committed."""
-    _check(outcome, strength)
+    check(outcome, strength)
     key = uuid or str(uuid_module.uuid4())
     if again := _by_uuid(db, key):
         return again
@@ -140,12 +121,12 @@ def record_in(
         "outcome": outcome,
         "strength": strength,
         "reason": reason,
-        "ranks": _ranks(outcome, ranks, showing["num"]),
+        "ranks": stored_ranks(outcome, ranks, showing["num"]),
         "rater": showing["rater"],
         "elapsed_ms": elapsed_ms,
         "supersedes": newest.id if newest else None,
     }
-    return _insert(db, event | _stored(remarks, showing["num"]))
+    return _insert(db, event | stored_remarks(remarks, showing["num"]))
 
 
 def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
@@ -163,7 +144,7 @@ def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None =
             raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
         kept = ("comparison_id", "showing_id", "outcome", "strength", "reason", "ranks", "rater", "elapsed_ms")
         event = {name: row[name] for name in (*kept, "edited_response_id")} | {"uuid": key, "supersedes": rating_id}
-        return _insert(db, event | _stored(remarks, len(json.loads(row["response_ids"]))))
+        return _insert(db, event | stored_remarks(remarks, len(json.loads(row["response_ids"]))))
 
 
 def record_edit(
@@ -202,7 +183,8 @@ def record_import(
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
     """Take back the rater's newest rating or edit that counts, of any depth; returns it, or None when there is none.
 
-    A taken-back showing is open again and comes next.
+    Where it stood in the place of an earlier one (a correction, other remarks), that one counts again; else the showing
+    is open again and comes next.
     """
     with ws.write() as db:
         return undo_in(db, rater, uuid)
@@ -226,12 +208,42 @@ def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
     if last is None:
         return None
     event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
-    _insert(db, event | {"rater": rater, "supersedes": last.id})
+    taken = _insert(db, event | {"rater": rater, "supersedes": last.id})
+    if earlier := _earlier(db, last.id):
+        judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
+        _insert(db, judgement | {"uuid": f"{AGAIN}{key}", "supersedes": taken.id})
     return last
 
 
+def counting(db: Database, taken: Rating) -> Rating | None:
+    """What counts in the place of a rating that was taken back: the one it had corrected, or None."""
+    sql = (
+        f"SELECT {_RATING} FROM rating_events WHERE supersedes = (SELECT id FROM rating_events WHERE supersedes = ?)"
+        " AND outcome != 'undo'"
+    )
+    return next((Rating(**row) for row in db.query(sql, [taken.id])), None)
+
+
+def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
+    """The event whose place this one took, if that was a judgement; of one that counts again, the one it repeats decides."""
+    event = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]))
+    if event["supersedes"] is None:
+        return None
+    before = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event["supersedes"]]))
+    if not event["uuid"].startswith(AGAIN):
+        return before if before["outcome"] != "undo" else None
+    repeated = _earlier(db, before["supersedes"])
+    return _earlier(db, repeated["id"]) if repeated else None
+
+
 def correct(
-    ws: Workspace, event_id: int, outcome: Outcome, *, strength: int | None = None, rater: str = "person"
+    ws: Workspace,
+    event_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    ranks: Sequence[int] | None = None,
+    rater: str = "person",
 ) -> Rating:
     """Put another judgement in the place of one that counts: a new event that supersedes it. Sides as they were shown.
 
@@ -240,7 +252,7 @@ def correct(
     Raises:
         RatingError: there is no such rating, it counts no more, or the outcome does not fit.
     """
-    _check(outcome, strength)
+    check(outcome, strength)
     with ws.write() as db:
         row = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]), None)
         if row is None:
@@ -249,15 +261,11 @@ def correct(
             raise RatingError(
                 f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
             )
-        if "ranking" in (row["outcome"], outcome):
-            raise RatingError(
-                f"Rating {event_id} cannot be corrected as a ranking. Undo it on the Rate page and rank again."
-            )
         sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
-        _ranks(outcome, None, next(db.query(sql, [row["comparison_id"]]))["n"])
+        stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
         kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
         event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
-        return _insert(db, event | {"outcome": outcome, "strength": strength, "rater": rater})
+        return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
 
 
 def summary(ws: Workspace) -> dict[str, int]:
@@ -329,47 +337,8 @@ def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict
         return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
 
 
-def _check(outcome: str, strength: int | None) -> None:
-    if outcome not in OUTCOMES:
-        raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
-    if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
-        raise RatingError(
-            f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none."
-        )
-
-
-def _ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
-    """The ranks as they are stored: without gaps, best first from 1."""
-    if outcome in ("left", "right", "tie") and num > 2:
-        raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
-    if outcome != "ranking":
-        if ranks is not None:
-            raise RatingError(f"Ranks do not go with {outcome}.")
-        return None
-    if num < 3 or ranks is None or len(ranks) != num:
-        raise RatingError(f"A ranking gives each of three or more responses a rank; here are {num} responses.")
-    places = sorted(set(ranks))
-    return json.dumps([places.index(rank) + 1 for rank in ranks])
-
-
-def _stored(remarks: Remarks, num: int) -> dict[str, str | None]:
-    """The remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
-    flags = {name: sorted(set(at)) for name, at in remarks.flags.items() if at}
-    attributes = {name: list(values) for name, values in remarks.attributes.items() if any(values)}
-    if not flags.keys() <= set(FLAGS) or any(not 0 <= position < num for at in flags.values() for position in at):
-        raise RatingError(f"A flag is one of {', '.join(FLAGS)}, of a response on the screen.")
-    if not attributes.keys() <= set(ATTRIBUTES) or any(
-        len(values) != num or any(v is not None and v not in range(1, 8) for v in values)
-        for values in attributes.values()
-    ):
-        raise RatingError(f"{', '.join(ATTRIBUTES)} go from 1 to 7, one number for each response on the screen.")
-    return {
-        "note": remarks.note.strip() or None,
-        "flags": json.dumps(flags) if flags else None,
-        "attributes": json.dumps(attributes) if attributes else None,
-    }
-
-
+AGAIN = "again-"
+"""The uuid of an event that lets an earlier judgement count again begins so; no browser sends such a one."""
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater and is no second judgement of its pair."""
 _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from modules.config import STAGES, PPOConfig, SFTConfig
-from studio import checkpoints, comparisons, launcher, metrics, playing, prompts, ratings, runs, starter
-from studio.cli import keyboard, main, rate, settings
+from studio import checkpoints, comparisons, launcher, metrics, playing, prompts, ratings, runs, sessions, starter
+from studio.cli import keyboard, main, printing, settings
 from studio.errors import ConfigError
 from studio.prompts import NewPrompt
+from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -57,12 +58,12 @@ def no_start(monkeypatch):
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
 
 
-def add_pairs(ws, count, texts=("one", "two")):
+def add_pairs(ws, count):
     with ws.write() as db:
         for number in range(count):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {number}"}]))
-            ids = [prompts.add_response(db, prompt_id, f"{text} {number}", "import") for text in texts]
-            comparisons.add_comparison(db, prompt_id, ids)
+            pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
 
 
 def process(ws, *words, **options):
@@ -318,48 +319,6 @@ def test_undo_in_the_terminal_shows_the_pair_again_as_it_was(ws, cli, monkeypatc
     assert sum("Question 0" in page for page in pages) == 2
 
 
-def test_a_ranking_is_typed_best_first_with_ties_and_corrections(ws, cli, monkeypatch):
-    add_pairs(ws, 1, texts=("one", "two", "three", "four"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("3\n41\x7f\x7f221=42\nq"))
-    _, out, _ = cli("rate")
-    assert "Give each of the 4 answers its place first." in out
-    (event,) = ratings.list_events(ws)
-    assert (event["outcome"], json.loads(event["ranks"])) == ("ranking", [2, 3, 1, 2])
-    assert "ranking 3 > 1 = 4 > 2" in out
-    assert out.endswith("1 rated now, 1 in all.\n")
-
-
-def test_digits_that_judge_a_pair_judge_no_ranking_and_all_may_be_bad(ws, cli, monkeypatch):
-    add_pairs(ws, 2, texts=("one", "two", "three"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("890 5b" + "s2"))
-    _, out, _ = cli("rate")
-    assert [(e["outcome"], e["reason"]) for e in ratings.list_events(ws)] == [
-        ("both_bad", None),
-        ("skip", ratings.SKIP_REASONS[1]),
-    ]
-    assert "all bad" in out
-
-
-def test_note_flags_and_scales_go_with_the_judgement_in_the_terminal(ws, cli, monkeypatch):
-    add_pairs(ws, 1)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("nBoth are dull.\nu1h2h2r1a7x1234" + "9"))
-    cli("rate")
-    (event,) = ratings.list_events(ws)
-    assert (event["outcome"], event["strength"], event["note"]) == ("right", 2, "Both are dull.")
-    assert json.loads(event["flags"]) == {"unsafe": [0], "refused": [0]}
-    assert json.loads(event["attributes"]) == {"helpful": [7, None], "truthful": [1, 2], "harmless": [3, 4]}
-
-
-def test_an_ideal_answer_and_a_demonstration_are_written_in_the_terminal(ws, cli, monkeypatch):
-    add_pairs(ws, 1)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("e2The ideal answer.\ndShown how.\nd\n1"))
-    _, out, _ = cli("rate")
-    assert "The answer is empty." in out
-    assert {d.response for d in prompts.list_demonstrations(ws)} >= {"The ideal answer.", "Shown how."}
-    assert [e["outcome"] for e in ratings.list_events(ws)] == ["left", "left"]
-    assert ratings.list_events(ws)[0]["edited_response_id"] is not None
-
-
 def test_the_end_of_a_pipe_ends_the_rating_and_an_open_pair_stays_open(ws, cli, monkeypatch):
     add_pairs(ws, 2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
@@ -367,8 +326,97 @@ def test_the_end_of_a_pipe_ends_the_rating_and_an_open_pair_stays_open(ws, cli, 
     assert comparisons.counts(ws)["unrated"] == 1
 
 
+@pytest.fixture
+def rankings(ws):
+    """Two rankings, of four and of three answers."""
+    with ws.write() as db:
+        for number, size in enumerate((4, 3)):
+            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Rank {number}"}]))
+            ids = [prompts.add_response(db, prompt_id, f"answer {n} of {size}", "import") for n in range(size)]
+            comparisons.add_comparison(db, prompt_id, ids)
+    return ws
+
+
+def test_a_ranking_is_typed_in_numbers_from_best_to_worst(rankings, cli, monkeypatch):
+    # 4 before 2, which ties with 1, 3 left over; then: too few placed, one taken out and placed again, a pair's keys ignored
+    monkeypatch.setattr(sys, "stdin", io.StringIO("4 2=1\n2\n1<1 3 0 5\nq"))
+    code, out, _ = cli("rate")
+    assert code == 0
+    assert "[4]" in out
+    assert "Place 1, 3 first" in out
+    assert "ranking 4 > 1 = 2 > 3" in out
+    assert [json.loads(event["ranks"]) for event in ratings.list_events(rankings)] == [[2, 2, 3, 1], [2, 1, 3]]
+    assert "2 rated now, 2 in all." in out
+
+
+def test_rankings_are_all_bad_skipped_and_undone_in_the_terminal(rankings, cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("bzs3" + "2\n31\nz" + "12\nq"))
+    assert cli("rate")[0] == 0
+    given = [
+        (event["outcome"], event["ranks"] and json.loads(event["ranks"])) for event in ratings.list_events(rankings)
+    ]
+    assert given == [
+        ("both_bad", None), ("undo", None), ("skip", None), ("ranking", [3, 1, 2]), ("undo", None), ("ranking", [1, 2, 3])
+    ]  # fmt: skip
+
+
+def test_remarks_edits_and_demonstrations_are_given_in_the_terminal(ws, cli, monkeypatch):
+    add_pairs(ws, 2)
+    session = sessions.start(ws, SessionConfig(attributes=True))
+    typed = "u2h1h1nsee the units\na6 7 -\n1\ne1\nThe ideal\nanswer\n.\ndA good one.\n.\ng?8q"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    code, out, _ = cli("rate")
+    assert code == 0
+    assert f"Session {session.id}: 0 of 100, block 1. It asks for scales: a" in out
+    edit, vote = ratings.list_events(ws)
+    assert (vote["outcome"], vote["strength"], vote["note"]) == ("right", 1, "see the units")
+    assert json.loads(vote["flags"]) == {"unsafe": [1]}
+    assert json.loads(vote["attributes"]) == {"helpful": [6, 1], "truthful": [7, None]}
+    assert edit["edited_response_id"] is not None
+    found = {demonstration.response for demonstration in prompts.list_demonstrations(ws)}
+    assert found == {"The ideal\nanswer", "A good one."}
+    assert "longer is not better" in out, "the guideline"
+
+
+def test_an_edit_that_changes_nothing_is_a_sentence_and_undo_takes_back_edits_too(ws, cli, monkeypatch):
+    add_pairs(ws, 1)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("e1.\n" + "e2Better.\n.\nz" + "q"))
+    _, out, _ = cli("rate")
+    assert "Nothing was changed, so there is no ideal answer to keep." in out
+    assert "Taken back: your ideal answer." in out
+    assert prompts.list_demonstrations(ws) == []
+    assert out.endswith("0 rated now, 0 in all.\n")
+
+
+def test_the_editor_begins_with_the_answer_and_gives_back_the_ideal_one(ws, monkeypatch):
+    add_pairs(ws, 1)
+    script = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text().upper())"
+    monkeypatch.setenv("VISUAL", f"{sys.executable} -c '{script}'")
+    ours, theirs = pty.openpty()
+    child = process(ws, "rate", stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        read_until(ours, "1 to rate")
+        for key, answer in (
+            (b"e", "which answer"),
+            (b"1", "Recorded: your ideal answer"),
+            (b"n", "Note: "),
+            (b"hm\n", "recorded with"),
+        ):
+            time.sleep(2 * keyboard.SETTLE_S)
+            os.write(ours, key)
+            read_until(ours, answer)
+        os.write(ours, b"9")
+        read_until(ours, "1 rated now")
+    finally:
+        child.wait(timeout=20)
+        os.close(ours)
+    assert [each.response for each in prompts.list_demonstrations(ws)] in (["ONE 0"], ["TWO 0"])
+    assert ratings.list_events(ws)[1]["note"] == "hm"
+
+
 def test_a_response_cannot_command_the_terminal():
-    shown = rate._wrapped("ok\x1b[2J\x07 \x9b31m red", 80)
+    shown = printing.wrapped("ok\x1b[2J\x07 \x9b31m red", 80)
     assert shown == ["ok\ufffd[2J\ufffd \ufffd31m red"]
 
 

@@ -298,7 +298,7 @@ def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     for event, outcome, sentence in (
         (first.id, "tie", "counts no more"),
         (99, "tie", "There is no rating 99"),
-        (second.id, "ranking", "cannot be corrected as a ranking"),
+        (second.id, "ranking", "here are 2 responses"),
         (second.id, "better", "is no outcome"),
     ):
         with pytest.raises(RatingError, match=sentence):
@@ -321,3 +321,25 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     assert "snapshot-3: " in cli("snapshots")
     assert "agrees with itself" in cli("session", "card")
     assert "Session 1: " in cli("session")
+
+
+def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_step(ws):
+    add(ws, 0)
+    first = rate(ws, "left", strength=3, remarks=Remarks("clear"))
+    second = ratings.correct(ws, first.id, "right", strength=1)
+    ratings.correct(ws, second.id, "left", strength=3)  # by hand what it was at first: still a step of its own
+
+    def counts():
+        return [(entry.outcome, entry.strength, entry.note) for entry in history.find(ws)]
+
+    steps = [[("right", 1, "clear")], [("left", 3, "clear")], []]
+    for step in steps:
+        taken = ratings.undo(ws)
+        assert counts() == step
+        with ws.read() as db:
+            assert (ratings.counting(db, taken) is not None) == bool(step)
+    assert ratings.undo(ws) is None
+    assert ratings.summary(ws)["rated"] == 0
+    assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
+    with ws.read() as db:
+        assert next(iter(db.query("SELECT * FROM rating_events WHERE supersedes IS NULL")))["id"] == first.id

@@ -40,7 +40,7 @@ function onAnswer(answer, name, isLast, data) {
   if (answer.undone) accepted.pop();
   if (answer.error) say(answer.error, "is-bad");
   else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${answer.prediction}` : ""}`);
-  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.is_back ? " Here it is again." : ""}`);
+  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.is_back ? " Here it is again." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
   else if (answer.said) say(answer.said);
   if (!isLast) return take(answer.items ?? [], false);
   if (answer.items) take(answer.items, true);

@@ -58,10 +58,11 @@ const rawPiece = (parent, piece) => make("div", parent, piece.replace(/\n$/, "")
 
 const FENCE = /^ {0,3}(```+|~~~+)/;
 const ITEM = /^(\s{0,40})([-*+]|\d{1,9}[.)])\s+/;
+const MATH = /^\s*(\$\$|\\\[)/;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const isShort = (line) => line.length < 400;
 const isTableRule = (line) => line !== undefined && isShort(line) && line.includes("-") && line.includes("|") && /^[\s|:-]+$/.test(line);
-const isStart = (line) => FENCE.test(line) || /^ {0,3}(#{1,6}\s|>)/.test(line) || ITEM.test(line) || /^\s*(\$\$|\\\[)/.test(line) || (isShort(line) && RULE.test(line));
+const isStart = (line) => FENCE.test(line) || /^ {0,3}(#{1,6}\s|>)/.test(line) || ITEM.test(line) || MATH.test(line) || (isShort(line) && RULE.test(line));
 
 /* Tasks [characters, draw(parent)] for lines. */
 function blocks(lines, depth) {
@@ -73,7 +74,7 @@ function blocks(lines, depth) {
     const fence = line.match(FENCE);
     if (!line.trim()) at += 1;
     else if (fence) at = code(lines, at, fence[1], add);
-    else if (/^\s*(\$\$|\\\[)/.test(line) && mathBlock(lines, at, add)) at = mathBlock.end;
+    else if (MATH.test(line) && mathBlock(lines, at, add)) at = mathBlock.end;
     else if (/^ {0,3}#{1,6}\s/.test(line)) { add(size, (parent) => inline(make("p", parent, "", "heading"), line.replace(/^\s*#+\s+/, "").slice(0, PIECE), 0)); at += 1; }
     else if (isShort(line) && RULE.test(line)) { add(1, (parent) => make("hr", parent)); at += 1; }
     else if (/^ {0,3}>/.test(line) && depth < NESTED) at = quote(lines, at, depth, add);
@@ -91,21 +92,27 @@ function code(lines, at, mark, add) {
   return end + 1;
 }
 
-function mathBlock(lines, at, add) {
+/* The lines of a formula that begins here; none where it has no end nearby. */
+function mathLines(lines, at) {
   const close = lines[at].trimStart().startsWith("$$") ? "$$" : "\\]";
-  const found = [lines[at].trim().slice(2)];
-  let size = found[0].length;
-  while (!found.at(-1).includes(close)) {
-    const next = lines[at + found.length];
-    if (next === undefined || found.length > MATH_LINES || size > MATH_MOST) return false;
-    found.push(next);
-    size += next.length;
+  let size = 0;
+  for (let num = 0; num <= MATH_LINES && size <= MATH_MOST && at + num < lines.length; num += 1) {
+    const line = num ? lines[at + num] : lines[at].trim().slice(2);
+    if (line.includes(close)) return num + 1;
+    size += line.length;
   }
-  const text = found.join("\n");
+  return 0;
+}
+
+function mathBlock(lines, at, add) {
+  const num = mathLines(lines, at);
+  if (!num) return false;
+  const close = lines[at].trimStart().startsWith("$$") ? "$$" : "\\]";
+  const text = [lines[at].trim().slice(2), ...lines.slice(at + 1, at + num)].join("\n");
   const source = text.slice(0, text.indexOf(close));
   const rest = text.slice(text.indexOf(close) + 2);
   add(source.length, (parent) => { drawMath(make("p", parent, "", "display"), source, true); if (rest.trim()) inline(make("p", parent), rest.slice(0, PIECE), 0); });
-  mathBlock.end = at + found.length;
+  mathBlock.end = at + num;
   return true;
 }
 
@@ -159,7 +166,8 @@ function table(lines, at, add) {
 
 function paragraph(lines, at, add) {
   const from = at;
-  for (at += 1; at < lines.length && lines[at].trim() && !isStart(lines[at]); at += 1);
+  const goesOn = () => !isStart(lines[at]) || (MATH.test(lines[at]) && !mathLines(lines, at)); // math without an end is text
+  for (at += 1; at < lines.length && lines[at].trim() && goesOn(); at += 1);
   for (const piece of cut(lines.slice(from, at).join("\n"))) add(piece.length, (parent) => inline(make("p", parent), piece, 0));
   return at;
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from studio import history, ratings, snapshots
 from studio.cli import settings
-from studio.cli.rate import printable
+from studio.cli.printing import printable
 from studio.errors import RatingError
 from studio.history import Entry, Filter
 from studio.ratings import Remarks

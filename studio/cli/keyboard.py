@@ -1,4 +1,4 @@
-"""What is typed while rating: single key presses of a terminal, lines of text, or the characters of a pipe."""
+"""Single key presses and lines of text at the terminal, or read from a pipe one character at a time."""
 
 import os
 import select
@@ -15,7 +15,8 @@ from pathlib import Path
 
 SETTLE_S = 0.15
 ESCAPE_S = 0.02
-ENTER = "\n"
+END = "."
+"""A line that ends a text of several lines."""
 
 
 class Pipe:
@@ -25,26 +26,31 @@ class Pipe:
         """Nothing to wait for: what is in the pipe is meant."""
 
     def press(self, *, takes_enter: bool = False) -> str:
-        """The next character, a line end only where it `takes_enter`; empty at the end of the input."""
-        while (key := sys.stdin.read(1)).isspace() and key != " " and not (takes_enter and key == ENTER):
+        """The next character; line ends only where they are wanted. Empty at the end of the input."""
+        while (key := sys.stdin.read(1)).isspace() and key != " " and not (takes_enter and key == "\n"):
             pass
         return key
 
-    def line(self) -> str:
-        """The rest of the line."""
+    def line(self, asked: str) -> str:
+        """A line of text."""
+        print(asked, end="", flush=True)
         return sys.stdin.readline().strip()
 
-    def text(self, start: str) -> str:
-        """The rest of the line, in the place of `start`."""
-        return self.line()
+    def text(self, asked: str, before: str = "") -> str:
+        """A text of several lines; a line with a dot alone ends it."""
+        print(f"{asked} A line with a dot alone ends it.", flush=True)
+        lines = []
+        while (line := sys.stdin.readline()) and line.rstrip("\r\n") != END:
+            lines.append(line.rstrip("\r\n"))
+        return "\n".join(lines)
 
 
 class Terminal:
     """Single key presses of a terminal."""
 
-    def __init__(self, before: list[object]) -> None:
-        """`before` are the terminal's settings for lines."""
-        self._descriptor, self._before = sys.stdin.fileno(), before
+    def __init__(self, modes: list) -> None:
+        self._descriptor = sys.stdin.fileno()
+        self._modes = modes
 
     def settle(self) -> None:
         """Drop what was pressed before the pair had been on the screen for a moment: it was meant for another pair."""
@@ -52,48 +58,46 @@ class Terminal:
         termios.tcflush(self._descriptor, termios.TCIFLUSH)
 
     def press(self, *, takes_enter: bool = False) -> str:
-        """The next key; arrow and function keys, whose codes hold digits, are passed over."""
+        """The next key; arrow and function keys, whose codes hold digits, are passed over. Empty at the end of the input."""
         while (key := os.read(self._descriptor, 1)) == b"\x1b":
             while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
                 os.read(self._descriptor, 1)
         return key.decode("ascii", errors="replace")
 
-    def line(self) -> str:
-        """A line, edited as the terminal edits lines; empty if it was given up with Ctrl-D."""
-        with self._lines(), suppress(EOFError):
-            return input("> ").strip()
+    def line(self, asked: str) -> str:
+        """A line of text, edited as the terminal does it."""
+        with self._as_before(), suppress(EOFError):
+            return input(asked).strip()
         return ""
 
-    def text(self, start: str) -> str:
-        """A text, in the editor that VISUAL or EDITOR names, beginning with `start`; without an editor, one line."""
+    def text(self, asked: str, before: str = "") -> str:
+        """A text in the person's editor ($VISUAL or $EDITOR), which begins with `before`; without one, typed in lines."""
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-        if not editor:
-            return self.line()
-        with tempfile.TemporaryDirectory() as folder, self._lines():
-            file = Path(folder) / "answer.txt"
-            file.write_text(start, encoding="utf-8")
-            try:
-                is_kept = subprocess.run([*shlex.split(editor), file], check=False).returncode == 0
-            except OSError as error:
-                print(f"The editor {editor} could not be opened: {error.strerror}. Set EDITOR to another.")
-                return ""
-            return file.read_text(encoding="utf-8").strip() if is_kept else ""
+        with self._as_before():
+            if not editor:
+                return Pipe().text(asked, before)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "answer.md"
+                path.write_text(before, encoding="utf-8")
+                done = subprocess.run([*shlex.split(editor), str(path)], check=False)
+                return path.read_text(encoding="utf-8") if done.returncode == 0 else before
 
     @contextmanager
-    def _lines(self) -> Iterator[None]:
-        keys = termios.tcgetattr(self._descriptor)
-        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+    def _as_before(self) -> Iterator[None]:
+        """The terminal as it was before single presses were asked for."""
+        now = termios.tcgetattr(self._descriptor)
+        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
         try:
             yield
         finally:
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, keys)
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, now)
 
 
-Keyboard = Pipe | Terminal
+Keys = Pipe | Terminal
 
 
 @contextmanager
-def keyboard() -> Iterator[Keyboard]:
+def keyboard() -> Iterator[Keys]:
     """The keys, one press each; a terminal is put back as it was at the end."""
     if not sys.stdin.isatty():
         yield Pipe()

@@ -1,24 +1,23 @@
 """Rating in the terminal: the same keys as in the browser, one press each, recorded before the next item is shown.
 
-Where the input is no terminal (a pipe), keys are read from it one character at a time, and texts up to the line's end.
+Where the input is no terminal (a pipe), keys are read from it one character at a time.
 """
 
 import argparse
-import shutil
-import textwrap
 import time
-import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
-from studio import comparisons, edits, guidelines, ratings, sampling_ahead, sessions
-from studio.cli import follow
-from studio.cli.keyboard import ENTER, Keyboard, keyboard
+from studio import comparisons, ratings, sampling_ahead, session_state, sessions
+from studio.cli import follow, remarks
+from studio.cli.keyboard import Keys, keyboard
+from studio.cli.printing import page, printable
+from studio.cli.remarks import Aside
 from studio.comparisons import Showing
-from studio.errors import StudioError
-from studio.ratings import ATTRIBUTES, SKIP_REASONS, Outcome, Remarks
+from studio.judgements import Outcome, ranking_words
+from studio.ratings import Rating
 from studio.workspace import Workspace
 
+RATER = "person"
 KEYS: dict[str, tuple[Outcome, int | None]] = {
     "1": ("left", 3),
     "2": ("left", 2),
@@ -33,14 +32,13 @@ KEYS: dict[str, tuple[Outcome, int | None]] = {
 LEGEND = (
     "1 2 3  response 1 is much better, better, slightly better     5 or space  tie, both fine     z  undo\n"
     "8 9 0  response 2 is slightly better, better, much better     b  all bad     s  skip         q  quit\n"
-    "Three or more: 1 to 9  comes next   =  the next ties with it   backspace  take out   Enter  record\n"
-    "n  note   u h r  unsafe, hallucinated, refused   a  scales   e  edit to ideal   d  demonstrate   g  guideline   ?  keys"
+    "ranking: numbers from best to worst, = between two that tie, backspace takes the last out, enter records: 2 1=3\n"
+    "n  note     u h r  flag as unsafe, hallucinated, refused     a  scales     e  edit into the ideal answer\n"
+    "d  write a demonstration     g  guideline     ?  this list"
 )
 WORDS = {"left": "response 1", "right": "response 2", "tie": "tie", "both_bad": "all bad", "skip": "skipped"}
 STRENGTHS = {1: " slightly better", 2: " better", 3: " much better", None: ""}
-FLAGS = {"u": "unsafe", "h": "hallucinated", "r": "refused"}
-BACKSPACE = ("\x7f", "\b")
-NARROWEST_PAIR = 100
+TAKES_OUT = ("\x7f", "\b", "<")
 
 
 def add(commands: Any) -> None:
@@ -56,9 +54,9 @@ def _rate(arguments: argparse.Namespace) -> int:
     print(LEGEND)
     num_rated = 0
     with keyboard() as keys:
-        while showing := sessions.next_showing(ws):
-            print(_page(showing, comparisons.counts(ws)["unrated"]), flush=True)
-            change = _Judging(ws, showing, keys).run()
+        while showing := sessions.next_showing(ws, RATER):
+            print(page(showing, _heading(ws)), flush=True)
+            change = _Judge(ws, showing, keys).judge()
             if change is None:
                 break
             num_rated += change
@@ -73,190 +71,120 @@ def _rate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass
-class _Judging:
-    """One item on the screen: keys until it is judged or left. What is said about it goes with its judgement."""
+def _heading(ws: Workspace) -> str:
+    """How much is left, of the session at work where there is one; what it asks for beside the judgement."""
+    session = sessions.active(ws, RATER)
+    if session is None:
+        return f"{comparisons.counts(ws)['unrated']} to rate"
+    scales = " It asks for scales: a" if session.config.attributes else ""
+    return f"{session.sentence}{scales}"
 
-    ws: Workspace
-    showing: Showing
-    keys: Keyboard
-    rungs: list[list[int]] = field(default_factory=list)
-    """Of a ranking: screen positions, best first, ties together."""
-    is_tying: bool = False
-    note: str = ""
-    flags: dict[str, list[int]] = field(default_factory=dict)
-    attributes: dict[str, list[int | None]] = field(default_factory=dict)
-    started: float = 0.0
 
-    @property
-    def is_ranking(self) -> bool:
-        return len(self.showing.texts) > 2
+class _Judge:
+    """Reads the keys that judge one item."""
 
-    def run(self) -> int | None:
-        """+1 for a judgement, -1 for one taken back, None to quit."""
-        self.started = time.monotonic()
+    def __init__(self, ws: Workspace, showing: Showing, keys: Keys) -> None:
+        self.ws, self.showing, self.keys = ws, showing, keys
+        self.is_ranking = len(showing.texts) > 2
+        self.aside = Aside(ws, showing, keys)
+        self.placed: list[list[int]] = []
+        self.is_tie = False
+        self.displayed = time.monotonic()
+
+    def judge(self) -> int | None:
+        """Read keys until one judges the item or takes the last judgement back; +1, -1, 0, or None to quit."""
         self.keys.settle()
         while True:
             key = self.keys.press(takes_enter=self.is_ranking).lower()
             if key in ("q", ""):
                 return None
             if key == "z":
-                last = ratings.undo(self.ws)
-                if last is None:
-                    print("There is nothing to undo.", flush=True)
-                    continue
-                print(f"Taken back: {_words(last)}.", flush=True)
-                return -1
-            try:
-                if self._judged(key):
-                    return 1
-            except StudioError as error:
-                print(error, flush=True)
+                change = self._undo()
+                if change is not None:
+                    return change
+            elif key == "?":
+                print(LEGEND, flush=True)
+            elif key in remarks.KEYS:
+                self.aside.press(key)
+            elif key == "s":
+                if reason := remarks.ask_reason(self.keys):
+                    return self._record("skip", reason=reason)
+            elif key == "b" or (key in KEYS and not self.is_ranking):
+                outcome, strength = KEYS[key]
+                return self._record(outcome, strength=strength)
+            elif self.is_ranking and key in ("\n", "\r"):
+                if (ranks := self._ranks()) is not None:
+                    return self._record("ranking", ranks=ranks)
+            elif self.is_ranking:
+                self._place(key)
 
-    def _judged(self, key: str) -> bool:
-        """Act on a key; True once the item is judged."""
-        if key == "s":
-            reason = self._ask_reason()
-            return reason is not None and self._record("skip", reason=reason)
-        if key == "b":
-            return self._record("both_bad")
-        if self.is_ranking and (key.isdigit() or key in ("=", ENTER, *BACKSPACE)):
-            return self._rank(key)
-        if not self.is_ranking and key in KEYS:
-            outcome, strength = KEYS[key]
-            return self._record(outcome, strength=strength)
-        self._remark(key)
-        return False
+    def _record(self, outcome: Outcome, **facts: Any) -> int:
+        elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
+        with self.ws.write() as db:
+            rating = ratings.record_in(
+                db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
+            )
+            seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
+        print(_said(rating) + (f". {seen}" if seen else ""), flush=True)
+        return 1
 
-    def _record(self, outcome: Outcome, **facts: Any) -> bool:
-        remarks = Remarks(self.note, self.flags, self.attributes)
-        elapsed_ms = round(1000 * (time.monotonic() - self.started))
-        rating = ratings.record(self.ws, self.showing.id, outcome, remarks=remarks, elapsed_ms=elapsed_ms, **facts)
-        print(_words(rating), flush=True)
-        return True
+    def _undo(self) -> int | None:
+        """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
+        with self.ws.write() as db:
+            last = ratings.undo_in(db, RATER)
+            again = ratings.counting(db, last) if last else None
+        if last is None:
+            print("There is nothing to undo.", flush=True)
+            return None
+        print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
+        return 0 if again or last.edited_response_id is not None else -1
 
-    def _rank(self, key: str) -> bool:
-        """Put an answer on the ladder or take it off; Enter records the ladder once all stand on it."""
-        num = len(self.showing.texts)
-        if key == ENTER:
-            if sum(map(len, self.rungs)) < num:
-                print(f"Give each of the {num} answers its place first.", flush=True)
-                return False
-            ranks = [next(n for n, rung in enumerate(self.rungs, 1) if at in rung) for at in range(num)]
-            return self._record("ranking", ranks=ranks)
-        if key in BACKSPACE and self.rungs:
-            self._take_out(self.rungs[-1][-1])
+    def _place(self, key: str) -> None:
+        """Place an answer next, or take one that is placed out again; or let the next one tie; and show what is placed."""
+        flat = [position for rung in self.placed for position in rung]
+        if key in TAKES_OUT and flat:
+            self._take(flat[-1])
         elif key == "=":
-            self.is_tying = bool(self.rungs)
-        elif key.isdigit() and 1 <= int(key) <= num:
-            position = int(key) - 1
-            is_placed = any(position in rung for rung in self.rungs)
-            if is_placed:
-                self._take_out(position)
-            elif self.is_tying:
-                self.rungs[-1].append(position)
-            else:
-                self.rungs.append([position])
-            self.is_tying = False
-        ladder = " > ".join(" = ".join(str(at + 1) for at in rung) for rung in self.rungs)
-        print(f"Best first: {ladder}{' =' if self.is_tying else ''}", flush=True)
-        return False
+            self.is_tie = bool(flat)
+        elif key in "123456789"[: len(self.showing.texts)]:
+            self._place_answer(int(key) - 1, is_placed=int(key) - 1 in flat)
+        else:
+            return
+        line = " > ".join(" = ".join(str(position + 1) for position in rung) for rung in self.placed)
+        print(f"ranking: {printable(line)}{' =' if self.is_tie else ''}", flush=True)
 
-    def _take_out(self, position: int) -> None:
-        self.rungs = [left for rung in self.rungs if (left := [at for at in rung if at != position])]
-        self.is_tying = False
+    def _place_answer(self, position: int, is_placed: bool) -> None:
+        if is_placed:
+            self._take(position)
+        elif self.is_tie and self.placed:
+            self.placed[-1].append(position)
+        else:
+            self.placed.append([position])
+        self.is_tie = False
 
-    def _remark(self, key: str) -> None:
-        """Note, flags, scales, ideal answers; the guideline and the keys."""
-        if key == "n":
-            print("Note, recorded with the judgement:", flush=True)
-            self.note = self.keys.line()
-        elif key in FLAGS:
-            position = self._ask_which(f"Which is {FLAGS[key]}?")
-            if position is not None:
-                flagged = set(self.flags.get(FLAGS[key], [])) ^ {position}
-                self.flags = {**self.flags, FLAGS[key]: sorted(flagged)}
-                marked = ", ".join(str(at + 1) for at in sorted(flagged))
-                print(f"{FLAGS[key]}: {marked or 'none'}", flush=True)
-        elif key == "a":
-            self._ask_scales()
-        elif key == "e":
-            position = self._ask_which("Over which is the ideal answer written?")
-            if position is not None:
-                print("The ideal answer:", flush=True)
-                text = self.keys.text(self.showing.texts[position])
-                edits.edit_to_ideal(self.ws, self.showing.id, position, text, uuid=str(uuid.uuid4()))
-                print("Recorded: your ideal answer, better than the one it was made from. Now judge these.", flush=True)
-        elif key == "d":
-            print("What the assistant should have said:", flush=True)
-            edits.demonstrate(self.ws, self.showing.id, self.keys.text(""))
-            print("Recorded: a demonstration for this prompt. Now judge these.", flush=True)
-        elif key == "g":
-            print(printable(guidelines.current(self.ws).text) or "No guideline is in force.", flush=True)
-        elif key == "?":
-            print(LEGEND, flush=True)
+    def _take(self, position: int) -> None:
+        self.placed = [left for rung in self.placed if (left := [each for each in rung if each != position])]
 
-    def _ask_reason(self) -> str | None:
-        """Why it is skipped; any other key goes back to the item."""
-        print("Skip: " + "   ".join(f"{number} {reason}" for number, reason in enumerate(SKIP_REASONS, 1)), flush=True)
-        key = self.keys.press()
-        return SKIP_REASONS[int(key) - 1] if key in [str(n + 1) for n in range(len(SKIP_REASONS))] else None
-
-    def _ask_which(self, question: str) -> int | None:
-        """A screen position; any key but their numbers goes back to the item."""
-        num = len(self.showing.texts)
-        print(f"{question} 1 to {num}", flush=True)
-        key = self.keys.press()
-        return int(key) - 1 if key in [str(n + 1) for n in range(num)] else None
-
-    def _ask_scales(self) -> None:
-        """1 to 7 for each answer and attribute; any other key leaves one open."""
-        for name in ATTRIBUTES:
-            given: list[int | None] = []
-            for position in range(len(self.showing.texts)):
-                print(f"How {name} is response {position + 1}? 1 to 7", flush=True)
-                key = self.keys.press()
-                given.append(int(key) if key in "1234567" and key else None)
-            self.attributes[name] = given
+    def _ranks(self) -> list[int] | None:
+        """Rank by screen position; one answer left over comes last. None, said so, where more are left."""
+        flat = [position for rung in self.placed for position in rung]
+        left = [position for position in range(len(self.showing.texts)) if position not in flat]
+        if len(left) > 1:
+            print(
+                f"Place {', '.join(str(each + 1) for each in left)} first; the last one comes last by itself.",
+                flush=True,
+            )
+            return None
+        rungs = [*self.placed, left] if left else self.placed
+        return [
+            1 + next(at for at, rung in enumerate(rungs) if each in rung) for each in range(len(self.showing.texts))
+        ]
 
 
-def _words(rating: ratings.Rating) -> str:
-    """A judgement as the terminal says it."""
+def _said(rating: Rating) -> str:
+    """A judgement in words."""
     if rating.edited_response_id is not None:
         return "your ideal answer"
-    if rating.outcome == "ranking":
-        return f"ranking {rating.ladder}"
+    if rating.ranks:
+        return f"ranking {ranking_words(rating.ranks)}"
     return f"{WORDS[rating.outcome]}{STRENGTHS[rating.strength]}"
-
-
-def _page(showing: Showing, num_left: int) -> str:
-    """The item as text: the conversation, then two responses side by side; more, or where it is narrow, one under the other."""
-    width = shutil.get_terminal_size().columns
-    lines = ["", f"── {num_left} to rate ".ljust(width, "─")]
-    for turn in showing.messages:
-        lines += _wrapped(f"{turn['role']}: {turn['content']}", width)
-    lines.append("")
-    if width < NARROWEST_PAIR or len(showing.texts) > 2:
-        for number, text in enumerate(showing.texts, 1):
-            lines += [f"[{number}]", *_wrapped(text, width), ""]
-        return "\n".join(lines)
-    half = (width - 3) // 2
-    left, right = (["[1]", *_wrapped(showing.left, half)], ["[2]", *_wrapped(showing.right, half)])
-    for row in range(max(len(left), len(right))):
-        sides = [column[row] if row < len(column) else "" for column in (left, right)]
-        lines.append(f"{sides[0].ljust(half)} │ {sides[1]}".rstrip())
-    return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """The text with a box for each control character, which could command the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of the text."""
-    return [
-        line
-        for paragraph in printable(text).split("\n")
-        for line in textwrap.wrap(paragraph.expandtabs(4), width) or [""]
-    ]

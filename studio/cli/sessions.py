@@ -6,7 +6,7 @@ from typing import Any
 
 from studio import guidelines, predictions, sampling_ahead, session_card, sessions
 from studio.cli import follow, settings
-from studio.cli.rate import printable
+from studio.cli.printing import printable
 from studio.errors import RatingError
 from studio.session_card import Card, Share
 from studio.session_config import SessionConfig

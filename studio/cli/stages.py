@@ -7,7 +7,7 @@ from modules.config import STAGES, TrainConfig
 from modules.presets import HARDWARE
 from studio import fitting, launcher, previewing, runs
 from studio.cli import follow, settings
-from studio.cli.rate import printable
+from studio.cli.printing import printable
 from studio.errors import DataError
 from studio.workspace import Workspace
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio import comparisons, edits, prompts, ratings, session_state, sessions
 from studio.errors import RatingError, StudioError
+from studio.judgements import ranking_words
 from studio.ratings import Remarks
 from studio.workspace import Workspace
 from ui import parts
@@ -146,8 +147,9 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
         taken = ratings.undo_in(db, RATER, uuid=sent.uuid)
         if taken is None:
             return _state(ws, db, sent.known) | {"error": "There is nothing to undo."}
-        is_back = taken.showing_id is not None
-        return _state(ws, db, sent.known) | {"undone": _words(taken), "is_back": is_back}
+        again = ratings.counting(db, taken)
+        told = {"is_back": taken.showing_id is not None and again is None, "again": _words(again) if again else ""}
+        return _state(ws, db, sent.known) | {"undone": _words(taken)} | told
 
 
 def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
@@ -202,5 +204,5 @@ def _words(rating: ratings.Rating) -> str:
     if rating.outcome in ("left", "right"):
         return f"{rating.outcome} {STRENGTHS[rating.strength]}" if rating.strength else f"{rating.outcome} better"
     if rating.ranks:
-        return f"ranking {rating.ladder}"
+        return f"ranking {ranking_words(rating.ranks)}"
     return {"tie": "tie, both fine", "both_bad": "both bad", "skip": "skipped"}.get(rating.outcome, rating.outcome)

@@ -1,0 +1,41 @@
+"""What is to be judged, as text: the conversation, then the answers beside or under each other."""
+
+import shutil
+import textwrap
+
+from studio.comparisons import Showing
+
+NARROWEST_PAIR = 100
+
+
+def page(showing: Showing, heading: str) -> str:
+    """Two answers stand side by side, or one under the other where it is narrow; three or more always so."""
+    width = shutil.get_terminal_size().columns
+    lines = ["", f"── {heading} ".ljust(width, "─")]
+    for turn in showing.messages:
+        lines += wrapped(f"{turn['role']}: {turn['content']}", width)
+    lines.append("")
+    if width < NARROWEST_PAIR or len(showing.texts) > 2:
+        for number, text in enumerate(showing.texts, 1):
+            lines += [f"[{number}]", *wrapped(text, width), ""]
+        return "\n".join(lines)
+    half = (width - 3) // 2
+    left, right = (["[1]", *wrapped(showing.left, half)], ["[2]", *wrapped(showing.right, half)])
+    for row in range(max(len(left), len(right))):
+        sides = [column[row] if row < len(column) else "" for column in (left, right)]
+        lines.append(f"{sides[0].ljust(half)} │ {sides[1]}".rstrip())
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """The text with a box for each control character, which could command the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of the text."""
+    return [
+        line
+        for paragraph in printable(text).split("\n")
+        for line in textwrap.wrap(paragraph.expandtabs(4), width) or [""]
+    ]

@@ -1,0 +1,105 @@
+"""What a judgement may be: outcomes, strength, ranks and remarks, checked before they are stored. Holds no SQL."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from studio.errors import RatingError
+
+Outcome = Literal["left", "right", "tie", "both_bad", "ranking", "skip"]
+OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "ranking", "skip")
+FLAGS = ("unsafe", "hallucinated", "refused")
+ATTRIBUTES = ("helpful", "truthful", "harmless")
+SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a rater says beside the judgement.
+
+    Attributes:
+        note: free text.
+        flags: unsafe, hallucinated or refused -> the screen positions (from 0) it holds for.
+        attributes: helpful, truthful or harmless -> 1 to 7, or None, by screen position.
+    """
+
+    note: str = ""
+    flags: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+
+
+NO_REMARKS = Remarks()
+
+
+def check(outcome: str, strength: int | None) -> None:
+    """Refuse an unknown outcome, and a strength that does not go with it."""
+    if outcome not in OUTCOMES:
+        raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
+    if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
+        raise RatingError(
+            f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none."
+        )
+
+
+def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
+    """The ranks as they are stored: without gaps, best first from 1."""
+    if outcome in ("left", "right", "tie") and num > 2:
+        raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
+    if outcome != "ranking":
+        if ranks is not None:
+            raise RatingError(f"Ranks do not go with {outcome}.")
+        return None
+    if num < 3 or ranks is None or len(ranks) != num:
+        raise RatingError(f"A ranking gives each of three or more responses a rank; here are {num} responses.")
+    places = sorted(set(ranks))
+    return json.dumps([places.index(rank) + 1 for rank in ranks])
+
+
+def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
+    """The remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
+    flags = {name: sorted(set(at)) for name, at in remarks.flags.items() if at}
+    attributes = {name: list(values) for name, values in remarks.attributes.items() if any(values)}
+    if not flags.keys() <= set(FLAGS) or any(not 0 <= position < num for at in flags.values() for position in at):
+        raise RatingError(f"A flag is one of {', '.join(FLAGS)}, of a response on the screen.")
+    if not attributes.keys() <= set(ATTRIBUTES) or any(
+        len(values) != num or any(v is not None and v not in range(1, 8) for v in values)
+        for values in attributes.values()
+    ):
+        raise RatingError(f"{', '.join(ATTRIBUTES)} go from 1 to 7, one number for each response on the screen.")
+    return {
+        "note": remarks.note.strip() or None,
+        "flags": json.dumps(flags) if flags else None,
+        "attributes": json.dumps(attributes) if attributes else None,
+    }
+
+
+def parse_ranking(text: str, num: int) -> list[int]:
+    """Ranks by screen position from a line such as ``2 1=3`` or ``b a=c``: best first, ``=`` for a tie.
+
+    An answer that is left over comes last.
+
+    Raises:
+        RatingError: an answer is named twice, is none, or two or more are left out.
+    """
+    rungs = [rung for rung in re.split(r"[\s,>]+", re.sub(r"\s*=\s*", "=", text.strip().lower())) if rung]
+    named = [[_position(name) for name in rung.split("=")] for rung in rungs]
+    flat = [position for rung in named for position in rung]
+    left = [position for position in range(num) if position not in flat]
+    if len(set(flat)) != len(flat) or any(not 0 <= position < num for position in flat) or len(left) > 1:
+        raise RatingError(f"A ranking names each of {num} answers once, best first, = for a tie, such as: 2 1=3")
+    named += [left] if left else []
+    return [1 + next(at for at, rung in enumerate(named) if position in rung) for position in range(num)]
+
+
+def ranking_words(ranks: str) -> str:
+    """Stored ranks as one reads them: ``2 > 1 = 3``."""
+    found = json.loads(ranks)
+    rungs = [" = ".join(str(at + 1) for at, rank in enumerate(found) if rank == place) for place in sorted(set(found))]
+    return " > ".join(rungs)
+
+
+def _position(name: str) -> int:
+    """Of an answer named by its number or letter; -1 for what is neither."""
+    return int(name) - 1 if name.isdecimal() else "abcdefghi".find(name) if len(name) == 1 else -1
