@@ -30,6 +30,7 @@ class Wish:
         choose: uncertainty, newest or random, beside the random arm.
         random_share: of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
+        rank: only rankings of three to this many answers; 0 for pairs and rankings alike.
     """
 
     categories: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Wish:
     choose: str = "uncertainty"
     random_share: float = 0.3
     reward_id: int | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
             " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
             " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
+            " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             " ORDER BY c.run_id DESC, c.id",
             {
                 "reward": wish.reward_id,
@@ -125,6 +128,7 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
                 "origin": wish.origin,
                 "checkpoint": wish.checkpoint_id,
                 "opponent": wish.opponent_id,
+                "rank": wish.rank,
             },
         )
     )

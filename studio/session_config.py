@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modules.config import categories
 from studio import checkpoints
@@ -28,6 +28,8 @@ class SessionConfig(BaseModel):
     """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
     """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    rank: Annotated[int, Field(ge=0, le=9)] = 0
+    """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
@@ -44,6 +46,13 @@ class SessionConfig(BaseModel):
     """With a policy as source: start a sampling run by itself once fewer pairs than this wait; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Prompts that such a run answers."""
+
+    @field_validator("rank")
+    @classmethod
+    def _ranks_three_or_more(cls, value: int) -> int:
+        if value in (1, 2):
+            raise ValueError("two answers are a pair; rank 3 to 9, or 0 for none")
+        return value
 
 
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
@@ -93,4 +102,5 @@ def wish(ws: Workspace, config: SessionConfig) -> Wish:
         config.choose,
         config.random_share,
         reward.id if reward else None,
+        config.rank,
     )

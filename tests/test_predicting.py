@@ -1,9 +1,23 @@
 """Predictions come from a real child process with a real reward model; a session that runs dry is supplied by itself."""
 
+import json
+import time
+
 import pytest
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, launcher, predictions, prompts, ratings, runs, sampling_ahead, sessions
+from studio import (
+    checkpoints,
+    comparisons,
+    launcher,
+    predictions,
+    prompts,
+    ratings,
+    runs,
+    sampling,
+    sampling_ahead,
+    sessions,
+)
 from studio.cli import main
 from studio.errors import RunError
 from studio.prompts import NewPrompt
@@ -149,3 +163,57 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
     thread.join(20)
     assert [run.stage for run in runs.list_all(ws)][:1] == ["sample"]
     assert sampling_ahead.look_after(ws) is None, "it was looked at just now"
+
+
+def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
+    policy, _ = make_checkpoint(ws, "sft")
+    filling.add_texts(ws, 8)
+    add_pairs(ws, 3)
+    config = SessionConfig(source="policy", checkpoint=policy, rank=4, sample_prompts=6, sample_below=3, target=10)
+    session = sessions.start(ws, config)
+    assert sessions.next_showing(ws) is None, "pairs are not what it wants"
+    run = sampling_ahead.top_up(ws, session)
+    assert run is not None
+    while not (run := runs.get(ws, run.name)).is_ended:
+        time.sleep(0.1)
+    assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
+    showing = sessions.next_showing(ws)
+    assert showing is not None
+    assert len(set(showing.texts)) == 4
+    with ws.read() as db:
+        sampled = [
+            row["sampling"] for row in db.query("SELECT sampling FROM responses WHERE kind = 'sample' ORDER BY id")
+        ]
+    assert len(sampled) == 4 * 6
+    assert len({json.loads(each)["seed"] for each in sampled}) == 4, "each answer with a seed of its own"
+    ratings.record(ws, showing.id, "ranking", ranks=[2, 1, 3, 3])
+    assert sessions.get(ws, session.id).num_given == 1
+    assert sampling_ahead.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
+
+
+def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(ws, policy):
+    run = filling.add_run(ws, SampleConfig(checkpoint=policy, put_up="rankings", responses_per_prompt=3))
+    with ws.write() as db:
+        rows = [{"prompt_id": n} for n in (1, 2, 3)]
+        texts = [["a", "a", "a"], ["b", "b", "a"], ["c", "a", "a"]]  # by answer, then by prompt
+        found = checkpoints.get(ws, policy).id
+        ids = [
+            [
+                prompts.add_response(db, row["prompt_id"], text, "sample", checkpoint_id=found)
+                for row, text in zip(rows, answer, strict=True)
+            ]
+            for answer in texts
+        ]
+        assert sampling._put_up_rankings(db, run, rows, ids, texts) == (2, 3, 0)
+        assert sampling._put_up_rankings(db, run, rows, ids, texts) == (0, 3, 2)
+    sessions.start(ws, SessionConfig(source="policy", checkpoint=policy, rank=5, sample_below=0))
+    showing = sessions.next_showing(ws)
+    assert showing is not None
+    assert sorted(showing.texts) == ["a", "b", "c"]
+    assert sessions.next_showing(ws, after=showing.id) is None, "two answers are a pair"
+
+
+def test_a_ranking_of_two_is_refused_as_a_wish(capsys, ws):
+    assert main(["session", "start", "--set", "rank=2", "--workspace", str(ws.root)]) == 1
+    assert "rank = 2 is not possible: two answers are a pair" in capsys.readouterr().err
+    assert main(["session", "start", "--set", "rank=3", "--workspace", str(ws.root)]) == 0
