@@ -30,7 +30,7 @@ class Wish:
         choose: uncertainty, newest or random, beside the random arm.
         random_share: of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
-        is_ranked: of what was sampled, only what is ranked (three or more answers), or only pairs.
+        rank: only rankings of three to this many answers; 0 for pairs and rankings alike.
     """
 
     categories: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Wish:
     choose: str = "uncertainty"
     random_share: float = 0.3
     reward_id: int | None = None
-    is_ranked: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
             " AND NOT EXISTS (SELECT 1 FROM session_queue w WHERE w.comparison_id = c.id)"
             " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
-            " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent"
-            " AND (SELECT count(*) > 2 FROM comparison_responses r WHERE r.comparison_id = c.id) = :is_ranked))"
+            " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
+            " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             " ORDER BY c.run_id DESC, c.id",
             {
                 "reward": wish.reward_id,
@@ -128,7 +128,7 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
                 "origin": wish.origin,
                 "checkpoint": wish.checkpoint_id,
                 "opponent": wish.opponent_id,
-                "is_ranked": wish.is_ranked,
+                "rank": wish.rank,
             },
         )
     )

@@ -60,8 +60,8 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
                 checkpoint=config.checkpoint,
                 opponent=config.opponent,
                 num_prompts=config.sample_prompts,
-                responses_per_prompt=config.answers,
-                put_up="rankings" if config.answers > 2 else "pairs",
+                responses_per_prompt=config.rank or 2,
+                put_up="rankings" if config.rank else "pairs",
                 seed=(session.seed + len(before)) % 2**31,
             ),
         )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modules.config import categories
 from studio import checkpoints
@@ -28,8 +28,8 @@ class SessionConfig(BaseModel):
     """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
     """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
-    answers: Annotated[int, Field(ge=2, le=9)] = 2
-    """Answers to each prompt with the sources that name a policy: 2 are judged as a pair, 3 to 9 are ranked on one screen."""
+    rank: Annotated[int, Field(ge=0, le=9)] = 0
+    """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
@@ -47,6 +47,13 @@ class SessionConfig(BaseModel):
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Prompts that such a run answers."""
 
+    @field_validator("rank")
+    @classmethod
+    def _ranks_three_or_more(cls, value: int) -> int:
+        if value in (1, 2):
+            raise ValueError("two answers are a pair; rank 3 to 9, or 0 for none")
+        return value
+
 
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     """The config with its checkpoints named: those left empty are the newest ones that fit.
@@ -58,11 +65,6 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
         if config.checkpoint or config.opponent:
             raise RatingError(
                 f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
-            )
-        if config.answers > 2:
-            raise RatingError(
-                f"answers = {config.answers} goes with the sources policy and policy_vs_sft, which sample them. With {config.source}, "
-                "whatever waits is shown as it was put up."
             )
         return config
     names = {"checkpoint": _policy(ws, config.checkpoint, "ppo", "sft")}
@@ -100,5 +102,5 @@ def wish(ws: Workspace, config: SessionConfig) -> Wish:
         config.choose,
         config.random_share,
         reward.id if reward else None,
-        config.answers > 2,
+        config.rank,
     )

@@ -407,6 +407,8 @@ def test_the_editor_begins_with_the_answer_and_gives_back_the_ideal_one(ws, monk
             os.write(ours, key)
             read_until(ours, answer)
         os.write(ours, b"9")
+        read_until(ours, "any other key ends")
+        os.write(ours, b"q")
         read_until(ours, "1 rated now")
     finally:
         child.wait(timeout=20)

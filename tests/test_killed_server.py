@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from studio import comparisons, prompts, ratings
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
@@ -19,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 RATER_AND_KILLER = r'''
 import json, os, random, signal, sys, time, uuid
+from unittest.mock import MagicMock
+sys.modules["gradio"] = MagicMock()  # the handlers use none of it, and a fork of a process that has loaded it takes 0.1 s
 from studio.workspace import Workspace
 from ui.pages import rate
 
@@ -93,9 +93,8 @@ print(json.dumps({"acknowledged": acknowledged, "displayed": displayed, "kills":
 '''
 
 
-@pytest.mark.parametrize("num_kills", [200])
-def test_no_acknowledged_rating_is_lost_or_doubled_whenever_the_server_is_killed(tmp_path, num_kills):
-    ws = Workspace.open(tmp_path)
+def test_no_acknowledged_rating_is_lost_or_doubled_by_two_hundred_kills_of_the_server(tmp_path):
+    ws, num_kills = Workspace.open(tmp_path), 200
     with ws.write() as db:
         for n in range(2 * num_kills):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {n}"}], split="train"))

@@ -14,12 +14,12 @@ from studio import (
     prompts,
     ratings,
     runs,
+    sampling,
     sampling_ahead,
     sessions,
-    snapshots,
 )
 from studio.cli import main
-from studio.errors import RatingError, RunError
+from studio.errors import RunError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
@@ -165,40 +165,55 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
     assert sampling_ahead.look_after(ws) is None, "it was looked at just now"
 
 
-def test_a_session_of_rankings_is_supplied_by_a_real_sampling_run_and_takes_no_pairs(ws):
-    name, _ = make_checkpoint(ws, "policy")
-    runs.move(ws, checkpoints.get(ws, name).run_id, "running")
-    runs.move(ws, checkpoints.get(ws, name).run_id, "finished")
-    with ws.write() as db:
-        for n in range(6):
-            prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Tell me about {n}."}], split="train"))
-    beside = SampleConfig(checkpoint=name)
-    filling.add_pairs(ws, [1, 2], name, run=filling.add_run(ws, beside))
-    session = sessions.start(ws, SessionConfig(source="policy", answers=4, sample_prompts=5, repeat_share=0.0))
-    assert sessions.next_showing(ws) is None, "pairs are not ranked"
+def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
+    policy, _ = make_checkpoint(ws, "sft")
+    filling.add_texts(ws, 8)
+    add_pairs(ws, 3)
+    config = SessionConfig(source="policy", checkpoint=policy, rank=4, sample_prompts=6, sample_below=3, target=10)
+    session = sessions.start(ws, config)
+    assert sessions.next_showing(ws) is None, "pairs are not what it wants"
     run = sampling_ahead.top_up(ws, session)
-    deadline = time.monotonic() + 120
-    while not runs.get(ws, run.id).is_ended and time.monotonic() < deadline:
-        launcher.reap(ws)
+    assert run is not None
+    while not (run := runs.get(ws, run.name)).is_ended:
         time.sleep(0.1)
-    run = runs.get(ws, run.id)
-    assert (run.state, run.message) == ("finished", "5 new rankings are ready to be rated."), runs.tail_log(
-        ws, run.name
-    )
-    ranked = []
-    while showing := sessions.next_showing(ws):
-        assert len(showing.texts) == len(set(showing.texts)) == 4
-        with ws.read() as db:
-            facts = [db.table("responses").get(i) for i in showing.response_ids]
-        assert {row["run_id"] for row in facts} == {run.id}
-        assert len({json.loads(row["sampling"])["seed"] for row in facts}) == 4
-        ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 2, 3])
-        ranked.append(showing.prompt_id)
-    assert len(set(ranked)) == 5
-    pairs = snapshots.training_rows(ws, snapshots.freeze(ws).id)
-    assert len(pairs) == 5 * 6, "each ranking of 4 gives 6 pairs"
+    assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
+    showing = sessions.next_showing(ws)
+    assert showing is not None
+    assert len(set(showing.texts)) == 4
+    with ws.read() as db:
+        sampled = [
+            row["sampling"] for row in db.query("SELECT sampling FROM responses WHERE kind = 'sample' ORDER BY id")
+        ]
+    assert len(sampled) == 4 * 6
+    assert len({json.loads(each)["seed"] for each in sampled}) == 4, "each answer with a seed of its own"
+    ratings.record(ws, showing.id, "ranking", ranks=[2, 1, 3, 3])
+    assert sessions.get(ws, session.id).num_given == 1
+    assert sampling_ahead.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
 
 
-def test_rankings_are_asked_for_with_a_policy_only(ws):
-    with pytest.raises(RatingError, match="answers = 3 goes with the sources policy and policy_vs_sft"):
-        sessions.start(ws, SessionConfig(answers=3))
+def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(ws, policy):
+    run = filling.add_run(ws, SampleConfig(checkpoint=policy, put_up="rankings", responses_per_prompt=3))
+    with ws.write() as db:
+        rows = [{"prompt_id": n} for n in (1, 2, 3)]
+        texts = [["a", "a", "a"], ["b", "b", "a"], ["c", "a", "a"]]  # by answer, then by prompt
+        found = checkpoints.get(ws, policy).id
+        ids = [
+            [
+                prompts.add_response(db, row["prompt_id"], text, "sample", checkpoint_id=found)
+                for row, text in zip(rows, answer, strict=True)
+            ]
+            for answer in texts
+        ]
+        assert sampling._put_up_rankings(db, run, rows, ids, texts) == (2, 3, 0)
+        assert sampling._put_up_rankings(db, run, rows, ids, texts) == (0, 3, 2)
+    sessions.start(ws, SessionConfig(source="policy", checkpoint=policy, rank=5, sample_below=0))
+    showing = sessions.next_showing(ws)
+    assert showing is not None
+    assert sorted(showing.texts) == ["a", "b", "c"]
+    assert sessions.next_showing(ws, after=showing.id) is None, "two answers are a pair"
+
+
+def test_a_ranking_of_two_is_refused_as_a_wish(capsys, ws):
+    assert main(["session", "start", "--set", "rank=2", "--workspace", str(ws.root)]) == 1
+    assert "rank = 2 is not possible: two answers are a pair" in capsys.readouterr().err
+    assert main(["session", "start", "--set", "rank=3", "--workspace", str(ws.root)]) == 0

@@ -342,4 +342,4 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
     assert ratings.summary(ws)["rated"] == 0
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
     with ws.read() as db:
-        assert next(iter(db.query("SELECT * FROM rating_events WHERE supersedes IS NULL")))["id"] == first.id
+        assert [row["id"] for row in db.query("SELECT id FROM rating_events WHERE supersedes IS NULL")] == [first.id]

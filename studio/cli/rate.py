@@ -54,21 +54,34 @@ def _rate(arguments: argparse.Namespace) -> int:
     print(LEGEND)
     num_rated = 0
     with keyboard() as keys:
-        while showing := sessions.next_showing(ws, RATER):
-            print(page(showing, _heading(ws)), flush=True)
-            change = _Judge(ws, showing, keys).judge()
+        while True:
+            showing = sessions.next_showing(ws, RATER)
+            if showing:
+                print(page(showing, _heading(ws)), flush=True)
+                change = _Judge(ws, showing, keys).judge()
+            else:
+                print(f"\n{_end(ws, arguments)}", flush=True)
+                change = _last_word(ws, keys) if num_rated else None
             if change is None:
                 break
             num_rated += change
             sampling_ahead.look_after(ws)
-        else:
-            session = sessions.active(ws)
-            if session:
-                print(f"\n{session.sentence} Look at it: {follow.command(arguments, 'session', 'card')}")
-            else:
-                print(f"\nNothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}")
     print(f"{num_rated} rated now, {ratings.summary(ws)['rated']} in all.")
     return 0
+
+
+def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
+    """Why nothing is shown, and what to do next."""
+    session = sessions.active(ws, RATER)
+    if session:
+        return f"{session.sentence} Look at it: {follow.command(arguments, 'session', 'card')}"
+    return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
+
+
+def _last_word(ws: Workspace, keys: Keys) -> int | None:
+    """The last judgement can be taken back, too."""
+    print("z takes the last one back, any other key ends.", flush=True)
+    return _undo(ws) if keys.press().lower() == "z" else None
 
 
 def _heading(ws: Workspace) -> str:
@@ -99,7 +112,7 @@ class _Judge:
             if key in ("q", ""):
                 return None
             if key == "z":
-                change = self._undo()
+                change = _undo(self.ws)
                 if change is not None:
                     return change
             elif key == "?":
@@ -127,17 +140,6 @@ class _Judge:
             seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
         print(_said(rating) + (f". {seen}" if seen else ""), flush=True)
         return 1
-
-    def _undo(self) -> int | None:
-        """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
-        with self.ws.write() as db:
-            last = ratings.undo_in(db, RATER)
-            again = ratings.counting(db, last) if last else None
-        if last is None:
-            print("There is nothing to undo.", flush=True)
-            return None
-        print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
-        return 0 if again or last.edited_response_id is not None else -1
 
     def _place(self, key: str) -> None:
         """Place an answer next, or take one that is placed out again; or let the next one tie; and show what is placed."""
@@ -179,6 +181,18 @@ class _Judge:
         return [
             1 + next(at for at, rung in enumerate(rungs) if each in rung) for each in range(len(self.showing.texts))
         ]
+
+
+def _undo(ws: Workspace) -> int | None:
+    """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
+    with ws.write() as db:
+        last = ratings.undo_in(db, RATER)
+        again = ratings.counting(db, last) if last else None
+    if last is None:
+        print("There is nothing to undo.", flush=True)
+        return None
+    print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
+    return 0 if again or last.edited_response_id is not None else -1
 
 
 def _said(rating: Rating) -> str:

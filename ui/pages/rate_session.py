@@ -16,7 +16,7 @@ from ui import session_card as drawing
 from ui.border import on
 from ui.pages import Page
 
-ESSENTIALS = ("target", "source", "checkpoint", "opponent", "categories", "choose", "show_predictions")
+ESSENTIALS = ("target", "source", "checkpoint", "opponent", "rank", "categories", "choose", "show_predictions")
 DRAFT = "guideline"
 SHOWN = 20
 """Sessions that can be looked back at."""
@@ -113,7 +113,14 @@ def _now(ws: Workspace, session: Session | None) -> str:
         "policy": f"two answers of {config.checkpoint}",
         "policy_vs_sft": f"{config.checkpoint} against {config.opponent}",
     }[config.source]
-    facts = [source, f"{config.random_share:.0%} at random", f"{config.repeat_share:.0%} repeats", config.categories]
+    ranked = f"rankings of up to {config.rank}" if config.rank else ""
+    facts = [
+        source,
+        ranked,
+        f"{config.random_share:.0%} at random",
+        f"{config.repeat_share:.0%} repeats",
+        config.categories,
+    ]
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
         f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{parts.tags(facts)}</p>'
