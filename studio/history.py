@@ -8,7 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from studio import comparisons
 from studio.errors import RatingError
+from studio.judgements import Remarks, ranking_words
 from studio.workspace import Workspace
 
 
@@ -44,6 +46,8 @@ class Entry:
     reason: str | None
     note: str
     flags: str
+    attributes: str
+    ranks: str | None
     elapsed_ms: int | None
     created_at: str
     category: str
@@ -58,9 +62,16 @@ class Entry:
     def verdict(self) -> str:
         """The outcome in words."""
         words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
+        if self.ranks:
+            return f"ranking {ranking_words(self.ranks)}"
         if self.outcome in ("left", "right"):
             return f"{self.outcome} {words[self.strength]}"
         return {"both_bad": "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
+
+    @property
+    def remarks(self) -> Remarks:
+        """Note, flags and attributes."""
+        return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
 
 
 def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
@@ -97,6 +108,12 @@ def get(ws: Workspace, event_id: int) -> Entry:
     if not rows or rows[0]["outcome"] == "undo":
         raise RatingError(f"There is no rating {event_id} that counts. See them with: rlhf-studio history")
     return Entry(**(rows[0] | {"messages": json.loads(rows[0]["messages"])}))
+
+
+def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
+    """All its answers as they stood on the screen; of a judgement without one, by slot."""
+    showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
+    return showing.texts if showing else (entry.left, entry.right)
 
 
 def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
@@ -154,6 +171,7 @@ CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """From the newest event back: the joins may not be turned round."""
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
+    coalesce(e.attributes, '') AS attributes, e.ranks,
     e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
 """
 _WHERE = """

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, guidelines, history, predictions, ratings, sessions, snapshots
+from studio import checkpoints, comparisons, guidelines, history, predictions, prompts, ratings, sessions, snapshots
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -134,6 +134,34 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     after = history.find(pairs_ws)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 1)
+    with pairs_ws.write() as db:
+        ids = [prompts.add_response(db, 1, f"ranked {n}", "import") for n in range(3)]
+        comparisons.add_comparison(db, 1, ids)
+    ranked = next(
+        s
+        for _ in range(60)
+        if len((s := comparisons.next_showing(pairs_ws)).texts) == 3 or filling.add_rated(pairs_ws, 1)
+    )
+    ratings.record(pairs_ws, ranked.id, "ranking", ranks=[1, 2, 3])
+    page = open_room(visit, serve(pairs_ws), "History")
+    page.locator("[data-rating]").nth(1).click()
+    expect(page.locator("#history-detail")).to_contain_text("All events")
+    page.locator("#history-note textarea").fill("on reflection")
+    page.locator("#history-flags").get_by_label("right unsafe").check()
+    page.locator("#history-annotate").click()
+    expect(page.locator("#history-told")).to_contain_text("stays on record")
+    noted = history.find(pairs_ws)[0]
+    assert (noted.note, noted.remarks.flags) == ("on reflection", {"unsafe": [1]})
+    expect(page.locator("[data-rating]").first).to_contain_text("note")
+    page.locator("[data-rating]").nth(1).click()
+    expect(page.locator("#history-detail")).to_contain_text("Answer 3")
+    page.locator("#history-ranks input, #history-ranks textarea").fill("3 1=2")
+    page.locator("#history-correct").click()
+    expect(page.locator("#history-detail h3")).to_have_text("ranking 3 > 1 = 2")
 
 
 def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):

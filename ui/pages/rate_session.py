@@ -114,7 +114,13 @@ def _now(ws: Workspace, session: Session | None) -> str:
         "policy_vs_sft": f"{config.checkpoint} against {config.opponent}",
     }[config.source]
     ranked = f"rankings of up to {config.rank}" if config.rank else ""
-    facts = [source, ranked, f"{config.random_share:.0%} at random", f"{config.repeat_share:.0%} repeats", config.categories]
+    facts = [
+        source,
+        ranked,
+        f"{config.random_share:.0%} at random",
+        f"{config.repeat_share:.0%} repeats",
+        config.categories,
+    ]
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
         f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{parts.tags(facts)}</p>'
