@@ -48,6 +48,8 @@ class Entry:
     flags: str
     attributes: str
     ranks: str | None
+    is_ranked: int
+    """Whether three or more answers stood on the screen."""
     elapsed_ms: int | None
     created_at: str
     category: str
@@ -66,7 +68,7 @@ class Entry:
             return f"ranking {ranking_words(self.ranks)}"
         if self.outcome in ("left", "right"):
             return f"{self.outcome} {words[self.strength]}"
-        return {"both_bad": "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
+        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
 
     @property
     def remarks(self) -> Remarks:
@@ -171,7 +173,7 @@ CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """From the newest event back: the joins may not be turned round."""
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
-    coalesce(e.attributes, '') AS attributes, e.ranks,
+    coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
     e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
 """
 _WHERE = """

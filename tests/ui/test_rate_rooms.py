@@ -86,6 +86,20 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
 
 
+def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form_alone(pairs_ws, serve, visit):
+    sessions.start(pairs_ws, SessionConfig(target=20))
+    page = open_room(visit, serve(pairs_ws), "Session")
+    expect(page.locator("#session-now")).to_contain_text("0 of 20")
+    page.locator("#session-form").get_by_text("Start a session").click()
+    page.locator("#session-target input").fill("77")
+    showing = sessions.next_showing(pairs_ws)
+    assert showing is not None
+    ratings.record(pairs_ws, showing.id, "tie")
+    expect(page.locator("#session-now")).to_contain_text("1 of 20")
+    expect(page.locator("#session-card")).to_contain_text("1 both fine")
+    expect(page.locator("#session-target input")).to_have_value("77")
+
+
 def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_before(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 1)
     reward = checkpoints.get(pairs_ws, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig())))
