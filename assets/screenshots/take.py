@@ -8,6 +8,7 @@ What is on the screen is taken as it is, light and dark; nothing is rated. `pair
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -15,7 +16,7 @@ HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1280, 800
 
 
-def take(browser: Browser, url: str, name: str, scheme: str) -> None:
+def take(browser: Browser, url: str, name: str, scheme: Literal["light", "dark"]) -> None:
     """One picture of what the room shows."""
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, reduced_motion="reduce")
     page.goto(f"{url}#rate")
@@ -38,7 +39,9 @@ def _open(page: Page, name: str) -> None:
 
 if __name__ == "__main__":
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
         for each in sys.argv[2:]:
             for colours in ("light", "dark"):
                 take(chromium, sys.argv[1], each, colours)

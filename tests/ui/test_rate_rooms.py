@@ -1,12 +1,24 @@
 """The rooms of the Rate page in a real browser: a session from its start to its card, the history, the snapshots."""
 
+import json
 import re
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, guidelines, history, predictions, prompts, ratings, sessions, snapshots
+from studio import (
+    checkpoints,
+    comparisons,
+    guidelines,
+    history,
+    importing,
+    predictions,
+    prompts,
+    ratings,
+    sessions,
+    snapshots,
+)
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -202,3 +214,20 @@ def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
     page = open_room(visit, serve(pairs_ws), title, width=390)
     page.wait_for_timeout(800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_imported_preferences_are_browsed_with_both_answers(ws, serve, visit, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {n}?", "chosen": f"good {n} {HOSTILE}", "rejected": f"bad {n}"} for n in range(23)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    importing.import_source(ws, str(path), "auto")
+    page = visit(serve(ws).url + "#data")
+    expect(page.locator("#data-counts")).to_contain_text("23imported preferences")
+    page.locator("#page-data").get_by_label("preferences", exact=True).check()
+    expect(page.locator("#listing article")).to_have_count(20)
+    page.locator("#page-data").get_by_role("button", name="Next").click()
+    expect(page.locator("#listing article")).to_have_count(3)
+    page.locator("#search input, #search textarea").fill("BAD 7")
+    expect(page.locator("#listing article")).to_have_count(1)
+    expect(page.locator("#listing")).to_contain_text("good 7 <script>window.hacked = 1</script>")
+    assert page.evaluate("window.hacked") is None

@@ -45,9 +45,10 @@ document.addEventListener("click", (event) => {
   if (!row) return;
   props.value = row.dataset.rating;
   trigger("submit");
+  if (innerWidth < 800) document.querySelector("#history-picked").scrollIntoView();
 });
 """
-"""A click on a row says which rating is wanted."""
+"""A click on a row says which rating is wanted; where the detail stands under the list, it is scrolled to."""
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
 
