@@ -5,7 +5,6 @@ an imported judgement); the newest event counts, and the older ones say what it 
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,7 +35,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Entry:
-    """A rating that counts, with the texts as they stood on the screen; `others` are the third and further of a ranking."""
+    """A rating that counts, with the texts as they stood on the screen."""
 
     id: int
     comparison_id: int
@@ -49,6 +48,8 @@ class Entry:
     flags: str
     attributes: str
     ranks: str | None
+    is_ranked: int
+    """Whether three or more answers stood on the screen."""
     elapsed_ms: int | None
     created_at: str
     category: str
@@ -58,27 +59,23 @@ class Entry:
     messages: list[dict[str, str]]
     left: str
     right: str
-    others: tuple[str, ...] = ()
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All answers, by screen position."""
-        return (self.left, self.right, *self.others)
-
-    @property
-    def remarks(self) -> Remarks:
-        """What was said beside the judgement."""
-        return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
 
     @property
     def verdict(self) -> str:
         """The outcome in words."""
         words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
-        if self.outcome in ("left", "right"):
-            return f"{self.outcome} {words[self.strength]}"
         if self.ranks:
             return f"ranking {ranking_words(self.ranks)}"
-        return {"both_bad": "all bad" if self.others else "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
+        if self.outcome in ("left", "right"):
+            return f"{self.outcome} {words[self.strength]}"
+        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(
+            self.outcome, self.outcome
+        )
+
+    @property
+    def remarks(self) -> Remarks:
+        """Note, flags and attributes."""
+        return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
 
 
 def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
@@ -92,7 +89,8 @@ def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before
     """
     bound = _bound(wanted or Filter()) | {"limit": limit, "before": before if before is not None else 2**62}
     with ws.read() as db:
-        return _entries(db, db.query(f"{_SELECT} {_WHERE} ORDER BY e.id DESC LIMIT :limit", bound))
+        rows = list(db.query(f"{_SELECT} {_WHERE} ORDER BY e.id DESC LIMIT :limit", bound))
+    return [Entry(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
 
 
 def count(ws: Workspace, wanted: Filter | None = None) -> int:
@@ -110,10 +108,16 @@ def get(ws: Workspace, event_id: int) -> Entry:
     """
     with ws.read() as db:
         chain = _chain(db, event_id)
-        found = _entries(db, db.query(f"{_SELECT} WHERE e.id = ?", [chain[-1]["id"]])) if chain else []
-    if not found or found[0].outcome == "undo":
+        rows = list(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-1]["id"]])) if chain else []
+    if not rows or rows[0]["outcome"] == "undo":
         raise RatingError(f"There is no rating {event_id} that counts. See them with: rlhf-studio history")
-    return found[0]
+    return Entry(**(rows[0] | {"messages": json.loads(rows[0]["messages"])}))
+
+
+def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
+    """All its answers as they stood on the screen; of a judgement without one, by slot."""
+    showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
+    return showing.texts if showing else (entry.left, entry.right)
 
 
 def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
@@ -139,16 +143,6 @@ def raters(ws: Workspace) -> list[str]:
 def as_json(entry: Entry) -> str:
     """A rating as one line of JSON."""
     return json.dumps(asdict(entry), ensure_ascii=False)
-
-
-def _entries(db: Any, rows: Iterable[dict[str, Any]]) -> list[Entry]:
-    found = []
-    for row in list(rows):
-        num = row.pop("num")
-        showing = comparisons.read_showing(db, row["showing_id"]) if num > 2 else None
-        others = showing.texts[2:] if showing else ()
-        found.append(Entry(**(row | {"messages": json.loads(row["messages"]), "others": others})))
-    return found
 
 
 def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
@@ -181,7 +175,7 @@ CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """From the newest event back: the joins may not be turned round."""
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
-    coalesce(e.attributes, '') AS attributes, e.ranks, (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) AS num,
+    coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
     e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
 """
 _WHERE = """
@@ -191,6 +185,6 @@ AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created
 AND (:is_changed = 0 OR e.supersedes IS NOT NULL) AND (:session IS NULL OR i.session_id = :session)
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
-AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR EXISTS (SELECT 1 FROM comparison_responses z
-    JOIN responses t ON t.id = z.response_id WHERE z.comparison_id = c.id AND instr(lower(t.text), lower(:search))))
+AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR instr(lower(x.text), lower(:search))
+    OR instr(lower(y.text), lower(:search)))
 """

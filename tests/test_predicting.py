@@ -166,7 +166,7 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
 
 
 def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
-    policy, _ = make_checkpoint(ws, "sft")
+    policy, _ = make_checkpoint(ws, "policy")
     filling.add_texts(ws, 8)
     add_pairs(ws, 3)
     config = SessionConfig(source="policy", checkpoint=policy, rank=4, sample_prompts=6, sample_below=3, target=10)
@@ -174,8 +174,9 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     assert sessions.next_showing(ws) is None, "pairs are not what it wants"
     run = sampling_ahead.top_up(ws, session)
     assert run is not None
-    while not (run := runs.get(ws, run.name)).is_ended:
+    while not (run := runs.get(ws, run.name)).is_ended or launcher.is_alive(run):
         time.sleep(0.1)
+    launcher.reap(ws)
     assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
     showing = sessions.next_showing(ws)
     assert showing is not None
@@ -199,7 +200,7 @@ def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(w
         found = checkpoints.get(ws, policy).id
         ids = [
             [
-                prompts.add_response(db, row["prompt_id"], text, "sample", checkpoint_id=found)
+                prompts.add_response(db, row["prompt_id"], text, "sample", checkpoint_id=found, sampling="{}")
                 for row, text in zip(rows, answer, strict=True)
             ]
             for answer in texts

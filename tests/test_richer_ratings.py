@@ -7,8 +7,7 @@ import sqlite3
 import pytest
 from sqlite_utils import Database
 
-from studio import comparisons, database, edits, history, prompts, ratings, snapshots
-from studio.cli import main
+from studio import comparisons, database, edits, prompts, ratings, snapshots
 from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
 from studio.ratings import Remarks
@@ -185,35 +184,6 @@ def test_remarks_after_the_vote_are_a_new_event_with_the_same_judgement(ws):
     assert ratings.summary(ws)["rated"] == 1
     with pytest.raises(RatingError, match="does not count any more"):
         ratings.annotate(ws, first.id, REMARKS)
-
-
-def test_a_ranking_stands_in_the_history_with_all_its_answers_and_takes_remarks_from_the_terminal(ws, capsys):
-    put_up(ws, size=4)
-    given = ratings.record(ws, shown(ws).id, "ranking", ranks=[2, 1, 2, 3], remarks=Remarks(flags={"unsafe": [3]}))
-    entry = history.get(ws, given.id)
-    assert entry.verdict == "ranking 2 > 1 = 3 > 4"
-    assert len(set(entry.texts)) == 4
-    assert [e.id for e in history.find(ws, history.Filter(search=entry.texts[3]))] == [given.id]
-    words = [
-        "history",
-        "annotate",
-        str(given.id),
-        "--note",
-        "Fourth is wrong.",
-        "--refused",
-        "1",
-        "--workspace",
-        str(ws.root),
-    ]
-    assert main(words) == 0
-    entry = history.get(ws, given.id)
-    assert (entry.note, entry.remarks.flags) == ("Fourth is wrong.", {"unsafe": [3], "refused": [0]})
-    assert entry.verdict == "ranking 2 > 1 = 3 > 4"
-    assert main(["history", "show", str(given.id), "--workspace", str(ws.root)]) == 0
-    assert "Note: Fourth is wrong.\nunsafe: 4\nrefused: 1" in capsys.readouterr().out
-    assert main(["history", "annotate", str(given.id), "--workspace", str(ws.root)]) == 1
-    assert main(["history", "annotate", str(given.id), "--unsafe", "9", "--workspace", str(ws.root)]) == 1
-    assert history.get(ws, given.id).remarks.flags["unsafe"] == [3]
 
 
 # Ideal answers.

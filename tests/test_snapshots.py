@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from modules.config import RewardConfig, SFTConfig
-from studio import archive, comparisons, history, predictions, prompts, ratings, sessions, snapshots, stages
+from studio import archive, comparisons, history, judgements, predictions, prompts, ratings, sessions, snapshots, stages
 from studio.cli import main
 from studio.errors import DataError, ImportRefused, RatingError
 from studio.history import Filter
@@ -316,6 +316,13 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     number = history.find(full, Filter(outcome="left"))[0].id
     assert "stays on record" in cli("history", "correct", str(number), "right", "--strength", "2")
     assert "right better" in cli("history", "show", str(number))
+    newest = history.get(full, number).id
+    cli("history", "annotate", str(newest), "--note", "on reflection", "--flags", "unsafe:2")
+    assert "note: on reflection" in cli("history", "show", str(number))
+    kept = history.get(full, number)
+    assert (kept.verdict, kept.remarks.flags) == ("right better", {"unsafe": [1]})
+    cli("history", "annotate", str(kept.id), "--note", "")
+    assert (history.get(full, number).note, history.get(full, number).remarks.flags) == ("", {"unsafe": [1]})
     cli("snapshots", "freeze", "--set", "ties=drop")
     assert "recipe: ties is half in the first and drop in the second" in cli("snapshots", "diff", "2", "3")
     assert "snapshot-3: " in cli("snapshots")
@@ -343,3 +350,17 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
     with ws.read() as db:
         assert [row["id"] for row in db.query("SELECT id FROM rating_events WHERE supersedes IS NULL")] == [first.id]
+
+
+def test_a_ranking_is_corrected_by_a_line(ws, capsys):
+    with ws.write() as db:
+        prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Rank."}]))
+        ids = [prompts.add_response(db, prompt_id, f"answer {n}", "import") for n in range(3)]
+        comparisons.add_comparison(db, prompt_id, ids)
+    first = ratings.record(ws, comparisons.next_showing(ws).id, "ranking", ranks=[1, 2, 3])
+    for line, sentence in (("1 1 2", "names each of 3 answers once"), ("1", "names each"), ("4 1 2", "names each")):
+        assert main(["history", "correct", str(first.id), "ranking", "--ranks", line, "--workspace", str(ws.root)]) == 1
+        assert sentence in capsys.readouterr().err
+    assert main(["history", "correct", str(first.id), "ranking", "--ranks", "b a=c", "--workspace", str(ws.root)]) == 0
+    assert history.get(ws, first.id).verdict == "ranking 2 > 1 = 3"
+    assert judgements.parse_ranking(" 3 > 1 ", 3) == [2, 3, 1], "the one left over comes last"

@@ -172,7 +172,8 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
         if page.outputs:
             on(opened[name].select, page.refresh, page.inputs, page.outputs)
     for name, timer in timers.items():
-        on(timer.tick, pages[name].refresh, pages[name].inputs, pages[name].outputs)
+        page = pages[name]
+        on(timer.tick, *(page.live or (page.refresh, page.inputs, page.outputs)))
 
 
 def _switch(live: list[str], opened: str) -> list[gr.Timer] | gr.Timer:

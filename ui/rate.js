@@ -75,6 +75,7 @@ function show() {
   remarks = kept.id === item().id ? kept.remarks : { note: "", flags: {}, attributes: {} };
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
+  element.querySelector('[data-press="both_bad"] span').textContent = isRanking() ? "all bad" : "both bad";
   if (isRanking()) layCards();
   paint();
   if (isRanking()) ranking.reset(item().texts.length);

@@ -8,7 +8,7 @@ from studio.cli import settings
 from studio.cli.printing import printable
 from studio.errors import RatingError
 from studio.history import Entry, Filter
-from studio.ratings import Remarks
+from studio.judgements import Remarks, parse_ranking
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
@@ -35,16 +35,16 @@ def add(commands: Any) -> None:
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     correct = verbs.add_parser("correct", help="put another judgement in the place of one that counts")
     correct.add_argument("id", type=int, help="the rating's number")
-    correct.add_argument("to", choices=[name for name in ratings.OUTCOMES if name != "ranking"])
+    correct.add_argument("to", choices=[*ratings.OUTCOMES])
     correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
+    correct.add_argument("--ranks", metavar="LINE", help="of a ranking: best first, = for a tie, such as '2 1=3'")
     correct.set_defaults(action=_correct)
     annotate = verbs.add_parser("annotate", help="give a rating another note or other flags; the judgement stays")
     annotate.add_argument("id", type=int, help="the rating's number")
-    annotate.add_argument("--note", metavar="TEXT", help="in the place of its note")
-    for flag in ratings.FLAGS:
-        annotate.add_argument(
-            f"--{flag}", type=int, nargs="*", metavar="N", help=f"these answers (1, 2, ...) are {flag}"
-        )
+    annotate.add_argument("--note", help="instead of the note it has; '' takes it away")
+    annotate.add_argument(
+        "--flags", nargs="*", metavar="FLAG:N", help="instead of the flags it has: unsafe:2 flags the second answer"
+    )
     annotate.set_defaults(action=_annotate)
     show = verbs.add_parser("show", help="one rating with its texts and all its events")
     show.add_argument("id", type=int)
@@ -103,14 +103,10 @@ def _show(arguments: argparse.Namespace) -> int:
     print(_line(entry))
     for turn in entry.messages:
         print(printable(f"{turn['role']}: {turn['content']}"))
-    names = ["left", "right"] if not entry.others else [str(n) for n in range(1, len(entry.texts) + 1)]
-    for name, text in zip(names, entry.texts, strict=True):
-        print(f"\n[{name}]\n{printable(text)}")
-    print()
-    if entry.note:
-        print(printable(f"Note: {entry.note}"))
-    for flag, places in entry.remarks.flags.items():
-        print(f"{flag}: {', '.join(str(at + 1) for at in places)}")
+    for number, text in enumerate(history.texts(ws, entry), 1):
+        print(f"\n[{number}]\n{printable(text)}")
+    remarks = {"note": entry.note, "flags": entry.flags, "scales": entry.attributes}
+    print("".join(f"\n{name}: {printable(text)}" for name, text in remarks.items() if text))
     for event in history.events(ws, arguments.id):
         after = ", after its prediction was shown" if event["after_prediction"] else ""
         print(
@@ -119,23 +115,27 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _annotate(arguments: argparse.Namespace) -> int:
+def _correct(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
-    before = history.get(ws, arguments.id).remarks
-    given = {flag: getattr(arguments, flag) for flag in ratings.FLAGS if getattr(arguments, flag) is not None}
-    if arguments.note is None and not given:
-        raise RatingError("Say what changes: --note TEXT, or a flag such as --unsafe 2 (without a number: none is).")
-    flags = {**before.flags, **{flag: [n - 1 for n in places] for flag, places in given.items()}}
-    note = before.note if arguments.note is None else arguments.note
-    found = ratings.annotate(ws, arguments.id, Remarks(note, flags, before.attributes))
+    ranks = None
+    if arguments.ranks is not None:
+        ranks = parse_ranking(arguments.ranks, len(history.texts(ws, history.get(ws, arguments.id))))
+    found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
     print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
     return 0
 
 
-def _correct(arguments: argparse.Namespace) -> int:
+def _annotate(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
-    found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength)
-    print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
+    kept = history.get(ws, arguments.id).remarks
+    flags = dict(kept.flags) if arguments.flags is None else {}
+    for name, _, number in (flag.partition(":") for flag in arguments.flags or []):
+        if not number.isdecimal():
+            raise RatingError(f"Write the answer's number behind {name}, such as {name}:2")
+        flags[name] = [*flags.get(name, []), int(number) - 1]
+    note = kept.note if arguments.note is None else arguments.note
+    found = ratings.annotate(ws, arguments.id, Remarks(note, flags, kept.attributes))
+    print(f"Rating {found.id} has the remarks and the same judgement; {arguments.id} stays on record.")
     return 0
 
 

@@ -1,12 +1,24 @@
 """The rooms of the Rate page in a real browser: a session from its start to its card, the history, the snapshots."""
 
+import json
 import re
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, guidelines, history, predictions, ratings, sessions, snapshots
+from studio import (
+    checkpoints,
+    comparisons,
+    guidelines,
+    history,
+    importing,
+    predictions,
+    prompts,
+    ratings,
+    sessions,
+    snapshots,
+)
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -86,6 +98,20 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
 
 
+def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form_alone(pairs_ws, serve, visit):
+    sessions.start(pairs_ws, SessionConfig(target=20))
+    page = open_room(visit, serve(pairs_ws), "Session")
+    expect(page.locator("#session-now")).to_contain_text("0 of 20")
+    page.locator("#session-form").get_by_text("Start a session").click()
+    page.locator("#session-target input").fill("77")
+    showing = sessions.next_showing(pairs_ws)
+    assert showing is not None
+    ratings.record(pairs_ws, showing.id, "tie")
+    expect(page.locator("#session-now")).to_contain_text("1 of 20")
+    expect(page.locator("#session-card")).to_contain_text("1 both fine")
+    expect(page.locator("#session-target input")).to_have_value("77")
+
+
 def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_before(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 1)
     reward = checkpoints.get(pairs_ws, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig())))
@@ -133,16 +159,35 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
     after = history.find(pairs_ws)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
-    page.get_by_text("Note and flags").click()
-    page.locator("#history-note textarea").fill(HOSTILE)
-    page.locator("#history-flags input").click()
-    page.get_by_role("option", name="2 is hallucinated").click()
-    page.locator("#history-keep").click()
-    expect(page.locator("#history-told")).to_contain_text(f"stays on record as {after.id}")
-    expect(page.locator("#history-detail")).to_contain_text("Flagged: 2 hallucinated")
-    noted = history.get(pairs_ws, after.id)
-    assert (noted.outcome, noted.note, noted.remarks.flags) == ("left", HOSTILE, {"hallucinated": [1]})
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 1)
+    with pairs_ws.write() as db:
+        ids = [prompts.add_response(db, 1, f"ranked {n}", "import") for n in range(3)]
+        comparisons.add_comparison(db, 1, ids)
+    ranked = next(
+        s
+        for _ in range(60)
+        if len((s := comparisons.next_showing(pairs_ws)).texts) == 3 or filling.add_rated(pairs_ws, 1)
+    )
+    ratings.record(pairs_ws, ranked.id, "ranking", ranks=[1, 2, 3])
+    page = open_room(visit, serve(pairs_ws), "History")
+    page.locator("[data-rating]").nth(1).click()
+    expect(page.locator("#history-detail")).to_contain_text("All events")
+    page.locator("#history-note textarea").fill("on reflection")
+    page.locator("#history-flags").get_by_label("right unsafe").check()
+    page.locator("#history-annotate").click()
+    expect(page.locator("#history-told")).to_contain_text("stays on record")
+    noted = history.find(pairs_ws)[0]
+    assert (noted.note, noted.remarks.flags) == ("on reflection", {"unsafe": [1]})
+    expect(page.locator("[data-rating]").first).to_contain_text("note")
+    page.locator("[data-rating]").nth(1).click()
+    expect(page.locator("#history-detail")).to_contain_text("Answer 3")
+    page.locator("#history-ranks input, #history-ranks textarea").fill("3 1=2")
+    page.locator("#history-correct").click()
+    expect(page.locator("#history-detail h3")).to_have_text("ranking 3 > 1 = 2")
 
 
 def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
@@ -169,3 +214,20 @@ def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
     page = open_room(visit, serve(pairs_ws), title, width=390)
     page.wait_for_timeout(800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_imported_preferences_are_browsed_with_both_answers(ws, serve, visit, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {n}?", "chosen": f"good {n} {HOSTILE}", "rejected": f"bad {n}"} for n in range(23)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    importing.import_source(ws, str(path), "auto")
+    page = visit(serve(ws).url + "#data")
+    expect(page.locator("#data-counts")).to_contain_text("23imported preferences")
+    page.locator("#page-data").get_by_label("preferences", exact=True).check()
+    expect(page.locator("#listing article")).to_have_count(20)
+    page.locator("#page-data").get_by_role("button", name="Next").click()
+    expect(page.locator("#listing article")).to_have_count(3)
+    page.locator("#search input, #search textarea").fill("BAD 7")
+    expect(page.locator("#listing article")).to_have_count(1)
+    expect(page.locator("#listing")).to_contain_text("good 7 <script>window.hacked = 1</script>")
+    assert page.evaluate("window.hacked") is None

@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from studio import comparisons, prompts, ratings
+from studio import comparisons, history, prompts, ratings
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.ui.filling import HOSTILE
@@ -55,6 +55,10 @@ def test_a_ranking_by_keys_with_a_tie_and_its_undo(ws, serve, visit):
     expect(page.locator("[data-part=said]")).to_contain_text("Undone: ranking 3 > 1 = 4 > 2")
     expect(page.locator("[data-part=cards] [data-side]")).to_have_count(4)
     assert rated(ws) == 0
+    expect(page.locator('[data-press="both_bad"]')).to_have_text("ball bad")
+    press(page, "b")
+    expect(page.locator("[data-part=said]")).to_contain_text("Recorded: all bad")
+    assert history.find(ws)[0].verdict == "all bad"
 
 
 def test_a_ranking_by_dragging(ws, serve, visit):

@@ -14,6 +14,7 @@ class Page(NamedTuple):
         inputs: what `refresh` is given.
         outputs: what it sets.
         timer: ticks while the page is open, where the page is live.
+        live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less.
         item: the component that holds what is chosen on the page; `#page/item` in the address sets it.
     """
 
@@ -21,4 +22,5 @@ class Page(NamedTuple):
     inputs: list[Any]
     outputs: list[Any]
     timer: gr.Timer | None = None
+    live: tuple[Callable[..., Any], list[Any], list[Any]] | None = None
     item: gr.Textbox | gr.Radio | None = None

@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from studio import importing, prompts, starter
+from studio import history, importing, prompts, ratings, starter
 from studio.errors import StudioError
+from studio.history import Entry, Filter
 from studio.importing import Preview
 from studio.workspace import Workspace
 from ui import parts, paths
@@ -41,7 +42,11 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
     counts = parts.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
         what = gr.Radio(
-            ["demonstrations", "prompts"], value="demonstrations", show_label=False, container=False, min_width=260
+            ["demonstrations", "prompts", "preferences"],
+            value="demonstrations",
+            show_label=False,
+            container=False,
+            min_width=260,
         )
         search = gr.Textbox(
             "",
@@ -174,25 +179,28 @@ def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list
 
 
 def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]:
-    """One page of demonstrations or prompts that contain the search text."""
+    """One page of demonstrations, prompts or imported preferences that contain the search text."""
     start = max(0, int(offset))
-    read = prompts.list_prompts if what == "prompts" else prompts.list_demonstrations
-    found: list[Any] = read(ws, search=search.strip(), limit=PAGE_SIZE + 1, offset=start)
+    reads = {"prompts": prompts.list_prompts, "preferences": _imported}
+    found: list[Any] = reads.get(what, prompts.list_demonstrations)(
+        ws, search=search.strip(), limit=PAGE_SIZE + 1, offset=start
+    )
     shown = found[:PAGE_SIZE]
-    draw = _prompt if what == "prompts" else _demonstration
+    draw = {"prompts": _prompt, "preferences": _preference}.get(what, _demonstration)
     listing = "".join(draw(row) for row in shown) or _nothing(ws, what, search)
     last, more = gr.Button(interactive=start > 0), gr.Button(interactive=len(found) > PAGE_SIZE)
     return [_counts(ws), f'<div class="texts">{listing}</div>', start, last, more]
 
 
 def _counts(ws: Workspace) -> str:
-    counts = prompts.counts(ws)
+    counts = prompts.counts(ws) | {"preferences": ratings.summary(ws)["import"]}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (
             ("prompts", "prompts"),
             ("demonstrations", "demonstrations"),
             ("samples", "sampled answers"),
+            ("preferences", "imported preferences"),
         )
     )
     return f'<div class="figures">{figures}</div>'
@@ -206,6 +214,9 @@ def _nothing(ws: Workspace, what: str, search: str) -> str:
             "No prompts yet",
             "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.",
         )
+    if what == "preferences":
+        text = "Pairs whose judgement came with a file stand here with both answers. What you rate yourself is under Rate, History."
+        return parts.empty("No imported preferences", text)
     text = (
         "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "
         "Import some, load the starter kit, or write the first one here."
@@ -219,6 +230,20 @@ def _demonstration(row: prompts.Demonstration) -> str:
 
 def _prompt(row: dict[str, Any]) -> str:
     return f'<article class="entry">{parts.conversation(row["messages"])}<footer>{parts.tags([row["category"], row["split"]])}</footer></article>'
+
+
+def _imported(ws: Workspace, *, search: str, limit: int, offset: int) -> list[Entry]:
+    """Judgements that came with an import, newest first."""
+    return history.find(ws, Filter(search=search, rater="import"), limit=offset + limit)[offset:]
+
+
+def _preference(entry: Entry) -> str:
+    """A prompt with both answers."""
+    chosen, rejected = ("chosen", "rejected") if entry.outcome == "left" else ("answer 1", "answer 2")
+    sides = parts.conversation([], entry.left, chosen) + parts.conversation([], entry.right, rejected)
+    verdict = "" if entry.outcome == "left" and not entry.strength else entry.verdict
+    tags = parts.tags([verdict, entry.category, entry.split])
+    return f'<article class="entry">{parts.conversation(entry.messages)}{sides}<footer>{tags}</footer></article>'
 
 
 def _preview(found: Preview) -> str:

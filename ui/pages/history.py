@@ -9,7 +9,7 @@ import gradio as gr
 from studio import history, prompts, ratings, sessions
 from studio.errors import RatingError, StudioError
 from studio.history import Entry, Filter
-from studio.ratings import Remarks
+from studio.judgements import Remarks, parse_ranking
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -37,6 +37,7 @@ CORRECTIONS = [
     ("both bad", "both_bad"),
     ("skip", "skip"),
 ]
+RANK_CORRECTIONS = [("rank anew", "ranking"), ("all bad", "both_bad"), ("skip", "skip")]
 FLAGS = [("any flag", ""), "unsafe", "hallucinated", "refused"]
 PICK = """
 document.addEventListener("click", (event) => {
@@ -44,9 +45,10 @@ document.addEventListener("click", (event) => {
   if (!row) return;
   props.value = row.dataset.rating;
   trigger("submit");
+  if (innerWidth < 800) document.querySelector("#history-picked").scrollIntoView();
 });
 """
-"""A click on a row says which rating is wanted."""
+"""A click on a row says which rating is wanted; where the detail stands under the list, it is scrolled to."""
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
 
@@ -80,22 +82,27 @@ def build(ws: Workspace) -> Page:
             detail = parts.html(_NONE, elem_id="history-detail")
             with gr.Row(elem_classes="controls"):
                 to = gr.Dropdown(CORRECTIONS, value="left:2", elem_id="history-to", min_width=180, **_BARE)
+                ranks = gr.Textbox(
+                    "", placeholder="best first, such as 2 1=3", visible=False, elem_id="history-ranks", **_BARE
+                )
                 correct = gr.Button("Correct it", elem_id="history-correct", min_width=110)
-            with gr.Accordion("Note and flags", open=False, elem_classes="more"):
-                note = gr.Textbox("", lines=2, elem_id="history-note", placeholder="A note on this rating", **_BARE)
-                flags = gr.Dropdown([], value=[], multiselect=True, label="flags", elem_id="history-flags")
-                keep = gr.Button("Keep note and flags", elem_id="history-keep", min_width=150)
+            note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
+            marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
+            annotate = gr.Button("Keep note and flags", elem_id="history-annotate")
             told = parts.html(parts.notice(""), elem_id="history-told")
     for changed_filter in filters:
         on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
     on(newest.click, partial(_list, ws, None), filters, [table, start, older])
     on(older.click, partial(_older, ws), [start, *filters], [table, start, older])
     on(clicked.submit, lambda number: number, [clicked], [picked])
-    on(picked.change, partial(_detail, ws), [picked], [detail, note, flags], trigger_mode="always_last")
-    kept = on(keep.click, partial(_annotate, ws), [picked, note, flags], [told, picked])
-    on(kept.then, partial(_list, ws, None), filters, [table, start, older])
-    done = on(correct.click, partial(_correct, ws), [picked, to], [told, picked])
-    on(done.then, partial(_list, ws, None), filters, [table, start, older])
+    shown = [detail, to, ranks, note, marks]
+    on(picked.change, partial(_pick, ws), [picked], shown, trigger_mode="always_last")
+    on(to.input, lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
+    for done in (
+        on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked]),
+        on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked]),
+    ):
+        on(done.then, partial(_list, ws, None), filters, [table, start, older])
     choices = [category, rater, session]
     return Page(partial(_open, ws), filters, [table, start, older, *choices])
 
@@ -144,33 +151,49 @@ def _row(entry: Entry) -> str:
     )
 
 
-def _detail(ws: Workspace, picked: str) -> list[Any]:
-    """The answers as they stood on the screen, and every event; the note and the flags to change."""
-    nothing = [gr.Textbox(value=""), gr.Dropdown([], value=[])]
-    if not picked.strip().isdecimal():
-        return [_NONE, *nothing]
+def _pick(ws: Workspace, picked: str) -> list[Any]:
+    """The chosen rating, and the fields that change it as they stand."""
     try:
-        entry = history.get(ws, int(picked))
+        entry = history.get(ws, int(picked)) if picked.strip().isdecimal() else None
     except RatingError as error:
-        return [parts.notice(str(error), "bad"), *nothing]
-    choices = [(f"{at + 1} is {flag}", f"{flag}:{at}") for at in range(len(entry.texts)) for flag in ratings.FLAGS]
-    given = [f"{flag}:{at}" for flag, places in entry.remarks.flags.items() for at in places]
-    return [_drawn(ws, entry), gr.Textbox(value=entry.note), gr.Dropdown(choices, value=given)]
+        return [parts.notice(str(error), "bad"), *[gr.skip()] * 4]
+    if entry is None:
+        return [_NONE, *[gr.skip()] * 4]
+    texts = history.texts(ws, entry)
+    is_ranking = len(texts) > 2
+    flags = entry.remarks.flags
+    return [
+        _detail(ws, entry, texts),
+        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else "left:2"),
+        gr.Textbox(entry.verdict.removeprefix("ranking ") if entry.ranks else "", visible=is_ranking),
+        gr.Textbox(entry.note),
+        gr.CheckboxGroup(
+            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in ratings.FLAGS],
+            value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
+        ),
+    ]
 
 
-def _drawn(ws: Workspace, entry: Entry) -> str:
+def _name(position: int, texts: tuple[str, ...]) -> str:
+    return f"answer {position + 1}" if len(texts) > 2 else ("left", "right")[position]
+
+
+def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
+    """All answers as they stood on the screen, and every event."""
     events = "".join(_event(event) for event in history.events(ws, entry.id))
-    note = f'<p class="quiet">Note: {escape(entry.note)}</p>' if entry.note else ""
-    names = ("Left", "Right") if not entry.others else [f"Answer {n + 1}" for n in range(len(entry.texts))]
-    answers = "".join(
-        f"<h4>{name}</h4><div class='words'>{escape(text)}</div>" for name, text in zip(names, entry.texts, strict=True)
+    scales = "; ".join(
+        f"{name} {' '.join('–' if value is None else str(value) for value in values)}"
+        for name, values in entry.remarks.attributes.items()
     )
-    said = [f"{', '.join(str(at + 1) for at in places)} {flag}" for flag, places in entry.remarks.flags.items()]
-    flagged = f'<p class="quiet">Flagged: {escape("; ".join(said))}</p>' if said else ""
+    scales = f'<p class="quiet">Scales: {escape(scales)}</p>' if scales else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
+    answers = "".join(
+        f"<h4>{_name(at, texts).capitalize()}</h4><div class='words'>{escape(text)}</div>"
+        for at, text in enumerate(texts)
+    )
     return (
-        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{parts.conversation(entry.messages)}'
-        f'{answers}{note}{flagged}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
+        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{parts.conversation(entry.messages)}{answers}'
+        f'{scales}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
         f"<details><summary>All events</summary><ol>{events}</ol></details></article>"
     )
 
@@ -181,32 +204,33 @@ def _event(event: dict[str, Any]) -> str:
     return f"<li>{escape(event['outcome'])}{strength} by {escape(event['rater'])}, {escape(event['created_at'][:19])}{after}</li>"
 
 
-def _correct(ws: Workspace, picked: str, to: str) -> list[Any]:
+def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
     """Write the correcting event; the old one stays on record."""
     if not picked.strip().isdecimal():
         return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
     outcome, _, strength = to.partition(":")
     try:
         entry = history.get(ws, int(picked))
-        found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None)  # type: ignore[arg-type]
+        order = parse_ranking(ranks, len(history.texts(ws, entry))) if outcome == "ranking" else None
+        found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.skip()]
     return [parts.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
 
 
-def _annotate(ws: Workspace, picked: str, note: str, flags: list[str] | None) -> list[Any]:
-    """Write an event with the same judgement and these remarks; scales stay as they were given."""
+def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[Any]:
+    """Give the rating another note and other flags: a new event with the same judgement; scales stay."""
     if not picked.strip().isdecimal():
         return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
-    given: dict[str, list[int]] = {}
-    for flag, _, position in (each.partition(":") for each in flags or []):
-        given.setdefault(flag, []).append(int(position) if position.isdecimal() else -1)
+    flags: dict[str, list[int]] = {}
     try:
+        for flag, _, at in (mark.partition(":") for mark in marks):
+            flags.setdefault(flag, []).append(int(at))
         entry = history.get(ws, int(picked))
-        found = ratings.annotate(ws, entry.id, Remarks(note or "", given, entry.remarks.attributes))
-    except StudioError as error:
+        found = ratings.annotate(ws, entry.id, Remarks(note[:5000], flags, entry.remarks.attributes))
+    except (StudioError, ValueError) as error:
         return [parts.notice(str(error), "bad"), gr.skip()]
-    return [parts.notice(f"Kept. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
+    return [parts.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _first(text: str) -> str:

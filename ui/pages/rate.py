@@ -138,7 +138,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
         except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next item
             return _state(ws, db, press.known) | {"error": str(error)}
         seen = session_state.prediction(db, RATER, press.showing, rating.id)
-        return _state(ws, db, press.known) | {"recorded": _words(rating), "prediction": seen}
+        return _state(ws, db, press.known) | {"recorded": _said(db, rating), "prediction": seen}
 
 
 def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
         if taken is None:
             return _state(ws, db, sent.known) | {"error": "There is nothing to undo."}
         again = ratings.counting(db, taken)
-        told = {"is_back": taken.showing_id is not None and again is None, "again": _words(again) if again else ""}
-        return _state(ws, db, sent.known) | {"undone": _words(taken)} | told
+        told = {"is_back": taken.showing_id is not None and again is None, "again": _said(db, again) if again else ""}
+        return _state(ws, db, sent.known) | {"undone": _said(db, taken)} | told
 
 
 def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
@@ -195,6 +195,14 @@ def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     showing = comparisons.read_showing(db, showing_id)
     assert showing is not None
     return {"id": showing.id, "messages": showing.messages, "texts": showing.texts}
+
+
+def _said(db: Any, rating: ratings.Rating) -> str:
+    """A judgement in words that fit the number of answers."""
+    if rating.outcome == "both_bad" and rating.showing_id is not None:
+        showing = comparisons.read_showing(db, rating.showing_id)
+        return "all bad" if showing and len(showing.texts) > 2 else "both bad"
+    return _words(rating)
 
 
 def _words(rating: ratings.Rating) -> str:

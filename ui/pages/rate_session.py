@@ -57,7 +57,9 @@ def build(ws: Workspace) -> Page:
     on(text.change, partial(prompts.save_draft, ws, DRAFT), [text], None, trigger_mode="always_last")
     on(save.click, partial(_save, ws), [text], [version])
     dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
-    return Page(partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns])
+    seen = gr.State("")
+    live = (partial(_follow, ws), [seen, chosen], [seen, now, *moves.values(), chosen, card])
+    return Page(partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns], live=live)
 
 
 def _open(ws: Workspace, chosen: int | None, typed: str, *names: str) -> list[Any]:
@@ -67,6 +69,15 @@ def _open(ws: Workspace, chosen: int | None, typed: str, *names: str) -> list[An
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
     return [*_refresh(ws, chosen), text, _version(found), *choices]
+
+
+def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
+    """What has changed since it was drawn: votes given in another tab, pairs being sampled. The form stays as it is."""
+    drawn = _refresh(ws, chosen)[:-1]
+    now, card = drawn[0], drawn[-1]
+    if seen == now + card:
+        return [gr.skip()] * (len(drawn) + 1)
+    return [now + card, *drawn]
 
 
 def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:

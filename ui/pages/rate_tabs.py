@@ -1,22 +1,39 @@
 """The rooms of the Rate page: the pairs themselves, the session, the history of all ratings, the snapshots made of them."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import gradio as gr
 
 from studio.workspace import Workspace
 from ui.border import on
 from ui.pages import Page, history, rate, rate_session, snapshots
 
+REFRESH_S = 3.0
 ROOMS = {"Session": rate_session.build, "History": history.build, "Snapshots": snapshots.build}
 
 
 def build(ws: Workspace) -> Page:
     """Place the page; each room is brought up to date when it is opened, and the session's when the page is."""
     pages: dict[str, Page] = {}
+    room = gr.State("Pairs")
     with gr.Tabs(elem_classes="sub", elem_id="rate-tabs"):
-        with gr.Tab("Pairs", elem_id="rate-pairs"):
+        with gr.Tab("Pairs", elem_id="rate-pairs") as pairs:
             rate.build(ws)
+        on(pairs.select, lambda: "Pairs", None, [room])
         for title, build_room in ROOMS.items():
             with gr.Tab(title, elem_id=f"rate-{title.lower()}") as tab:
                 pages[title] = page = build_room(ws)
             on(tab.select, page.refresh, page.inputs, page.outputs)
-    return Page(pages["Session"].refresh, pages["Session"].inputs, pages["Session"].outputs)
+            on(tab.select, partial(str, title), None, [room])
+    session = pages["Session"]
+    assert session.live is not None
+    tick, inputs, outputs = session.live
+    live = (partial(_tick, tick, len(outputs)), [room, *inputs], outputs)
+    return session._replace(timer=gr.Timer(REFRESH_S, active=False), live=live)
+
+
+def _tick(tick: Callable[..., Any], num: int, room: str, *values: Any) -> Any:
+    """The session's room follows what happens while it is open; the others are quiet."""
+    return tick(*values) if room == "Session" else [gr.skip()] * num
