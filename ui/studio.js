@@ -82,29 +82,4 @@
     tip.hidden = hair.hidden = false;
   });
   document.addEventListener("scroll", hide, { passive: true, capture: true });
-
-  /* ---- a run that ends or needs attention says so: in the title, and as a notification where that is allowed ---- */
-  const states = new Map();
-  const going = ["queued", "running"];
-  const title = document.title;
-
-  function tell(name, state) {
-    if (!document.hidden) return;
-    document.title = `${name} ${state} · ${title}`;
-    if (window.Notification?.permission === "granted") new Notification(`${name} ${state}`, { tag: name });
-  }
-  function compare() {
-    for (const row of document.querySelectorAll("#run-list .run-row, .recent .run-row")) {
-      const name = row.querySelector("b")?.textContent;
-      const state = row.querySelector(".badge")?.textContent;
-      const before = states.get(name);
-      if (before && before !== state && !going.includes(state)) tell(name, state);
-      states.set(name, state);
-    }
-  }
-  document.addEventListener("visibilitychange", () => document.hidden || (document.title = title));
-  document.addEventListener("click", (event) => {
-    if (event.target.closest?.("[id^=start-]") && window.Notification?.permission === "default") Notification.requestPermission();
-  });
-  setInterval(compare, 2000);
 })();

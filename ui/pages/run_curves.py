@@ -96,7 +96,8 @@ def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) 
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
     trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" and not laid else ""
-    return f'{_legend(together)}<div class="charts">{body}</div>{trust}{difference(together)}'
+    shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
+    return f"{_legend(together)}{shown}{trust}{difference(together)}"
 
 
 def _title(name: str) -> str:

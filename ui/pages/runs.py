@@ -5,6 +5,7 @@ is new; opening the page marks runs whose process is gone as lost.
 """
 
 import json
+import time
 from functools import partial
 from html import escape
 from typing import Any
@@ -15,11 +16,13 @@ from studio import checkpoints, commands, launcher, metrics, runs
 from studio import pulse as pulse_of
 from studio.runs import Run
 from studio.workspace import Workspace
-from ui import parts
+from ui import bell, parts
 from ui.border import on
 from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
+PULSE_S = 10.0
+"""After which time left, speed and memory are told anew, even when no step has ended."""
 
 
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
@@ -28,6 +31,7 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     seen = gr.Textbox("", visible=False)
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
+            parts.html(bell.ASK)
             listing = parts.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
             head = parts.html(elem_id="run-head")
@@ -58,12 +62,16 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     launcher.reap(ws)
     everything = runs.list_all(ws)
     run = next((r for r in everything if r.name == chosen), None) or next(iter(everything), None)
-    now_seen = _signature(ws, everything, run)
-    if now_seen == seen:
+    signature = _signature(ws, everything, run)
+    before = seen.split()
+    if before[:1] == [signature]:
         return [gr.skip()] * (7 + run_controls.COUNT)
     detail = _detail(ws, run) if run else [""] * 5
     listing = _listing(everything, run, [r.name for r in runs.queue(ws)]) if run else _nothing()
-    return [listing, *detail, *run_controls.states(ws, run, origin), now_seen]
+    drawn = [listing, *detail]
+    marks = [str(hash(part)) for part in drawn]
+    changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
+    return [*changed, *run_controls.states(ws, run, origin), " ".join([signature, *marks])]
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
@@ -82,6 +90,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
             metrics.cursor(ws, run.id),
             len(metrics.list_samples(ws, run.id)),
             runs.tail_log(ws, run.name),
+            run.state == "running" and int(time.time() / PULSE_S),
         ]
     return str(hash(json.dumps(facts)))
 
