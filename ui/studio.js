@@ -3,6 +3,10 @@
   const isDark = () => (localStorage.getItem("studio-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const paint = () => document.body?.classList.toggle("dark", isDark());
 
+  /* The address that the page was loaded with, until it is followed: Gradio opens Home first, and says so. */
+  let asked = decodeURIComponent(location.hash.slice(1));
+  for (const kind of ["hashchange", "pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
+
   window.studio = {
     /* Called by the button in the rail. */
     toggleTheme() {
@@ -10,9 +14,11 @@
       paint();
     },
     /* The address, as page/item. */
-    address: () => decodeURIComponent(location.hash.slice(1)) || "home",
+    address: () => asked || decodeURIComponent(location.hash.slice(1)) || "home",
     /* A tab was opened: say so in the address, and keep the item where the address already is on that page. */
     opened(page) {
+      if (asked && asked.split("/")[0] !== page) return;
+      asked = "";
       if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
     },
     chosen(page, item) {
