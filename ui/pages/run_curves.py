@@ -46,9 +46,10 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=150)
         is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=110)
     drawn = parts.html(elem_id="run-curves")
+    mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
-    for changed in (seen.change, others.change, smoothing.release, is_log.change):
-        on(changed, partial(_draw, ws), wanted, [drawn], trigger_mode="always_last")
+    for changed in (chosen.change, seen.change, others.change, smoothing.release, is_log.change):
+        on(changed, partial(_redraw, ws), [*wanted, mark], [drawn, mark], trigger_mode="always_last")
     on(chosen.change, partial(_choices, ws), [chosen], [others])
     on(others.focus, partial(_offered, ws), [chosen, others], [others])
 
@@ -71,6 +72,16 @@ def _names(ws: Workspace, chosen: str) -> list[str]:
 def _run(ws: Workspace, chosen: str) -> Run | None:
     everything = runs.list_all(ws)
     return next((run for run in everything if run.name == chosen), None) or next(iter(everything), None)
+
+
+def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
+    """The charts, or nothing where what they show is as it was: several events may tell of one change."""
+    run = _run(ws, chosen)
+    names = [run.name, *(others if isinstance(others, list) else [])] if run else []
+    shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
+    facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
+    now = str((facts, smoothing, bool(is_log)))
+    return [gr.skip(), gr.skip()] if now == mark else [_draw(ws, chosen, others, smoothing, is_log), now]
 
 
 def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:

@@ -21,6 +21,8 @@ from ui.border import on
 from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
+QUIET_S = 20.0
+"""Seconds between two looks while no run is at work; the bell (`ui.bell`) tells the page at once of a run that begins."""
 PULSE_S = 10.0
 """After which time left, speed and memory are told anew, even when no step has ended."""
 
@@ -29,6 +31,7 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
     chosen.render()
     seen = gr.Textbox("", visible=False)
+    timer = gr.Timer(REFRESH_S, active=False)
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
             parts.html(bell.ASK)
@@ -50,11 +53,11 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                 with gr.Tab("Config"):
                     config = parts.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin]
-    outputs = [listing, head, pulse, samples, log, config, *controls.components, seen]
+    outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen]
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
     controls.bind(ws, chosen, lambda name: _refresh(ws, name, ""), inputs, outputs)
-    return Page(partial(_refresh, ws), inputs, outputs, timer=gr.Timer(REFRESH_S, active=False), item=chosen)
+    return Page(partial(_refresh, ws), inputs, outputs, timer=timer, item=chosen)
 
 
 def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -> list[Any]:
@@ -65,13 +68,14 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     signature = _signature(ws, everything, run)
     before = seen.split()
     if before[:1] == [signature]:
-        return [gr.skip()] * (7 + run_controls.COUNT)
+        return [gr.skip()] * (8 + run_controls.COUNT)
     detail = _detail(ws, run) if run else [""] * 5
     listing = _listing(everything, run, [r.name for r in runs.queue(ws)]) if run else _nothing()
     drawn = [listing, *detail]
     marks = [str(hash(part)) for part in drawn]
     changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
-    return [*changed, *run_controls.states(ws, run, origin), " ".join([signature, *marks])]
+    pace = gr.Timer(QUIET_S if all(each.is_ended and not each.is_ending for each in everything) else REFRESH_S)
+    return [*changed, *run_controls.states(ws, run, origin), pace, " ".join([signature, *marks])]
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
