@@ -25,8 +25,8 @@ A second micro-batch finds the heap in pieces, and twice as much is kept; with N
 between activations that stay, it lies in pieces from the start."""
 LARGEST_IN_HEAP = 32 * 2**20
 """Bytes from which glibc gives a freed block back at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing behind."""
-SMALL_OF_PPO = 24 * 2**20
-"""The many small things of an iteration: measured on the smallest model, where they are seen."""
+SMALL, SMALL_OF_PPO = 8 * 2**20, 24 * 2**20
+"""The many small things of a step or an iteration (loop, threads, compiled kernels): measured on the smallest models, where they are seen."""
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
 """Of an estimate, in the order in which they are drawn."""
 
@@ -244,11 +244,14 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
         activations = tokens * (sizes.layers * layer + passing)
     chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS, sizes.vocab))
     workspace = 4 * sizes.largest * (2 if is_cpu or config.quantisation == "nf4" else 1)
-    if isinstance(config, PPOConfig):
-        workspace += SMALL_OF_PPO
+    workspace += SMALL_OF_PPO if isinstance(config, PPOConfig) else SMALL
     if config.method == "full" and number == 2:
         workspace += 2 * (sizes.in_linear + sizes.others)  # autocast's copies of the weights, held by the graph
-    return {"activations": activations, "logits": _copies(config) * 4 * chunk if load.taught else 0, "workspace": workspace}
+    return {
+        "activations": activations,
+        "logits": _copies(config) * 4 * chunk if load.taught else 0,
+        "workspace": workspace,
+    }
 
 
 def _stream(config: TrainConfig, number: int) -> int:

@@ -1,6 +1,6 @@
 """The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
 
-The points arrive thinned by `studio.metrics`, some 240 a curve, whatever was logged: a run of 100,000 steps opens as fast
+The points arrive thinned by `studio.metrics`, some 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
 as one of 100, and the page has little to draw.
 """
 
@@ -19,7 +19,7 @@ from ui import parts, reliability
 from ui.border import on
 from ui.charts import Band, Curve, chart
 
-NUM_POINTS, NUM_POINTS_OF_MANY = 240, 120
+NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 """Of a curve, and of one among more than three runs."""
 MAX_OVERLAID = 9
 SHARED = ("train", "eval", "objective", "rollout")

@@ -70,7 +70,7 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     if before[:1] == [signature]:
         return [gr.skip()] * (8 + run_controls.COUNT)
     detail = _detail(ws, run) if run else [""] * 5
-    listing = _listing(everything, run, [r.name for r in runs.queue(ws)]) if run else _nothing()
+    listing = _listing(everything, [r.name for r in runs.queue(ws)]) if run else _nothing()
     drawn = [listing, *detail]
     marks = [str(hash(part)) for part in drawn]
     changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
@@ -79,7 +79,8 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
-    return _refresh(ws, chosen, "")
+    """Another run was chosen: draw what is not on the page already, such as the list."""
+    return _refresh(ws, chosen, " ".join(["another", *seen.split()[1:]]), origin)
 
 
 def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
@@ -108,9 +109,9 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
     return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
-def _listing(everything: list[Run], chosen: Run | None, queue: list[str]) -> str:
+def _listing(everything: list[Run], queue: list[str]) -> str:
     rows = "".join(
-        f'<a class="run-row{" is-chosen" if chosen and run.id == chosen.id else ""}" href="#runs/{escape(run.name)}">'
+        f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
         f'<span class="said">{escape(_doing(run, queue))}</span></a>'
@@ -138,8 +139,9 @@ def _head(ws: Workspace, run: Run) -> str:
         said += parts.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
     facts = parts.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
+    chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
     return (
-        f'<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
+        f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
         f'<span class="num when">{parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 
