@@ -28,6 +28,7 @@ from ui.border import on
 from ui.guard import Guard
 from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
+from ui.rest import Rest
 from ui.theme import HEAD, theme
 
 TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
@@ -128,7 +129,7 @@ def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -
         "server_port": port,
         "auth": (lambda _, given: secrets.compare_digest(given.encode(), password.encode())) if password else None,
         "auth_message": "RLHF Studio: any user name, and the password it was started with." if password else None,
-        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host))]},
+        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host)), Middleware(Rest)]},
         "blocked_paths": [str(ws.root)],
         "share": False,
         "_frontend": False,  # no look at its own page, which on a busy machine takes the three seconds after which it gives up

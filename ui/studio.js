@@ -3,12 +3,6 @@
   const isDark = () => (localStorage.getItem("studio-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const paint = () => document.body?.classList.toggle("dark", isDark());
 
-  /* Gradio 6.31 takes its loading screen away without ending its counter of seconds, which then draws at every frame for as
-     long as the page is open. Such counters count once a second here, and an idle tab rests. */
-  const frame = requestAnimationFrame.bind(window);
-  const isCounter = (draw) => /performance\.now\(\)-.{1,40}\/1e3/.test(Function.prototype.toString.call(draw));
-  window.requestAnimationFrame = (draw) => (isCounter(draw) ? setTimeout(() => frame(draw), 1000) : frame(draw));
-
   /* The address that the page was loaded with, until it is followed: Gradio opens Home first, and says so. */
   let asked = decodeURIComponent(location.hash.slice(1));
   for (const kind of ["hashchange", "pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
