@@ -20,9 +20,13 @@ CHUNK_ELEMENTS = 2**24
 NF4_BYTES = 0.516
 """Of a 4-bit weight with its share of doubly quantised scales."""
 HEAP, HEAP_NF4 = 0.4, 0.85
-"""On a CPU: what the C library's heap keeps of freed blocks, as a share of activations and logits. Measured, not derived."""
-SMALL_OF_PPO = 24 * 2**20
-"""The many small things of an iteration: measured on the smallest model, where they are seen."""
+"""On a CPU: what the C library's heap keeps of freed blocks, as a share of activations and logits. Measured, not derived.
+A second micro-batch finds the heap in pieces, and twice as much is kept; with NF4, whose layers spell out their weights
+between activations that stay, it lies in pieces from the start."""
+LARGEST_IN_HEAP = 32 * 2**20
+"""Bytes from which glibc gives a freed block back at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing behind."""
+SMALL, SMALL_OF_PPO = 8 * 2**20, 24 * 2**20
+"""The many small things of a step or an iteration (loop, threads, compiled kernels): measured on the smallest models, where they are seen."""
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
 """Of an estimate, in the order in which they are drawn."""
 
@@ -139,9 +143,8 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
     if isinstance(config, PPOConfig):
         phases["rollout"] = fixed | _rollout(config, sizes, load, number)
     if is_cpu:
-        share = HEAP_NF4 if config.quantisation == "nf4" else HEAP
-        for parts in phases.values():
-            parts["heap"] = share * (parts["activations"] + parts["logits"])
+        for name, parts in phases.items():
+            parts["heap"] = _heap(config, parts, is_update=name == "update")
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
     return Estimate(
@@ -181,6 +184,20 @@ def advice(config: TrainConfig, found: Estimate) -> list[str]:
         "Lower rollout_batch_size: nothing in the result changes.": size["kv cache"],
     }
     return [tip for tip, gain in sorted(tips.items(), key=lambda item: -item[1]) if gain > 0.1 * found.total]
+
+
+def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -> float:
+    """Bytes of freed blocks that the heap of the C library keeps."""
+    batch = config.minibatch_size if isinstance(config, PPOConfig) else config.batch_size
+    share = HEAP * (2 if is_update and config.micro_batch_size < batch else 1)
+    block = parts["logits"] / _copies(config)
+    kept = parts["activations"] + (parts["logits"] if block < LARGEST_IN_HEAP else 0)
+    return kept * (HEAP_NF4 if config.quantisation == "nf4" else share)
+
+
+def _copies(config: TrainConfig) -> int:
+    """Tensors of the size of a chunk of logits that are held at once."""
+    return 4 if isinstance(config, PPOConfig) else 3
 
 
 def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
@@ -226,13 +243,15 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
     else:
         activations = tokens * (sizes.layers * layer + passing)
     chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS, sizes.vocab))
-    copies = 4 if isinstance(config, PPOConfig) else 3
     workspace = 4 * sizes.largest * (2 if is_cpu or config.quantisation == "nf4" else 1)
-    if isinstance(config, PPOConfig):
-        workspace += SMALL_OF_PPO
+    workspace += SMALL_OF_PPO if isinstance(config, PPOConfig) else SMALL
     if config.method == "full" and number == 2:
         workspace += 2 * (sizes.in_linear + sizes.others)  # autocast's copies of the weights, held by the graph
-    return {"activations": activations, "logits": copies * 4 * chunk if load.taught else 0, "workspace": workspace}
+    return {
+        "activations": activations,
+        "logits": _copies(config) * 4 * chunk if load.taught else 0,
+        "workspace": workspace,
+    }
 
 
 def _stream(config: TrainConfig, number: int) -> int:

@@ -14,7 +14,7 @@ from modules import memory
 from modules.config import PPOConfig, TrainConfig
 from modules.memory import Estimate
 from studio import base_models, previewing, stages
-from studio.errors import BaseModelError
+from studio.errors import BaseModelError, RunError
 from studio.workspace import Workspace
 
 LIBRARIES = 700 * 2**20
@@ -125,15 +125,18 @@ def probe(ws: Workspace, config: TrainConfig) -> Measured:
     free = 0.9 * place_of(config).free
     size = config.micro_batch_size
     found = first = _probe_once(ws, config)
-    largest, before = size, 0.0
+    largest, grown = size, found["peak"]
     most = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
-    while size * 2 <= most and 2 * found["peak"] - before + found["libraries"] <= free:
+    # Twice the texts take twice what the last doubling added; before the first one, at most what the run takes now.
+    while size * 2 <= most and found["peak"] + grown + found["libraries"] <= free:
         size *= 2
-        before = 2 * found["peak"] - found["peak"] if before == 0 else found["peak"]
-        found = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}))
-        if found["peak"] + found["libraries"] > free:
+        try:
+            larger = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}))
+        except RunError:
+            break  # out of memory, most likely; what was found so far stands
+        if larger["peak"] + larger["libraries"] > free:
             break
-        largest = size
+        largest, grown, found = size, 2 * (larger["peak"] - found["peak"]), larger
     return Measured(
         int(first["peak"]),
         int(first["libraries"]),

@@ -41,6 +41,23 @@ def holders() -> list[Holder]:
     return found
 
 
+def usage(family: set[int]) -> str:
+    """How busy the GPUs of a family of processes are and what it holds of them, in words; empty where it holds none."""
+    held: dict[int, int] = {}
+    for holder in holders():
+        if holder.pid in family:
+            held[holder.gpu] = held.get(holder.gpu, 0) + holder.memory_mib
+    if not held:
+        return ""
+    figures = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,utilization.gpu,memory.total")}
+    names, said = _visible(), []
+    for gpu, memory in sorted(held.items()):
+        found = next((row for index, row in figures.items() if names[gpu] in (index, row[0])), ["", "?", "0"])
+        total = f" of {int(found[2]) / 1024:.0f}" if found[2].isdigit() else ""
+        said.append(f"GPU {gpu} {found[1]} % busy, {memory / 1024:.1f}{total} GiB")
+    return ", ".join(said)
+
+
 def pids() -> set[int]:
     """The processes that hold GPU memory now."""
     return {holder.pid for holder in holders()}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -120,6 +121,10 @@ def ask(ws: Workspace, module: str, request: dict[str, Any], timeout_s: float) -
     except subprocess.TimeoutExpired as error:
         raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
     if child.returncode != 0:
+        if child.returncode == -signal.SIGKILL:
+            raise RunError(
+                "It does not fit: the system ended its process for want of memory. Lower micro_batch_size or lengths."
+            )
         last_words = child.stderr.strip().splitlines()[-1:] or [f"its process ended with code {child.returncode}"]
         raise RunError(f"This run could not start: {last_words[0]}")
     return json.loads(child.stdout.splitlines()[-1])

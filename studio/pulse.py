@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 import psutil
 
 from modules.config import PPOConfig
-from studio import metrics
+from studio import gpus, metrics
 from studio.runs import Run
 from studio.workspace import Workspace
 
+SHOWN = ("train/loss", "eval/loss", "train/accuracy", "eval/accuracy", "objective/score", "eval/score", "objective/kl")
+"""Figures that tell at a glance how a run goes, where it logs them."""
 SHARES = {"time/rollout_s": "rollout", "time/score_s": "scoring", "time/update_s": "update"}
 
 
@@ -25,6 +27,8 @@ class Pulse:
     """Part of an iteration to its share of the time."""
     memory: int | None
     """Bytes of RAM of its processes."""
+    gpu: str
+    """Use and memory of its GPUs, in words."""
     is_ended: bool
 
     def words(self) -> list[str]:
@@ -38,7 +42,15 @@ class Pulse:
             said.append(", ".join(f"{name} {share:.0%}" for name, share in self.shares.items()) + " of the time")
         if self.memory:
             said.append(f"{self.memory / 2**30:.1f} GiB of RAM")
+        if self.gpu:
+            said.append(self.gpu)
         return said
+
+
+def figures(ws: Workspace, run: Run) -> list[str]:
+    """The newest values of `SHOWN`, as short phrases."""
+    values = metrics.latest(ws, run.id)
+    return [f"{name} {values[name]:.4g}" for name in SHOWN if name in values]
 
 
 def of_run(ws: Workspace, run: Run) -> Pulse | None:
@@ -51,13 +63,15 @@ def of_run(ws: Workspace, run: Run) -> Pulse | None:
     spent = {word: values[name] for name, word in SHARES.items() if name in values}
     whole = sum(spent.values())
     is_going = run.state == "running"
+    memory, gpu = _held(run) if is_going else (None, "")
     left = elapsed * (1 - run.progress) / run.progress if is_going and run.progress > 0.01 else None
     return Pulse(
         elapsed,
         left,
         values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
         {word: seconds / whole for word, seconds in spent.items()} if whole > 0 else {},
-        _memory(run) if is_going else None,
+        memory,
+        gpu,
         run.is_ended,
     )
 
@@ -76,14 +90,15 @@ def _ppo_speed(run: Run, values: Mapping[str, float], seconds: float) -> float |
     return values["rollout/response_tokens"] * run.config.batch_size / seconds
 
 
-def _memory(run: Run) -> int | None:
-    """Bytes that the run's processes hold in RAM."""
+def _held(run: Run) -> tuple[int | None, str]:
+    """Bytes that the run's processes hold in RAM, and their GPUs in words."""
     if run.pid is None:
-        return None
+        return None, ""
     try:
         leader = psutil.Process(run.pid)
         if abs(leader.create_time() - (run.pid_started or 0.0)) >= 1.0:
-            return None
-        return sum(process.memory_info().rss for process in [leader, *leader.children(recursive=True)])
+            return None, ""
+        family = [leader, *leader.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family), gpus.usage({process.pid for process in family})
     except psutil.Error:
-        return None
+        return None, ""

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -384,5 +385,11 @@ def _revision() -> str:
 
 def _run(row: dict[str, Any]) -> Run:
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested")}
-    parsed["config"] = STAGES[row["stage"]].model_validate_json(row["config"])
+    parsed["config"] = _config(row["stage"], row["config"])
     return Run(**(row | parsed))
+
+
+@lru_cache(maxsize=4096)
+def _config(stage: str, text: str) -> StageConfig:
+    """Configs are frozen, so runs may share one; a list of many runs is read every few seconds."""
+    return STAGES[stage].model_validate_json(text)

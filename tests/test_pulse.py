@@ -1,12 +1,15 @@
 """How a run is doing, in figures."""
 
 import dataclasses
+import os
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
-from studio import metrics, pulse, runs
+from studio import gpus, launcher, metrics, pulse, runs
+from studio.cli import main
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -47,3 +50,32 @@ def test_a_run_that_waits_has_no_figures_and_an_ended_one_no_time_left(ws):
     assert found is not None
     assert found.left_s is None
     assert found.words()[0].startswith("took ")
+
+
+def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    answers = {"compute": f"GPU-b, {os.getpid()}, python, 2048", "utilization": "1, GPU-b, 73, 24576"}
+    cases = "".join(f'*{word}*) echo "{line}";; ' for word, line in answers.items())
+    program.write_text(f'#!/bin/sh\ncase "$1" in {cases}*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    run = filling.add_run(ws, SFTConfig(), "running")
+    run = dataclasses.replace(run, pid=os.getpid(), pid_started=psutil.Process().create_time())
+    found = pulse.of_run(ws, run)
+    assert found is not None
+    assert found.gpu == "GPU 1 73 % busy, 2.0 of 24 GiB"
+    assert found.words()[-1] == found.gpu
+    assert gpus.usage({1}) == ""
+
+
+def test_the_terminals_list_shows_what_the_page_shows_of_a_run_at_work(ws, capsys, monkeypatch):
+    run = filling.add_run(ws, SFTConfig(), "running", "step 4 of 10")
+    metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
+    monkeypatch.setattr(launcher, "reap", lambda ws: [])
+    assert main(["runs", "--workspace", str(ws.root)]) == 0
+    table, *now = capsys.readouterr().out.strip().split(f"\n{run.name}: ")
+    assert "step 4 of 10" in table
+    assert now[0].endswith("1,500 tokens/s")
+    assert now[1] == "train/loss 1.25"

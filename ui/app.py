@@ -23,11 +23,12 @@ from modules.config import STAGES
 from studio import runs
 from studio.errors import ConfigError
 from studio.workspace import Workspace
-from ui import parts, paths
+from ui import bell, parts, paths
 from ui.border import on
 from ui.guard import Guard
 from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
+from ui.rest import Rest
 from ui.theme import HEAD, theme
 
 TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
@@ -53,11 +54,13 @@ def build(ws: Workspace) -> gr.Blocks:
         parts.html(_masthead(ws), elem_id="masthead")
         # An empty template: the address comes from outside and must not be drawn.
         address = parts.html("home", html_template="", js_on_load=FOLLOW, elem_id="address")
+        shown_again = bell.build(ws)
         with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
-        on(address.submit, partial(_follow, ws), [address], [tabs, *items])
+        on(address.submit, partial(_follow, ws), [address], [tabs, *items], trigger_mode="always_last")
         _keep_fresh(pages, opened)
+        _catch_up(pages, shown_again)
     return app
 
 
@@ -126,7 +129,7 @@ def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -
         "server_port": port,
         "auth": (lambda _, given: secrets.compare_digest(given.encode(), password.encode())) if password else None,
         "auth_message": "RLHF Studio: any user name, and the password it was started with." if password else None,
-        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host))]},
+        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host)), Middleware(Rest)]},
         "blocked_paths": [str(ws.root)],
         "share": False,
         "_frontend": False,  # no look at its own page, which on a busy machine takes the three seconds after which it gives up
@@ -174,6 +177,18 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
     for name, timer in timers.items():
         page = pages[name]
         on(timer.tick, *(page.live or (page.refresh, page.inputs, page.outputs)))
+
+
+def _catch_up(pages: dict[str, Page], shown_again: gr.HTML) -> None:
+    """A live page is brought up to date at once when its hidden tab is shown again: timers may have slept meanwhile."""
+    for name, page in pages.items():
+        if page.timer is not None:
+            inputs = [shown_again, *page.inputs]
+            on(shown_again.submit, partial(_if_open, name, page), inputs, page.outputs, trigger_mode="always_last")
+
+
+def _if_open(name: str, page: Page, opened: str, *values: Any) -> Any:
+    return page.refresh(*values) if opened == name else [gr.skip()] * len(page.outputs)
 
 
 def _switch(live: list[str], opened: str) -> list[gr.Timer] | gr.Timer:

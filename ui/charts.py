@@ -53,7 +53,7 @@ def chart(
         ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn)
         or "no values yet"
     )
-    data = json.dumps([[c.name, [[x, y] for x, y in c.points]] for c in drawn])
+    data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b><span>{escape(sentence)}</span></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(newest)}" '

@@ -3,6 +3,10 @@
   const isDark = () => (localStorage.getItem("studio-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const paint = () => document.body?.classList.toggle("dark", isDark());
 
+  /* The address that the page was loaded with, until it is followed: Gradio opens Home first, and says so. */
+  let asked = decodeURIComponent(location.hash.slice(1));
+  for (const kind of ["hashchange", "pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
+
   window.studio = {
     /* Called by the button in the rail. */
     toggleTheme() {
@@ -10,9 +14,11 @@
       paint();
     },
     /* The address, as page/item. */
-    address: () => decodeURIComponent(location.hash.slice(1)) || "home",
+    address: () => asked || decodeURIComponent(location.hash.slice(1)) || "home",
     /* A tab was opened: say so in the address, and keep the item where the address already is on that page. */
     opened(page) {
+      if (asked && asked.split("/")[0] !== page) return;
+      asked = "";
       if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
     },
     chosen(page, item) {
@@ -82,29 +88,4 @@
     tip.hidden = hair.hidden = false;
   });
   document.addEventListener("scroll", hide, { passive: true, capture: true });
-
-  /* ---- a run that ends or needs attention says so: in the title, and as a notification where that is allowed ---- */
-  const states = new Map();
-  const going = ["queued", "running"];
-  const title = document.title;
-
-  function tell(name, state) {
-    if (!document.hidden) return;
-    document.title = `${name} ${state} · ${title}`;
-    if (window.Notification?.permission === "granted") new Notification(`${name} ${state}`, { tag: name });
-  }
-  function compare() {
-    for (const row of document.querySelectorAll("#run-list .run-row, .recent .run-row")) {
-      const name = row.querySelector("b")?.textContent;
-      const state = row.querySelector(".badge")?.textContent;
-      const before = states.get(name);
-      if (before && before !== state && !going.includes(state)) tell(name, state);
-      states.set(name, state);
-    }
-  }
-  document.addEventListener("visibilitychange", () => document.hidden || (document.title = title));
-  document.addEventListener("click", (event) => {
-    if (event.target.closest?.("[id^=start-]") && window.Notification?.permission === "default") Notification.requestPermission();
-  });
-  setInterval(compare, 2000);
 })();

@@ -76,10 +76,18 @@ def _list_runs(arguments: argparse.Namespace) -> int:
         launcher.reap(ws)
         found = runs.list_all(ws)
         table = _runs_table(found, [run.name for run in runs.queue(ws)])
-        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + table, flush=True)
+        now = "".join(f"\n{line}" for run in found if run.state == "running" for line in _doing(ws, run))
+        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + table + now, flush=True)
         if not arguments.watch or all(run.is_ended for run in found):
             return 0
         time.sleep(WATCH_S)
+
+
+def _doing(ws: Workspace, run: Run) -> list[str]:
+    """What the page shows of a run that is at work, in two lines."""
+    found = pulse.of_run(ws, run)
+    lines = ["; ".join(found.words()) if found else "", "; ".join(pulse.figures(ws, run))]
+    return [f"{run.name}: {line}" for line in lines if line]
 
 
 def _runs_table(found: list[Run], queue: list[str]) -> str:

@@ -41,7 +41,7 @@ def measure(request: dict[str, Any]) -> dict[str, float]:
     if request["stage"] == "sft":
         config = config.model_copy(update={"base_model": request["base"]})
     training.build = _build(request["base"])
-    return probe.measure(fit.new_workspace(Path(request["folder"])), config, _rows(request["stage"]))
+    return probe.measure(fit.new_workspace(Path(request["folder"])), config, _rows(request["stage"], config.max_length))
 
 
 def _build(base: str) -> Any:
@@ -67,16 +67,17 @@ def _build(base: str) -> Any:
     return build
 
 
-def _rows(stage: str) -> dict[str, list[dict[str, Any]]]:
-    """Sixteen rows of one length."""
+def _rows(stage: str, length: int) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one length, within so many tokens."""
+    text = WORDS * (length // 80)
     rows: list[dict[str, Any]] = []
-    for number in range(16):
-        turn = {"role": "user", "content": f"{number} {WORDS * 2}"}
+    for number in range(32):
+        turn = {"role": "user", "content": f"{number} {text}"}
         row: dict[str, Any] = {"prompt_id": number, "category": "", "messages": [turn]}
         if stage == "sft":
-            row["messages"] = [turn, {"role": "assistant", "content": WORDS * 2}]
+            row["messages"] = [turn, {"role": "assistant", "content": text}]
         if stage == "reward":
-            row |= {"chosen": WORDS * 2, "rejected": WORDS + "no", "target_p": 1.0, "margin": 0.0, "weight": 1.0}
+            row |= {"chosen": text, "rejected": WORDS + "no", "target_p": 1.0, "margin": 0.0, "weight": 1.0}
         rows.append(row)
     return {"train": rows}
 

@@ -1,7 +1,9 @@
-"""How fast the Runs page answers: ``python -m tests.benchmarks.live [POINTS]`` (100,000 unless said otherwise).
+"""How fast the Runs page answers: ``python -m tests.benchmarks.live [POINTS [FOLDER]]`` (100,000 points unless said otherwise).
 
-Makes a workspace of 500 runs, ten of them with 20 metrics of so many points each, and times what the page asks for when it
-is opened, when ten runs are laid over each other, and at each tick of an idle tab.
+Makes a workspace of 500 runs, ten of them with 20 metrics of so many points each (in FOLDER it is kept for the next time),
+and times what the server does when a run is opened, when ten are laid over each other, and at each tick of an idle tab:
+wall time and the CPU time it took, which tells what of it was waiting for a busy machine. Where there is a Chromium, a run
+is then opened in it, from the change of the address to drawn curves, and an idle tab is watched for its share of a core.
 """
 
 import sys
@@ -10,28 +12,51 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+from playwright.sync_api import sync_playwright
+
 from modules.config import SFTConfig
 from studio import runs, schema_curves
 from studio.runs import Run
 from studio.workspace import Workspace
+from tests.ui.conftest import CHROMIUM, FLAGS, Served
 from ui.pages import run_curves
 from ui.pages import runs as runs_page
 
 NUM_RUNS, NUM_LONG, NUM_METRICS = 500, 10, 20
+NUM_TIMES = 20
+IDLE_S = 20.0
+OPEN = """(name) => new Promise((resolve) => {
+  const start = performance.now();
+  location.hash = "runs/" + name;
+  const look = () => document.querySelector("#run-head h2")?.textContent === name
+    && document.querySelector("#run-curves [data-run='" + name + "'] polyline")
+    ? requestAnimationFrame(() => resolve(performance.now() - start)) : setTimeout(look, 5);
+  look();
+})"""
 
 
-def main(points: int) -> None:
-    """Print the times, each the median of five."""
-    with tempfile.TemporaryDirectory() as folder:
-        ws = Workspace.open(Path(folder) / "studio")
-        long = fill(ws, points)
-        first, *rest = (run.name for run in long)
-        print(f"{NUM_RUNS} runs, {NUM_LONG} of them with {NUM_METRICS} metrics of {points:,} points")
-        say("open one run, curves", lambda: run_curves._draw(ws, first, [], 0, False))
-        say("ten runs laid over each other", lambda: run_curves._draw(ws, first, rest, 0.9, True))
-        say("open the page, list and head", lambda: runs_page._refresh(ws, first, ""))
-        *_, seen = runs_page._refresh(ws, first, "")
-        say("a tick with nothing new (every 2 s)", lambda: runs_page._refresh(ws, first, seen))
+def main(points: int, folder: Path) -> None:
+    """Print the times: median and 95th percentile."""
+    ws = Workspace.open(folder / "studio")
+    long = fill(ws, points) if not runs.list_all(ws) else runs.list_all(ws)[:NUM_LONG]
+    names = [run.name for run in long]
+    print(
+        f"{NUM_RUNS} runs, {NUM_LONG} of them with {NUM_METRICS} metrics of {points:,} points; {NUM_TIMES} times each"
+    )
+    print("| server | p50, ms | p95, ms | CPU, ms |")
+    print("|---|---|---|---|")
+    say("list, head and controls of a run", lambda: runs_page._refresh(ws, names[0], ""))
+    say("its 20 curves", lambda: run_curves._draw(ws, names[0], [], 0, False))
+    say("ten runs laid over each other", lambda: run_curves._draw(ws, names[0], names[1:], 0.9, True))
+    *_, seen = runs_page._refresh(ws, names[0], "")
+    say("a tick with nothing new (every 2 s)", lambda: runs_page._refresh(ws, names[0], seen))
+    if CHROMIUM:
+        served = Served(ws)
+        try:
+            _watch(served.url, names)
+        finally:
+            served.stop()
 
 
 def fill(ws: Workspace, points: int) -> list[Run]:
@@ -40,7 +65,7 @@ def fill(ws: Workspace, points: int) -> list[Run]:
     with ws.write() as db:
         db.table("runs").insert_all(
             {"name": f"sft-{n}", "stage": "sft", "state": "finished", "config": config, "revision": "", "created_at": "2026-01-01T00:00:00+00:00",
-             "started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T01:00:00+00:00"}
+             "started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T01:00:00+00:00", "gone_at": "2026-01-01T01:00:00+00:00"}
             for n in range(1, NUM_RUNS + 1)
         )  # fmt: skip
         db.execute("DROP TRIGGER metrics_stretch")
@@ -57,14 +82,45 @@ def fill(ws: Workspace, points: int) -> list[Run]:
 
 
 def say(what: str, call: Callable[[], object]) -> None:
-    """Print the median time of a call."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    """Print a call's median time, its 95th percentile and the median of its CPU time."""
+    walls, cpus = [], []
+    for _ in range(NUM_TIMES):
+        start, used = time.perf_counter(), time.thread_time()
         call()
-        times.append(time.perf_counter() - start)
-    print(f"{what}: {sorted(times)[2] * 1000:.0f} ms", flush=True)
+        walls.append(1000 * (time.perf_counter() - start))
+        cpus.append(1000 * (time.thread_time() - used))
+    print(f"| {what} | {_spread(walls)} | {sorted(cpus)[NUM_TIMES // 2]:.0f} |", flush=True)
+
+
+def _spread(times: list[float]) -> str:
+    ordered = sorted(times)
+    return f"{ordered[len(ordered) // 2]:.0f} | {ordered[int(0.95 * (len(ordered) - 1))]:.0f}"
+
+
+def _watch(url: str, names: list[str]) -> None:
+    """Open runs in a browser, one after the other; then leave it alone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.set_default_timeout(120_000)
+        page.goto(f"{url}#runs/{names[-1]}")
+        page.wait_for_selector("#run-curves polyline")
+        times = [page.evaluate(OPEN, names[n % NUM_LONG]) for n in range(NUM_TIMES)]
+        print(f"browser, a run opened (address to drawn curves), p50 | p95: {_spread(times)} ms")
+        time.sleep(3)
+        print(f"browser, idle tab: {_idle():.1%} of a core over {IDLE_S:.0f} s", flush=True)
+        browser.close()
+
+
+def _idle() -> float:
+    """Share of a core that all processes of the browser take while nobody touches it."""
+    family = [p for p in psutil.Process().children(recursive=True) if "chrom" in p.name()]
+    before = sum(sum(p.cpu_times()[:2]) for p in family)
+    time.sleep(IDLE_S)
+    return (sum(sum(p.cpu_times()[:2]) for p in family) - before) / IDLE_S
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory() as scratch:
+        main(number, Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch))

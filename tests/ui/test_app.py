@@ -15,6 +15,7 @@ from studio.errors import ConfigError, RunError
 from tests.ui.filling import HOSTILE
 from ui import app, border
 from ui.pages import data, home, models, rate, runs, train
+from ui.rest import SCRIPT
 from ui.theme import HEAD
 
 
@@ -158,3 +159,11 @@ def test_pages_escape_what_they_show(full_ws):
     answer = models._answer(HOSTILE, HOSTILE)
     assert "<script" not in answer
     assert "<img" not in answer
+
+
+def test_the_page_begins_with_the_script_that_lets_an_idle_tab_rest(ws, serve):
+    with urllib.request.urlopen(serve(ws).url, timeout=30) as answer:
+        body, length = answer.read(), answer.headers["content-length"]
+    assert body.count(SCRIPT) == 1
+    assert body.index(SCRIPT) < body.index(b'type="module"')
+    assert len(body) == int(length)

@@ -57,7 +57,7 @@ def _probe(ws: Workspace, stage: str, *values: Any) -> str:
     try:
         paths.check_config(ws, config)
         found = fitting.probe(ws, config)
-        return _measured(found, fitting.place_of(config))
+        return _measured(found, fitting.place_of(config), config.batch_size)
     except StudioError as error:
         return parts.notice(str(error), "bad")
 
@@ -70,12 +70,14 @@ def _draw(fit: Fit) -> str:
     return f'<div class="command fit">{verdict}{_bar(parts_of, fit.place)}<p class="quiet">{escape(detail)}</p>{tips}</div>'
 
 
-def _measured(found: Measured, place: Place) -> str:
+def _measured(found: Measured, place: Place, batch_size: int) -> str:
     needed = found.peak + found.libraries
     verdict = _verdict(needed, place, needed <= 0.9 * place.free, "")
     bar = _bar({"this run": found.peak, "libraries": found.libraries}, place)
     larger = (
-        f"micro_batch_size {found.largest} fits too"
+        "the whole batch fits at once"
+        if found.largest >= batch_size
+        else f"micro_batch_size {found.largest} fits too"
         if found.largest > found.micro_batch_size
         else f"micro_batch_size {found.largest} is the largest that was found to fit"
     )

@@ -1,6 +1,6 @@
 """The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
 
-The points arrive thinned by `studio.metrics`, some 240 a curve, whatever was logged: a run of 100,000 steps opens as fast
+The points arrive thinned by `studio.metrics`, some 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
 as one of 100, and the page has little to draw.
 """
 
@@ -19,7 +19,7 @@ from ui import parts, reliability
 from ui.border import on
 from ui.charts import Band, Curve, chart
 
-NUM_POINTS, NUM_POINTS_OF_MANY = 240, 120
+NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 """Of a curve, and of one among more than three runs."""
 MAX_OVERLAID = 9
 SHARED = ("train", "eval", "objective", "rollout")
@@ -46,9 +46,10 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=150)
         is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=110)
     drawn = parts.html(elem_id="run-curves")
+    mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
-    for changed in (seen.change, others.change, smoothing.release, is_log.change):
-        on(changed, partial(_draw, ws), wanted, [drawn], trigger_mode="always_last")
+    for changed in (chosen.change, seen.change, others.change, smoothing.release, is_log.change):
+        on(changed, partial(_redraw, ws), [*wanted, mark], [drawn, mark], trigger_mode="always_last")
     on(chosen.change, partial(_choices, ws), [chosen], [others])
     on(others.focus, partial(_offered, ws), [chosen, others], [others])
 
@@ -71,6 +72,16 @@ def _names(ws: Workspace, chosen: str) -> list[str]:
 def _run(ws: Workspace, chosen: str) -> Run | None:
     everything = runs.list_all(ws)
     return next((run for run in everything if run.name == chosen), None) or next(iter(everything), None)
+
+
+def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
+    """The charts, or nothing where what they show is as it was: several events may tell of one change."""
+    run = _run(ws, chosen)
+    names = [run.name, *(others if isinstance(others, list) else [])] if run else []
+    shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
+    facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
+    now = str((facts, smoothing, bool(is_log)))
+    return [gr.skip(), gr.skip()] if now == mark else [_draw(ws, chosen, others, smoothing, is_log), now]
 
 
 def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
@@ -96,7 +107,8 @@ def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) 
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
     trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" and not laid else ""
-    return f'{_legend(together)}<div class="charts">{body}</div>{trust}{difference(together)}'
+    shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
+    return f"{_legend(together)}{shown}{trust}{difference(together)}"
 
 
 def _title(name: str) -> str:

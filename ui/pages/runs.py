@@ -5,6 +5,7 @@ is new; opening the page marks runs whose process is gone as lost.
 """
 
 import json
+import time
 from functools import partial
 from html import escape
 from typing import Any
@@ -15,19 +16,25 @@ from studio import checkpoints, commands, launcher, metrics, runs
 from studio import pulse as pulse_of
 from studio.runs import Run
 from studio.workspace import Workspace
-from ui import parts
+from ui import bell, parts
 from ui.border import on
 from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
+QUIET_S = 20.0
+"""Seconds between two looks while no run is at work; the bell (`ui.bell`) tells the page at once of a run that begins."""
+PULSE_S = 10.0
+"""After which time left, speed and memory are told anew, even when no step has ended."""
 
 
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
     chosen.render()
     seen = gr.Textbox("", visible=False)
+    timer = gr.Timer(REFRESH_S, active=False)
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
+            parts.html(bell.ASK)
             listing = parts.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
             head = parts.html(elem_id="run-head")
@@ -46,11 +53,11 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                 with gr.Tab("Config"):
                     config = parts.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin]
-    outputs = [listing, head, pulse, samples, log, config, *controls.components, seen]
+    outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen]
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
     controls.bind(ws, chosen, lambda name: _refresh(ws, name, ""), inputs, outputs)
-    return Page(partial(_refresh, ws), inputs, outputs, timer=gr.Timer(REFRESH_S, active=False), item=chosen)
+    return Page(partial(_refresh, ws), inputs, outputs, timer=timer, item=chosen)
 
 
 def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -> list[Any]:
@@ -58,16 +65,22 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     launcher.reap(ws)
     everything = runs.list_all(ws)
     run = next((r for r in everything if r.name == chosen), None) or next(iter(everything), None)
-    now_seen = _signature(ws, everything, run)
-    if now_seen == seen:
-        return [gr.skip()] * (7 + run_controls.COUNT)
+    signature = _signature(ws, everything, run)
+    before = seen.split()
+    if before[:1] == [signature]:
+        return [gr.skip()] * (8 + run_controls.COUNT)
     detail = _detail(ws, run) if run else [""] * 5
-    listing = _listing(everything, run, [r.name for r in runs.queue(ws)]) if run else _nothing()
-    return [listing, *detail, *run_controls.states(ws, run, origin), now_seen]
+    listing = _listing(everything, [r.name for r in runs.queue(ws)]) if run else _nothing()
+    drawn = [listing, *detail]
+    marks = [str(hash(part)) for part in drawn]
+    changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
+    pace = gr.Timer(QUIET_S if all(each.is_ended and not each.is_ending for each in everything) else REFRESH_S)
+    return [*changed, *run_controls.states(ws, run, origin), pace, " ".join([signature, *marks])]
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
-    return _refresh(ws, chosen, "")
+    """Another run was chosen: draw what is not on the page already, such as the list."""
+    return _refresh(ws, chosen, " ".join(["another", *seen.split()[1:]]), origin)
 
 
 def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
@@ -82,6 +95,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
             metrics.cursor(ws, run.id),
             len(metrics.list_samples(ws, run.id)),
             runs.tail_log(ws, run.name),
+            run.state == "running" and int(time.time() / PULSE_S),
         ]
     return str(hash(json.dumps(facts)))
 
@@ -95,9 +109,9 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
     return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
-def _listing(everything: list[Run], chosen: Run | None, queue: list[str]) -> str:
+def _listing(everything: list[Run], queue: list[str]) -> str:
     rows = "".join(
-        f'<a class="run-row{" is-chosen" if chosen and run.id == chosen.id else ""}" href="#runs/{escape(run.name)}">'
+        f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
         f'<span class="said">{escape(_doing(run, queue))}</span></a>'
@@ -125,8 +139,9 @@ def _head(ws: Workspace, run: Run) -> str:
         said += parts.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
     facts = parts.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
+    chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
     return (
-        f'<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
+        f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
         f'<span class="num when">{parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 

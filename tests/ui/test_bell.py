@@ -1,0 +1,61 @@
+"""The bell in a browser: a hidden tab tells of a run that ended, and catches up when it is shown again."""
+
+import pytest
+from playwright.sync_api import expect
+
+from modules.config import SFTConfig
+from studio import metrics, runs
+from tests.ui import filling
+from ui import bell
+from ui.pages import runs as runs_page
+
+pytestmark = pytest.mark.browser
+STUB = """(permission) => {
+  window.told = [];
+  window.Notification = class {
+    static permission = permission;
+    static async requestPermission() { Notification.permission = "granted"; return "granted"; }
+    constructor(title, options) { window.told.push([title, options.body]); }
+    close() {}
+  };
+  window.isHidden = false;
+  Object.defineProperty(document, "hidden", { get: () => window.isHidden });
+}"""
+TURN = "(isHidden) => { window.isHidden = isHidden; document.dispatchEvent(new Event('visibilitychange')); }"
+
+
+def test_a_run_in_trouble_needs_attention(ws, monkeypatch):
+    filling.add_texts(ws)
+    run = filling.add_run(ws, SFTConfig(), "running", "step 3")
+    monkeypatch.setattr(bell.launcher, "reap", lambda ws: [])
+    assert bell._news(ws) == [{"name": run.name, "state": "running", "said": "step 3"}]
+    with ws.write() as db:
+        db.table("runs").update(run.id, {"heartbeat_at": "2026-01-01T00:00:00+00:00"})
+    (news,) = bell._news(ws)
+    assert news["state"] == "needs attention"
+    assert news["said"].startswith("No sign of life for")
+
+
+def test_a_hidden_tab_tells_of_an_end_and_catches_up_when_shown(ws, serve, visit, monkeypatch):
+    filling.add_texts(ws)
+    run = filling.add_run(ws, SFTConfig(), "running", "step 3")
+    monkeypatch.setattr(bell.launcher, "reap", lambda ws: [])
+    monkeypatch.setattr(runs_page, "REFRESH_S", 3600.0)  # a timer that sleeps, as in a hidden tab
+    served = serve(ws)
+    page = visit(served.url + "#rate")
+    page.evaluate(STUB, "default")
+    page.evaluate("location.hash = 'runs'")
+    expect(page.locator("#run-head h2")).to_have_text(run.name)
+    page.evaluate("document.body.dataset.bell = Notification.permission")
+    page.get_by_role("button", name="Notify me when a run ends").click()
+    expect(page.get_by_role("button", name="Notify me when a run ends")).to_be_hidden()
+    page.evaluate(TURN, True)
+    metrics.add(ws, run.id, 1, {"train/loss": 1.5})
+    runs.move(ws, run.id, "failed", "The disk is full. Make room and resume.")
+    page.wait_for_function("window.told.length")
+    assert page.evaluate("window.told") == [[f"{run.name} failed", "The disk is full. Make room and resume."]]
+    assert page.title() == f"● {run.name} failed · RLHF Studio"
+    page.evaluate(TURN, False)
+    expect(page.locator("#run-head .badge")).to_have_text("failed")
+    expect(page.locator("#run-curves svg text.name")).to_contain_text("1.50")
+    assert page.title() == "RLHF Studio"

@@ -1,0 +1,46 @@
+"""The bell: tells of runs that end or need attention, whatever page is open, and in a hidden tab too.
+
+Gradio's timers belong to open pages, so the bell asks for itself (`bell.js`), through a server function.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from studio import launcher, runs
+from studio.runs import Run
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import served
+
+SCRIPT = (Path(__file__).parent / "bell.js").read_text(encoding="utf-8")
+NUM_ENDED = 20
+ASK = (
+    '<button type="button" class="ask-bell">Notify me when a run ends</button>'
+    '<p class="no-bell quiet">The browser allows no notifications here; a hidden tab tells by its title.</p>'
+)
+"""The button that asks the browser for its permission, and what stands there where it was refused."""
+
+
+def build(ws: Workspace) -> gr.HTML:
+    """Place it, unseen. Its submit event says that a hidden tab is shown again; its value is then the open page's name."""
+
+    def news(_: Any) -> dict[str, Any]:
+        return {"runs": _news(ws)}
+
+    return parts.html("", html_template="", js_on_load=SCRIPT, server_functions=[served(news)], elem_id="bell")
+
+
+def _news(ws: Workspace) -> list[dict[str, str]]:
+    """Name, state and a sentence of every run that goes, and of those that ended last."""
+    launcher.reap(ws)
+    everything = runs.list_all(ws)
+    ended = sorted((run for run in everything if run.is_ended), key=lambda run: run.ended_at or "")
+    return [_said(run) for run in [*(run for run in everything if not run.is_ended), *ended[-NUM_ENDED:]]]
+
+
+def _said(run: Run) -> dict[str, str]:
+    trouble = launcher.trouble(run)
+    state = "needs attention" if trouble else run.state
+    return {"name": run.name, "state": state, "said": trouble or run.message or run.progress_text}
