@@ -49,7 +49,6 @@ def told(broken, what):
     ws, names = broken
     run = runs.get(ws, names[what])
     assert run.state == "failed"
-    assert "Traceback" in runs.tail_log(ws, run.name) or what.startswith("damage")
     return run.message
 
 
@@ -62,8 +61,8 @@ NEVER_SAVED = "It had not saved anything yet: start it again on the Train page"
         ("memory: loading", "loading the model", "choose nf4 or a smaller base model", NEVER_SAVED),
         ("memory: sft step", "computing a training step", "lower micro_batch_size", "Resume continues from RUN@2"),
         ("memory: reward step", "computing a training step", "turn on gradient_checkpointing", NEVER_SAVED),
-        ("memory: rollout", "sampling responses", "lower rollout_batch_size or max_new_tokens", None),
-        ("memory: scoring", "scoring responses", "lower micro_batch_size", None),
+        ("memory: rollout", "sampling responses", "lower rollout_batch_size or max_new_tokens", NEVER_SAVED),
+        ("memory: scoring", "scoring responses", "lower micro_batch_size", NEVER_SAVED),
         ("memory: update", "updating policy and value", "lower micro_batch_size", "Resume continues from RUN@1"),
         ("memory: evaluation", "evaluating", "lower micro_batch_size", NEVER_SAVED),
         ("memory: saving", "saving a checkpoint", "Close other programs", NEVER_SAVED),
@@ -73,8 +72,7 @@ def test_memory_that_runs_out_is_said_with_its_phase_what_to_turn_and_what_is_ke
     said = told(broken, what)
     assert said.startswith(f"Out of memory while {phase}. ")
     assert advice in said
-    ends = (NEVER_SAVED, "Resume continues from RUN@1") if kept is None else (kept,)
-    assert any(end.replace("RUN", broken[1][what]) in said for end in ends), said
+    assert kept.replace("RUN", broken[1][what]) in said
 
 
 def test_a_gpu_whose_memory_another_program_took_is_said(broken):
@@ -95,12 +93,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(broken,
     assert said.startswith(cause)
     assert "It happened while saving a checkpoint." in said
     left = [path.name for path in (runs.folder(ws, names[what]) / "checkpoints").iterdir()]
-    if what == "disk: full":
-        assert f"Resume continues from {names[what]}@2" in said
-        assert left == ["step-000002"], "no half of another one"
-    else:
-        assert f"Resume continues from {names[what]}@2" in said or NEVER_SAVED in said
-        assert set(left) <= {"step-000002"}
+    assert f"Resume continues from {names[what]}@2" in said
+    assert left == ["step-000002"], "no half of another one"
 
 
 @pytest.mark.parametrize(
@@ -168,13 +162,13 @@ def add(ws, text):
 
 def test_a_database_that_another_program_keeps_is_said_and_nothing_is_half_written(ws, monkeypatch):
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
-    before = len(prompts.list_prompts(ws)) if hasattr(prompts, "list_prompts") else None
     with held(ws):
         with pytest.raises(WorkspaceError, match=r"studio\.db is held by another program .*Close that program"):
             add(ws, "Held?")
         assert runs.list_all(ws) == [], "it can still be read"
     add(ws, "Held?")
-    assert before is None or len(prompts.list_prompts(ws)) == before + 1
+    with ws.read() as db:
+        assert next(db.query("SELECT count(*) AS n FROM prompts WHERE messages LIKE '%Held?%'"))["n"] == 1
 
 
 def test_a_database_that_is_held_for_a_while_delays_and_no_more(ws):
@@ -213,6 +207,7 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
         db.execute(pragma)
         return db
 
+    monkeypatch.setattr(launcher, "ADOPTION_S", 0.0)  # it has no process, so it is to be found lost
     monkeypatch.setattr(database, "connect", limited)
     with pytest.raises(WorkspaceError, match=sentence):
         for n in range(300):
@@ -220,7 +215,7 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
     if "query_only" in pragma:
         assert launcher.reap(ws) == []
         assert run.name in str(runs_page._refresh(ws, run.name, ""))
-    monkeypatch.undo()
+    monkeypatch.setattr(database, "connect", connect)
     assert launcher.reap(ws) == [run.name]
 
 
