@@ -12,6 +12,7 @@
 
 import json
 import random
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +62,8 @@ class CheckpointMeta(BaseModel):
     chat_template: str
     roles: tuple[str, ...]
     config: dict[str, Any]
+    checksums: dict[str, int] = {}
+    """File to CRC-32, of every file but this one; empty in checkpoints of earlier versions."""
 
 
 def save(folder: Path, module: Restorable, *, stage: str, config: dict[str, Any]) -> CheckpointMeta:
@@ -89,15 +92,17 @@ def save(folder: Path, module: Restorable, *, stage: str, config: dict[str, Any]
     rng_tensors, rng_numbers = _rng_state()
     save_file(_optimizer_tensors(module.optimizer) | rng_tensors, folder / "state.safetensors")
     _write_json(folder / "state.json", {"module": module.state(), "rng": rng_numbers})
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    meta = meta.model_copy(update={"checksums": {str(path.relative_to(folder)): _checksum(path) for path in files}})
     _write_json(folder / "meta.json", meta.model_dump(mode="json"))
     return meta
 
 
 def load_meta(folder: Path) -> CheckpointMeta:
-    """Read what a checkpoint is.
+    """Read what a checkpoint is, and see that the weights of its roles are those that were saved.
 
     Raises:
-        CheckpointError: It is not one, or of a newer format.
+        CheckpointError: It is not one, it is damaged, or of a newer format.
     """
     file = folder / "meta.json"
     if not file.is_file():
@@ -114,6 +119,7 @@ def load_meta(folder: Path) -> CheckpointMeta:
         raise CheckpointError(
             f"The checkpoint {folder} has format {meta.format_version}, but this version reads up to {FORMAT_VERSION}: update RLHF Studio."
         )
+    _check_files(folder, {name: given for name, given in meta.checksums.items() if "/" in name})
     return meta
 
 
@@ -138,8 +144,12 @@ def restore(module: Restorable, folder: Path) -> None:
     """Take up a run where `save` left it: weights, optimizer, counters and random numbers.
 
     The module has been built as for a fresh run, from the same config.
+
+    Raises:
+        CheckpointError: It is damaged or incomplete.
     """
-    load_meta(folder)
+    meta = load_meta(folder)
+    _check_files(folder, {name: given for name, given in meta.checksums.items() if "/" not in name})
     for name, role in _folders(module).items():
         module.backbone.load_role(role, folder / name)
     tensors, numbers = (
@@ -149,6 +159,25 @@ def restore(module: Restorable, folder: Path) -> None:
     _load_optimizer(module.optimizer, tensors)
     module.load_state(numbers["module"])
     _set_rng_state(tensors, numbers["rng"])
+
+
+def _check_files(folder: Path, checksums: Mapping[str, int]) -> None:
+    """Refuse a folder in which a file is missing, cut off or otherwise not what was written."""
+    for name, given in checksums.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"The checkpoint {folder} is incomplete: it has no {name}. Choose another.")
+        if _checksum(folder / name) != given:
+            raise CheckpointError(
+                f"The checkpoint {folder} is damaged: {name} is not what was saved. Put back a copy of it, or choose another checkpoint."
+            )
+
+
+def _checksum(file: Path) -> int:
+    value = 0
+    with file.open("rb") as content:
+        while piece := content.read(1 << 22):
+            value = zlib.crc32(piece, value)
+    return value
 
 
 def _folders(module: Restorable) -> Mapping[str, str]:

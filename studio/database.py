@@ -10,10 +10,11 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import schema_curves, schema_queue, schema_rating, schema_sessions
+from studio import faults, schema_curves, schema_queue, schema_rating, schema_sessions
 from studio.errors import WorkspaceError
 
-BUSY_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 40.0
+"""A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
 
 migrations = Migrations("rlhf-studio")
 
@@ -330,14 +331,8 @@ def connect(path: Path) -> Database:
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.OperationalError as error:
-        raise WorkspaceError(
-            f"The database {path.name} cannot be opened: {error}. Check the folder's permissions."
-        ) from error
     except sqlite3.DatabaseError as error:
-        raise WorkspaceError(
-            f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
-        ) from error
+        raise _refusal(path, error) from error
     return db
 
 
@@ -360,11 +355,16 @@ def migrate(path: Path) -> None:
             )
         migrations.apply(db)
     except sqlite3.DatabaseError as error:
-        raise WorkspaceError(
-            f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
-        ) from error
+        raise _refusal(path, error) from error
     finally:
         db.close()
+
+
+def _refusal(path: Path, error: sqlite3.DatabaseError) -> WorkspaceError:
+    return WorkspaceError(
+        faults.of_database(error, path.name, BUSY_TIMEOUT_S)
+        or f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
+    )
 
 
 def quick_check(path: Path) -> str:

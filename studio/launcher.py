@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
 from studio import checkpoints, gpus, processes, runs
-from studio.errors import CheckpointError, RunError
+from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -111,8 +112,11 @@ def reap(ws: Workspace) -> list[str]:
             lost.append(run.name)
         except RunError:
             pass  # it wrote its own last word in this moment
+        except WorkspaceError:
+            return lost  # a disk that is full or read-only: what is known can be shown all the same
     for run in runs.list_ending(ws):
-        _see_off(ws, run)
+        with suppress(WorkspaceError):
+            _see_off(ws, run)
     return lost
 
 
@@ -120,7 +124,7 @@ def trouble(run: Run) -> str:
     """A sentence on a running process that gives no sign of life, or gets no further; empty where all is well."""
     if run.state != "running":
         return ""
-    if run.heartbeat_at and (silent := _age_s(run.heartbeat_at)) > SILENT_S:
+    if run.heartbeat_at and (silent := abs(_age_s(run.heartbeat_at))) > SILENT_S:
         return (
             f"No sign of life for {silent:.0f} s: its process is suspended, or waits for a disk or a driver. "
             "If it does not come back, Kill now ends it; what is saved stays."
@@ -146,7 +150,7 @@ def _see_off(ws: Workspace, run: Run) -> None:
 def _killed(ws: Workspace, run: Run, num: int) -> str:
     gone = "no process was left" if not num else "its process is gone" if num == 1 else f"its {num} processes are gone"
     free = " and their GPU memory is free" if run.lane.startswith("gpu") else ""
-    return f"Killed: {gone}{free}. {_next_step(ws, run)}"
+    return f"Killed: {gone}{free}. {next_step(ws, run)}"
 
 
 def _lost(ws: Workspace, run: Run) -> str:
@@ -162,10 +166,11 @@ def _lost(ws: Workspace, run: Run) -> str:
         cause = f"Its process ended with exit code {code}; the end of the log may say why."
     else:
         cause = "Its process ended without a word (killed, out of memory, or power loss)."
-    return f"{cause} {_next_step(ws, run)}"
+    return f"{cause} {next_step(ws, run)}"
 
 
-def _next_step(ws: Workspace, run: Run) -> str:
+def next_step(ws: Workspace, run: Run) -> str:
+    """What is kept of a run that ended before its time, and what to do next."""
     if run.started_at is None:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":

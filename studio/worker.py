@@ -6,28 +6,30 @@ It waits for its turn (a kernel lock that is released even on kill -9; the oldes
 alive, hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
 """
 
-import errno
 import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from studio import gpus, lanes, launcher, processes, ranks, runs
-from studio.errors import RunError, StudioError
+from studio import database, faults, gpus, lanes, launcher, processes, ranks, runs
+from studio.errors import RunError, StudioError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5
 HEARTBEAT_S = 5.0
+PATIENCE_S = 3600.0
+"""How long a run waits for a database that another program holds; nobody sits before it, and hours of work hang on it."""
 
 
 def main(root: str, name: str) -> int:
     """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
     if ranks.rank() > 0:
         return ranks.follow(root, name, _work_along)
+    database.BUSY_TIMEOUT_S = PATIENCE_S
     ws = Workspace.open(root)
     run = runs.get(ws, name)
     if run.is_ended:
@@ -57,34 +59,19 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
         return training.work(ws, run)
     except StudioError as error:
         return "failed", str(error)
-    except MemoryError:
-        traceback.print_exc()
-        return "failed", _out_of_memory("memory")
-    except OSError as error:
-        traceback.print_exc()
-        if error.errno == errno.ENOSPC:
-            return "failed", "The disk is full. Free some space and resume; the last checkpoint is whole."
-        return "failed", f"A file could not be read or written: {error}. The log has the details."
     except Exception as error:
         traceback.print_exc()
-        if type(error).__name__ == "OutOfMemoryError":
-            return "failed", _out_of_memory("GPU memory")
         if ranks.is_lost_connection(error):
             return "failed", ranks.explain(ws, run)
-        return "failed", f"Unexpected {type(error).__name__}: {error}. The log has the details."
+        said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
+        said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
+        return "failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}"
 
 
 def _work_along(ws: Workspace, run: Run) -> str | None:
     """The part of a process that is not the first; returns a sentence if it failed."""
     state, message = _work(ws, run)
     return message if state == "failed" else None
-
-
-def _out_of_memory(kind: str) -> str:
-    return (
-        f"Out of {kind}. Lower micro_batch_size or the lengths, turn on gradient_checkpointing or nf4, and resume; "
-        "the last checkpoint is whole."
-    )
 
 
 @contextmanager
@@ -115,7 +102,8 @@ def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
 
     def beat() -> None:
         while not is_over.wait(HEARTBEAT_S):
-            runs.beat(ws, run.id)
+            with suppress(WorkspaceError):  # the next one may be written again
+                runs.beat(ws, run.id)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

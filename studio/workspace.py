@@ -9,6 +9,7 @@ Every function of the workbench takes the workspace first and opens one short co
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from studio import database
+from studio import database, faults
 from studio.errors import WorkspaceError
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
@@ -72,16 +73,29 @@ class Workspace:
 
     @contextmanager
     def read(self) -> Iterator[Database]:
-        """A connection for reading; closed at the end of the block."""
+        """A connection for reading; closed at the end of the block.
+
+        Raises:
+            WorkspaceError: another program holds the database for too long, or its disk is full, read-only or faulty.
+        """
         db = database.connect(self.database)
         try:
             yield db
+        except sqlite3.DatabaseError as error:
+            said = faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S)
+            if not said:
+                raise
+            raise WorkspaceError(said) from error
         finally:
             db.close()
 
     @contextmanager
     def write(self) -> Iterator[Database]:
-        """One write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception."""
+        """One write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception.
+
+        Raises:
+            WorkspaceError: as `read`; nothing was written.
+        """
         with self.read() as db:
             db.conn.execute("BEGIN IMMEDIATE")
             try:

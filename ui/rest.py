@@ -39,8 +39,8 @@ class Rest:
             whole = body.replace(b"<head>", b"<head>" + SCRIPT, 1)
             lengths = [(b"content-length", str(len(whole)).encode())]
             await send(
-                start | {"headers": [h for h in start["headers"] if h[0].lower() != b"content-length"] + lengths}
+                {**start, "headers": [h for h in start["headers"] if h[0].lower() != b"content-length"] + lengths}
             )
             await send({"type": "http.response.body", "body": whole})
 
-        await self._app(scope | {"headers": headers}, receive, rewrite)
+        await self._app({**scope, "headers": headers}, receive, rewrite)

@@ -114,7 +114,7 @@ def _listing(everything: list[Run], queue: list[str]) -> str:
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said">{escape(_doing(run, queue))}</span></a>'
+        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}">{escape(_doing(run, queue))}</span></a>'
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'

@@ -1,0 +1,86 @@
+"""Faults of the machine, told from what was raised: memory that ran out, a disk that is full or read-only, a database that
+another program holds. Libraries raise them as many types (safetensors its own, torch a plain RuntimeError), so the text is
+read too. No torch.
+"""
+
+import errno
+import re
+import sqlite3
+
+_SQLITE = {
+    5: "is held by another program (locked), and it did not let go in {patience:.0f} s. Close that program (a backup, a database "
+    "browser, a second studio that hangs) and try again.",
+    8: "cannot be written: its disk or its folder is read-only. Make it writable, or choose another workspace.",
+    10: "cannot be read or written: the disk gives errors. Check the disk, then try again.",
+    13: "cannot be written: the disk is full. Free some space and try again.",
+    14: "cannot be opened. Check that its folder is there and that you may write to it.",
+}
+"""Primary result codes of SQLite -> what to say of the database."""
+_DISK = {
+    errno.ENOSPC: "The disk is full: free some space.",
+    errno.EDQUOT: "The disk quota is used up: free some space.",
+    errno.EFBIG: "A file would become larger than the disk or a limit (ulimit -f) allows: lift the limit, or use another disk.",
+    errno.EROFS: "The disk is read-only: make it writable again (a faulty disk is often switched to read-only; look at dmesg).",
+    errno.EACCES: "A file or folder of the run may not be written or read: mend its permissions.",
+    errno.EIO: "The disk gives errors: check it and its cable before anything else.",
+}
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+_PHASES = (
+    ("write_folder", "saving a checkpoint"),
+    ("_take_up", "loading the checkpoint to go on from"),
+    ("validation_step", "evaluating"),
+    ("on_validation_epoch_start", "evaluating"),
+    ("on_validation_epoch_end", "evaluating"),
+    ("_score", "scoring responses"),
+    ("_sample", "sampling responses"),
+    ("generate", "sampling responses"),
+    ("_update_in_epochs", "updating policy and value"),
+    ("training_step", "computing a training step"),
+    ("build", "loading the model"),
+    ("load_policies", "loading the model"),
+)
+"""Functions that are looked for in a traceback, the first that is found naming the phase."""
+_SMALLER = {
+    "saving a checkpoint": "Close other programs.",
+    "loading the model": "Close other programs, or choose nf4 or a smaller base model in a new run.",
+    "sampling responses": "Close other programs, or lower rollout_batch_size or max_new_tokens in a new run.",
+}
+_SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths, or turn on gradient_checkpointing or nf4, in a new run."
+
+
+def of_database(error: sqlite3.Error, name: str, patience_s: float) -> str:
+    """What to say when the database could not be used; empty where the fault lies elsewhere (a constraint, bad SQL)."""
+    said = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+    return f"The database {name} {said.format(patience=patience_s)}" if said else ""
+
+
+def of_work(error: BaseException, others: str = "") -> str:
+    """What to say when a run died of its machine, without the next step; empty where it did not.
+
+    Args:
+        error: what was raised.
+        others: a sentence on other programs that hold GPU memory.
+    """
+    text, phase = str(error), phase_of(error)
+    if isinstance(error, MemoryError) or any(word in text.lower() for word in _MEMORY_WORDS):
+        kind = "GPU memory" if "cuda" in text.lower() else "memory"
+        return f"Out of {kind} while {phase}. {others or _SMALLER.get(phase, _SMALLER_STEP)}"
+    number = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", text):  # as Rust writes it
+        number = int(found[1])
+    if number in _DISK:
+        return f"{_DISK[number]} It happened while {phase}."
+    if type(error).__name__ == "SafetensorError":
+        return (
+            f"A file of weights is damaged ({text}), met while {phase}: put back a copy, or choose another checkpoint."
+        )
+    return ""
+
+
+def phase_of(error: BaseException) -> str:
+    """What a run was doing when this was raised, told from the traceback."""
+    called, step = set(), error.__traceback__
+    while step is not None:
+        called.add(step.tb_frame.f_code.co_name)
+        step = step.tb_next
+    return next((phase for name, phase in _PHASES if name in called), "at work")

@@ -1,0 +1,121 @@
+"""The queue, both stops, a restart in mid-run and a resume, from the page, with real workers."""
+
+import os
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from modules.config import SFTConfig
+from studio import checkpoints, launcher, processes, runs
+from tests.ui import filling
+from tests.ui.test_end_to_end import Server, free_port
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
+PATIENCE_MS = 90_000
+
+
+@pytest.fixture
+def long_ws(ws):
+    """Texts to learn from; at the end no worker is left."""
+    filling.add_texts(ws, 8)
+    yield ws
+    for run in runs.list_all(ws):
+        launcher.kill(ws, run.name)
+
+
+def left_of(ws, name):
+    run = runs.get(ws, name)
+    return processes.family(run.pid, run.pid_started)
+
+
+def says(page, name):
+    """What the list says of a run."""
+    return page.locator(f'#run-list a[href="#runs/{name}"]')
+
+
+def show(page, name):
+    says(page, name).click()
+    expect(page.locator("#run-head h2")).to_have_text(name)
+
+
+def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behind(long_ws, serve, visit):
+    ws = long_ws
+    for _ in range(3):
+        launcher.start(ws, runs.create(ws, LONG))
+    page = visit(serve(ws).url + "#runs/sft-3")
+    page.set_default_timeout(PATIENCE_MS)
+    expect(page.locator("#run-head h2")).to_have_text("sft-3")
+    expect(says(page, "sft-1").locator(".badge")).to_have_text("running", timeout=PATIENCE_MS)
+
+    # 1. order, hold, cancel
+    expect(says(page, "sft-3")).to_contain_text("2 of 2 in the queue", timeout=PATIENCE_MS)
+    page.locator("#run-earlier").click()
+    expect(says(page, "sft-3")).to_contain_text("1 of 2 in the queue")
+    page.locator("#run-pause").click()
+    expect(says(page, "sft-3")).to_contain_text("held")
+    expect(page.locator("#run-pause")).to_have_text("Go on")
+    page.locator("#run-pause").click()
+    expect(says(page, "sft-3")).not_to_contain_text("held")
+    show(page, "sft-2")
+    expect(page.locator("#run-stop")).to_have_text("Cancel")
+    page.locator("#run-stop").click()
+    expect(page.locator("#run-head .badge")).to_have_text("stopped", timeout=PATIENCE_MS)
+    assert left_of(ws, "sft-2") == set()
+
+    # 2. pause a running one, let it go on, let it finish its step and save
+    show(page, "sft-1")
+    expect(page.locator("#run-head")).to_contain_text(" of 1000", timeout=PATIENCE_MS)
+    page.locator("#run-pause").click()
+    expect(page.locator("#run-head")).to_contain_text("paused after step", timeout=PATIENCE_MS)
+    paused_at = checkpoints.last(ws, "sft-1").step
+    page.locator("#run-pause").click()
+    expect(page.locator("#run-head")).not_to_contain_text("paused", timeout=PATIENCE_MS)
+    page.locator("#run-stop").click()
+    expect(page.locator("#run-head .badge")).to_have_text("stopped", timeout=PATIENCE_MS)
+    assert left_of(ws, "sft-1") == set(), "the page says so only now"
+    last = checkpoints.last(ws, "sft-1")
+    assert last.step > paused_at
+    expect(page.locator("#run-head")).to_contain_text(f"Stopped and saved as {last.name}")
+
+    # 3. the next one took its turn; kill it
+    show(page, "sft-3")
+    expect(page.locator("#run-head .badge")).to_have_text("running", timeout=PATIENCE_MS)
+    page.locator("#run-kill").click()
+    expect(page.locator("#run-head .badge")).to_have_text("stopped", timeout=PATIENCE_MS)
+    assert left_of(ws, "sft-3") == set()
+    expect(page.locator("#run-head")).to_contain_text("Killed: its process is gone.")
+
+
+def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chosen_checkpoint(long_ws, visit):
+    ws, port = long_ws, free_port()
+    run = launcher.start(ws, runs.create(ws, LONG))
+    server = Server(ws, port)
+    try:
+        page = visit(server.url + "#runs")
+        page.set_default_timeout(PATIENCE_MS)
+        expect(page.locator("#run-head")).to_contain_text(" of 1000", timeout=PATIENCE_MS)
+        server.kill()
+        assert launcher.is_alive(runs.get(ws, run.name))
+        server = Server(ws, port)
+        page.reload()
+        expect(page.locator("#run-head .badge")).to_have_text("running")
+        server.kill()
+        os.killpg(runs.get(ws, run.name).pid, signal.SIGKILL)
+        last = checkpoints.last(ws, run.name)
+        server = Server(ws, port)
+        page.reload()
+        expect(page.locator("#run-head .badge")).to_have_text("lost", timeout=PATIENCE_MS)
+        expect(page.locator("#run-head")).to_contain_text(f"Resume continues from {last.name}")
+        said = says(page, run.name).locator(".said")
+        assert said.evaluate("e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight + 1"), "clipped"
+        page.locator("#run-origin input").click()
+        page.get_by_role("option", name=f"from {run.name}@2", exact=True).click()
+        page.locator("#run-resume").click()
+        expect(page.locator("#run-head h2")).to_have_text("sft-2", timeout=PATIENCE_MS)
+        expect(page.locator("#run-head")).to_contain_text(f"continues {run.name}@2")
+        assert checkpoints.name_of(ws, runs.get(ws, "sft-2").resumed_from) == f"{run.name}@2"
+        expect(page.locator("#run-head .badge")).to_have_text("running", timeout=PATIENCE_MS)
+    finally:
+        server.kill()
