@@ -68,7 +68,9 @@ class Entry:
             return f"ranking {ranking_words(self.ranks)}"
         if self.outcome in ("left", "right"):
             return f"{self.outcome} {words[self.strength]}"
-        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(self.outcome, self.outcome)
+        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(
+            self.outcome, self.outcome
+        )
 
     @property
     def remarks(self) -> Remarks:
