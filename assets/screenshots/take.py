@@ -13,12 +13,14 @@ from typing import Literal
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHTS = 1280, {"pair": 800, "ranking": 800, "card": 1010}
 
 
 def take(browser: Browser, url: str, name: str, scheme: Literal["light", "dark"]) -> None:
     """One picture of what the room shows."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, reduced_motion="reduce")
+    page = browser.new_page(
+        viewport={"width": WIDTH, "height": HEIGHTS[name]}, color_scheme=scheme, reduced_motion="reduce"
+    )
     page.goto(f"{url}#rate")
     _open(page, name)
     page.wait_for_timeout(1500)

@@ -209,3 +209,18 @@ def test_an_empty_room_teaches_and_a_finished_one_leads_on(ws, serve, visit):
     expect(page.locator("[data-part=none]")).to_contain_text("Every pair is rated")
     page.locator("[data-part=none-link]").click()
     expect(page.locator("#page-home-button")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_next_pair_is_painted_before_the_studio_has_answered(pairs_ws, serve, visit):
+    page = open_rating(visit, serve(pairs_ws))
+    before = page.locator("[data-part=left]").inner_text()
+    page.evaluate(
+        "() => { const fetched = window.fetch; window.fetch = (...sent) => String(sent[0]).includes('component_server')"
+        " ? new Promise((done) => { window.release = () => done(fetched(...sent)); }) : fetched(...sent); }"
+    )
+    press(page, "2")
+    expect(page.locator("[data-part=left]")).not_to_have_text(before)
+    expect(page.locator("[data-part=said]")).to_have_text("Saving …")
+    assert rated(pairs_ws) == 0
+    page.evaluate("window.release()")
+    wait_for(lambda: rated(pairs_ws) == 1, "the rating")

@@ -256,3 +256,15 @@ def test_everything_has_a_name_a_visible_focus_and_fits(ws, serve, visit, width)
     page.keyboard.press("ArrowLeft")  # placed from the keyboard alone; the focus stays on it
     assert page.evaluate("document.activeElement.dataset.chip") == "0"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_the_keys_of_a_ranking_fill_their_row_in_a_narrow_window(ws, serve, visit):
+    put_up(ws, ("A", "B", "C"))
+    page = visit(serve(ws).url + "#rate", width=390)
+    page.locator(".rating[data-ready]").wait_for()
+    row = page.locator(".ranking-presses").bounding_box()
+    last = page.locator('[data-press="ranking"]').bounding_box()
+    assert row is not None
+    assert last is not None
+    assert abs(row["x"] + row["width"] - last["x"] - last["width"]) < 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
