@@ -71,7 +71,9 @@ def of_work(error: BaseException, others: str = "") -> str:
     if number in _DISK:
         return f"{_DISK[number]} It happened while {phase}."
     if type(error).__name__ == "SafetensorError":
-        return f"A file of weights is damaged ({text}), met while {phase}: put back a copy, or choose another checkpoint."
+        return (
+            f"A file of weights is damaged ({text}), met while {phase}: put back a copy, or choose another checkpoint."
+        )
     return ""
 
 

@@ -292,7 +292,9 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     while any(launcher.is_alive(runs.get(ws, run.name)) for run in (first, second)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 0, done.stderr
     assert [runs.get(ws, run.name).state for run in (first, second)] == ["lost", "lost"]
     assert f"Resume continues from {last}; what came after it is lost." in runs.get(ws, first.name).message

@@ -54,7 +54,9 @@ def exhaust(*_: Any, **__: Any) -> Any:
 
 def taken_gpu(*_: Any, **__: Any) -> Any:
     """What torch raises where another program holds the GPU's memory; there is no GPU here."""
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB.")
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB."
+    )
 
 
 def at(module: Any, name: str, happens: Callable[..., Any], call: int = 1, within: str = "main") -> Callable[[], None]:
