@@ -23,7 +23,7 @@ import pytest
 from starlette.routing import Route
 
 from assets import STARTER
-from studio import exporting, fitting, launcher, previewing, runs
+from studio import exporting, fitting, launcher, playing, previewing, runs
 from studio.errors import RunError
 
 pytestmark = pytest.mark.timeout(600)
@@ -152,8 +152,7 @@ def calls(served, values, share):
         yield fn, []
         start = starting_values(fn)
         places = [place for place, component in enumerate(fn.inputs) if isinstance(component, gr.Textbox | gr.HTML)]
-        names = ("path", "folder", "link", "reward", "classifier")
-        for place, name in itertools.product(places, names) if share == 1 else zip(places, itertools.cycle(names)):
+        for place, name in itertools.product(places, ("path", "folder", "link", "reward", "classifier")):
             yield fn, [*start[:place], values[name], *start[place + 1 :]]
 
 
@@ -171,9 +170,9 @@ def watched(full_ws, outside, serve, monkeypatch):
     """A served app in which runs are created but no worker is started; yields it with a caller."""
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     monkeypatch.setattr(fitting, "_probe_once", refuse)  # after its checks it would train, which takes minutes here
-    monkeypatch.setattr(exporting, "export_checkpoint", refuse)
-    monkeypatch.setattr(previewing, "lesson", refuse)
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # what would load a model ends at once instead
+    for module, name in ((playing, "answer"), (exporting, "export_checkpoint"), (previewing, "lesson")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, real if name == "answer" else refuse)
     served = serve(full_ws)
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     seen.clear()
@@ -188,7 +187,7 @@ def watched(full_ws, outside, serve, monkeypatch):
     assert len(runs.list_all(full_ws)) >= 6
 
 
-@pytest.mark.parametrize("share", [0.04, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.12, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_every_handler_called_raw_answers_or_refuses_and_reads_nothing_outside(
     full_ws, outside, watched, capsys, share
 ):
@@ -212,7 +211,7 @@ def test_every_handler_called_raw_answers_or_refuses_and_reads_nothing_outside(
         )
     assert handlers == {fn._id for fn in served.app.fns.values() if fn.fn is not None}
     assert counts["silent"] == 0
-    assert min(counts["answered"], counts["refused"]) > len(handlers) // 4
+    assert min(counts["answered"], counts["refused"]) > len(handlers)
     assert len({path for kind, path in seen if kind == "file" and str(full_ws.root) in path}) > 3, (
         "the hook sees nothing"
     )
