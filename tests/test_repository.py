@@ -57,6 +57,13 @@ def test_each_make_target_and_subcommand_in_the_readme_exists():
     assert set(re.findall(r"rlhf-studio ([a-z]+)\b", README)) <= set(known)
 
 
+def test_each_test_that_the_readme_names_exists():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", README)
+    assert len(named) > 15
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+
+
 def test_source_files_stay_small():
     sizes = {
         path: len(path.read_text(encoding="utf-8").splitlines())
