@@ -22,7 +22,9 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     monkeypatch.setattr(fitting, "_probe_once", lambda ws, config: figures | {"micro": config.micro_batch_size})
     page.locator("#probe-sft").click()
     expect(page.locator("#fitted-sft .stack-names li")).to_have_text(["this run 256 MiB", "libraries 512 MiB"])
-    expect(page.locator("#fitted-sft")).to_contain_text("the whole batch fits at once. The whole run takes about 3 min.")
+    expect(page.locator("#fitted-sft")).to_contain_text(
+        "the whole batch fits at once. The whole run takes about 3 min."
+    )
     page.locator("#start-sft").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
     assert [run.name for run in runs.list_all(ws)] == ["sft-1"]
