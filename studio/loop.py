@@ -186,9 +186,11 @@ def _first_sft(facts: _Facts) -> Step:
 def _first_reward(facts: _Facts) -> Step:
     if facts.num_unrated and facts.num_rated < ENOUGH_RATINGS:
         wanted = min(facts.num_unrated, ENOUGH_RATINGS - facts.num_rated)
-        sentence = f"Rate {wanted:,} more pairs; about {ENOUGH_RATINGS} ratings make a first reward model."
+        sentence = (
+            f"Rate {wanted:,} more pair{'s' * (wanted != 1)}; about {ENOUGH_RATINGS} ratings make a first reward model."
+        )
         return Step("rate", sentence, "Rate pairs", "rate")
-    if facts.num_rated:
+    if facts.num_rated and (facts.num_rated >= ENOUGH_RATINGS or facts.policy is None):
         return Step(
             "reward",
             f"Train a reward model on your {facts.num_rated:,} ratings.",
@@ -197,6 +199,11 @@ def _first_reward(facts: _Facts) -> Step:
             "reward",
         )
     assert facts.policy is not None
+    if facts.num_rated:
+        have = f"You have {facts.num_rated:,} rating{'s' * (facts.num_rated != 1)}; about {ENOUGH_RATINGS} make a first reward model."
+        return Step(
+            "sample", f"{have} Let {facts.policy.name} answer more prompts.", "Sample more pairs", "train", "sample"
+        )
     return Step(
         "sample",
         f"Let {facts.policy.name} answer prompts twice, so that there are pairs to compare.",

@@ -40,12 +40,15 @@ def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeyp
     assert step(ws).key == "ppo"
 
 
-def test_few_pairs_are_enough_when_there_are_no_more(ws):
+def test_after_a_few_ratings_more_pairs_are_advised_before_a_reward_model(ws):
     ids = filling.add_texts(ws, 2)
     sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
-    filling.add_rated(ws, 2)
-    assert step(ws).key == "reward"
+    filling.add_rated(ws, 1)
+    assert "Rate 1 more pair;" in step(ws).sentence
+    filling.add_rated(ws, 1)
+    assert step(ws).key == "sample"
+    assert "You have 2 ratings; about 50 make a first reward model." in step(ws).sentence
 
 
 def test_a_run_at_work_is_what_to_watch(ws):

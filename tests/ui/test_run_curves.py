@@ -86,6 +86,17 @@ def test_runs_are_laid_over_each_other_with_what_differs(two):
     assert drawn.count("<tr>") == 2, "the head and the one setting that differs"
 
 
+def test_a_sampled_prompt_is_shown_as_turns_and_not_as_template():
+    own = "<|bos|><|system|>Be kind.<|end|><|user|>Which city?<|end|><|assistant|>"
+    assert [(turn["role"], turn["content"]) for turn in run_log._turns(own)] == [
+        ("system", "Be kind."),
+        ("user", "Which city?"),
+    ]
+    chatml = "<|im_start|>user\nWhich\ncity?<|im_end|>\n<|im_start|>assistant\n"
+    assert run_log._turns(chatml) == [{"role": "user", "content": "Which\ncity?"}]
+    assert run_log._turns("Plain") == [{"role": "user", "content": "Plain"}]
+
+
 def test_the_log_is_searched_and_stays_text(two):
     ws, (first, _) = two
     (runs.folder(ws, first.name) / "log.txt").write_text(f"one\nTwo {HOSTILE}\ntwo again\n", encoding="utf-8")

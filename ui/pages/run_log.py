@@ -1,6 +1,7 @@
 """The end of a run's log, searched where a word is given, and its samples: what it answered to the same prompts over time."""
 
 import json
+import re
 from functools import partial
 from html import escape
 from typing import Any
@@ -15,6 +16,7 @@ from ui.border import on
 
 NUM_LINES = 5000
 NUM_SHOWN = 300
+TURN = re.compile(r"<\|(?:im_start\|>)?(system|user|assistant)(?:\|>|\n)(.*?)<\|(?:end|im_end)\|>", re.DOTALL)
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
@@ -67,8 +69,14 @@ def _prompt(prompt: str, rows: list[dict[str, Any]]) -> str:
     newest, *older = rows
     before = "".join(_answer(row) for row in older)
     more = f"<details><summary>{len(older)} earlier answers</summary>{before}</details>" if older else ""
-    asked = parts.conversation([{"role": "user", "content": prompt}])
+    asked = parts.conversation(_turns(prompt))
     return f'<article class="sample">{asked}{_answer(newest)}{more}</article>'
+
+
+def _turns(prompt: str) -> list[dict[str, str]]:
+    """The turns of a prompt as the model reads it, in the studio's template or ChatML; any other stays one text."""
+    found = TURN.findall(prompt)
+    return [{"role": role, "content": text.strip()} for role, text in found] or [{"role": "user", "content": prompt}]
 
 
 def _answer(row: dict[str, Any]) -> str:

@@ -114,7 +114,8 @@ def _listing(everything: list[Run], queue: list[str]) -> str:
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}">{escape(_doing(run, queue))}</span></a>'
+        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, queue))}">'
+        f"{escape(_doing(run, queue))}</span></a>"
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
@@ -140,9 +141,11 @@ def _head(ws: Workspace, run: Run) -> str:
     origin = checkpoints.name_of(ws, run.resumed_from)
     facts = parts.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
     chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
+    if run.stage != "ppo":
+        chosen += "<style>#run :is(.rollout-filters,.rollout-side,.more){display:none!important}</style>"
     return (
         f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
-        f'<span class="num when">{parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
+        f'<span class="num when">{"started" if run.started_at else "made"} {parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 
 

@@ -61,7 +61,11 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
-        start = gr.Button(f"Start {TITLES[stage]}", variant="primary", elem_id=f"start-{stage}")
+        start = gr.Button(
+            "Sample pairs" if stage == "sample" else f"Start {TITLES[stage]}",
+            variant="primary",
+            elem_id=f"start-{stage}",
+        )
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
         command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
