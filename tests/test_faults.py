@@ -298,7 +298,7 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     assert [runs.get(ws, run.name).state for run in (first, second)] == ["lost", "lost"]
     assert f"Resume continues from {last}; what came after it is lost." in runs.get(ws, first.name).message
     assert "Resume puts it into the queue again." in runs.get(ws, second.name).message
-    listing = str(runs_page._listing(runs.list_all(ws), None, []))
+    listing = str(runs_page._listing(runs.list_all(ws), []))
     assert f"Resume continues from {last}" in listing
     assert "is-told" in listing, "such a sentence is not clipped in the list"
     again = launcher.start(ws, runs.resume(ws, first.name))

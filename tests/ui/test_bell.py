@@ -44,6 +44,7 @@ def test_a_hidden_tab_tells_of_an_end_and_catches_up_when_shown(ws, serve, visit
     served = serve(ws)
     page = visit(served.url + "#rate")
     page.evaluate(STUB, "default")
+    expect(page.locator("#rate-tabs")).to_be_visible()
     page.evaluate("location.hash = 'runs'")
     expect(page.locator("#run-head h2")).to_have_text(run.name)
     page.evaluate("document.body.dataset.bell = Notification.permission")

@@ -130,6 +130,7 @@ def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_bef
 
 def test_the_guideline_is_put_in_force_and_stands_over_the_pairs(pairs_ws, serve, visit):
     page = open_room(visit, serve(pairs_ws), "Session")
+    expect(page.locator("#guideline-text textarea")).not_to_have_value("")
     page.locator("#guideline-text textarea").fill(f"Kind answers first. {HOSTILE}")
     page.locator("#guideline-save").click()
     expect(page.locator("#guideline-told")).to_contain_text("Version 1 is in force")

@@ -7,6 +7,7 @@ from studio import rollouts, runs
 from studio.rollouts import Filter
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
+from ui.pages import runs as runs_page
 
 pytestmark = pytest.mark.browser
 
@@ -82,7 +83,8 @@ def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws,
     expect(page.locator("#rollout")).to_contain_text("Choose a response")
 
 
-def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit):
+def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(runs_page, "QUIET_S", 1.0)  # no run is at work here
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     open_rollouts(page)
     run = runs.get(full_ws, "ppo-2")
