@@ -70,6 +70,8 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert sessions.active(pairs_ws) is None
     page.locator("#session-target input").fill("7")
     page.locator("#session-form").get_by_text(re.compile("More settings")).click()
+    expect(page.locator("#session-block_size input")).to_have_value("30")
+    page.wait_for_timeout(300)  # Gradio sets a field that comes into view once more
     page.locator("#session-block_size input").fill("5")
     page.locator("#session-repeat_share input").fill("0")
     page.locator("#session-start").click()
@@ -103,6 +105,8 @@ def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form
     page = open_room(visit, serve(pairs_ws), "Session")
     expect(page.locator("#session-now")).to_contain_text("0 of 20")
     page.locator("#session-form").get_by_text("Start a session").click()
+    expect(page.locator("#session-target input")).to_have_value("100")
+    page.wait_for_timeout(300)  # Gradio sets a field that comes into view once more
     page.locator("#session-target input").fill("77")
     showing = sessions.next_showing(pairs_ws)
     assert showing is not None

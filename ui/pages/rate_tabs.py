@@ -15,7 +15,7 @@ ROOMS = {"Session": rate_session.build, "History": history.build, "Snapshots": s
 
 
 def build(ws: Workspace) -> Page:
-    """Place the page; each room is brought up to date when it is opened, and the session's when the page is."""
+    """Place the page; each room is brought up to date when it is opened, and the session's goes on following."""
     pages: dict[str, Page] = {}
     room = gr.State("Pairs")
     with gr.Tabs(elem_classes="sub", elem_id="rate-tabs"):
@@ -30,8 +30,7 @@ def build(ws: Workspace) -> Page:
     session = pages["Session"]
     assert session.live is not None
     tick, inputs, outputs = session.live
-    live = (partial(_tick, tick, len(outputs)), [room, *inputs], outputs)
-    return session._replace(timer=gr.Timer(REFRESH_S, active=False), live=live)
+    return Page(partial(_tick, tick, len(outputs)), [room, *inputs], outputs, timer=gr.Timer(REFRESH_S, active=False))
 
 
 def _tick(tick: Callable[..., Any], num: int, room: str, *values: Any) -> Any:
