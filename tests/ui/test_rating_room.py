@@ -105,7 +105,7 @@ def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair
     wait_for(lambda: rated(ws) == 1, "the preference")
     assert [(row["left"], row["right"]) for row in ratings.list_preferences(ws)] == [("1 ideal answer b z", left)]
     assert [row.response for row in prompts.list_demonstrations(ws)] == ["1 ideal answer b z"]
-    assert prompts.load_draft(ws, name) == ""
+    wait_for(lambda: prompts.load_draft(ws, name) == "", "the draft is gone")
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: your ideal answer")
     press(page, "9")
     wait_for(lambda: rated(ws) == 2, "the pair is still judged")
