@@ -5,10 +5,12 @@ they would count a pair twice and are left out, but for the pace. The reward mod
 before its prediction was shown.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import combinations
 from typing import Any
 
 from modules.intervals import wilson_interval
@@ -26,7 +28,8 @@ LEAST = 1e-6
 class Share:
     """A share of what was counted, with its 95 % interval."""
 
-    hits: int
+    hits: float
+    """A ranking that comes again hits with the share of its pairs that are in the same order."""
     num: int
 
     @property
@@ -36,7 +39,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end."""
+        """Lower and upper end. With parts of hits it is no narrower than it should be: no [0, 1] variable varies more than hit or miss."""
         return wilson_interval(self.hits, self.num)
 
 
@@ -65,10 +68,11 @@ class Card:
     left: Share
     """The left one among decided votes: far from one half is a habit of the eye."""
     self_agreement: Share
+    """Among repeats; of a ranking the share of its pairs in the same order."""
     same_sides: Share
     """Self-agreement where a repeat had its sides as before."""
     swapped_sides: Share
-    """Self-agreement where they were swapped."""
+    """Self-agreement where they were swapped, a ranking shown in reverse."""
     reward_agreement: Share
     """The reward model preferred what the rater preferred, among decided votes with a prediction."""
     log_loss: float
@@ -131,19 +135,45 @@ def active_seconds(votes: Sequence[dict[str, Any]]) -> float:
     return total
 
 
-def verdict(outcome: str, left_id: int, right_id: int) -> int | None:
-    """The id of the preferred response, whichever side it stood on; None for a tie and for both bad."""
-    return {"left": left_id, "right": right_id}.get(outcome)
+def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:
+    """Share of the pairs of responses that two judgements put in the same order; a tie agrees with a tie only.
+
+    Args:
+        first: the place that a judgement gave to each response, by response id; 1 is the best.
+        second: the same of another judgement of the same responses.
+    """
+    pairs = list(combinations(first, 2))
+    return sum(_order(first, *pair) == _order(second, *pair) for pair in pairs) / len(pairs)
+
+
+def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | None = None) -> dict[int, int]:
+    """The place a judgement gives to each response, whichever side it stood on: 1 is the best, ties share one.
+
+    Args:
+        outcome: left, right, tie, both_bad or ranking.
+        response_ids: by screen position.
+        ranks: the same, of a ranking.
+    """
+    found = {"left": (1, 2), "right": (2, 1), "ranking": ranks}.get(outcome) or [1] * len(response_ids)
+    return dict(zip(response_ids, found, strict=True))
 
 
 def _agreement(repeats: Iterable[dict[str, Any]]) -> Share:
-    """Repeats with the same verdict as the first time: the same response preferred, or none."""
-    found = [
-        verdict(vote["outcome"], vote["left_id"], vote["right_id"])
-        == verdict(vote["before"], vote["before_left_id"], vote["before_right_id"])
-        for vote in repeats
-    ]
+    """Repeats that are judged as they were the first time."""
+    found = [self_agreement(_places(vote, "before_"), _places(vote, "")) for vote in repeats]
     return Share(sum(found), len(found))
+
+
+def _places(vote: dict[str, Any], which: str) -> dict[int, int]:
+    outcome = vote["before" if which else "outcome"]
+    ids = vote[f"{which}response_ids"]
+    sides = json.loads(ids) if ids else (vote[f"{which}left_id"], vote[f"{which}right_id"])
+    return places(outcome, sides, json.loads(vote[f"{which}ranks"]) if outcome == "ranking" else None)
+
+
+def _order(where: dict[int, int], one: int, other: int) -> int:
+    """-1 where the first of two responses is the better one, 1 where the second is, 0 for a tie."""
+    return (where[one] > where[other]) - (where[one] < where[other])
 
 
 def _given(vote: dict[str, Any]) -> float:
@@ -166,8 +196,9 @@ def _contradiction(vote: dict[str, Any]) -> Contradiction:
 _OUTCOMES = ("left", "right", "tie", "both_bad", "ranking")
 _TARGET = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}
 _VOTES = """
-SELECT r.id, r.outcome, s.left_response_id AS left_id, s.right_response_id AS right_id, r.elapsed_ms, r.created_at,
-    i.arm, i.is_swapped, b.outcome AS before, z.left_response_id AS before_left_id, z.right_response_id AS before_right_id,
+SELECT r.id, r.outcome, r.ranks, s.left_response_id AS left_id, s.right_response_id AS right_id, s.response_ids,
+    r.elapsed_ms, r.created_at, i.arm, i.is_swapped, b.outcome AS before, b.ranks AS before_ranks,
+    z.left_response_id AS before_left_id, z.right_response_id AS before_right_id, z.response_ids AS before_response_ids,
     coalesce(w.outcome, r.outcome) AS first_outcome, coalesce(w.outcome != r.outcome, 0) AS is_changed,
     CASE WHEN f.response_id = s.left_response_id THEN q.preference ELSE 1 - q.preference END AS left_p,
     json_extract(p.messages, '$[#-1].content') AS prompt, x.text AS left_text, y.text AS right_text

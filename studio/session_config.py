@@ -37,7 +37,7 @@ class SessionConfig(BaseModel):
     random_share: Share = 0.3
     """Share of new pairs that are drawn at random, so that the worth of choosing can be measured against them."""
     repeat_share: Share = 0.1
-    """Share of items that were judged before in the session, half of them with the sides swapped; never trained on."""
+    """Share of items that were judged before in the session, half of them with the sides swapped or the ranking in reverse; never trained on."""
     show_predictions: bool = False
     """Show after each vote what the reward model had thought before it."""
     attributes: bool = False

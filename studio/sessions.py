@@ -245,7 +245,7 @@ def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: r
 
 
 def _repeat(db: Database, session: Session, position: int, near: set[int], rng: random.Random) -> dict[str, Any] | None:
-    """An item of this session once more, where the share of repeats is behind; every other one with the sides swapped."""
+    """An item of this session once more, where the share of repeats is behind; every other one with its order reversed."""
     sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat'"
     number = next(db.query(sql, [session.id]))["n"]
     if rng.random() >= session.config.repeat_share * (position + 1) - number:
@@ -269,12 +269,12 @@ def _repeat(db: Database, session: Session, position: int, near: set[int], rng: 
 
 
 def _repeatable(db: Database, session_id: int) -> list[dict[str, Any]]:
-    """Items of a session with a left, right, tie or both-bad vote that counts and that did not come again yet."""
+    """Items of a session with a vote that counts, skips left out, that did not come again yet."""
     return list(
         db.query(
             "SELECT i.showing_id, i.prompt_id, e.comparison_id FROM session_items i"
             " JOIN rating_events e ON e.showing_id = i.showing_id WHERE i.session_id = :session AND i.arm != 'repeat'"
-            " AND e.outcome IN ('left', 'right', 'tie', 'both_bad')"
+            " AND e.outcome NOT IN ('undo', 'skip')"
             " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
             " AND NOT EXISTS (SELECT 1 FROM session_items r WHERE r.repeat_of = i.showing_id) ORDER BY i.position",
             {"session": session_id},

@@ -1,5 +1,6 @@
 """Rating sessions: chosen with known probabilities, blind to restarts, measured by figures that can be trusted."""
 
+import json
 import math
 import random
 import sqlite3
@@ -20,11 +21,13 @@ from studio import (
     runs,
     session_card,
     sessions,
+    snapshots,
 )
 from studio.choosing import Wish
 from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
+from studio.snapshots import Recipe
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -43,6 +46,23 @@ def add_pairs(ws, num, per_prompt=1, category="", run=None, start=0):
             for n in range(per_prompt):
                 pair = [prompts.add_response(db, prompt_id, f"{w} {number} {n}", "import") for w in ("good", "bad")]
                 comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run)
+
+
+def add_rankings(ws, num, size):
+    """Comparisons of so many answers; the better one of two is the one whose last letter comes first."""
+    with ws.write() as db:
+        for number in range(num):
+            prompt_id = prompts.add_prompt(
+                db, NewPrompt([{"role": "user", "content": f"Question {number}"}], "", "train")
+            )
+            texts = [f"Answer {number} {letter}" for letter in "abcdefghi"[:size]]
+            comparisons.add_comparison(db, prompt_id, [prompts.add_response(db, prompt_id, t, "import") for t in texts])
+
+
+def rank_well(ws, showing):
+    """All in order, the better answers first."""
+    order = sorted(text[-1] for text in showing.texts)
+    return ratings.record(ws, showing.id, "ranking", ranks=[order.index(text[-1]) + 1 for text in showing.texts])
 
 
 def add_reward(ws):
@@ -227,6 +247,20 @@ def test_a_tenth_are_repeats_half_of_them_swapped_and_none_is_repeated_twice(ws)
         assert shown[row["showing_id"]] == shown[row["repeat_of"]][:: -1 if row["is_swapped"] else 1]
 
 
+def test_rankings_come_again_too_half_of_them_in_reverse(ws):
+    add_rankings(ws, 60, 5)
+    sessions.start(ws, SessionConfig(target=60, block_size=500, repeat_share=0.2, rank=5))
+    rate_all(ws, rank_well)
+    repeats = [row for row in rows_of(ws) if row["arm"] == "repeat"]
+    assert 10 <= len(repeats) <= 14
+    assert abs(sum(row["is_swapped"] for row in repeats) - len(repeats) / 2) <= 0.5
+    shown = {row["id"]: json.loads(row["response_ids"]) for row in rows_of(ws, "showings")}
+    for row in repeats:
+        assert shown[row["showing_id"]] == shown[row["repeat_of"]][:: -1 if row["is_swapped"] else 1]
+    frozen = snapshots.freeze(ws, Recipe())
+    assert frozen.row_count == (60 - len(repeats)) * 10  # repeats are not trained on
+
+
 @pytest.mark.parametrize("choose", ["random", "newest", "uncertainty"])
 def test_no_prompt_comes_twice_within_five_items(ws, choose):
     add_pairs(ws, 12, per_prompt=6)
@@ -401,6 +435,34 @@ def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws)
     assert (found.same_sides.value, found.swapped_sides.value, found.left.value) == (1.0, 0.0, 1.0)
 
 
+def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_counts(ws):
+    add_rankings(ws, 40, 3)
+    session = sessions.start(ws, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
+    rate_all(ws, rank_well)
+    found = session_card.card(ws, session.id)
+    assert found.self_agreement.num >= 10
+    assert found.self_agreement.value == found.swapped_sides.value == 1.0
+    other = Workspace.open(ws.root.parent / "other")
+    add_rankings(other, 40, 3)
+    session = sessions.start(other, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
+    rate_all(other, lambda ws, showing: ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 3]))  # as they stand
+    found = session_card.card(other, session.id)
+    assert (found.same_sides.value, found.swapped_sides.value) == (1.0, 0.0)
+
+
+def test_places_agree_pair_by_pair_and_a_tie_only_with_a_tie():
+    agree, places = session_card.self_agreement, session_card.places
+    shown = places("ranking", [11, 12, 13, 14], [1, 2, 2, 4])
+    assert shown == {11: 1, 12: 2, 13: 2, 14: 4}
+    assert agree(shown, places("ranking", [14, 13, 12, 11], [4, 2, 2, 1])) == 1.0
+    assert agree(shown, places("ranking", [11, 12, 13, 14], [1, 2, 3, 4])) == pytest.approx(5 / 6)
+    assert agree(shown, places("ranking", [11, 12, 13, 14], [4, 2, 2, 1])) == pytest.approx(1 / 6)
+    assert agree(places("left", [1, 2]), places("right", [2, 1])) == 1.0
+    assert agree(places("left", [1, 2]), places("left", [2, 1])) == 0.0
+    assert agree(places("tie", [1, 2]), places("both_bad", [2, 1])) == 1.0
+    assert agree(places("tie", [1, 2]), places("left", [1, 2])) == 0.0
+
+
 def add_simulated_sessions(ws, num, repeats, error_rate, rng):
     """Sessions of a rater who errs independently at this rate: each pair once, then once more, the sides in any order."""
     add_pairs(ws, repeats)
@@ -454,3 +516,25 @@ def test_the_interval_of_self_agreement_covers_the_truth_at_its_nominal_rate(ws)
     )
     assert exact == pytest.approx(0.95, abs=0.02)
     assert covered / num == pytest.approx(exact, abs=3 * math.sqrt(exact * (1 - exact) / num))
+
+
+def test_the_interval_of_rankings_covers_the_truth_at_least_at_its_nominal_rate():
+    """A rater who sees each answer's worth with noise. Pairs of one ranking hang together, so they must not count as one each."""
+    rng = random.Random(5)
+    worth = [0.0, 0.4, 0.8, 1.6, 2.0]
+
+    def once():
+        seen = [-each - rng.gauss(0.0, 0.8) for each in worth]
+        return session_card.places("ranking", range(5), [sorted(seen).index(each) + 1 for each in seen])
+
+    truth = sum(session_card.self_agreement(once(), once()) for _ in range(20_000)) / 20_000
+    assert 0.6 < truth < 0.9
+    covered = too_narrow = 0
+    for _ in range(400):
+        hits = sum(session_card.self_agreement(once(), once()) for _ in range(12))
+        low, high = session_card.Share(hits, 12).interval
+        covered += low <= truth <= high
+        low, high = session_card.Share(hits * 10, 120).interval
+        too_narrow += low <= truth <= high
+    assert covered / 400 >= 0.95
+    assert too_narrow / 400 < covered / 400

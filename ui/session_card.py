@@ -28,7 +28,7 @@ def panel(card: Card, title: str = "") -> str:
     rows = [
         ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
         ("Ties", "both fine and both bad, of all votes", card.ties, None),
-        ("You agree with yourself", "the same pair a second time", card.self_agreement, None),
+        ("You agree with yourself", "the same answers a second time; of a ranking, the share of its pairs", card.self_agreement, None),
         ("sides as before", "", card.same_sides, None),
         ("sides swapped", "", card.swapped_sides, None),
         ("The reward model agrees", "its preference before your vote, decided votes", card.reward_agreement, 0.5),
@@ -61,11 +61,15 @@ def _row(name: str, about: str, share: Share, chance: float | None) -> str:
     if not share.num:
         return f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td colspan="2" class="quiet">nothing to count yet</td></tr>'
     low, high = share.interval
-    said = f"{share.value:.0%}, {low:.0%} to {high:.0%}, {share.hits:,} of {share.num:,}"
+    said = f"{share.value:.0%}, {low:.0%} to {high:.0%}, {_hits(share)} of {share.num:,}"
     return (
         f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td>{_bar(share, low, high, chance, f"{name}: {said}")}</td>'
-        f'<td class="num"><b>{share.value:.0%}</b> {low:.0%} to {high:.0%}<small>{share.hits:,} of {share.num:,}</small></td></tr>'
+        f'<td class="num"><b>{share.value:.0%}</b> {low:.0%} to {high:.0%}<small>{_hits(share)} of {share.num:,}</small></td></tr>'
     )
+
+
+def _hits(share: Share) -> str:
+    return f"{share.hits:,.1f}".removesuffix(".0")
 
 
 def _bar(share: Share, low: float, high: float, chance: float | None, said: str) -> str:

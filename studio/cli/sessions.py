@@ -114,7 +114,8 @@ def _share(share: Share) -> str:
     if not share.num:
         return "-"
     low, high = share.interval
-    return f"{share.value:.0%} ({low:.0%} to {high:.0%}), {share.hits} of {share.num}"
+    hits = f"{share.hits:.1f}".removesuffix(".0")
+    return f"{share.value:.0%} ({low:.0%} to {high:.0%}), {hits} of {share.num}"
 
 
 def _guideline(arguments: argparse.Namespace) -> int:
