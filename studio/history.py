@@ -19,7 +19,7 @@ class Filter:
     """Which ratings are wanted; empty fields let all through.
 
     `since` and `until` are days (UTC); `flag` is one of the flags given to a response; `is_changed`: only ratings that
-    were undone or corrected and given again.
+    were undone or corrected and given again; `is_imported`: only judgements that came with an import, as they count now.
     """
 
     search: str = ""
@@ -31,6 +31,7 @@ class Filter:
     flag: str = ""
     session: int | None = None
     is_changed: bool = False
+    is_imported: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
 
 
 def _bound(wanted: Filter) -> dict[str, Any]:
-    return asdict(wanted) | {"is_changed": int(wanted.is_changed)}
+    return asdict(wanted) | {"is_changed": int(wanted.is_changed), "is_imported": int(wanted.is_imported)}
 
 
 _FROM = """
@@ -183,6 +184,7 @@ WHERE e.id < :before AND e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM ratin
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
 AND (:is_changed = 0 OR e.supersedes IS NOT NULL) AND (:session IS NULL OR i.session_id = :session)
+AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
 AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR instr(lower(x.text), lower(:search))

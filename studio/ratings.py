@@ -181,7 +181,7 @@ def record_import(
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
-    """Take back the rater's newest rating or edit that counts, of any depth; returns it, or None when there is none.
+    """Take back the rater's newest rating, edit or correction that counts, of any depth; returns it, or None when there is none.
 
     Where it stood in the place of an earlier one (a correction, other remarks), that one counts again; else the showing
     is open again and comes next.
@@ -200,7 +200,7 @@ def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
         return taken_back
     rows = db.query(
         f"SELECT {_RATING} FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
-        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL)"
+        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
         " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC LIMIT 1",
         [rater],
     )
@@ -283,6 +283,12 @@ def read_summary(db: Database) -> dict[str, int]:
         "person": sum(row["n"] for row in rows if row["rater"] == "person"),
         "import": sum(row["n"] for row in rows if row["rater"] == "import"),
     }
+
+
+def count_imported(ws: Workspace) -> int:
+    """Judgements that came with an import, those corrected since included."""
+    with ws.read() as db:
+        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
 
 
 def count_since(ws: Workspace, when: str) -> int:

@@ -77,7 +77,8 @@ def status(ws: Workspace, session: Session) -> str:
         return f"{run.name} samples new pairs: {run.progress_text or run.state}."
     if run and run.state != "finished":
         return f"{run.name}, which was to sample new pairs, {run.state}: {run.message}"
-    return "The reward model predicts the next votes, or waits for the device." if predictions.is_at_work(ws) else ""
+    is_wanted = session.state in ("running", "resting") and predictions.is_at_work(ws)
+    return "The reward model predicts the next votes, or waits for the device." if is_wanted else ""
 
 
 def _look(ws: Workspace, rater: str) -> None:

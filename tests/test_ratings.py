@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import comparisons, prompts, ratings, snapshots
+from studio import comparisons, history, prompts, ratings, snapshots
 from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
@@ -185,6 +185,24 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
     assert ratings.summary(ws)["rated"] == 2
 
 
+def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
+    ids = add_pairs(ws, 2)
+    with ws.write() as db:
+        imported = [ratings.record_import(db, each) for each in ids]
+    ratings.correct(ws, imported[0].id, "right", strength=2)
+
+    def outcomes():
+        return {entry.comparison_id: entry.outcome for entry in history.find(ws, history.Filter(is_imported=True))}
+
+    assert outcomes() == {ids[0]: "right", ids[1]: "left"}
+    assert ratings.count_imported(ws) == 2
+    taken = ratings.undo(ws)
+    assert taken is not None
+    assert taken.outcome == "right"
+    assert outcomes() == {ids[0]: "left", ids[1]: "left"}
+    assert ratings.undo(ws) is None
+
+
 # What the eye saw.
 
 
@@ -313,7 +331,7 @@ def test_strength_becomes_a_soft_label_instead_where_that_is_wanted(ws):
 
 RATE_FOR_EVER = """
 import sys
-from studio import comparisons, ratings
+from studio import comparisons, history, ratings
 from studio.workspace import Workspace
 ws = Workspace.open(sys.argv[1])
 while showing := comparisons.next_showing(ws):

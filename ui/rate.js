@@ -281,6 +281,7 @@ function press(name) {
   if (name === "help" || name === "guideline") return part(name === "help" ? "help" : "guideline-dialog").open ? part(name === "help" ? "help" : "guideline-dialog").close() : part(name === "help" ? "help" : "guideline-dialog").showModal();
   if (name === "undo") return undo();
   if (!item()) return;
+  if (name === "asked") return ask(null);
   if (name === "raw") { isRaw = !isRaw; return paint(); }
   if (name === "together") { isTogether = !isTogether; localStorage.setItem("studio-scroll", isTogether ? "together" : "apart"); say(isTogether ? "Answers scroll together." : "Answers scroll apart."); return drawRemarks(); }
   if (name === "attributes") { hasAttributes = !hasAttributes; localStorage.setItem("studio-attributes", hasAttributes ? "on" : "off"); for (const article of articles()) delete article.querySelector(".attributes").dataset.for; return drawRemarks(); }

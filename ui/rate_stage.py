@@ -84,8 +84,7 @@ def _controls() -> str:
 <div class="ranking-keys">{_button("=", "same", "ties with it")}{_button("⌫", "back", "take out")}{_button("⏎", "ranking", "record ranking")}</div></div>
 <div class="others" data-part="others">{"".join(_button(*other) for other in OTHERS)}</div>
 <div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}{_button("s", "skip", "back")}</div>
-<div class="reasons" data-part="which" hidden><span data-part="which-words"></span><span class="which-sides" data-part="which-sides"></span>
-<span class="quiet">Esc goes back</span></div>"""
+<div class="reasons" data-part="which" hidden><span data-part="which-words"></span><span class="which-sides" data-part="which-sides"></span>{_button("Esc", "asked", "back")}</div>"""
 
 
 def _dialogs() -> str:

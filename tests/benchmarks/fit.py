@@ -1,6 +1,7 @@
 """The memory estimate beside the measured peak: ``python -m tests.benchmarks.fit [NAME | FOLDER ...]`` prints a Markdown table.
 
-Each line is a fresh child process, one at a time (`studio.probe.measure` on a workspace made for it); random Llamas of two
+Each line is the median of fresh child processes, one at a time (`studio.probe.measure` on a workspace made for each), with
+the least and the most, since the C library's heap lies differently each time; random Llamas of two
 sizes stand beside the starter kit's model, and beside any model whose FOLDER is given. Names choose lines:
 ``python -m tests.benchmarks.fit starter 20M-ppo``. Measured on a CPU is the growth of the process's own memory (VmHWM less
 what it held with the libraries loaded, less mapped files but for the weights in use), so the C library's heap is in it.
@@ -21,6 +22,7 @@ from studio.workspace import Workspace
 MODELS = {"20M": (384, 1024, 8, 6, 8192), "100M": (768, 2048, 10, 12, 18432)}
 """Name to hidden size, inner size, layers, heads, vocabulary of a random Llama."""
 LENGTH = 160
+NUM_TIMES = 5
 COMMON: dict[str, Any] = {"device": "cpu", "batch_size": 8, "micro_batch_size": 8, "max_length": LENGTH}
 METHODS: list[dict[str, Any]] = [{}, {"method": "full"}, {"quantisation": "nf4"}]
 STAGES = ("sft", "reward", "ppo")
@@ -50,8 +52,8 @@ def main(wanted: list[str]) -> None:
     given = [Path(name).resolve() for name in wanted if Path(name).is_dir()]
     names = {name for name in wanted if not Path(name).is_dir()}
     lines = [(str(path), stage, method) for path in given for stage in STAGES for method in METHODS[:2]]
-    print("| model | stage | settings | estimate, MiB | measured, MiB | estimate / measured |")
-    print("|---|---|---|---|---|---|")
+    print("| model | stage | settings | estimate, MiB | measured, MiB | least to most | estimate / measured |")
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for model, stage, settings in [*lines, *LINES]:
             if wanted and Path(model) not in given and not names & {model, stage, f"{model}-{stage}"}:
@@ -66,7 +68,26 @@ def _line(folder: Path, model: str, stage: str, settings: dict[str, Any]) -> str
         base = STARTER / "model" if model == "starter" else Path(model)
         model = base.name if model != "starter" else model
     config = _config(stage, settings)
-    request = {"base": str(base), "stage": stage, "settings": settings, "folder": tempfile.mkdtemp(dir=folder)}
+    said = ", ".join(f"{k}={v}" for k, v in settings.items()) or "fp32, LoRA"
+    request = {"base": str(base), "stage": stage, "settings": settings}
+    answers = [_ask(request | {"folder": tempfile.mkdtemp(dir=folder)}) for _ in range(NUM_TIMES)]
+    if failed := [answer for answer in answers if isinstance(answer, str)]:
+        return f"| {model} | {stage} | {said} | | failed | | {failed[0]} |"
+    found = sorted((answer for answer in answers if not isinstance(answer, str)), key=lambda each: each["peak"])
+    least, middle, most = (found[n]["peak"] for n in (0, NUM_TIMES // 2, -1))
+    sizes = read_sizes(base)
+    expected = estimate(config, sizes, worst_load(config, sizes, int(found[0]["longest"])), is_cpu=True)
+    ratio = expected.total / middle
+    parts = " ".join(f"{k}:{v / 2**20:.0f}" for k, v in expected.parts.items() if v)
+    print(f"{model} {stage} {said}: {expected.phase} {parts} phases {dict(expected.phases)}", file=sys.stderr)
+    return (
+        f"| {model} | {stage} | {said} | {expected.total / 2**20:,.0f} | {middle / 2**20:,.0f} |"
+        f" {least / 2**20:,.0f} to {most / 2**20:,.0f} | {ratio:.2f} |"
+    )
+
+
+def _ask(request: dict[str, Any]) -> dict[str, float] | str:
+    """What a child process measured, or the last line of what it complained of."""
     child = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.fit_child"],
         input=json.dumps(request),
@@ -74,18 +95,7 @@ def _line(folder: Path, model: str, stage: str, settings: dict[str, Any]) -> str
         text=True,
         check=False,
     )
-    said = ", ".join(f"{k}={v}" for k, v in settings.items()) or "fp32, LoRA"
-    if child.returncode:
-        return f"| {model} | {stage} | {said} | | failed | {child.stderr.strip().splitlines()[-1]} |"
-    found = json.loads(child.stdout.splitlines()[-1])
-    sizes = read_sizes(base)
-    expected = estimate(config, sizes, worst_load(config, sizes, int(found["longest"])), is_cpu=True)
-    ratio = expected.total / found["peak"]
-    parts = " ".join(f"{k}:{v / 2**20:.0f}" for k, v in expected.parts.items() if v)
-    print(f"{model} {stage} {said}: {expected.phase} {parts} phases {dict(expected.phases)}", file=sys.stderr)
-    return (
-        f"| {model} | {stage} | {said} | {expected.total / 2**20:,.0f} | {found['peak'] / 2**20:,.0f} | {ratio:.2f} |"
-    )
+    return child.stderr.strip().splitlines()[-1] if child.returncode else json.loads(child.stdout.splitlines()[-1])
 
 
 def _config(stage: str, settings: dict[str, Any]) -> TrainConfig:

@@ -193,7 +193,7 @@ def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]
 
 
 def _counts(ws: Workspace) -> str:
-    counts = prompts.counts(ws) | {"preferences": ratings.summary(ws)["import"]}
+    counts = prompts.counts(ws) | {"preferences": ratings.count_imported(ws)}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (
@@ -233,14 +233,16 @@ def _prompt(row: dict[str, Any]) -> str:
 
 
 def _imported(ws: Workspace, *, search: str, limit: int, offset: int) -> list[Entry]:
-    """Judgements that came with an import, newest first."""
-    return history.find(ws, Filter(search=search, rater="import"), limit=offset + limit)[offset:]
+    """Judgements that came with an import, as they count now, newest first."""
+    return history.find(ws, Filter(search=search, is_imported=True), limit=offset + limit)[offset:]
 
 
 def _preference(entry: Entry) -> str:
     """A prompt with both answers."""
-    chosen, rejected = ("chosen", "rejected") if entry.outcome == "left" else ("answer 1", "answer 2")
-    sides = parts.conversation([], entry.left, chosen) + parts.conversation([], entry.right, rejected)
+    names = {"left": ("chosen", "rejected"), "right": ("rejected", "chosen")}.get(
+        entry.outcome, ("answer 1", "answer 2")
+    )
+    sides = parts.conversation([], entry.left, names[0]) + parts.conversation([], entry.right, names[1])
     verdict = "" if entry.outcome == "left" and not entry.strength else entry.verdict
     tags = parts.tags([verdict, entry.category, entry.split])
     return f'<article class="entry">{parts.conversation(entry.messages)}{sides}<footer>{tags}</footer></article>'
