@@ -183,28 +183,22 @@ def record_import(
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
     """Take back the rater's newest rating, edit or correction that counts, of any depth; returns it, or None when there is none.
 
-    Where it stood in the place of an earlier one (a correction, other remarks), that one counts again; else the showing
-    is open again and comes next.
+    Where it stood in the place of an earlier one (a correction, other remarks), that one counts again, at its old place in
+    the order; else the showing is open again and comes next.
     """
     with ws.write() as db:
         return undo_in(db, rater, uuid)
 
 
-def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
-    """The same in an open write transaction."""
+def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
+    """The same in an open write transaction; with `since` (a UTC time) nothing that was given before."""
     key = uuid or str(uuid_module.uuid4())
     again = db.query(
         f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
     )
     if taken_back := next((Rating(**row) for row in again), None):
         return taken_back
-    rows = db.query(
-        f"SELECT {_RATING} FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
-        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC LIMIT 1",
-        [rater],
-    )
-    last = next((Rating(**row) for row in rows), None)
+    last = _newest(db, rater, since)
     if last is None:
         return None
     event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
@@ -213,6 +207,35 @@ def undo_in(db: Database, rater: str, uuid: str | None = None) -> Rating | None:
         judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
         _insert(db, judgement | {"uuid": f"{AGAIN}{key}", "supersedes": taken.id})
     return last
+
+
+def _newest(db: Database, rater: str, since: str) -> Rating | None:
+    """What undo takes back: of the judgements that count, the one given last. One that counts again was given when it first counted."""
+    rows = db.query(
+        f"SELECT {_RATING}, uuid FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
+        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC",
+        [rater],
+    )
+    found: list[tuple[int, Rating]] = []
+    for row in rows:
+        is_again = row.pop("uuid").startswith(AGAIN)
+        found.append((_given(db, row["id"]), Rating(**row)))
+        if not is_again:
+            break
+    first, last = max(found, key=lambda pair: pair[0], default=(0, None))
+    sql = "SELECT 1 FROM rating_events WHERE id = ? AND created_at >= ?"
+    return last if last and list(db.query(sql, [first, since])) else None
+
+
+def _given(db: Database, event_id: int) -> int:
+    """The event in which a judgement was first given: of one that counts again the one it repeats, else itself."""
+    event = next(db.query("SELECT uuid, supersedes FROM rating_events WHERE id = ?", [event_id]))
+    if not event["uuid"].startswith(AGAIN):
+        return event_id
+    undone = next(db.query("SELECT supersedes FROM rating_events WHERE id = ?", [event["supersedes"]]))
+    repeated = _earlier(db, undone["supersedes"])
+    return _given(db, repeated["id"]) if repeated else event_id
 
 
 def counting(db: Database, taken: Rating) -> Rating | None:

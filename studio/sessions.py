@@ -140,6 +140,19 @@ def end(ws: Workspace, session_id: int) -> Session:
     return _move(ws, session_id, "ended", ("running", "resting", "done", "paused"))
 
 
+def undo_since(db: Database, rater: str) -> str:
+    """The time from which undo takes back: the start of the session at work, so that it never reaches into another one."""
+    session = read_active(db, rater)
+    return session.created_at if session else ""
+
+
+def nothing_to_undo(db: Database, rater: str) -> str:
+    """Why undo took nothing back."""
+    if read_active(db, rater):
+        return "Nothing of this session is left to undo. History corrects what was given before it."
+    return "There is nothing to undo."
+
+
 def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
     """What the rater sees next: the session's next item, or where no session is at work any pair that waits.
 

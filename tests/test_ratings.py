@@ -185,6 +185,23 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
     assert ratings.summary(ws)["rated"] == 2
 
 
+def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
+    add_pairs(ws, 4)
+    first = rate(ws, "left")
+    others = [rate(ws, "right") for _ in range(2)]
+    once = ratings.correct(ws, first.id, "tie")
+    twice = ratings.correct(ws, once.id, "both_bad")
+    taken = [ratings.undo(ws) for _ in range(5)]
+    assert [each and each.outcome for each in taken] == ["both_bad", "tie", "right", "right", "left"]
+    assert [each and each.showing_id for each in taken[2:]] == [
+        *(each.showing_id for each in others[::-1]),
+        first.showing_id,
+    ]
+    assert twice.showing_id == first.showing_id
+    assert ratings.undo(ws) is None
+    assert ratings.summary(ws)["rated"] == 0
+
+
 def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
     ids = add_pairs(ws, 2)
     with ws.write() as db:

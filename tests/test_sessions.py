@@ -153,6 +153,27 @@ def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
     assert sessions.get(ws, session.id).state == "resting"
 
 
+def test_undo_stops_at_the_start_of_the_session_at_work(ws):
+    add_pairs(ws, 12)
+    old = sessions.start(ws, SessionConfig(target=2, block_size=5, repeat_share=0.0))
+    for _ in range(2):
+        vote(ws, sessions.next_showing(ws))
+    sessions.end(ws, old.id)
+    new = sessions.start(ws, SessionConfig(repeat_share=0.0))
+    vote(ws, sessions.next_showing(ws))
+
+    def undo():
+        with ws.write() as db:
+            return ratings.undo_in(db, "person", since=sessions.undo_since(db, "person"))
+
+    assert undo() is not None
+    assert undo() is None
+    assert sessions.get(ws, old.id).num_given == 2
+    sessions.end(ws, new.id)
+    assert undo() is not None
+    assert sessions.get(ws, old.id).num_given == 1
+
+
 def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(ws):
     add_pairs(ws, 20)
     session = sessions.start(ws, SessionConfig())

@@ -10,6 +10,7 @@ const KEYS = {
 const FLAGS = ["unsafe", "hallucinated", "refused"];
 const ATTRIBUTES = ["helpful", "truthful", "harmless"];
 const REMARKS = "studio-remarks";
+const CHOSEN_TAB = '[role="tab"][aria-selected="true"]'; // Enter and space would do nothing there
 const LONG = 20000; // characters from which parts of a text out of sight are not laid out
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const root = element.querySelector(".rating");
@@ -40,7 +41,7 @@ function onAnswer(answer, name, isLast, data) {
   if (answer.undone) accepted.pop();
   if (answer.error) say(answer.error, "is-bad");
   else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${answer.prediction}` : ""}`);
-  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.is_back ? " Here it is again." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
+  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.back === "here" ? " Here it is again." : answer.back ? " It waits until no session is at work." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
   else if (answer.said) say(answer.said);
   if (!isLast) return take(answer.items ?? [], false);
   if (answer.items) take(answer.items, true);
@@ -166,7 +167,7 @@ function explain() {
   const isDone = state.total > 0;
   part("none-title").textContent = isDone ? "Every pair is rated" : "No pairs yet";
   part("none-text").textContent = isDone
-    ? `${state.rated.toLocaleString("en")} judgements are in the workspace; z takes back the last. See what the loop suggests next.`
+    ? `${state.rated.toLocaleString("en")} judgements are in the workspace${state.by_person ? "; z takes back the last" : ""}. See what the loop suggests next.`
     : "A pair is two answers to the same prompt. Your choice between them is what the reward model learns from. " +
       "Sample pairs from a checkpoint, or import preferences.";
   part("none-link").textContent = isDone ? "Back to the loop" : "Sample pairs";
@@ -217,6 +218,7 @@ function onAttribute(event) {
   const position = Number(event.target.closest("[data-side]").dataset.side);
   remarks.attributes[name] ??= item().texts.map(() => null);
   remarks.attributes[name][position] = Number(event.target.value);
+  if (!event.target.matches(":focus-visible")) event.target.blur(); // after a click the keys go on judging
   drawRemarks();
 }
 
@@ -298,13 +300,14 @@ function pressRanking(name) {
   if (name === "same") return ranking.tie();
   if (name === "back") return ranking.back();
   if (name === "both_bad") return rate("both_bad");
-  if (name !== "ranking") return;
+  if (name !== "ranking" || isDeaf) return;
   const left = ranking.left();
   if (left.length > 1) return say(`Place ${left.map((position) => position + 1).join(", ")} first; the last one left over comes last by itself.`, "is-bad");
   rate("ranking", { ranks: ranking.ranks() });
 }
 
 function drawPlaces(rungs, left) {
+  if (part("said").classList.contains("is-bad")) say(""); // what was wrong is being mended
   for (const node of part("cards").querySelectorAll("[data-place]")) {
     const place = rungs.findIndex((rung) => rung.includes(Number(node.dataset.place)));
     node.textContent = place < 0 ? "" : `place ${place + 1}${rungs[place].length > 1 ? ", tied" : ""}`;
@@ -326,7 +329,7 @@ function onKey(event) {
   const target = event.target;
   if (target.matches?.("[data-attribute]")) return onAttributeKey(event, target);
   if (target.closest?.("input, textarea, select, [contenteditable]")) return;
-  if (target.closest?.("button, a, summary") && (event.key === " " || event.key === "Enter")) return;
+  if (target.closest?.("button, a, summary") && !target.matches(CHOSEN_TAB) && (event.key === " " || event.key === "Enter")) return;
   const dialog = element.querySelector("dialog[open]");
   if (dialog && !(event.key === "?" && dialog === part("help")) && !(event.key === "g" && dialog !== part("help"))) return;
   if (asking && event.key === "Escape") return ask(null);
@@ -345,7 +348,7 @@ function onKey(event) {
 /* On a scale a digit chooses its number, Escape goes back to judging. */
 function onAttributeKey(event, target) {
   if (event.key === "Escape") return target.blur();
-  if (!/^[1-7]$/.test(event.key)) return;
+  if (!/^[1-7]$/.test(event.key)) { if (KEYS[event.key.toLowerCase()]) say("Digits choose on the scale now; Esc goes back to judging."); return; }
   event.preventDefault();
   const radio = target.closest("fieldset").querySelector(`[value="${event.key}"]`);
   radio.checked = true;

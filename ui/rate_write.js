@@ -15,7 +15,7 @@ async function openWriter(kind, position = null) {
   part("writer-keep").textContent = button;
   part("writer-prompt").textContent = item().messages.at(-1).content.slice(0, 2000);
   const text = part("writer-text");
-  text.value = kind === "note" ? remarks.note : kind === "edit" ? item().texts[position] : "";
+  text.value = kind === "note" ? (unkept.id === item().id ? unkept.note : remarks.note) : kind === "edit" ? item().texts[position] : "";
   text.setAttribute("aria-label", title);
   part("writer-said").textContent = "";
   part("writer").showModal();
@@ -28,9 +28,11 @@ async function openWriter(kind, position = null) {
 }
 
 let draftTimer = 0;
+let unkept = {}; // a note that was typed and not kept, and its item
 function keepDraft() {
   clearTimeout(draftTimer);
-  if (!writing || writing.kind === "note") return;
+  if (!writing) return;
+  if (writing.kind === "note") { unkept = { id: item().id, note: part("writer-text").value }; return; }
   const { kind, position, showing } = writing;
   draftTimer = setTimeout(() => server.draft({ kind, position, showing, text: part("writer-text").value }).catch(() => null), 500);
 }
@@ -38,9 +40,10 @@ function keepDraft() {
 async function keepWriting() {
   const text = part("writer-text").value;
   if (!writing) return;
-  if (writing.kind === "note") { remarks.note = text.trim().slice(0, 5000); part("writer").close(); return drawRemarks(); }
-  if (!text.trim() || (writing.kind === "edit" && text.trim() === item().texts[writing.position].trim())) {
-    part("writer-said").textContent = "Nothing was changed yet.";
+  if (writing.kind === "note") { remarks.note = text.trim().slice(0, 5000); unkept = {}; part("writer").close(); return drawRemarks(); }
+  const isSame = writing.kind === "edit" && text.trim() === item().texts[writing.position].trim();
+  if (!text.trim() || isSame) {
+    part("writer-said").textContent = isSame ? "Nothing was changed yet." : "It is empty.";
     return;
   }
   clearTimeout(draftTimer);

@@ -186,10 +186,11 @@ class _Judge:
 def _undo(ws: Workspace) -> int | None:
     """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
     with ws.write() as db:
-        last = ratings.undo_in(db, RATER)
+        last = ratings.undo_in(db, RATER, since=sessions.undo_since(db, RATER))
         again = ratings.counting(db, last) if last else None
+        why = "" if last else sessions.nothing_to_undo(db, RATER)
     if last is None:
-        print("There is nothing to undo.", flush=True)
+        print(why, flush=True)
         return None
     print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
     return 0 if again or last.edited_response_id is not None else -1

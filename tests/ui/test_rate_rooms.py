@@ -100,6 +100,23 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
 
 
+def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_come_back(pairs_ws, serve, visit):
+    ws = pairs_ws
+    page = visit(serve(ws).url + "#rate")
+    rate(page, ws, "1")
+    sessions.start(ws, SessionConfig(repeat_share=0.0))
+    page.reload()
+    rate(page, ws, "9")
+    page.locator(".rating[data-ready]").wait_for()
+    page.keyboard.press("z")
+    said = page.locator("[data-part=said]")
+    expect(said).to_contain_text("Undone: right better. Here it is again.")
+    page.locator(".rating[data-ready]").wait_for()
+    page.keyboard.press("z")
+    expect(said).to_contain_text("Nothing of this session is left to undo")
+    assert ratings.summary(ws)["rated"] == 1
+
+
 def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form_alone(pairs_ws, serve, visit):
     sessions.start(pairs_ws, SessionConfig(target=20))
     page = open_room(visit, serve(pairs_ws), "Session")

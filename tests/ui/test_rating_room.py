@@ -134,6 +134,71 @@ def test_flags_a_note_and_scales_go_with_the_judgement(ws, serve, visit):
     expect(page.locator("[data-part=left]")).not_to_be_empty()
 
 
+def test_after_a_click_on_a_scale_keys_judge_and_by_keys_the_scale_says_that_it_has_them(ws, serve, visit):
+    put_up(ws, ("A", "B"), ("C", "D"))
+    page = open_room(visit, serve(ws))
+    press(page, "a")
+    chosen = page.locator('[data-side="0"] [data-attribute="helpful"]').nth(2)
+    chosen.click()
+    expect(chosen).to_be_checked()
+    drawn = "(node, other) => getComputedStyle(node).background !== getComputedStyle(other).background"
+    assert chosen.evaluate(drawn, page.locator('[data-side="0"] [data-attribute="helpful"]').nth(3).element_handle())
+    page.mouse.move(2, 2)
+    page.locator('[data-side="1"] [data-attribute="helpful"]').first.focus()
+    page.keyboard.press("5")
+    page.keyboard.press("9")
+    expect(page.locator("[data-part=said]")).to_contain_text("Digits choose on the scale now")
+    assert rated(ws) == 0
+    page.keyboard.press("Escape")
+    page.locator('[data-side="1"] [data-attribute="truthful"]').nth(6).click()
+    page.keyboard.press("9")
+    wait_for(lambda: rated(ws) == 1, "the rating")
+    event = ratings.list_events(ws)[0]
+    assert event["outcome"] == "right"
+    assert json.loads(event["attributes"]) == {"helpful": [3, 5], "truthful": [None, 7]}
+
+
+def test_enter_and_space_judge_where_the_focus_is_on_the_tab_that_was_clicked(ws, serve, visit):
+    put_up(ws, ("A", "B", "C"), ("D", "E"))
+    page = open_room(visit, serve(ws))
+    tabs = page.locator("#rate-tabs")
+    tabs.get_by_role("tab", name="History").click()
+    tabs.get_by_role("tab", name="Pairs").click()
+    page.locator(".rating[data-ready]").wait_for()
+    if page.locator('.rating[data-state="ranking"]').count() == 0:
+        page.keyboard.press(" ")
+        wait_for(lambda: rated(ws) == 1, "the tie")
+        page.locator('.rating[data-ready][data-state="ranking"]').wait_for()
+        press(page, "2")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+    else:
+        press(page, "2")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        wait_for(lambda: rated(ws) == 1, "the ranking")
+        page.locator('.rating[data-ready][data-state="pair"]').wait_for()
+        press(page, " ")
+    wait_for(lambda: rated(ws) == 2, "both")
+    assert {event["outcome"] for event in ratings.list_events(ws)} == {"ranking", "tie"}
+
+
+def test_a_question_for_a_side_can_be_left_without_a_keyboard_and_a_note_survives_escape(ws, serve, visit):
+    put_up(ws, ("A", "B"))
+    page = open_room(visit, serve(ws))
+    page.locator('[data-press="unsafe"]').click()
+    page.locator('[data-part="which"] [data-press="asked"]').click()
+    expect(page.locator('[data-part="others"]')).to_be_visible()
+    press(page, "n")
+    page.locator("[data-part=writer-text]").fill("Half a thought")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-part=writer]")).to_be_hidden()
+    page.keyboard.press("n")
+    expect(page.locator("[data-part=writer-text]")).to_have_value("Half a thought")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("[data-part=noted]")).to_have_text("Note: Half a thought")
+
+
 def test_a_demonstration_can_be_written_for_the_prompt_on_the_screen(ws, serve, visit):
     put_up(ws, ("A", "B"))
     page = open_room(visit, serve(ws))

@@ -56,11 +56,20 @@ def build(ws: Workspace) -> Page:
     """Place the section."""
     with gr.Row(elem_classes="controls history-filters"):
         search = gr.Textbox(
-            "", placeholder="Search prompts and answers", elem_id="history-search", min_width=200, **_BARE
+            "",
+            label="search",
+            placeholder="Search prompts and answers",
+            elem_id="history-search",
+            min_width=200,
+            **_BARE,
         )
-        outcome = gr.Dropdown(OUTCOMES, value="", elem_id="history-outcome", min_width=130, **_BARE)
-        category = gr.Dropdown([("any category", "")], value="", elem_id="history-category", min_width=140, **_BARE)
-        rater = gr.Dropdown([("any rater", "")], value="", elem_id="history-rater", min_width=120, **_BARE)
+        outcome = gr.Dropdown(OUTCOMES, value="", label="outcome", elem_id="history-outcome", min_width=130, **_BARE)
+        category = gr.Dropdown(
+            [("any category", "")], value="", label="category", elem_id="history-category", min_width=140, **_BARE
+        )
+        rater = gr.Dropdown(
+            [("any rater", "")], value="", label="rater", elem_id="history-rater", min_width=120, **_BARE
+        )
     with gr.Accordion("More filters", open=False, elem_classes="more"), gr.Row(elem_classes="fields"):
         since = gr.Textbox("", label="from (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
         until = gr.Textbox("", label="to (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
@@ -81,9 +90,16 @@ def build(ws: Workspace) -> Page:
             picked = gr.Textbox("", label="Rating", placeholder="its number", max_lines=1, elem_id="history-picked")
             detail = parts.html(_NONE, elem_id="history-detail")
             with gr.Row(elem_classes="controls"):
-                to = gr.Dropdown(CORRECTIONS, value="left:2", elem_id="history-to", min_width=180, **_BARE)
+                to = gr.Dropdown(
+                    CORRECTIONS, value="left:2", label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
+                )
                 ranks = gr.Textbox(
-                    "", placeholder="best first, such as 2 1=3", visible=False, elem_id="history-ranks", **_BARE
+                    "",
+                    label="corrected ranking",
+                    placeholder="best first, such as 2 1=3",
+                    visible=False,
+                    elem_id="history-ranks",
+                    **_BARE,
                 )
                 correct = gr.Button("Correct it", elem_id="history-correct", min_width=110)
             note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
@@ -156,9 +172,9 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     try:
         entry = history.get(ws, int(picked)) if picked.strip().isdecimal() else None
     except RatingError as error:
-        return [parts.notice(str(error), "bad"), *[gr.skip()] * 4]
+        return [parts.notice(str(error), "bad"), *_nothing_picked()]
     if entry is None:
-        return [_NONE, *[gr.skip()] * 4]
+        return [_NONE, *_nothing_picked()]
     texts = history.texts(ws, entry)
     is_ranking = len(texts) > 2
     flags = entry.remarks.flags
@@ -172,6 +188,12 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
     ]
+
+
+def _nothing_picked() -> list[Any]:
+    """The fields that change a rating, where none is chosen."""
+    ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
+    return [gr.Dropdown(CORRECTIONS, value="left:2"), ranks, note, gr.CheckboxGroup([], value=[])]
 
 
 def _name(position: int, texts: tuple[str, ...]) -> str:

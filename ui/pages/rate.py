@@ -144,12 +144,15 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
 def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
     """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
     with ws.write() as db:
-        taken = ratings.undo_in(db, RATER, uuid=sent.uuid)
+        taken = ratings.undo_in(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
+        state = _state(ws, db, sent.known)
         if taken is None:
-            return _state(ws, db, sent.known) | {"error": "There is nothing to undo."}
+            return state | {"error": sessions.nothing_to_undo(db, RATER)}
         again = ratings.counting(db, taken)
-        told = {"is_back": taken.showing_id is not None and again is None, "again": _said(db, again) if again else ""}
-        return _state(ws, db, sent.known) | {"undone": _said(db, taken)} | told
+        told = {"undone": _said(db, taken), "again": _said(db, again) if again else ""}
+        if taken.showing_id is not None and again is None:
+            told["back"] = "here" if [taken.showing_id] == [each["id"] for each in state["items"][:1]] else "elsewhere"
+        return state | told
 
 
 def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
             answer = {"recorded": _words(rating)}
         else:
             edits.demonstrate(ws, sent.showing, sent.text)
-            answer = {"said": "Recorded: a demonstration for this prompt."}
+            answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
         prompts.save_draft(ws, sent.name, "")
     except StudioError as error:
         answer = {"error": str(error)}
