@@ -86,3 +86,12 @@ def test_the_torch_free_modules_load_no_torch():
 def test_no_pickled_weights_are_in_the_repository():
     suspicious = [p for p in (ROOT / "assets").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
     assert suspicious == []
+
+
+def test_nothing_unexpected_lies_at_the_top():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    if not listed:
+        pytest.skip("not a git checkout")
+    top = {name.split("/")[0] for name in listed.splitlines()}
+    known = {"studio", "modules", "ui", "tests", "assets", "pyproject.toml", "README.md", "Makefile", "LICENSE"}
+    assert {name for name in top if not name.startswith(".")} == known | {"constraints.txt"}
