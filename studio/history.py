@@ -101,6 +101,12 @@ def count(ws: Workspace, wanted: Filter | None = None) -> int:
         return next(db.query(f"SELECT count(*) AS n {_FROM} {_WHERE}", bound))["n"]
 
 
+def count_imported(ws: Workspace) -> int:
+    """Judgements that came with an import, those corrected since included."""
+    with ws.read() as db:
+        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
+
+
 def get(ws: Workspace, event_id: int) -> Entry:
     """The rating that counts of the chain that this event belongs to.
 

@@ -308,12 +308,6 @@ def read_summary(db: Database) -> dict[str, int]:
     }
 
 
-def count_imported(ws: Workspace) -> int:
-    """Judgements that came with an import, those corrected since included."""
-    with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
-
-
 def count_since(ws: Workspace, when: str) -> int:
     """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
     with ws.read() as db:

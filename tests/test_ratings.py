@@ -212,7 +212,7 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
         return {entry.comparison_id: entry.outcome for entry in history.find(ws, history.Filter(is_imported=True))}
 
     assert outcomes() == {ids[0]: "right", ids[1]: "left"}
-    assert ratings.count_imported(ws) == 2
+    assert history.count_imported(ws) == 2
     taken = ratings.undo(ws)
     assert taken is not None
     assert taken.outcome == "right"

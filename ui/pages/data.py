@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio import history, importing, prompts, ratings, starter
+from studio import history, importing, prompts, starter
 from studio.errors import StudioError
 from studio.history import Entry, Filter
 from studio.importing import Preview
@@ -193,7 +193,7 @@ def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]
 
 
 def _counts(ws: Workspace) -> str:
-    counts = prompts.counts(ws) | {"preferences": ratings.count_imported(ws)}
+    counts = prompts.counts(ws) | {"preferences": history.count_imported(ws)}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (
