@@ -28,7 +28,12 @@ def panel(card: Card, title: str = "") -> str:
     rows = [
         ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
         ("Ties", "both fine and both bad, of all votes", card.ties, None),
-        ("You agree with yourself", "the same answers a second time; of a ranking, the share of its pairs", card.self_agreement, None),
+        (
+            "You agree with yourself",
+            "the same answers a second time; of a ranking, the share of its pairs",
+            card.self_agreement,
+            None,
+        ),
         ("sides as before", "", card.same_sides, None),
         ("sides swapped", "", card.swapped_sides, None),
         ("The reward model agrees", "its preference before your vote, decided votes", card.reward_agreement, 0.5),
