@@ -5,7 +5,6 @@ one whose process lives is simply still running, whoever started it. That the pr
 their GPU memory free, is looked at and then stored; until then the run is still ending.
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
-from studio import checkpoints, gpus, processes, runs
+from studio import checkpoints, confidential, gpus, processes, runs
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -48,7 +47,7 @@ def start(ws: Workspace, run: Run) -> Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=runs.folder(ws, run.name),
-                env=_environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
+                env=confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
             )
     except OSError as error:
         runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
@@ -186,8 +185,3 @@ def next_step(ws: Workspace, run: Run) -> str:
 
 def _age_s(when: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()
-
-
-def _environment() -> dict[str, str]:
-    """What a worker gets of this process's environment: not the studio's password."""
-    return {name: value for name, value in os.environ.items() if name != "RLHF_STUDIO_PASSWORD"}

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from studio import database, faults, gpus, lanes, launcher, processes, ranks, runs
+from studio import confidential, database, faults, gpus, lanes, launcher, processes, ranks, runs
 from studio.errors import RunError, StudioError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -115,6 +115,7 @@ def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    confidential.hide_in_output()  # before torch and Lightning take hold of the streams
     try:
         sys.exit(main(sys.argv[1], sys.argv[2]))
     except RunError as gone:  # the run was killed or given up by the launcher while this process still worked
