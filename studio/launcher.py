@@ -87,7 +87,11 @@ def kill(ws: Workspace, name: str) -> Run:
             f"Run {run.name} could not be killed within {KILL_TIMEOUT_S:.0f} s: process {', '.join(map(str, sorted(left)))} still "
             f"works or holds GPU memory. Look at it with: ps {min(left)}"
         )
-    runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    try:
+        runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    except RunError:  # it wrote its own last word in this moment, or was killed from another page
+        if not runs.get(ws, run.id).is_ended:
+            raise
     runs.set_gone(ws, run.id)
     return runs.get(ws, run.id)
 

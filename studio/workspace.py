@@ -3,6 +3,7 @@
     <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
     <root>/exports/           what was exported
+    <root>/lanes/, servers/   kernel locks: who works on a device, which servers have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
 
 Every function of the workbench takes the workspace first and opens one short connection per unit of work.

@@ -20,7 +20,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from modules.config import STAGES
-from studio import runs
+from studio import runs, servers
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 from ui import bell, parts, paths
@@ -107,6 +107,12 @@ def launch(
             flush=True,
         )
     print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
+    if others := servers.announce(ws, url):
+        print(
+            f"This workspace is open at {' and '.join(others)} too. Both may be used: they share runs, queue and sessions, and a pair "
+            "that is rated at one is not rated again at the other.",
+            flush=True,
+        )
     if inbrowser or is_window:
         _open(url, is_window)
     app.block_thread()
