@@ -7,6 +7,7 @@ stored, and whatever a library or somebody's reward function writes or raises is
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -57,15 +58,21 @@ def hide_in_output() -> None:
 
 
 class _Hiding:
-    """A stream that takes secrets out of what is written to it, and is otherwise the one below."""
+    """A stream that takes secrets out of what is written to it; a log that cannot be written, on a full disk, ends nothing."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write the text; returns its length, as the caller knows it."""
-        self._stream.write(hide(text))
+        with suppress(OSError):
+            self._stream.write(hide(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with suppress(OSError):
+            self._stream.flush()
 
     def writelines(self, lines: Any) -> None:
         """Write each of the lines."""

@@ -91,6 +91,13 @@ class Workspace:
             db.close()
 
     @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Hold the database open for the length of the block: on a disk that is full meanwhile it can still be read."""
+        with self.read() as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            yield
+
+    @contextmanager
     def write(self) -> Iterator[Database]:
         """One write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception.
 

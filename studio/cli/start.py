@@ -52,15 +52,16 @@ def _ui(arguments: argparse.Namespace) -> int:
     if not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
-    app.launch(
-        ws,
-        host=arguments.host,
-        port=arguments.port,
-        password=password,
-        inbrowser=not arguments.no_browser,
-        is_window=arguments.app,
-        roots=arguments.root,
-    )
+    with ws.kept_open():
+        app.launch(
+            ws,
+            host=arguments.host,
+            port=arguments.port,
+            password=password,
+            inbrowser=not arguments.no_browser,
+            is_window=arguments.app,
+            roots=arguments.root,
+        )
     return 0
 
 
