@@ -4,10 +4,15 @@ import re
 from pathlib import Path
 
 from assets import STARTER
+from studio.confidential import hide
 from studio.errors import BaseModelError
 
 STARTER_NAME = "starter"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+_HUB_PAGE = re.compile(
+    r"https?://(?:[^/@]*@)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/)?([\w.-]+/[\w.-]+?)(?:\.git)?(?:[/?#].*)?$"
+)
 
 
 def resolve(name: str) -> str:
@@ -24,6 +29,10 @@ def resolve(name: str) -> str:
         return str(path.resolve())
     if HUB_ID.fullmatch(name) and not path.exists():
         return name
+    if "://" in name:
+        raise BaseModelError(
+            f"{hide(name)!r} is an address, and a base model is none. {instead(name, 'Qwen/Qwen3-0.6B')}"
+        )
     raise BaseModelError(
         f"{name!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )
@@ -36,6 +45,16 @@ def absolute(name: str) -> str:
         BaseModelError: as `resolve`.
     """
     return name if name == STARTER_NAME else resolve(name)
+
+
+def instead(address: str, example: str) -> str:
+    """What to give in the place of an address: the id of a page of the hub, or the folder of a download."""
+    found = _HUB_PAGE.match(address)
+    return (
+        f"Give its hub id: {found[1]}."
+        if found
+        else f"Download it and give the local path, or give a hub id such as {example}."
+    )
 
 
 def _check_folder(path: Path) -> None:

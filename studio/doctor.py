@@ -5,7 +5,6 @@ the other findings.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import database, runs
+from studio import confidential, database, runs
 from studio.errors import WorkspaceError
 from studio.workspace import Workspace
 
@@ -62,7 +61,7 @@ def _torch() -> list[Check]:
             text=True,
             timeout=CHILD_TIMEOUT_S,
             check=False,
-            env=os.environ | {"PYTHONPATH": str(runs.CODE)},
+            env=confidential.environment() | {"PYTHONPATH": str(runs.CODE)},
         )
     except subprocess.TimeoutExpired:
         return [Check("problem", "torch", f"gave no answer within {CHILD_TIMEOUT_S} s", again)]

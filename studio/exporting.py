@@ -5,7 +5,6 @@ The native file carries everything that was recorded. The TRL file carries what 
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import base_models, checkpoints, comparisons, prompts, ratings, runs
+from studio import base_models, checkpoints, comparisons, confidential, prompts, ratings, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.model_card import model_card
@@ -168,7 +167,7 @@ def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
 def _merge(source: Path, folder: Path) -> dict[str, Any]:
     """Merge in a process of its own, so that the memory it takes is given back and no torch is loaded here."""
     command = [sys.executable, "-m", "studio.merge", str(source), str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"}
+    environment = confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         cause = (done.stderr.strip().splitlines() or ["it was killed, probably for lack of memory"])[-1]

@@ -7,15 +7,19 @@ import errno
 import re
 import sqlite3
 
+_NO_INDEX = sqlite3.SQLITE_IOERR_SHMSIZE
+"""The little file that readers need beside the database does not fit on the disk any more."""
 _SQLITE = {
     5: "is held by another program (locked), and it did not let go in {patience:.0f} s. Close that program (a backup, a database "
     "browser, a second studio that hangs) and try again.",
     8: "cannot be written: its disk or its folder is read-only. Make it writable, or choose another workspace.",
-    10: "cannot be read or written: the disk gives errors. Check the disk, then try again.",
+    10: "cannot be read or written: the disk gives errors, or a file would become larger than a limit (ulimit -f) allows. Check "
+    "both, then try again.",
     13: "cannot be written: the disk is full. Free some space and try again.",
+    _NO_INDEX: "cannot be opened: the disk is full. Free some space and try again.",
     14: "cannot be opened. Check that its folder is there and that you may write to it.",
 }
-"""Primary result codes of SQLite -> what to say of the database."""
+"""Result codes of SQLite, mostly primary ones -> what to say of the database."""
 _DISK = {
     errno.ENOSPC: "The disk is full: free some space.",
     errno.EDQUOT: "The disk quota is used up: free some space.",
@@ -50,7 +54,8 @@ _SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths,
 
 def of_database(error: sqlite3.Error, name: str, patience_s: float) -> str:
     """What to say when the database could not be used; empty where the fault lies elsewhere (a constraint, bad SQL)."""
-    said = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+    code = getattr(error, "sqlite_errorcode", 0)
+    said = _SQLITE.get(code) or _SQLITE.get(code & 0xFF, "")
     return f"The database {name} {said.format(patience=patience_s)}" if said else ""
 
 

@@ -5,7 +5,6 @@ one whose process lives is simply still running, whoever started it. That the pr
 their GPU memory free, is looked at and then stored; until then the run is still ending.
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
-from studio import checkpoints, gpus, processes, runs
+from studio import checkpoints, confidential, gpus, processes, runs
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -48,7 +47,7 @@ def start(ws: Workspace, run: Run) -> Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=runs.folder(ws, run.name),
-                env=_environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
+                env=confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
             )
     except OSError as error:
         runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
@@ -88,7 +87,11 @@ def kill(ws: Workspace, name: str) -> Run:
             f"Run {run.name} could not be killed within {KILL_TIMEOUT_S:.0f} s: process {', '.join(map(str, sorted(left)))} still "
             f"works or holds GPU memory. Look at it with: ps {min(left)}"
         )
-    runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    try:
+        runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    except RunError:  # it wrote its own last word in this moment, or was killed from another page
+        if not runs.get(ws, run.id).is_ended:
+            raise
     runs.set_gone(ws, run.id)
     return runs.get(ws, run.id)
 
@@ -186,8 +189,3 @@ def next_step(ws: Workspace, run: Run) -> str:
 
 def _age_s(when: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()
-
-
-def _environment() -> dict[str, str]:
-    """What a worker gets of this process's environment: not the studio's password."""
-    return {name: value for name, value in os.environ.items() if name != "RLHF_STUDIO_PASSWORD"}

@@ -1,12 +1,11 @@
 """Ask checkpoints for an answer: the page's and the terminal's "try a prompt". The model runs in a child process."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from studio import checkpoints
+from studio import checkpoints, confidential
 from studio.errors import CheckpointError, RunError
 from studio.prompts import Messages, check_messages
 from studio.runs import CODE
@@ -49,7 +48,7 @@ def answer(
         text=True,
         timeout=TIMEOUT_S,
         cwd=ws.root,
-        env=os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
+        env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
         check=False,
     )
     if child.returncode != 0:

@@ -17,7 +17,7 @@ from modules import checkpoint
 from modules.backbone import Backbone
 from modules.errors import DataError
 from modules.sequences import by_length, pad_rows
-from studio import base_models, checkpoints, predictions
+from studio import base_models, checkpoints, confidential, predictions
 from studio.errors import CheckpointError, StudioError
 from studio.workspace import Workspace
 
@@ -103,6 +103,7 @@ def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
 
 
 if __name__ == "__main__":
+    confidential.hide_in_output()
     try:
         sys.exit(main(sys.argv[1]))
     except StudioError as error:

@@ -10,7 +10,6 @@ predicted preference p to one half, 1 - 2 |p - 1/2|. Of more than two responses 
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio import checkpoints
+from studio import checkpoints, confidential
 from studio.errors import RunError
 from studio.runs import CODE
 from studio.workspace import Workspace, now
@@ -164,7 +163,7 @@ def _command(ws: Workspace) -> list[str]:
 
 
 def _surroundings(ws: Workspace) -> dict[str, Any]:
-    environment = os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
+    environment = confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
     return {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": ws.root, "env": environment}
 
 

@@ -1,7 +1,6 @@
 """What a run would train on, shown before it starts. The tokenizer runs in a child process, since it loads torch."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
-from studio import base_models, checkpoints, stages
+from studio import base_models, checkpoints, confidential, stages
 from studio.errors import CheckpointError, RunError
 from studio.runs import CODE
 from studio.stages import Prepared
@@ -115,7 +114,7 @@ def ask(ws: Workspace, module: str, request: dict[str, Any], timeout_s: float) -
             text=True,
             timeout=timeout_s,
             cwd=ws.root,
-            env=os.environ | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
+            env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -18,7 +18,7 @@ import psutil
 from sqlite_utils import Database
 
 from modules.config import StageConfig, TrainConfig
-from studio import runs
+from studio import confidential, runs
 from studio.errors import RunError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -166,7 +166,7 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -
         return 0
     sentence = work(ws, run)
     if sentence and sentence != LOST:
-        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(sentence, encoding="utf-8")
+        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(confidential.hide(sentence), encoding="utf-8")
     deadline = time.monotonic() + (5 * PATIENCE_S if sentence else float("inf"))
     while ws.database.exists() and time.monotonic() < deadline:
         time.sleep(POLL_S)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.base_models import instead
+from studio.confidential import hide
 from studio.errors import ImportRefused
 from studio.row_formats import COLUMNS, split_name
 
@@ -50,6 +52,10 @@ def read(source: str) -> RawData:
     Raises:
         ImportRefused: it is not there, damaged, or of no known type.
     """
+    if "://" in source:
+        raise ImportRefused(
+            f"{hide(source)!r} is an address, and data is not read from there. {instead(source, 'Anthropic/hh-rlhf')}"
+        )
     path = Path(source).expanduser()
     try:
         if path.is_file():

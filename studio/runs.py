@@ -10,7 +10,6 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 """
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import STAGES, StageConfig
-from studio import checkpoints, stages
+from studio import checkpoints, confidential, stages
 from studio.errors import CheckpointError, RunError
 from studio.workspace import Workspace, now
 
@@ -173,7 +172,7 @@ def move(ws: Workspace, run_id: int, state: str, message: str = "") -> None:
         stamps = {"started_at" if state == "running" else "ended_at": now()}
         if state in ENDED and current["pid"] is None:
             stamps["gone_at"] = now()
-        db.table("runs").update(run_id, {"state": state, "message": message} | stamps)
+        db.table("runs").update(run_id, {"state": state, "message": confidential.hide(message)} | stamps)
 
 
 def list_ending(ws: Workspace) -> list[Run]:
@@ -378,7 +377,7 @@ def _revision() -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)},
+        env=confidential.environment() | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)},
     )
     return answer.stdout.strip() or "0.1.0"
 

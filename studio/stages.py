@@ -18,7 +18,7 @@ from modules.config import (
     TrainConfig,
     categories,
 )
-from studio import base_models, checkpoints, lanes, prompts, reward_sources, snapshots
+from studio import base_models, checkpoints, confidential, lanes, prompts, reward_sources, snapshots
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, ConfigError, DataError
 from studio.workspace import Workspace
@@ -47,8 +47,9 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
     """Fill in defaults from the workspace and freeze what the stage trains on.
 
     Raises:
-        StudioError: something the stage needs is missing; the message says what to do first.
+        StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
+    confidential.check(config)
     lanes.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)

@@ -14,13 +14,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from studio import database, faults, gpus, lanes, launcher, processes, ranks, runs
+from studio import confidential, database, faults, gpus, lanes, launcher, processes, ranks, runs
 from studio.errors import RunError, StudioError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5
 HEARTBEAT_S = 5.0
+ROOM_S = 600.0
+"""How long a run that has ended waits until the database can be written, before it goes without a last word."""
 PATIENCE_S = 3600.0
 """How long a run waits for a database that another program holds; nobody sits before it, and hours of work hang on it."""
 
@@ -36,7 +38,7 @@ def main(root: str, name: str) -> int:
         raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
     runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()))
     runs.beat(ws, run.id, text="waiting for its turn")
-    with _turn(ws, run) as is_ours:
+    with ws.kept_open(), _turn(ws, run) as is_ours:
         if not is_ours:
             runs.move(ws, run.id, "stopped", "Cancelled before it started.")
             if ranks.has_others(run):
@@ -45,7 +47,7 @@ def main(root: str, name: str) -> int:
         with _heartbeat(ws, run), ranks.shared(ws, run):
             runs.beat(ws, run.id, 0.0, "loading the libraries")
             state, message = _work(ws, run)
-        runs.move(ws, run.id, state, message)
+        _say_last_word(ws, run, state, message)
     print(f"{run.name}: {state}. {message}", flush=True)
     return 0 if state in ("finished", "stopped") else 1
 
@@ -57,6 +59,8 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
         from studio import training  # torch takes seconds to load, and a cancelled run never needs it
 
         return training.work(ws, run)
+    except WorkspaceError as error:
+        return "failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}"
     except StudioError as error:
         return "failed", str(error)
     except Exception as error:
@@ -66,6 +70,22 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
         said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
         return "failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}"
+
+
+def _say_last_word(ws: Workspace, run: Run, state: str, message: str) -> None:
+    """End the run; on a disk that is full, as soon as it has room again.
+
+    Raises:
+        WorkspaceError: it had none for a long time.
+    """
+    deadline = time.monotonic() + ROOM_S
+    while True:
+        try:
+            return runs.move(ws, run.id, state, message)
+        except WorkspaceError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def _work_along(ws: Workspace, run: Run) -> str | None:
@@ -115,6 +135,7 @@ def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    confidential.hide_in_output()  # before torch and Lightning take hold of the streams
     try:
         sys.exit(main(sys.argv[1], sys.argv[2]))
     except RunError as gone:  # the run was killed or given up by the launcher while this process still worked

@@ -3,6 +3,7 @@
     <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
     <root>/exports/           what was exported
+    <root>/lanes/, servers/   kernel locks: who works on a device, which servers have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
 
 Every function of the workbench takes the workspace first and opens one short connection per unit of work.
@@ -88,6 +89,13 @@ class Workspace:
             raise WorkspaceError(said) from error
         finally:
             db.close()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Hold the database open for the length of the block: on a disk that is full meanwhile it can still be read."""
+        with self.read() as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            yield
 
     @contextmanager
     def write(self) -> Iterator[Database]:

@@ -6,6 +6,7 @@ generation are child processes.
 """
 
 import ipaddress
+import os
 import secrets
 import shutil
 import socket
@@ -20,7 +21,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from modules.config import STAGES
-from studio import runs
+from studio import runs, servers
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 from ui import bell, parts, paths
@@ -41,6 +42,9 @@ BROWSERS = (
     "microsoft-edge",
     "msedge",
 )
+# After each event Gradio 6.31 computes statistics on all before it, which nobody sees: they took 62 of the 104 s of 770 events.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 FOLLOW = """
 const follow = () => { props.value = window.studio.address(); trigger("submit"); };
 window.addEventListener("hashchange", follow);
@@ -107,6 +111,12 @@ def launch(
             flush=True,
         )
     print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
+    if others := servers.announce(ws, url):
+        print(
+            f"This workspace is open at {' and '.join(others)} too. Both may be used: they share runs, queue and sessions, and a pair "
+            "that is rated at one is not rated again at the other.",
+            flush=True,
+        )
     if inbrowser or is_window:
         _open(url, is_window)
     app.block_thread()

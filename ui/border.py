@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio import confidential
 from studio.errors import StudioError
 
 log = logging.getLogger("rlhf_studio.ui")
@@ -50,7 +51,7 @@ def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str
         try:
             return handler(data)
         except StudioError as error:
-            return {"error": str(error)}
+            return {"error": confidential.hide(str(error))}
         except Exception:
             log.exception("%s failed", _name(handler))
             return {"error": SURPRISE}
@@ -64,7 +65,7 @@ def _guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*values)
         except StudioError as error:
-            raise gr.Error(escape(str(error)), title="Not done", print_exception=False) from error
+            raise gr.Error(escape(confidential.hide(str(error))), title="Not done", print_exception=False) from error
         except Exception as error:
             log.exception("%s failed", _name(handler))
             raise gr.Error(SURPRISE, title="Not done", print_exception=False) from error

@@ -11,6 +11,7 @@ from html import escape
 
 import gradio as gr
 
+from studio import confidential
 from studio.prompts import Messages
 from studio.runs import Run
 
@@ -63,7 +64,11 @@ def progress(run: Run) -> str:
 
 def notice(text: str, kind: str = "note") -> str:
     """A sentence beside what it is about; `kind` is note, good or bad. Empty text keeps its place empty."""
-    return f'<p class="notice is-{kind}" role="status">{escape(text)}</p>' if text else '<p class="notice"></p>'
+    return (
+        f'<p class="notice is-{kind}" role="status">{escape(confidential.hide(text))}</p>'
+        if text
+        else '<p class="notice"></p>'
+    )
 
 
 def empty(title: str, text: str, link: str = "", label: str = "") -> str:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from studio import confidential
 from studio.cli import data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen.action(chosen)
     except StudioError as error:
-        print(error, file=sys.stderr)
+        print(confidential.hide(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -1,11 +1,12 @@
 """Opening the studio (``ui``), checking the machine (``doctor``) and showing the whole loop (``demo``)."""
 
 import argparse
+import getpass
 import importlib
 import os
 from typing import Any
 
-from studio import demo, doctor, prompts, starter
+from studio import confidential, demo, doctor, prompts, starter
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
@@ -18,8 +19,9 @@ def add(commands: Any) -> None:
     command.add_argument("--port", type=int, default=7860)
     command.add_argument(
         "--password",
-        default=os.environ.get("RLHF_STUDIO_PASSWORD"),
-        help="ask for this password before showing anything; other accounts can read a command line, so better set RLHF_STUDIO_PASSWORD",
+        nargs="?",
+        const="",
+        help="ask here for a password that the page then asks for; without a terminal set RLHF_STUDIO_PASSWORD instead",
     )
     command.add_argument(
         "--root",
@@ -44,20 +46,35 @@ def add(commands: Any) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    password = _password(arguments.password)
+    confidential.hide_in_output()
     ws = Workspace.open(arguments.workspace)
     if not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
-    app.launch(
-        ws,
-        host=arguments.host,
-        port=arguments.port,
-        password=arguments.password,
-        inbrowser=not arguments.no_browser,
-        is_window=arguments.app,
-        roots=arguments.root,
-    )
+    with ws.kept_open():
+        app.launch(
+            ws,
+            host=arguments.host,
+            port=arguments.port,
+            password=password,
+            inbrowser=not arguments.no_browser,
+            is_window=arguments.app,
+            roots=arguments.root,
+        )
     return 0
+
+
+def _password(given: str | None) -> str | None:
+    """The page's password: typed now, else of the environment, else none."""
+    if given:
+        raise ConfigError(
+            "A password on a command line can be read by every account of this machine. Choose another one, and write --password "
+            f"alone to be asked for it, or set {confidential.PASSWORD}."
+        )
+    if given is None:
+        return os.environ.get(confidential.PASSWORD)
+    return getpass.getpass("Password for the page: ")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

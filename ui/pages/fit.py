@@ -6,12 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from modules.config import STAGES, TrainConfig
+from modules.config import TrainConfig
 from studio import fitting
-from studio.errors import StudioError
 from studio.fitting import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
-from ui import form, parts, paths
+from ui import parts
 from ui.border import on
 from ui.pages import preflight
 
@@ -37,29 +36,16 @@ def _working() -> str:
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """The estimate, or why there is none."""
-    config, wrong = form.parse(STAGES[stage], values)
-    if config is None:
-        return preflight.complaints(stage, wrong)
-    assert isinstance(config, TrainConfig)
-    try:
-        paths.check_config(ws, config)
-        return _draw(fitting.fit(ws, config))
-    except StudioError as error:
-        return parts.notice(str(error), "bad")
+    return preflight.told(ws, stage, values, lambda config: _draw(fitting.fit(ws, config)))
 
 
 def _probe(ws: Workspace, stage: str, *values: Any) -> str:
     """What a real step takes, or why it cannot be done."""
-    config, wrong = form.parse(STAGES[stage], values)
-    if config is None:
-        return preflight.complaints(stage, wrong)
-    assert isinstance(config, TrainConfig)
-    try:
-        paths.check_config(ws, config)
-        found = fitting.probe(ws, config)
-        return _measured(found, fitting.place_of(config), config.batch_size)
-    except StudioError as error:
-        return parts.notice(str(error), "bad")
+
+    def measure(config: TrainConfig) -> str:
+        return _measured(fitting.probe(ws, config), fitting.place_of(config), config.batch_size)
+
+    return preflight.told(ws, stage, values, measure)
 
 
 def _draw(fit: Fit) -> str:

@@ -1,5 +1,6 @@
 """The look before the start: what the trainer will see, token by token, what it leaves out, and whether it may start so."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -52,13 +53,18 @@ def _working() -> str:
 
 def _look(ws: Workspace, stage: str, *values: Any) -> str:
     """Examples as the model would read them, or why there are none."""
+    return told(ws, stage, values, lambda config: _draw(previewing.lesson(ws, config)))
+
+
+def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[TrainConfig], str]) -> str:
+    """What `tell` says of the form's settings, or what is wrong with them."""
     config, wrong = form.parse(STAGES[stage], values)
     if config is None:
         return complaints(stage, wrong)
     assert isinstance(config, TrainConfig)
     try:
         paths.check_config(ws, config)
-        return _draw(previewing.lesson(ws, config))
+        return tell(config)
     except StudioError as error:
         return parts.notice(str(error), "bad")
 

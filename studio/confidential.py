@@ -1,0 +1,89 @@
+"""What nobody shall read again: passwords and tokens of the environment, and those that an address carries.
+
+A config, a log and a sentence are kept, copied and sent to others. So a setting that holds a secret is refused before it is
+stored, and whatever a library or somebody's reward function writes or raises is looked through on its way out. No torch.
+"""
+
+import os
+import re
+import sys
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from studio.errors import ConfigError
+
+PASSWORD = "RLHF_STUDIO_PASSWORD"
+SHORTEST = 8
+"""Shorter values (true, 1, none) are no secrets, and taking them out of texts would spoil these."""
+_NAMES = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(_?\d+)?$")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
+_SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})|(?<=[Bb]earer )[\w.~+/=-]{8,}")
+"""Tokens known by their look: of the hub (which may lie in a file, not in the environment), of OpenAI, of GitHub."""
+
+
+def environment() -> dict[str, str]:
+    """What a child process gets of this one's environment: all but the studio's own password."""
+    return {name: value for name, value in os.environ.items() if name != PASSWORD}
+
+
+def hide(text: str) -> str:
+    """The text without any secret."""
+    for name, value in _secrets().items():
+        for spelling in (value, quote(value, safe=""), *value.splitlines()):
+            if len(spelling) >= SHORTEST:
+                text = text.replace(spelling, f"[{name}]")
+    return _SHAPES.sub("[hidden]", _IN_ADDRESS.sub("[hidden]", text))
+
+
+def check(config: BaseModel) -> None:
+    """Refuse settings that hold a secret: they would stand in the database, in the run's config and in the model card.
+
+    Raises:
+        ConfigError: a field holds the value of a variable of the environment, or an address with a name or a token in it.
+    """
+    for field, value in config.model_dump().items():
+        if isinstance(value, str) and (shown := hide(value)) != value:
+            raise ConfigError(
+                f"{field} = {shown} holds a password or a token, and settings are stored with the run. Leave it out; log in with "
+                "`hf auth login`, or set HF_TOKEN before you start the studio."
+            )
+
+
+def hide_in_output() -> None:
+    """From now on, what this process prints and logs is written without secrets."""
+    sys.stdout, sys.stderr = _Hiding(sys.stdout), _Hiding(sys.stderr)  # type: ignore[assignment]
+
+
+class _Hiding:
+    """A stream that takes secrets out of what is written to it; a log that cannot be written, on a full disk, ends nothing."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text; returns its length, as the caller knows it."""
+        with suppress(OSError):
+            self._stream.write(hide(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def writelines(self, lines: Any) -> None:
+        """Write each of the lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _secrets() -> dict[str, str]:
+    """Variables of the environment whose name says that they are secret, the longest value first."""
+    found = {name: value.strip() for name, value in os.environ.items() if _NAMES.search(name.upper())}
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
