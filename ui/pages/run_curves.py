@@ -81,10 +81,10 @@ def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any
     shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
     facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
     now = str((facts, smoothing, bool(is_log)))
-    return [gr.skip(), gr.skip()] if now == mark else [_draw(ws, chosen, others, smoothing, is_log), now]
+    return [gr.skip(), gr.skip()] if now == mark else [draw(ws, chosen, others, smoothing, is_log), now]
 
 
-def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
+def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
     """All charts of the run, with those of the others laid over them."""
     run = _run(ws, chosen)
     if run is None:
