@@ -43,8 +43,8 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     """Place the section; it follows the chosen run, and is drawn anew whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls curve-controls"):
         others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
-        smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=150)
-        is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=110)
+        smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
+        is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=130)
     drawn = parts.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
