@@ -9,3 +9,10 @@ Shape letters, used in every docstring of this package:
 Masks are bool and True means keep; they are never derived from ``token == pad``. Log-probabilities, values, rewards and
 losses are float32 whatever the weights are. This package knows no SQLite, no Gradio and no subprocess.
 """
+
+import logging
+
+# Lightning's advice on other products, and on hardware that the trainers here cannot use, is kept out of logs and notebooks.
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+    lambda record: not any(words in record.getMessage() for words in ("Tip:", "TPU available"))
+)

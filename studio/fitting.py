@@ -63,9 +63,38 @@ class Measured:
     micro_batch_size: int
     """The one it was measured with."""
     seconds: float
-    """That the whole run would take."""
+    """That all steps of the run would take."""
+    num_steps: int
     largest: int
     """The largest micro-batch that fits, of the sizes tried."""
+    whole: int
+    """The texts of an optimizer step: a larger micro-batch there is not."""
+
+
+class Stopped(RunError):
+    """A measurement was given up: by a person, or by a newer one."""
+
+
+class _Turn:
+    """A measurement at work, and how it is ended from elsewhere."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+        self._child: subprocess.Popen[str] | None = None
+
+    def take(self, child: subprocess.Popen[str]) -> None:
+        self._child = child
+        if self.is_stopped:
+            child.terminate()
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        if self._child:
+            self._child.terminate()
+
+
+_at_work: dict[Path, _Turn] = {}
+"""Workspace to its measurement: two at a time would measure each other."""
 
 
 def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
@@ -117,22 +146,45 @@ def list_gpus() -> list[Place]:
 
 
 def probe(ws: Workspace, config: TrainConfig) -> Measured:
-    """Do one real step, then with larger micro-batches as long as the next is expected to fit.
+    """Do real steps, then with larger micro-batches as long as the next is expected to fit; an older probe is stopped.
 
     Raises:
+        Stopped: `stop_probe`, or a newer probe in this workspace.
         StudioError: not even the settings as they are fit or work.
     """
+    stop_probe(ws)
+    turn = _at_work[ws.root] = _Turn()
+    try:
+        return _probe(ws, config, turn)
+    except RunError as error:
+        if turn.is_stopped:
+            raise Stopped("The measurement was stopped.") from error
+        raise
+    finally:
+        if _at_work.get(ws.root) is turn:
+            del _at_work[ws.root]
+
+
+def stop_probe(ws: Workspace) -> None:
+    """End the measurement that is at work in this workspace, where there is one."""
+    if turn := _at_work.get(ws.root):
+        turn.stop()
+
+
+def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
     free = 0.9 * place_of(config).free
     size = config.micro_batch_size
-    found = first = _probe_once(ws, config)
+    found = first = _probe_once(ws, config, turn)
     largest, grown = size, found["peak"]
-    most = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
+    whole = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
     # Twice the texts take twice what the last doubling added; before the first one, at most what the run takes now.
-    while size * 2 <= most and found["peak"] + grown + found["libraries"] <= free:
+    while size * 2 <= whole and found["peak"] + grown + found["libraries"] <= free:
         size *= 2
         try:
-            larger = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}))
+            larger = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}), turn)
         except RunError:
+            if turn.is_stopped:
+                raise
             break  # out of memory, most likely; what was found so far stands
         if larger["peak"] + larger["libraries"] > free:
             break
@@ -142,10 +194,12 @@ def probe(ws: Workspace, config: TrainConfig) -> Measured:
         int(first["libraries"]),
         config.micro_batch_size,
         first["seconds_per_step"] * first["num_steps"],
+        int(first["num_steps"]),
         largest,
+        whole,
     )
 
 
-def _probe_once(ws: Workspace, config: TrainConfig) -> dict[str, float]:
+def _probe_once(ws: Workspace, config: TrainConfig, turn: _Turn) -> dict[str, float]:
     request = {"root": str(ws.root), "stage": stages.stage_of(config), "config": config.model_dump()}
-    return previewing.ask(ws, "studio.probe", request, PROBE_TIMEOUT_S)
+    return previewing.ask(ws, "studio.probe", request, PROBE_TIMEOUT_S, turn.take)

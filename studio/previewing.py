@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,33 +101,51 @@ def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
     return found.base_model, meta["chat_template"]
 
 
-def ask(ws: Workspace, module: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def ask(
+    ws: Workspace,
+    module: str,
+    request: dict[str, Any],
+    timeout_s: float,
+    started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
+) -> dict[str, Any]:
     """Run a module as a child process with a JSON request; its last line is the JSON answer.
+
+    Args:
+        ws: the workspace.
+        module: such as ``studio.lesson``.
+        request: what it reads from stdin.
+        timeout_s: after so long it is killed.
+        started: told of the process, so that it can be ended from elsewhere.
 
     Raises:
         RunError: it refused, failed or took too long.
     """
-    try:
-        child = subprocess.run(
-            [sys.executable, "-m", module],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            cwd=ws.root,
-            env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
+    child = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ws.root,
+        env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
+    )
+    with child:
+        started(child)
+        try:
+            answer, words = child.communicate(json.dumps(request), timeout_s)
+        except BaseException as error:
+            child.kill()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
     if child.returncode != 0:
         if child.returncode == -signal.SIGKILL:
             raise RunError(
                 "It does not fit: the system ended its process for want of memory. Lower micro_batch_size or lengths."
             )
-        last_words = child.stderr.strip().splitlines()[-1:] or [f"its process ended with code {child.returncode}"]
+        last_words = words.strip().splitlines()[-1:] or [f"its process ended with code {child.returncode}"]
         raise RunError(f"This run could not start: {last_words[0]}")
-    return json.loads(child.stdout.splitlines()[-1])
+    return json.loads(answer.splitlines()[-1])
 
 
 def _may_drop(prepared: Prepared) -> bool:

@@ -19,13 +19,8 @@ def load(ws: Workspace) -> None:
     Raises:
         WorkspaceError: the kit is missing from this installation.
     """
-    try:
-        files = [(STARTER / name).read_bytes() for name in ("prompts.jsonl", "demonstrations.jsonl")]
-    except OSError as error:
-        raise WorkspaceError(
-            f"The starter kit is missing from this installation ({error.filename}). Install the studio again."
-        ) from error
-    sha256 = hashlib.sha256(b"".join(files)).hexdigest()
+    files = _files()
+    sha256 = _sha256(files)
     asked, answered = (_rows(raw) for raw in files)
     with ws.write() as db:
         if prompts.find_import(db, sha256, "demonstrations"):
@@ -39,6 +34,29 @@ def load(ws: Workspace) -> None:
             prompt_id = prompts.add_prompt(db, NewPrompt(messages, row["category"], row["split"]), import_id)
             prompts.add_response(db, prompt_id, answer["content"], "demonstration", import_id=import_id)
         prompts.close_import(db, import_id, len(asked) + len(answered), {})
+
+
+def is_loaded(ws: Workspace) -> bool:
+    """Whether this kit is in the workspace.
+
+    Raises:
+        WorkspaceError: the kit is missing from this installation.
+    """
+    with ws.read() as db:
+        return prompts.find_import(db, _sha256(_files()), "demonstrations") is not None
+
+
+def _files() -> list[bytes]:
+    try:
+        return [(STARTER / name).read_bytes() for name in ("prompts.jsonl", "demonstrations.jsonl")]
+    except OSError as error:
+        raise WorkspaceError(
+            f"The starter kit is missing from this installation ({error.filename}). Install the studio again."
+        ) from error
+
+
+def _sha256(files: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(files)).hexdigest()
 
 
 def _rows(raw: bytes) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
 """
 
-import logging
 import os
 import shutil
 import warnings
@@ -215,12 +214,9 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
     """
     # Metrics are sums over processes already, and each process has the same ones.
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-    # The log is for the run: neither advice on other products nor what Lightning's own code will have to change.
+    # The log is for the run, not for what Lightning's own code will have to change.
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", "Total length of .* across ranks is zero.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
-    )
     # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as a whole one.
     trainer.fit_loop.epoch_loop.batch_progress.total.ready = module.step_index
     if has_held_out and module.step_index == 0 and module.evaluated_at < 0:

@@ -25,7 +25,7 @@ def machine(monkeypatch):
     def make(free_gib, limit=10**6):
         tried = []
 
-        def measure(ws, config):
+        def measure(ws, config, turn):
             size = config.micro_batch_size
             tried.append(size)
             if size > limit:

@@ -46,7 +46,11 @@ BROWSERS = (
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 FOLLOW = """
-const follow = () => { props.value = window.studio.address(); trigger("submit"); };
+const follow = async () => {
+  await window.studio.paint?.(window.studio.address());
+  props.value = window.studio.address();
+  trigger("submit");
+};
 window.addEventListener("hashchange", follow);
 follow();
 """
@@ -62,7 +66,8 @@ def build(ws: Workspace) -> gr.Blocks:
         with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
-        on(address.submit, partial(_follow, ws), [address], [tabs, *items], trigger_mode="always_last")
+        followed = on(address.submit, partial(_follow, ws), [address], [tabs, *items], trigger_mode="always_last")
+        followed.then(None, None, None, js="() => window.studio.followed?.()")
         _keep_fresh(pages, opened)
         _catch_up(pages, shown_again)
     return app

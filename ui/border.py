@@ -39,6 +39,10 @@ def on(
         **options: passed on to Gradio (js, trigger_mode, ...).
     """
     shown = "minimal" if progress else "hidden"
+    if not progress:
+        # With every event Gradio's page marks each component that ever waited for one, some 40 ms here; with no such
+        # components there is nothing to mark.
+        options.setdefault("show_progress_on", [])
     return event(
         _guarded(handler), inputs, outputs, api_visibility="private", show_progress=shown, queue=True, **options
     )

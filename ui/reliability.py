@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from modules.metrics import METRICS
 from studio.reward_report import Line, Point, lines, reliability
 from ui.parts import number
 
@@ -29,11 +28,12 @@ def panel(values: Mapping[str, float]) -> str:
 
 def _figure(points: Sequence[Point], ece: float | None) -> str:
     said = "; ".join(f"says {p.predicted:.0%}, is right in {p.observed:.0%} of {p.num}" for p in points)
-    error = "" if ece is None else f" {METRICS['eval/ece']} Here {ece:.3f}."
+    error = "" if ece is None else f" The mean distance from it is {ece:.3f} (ece)."
     body = _frame() + "".join(_dot(point, max(p.num for p in points)) for point in points)
     return (
-        '<figure class="chart"><figcaption><b>reliability</b><span>How often the preferred response won, against the '
-        f"probability the scores gave it.{escape(error)}</span></figcaption>"
+        '<figure class="chart"><figcaption><b>reliability</b><span>How often the response that the scores preferred won, against the '
+        "probability they gave it; on the dashed line both agree. Larger dots hold more comparisons, bars are 95 % intervals."
+        f"{escape(error)}</span></figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-points="[]" '
         f'aria-label="reliability: {escape(said)}">{body}</svg></figure>'
     )

@@ -2,23 +2,23 @@
 
 import argparse
 import sys
-import time
 from typing import Any
 
 from studio import checkpoints, launcher, metrics, playing, pulse, reward_report, runs, snapshots
-from studio.cli import follow, rollouts
-from studio.runs import Run
+from studio.cli import follow, rollouts, watch
 from studio.workspace import Workspace
 
-WATCH_S = 1.0
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
-CLEAR = "\x1b[2J\x1b[H"
 
 
 def add(commands: Any) -> None:
     """Add ``runs`` and ``models``."""
     command = commands.add_parser("runs", help="List, show, stop and resume runs.", description="List the runs.")
-    command.add_argument("--watch", action="store_true", help="keep the list up to date until Ctrl-C")
+    command.add_argument(
+        "--watch",
+        action="store_true",
+        help="keep the list up to date until Ctrl-C; into a file or pipe: until all have ended",
+    )
     command.set_defaults(action=_list_runs)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     show = verbs.add_parser("show", help="config, newest metrics and the end of the log of one run")
@@ -72,36 +72,10 @@ def _add_models(commands: Any) -> None:
 
 def _list_runs(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
-    while True:
-        launcher.reap(ws)
-        found = runs.list_all(ws)
-        table = _runs_table(found, [run.name for run in runs.queue(ws)])
-        now = "".join(f"\n{line}" for run in found if run.state == "running" for line in _doing(ws, run))
-        print((CLEAR if arguments.watch and sys.stdout.isatty() else "") + table + now, flush=True)
-        if not arguments.watch or all(run.is_ended for run in found):
-            return 0
-        time.sleep(WATCH_S)
-
-
-def _doing(ws: Workspace, run: Run) -> list[str]:
-    """What the page shows of a run that is at work, in two lines."""
-    found = pulse.of_run(ws, run)
-    lines = ["; ".join(found.words()) if found else "", "; ".join(pulse.figures(ws, run))]
-    return [f"{run.name}: {line}" for line in lines if line]
-
-
-def _runs_table(found: list[Run], queue: list[str]) -> str:
-    if not found:
-        return "There are no runs yet. Start one with: rlhf-studio sft"
-    rows = [("run", "state", "done", "on", "started", "what happens, or how it ended")]
-    for run in found:
-        text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
-        if run.name in queue:
-            text = f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
-        started = (run.started_at or run.created_at)[:16].replace("T", " ")
-        said = text.splitlines()[0] if text else ""
-        rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))
-    return _table(rows)
+    if arguments.watch:
+        return watch.watch(ws)
+    print(watch.listing(ws))
+    return 0
 
 
 def _show_run(arguments: argparse.Namespace) -> int:
@@ -124,7 +98,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
     values = metrics.latest(ws, run.id)
     if values:
         alone = [name for name in sorted(values) if run.stage != "reward" or not reward_report.is_summed_up(name)]
-        print(_table([(name, f"{values[name]:.4g}") for name in alone]))
+        print(watch.table([(name, f"{values[name]:.4g}") for name in alone]))
     if run.stage == "reward":
         _show_trust(values)
     for checkpoint in checkpoints.list_all(ws, run.stage):
@@ -143,12 +117,12 @@ def _show_trust(values: dict[str, float]) -> None:
     ]
     if not rows:
         return
-    print(_table([("held-out comparisons", "value", "95 % interval", "number"), *rows]))
+    print(watch.table([("held-out comparisons", "value", "95 % interval", "number"), *rows]))
     points = [
         (f"{p.predicted:.2f}", f"{p.observed:.2f}", f"{p.low:.2f} to {p.high:.2f}", str(p.num))
         for p in reward_report.reliability(values)
     ]
-    print(_table([("predicted", "observed", "95 % interval", "number"), *points]))
+    print(watch.table([("predicted", "observed", "95 % interval", "number"), *points]))
 
 
 def _stop_run(arguments: argparse.Namespace) -> int:
@@ -205,7 +179,7 @@ def _list_models(arguments: argparse.Namespace) -> int:
         parents = ", ".join(f"{role} {name}" for role, name in checkpoints.parents(ws, checkpoint.name).items())
         figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
         rows.append((checkpoint.name, checkpoint.base_model, parents or "-", figures))
-    print(_table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")
+    print(watch.table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")
     return 0
 
 
@@ -227,10 +201,3 @@ def _try_models(arguments: argparse.Namespace) -> int:
     for name, text in answers.items():
         print(f"{name}: {text}")
     return 0
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -3,7 +3,8 @@
 Makes a workspace of 500 runs, ten of them with 20 metrics of so many points each (in FOLDER it is kept for the next time),
 and times what the server does when a run is opened, when ten are laid over each other, and at each tick of an idle tab:
 wall time and the CPU time it took, which tells what of it was waiting for a busy machine. Where there is a Chromium, a run
-is then opened in it, from the change of the address to drawn curves, and an idle tab is watched for its share of a core.
+is then opened in it, from a click in the list or a change of the address to drawn curves, and by Gradio's events alone for
+comparison; and an idle tab is watched for its share of a core.
 """
 
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from modules.config import SFTConfig
 from studio import runs, schema_curves
@@ -26,14 +27,20 @@ from ui.pages import runs as runs_page
 NUM_RUNS, NUM_LONG, NUM_METRICS = 500, 10, 20
 NUM_TIMES = 20
 IDLE_S = 20.0
-OPEN = """(name) => new Promise((resolve) => {
+REST_S = 1.5
+OPEN = """([name, isClick]) => new Promise((resolve) => {
   const start = performance.now();
-  location.hash = "runs/" + name;
+  if (isClick) document.querySelector("#run-list a[href='#runs/" + name + "']").click();
+  else location.hash = "runs/" + name;
   const look = () => document.querySelector("#run-head h2")?.textContent === name
     && document.querySelector("#run-curves [data-run='" + name + "'] polyline")
-    ? requestAnimationFrame(() => resolve(performance.now() - start)) : setTimeout(look, 5);
+    ? requestAnimationFrame(() => setTimeout(drawn)) : setTimeout(look, 5);
+  const drawn = () => settled(performance.now() - start);
+  const settled = (took) => document.getElementById("run").inert ? setTimeout(settled, 5, took)
+    : resolve([took, performance.now() - start]);
   look();
 })"""
+"""Milliseconds to drawn curves, and until the controls speak of the run too."""
 
 
 def main(points: int, folder: Path) -> None:
@@ -47,8 +54,8 @@ def main(points: int, folder: Path) -> None:
     print("| server | p50, ms | p95, ms | CPU, ms |")
     print("|---|---|---|---|")
     say("list, head and controls of a run", lambda: runs_page._refresh(ws, names[0], ""))
-    say("its 20 curves", lambda: run_curves._draw(ws, names[0], [], 0, False))
-    say("ten runs laid over each other", lambda: run_curves._draw(ws, names[0], names[1:], 0.9, True))
+    say("its 20 curves", lambda: run_curves.draw(ws, names[0], [], 0, False))
+    say("ten runs laid over each other", lambda: run_curves.draw(ws, names[0], names[1:], 0.9, True))
     *_, seen = runs_page._refresh(ws, names[0], "")
     say("a tick with nothing new (every 2 s)", lambda: runs_page._refresh(ws, names[0], seen))
     if CHROMIUM:
@@ -105,11 +112,29 @@ def _watch(url: str, names: list[str]) -> None:
         page.set_default_timeout(120_000)
         page.goto(f"{url}#runs/{names[-1]}")
         page.wait_for_selector("#run-curves polyline")
-        times = [page.evaluate(OPEN, names[n % NUM_LONG]) for n in range(NUM_TIMES)]
-        print(f"browser, a run opened (address to drawn curves), p50 | p95: {_spread(times)} ms")
+        time.sleep(3)
+        print("| browser, a run opened | p50, ms | p95, ms |")
+        print("|---|---|---|")
+        took = _open(page, names, is_click=True)
+        print(f"| by a click in the list, to its drawn curves | {_spread([drawn for drawn, _ in took])} |")
+        print(f"| until its controls may be used | {_spread([settled for _, settled in took])} |")
+        print(f"| by its address | {_spread([drawn for drawn, _ in _open(page, names, is_click=False)])} |")
+        page.evaluate("window.studio.paint = undefined")
+        print(
+            f"| the same by Gradio's events alone | {_spread([drawn for drawn, _ in _open(page, names, is_click=False)])} |"
+        )
         time.sleep(3)
         print(f"browser, idle tab: {_idle():.1%} of a core over {IDLE_S:.0f} s", flush=True)
         browser.close()
+
+
+def _open(page: Page, names: list[str], *, is_click: bool) -> list[list[float]]:
+    """Open a run after the other, each when the page has come to rest."""
+    times = []
+    for n in range(NUM_TIMES):
+        times.append(page.evaluate(OPEN, [names[n % NUM_LONG], is_click]))
+        time.sleep(REST_S)
+    return times
 
 
 def _idle() -> float:

@@ -1,7 +1,9 @@
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
 from conftest import Memory, conversation, same, scramble, tensors_of, trainer
@@ -180,3 +182,15 @@ def test_the_loss_never_holds_the_logits_of_all_tokens(load: Load, monkeypatch: 
     with Watch(), backbone.role("policy"):
         negative_logprobs(backbone, batch).sum().backward()
     assert largest == 16
+
+
+def test_lightning_says_what_it_found_and_advertises_nothing():
+    logger = logging.getLogger("lightning.pytorch")
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(listener)
+    L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    logger.removeHandler(listener)
+    assert any(text.startswith("GPU available") for text in said)
+    assert not any("Tip:" in text or "TPU" in text for text in said)

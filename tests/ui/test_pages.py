@@ -56,6 +56,7 @@ def test_an_empty_workspace_leads_to_the_starter_kit_and_on_to_sft(ws, serve, vi
     expect(page.locator("#listing")).to_contain_text("No demonstrations yet")
     page.locator("#load-starter").click()
     expect(page.locator("#import-told")).to_contain_text("Loaded")
+    expect(page.locator("#load-starter")).to_be_hidden()
     expect(page.locator("#data-counts")).not_to_contain_text("0demonstrations")
     open_page(page, "home")
     expect(page.locator("#next-step")).to_have_text("Train SFT")

@@ -79,7 +79,7 @@ def test_equal_ratios_are_equal_heights_on_a_log_scale():
 
 def test_runs_are_laid_over_each_other_with_what_differs(two):
     ws, (first, second) = two
-    drawn = run_curves._draw(ws, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
+    drawn = run_curves.draw(ws, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
     assert drawn.count("<polyline") == 2
     assert f"<th>{first.name}</th><th>{second.name}</th>" in drawn
     assert "<tr><th>epochs</th><td>2</td><td>5</td></tr>" in drawn

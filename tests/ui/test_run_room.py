@@ -1,13 +1,18 @@
 """Preflight, launch and the log in a browser, as a person goes through them."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
-from studio import fitting, launcher, runs
+from modules.config import PPOConfig, RewardConfig, SFTConfig
+from studio import fitting, launcher, previewing, runs, stages
 from tests.ui import filling
 
 pytestmark = pytest.mark.browser
 GIB = 2**30
+PATIENCE_MS = 90_000
+"""For child processes that load torch."""
 
 
 def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
@@ -16,19 +21,97 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#fit-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_contain_text("It fits: about")
+    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest there are.", timeout=PATIENCE_MS)
     names = page.locator("#fitted-sft .stack-names li").all_inner_texts()
     assert [name.split()[0] for name in names][:4] == ["weights", "adapters", "gradients", "optimizer"]
     figures = {"peak": GIB / 4, "libraries": GIB / 2, "seconds_per_step": 2.0, "num_steps": 90.0}
-    monkeypatch.setattr(fitting, "_probe_once", lambda ws, config: figures | {"micro": config.micro_batch_size})
+    monkeypatch.setattr(fitting, "_probe_once", lambda *_: figures)
     page.locator("#probe-sft").click()
     expect(page.locator("#fitted-sft .stack-names li")).to_have_text(["this run 256 MiB", "libraries 512 MiB"])
     expect(page.locator("#fitted-sft")).to_contain_text(
-        "the whole batch fits at once. The whole run takes about 3 min."
+        "all texts of a step fit at once. Its 90 steps take about 3 min, loading and evaluation not counted."
     )
     page.locator("#start-sft").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
     assert [run.name for run in runs.list_all(ws)] == ["sft-1"]
     page.reload()
+    expect(page.locator("#run-head h2")).to_have_text("sft-1")
+
+
+def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, monkeypatch):
+    filling.add_texts(ws)
+    children, popen = [], previewing.subprocess.Popen
+    monkeypatch.setattr(
+        previewing.subprocess, "Popen", lambda *args, **more: children.append(popen(*args, **more)) or children[-1]
+    )
+    page = visit(serve(ws).url + "#train/sft")
+    page.locator("#probe-sft").dblclick()
+    expect(page.locator("#fitted-sft .is-working")).to_be_visible()
+    expect(page.locator("#probe-sft")).to_be_hidden()
+    page.goto(page.url.replace("train/sft", "runs"))
+    page.go_back()
+    page.locator("#unprobe-sft").click()
+    expect(page.locator("#fitted-sft .notice")).to_have_text("The measurement was stopped.")
+    assert [child.poll() for child in children] == [-15], "one process for two presses, and it is gone"
+    page.locator("#probe-sft").click()
+    expect(page.locator("#unprobe-sft")).to_be_visible()
+    page.reload()
+    page.locator("#probe-sft").click()
+    expect(page.locator("#fitted-sft .stack-names li")).to_have_text(
+        [re.compile("this run .* MiB"), re.compile("lib")], timeout=PATIENCE_MS
+    )
+    expect(page.locator("#fitted-sft")).to_contain_text("Measured with micro_batch_size 16; all texts of a step fit")
+    assert [child.poll() for child in children] == [-15, -15, 0], "the newest press wins"
+    expect(page.locator("#unprobe-sft")).to_be_hidden()
+
+
+def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
+    ids = filling.add_texts(ws)
+    names = {}
+    for stage, config in (("sft", SFTConfig()), ("reward", RewardConfig())):
+        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, stages.prepare(ws, config).config))
+        folder = ws.runs / names[stage].partition("@")[0] / "checkpoints" / "step-40"
+        (folder / "meta.json").write_text('{"chat_template": "own"}')
+        if stage == "sft":
+            filling.add_pairs(ws, ids, names["sft"], texts=lambda n: (f"Certainly, {n}.", f"No, {n}."))
+            filling.add_rated(ws, 6)
+    page = visit(serve(ws).url + "#train/reward", width=390, scheme="dark")
+    page.locator("#look-reward").click()
+    seen = page.locator("#lesson-reward")
+    expect(seen).to_contain_text("6 pairs with ", timeout=PATIENCE_MS)
+    expect(seen.locator(".legend span")).to_have_text(["read", "scored"])
+    expect(seen.locator("h5")).to_contain_text(["Pair 1, ", "Pair 1, ", "Pair 2, "])
+    expect(seen.locator("pre").first.locator(".is-scored")).to_have_text("<|end|>")
+    page.goto(page.url.replace("reward", "ppo"))
+    page.locator("#look-ppo").click()
+    seen = page.locator("#lesson-ppo")
+    expect(seen).to_contain_text("12 prompts with ", timeout=PATIENCE_MS)
+    expect(seen.locator(".legend span")).to_have_text(["read"])
+    longest = PPOConfig().max_new_tokens
+    expect(seen.locator("pre").first).to_contain_text(f"the policy answers from here, with at most {longest} tokens")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "ppo-2")
+    expect(page.locator("#run-resume")).to_be_enabled()
+    page.route("**/queue/join**", lambda route: None)
+    page.locator("#run-list a", has_text="ppo-1").click()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    expect(page.locator("#run-head")).to_contain_text("Lower the learning rate.")
+    expect(page.locator("#run-curves")).to_have_text("ppo-1 draws no curves.")
+    assert page.evaluate("document.getElementById('run').inert"), "the buttons still speak of ppo-2"
+    page.unroute("**/queue/join**")  # what was held goes on
+    page.wait_for_function("!document.getElementById('run').inert")
+    expect(page.locator("#run-resume")).to_be_disabled()
+    page.locator("#run-list a", has_text="reward-1").click()
+    page.evaluate("for (const name of ['ppo-2', 'sft-1', 'ppo-2', 'sft-1']) location.hash = `runs/${name}`")
+    expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "sft-1")
+    page.wait_for_function("!document.getElementById('run').inert")
+    page.locator("#run-resume").wait_for()
+    page.get_by_role("tab", name="Config").click()
+    expect(page.locator("#run-config")).to_contain_text("rlhf-studio sft")
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
 
 

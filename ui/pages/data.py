@@ -28,13 +28,13 @@ def build(ws: Workspace) -> Page:
             browse = _browse(ws)
         with gr.Column(scale=2, min_width=320):
             with gr.Accordion("Import", elem_classes="card", elem_id="import"):
-                imported = _import(ws)
+                imported, kit = _import(ws)
             with gr.Accordion("Write a demonstration", elem_classes="card", elem_id="write"):
                 written, boxes = _write(ws)
     inputs, outputs = browse
     for done in (*imported, written):
         on(done.then, partial(_list, ws), inputs, outputs)
-    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes])
+    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes, kit])
 
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
@@ -71,8 +71,8 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
     return inputs, outputs
 
 
-def _import(ws: Workspace) -> list[Any]:
-    """The import card; returns the events after which the lists have changed."""
+def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
+    """The import card; returns the events after which the lists have changed, and the offer of the starter kit."""
     source = gr.Textbox(
         "",
         label="Path or hub id",
@@ -94,11 +94,12 @@ def _import(ws: Workspace) -> list[Any]:
         on(field.change, lambda: gr.Button(interactive=False), None, [take])
     on(look.click, partial(_look, ws), [source, kind], [told, take], progress=True)
     taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
-    begin = gr.Button("Load the starter kit", elem_id="load-starter")
-    parts.html(
-        '<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>'
-    )
-    return [taken, on(begin.click, partial(_load_starter, ws), None, [told], progress=True)]
+    with gr.Column(visible=not starter.is_loaded(ws), elem_id="starter") as kit:
+        begin = gr.Button("Load the starter kit", elem_id="load-starter")
+        parts.html(
+            '<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>'
+        )
+    return [taken, on(begin.click, partial(_load_starter, ws), None, [told, kit], progress=True)], kit
 
 
 def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
@@ -118,7 +119,7 @@ def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
 def _open(ws: Workspace, what: str, search: str, offset: float, *typed: str) -> list[Any]:
     """The page as it was left: its list, and the demonstration that was being written."""
     drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, typed, strict=True)]
-    return [*_list(ws, what, search, offset), *drafts]
+    return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
 
 
 def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
@@ -141,14 +142,13 @@ def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> l
     return [parts.notice(result.sentence, "good"), gr.Button(interactive=False)]
 
 
-def _load_starter(ws: Workspace) -> str:
+def _load_starter(ws: Workspace) -> list[Any]:
     before = prompts.counts(ws)
     starter.load(ws)
     after = prompts.counts(ws)
     new = {name: after[name] - before[name] for name in ("prompts", "demonstrations")}
-    if not any(new.values()):
-        return parts.notice("The starter kit is in this workspace already.", "good")
-    return parts.notice(f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations.", "good")
+    said = f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations."
+    return [parts.notice(said, "good"), gr.Column(visible=False)]
 
 
 def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import Any
 import gradio as gr
 
 from modules.config import TrainConfig
-from studio import fitting
+from studio import fitting, previewing
+from studio.errors import StudioError
 from studio.fitting import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
 from ui import parts
@@ -19,55 +20,84 @@ MIB = 2**20
 
 
 def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
-    """Place the two buttons and what they show."""
+    """Place the buttons and what they show."""
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
+        stop = gr.Button("Stop measuring", visible=False, elem_id=f"unprobe-{stage}", min_width=150)
     told = parts.html("", elem_id=f"fitted-{stage}")
-    on(ask.click, partial(_ask, ws, stage), inputs, [told])
-    working = on(probe.click, _working, None, [told])
-    on(working.then, partial(_probe, ws, stage), inputs, [told])
+    # At once with the longest texts that are allowed; then with those that there are, which takes a tokenizer.
+    asked = on(ask.click, partial(_ask, ws, stage), inputs, [told])
+    on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
+    working = on(probe.click, _working, None, [told, probe, stop])
+    on(working.then, partial(_probe, ws, stage), inputs, [told, probe, stop], concurrency_limit=None)
+    on(stop.click, partial(_stop, ws), None, [stop], concurrency_limit=None)
 
 
-def _working() -> str:
+def _working() -> list[Any]:
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
-    return f'<p class="notice is-note is-working" role="status">{text}</p>'
+    said = f'<p class="notice is-note is-working" role="status">{text}</p>'
+    return [said, gr.Button(visible=False), gr.Button(visible=True, interactive=True)]
+
+
+def _stop(ws: Workspace) -> Any:
+    fitting.stop_probe(ws)
+    return gr.Button(interactive=False)
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
-    """The estimate, or why there is none."""
-    return preflight.told(ws, stage, values, lambda config: _draw(fitting.fit(ws, config)))
+    """The estimate for the longest texts that the settings allow, or why there is none."""
+    which = "as many as the settings allow; looking for the longest there are …"
+    return preflight.told(ws, stage, values, lambda config: _draw(fitting.fit(ws, config), which))
 
 
-def _probe(ws: Workspace, stage: str, *values: Any) -> str:
+def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
+    """The estimate for the longest text that there is; where that cannot be known, for what the settings allow."""
+
+    def tell(config: TrainConfig) -> str:
+        try:
+            longest = previewing.lesson(ws, config).longest
+        except StudioError as error:
+            return _draw(fitting.fit(ws, config), f"as many as the settings allow. The rows could not be read: {error}")
+        return _draw(fitting.fit(ws, config, longest), "the longest there are.")
+
+    return preflight.told(ws, stage, values, tell)
+
+
+def _probe(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     """What a real step takes, or why it cannot be done."""
 
     def measure(config: TrainConfig) -> str:
-        return _measured(fitting.probe(ws, config), fitting.place_of(config), config.batch_size)
+        try:
+            return _measured(fitting.probe(ws, config), fitting.place_of(config))
+        except fitting.Stopped as stopped:
+            return parts.notice(str(stopped))
 
-    return preflight.told(ws, stage, values, measure)
+    said = preflight.told(ws, stage, values, measure)
+    return [said, gr.Button(visible=True), gr.Button(visible=False)]
 
 
-def _draw(fit: Fit) -> str:
+def _draw(fit: Fit, which: str) -> str:
     parts_of = {**fit.estimate.parts, "libraries": LIBRARIES}
     verdict = _verdict(fit.needed, fit.place, fit.is_fitting, "about ")
     tips = "" if fit.is_fitting else "<ul>" + "".join(f"<li>{escape(tip)}</li>" for tip in fit.advice) + "</ul>"
-    detail = f"Texts of {fit.length:,} tokens; the {fit.estimate.phase} takes most. An estimate; a real step tells."
+    detail = f"The {fit.estimate.phase} takes most. Reckoned for texts of {fit.length:,} tokens, {which}"
     return f'<div class="command fit">{verdict}{_bar(parts_of, fit.place)}<p class="quiet">{escape(detail)}</p>{tips}</div>'
 
 
-def _measured(found: Measured, place: Place, batch_size: int) -> str:
+def _measured(found: Measured, place: Place) -> str:
     needed = found.peak + found.libraries
     verdict = _verdict(needed, place, needed <= 0.9 * place.free, "")
     bar = _bar({"this run": found.peak, "libraries": found.libraries}, place)
     larger = (
-        "the whole batch fits at once"
-        if found.largest >= batch_size
+        "all texts of a step fit at once"
+        if found.largest >= found.whole
         else f"micro_batch_size {found.largest} fits too"
         if found.largest > found.micro_batch_size
         else f"micro_batch_size {found.largest} is the largest that was found to fit"
     )
-    said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. The whole run takes about {duration(found.seconds)}."
+    steps = f"Its {found.num_steps:,} steps take about {duration(found.seconds)}, loading and evaluation not counted."
+    said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. {steps}"
     return f'<div class="command fit">{verdict}{bar}<p>{escape(said)}</p></div>'
 
 

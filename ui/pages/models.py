@@ -41,8 +41,8 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
             policies, value=None, label="One checkpoint", elem_id="try-first", min_width=160
         )  # chosen when the page is opened: what is newest at the server's start may not be so by then
         second = gr.Dropdown(policies, value=None, label="Another", elem_id="try-second", min_width=160)
-        temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=160)
-        length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=160)
+        temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=230)
+        length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=230)
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
     with gr.Row(elem_classes="answers"):

@@ -16,10 +16,7 @@ from ui import form, parts, paths
 from ui.border import on
 
 MAX_TOKENS = 400
-LEGEND = (
-    '<p class="legend"><span class="token is-read">read</span> <span class="token is-taught">taught</span> '
-    '<span class="token is-scored">scored</span></p>'
-)
+PARTS = ("read", "taught", "scored")
 
 
 def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
@@ -71,9 +68,11 @@ def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[Train
 
 def _draw(found: Lesson) -> str:
     refused = parts.notice(found.refusal, "bad") if found.refusal else ""
+    met = {part for example in found.examples for _, part in example.tokens}
+    names = " ".join(f'<span class="token is-{part}">{part}</span>' for part in PARTS if part in met)
     return (
         f'{refused}<div class="command"><h4>Chat template: {escape(found.template)}</h4><p>{escape(found.summary)}</p>'
-        f"{LEGEND}{''.join(map(_example, found.examples))}</div>"
+        f'<p class="legend">{names}</p>{"".join(map(_example, found.examples))}</div>'
     )
 
 

@@ -48,7 +48,7 @@ def build() -> Controls:
         later = gr.Button("Later", visible=False, elem_id="run-later", min_width=90)
         resume = gr.Button("Resume", interactive=False, elem_id="run-resume", min_width=100)
         origin = gr.Dropdown(
-            [("from its last checkpoint", "")],
+            [("from its newest", "")],
             value="",
             visible=False,
             container=False,
@@ -79,7 +79,7 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
         gr.Dropdown(
-            choices=[("from its last checkpoint", ""), *((_label(c), c.name) for c in found)],
+            choices=[("from its newest", ""), *((_label(c), c.name) for c in found)],
             value=origin if origin in names else "",
             visible=run.stage != "sample" and bool(names),
         ),

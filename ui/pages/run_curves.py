@@ -43,8 +43,8 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     """Place the section; it follows the chosen run, and is drawn anew whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls curve-controls"):
         others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
-        smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=150)
-        is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=110)
+        smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
+        is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=130)
     drawn = parts.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
@@ -81,10 +81,10 @@ def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any
     shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
     facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
     now = str((facts, smoothing, bool(is_log)))
-    return [gr.skip(), gr.skip()] if now == mark else [_draw(ws, chosen, others, smoothing, is_log), now]
+    return [gr.skip(), gr.skip()] if now == mark else [draw(ws, chosen, others, smoothing, is_log), now]
 
 
-def _draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
+def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
     """All charts of the run, with those of the others laid over them."""
     run = _run(ws, chosen)
     if run is None:

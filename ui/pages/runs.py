@@ -8,6 +8,7 @@ import json
 import time
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from studio import pulse as pulse_of
 from studio.runs import Run
 from studio.workspace import Workspace
 from ui import bell, parts
-from ui.border import on
+from ui.border import on, served
 from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
@@ -27,9 +28,17 @@ PULSE_S = 10.0
 """After which time left, speed and memory are told anew, even when no step has ended."""
 
 
+OPENER = (Path(__file__).parents[1] / "opener.js").read_text(encoding="utf-8")
+
+
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
     chosen.render()
+
+    def show(request: Any) -> dict[str, Any]:
+        return {"parts": _show(ws, request)}
+
+    parts.html("", html_template="", js_on_load=OPENER, server_functions=[served(show)], elem_id="run-opener")
     seen = gr.Textbox("", visible=False)
     timer = gr.Timer(REFRESH_S, active=False)
     with gr.Row(elem_classes="split runs"):
@@ -76,6 +85,16 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
     pace = gr.Timer(QUIET_S if all(each.is_ended and not each.is_ending for each in everything) else REFRESH_S)
     return [*changed, *run_controls.states(ws, run, origin), pace, " ".join([signature, *marks])]
+
+
+def _show(ws: Workspace, request: Any) -> dict[str, str]:
+    """What is drawn of a run, by the id of its place, for the script that opens a run ahead of Gradio (`opener.js`)."""
+    asked = request if isinstance(request, dict) else {}
+    run = runs.get(ws, str(asked.get("name")))
+    smoothing = asked.get("smoothing")
+    weight = smoothing if isinstance(smoothing, float | int) else 0
+    drawn = dict(zip(("run-head", "run-pulse", "run-samples", "run-log", "run-config"), _detail(ws, run), strict=True))
+    return drawn | {"run-curves": run_curves.draw(ws, run.name, [], weight, asked.get("is_log"))}
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:

@@ -62,7 +62,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
-            "Sample pairs" if stage == "sample" else f"Start {TITLES[stage]}",
+            "Sample pairs" if stage == "sample" else f"Start {TITLES[stage].replace('R', 'r')}",
             variant="primary",
             elem_id=f"start-{stage}",
         )

@@ -1,0 +1,136 @@
+"""The list of runs in a terminal, once or live: drawn in place and cut to the window, what is at work first."""
+
+import os
+import signal
+import sys
+import textwrap
+import threading
+
+from studio import launcher, pulse, runs
+from studio.runs import Run
+from studio.workspace import Workspace
+
+WATCH_S = 1.0
+OPEN, CLOSE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+"""A screen of its own without a cursor, and back to the one before."""
+HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+NARROW = 72
+"""Columns below which `on` and `started` are left out."""
+
+Row = tuple[str, ...]
+
+
+def listing(ws: Workspace) -> str:
+    """All runs as a table, newest first, and under it what those at work are doing."""
+    found = _look(ws)
+    return "\n".join(
+        [_whole(ws, found), *(line for run in found if run.state == "running" for line in _doing(ws, run))]
+    )
+
+
+def watch(ws: Workspace) -> int:
+    """Show the runs live until Ctrl-C; where no terminal is, print them anew whenever they changed until all have ended."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return _print_changes(ws)
+    is_resized = threading.Event()
+    before = signal.signal(signal.SIGWINCH, lambda *_: is_resized.set())
+    lines: list[str] = []
+    try:
+        sys.stdout.write(OPEN)
+        while True:
+            lines = _picture(ws, *_size())
+            body = "\n".join(REST_OF_LINE + line for line in lines)
+            print(HOME + body + REST_OF_SCREEN, end="", flush=True)
+            is_resized.wait(WATCH_S)
+            is_resized.clear()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        print(CLOSE + "\n".join(lines), flush=True)
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as text, each column as wide as its widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _print_changes(ws: Workspace) -> int:
+    before: list[Row] = []
+    while True:
+        found = _look(ws)
+        now = _rows(ws, found)
+        if now != before:
+            print(listing(ws), flush=True)
+        before = now
+        if all(run.is_ended for run in found):
+            return 0
+        threading.Event().wait(WATCH_S)
+
+
+def _look(ws: Workspace) -> list[Run]:
+    launcher.reap(ws)
+    return runs.list_all(ws)
+
+
+def _size() -> tuple[int, int]:
+    """Columns and rows of the window now; the environment may remember older ones."""
+    width, height = os.get_terminal_size(sys.stdout.fileno())
+    return width or 80, height or 24
+
+
+def _picture(ws: Workspace, width: int, height: int) -> list[str]:
+    """The lines of one screen, none longer than it is wide: runs at work and in the queue first, then those that ended last."""
+    found = sorted(_look(ws), key=lambda run: run.is_ended)  # stable: newest first among each
+    doing = [
+        part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
+    ]
+    end = "Ctrl-C ends the watching; runs go on."
+    below = [*([""] if doing else []), *doing[: max(0, height // 2 - 2)], end]
+    lines = _whole(ws, found, is_narrow=width < NARROW).splitlines()
+    room = max(2, height - len(below))
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"... and {len(lines) - room + 1:,} more"]
+    return [_cut(line, width) for line in (*lines, *below)][:height]
+
+
+def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
+    if not found:
+        return "There are no runs yet. Start one with: rlhf-studio sft"
+    rows = [("run", "state", "done", "on", "started", "what happens, or how it ended"), *_rows(ws, found)]
+    return table([(*row[:3], row[5]) for row in rows] if is_narrow else rows)
+
+
+def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
+    queue, rows = [run.name for run in runs.queue(ws)], []
+    for run in found:
+        text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
+        if run.name in queue:
+            text = f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+        started = (run.started_at or run.created_at)[:16].replace("T", " ")
+        said = _plain(text.splitlines()[0] if text else "")
+        rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))
+    return rows
+
+
+def _doing(ws: Workspace, run: Run) -> list[str]:
+    """What the page shows of a run that is at work, in two lines."""
+    found = pulse.of_run(ws, run)
+    lines = ["; ".join(found.words()) if found else "", "; ".join(pulse.figures(ws, run))]
+    return [f"{run.name}: {line}" for line in lines if line]
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, max(width, 20), subsequent_indent="  ")
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 3]}..." if width > 3 else line[:width]

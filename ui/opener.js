@@ -1,0 +1,33 @@
+/* Opens a run at once: asks for what is drawn of it by one request and paints that, before Gradio follows with its chain
+   of events, each of which walks through all components of all pages. Until then the run's controls still speak of the run
+   before, so they wait. Runs in gr.HTML(js_on_load): `server` is given. */
+const PATIENCE_MS = 2000;
+let newest = 0;
+
+function fill(id, markup) {
+  const place = document.querySelector(`#${id} .html-container > div`);
+  if (place) place.innerHTML = markup;
+}
+
+function wait(isWaiting) {
+  const run = document.getElementById("run");
+  if (run) run.inert = isWaiting;
+}
+
+/* Answers when the run is on the screen, or cannot be put there so; Gradio may follow then. */
+async function paint(address) {
+  const [page, name] = address.split("/");
+  const turn = ++newest;
+  if (page !== "runs" || !name || !document.getElementById("run-curves")) return;
+  const smoothing = document.querySelector("#curve-smoothing input[type=range]")?.value ?? 0;
+  const isLog = document.querySelector("#curve-log input")?.checked ?? false;
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+  const answer = await Promise.race([server.show({ name, smoothing: Number(smoothing), is_log: isLog }).catch(() => null), late]);
+  if (!answer?.parts || turn !== newest) return;
+  wait(true);
+  for (const [id, markup] of Object.entries(answer.parts)) fill(id, markup);
+  await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+}
+
+window.studio.paint = paint;
+window.studio.followed = () => wait(false);
