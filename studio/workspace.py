@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -22,6 +22,8 @@ from studio import database, faults
 from studio.errors import WorkspaceError
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
+LARGEST = 2**63 - 1
+"""Of a whole number in SQLite."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Workspace:
         db = database.connect(self.database)
         try:
             yield db
+        except OverflowError as error:  # sqlite3 says no more than that a number is too large for it
+            if "SQLite" not in str(error):
+                raise
+            raise WorkspaceError("A number is larger than any that is stored here. Check what was given.") from error
         except sqlite3.DatabaseError as error:
             said = faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S)
             if not said:
@@ -104,6 +110,21 @@ class Workspace:
                 db.rollback()
                 raise
             db.commit()
+
+
+def check_day(text: str) -> str:
+    """A day (UTC) as 2026-03-31, the way times begin in the database; or empty.
+
+    Raises:
+        ValueError: it is none; in words for a person.
+    """
+    try:
+        is_day = not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise ValueError(f"{text[:60]!r} is no day; write it as 2026-03-31")
+    return text
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from studio import guidelines, predictions, sampling_ahead, session_card, sessions
+from studio.cli import arguments as takes
 from studio.cli import follow, settings
 from studio.cli.printing import printable
 from studio.errors import RatingError
@@ -37,11 +38,11 @@ def add(commands: Any) -> None:
         ("end", sessions.end, "end it for good"),
     ):
         parser = verbs.add_parser(verb, help=text)
-        parser.add_argument("session", type=int, nargs="?", help="its number; the newest by default")
+        parser.add_argument("session", type=takes.identifier, nargs="?", help="its number; the newest by default")
         parser.set_defaults(action=_move, move=action)
     card = verbs.add_parser("card", help="pace, ties, sides, agreement with oneself and with the reward model")
-    card.add_argument("session", type=int, nargs="?", help="its number; the newest by default")
-    card.add_argument("--last", type=int, metavar="N", help="only the newest N votes")
+    card.add_argument("session", type=takes.identifier, nargs="?", help="its number; the newest by default")
+    card.add_argument("--last", type=takes.count, metavar="N", help="only the newest N votes")
     card.set_defaults(action=_card)
     guideline = verbs.add_parser("guideline", help="show the guideline in force, or put a new version in force")
     guideline.add_argument("text", nargs="?", help="the new text; older versions stay with the ratings they were for")
