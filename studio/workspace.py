@@ -41,7 +41,7 @@ class Workspace:
         Raises:
             WorkspaceError: the folder cannot be used, or its database is damaged or from a newer version.
         """
-        path = Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
+        path = _resolve(root)
         workspace = cls(path)
         try:
             for folder in (path, workspace.runs, workspace.exports, workspace.rewards):
@@ -52,6 +52,20 @@ class Workspace:
             ) from error
         database.migrate(workspace.database)
         return workspace
+
+    @classmethod
+    def existing(cls, root: str | Path | None = None) -> "Workspace":
+        """Open the workspace at `root` for a command that only works with what is there: a mistyped folder is not made.
+
+        Raises:
+            WorkspaceError: as `open`, or the folder holds no workspace.
+        """
+        path = _resolve(root)
+        if not cls(path).database.is_file():
+            raise WorkspaceError(
+                f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
+            )
+        return cls.open(path)
 
     @property
     def database(self) -> Path:
@@ -110,6 +124,10 @@ class Workspace:
                 db.rollback()
                 raise
             db.commit()
+
+
+def _resolve(root: str | Path | None) -> Path:
+    return Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
 
 
 def check_day(text: str) -> str:

@@ -174,3 +174,24 @@ def test_the_page_says_the_same_of_numbers_and_days(ws):
     taken = rate(ws, "skip", reason="too close")
     ratings.undo(ws)
     assert "skipped, taken back" in page._pick(ws, str(taken.id))[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "history", "history show 1", "snapshots", "snapshots freeze", "session", "session card", "session pause",
+        "session guideline", "rate", "runs", "runs show ppo-1", "models", "export ratings", "export demonstrations",
+    ],
+)  # fmt: skip
+def test_a_command_that_only_reads_makes_no_workspace(tmp_path, capsys, words):
+    assert main([*words.split(), "--workspace", str(tmp_path / "mistyped")]) == 1
+    assert f"There is no workspace in {tmp_path / 'mistyped'}. Check --workspace" in capsys.readouterr().err
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_command_that_brings_something_makes_the_workspace(tmp_path, capsys):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "How are you?"}\n')
+    assert main(["import", str(tmp_path / "prompts.jsonl"), "--workspace", str(tmp_path / "new")]) == 0
+    assert main(["session", "guideline", "Be kind.", "--workspace", str(tmp_path / "newer")]) == 0
+    assert main(["history", "--workspace", str(tmp_path / "newer")]) == 0
+    capsys.readouterr()

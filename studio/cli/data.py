@@ -70,7 +70,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _export_ratings(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     if arguments.format == "archive":
         found = archive.write(ws)
         print(f"{found.path}\n{found.sentence}")
@@ -85,10 +85,10 @@ def _export_ratings(arguments: argparse.Namespace) -> int:
 
 
 def _export_demonstrations(arguments: argparse.Namespace) -> int:
-    print(exporting.export_demonstrations(Workspace.open(arguments.workspace)))
+    print(exporting.export_demonstrations(Workspace.existing(arguments.workspace)))
     return 0
 
 
 def _export_model(arguments: argparse.Namespace) -> int:
-    print(exporting.export_checkpoint(Workspace.open(arguments.workspace), arguments.name, arguments.merged))
+    print(exporting.export_checkpoint(Workspace.existing(arguments.workspace), arguments.name, arguments.merged))
     return 0

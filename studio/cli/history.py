@@ -80,7 +80,7 @@ def _add_snapshots(commands: Any) -> None:
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     wanted = Filter(
         arguments.search,
         arguments.outcome,
@@ -105,7 +105,7 @@ def _history(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     entry = history.get(ws, arguments.id, is_undone_too=True)
     print(_line(entry))
     for turn in entry.messages:
@@ -123,7 +123,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _correct(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     entry = _counting(ws, arguments, "correct")
     ranks = None
     if arguments.ranks is not None:
@@ -134,7 +134,7 @@ def _correct(arguments: argparse.Namespace) -> int:
 
 
 def _annotate(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     kept = _counting(ws, arguments, "annotate").remarks
     flags = dict(kept.flags) if arguments.flags is None else {}
     for name, _, number in (flag.partition(":") for flag in arguments.flags or []):
@@ -168,7 +168,7 @@ def _line(entry: Entry) -> str:
 
 
 def _list_snapshots(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     used = snapshots.runs_of(ws)
     found = snapshots.list_all(ws)
     for snapshot in found:
@@ -181,12 +181,12 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
-    print(snapshots.freeze(Workspace.open(arguments.workspace), recipe).sentence)
+    print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    found = snapshots.compare(Workspace.open(arguments.workspace), arguments.first, arguments.second)
+    found = snapshots.compare(Workspace.existing(arguments.workspace), arguments.first, arguments.second)
     for name, (before, after) in found.recipe.items():
         print(f"recipe: {name} is {before} in the first and {after} in the second")
     print(found.sentence)

@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 def _rate(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     print(LEGEND)
     num_rated = 0
     with keyboard() as keys:

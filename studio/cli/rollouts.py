@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def _rollouts(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     run = runs.get(ws, arguments.name)
     if arguments.tokens is not None:
         _show_tokens(ws, run.id, rollouts.get(ws, run, arguments.tokens), arguments.json)

@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     found = sessions.list_all(ws)
     for session in found:
         print(f"{session.created_at[:16].replace('T', ' ')}  {session.sentence}")
@@ -72,13 +72,13 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _move(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     print(arguments.move(ws, _chosen(ws, arguments).id).sentence)
     return 0
 
 
 def _card(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     session = _chosen(ws, arguments)
     print(session.sentence)
     print(_told(session_card.card(ws, session.id, arguments.last)))
@@ -120,14 +120,16 @@ def _share(share: Share) -> str:
 
 
 def _guideline(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
-    found = guidelines.write(ws, arguments.text) if arguments.text is not None else guidelines.current(ws)
+    if arguments.text is None:
+        found = guidelines.current(Workspace.existing(arguments.workspace))
+    else:
+        found = guidelines.write(Workspace.open(arguments.workspace), arguments.text)
     print(f"Version {found.version}: {printable(found.text)}")
     return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    print(predictions.run(Workspace.open(arguments.workspace)))
+    print(predictions.run(Workspace.existing(arguments.workspace)))
     return 0
 
 
