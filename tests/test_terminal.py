@@ -1,12 +1,16 @@
 """What a person types at the terminal: numbers too large, days that are none, ratings that were taken back or replaced."""
 
+import io
+import sys
+
 import pytest
 
-from studio import comparisons, history, prompts, ratings, snapshots
+from studio import comparisons, history, prompts, ratings, session_state, sessions, snapshots
 from studio.cli import main
 from studio.errors import RatingError, WorkspaceError
 from studio.history import Filter
 from studio.prompts import NewPrompt
+from studio.session_config import SessionConfig
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
@@ -195,3 +199,103 @@ def test_a_command_that_brings_something_makes_the_workspace(tmp_path, capsys):
     assert main(["session", "guideline", "Be kind.", "--workspace", str(tmp_path / "newer")]) == 0
     assert main(["history", "--workspace", str(tmp_path / "newer")]) == 0
     capsys.readouterr()
+
+
+# Sessions with nothing to rate, and their rests.
+
+
+def state_of(ws):
+    with ws.write() as db:
+        sessions.upcoming(ws, db, "person", 4)
+        return session_state.state(ws, db, "person")["session"]
+
+
+def test_a_session_of_pairs_that_came_judged_says_so_at_its_start_in_the_terminal_and_on_the_page(
+    tmp_path, capsys, monkeypatch
+):
+    root = tmp_path / "other"
+    path = tmp_path / "preferences.jsonl"
+    path.write_text("".join(f'{{"prompt": "Q{n}?", "chosen": "good", "rejected": "bad"}}\n' for n in range(7)))
+    assert main(["import", str(path), "--workspace", str(root)]) == 0
+    assert main(["session", "start", "--set", "source=imported", "--workspace", str(root)]) == 0
+    reason = "All 7 pairs that it asks for came with a judgement, so nothing is left to rate in it."
+    out = capsys.readouterr().out
+    assert f"It has nothing to show. {reason}" in out
+    assert "End it: rlhf-studio session end --workspace" in out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("q"))
+    assert main(["rate", "--workspace", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert f"Nothing to rate in it now. {reason}" in out
+    assert "Sample: rlhf-studio sample" in out
+    assert "takes the last one back" not in out, "there is none"
+    assert reason in state_of(Workspace.open(root))["background"]
+
+
+def test_why_a_session_has_nothing_is_told_apart(ws, cli):
+    def why(**config):
+        session = sessions.start(ws, SessionConfig(repeat_share=0.0, **config))
+        state_of(ws)
+        found = sessions.why_nothing(ws, session)
+        sessions.end(ws, session.id)
+        return found
+
+    assert "none is a ranking of 3 to 5 answers" in why(rank=5)
+    with ws.write() as db:
+        prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why?"}], "why"))
+    assert "has a prompt of the categories why" in why(categories="why")
+    assert why() == ""
+    assert "4 were shown to you, or drawn, outside of this session" in why()
+    while comparisons.next_showing(ws):
+        rate(ws)
+    assert "All 4 pairs that it asks for are judged already" in why()
+    empty = Workspace.open(ws.root.parent / "empty")
+    assert "There are no pairs in this workspace yet" in sessions.why_nothing(
+        empty, sessions.start(empty, SessionConfig())
+    )
+
+
+def test_a_session_that_has_only_prompts_of_just_now_left_says_so(ws):
+    with ws.write() as db:
+        prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Question 0"}], "sum"))
+        for number in range(9):
+            pair = [prompts.add_response(db, prompt_id, f"{side} more {number}", "import") for side in ("a", "b")]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+    session = sessions.start(ws, SessionConfig(repeat_share=0.0, target=20))
+    assert sessions.why_nothing(ws, session) == ""
+    while showing := sessions.next_showing(ws):
+        ratings.record(ws, showing.id, "tie")
+    assert "Only pairs of prompts that you saw within the last 5 items are left" in sessions.why_nothing(ws, session)
+
+
+def test_categories_that_no_prompt_has_are_refused_with_the_known_ones(ws, cli):
+    code, out, err = cli("session", "start", "--set", "categories=sum,telepathy")
+    assert (code, out) == (1, "")
+    assert err == "No prompt has the category telepathy. They have: sum.\n"
+    assert sessions.list_all(ws) == []
+
+
+def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the_start(ws, cli, monkeypatch):
+    with ws.write() as db:
+        for number in range(8):
+            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"More {number}"}], "sum"))
+            pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+    sessions.start(ws, SessionConfig(target=7, block_size=5, repeat_share=0.0))
+
+    def press(keys):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(keys))
+        return cli("rate")[1]
+
+    out = press("11111q")
+    assert "block 1 is done.\nNext block: rlhf-studio session resume --workspace" in out
+    out = press("q")
+    assert "Next block: rlhf-studio session resume" in out
+    assert "z takes the last one back" in out
+    assert out.endswith("0 rated now, 5 in all.\n")
+    assert "Taken back: response 1 much better." in press("zq")
+    assert ratings.summary(ws)["rated"] == 4
+    press("1q")
+    assert cli("session", "resume")[0] == 0
+    out = press("11q")
+    assert "all that was wanted.\nEnd it: rlhf-studio session end --workspace" in out
+    assert "Taken back" in press("zq")

@@ -66,7 +66,10 @@ def _start(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     session = sessions.start(ws, config)
     print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
+    why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
     sampling_ahead.look_after(ws)
+    if why:
+        print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")
     print(f"Rate: {follow.command(arguments, 'rate')}")
     return 0
 
