@@ -121,17 +121,39 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
             " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
             " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             " ORDER BY c.run_id DESC, c.id",
-            {
-                "reward": wish.reward_id,
-                "rater": rater,
-                "categories": json.dumps(wish.categories),
-                "origin": wish.origin,
-                "checkpoint": wish.checkpoint_id,
-                "opponent": wish.opponent_id,
-                "rank": wish.rank,
-            },
+            _bound(wish, rater) | {"reward": wish.reward_id},
         )
     )
+
+
+def census(db: Database, wish: Wish, rater: str) -> dict[str, int]:
+    """How many comparisons there are, and what of them is left by each part of the wish: why a pool is empty.
+
+    Returns:
+        `all`; `origin`, of the origin; `rank`, of the size too; `category`, of the categories too; of those `judged`, by
+        `imported` judgements, `seen` by this rater and not judged, and `free`, which the session could show.
+    """
+    row = next(
+        db.query(
+            "WITH found AS (SELECT c.id, (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL)"
+            " OR (:origin = 'sampled' AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent)) AS origin,"
+            " (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
+            " AS rank, (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories))) AS category,"
+            " w.comparison_id IS NULL AS judged, EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = c.id"
+            " AND e.rater = 'import') AS imported, EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id"
+            " AND s.rater = :rater) AS seen FROM comparisons c JOIN prompts p ON p.id = c.prompt_id"
+            " LEFT JOIN waiting_comparisons w ON w.comparison_id = c.id"
+            " LEFT JOIN run_parents a ON a.run_id = c.run_id AND a.role = 'policy'"
+            " LEFT JOIN run_parents b ON b.run_id = c.run_id AND b.role = 'opponent')"
+            " SELECT count(*) AS 'all', sum(origin) AS origin, sum(origin AND rank) AS rank,"
+            " sum(origin AND rank AND category) AS category, sum(origin AND rank AND category AND judged) AS judged,"
+            " sum(origin AND rank AND category AND judged AND imported) AS imported,"
+            " sum(origin AND rank AND category AND NOT judged AND seen) AS seen,"
+            " sum(origin AND rank AND category AND NOT judged AND NOT seen) AS free FROM found",
+            _bound(wish, rater),
+        )
+    )
+    return {name: number or 0 for name, number in row.items()}
 
 
 def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
@@ -165,9 +187,25 @@ def count_waiting(db: Database, session_id: int) -> int:
     return row["n"] + row["behind"]
 
 
+def waiting_prompts(db: Database, session_id: int) -> set[int]:
+    """The prompts of what was drawn and not shown yet."""
+    return {r["prompt_id"] for r in db.query("SELECT prompt_id FROM session_queue WHERE session_id = ?", [session_id])}
+
+
 def clear(db: Database, session_id: int) -> None:
     """Give back what was drawn and not shown, when a session pauses or ends."""
     db.execute("DELETE FROM session_queue WHERE session_id = ?", [session_id])
+
+
+def _bound(wish: Wish, rater: str) -> dict[str, Any]:
+    return {
+        "rater": rater,
+        "categories": json.dumps(wish.categories),
+        "origin": wish.origin,
+        "checkpoint": wish.checkpoint_id,
+        "opponent": wish.opponent_id,
+        "rank": wish.rank,
+    }
 
 
 def _is_taken(db: Database, comparison_id: int, rater: str) -> bool:

@@ -346,8 +346,7 @@ def migrate(path: Path) -> None:
     try:
         db.enable_wal()
         db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
-        known = {name for name, value in globals().items() if name.startswith("m0") and callable(value)}
-        unknown = {m.name for m in migrations.applied(db)} - known
+        unknown = {m.name for m in migrations.applied(db)} - set(known_migrations())
         if unknown:
             raise WorkspaceError(
                 f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
@@ -358,6 +357,11 @@ def migrate(path: Path) -> None:
         raise _refusal(path, error) from error
     finally:
         db.close()
+
+
+def known_migrations() -> list[str]:
+    """The names of this version's migrations, in their order."""
+    return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
 def _refusal(path: Path, error: sqlite3.DatabaseError) -> WorkspaceError:

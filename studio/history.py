@@ -10,8 +10,8 @@ from typing import Any
 
 from studio import comparisons
 from studio.errors import RatingError
-from studio.judgements import Remarks, ranking_words
-from studio.workspace import Workspace
+from studio.judgements import FLAGS, Remarks, ranking_words
+from studio.workspace import LARGEST, Workspace, check_day
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,11 @@ class Filter:
     """Which ratings are wanted; empty fields let all through.
 
     `since` and `until` are days (UTC); `flag` is one of the flags given to a response; `is_changed`: only ratings that
-    were undone or corrected and given again; `is_imported`: only judgements that came with an import, as they count now.
+    were corrected, annotated anew, given again after an undo, or taken back, those that count no more included;
+    `is_imported`: only judgements that came with an import, as they count now.
+
+    Raises:
+        RatingError: a day or a flag is none.
     """
 
     search: str = ""
@@ -33,10 +37,19 @@ class Filter:
     is_changed: bool = False
     is_imported: bool = False
 
+    def __post_init__(self) -> None:
+        try:
+            check_day(self.since)
+            check_day(self.until)
+        except ValueError as error:
+            raise RatingError(f"{error}.") from error
+        if self.flag and self.flag not in FLAGS:
+            raise RatingError(f"There is no flag {self.flag[:60]!r}; use one of {', '.join(FLAGS)}.")
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A rating that counts, with the texts as they stood on the screen."""
+    """A rating, with the texts as they stood on the screen."""
 
     id: int
     comparison_id: int
@@ -60,10 +73,16 @@ class Entry:
     messages: list[dict[str, str]]
     left: str
     right: str
+    is_undone: int = 0
+    """Whether it was taken back, and nothing stands in its place."""
 
     @property
     def verdict(self) -> str:
         """The outcome in words."""
+        return f"{self._judgement}, taken back" if self.is_undone else self._judgement
+
+    @property
+    def _judgement(self) -> str:
         words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
         if self.ranks:
             return f"ranking {ranking_words(self.ranks)}"
@@ -91,7 +110,7 @@ def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before
     bound = _bound(wanted or Filter()) | {"limit": limit, "before": before if before is not None else 2**62}
     with ws.read() as db:
         rows = list(db.query(f"{_SELECT} {_WHERE} ORDER BY e.id DESC LIMIT :limit", bound))
-    return [Entry(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+    return [_entry(row) for row in rows]
 
 
 def count(ws: Workspace, wanted: Filter | None = None) -> int:
@@ -107,18 +126,39 @@ def count_imported(ws: Workspace) -> int:
         return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
 
 
-def get(ws: Workspace, event_id: int) -> Entry:
+def number(text: str) -> int:
+    """The number of a rating, as a person typed it.
+
+    Raises:
+        RatingError: no rating can have it.
+    """
+    if text.isdecimal() and len(text) <= 19 and int(text) <= LARGEST:
+        return int(text)
+    raise RatingError(f"There is no rating {text[:60]}. Give a number from the list.")
+
+
+def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
     """The rating that counts of the chain that this event belongs to.
+
+    Args:
+        ws: the workspace.
+        event_id: any event of the chain.
+        is_undone_too: of a chain that was taken back whole, give the judgement that was taken back last.
 
     Raises:
         RatingError: there is no such event, or nothing of its chain counts.
     """
+    chain = events(ws, event_id) if event_id <= LARGEST else []
+    is_undone = bool(chain) and chain[-1]["outcome"] == "undo"
+    if not chain:
+        raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+    if is_undone and not is_undone_too:
+        raise RatingError(
+            f"Rating {event_id} was taken back and counts no more. Rate its pair again; its events: rlhf-studio history show {event_id}"
+        )
     with ws.read() as db:
-        chain = _chain(db, event_id)
-        rows = list(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-1]["id"]])) if chain else []
-    if not rows or rows[0]["outcome"] == "undo":
-        raise RatingError(f"There is no rating {event_id} that counts. See them with: rlhf-studio history")
-    return Entry(**(rows[0] | {"messages": json.loads(rows[0]["messages"])}))
+        row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
+    return _entry(row)
 
 
 def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
@@ -152,6 +192,10 @@ def as_json(entry: Entry) -> str:
     return json.dumps(asdict(entry), ensure_ascii=False)
 
 
+def _entry(row: dict[str, Any]) -> Entry:
+    return Entry(**(row | {"messages": json.loads(row["messages"])}))
+
+
 def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
     """The events that this one superseded and those that superseded it."""
     return list(
@@ -180,16 +224,19 @@ CROSS JOIN responses x ON x.id = coalesce(s.left_response_id, f.response_id)
 CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """
 """From the newest event back: the joins may not be turned round."""
+_IS_UNDONE = """EXISTS (SELECT 1 FROM rating_events u WHERE u.supersedes = e.id AND u.outcome = 'undo'
+    AND NOT EXISTS (SELECT 1 FROM rating_events v WHERE v.supersedes = u.id))"""
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
     coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
-    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right {_FROM}
+    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right, {_IS_UNDONE} AS is_undone {_FROM}
 """
-_WHERE = """
-WHERE e.id < :before AND e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)
+_WHERE = f"""
+WHERE e.id < :before AND e.outcome != 'undo'
+AND (NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) OR (:is_changed AND {_IS_UNDONE}))
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
-AND (:is_changed = 0 OR e.supersedes IS NOT NULL) AND (:session IS NULL OR i.session_id = :session)
+AND (:is_changed = 0 OR e.supersedes IS NOT NULL OR {_IS_UNDONE}) AND (:session IS NULL OR i.session_id = :session)
 AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))

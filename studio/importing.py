@@ -8,11 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from studio import comparisons, prompts, ratings, readers
+from studio import archive, comparisons, prompts, ratings, readers
 from studio.errors import ImportRefused
 from studio.prompts import NewPrompt
 from studio.readers import Part, RawData
@@ -77,6 +78,32 @@ class ImportResult:
             f"{self.source}: {self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} "
             f"({self.format}){_reasons(self.dropped)}."
         )
+
+
+def look(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5) -> Preview | archive.Contents:
+    """Look at whatever the source is, an archive or rows, without importing it.
+
+    Raises:
+        ImportRefused: as `preview` and `archive.look`.
+    """
+    return archive.look(source) if archive.is_archive(source) else preview(source, kind, limit)
+
+
+def take(
+    ws: Workspace, source: str, kind: Kind | Literal["auto"] = "auto", *, category: str = "", split: str | None = None
+) -> str:
+    """Import whatever the source is: an archive into an empty workspace, rows into any; returns what came in, in words.
+
+    Raises:
+        ImportRefused: as `import_source` and `archive.read`; nothing was imported.
+    """
+    if not archive.is_archive(source):
+        return import_source(ws, source, kind, category=category, split=split).sentence
+    if kind != "auto" or category or split:
+        raise ImportRefused(
+            f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Leave them open."
+        )
+    return archive.read(ws, source).sentence
 
 
 def preview(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5) -> Preview:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio import archive
 from studio.base_models import instead
 from studio.confidential import hide
 from studio.errors import ImportRefused
@@ -152,6 +153,8 @@ def _read_file(path: Path, name: str, split: str | None = None) -> Part:
     Raises:
         ImportRefused: empty, damaged or of no known type; names file, line and cause.
     """
+    if archive.is_archive(path):
+        raise ImportRefused(f"{name} is an archive of a workspace and no list of rows. Import this file alone.")
     if path.stat().st_size == 0:
         raise ImportRefused(f"{name} is empty. Nothing was imported; check that the file was written completely.")
     if name.endswith(".parquet"):

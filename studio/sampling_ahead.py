@@ -41,11 +41,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
         StudioError: the run cannot be made.
     """
     config = session.config
-    if (
-        session.state in ("ended", "paused")
-        or not config.sample_below
-        or config.source not in ("policy", "policy_vs_sft")
-    ):
+    if session.state in ("ended", "paused") or not is_sampled(session):
         return None
     with (ws.root / "sampling-ahead.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -69,6 +65,11 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
         return launcher.start(ws, run)
 
 
+def is_sampled(session: Session) -> bool:
+    """Whether new pairs are sampled for the session by themselves."""
+    return session.config.source in ("policy", "policy_vs_sft") and session.config.sample_below > 0
+
+
 def status(ws: Workspace, session: Session) -> str:
     """What is being done, or went wrong, in the background; empty where there is nothing to say."""
     made = sessions.list_runs(ws, session.id)
@@ -79,6 +80,12 @@ def status(ws: Workspace, session: Session) -> str:
         return f"{run.name}, which was to sample new pairs, {run.state}: {run.message}"
     is_wanted = session.state in ("running", "resting") and predictions.is_at_work(ws)
     return "The reward model predicts the next votes, or waits for the device." if is_wanted else ""
+
+
+def explain(ws: Workspace, session: Session, why_nothing: str) -> str:
+    """What is being done, and why there is nothing to show; first what will change that."""
+    done = status(ws, session)
+    return (done or why_nothing) if is_sampled(session) else (why_nothing or done)
 
 
 def _look(ws: Workspace, rater: str) -> None:

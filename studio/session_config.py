@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modules.config import categories
-from studio import checkpoints
+from studio import checkpoints, prompts
 from studio.choosing import Wish
 from studio.errors import RatingError
 from studio.workspace import Workspace
@@ -59,8 +59,9 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     """The config with its checkpoints named: those left empty are the newest ones that fit.
 
     Raises:
-        RatingError: the source has no such checkpoint, or needs two.
+        RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
     """
+    _check_categories(ws, config)
     if config.source in ("any", "imported"):
         if config.checkpoint or config.opponent:
             raise RatingError(
@@ -78,6 +79,41 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     elif config.opponent:
         raise RatingError("opponent goes with the source policy_vs_sft; policy compares two answers of one checkpoint.")
     return config.model_copy(update=names)
+
+
+def _check_categories(ws: Workspace, config: SessionConfig) -> None:
+    known = [name for name in prompts.list_categories(ws) if name]
+    unknown = sorted(set(categories(config.categories)) - set(known))
+    if unknown:
+        named = f"They have: {', '.join(sorted(known))}." if known else "They have none: leave categories empty."
+        raise RatingError(f"No prompt has the category {', '.join(unknown)}. {named}")
+
+
+def why_none(config: SessionConfig, found: dict[str, int]) -> str:
+    """Why a session of this config has no pair to show, and what to do, from the census of `choosing`."""
+    source = {"any": "pairs", "imported": "imported pairs"}.get(
+        config.source, f"pairs of {' and '.join(filter(None, [config.checkpoint, config.opponent]))}"
+    )
+    also = (
+        "Sample new pairs, or import some without a judgement; or end the session and start one that asks for others."
+    )
+    if not found["all"]:
+        return f"There are no pairs in this workspace yet. {also}"
+    if not found["origin"]:
+        return f"There are no {source} yet. {also}"
+    if not found["rank"]:
+        return f"Of the {source} none is a ranking of 3 to {config.rank} answers. {also}"
+    if not found["category"]:
+        return f"None of the {source} has a prompt of the categories {config.categories}. {also}"
+    fitting = f"{'The one pair' if found['category'] == 1 else 'All ' + format(found['category'], ',') + ' pairs'} that it asks for"
+    if found["imported"] == found["category"]:
+        return f"{fitting} came with a judgement, so nothing is left to rate in it. {also}"
+    if found["judged"] == found["category"]:
+        return f"{fitting} {'is' if found['category'] == 1 else 'are'} judged already. {also}"
+    return (
+        f"{found['judged']:,} of the pairs that it asks for are judged already, and {found['category'] - found['judged']:,} "
+        f"were shown to you, or drawn, outside of this session and wait there: pause or end it to rate them. {also}"
+    )
 
 
 def _policy(ws: Workspace, name: str, *stages: str) -> str:

@@ -15,7 +15,9 @@ def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
     if session is None:
         return told
     sampling_ahead.look_after(ws, rater)
-    background = "" if session.state != "running" else sampling_ahead.status(ws, session)
+    background = ""
+    if session.state == "running":
+        background = sampling_ahead.explain(ws, session, sessions.read_why_nothing(ws, db, session))
     known = {
         "state": session.state,
         "said": session.sentence,

@@ -188,6 +188,31 @@ def count_waiting(ws: Workspace, session: Session) -> int:
         return drawn or len(choosing.pool_of(db, session_config.wish(ws, session.config), session.rater))
 
 
+def why_nothing(ws: Workspace, session: Session) -> str:
+    """Why a running session has nothing to show now, and what to do; empty where it has something, or does not run."""
+    with ws.read() as db:
+        return read_why_nothing(ws, db, session)
+
+
+def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
+    """The same in an open connection. Reads a few rows only while something is open."""
+    if session.state != "running" or _open(db, session.id, 1):
+        return ""
+    near = _recent(db, session.id)
+    wish = session_config.wish(ws, session.config)
+    waiting = choosing.waiting_prompts(db, session.id) | {
+        row["prompt_id"] for row in choosing.pool_of(db, wish, session.rater)
+    }
+    if waiting - near:
+        return ""
+    if waiting:
+        return (
+            f"Only pairs of prompts that you saw within the last {choosing.DISTANCE} items are left. Bring in other prompts, "
+            "or end the session."
+        )
+    return session_config.why_none(session.config, choosing.census(db, wish, session.rater))
+
+
 def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
     """Remember a sampling run that was started for a session."""
     with ws.write() as db:
@@ -219,10 +244,9 @@ def _open(db: Database, session_id: int, count: int) -> list[int]:
 
 def _new(ws: Workspace, db: Database, session: Session) -> int | None:
     """Choose the next item, store the order of its sides and why it was chosen; None where no pair may be shown now."""
-    sql = "SELECT position, prompt_id FROM session_items WHERE session_id = ? ORDER BY position DESC LIMIT ?"
-    recent = list(db.query(sql, [session.id, choosing.DISTANCE]))
-    position = recent[0]["position"] + 1 if recent else 0
-    near = {row["prompt_id"] for row in recent}
+    sql = "SELECT coalesce(max(position) + 1, 0) AS position FROM session_items WHERE session_id = ?"
+    position = next(db.query(sql, [session.id]))["position"]
+    near = _recent(db, session.id)
     rng = random.Random(f"{session.seed}:{position}")
     found = _repeat(db, session, position, near, rng) or _fresh(ws, db, session, near, rng)
     if found is None:
@@ -235,6 +259,12 @@ def _new(ws: Workspace, db: Database, session: Session) -> int | None:
     }
     db.table("session_items").insert(row)
     return row["showing_id"]
+
+
+def _recent(db: Database, session_id: int) -> set[int]:
+    """The prompts of the newest items, none of which comes again so soon."""
+    sql = "SELECT prompt_id FROM session_items WHERE session_id = ? ORDER BY position DESC LIMIT ?"
+    return {row["prompt_id"] for row in db.query(sql, [session_id, choosing.DISTANCE])}
 
 
 def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from itertools import combinations
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from sqlite_utils import Database
 
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
-from studio.workspace import Workspace, now
+from studio.workspace import Workspace, check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 """Strength to margin, the small scale of Llama 2 (its table 27)."""
@@ -51,12 +50,7 @@ class Recipe(BaseModel):
     @field_validator("since", "until")
     @classmethod
     def _is_a_day(cls, text: str) -> str:
-        if text:
-            try:
-                date.fromisoformat(text)
-            except ValueError as error:
-                raise ValueError(f"{text!r} is no day; write it as 2026-03-31") from error
-        return text
+        return check_day(text)
 
     @field_validator("categories")
     @classmethod
@@ -229,7 +223,9 @@ def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
     """
     before, after = get(ws, first), get(ws, second)
     recipes = [read_recipe(found.recipe) for found in (before, after)]
-    named = {name: (recipes[0].get(name), recipes[1].get(name)) for name in recipes[0] | recipes[1]}
+    # A recipe is stored without what is at its default.
+    first_recipe, second_recipe = (Recipe().model_dump() | recipe for recipe in recipes)
+    named = {name: (first_recipe.get(name), second_recipe.get(name)) for name in recipes[0] | recipes[1]}
     sides = [_by_pair(ws, found.id) for found in (before, after)]
     both = [key for key in sides[0] if key in sides[1]]
     changed = [(sides[0][key], sides[1][key]) for key in both if sides[0][key] != sides[1][key]]

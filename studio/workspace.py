@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -23,6 +23,8 @@ from studio import database, faults
 from studio.errors import WorkspaceError
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
+LARGEST = 2**63 - 1
+"""Of a whole number in SQLite."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Workspace:
         Raises:
             WorkspaceError: the folder cannot be used, or its database is damaged or from a newer version.
         """
-        path = Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
+        path = _resolve(root)
         workspace = cls(path)
         try:
             for folder in (path, workspace.runs, workspace.exports, workspace.rewards):
@@ -51,6 +53,20 @@ class Workspace:
             ) from error
         database.migrate(workspace.database)
         return workspace
+
+    @classmethod
+    def existing(cls, root: str | Path | None = None) -> "Workspace":
+        """Open the workspace at `root` for a command that only works with what is there: a mistyped folder is not made.
+
+        Raises:
+            WorkspaceError: as `open`, or the folder holds no workspace.
+        """
+        path = _resolve(root)
+        if not cls(path).database.is_file():
+            raise WorkspaceError(
+                f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
+            )
+        return cls.open(path)
 
     @property
     def database(self) -> Path:
@@ -82,6 +98,10 @@ class Workspace:
         db = database.connect(self.database)
         try:
             yield db
+        except OverflowError as error:  # sqlite3 says no more than that a number is too large for it
+            if "SQLite" not in str(error):
+                raise
+            raise WorkspaceError("A number is larger than any that is stored here. Check what was given.") from error
         except sqlite3.DatabaseError as error:
             said = faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S)
             if not said:
@@ -112,6 +132,25 @@ class Workspace:
                 db.rollback()
                 raise
             db.commit()
+
+
+def _resolve(root: str | Path | None) -> Path:
+    return Path(root or os.environ.get("RLHF_STUDIO_WORKSPACE") or DEFAULT_ROOT).expanduser().resolve()
+
+
+def check_day(text: str) -> str:
+    """A day (UTC) as 2026-03-31, the way times begin in the database; or empty.
+
+    Raises:
+        ValueError: it is none; in words for a person.
+    """
+    try:
+        is_day = not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise ValueError(f"{text[:60]!r} is no day; write it as 2026-03-31")
+    return text
 
 
 def now() -> str:

@@ -470,7 +470,8 @@ def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypa
     monkeypatch.setattr(starter, "load", lambda _: pytest.fail("the kit was mixed into somebody's own data"))
     assert main(["--workspace", str(other.root), "ui"]) == 0
     assert main(["--workspace", str(other.root)]) == 0  # no command opens the studio
-    assert len(launched) == 3
+    assert main(["--workspace", str(other.root.parent / "new"), "ui", "--empty"]) == 0
+    assert len(launched) == 4
 
 
 def test_the_demo_wants_a_folder_of_its_own(capsys):
@@ -480,7 +481,7 @@ def test_the_demo_wants_a_folder_of_its_own(capsys):
 
 def test_an_unusable_workspace_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["runs", "--workspace", str(tmp_path / "file")]) == 1
+    assert main(["session", "start", "--workspace", str(tmp_path / "file")]) == 1
     err = capsys.readouterr().err
     assert "cannot be created" in err
     assert "Traceback" not in err

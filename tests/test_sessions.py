@@ -204,7 +204,7 @@ def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
 def test_a_session_takes_only_what_it_was_asked_for(ws):
     add_pairs(ws, 6, category="sum")
     add_pairs(ws, 6, category="why", start=6)
-    sessions.start(ws, SessionConfig(categories="why, letter", repeat_share=0.0))
+    sessions.start(ws, SessionConfig(categories=" why", repeat_share=0.0))
     assert rate_all(ws) == 6
     with ws.read() as db:
         found = db.query("SELECT DISTINCT p.category FROM session_items i JOIN prompts p ON p.id = i.prompt_id")

@@ -12,10 +12,11 @@ FIRST_LETTERS = 100
 
 def add(commands: Any) -> None:
     """Add ``import`` and ``export``."""
-    summary = "Import prompts, demonstrations or preferences."
+    summary = "Import prompts, demonstrations or preferences, or an archive into an empty workspace."
     command = commands.add_parser("import", help=summary, description=summary)
     command.add_argument(
-        "source", help="a .jsonl(.gz), .json, .csv or .parquet file, a folder, or a hub id owner/name[:config]"
+        "source",
+        help="a .jsonl(.gz), .json, .csv or .parquet file, an archive, a folder, or a hub id owner/name[:config]",
     )
     command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what to take it for")
     command.add_argument("--category", default="", help="put all its prompts into this category")
@@ -49,19 +50,16 @@ def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
     ws = Workspace.open(arguments.workspace)
-    if archive.is_archive(arguments.source):
-        print(f"{arguments.source}: {archive.read(ws, arguments.source).sentence}.")
-        return 0
-    result = importing.import_source(
-        ws, arguments.source, arguments.kind, category=arguments.category, split=arguments.split
-    )
-    print(result.sentence)
+    print(importing.take(ws, arguments.source, arguments.kind, category=arguments.category, split=arguments.split))
     return 0
 
 
 def _preview(arguments: argparse.Namespace) -> int:
-    found = importing.preview(arguments.source, arguments.kind)
+    found = importing.look(arguments.source, arguments.kind)
     print(found.sentence)
+    if isinstance(found, archive.Contents):
+        print("It goes into an empty workspace.")
+        return 0
     for example in found.examples:
         print()
         sides = {name: example[name] for name in ("response", "chosen", "rejected") if name in example}
@@ -72,10 +70,10 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _export_ratings(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     if arguments.format == "archive":
         found = archive.write(ws)
-        print(f"{found.path}\n{found.sentence}.")
+        print(f"{found.path}\n{found.sentence}")
         return 0
     path = exporting.export_ratings(ws, arguments.format)
     num = exporting.count_lines(path)
@@ -87,10 +85,10 @@ def _export_ratings(arguments: argparse.Namespace) -> int:
 
 
 def _export_demonstrations(arguments: argparse.Namespace) -> int:
-    print(exporting.export_demonstrations(Workspace.open(arguments.workspace)))
+    print(exporting.export_demonstrations(Workspace.existing(arguments.workspace)))
     return 0
 
 
 def _export_model(arguments: argparse.Namespace) -> int:
-    print(exporting.export_checkpoint(Workspace.open(arguments.workspace), arguments.name, arguments.merged))
+    print(exporting.export_checkpoint(Workspace.existing(arguments.workspace), arguments.name, arguments.merged))
     return 0

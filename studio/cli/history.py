@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from studio import history, ratings, snapshots
-from studio.cli import settings
+from studio.cli import arguments as takes
+from studio.cli import follow, settings
 from studio.cli.printing import printable
 from studio.errors import RatingError
 from studio.history import Entry, Filter
@@ -25,29 +26,33 @@ def add(commands: Any) -> None:
     command.add_argument("--category", default="")
     command.add_argument("--since", metavar="DAY", default="", help="given on this day (UTC, 2026-03-31) or later")
     command.add_argument("--until", metavar="DAY", default="", help="given on this day (UTC) or earlier")
-    command.add_argument("--flag", default="", help="unsafe, hallucinated or refused")
-    command.add_argument("--session", type=int, metavar="N")
-    command.add_argument("--changed", action="store_true", help="only ratings that were undone or corrected")
-    command.add_argument("--limit", type=int, default=20, metavar="N", help="show this many (20)")
-    command.add_argument("--before", type=int, metavar="ID", help="go on behind this rating")
+    command.add_argument("--flag", choices=[*ratings.FLAGS], default="")
+    command.add_argument("--session", type=takes.identifier, metavar="N")
+    command.add_argument(
+        "--changed",
+        action="store_true",
+        help="only ratings that were corrected, annotated anew, given again after an undo, or taken back",
+    )
+    command.add_argument("--limit", type=takes.count, default=20, metavar="N", help="show this many (20)")
+    command.add_argument("--before", type=takes.identifier, metavar="ID", help="go on behind this rating")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.set_defaults(action=_history)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     correct = verbs.add_parser("correct", help="put another judgement in the place of one that counts")
-    correct.add_argument("id", type=int, help="the rating's number")
+    correct.add_argument("id", type=takes.identifier, help="the rating's number")
     correct.add_argument("to", choices=[*ratings.OUTCOMES])
     correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
     correct.add_argument("--ranks", metavar="LINE", help="of a ranking: best first, = for a tie, such as '2 1=3'")
     correct.set_defaults(action=_correct)
     annotate = verbs.add_parser("annotate", help="give a rating another note or other flags; the judgement stays")
-    annotate.add_argument("id", type=int, help="the rating's number")
+    annotate.add_argument("id", type=takes.identifier, help="the rating's number")
     annotate.add_argument("--note", help="instead of the note it has; '' takes it away")
     annotate.add_argument(
         "--flags", nargs="*", metavar="FLAG:N", help="instead of the flags it has: unsafe:2 flags the second answer"
     )
     annotate.set_defaults(action=_annotate)
     show = verbs.add_parser("show", help="one rating with its texts and all its events")
-    show.add_argument("id", type=int)
+    show.add_argument("id", type=takes.identifier)
     show.set_defaults(action=_show)
     _add_snapshots(commands)
 
@@ -68,12 +73,14 @@ def _add_snapshots(commands: Any) -> None:
     compare = verbs.add_parser("diff", help="what sets two snapshots apart, pair by pair")
     compare.add_argument("first", help="a number, snapshot-3, or the beginning of a sha256")
     compare.add_argument("second")
-    compare.add_argument("--limit", type=int, default=10, metavar="N", help="show this many pairs of each kind (10)")
+    compare.add_argument(
+        "--limit", type=takes.count, default=10, metavar="N", help="show this many pairs of each kind (10)"
+    )
     compare.set_defaults(action=_compare)
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     wanted = Filter(
         arguments.search,
         arguments.outcome,
@@ -85,7 +92,7 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.session,
         arguments.changed,
     )
-    found = history.find(ws, wanted, limit=max(0, arguments.limit), before=arguments.before)
+    found = history.find(ws, wanted, limit=arguments.limit, before=arguments.before)
     if arguments.json:
         for entry in found:
             print(history.as_json(entry))
@@ -98,8 +105,8 @@ def _history(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
-    entry = history.get(ws, arguments.id)
+    ws = Workspace.existing(arguments.workspace)
+    entry = history.get(ws, arguments.id, is_undone_too=True)
     print(_line(entry))
     for turn in entry.messages:
         print(printable(f"{turn['role']}: {turn['content']}"))
@@ -116,18 +123,19 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _correct(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
+    entry = _counting(ws, arguments, "correct")
     ranks = None
     if arguments.ranks is not None:
-        ranks = parse_ranking(arguments.ranks, len(history.texts(ws, history.get(ws, arguments.id))))
+        ranks = parse_ranking(arguments.ranks, len(history.texts(ws, entry)))
     found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
     print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
     return 0
 
 
 def _annotate(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
-    kept = history.get(ws, arguments.id).remarks
+    ws = Workspace.existing(arguments.workspace)
+    kept = _counting(ws, arguments, "annotate").remarks
     flags = dict(kept.flags) if arguments.flags is None else {}
     for name, _, number in (flag.partition(":") for flag in arguments.flags or []):
         if not number.isdecimal():
@@ -139,13 +147,28 @@ def _annotate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
+    """The rating that is meant, if it still counts.
+
+    Raises:
+        RatingError: there is none, it was taken back, or a newer one stands in its place.
+    """
+    entry = history.get(ws, arguments.id)
+    if entry.id != arguments.id:
+        raise RatingError(
+            f"Rating {arguments.id} counts no more: rating {entry.id} stands in its place. "
+            f"Change that one: {follow.command(arguments, 'history', verb, str(entry.id), '...')}"
+        )
+    return entry
+
+
 def _line(entry: Entry) -> str:
     prompt = " ".join(printable(entry.messages[-1]["content"]).split())[:FIRST_LETTERS]
     return f"{entry.id:>7}  {entry.created_at[:16].replace('T', ' ')}  {entry.verdict:<22} {entry.rater:<9} {prompt}"
 
 
 def _list_snapshots(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     used = snapshots.runs_of(ws)
     found = snapshots.list_all(ws)
     for snapshot in found:
@@ -158,12 +181,12 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
-    print(snapshots.freeze(Workspace.open(arguments.workspace), recipe).sentence)
+    print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    found = snapshots.compare(Workspace.open(arguments.workspace), arguments.first, arguments.second)
+    found = snapshots.compare(Workspace.existing(arguments.workspace), arguments.first, arguments.second)
     for name, (before, after) in found.recipe.items():
         print(f"recipe: {name} is {before} in the first and {after} in the second")
     print(found.sentence)

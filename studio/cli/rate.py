@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 def _rate(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     print(LEGEND)
     num_rated = 0
     with keyboard() as keys:
@@ -61,21 +61,34 @@ def _rate(arguments: argparse.Namespace) -> int:
                 change = _Judge(ws, showing, keys).judge()
             else:
                 print(f"\n{_end(ws, arguments)}", flush=True)
-                change = _last_word(ws, keys) if num_rated else None
+                change = _last_word(ws, keys) if ratings.summary(ws)[RATER] else None
             if change is None:
                 break
             num_rated += change
             sampling_ahead.look_after(ws)
-    print(f"{num_rated} rated now, {ratings.summary(ws)['rated']} in all.")
+    print(f"{max(0, num_rated)} rated now, {ratings.summary(ws)['rated']} in all.")
     return 0
 
 
 def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
     """Why nothing is shown, and what to do next."""
     session = sessions.active(ws, RATER)
-    if session:
-        return f"{session.sentence} Look at it: {follow.command(arguments, 'session', 'card')}"
-    return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
+    if session is None:
+        return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
+    lines = {
+        "resting": [f"Next block: {follow.command(arguments, 'session', 'resume')}"],
+        "done": [f"End it: {follow.command(arguments, 'session', 'end')}"],
+    }.get(session.state)
+    if lines is None:
+        why = sampling_ahead.explain(ws, session, sessions.why_nothing(ws, session))
+        lines = [
+            f"Nothing to rate in it now. {why}".rstrip(),
+            f"Sample: {follow.command(arguments, 'sample')}",
+            f"Let it wait and rate others: {follow.command(arguments, 'session', 'pause')}",
+            f"End it: {follow.command(arguments, 'session', 'end')}",
+        ]
+    lines.append(f"Look at it: {follow.command(arguments, 'session', 'card')}")
+    return "\n".join([session.sentence, *lines])
 
 
 def _last_word(ws: Workspace, keys: Keys) -> int | None:

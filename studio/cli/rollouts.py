@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import math
 from typing import Any
 
 from studio import rollouts, runs
+from studio.cli import arguments as takes
 from studio.rollouts import Filter, Rollout
 from studio.workspace import Workspace
 
@@ -18,26 +18,26 @@ def add(verbs: Any) -> None:
     command = verbs.add_parser("rollouts", help=summary, description=f"Shows {summary}.")
     command.add_argument("name", help="a PPO run")
     command.add_argument("--search", metavar="TEXT", default="", help="only prompts or responses with this text")
-    command.add_argument("--iteration", type=int, metavar="N", help="only this iteration")
+    command.add_argument("--iteration", type=takes.identifier, metavar="N", help="only this iteration")
     for figure in ("score", "kl"):
         command.add_argument(
-            f"--min-{figure}", type=_number, metavar="X", help=f"only responses of at least this {figure}"
+            f"--min-{figure}", type=takes.finite, metavar="X", help=f"only responses of at least this {figure}"
         )
         command.add_argument(
-            f"--max-{figure}", type=_number, metavar="X", help=f"only responses of at most this {figure}"
+            f"--max-{figure}", type=takes.finite, metavar="X", help=f"only responses of at most this {figure}"
         )
     command.add_argument(
         "--end", choices=["eos", "length"], help="only responses that ended by themselves, or were cut"
     )
     command.add_argument("--sort", choices=rollouts.SORTS, default="newest")
-    command.add_argument("--limit", type=int, default=20, metavar="N", help="show this many (20)")
-    command.add_argument("--tokens", type=int, metavar="ID", help="show the tokens of this response")
+    command.add_argument("--limit", type=takes.count, default=20, metavar="N", help="show this many (20)")
+    command.add_argument("--tokens", type=takes.identifier, metavar="ID", help="show the tokens of this response")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.set_defaults(action=_rollouts)
 
 
 def _rollouts(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     run = runs.get(ws, arguments.name)
     if arguments.tokens is not None:
         _show_tokens(ws, run.id, rollouts.get(ws, run, arguments.tokens), arguments.json)
@@ -51,7 +51,7 @@ def _rollouts(arguments: argparse.Namespace) -> int:
         arguments.max_kl,
         arguments.end,
     )
-    found = rollouts.find(ws, run.id, wanted, sort=arguments.sort, limit=max(0, arguments.limit))
+    found = rollouts.find(ws, run.id, wanted, sort=arguments.sort, limit=arguments.limit)
     if arguments.json:
         for rollout in found:
             print(json.dumps(vars(rollout), ensure_ascii=False))
@@ -99,10 +99,3 @@ def _first(text: str) -> str:
 def _safe(text: str) -> str:
     """Control characters, which could command the terminal, are shown as a box."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value

@@ -71,7 +71,7 @@ def _add_models(commands: Any) -> None:
 
 
 def _list_runs(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     if arguments.watch:
         return watch.watch(ws)
     print(watch.listing(ws))
@@ -79,7 +79,7 @@ def _list_runs(arguments: argparse.Namespace) -> int:
 
 
 def _show_run(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
     run = runs.get(ws, arguments.name)
     if arguments.watch and not run.is_ended:
@@ -126,7 +126,7 @@ def _show_trust(values: dict[str, float]) -> None:
 
 
 def _stop_run(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
     run = runs.get(ws, arguments.name)
     if run.is_ended:
@@ -140,7 +140,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 
 
 def _pause_run(arguments: argparse.Namespace) -> int:
-    run = runs.pause(Workspace.open(arguments.workspace), arguments.name)
+    run = runs.pause(Workspace.existing(arguments.workspace), arguments.name)
     how = (
         "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
     )
@@ -149,20 +149,20 @@ def _pause_run(arguments: argparse.Namespace) -> int:
 
 
 def _continue_run(arguments: argparse.Namespace) -> int:
-    run = runs.go_on(Workspace.open(arguments.workspace), arguments.name)
+    run = runs.go_on(Workspace.existing(arguments.workspace), arguments.name)
     print(f"{run.name} is {run.state}." if run.is_ended else f"{run.name} goes on.")
     return 0
 
 
 def _move_run(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     runs.shift(ws, arguments.name, WHERE[arguments.where])
     print(f"queue: {', '.join(run.name for run in runs.queue(ws))}")
     return 0
 
 
 def _resume_run(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
     run = runs.resume(ws, arguments.name)
     if arguments.queue:
@@ -173,7 +173,7 @@ def _resume_run(arguments: argparse.Namespace) -> int:
 
 
 def _list_models(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     rows = [("checkpoint", "base model", "from", "figures")]
     for checkpoint in checkpoints.list_all(ws):
         parents = ", ".join(f"{role} {name}" for role, name in checkpoints.parents(ws, checkpoint.name).items())
@@ -184,7 +184,7 @@ def _list_models(arguments: argparse.Namespace) -> int:
 
 
 def _try_models(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     newest = checkpoints.newest(ws, "sft", "ppo")
     names = arguments.on or ([newest.name] if newest else [])
     if not names:

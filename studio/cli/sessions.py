@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from studio import guidelines, predictions, sampling_ahead, session_card, sessions
+from studio.cli import arguments as takes
 from studio.cli import follow, settings
 from studio.cli.printing import printable
 from studio.errors import RatingError
@@ -37,11 +38,11 @@ def add(commands: Any) -> None:
         ("end", sessions.end, "end it for good"),
     ):
         parser = verbs.add_parser(verb, help=text)
-        parser.add_argument("session", type=int, nargs="?", help="its number; the newest by default")
+        parser.add_argument("session", type=takes.identifier, nargs="?", help="its number; the newest by default")
         parser.set_defaults(action=_move, move=action)
     card = verbs.add_parser("card", help="pace, ties, sides, agreement with oneself and with the reward model")
-    card.add_argument("session", type=int, nargs="?", help="its number; the newest by default")
-    card.add_argument("--last", type=int, metavar="N", help="only the newest N votes")
+    card.add_argument("session", type=takes.identifier, nargs="?", help="its number; the newest by default")
+    card.add_argument("--last", type=takes.count, metavar="N", help="only the newest N votes")
     card.set_defaults(action=_card)
     guideline = verbs.add_parser("guideline", help="show the guideline in force, or put a new version in force")
     guideline.add_argument("text", nargs="?", help="the new text; older versions stay with the ratings they were for")
@@ -51,7 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     found = sessions.list_all(ws)
     for session in found:
         print(f"{session.created_at[:16].replace('T', ' ')}  {session.sentence}")
@@ -65,19 +66,22 @@ def _start(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     session = sessions.start(ws, config)
     print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
+    why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
     sampling_ahead.look_after(ws)
+    if why:
+        print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")
     print(f"Rate: {follow.command(arguments, 'rate')}")
     return 0
 
 
 def _move(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     print(arguments.move(ws, _chosen(ws, arguments).id).sentence)
     return 0
 
 
 def _card(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     session = _chosen(ws, arguments)
     print(session.sentence)
     print(_told(session_card.card(ws, session.id, arguments.last)))
@@ -119,14 +123,16 @@ def _share(share: Share) -> str:
 
 
 def _guideline(arguments: argparse.Namespace) -> int:
-    ws = Workspace.open(arguments.workspace)
-    found = guidelines.write(ws, arguments.text) if arguments.text is not None else guidelines.current(ws)
+    if arguments.text is None:
+        found = guidelines.current(Workspace.existing(arguments.workspace))
+    else:
+        found = guidelines.write(Workspace.open(arguments.workspace), arguments.text)
     print(f"Version {found.version}: {printable(found.text)}")
     return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    print(predictions.run(Workspace.open(arguments.workspace)))
+    print(predictions.run(Workspace.existing(arguments.workspace)))
     return 0
 
 

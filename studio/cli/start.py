@@ -34,6 +34,9 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--app", action="store_true", help="open a window of its own (needs a Chromium-family browser)"
     )
+    command.add_argument(
+        "--empty", action="store_true", help="do not load the starter kit: an archive can be imported on the page then"
+    )
     command.set_defaults(action=_ui)
     summary = "Check the machine and the workspace."
     command = commands.add_parser("doctor", help=summary, description=summary)
@@ -49,7 +52,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     password = _password(arguments.password)
     confidential.hide_in_output()
     ws = Workspace.open(arguments.workspace)
-    if not prompts.counts(ws)["prompts"]:
+    if not arguments.empty and not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
     with ws.kept_open():

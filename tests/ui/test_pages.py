@@ -1,5 +1,6 @@
 """The pages in a real browser: they open at every width in both colours, and do what their buttons say."""
 
+import gzip
 import json
 import re
 import time
@@ -8,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
-from studio import launcher, metrics, previewing, prompts, runs
+from studio import archive, launcher, metrics, previewing, prompts, ratings, runs
+from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
@@ -241,6 +243,29 @@ def test_an_import_is_looked_at_first_and_then_taken(ws, serve, visit, tmp_path)
     expect(page.locator("#import-told")).to_contain_text("line 3")
     expect(page.locator("#take")).to_be_disabled()
     assert page.evaluate("window.hacked === undefined")
+
+
+def test_an_archive_is_told_and_restored_into_an_empty_workspace_only(full_ws, serve, visit, tmp_path):
+    found = archive.write(full_ws)
+    path = tmp_path / "archive.jsonl.gz"
+    path.write_bytes(gzip.compress(found.path.read_bytes()))
+    empty = Workspace.open(tmp_path / "empty")
+    for ws in (empty, full_ws):
+        page = visit(serve(ws).url + "#data")
+        page.locator("#source textarea, #source input").first.fill(str(path))
+        page.locator("#look").click()
+        expect(page.locator("#import-told")).to_contain_text("archive.jsonl.gz, an archive: ")
+        expect(page.locator("#import-told")).to_contain_text(f"{found.rows['rating_events']:,} rating events")
+        if ws is empty:
+            page.locator("#take").click()
+            expect(page.locator("#import-told .is-good").first).to_contain_text("rating events")
+            expect(page.locator("#listing .entry").first).to_be_visible()
+            assert ratings.summary(empty) == ratings.summary(full_ws)
+        else:
+            expect(page.locator("#import-told")).to_contain_text(
+                "goes into an empty workspace, and studio has something"
+            )
+            expect(page.locator("#take")).to_be_disabled()
 
 
 def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, tmp_path):

@@ -6,7 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio import history, importing, prompts, starter
+from studio import archive, history, importing, prompts, starter
+from studio.archive import Contents
 from studio.errors import StudioError
 from studio.history import Entry, Filter
 from studio.importing import Preview
@@ -76,7 +77,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     source = gr.Textbox(
         "",
         label="Path or hub id",
-        info="A .jsonl, .json, .csv or .parquet file (also .gz), a folder, or an id such as Anthropic/hh-rlhf.",
+        info="A .jsonl, .json, .csv or .parquet file (also .gz), an archive, a folder, or an id such as Anthropic/hh-rlhf.",
         max_lines=1,
         elem_id="source",
     )
@@ -127,19 +128,30 @@ def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
     if not source.strip():
         return [parts.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
     try:
-        found = importing.preview(paths.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+        found = importing.look(paths.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+    if isinstance(found, Contents):
+        return _look_at_archive(ws, found)
     return [_preview(found), gr.Button(interactive=found.num_kept > 0)]
+
+
+def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
+    try:
+        archive.check_empty(ws, found.path)
+    except StudioError as error:
+        return [parts.notice(f"{found.sentence} {error}", "bad"), gr.Button(interactive=False)]
+    said = f"{found.sentence} Import brings all of it into this workspace, which is empty."
+    return [parts.notice(said), gr.Button(interactive=True)]
 
 
 def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
     try:
         checked = paths.check(ws, source.strip())
-        result = importing.import_source(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
+        said = importing.take(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
-    return [parts.notice(result.sentence, "good"), gr.Button(interactive=False)]
+    return [parts.notice(said, "good"), gr.Button(interactive=False)]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:

@@ -9,7 +9,7 @@ import gradio as gr
 from studio import history, prompts, ratings, sessions
 from studio.errors import RatingError, StudioError
 from studio.history import Entry, Filter
-from studio.judgements import Remarks, parse_ranking
+from studio.judgements import Remarks, parse_ranking, ranking_words
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -75,7 +75,7 @@ def build(ws: Workspace) -> Page:
         until = gr.Textbox("", label="to (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
         flag = gr.Dropdown(FLAGS, value="", label="flag", min_width=140)
         session = gr.Dropdown([("any or none", 0)], value=0, label="session", min_width=140)
-        changed = gr.Checkbox(False, label="only undone or corrected ones")
+        changed = gr.Checkbox(False, label="only changed, undone or taken back ones")
     filters = [search, outcome, category, rater, since, until, flag, session, changed]
     start = gr.State(None)
     with gr.Row(elem_classes="split"):
@@ -147,7 +147,10 @@ def _older(ws: Workspace, start: int | None, *filters: Any) -> list[Any]:
 def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
     """A page of ratings, where the next one begins, and whether there is one."""
     search, outcome, category, rater, since, until, flag, session, changed = filters
-    wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
+    try:
+        wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
+    except RatingError as error:
+        return [parts.notice(str(error), "bad"), None, gr.Button(interactive=False)]
     found = history.find(ws, wanted, limit=PAGE_SIZE + 1, before=before)
     shown = found[:PAGE_SIZE]
     if not shown:
@@ -171,7 +174,7 @@ def _row(entry: Entry) -> str:
 def _pick(ws: Workspace, picked: str) -> list[Any]:
     """The chosen rating, and the fields that change it as they stand."""
     try:
-        entry = history.get(ws, int(picked)) if picked.strip().isdecimal() else None
+        entry = history.get(ws, history.number(picked.strip()), is_undone_too=True) if picked.strip() else None
     except RatingError as error:
         return [parts.notice(str(error), "bad"), *_nothing_picked()]
     if entry is None:
@@ -182,7 +185,7 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     return [
         _detail(ws, entry, texts),
         gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else "left:2"),
-        gr.Textbox(entry.verdict.removeprefix("ranking ") if entry.ranks else "", visible=is_ranking),
+        gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
         gr.CheckboxGroup(
             [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in ratings.FLAGS],
@@ -229,11 +232,11 @@ def _event(event: dict[str, Any]) -> str:
 
 def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
     """Write the correcting event; the old one stays on record."""
-    if not picked.strip().isdecimal():
+    if not picked.strip():
         return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
     outcome, _, strength = to.partition(":")
     try:
-        entry = history.get(ws, int(picked))
+        entry = history.get(ws, history.number(picked.strip()))
         order = parse_ranking(ranks, len(history.texts(ws, entry))) if outcome == "ranking" else None
         found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
@@ -243,13 +246,13 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
 
 def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[Any]:
     """Give the rating another note and other flags: a new event with the same judgement; scales stay."""
-    if not picked.strip().isdecimal():
+    if not picked.strip():
         return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
     flags: dict[str, list[int]] = {}
     try:
         for flag, _, at in (mark.partition(":") for mark in marks):
             flags.setdefault(flag, []).append(int(at))
-        entry = history.get(ws, int(picked))
+        entry = history.get(ws, history.number(picked.strip()))
         found = ratings.annotate(ws, entry.id, Remarks(note[:5000], flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [parts.notice(str(error), "bad"), gr.skip()]

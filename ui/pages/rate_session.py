@@ -111,7 +111,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
         )
     config = session.config
     share = min(session.num_given / config.target, 1.0)
-    behind = sampling_ahead.status(ws, session)
+    behind = sampling_ahead.explain(ws, session, sessions.why_nothing(ws, session))
     counted = predictions.counts(ws)
     reward = (
         f"{counted['predictions']:,} votes are predicted, {counted['waiting']:,} pairs wait for a prediction."
@@ -162,7 +162,10 @@ def _start(ws: Workspace, *values: Any) -> str:
         session = sessions.start(ws, config)
     except StudioError as error:
         return parts.notice(str(error), "bad")
+    why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
     sampling_ahead.look_after(ws)
+    if why:
+        return parts.notice(f"Session {session.id} has begun, but has nothing to show. {why}", "bad")
     return parts.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")
 
 

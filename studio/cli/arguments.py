@@ -1,0 +1,34 @@
+"""What an argument may be: an id, a count or a number that is finite; anything else is refused before the command runs."""
+
+import argparse
+import math
+
+from studio.workspace import LARGEST
+
+
+def identifier(text: str) -> int:
+    """The number of a rating, a session or a response."""
+    return _whole(text, "no number that anything here can have")
+
+
+def count(text: str) -> int:
+    """How many: at least one."""
+    return _whole(text, "not possible")
+
+
+def finite(text: str) -> float:
+    """A number that is no infinity and no NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no number.")
+    return value
+
+
+def _whole(text: str, complaint: str) -> int:
+    is_short = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST))
+    if not is_short or not 1 <= int(text) <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{text[:60]} is {complaint}; it takes a whole number, at least 1.")
+    return int(text)
