@@ -96,8 +96,7 @@ def build(ws: Workspace) -> Page:
                 ranks = gr.Textbox(
                     "",
                     label="corrected ranking",
-                    placeholder="best first: 2 1=3",
-                    max_lines=1,
+                    placeholder="best first, such as 2 1=3",
                     visible=False,
                     elem_id="history-ranks",
                     **_BARE,
