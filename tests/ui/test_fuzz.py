@@ -117,16 +117,20 @@ class Caller:
 
 
 def outcome(caller, session):
-    """How the one event of a session ended: its handler answered or refused, or Gradio could not write its answer down."""
+    """How the one open event of a session ended: its handler answered or refused, or Gradio could not write its answer down.
+
+    The stream is read to its end: one that is cut off takes the session's next event with it.
+    """
+    end = "silent"
     with urllib.request.urlopen(f"{caller.url}gradio_api/queue/data?session_hash={session}", timeout=120) as stream:
         for line in stream:
             assert SECRET.encode() not in line, line[:500]
             message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
             if message["msg"] == "process_completed":
-                return "answered" if message["success"] else "refused"
+                end = "answered" if message["success"] else "refused"
             if message["msg"] == "unexpected_error":
                 return "unwritable"
-    return "silent"
+    return end
 
 
 def starting_values(fn):
@@ -193,16 +197,18 @@ def test_every_handler_called_raw_answers_or_refuses_and_reads_nothing_outside(
     full_ws, outside, watched, capsys, share
 ):
     served, caller = watched
-    began = time.monotonic()
+    began, numbers = time.monotonic(), itertools.count()
+    tab = threading.local()  # Gradio copies the whole app for each session, so a thread keeps its own while it is sound
 
     def call(fn, data):
-        session = (
-            f"fuzz{threading.get_ident()}"  # Gradio copies the whole app for each session: one a thread, as a tab has
-        )
+        session = tab.session = getattr(tab, "session", None) or f"fuzz{next(numbers)}"
         body = {"fn_index": fn._id, "data": data, "session_hash": session, "event_data": None}
         status, text = caller.send("gradio_api/queue/join", body)
         assert status in (200, 400, 422, 500), (status, text[:300])
-        return fn._id, outcome(caller, session) if status == 200 else f"{status} at the door"
+        end = outcome(caller, session) if status == 200 else f"{status} at the door"
+        if end not in ("answered", "refused"):
+            tab.session = None
+        return fn._id, end
 
     with ThreadPoolExecutor(4) as pool:
         ends = list(pool.map(lambda each: call(*each), calls(served, hostile(full_ws, outside), share)))
