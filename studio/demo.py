@@ -60,12 +60,12 @@ RECIPE = Recipe(
         value_warmup=2,
         iterations=60,
         epochs=1,
-        kl_coef=0.12,
+        kl_coef=0.05,
         eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
     ),
-    judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200),
+    judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
     error_rate=0.1,
 )
 """What the demo runs with: sizes for two rounds in a few minutes on 2 CPU cores."""
@@ -158,9 +158,25 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
         reward_checkpoint=reward,
         policy_checkpoint=start,
     )
-    judge = demo.run(recipe.judge, f"test prompts answered by {ppo} and {sft}", checkpoint=ppo, opponent=sft)
+    judges = [
+        demo.run(
+            recipe.judge,
+            f"test prompts answered by {ppo} and {sft} at temperature {temperature:g}",
+            checkpoint=ppo,
+            opponent=sft,
+            temperature=temperature,
+        )
+        for temperature in (recipe.judge.temperature, recipe.ppo.temperature)
+    ]
     rate_open_pairs(ws, demo.rater)
-    names = {"sft": sft, "sample": sample, "reward": reward, "ppo": ppo, "judge": judge}
+    names = {
+        "sft": sft,
+        "sample": sample,
+        "reward": reward,
+        "ppo": ppo,
+        "judge": judges[0],
+        "judge_as_trained": judges[1],
+    }
     figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
     demo.progress.say(
         f"round {number}: win rate {figures['win_rate']['value']:.2f}, reward-model accuracy "

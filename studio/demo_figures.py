@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from modules.config import SampleConfig
 from modules.intervals import wilson_interval
 from studio import metrics, ratings, runs
 from studio.errors import RunError
@@ -37,7 +38,8 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
 
     Args:
         ws: the workspace.
-        names: the round's runs: sft, sample, reward, ppo, judge.
+        names: the round's runs: sft, sample, reward, ppo, judge (at a temperature at which a model is used), and
+            judge_as_trained (at the temperature of PPO's rollouts).
         before: the figures of the first round, whose losses at step 0 are those of the SFT policy; None in that round.
     """
     sft, reward, ppo = ((_first(ws, names[s]), _latest(ws, names[s])) for s in ("sft", "reward", "ppo"))
@@ -57,6 +59,7 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
             "tokens_after": ppo[1]("eval/response_tokens"),
         },
         "win_rate": _judged(ws, names["judge"]),
+        "win_rate_as_trained": _judged(ws, names["judge_as_trained"]),
         "alignment_tax": _tax(ppo[0], ppo[1], before),
         "runs": names,
     }
@@ -66,7 +69,10 @@ def _judged(ws: Workspace, judge: str) -> Figures:
     """The win rate of a judging run; answers that were identical, which nobody has to judge, are ties."""
     num_identical = round(_latest(ws, judge)("sample/identical"))
     winners = [verdict["winner"] for verdict in ratings.verdicts(ws, judge)]
-    return win_rate([*winners, *["tie"] * num_identical]) | {"identical": num_identical}
+    config = runs.get(ws, judge).config
+    assert isinstance(config, SampleConfig)
+    found = win_rate([*winners, *["tie"] * num_identical])
+    return found | {"identical": num_identical, "temperature": config.temperature}
 
 
 def versions() -> dict[str, str]:

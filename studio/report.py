@@ -74,7 +74,7 @@ def _heads(facts: Facts) -> list[dict[str, str]]:
         {
             "label": "Win rate against SFT",
             "value": f"{100 * win['value']:.0f} %",
-            "note": f"{_between(win['low'], win['high'])}, n = {win['n']}; half would be no better",
+            "note": f"{_between(win['low'], win['high'])}, n = {win['n']}, at temperature {win['temperature']:g}; half would be no better",
         },
         {
             "label": "Reward model",
@@ -114,7 +114,7 @@ def _judged(facts: Facts) -> dict[str, Any]:
             _plot(
                 "Win rate of the policy against SFT, by round",
                 interval_chart(wins, title="Win rate by round", reference_text="no better than SFT"),
-                "Test prompts, judged in shuffled order; a tie counts as half a win.",
+                f"Test prompts, answered at temperature {rounds[-1][1]['win_rate']['temperature']:g}, judged in shuffled order; a tie counts as half a win.",
             ),
             _plot(
                 "Reward-model accuracy, by round",
@@ -220,7 +220,7 @@ def _lineage(ws: Workspace, facts: Facts) -> Markup:
 
 def _notes(facts: Facts) -> list[str]:
     last, rater = facts["rounds"][-1], facts["rater"]
-    win = last["win_rate"]
+    win, as_trained = last["win_rate"], last["win_rate_as_trained"]
     return [
         f"The rater is a script, not a person. It prefers courteous, complete, correct answers that do not ramble, and it "
         f"errs on purpose in {100 * rater['error_rate']:.0f} % of its judgements, which keeps the win rate and the "
@@ -228,6 +228,8 @@ def _notes(facts: Facts) -> list[str]:
         f"The win rate rests on {win['n']} pairs ({win['wins']} wins, {win['ties']} ties, {win['losses']} losses) of test "
         f"prompts, which no stage trains on; {win['identical']} of the ties were identical answers. A tie counts as half a win, in the estimate and in Wilson's interval, which is "
         "then slightly wider than it need be. The order on the screen was drawn and stored before each judgement.",
+        f"Both models answered at temperature {win['temperature']:g}. At {as_trained['temperature']:g}, as in PPO's rollouts, the win rate is "
+        f"{100 * as_trained['value']:.0f} % ({_between(as_trained['low'], as_trained['high'])}, n = {as_trained['n']}).",
         "The interval covers the luck of the prompts and the samples, not that of the training: another seed gives another "
         f"policy. This is seed {facts['seed']}; look at several before you believe one.",
         "Reward-model accuracy is measured on comparisons of validation prompts only, those of all rounds so far.",

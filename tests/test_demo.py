@@ -17,7 +17,7 @@ TINY = demo.Recipe(
         iterations=2, batch_size=16, minibatch_size=16, micro_batch_size=16, epochs=1, value_warmup=1, max_new_tokens=24,
         eval_prompts=8, exclude_categories="story",
     ),
-    judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24),
+    judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24, temperature=0.7),
     error_rate=0.1,
 )  # fmt: skip
 
@@ -87,7 +87,9 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
 def _check_workspace(ws, one):
     """Every pair is rated by the scripted rater on a stored showing, and only train prompts were trained on."""
     events = ratings.list_events(ws, limit=1000)
-    assert len(events) == one["pairs"] + one["win_rate"]["n"] - one["win_rate"]["identical"]
+    judged = [one["win_rate"], one["win_rate_as_trained"]]
+    assert [win["temperature"] for win in judged] == [0.7, 1.0]
+    assert len(events) == one["pairs"] + sum(win["n"] - win["identical"] for win in judged)
     assert {event["rater"] for event in events} == {"scripted"}
     assert all(event["showing_id"] for event in events)
     assert comparisons.counts(ws)["unrated"] == 0

@@ -90,12 +90,14 @@ def made(tmp_path_factory):
         reward = finish(ws, runs.create(ws, RewardConfig(sft_checkpoint=sft)), values)
         config = PPOConfig(sft_checkpoint=sft, reward_checkpoint=reward, policy_checkpoint=start)
         ppo = finish(ws, runs.create(ws, config), ppo_metrics(number))
-        judge = runs.create(ws, SampleConfig(checkpoint=ppo, opponent=sft, split="test"))
-        for text in ("good", "good", "same"):
-            put_up(ws, judge.name, ids["test"], (ppo, text), (sft, f"bad {NASTY}"))
-        finish(ws, judge, {0: {"sample/identical": 1}}, is_saved=False)
+        names = {"sft": sft, "sample": sample.name, "reward": reward, "ppo": ppo}
+        for role, temperature in (("judge", 0.7), ("judge_as_trained", 1.0)):
+            judge = runs.create(ws, SampleConfig(checkpoint=ppo, opponent=sft, split="test", temperature=temperature))
+            for text in ("good", "good", "same"):
+                put_up(ws, judge.name, ids["test"], (ppo, text), (sft, f"bad {NASTY}"))
+            finish(ws, judge, {0: {"sample/identical": 1}}, is_saved=False)
+            names[role] = judge.name
         rate_open(ws, "good")
-        names = {"sft": sft, "sample": sample.name, "reward": reward, "ppo": ppo, "judge": judge.name}
         figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
         done.append({"round": number, "pairs": 2, "ratings": 2 * number} | figures)
         stages += [

@@ -96,7 +96,8 @@ def build(ws: Workspace) -> Page:
                 ranks = gr.Textbox(
                     "",
                     label="corrected ranking",
-                    placeholder="best first, such as 2 1=3",
+                    placeholder="best first: 2 1=3",
+                    max_lines=1,
                     visible=False,
                     elem_id="history-ranks",
                     **_BARE,
