@@ -102,6 +102,10 @@ class Workspace:
             if "SQLite" not in str(error):
                 raise
             raise WorkspaceError("A number is larger than any that is stored here. Check what was given.") from error
+        except UnicodeEncodeError as error:
+            raise WorkspaceError(
+                "A text holds half a character, which cannot be stored. Check what was given."
+            ) from error
         except sqlite3.DatabaseError as error:
             said = faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S)
             if not said:

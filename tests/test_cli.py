@@ -481,7 +481,7 @@ def test_the_demo_wants_a_folder_of_its_own(capsys):
 
 def test_an_unusable_workspace_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["session", "start", "--workspace", str(tmp_path / "file")]) == 1
+    assert main(["import", "prompts.jsonl", "--workspace", str(tmp_path / "file")]) == 1
     err = capsys.readouterr().err
     assert "cannot be created" in err
     assert "Traceback" not in err

@@ -4,8 +4,11 @@ import itertools
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, launcher, metrics, prompts, runs, stages
+from studio import checkpoints, launcher, metrics, prompts, runs, schema_rating, stages
 from studio.errors import BaseModelError, CheckpointError, DataError, RunError, WorkspaceError
 from studio.workspace import Workspace
 
@@ -282,6 +285,30 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(WorkspaceError, match=r"studio\.db is not a usable database"):
         Workspace.open(tmp_path)
     assert (tmp_path / "studio.db").read_bytes().startswith(b"these are notes")
+
+
+def test_a_new_workspace_is_opened_by_several_at_the_same_moment(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def open_it(number):
+        barrier.wait()
+        return Workspace.open(tmp_path / "studio").root
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(open_it, range(4))) == {tmp_path / "studio"}
+
+
+def test_a_schema_that_breaks_off_leaves_nothing_half_made(tmp_path, monkeypatch):
+    def break_off(db):
+        raise sqlite3.DatabaseError("the power failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema_rating, "enrich", break_off)
+        with pytest.raises(WorkspaceError, match="the power failed"):
+            Workspace.open(tmp_path)
+    with sqlite3.connect(tmp_path / "studio.db") as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == []
+    Workspace.open(tmp_path)
 
 
 def test_a_workspace_from_a_newer_version_is_refused(ws):

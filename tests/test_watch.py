@@ -124,3 +124,18 @@ def test_without_a_terminal_the_list_is_printed_when_it_changes_until_all_have_e
     assert child.returncode == 0
     assert "\x1b" not in rest
     assert rest.count("what happens, or how it ended") == 1, "one picture more for one change"
+
+
+def test_a_window_that_is_drawn_larger_and_smaller_all_the_time_is_still_drawn_afterwards(tmp_path):
+    ws = Workspace.open(tmp_path / "studio")
+    terminal = Terminal("runs", "--watch", "--workspace", str(ws.root), columns=80, rows=24)
+    terminal.wait(has("There are no runs yet"))
+    for number in range(2000):
+        terminal.resize(60 + number % 40, 20 + number % 5)
+        if number % 20 == 0:
+            terminal._read()
+    filling.add_texts(ws)
+    filling.add_run(ws, SFTConfig(), message="It came later.")
+    terminal.wait(has("It came later."))
+    terminal.type("\x03")
+    assert terminal.finish() == 0

@@ -94,12 +94,14 @@ def launch(
         roots: folders whose files the page may read, beside the workspace.
 
     Raises:
-        ConfigError: an open host without a password, or a port that is taken.
+        ConfigError: an open host without a password, or a port that is taken or none.
     """
     if not is_loopback(host) and not password:
         raise ConfigError(
             f"At {host} other machines can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --host away."
         )
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"Port {port} does not exist. Choose one from 1024 to 65535 with --port.")
     paths.allow(roots)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

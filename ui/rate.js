@@ -371,7 +371,7 @@ element.addEventListener("click", (event) => {
 });
 element.addEventListener("change", onAttribute);
 part("writer-text").addEventListener("input", keepDraft);
-part("writer").addEventListener("close", () => { writing = null; });
+part("writer").addEventListener("close", () => { if (!part("writer").open) writing = null; }); // it comes late: the next one may be open
 document.addEventListener("keydown", onKey);
 
 /* Both answers scroll to the same share of their lengths. */

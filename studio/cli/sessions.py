@@ -63,7 +63,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read_class(SessionConfig, "session", arguments.config, arguments.set)
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     session = sessions.start(ws, config)
     print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
     why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
@@ -123,10 +123,8 @@ def _share(share: Share) -> str:
 
 
 def _guideline(arguments: argparse.Namespace) -> int:
-    if arguments.text is None:
-        found = guidelines.current(Workspace.existing(arguments.workspace))
-    else:
-        found = guidelines.write(Workspace.open(arguments.workspace), arguments.text)
+    ws = Workspace.existing(arguments.workspace)
+    found = guidelines.current(ws) if arguments.text is None else guidelines.write(ws, arguments.text)
     print(f"Version {found.version}: {printable(found.text)}")
     return 0
 

@@ -63,7 +63,7 @@ def add(commands: Any) -> None:
 
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace)
     if isinstance(config, TrainConfig):
         if arguments.show:
             return _show(ws, config)

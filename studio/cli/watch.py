@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import textwrap
-import threading
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from studio import launcher, pulse, runs
 from studio.runs import Run
@@ -32,8 +34,8 @@ def watch(ws: Workspace) -> int:
     """Show the runs live until Ctrl-C; where no terminal is, print them anew whenever they changed until all have ended."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return _print_changes(ws)
-    is_resized = threading.Event()
-    before = signal.signal(signal.SIGWINCH, lambda *_: is_resized.set())
+    resized: SimpleQueue[None] = SimpleQueue()  # an Event would hang: its `set` may not interrupt its own `wait`
+    before = signal.signal(signal.SIGWINCH, lambda *_: resized.put(None))
     lines: list[str] = []
     try:
         sys.stdout.write(OPEN)
@@ -41,8 +43,8 @@ def watch(ws: Workspace) -> int:
             lines = _picture(ws, *_size())
             body = "\n".join(REST_OF_LINE + line for line in lines)
             print(HOME + body + REST_OF_SCREEN, end="", flush=True)
-            is_resized.wait(WATCH_S)
-            is_resized.clear()
+            with suppress(Empty):
+                resized.get(timeout=WATCH_S)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -68,7 +70,7 @@ def _print_changes(ws: Workspace) -> int:
         before = now
         if all(run.is_ended for run in found):
             return 0
-        threading.Event().wait(WATCH_S)
+        time.sleep(WATCH_S)
 
 
 def _look(ws: Workspace) -> list[Run]:

@@ -88,6 +88,9 @@ def test_a_taken_port_is_named(ws, serve):
     port = serve(ws).port
     with pytest.raises(ConfigError, match=f"Port {port} .*--port"):
         app.launch(ws, port=port, inbrowser=False)
+    for none in (0, -1, 65536):
+        with pytest.raises(ConfigError, match=f"Port {none} does not exist"):
+            app.launch(ws, port=none, inbrowser=False)
 
 
 def test_nothing_is_fetched_from_elsewhere():

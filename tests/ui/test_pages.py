@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
+from ui.pages import train
 
 pytestmark = pytest.mark.browser
 
@@ -140,6 +142,21 @@ def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):
     page.locator("#start-sft").click()
     expect(page.locator("#told-sft")).to_contain_text("There are no demonstrations to learn from.")
     assert runs.list_all(ws) == []
+
+
+def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second_run(ws, serve, visit, monkeypatch):
+    filling.add_texts(ws)
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    gate, refusal = threading.Event(), train.preflight.refusal
+    monkeypatch.setattr(train.preflight, "refusal", lambda *given: refusal(*given) if gate.wait(30) else "late")
+    page = visit(serve(ws).url + "#train/sft")
+    page.locator("#start-sft").dblclick()
+    expect(page.locator("#told-sft .is-working")).to_have_text("Looking at the rows, then it starts …")
+    page.locator("#start-sft").click()
+    gate.set()
+    expect(page.locator("#run-head h2")).to_have_text("sft-1")
+    page.wait_for_timeout(1000)
+    assert [run.name for run in runs.list_all(ws)] == ["sft-1"]
 
 
 def test_start_opens_the_new_run(full_ws, serve, visit, monkeypatch):

@@ -197,6 +197,15 @@ def test_a_question_for_a_side_can_be_left_without_a_keyboard_and_a_note_survive
     expect(page.locator("[data-part=writer-text]")).to_have_value("Half a thought")
     page.keyboard.press("Control+Enter")
     expect(page.locator("[data-part=noted]")).to_have_text("Note: Half a thought")
+    page.evaluate("""() => {
+        const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
+        key("n");
+        document.querySelector("[data-part=writer]").close();
+        key("n");
+    }""")  # the event that tells of the closing comes when the next one is open
+    page.locator("[data-part=writer-text]").fill("A whole thought")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("[data-part=noted]")).to_have_text("Note: A whole thought")
 
 
 def test_a_demonstration_can_be_written_for_the_prompt_on_the_screen(ws, serve, visit):

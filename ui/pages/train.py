@@ -78,15 +78,8 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     for field in inputs:
         on(field.change, partial(_check, ws, stage), inputs, [command, told, anyway], trigger_mode="always_last")
     outputs = [told, anyway, tabs, run_chosen]
-    on(
-        start.click,
-        partial(_start, ws, stage, False),
-        inputs,
-        outputs,
-        validator=partial(_validate, stage),
-        show_progress_on=told,
-        progress=True,
-    )
+    looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
+    on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
 
@@ -132,6 +125,11 @@ def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
     """Gradio's own mark on each field that is wrong; nothing starts then."""
     _, wrong = form.parse(STAGES[stage], values)
     return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
+
+
+def _looking(*_: Any) -> str:
+    """Said at once, since long rows are encoded before a run may start, which takes some seconds."""
+    return '<p class="notice is-note is-working" role="status">Looking at the rows, then it starts …</p>'
 
 
 def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
