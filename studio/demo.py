@@ -60,7 +60,7 @@ RECIPE = Recipe(
         value_warmup=2,
         iterations=60,
         epochs=1,
-        kl_coef=0.05,
+        kl_coef=0.12,
         eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
@@ -118,7 +118,7 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
     ws = _new_workspace(Path(root), seed)
     starter.load(ws)
     expected = demo_progress.EXPECTED_S["sft"] + rounds * (
-        2 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
+        3 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
     )
     with demo_progress.progress(expected) as progress:
         demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)

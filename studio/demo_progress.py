@@ -16,7 +16,7 @@ from studio.workspace import Workspace
 
 POLL_S = 0.25
 LINE_EVERY_S = 15.0
-EXPECTED_S = {"sft": 35.0, "sample": 30.0, "reward": 35.0, "ppo": 90.0}
+EXPECTED_S = {"sft": 35.0, "sample": 15.0, "reward": 35.0, "ppo": 90.0}
 """Roughly how long a run of each stage takes, relative to the others: what the time left is reckoned with."""
 
 
@@ -52,7 +52,8 @@ class Progress:
     def show(self, run: Run) -> None:
         """Where the run stands."""
         share = (self._done_s + EXPECTED_S[run.stage] * run.progress) / self._expected_s
-        self._bar.n = round(min(share, 1.0), 3)
+        share = min(share, 0.99)  # runs may take longer than was reckoned with
+        self._bar.n = round(share, 3)
         self._bar.set_postfix_str(f"{run.name}: {run.progress_text}")
         if self._bar.disable and time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
