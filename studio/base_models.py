@@ -1,5 +1,6 @@
 """Where a base model comes from: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
 
+import json
 import re
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def resolve(name: str) -> str:
     """
     if name == STARTER_NAME:
         return str(STARTER / "model")
+    if not name.strip():
+        raise BaseModelError(
+            "base_model is empty. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+        )
     path = Path(name).expanduser()
     if path.is_dir():
         _check_folder(path)
@@ -60,12 +65,30 @@ def instead(address: str, example: str) -> str:
 def _check_folder(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise BaseModelError(f"The folder {path} is not a Hugging Face model: it has no config.json. Choose another.")
-    if not any(path.glob("*.safetensors")):
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
         raise BaseModelError(
             f"The model in {path} has no safetensors weights. Other formats can run code when they are opened and are "
             "refused; convert it with transformers' save_pretrained."
         )
+    for file in weights:
+        if not _is_whole(file):
+            raise BaseModelError(f"The file {file} is cut off or no safetensors file. Fetch the model again.")
     if not any(path.glob("tokenizer*")):
         raise BaseModelError(
             f"The folder {path} has no tokenizer (tokenizer.json). Copy the model's tokenizer files into it."
         )
+
+
+def _is_whole(file: Path) -> bool:
+    """True where the file is as long as its header says; what the weights are is seen when they are loaded."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > file.stat().st_size:
+            return False
+        try:
+            tensors = json.loads(stream.read(size))
+            end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return False
+    return file.stat().st_size == 8 + size + end

@@ -23,7 +23,7 @@ from modules.config import PPOConfig
 from modules.distributed import gather_shares
 from modules.ppo import PPOModule
 from modules.sft import SFTModule
-from studio import checkpoints, metrics, rollouts, runs
+from studio import checkpoints, metrics, pauses, rollouts, runs
 from studio.rollouts import NewRollout, Tokens
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -133,7 +133,7 @@ class StudioCallback(Callback):
     def _wish(self, module: Any) -> str:
         """What the person wants now; a pause is said, and what it interrupts is saved, unless it is to be measured first."""
         step = module.step_index
-        wish = runs.wish(self._ws, self._run.id) if step < self._total else ""
+        wish = pauses.wish(self._ws, self._run.id) if step < self._total else ""
         if wish == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)

@@ -105,7 +105,20 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
             f"The folder of checkpoint {found.name} is gone ({found.folder.relative_to(ws.root)}). "
             "Put it back, or choose another checkpoint."
         )
+    if missing := _missing(found.folder):
+        raise CheckpointError(
+            f"Checkpoint {found.name} is incomplete: it has no {missing}. Put it back, or choose another checkpoint."
+        )
     return found
+
+
+def _missing(folder: Path) -> str:
+    """A file that was saved and is not there; what the others hold is checked when they are read."""
+    try:
+        saved = json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("checksums", {})
+    except (OSError, ValueError):
+        return ""
+    return next((name for name in saved if not (folder / name).is_file()), "")
 
 
 def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:

@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 
 TIMEOUT_S = 10.0
+DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""What the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux put up."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Holder:
 def count() -> int:
     """GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
     return len(_visible())
+
+
+def may_be_there() -> bool:
+    """False where neither nvidia-smi nor the kernel knows of one; only torch can tell whether it is of use."""
+    return count() > 0 or any(os.path.exists(device) for device in DEVICES)
 
 
 def visible(lanes: tuple[str, ...]) -> str:

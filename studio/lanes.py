@@ -31,11 +31,13 @@ def needed(config: StageConfig, num_gpus: int) -> int:
 
 
 def check(config: StageConfig) -> None:
-    """Refuse a GPU that is not there.
+    """Refuse a GPU that is not there, as far as that can be told without torch.
 
     Raises:
         ConfigError: `gpu` names none, or one where several are asked for.
     """
+    if config.device == "cuda" and not gpus.may_be_there():
+        raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")
     if config.gpu < 0:
         return
     if isinstance(config, TrainConfig) and config.devices > 1:

@@ -1,12 +1,20 @@
 """Metrics and sample texts of runs: the owner of those tables. Narrow rows, read by cursor."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import pairwise
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
 from studio import schema_curves
 from studio.workspace import Workspace, now
+
+EVERY_STEP = ("train/loss", "objective/score")
+"""A metric that a stage logs at each step."""
+PAUSE = 30
+"""A step that took so many times the usual was interrupted by a pause."""
 
 
 def add(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
@@ -87,6 +95,23 @@ def _names(db: Database, run_id: int) -> list[str]:
         {"run": run_id},
     )
     return [row["name"] for row in rows]
+
+
+def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
+    """The newest step and the seconds that a step takes of late, pauses left out; None before the second step."""
+    sql = "SELECT step, max(at) AS at FROM metrics WHERE run_id = ? AND name = ? GROUP BY step ORDER BY step DESC LIMIT 60"
+    with ws.read() as db:
+        name = next((name for name in EVERY_STEP if name in _names(db, run_id)), None)
+        rows = list(db.query(sql, [run_id, name])) if name else []
+    taken = [
+        (datetime.fromisoformat(new["at"]) - datetime.fromisoformat(old["at"])).total_seconds()
+        / (new["step"] - old["step"])
+        for new, old in pairwise(rows)
+    ]
+    if not taken:
+        return None
+    usual = [seconds for seconds in taken if seconds <= PAUSE * median(taken)]
+    return rows[0]["step"], mean(usual)
 
 
 def cursor(ws: Workspace, run_id: int) -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psutil
 
 from modules.config import PPOConfig
-from studio import gpus, metrics
+from studio import gpus, metrics, processes
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -64,11 +64,11 @@ def of_run(ws: Workspace, run: Run) -> Pulse | None:
     whole = sum(spent.values())
     is_going = run.state == "running"
     memory, gpu = _held(run) if is_going else (None, "")
-    left = elapsed * (1 - run.progress) / run.progress if is_going and run.progress > 0.01 else None
+    is_paused = run.is_paused
     return Pulse(
         elapsed,
-        left,
-        values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
+        _left(ws, run, elapsed) if is_going and not is_paused else None,
+        None if is_paused else values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
         {word: seconds / whole for word, seconds in spent.items()} if whole > 0 else {},
         memory,
         gpu,
@@ -83,6 +83,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def _left(ws: Workspace, run: Run, elapsed_s: float) -> float | None:
+    """Seconds to go at the pace of the last steps: a resumed run has not done its first ones itself."""
+    if run.progress <= 0:
+        return None
+    if pace := metrics.pace(ws, run.id):
+        step, seconds = pace
+        return step * (1 - run.progress) / run.progress * seconds
+    is_own = run.resumed_from is None and run.progress > 0.01
+    return elapsed_s * (1 - run.progress) / run.progress if is_own else None
+
+
 def _ppo_speed(run: Run, values: Mapping[str, float], seconds: float) -> float | None:
     """Response tokens of an iteration by its seconds."""
     if not isinstance(run.config, PPOConfig) or seconds <= 0 or "rollout/response_tokens" not in values:
@@ -92,12 +103,10 @@ def _ppo_speed(run: Run, values: Mapping[str, float], seconds: float) -> float |
 
 def _held(run: Run) -> tuple[int | None, str]:
     """Bytes that the run's processes hold in RAM, and their GPUs in words."""
-    if run.pid is None:
+    if run.pid is None or not processes.is_alive(run.pid, run.pid_started):
         return None, ""
     try:
         leader = psutil.Process(run.pid)
-        if abs(leader.create_time() - (run.pid_started or 0.0)) >= 1.0:
-            return None, ""
         family = [leader, *leader.children(recursive=True)]
         return sum(process.memory_info().rss for process in family), gpus.usage({process.pid for process in family})
     except psutil.Error:

@@ -72,9 +72,14 @@ class Run:
         return self.is_ended and self.gone_at is None
 
     @property
+    def is_paused(self) -> bool:
+        """True while it waits between two steps."""
+        return self.state == "running" and self.pause_requested and self.progress_text.startswith("paused")
+
+    @property
     def shown_state(self) -> str:
         """The state as people are told it: `ending` until it is seen that nothing is left of an ended run."""
-        return "ending" if self.is_ending else self.state
+        return "ending" if self.is_ending else "paused" if self.is_paused else self.state
 
     @property
     def is_awaited(self) -> bool:
@@ -103,7 +108,7 @@ def resume(ws: Workspace, name: str) -> Run:
     is made again. A checkpoint's name means that very one, also while its run is still going.
 
     Raises:
-        RunError: the run is still going, or it is a sampling run that began.
+        RunError: the run is still going, has done all its steps, or is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
     """
     run = get(ws, name.partition("@")[0])
@@ -114,7 +119,13 @@ def resume(ws: Workspace, name: str) -> Run:
     if run.stage == "sample" and run.started_at:
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
-    return _create(ws, prepared, resumed_from=_origin(ws, run, name), rows_from=folder(ws, run.name))
+    origin = _origin(ws, run, name)
+    if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
+        raise RunError(
+            f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
+            "to take another way from there, or start a new run with more of them."
+        )
+    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
 
 def _origin(ws: Workspace, run: Run, name: str) -> int | None:
@@ -198,8 +209,9 @@ def shift(ws: Workspace, name: str, by: int) -> None:
     """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
 
     Raises:
-        RunError: it does not wait.
+        RunError: there is no such run, or it does not wait.
     """
+    get(ws, name)
     with ws.write() as db:
         rows = list(db.query(_QUEUE))
         at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
@@ -222,38 +234,6 @@ def begin(ws: Workspace, run_id: int, lane: str) -> bool:
         stamps = {"started_at": now(), "heartbeat_at": now(), "advanced_at": now()}
         db.table("runs").update(run_id, {"state": "running", "lane": lane} | stamps)
         return True
-
-
-def pause(ws: Workspace, name: str) -> Run:
-    """Hold a waiting run in the queue; let a running one save after its step and wait there, keeping its memory.
-
-    Raises:
-        RunError: it has ended, or it is stopping.
-    """
-    run = get(ws, name)
-    if run.is_ended or run.stop_requested:
-        raise RunError(
-            f"Run {run.name} {'is ' + run.state if run.is_ended else 'is stopping'} and cannot be paused. Resume continues an ended run."
-        )
-    return _set_pause(ws, run, 1)
-
-
-def go_on(ws: Workspace, name: str) -> Run:
-    """Let a paused or held run go on; any other is left as it is."""
-    return _set_pause(ws, get(ws, name), 0)
-
-
-def _set_pause(ws: Workspace, run: Run, value: int) -> Run:
-    with ws.write() as db:
-        db.table("runs").update(run.id, {"pause_requested": value})
-    return get(ws, run.id)
-
-
-def wish(ws: Workspace, run_id: int) -> str:
-    """What the person wants of a run that computes: stop, pause, or nothing ("")."""
-    with ws.read() as db:
-        row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
-    return "stop" if row["stop_requested"] else "pause" if row["pause_requested"] else ""
 
 
 def set_gone(ws: Workspace, run_id: int) -> None:

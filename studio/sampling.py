@@ -13,7 +13,7 @@ from modules import checkpoint
 from modules.backbone import Backbone
 from modules.config import SampleConfig
 from modules.rollout import Rollout, generate
-from studio import base_models, checkpoints, comparisons, metrics, prompts, runs
+from studio import base_models, checkpoints, comparisons, metrics, pauses, prompts, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import DataError
 from studio.runs import Run
@@ -50,7 +50,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             share = (before + done / len(rows)) / len(names)
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
             runs.beat(ws, run.id, share, text)
-            while (wish := runs.wish(ws, run.id)) == "pause":
+            while (wish := pauses.wish(ws, run.id)) == "pause":
                 runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken")
                 time.sleep(PAUSE_POLL_S)
             if wish == "stop":

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from modules.config import PPOConfig, SampleConfig, SFTConfig
-from studio import checkpoints, gpus, lanes, launcher, metrics, processes, prompts, runs
+from studio import checkpoints, gpus, lanes, launcher, metrics, pauses, processes, prompts, runs
 from studio.errors import ConfigError, RunError
 from studio.workspace import Workspace
 
@@ -74,14 +74,14 @@ def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
 def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
     first, second = runs.create(ws, LONG), runs.create(ws, LONG)
     assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
-    runs.pause(ws, first.name)
+    pauses.pause(ws, first.name)
     assert runs.ahead_of(ws, second.id) == []
     assert not runs.begin(ws, first.id, "cpu")
-    runs.go_on(ws, first.name)
+    pauses.go_on(ws, first.name)
     assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
     runs.move(ws, first.id, "stopped")
     with pytest.raises(RunError, match="is stopped and cannot be paused"):
-        runs.pause(ws, first.name)
+        pauses.pause(ws, first.name)
 
 
 def taken(ws, config, ahead=()):
@@ -183,7 +183,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
     second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
     runs.shift(ws, third, -1)
-    runs.pause(ws, first)
+    pauses.pause(ws, first)
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
     step = checkpoints.last(ws, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
@@ -195,7 +195,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
         runs.resume(ws, first)
     runs.request_stop(ws, second)
     wait(ws, second, lambda r: r.state == "stopped")
-    runs.go_on(ws, first)
+    pauses.go_on(ws, first)
     wait(ws, first, lambda r: len(metrics.curve(ws, r.id, "train/loss")) > step + 1)
     runs.request_stop(ws, first)
     stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)

@@ -342,7 +342,7 @@ def test_a_relative_base_model_folder_becomes_absolute_for_the_worker(tmp_path, 
 
 
 def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):
-    older, run = run_in(ws, "finished"), run_in(ws, "finished")
+    older, run = run_in(ws, "finished"), run_in(ws, "stopped")
     add_checkpoint(ws, older, 9)
     add_checkpoint(ws, run, 0, is_chosen=True)
     chosen = add_checkpoint(ws, run, 10, is_chosen=True)

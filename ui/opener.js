@@ -2,6 +2,7 @@
    of events, each of which walks through all components of all pages. Until then the run's controls still speak of the run
    before, so they wait. Runs in gr.HTML(js_on_load): `server` is given. */
 const PATIENCE_MS = 2000;
+const NARROW = 760;
 let newest = 0;
 
 function fill(id, markup) {
@@ -26,6 +27,7 @@ async function paint(address) {
   if (!answer?.parts || turn !== newest) return;
   wait(true);
   for (const [id, markup] of Object.entries(answer.parts)) fill(id, markup);
+  if (window.innerWidth < NARROW) document.getElementById("run").scrollIntoView(); // the list stands above it there
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 

@@ -21,6 +21,7 @@ html = partial(gr.HTML, apply_default_css=False)
 SHAPES = {
     "queued": '<circle cx="6" cy="6" r="4.5" fill="none" stroke-dasharray="2 2"/>',
     "running": '<circle cx="6" cy="6" r="4.5" fill="currentColor"/>',
+    "paused": '<path d="M4 2V10M8 2V10" fill="none"/>',
     "ending": '<circle cx="6" cy="6" r="4.5" fill="none"/>',
     "finished": '<path d="M1.5 6.5 4.7 9.5 10.5 2.5" fill="none"/>',
     "stopped": '<rect x="2" y="2" width="8" height="8" fill="currentColor"/>',

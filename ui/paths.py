@@ -51,6 +51,8 @@ def check(ws: Workspace, name: str) -> str:
     Raises:
         ConfigError: it lies elsewhere, or is no path.
     """
+    if not name.strip():
+        raise ConfigError("A path is empty. Give a file, a folder, or an id such as Qwen/Qwen3-0.6B.")
     try:
         path = Path(name).expanduser().resolve()
         is_plain = not name.startswith(("/", "~")) and ".." not in Path(name).parts
@@ -74,7 +76,7 @@ def check_config(ws: Workspace, config: StageConfig) -> None:
         ConfigError: as `check`.
     """
     base_model = getattr(config, "base_model", STARTER_NAME)
-    if base_model != STARTER_NAME:
+    if base_model != STARTER_NAME and base_model.strip():  # the stage itself says that it is empty
         check(ws, base_model)
     for term in getattr(config, "reward_terms", ()):
         if term.kind == "classifier":

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from studio import checkpoints, launcher, metrics, playing, pulse, reward_report, runs, snapshots
+from studio import checkpoints, launcher, metrics, pauses, playing, pulse, reward_report, runs, snapshots
 from studio.cli import follow, rollouts, watch
 from studio.workspace import Workspace
 
@@ -132,7 +132,11 @@ def _stop_run(arguments: argparse.Namespace) -> int:
     if run.is_ended:
         print(f"{run.name} is {run.state} already.")
         return 0
+    is_waiting = run.state == "queued"
     run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
+    if is_waiting and not run.is_ended:
+        print(f"{run.name} is cancelled before it starts.")
+        return 0
     if run.is_ended:
         return follow.report_end(ws, run)
     print(f"{run.name} finishes its step, saves and stops.")
@@ -140,7 +144,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 
 
 def _pause_run(arguments: argparse.Namespace) -> int:
-    run = runs.pause(Workspace.existing(arguments.workspace), arguments.name)
+    run = pauses.pause(Workspace.existing(arguments.workspace), arguments.name)
     how = (
         "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
     )
@@ -149,8 +153,10 @@ def _pause_run(arguments: argparse.Namespace) -> int:
 
 
 def _continue_run(arguments: argparse.Namespace) -> int:
-    run = runs.go_on(Workspace.existing(arguments.workspace), arguments.name)
-    print(f"{run.name} is {run.state}." if run.is_ended else f"{run.name} goes on.")
+    ws = Workspace.existing(arguments.workspace)
+    was_paused = runs.get(ws, arguments.name).pause_requested
+    run = pauses.go_on(ws, arguments.name)
+    print(f"{run.name} goes on." if was_paused else f"{run.name} is {run.state} and was not paused.")
     return 0
 
 

@@ -99,7 +99,8 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
             f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes about {found.seconds / 60:.1f} min."
         )
         return 0
-    fit = fitting.fit(ws, config)
+    found = previewing.lesson(ws, config)
+    fit = fitting.fit(ws, config, found.longest)
     for name, count in fit.estimate.parts.items():
         if count:
             print(f"{name:12} {count / 2**20:10,.1f} MiB")
@@ -108,8 +109,11 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
     print(
         f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB that are free ({fit.place.title})."
     )
+    print(f"Reckoned for texts of {fit.length:,} tokens, the longest there are.")
     for tip in [] if fit.is_fitting else fit.advice:
         print(f"  {tip}")
+    if found.refusal:
+        print(f"It would not start: {found.refusal}")
     return 0 if fit.is_fitting else 1
 
 

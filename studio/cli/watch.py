@@ -61,7 +61,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _print_changes(ws: Workspace) -> int:
-    before: list[Row] = []
+    before: list[Row] | None = None
     while True:
         found = _look(ws)
         now = _rows(ws, found)

@@ -19,8 +19,8 @@ GIB = 2**30
 MIB = 2**20
 
 
-def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
-    """Place the buttons and what they show."""
+def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
+    """Place the buttons and what they show; returns the latter."""
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
@@ -32,6 +32,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
     working = on(probe.click, _working, None, [told, probe, stop])
     on(working.then, partial(_probe, ws, stage), inputs, [told, probe, stop], concurrency_limit=None)
     on(stop.click, partial(_stop, ws), None, [stop], concurrency_limit=None)
+    return told
 
 
 def _working() -> list[Any]:

@@ -19,12 +19,13 @@ MAX_TOKENS = 400
 PARTS = ("read", "taught", "scored")
 
 
-def build(ws: Workspace, stage: str, inputs: list[Any]) -> None:
-    """Place the button and what it shows."""
+def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
+    """Place the button and what it shows; returns the latter."""
     look = gr.Button("Show what it would teach", elem_id=f"look-{stage}")
     lesson = parts.html("", elem_id=f"lesson-{stage}")
     working = on(look.click, _working, None, [lesson])
     on(working.then, partial(_look, ws, stage), inputs, [lesson])
+    return lesson
 
 
 def refusal(ws: Workspace, config: StageConfig) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio import checkpoints, launcher, runs
+from studio import checkpoints, launcher, pauses, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import RunError
 from studio.runs import Run
@@ -68,8 +68,12 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
     is_open, is_waiting = not run.is_ended, run.state == "queued"
     found = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id]
     found.sort(key=lambda c: -c.step)
+    is_done = run.state == "finished" and bool(found)
+    if is_done:
+        found = found[1:]  # nothing is left to do from the last one
     names = [c.name for c in found]
-    is_unsaved = run.is_ended and (run.started_at is None or run.resumed_from is not None)
+    newest = [] if is_done else [("from its newest", "")]
+    is_unsaved = run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None)
     is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
     return [
         gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
@@ -79,8 +83,8 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
         gr.Dropdown(
-            choices=[("from its newest", ""), *((_label(c), c.name) for c in found)],
-            value=origin if origin in names else "",
+            choices=[*newest, *((_label(c), c.name) for c in found)],
+            value=origin if origin in names else names[0] if is_done and names else "",
             visible=run.stage != "sample" and bool(names),
         ),
     ]
@@ -115,7 +119,7 @@ def _kill(ws: Workspace, run: Run) -> None:
 
 
 def _pause(ws: Workspace, run: Run) -> None:
-    (runs.go_on if run.pause_requested else runs.pause)(ws, run.name)
+    (pauses.go_on if run.pause_requested else pauses.pause)(ws, run.name)
 
 
 def _shift(ws: Workspace, run: Run, by: int) -> None:
@@ -126,4 +130,6 @@ def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:
     """Continue the run, or one of its checkpoints, as a new run, and choose that."""
     run = known(ws, chosen)
     name = origin if origin and origin.partition("@")[0] == run.name else run.name
+    if name == run.name and not run.is_ended:
+        name = checkpoints.last(ws, run.name).name  # a branch of a run that goes on itself
     return launcher.start(ws, runs.resume(ws, name)).name

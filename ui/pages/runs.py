@@ -73,13 +73,13 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     """Redraw what the page shows, or nothing when nothing changed since `seen`."""
     launcher.reap(ws)
     everything = runs.list_all(ws)
-    run = next((r for r in everything if r.name == chosen), None) or next(iter(everything), None)
+    run = next((r for r in everything if r.name == chosen), None) if chosen else next(iter(everything), None)
     signature = _signature(ws, everything, run)
     before = seen.split()
     if before[:1] == [signature]:
         return [gr.skip()] * (8 + run_controls.COUNT)
-    detail = _detail(ws, run) if run else [""] * 5
-    listing = _listing(everything, [r.name for r in runs.queue(ws)]) if run else _nothing()
+    detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
+    listing = _listing(everything, [r.name for r in runs.queue(ws)]) if everything else _nothing()
     drawn = [listing, *detail]
     marks = [str(hash(part)) for part in drawn]
     changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
@@ -117,6 +117,15 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
             run.state == "running" and int(time.time() / PULSE_S),
         ]
     return str(hash(json.dumps(facts)))
+
+
+def _unknown(chosen: str) -> str:
+    """An address may be mistyped, or another workspace's."""
+    return (
+        parts.notice(f"There is no run named {chosen!r} in this workspace. Choose one from the list.", "bad")
+        if chosen
+        else ""
+    )
 
 
 def _nothing() -> str:

@@ -70,13 +70,21 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
         command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
-        if issubclass(config_class, TrainConfig):
-            preflight.build(ws, stage, inputs)
-            fit.build(ws, stage, inputs)
+        answers = (
+            [preflight.build(ws, stage, inputs), fit.build(ws, stage, inputs)]
+            if issubclass(config_class, TrainConfig)
+            else []
+        )
     if choice is not None:
         on(choice.input, partial(_preset, stage), [choice], inputs)
     for field in inputs:
-        on(field.change, partial(_check, ws, stage), inputs, [command, told, anyway], trigger_mode="always_last")
+        on(
+            field.change,
+            partial(_check, ws, stage),
+            inputs,
+            [command, told, anyway, *answers],
+            trigger_mode="always_last",
+        )
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
@@ -112,13 +120,13 @@ def _refresh(ws: Workspace, *values: str) -> list[Any]:
 
 
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
-    """After every change: the command line, or what is wrong, field by field."""
+    """After every change: the command line, or what is wrong, field by field; what was said of other settings goes."""
     config, wrong = form.parse(STAGES[stage], values)
-    off = gr.Button(visible=False)
+    off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
         return [parts.notice("The command line stands here again once the marked fields are mended."),
-                preflight.complaints(stage, wrong), off]  # fmt: skip
-    return [_command(ws, config), parts.notice(""), off]
+                preflight.complaints(stage, wrong), *off]  # fmt: skip
+    return [_command(ws, config), parts.notice(""), *off]
 
 
 def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
