@@ -36,16 +36,18 @@ def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping
 
 
 class Thinned(NamedTuple):
-    """A curve in few points: of each stretch of steps its last step, mean, lowest and highest value."""
+    """A curve in few points: its first value, then of each stretch of steps its last step, mean, lowest and highest value."""
 
     steps: list[int]
     means: list[float]
     lows: list[float]
     highs: list[float]
+    newest: float | None
+    """The last value as it was logged, which the last mean need not be."""
 
 
 def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
-    """(step, value) of one metric; a curve longer than about `max_points` as means of stretches, its first and last value as they are."""
+    """(step, value) of one metric; a curve of more than `max_points` as its first value and then means of stretches."""
     with ws.read() as db:
         found = _thinned(db, run_id, name, max_points)
     return list(zip(found.steps, found.means, strict=True))
@@ -58,27 +60,52 @@ def curves(ws: Workspace, run_id: int, wanted: Iterable[str], max_points: int = 
     return {name: thinned for name, thinned in found.items() if thinned.steps}
 
 
-_RAW = "SELECT step, value AS mean, value AS low, value AS high FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
+_Stretch = tuple[int, int, float, float, float]
+"""Consecutive values of a metric: the last step, how many they are, their sum, lowest and highest."""
+
+_OF_METRIC = "FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
 
 
 def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
-    """Long curves from their stretches, of which few rows are read; short or sparse ones as they are."""
+    """Up to `max_points` values as they are; of more values some points, between half of `max_points` and all of it."""
     key = [run_id, name]
-    first = next(db.query(f"{_RAW} ORDER BY step, id LIMIT 1", key), None)
+    first = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step, id LIMIT 1", key).fetchone()
     if first is None:
-        return Thinned([], [], [], [])
-    last = next(db.query(f"{_RAW} ORDER BY step DESC, id DESC LIMIT 1", key))
-    span = last["step"] - first["step"]
-    rows: list[dict[str, Any]] = []
-    if span > max_points:
-        size = next((size for size in schema_curves.SIZES if span / size <= max_points), schema_curves.SIZES[-1])
-        stretches = "SELECT step, total / num AS mean, low, high, num FROM metric_stretches"
-        rows = list(db.query(f"{stretches} WHERE run_id = ? AND name = ? AND size = ? ORDER BY stretch", [*key, size]))
-    if sum(row["num"] for row in rows) <= max_points:
-        rows = list(db.query(f"{_RAW} ORDER BY step, id", key))
-    else:
-        rows = [first, *rows[:-1], rows[-1] | {"step": last["step"], "mean": last["mean"]}]
-    return Thinned(*([row[column] for row in rows] for column in ("step", "mean", "low", "high")))
+        return Thinned([], [], [], [], None)
+    last = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step DESC, id DESC LIMIT 1", key).fetchone()
+    rows = _rows(db, key, last[0] - first[0], max_points)
+    if sum(num for _, num, *_ in rows) > max_points:
+        step, value = first
+        rows = [(step, 1, value, value, value), *_joined(rows, max_points - 1)]
+    steps, nums, totals, lows, highs = map(list, zip(*rows, strict=True))
+    return Thinned(steps, [total / num for total, num in zip(totals, nums, strict=True)], lows, highs, last[1])
+
+
+def _rows(db: Database, key: list[Any], span: int, max_points: int) -> list[_Stretch]:
+    """The longest stored stretches that make half of `max_points`, or the values as they are: at most some 8 times as many."""
+    for size in reversed(schema_curves.SIZES):
+        if span / size < max_points / 2:
+            continue
+        stretches = "SELECT step, num, total, low, high FROM metric_stretches"
+        found = db.execute(f"{stretches} WHERE run_id = ? AND name = ? AND size = ? ORDER BY stretch", [*key, size])
+        rows = found.fetchall()
+        if len(rows) > max_points / 2 and sum(num for _, num, *_ in rows) > max_points:
+            return rows
+    return db.execute(f"SELECT step, 1, value, value, value {_OF_METRIC} ORDER BY step, id", key).fetchall()
+
+
+def _joined(rows: list[_Stretch], max_points: int) -> list[_Stretch]:
+    """Neighbours joined in equal numbers; a last point of few values goes into the one before it, or it would be a false turn."""
+    size = -(-len(rows) // max_points)
+    points = [_join(rows[start : start + size]) for start in range(0, len(rows), size)]
+    if points[-1][1] <= points[-2][1] / 2:
+        points[-2:] = [_join(points[-2:])]
+    return points
+
+
+def _join(rows: list[_Stretch]) -> _Stretch:
+    steps, nums, totals, lows, highs = zip(*rows, strict=True)
+    return steps[-1], sum(nums), sum(totals), min(lows), max(highs)
 
 
 def names(ws: Workspace, run_id: int) -> list[str]:

@@ -263,7 +263,7 @@ def test_a_checkpoint_whose_folder_is_gone_is_named(ws):
         checkpoints.get(ws, run.name)
 
 
-def test_a_long_curve_is_thinned_with_its_first_and_last_point_kept(ws):
+def test_a_long_curve_is_thinned_with_its_first_point_and_its_last_step_kept(ws):
     run = run_in(ws, "running")
     metrics.add(ws, run.id, 1, {"train/loss": 1.0})
     with ws.write() as db:
@@ -271,8 +271,9 @@ def test_a_long_curve_is_thinned_with_its_first_and_last_point_kept(ws):
         db.table("metrics").insert_all(row | {"step": step, "value": 1 / step} for step in range(2, 2000))
     metrics.add(ws, run.id, 2000, {"train/loss": 1 / 2000})
     thinned = metrics.curve(ws, run.id, "train/loss", max_points=100)
-    assert len(thinned) <= 102
-    assert (thinned[0], thinned[-1]) == ((1, 1.0), (2000, 1 / 2000))
+    assert 50 <= len(thinned) <= 100
+    assert (thinned[0], thinned[-1][0]) == ((1, 1.0), 2000)
+    assert thinned[-1][1] == pytest.approx(sum(1 / n for n in range(1969, 2001)) / 32, rel=0.03)
     assert metrics.latest(ws, run.id) == {"train/loss": 1 / 2000}
     assert metrics.first(ws, run.id) == {"train/loss": 1.0}
 

@@ -21,10 +21,19 @@ Points = Sequence[tuple[int, float]]
 
 
 class Curve(NamedTuple):
-    """A named line."""
+    """A named line: its numbers are those of `points`; where there is a smoothed line, they stand faintly behind it."""
 
     name: str
     points: Points
+    smoothed: Points = ()
+    newest: float | None = None
+    """The last value as it was logged, where the last point is a mean."""
+
+    @property
+    def end(self) -> tuple[int, float]:
+        """The last step and its value as it was logged."""
+        step, value = self.points[-1]
+        return step, value if self.newest is None else self.newest
 
 
 class Band(NamedTuple):
@@ -45,31 +54,32 @@ def chart(
 ) -> str:
     """A titled chart of at most a few curves; with no points yet, an empty frame of the same size.
 
-    With `is_log` the values stand on a log scale, unless one of them is 0 or less.
+    With `is_log` the values stand on a log scale, unless one of them is 0 or less; the chart then says so.
     """
     drawn = [curve for curve in curves if curve.points]
     body = _plot(drawn, band, x_label, is_log) if drawn else _waiting()
-    newest = (
-        ", ".join(f"{c.name} {number(c.points[-1][1])} at {x_label} {c.points[-1][0]}" for c in drawn)
-        or "no values yet"
-    )
+    newest = ", ".join(f"{c.name} {number(c.end[1])} at {x_label} {c.end[0]}" for c in drawn) or "no values yet"
+    low, high = _x_range(drawn)
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b><span>{escape(sentence)}</span></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(newest)}" '
-        f'data-frame="{LEFT} {WIDTH - RIGHT} {_x_range(drawn)}" data-label="{escape(x_label)}" '
+        f'data-frame="{LEFT} {WIDTH - RIGHT} {low} {high}" data-label="{escape(x_label)}" '
         f'data-points="{escape(data)}">{body}</svg></figure>'
     )
 
 
 def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool) -> str:
-    xs = [x for curve in curves for x, _ in curve.points]
-    ys = [y for curve in curves for _, y in curve.points]
+    low, high = _x_range(curves)
+    ys = [y for curve in curves for _, y in (*curve.points, curve.end)]
     if band:
         ys += [y for edge in band for _, y in edge]
-    is_log = is_log and min(ys) > 0
+    notes = ["smoothed, numbers as logged"] if any(curve.smoothed for curve in curves) else []
+    if is_log and min(ys) <= 0:
+        is_log = False
+        notes.append("linear: has values of 0 or less")
     ticks = _log_ticks(min(ys), max(ys)) if is_log else _ticks(min(ys), max(ys))
-    to_x = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    to_x = _scale(low, high, LEFT, WIDTH - RIGHT)
     linear = _scale(
         math.log10(ticks[0]) if is_log else ticks[0],
         math.log10(ticks[-1]) if is_log else ticks[-1],
@@ -84,7 +94,8 @@ def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool) ->
     return "".join(
         [
             _grid(ticks, to_y),
-            _x_axis(min(xs), max(xs), to_x, x_label),
+            _x_axis(curves, to_x, x_label),
+            _note(notes),
             _area(band, to_x, to_y),
             *lines,
             _names(curves, to_x, to_y),
@@ -100,15 +111,16 @@ def _waiting() -> str:
     )
 
 
-def _x_range(curves: list[Curve]) -> str:
+def _x_range(curves: list[Curve]) -> tuple[int, int]:
+    """The first and last step of the frame; a single step stands in its middle."""
     xs = [x for curve in curves for x, _ in curve.points] or [0]
-    return f"{min(xs)} {max(xs)}"
+    return (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] - 1, xs[0] + 1)
 
 
 def _scale(low: float, high: float, start: float, end: float):
-    """A function from a value to a coordinate; a single value lands at the start."""
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (end - start)
+    """A function from a value to a coordinate."""
+    scale = (end - start) / ((high - low) or 1.0)
+    return lambda value: start + (value - low) * scale
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -154,22 +166,35 @@ def _grid(ticks: list[float], to_y) -> str:
     )
 
 
-def _x_axis(low: int, high: int, to_x, label: str) -> str:
-    y = HEIGHT - 8
-    first = f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{low:,}</text>'
+def _x_axis(curves: list[Curve], to_x, label: str) -> str:
+    xs = [x for curve in curves for x, _ in curve.points]
+    low, high, y = min(xs), max(xs), HEIGHT - 8
     if low == high:
-        return first + f'<text class="tick" x="{to_x(low) + 24:.1f}" y="{y}">{escape(label)}</text>'
+        return f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{escape(label)} {low:,}</text>'
+    first = f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{low:,}</text>'
     last = f'<text class="tick" x="{to_x(high):.1f}" y="{y}" text-anchor="end">{escape(label)} {high:,}</text>'
     return first + last
 
 
+def _note(notes: list[str]) -> str:
+    """What a reader must know of how the values are drawn, above the frame."""
+    return f'<text class="tick note" x="{LEFT}" y="{TOP - 4}">{"; ".join(notes)}</text>' if notes else ""
+
+
 def _path(curve: Curve, index: int, to_x, to_y) -> str:
-    x, y = to_x(curve.points[-1][0]), to_y(curve.points[-1][1])
+    """The line, where it is smoothed over the line of its points; a dot shows the newest value."""
+    x, y = to_x(curve.end[0]), to_y(curve.end[1])
     dot = f'<circle class="dot c{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     if len(curve.points) == 1:
         return dot
-    steps = " ".join(f"{to_x(px):.1f},{to_y(py):.1f}" for px, py in curve.points)
-    return f'<polyline class="line c{index}" points="{steps}"/>{dot}'
+    raw = _line(f"line c{index} is-raw" if curve.smoothed else f"line c{index}", curve.points, to_x, to_y)
+    smoothed = _line(f"line c{index}", curve.smoothed, to_x, to_y) if curve.smoothed else ""
+    return raw + smoothed + dot
+
+
+def _line(classes: str, points: Points, to_x, to_y) -> str:
+    steps = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in points)
+    return f'<polyline class="{classes}" points="{steps}"/>'
 
 
 def _area(band: Band | None, to_x, to_y) -> str:
@@ -181,14 +206,14 @@ def _area(band: Band | None, to_x, to_y) -> str:
 
 def _names(curves: list[Curve], to_x, to_y) -> str:
     """Name and newest value at each line's end, moved apart where they would overlap."""
-    wanted = sorted((to_y(curve.points[-1][1]), index) for index, curve in enumerate(curves))
+    wanted = sorted((to_y(curve.end[1]), index) for index, curve in enumerate(curves))
     texts, floor = [], TOP - LABEL_GAP + 4.0
     room = HEIGHT - BOTTOM - (len(curves) - 1) * LABEL_GAP
     for place, (y, index) in enumerate(wanted):
         floor = max(floor + LABEL_GAP, min(y, room + place * LABEL_GAP))
-        name, points = curves[index]
+        step, value = curves[index].end
         texts.append(
-            f'<text class="name c{index}" x="{to_x(points[-1][0]) + 8:.1f}" y="{floor + 4:.1f}">'
-            f"{escape(name)} <tspan>{number(points[-1][1])}</tspan></text>"
+            f'<text class="name c{index}" x="{to_x(step) + 8:.1f}" y="{floor + 4:.1f}">'
+            f"{escape(curves[index].name)} <tspan>{number(value)}</tspan></text>"
         )
     return "".join(texts)

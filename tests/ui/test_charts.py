@@ -54,6 +54,24 @@ def test_hover_gets_the_exact_values():
     assert 'data-label="iteration"' in svg
 
 
+def test_a_single_point_stands_in_the_middle_with_its_value_and_its_step():
+    svg = chart("t", "", [Curve("", [(0, 3.21)])])
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    assert f'cx="{middle:.1f}"' in svg
+    assert f'x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">step 0</text>' in svg
+    assert "<tspan>3.21</tspan>" in svg
+    assert f'data-frame="{LEFT} {WIDTH - RIGHT} -1 1"' in svg, "the hover finds the point where it is drawn"
+
+
+def test_the_dot_and_the_label_are_at_the_newest_value_and_inside_the_frame():
+    svg = chart("t", "", [Curve("a", [(0, 1.0), (9, 2.0)], newest=5.0)])
+    found = re.search(r'<circle class="dot c0" cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert found
+    assert float(found[1]) == WIDTH - RIGHT
+    assert TOP <= float(found[2]) < points_of(svg)[-1][1]
+    assert "a <tspan>5</tspan>" in svg
+
+
 def test_an_empty_chart_keeps_its_place():
     empty, filled = chart("t", "s", []), chart("t", "s", [Curve("a", [(0, 1.0)])])
     assert "waiting for the first value" in empty

@@ -1,6 +1,8 @@
 """Curves laid over each other, smoothed and on a log scale; where settings differ; the search in the log."""
 
+import itertools
 import math
+import random
 import time
 
 import pytest
@@ -25,25 +27,70 @@ def two(ws):
     return ws, made
 
 
-def test_a_long_curve_keeps_its_ends_its_mean_and_its_range(ws):
-    filling.add_texts(ws)
-    run = filling.add_run(ws, SFTConfig())
-    values = [math.sin(step / 7) + step / 1000 for step in range(3000)]
-    values[1234] = 50.0
+def add_values(ws, run, values, name="train/loss"):
     with ws.write() as db:
         db.table("metrics").insert_all(
-            {"run_id": run.id, "step": step, "name": "train/loss", "value": value, "at": ""}
+            {"run_id": run.id, "step": step, "name": name, "value": value, "at": ""}
             for step, value in enumerate(values)
         )
+
+
+def noise(num, end=1.0):
+    rng = random.Random(num)
+    return [end + rng.gauss(0, 0.3) for _ in range(num)]
+
+
+@pytest.fixture
+def run(ws):
+    filling.add_texts(ws)
+    return filling.add_run(ws, SFTConfig())
+
+
+def test_a_long_curve_keeps_its_first_and_newest_value_its_mean_and_its_range(ws, run):
+    values = [math.sin(step / 7) + step / 1000 for step in range(3000)]
+    values[1234] = 50.0
+    add_values(ws, run, values)
     found = metrics.curves(ws, run.id, ["train/loss", "train/none"], max_points=240)
     assert list(found) == ["train/loss"]
     curve = found["train/loss"]
     assert 100 < len(curve.steps) <= 241
     assert (curve.steps[0], curve.means[0]) == (0, values[0])
-    assert (curve.steps[-1], curve.means[-1]) == (2999, values[-1])
+    assert (curve.steps[-1], curve.newest) == (2999, values[-1])
     assert curve.means[1] == pytest.approx(sum(values[:16]) / 16)
     assert max(curve.highs) == 50.0
     assert metrics.curve(ws, run.id, "train/loss", 5000) == list(enumerate(values))
+
+
+@pytest.mark.parametrize("num", [139, 140, 141, 155, 279, 280, 1119, 1121, 1200, 2240, 2241, 9000, 20_000])
+def test_a_curve_has_at_least_half_the_points_it_may_have_and_its_means_are_those_of_all_values(ws, run, num):
+    values = noise(num)
+    add_values(ws, run, values)
+    curve = metrics.curves(ws, run.id, ["train/loss"], max_points=140)["train/loss"]
+    assert min(num, 70) <= len(curve.steps) <= 140
+    assert curve.steps[-1] == num - 1
+    assert curve.newest == values[-1]
+    if num > 140:
+        starts = [0, *(step + 1 for step in curve.steps[1:])]
+        stretches = [values[start:end] for start, end in itertools.pairwise(starts)]
+        assert curve.means[1:] == pytest.approx([sum(each) / len(each) for each in stretches])
+        assert min(map(len, stretches)) > len(stretches[0]) / 2, "no point is of much fewer values than its neighbours"
+
+
+def test_a_sparse_curve_over_many_steps_is_not_thinned(ws, run):
+    with ws.write() as db:
+        row = {"run_id": run.id, "name": "eval/loss", "at": ""}
+        db.table("metrics").insert_all(row | {"step": step, "value": 1 / (step + 1)} for step in range(0, 50_000, 500))
+    curve = metrics.curves(ws, run.id, ["eval/loss"], max_points=140)["eval/loss"]
+    assert list(zip(curve.steps, curve.means, strict=True)) == [
+        (step, 1 / (step + 1)) for step in range(0, 50_000, 500)
+    ]
+
+
+def test_a_curve_is_read_in_few_rows(ws, run):
+    add_values(ws, run, noise(10_000))
+    with ws.read() as db:
+        for span, most in ((1119, 10_000), (5000, 1200), (9999, 700), (100_000, 700)):
+            assert len(metrics._rows(db, [run.id, "train/loss"], span, 140)) <= most
 
 
 def test_newest_and_first_values_are_those_of_the_last_and_first_step(two):
@@ -53,12 +100,43 @@ def test_newest_and_first_values_are_those_of_the_last_and_first_step(two):
 
 
 def test_smoothing_leaves_a_constant_alone_and_averages_the_rest():
-    flat = Thinned([1, 2, 3], [4.0] * 3, [4.0] * 3, [4.0] * 3)
+    flat = Thinned([1, 2, 3], [4.0] * 3, [4.0] * 3, [4.0] * 3, 4.0)
     assert [value for _, value in run_curves.smooth(flat, 0.9)] == pytest.approx([4.0] * 3)
-    step = Thinned([1, 2], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0])
+    step = Thinned([1, 2], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0], 1.0)
     # Weights 0.5 * 0.5 and 0.5, made to sum to 1.
     assert run_curves.smooth(step, 0.5)[1][1] == pytest.approx(0.5 / 0.75)
     assert run_curves.smooth(step, 0.0) == [(1, 0.0), (2, 1.0)]
+
+
+@pytest.mark.parametrize("num", [20, 300])
+def test_a_smoothed_curve_tells_the_newest_value_and_keeps_the_logged_line_behind_it(ws, run, num):
+    values = [*noise(num - 1), 7.25]
+    add_values(ws, run, values)
+    plain, smoothed = (run_curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    for drawn in (plain, smoothed):
+        assert "<tspan>7.25</tspan>" in drawn
+        assert f"7.25 at step {num - 1}" in drawn, "what a screen reader says"
+    hover = [drawn.partition('data-points="')[2].partition('"')[0] for drawn in (plain, smoothed)]
+    assert hover[0] == hover[1]
+    assert smoothed.count("<polyline") == 2
+    assert smoothed.count('class="line c0 is-raw"') == 1
+    assert "smoothed, numbers as logged" in smoothed
+    assert "is-raw" not in plain
+    assert "smoothed" not in plain
+
+
+def test_a_curve_of_few_evaluations_is_not_smoothed(ws, run):
+    add_values(ws, run, [3.0, 1.0, 2.0, 1.5], "eval/loss")
+    plain, smoothed = (run_curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    assert plain == smoothed
+
+
+def test_a_log_scale_that_cannot_be_says_so(ws, run):
+    add_values(ws, run, [0.0, 1.0, 2.0], "eval/kl")
+    assert "linear: has values of 0 or less" in run_curves.draw(ws, run.name, [], 0, True)
+    assert "linear" not in run_curves.draw(ws, run.name, [], 0, False)
+    add_values(ws, run, [1.0, 2.0], "eval/loss")
+    assert run_curves.draw(ws, run.name, [], 0, True).count("linear") == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.03, 0.04), (1e-6, 10.0), (1.0, 1.0), (2.0, 700.0)])
@@ -84,6 +162,7 @@ def test_runs_are_laid_over_each_other_with_what_differs(two):
     assert f"<th>{first.name}</th><th>{second.name}</th>" in drawn
     assert "<tr><th>epochs</th><td>2</td><td>5</td></tr>" in drawn
     assert drawn.count("<tr>") == 2, "the head and the one setting that differs"
+    assert drawn.index('class="overlaid"') < drawn.index('class="difference"') < drawn.index('class="charts"')
 
 
 def test_a_sampled_prompt_is_shown_as_turns_and_not_as_template():

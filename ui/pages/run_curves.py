@@ -1,6 +1,6 @@
 """The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
 
-The points arrive thinned by `studio.metrics`, some 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
+The points arrive thinned by `studio.metrics`, at most 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
 as one of 100, and the page has little to draw.
 """
 
@@ -21,6 +21,8 @@ from ui.charts import Band, Curve, chart
 
 NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 """Of a curve, and of one among more than three runs."""
+MIN_SMOOTHED = 10
+"""Points below which a curve stays as it is: a mean of a few evaluations would hide what they say."""
 MAX_OVERLAID = 9
 SHARED = ("train", "eval", "objective", "rollout")
 """Metric groups whose values of one name share a chart: train/loss and eval/loss."""
@@ -108,7 +110,7 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
     body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
     trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" and not laid else ""
     shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
-    return f"{_legend(together)}{shown}{trust}{difference(together)}"
+    return f"{_legend(together)}{difference(together)}{shown}{trust}"
 
 
 def _title(name: str) -> str:
@@ -124,17 +126,23 @@ def _chart(
     if len(found) > 1:
         # Of a value that is trained on and measured, the measured one is compared.
         name = next((n for n in names if n.startswith("eval/")), names[0])
-        curves = [
-            Curve(owner, smooth(values[name], weight) if name in values else []) for owner, values in found.items()
-        ]
+        curves = [_curve(owner, values.get(name), weight) for owner, values in found.items()]
         return chart(f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None, x_label, is_log=is_log)
     values = found[run.name]
     curves = [
-        Curve(name.partition("/")[0] if len(names) > 1 else "", smooth(values[name], weight))
+        _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
         for name in sorted(names, reverse=True)
         if name in values
     ]
     return chart(shown, sentence(names[0]), curves, _band(title, names, values), x_label, is_log=is_log)
+
+
+def _curve(name: str, values: Thinned | None, weight: float) -> Curve:
+    """A named line, smoothed where that is wanted and there are points enough."""
+    if values is None:
+        return Curve(name, [])
+    smoothed = smooth(values, weight) if weight and len(values.steps) >= MIN_SMOOTHED else []
+    return Curve(name, _points(values.steps, values.means), smoothed, values.newest)
 
 
 def _band(title: str, names: list[str], values: dict[str, Thinned]) -> Band | None:
