@@ -152,6 +152,11 @@ def get(ws: Workspace, name: str | int) -> Run:
     return _run(rows[0])
 
 
+def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
+    """The run with this name, the newest one where the name is empty; None where there is none."""
+    return next((run for run in list_all(ws) if name in (run.name, "")), None)
+
+
 def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
     """Runs, newest first."""
     with ws.read() as db:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
-from studio import gpus, launcher, metrics, pulse, runs
+from studio import gpus, launcher, metrics, pauses, processes, pulse, runs
 from studio.cli import main
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -32,6 +32,52 @@ def test_the_time_left_goes_on_at_the_pace_so_far(ws):
     assert found is not None
     assert found.left_s == pytest.approx(600, abs=5)
     assert found.words()[:2] == ["7 min so far", "about 10 min left"]
+
+
+def log_steps(ws, run, first: int, seconds: list[float]) -> None:
+    """One step after the other, each so many seconds after the one before."""
+    at = datetime.now(UTC)
+    with ws.write() as db:
+        for step, taken in enumerate(seconds, start=first):
+            at += timedelta(seconds=taken)
+            row = {"run_id": run.id, "name": "train/loss", "step": step, "value": 1.0, "at": at.isoformat()}
+            db.table("metrics").insert(row)
+
+
+def test_the_time_left_is_that_of_the_last_steps_not_of_what_a_parent_did_nor_of_a_pause(ws):
+    run = dataclasses.replace(
+        started_ago(filling.add_run(ws, SFTConfig(), "running"), 20), progress=0.5, resumed_from=1
+    )
+    found = pulse.of_run(ws, run)
+    assert found is not None
+    assert found.left_s is None, "it has done nothing itself yet"
+    log_steps(ws, run, 91, [0, 2, 2, 2, 900, 2, 2, 2, 2, 2])
+    found = pulse.of_run(ws, run)
+    assert found is not None
+    assert found.left_s == pytest.approx(200), "100 steps of 2 s"
+
+
+def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
+    run = filling.add_run(ws, SFTConfig(), "running", "paused after step 4 of 10; its memory stays taken")
+    metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
+    found = pulse.of_run(ws, pauses.pause(ws, run.name))
+    assert found is not None
+    assert (found.left_s, found.tokens_per_s) == (None, None)
+    assert runs.get(ws, run.name).shown_state == "paused"
+    assert pauses.go_on(ws, run.name).shown_state == "running"
+
+
+def test_the_memory_of_a_run_is_told_whichever_way_its_birth_was_counted(ws):
+    run = dataclasses.replace(filling.add_run(ws, SFTConfig(), "running"), pid=os.getpid())
+    for born in (processes.birth(os.getpid()), psutil.Process().create_time()):
+        found = pulse.of_run(ws, dataclasses.replace(run, pid_started=born))
+        assert found is not None
+        assert found.memory is not None
+        assert found.memory > 2**25
+        assert any(word.endswith("GiB of RAM") for word in found.words())
+    stranger = pulse.of_run(ws, dataclasses.replace(run, pid_started=1.0))
+    assert stranger is not None
+    assert stranger.memory is None
 
 
 def test_ppo_tells_its_speed_and_where_its_time_goes(ws):

@@ -79,9 +79,15 @@ def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
     assert not runs.begin(ws, first.id, "cpu")
     pauses.go_on(ws, first.name)
     assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    runs.move(ws, second.id, "running")
+    runs.request_stop(ws, second.name)
+    with pytest.raises(RunError, match="is stopping and cannot go on"):
+        pauses.go_on(ws, second.name)
     runs.move(ws, first.id, "stopped")
     with pytest.raises(RunError, match="is stopped and cannot be paused"):
         pauses.pause(ws, first.name)
+    with pytest.raises(RunError, match="There is no run named 'sft-99'"):
+        runs.shift(ws, "sft-99", 1)
 
 
 def taken(ws, config, ahead=()):

@@ -17,8 +17,8 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, launcher, metrics, prompts, runs, schema_rating, stages
-from studio.errors import BaseModelError, CheckpointError, DataError, RunError, WorkspaceError
+from studio import checkpoints, gpus, launcher, metrics, prompts, runs, schema_rating, stages
+from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -340,6 +340,47 @@ def test_a_relative_base_model_folder_becomes_absolute_for_the_worker(tmp_path, 
     monkeypatch.chdir(STARTER)
     run = runs.create(workspace, SFTConfig(base_model="model"))
     assert run.config.base_model == str((STARTER / "model").resolve())
+
+
+def test_a_finished_run_has_nothing_to_resume_but_from_an_earlier_checkpoint(ws):
+    run = run_in(ws, "finished")
+    early, late = add_checkpoint(ws, run, 10), add_checkpoint(ws, run, 30)
+    for name in (run.name, late):
+        with pytest.raises(RunError, match=f"is finished: all its steps are done at {late}"):
+            runs.resume(ws, name)
+    assert runs.resume(ws, early).resumed_from == checkpoints.get(ws, early).id
+    assert len(runs.list_all(ws)) == 2
+
+
+def test_a_checkpoint_that_lacks_a_file_is_refused_at_once(ws):
+    name = add_checkpoint(ws, run_in(ws, "stopped"), 10)
+    folder = checkpoints.get(ws, name).folder
+    (folder / "meta.json").write_text('{"checksums": {"policy/adapter_model.safetensors": 1}}')
+    with pytest.raises(CheckpointError, match=f"{name} is incomplete: it has no policy/adapter_model.safetensors"):
+        runs.resume(ws, name)
+
+
+def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch):
+    monkeypatch.setattr(gpus, "may_be_there", lambda: False)
+    with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
+        runs.create(ws, SFTConfig(device="cuda"))
+    monkeypatch.setattr(gpus, "may_be_there", lambda: True)
+    assert runs.create(ws, SFTConfig(device="cuda")).state == "queued"
+
+
+@pytest.mark.parametrize("cut", [0, 5, 200, 5000])
+def test_a_base_model_whose_weights_are_cut_off_is_refused_before_the_start(ws, tmp_path, cut):
+    shutil.copytree(STARTER / "model", tmp_path / "cut")
+    (weights,) = (tmp_path / "cut").glob("*.safetensors")
+    assert runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut"))).state == "queued"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+        runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut")))
+
+
+def test_an_empty_base_model_is_said(ws):
+    with pytest.raises(BaseModelError, match="base_model is empty"):
+        runs.create(ws, SFTConfig(base_model=""))
 
 
 def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):

@@ -126,6 +126,13 @@ def test_without_a_terminal_the_list_is_printed_when_it_changes_until_all_have_e
     assert rest.count("what happens, or how it ended") == 1, "one picture more for one change"
 
 
+def test_without_a_terminal_and_without_runs_it_says_so(tmp_path):
+    Workspace.open(tmp_path / "studio")
+    command = [*PROGRAM, "runs", "--watch", "--workspace", str(tmp_path / "studio")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+    assert done.stdout == "There are no runs yet. Start one with: rlhf-studio sft\n"
+
+
 def test_a_window_that_is_drawn_larger_and_smaller_all_the_time_is_still_drawn_afterwards(tmp_path):
     ws = Workspace.open(tmp_path / "studio")
     terminal = Terminal("runs", "--watch", "--workspace", str(ws.root), columns=80, rows=24)

@@ -134,10 +134,10 @@ def main(root: str) -> None:
         "disk: full": fresh(ws, SFT, at(checkpoint, "_write_json", full_disk, call=3)),
         "disk: file size": fresh(ws, SFT, at(checkpoint, "save_file", small_files, call=2)),
         "disk: read-only": fresh(ws, SFT, at(checkpoint, "save_file", read_only, call=2)),
-        "damage: flipped weights": spoil(ws, sft, "policy/adapter_model.safetensors", flip),
-        "damage: cut weights": spoil(ws, sft, "policy/adapter_model.safetensors", lambda whole: whole[:500]),
-        "damage: cut state": spoil(ws, sft, "state.safetensors", lambda whole: whole[: len(whole) // 2]),
-        "damage: empty numbers": spoil(ws, sft, "state.json", lambda whole: b""),
+        "damage: flipped weights": spoil(ws, f"{sft}@2", "policy/adapter_model.safetensors", flip),
+        "damage: cut weights": spoil(ws, f"{sft}@2", "policy/adapter_model.safetensors", lambda whole: whole[:500]),
+        "damage: cut state": spoil(ws, f"{sft}@2", "state.safetensors", lambda whole: whole[: len(whole) // 2]),
+        "damage: empty numbers": spoil(ws, f"{sft}@2", "state.json", lambda whole: b""),
     }
     moved = ws.root.with_name(ws.root.name + "-moved")
     os.rename(ws.root, moved)

@@ -21,7 +21,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from modules.config import STAGES
-from studio import runs, servers
+from studio import servers
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 from ui import bell, parts, paths
@@ -66,7 +66,7 @@ def build(ws: Workspace) -> gr.Blocks:
         with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
-        followed = on(address.submit, partial(_follow, ws), [address], [tabs, *items], trigger_mode="always_last")
+        followed = on(address.submit, _follow, [address], [tabs, *items], trigger_mode="always_last")
         followed.then(None, None, None, js="() => window.studio.followed?.()")
         _keep_fresh(pages, opened)
         _catch_up(pages, shown_again)
@@ -213,11 +213,11 @@ def _switch(live: list[str], opened: str) -> list[gr.Timer] | gr.Timer:
     return timers if len(timers) > 1 else timers[0]
 
 
-def _follow(ws: Workspace, address: str) -> list[Any]:
-    """Open the page that the address names, with its stage (Train) or run (Runs); unknown names are ignored."""
+def _follow(address: str) -> list[Any]:
+    """Open the page that the address names, with its stage (Train) or run (Runs)."""
     page, _, item = (address or "").partition("/")
     stage = item if page == "train" and item in STAGES else gr.skip()
-    run = item if page == "runs" and any(run.name == item for run in runs.list_all(ws)) else gr.skip()
+    run = item if page == "runs" and item else gr.skip()
     return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
 
 

@@ -323,6 +323,7 @@ def test_an_error_of_a_handler_becomes_a_sentence(full_ws, serve, visit, monkeyp
     def refuse(*_):
         raise runs.RunError(f"Run ppo-2 cannot be resumed {HOSTILE}")
 
+    filling.add_checkpoint(full_ws, runs.get(full_ws, "ppo-2"), 20)
     monkeypatch.setattr(runs, "resume", refuse)
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     expect(page.locator("#run-head h2")).to_have_text("ppo-2")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from studio import fitting, launcher, previewing, runs, stages
+from studio import checkpoints, fitting, launcher, previewing, runs, stages
 from tests.ui import filling
 
 pytestmark = pytest.mark.browser
@@ -93,6 +93,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
 
 
 def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, visit):
+    filling.add_checkpoint(full_ws, runs.get(full_ws, "ppo-2"), 20)
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "ppo-2")
     expect(page.locator("#run-resume")).to_be_enabled()
@@ -121,3 +122,48 @@ def test_the_log_is_searched_in_the_page(full_ws, serve, visit):
     page.locator("#log-search :is(input,textarea)").fill("ITERATION")
     expect(page.locator("#log-found mark")).to_have_text(["iteration"])
     expect(page.locator("#log-found")).to_contain_text("1 of the last 3 lines hold it.")
+
+
+def test_a_branch_from_the_newest_checkpoint_of_a_run_at_work_and_none_from_the_end_of_a_finished_one(
+    ws, serve, visit, monkeypatch
+):
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    monkeypatch.setattr(launcher, "reap", lambda ws: [])
+    filling.add_texts(ws)
+    done = filling.add_run(ws, SFTConfig())
+    filling.add_checkpoint(ws, done, 40)
+    running = filling.add_run(ws, SFTConfig(), "running", "step 45 of 100")
+    for step in (20, 40):
+        filling.add_checkpoint(ws, running, step)
+    page = visit(serve(ws).url + f"#runs/{running.name}")
+    expect(page.locator("#run-resume")).to_have_text("Branch off")
+    page.locator("#run-resume").click()
+    expect(page.locator("#run-head h2")).to_have_text("sft-3")
+    assert checkpoints.name_of(ws, runs.get(ws, "sft-3").resumed_from) == f"{running.name}@40"
+    page.goto(page.url.replace("sft-3", done.name))
+    expect(page.locator("#run-head h2")).to_have_text(done.name)
+    expect(page.locator("#run-resume")).to_be_disabled()
+
+
+def test_an_address_without_its_run_says_so_and_a_narrow_page_goes_to_the_run_that_is_chosen(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/nosuch", width=390)
+    expect(page.locator("#run-head")).to_have_text(
+        "There is no run named 'nosuch' in this workspace. Choose one from the list."
+    )
+    expect(page.locator("#run-stop")).to_be_disabled()
+    page.locator("#run-list a", has_text="ppo-2").click()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-2")
+    page.wait_for_function("Math.abs(document.getElementById('run').getBoundingClientRect().top) < 60")
+
+
+def test_what_was_said_of_other_settings_goes_when_a_setting_changes(ws, serve, visit):
+    filling.add_texts(ws)
+    page = visit(serve(ws).url + "#train/sft")
+    page.locator("#fit-sft").click()
+    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest there are.", timeout=PATIENCE_MS)
+    page.locator("#look-sft").click()
+    expect(page.locator("#lesson-sft .legend")).to_be_visible(timeout=PATIENCE_MS)
+    page.locator("#sft-epochs input").fill("3")
+    page.locator("#sft-epochs input").press("Tab")
+    expect(page.locator("#fitted-sft")).to_have_text("")
+    expect(page.locator("#lesson-sft")).to_have_text("")

@@ -11,7 +11,6 @@ import gradio as gr
 
 from studio import rollouts, runs
 from studio.rollouts import Filter, Rollout, Token
-from studio.runs import Run
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -68,7 +67,7 @@ _NONE_PICKED = '<p class="quiet">Choose a response to see its tokens.</p>'
 
 def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
     """The rollouts that fit, as a table."""
-    run = _run(ws, chosen)
+    run = runs.chosen_or_newest(ws, chosen)
     if run is None or run.stage != "ppo":
         return '<p class="quiet">Only PPO has rollouts. Choose a PPO run.</p>'
     try:
@@ -112,7 +111,7 @@ def _pick(ws: Workspace, *values: Any) -> list[str]:
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
     """One response with its figures, its tokens coloured, and all its numbers."""
-    run = _run(ws, chosen)
+    run = runs.chosen_or_newest(ws, chosen)
     if run is None or not str(picked).isdecimal():
         return _NONE_PICKED
     rollout = rollouts.get(ws, run, int(picked))
@@ -171,12 +170,6 @@ def _numbers(table: list[Token]) -> str:
         f'<div class="scroll"><table class="rollouts"><thead><tr><th>token</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
-
-
-def _run(ws: Workspace, chosen: str) -> Run | None:
-    """The chosen run; the newest, which is shown when none is chosen."""
-    everything = runs.list_all(ws)
-    return next((run for run in everything if run.name == chosen), None) or next(iter(everything), None)
 
 
 def _first(text: str) -> str:

@@ -72,7 +72,7 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
     if is_done:
         found = found[1:]  # nothing is left to do from the last one
     names = [c.name for c in found]
-    newest = [] if is_done else [("from its newest", "")]
+    newest = ("from an earlier checkpoint" if is_done else "from its newest", "")
     is_unsaved = run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None)
     is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
     return [
@@ -83,7 +83,7 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
         gr.Dropdown(
-            choices=[*newest, *((_label(c), c.name) for c in found)],
+            choices=[newest, *((_label(c), c.name) for c in found)],
             value=origin if origin in names else names[0] if is_done and names else "",
             visible=run.stage != "sample" and bool(names),
         ),

@@ -50,7 +50,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     drawn = parts.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
-    for changed in (chosen.change, seen.change, others.change, smoothing.release, is_log.change):
+    for changed in (chosen.change, seen.change, others.change, smoothing.change, is_log.change):
         on(changed, partial(_redraw, ws), [*wanted, mark], [drawn, mark], trigger_mode="always_last")
     on(chosen.change, partial(_choices, ws), [chosen], [others])
     on(others.focus, partial(_offered, ws), [chosen, others], [others])
@@ -67,18 +67,13 @@ def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
 
 def _names(ws: Workspace, chosen: str) -> list[str]:
     """Runs of the same stage, newest first."""
-    run = _run(ws, chosen)
+    run = runs.chosen_or_newest(ws, chosen)
     return [other.name for other in runs.list_all(ws, stage=run.stage) if other.name != run.name] if run else []
-
-
-def _run(ws: Workspace, chosen: str) -> Run | None:
-    everything = runs.list_all(ws)
-    return next((run for run in everything if run.name == chosen), None) or next(iter(everything), None)
 
 
 def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
     """The charts, or nothing where what they show is as it was: several events may tell of one change."""
-    run = _run(ws, chosen)
+    run = runs.chosen_or_newest(ws, chosen)
     names = [run.name, *(others if isinstance(others, list) else [])] if run else []
     shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
     facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
@@ -88,7 +83,7 @@ def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any
 
 def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
     """All charts of the run, with those of the others laid over them."""
-    run = _run(ws, chosen)
+    run = runs.chosen_or_newest(ws, chosen)
     if run is None:
         return ""
     wanted = set(others) if isinstance(others, list) else set()

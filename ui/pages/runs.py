@@ -73,7 +73,7 @@ def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -
     """Redraw what the page shows, or nothing when nothing changed since `seen`."""
     launcher.reap(ws)
     everything = runs.list_all(ws)
-    run = next((r for r in everything if r.name == chosen), None) if chosen else next(iter(everything), None)
+    run = runs.chosen_or_newest(ws, chosen)
     signature = _signature(ws, everything, run)
     before = seen.split()
     if before[:1] == [signature]:
@@ -122,7 +122,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
 def _unknown(chosen: str) -> str:
     """An address may be mistyped, or another workspace's."""
     return (
-        parts.notice(f"There is no run named {chosen!r} in this workspace. Choose one from the list.", "bad")
+        parts.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
         if chosen
         else ""
     )
