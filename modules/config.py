@@ -208,6 +208,8 @@ class PPOConfig(TrainConfig):
     """Credit a response that did not end by itself with the value of what would follow; off treats it as over."""
     ptx_coef: NonNegativeFloat = 0.0
     """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    ptx_target: Literal["tokens", "reference"] = "tokens"
+    """What that loss pulls towards: the demonstrations' tokens (InstructGPT), or what the reference expects at each of them, which pulls the same way without the noise of single tokens."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Measure and hand on an average of the policy over steps with this decay (InstructGPT: 0.992); 0 hands on the policy itself. With method=full it needs one more copy."""
     approx_kl_limit: NonNegativeFloat = 0.0

@@ -87,6 +87,35 @@ def _stats_of_chunk(
     return logprobs, -(terms.exp() * terms).sum(-1)
 
 
+def kl_from_reference(
+    to_logits: ToLogits, hidden: Tensor, reference_logits: ToLogits, reference_hidden: Tensor, *, vocab_size: int
+) -> Tensor:
+    """KL(reference || policy) (N,) of next-token distributions in nats, summed over the whole vocabulary.
+
+    Its gradient is that of the language-model loss on tokens that the reference would have drawn, in the mean over all of
+    them: the same pull without the noise of the one token that stands there (Hinton et al. 2015, with a temperature of 1).
+
+    Args:
+        to_logits: The policy's output layer.
+        hidden: (N, H) the policy's states.
+        reference_logits: The reference's output layer; it gets no gradient.
+        reference_hidden: (N, H) the reference's states at the same places.
+        vocab_size: V, which sets the size of a chunk.
+    """
+    rows = max(1, CHUNK_ELEMENTS // vocab_size)
+    parts = [
+        checkpoint(_kl_of_chunk, to_logits, own, reference_logits, theirs, use_reentrant=False)
+        for own, theirs in zip(hidden.split(rows), reference_hidden.split(rows), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _kl_of_chunk(to_logits: ToLogits, hidden: Tensor, reference_logits: ToLogits, reference_hidden: Tensor) -> Tensor:
+    with torch.no_grad():
+        reference = torch.log_softmax(reference_logits(reference_hidden).float(), -1)
+    return (reference.exp() * (reference - torch.log_softmax(to_logits(hidden).float(), -1))).sum(-1)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over kept entries; 0 where there are none.
 

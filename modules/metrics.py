@@ -46,7 +46,7 @@ METRICS: dict[str, str] = {
     "policy/entropy": "Mean entropy of the policy's choices, in nats per token.",
     "policy/ratio": "Mean probability ratio of new to old policy; near 1.",
     "policy/grad_norm": "Norm of the policy's gradient before clipping, mean over steps.",
-    "policy/ptx_loss": "Language-model loss on the demonstrations mixed in, in nats per token.",
+    "policy/ptx_loss": "Language-model loss on the demonstrations mixed in, or KL of the reference there (ptx_target), in nats per token.",
     "value/loss": "Clipped value loss, mean over response tokens and steps.",
     "value/explained_variance": "How much of the returns' variance the value function foresaw; 1 is all, 0 none.",
     "value/grad_norm": "Norm of the value function's gradient before clipping, mean over steps.",

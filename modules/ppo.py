@@ -95,6 +95,7 @@ class PPOModule(L.LightningModule):
         missing_eos_score: float = -1.0,
         bootstrap_unfinished: bool = False,
         ptx_coef: float = 0.0,
+        ptx_target: Literal["tokens", "reference"] = "tokens",
         approx_kl_limit: float = 0.0,
         kl_budget: float = 0.0,
         tax_budget: float = 0.0,
@@ -127,7 +128,7 @@ class PPOModule(L.LightningModule):
             bootstrap_unfinished,
         )
         self.surrogate = Surrogate(
-            temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, micro_batch_size
+            temperature, clip_range, value_clip_range, value_coef, entropy_coef, ptx_coef, ptx_target, micro_batch_size
         )
         self.kl_controller = KLController(kl_coef, kl_target)
         self.selection = Selection(kl_budget, tax_budget)

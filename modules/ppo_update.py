@@ -12,7 +12,7 @@ from torch import Tensor
 from modules.backbone import Backbone
 from modules.distributed import sum_over_ranks
 from modules.experience import Experience, role_stats, role_values
-from modules.losses import policy_losses, value_losses
+from modules.losses import kl_from_reference, policy_losses, select_shifted, value_losses
 from modules.sequences import Sequences, by_length
 from modules.sft import negative_logprobs
 from modules.tally import StepSums
@@ -37,6 +37,7 @@ class Surrogate:
     value_coef: float = 0.1
     entropy_coef: float = 0.0
     ptx_coef: float = 0.0
+    ptx_target: str = "tokens"
     micro_batch_size: int = 32
 
     def backward(
@@ -125,9 +126,24 @@ class Surrogate:
         total = torch.zeros((), device=backbone.device)
         with backbone.role("policy"):
             for rows in by_length(demonstrations.lengths, self.micro_batch_size):
-                losses = negative_logprobs(backbone, demonstrations.rows(rows))
+                part = demonstrations.rows(rows)
+                is_distilled = self.ptx_target == "reference"
+                losses = _reference_kl(backbone, part) if is_distilled else negative_logprobs(backbone, part)
                 loss = self.ptx_coef * losses.sum() / num_tokens
                 loss.backward()
                 total += loss.detach()
                 sums.add_tokens({"policy/ptx_loss": losses.detach()})
         return total
+
+
+def _reference_kl(backbone: Backbone, sequences: Sequences) -> Tensor:
+    """KL (N,) of the role ``reference`` from the active role at each masked token, row by row in reading order."""
+
+    def reference_logits(states: Tensor) -> Tensor:
+        with backbone.role("reference"):
+            return backbone.logits(states)
+
+    with torch.no_grad(), backbone.role("reference"):
+        theirs, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
+    own, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
+    return kl_from_reference(backbone.logits, own, reference_logits, theirs, vocab_size=backbone.vocab_size)

@@ -65,6 +65,18 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
     assert torch.allclose(whole[1], pieces[1], atol=1e-5)
 
 
+def test_the_kl_from_the_reference_is_that_of_torch_in_whatever_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, theirs, weight = torch.randn(17, 5, requires_grad=True), torch.randn(17, 5), torch.randn(11, 5)
+    distributions = [torch.distributions.Categorical(logits=states @ weight.T) for states in (theirs, own)]
+    expected = torch.distributions.kl_divergence(*distributions)
+    (gradient,) = torch.autograd.grad(expected.sum(), own)
+    for chunk in (10**6, 33):
+        monkeypatch.setattr(losses, "CHUNK_ELEMENTS", chunk)
+        found = losses.kl_from_reference(lambda h: h @ weight.T, own, lambda h: h @ weight.T, theirs, vocab_size=11)
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert torch.allclose(torch.autograd.grad(found.sum(), own)[0], gradient, atol=1e-5)
+
+
 def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", 64)
     largest = 0

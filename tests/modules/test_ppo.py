@@ -346,6 +346,49 @@ def test_item_24_ptx_adds_the_mean_gradient_over_the_demonstrations_own_tokens(
         assert torch.allclose(added - without, 0.5 * lm, atol=1e-5)
 
 
+def test_item_24_ptx_towards_the_reference_adds_the_gradient_of_its_kl_and_none_where_the_policy_is_the_reference(
+    build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build()
+    monkeypatch.setattr(ppo, "take_step", drop)
+    demonstrations = demonstrations_of(module.backbone)
+    e, rows = experience_of(module), torch.arange(8)
+
+    def added() -> list[Tensor]:
+        found = []
+        for coefficient in (0.0, 0.5):
+            gradient_spy.clear()
+            module.surrogate = replace(module.surrogate, ptx_coef=coefficient, ptx_target="reference")
+            module._update(e, rows, demonstrations, StepSums(torch.device("cpu")))
+            found.append(list(gradient_spy))
+        return [after - before for before, after in zip(*found, strict=True)]
+
+    generator = torch.Generator().manual_seed(0)
+    before = [p.detach().clone() for p in module.policy_parameters]
+    with torch.no_grad():
+        for own, reference in zip(
+            module.policy_parameters, module.backbone.role_parameters("reference").values(), strict=True
+        ):
+            own.copy_(reference)
+    assert max(float(g.abs().max()) for g in added()) < 1e-6
+    with torch.no_grad():
+        for parameter, value in zip(module.policy_parameters, before, strict=True):
+            parameter.copy_(value + 0.05 * torch.randn(value.shape, generator=generator))
+    gradients = added()
+    with torch.no_grad(), module.backbone.role("reference"):
+        theirs = module.backbone.logits(module.backbone.hidden(demonstrations.ids))[:, :-1]
+    with module.backbone.role("policy"):
+        own = module.backbone.logits(module.backbone.hidden(demonstrations.ids))[:, :-1]
+        terms = torch.nn.functional.kl_div(
+            own.log_softmax(-1), theirs.log_softmax(-1), reduction="none", log_target=True
+        )
+        terms.sum(-1)[demonstrations.mask[:, 1:]].mean().backward()
+    expected = [p.grad for p in module.policy_parameters if p.grad is not None]
+    assert max(float(g.abs().max()) for g in expected) > 1e-3
+    for found, kl in zip(gradients, expected, strict=False):
+        assert torch.allclose(found, 0.5 * kl, atol=1e-5)
+
+
 def test_item_25_the_entropy_bonus_pulls_towards_more_entropy_by_its_mean_gradient(
     build: Any, gradient_spy: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
