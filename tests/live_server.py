@@ -72,9 +72,16 @@ class LiveServer:
         return self.post("gradio_api/component_server", body)
 
     def click(self, elem_id: str, data: list[Any]) -> dict[str, Any]:
-        """Click a button that sends this data; the output of its handler, with `error` where it refused."""
-        button = self._ids[elem_id]
-        handler = next(fn for fn in self._config["dependencies"] if [button, "click"] in fn["targets"])
+        """Click a button that sends this data; the output of its handler, or of the one that follows when that went well, with
+        `error` where it refused."""
+        button, handlers = self._ids[elem_id], self._config["dependencies"]
+        handler = next(fn for fn in handlers if [button, "click"] in fn["targets"])
+        follows = (fn for fn in handlers if fn["trigger_after"] == handler["id"] and fn["trigger_only_on_success"])
+        output = self._call(handler, data)
+        following = next(follows, None)
+        return self._call(following, data) if following and "error" not in output else output
+
+    def _call(self, handler: dict[str, Any], data: list[Any]) -> dict[str, Any]:
         session = f"live{next(self._numbers)}"
         body = {"fn_index": handler["id"], "data": data, "session_hash": session, "event_data": None}
         self.post("gradio_api/queue/join", body)
@@ -83,7 +90,7 @@ class LiveServer:
                 message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
                 if message["msg"] == "process_completed":
                     return message["output"]
-        raise AssertionError(f"{elem_id} gave no answer")
+        raise AssertionError(f"{handler} gave no answer")
 
     @cached_property
     def _config(self) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def test_a_classifier_is_a_local_model_folder_or_a_hub_id(ws, tmp_path, monkeypa
         runs.create(ws, PPOConfig(rewards="classifier:/no/such/folder"))
     model = tmp_path / "judge"
     model.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "tokenizer.json"):
         (model / name).write_text("{}")
+    (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     monkeypatch.chdir(tmp_path)
     run = runs.create(ws, PPOConfig(rewards="classifier:judge#good*0.5 + classifier:Org/judge"))
     assert run.config.rewards == f"classifier:{model}#good*0.5 + classifier:Org/judge*1.0"  # type: ignore[attr-defined]
