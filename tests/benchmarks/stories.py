@@ -47,19 +47,19 @@ SETTINGS: dict[str, Any] = {
     "minibatch_size": 32,
     "micro_batch_size": 64,
     "epochs": 1,
-    "learning_rate": 2e-4,
+    "learning_rate": 4e-4,
     "value_learning_rate": 1e-3,
     "value_start": "reward",
     "value_warmup": 0,
     "center_scores": False,
     "missing_eos_penalty": 0.0,
     "lam": 0.9,
-    "ptx_coef": 2.0,
+    "ptx_coef": 1.0,
     "ptx_target": "reference",
     "ptx_per_iteration": 16,
 }
 """Of `PPOModule` and `PPODataModule`; see `PPOConfig`. The learning rate falls to 0 over the second half."""
-CAP = 1.0
+CAP = 0.7
 """Score, in log-odds of a positive text, from which a happier one earns no more."""
 DECAY = 0.9
 """Share of the average policy that stays at each iteration."""
