@@ -13,7 +13,7 @@ import psutil
 from modules import memory
 from modules.config import PPOConfig, TrainConfig
 from modules.memory import Estimate
-from studio import base_models, previewing, stages
+from studio import base_models, lanes, previewing, stages
 from studio.errors import BaseModelError, RunError
 from studio.workspace import Workspace
 
@@ -108,6 +108,7 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
     Raises:
         StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
     """
+    lanes.check_here(config)
     prepared = stages.prepare(ws, config)
     assert isinstance(prepared.config, TrainConfig)
     name = base_models.resolve(previewing.base_of(ws, prepared.config)[0])

@@ -31,13 +31,11 @@ def needed(config: StageConfig, num_gpus: int) -> int:
 
 
 def check(config: StageConfig) -> None:
-    """Refuse a GPU that is not there, as far as that can be told without torch.
+    """Refuse a GPU that is not there.
 
     Raises:
         ConfigError: `gpu` names none, or one where several are asked for.
     """
-    if config.device == "cuda" and not gpus.may_be_there():
-        raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")
     if config.gpu < 0:
         return
     if isinstance(config, TrainConfig) and config.devices > 1:
@@ -51,6 +49,16 @@ def check(config: StageConfig) -> None:
         raise ConfigError(
             f"gpu is {config.gpu}, but this machine has {num} (0 to {num - 1}). Choose one of them, or -1."
         )
+
+
+def check_here(config: StageConfig) -> None:
+    """Refuse to compute on this machine what needs a GPU, as far as that can be told without torch.
+
+    Raises:
+        ConfigError: it asks for one, and none is known of. A run that is left to torchrun or SLURM may go to another machine.
+    """
+    if config.device == "cuda" and not gpus.may_be_there():
+        raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")
 
 
 @contextmanager

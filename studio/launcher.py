@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
-from studio import checkpoints, confidential, gpus, processes, runs
+from studio import checkpoints, confidential, gpus, lanes, processes, runs
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -63,6 +63,7 @@ def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
     Raises:
         StudioError: as `runs.create` and `start`.
     """
+    lanes.check_here(config)
     with _starting:
         last = _last_started.get(ws.root)
         if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:

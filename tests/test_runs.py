@@ -17,7 +17,8 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, gpus, launcher, metrics, prompts, runs, schema_rating, stages
+from studio import checkpoints, fitting, gpus, launcher, metrics, prompts, runs, schema_rating, stages
+from studio.cli import main
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
 from studio.workspace import Workspace
 
@@ -362,10 +363,15 @@ def test_a_checkpoint_that_lacks_a_file_is_refused_at_once(ws):
 
 def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch):
     monkeypatch.setattr(gpus, "may_be_there", lambda: False)
-    with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
-        runs.create(ws, SFTConfig(device="cuda"))
+    for refuse in (launcher.start_once, fitting.fit):
+        with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
+            refuse(ws, SFTConfig(device="cuda"))
+    words = ["sft", "--set", "device=cuda", "--workspace", str(ws.root)]
+    assert main([*words, "--detach"]) == 1
+    assert runs.list_all(ws) == []
+    assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
-    assert runs.create(ws, SFTConfig(device="cuda")).state == "queued"
+    assert fitting.fit(ws, SFTConfig(device="cuda")).needed > 0
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, 5000])

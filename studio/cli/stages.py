@@ -5,7 +5,7 @@ from typing import Any
 
 from modules.config import STAGES, TrainConfig
 from modules.presets import HARDWARE
-from studio import fitting, launcher, previewing, runs
+from studio import fitting, lanes, launcher, previewing, runs
 from studio.cli import follow, settings
 from studio.cli.printing import printable
 from studio.errors import DataError
@@ -70,8 +70,11 @@ def _start(arguments: argparse.Namespace) -> int:
         if arguments.fit or arguments.probe:
             return _fit(ws, config, is_measured=arguments.probe)
         config = _checked(ws, config, arguments.anyway)
+    is_for_others = isinstance(config, TrainConfig) and arguments.queue
+    if not is_for_others:
+        lanes.check_here(config)
     run = runs.create(ws, config)
-    if isinstance(config, TrainConfig) and arguments.queue:
+    if is_for_others:
         return follow.leave(ws, run)
     run = launcher.start(ws, run)
     if not arguments.detach:
