@@ -27,6 +27,8 @@ STUCK_S = 600.0
 DOUBLE_CLICK_S = 3.0
 _starting = threading.Lock()
 _last_started: dict[Path, tuple[float, StageConfig, str]] = {}
+KILLED = "killed"
+"""A file in a run's folder: somebody chose to kill it, so it is not lost when its process is gone."""
 _children: list[subprocess.Popen[bytes]] = []
 _exit_codes: dict[int, int] = {}
 
@@ -82,6 +84,8 @@ def kill(ws: Workspace, name: str) -> Run:
     run = runs.get(ws, name)
     if run.is_ended:
         return run
+    with suppress(OSError):  # on a full disk another server may call it lost
+        (runs.folder(ws, run.name) / KILLED).touch()
     family = processes.family(run.pid, run.pid_started)
     if left := processes.end(family, KILL_TIMEOUT_S):
         raise RunError(
@@ -112,6 +116,9 @@ def reap(ws: Workspace) -> list[str]:
         if is_alive(run) or run.is_awaited or (run.pid is None and abs(_age_s(run.created_at)) < ADOPTION_S):
             continue
         try:
+            if (runs.folder(ws, run.name) / KILLED).exists():  # by another server, which has not said so yet
+                runs.move(ws, run.id, "stopped", _killed(ws, run, 1))
+                continue
             runs.move(ws, run.id, "lost", _lost(ws, run))
             lost.append(run.name)
         except RunError:
