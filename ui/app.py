@@ -46,9 +46,14 @@ BROWSERS = (
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 FOLLOW = """
-const follow = async () => {
-  await window.studio.paint?.(window.studio.address());
-  props.value = window.studio.address();
+let newest = 0;
+const follow = async (event) => {
+  const turn = ++newest;
+  // Not asked of the browser again: what is followed late writes its own address meanwhile.
+  const address = window.studio.address(event && new URL(event.newURL).hash);
+  await window.studio.paint?.(address);
+  if (turn !== newest) return;
+  props.value = address;
   trigger("submit");
 };
 window.addEventListener("hashchange", follow);

@@ -328,7 +328,7 @@ function onKey(event) {
   if (event.repeat || isChord || event.isComposing || !element.checkVisibility()) return;
   const target = event.target;
   if (target.matches?.("[data-attribute]")) return onAttributeKey(event, target);
-  if (target.closest?.("input, textarea, select, [contenteditable]")) return;
+  if (target.closest?.("input, textarea, select, [contenteditable]")?.checkVisibility()) return; // a field that was just closed keeps the focus for a frame
   if (target.closest?.("button, a, summary") && !target.matches(CHOSEN_TAB) && (event.key === " " || event.key === "Enter")) return;
   const dialog = element.querySelector("dialog[open]");
   if (dialog && !(event.key === "?" && dialog === part("help")) && !(event.key === "g" && dialog !== part("help"))) return;

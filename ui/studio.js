@@ -14,7 +14,7 @@
       paint();
     },
     /* The address, as page/item. */
-    address: () => asked || decodeURIComponent(location.hash.slice(1)) || "home",
+    address: (hash = location.hash) => asked || decodeURIComponent(hash.slice(1)) || "home",
     /* A tab was opened: say so in the address, and keep the item where the address already is on that page. */
     opened(page) {
       if (asked && asked.split("/")[0] !== page) return;
@@ -45,6 +45,26 @@
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });
+
+  /* ---- a link or button that is drawn anew or moves between press and release: a browser lets such a click fall, here it counts ---- */
+  const STILL_PX = 5;
+  const control = (node) => node?.closest?.("a[href], button");
+  const sameAs = (node) => node.getAttribute("href") ?? node.outerHTML;
+  let pressed = null;
+  document.addEventListener("pointerdown", (event) => {
+    const node = event.button === 0 ? control(event.target) : null;
+    pressed = node && { node, x: event.clientX, y: event.clientY };
+  }, { capture: true });
+  document.addEventListener("pointerup", (event) => {
+    const { node, x, y } = pressed ?? {};
+    pressed = null;
+    const isStill = Math.hypot(event.clientX - x, event.clientY - y) < STILL_PX; // false where nothing was pressed
+    if (!isStill || node === control(document.elementFromPoint(event.clientX, event.clientY))) return;
+    const twin = node.isConnected ? node : [...document.querySelectorAll("a[href], button")].find((each) => sameAs(each) === sameAs(node));
+    if (!twin || twin.disabled || twin.closest("[inert]")) return;
+    const { ctrlKey, metaKey, shiftKey } = event;
+    twin.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey }));
+  }, { capture: true });
 
   /* ---- hover on charts: one tooltip and one crosshair for all of them ---- */
   let tip = null;

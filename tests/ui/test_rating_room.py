@@ -194,11 +194,12 @@ def test_a_question_for_a_side_can_be_left_without_a_keyboard_and_a_note_survive
     page.keyboard.press("Escape")
     expect(page.locator("[data-part=writer]")).to_be_hidden()
     page.keyboard.press("n")
+    expect(page.locator("[data-part=writer]")).to_be_visible()
     expect(page.locator("[data-part=writer-text]")).to_have_value("Half a thought")
     page.keyboard.press("Control+Enter")
     expect(page.locator("[data-part=noted]")).to_have_text("Note: Half a thought")
     page.evaluate("""() => {
-        const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
+        const key = (name) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
         key("n");
         document.querySelector("[data-part=writer]").close();
         key("n");

@@ -10,6 +10,7 @@ from modules.config import SFTConfig
 from studio import checkpoints, launcher, processes, runs
 from tests.ui import filling
 from tests.ui.test_end_to_end import Server, free_port
+from tests.ui.test_rate import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -103,6 +104,7 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         expect(page.locator("#run-head .badge")).to_have_text("running")
         server.kill()
         os.killpg(runs.get(ws, run.name).pid, signal.SIGKILL)
+        wait_for(lambda: not launcher.is_alive(runs.get(ws, run.name)), "its death")
         last = checkpoints.last(ws, run.name)
         server = Server(ws, port)
         page.reload()

@@ -156,6 +156,30 @@ def test_an_address_without_its_run_says_so_and_a_narrow_page_goes_to_the_run_th
     page.wait_for_function("Math.abs(document.getElementById('run').getBoundingClientRect().top) < 60")
 
 
+def test_a_click_on_a_run_counts_though_the_list_is_drawn_anew_under_the_pressed_button(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-1")
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    redraw = "document.querySelector('#run-list nav').outerHTML = document.querySelector('#run-list nav').outerHTML"
+    for name in ("ppo-2", "sft-1"):
+        page.locator("#run-list a", has_text=name).hover()
+        page.mouse.down()
+        page.evaluate(redraw)
+        page.mouse.up()
+        expect(page.locator("#run-head h2")).to_have_text(name)
+    page.locator("#run-list a", has_text="ppo-1").hover()
+    page.mouse.down()
+    page.evaluate("document.querySelector('#run-list nav').append(document.querySelector('#run-list a'))")
+    page.mouse.up()  # another run moved under the pointer; it is not the one that was meant
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    page.locator("#run-list a", has_text="sft-1").hover()
+    page.mouse.down()
+    page.evaluate(redraw)
+    page.mouse.move(2, 2)
+    page.mouse.up()  # let go elsewhere: no click
+    page.wait_for_timeout(300)
+    assert page.evaluate("location.hash") == "#runs/ppo-1"
+
+
 def test_what_was_said_of_other_settings_goes_when_a_setting_changes(ws, serve, visit):
     filling.add_texts(ws)
     page = visit(serve(ws).url + "#train/sft")
