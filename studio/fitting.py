@@ -78,7 +78,8 @@ class Stopped(RunError):
 class _Turn:
     """A measurement at work, and how it is ended from elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
         self.is_stopped = False
         self._child: subprocess.Popen[str] | None = None
 
@@ -154,7 +155,7 @@ def probe(ws: Workspace, config: TrainConfig) -> Measured:
         StudioError: not even the settings as they are fit or work.
     """
     stop_probe(ws)
-    turn = _at_work[ws.root] = _Turn()
+    turn = _at_work[ws.root] = _Turn(stages.stage_of(config))
     try:
         return _probe(ws, config, turn)
     except RunError as error:
@@ -164,6 +165,12 @@ def probe(ws: Workspace, config: TrainConfig) -> Measured:
     finally:
         if _at_work.get(ws.root) is turn:
             del _at_work[ws.root]
+
+
+def measured_stage(ws: Workspace) -> str:
+    """The stage whose real steps are measured in this workspace now; empty where none is."""
+    turn = _at_work.get(ws.root)
+    return turn.stage if turn and not turn.is_stopped else ""
 
 
 def stop_probe(ws: Workspace) -> None:

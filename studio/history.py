@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from studio import comparisons
+from studio import comparisons, prompts, sessions
 from studio.errors import RatingError
 from studio.judgements import FLAGS, Remarks, ranking_words
 from studio.workspace import LARGEST, Workspace, check_day
@@ -185,6 +185,23 @@ def raters(ws: Workspace) -> list[str]:
                 " SELECT rater FROM names WHERE rater IS NOT NULL"
             )
         ]
+
+
+def check_names(ws: Workspace, wanted: Filter) -> None:
+    """Tell a name that nothing here bears from one that nothing fits.
+
+    Raises:
+        RatingError: no rater, category or session is called so.
+    """
+    known = {
+        "rater": raters(ws) if wanted.rater else [],
+        "category": [name for name in prompts.list_categories(ws) if name] if wanted.category else [],
+        "session": [each.id for each in sessions.list_all(ws)] if wanted.session else [],
+    }
+    for kind, names in known.items():
+        if (given := getattr(wanted, kind)) and given not in names:
+            listed = ", ".join(map(str, names[:20])) or "none"
+            raise RatingError(f"There is no {kind} {str(given)[:60]!r} in this workspace. There is: {listed}.")
 
 
 def as_json(entry: Entry) -> str:

@@ -313,6 +313,12 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
         return capsys.readouterr().out
 
     assert "ratings that fit" in cli("history", "--limit", "2")
+    assert "0 of 0 ratings that fit" in cli("history", "--category", "sum", "--since", "2999-01-01")
+    for kind, name in (("rater", "nobody"), ("category", "sums"), ("session", "99")):
+        assert main(["history", f"--{kind}", name, "--workspace", str(full.root)]) == 1
+        said = capsys.readouterr().err
+        assert f"There is no {kind} " in said
+        assert "There is: " in said
     number = history.find(full, Filter(outcome="left"))[0].id
     assert "stays on record" in cli("history", "correct", str(number), "right", "--strength", "2")
     assert "right better" in cli("history", "show", str(number))

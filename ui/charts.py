@@ -205,15 +205,15 @@ def _area(band: Band | None, to_x, to_y) -> str:
 
 
 def _names(curves: list[Curve], to_x, to_y) -> str:
-    """Name and newest value at each line's end, moved apart where they would overlap."""
+    """Name and newest value right of each line's end, moved apart where they would overlap; no line runs under them."""
     wanted = sorted((to_y(curve.end[1]), index) for index, curve in enumerate(curves))
     texts, floor = [], TOP - LABEL_GAP + 4.0
+    x = max(to_x(curve.end[0]) for curve in curves) + 8
     room = HEIGHT - BOTTOM - (len(curves) - 1) * LABEL_GAP
     for place, (y, index) in enumerate(wanted):
         floor = max(floor + LABEL_GAP, min(y, room + place * LABEL_GAP))
-        step, value = curves[index].end
         texts.append(
-            f'<text class="name c{index}" x="{to_x(step) + 8:.1f}" y="{floor + 4:.1f}">'
-            f"{escape(curves[index].name)} <tspan>{number(value)}</tspan></text>"
+            f'<text class="name c{index}" x="{x:.1f}" y="{floor + 4:.1f}">'
+            f"{escape(curves[index].name)} <tspan>{number(curves[index].end[1])}</tspan></text>"
         )
     return "".join(texts)

@@ -2,6 +2,7 @@
    of events, each of which walks through all components of all pages. Until then the run's controls still speak of the run
    before, so they wait. Runs in gr.HTML(js_on_load): `server` is given. */
 const PATIENCE_MS = 2000;
+const ARRIVAL_MS = 10000;
 const NARROW = 760;
 let newest = 0;
 
@@ -13,6 +14,11 @@ function fill(id, markup) {
 function wait(isWaiting) {
   const run = document.getElementById("run");
   if (run) run.inert = isWaiting;
+}
+
+/* On a narrow page the list stands above the run. */
+function reveal() {
+  if (window.innerWidth < NARROW) document.getElementById("run")?.scrollIntoView();
 }
 
 /* Answers when the run is on the screen, or cannot be put there so; Gradio may follow then. */
@@ -27,9 +33,27 @@ async function paint(address) {
   if (!answer?.parts || turn !== newest) return;
   wait(true);
   for (const [id, markup] of Object.entries(answer.parts)) fill(id, markup);
-  if (window.innerWidth < NARROW) document.getElementById("run").scrollIntoView(); // the list stands above it there
+  reveal();
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
+/* The page was opened at a run's address: go to the run as it is drawn, until it is reached or the person does something. */
+function arrive(address) {
+  if (window.innerWidth >= NARROW || !/^runs\/./.test(address)) return;
+  const until = performance.now() + ARRIVAL_MS;
+  const done = new AbortController();
+  for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => done.abort(), { signal: done.signal, capture: true, passive: true });
+  const look = () => {
+    if (done.signal.aborted || window.studio.address() !== address || performance.now() > until) return;
+    if (document.querySelector("#run-head h2")?.checkVisibility()) {
+      reveal();
+      if (document.getElementById("run").getBoundingClientRect().top < 1) return done.abort();
+    }
+    setTimeout(look, 100);
+  };
+  look();
+}
+
 window.studio.paint = paint;
-window.studio.followed = () => wait(false);
+window.studio.arrived = () => wait(false);
+arrive(window.studio.address());

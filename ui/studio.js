@@ -21,7 +21,14 @@
       asked = "";
       if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
     },
+    /* The address that is followed now; what the server tells late of the one before must not take its place. */
+    heading: "",
+    followed(address) {
+      if (this.heading === address) this.heading = "";
+      this.arrived?.();
+    },
     chosen(page, item) {
+      if (this.heading && this.heading !== `${page}/${item}`) return;
       if (item && window.studio.address().split("/")[0] === page) history.replaceState(null, "", `#${page}/${encodeURIComponent(item)}`);
     },
   };

@@ -92,6 +92,7 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.session,
         arguments.changed,
     )
+    history.check_names(ws, wanted)
     found = history.find(ws, wanted, limit=arguments.limit, before=arguments.before)
     if arguments.json:
         for entry in found:

@@ -46,6 +46,14 @@ def test_names_stand_at_the_ends_and_do_not_overlap():
     assert ys[-1] <= HEIGHT
 
 
+def test_the_name_of_a_curve_that_ends_early_stands_beside_the_frame_where_no_line_runs():
+    svg = chart("t", "", [Curve("short", [(0, 1.0), (3, 2.0)]), Curve("long", [(0, 0.0), (9, 4.0)])])
+    xs = [float(x) for x in re.findall(r'class="name c\d" x="([\d.]+)"', svg)]
+    assert xs == [WIDTH - RIGHT + 8] * 2
+    dots = {float(x) for x in re.findall(r'class="dot c\d" cx="([\d.]+)"', svg)}
+    assert min(dots) < max(dots) == WIDTH - RIGHT, "the dot tells where it ends"
+
+
 def test_hover_gets_the_exact_values():
     svg = chart("t", "", [Curve("a", [(1, 0.123456789)]), Curve("b", [(2, 3.0)])], x_label="iteration")
     found = re.search(r'data-points="([^"]+)"', svg)

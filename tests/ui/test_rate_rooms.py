@@ -23,6 +23,7 @@ from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
+from ui.pages import snapshots as snapshots_page
 
 pytestmark = pytest.mark.browser
 
@@ -226,6 +227,19 @@ def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-2")
     page.locator("#snapshot-compare").click()
     expect(page.locator("#snapshot-difference")).to_contain_text("5 preferences are the same, 0 changed, 1 are only in")
+
+
+def test_a_long_difference_of_snapshots_unfolds_and_names_the_command_for_the_rest(monkeypatch):
+    row = {"prompt": "<b>", "chosen": "A", "rejected": "B", "target_p": 1.0, "margin": 0.0, "weight": 1.0}
+    monkeypatch.setattr(snapshots_page, "UNFOLDED", 15)
+    drawn = [
+        snapshots_page._pairs(snapshots.Difference({}, 0, [row] * num, [], []), "snapshot-1", "snapshot-2")
+        for num in (12, 14, 20)
+    ]
+    assert [text.count("<li>") for text in drawn] == [12, 14, 15]
+    assert ["<summary>2 more" in text for text in drawn] == [False, True, False]
+    assert "5 more: <code>rlhf-studio snapshots diff snapshot-1 snapshot-2 --limit 20</code>" in drawn[2]
+    assert "<b>A" not in "".join(drawn)
 
 
 @pytest.mark.parametrize("title", ["Session", "History", "Snapshots"])

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from studio import checkpoints, fitting, launcher, previewing, runs, stages
 from tests.ui import filling
+from tests.ui.test_rate import wait_for
 
 pytestmark = pytest.mark.browser
 GIB = 2**30
@@ -52,10 +53,14 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
     page.go_back()
     page.locator("#unprobe-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_have_text("The measurement was stopped.")
-    assert [child.poll() for child in children] == [-15], "one process for two presses, and it is gone"
+    wait_for(lambda: [child.poll() for child in children] == [-15], "the end of the one process for two presses")
     page.locator("#probe-sft").click()
     expect(page.locator("#unprobe-sft")).to_be_visible()
     page.reload()
+    expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
+    expect(page.locator("#probe-sft")).to_be_hidden()
+    page.locator("#unprobe-sft").click()
+    expect(page.locator("#fitted-sft .notice")).to_have_text("The measurement was stopped.")
     page.locator("#probe-sft").click()
     expect(page.locator("#fitted-sft .stack-names li")).to_have_text(
         [re.compile("this run .* MiB"), re.compile("lib")], timeout=PATIENCE_MS
@@ -153,7 +158,11 @@ def test_an_address_without_its_run_says_so_and_a_narrow_page_goes_to_the_run_th
     expect(page.locator("#run-stop")).to_be_disabled()
     page.locator("#run-list a", has_text="ppo-2").click()
     expect(page.locator("#run-head h2")).to_have_text("ppo-2")
-    page.wait_for_function("Math.abs(document.getElementById('run').getBoundingClientRect().top) < 60")
+    at_the_top = "Math.abs(document.getElementById('run').getBoundingClientRect().top) < 60"
+    page.wait_for_function(at_the_top)
+    page.reload()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-2")
+    page.wait_for_function(at_the_top)
 
 
 def test_a_click_on_a_run_counts_though_the_list_is_drawn_anew_under_the_pressed_button(full_ws, serve, visit):

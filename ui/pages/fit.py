@@ -19,8 +19,8 @@ GIB = 2**30
 MIB = 2**20
 
 
-def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
-    """Place the buttons and what they show; returns the latter."""
+def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
+    """Place the buttons and what they show; returns what `states` brings up to date, what they show first."""
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
@@ -31,19 +31,32 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
     on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
     working = on(probe.click, _working, None, [told, probe, stop])
     on(working.then, partial(_probe, ws, stage), inputs, [told, probe, stop], concurrency_limit=None)
-    on(stop.click, partial(_stop, ws), None, [stop], concurrency_limit=None)
-    return told
+    on(stop.click, partial(_stop, ws), None, [told, probe, stop], concurrency_limit=None)
+    return [told, probe, stop]
+
+
+def states(ws: Workspace, stage: str) -> list[Any]:
+    """How it looks when the page is opened: a measurement outlives the page that asked for it, and can be stopped."""
+    if fitting.measured_stage(ws) != stage:
+        return [gr.skip(), *_buttons(False)]
+    text = "A measurement that was begun before this page was loaded is going on; its figures are lost with that page."
+    return [parts.notice(text), *_buttons(True)]
+
+
+def _buttons(is_measuring: bool) -> list[Any]:
+    """Measure or stop, whichever can be done."""
+    return [gr.Button(visible=not is_measuring), gr.Button(visible=is_measuring)]
 
 
 def _working() -> list[Any]:
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
-    return [said, gr.Button(visible=False), gr.Button(visible=True, interactive=True)]
+    return [said, *_buttons(True)]
 
 
-def _stop(ws: Workspace) -> Any:
+def _stop(ws: Workspace) -> list[Any]:
     fitting.stop_probe(ws)
-    return gr.Button(interactive=False)
+    return [parts.notice("The measurement was stopped."), *_buttons(False)]
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
@@ -75,7 +88,8 @@ def _probe(ws: Workspace, stage: str, *values: Any) -> list[Any]:
             return parts.notice(str(stopped))
 
     said = preflight.told(ws, stage, values, measure)
-    return [said, gr.Button(visible=True), gr.Button(visible=False)]
+    # Where a newer one is at work by now, the page shows that one.
+    return [gr.skip()] * 3 if fitting.measured_stage(ws) == stage else [said, *_buttons(False)]
 
 
 def _draw(fit: Fit, which: str) -> str:

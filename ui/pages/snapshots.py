@@ -16,6 +16,7 @@ from ui.pages import Page
 
 ESSENTIALS = tuple(Recipe.model_fields)
 MOST = 12
+UNFOLDED = 300
 FIRST_LETTERS = 90
 
 
@@ -106,16 +107,29 @@ def _compare(ws: Workspace, first: str | None, second: str | None) -> str:
 
 def _pairs(found: Difference, first: str, second: str) -> str:
     groups = [
-        (f"only in {first}", [_pair(row) for row in found.only_first[:MOST]], len(found.only_first)),
-        (f"only in {second}", [_pair(row) for row in found.only_second[:MOST]], len(found.only_second)),
-        ("changed", [f"{_pair(a)} → {_pair(b)}" for a, b in found.changed[:MOST]], len(found.changed)),
+        (f"only in {first}", [_pair(row) for row in found.only_first[:UNFOLDED]], len(found.only_first)),
+        (f"only in {second}", [_pair(row) for row in found.only_second[:UNFOLDED]], len(found.only_second)),
+        ("changed", [f"{_pair(a)} → {_pair(b)}" for a, b in found.changed[:UNFOLDED]], len(found.changed)),
     ]
     return "".join(
-        f"<h4>{escape(title)} ({num:,})</h4><ul>{''.join(f'<li>{row}</li>' for row in rows)}</ul>"
-        + (f'<p class="quiet">{num - MOST:,} more.</p>' if num > MOST else "")
+        f"<h4>{escape(title)} ({num:,})</h4>{_list(rows[:MOST])}{_folded(rows[MOST:], num - MOST, first, second)}"
         for title, rows, num in groups
         if num
     )
+
+
+def _folded(rows: list[str], num: int, first: str, second: str) -> str:
+    """The pairs after the first ones, behind a line that unfolds them; the last of very many are the terminal's."""
+    if not rows:
+        return ""
+    rest = num - len(rows)
+    command = f"rlhf-studio snapshots diff {escape(first)} {escape(second)} --limit {MOST + num}"
+    words = f'<p class="quiet">{rest:,} more: <code>{command}</code> prints all.</p>' if rest else ""
+    return f"<details><summary>{num:,} more</summary>{_list(rows)}{words}</details>"
+
+
+def _list(rows: list[str]) -> str:
+    return f"<ul>{''.join(f'<li>{row}</li>' for row in rows)}</ul>"
 
 
 def _pair(row: dict[str, Any]) -> str:

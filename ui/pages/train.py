@@ -44,17 +44,19 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         elem_id="stage",
         container=False,
     )
-    panels, dropdowns = [], []
+    panels, dropdowns, fits = [], [], []
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
-            dropdowns += _panel(ws, name, tabs, run_chosen)
+            of_panel, of_fit = _panel(ws, name, tabs, run_chosen)
+            dropdowns += of_panel
+            fits += of_fit
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
-    return Page(partial(_refresh, ws), dropdowns, dropdowns, item=stage)
+    return Page(partial(_refresh, ws), dropdowns, [*dropdowns, *fits], item=stage)
 
 
-def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> list[Any]:
-    """The form of one stage with its start; returns its checkpoint dropdowns."""
+def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any]]:
+    """The form of one stage with its start; returns its checkpoint dropdowns, and the parts of the fit that change."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         parts.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
@@ -70,10 +72,10 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
         command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
-        answers = (
-            [preflight.build(ws, stage, inputs), fit.build(ws, stage, inputs)]
+        lessons, fits = (
+            ([preflight.build(ws, stage, inputs)], fit.build(ws, stage, inputs))
             if issubclass(config_class, TrainConfig)
-            else []
+            else ([], [])
         )
     if choice is not None:
         on(choice.input, partial(_preset, stage), [choice], inputs)
@@ -82,14 +84,14 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             field.change,
             partial(_check, ws, stage),
             inputs,
-            [command, told, anyway, *answers],
+            [command, told, anyway, *lessons, *fits[:1]],
             trigger_mode="always_last",
         )
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
-    return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
+    return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES], fits
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
@@ -111,11 +113,14 @@ def _show(stage: str) -> list[Any]:
 
 
 def _refresh(ws: Workspace, *values: str) -> list[Any]:
-    """New choices for all checkpoint dropdowns, in the order in which `build` collected them."""
+    """New choices for all checkpoint dropdowns, in the order in which `build` collected them; and what is measured now."""
     given, updates = iter(values), []
     for name in TITLES:
         current = {field: next(given) for field in STAGES[name].model_fields if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], current)
+    for name in TITLES:
+        if issubclass(STAGES[name], TrainConfig):
+            updates += fit.states(ws, name)
     return updates
 
 
