@@ -173,10 +173,11 @@ def measured_stage(ws: Workspace) -> str:
     return turn.stage if turn and not turn.is_stopped else ""
 
 
-def stop_probe(ws: Workspace) -> None:
-    """End the measurement that is at work in this workspace, where there is one."""
+def stop_probe(ws: Workspace) -> bool:
+    """End the measurement that is at work in this workspace; False where there is none."""
     if turn := _at_work.get(ws.root):
         turn.stop()
+    return turn is not None
 
 
 def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:

@@ -51,6 +51,7 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
     expect(page.locator("#probe-sft")).to_be_hidden()
     page.goto(page.url.replace("train/sft", "runs"))
     page.go_back()
+    expect(page.locator("#fitted-sft .is-working")).to_be_visible()
     page.locator("#unprobe-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_have_text("The measurement was stopped.")
     wait_for(lambda: [child.poll() for child in children] == [-15], "the end of the one process for two presses")
@@ -68,6 +69,20 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
     expect(page.locator("#fitted-sft")).to_contain_text("Measured with micro_batch_size 16; all texts of a step fit")
     assert [child.poll() for child in children] == [-15, -15, 0], "the newest press wins"
     expect(page.locator("#unprobe-sft")).to_be_hidden()
+
+
+def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, serve, visit, monkeypatch):
+    at_work = ["sft"]
+    monkeypatch.setattr(fitting, "measured_stage", lambda _: at_work[0])
+    page = visit(serve(ws).url + "#train/sft")
+    expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
+    expect(page.locator("#unprobe-sft")).to_be_visible()
+    at_work[0] = ""
+    page.goto(page.url.replace("train/sft", "home"))
+    page.goto(page.url.replace("home", "train/sft"))
+    expect(page.locator("#fitted-sft")).to_have_text("")
+    expect(page.locator("#unprobe-sft")).to_be_hidden()
+    expect(page.locator("#probe-sft")).to_be_visible()
 
 
 def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):

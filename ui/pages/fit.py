@@ -17,6 +17,9 @@ from ui.pages import preflight
 
 GIB = 2**30
 MIB = 2**20
+_ORPHAN = parts.notice(
+    "A measurement that was begun before this page was loaded is going on; its figures are lost with that page."
+)
 
 
 def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
@@ -35,12 +38,14 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
     return [told, probe, stop]
 
 
-def states(ws: Workspace, stage: str) -> list[Any]:
+def states(ws: Workspace, stage: str, shown: Any) -> list[Any]:
     """How it looks when the page is opened: a measurement outlives the page that asked for it, and can be stopped."""
-    if fitting.measured_stage(ws) != stage:
-        return [gr.skip(), *_buttons(False)]
-    text = "A measurement that was begun before this page was loaded is going on; its figures are lost with that page."
-    return [parts.notice(text), *_buttons(True)]
+    is_measuring = fitting.measured_stage(ws) == stage
+    if is_measuring and not shown:
+        return [_ORPHAN, *_buttons(True)]
+    if shown == _ORPHAN and not is_measuring:
+        return ["", *_buttons(False)]
+    return [gr.skip()] * 3  # not the buttons of an idle page: one may have been pressed meanwhile
 
 
 def _buttons(is_measuring: bool) -> list[Any]:
@@ -55,8 +60,9 @@ def _working() -> list[Any]:
 
 
 def _stop(ws: Workspace) -> list[Any]:
-    fitting.stop_probe(ws)
-    return [parts.notice("The measurement was stopped."), *_buttons(False)]
+    was_at_work = fitting.stop_probe(ws)
+    said = "The measurement was stopped." if was_at_work else "The measurement had ended already."
+    return [parts.notice(said), *_buttons(False)]
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:

@@ -44,15 +44,17 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         elem_id="stage",
         container=False,
     )
-    panels, dropdowns, fits = [], [], []
+    panels, dropdowns, fits = [], [], {}
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
-            of_panel, of_fit = _panel(ws, name, tabs, run_chosen)
+            of_panel, fits[name] = _panel(ws, name, tabs, run_chosen)
             dropdowns += of_panel
-            fits += of_fit
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
-    return Page(partial(_refresh, ws), dropdowns, [*dropdowns, *fits], item=stage)
+    fits = {name: placed for name, placed in fits.items() if placed}
+    inputs = [*(placed[0] for placed in fits.values()), *dropdowns]
+    outputs = [part for placed in fits.values() for part in placed] + dropdowns
+    return Page(partial(_refresh, ws, list(fits)), inputs, outputs, item=stage)
 
 
 def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any]]:
@@ -112,15 +114,13 @@ def _show(stage: str) -> list[Any]:
     return [gr.Row(visible=name == stage) for name in TITLES]
 
 
-def _refresh(ws: Workspace, *values: str) -> list[Any]:
-    """New choices for all checkpoint dropdowns, in the order in which `build` collected them; and what is measured now."""
-    given, updates = iter(values), []
+def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
+    """What is measured now, and new choices for all checkpoint dropdowns, in the order in which `build` collected them."""
+    given = iter(values)
+    updates = [update for name in measurable for update in fit.states(ws, name, next(given))]
     for name in TITLES:
         current = {field: next(given) for field in STAGES[name].model_fields if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], current)
-    for name in TITLES:
-        if issubclass(STAGES[name], TrainConfig):
-            updates += fit.states(ws, name)
     return updates
 
 
