@@ -45,21 +45,26 @@ def badge(state: str) -> str:
     return f'<span class="badge is-{state}">{shape}{state}</span>'
 
 
+def doing(run: Run) -> str:
+    """What a run that has not ended is about, or what it was asked to do."""
+    said = run.progress_text or "Starting."
+    if run.stop_requested:
+        return "Stopping: it finishes its step and saves."
+    if run.pause_requested and run.state == "queued":
+        return "Held in the queue: others pass until you choose Go on."
+    if run.pause_requested and not said.startswith("paused"):
+        return "Pausing: it finishes its step and saves."
+    return said
+
+
 def progress(run: Run) -> str:
     """A bar with what is happening now; empty for an ended run."""
     if run.is_ended:
         return ""
     share = min(max(run.progress, 0.0), 1.0)
-    doing = run.progress_text or "Starting."
-    if run.stop_requested:
-        doing = "Stopping: it finishes its step and saves."
-    elif run.pause_requested and run.state == "queued":
-        doing = "Held in the queue: others pass until you choose Go on."
-    elif run.pause_requested and not doing.startswith("paused"):
-        doing = "Pausing: it finishes its step and saves."
     return (
         f'<div class="run-progress"><div class="meter"><i style="width:{share:.1%}"></i></div>'
-        f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing)}</span></div>'
+        f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing(run))}</span></div>'
     )
 
 

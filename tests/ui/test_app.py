@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from modules.config import STAGES
 from studio import comparisons, ratings
 from studio.errors import ConfigError, RunError
+from studio.runs import get as find_run
 from tests.ui.filling import HOSTILE
-from ui import app, border
+from ui import app, border, parts
 from ui.pages import data, home, models, rate, runs, train
 from ui.rest import SCRIPT
 from ui.theme import HEAD
@@ -154,6 +156,17 @@ def test_every_stage_has_a_place_on_the_train_page():
     assert set(train.TITLES) == set(train.ESSENTIALS) == set(STAGES)
     for stage, names in train.ESSENTIALS.items():
         assert set(names) <= set(STAGES[stage].model_fields)
+
+
+def test_the_list_and_the_head_say_the_same_of_a_run_that_was_asked_to_pause_or_stop(full_ws):
+    run = replace(find_run(full_ws, "sft-1"), state="running", progress_text="step 3 of 9", progress=0.333)
+    for asked, word in (
+        ({}, "step 3 of 9"),
+        ({"pause_requested": True}, "Pausing"),
+        ({"stop_requested": True}, "Stopping"),
+    ):
+        assert runs._doing(replace(run, **asked), []).startswith(f"33% {word}")
+        assert f'<span class="doing">{word}' in parts.progress(replace(run, **asked))
 
 
 def test_pages_escape_what_they_show(full_ws):

@@ -84,7 +84,7 @@ def _recent(recent: list[Run]) -> str:
         return ""
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">{parts.badge(run.state)}<b>{escape(run.name)}</b>'
-        f'<span class="said">{escape(run.progress_text if not run.is_ended else run.message)}</span>'
+        f'<span class="said">{escape(run.message if run.is_ended else parts.doing(run))}</span>'
         f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span></a>'
         for run in recent
     )

@@ -155,7 +155,7 @@ def _doing(run: Run, queue: list[str]) -> str:
     if run.is_ending:
         return "its process ends"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
-    return run.message if run.is_ended else f"{run.progress:.0%} {run.progress_text}{where}"
+    return run.message if run.is_ended else f"{run.progress:.0%} {parts.doing(run)}{where}"
 
 
 def _head(ws: Workspace, run: Run) -> str:
