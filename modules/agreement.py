@@ -143,8 +143,9 @@ def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]
             found |= {f"{group}_accuracy/{name}": part.accuracy, f"{group}_num/{name}": float(part.num)}
     if judged.uncertainty.any():
         found["eval/uncertainty"] = float(judged.uncertainty.mean())
-        is_decided = judged.target_p != 0.5
-        found["eval/uncertainty_auc"] = area_under_roc(judged.uncertainty[is_decided], hits < 0.5)
+        is_decided, is_wrong = judged.target_p != 0.5, hits < 0.5
+        if is_wrong.any() and not is_wrong.all():  # else there is nothing to tell apart
+            found["eval/uncertainty_auc"] = area_under_roc(judged.uncertainty[is_decided], is_wrong)
     return found
 
 

@@ -43,6 +43,10 @@ class Filter:
             check_day(self.until)
         except ValueError as error:
             raise RatingError(f"{error}.") from error
+        if self.since and self.until and self.since > self.until:
+            raise RatingError(
+                f"No day is from {self.since} on and until {self.until}: the second lies before the first."
+            )
         if self.flag and self.flag not in FLAGS:
             raise RatingError(f"There is no flag {self.flag[:60]!r}; use one of {', '.join(FLAGS)}.")
 

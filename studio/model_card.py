@@ -79,6 +79,9 @@ def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | N
     else:
         where = "." if figures else role
         lines.append(f"model = AutoModelForCausalLM.from_pretrained({where!r})")
+    if figures is None:
+        imports[-1] += ", AutoTokenizer"
+        lines.append(f"tokenizer = AutoTokenizer.from_pretrained({meta['base_model']!r})  # the base model's own")
     if stage == "reward":
         imports.append("from safetensors.torch import load_file")
         lines += _scoring(f"{role}/head.safetensors", is_adapter)

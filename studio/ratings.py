@@ -286,6 +286,8 @@ def correct(
             )
         sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
         stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
+        if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
+            raise RatingError(f"Rating {event_id} says so already; nothing was changed.")
         kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
         event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
         return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})

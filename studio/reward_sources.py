@@ -5,12 +5,14 @@ workspace's folder ``rewards/``, into which no page writes; its text is frozen w
 the worker executes.
 """
 
+import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from modules.reward_terms import RewardTerm
 from studio import base_models
-from studio.errors import RewardError
+from studio.errors import BaseModelError, RewardError
 from studio.workspace import Workspace
 
 LARGEST_FILE = 2**20
@@ -22,11 +24,41 @@ def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[s
     Raises:
         StudioError: a classifier or a file is none, or a file lies outside the workspace's folder rewards/.
     """
-    found = [
-        term._replace(source=base_models.absolute(term.source)) if term.kind == "classifier" else term for term in terms
-    ]
-    files = dict.fromkeys(term.source for term in terms if term.kind == "function")
-    return " + ".join(map(str, found)), [{"file": file, "source": _read(ws, file)} for file in files]
+    found = [term._replace(source=_classifier(term.source)) if term.kind == "classifier" else term for term in terms]
+    functions = [term for term in terms if term.kind == "function"]
+    texts = {term.source: _read(ws, term.source) for term in functions}
+    for term in functions:
+        _check_name(term, texts[term.source])
+    return " + ".join(map(str, found)), [{"file": file, "source": text} for file, text in texts.items()]
+
+
+def _classifier(source: str) -> str:
+    """The folder, absolute, or the hub id."""
+    if source == base_models.STARTER_NAME:
+        raise RewardError("starter is a language model and classifies nothing. Give a sequence-classification model.")
+    try:
+        return base_models.absolute(source)
+    except BaseModelError as error:
+        if "://" in source or Path(source).expanduser().exists():
+            raise
+        raise RewardError(
+            f"There is no classifier {source!r}: it is no folder and no hub id. Give the folder of a sequence-classification "
+            "model in Hugging Face format, or its hub id."
+        ) from error
+
+
+def _check_name(term: RewardTerm, text: str) -> None:
+    """Whether the file binds the function's name, as far as can be seen without running it."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError) as error:
+        raise RewardError(f"The reward file {term.source} is no Python: {error}. Correct it.") from error
+    defined = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assigned = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    imported = [node.asname or node.name for node in nodes if isinstance(node, ast.alias)]
+    if not {term.item, "*"} & {*defined, *assigned, *imported}:
+        known = ", ".join(defined) or "none"
+        raise RewardError(f"There is no function {term.item} in {term.source} (there: {known}). Correct its name.")
 
 
 def _read(ws: Workspace, file: str) -> str:

@@ -33,6 +33,10 @@ _QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR hear
 CODE = Path(__file__).resolve().parent.parent
 
 
+FAULT = "Paused: "
+"""How the message of a run begins that stopped itself, its state saved, since a step could not be taken."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run as its row says."""

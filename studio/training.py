@@ -235,8 +235,8 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there once the "
-        "cause is gone; for other settings start a new run."
+        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        "same settings and the same reward functions; to change those, start a new run."
     )
 
 

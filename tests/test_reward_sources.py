@@ -75,11 +75,30 @@ def test_what_is_no_file_of_code_is_refused_with_those_that_are_there(ws):
         runs.create(ws, PPOConfig(rewards="function:bytes.py:short"))
 
 
+def test_a_function_that_the_file_does_not_bind_is_refused_before_there_is_a_run(ws):
+    with pytest.raises(RewardError, match=r"There is no function brief in short\.py \(there: short\)"):
+        runs.create(ws, PPOConfig(rewards="function:short.py:short + function:short.py:brief*0.1"))
+    (ws.rewards / "torn.py").write_text("def short(prompts, responses:")
+    with pytest.raises(RewardError, match=r"The reward file torn\.py is no Python: .*line 1"):
+        runs.create(ws, PPOConfig(rewards="function:torn.py:short"))
+    assert {run.stage for run in runs.list_all(ws)} == {"sft"}
+    for text in (
+        "from x import short",
+        "from x import *",
+        "short = lambda p, r: r",
+        "try:\n    import x as short\nexcept E: 0",
+    ):
+        (ws.rewards / "torn.py").write_text(text)
+        runs.create(ws, PPOConfig(rewards="function:torn.py:short"))
+
+
 def test_a_classifier_is_a_local_model_folder_or_a_hub_id(ws, tmp_path, monkeypatch):
     (tmp_path / "notes").mkdir()
     with pytest.raises(BaseModelError, match=r"has no config\.json"):
         runs.create(ws, PPOConfig(rewards=f"classifier:{tmp_path / 'notes'}"))
-    with pytest.raises(BaseModelError, match="is no folder and no hub id"):
+    with pytest.raises(RewardError, match="starter is a language model and classifies nothing"):
+        runs.create(ws, PPOConfig(rewards="classifier:starter"))
+    with pytest.raises(RewardError, match="There is no classifier '/no/such/folder': it is no folder and no hub id"):
         runs.create(ws, PPOConfig(rewards="classifier:/no/such/folder"))
     model = tmp_path / "judge"
     model.mkdir()

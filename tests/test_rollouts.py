@@ -301,6 +301,8 @@ def test_the_terminal_lists_filters_and_shows_tokens_and_is_not_commanded(ws, ca
     assert "components: short 1.5" in out
     assert "\x1b" not in out
     assert f"{hostile.tokens.logprobs[1]:.4f}" in next(line for line in out.splitlines() if "' so'" in line)
+    assert main(["runs", "rollouts", run.name, "--min-kl", "5", "--max-kl", "1", *place]) == 1
+    assert "No kl is at least 5 and at most 1. Swap --min-kl and --max-kl." in capsys.readouterr().err
     assert main(["runs", "rollouts", run.name, "--tokens", "99", *place]) == 1
     assert "has no rollout 99" in capsys.readouterr().err
     with pytest.raises(SystemExit):

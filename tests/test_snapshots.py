@@ -328,6 +328,15 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     kept = history.get(full, number)
     assert (kept.verdict, kept.remarks.flags) == ("right better", {"unsafe": [1]})
     cli("history", "annotate", str(kept.id), "--note", "")
+    kept = history.get(full, number)
+    for words, sentence in (
+        (["annotate", str(kept.id)], "Nothing was changed: give --note, --flags or both."),
+        (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} says so already"),
+        (["--since", "2026-11-27", "--until", "2026-11-01"], "the second lies before the first"),
+    ):
+        assert main(["history", *words, "--workspace", str(full.root)]) == 1
+        assert sentence in capsys.readouterr().err
+    assert history.get(full, number) == kept
     assert (history.get(full, number).note, history.get(full, number).remarks.flags) == ("", {"unsafe": [1]})
     cli("snapshots", "freeze", "--set", "ties=drop")
     assert "recipe: ties is half in the first and drop in the second" in cli("snapshots", "diff", "2", "3")

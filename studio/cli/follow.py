@@ -69,7 +69,8 @@ def report_end(ws: Workspace, run: Run) -> int:
             print(f"checkpoint {checkpoint.name}")
     if run.state in ("failed", "lost"):
         print(f"log: {runs.folder(ws, run.name) / 'log.txt'}", file=sys.stderr)
-    return 0 if run.state in ("finished", "stopped") else 1
+    is_well = run.state == "finished" or (run.state == "stopped" and not run.message.startswith(runs.FAULT))
+    return 0 if is_well else 1
 
 
 def command(arguments: Namespace, *words: str) -> str:

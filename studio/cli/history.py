@@ -135,6 +135,8 @@ def _correct(arguments: argparse.Namespace) -> int:
 
 
 def _annotate(arguments: argparse.Namespace) -> int:
+    if arguments.note is None and arguments.flags is None:
+        raise RatingError("Nothing was changed: give --note, --flags or both.")
     ws = Workspace.existing(arguments.workspace)
     kept = _counting(ws, arguments, "annotate").remarks
     flags = dict(kept.flags) if arguments.flags is None else {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from studio import rollouts, runs
 from studio.cli import arguments as takes
+from studio.errors import RunError
 from studio.rollouts import Filter, Rollout
 from studio.workspace import Workspace
 
@@ -42,6 +43,10 @@ def _rollouts(arguments: argparse.Namespace) -> int:
     if arguments.tokens is not None:
         _show_tokens(ws, run.id, rollouts.get(ws, run, arguments.tokens), arguments.json)
         return 0
+    for kind in ("score", "kl"):
+        low, high = getattr(arguments, f"min_{kind}"), getattr(arguments, f"max_{kind}")
+        if low is not None and high is not None and low > high:
+            raise RunError(f"No {kind} is at least {low:g} and at most {high:g}. Swap --min-{kind} and --max-{kind}.")
     wanted = Filter(
         arguments.search,
         arguments.iteration,

@@ -163,3 +163,7 @@ def test_disagreement_is_reported_for_ensembles_only_and_judged_by_whether_it_fo
     found = measure(judged([1.0, -1.0, 2.0], uncertainty=torch.tensor([0.1, 0.9, 0.2])), ("talk",))
     assert found["eval/uncertainty"] == pytest.approx(0.4)
     assert found["eval/uncertainty_auc"] == 1.0
+    for margins in ([1.0, 2.0], [-1.0, -2.0]):  # with no wrong or no right one there is nothing to tell apart
+        found = measure(judged(margins, uncertainty=torch.tensor([0.1, 0.9])), ("talk",))
+        assert "eval/uncertainty" in found
+        assert "eval/uncertainty_auc" not in found
