@@ -51,7 +51,7 @@ const follow = async (event) => {
   const turn = ++newest;
   // Not asked of the browser again: what is followed late writes its own address meanwhile.
   const address = window.studio.address(event && new URL(event.newURL).hash);
-  window.studio.heading = address;
+  window.studio.visited.add(address);
   await window.studio.paint?.(address);
   if (turn !== newest) return;
   props.value = address;
@@ -72,9 +72,8 @@ def build(ws: Workspace) -> gr.Blocks:
         with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
-        reached = gr.Textbox("", visible=False)
-        followed = on(address.submit, _follow, [address], [reached, tabs, *items], trigger_mode="always_last")
-        followed.then(None, [reached], None, js="(address) => window.studio.followed(address)")
+        followed = on(address.submit, _follow, [address], [tabs, *items], trigger_mode="always_last")
+        followed.then(None, None, None, js="() => window.studio.followed?.()")
         _keep_fresh(pages, opened)
         _catch_up(pages, shown_again)
     return app
@@ -225,7 +224,7 @@ def _follow(address: str) -> list[Any]:
     page, _, item = (address or "").partition("/")
     stage = item if page == "train" and item in STAGES else gr.skip()
     run = item if page == "runs" and item else gr.skip()
-    return [address or "home", gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
+    return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
 
 
 def _masthead(ws: Workspace) -> str:

@@ -55,5 +55,5 @@ function arrive(address) {
 }
 
 window.studio.paint = paint;
-window.studio.arrived = () => wait(false);
+window.studio.followed = () => wait(false);
 arrive(window.studio.address());

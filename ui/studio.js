@@ -21,14 +21,10 @@
       asked = "";
       if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
     },
-    /* The address that is followed now; what the server tells late of the one before must not take its place. */
-    heading: "",
-    followed(address) {
-      if (this.heading === address) this.heading = "";
-      this.arrived?.();
-    },
+    /* Another item was chosen. One that the address led to is told back late, when the address may have gone on; it stays as it is. */
+    visited: new Set(),
     chosen(page, item) {
-      if (this.heading && this.heading !== `${page}/${item}`) return;
+      if (this.visited.has(`${page}/${item}`)) return;
       if (item && window.studio.address().split("/")[0] === page) history.replaceState(null, "", `#${page}/${encodeURIComponent(item)}`);
     },
   };

@@ -79,7 +79,10 @@ class Served:
         self.app.launch(**app.launch_settings(self.ws, "127.0.0.1", self.port, None))
 
     def stop(self) -> None:
-        self.app.close(verbose=False)
+        try:
+            self.app.close(verbose=False)
+        except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile
+            self.app.close(verbose=False)
 
 
 @pytest.fixture

@@ -160,6 +160,7 @@ def test_a_branch_from_the_newest_checkpoint_of_a_run_at_work_and_none_from_the_
     page.locator("#run-resume").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-3")
     assert checkpoints.name_of(ws, runs.get(ws, "sft-3").resumed_from) == f"{running.name}@40"
+    page.wait_for_url("**/#runs/sft-3")
     page.goto(page.url.replace("sft-3", done.name))
     expect(page.locator("#run-head h2")).to_have_text(done.name)
     expect(page.locator("#run-resume")).to_be_disabled()
