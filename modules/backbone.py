@@ -81,19 +81,23 @@ class Backbone(nn.Module):
         quantisation: str = "none",
         precision: str = "auto",
         device: str = "auto",
-        lora_rank: int = 16,
-        lora_alpha: float = 32.0,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         lora_dropout: float = 0.0,
-        lora_targets: str = "all-linear",
+        lora_targets: str | None = None,
         gradient_checkpointing: bool = False,
         chat_template: str = "auto",
     ) -> "Backbone":
         """Load a base model without any role yet; the arguments are the fields of the configs.
 
+        The shape of adapters (``lora_rank``, ``lora_alpha``, ``lora_targets``) is that of fresh ones: 16, 32 and all-linear
+        where None is given. Those from a folder keep their own, and one that contradicts what was given is refused.
+
         Raises:
             BaseModelError: It cannot be found, loaded or used.
             ConfigError: Settings do not go together, or there is no such device.
         """
+        _check_choices(method, quantisation)
         if method == "full" and quantisation != "none":
             raise ConfigError("4-bit weights cannot be trained in full: choose method lora, or quantisation none.")
         where = pick_device(device)
@@ -320,6 +324,13 @@ class Backbone(nn.Module):
         """Float32 weights that are trained in full still compute in the format that was asked for."""
         is_mixed = self.method == "full" and self.dtype is not torch.float32
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed)
+
+
+def _check_choices(method: str, quantisation: str) -> None:
+    """Refuse what is no choice here: a config says auto until `studio.parents` has filled it."""
+    for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
+        if given not in choices:
+            raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")
 
 
 def pick_device(device: str) -> torch.device:
