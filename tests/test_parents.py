@@ -12,6 +12,7 @@ from studio.cli import settings
 from studio.errors import CheckpointError, ConfigError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.test_exporting import chat_ids, make_checkpoint, role_logits
 
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
 WISHES: dict[str, StageConfig] = {"sample": SampleConfig(), "reward": RewardConfig(), "ppo": PPOConfig()}
@@ -172,3 +173,19 @@ def test_a_base_model_that_is_gone_is_said_before_a_run_is_made(ws: Workspace) -
     with pytest.raises(Exception, match="/no/such/model"):
         runs.create(ws, SampleConfig())
     assert len(runs.list_all(ws)) == before
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_a_policy_trained_on_a_4_bit_base_is_sampled_on_it_and_not_on_the_plain_one(tmp_path: Path) -> None:
+    from studio import sampling
+
+    ws = Workspace.open(tmp_path / "other")
+    name, backbone = make_checkpoint(ws, "policy", quantisation="nf4")
+    found = {name: checkpoints.get(ws, name)}
+    ids = chat_ids(backbone)
+    played = sampling.load_policies(found, SampleConfig(device="cpu"))
+    assert played.quantisation == "nf4"
+    expected = role_logits(backbone, "policy", ids)
+    assert role_logits(played, sampling.role_of(name), ids).sub(expected).abs().max() < 1e-5
+    with pytest.raises(CheckpointError, match="was trained with quantisation nf4, but this run uses none"):
+        sampling.load_policies(found, SampleConfig(device="cpu", quantisation="none"))
