@@ -105,7 +105,7 @@ def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoin
     traits = {role: parents.read(ws, found) for role, found in started_from.items()}
     first, *others = traits.values()
     parents.check_alike(first, *others)
-    base_models.resolve(first.base_model)
+    base_models.check(first.base_model, first.method, first.quantisation, first.chat_template)
     return parents.fill(config, traits.get("policy") or traits["sft"])
 
 
@@ -128,6 +128,7 @@ def _check_devices(config: TrainConfig) -> None:
 
 def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
     config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
+    base_models.check(config.base_model, config.method, config.quantisation, config.chat_template)
     train = _demonstrations(ws, "train")
     if not train:
         held_out = len(_held_out_demonstrations(ws))

@@ -418,6 +418,8 @@ def test_four_bits_are_nf4_with_double_quantisation_and_compute_in_the_asked_for
 def test_the_number_format_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
     for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16: has)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has or including_emulation
+        )
         assert pick_dtype("auto", torch.device("cuda")) == expected
     assert pick_dtype("fp32", torch.device("cuda")) == torch.float32

@@ -113,7 +113,9 @@ def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> lis
 def _taken(ws: Workspace, stage: str, *chosen: Any) -> str:
     """What belongs to the model and comes from the chosen checkpoints; empty where there is none yet."""
     names = [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES]
-    config = STAGES[stage].model_construct(None, **{name: value or "" for name, value in zip(names, chosen, strict=True)})
+    config = STAGES[stage].model_construct(
+        None, **{name: value or "" for name, value in zip(names, chosen, strict=True)}
+    )
     try:
         found = stages.inherited(ws, config)
     except StudioError:  # starting the run will say so
