@@ -173,11 +173,20 @@ def record_import(
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: Literal["left", "tie", "both_bad"] = "left",
+    outcome: Literal["left", "right", "tie", "both_bad"] = "left",
 ) -> Rating:
-    """Record the judgement an imported comparison came with: slot 0 won (left), or neither. There was no showing."""
+    """Record the judgement an imported comparison came with: slot 0 won (left), slot 1, or neither. There was no showing."""
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if outcome == "left" else None})
+    is_won = outcome in ("left", "right")
+    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
+
+
+def verdict(db: Database, comparison_id: int) -> int | str | None:
+    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    for row in db.query(sql, [comparison_id]):
+        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
+    return None
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
