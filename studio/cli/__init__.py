@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from studio import confidential
 from studio.cli import data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
+from studio.running import signals
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 refused or failed, 2 not understood."""
+    if arguments is None:
+        signals.take_interrupts()
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
     if chosen.command is None:
