@@ -59,6 +59,12 @@ def of_database(error: sqlite3.Error, name: str, patience_s: float) -> str:
     return f"The database {name} {said.format(patience=patience_s)}" if said else ""
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database file holds what cannot be read: a malformed page, another file's bytes, a text that is no text."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode to UTF-8")
+
+
 def of_work(error: BaseException, others: str = "") -> str:
     """What to say when a run died of its machine, without the next step; empty where it did not.
 
