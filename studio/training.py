@@ -30,13 +30,14 @@ from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
 from studio.running import folders
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
-def work(ws: Workspace, run: Run) -> tuple[str, str]:
+def work(ws: Workspace, run: Run) -> Ending:
     """Do the run's stage to its end; returns the state it ends in and one plain sentence.
 
     Raises:
@@ -45,7 +46,7 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     if isinstance(run.config, SampleConfig):
-        return sampling.work(ws, run, run.config)
+        return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
@@ -162,7 +163,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
     return backbone
 
 
-def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
@@ -171,7 +172,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
-        return "finished", ""
+        return Ending("finished", "")
     callback = StudioCallback(
         ws,
         run,
@@ -185,9 +186,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
-        return "stopped", _pause_word(callback, error)
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
     callback.save(module)
-    return _last_word(callback, module, data)
+    return Ending(*_last_word(callback, module, data))
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -240,7 +241,7 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 

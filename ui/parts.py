@@ -52,7 +52,7 @@ def doing(run: Run) -> str:
         return "Stopping: it finishes its step and saves."
     if run.pause_requested and run.state == "queued":
         return "Held in the queue: others pass until you choose Go on."
-    if run.pause_requested and not said.startswith("paused"):
+    if run.pause_requested and not run.is_paused:
         return "Pausing: it finishes its step and saves."
     return said
 

@@ -28,7 +28,7 @@ def long_ws(ws):
 
 def left_of(ws, name):
     run = runs.get(ws, name)
-    return processes.family(run.pid, run.pid_started)
+    return processes.family(runs.claim(ws, run))
 
 
 def says(page, name):
