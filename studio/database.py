@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_sessions
+from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 
@@ -91,6 +91,12 @@ def m009_predictions_come_first(db: Database) -> None:
     """Refuse a prediction of what was judged already. After m006, which rebuilds a table that this names."""
     for statement in schema_sessions.GUARDS:
         db.execute(statement)
+
+
+@migrations()
+def m012_restored_judgements(db: Database) -> None:
+    """Say in a column which judgement an event lets count again, not in its uuid."""
+    schema_restores.add(db)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ _DISK = {
 }
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 _PHASES = (
-    ("write_folder", "saving a checkpoint"),
+    ("save", "saving a checkpoint"),
     ("_take_up", "loading the checkpoint to go on from"),
     ("validation_step", "evaluating"),
     ("on_validation_epoch_start", "evaluating"),

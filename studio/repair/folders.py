@@ -112,7 +112,7 @@ def _compare(ws: Workspace, db: Database) -> Found:
             step = whole_step(folder)
             if step is None:
                 found.incomplete.append(str(folder.relative_to(ws.root)))
-            elif f"{name}@{step}" not in stored.values():
+            elif f"{name}@{step}" not in (*stored.values(), *found.unknown_checkpoints):
                 found.unknown_checkpoints.append(f"{name}@{step}")
     found.gone_checkpoints = [
         name for folder, name in stored.items() if name.partition("@")[0] in on_disk and not (ws.root / folder).is_dir()

@@ -32,7 +32,7 @@ _ROLE = re.compile(r"[a-z_]{1,20}")
 _UUID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_IDS = ("supersedes", "resumed_from", "repeat_of")
+_IDS = ("supersedes", "resumed_from", "repeat_of", "restores")
 _COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
 
 
