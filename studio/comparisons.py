@@ -180,29 +180,6 @@ def read_showing(db: Database, showing_id: int) -> Showing | None:
     return Showing(**(row | {"messages": json.loads(row["messages"])}), texts=texts, response_ids=tuple(order))
 
 
-def list_history(ws: Workspace) -> list[dict[str, Any]]:
-    """Every comparison with its prompt, its responses and where they came from, and every showing; for the export."""
-    with ws.read() as db:
-        found = {
-            row["id"]: row | {"messages": json.loads(row["messages"]), "responses": [], "showings": []}
-            for row in db.query(
-                "SELECT c.id, c.prompt_id, p.messages, p.category, p.split, u.name AS run, c.created_at FROM comparisons c"
-                " JOIN prompts p ON p.id = c.prompt_id LEFT JOIN runs u ON u.id = c.run_id ORDER BY c.id"
-            )
-        }
-        for row in db.query(
-            "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
-            " r.end_reason, r.created_at FROM comparison_responses cr JOIN responses r ON r.id = cr.response_id"
-            " LEFT JOIN checkpoints k ON k.id = r.checkpoint_id ORDER BY cr.comparison_id, cr.slot"
-        ):
-            row |= {name: json.loads(row[name]) for name in ("sampling", "token_ids") if row[name]}
-            found[row.pop("comparison_id")]["responses"].append(row)
-        for row in db.query("SELECT * FROM showings ORDER BY id"):
-            row["response_ids"] = json.loads(row["response_ids"]) if row["response_ids"] else None
-            found[row.pop("comparison_id")]["showings"].append(row)
-    return list(found.values())
-
-
 def _open_showings(db: Database, rater: str, count: int) -> list[int]:
     """Stored showings of this rater whose comparison has no rating that counts; the most recently undone first."""
     undone = db.query(
