@@ -14,6 +14,7 @@ from ui.rendering.formulas import MOST
 CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 _SINGLE = re.compile(r"\$(?![\s$])((?:[^$\\`]|\\[\s\S])+)(?<!\s)\$(?![$_{(@#&%^+=\[])")
 _WORDS = re.compile(r"(?:^|\s)[A-Za-z]{2,}[\s.,;:!?]|\s[A-Za-z]{2,}$")
+_WORD = re.compile(r"\s+[A-Za-z]{2,}\s+")
 _MARKS = re.compile(r"[.,;:!?]{0,3}")
 
 
@@ -82,4 +83,6 @@ def _is_word(sign: str) -> bool:
 def _is_tex(source: str, mark: str) -> bool:
     if not source.strip() or len(source) > MOST:
         return False
-    return not mark.startswith("$") or "\\" in source or not _WORDS.search(source.strip())
+    if not mark.startswith("$") or "\\" in source:
+        return True
+    return not _WORDS.search(source.strip()) and not _WORD.fullmatch(source)

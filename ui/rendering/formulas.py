@@ -23,6 +23,8 @@ DEEPEST = 60
 LEAVES = ("mi", "mn", "mo", "mtext")
 ROWS = ("mrow", "mstyle", "msqrt", "mfrac", "mroot", "msub", "msup", "msubsup", "munder", "mover", "munderover",
         "mtable", "mtr", "mtd", "menclose")  # fmt: skip
+CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
+"""Element to the number of its parts, where a browser insists on it."""
 ATTRIBUTES = frozenset(
     ("accent", "columnalign", "columnlines", "displaystyle", "fence", "form", "largeop", "linethickness", "maxsize",
      "minsize", "movablelimits", "notation", "rowlines", "scriptlevel", "separator", "stretchy", "symmetric")
@@ -70,6 +72,7 @@ _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w+\*?)\}")
 _ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]")
 _COLUMNS = re.compile(r"(\\begin\s*\{array\})\s*\{[lcr|\s]*\}")
 _OPERATOR = re.compile(r"\\operatorname\*?\s*\{((?:[a-zA-Z\s]|\\[,;: ])+)\}")
+_ESCAPED = re.compile(r"\\.")
 _COMMAND = re.compile(r"\\[a-zA-Z]+\*?")
 _POINT = re.compile(r"&#x([0-9A-Fa-f]{1,6});")
 _SPACE = re.compile(r"[0-3]?\.?\d{1,3}em")
@@ -88,6 +91,9 @@ def to_mathml(source: str, is_display: bool) -> str:
     """
     if len(source) > MOST or _MACROS.search(source) or _COMMENT.search(source):
         raise RenderingError("This formula is long, defines commands or has comments. Show its source.")
+    braces = _ESCAPED.sub("", source)
+    if braces.count("{") != braces.count("}"):
+        raise RenderingError("This formula has a brace without its partner. Show its source.")
     tex = _ROW_SPACE.sub(r"\\\\", source)
     tex = _OPERATOR.sub(lambda found: f"\\operatorname{{{re.sub('[^a-zA-Z]+', ' ', found[1])}}}", tex)
     tex = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{SAME.get(found[2], found[2])}}}", tex)
@@ -112,7 +118,7 @@ def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, b
     if tag in LEAVES:
         yield from _write_leaf(node)
         return
-    if tag not in ROWS or (node.text or "").strip():
+    if tag not in ROWS or (node.text or "").strip() or len(node) != CHILDREN.get(tag, len(node)):
         raise RenderingError(f"This formula has a part of kind {tag}. Show its source.")
     if tag in UNDER and is_display and _text(node[0].text or "") in TALL:
         tag = UNDER[tag]
