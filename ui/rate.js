@@ -113,22 +113,22 @@ const articles = () => [...(isRanking() ? part("cards") : part("sides")).querySe
 
 function paint() {
   if (!item()) return;
-  const { messages, texts } = item();
+  const { messages, texts, drawn } = item();
   part("earlier").hidden = messages.length < 2;
   part("turns").replaceChildren();
-  for (const turn of messages.slice(0, -1)) {
+  messages.slice(0, -1).forEach((turn, at) => {
     make("h5", part("turns"), turn.role);
-    write(make("div", part("turns"), "", "body"), turn.content);
-  }
-  write(part("prompt"), messages.at(-1).content);
-  articles().forEach((article, position) => { const body = article.querySelector(".body"); write(body, texts[position]); body.scrollTop = 0; });
+    write(make("div", part("turns"), "", "body"), turn.content, drawn.messages[at]);
+  });
+  write(part("prompt"), messages.at(-1).content, drawn.messages.at(-1));
+  articles().forEach((article, position) => { const body = article.querySelector(".body"); write(body, texts[position], drawn.texts[position]); body.scrollTop = 0; });
   element.querySelector('[data-press="raw"] span').textContent = isRaw ? "formatted" : "raw text";
   drawRemarks();
 }
 
-function write(body, text) {
+function write(body, text, drawn) {
   body.classList.toggle("is-long", text.length > LONG);
-  drawText(body, text, isRaw);
+  drawText(body, text, isRaw ? {} : drawn);
 }
 
 function drawTally() {

@@ -13,7 +13,7 @@ async function openWriter(kind, position = null) {
   part("writer-title").textContent = kind === "edit" ? `${title}, from answer ${position + 1}` : title;
   part("writer-words").textContent = words;
   part("writer-keep").textContent = button;
-  part("writer-prompt").textContent = item().messages.at(-1).content.slice(0, 2000);
+  write(part("writer-prompt"), item().messages.at(-1).content, item().drawn.messages.at(-1));
   const text = part("writer-text");
   text.value = kind === "note" ? (unkept.id === item().id ? unkept.note : remarks.note) : kind === "edit" ? item().texts[position] : "";
   text.setAttribute("aria-label", title);

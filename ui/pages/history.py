@@ -11,7 +11,7 @@ from studio.errors import RatingError, StudioError
 from studio.history import Entry, Filter
 from studio.judgements import Remarks, parse_ranking, ranking_words
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, rendering
 from ui.border import on
 from ui.pages import Page
 
@@ -214,7 +214,7 @@ def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
     scales = f'<p class="quiet">Scales: {escape(scales)}</p>' if scales else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
     answers = "".join(
-        f"<h4>{_name(at, texts).capitalize()}</h4><div class='words'>{escape(text)}</div>"
+        f"<h4>{_name(at, texts).capitalize()}</h4><div class='answer-text'>{rendering.words(text)}</div>"
         for at, text in enumerate(texts)
     )
     return (

@@ -16,7 +16,7 @@ from studio.errors import RatingError, StudioError, WorkspaceUnavailable
 from studio.judgements import ranking_words
 from studio.ratings import Remarks
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, rendering
 from ui.border import served
 from ui.pages import Page
 from ui.rate_stage import SCRIPT, stage
@@ -93,16 +93,17 @@ def build(ws: Workspace) -> Page:
 
     def open_items(sent: Any) -> dict[str, Any]:
         with ws.write() as db:
-            return _state(ws, db, _checked(Sent, sent).known)
+            answer = _state(ws, db, _checked(Sent, sent).known)
+        return _with_markup(answer)
 
     def record(sent: Any) -> dict[str, Any]:
-        return _record(ws, _checked(Press, sent))
+        return _with_markup(_record(ws, _checked(Press, sent)))
 
     def undo(sent: Any) -> dict[str, Any]:
-        return _undo(ws, _checked(Undo, sent))
+        return _with_markup(_undo(ws, _checked(Undo, sent)))
 
     def write(sent: Any) -> dict[str, Any]:
-        return _write(ws, _checked(Written, sent))
+        return _with_markup(_write(ws, _checked(Written, sent)))
 
     def draft(sent: Any) -> dict[str, Any]:
         return _draft(ws, _checked(Draft, sent))
@@ -200,6 +201,17 @@ def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     showing = comparisons.read_showing(db, showing_id)
     assert showing is not None
     return {"id": showing.id, "messages": showing.messages, "texts": showing.texts}
+
+
+def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with its new texts formatted: they stand ready before they are shown, and no transaction waits for it."""
+    for item in answer["items"]:
+        if "texts" in item:
+            item["drawn"] = {
+                "messages": [rendering.draw(turn["content"]).sent() for turn in item["messages"]],
+                "texts": [rendering.draw(text).sent() for text in item["texts"]],
+            }
+    return answer
 
 
 def _said(db: Any, rating: ratings.Rating) -> str:
