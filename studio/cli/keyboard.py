@@ -9,6 +9,7 @@ import tempfile
 import termios
 import time
 import tty
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,7 +63,9 @@ class Terminal:
         while (key := os.read(self._descriptor, 1)) == b"\x1b":
             while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
                 os.read(self._descriptor, 1)
-        return key.decode("ascii", errors="replace")
+        for _ in range(_num_following(key)):  # a letter beyond ASCII has several bytes, and is one key
+            key += os.read(self._descriptor, 1)
+        return key.decode("utf-8", errors="replace")
 
     def line(self, asked: str) -> str:
         """A line of text, edited as the terminal does it."""
@@ -91,6 +94,19 @@ class Terminal:
             yield
         finally:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, now)
+
+
+def _num_following(first: bytes) -> int:
+    """How many bytes of UTF-8 follow the first one of a character."""
+    lead = first[0] if first else 0
+    return 3 if lead >= 0xF0 else 2 if lead >= 0xE0 else 1 if lead >= 0xC0 else 0
+
+
+def meant(key: str) -> str:
+    """The key as the page's keys are written: small letters, digits of any script and width as 0 to 9."""
+    if len(key) == 1 and "\uff01" <= key <= "\uff5e":
+        key = chr(ord(key) - 0xFEE0)
+    return str(unicodedata.decimal(key)) if key.isdecimal() else key.lower()
 
 
 Keys = Pipe | Terminal
