@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+with suppress(ImportError):  # with it, input() takes more than the 4,095 bytes at which a terminal cuts a line
+    import readline  # noqa: F401
+
 SETTLE_S = 0.15
 ESCAPE_S = 0.02
 END = "."
@@ -68,7 +71,7 @@ class Terminal:
         return key.decode("utf-8", errors="replace")
 
     def line(self, asked: str) -> str:
-        """A line of text, edited as the terminal does it."""
+        """A line of text, of any length."""
         with self._as_before(), suppress(EOFError):
             return input(asked).strip()
         return ""
@@ -78,12 +81,18 @@ class Terminal:
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         with self._as_before():
             if not editor:
-                return Pipe().text(asked, before)
+                print(f"{asked} A line with a dot alone ends it.", flush=True)
+                return "\n".join(self._lines())
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "answer.md"
                 path.write_text(before, encoding="utf-8")
                 done = subprocess.run([*shlex.split(editor), str(path)], check=False)
                 return path.read_text(encoding="utf-8") if done.returncode == 0 else before
+
+    def _lines(self) -> Iterator[str]:
+        with suppress(EOFError):
+            while (line := input()) != END:
+                yield line
 
     @contextmanager
     def _as_before(self) -> Iterator[None]:
