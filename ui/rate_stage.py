@@ -7,7 +7,16 @@ from studio import ratings
 from ui.parts import key
 
 HERE = Path(__file__).parent
-SCRIPTS = ("rate_draw.js", "rate_rank.js", "rate_send.js", "rate_write.js", "rate.js")
+SCRIPTS = (
+    "rate_draw.js",
+    "rate_rank.js",
+    "rate_send.js",
+    "rate_keys.js",
+    "rate_drafts.js",
+    "rate_remarks.js",
+    "rate_write.js",
+    "rate.js",
+)
 SCRIPT = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 """One after the other, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."

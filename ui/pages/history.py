@@ -253,7 +253,7 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
         for flag, _, at in (mark.partition(":") for mark in marks):
             flags.setdefault(flag, []).append(int(at))
         entry = history.get(ws, history.number(picked.strip()))
-        found = ratings.annotate(ws, entry.id, Remarks(note[:5000], flags, entry.remarks.attributes))
+        found = ratings.annotate(ws, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [parts.notice(str(error), "bad"), gr.skip()]
     return [parts.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]
