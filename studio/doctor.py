@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from studio import confidential, database, runs
 from studio.errors import WorkspaceError
+from studio.network import proxies
 from studio.workspace import Workspace
 
 OLDEST_PYTHON = (3, 11)
@@ -41,7 +42,7 @@ class Check:
 
 def examine(root: str | Path | None = None) -> list[Check]:
     """All findings, in a fixed order. Opens the workspace, which makes it where there is none."""
-    return [_python(), *_torch(), _chromium(), *_workspace(root)]
+    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root)]
 
 
 def _python() -> Check:
@@ -98,6 +99,22 @@ def _chromium() -> Check:
         return Check("ok", "Chromium", found)
     step = "only the browser tests and `ui --app` need it; install the package chromium."
     return Check("warning", "Chromium", "not found", step)
+
+
+def _proxy() -> list[Check]:
+    """What the environment's proxies mean for downloads; the page needs none."""
+    names = ", ".join(sorted(proxies.found())) or "no proxy"
+    if fault := proxies.fault():
+        step = (
+            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
+        )
+        return [Check("warning", "proxy", f"{names}: {fault}", step)]
+    if not proxies.found():
+        return []
+    return [
+        Check("ok", "proxy", f"{names}: downloads go through it, the page does not (nor need it stand in no_proxy)")
+    ]
 
 
 def _workspace(root: str | Path | None) -> list[Check]:
