@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 
 from sqlite_utils import Database
 
-from studio import database
+from studio import database, schema_restores
 from studio.errors import DataError, ImportRefused, WorkspaceError
 from studio.workspace import Workspace
 
@@ -180,6 +180,8 @@ def _read_all(db: Database, path: Path) -> Counter[str]:
         table = row.pop("table", None)
         if table not in columns or not row.keys() <= columns[table]:
             raise _unknown_row(path, number)
+        if table == "rating_events" and "restores" not in row:  # of an archive of before that column
+            row["restores"] = schema_restores.restored_by(db, row)
         names = list(row)
         marks = ", ".join("?" * len(names))
         try:

@@ -71,6 +71,12 @@ def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -
     return next((row["id"] for row in rows), None)
 
 
+def slot_of(db: Database, comparison_id: int, response_id: int) -> int:
+    """Return the place of a response in its comparison; for those without a showing 0 is left and 1 right."""
+    sql = "SELECT slot FROM comparison_responses WHERE comparison_id = ? AND response_id = ?"
+    return next(db.query(sql, [comparison_id, response_id]))["slot"]
+
+
 def counts(ws: Workspace) -> dict[str, int]:
     """`comparisons`: all; `unrated`: those without a rating that counts."""
     with ws.read() as db:

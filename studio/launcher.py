@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
-from studio import checkpoints, confidential, gpus, lanes, processes, runs
+from studio import confidential, gpus, lanes, processes, runs
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import Run
 from studio.workspace import Workspace
@@ -187,12 +187,14 @@ def next_step(ws: Workspace, run: Run) -> str:
     if run.stage == "sample":
         return "Nothing of it was stored; start it again on the Train page."
     try:
-        return f"Resume continues from {checkpoints.last(ws, run.name).name}; what came after it is lost."
-    except CheckpointError:
-        pass
-    if run.resumed_from is not None:
-        return "It had not saved yet; Resume continues from where it began."
-    return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
+        newest = runs.newest_state(ws, run)
+    except CheckpointError as error:
+        return f"To resume it, see to its newest checkpoint: {error}"
+    if newest is None:
+        return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
+    if newest.run_id != run.id:
+        return f"It had not saved yet; Resume continues from where it began, {newest.name}."
+    return f"Resume continues from {newest.name}; what came after it is lost."
 
 
 def _age_s(when: str) -> float:

@@ -173,11 +173,20 @@ def record_import(
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: Literal["left", "tie", "both_bad"] = "left",
+    outcome: Literal["left", "right", "tie", "both_bad"] = "left",
 ) -> Rating:
-    """Record the judgement an imported comparison came with: slot 0 won (left), or neither. There was no showing."""
+    """Record the judgement an imported comparison came with: slot 0 won (left), slot 1, or neither. There was no showing."""
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if outcome == "left" else None})
+    is_won = outcome in ("left", "right")
+    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
+
+
+def verdict(db: Database, comparison_id: int) -> int | str | None:
+    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    for row in db.query(sql, [comparison_id]):
+        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
+    return None
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -205,23 +214,24 @@ def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") 
     taken = _insert(db, event | {"rater": rater, "supersedes": last.id})
     if earlier := _earlier(db, last.id):
         judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
-        _insert(db, judgement | {"uuid": f"{AGAIN}{key}", "supersedes": taken.id})
+        links = {"uuid": str(uuid_module.uuid4()), "supersedes": taken.id, "restores": earlier["id"]}
+        _insert(db, judgement | links)
     return last
 
 
 def _newest(db: Database, rater: str, since: str) -> Rating | None:
     """What undo takes back: of the judgements that count, the one given last. One that counts again was given when it first counted."""
     rows = db.query(
-        f"SELECT {_RATING}, uuid FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
+        f"SELECT {_RATING}, restores FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
         " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
         " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC",
         [rater],
     )
     found: list[tuple[int, Rating]] = []
     for row in rows:
-        is_again = row.pop("uuid").startswith(AGAIN)
+        restores = row.pop("restores")
         found.append((_given(db, row["id"]), Rating(**row)))
-        if not is_again:
+        if restores is None:
             break
     first, last = max(found, key=lambda pair: pair[0], default=(0, None))
     sql = "SELECT 1 FROM rating_events WHERE id = ? AND created_at >= ?"
@@ -229,13 +239,11 @@ def _newest(db: Database, rater: str, since: str) -> Rating | None:
 
 
 def _given(db: Database, event_id: int) -> int:
-    """The event in which a judgement was first given: of one that counts again the one it repeats, else itself."""
-    event = next(db.query("SELECT uuid, supersedes FROM rating_events WHERE id = ?", [event_id]))
-    if not event["uuid"].startswith(AGAIN):
-        return event_id
-    undone = next(db.query("SELECT supersedes FROM rating_events WHERE id = ?", [event["supersedes"]]))
-    repeated = _earlier(db, undone["supersedes"])
-    return _given(db, repeated["id"]) if repeated else event_id
+    """The event in which a judgement was first given: of one that counts again the one it restores, else itself."""
+    sql = "SELECT restores FROM rating_events WHERE id = ?"
+    while (restores := next(db.query(sql, [event_id]))["restores"]) is not None:
+        event_id = restores
+    return event_id
 
 
 def counting(db: Database, taken: Rating) -> Rating | None:
@@ -248,15 +256,9 @@ def counting(db: Database, taken: Rating) -> Rating | None:
 
 
 def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
-    """The event whose place this one took, if that was a judgement; of one that counts again, the one it repeats decides."""
-    event = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]))
-    if event["supersedes"] is None:
-        return None
-    before = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event["supersedes"]]))
-    if not event["uuid"].startswith(AGAIN):
-        return before if before["outcome"] != "undo" else None
-    repeated = _earlier(db, before["supersedes"])
-    return _earlier(db, repeated["id"]) if repeated else None
+    """The event whose place this one took, if that was a judgement; of one that counts again, the one it restores decides."""
+    sql = "SELECT * FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE id = ?) AND outcome != 'undo'"
+    return next(db.query(sql, [_given(db, event_id)]), None)
 
 
 def correct(
@@ -362,8 +364,6 @@ def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict
         return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
 
 
-AGAIN = "again-"
-"""The uuid of an event that lets an earlier judgement count again begins so; no browser sends such a one."""
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater and is no second judgement of its pair."""
 _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
@@ -380,7 +380,8 @@ def _by_uuid(db: Database, uuid: str) -> Rating | None:
 
 
 _OPTIONAL = (
-    "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes", "edited_response_id",
+    "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
+    "edited_response_id", "restores",
 )  # fmt: skip
 
 
@@ -388,9 +389,9 @@ def _insert(db: Database, event: dict[str, Any]) -> Rating:
     row = dict.fromkeys(_OPTIONAL) | event | {"created_at": now()}
     db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id) VALUES (:uuid, :comparison_id,"
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores) VALUES (:uuid, :comparison_id,"
         " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
-        " :attributes, :edited_response_id)",
+        " :attributes, :edited_response_id, :restores)",
         row,
     )
     stored = _by_uuid(db, event["uuid"])

@@ -21,7 +21,9 @@ from sqlite_utils import Database
 
 from modules.config import STAGES, StageConfig
 from studio import checkpoints, confidential, stages
-from studio.errors import CheckpointError, RunError
+from studio.checkpoints import Checkpoint
+from studio.errors import CheckpointError, RunError, WorkspaceError
+from studio.running import folders
 from studio.workspace import Workspace, now
 
 MOVES = {
@@ -132,15 +134,31 @@ def resume(ws: Workspace, name: str) -> Run:
     return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
 
+def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
+    """The checkpoint that holds most of a run's work: its last one, or the one it began with where that is further.
+
+    A resumed run lays down a copy of the best checkpoint before its first step; that is one to hand on, not to go on from.
+    None where it has neither.
+
+    Raises:
+        CheckpointError: the folder of that checkpoint is gone, or not whole.
+    """
+    known = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id or c.id == run.resumed_from]
+    newest = max(known, key=lambda c: (c.step, c.run_id == run.id), default=None)
+    return newest and checkpoints.last(ws, newest.name)
+
+
 def _origin(ws: Workspace, run: Run, name: str) -> int | None:
     """The checkpoint to continue from; None where the run never began."""
-    if "@" in name or any(c.run_id == run.id for c in checkpoints.list_all(ws, run.stage)):
+    if "@" in name:
         return checkpoints.last(ws, name).id
-    if run.resumed_from is None and run.started_at:
+    if found := newest_state(ws, run):
+        return found.id
+    if run.started_at:
         raise CheckpointError(
             f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
         )
-    return run.resumed_from
+    return None
 
 
 def get(ws: Workspace, name: str | int) -> Run:
@@ -313,23 +331,26 @@ def _create(ws: Workspace, prepared: stages.Prepared, resumed_from: int | None, 
     path: Path | None = None
     try:
         with ws.write() as db:
-            run_id, name = _insert(db, stage, prepared, resumed_from)
+            run_id, name = _insert(ws, db, stage, prepared, resumed_from)
+            folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)
             path = folder(ws, name)
-            shutil.rmtree(path, ignore_errors=True)  # of a creation that was killed before its commit
-            _write_folder(path, prepared, rows_from)
     except OSError as error:
-        if path:
-            shutil.rmtree(path, ignore_errors=True)
         raise RunError(
             f"The run folder could not be written: {error.strerror}. Free some space and try again."
         ) from error
+    except WorkspaceError:
+        if path:  # of this very call, whose row could not be committed
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     return get(ws, run_id)
 
 
-def _insert(db: Database, stage: str, prepared: stages.Prepared, resumed_from: int | None) -> tuple[int, str]:
-    number = next(db.query("SELECT count(*) AS n FROM runs WHERE stage = ?", [stage]))["n"] + 1
+def _insert(
+    ws: Workspace, db: Database, stage: str, prepared: stages.Prepared, resumed_from: int | None
+) -> tuple[int, str]:
+    names = {row["name"] for row in db.query("SELECT name FROM runs WHERE stage = ?", [stage])}
     row = {
-        "name": f"{stage}-{number}",
+        "name": folders.free_name(ws.runs, stage, len(names) + 1, names),
         "stage": stage,
         "state": "queued",
         "config": prepared.config.model_dump_json(),
@@ -344,18 +365,6 @@ def _insert(db: Database, stage: str, prepared: stages.Prepared, resumed_from: i
         for role, checkpoint_id in prepared.parents.items()
     )
     return run_id, row["name"]
-
-
-def _write_folder(path: Path, prepared: stages.Prepared, rows_from: Path | None) -> None:
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(prepared.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if rows_from:
-        shutil.copytree(rows_from / "data", path / "data")
-        return
-    (path / "data").mkdir()
-    for part, rows in prepared.rows.items():
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (path / "data" / f"{part}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def _revision() -> str:

@@ -149,9 +149,7 @@ def freeze(
     recipe = recipe or Recipe(ties=ties, use_strength=use_strength, strength_as=strength_as)
     described = recipe.describe()
     with ws.write() as db:
-        rows = [row for rating in _ratings(db, recipe) for row in _rows(rating, recipe)]
-        if not rows:
-            raise DataError(_why_none(db))
+        rows = _preferences(db, recipe)
         content = json.dumps([described, [{k: v for k, v in row.items() if k != "rating_id"} for row in rows]])
         sha256 = hashlib.sha256(content.encode()).hexdigest()
         found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
@@ -196,12 +194,23 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
     """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.RewardDataModule` takes."""
     with ws.read() as db:
         rows = db.query(
-            "SELECT e.comparison_id, e.strength, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
-            " r.text AS rejected, s.target_p, s.margin, s.weight FROM snapshot_rows s"
-            " JOIN rating_events e ON e.id = s.rating_id JOIN responses c ON c.id = s.chosen_id"
-            " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
-            " WHERE s.snapshot_id = ? ORDER BY s.position",
-            [snapshot_id],
+            f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
+        )
+        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+
+
+def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
+    """The `training_rows` that a snapshot of the ratings that count now would have; nothing is written.
+
+    Raises:
+        DataError: there is no rating to train on.
+    """
+    columns = ", ".join(f"value ->> '{name}' AS {name}" for name in _COLUMNS)
+    with ws.read() as db:
+        given = json.dumps(_preferences(db, recipe))
+        rows = db.query(
+            f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
+            [given],
         )
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
@@ -239,6 +248,15 @@ def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
 
 
 _SELECT = "SELECT id, sha256, row_count, recipe, created_at FROM snapshots"
+_COLUMNS = ("rating_id", "chosen_id", "rejected_id", "target_p", "margin", "weight")
+_TEXTS = (
+    "SELECT e.comparison_id, e.strength, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
+    " r.text AS rejected, c.end_reason AS chosen_end, r.end_reason AS rejected_end, s.target_p, s.margin, s.weight"
+)
+_JOINS = (
+    "JOIN rating_events e ON e.id = s.rating_id JOIN responses c ON c.id = s.chosen_id"
+    " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
+)
 
 
 def _get(db: Database, snapshot_id: int) -> Snapshot:
@@ -246,6 +264,14 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
     if row is None:
         raise DataError(f"There is no snapshot {snapshot_id}. See them with: rlhf-studio snapshots")
     return Snapshot(**row)
+
+
+def _preferences(db: Database, recipe: Recipe) -> list[Row]:
+    """The preferences that the ratings which count now give."""
+    rows = [row for rating in _ratings(db, recipe) for row in _rows(rating, recipe)]
+    if not rows:
+        raise DataError(_why_none(db))
+    return rows
 
 
 def _ratings(db: Database, recipe: Recipe) -> Iterable[Row]:

@@ -26,9 +26,10 @@ from modules.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from studio import base_models, checkpoints, ranks, runs, sampling
-from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
+from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
+from studio.running import folders
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -248,7 +249,7 @@ def _take_up(ws: Workspace, run: Run, module: Any) -> None:
         return
     best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
     folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
-    write_folder(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    folder = folders.write(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
     checkpoints.add(
         ws,
         run.id,

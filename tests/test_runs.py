@@ -413,3 +413,35 @@ def test_a_budget_without_anything_to_measure_it_on_is_refused(budget, missing):
         stages._check_budgets(PPOConfig(**budget), **has)
     stages._check_budgets(PPOConfig(), **has)
     stages._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
+
+
+@pytest.mark.parametrize("copied", [0, 5, 8])
+def test_a_run_killed_again_before_its_own_first_save_goes_on_from_the_newest_state_never_from_a_copy_of_the_best(
+    ws, copied
+):
+    first = run_in(ws, "stopped")
+    began_at = add_checkpoint(ws, first, 8)
+    again = runs.resume(ws, first.name)
+    runs.begin(ws, again.id, "cpu")
+    add_checkpoint(ws, again, copied, is_chosen=True)  # what a resumed PPO run lays down before its first step
+    runs.move(ws, again.id, "lost")
+    newest = began_at if copied < 8 else f"{again.name}@8"
+    assert newest in launcher.next_step(ws, runs.get(ws, again.id))
+    third = runs.resume(ws, again.name)
+    assert checkpoints.name_of(ws, third.resumed_from) == newest
+    runs.begin(ws, third.id, "cpu")
+    runs.move(ws, third.id, "lost")
+    assert checkpoints.name_of(ws, runs.resume(ws, third.name).resumed_from) == newest, "also when it laid down nothing"
+    own = add_checkpoint(ws, again, 9)
+    assert runs.resume(ws, again.name).resumed_from == checkpoints.get(ws, own).id
+    assert runs.resume(ws, f"{again.name}@{copied}").resumed_from == checkpoints.get(ws, f"{again.name}@{copied}").id
+
+
+def test_a_newest_state_whose_folder_is_gone_is_said_and_nothing_older_is_taken_in_silence(ws):
+    run = run_in(ws, "lost")
+    add_checkpoint(ws, run, 3)
+    newest = add_checkpoint(ws, run, 7)
+    checkpoints.get(ws, newest).folder.rmdir()
+    with pytest.raises(CheckpointError, match=f"The folder of checkpoint {newest} is gone"):
+        runs.resume(ws, run.name)
+    assert f"The folder of checkpoint {newest} is gone" in launcher.next_step(ws, run)

@@ -31,7 +31,7 @@ const item = () => items[0];
 const isRanking = () => item()?.texts.length > 2;
 const ranking = ladder(part("ladder"), drawPlaces);
 ranking.listen(part("cards"));
-const studio = sender(() => [...seen.keys()].slice(-12), onAnswer, () => say("The studio does not answer. Your press is kept and sent again …", "is-bad"));
+const studio = sender(() => [...seen.keys()].slice(-12), onAnswer, (why) => say(`${why ?? "The studio does not answer."} Your press is kept and sent again …`, "is-bad"));
 
 /* ---- answers of the studio ---- */
 

@@ -21,9 +21,11 @@ function sender(known, onAnswer, onSilence) {
   async function call(name, data) {
     for (let tries = 0; ; tries += 1) {
       const answer = await server[name](data).catch(() => null);
-      if (answer && typeof answer === "object" && !("detail" in answer)) return answer;
-      onSilence();
+      const isAnswer = answer && typeof answer === "object" && !("detail" in answer);
+      if (isAnswer && !answer.is_kept) return answer;
+      onSilence(answer?.error);
       await new Promise((done) => setTimeout(done, RETRY_MS));
+      if (isAnswer) { tries = 0; continue; } // a full disk, a database that was taken away: the studio is there, the press waits
       const isUp = await fetch("config").then(() => true, () => false);
       if (isUp && tries) { isLeaving = true; location.reload(); } // it is back, but as another app; what is kept is sent after the reload
     }

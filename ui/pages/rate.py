@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio import comparisons, edits, prompts, ratings, session_state, sessions
-from studio.errors import RatingError, StudioError
+from studio.errors import RatingError, StudioError, WorkspaceUnavailable
 from studio.judgements import ranking_words
 from studio.ratings import Remarks
 from studio.workspace import Workspace
@@ -167,6 +167,8 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
             edits.demonstrate(ws, sent.showing, sent.text)
             answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
         prompts.save_draft(ws, sent.name, "")
+    except WorkspaceUnavailable:  # the browser keeps the text and sends it again
+        raise
     except StudioError as error:
         answer = {"error": str(error)}
     with ws.write() as db:
