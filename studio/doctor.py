@@ -50,7 +50,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty beside them, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
