@@ -37,6 +37,11 @@ def environment() -> dict[str, str]:
     return {"TORCHDYNAMO_DISABLE": "1"} | {name: value for name, value in os.environ.items() if name != PASSWORD}
 
 
+def is_secret(variable: str) -> bool:
+    """Whether the name of a variable of the environment says that it holds a secret."""
+    return bool(_NAMES.search(variable.upper()))
+
+
 def hide(text: str) -> str:
     """The text without any secret."""
     for name, value in _secrets().items():
