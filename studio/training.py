@@ -138,7 +138,7 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
 
 
 def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
-    check_dropped(config, sum(data.dropped.values()), num_given(config, rows))
+    check_dropped(config, data.dropped, num_given(config, rows))
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
