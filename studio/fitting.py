@@ -110,7 +110,7 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
         StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
     """
     lanes.check_here(config)
-    prepared = stages.prepare(ws, config).config
+    prepared = stages.look(ws, config).config
     assert isinstance(prepared, TrainConfig)
     config = prepared  # with what it takes over from its checkpoint
     name = base_models.resolve(previewing.base_of(ws, config)[0])

@@ -95,8 +95,11 @@ def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
 def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
     """Prompt + response of each slot as ids; None where one does not fit."""
     try:
-        prompt = backbone.chat.encode_prompt(row["messages"]).ids
-        found = [prompt + backbone.chat.encode_response(text) for text in row["responses"]]
+        found = [
+            [*prompt.ids, *opening, *response]
+            for text, end in zip(row["responses"], row["end_reasons"], strict=True)
+            for prompt, opening, response in [backbone.chat.encode_answer(row["messages"], text, end)]
+        ]
     except DataError:
         return None
     return found if max(map(len, found)) <= backbone.context_length else None

@@ -26,7 +26,7 @@ def main() -> int:
     """Answer one request; see `studio.fitting` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
     ws = Workspace.open(request["root"])
-    prepared = stages.prepare(ws, STAGES[request["stage"]].model_validate(request["config"]))
+    prepared = stages.look(ws, STAGES[request["stage"]].model_validate(request["config"]))
     assert isinstance(prepared.config, TrainConfig)
     print(json.dumps(measure(ws, prepared.config, prepared.rows)))
     return 0

@@ -51,7 +51,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
             runs.beat(ws, run.id, share, text)
             while (wish := pauses.wish(ws, run.id)) == "pause":
-                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken")
+                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken", paused=True)
                 time.sleep(PAUSE_POLL_S)
             if wish == "stop":
                 raise _Stopped

@@ -1,6 +1,7 @@
 """What each stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
 
 The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data` takes.
+`look` gives the same for previews and leaves nothing behind.
 """
 
 import random
@@ -50,6 +51,19 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
 
     Raises:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
+    """
+    found = look(ws, config)
+    if not isinstance(found.config, RewardConfig) or found.config.snapshot:
+        return found
+    snapshot = snapshots.freeze(ws, snapshots.recipe_of(found.config))
+    return _reward(ws, found.config.model_copy(update={"snapshot": snapshot.name}))
+
+
+def look(ws: Workspace, config: StageConfig) -> Prepared:
+    """Fill in defaults and gather what the stage would train on now, without writing anything.
+
+    Raises:
+        StudioError: as `prepare`.
     """
     confidential.check(config)
     lanes.check(config)
@@ -145,10 +159,9 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     started_from = parents_of(ws, config)
     sft, config = started_from["sft"], _inherit(ws, config, started_from)
-    snapshot = (
-        snapshots.get(ws, config.snapshot) if config.snapshot else snapshots.freeze(ws, snapshots.recipe_of(config))
-    )
-    rated = snapshots.training_rows(ws, snapshot.id)
+    recipe = snapshots.recipe_of(config)
+    snapshot = snapshots.get(ws, config.snapshot) if config.snapshot else None
+    rated = snapshots.training_rows(ws, snapshot.id) if snapshot else snapshots.unfrozen_rows(ws, recipe)
     train = [row for row in rated if row["split"] == "train"]
     if not train:
         raise DataError(
@@ -159,9 +172,10 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     demonstrations = _demonstrations(ws, "train")
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
-    config = config.model_copy(update={"sft_checkpoint": sft.name, "snapshot": snapshot.name})
+    named = {"snapshot": snapshot.name} if snapshot else {}
+    config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
-    return Prepared(config, {"sft": sft.id}, rows, snapshot.id)
+    return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
 
 
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:

@@ -26,16 +26,18 @@ from modules.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from studio import base_models, checkpoints, ranks, runs, sampling
-from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
+from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
+from studio.running import folders
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
-def work(ws: Workspace, run: Run) -> tuple[str, str]:
+def work(ws: Workspace, run: Run) -> Ending:
     """Do the run's stage to its end; returns the state it ends in and one plain sentence.
 
     Raises:
@@ -44,7 +46,7 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     if isinstance(run.config, SampleConfig):
-        return sampling.work(ws, run, run.config)
+        return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
@@ -136,7 +138,7 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
 
 
 def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
-    check_dropped(config, sum(data.dropped.values()), num_given(config, rows))
+    check_dropped(config, data.dropped, num_given(config, rows))
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
@@ -161,7 +163,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
     return backbone
 
 
-def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
@@ -170,7 +172,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
-        return "finished", ""
+        return Ending("finished", "")
     callback = StudioCallback(
         ws,
         run,
@@ -184,9 +186,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
-        return "stopped", _pause_word(callback, error)
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
     callback.save(module)
-    return _last_word(callback, module, data)
+    return Ending(*_last_word(callback, module, data))
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -239,7 +241,7 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 
@@ -252,7 +254,7 @@ def _take_up(ws: Workspace, run: Run, module: Any) -> None:
         return
     best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
     folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
-    write_folder(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    folder = folders.write(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
     checkpoints.add(
         ws,
         run.id,
