@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from modules import checkpoint
 from modules.backbone import Backbone
-from modules.rollout import generate
+from modules.rollout import Rollout, generate
 from studio import base_models
 from studio.errors import StudioError
 from studio.sampling import role_of
@@ -37,9 +38,15 @@ def main() -> int:
             temperature=request["temperature"],
             seed=request["seed"],
         )
-        answers[name] = backbone.chat.decode(rollout.responses[0]).strip()
+        answers[name] = backbone.chat.decode(rollout.responses[0]).strip() + _end(backbone, rollout, request)
     print(json.dumps(answers))
     return 0
+
+
+def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:
+    """What is said of an answer that was cut because the model has no more positions."""
+    is_cut = not rollout.finished[0] and len(rollout.responses[0]) < request["max_new_tokens"]
+    return f"\n\n[It ends here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
 
 
 if __name__ == "__main__":
