@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from modules import contradictions
 from modules.config import (
     STAGES,
     PPOConfig,
@@ -50,6 +51,7 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
     confidential.check(config)
+    contradictions.check(config)
     lanes.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)
