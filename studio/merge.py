@@ -1,4 +1,4 @@
-"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER``. Nobody imports it.
+"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER WORKSPACE DEVICE``. Nobody imports it.
 
 An adapter that was trained on a 4-bit base has learnt to correct that base's rounding, so the base is dequantised first
 and the adapter added to exactly the weights it saw. The largest change of a logit between the model as trained and the
@@ -7,6 +7,7 @@ model as saved is measured and printed as JSON.
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,10 @@ from modules.errors import StudioError
 from modules.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
 from modules.roles import read_weights
 from studio import base_models
+from studio.borrowing.gpu import borrowed
 from studio.classifier import as_classifier, prepare_tokenizer, scores
 from studio.model_card import main_role
+from studio.workspace import Workspace
 
 PROBE_ROWS, PROBE_TOKENS = 4, 32
 PROBE_LENGTHS = torch.tensor([32, 24, 16, 9])
@@ -180,10 +183,11 @@ def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
     return list(ids)[: len(expected)] == expected
 
 
-def main(source: str, target: str) -> int:
-    """Merge and print the figures; a refusal is one sentence on stderr."""
+def main(source: str, target: str, root: str = "", device: str = "auto") -> int:
+    """Merge and print the figures; a refusal is one sentence on stderr. In a workspace, on a GPU that no run works on."""
     try:
-        figures = merge(Path(source), Path(target))
+        with borrowed(Workspace.existing(root), device) if root else nullcontext():
+            figures = merge(Path(source), Path(target))
     except StudioError as error:
         print(error, file=sys.stderr)
         return 1
@@ -195,4 +199,4 @@ def main(source: str, target: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

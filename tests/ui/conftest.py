@@ -12,6 +12,7 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio import fitting
 from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
@@ -79,6 +80,7 @@ class Served:
         self.app.launch(**app.launch_settings(self.ws, "127.0.0.1", self.port, None))
 
     def stop(self) -> None:
+        fitting.stop_probe(self.ws)
         try:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile
