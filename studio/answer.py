@@ -31,6 +31,7 @@ def _answers(request: dict[str, Any]) -> dict[str, str]:
         base_models.resolve(meta.base_model),
         method=meta.method,
         quantisation=meta.quantisation,
+        precision=request["precision"],
         chat_template=meta.chat_template,
     )
     prompt = backbone.chat.encode_prompt(request["messages"]).ids

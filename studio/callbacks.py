@@ -5,12 +5,9 @@ not honour a signal handler; stopping means: finish the step, save, end.
 """
 
 import json
-import os
-import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -25,6 +22,7 @@ from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio import checkpoints, metrics, pauses, rollouts, runs
 from studio.rollouts import NewRollout, Tokens
+from studio.running import folders, signals
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -78,6 +76,14 @@ class StudioCallback(Callback):
         self.is_stopped = False
         self.checkpoint_name = ""
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take the signals that Lightning has put handlers of its own for."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Store what PPO sampled; report; save when it is time; stop when asked."""
         step = pl_module.step_index
@@ -116,7 +122,7 @@ class StudioCallback(Callback):
             return
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
         config = self._run.config.model_dump(mode="json")
-        write_folder(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
+        folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
         newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
         self.checkpoint_name = checkpoints.add(
             self._ws,
@@ -137,9 +143,8 @@ class StudioCallback(Callback):
         if wish == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)
-            runs.beat(
-                self._ws, self._run.id, text=f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
-            )
+            said = f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            runs.beat(self._ws, self._run.id, text=said, paused=True)
         return wish
 
     def _save_when_due(self, module: Any) -> None:
@@ -186,6 +191,14 @@ class Companion(Callback):
     def __init__(self, config: Any) -> None:
         self._config = config
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Leave the signals to the first process again."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Give the first process this one's responses, and learn what it has read."""
         if isinstance(pl_module, PPOModule):
@@ -200,31 +213,6 @@ def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
     if word == "stop":
         trainer.should_stop = True
     return word == "stop"
-
-
-def write_folder(folder: Path, write: Any) -> None:
-    """Make a folder whose contents `write(path)` writes: it appears complete and synced, or not at all."""
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        write(temporary)
-        for path in [*temporary.rglob("*"), temporary]:
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)  # of a save that was killed before its row was written
-        temporary.rename(folder)
-        _sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:

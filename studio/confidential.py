@@ -24,9 +24,18 @@ _SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9
 """Tokens known by their look: of the hub (which may lie in a file, not in the environment), of OpenAI, of GitHub."""
 
 
+KEPT: dict[str, str] = {}
+"""Variables that this process does without for a moment (`network.proxies`), and its children do not."""
+
+
 def environment() -> dict[str, str]:
     """What a child process gets of this one's environment: all but the studio's own password."""
-    return {name: value for name, value in os.environ.items() if name != PASSWORD}
+    return {name: value for name, value in (KEPT | dict(os.environ)).items() if name != PASSWORD}
+
+
+def is_secret(variable: str) -> bool:
+    """Whether the name of a variable of the environment says that it holds a secret."""
+    return bool(_NAMES.search(variable.upper()))
 
 
 def hide(text: str) -> str:
@@ -85,5 +94,5 @@ class _Hiding:
 
 def _secrets() -> dict[str, str]:
     """Variables of the environment whose name says that they are secret, the longest value first."""
-    found = {name: value.strip() for name, value in os.environ.items() if _NAMES.search(name.upper())}
+    found = {name: value.strip() for name, value in os.environ.items() if is_secret(name)}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))

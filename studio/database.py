@@ -14,11 +14,16 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_sessions
-from studio.errors import WorkspaceError
+from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
+from studio.backups import progress, rotation
+from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
+
+LARGE = 50 * 2**20
+"""Bytes from which a migration is slow enough to be told of."""
 
 migrations = Migrations("rlhf-studio")
 
@@ -89,6 +94,19 @@ def m009_predictions_come_first(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m010_processes_of_runs(db: Database) -> None:
+    """Who starts a run and what proves that a process is its own; paused and faulty runs told in columns."""
+    for statement in running_schema.STATEMENTS:
+        db.execute(statement)
+
+
+@migrations()
+def m012_restored_judgements(db: Database) -> None:
+    """Say in a column which judgement an event lets count again, not in its uuid."""
+    schema_restores.add(db)
+
+
 def _statements(script: str) -> Iterator[str]:
     """The statements of a script one by one: `executescript` would commit what is under way."""
     kept = ""
@@ -108,20 +126,48 @@ def _refuse_changes(db: Database, table: str) -> None:
         )
 
 
-def connect(path: Path) -> Database:
-    """Open the database file; the caller closes it.
+def connect(path: Path, *, may_create: bool = False) -> Database:
+    """Open the database file; the caller closes it. A file that is not there is made by `migrate` alone.
 
     Raises:
-        WorkspaceError: the file cannot be opened.
+        WorkspaceError: the file cannot be opened, or is gone.
     """
+    if not may_create and is_gone(path):
+        raise _gone(path)
+    mode = "rwc" if may_create else "rw"
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S)
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
-        raise _refusal(path, error) from error
+        raise refusal(path, error) from error
     return db
+
+
+def is_gone(path: Path) -> bool:
+    """True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
+    try:
+        return path.stat().st_size == 0
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # SQLite will say why
+
+
+def is_blank(path: Path) -> bool:
+    """True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
+
+    Raises:
+        WorkspaceError: the file cannot be opened, or is no database.
+    """
+    if is_gone(path):
+        return True
+    with closing(connect(path)) as db:
+        try:
+            return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise refusal(path, error) from error
 
 
 def migrate(path: Path) -> None:
@@ -130,7 +176,7 @@ def migrate(path: Path) -> None:
     Raises:
         WorkspaceError: the file is damaged, not a database, or was written by a newer version of the studio.
     """
-    with _alone(path.parent), closing(connect(path)) as db:
+    with _alone(path.parent), closing(connect(path, may_create=True)) as db:
         try:
             db.enable_wal()
             db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
@@ -140,11 +186,25 @@ def migrate(path: Path) -> None:
                     f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
                     "Update the studio, or choose another workspace."
                 )
-            if migrations.pending(db):
-                with db.atomic():
-                    migrations.apply(db)
+            if waiting := migrations.pending(db):
+                _apply(db, path, [migration.name for migration in waiting])
         except sqlite3.DatabaseError as error:
-            raise _refusal(path, error) from error
+            raise refusal(path, error) from error
+
+
+def _apply(db: Database, path: Path, names: list[str]) -> None:
+    """Apply the migrations that wait. A database that holds something is backed up first, and a large one is told of."""
+    is_large = path.stat().st_size >= LARGE
+    if migrations.applied(db):
+        if is_large:
+            progress.say(
+                f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
+            )
+        made = rotation.before_migration(db.conn, path, names[0])
+        if is_large:
+            progress.say(f"Backup: {made}")
+    with db.atomic(), progress.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
+        migrations.apply(db)
 
 
 @contextmanager
@@ -168,10 +228,23 @@ def known_migrations() -> list[str]:
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
-def _refusal(path: Path, error: sqlite3.DatabaseError) -> WorkspaceError:
-    return WorkspaceError(
-        faults.of_database(error, path.name, BUSY_TIMEOUT_S)
-        or f"The file {path.name} is not a usable database ({error}). Restore it from a backup or choose another workspace."
+def refusal(path: Path, error: sqlite3.Error) -> WorkspaceError:
+    """What to raise when SQLite could not use the file."""
+    if is_gone(path):
+        return _gone(path)
+    if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
+        return WorkspaceUnavailable(said)
+    return WorkspaceDamaged(
+        f"The file {path.name} is not a usable database ({error}). Keep a copy of it; then restore it from a backup, or copy "
+        f"what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
+    )
+
+
+def _gone(path: Path) -> WorkspaceUnavailable:
+    what = "is empty (0 bytes) in" if path.exists() else "is gone from"
+    return WorkspaceUnavailable(
+        f"The database {path.name} {what} {path.parent}. Put it back, with its {path.name}-wal where it had one; "
+        "nothing new was made in its place."
     )
 
 

@@ -7,7 +7,7 @@ showings in shuffled order. The judged pairs are ratings too, of test prompts, w
 """
 
 import json
-import shutil
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from studio import comparisons, demo_figures, demo_progress, launcher, prompts, 
 from studio.demo_figures import Figures
 from studio.demo_progress import Progress
 from studio.errors import ConfigError, WorkspaceError
+from studio.running import folders
 from studio.scripted_rater import ScriptedRater
 from studio.workspace import Workspace, now
 
@@ -199,7 +200,7 @@ def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
 
 
 def _new_workspace(root: Path, seed: int) -> Workspace:
-    """An empty workspace for this demo; an earlier demo of the same seed is removed first.
+    """An empty workspace for this demo; an earlier demo of the same seed is put into a folder `earlier-1` of it first.
 
     Raises:
         WorkspaceError: the folder holds anything else, a person's ratings, or a run that is still going.
@@ -210,12 +211,19 @@ def _new_workspace(root: Path, seed: int) -> Workspace:
         raise WorkspaceError(f"{root} is a file. Name a folder for the demo.")
     if root.exists() and any(root.iterdir()):
         _check_is_earlier_demo(root, marker, seed)
-        for name in MADE_HERE:
-            path = root / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        _put_aside(root, root / folders.free_name(root, "earlier", 1, set()))
     root.mkdir(parents=True, exist_ok=True)
     marker.write_text(json.dumps({"seed": seed}) + "\n", encoding="utf-8")
     return Workspace.open(root)
+
+
+def _put_aside(root: Path, earlier: Path) -> None:
+    """Move what an earlier demo made, which may have lost its database, and with it the word on whose work it holds."""
+    found = [root / name for name in MADE_HERE if os.path.lexists(root / name)]
+    if found:
+        earlier.mkdir()
+    for path in found:
+        path.rename(earlier / path.name)
 
 
 def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
@@ -236,7 +244,7 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
         )
     if num_person := ratings.summary(ws)["person"]:
         raise WorkspaceError(
-            f"The demo in {root} holds {num_person} ratings by a person, which a new demo would remove. Choose another folder."
+            f"The demo in {root} holds {num_person} ratings by a person, which a new demo would put aside. Choose another folder."
         )
 
 

@@ -5,6 +5,8 @@ The tree starts in `modules.errors`; the workbench adds its own branches:
     StudioError
     |-- (modules.errors: BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError, RewardError)
     |-- WorkspaceError     the workspace folder or its database cannot be used
+    |   |-- WorkspaceUnavailable   not now: what was to be written may be sent again once the cause is gone
+    |   `-- WorkspaceDamaged       what it holds cannot be read; `rlhf-studio rescue` copies what can
     |-- ImportRefused      a file or data set cannot be read as what it was given for
     |-- RunError           a run cannot be created, started, stopped or resumed
     `-- RatingError        a rating cannot be recorded
@@ -33,12 +35,22 @@ __all__ = [
     "RewardError",
     "RunError",
     "StudioError",
+    "WorkspaceDamaged",
     "WorkspaceError",
+    "WorkspaceUnavailable",
 ]
 
 
 class WorkspaceError(StudioError):
     """The workspace folder or its database cannot be used."""
+
+
+class WorkspaceUnavailable(WorkspaceError):
+    """The database cannot be used now (full disk, held by another program, taken away); the same may be tried again."""
+
+
+class WorkspaceDamaged(WorkspaceError):
+    """The database holds something that cannot be read."""
 
 
 class ImportRefused(StudioError):

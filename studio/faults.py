@@ -30,7 +30,7 @@ _DISK = {
 }
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 _PHASES = (
-    ("write_folder", "saving a checkpoint"),
+    ("save", "saving a checkpoint"),
     ("_take_up", "loading the checkpoint to go on from"),
     ("validation_step", "evaluating"),
     ("on_validation_epoch_start", "evaluating"),
@@ -57,6 +57,12 @@ def of_database(error: sqlite3.Error, name: str, patience_s: float) -> str:
     code = getattr(error, "sqlite_errorcode", 0)
     said = _SQLITE.get(code) or _SQLITE.get(code & 0xFF, "")
     return f"The database {name} {said.format(patience=patience_s)}" if said else ""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database file holds what cannot be read: a malformed page, another file's bytes, a text that is no text."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode to UTF-8")
 
 
 def of_work(error: BaseException, others: str = "") -> str:

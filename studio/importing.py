@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from studio import archive, comparisons, prompts, ratings, readers
 from studio.errors import ImportRefused
 from studio.prompts import NewPrompt
-from studio.readers import Part, RawData
+from studio.readers import MAX_GIB, Part, RawData
 from studio.row_formats import Dropped, Format, Item, Kind, read_row, recognise
 from studio.workspace import Workspace
 
@@ -29,6 +29,7 @@ NEEDED = {
     "prompts": "prompt or messages",
 }
 LOOK_AT = 100
+Stored = Literal["new", "known", "judged", "contrary"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,22 @@ class Preview:
     num_kept: int
     dropped: dict[str, int]
     examples: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """The counts in words."""
-        return f"{self.source}: {self.num_kept:,} of {self.num_rows:,} rows are {self.kind} ({self.format}){_reasons(self.dropped)}."
+        """The counts in words, and what was left out."""
+        counts = f"{self.num_kept:,} of {self.num_rows:,} rows are {self.kind} ({self.format})"
+        return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did; `num_new` is what the workspace did not have before."""
+    """What an import did; `num_new` is what the workspace did not have before.
+
+    Of the preferences whose pair was here already, `num_judged` brought the first judgement of a waiting pair, and
+    `num_contrary` another judgement than the one that counts, which was kept.
+    """
 
     source: str
     kind: Kind
@@ -66,31 +73,47 @@ class ImportResult:
     import_id: int
     num_new: int
     is_repeat: bool = False
+    num_judged: int = 0
+    num_contrary: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """The counts in words."""
         if self.is_repeat:
             return f"{self.source} was imported before as {self.kind}; nothing was added."
-        known = self.num_kept - self.num_new
-        already = f" ({known:,} were here already)" if known else ""
-        return (
-            f"{self.source}: {self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} "
-            f"({self.format}){_reasons(self.dropped)}."
-        )
+        known = self.num_kept - self.num_new - self.num_judged - self.num_contrary
+        told = [f"{known:,} were here already"] if known else []
+        if self.num_judged:
+            told.append(f"{self.num_judged:,} were waiting here and are judged now")
+        if self.num_contrary:
+            told.append(
+                f"{self.num_contrary:,} are here with another judgement, which was kept: Rate, History shows it"
+            )
+        already = f" ({'; '.join(told)})" if told else ""
+        counts = f"{self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} ({self.format})"
+        return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
 
 
-def look(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5) -> Preview | archive.Contents:
+def look(
+    source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5, max_gib: float = MAX_GIB
+) -> Preview | archive.Contents:
     """Look at whatever the source is, an archive or rows, without importing it.
 
     Raises:
         ImportRefused: as `preview` and `archive.look`.
     """
-    return archive.look(source) if archive.is_archive(source) else preview(source, kind, limit)
+    return archive.look(source) if archive.is_archive(source) else preview(source, kind, limit, max_gib)
 
 
 def take(
-    ws: Workspace, source: str, kind: Kind | Literal["auto"] = "auto", *, category: str = "", split: str | None = None
+    ws: Workspace,
+    source: str,
+    kind: Kind | Literal["auto"] = "auto",
+    *,
+    category: str = "",
+    split: str | None = None,
+    max_gib: float = MAX_GIB,
 ) -> str:
     """Import whatever the source is: an archive into an empty workspace, rows into any; returns what came in, in words.
 
@@ -98,7 +121,7 @@ def take(
         ImportRefused: as `import_source` and `archive.read`; nothing was imported.
     """
     if not archive.is_archive(source):
-        return import_source(ws, source, kind, category=category, split=split).sentence
+        return import_source(ws, source, kind, category=category, split=split, max_gib=max_gib).sentence
     if kind != "auto" or category or split:
         raise ImportRefused(
             f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Leave them open."
@@ -106,20 +129,26 @@ def take(
     return archive.read(ws, source).sentence
 
 
-def preview(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5) -> Preview:
+def preview(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5, max_gib: float = MAX_GIB) -> Preview:
     """Look at a file, a folder or a hub data set without importing it; shows at most `limit` examples.
 
     Raises:
         ImportRefused: it cannot be read as this kind.
     """
-    raw = readers.read(source)
+    raw = readers.read(source, max_gib)
     items, form, kind, num_rows, dropped = _sift(raw, kind)
     examples = [_example(item, kind) for item in items[:limit]]
-    return Preview(raw.name, kind, form, num_rows, len(items), dropped, examples)
+    return Preview(raw.name, kind, form, num_rows, len(items), dropped, examples, _notes(raw, kind))
 
 
 def import_source(
-    ws: Workspace, source: str, kind: Kind | Literal["auto"] = "auto", *, category: str = "", split: str | None = None
+    ws: Workspace,
+    source: str,
+    kind: Kind | Literal["auto"] = "auto",
+    *,
+    category: str = "",
+    split: str | None = None,
+    max_gib: float = MAX_GIB,
 ) -> ImportResult:
     """Import a file, a folder or a hub data set.
 
@@ -130,26 +159,40 @@ def import_source(
             side) and everything serves as prompts.
         category: put all prompts into this category; empty honours the rows' own.
         split: put all prompts into this split; None honours the rows' own, else a hash of the first user turn decides.
+        max_gib: refuse a file that holds more than this when unpacked.
 
     Raises:
         ImportRefused: it cannot be read as this kind; nothing was imported.
     """
     if split is not None and split not in prompts.SPLITS:
         raise ImportRefused(f"There is no split {split!r}; use one of {', '.join(prompts.SPLITS)}.")
-    raw = readers.read(source)
+    raw = readers.read(source, max_gib)
     items, form, kind, num_rows, dropped = _sift(raw, kind)
     if not items:
         raise ImportRefused(f"No row of {raw.name} can be used as {kind}{_reasons(dropped)}. Nothing was imported.")
+    stored: Counter[Stored] = Counter()
     with ws.write() as db:
         known = prompts.find_import(db, raw.sha256, kind)
         import_id = known or prompts.record_import(db, raw.name, raw.sha256, kind)
-        num_new = 0
         if not known:
             for item in items:
                 chosen = replace(item, category=category or item.category, split=split or item.split)
-                num_new += _store(db, chosen, kind, import_id)
+                stored[_store(db, chosen, kind, import_id)] += 1
             prompts.close_import(db, import_id, len(items), dropped)
-    return ImportResult(raw.name, kind, form, num_rows, len(items), dropped, import_id, num_new, known is not None)
+    return ImportResult(
+        source=raw.name,
+        kind=kind,
+        format=form,
+        num_rows=num_rows,
+        num_kept=len(items),
+        dropped=dropped,
+        import_id=import_id,
+        num_new=stored["new"],
+        is_repeat=known is not None,
+        num_judged=stored["judged"],
+        num_contrary=stored["contrary"],
+        notes=_notes(raw, kind),
+    )
 
 
 def _sift(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[list[Item], str, Kind, int, dict[str, int]]:
@@ -213,26 +256,58 @@ def _refuse_again(item: Item, seen: dict[str, str]) -> None:
     seen[key] = verdict
 
 
-def _store(db: Database, item: Item, kind: Kind, import_id: int) -> bool:
-    """Store one item; True if it was new."""
+def _store(db: Database, item: Item, kind: Kind, import_id: int) -> Stored:
+    """Store one item, and say whether the workspace had it."""
     before = db.conn.total_changes
     prompt_id = prompts.add_prompt(db, NewPrompt(item.messages, item.category, item.split), import_id)
-    if kind == "prompts":
-        return db.conn.total_changes > before
+    if kind == "preferences":
+        return _store_pair(db, item, prompt_id, import_id)
     if kind == "demonstrations":
         before = db.conn.total_changes
         prompts.add_response(db, prompt_id, item.response, "demonstration", import_id=import_id)
-        return db.conn.total_changes > before
-    pair = [
+    return "new" if db.conn.total_changes > before else "known"
+
+
+def _store_pair(db: Database, item: Item, prompt_id: int, import_id: int) -> Stored:
+    """Store a pair with its judgement; of one that is here, the judgement alone if it has none."""
+    first, second = (
         prompts.add_response(db, prompt_id, text, "import", import_id=import_id)
         for text in (item.response, item.rejected)
-    ]
-    comparison_id = comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    if comparison_id is None:
-        return False
-    if item.outcome != "unrated":
-        ratings.record_import(db, comparison_id, item.strength, outcome=item.outcome)
-    return True
+    )
+    comparison_id = comparisons.add_comparison(db, prompt_id, (first, second))
+    if comparison_id is not None:
+        if item.outcome != "unrated":
+            ratings.record_import(db, comparison_id, item.strength, outcome=item.outcome)
+        return "new"
+    comparison_id = comparisons.find_comparison(db, prompt_id, (first, second))
+    assert comparison_id is not None
+    if item.outcome == "unrated":
+        return "known"
+    verdict = first if item.outcome == "left" else item.outcome
+    here = comparisons.verdict(db, comparison_id)
+    if here is not None:
+        return "known" if here == verdict else "contrary"
+    is_swapped = item.outcome == "left" and comparisons.slot_of(db, comparison_id, first) == 1
+    ratings.record_import(db, comparison_id, item.strength, outcome="right" if is_swapped else item.outcome)
+    return "judged"
+
+
+def _notes(raw: RawData, kind: Kind) -> tuple[str, ...]:
+    """Say which files were left out, and, where only prompts come in, which columns were not read."""
+    if kind != "prompts":
+        return raw.notes
+    unread: list[str] = []
+    for part in raw.parts:
+        form = _format(part)
+        reads = {*(form.reads if form else ()), "category", "split"}
+        unread += [column for column in part.columns if column not in reads and column not in unread]
+    if not unread:
+        return raw.notes
+    columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {_listed(unread)} were"
+    return (
+        *raw.notes,
+        f"Only prompts are read: {columns} not. If one holds answers, rename it response (or chosen and rejected).",
+    )
 
 
 def _example(item: Item, kind: Kind) -> dict[str, Any]:

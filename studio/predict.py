@@ -38,8 +38,10 @@ def main(root: str, *how: str) -> int:
         except BlockingIOError:
             print("Another process predicts already.")
             return 0
-        with borrowed(ws, is_patient="now" not in how):
-            num, num_unfit = _predict(ws, reward.id, reward.name)
+        num, num_unfit = 0, 0
+        if predictions.pending(ws, reward.id, 1):
+            with borrowed(ws, is_patient="now" not in how):
+                num, num_unfit = _predict(ws, reward.id, reward.name)
     unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
     print(f"{reward.name} predicted {num} comparisons.{unfit}")
     return 0
@@ -47,8 +49,6 @@ def main(root: str, *how: str) -> int:
 
 def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
     """How many were predicted, and how many the model cannot read."""
-    if not predictions.pending(ws, checkpoint_id, 1):
-        return 0, 0
     backbone = load(checkpoints.get(ws, name).folder)
     num, unfit = 0, set()
     while waiting := [

@@ -61,7 +61,7 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
         BaseModelError: there is no such model.
         RunError: the template or the rows cannot be used; the message says why.
     """
-    prepared = stages.prepare(ws, config)
+    prepared = stages.look(ws, config)
     assert isinstance(prepared.config, TrainConfig)
     base_model, chat_template = base_of(ws, prepared.config)
     request = {
@@ -85,7 +85,7 @@ def check(ws: Workspace, config: TrainConfig) -> str:
     Raises:
         StudioError: something the stage needs is missing.
     """
-    return lesson(ws, config).refusal if _may_drop(stages.prepare(ws, config)) else ""
+    return lesson(ws, config).refusal if _may_drop(stages.look(ws, config)) else ""
 
 
 def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:

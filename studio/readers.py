@@ -4,14 +4,10 @@ A file that is damaged in one place is refused as a whole, with the file, the li
 worse than none.
 """
 
-import csv
-import gzip
 import hashlib
-import io
 import json
 import re
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +15,14 @@ from typing import Any
 from studio import archive
 from studio.base_models import instead
 from studio.confidential import hide
+from studio.datasets import columns, files, json_rows, tables
+from studio.datasets.files import MAX_GIB as MAX_GIB
 from studio.errors import ImportRefused
 from studio.row_formats import COLUMNS, split_name
 
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
-FILE_TYPES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-LONGEST_CELL = 2**31 - 1
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -40,15 +37,21 @@ class Part:
 
 @dataclass(frozen=True)
 class RawData:
-    """Everything a source holds; `sha256` is of a file's raw bytes, or of the rows of a data set."""
+    """Everything a source holds; `sha256` is of a file's raw bytes, or of the rows of a data set.
+
+    `notes` are sentences on what was left out.
+    """
 
     name: str
     sha256: str
     parts: list[Part]
+    notes: tuple[str, ...] = ()
 
 
-def read(source: str) -> RawData:
+def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     """Read a file, a folder (of data files, or written by `datasets.save_to_disk`), or a hub id (owner/name[:config]).
+
+    A file that holds more than `max_gib` GiB when unpacked is refused.
 
     Raises:
         ImportRefused: it is not there, damaged, or of no known type.
@@ -60,15 +63,19 @@ def read(source: str) -> RawData:
     path = Path(source).expanduser()
     try:
         if path.is_file():
-            return RawData(path.name, _sha256(path), [_read_file(path, path.name)])
+            return RawData(path.name, _sha256(path), [_read_file(path, path.name, max_gib)])
         if path.is_dir():
-            return _read_folder(path)
+            return _read_folder(path, max_gib)
+        if path.exists():
+            raise ImportRefused(
+                f"{source} is not a regular file but a pipe or a device. Give the path of a file or a folder."
+            )
     except OSError as error:
         raise ImportRefused(
             f"{source} cannot be read: {error.strerror or error}. Check the file and its permissions."
         ) from error
     hub_id = HUB_ID.fullmatch(source)
-    if hub_id and not source.endswith(FILE_TYPES):
+    if hub_id and not files.is_type(source):
         return _read_hub(hub_id[1], hub_id[2])
     raise ImportRefused(
         f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv or .parquet file, "
@@ -76,7 +83,7 @@ def read(source: str) -> RawData:
     )
 
 
-def _read_folder(path: Path) -> RawData:
+def _read_folder(path: Path, max_gib: float) -> RawData:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         import datasets
 
@@ -84,23 +91,36 @@ def _read_folder(path: Path) -> RawData:
             return _from_datasets(path.name, datasets.load_from_disk(str(path)))
         except (ValueError, OSError) as error:
             raise ImportRefused(f"The data set in {path} is damaged: {error}. Save it again.") from error
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and _is_data(file.relative_to(path))]
-    if not files:
-        raise ImportRefused(f"The folder {path} holds no data files. Known types: {', '.join(FILE_TYPES)}.")
-    names = [file.relative_to(path).as_posix() for file in files]
+    there = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_beside(file.relative_to(path))]
+    found = [file for file in there if files.is_type(file.name)]
+    left_out = [file.relative_to(path).as_posix() for file in there if not files.is_type(file.name)]
+    if not found:
+        raise ImportRefused(
+            f"The folder {path} holds no data files. Known types: {', '.join(files.TYPES)}.{_left_out(left_out)}"
+        )
+    names = [file.relative_to(path).as_posix() for file in found]
     splits = [_split_of_file(name) for name in names]
     tells_apart = len(set(splits)) > 1
     parts = [
-        _read_file(file, name, split if tells_apart else None)
-        for file, name, split in zip(files, names, splits, strict=True)
+        _read_file(file, name, max_gib, split if tells_apart else None)
+        for file, name, split in zip(found, names, splits, strict=True)
     ]
-    lines = "".join(f"{name} {_sha256(file)}\n" for file, name in zip(files, names, strict=True))
-    return RawData(path.name, hashlib.sha256(lines.encode()).hexdigest(), parts)
+    lines = "".join(f"{name} {_sha256(file)}\n" for file, name in zip(found, names, strict=True))
+    note = _left_out(left_out).strip()
+    return RawData(path.name, hashlib.sha256(lines.encode()).hexdigest(), parts, (note,) if note else ())
 
 
-def _is_data(path: Path) -> bool:
+def _is_beside(path: Path) -> bool:
+    """Return whether a file lies beside data and holds none: hidden, a description, a licence."""
     is_hidden = any(part.startswith(".") for part in path.parts)
-    return path.name.endswith(FILE_TYPES) and path.name not in NOT_DATA and not is_hidden
+    return is_hidden or path.name in NOT_DATA or not files.may_hold_data(path)
+
+
+def _left_out(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f" Left out, since of no known type: {', '.join(names[:MOST_NAMED])}{more}."
 
 
 def _split_of_file(name: str) -> str | None:
@@ -140,14 +160,16 @@ def _from_datasets(name: str, found: Any) -> RawData:
     parts = []
     digest = hashlib.sha256()
     for split, data in splits.items():
-        columns = list(data.column_names)
-        rows = data.select_columns([column for column in columns if column in COLUMNS]).to_list()
+        written = list(data.column_names)
+        named = columns.names(written, split or name)
+        wanted = {old: new for old, new in zip(written, named, strict=True) if new in COLUMNS}
+        rows = data.select_columns(list(wanted)).rename_columns(wanted).to_list()
         digest.update(json.dumps([split, rows], default=str, sort_keys=True).encode())
-        parts.append(Part(split, columns, rows, split_name(split) if len(splits) > 1 else None))
+        parts.append(Part(split, named, rows, split_name(split) if len(splits) > 1 else None))
     return RawData(name, digest.hexdigest(), parts)
 
 
-def _read_file(path: Path, name: str, split: str | None = None) -> Part:
+def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) -> Part:
     """Read one file by the ending of its name.
 
     Raises:
@@ -157,128 +179,21 @@ def _read_file(path: Path, name: str, split: str | None = None) -> Part:
         raise ImportRefused(f"{name} is an archive of a workspace and no list of rows. Import this file alone.")
     if path.stat().st_size == 0:
         raise ImportRefused(f"{name} is empty. Nothing was imported; check that the file was written completely.")
-    if name.endswith(".parquet"):
-        columns, rows = _parquet(path, name)
-    elif name.endswith((".jsonl", ".jsonl.gz")):
-        rows = _json_lines(_text(path, name), name)
-        columns = _columns(rows)
-    elif name.endswith((".json", ".json.gz")):
-        rows = _json(_text(path, name), name)
-        columns = _columns(rows)
-    elif name.endswith((".csv", ".csv.gz")):
-        columns, rows = _csv(_text(path, name), name)
+    if files.is_type(name, files.PARQUET):
+        named, rows = tables.read_parquet(path, name, max_gib)
+    elif files.is_type(name, files.JSON_LINES):
+        rows = json_rows.lines(files.text(path, name, max_gib), name)
+        named = columns.of_rows(rows)
+    elif files.is_type(name, files.JSON):
+        rows = json_rows.document(files.text(path, name, max_gib), name)
+        named = columns.of_rows(rows)
+    elif files.is_type(name, files.TABLES):
+        named, rows = tables.read_csv(files.text(path, name, max_gib), name)
     else:
-        raise ImportRefused(f"{name} is of no known type. Known are {', '.join(FILE_TYPES)}.")
+        raise ImportRefused(f"{name} is of no known type. Known are {', '.join(files.TYPES)}.")
     if not rows:
         raise ImportRefused(f"{name} holds no rows. Nothing was imported; check that the file was written completely.")
-    return Part(name, columns, rows, split)
-
-
-def _text(path: Path, name: str) -> str:
-    """The file's text, unpacked."""
-    raw = path.read_bytes()
-    if name.endswith(".gz"):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ImportRefused(f"{name} is not a whole gzip file ({error}). Download or pack it again.") from error
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ImportRefused(
-            f"{name}, line {line}: the text is not UTF-8. Nothing was imported; save it as UTF-8."
-        ) from error
-
-
-def _json_lines(text: str, name: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            cause = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise ImportRefused(
-                f"{name}, line {number}: broken JSON ({cause}). Nothing was imported; mend this line and try again."
-            ) from error
-        if not isinstance(row, dict):
-            raise ImportRefused(
-                f"{name}, line {number}: holds a {_json_type(row)} where an object with named columns is needed. Nothing was imported."
-            )
-        rows.append(row)
-    return rows
-
-
-def _json(text: str, name: str) -> list[dict[str, Any]]:
-    """A list of objects, an object that holds one such list, or, as many .json files are, one object a line."""
-    if not text.strip():
-        return []
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if text.lstrip().startswith("{") and isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
-            return _json_lines(text, name)
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        cause = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ImportRefused(
-            f"{name}{line}: broken JSON ({cause}). Nothing was imported; mend it and try again."
-        ) from error
-    if isinstance(data, dict):
-        lists = [value for value in data.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        is_row = any(column in data for column in COLUMNS)
-        data = [data] if is_row or len(lists) != 1 else lists[0]
-    if not isinstance(data, list):
-        raise ImportRefused(
-            f"{name} holds a {_json_type(data)} where a list of objects is needed. Nothing was imported."
-        )
-    for number, row in enumerate(data, start=1):
-        if not isinstance(row, dict):
-            raise ImportRefused(
-                f"{name}, entry {number}: holds a {_json_type(row)} where an object with named columns is needed. Nothing was imported."
-            )
-    return data
-
-
-def _csv(text: str, name: str) -> tuple[list[str], list[dict[str, Any]]]:
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows = []
-    try:
-        for row in reader:
-            if None in row:
-                raise ImportRefused(
-                    f"{name}, line {reader.line_num}: has more cells than the header has columns. Nothing was imported; "
-                    "put texts with commas into double quotes."
-                )
-            rows.append(row)
-    except csv.Error as error:
-        raise ImportRefused(f"{name}, line {reader.line_num}: broken CSV ({error}). Nothing was imported.") from error
-    return list(reader.fieldnames or []), rows
-
-
-def _parquet(path: Path, name: str) -> tuple[list[str], list[dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        columns = pq.read_schema(path).names
-        rows = pq.read_table(path, columns=[column for column in columns if column in COLUMNS]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        cause = str(error).splitlines()[0]
-        raise ImportRefused(f"{name} is not a whole Parquet file ({cause}). Download or write it again.") from error
-    return columns, rows
-
-
-def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
-def _json_type(value: Any) -> str:
-    return {list: "list", str: "text", bool: "truth value", dict: "object"}.get(
-        type(value), "number" if value is not None else "null"
-    )
+    return Part(name, named, rows, split)
 
 
 def _sha256(path: Path) -> str:

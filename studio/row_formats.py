@@ -4,6 +4,7 @@ A format is recognised by its columns. A row that does not fit is dropped with a
 Beside the columns of a format, `category`, `split`, `strength` (1 to 3) and `margin` are honoured; others are ignored.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,11 @@ COLUMNS = (
     *(*PROMPT_NAMES, *RESPONSE_NAMES, *PAIR_NAMES, *LABEL_NAMES, *OWN_NAMES),
 )
 """Every column that is read."""
+
+GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable")
+BAD = ("false", "no", "bad", "0", "0.0", "-1", "-1.0", "rejected", "undesirable")
+LONGEST_ROW = 10_000_000
+"""Characters; a longer row is no prompt and no answer, and would make every page that shows it wait."""
 
 LABELS: dict[str, Literal["first", "second", "tie", "both_bad", "none"]] = {
     **dict.fromkeys(("a", "left", "response_a", "model_a"), "first"),
@@ -57,29 +63,34 @@ class Format:
     name: str
     kind: Kind
     parse: Callable[[Row], Item]
+    reads: tuple[str, ...] = ()
+    """The columns that hold its texts and its judgement."""
 
 
 def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
     """The format of these rows, by their columns and first values; None for none that is known."""
     has = set(columns)
     if set(OWN_NAMES) <= has:
-        return Format("the studio's own export", "preferences", _own_export)
+        return Format("the studio's own export", "preferences", _own_export, OWN_NAMES)
     if {"chosen", "rejected"} <= has:
-        return Format(_pair_format(rows), "preferences", _chosen_rejected)
+        return Format(_pair_format(rows), "preferences", _chosen_rejected, ("prompt", "chosen", "rejected"))
     if set(PAIR_NAMES) <= has and "prompt" in has:
-        return Format("labelled pairs (prompt, response_a, response_b, preference)", "preferences", _labelled_pair)
+        name = "labelled pairs (prompt, response_a, response_b, preference)"
+        return Format(name, "preferences", _labelled_pair, ("prompt", *PAIR_NAMES, *LABEL_NAMES))
     if column := next((name for name in ("messages", "conversations") if name in has), None):
         if any(turns.ends_with_assistant(row.get(column)) for row in rows):
-            return Format("chat messages", "demonstrations", lambda row: _conversation(row, column))
-        return Format(
-            "chat messages that end with the user", "prompts", lambda row: Item(turns.prompt(row.get(column)))
-        )
+            return Format("chat messages", "demonstrations", lambda row: _conversation(row, column), (column, "label"))
+        name = "chat messages that end with the user"
+        return Format(name, "prompts", lambda row: Item(turns.prompt(row.get(column))), (column,))
     prompt = next((name for name in PROMPT_NAMES if name in has), None)
     response = next((name for name in RESPONSE_NAMES if name in has), None)
     if prompt and response:
-        return Format(f"{prompt} and {response}", "demonstrations", lambda row: _prompt_response(row, prompt, response))
+        reads = (prompt, response, "label", *(["input"] if prompt == "instruction" else []))
+        return Format(
+            f"{prompt} and {response}", "demonstrations", lambda row: _prompt_response(row, prompt, response), reads
+        )
     if prompt:
-        return Format("prompts", "prompts", lambda row: Item(turns.prompt(row.get(prompt))))
+        return Format("prompts", "prompts", lambda row: Item(turns.prompt(row.get(prompt))), (prompt,))
     return None
 
 
@@ -96,8 +107,11 @@ def read_row(row: Row, form: Format, kind: Kind) -> Item:
         if form.kind == "preferences" and item.outcome != "left":
             raise Dropped("no side is preferred")
         item = Item(item.messages, item.response)
+    text = "".join([item.response, item.rejected, *(turn["content"] for turn in item.messages)])
+    if len(text) > LONGEST_ROW:
+        raise Dropped(f"longer than {LONGEST_ROW:,} characters")
     try:
-        "".join([item.response, item.rejected, *(turn["content"] for turn in item.messages)]).encode()
+        text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a database cannot
         raise Dropped("text is not valid Unicode") from None
     strength = (item.strength or _strength(row)) if kind == "preferences" and item.outcome == "left" else None
@@ -123,7 +137,7 @@ def _pair_format(rows: Sequence[Row]) -> str:
 def _chosen_rejected(row: Row) -> Item:
     chosen, rejected = turns.cell(row.get("chosen")), turns.cell(row.get("rejected"))
     for side in (chosen, rejected):
-        if not side or (isinstance(side, str) and not side.strip()):
+        if turns.is_empty(side):
             raise Dropped("empty response")
     if chosen == rejected:
         raise Dropped("chosen and rejected are the same")
@@ -135,7 +149,7 @@ def _chosen_rejected(row: Row) -> Item:
 
 
 def _from_texts(row: Row, chosen: str, rejected: str) -> Item:
-    if row.get("prompt"):
+    if turns.cell(row.get("prompt")) not in (None, "", []):
         return Item(turns.prompt(row.get("prompt")), chosen.strip(), rejected.strip())
     if turns.is_transcript(chosen):
         return _from_turns(row, turns.transcript(chosen), turns.transcript(rejected))
@@ -198,6 +212,7 @@ def _own_export(row: Row) -> Item:
 
 
 def _conversation(row: Row, column: str) -> Item:
+    _refuse_bad(row)
     messages = turns.turns(turns.cell(row.get(column)), "user")
     if messages[-1]["role"] != "assistant":
         raise Dropped("does not end with an assistant turn")
@@ -205,14 +220,23 @@ def _conversation(row: Row, column: str) -> Item:
 
 
 def _prompt_response(row: Row, prompt: str, response: str) -> Item:
-    label = row.get("label")
-    if label is False or (isinstance(label, str) and label.lower() == "false"):
-        raise Dropped("labelled as a bad response")
+    _refuse_bad(row)
     messages = turns.prompt(row.get(prompt))
-    context = row.get("input")
+    context = turns.cell(row.get("input"))
     if prompt == "instruction" and isinstance(context, str) and context.strip():
         messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n\n{context.strip()}"}]
     return Item(messages, turns.answer(row.get(response)))
+
+
+def _refuse_bad(row: Row) -> None:
+    """Refuse a response that its `label` (as in KTO's data) does not call good."""
+    if "label" not in row:
+        return
+    label = str(row["label"] if row["label"] is not None else "").strip().lower()
+    if label in BAD:
+        raise Dropped("labelled as a bad response")
+    if label not in GOOD:
+        raise Dropped(f"unknown label {label[:20]!r}" if label not in ("", "nan") else "no label")
 
 
 def _checked_pair(item: Item) -> Item:
@@ -224,19 +248,36 @@ def _checked_pair(item: Item) -> Item:
 
 
 def _strength(row: Row) -> int | None:
-    """1 to 3 from `strength`, else the nearest step of the margin scale from `margin`."""
-    name = next((name for name in ("strength", "margin") if row.get(name) not in (None, "")), None)
-    if name is None:
+    """Return 1 to 3 from `strength`, else the nearest step of the margin scale from `margin`; None where neither says anything."""
+    for name in ("strength", "margin"):
+        value = _number(row.get(name), name)
+        if value is None:
+            continue
+        if name == "strength":
+            if value not in (1, 2, 3):
+                raise Dropped("strength is not 1, 2 or 3")
+            return int(value)
+        if value < 0 or math.isinf(value):
+            raise Dropped(
+                "margin is negative: the rejected response scored better" if value < 0 else "margin is infinite"
+            )
+        return min(MARGINS, key=lambda strength: abs(MARGINS[strength] - value))
+    return None
+
+
+def _number(value: Any, name: str) -> float | None:
+    """Return a cell's number; None for one that is missing, which pandas writes as NaN."""
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        value = float(row[name])
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError):
         raise Dropped(f"{name} is not a number") from None
-    if name == "margin":
-        return min(MARGINS, key=lambda strength: abs(MARGINS[strength] - value))
-    if value not in (1, 2, 3):
-        raise Dropped("strength is not 1, 2 or 3")
-    return int(value)
+    return None if math.isnan(number) else number
 
 
 def _category(row: Row) -> str:

@@ -27,16 +27,18 @@ from modules.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from studio import base_models, checkpoints, ranks, runs, sampling
-from studio.callbacks import Companion, SQLiteLogger, StudioCallback, write_folder
+from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
+from studio.running import folders
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
-def work(ws: Workspace, run: Run) -> tuple[str, str]:
+def work(ws: Workspace, run: Run) -> Ending:
     """Do the run's stage to its end; returns the state it ends in and one plain sentence.
 
     Raises:
@@ -45,24 +47,28 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     if isinstance(run.config, SampleConfig):
-        return sampling.work(ws, run, run.config)
+        return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did."""
+    """The base model of a run, without any role yet; checkpoints name it as the config did.
+
+    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    """
     _take_device(config)
+    is_fresh = isinstance(config, SFTConfig)
     backbone = Backbone.load(
         base_models.resolve(base_model),
         method=config.method,
         quantisation=config.quantisation,
         precision=config.precision,
         device=config.device,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        lora_rank=config.lora_rank if is_fresh else None,
+        lora_alpha=config.lora_alpha if is_fresh else None,
         lora_dropout=config.lora_dropout,
-        lora_targets=config.lora_targets,
+        lora_targets=config.lora_targets if is_fresh else None,
         gradient_checkpointing=config.gradient_checkpointing,
         chat_template=chat_template,
     )
@@ -158,7 +164,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
     return backbone
 
 
-def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
@@ -167,7 +173,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
-        return "finished", ""
+        return Ending("finished", "")
     callback = StudioCallback(
         ws,
         run,
@@ -181,12 +187,12 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
-        return "stopped", _pause_word(callback, error)
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
     except Exception:
         _rescue(callback, module)
         raise
     callback.save(module)
-    return _last_word(callback, module, data)
+    return Ending(*_last_word(callback, module, data))
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -251,7 +257,7 @@ def _rescue(callback: StudioCallback, module: Any) -> None:
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 
@@ -264,7 +270,7 @@ def _take_up(ws: Workspace, run: Run, module: Any) -> None:
         return
     best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
     folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
-    write_folder(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    folder = folders.write(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
     checkpoints.add(
         ws,
         run.id,

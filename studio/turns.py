@@ -3,13 +3,18 @@
 What cannot be read raises `Dropped` with a reason that is counted and shown to the person.
 """
 
+import ast
 import json
+import math
 import re
 from typing import Any
 
 from studio.prompts import Messages
 
 ROLES = {"human": "user", "gpt": "assistant"}
+LOOKS_LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from|content|value)\1\s*:""")
+LONGEST_NOTATION = 1_000_000
+"""Characters of a cell in Python's notation up to which it is read; its reader holds some hundred bytes for each."""
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -22,7 +27,7 @@ def prompt(value: Any) -> Messages:
     value = cell(value)
     if isinstance(value, str) and is_transcript(value):
         value = transcript(value, is_prompt=True)
-    if not value or (isinstance(value, str) and not value.strip()):
+    if is_empty(value):
         raise Dropped("empty prompt")
     return ending_with_user(turns(value.strip() if isinstance(value, str) else value, "user"))
 
@@ -30,7 +35,7 @@ def prompt(value: Any) -> Messages:
 def answer(value: Any) -> str:
     """One response, given as text or as turns."""
     value = cell(value)
-    if not value or (isinstance(value, str) and not value.strip()):
+    if is_empty(value):
         raise Dropped("empty response")
     found = turns(value.strip() if isinstance(value, str) else value, "assistant")
     if len(found) != 1 or found[0]["role"] != "assistant":
@@ -42,7 +47,9 @@ def turns(value: Any, role: str) -> Messages:
     """Turns from a text (one turn of `role`), from role/content pairs, or from from/value pairs."""
     if isinstance(value, str):
         return [{"role": role, "content": value.strip()}]
-    if not isinstance(value, list) or not value:
+    if value is not None and not isinstance(value, list):
+        raise Dropped(f"{_type(value)} where a text or turns are needed")
+    if not value:
         raise Dropped("no turns")
     return [_turn(turn) for turn in value]
 
@@ -54,7 +61,7 @@ def _turn(turn: Any) -> dict[str, str]:
     role = ROLES.get(role, role) if isinstance(role, str) else role
     if role not in ("system", "user", "assistant"):
         raise Dropped(f"a turn has the role {str(role)[:20]}")
-    content = turn.get("content", turn.get("value"))
+    content = _as_text(turn.get("content", turn.get("value")))
     if isinstance(content, list):  # the parts of a multimodal message
         parts = [part.get("text") if isinstance(part, dict) else None for part in content]
         if not all(isinstance(part, str) for part in parts):
@@ -94,19 +101,67 @@ def ending_with_user(messages: Messages) -> Messages:
 
 
 def cell(value: Any) -> Any:
-    """A value as it is, or, where a table (CSV) holds turns written as JSON, those turns."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            found = json.loads(value)
-        except ValueError:
-            return value
-        is_turns = all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in found)
-        return found if is_turns else value
+    """Return a value as it is; turns that a table holds as text (JSON or Python's notation) as turns; a number as its text.
+
+    Raises:
+        Dropped: it looks like turns and cannot be read as such.
+    """
+    if isinstance(value, dict) and ("role" in value or "from" in value):
+        return [value]
+    if not isinstance(value, str):
+        return _as_text(value)
+    if value.lstrip().startswith("["):
+        found = _notation(value)
+        if isinstance(found, list) and found and all(_is_turn(turn) for turn in found):
+            return found
+        if found is None and LOOKS_LIKE_TURNS.match(value):
+            raise Dropped(
+                "looks like turns and cannot be read; write them as JSON, [{'role': ..., 'content': ...}, ...]"
+            )
     return value
 
 
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing: no value, no turns, or blanks."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
 def ends_with_assistant(value: Any) -> bool:
-    """True if the last turn is the assistant's."""
-    value = cell(value)
+    """Return whether the last turn is the assistant's."""
+    try:
+        value = cell(value)
+    except Dropped:
+        return False
     last = value[-1] if isinstance(value, list) and value else {}
     return isinstance(last, dict) and last.get("role", last.get("from")) in ("assistant", "gpt")
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
+
+
+def _notation(text: str) -> Any:
+    """Return what a text says in JSON, or in Python's notation as `str` of a list writes it; None where it is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) > LONGEST_NOTATION or not LOOKS_LIKE_TURNS.match(text):
+        return None
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _as_text(value: Any) -> Any:
+    """Return a number as its text, as a CSV file would hold it; NaN, which stands for a missing cell, as None."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return None if math.isnan(value) else repr(value)
+    return str(value) if isinstance(value, int) else value
+
+
+def _type(value: Any) -> str:
+    return {dict: "an object", bytes: "bytes"}.get(type(value), f"a {type(value).__name__}")

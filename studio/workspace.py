@@ -3,6 +3,7 @@
     <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
     <root>/exports/           what was exported
+    <root>/backups/           copies of the database, made by themselves or by hand
     <root>/lanes/, servers/   kernel locks: who works on a device, which servers have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
 
@@ -20,7 +21,8 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from studio import database, faults
-from studio.errors import WorkspaceError
+from studio.backups import marks
+from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
 LARGEST = 2**63 - 1
@@ -44,6 +46,7 @@ class Workspace:
         """
         path = _resolve(root)
         workspace = cls(path)
+        workspace.check_not_lost()
         try:
             for folder in (path, workspace.runs, workspace.exports, workspace.rewards):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +65,42 @@ class Workspace:
             WorkspaceError: as `open`, or the folder holds no workspace.
         """
         path = _resolve(root)
-        if not cls(path).database.is_file():
+        cls(path).check_not_lost()
+        if database.is_gone(cls(path).database):
             raise WorkspaceError(
                 f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
             )
         return cls.open(path)
+
+    @staticmethod
+    def place(root: str | Path | None = None) -> Path:
+        """The folder that is meant, whatever is in it."""
+        return _resolve(root)
+
+    def check_not_lost(self) -> None:
+        """Refuse to begin with an empty database where one was.
+
+        Raises:
+            WorkspaceError: the database is missing or empty, beside files of a workspace; or it cannot be opened.
+        """
+        if database.is_blank(self.database) and (left := self.used_before()):
+            what = "has nothing in it" if self.database.exists() else "is gone"
+            raise WorkspaceUnavailable(
+                f"The database {self.database.name} of {self.root} {what}, but the folder is no new one: it has {left}. Nothing was "
+                f"made or changed. Put {self.database.name} back (a backup: rlhf-studio restore FILE), or have a new one made that "
+                f"knows the runs and checkpoints of these folders, without the ratings: rlhf-studio doctor --repair --workspace {self.root}"
+            )
+
+    def used_before(self) -> str:
+        """What tells that the folder was a workspace already, in words; empty where nothing does."""
+        if database.is_gone(self.database) and _size(self.database.with_name(f"{self.database.name}-wal")):
+            return f"a {self.database.name}-wal, which belongs to it"
+        for folder, what in ((self.runs, "run"), (self.exports, "export"), (self.backups, "backup")):
+            names = sorted(path.name for path in _entries(folder) if not path.name.startswith("."))
+            if names:
+                more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+                return f"the {what}{'s' * (len(names) > 1)} {', '.join(names[:3])}{more}"
+        return ""
 
     @property
     def database(self) -> Path:
@@ -82,6 +116,11 @@ class Workspace:
     def exports(self) -> Path:
         """Folder of exported files and models."""
         return self.root / "exports"
+
+    @property
+    def backups(self) -> Path:
+        """Folder of the database's backups."""
+        return self.root / "backups"
 
     @property
     def rewards(self) -> Path:
@@ -107,10 +146,9 @@ class Workspace:
                 "A text holds half a character, which cannot be stored. Check what was given."
             ) from error
         except sqlite3.DatabaseError as error:
-            said = faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S)
-            if not said:
+            if not (faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S) or faults.is_damage(error)):
                 raise
-            raise WorkspaceError(said) from error
+            raise database.refusal(self.database, error) from error
         finally:
             db.close()
 
@@ -132,10 +170,27 @@ class Workspace:
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                number = marks.advance(db) if db.conn.total_changes else 0
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
+        if number:
+            marks.note(self.database, number)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _resolve(root: str | Path | None) -> Path:

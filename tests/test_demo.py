@@ -65,6 +65,24 @@ def test_an_earlier_demo_of_the_same_seed_is_made_anew(tmp_path):
     assert prompts.counts(ws)["prompts"] == 0
     assert not (tmp_path / "report.html").exists()
     assert (tmp_path / "mine.txt").read_text() == "kept"
+    assert (tmp_path / "earlier-1" / "report.html").read_text() == "old", "it is put aside, never deleted"
+    assert prompts.counts(Workspace.open(tmp_path / "earlier-1"))["prompts"] == 1
+
+
+@pytest.mark.parametrize("lost", ["gone", "emptied"])
+def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost):
+    (tmp_path / "demo.json").write_text('{"seed": 0}')
+    weights = tmp_path / "runs" / "sft-1" / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("days of work")
+    if lost == "emptied":
+        (tmp_path / "studio.db").write_bytes(b"")
+    try:
+        demo._new_workspace(tmp_path, 0)
+    except WorkspaceError:  # an empty database beside runs may be refused as well
+        assert weights.read_text() == "days of work"
+    else:
+        assert (tmp_path / "earlier-1" / "runs" / "sft-1" / "weights").read_text() == "days of work"
 
 
 @pytest.mark.timeout(240)

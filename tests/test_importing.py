@@ -334,12 +334,13 @@ def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
         ("number.json", b"5", r"number\.json holds a number where a list"),
         ("latin.csv", "prompt\ncaf\xe9\n".encode("latin-1"), r"latin\.csv, line 2: the text is not UTF-8"),
         ("wide.csv", b"prompt\na,b\n", r"wide\.csv, line 2: has more cells than the header"),
-        ("cut.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99)[:-12], r"cut\.jsonl\.gz is not a whole gzip file"),
+        ("cut.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99, mtime=0)[:-12], r"cut\.jsonl\.gz is not a whole gzip file"),
         ("cut.parquet", b"PAR1 and nothing more", r"cut\.parquet is not a whole Parquet file"),
         ("notes.txt", b"prompt", r"notes\.txt is of no known type\. Known are \.jsonl"),
         ("other.jsonl", b'{"question": "a", "answer": "b"}\n', r"has the columns question, answer\. Needed .*chosen and rejected"),
         ("bad.jsonl", b'{"messages": []}\n', r"No row of bad\.jsonl can be used as prompts; 1 dropped: empty prompt \(1\)"),
     ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
 )  # fmt: skip
 def test_a_bad_file_is_refused_as_a_whole_with_file_line_and_cause(tmp_path, ws, name, content, sentence):
     (tmp_path / name).write_bytes(content)

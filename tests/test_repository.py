@@ -1,5 +1,6 @@
 """The promises the repository makes about itself: config tooltips, the README's tree and commands, the rooms."""
 
+import os
 import re
 import subprocess
 import sys
@@ -95,3 +96,21 @@ def test_nothing_unexpected_lies_at_the_top():
     top = {name.split("/")[0] for name in listed.splitlines()}
     known = {"studio", "modules", "ui", "tests", "assets", "pyproject.toml", "README.md", "Makefile", "LICENSE"}
     assert {name for name in top if not name.startswith(".")} == known | {"constraints.txt"}
+
+
+def test_ids_of_tests_depend_neither_on_the_clock_nor_on_the_order_of_sets(request):
+    items = {item.nodeid for item in request.session.items}
+    files = sorted({nodeid.split("::")[0] for nodeid in items})
+    command = ["-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "tests.support.another_hour", "-m", "", *files]
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    later = {line for line in done.stdout.splitlines() if "::" in line}
+    assert items - later == set(), "these ids are others at another time or in another process: name them with ids="

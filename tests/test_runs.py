@@ -17,9 +17,10 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, fitting, gpus, launcher, metrics, prompts, runs, schema_rating, stages
+from studio import checkpoints, fitting, gpus, launcher, metrics, processes, prompts, runs, schema_rating, stages
 from studio.cli import main
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
+from studio.running import marks
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -114,7 +115,7 @@ def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws)
 
 def test_reaping_marks_a_run_lost_whose_process_is_gone(ws, child):
     run = run_in(ws, "running")
-    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time())
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     assert launcher.reap(ws) == []
     child.kill()
     child.wait()
@@ -141,8 +142,8 @@ def test_a_run_that_was_only_just_created_is_not_lost_yet(ws):
 
 def test_kill_ends_the_whole_process_group_before_it_says_so(ws):
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE).wait()"
-    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    run = run_in(ws, "running")
+    run = runs.hand_over(ws, run_in(ws, "running"))
+    leader = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {marks.VARIABLE: run.mark})
     runs.set_process(ws, run.id, leader.pid, psutil.Process(leader.pid).create_time())
     while not (members := psutil.Process(leader.pid).children()):
         pass
@@ -413,3 +414,35 @@ def test_a_budget_without_anything_to_measure_it_on_is_refused(budget, missing):
         stages._check_budgets(PPOConfig(**budget), **has)
     stages._check_budgets(PPOConfig(), **has)
     stages._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
+
+
+@pytest.mark.parametrize("copied", [0, 5, 8])
+def test_a_run_killed_again_before_its_own_first_save_goes_on_from_the_newest_state_never_from_a_copy_of_the_best(
+    ws, copied
+):
+    first = run_in(ws, "stopped")
+    began_at = add_checkpoint(ws, first, 8)
+    again = runs.resume(ws, first.name)
+    runs.begin(ws, again.id, "cpu")
+    add_checkpoint(ws, again, copied, is_chosen=True)  # what a resumed PPO run lays down before its first step
+    runs.move(ws, again.id, "lost")
+    newest = began_at if copied < 8 else f"{again.name}@8"
+    assert newest in launcher.next_step(ws, runs.get(ws, again.id))
+    third = runs.resume(ws, again.name)
+    assert checkpoints.name_of(ws, third.resumed_from) == newest
+    runs.begin(ws, third.id, "cpu")
+    runs.move(ws, third.id, "lost")
+    assert checkpoints.name_of(ws, runs.resume(ws, third.name).resumed_from) == newest, "also when it laid down nothing"
+    own = add_checkpoint(ws, again, 9)
+    assert runs.resume(ws, again.name).resumed_from == checkpoints.get(ws, own).id
+    assert runs.resume(ws, f"{again.name}@{copied}").resumed_from == checkpoints.get(ws, f"{again.name}@{copied}").id
+
+
+def test_a_newest_state_whose_folder_is_gone_is_said_and_nothing_older_is_taken_in_silence(ws):
+    run = run_in(ws, "lost")
+    add_checkpoint(ws, run, 3)
+    newest = add_checkpoint(ws, run, 7)
+    checkpoints.get(ws, newest).folder.rmdir()
+    with pytest.raises(CheckpointError, match=f"The folder of checkpoint {newest} is gone"):
+        runs.resume(ws, run.name)
+    assert f"The folder of checkpoint {newest} is gone" in launcher.next_step(ws, run)

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from studio import confidential
-from studio.errors import StudioError
+from studio.errors import StudioError, WorkspaceUnavailable
 
 log = logging.getLogger("rlhf_studio.ui")
 SURPRISE = "Something in the studio itself went wrong. What was saved is safe; the terminal's log has the details."
@@ -49,11 +49,16 @@ def on(
 
 
 def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """A handler for `gr.HTML(server_functions=...)`: it answers a dict, with `error` where something was refused."""
+    """A handler for `gr.HTML(server_functions=...)`: it answers a dict, with `error` where something was refused.
+
+    `is_kept` with it: the workspace cannot be used now, so the browser keeps what it sent and sends it again.
+    """
 
     def serve(data: Any = None) -> dict[str, Any]:
         try:
             return handler(data)
+        except WorkspaceUnavailable as error:
+            return {"error": confidential.hide(str(error)), "is_kept": True}
         except StudioError as error:
             return {"error": confidential.hide(str(error))}
         except Exception:

@@ -5,12 +5,15 @@ returns the exit code. A `StudioError` is one sentence on stderr and exit code 1
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from studio import confidential
-from studio.cli import data, history, rate, runs, sessions, stages, start
+from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
+from studio.running import signals
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, stages, rate, sessions, history, runs):
+    for room in (start, data, stages, rate, sessions, history, runs, backup):
         room.add(commands)
     _add_workspace(top, default=None)
     return top
@@ -28,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 refused or failed, 2 not understood."""
+    if arguments is None:
+        signals.take_interrupts()
+    _print_what_the_terminal_can(sys.stdout, sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
     if chosen.command is None:
@@ -43,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `rlhf-studio runs | head`
         sys.stderr.close()
         return 0
+
+
+def _print_what_the_terminal_can(*streams: TextIO) -> None:
+    """Replace characters that a terminal which is not UTF-8 lacks, instead of failing after the work is done."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _add_workspace(command: argparse.ArgumentParser, default: str | None) -> None:

@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 from studio import archive, exporting, importing, prompts, ratings
 from studio.borrowing.gpu import DEVICES
+from studio.cli import arguments as takes
+from studio.readers import MAX_GIB
 from studio.row_formats import Kind
 from studio.workspace import Workspace
 
@@ -17,11 +19,17 @@ def add(commands: Any) -> None:
     command = commands.add_parser("import", help=summary, description=summary)
     command.add_argument(
         "source",
-        help="a .jsonl(.gz), .json, .csv or .parquet file, an archive, a folder, or a hub id owner/name[:config]",
+        help="a .jsonl, .json, .csv or .tsv file (or the same with .gz), a .parquet file, an archive, a folder, or a hub id owner/name[:config]",
     )
     command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what to take it for")
     command.add_argument("--category", default="", help="put all its prompts into this category")
     command.add_argument("--split", choices=prompts.SPLITS, help="put all its prompts into this split")
+    command.add_argument(
+        "--max-gib",
+        type=takes.finite,
+        default=MAX_GIB,
+        help="refuse a file that holds more than this many GiB when unpacked (default: %(default)s)",
+    )
     command.add_argument("--preview", action="store_true", help="only show what would be kept and dropped, and why")
     command.set_defaults(action=_import)
     _add_export(commands)
@@ -52,12 +60,20 @@ def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
     ws = Workspace.open(arguments.workspace)
-    print(importing.take(ws, arguments.source, arguments.kind, category=arguments.category, split=arguments.split))
+    said = importing.take(
+        ws,
+        arguments.source,
+        arguments.kind,
+        category=arguments.category,
+        split=arguments.split,
+        max_gib=arguments.max_gib,
+    )
+    print(said)
     return 0
 
 
 def _preview(arguments: argparse.Namespace) -> int:
-    found = importing.look(arguments.source, arguments.kind)
+    found = importing.look(arguments.source, arguments.kind, max_gib=arguments.max_gib)
     print(found.sentence)
     if isinstance(found, archive.Contents):
         print("It goes into an empty workspace.")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modules.config import RewardConfig, SFTConfig
-from studio import fitting, gpus, lanes, pauses, runs
+from studio import fitting, gpus, lanes, pauses, prompts, runs
 from studio.borrowing.gpu import borrowed, check_device
 from studio.errors import ConfigError, RunError
 from studio.workspace import Workspace
@@ -167,7 +167,7 @@ def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys)
 def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     predict = pytest.importorskip("studio.predict")
     run = filling.add_run(ws, SFTConfig())
-    filling.add_checkpoint(ws, run)
+    filling.add_pairs(ws, [row["id"] for row in prompts.list_prompts(ws)][:1], filling.add_checkpoint(ws, run))
     with ws.write() as db:
         db.execute(
             "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?", [RewardConfig().model_dump_json(), run.id]

@@ -1,6 +1,7 @@
 """Products by oneDNN give the numbers and gradients of plain layers, and only plain layers are replaced."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -26,10 +27,15 @@ def adapted(bias: bool, dropout: float = 0.0) -> nn.Module:
     return get_peft_model(Pair(bias), config)
 
 
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    """The layers themselves are right on every machine, whether or not it is worth taking them."""
-    monkeypatch.setattr(products, "onednn_is_exact", lambda: True)
+@pytest.fixture(params=["onednn", "torch"], autouse=True)
+def path(request, monkeypatch):
+    """Take the layers by oneDNN where this CPU's oneDNN is exact, and everywhere with torch's own products in its place."""
+    if request.param == "torch":
+        monkeypatch.setattr(products, "_onednn", nullcontext)
+        monkeypatch.setattr(products, "onednn_is_exact", lambda: True)
+    elif not onednn_is_exact():
+        pytest.skip("oneDNN rounds float32 products on this CPU, so the studio does not use it here")
+    return request.param
 
 
 def gradients(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -100,6 +106,15 @@ def test_the_switch_is_off_again_afterwards_and_attention_never_sees_it():
     assert [*seen, torch.backends.mkldnn.matmul.fp32_precision] == [before, before]
 
 
-def test_a_machine_that_would_round_to_bfloat16_is_found_out(monkeypatch):
+def test_a_machine_that_would_round_to_bfloat16_is_found_out_and_keeps_its_plain_layers(monkeypatch):
     monkeypatch.setattr(products, "_onednn", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
-    assert not onednn_is_exact.__wrapped__()
+    monkeypatch.setattr(products, "onednn_is_exact", onednn_is_exact.__wrapped__)
+    assert not products.onednn_is_exact()
+    plain = adapted(bias=True)
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    assert [type(m) for m in quick.modules()] == [type(m) for m in plain.modules()]
+    x = torch.randn(3, 5, 24)
+    expected, found = gradients(plain, x), gradients(quick, x)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -131,5 +131,6 @@ def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:
     run = known(ws, chosen)
     name = origin if origin and origin.partition("@")[0] == run.name else run.name
     if name == run.name and not run.is_ended:
-        name = checkpoints.last(ws, run.name).name  # a branch of a run that goes on itself
+        newest = runs.newest_state(ws, run)  # a branch of a run that goes on itself
+        name = newest.name if newest else name
     return launcher.start(ws, runs.resume(ws, name)).name
