@@ -17,6 +17,7 @@ from sqlite_utils import Database, Migrations
 from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.finding import texts
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
@@ -97,6 +98,13 @@ def m009_predictions_come_first(db: Database) -> None:
 def m012_restored_judgements(db: Database) -> None:
     """Say in a column which judgement an event lets count again, not in its uuid."""
     schema_restores.add(db)
+
+
+@migrations()
+def m011_search(db: Database) -> None:
+    """Index the texts of prompts and answers, so that a search need not read them all. After m006, which names responses."""
+    for statement in texts.STATEMENTS:
+        db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

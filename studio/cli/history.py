@@ -14,6 +14,8 @@ from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 90
+COUNTED = 1000
+"""Ratings up to which those that fit are counted; on from there a large workspace would be read whole."""
 
 
 def add(commands: Any) -> None:
@@ -101,7 +103,10 @@ def _history(arguments: argparse.Namespace) -> int:
     for entry in found:
         print(_line(entry))
     if arguments.before is None:
-        print(f"{len(found):,} of {history.count(ws, wanted):,} ratings that fit.")
+        number = history.count(ws, wanted, COUNTED + 1)
+        print(
+            f"{len(found):,} of {f'more than {COUNTED:,}' if number > COUNTED and wanted != Filter() else f'{number:,}'} ratings that fit."
+        )
     return 0
 
 
