@@ -77,6 +77,14 @@ def slot_of(db: Database, comparison_id: int, response_id: int) -> int:
     return next(db.query(sql, [comparison_id, response_id]))["slot"]
 
 
+def verdict(db: Database, comparison_id: int) -> int | str | None:
+    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    for row in db.query(sql, [comparison_id]):
+        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
+    return None
+
+
 def counts(ws: Workspace) -> dict[str, int]:
     """`comparisons`: all; `unrated`: those without a rating that counts."""
     with ws.read() as db:

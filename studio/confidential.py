@@ -29,6 +29,11 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != PASSWORD}
 
 
+def is_secret(variable: str) -> bool:
+    """Whether the name of a variable of the environment says that it holds a secret."""
+    return bool(_NAMES.search(variable.upper()))
+
+
 def hide(text: str) -> str:
     """The text without any secret."""
     for name, value in _secrets().items():
@@ -85,5 +90,5 @@ class _Hiding:
 
 def _secrets() -> dict[str, str]:
     """Variables of the environment whose name says that they are secret, the longest value first."""
-    found = {name: value.strip() for name, value in os.environ.items() if _NAMES.search(name.upper())}
+    found = {name: value.strip() for name, value in os.environ.items() if is_secret(name)}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))

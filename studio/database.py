@@ -18,6 +18,7 @@ from studio import faults, schema_curves, schema_first, schema_queue, schema_rat
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 from studio.finding import texts
+from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
@@ -91,6 +92,13 @@ def m008_curves(db: Database) -> None:
 def m009_predictions_come_first(db: Database) -> None:
     """Refuse a prediction of what was judged already. After m006, which rebuilds a table that this names."""
     for statement in schema_sessions.GUARDS:
+        db.execute(statement)
+
+
+@migrations()
+def m010_processes_of_runs(db: Database) -> None:
+    """Who starts a run and what proves that a process is its own; paused and faulty runs told in columns."""
+    for statement in running_schema.STATEMENTS:
         db.execute(statement)
 
 

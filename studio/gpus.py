@@ -3,11 +3,15 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 TIMEOUT_S = 10.0
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux put up."""
+_environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,18 @@ def others(family: set[int]) -> str:
     return f"Other programs hold GPU memory: {held}. End them, or choose another GPU with gpu." if held else ""
 
 
+@contextmanager
+def seen_as(environment: Mapping[str, str]) -> Iterator[None]:
+    """See, for the length of the block, the GPUs that a process with this environment would see."""
+    token = _environment.set(environment)
+    try:
+        yield
+    finally:
+        _environment.reset(token)
+
+
 def _visible() -> list[str]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    given = (os.environ if (seen := _environment.get()) is None else seen).get("CUDA_VISIBLE_DEVICES")
     if given is not None and shutil.which("nvidia-smi"):
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
     return [index for (index, *_) in _query("--query-gpu=index,uuid")]

@@ -30,13 +30,14 @@ from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
 from studio.running import folders
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
-def work(ws: Workspace, run: Run) -> tuple[str, str]:
+def work(ws: Workspace, run: Run) -> Ending:
     """Do the run's stage to its end; returns the state it ends in and one plain sentence.
 
     Raises:
@@ -45,24 +46,28 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     if isinstance(run.config, SampleConfig):
-        return sampling.work(ws, run, run.config)
+        return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did."""
+    """The base model of a run, without any role yet; checkpoints name it as the config did.
+
+    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    """
     _take_device(config)
+    is_fresh = isinstance(config, SFTConfig)
     backbone = Backbone.load(
         base_models.resolve(base_model),
         method=config.method,
         quantisation=config.quantisation,
         precision=config.precision,
         device=config.device,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        lora_rank=config.lora_rank if is_fresh else None,
+        lora_alpha=config.lora_alpha if is_fresh else None,
         lora_dropout=config.lora_dropout,
-        lora_targets=config.lora_targets,
+        lora_targets=config.lora_targets if is_fresh else None,
         gradient_checkpointing=config.gradient_checkpointing,
         chat_template=chat_template,
     )
@@ -158,7 +163,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
     return backbone
 
 
-def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
@@ -167,7 +172,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
-        return "finished", ""
+        return Ending("finished", "")
     callback = StudioCallback(
         ws,
         run,
@@ -181,9 +186,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
-        return "stopped", _pause_word(callback, error)
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
     callback.save(module)
-    return _last_word(callback, module, data)
+    return Ending(*_last_word(callback, module, data))
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -236,7 +241,7 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 

@@ -13,6 +13,7 @@ from typing import TextIO
 from studio import confidential
 from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
+from studio.running import signals
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 refused or failed, 2 not understood."""
+    if arguments is None:
+        signals.take_interrupts()
     _print_what_the_terminal_can(sys.stdout, sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)

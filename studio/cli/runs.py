@@ -130,13 +130,9 @@ def _stop_run(arguments: argparse.Namespace) -> int:
     launcher.reap(ws)
     run = runs.get(ws, arguments.name)
     if run.is_ended:
-        print(f"{run.name} is {run.state} already.")
+        print(f"{run.name} is {run.state} already. {run.message}".rstrip())
         return 0
-    is_waiting = run.state == "queued"
     run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
-    if is_waiting and not run.is_ended:
-        print(f"{run.name} is cancelled before it starts.")
-        return 0
     if run.is_ended:
         return follow.report_end(ws, run)
     print(f"{run.name} finishes its step, saves and stops.")

@@ -19,7 +19,9 @@ from ui import app
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
-expect.set_options(timeout=20_000)
+PATIENCE_MS = 90_000
+"""For machines with much other work; a page that is quick is not slowed by it."""
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -120,7 +122,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda r: r.url.startswith((url[:16], "data:", "blob:")) or faults.append(f"asked {r.url}"))
         page.goto(url)
