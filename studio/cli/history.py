@@ -10,6 +10,7 @@ from studio.cli.printing import printable
 from studio.errors import RatingError
 from studio.history import Entry, Filter
 from studio.judgements import Remarks, parse_ranking
+from studio.repair import rescue
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
@@ -94,6 +95,7 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.session,
         arguments.changed,
     )
+    rescue.check(ws)
     history.check_names(ws, wanted)
     found = history.find(ws, wanted, limit=arguments.limit, before=arguments.before)
     if arguments.json:
@@ -189,6 +191,7 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
+    rescue.check(Workspace.existing(arguments.workspace))
     print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
     return 0
 
