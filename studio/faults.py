@@ -63,7 +63,11 @@ def is_damage(error: Exception) -> bool:
     """Whether the database file holds what cannot be read: a malformed page, another file's bytes, a text that is no text."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     is_text = isinstance(error, UnicodeDecodeError)
-    return is_text or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode to UTF-8")
+    return (
+        is_text
+        or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        or str(error).startswith("Could not decode to UTF-8")
+    )
 
 
 def of_work(error: BaseException, others: str = "") -> str:

@@ -12,7 +12,7 @@ from studio.repair import rescue
 from studio.workspace import Workspace
 from tests.support.many import AT, fill
 
-NUMBER = 400
+NUMBER = 800
 COMMANDS = (
     ["runs"], ["history"], ["history", "--search", "window"], ["history", "show", "200"], ["snapshots", "freeze"], ["snapshots"],
     ["runs", "show", "sft-1"], ["session", "card"], ["models"], ["export", "ratings"], ["export", "ratings", "--format", "archive"],
@@ -103,7 +103,7 @@ def test_each_command_ends_in_one_sentence_or_is_right_and_never_in_a_traceback(
             assert said.err.count("\n") == 1, said.err
             num_refused += "damaged" in said.err and "rlhf-studio rescue" in said.err
         elif words[0] == "history" and len(words) == 1:
-            assert "20 of 400 ratings" in said.out, "never half a list"
+            assert "20 of 800 ratings" in said.out, "never half a list"
     assert num_refused
 
 
@@ -120,11 +120,9 @@ def test_what_can_be_read_is_in_the_new_workspace_and_the_rest_is_counted(damage
         assert list(db.query("SELECT 1 FROM runs WHERE pid IS NOT NULL")) == [], "nothing of the old processes"
     assert f"{saved:,} saved" in said
     assert saved > 100
-    for words in COMMANDS:
-        main([*words, "--workspace", str(new.root)])
-        assert "Traceback" not in capsys.readouterr().err
-    if saved:
-        assert archive.write(new).rows["rating_events"] == saved
+    for words in (["runs"], ["history"], ["export", "ratings"]):
+        assert main([*words, "--workspace", str(new.root)]) == 0
+    assert archive.write(new).rows["rating_events"] == saved
     assert not (new.root / ".damaged").exists()
 
 

@@ -68,6 +68,7 @@ def rescue(root: Path, new: Path) -> Rescued:
         _mend_head(copied)
         with closing(sqlite3.connect(copied)) as damaged, ws.write() as db:
             damaged.text_factory = bytes
+            _check_tables(damaged, source)
             found = _copy(damaged, db)
     except OSError as error:
         raise WorkspaceError(f"The database could not be copied to {new}: {error.strerror}.") from error
@@ -84,6 +85,17 @@ def _mend_head(path: Path) -> None:
         if file.read(len(_MAGIC)) != _MAGIC:
             file.seek(0)
             file.write(_MAGIC)
+
+
+def _check_tables(damaged: sqlite3.Connection, source: Path) -> None:
+    """Refuse a file of which not even the list of tables can be read."""
+    try:
+        damaged.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except database.FAULTS as error:
+        raise WorkspaceError(
+            f"Not even the list of tables of {source} can be read ({' '.join(str(error).split())[:100]}), so nothing can be rescued. Restore a "
+            "backup: rlhf-studio restore FILE"
+        ) from error
 
 
 def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
@@ -166,7 +178,7 @@ def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> It
                 last = row.pop("row_number")
                 yield row
             return
-        except sqlite3.Error:
+        except database.FAULTS:
             following = _next(damaged, table, last)
             if following is None:
                 return
@@ -206,7 +218,7 @@ def _first_from(damaged: sqlite3.Connection, table: str, start: int) -> int | No
         found = damaged.execute(
             f"SELECT rowid, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1", [start]
         ).fetchone()
-    except sqlite3.Error:
+    except database.FAULTS:
         return -1
     return found[0] if found else None
 
