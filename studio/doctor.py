@@ -16,6 +16,7 @@ from typing import Any, Literal
 from studio import confidential, database, history, ratings, runs
 from studio.backups import cut, making, marks
 from studio.errors import WorkspaceError
+from studio.network import proxies
 from studio.repair import folders
 from studio.workspace import Workspace
 
@@ -49,7 +50,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty beside them, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
@@ -106,6 +107,22 @@ def _chromium() -> Check:
         return Check("ok", "Chromium", found)
     step = "only the browser tests and `ui --app` need it; install the package chromium."
     return Check("warning", "Chromium", "not found", step)
+
+
+def _proxy() -> list[Check]:
+    """What the environment's proxies mean for downloads; the page needs none."""
+    names = ", ".join(sorted(proxies.found())) or "no proxy"
+    if fault := proxies.fault():
+        step = (
+            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
+        )
+        return [Check("warning", "proxy", f"{names}: {fault}", step)]
+    if not proxies.found():
+        return []
+    return [
+        Check("ok", "proxy", f"{names}: downloads go through it, the page does not (nor need it stand in no_proxy)")
+    ]
 
 
 def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Check]:
