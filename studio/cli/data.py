@@ -7,6 +7,7 @@ from studio import archive, exporting, importing, prompts, ratings
 from studio.borrowing.gpu import DEVICES
 from studio.cli import arguments as takes
 from studio.readers import MAX_GIB
+from studio.repair import rescue
 from studio.row_formats import Kind
 from studio.workspace import Workspace
 
@@ -89,6 +90,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 def _export_ratings(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
+    rescue.check(ws)
     if arguments.format == "archive":
         found = archive.write(ws)
         print(f"{found.path}\n{found.sentence}")

@@ -1,6 +1,7 @@
 """Looking after runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
 
 import argparse
+import json
 import sys
 from typing import Any
 
@@ -97,6 +98,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if origin := checkpoints.name_of(ws, run.resumed_from):
         print(f"continues {origin}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
+    if run.unread:
+        print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
     if run.snapshot_id is not None:
         print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
     values = metrics.latest(ws, run.id)
