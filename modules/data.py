@@ -128,7 +128,8 @@ class RewardDataModule(L.LightningDataModule):
     ``"chosen_end_reason"`` and ``"rejected_end_reason"``, or ``"end_reason"`` for both: ``eos`` or ``length`` of a response
     that was sampled; one that was cut off gets no end token, as PPO's reward would see it. Or rankings, which become all their pairs (`modules.preferences.pairs_of`).
 
-    All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT).
+    All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT). Of more pairs than a batch holds, those
+    that share a response stay together.
 
     Args:
         rows: Training comparisons.
@@ -175,7 +176,14 @@ class RewardDataModule(L.LightningDataModule):
         prompts = [pair.prompt_id for pair in self.rows]
         self.bootstrap = bootstrap_weights(prompts, ensemble, seed)
         self.batch_size, self.start_step = batch_size, start_step
-        self.plan = plan_by_prompt(prompts, batch_size, epochs, seed, counts_prompts=weighting == "prompt")
+        self.plan = plan_by_prompt(
+            prompts,
+            batch_size,
+            epochs,
+            seed,
+            counts_prompts=weighting == "prompt",
+            sides=[(tuple(pair.chosen), tuple(pair.rejected)) for pair in self.rows],
+        )
 
     @property
     def num_steps(self) -> int:

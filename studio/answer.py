@@ -9,13 +9,22 @@ from modules import checkpoint
 from modules.backbone import Backbone
 from modules.rollout import Rollout, generate
 from studio import base_models
+from studio.borrowing.gpu import borrowed
 from studio.errors import StudioError
 from studio.sampling import role_of
+from studio.workspace import Workspace
 
 
 def main() -> int:
-    """Answer one request; see `studio.playing` for its fields. Returns the exit code."""
+    """Answer one request, on a GPU that no run works on; see `studio.playing` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
+    with borrowed(Workspace.existing(request["root"]), request["device"]):
+        print(json.dumps(_answers(request)))
+    return 0
+
+
+def _answers(request: dict[str, Any]) -> dict[str, str]:
+    """Checkpoint to its answer."""
     folders = {name: Path(folder) for name, folder in request["folders"].items()}
     meta = checkpoint.load_meta(next(iter(folders.values())))
     backbone = Backbone.load(
@@ -39,8 +48,7 @@ def main() -> int:
             seed=request["seed"],
         )
         answers[name] = backbone.chat.decode(rollout.responses[0]).strip() + _end(backbone, rollout, request)
-    print(json.dumps(answers))
-    return 0
+    return answers
 
 
 def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER``. Nobody imports it.
+"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER WORKSPACE DEVICE``. Nobody imports it.
 
 An adapter that was trained on a 4-bit base has learnt to correct that base's rounding, so the base is dequantised first
 and the adapter added to exactly the weights it saw. The largest change of a logit between the model as trained and the
@@ -7,6 +7,7 @@ model as saved is measured and printed as JSON.
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +25,10 @@ from modules.model_files import stored_dtype
 from modules.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
 from modules.roles import ADAPTER_WEIGHTS, read_weights
 from studio import base_models
+from studio.borrowing.gpu import borrowed
 from studio.classifier import as_classifier, prepare_tokenizer, scores
 from studio.model_card import main_role
+from studio.workspace import Workspace
 
 ROUNDING = {"float64": 0.01, "float32": 0.01, "float16": 0.1, "bfloat16": 0.1}
 """How much of the largest logit a merged model's logits may differ by: what rounding in its number format explains."""
@@ -211,10 +214,11 @@ def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
     return list(ids)[: len(expected)] == expected
 
 
-def main(source: str, target: str) -> int:
-    """Merge and print the figures; a refusal is one sentence on stderr."""
+def main(source: str, target: str, root: str = "", device: str = "auto") -> int:
+    """Merge and print the figures; a refusal is one sentence on stderr. In a workspace, on a GPU that no run works on."""
     try:
-        figures = merge(Path(source), Path(target))
+        with borrowed(Workspace.existing(root), device) if root else nullcontext():
+            figures = merge(Path(source), Path(target))
     except StudioError as error:
         print(error, file=sys.stderr)
         return 1
@@ -226,4 +230,4 @@ def main(source: str, target: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

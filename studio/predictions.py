@@ -149,9 +149,9 @@ def run(ws: Workspace) -> str:
     """Predict what waits, and wait for it; returns the child's last words.
 
     Raises:
-        RunError: it failed.
+        RunError: a run works on the GPU, or it failed.
     """
-    done = subprocess.run(_command(ws), capture_output=True, text=True, check=False, **_surroundings(ws))
+    done = subprocess.run([*_command(ws), "now"], capture_output=True, text=True, check=False, **_surroundings(ws))
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
         raise RunError(f"The reward model could not predict: {words[0]}")

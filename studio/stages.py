@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from modules import contradictions
 from modules.config import (
     STAGES,
     AnyConfig,
@@ -66,6 +67,7 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
         StudioError: as `prepare`.
     """
     confidential.check(config)
+    contradictions.check(config)
     lanes.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)

@@ -267,7 +267,7 @@ def dump(ws):
         return {
             table.name: list(db.query(f"SELECT * FROM {table.name}"))
             for table in db.tables
-            if table.name not in ("_sqlite_migrations", "session_queue")
+            if table.name not in ("_sqlite_migrations", "session_queue") and "_search" not in table.name
         }
 
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -81,11 +82,30 @@ def test_all_pairs_of_a_prompt_come_in_one_batch_and_each_response_once(chat: Ch
     assert seen == dict.fromkeys(range(len(rows)), 2)
 
 
-def test_more_pairs_of_one_prompt_than_a_batch_holds_are_cut_up(chat: ChatFormat) -> None:
-    rows = [comparison(1, chosen=f"w{i}", rejected=f"w{i + 1}") for i in range(7)] + [comparison(2)]
+def test_pairs_of_one_prompt_beyond_a_batch_are_cut_only_where_they_share_no_response(chat: ChatFormat) -> None:
+    rows = [comparison(1, chosen=f"w{2 * i}", rejected=f"w{2 * i + 1}") for i in range(7)] + [comparison(2)]
     data = RewardDataModule(rows, [], chat, batch_size=3)
     assert sorted(i for batch in data.plan for i in batch) == list(range(8))
     assert max(map(len, data.plan)) == 3
+    chain = [comparison(1, chosen=f"w{i}", rejected=f"w{i + 1}") for i in range(7)]
+    assert sorted(map(len, RewardDataModule([*chain, comparison(2)], [], chat, batch_size=3).plan)) == [1, 7]
+
+
+@pytest.mark.parametrize("size", range(2, 10))
+@pytest.mark.parametrize("weighting", ["pair", "prompt"])
+def test_a_ranking_is_learnt_in_one_step_however_many_pairs_it_has(
+    chat: ChatFormat, size: int, weighting: Literal["pair", "prompt"]
+) -> None:
+    def ranking(prompt_id: int, base: int) -> dict[str, Any]:
+        responses = [f"w{base + i}" for i in range(size)]
+        return {**prompt(prompt_id), "responses": responses, "ranks": list(range(1, size + 1))}
+
+    rows = [ranking(1, 0), ranking(1, 20), ranking(2, 40), comparison(3)]  # two rankings of one prompt
+    data = RewardDataModule(rows, [], chat, batch_size=4, epochs=2, weighting=weighting)
+    assert sorted(i for batch in data.plan for i in batch) == sorted([*range(len(data.rows))] * 2)
+    for step in data.plan:
+        found = Counter(tuple(data.rows[i].row.get("responses", ())) for i in step)
+        assert all(count == size * (size - 1) / 2 for responses, count in found.items() if responses)
 
 
 def test_comparisons_of_weight_0_or_too_long_are_dropped(chat: ChatFormat) -> None:
