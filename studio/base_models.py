@@ -9,6 +9,7 @@ from studio.confidential import hide
 from studio.errors import BaseModelError
 
 STARTER_NAME = "starter"
+UNKNOWN = 2**31
 LONGEST_ID = 193
 """Two names of at most 96 characters, as the hub has them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -67,15 +68,21 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
         check_tokens(folder, chat_template)
 
 
+def num_positions(name: str) -> int:
+    """How many positions a model has, as far as its folder says so."""
+    folder = Path(resolve(name))
+    found = positions(folder) if folder.is_dir() else None
+    return UNKNOWN if found is None else found
+
+
 def check_room(name: str, settings: dict[str, int]) -> None:
     """Refuse lengths, by the names of their settings, that together go beyond a model's positions.
 
     Raises:
         BaseModelError: they do.
     """
-    folder = Path(resolve(name))
-    most = positions(folder) if folder.is_dir() else None
-    if most is None or sum(settings.values()) <= most:
+    most = num_positions(name)
+    if sum(settings.values()) <= most:
         return
     said = " and ".join(f"{setting} = {length}" for setting, length in settings.items())
     raise BaseModelError(

@@ -89,7 +89,7 @@ def check(ws: Workspace, config: TrainConfig) -> str:
         StudioError: something the stage needs is missing.
     """
     prepared = stages.look(ws, config)
-    return lesson(ws, config).refusal if _may_drop(prepared) or _may_refuse(ws, prepared) else ""
+    return lesson(ws, config).refusal if _may_drop(ws, prepared) or _may_refuse(ws, prepared) else ""
 
 
 def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
@@ -167,16 +167,17 @@ def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
     return settings.is_file() and b'"chat_template"' in settings.read_bytes()
 
 
-def _may_drop(prepared: Prepared) -> bool:
-    """False if every row is so short in bytes that it fits, since a token is at least one byte."""
+def _may_drop(ws: Workspace, prepared: Prepared) -> bool:
+    """False if every row is so short in bytes that settings and model allow it, since a token is at least one byte."""
     config = prepared.config
     assert isinstance(config, TrainConfig)
+    most = base_models.num_positions(base_of(ws, config)[0])
     for part, limit in _limits(config):
         for row in prepared.rows.get(part, []):
             turns = [turn["content"] for turn in row.get("messages", [])]
             answers = [row[side] for side in ("chosen", "rejected") if side in row]
             size = sum(_size(text) for text in turns) + max(map(_size, answers), default=0) + _TURN_BYTES
-            if size > limit:
+            if size > min(limit, most):
                 return True
     return False
 

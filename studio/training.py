@@ -21,6 +21,7 @@ from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, Tra
 from modules.data import PPODataModule, RewardDataModule, SFTDataModule
 from modules.distributed import SummedByHand
 from modules.errors import ConfigError
+from modules.loading import check_lengths
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rewards import RewardMix, Texts, build_mix
@@ -107,7 +108,7 @@ def _sft(config: SFTConfig, rows: Rows) -> tuple[SFTModule, SFTDataModule]:
     backbone = load_backbone(config, config.base_model, config.chat_template)
     backbone.add_role("policy", trainable=True)
     data = sft_data(config, rows, backbone.chat)
-    _check_dropped(config, rows, data)
+    _check_data(config, rows, data, backbone)
     prompts = data.sample_prompts(config.eval_samples)
     return SFTModule.from_config(config, backbone, num_steps=data.num_steps, sample_prompts=prompts), data
 
@@ -117,7 +118,7 @@ def _reward(ws: Workspace, config: RewardConfig, rows: Rows) -> tuple[RewardModu
     backbone = _backbone_of(config, sft)
     backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
     data = reward_data(config, rows, backbone.chat)
-    _check_dropped(config, rows, data)
+    _check_data(config, rows, data, backbone)
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
 
 
@@ -134,12 +135,14 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
     origin = None if trunk else "reward" if reward else "reference"
     backbone.add_role("value", trunk_of=trunk, copy_of=origin, trainable=True, head=True)
     data = ppo_data(config, rows, backbone.chat)
-    _check_dropped(config, rows, data)
+    _check_data(config, rows, data, backbone)
     return PPOModule.from_config(config, backbone, _mix(config, rows, backbone, data)), data
 
 
-def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
+def _check_data(config: TrainConfig, rows: Rows, data: Any, backbone: Backbone) -> None:
+    """Refuse data of which too much is left out, or not all fits into the model's positions."""
     check_dropped(config, data.dropped, num_given(config, rows))
+    check_lengths(data, backbone.context_length, config.max_new_tokens if isinstance(config, PPOConfig) else 0)
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import BOS, END, PAD, VOCAB, tiny_tokenizer
+from conftest import BOS, END, PAD, VOCAB, comparison, conversation, prompt, tiny_tokenizer
 from families import FAMILIES, write_family
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -27,14 +27,18 @@ from transformers import (
 
 from modules.backbone import Backbone
 from modules.chat import ChatFormat
-from modules.errors import BaseModelError, ConfigError
-from modules.loading import check_forward, check_vocabulary, output_logits
+from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.errors import BaseModelError, ConfigError, DataError
+from modules.loading import check_forward, check_lengths, check_vocabulary, output_logits
 from modules.rollout import generate
 
 SIZE = {"vocab_size": VOCAB, "pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": END}
 
 
-def load(folder: Path, **options: str) -> Backbone:
+Load = Callable[..., Backbone]
+
+
+def load_from(folder: Path, **options: str) -> Backbone:
     return Backbone.load(str(folder), device="cpu", **options)  # type: ignore[arg-type]
 
 
@@ -63,13 +67,13 @@ def test_weights_that_a_file_lacks_are_refused_and_not_drawn_at_random(copy: Pat
     content = json.loads((copy / "config.json").read_text()) | {"tie_word_embeddings": False}
     (copy / "config.json").write_text(json.dumps(content))
     with pytest.raises(BaseModelError, match=r"lacks 1 weights \(lm_head.weight\): they would be drawn at random"):
-        load(copy)
+        load_from(copy)
 
 
 def test_weights_under_other_names_are_weights_that_are_missing(copy: Path) -> None:
     change(copy, lambda weights: {f"other.{name}": value for name, value in weights.items()})
     with pytest.raises(BaseModelError, match=r"lacks \d+ weights"):
-        load(copy)
+        load_from(copy)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")], ids=["nan", "inf"])
@@ -82,7 +86,7 @@ def test_a_weight_that_is_no_number_is_named(copy: Path, number: float) -> None:
 
     change(copy, damage)
     with pytest.raises(BaseModelError, match=rf"is damaged: its weights {name} hold NaN or infinity"):
-        load(copy)
+        load_from(copy)
 
 
 def test_finite_weights_whose_outputs_are_not_finite_ask_for_another_precision(copy: Path) -> None:
@@ -90,7 +94,7 @@ def test_finite_weights_whose_outputs_are_not_finite_ask_for_another_precision(c
     with pytest.raises(
         BaseModelError, match="not finite in float32, though all its weights are: choose another precision"
     ):
-        load(copy)
+        load_from(copy)
 
 
 # Families.
@@ -117,7 +121,7 @@ def test_a_family_without_positions_or_a_plain_cache_is_refused_when_it_is_loade
     tmp_path: Path, config: PreTrainedConfig
 ) -> None:
     with pytest.raises(BaseModelError, match="choose a decoder-only model with position ids"):
-        load(written(tmp_path, config))
+        load_from(written(tmp_path, config))
 
 
 def test_a_model_whose_tokens_see_what_follows_them_is_refused(tiny: Path) -> None:
@@ -137,7 +141,7 @@ def see_everything(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_family_that_works_is_refused_in_either_precision(tmp_path: Path, family: str, precision: str) -> None:
-    load(write_family(tmp_path, family), precision=precision)
+    load_from(write_family(tmp_path, family), precision=precision)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -152,7 +156,7 @@ def test_a_head_is_as_wide_as_the_hidden_states_that_the_model_gives(tmp_path: P
         do_layer_norm_before=False,
         **SIZE,
     )
-    backbone = load(written(tmp_path, config), method=method)
+    backbone = load_from(written(tmp_path, config), method=method)
     backbone.add_role("reward", trainable=True, head=True)
     with backbone.role("reward"):
         assert backbone.scores(torch.tensor([[5, 6, 7]]), torch.tensor([3])).shape == (1,)
@@ -166,7 +170,7 @@ def test_a_pad_beyond_the_embedding_is_replaced_since_it_is_always_masked(copy: 
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.save_pretrained(copy)
-    backbone = load(copy)
+    backbone = load_from(copy)
     assert tokenizer.pad_token_id == VOCAB
     assert backbone.chat.pad_id == END
 
@@ -183,7 +187,7 @@ def test_a_token_of_a_text_beyond_the_embedding_is_named_before_it_is_looked_up(
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["w999"])
     tokenizer.save_pretrained(copy)
-    backbone = load(copy)
+    backbone = load_from(copy)
     backbone.add_role("policy")
     ids = torch.tensor([backbone.chat.encode_prompt([{"role": "user", "content": "w1 w999"}]).ids])
     with (
@@ -210,7 +214,7 @@ def positioned(folder: Path, family: str) -> Path:
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_answers_end_at_the_last_position_each_at_its_own(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
-    backbone = load(positioned(tmp_path, family))
+    backbone = load_from(positioned(tmp_path, family))
     backbone.add_role("policy")
     backbone.chat.stop_ids = frozenset()
     prompts = [[7] * 10, [8] * 3, [9] * 20]
@@ -223,6 +227,26 @@ def test_answers_end_at_the_last_position_each_at_its_own(tmp_path: Path, family
         ConfigError, match="A prompt of 24 tokens leaves no room for an answer: this model has 24 positions"
     ):
         generate(backbone, "policy", [[7] * 24], max_new_tokens=1)
+
+
+def test_texts_beyond_the_positions_are_refused_before_a_step(load: Load) -> None:
+    chat = load().chat
+    rows = [conversation(i, response_words=20 + i) for i in range(4)]
+    data = SFTDataModule(rows, rows, chat, batch_size=2)
+    longest = max(len(row.ids) for row in data.rows)
+    check_lengths(data, longest)
+    with pytest.raises(
+        DataError, match=rf"The longest text has {longest} tokens, but the model has {longest - 1} positions"
+    ):
+        check_lengths(data, longest - 1)
+    pairs = RewardDataModule([comparison(i) for i in range(4)], [], chat, batch_size=2)
+    with pytest.raises(DataError, match=r"The longest text has \d+ tokens, but the model has 5 positions"):
+        check_lengths(pairs, 5)
+    asked = PPODataModule([prompt(i) for i in range(4)], [], chat, batch_size=2, iterations=1)
+    length = max(map(len, asked.prompts))
+    check_lengths(asked, length + 9, 9)
+    with pytest.raises(DataError, match=r"The longest prompt and response may have \d+ tokens together"):
+        check_lengths(asked, length + 8, 9)
 
 
 # The output layer.
@@ -258,7 +282,7 @@ def test_gradients_through_the_wide_output_layer_are_those_of_the_plain_one(tmp_
 
 
 def test_a_trained_full_model_under_autocast_has_float32_logits_too(tiny: Path) -> None:
-    backbone = load(tiny, method="full", precision="bf16")
+    backbone = load_from(tiny, method="full", precision="bf16")
     backbone.add_role("policy", trainable=True)
     with backbone.role("policy"):
         hidden = backbone.hidden(torch.tensor([[5, 6, 7]]))
