@@ -5,6 +5,7 @@ can. What is copied is what this version would have written: a text that is no t
 """
 
 import json
+import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -82,11 +83,16 @@ def rescue(root: Path, new: Path) -> Rescued:
 
 
 def _mend_head(path: Path) -> None:
-    """Write the first bytes of every database where others stand; without them nothing is read."""
+    """Write the first bytes of every database where others stand, and give a file that was cut its length: else nothing is read."""
     with path.open("r+b") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
+        head = file.read(32)
+        if head[: len(_MAGIC)] != _MAGIC:
             file.seek(0)
             file.write(_MAGIC)
+        size, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        length = file.seek(0, os.SEEK_END)
+        if length < size * pages <= 100 * length:
+            file.truncate(size * pages)  # with zeros, which are no page
 
 
 def _check_tables(damaged: sqlite3.Connection, source: Path) -> None:
