@@ -34,7 +34,8 @@ def environment() -> dict[str, str]:
     torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
     compiler at each start of a worker, a fifth of the time that its imports take.
     """
-    return {"TORCHDYNAMO_DISABLE": "1"} | {name: value for name, value in os.environ.items() if name != PASSWORD}
+    found = {"TORCHDYNAMO_DISABLE": "1"} | KEPT | dict(os.environ)
+    return {name: value for name, value in found.items() if name != PASSWORD}
 
 
 def is_secret(variable: str) -> bool:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from studio import checkpoints, launcher, metrics, pauses, playing, pulse, reward_report, runs, snapshots
+from studio.borrowing.gpu import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.workspace import Workspace
 
@@ -67,6 +68,9 @@ def _add_models(commands: Any) -> None:
     )
     attempt.add_argument("--temperature", type=float, default=0.7)
     attempt.add_argument("--max-new-tokens", type=int, default=128)
+    attempt.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto takes a GPU that no run works on, cpu none"
+    )
     attempt.add_argument("--seed", type=int, default=0)
     attempt.set_defaults(action=_try_models)
 
@@ -202,6 +206,7 @@ def _try_models(arguments: argparse.Namespace) -> int:
         temperature=arguments.temperature,
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.seed,
+        device=arguments.device,
     )
     for name, text in answers.items():
         print(f"{name}: {text}")
