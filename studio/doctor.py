@@ -16,6 +16,7 @@ from typing import Any, Literal
 from studio import confidential, database, history, ratings, runs
 from studio.backups import cut, making, marks
 from studio.errors import WorkspaceError
+from studio.network import proxies
 from studio.repair import folders
 from studio.workspace import Workspace
 
@@ -49,7 +50,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty beside them, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
@@ -108,6 +109,22 @@ def _chromium() -> Check:
     return Check("warning", "Chromium", "not found", step)
 
 
+def _proxy() -> list[Check]:
+    """What the environment's proxies mean for downloads; the page needs none."""
+    names = ", ".join(sorted(proxies.found())) or "no proxy"
+    if fault := proxies.fault():
+        step = (
+            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
+        )
+        return [Check("warning", "proxy", f"{names}: {fault}", step)]
+    if not proxies.found():
+        return []
+    return [
+        Check("ok", "proxy", f"{names}: downloads go through it, the page does not (nor need it stand in no_proxy)")
+    ]
+
+
 def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Check]:
     path = Workspace.place(root)
     num_lost = cut.num_lost_pages(Workspace(path).database)  # before anything opens it
@@ -120,7 +137,15 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
             num_lost = num_missing = 0  # said now: this is the newest there is
-        return [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws), _backup(ws), _disk(ws)]
+        return [
+            _writable(ws),
+            *found,
+            _database(ws, num_lost, num_missing),
+            *_folders(ws),
+            *_configs(ws),
+            _backup(ws),
+            _disk(ws),
+        ]
     except WorkspaceError as error:
         return [*found, Check("problem", "workspace", str(error))]
 
@@ -152,6 +177,18 @@ def _folders(ws: Workspace) -> list[Check]:
         away = f"; {len(found.gone_runs):,} runs have none here (an archive brings none)" if found.gone_runs else ""
         checks.append(Check("ok", "folders", f"database and folders of runs fit together{away}"))
     return checks
+
+
+def _configs(ws: Workspace) -> list[Check]:
+    """Runs of another version whose settings this one reads only in part."""
+    found = [f"{run.name}: {', '.join(run.unread)}" for run in runs.list_all(ws) if run.unread]
+    if not found:
+        return []
+    text = f"settings of {len(found):,} runs are of another version and are not read{_listed(found)}"
+    step = (
+        "nothing to do: what they made can be used, and they are not resumed; see them with: rlhf-studio runs show NAME"
+    )
+    return [Check("warning", "configs", text, step)]
 
 
 def _listed(names: list[str]) -> str:

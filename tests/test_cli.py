@@ -465,7 +465,16 @@ def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypa
     kit = prompts.counts(ws)
     assert kit["demonstrations"] > 100
     assert launched == [
-        {"host": "127.0.0.1", "port": 7999, "password": None, "inbrowser": False, "is_window": False, "roots": []}
+        {
+            "host": "127.0.0.1",
+            "port": 7999,
+            "password": None,
+            "inbrowser": False,
+            "is_window": False,
+            "roots": [],
+            "names": [],
+            "max_upload": "2GB",
+        }
     ]
     other = Workspace.open(ws.root.parent / "other")
     prompts.add_demonstration(other, [{"role": "user", "content": "Mine"}], "Only mine")

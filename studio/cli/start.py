@@ -31,6 +31,15 @@ def add(commands: Any) -> None:
         default=[],
         help="a folder beside the workspace whose files the page may read; may be repeated",
     )
+    command.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a name under which a proxy or a DNS entry leads to the page (needs --password); may be repeated",
+    )
+    command.add_argument(
+        "--max-upload", metavar="SIZE", default="2GB", help="the largest file that may be uploaded (default: 2GB)"
+    )
     command.add_argument("--no-browser", action="store_true", help="do not open a tab")
     command.add_argument(
         "--app", action="store_true", help="open a window of its own (needs a Chromium-family browser)"
@@ -70,6 +79,8 @@ def _ui(arguments: argparse.Namespace) -> int:
             inbrowser=not arguments.no_browser,
             is_window=arguments.app,
             roots=arguments.root,
+            names=arguments.name,
+            max_upload=arguments.max_upload,
         )
     return 0
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import gradio.queueing
@@ -12,6 +13,8 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio import fitting
+from studio.network import address
 from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
@@ -65,8 +68,8 @@ def full_ws(filled: Path, tmp_path: Path) -> Workspace:
 class Served:
     """A studio served on a port of its own; can be restarted on it."""
 
-    def __init__(self, ws: Workspace) -> None:
-        self.ws = ws
+    def __init__(self, ws: Workspace, **settings: Any) -> None:
+        self.ws, self.settings = ws, settings
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -77,10 +80,11 @@ class Served:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        self.app: gr.Blocks = app.build(self.ws)
-        self.app.launch(**app.launch_settings(self.ws, "127.0.0.1", self.port, None))
+        self.app: gr.Blocks = app.build(self.ws, has_password="password" in self.settings)
+        self.app.launch(**app.launch_settings(self.ws, address.parse("127.0.0.1", self.port), **self.settings))
 
     def stop(self) -> None:
+        fitting.stop_probe(self.ws)
         try:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile
@@ -91,8 +95,8 @@ class Served:
 def serve() -> Iterator[Callable[[Workspace], Served]]:
     served: list[Served] = []
 
-    def start(ws: Workspace) -> Served:
-        served.append(Served(ws))
+    def start(ws: Workspace, **settings: Any) -> Served:
+        served.append(Served(ws, **settings))
         return served[-1]
 
     yield start
