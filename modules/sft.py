@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.packing import Packed, check_packing, pack
 from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
+from modules.stage_module import StageModule
 
 SAMPLE_TOKENS = 64
 """Longest answer sampled while measuring."""
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
     end_reason: EndReason
 
 
-class SFTModule(L.LightningModule):
+class SFTModule(StageModule):
     """Trains the role ``policy``; one training step is one optimizer step.
 
     Args:
@@ -66,9 +66,7 @@ class SFTModule(L.LightningModule):
         pack_length: int = 0,
         sample_prompts: Sequence[Sequence[int]] = (),
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.backbone = backbone
+        super().__init__(backbone)
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
@@ -78,10 +76,6 @@ class SFTModule(L.LightningModule):
         self.sample_prompts = [ids for ids in sample_prompts if len(ids) + SAMPLE_TOKENS <= backbone.context_length]
         self.latest_eval_samples: list[Sample] = []
         """Answers of the last validation."""
-        self.step_index = 0
-        """Optimizer steps done."""
-        self.evaluated_at = -1
-        """`step_index` at the last validation."""
         self.parameters_trained = list(backbone.role_parameters("policy").values())
         self.optimizer = adam([{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8)
         self._held_out = torch.zeros(2)
@@ -102,10 +96,6 @@ class SFTModule(L.LightningModule):
             sample_prompts=sample_prompts,
         )
 
-    def on_fit_start(self) -> None:
-        """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
-        self.train()
-
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
         """One optimizer step on a batch of demonstrations."""
         start = time.monotonic()
@@ -124,7 +114,7 @@ class SFTModule(L.LightningModule):
         rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
         self.optimizer.param_groups[0]["lr"] = rate
         take_step(self)
-        self.step_index += 1
+        self.count_step()
         # 4. Report.
         tokens = float(sum_over_ranks(batch.lengths.sum()))
         self.log_dict(
@@ -163,10 +153,6 @@ class SFTModule(L.LightningModule):
             self.latest_eval_samples = [
                 Sample(chat.decode_prompt(p), chat.decode(r), reason) for p, r, reason in answers
             ]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
-        return self.optimizer
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""

@@ -22,7 +22,7 @@ from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio import checkpoints, metrics, pauses, rollouts, runs
 from studio.rollouts import NewRollout, Tokens
-from studio.running import folders
+from studio.running import folders, signals
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -75,6 +75,14 @@ class StudioCallback(Callback):
         self._known_tokens: set[int] = set()
         self.is_stopped = False
         self.checkpoint_name = ""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take the signals that Lightning has put handlers of its own for."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Store what PPO sampled; report; save when it is time; stop when asked."""
@@ -135,9 +143,8 @@ class StudioCallback(Callback):
         if wish == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)
-            runs.beat(
-                self._ws, self._run.id, text=f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
-            )
+            said = f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            runs.beat(self._ws, self._run.id, text=said, paused=True)
         return wish
 
     def _save_when_due(self, module: Any) -> None:
@@ -183,6 +190,14 @@ class Companion(Callback):
 
     def __init__(self, config: Any) -> None:
         self._config = config
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Leave the signals to the first process again."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Give the first process this one's responses, and learn what it has read."""

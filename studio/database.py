@@ -24,10 +24,18 @@ from studio import (
     schema_sessions,
     shelf,
 )
+from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.finding import texts
+from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
+
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a database that cannot be used raises; the second where a damaged schema is in SQLite's own message."""
+LARGE = 50 * 2**20
+"""Bytes from which a migration is slow enough to be told of."""
 
 migrations = Migrations("rlhf-studio")
 
@@ -99,6 +107,20 @@ def m009_predictions_come_first(db: Database) -> None:
 
 
 @migrations()
+def m010_processes_of_runs(db: Database) -> None:
+    """Who starts a run and what proves that a process is its own; paused and faulty runs told in columns."""
+    for statement in running_schema.STATEMENTS:
+        db.execute(statement)
+
+
+@migrations()
+def m011_search(db: Database) -> None:
+    """Index the texts of prompts and answers, so that a search need not read them all. After m006, which names responses."""
+    for statement in texts.STATEMENTS:
+        db.execute(statement)
+
+
+@migrations()
 def m012_restored_judgements(db: Database) -> None:
     """Say in a column which judgement an event lets count again, not in its uuid."""
     schema_restores.add(db)
@@ -144,7 +166,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         raise refusal(path, error) from error
     return db
 
@@ -170,7 +192,7 @@ def is_blank(path: Path) -> bool:
     with closing(connect(path)) as db:
         try:
             return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise refusal(path, error) from error
 
 
@@ -190,11 +212,25 @@ def migrate(path: Path) -> None:
                     f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
                     "Update the studio, or choose another workspace."
                 )
-            if migrations.pending(db):
-                with db.atomic():
-                    migrations.apply(db)
-        except sqlite3.DatabaseError as error:
+            if waiting := migrations.pending(db):
+                _apply(db, path, [migration.name for migration in waiting])
+        except FAULTS as error:
             raise refusal(path, error) from error
+
+
+def _apply(db: Database, path: Path, names: list[str]) -> None:
+    """Apply the migrations that wait. A database that holds something is backed up first, and a large one is told of."""
+    is_large = path.stat().st_size >= LARGE
+    if migrations.applied(db):
+        if is_large:
+            progress.say(
+                f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
+            )
+        made = rotation.before_migration(db.conn, path, names[0])
+        if is_large:
+            progress.say(f"Backup: {made}")
+    with db.atomic(), progress.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
+        migrations.apply(db)
 
 
 @contextmanager
@@ -218,15 +254,20 @@ def known_migrations() -> list[str]:
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
-def refusal(path: Path, error: sqlite3.Error) -> WorkspaceError:
+def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceError:
     """What to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
     if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
         return WorkspaceUnavailable(said)
+    return damaged(path, str(error))
+
+
+def damaged(path: Path, why: str) -> WorkspaceDamaged:
+    """What to raise when the file cannot be read as what it was written for."""
     return WorkspaceDamaged(
-        f"The file {path.name} is not a usable database ({error}). Keep a copy of it; then restore it from a backup, or copy "
-        f"what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
+        f"The file {path.name} is damaged, not a usable database ({' '.join(why.split())[:200]}). Keep a copy of it; then restore it from a "
+        f"backup (rlhf-studio restore FILE), or copy what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
     )
 
 
@@ -240,10 +281,13 @@ def _gone(path: Path) -> WorkspaceUnavailable:
 
 def quick_check(path: Path) -> str:
     """What SQLite says of the file's soundness: ok, or the first fault it found."""
-    db = connect(path)
+    try:
+        db = connect(path)
+    except WorkspaceError as error:
+        return str(error)
     try:
         return str(next(iter(db.query("PRAGMA quick_check(1)")))["quick_check"])
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         return str(error)
     finally:
         db.close()

@@ -3,11 +3,15 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 TIMEOUT_S = 10.0
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux put up."""
+_environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,34 @@ def count() -> int:
 def may_be_there() -> bool:
     """False where neither nvidia-smi nor the kernel knows of one; only torch can tell whether it is of use."""
     return count() > 0 or any(os.path.exists(device) for device in DEVICES)
+
+
+def can_be_used() -> bool:
+    """Whether a process of this environment may come to use one: any that is visible, or that no nvidia-smi can tell of."""
+    return count() > 0 or (not shutil.which("nvidia-smi") and may_be_there())
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a GPU has."""
+
+    gpu: int
+    title: str
+    total: int
+    """Bytes."""
+    free: int
+    """Bytes that no process holds now."""
+
+
+def memories() -> list[Memory]:
+    """The memory of the GPUs that a run may use, numbered as `count` counts them."""
+    rows = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,name,memory.total,memory.free") if len(row) == 5}
+    found = []
+    for gpu, name in enumerate(_visible()):
+        row = next((row for index, row in rows.items() if name in (index, row[0])), ["", "", "", ""])
+        if row[2].isdigit() and row[3].isdigit():
+            found.append(Memory(gpu, row[1], int(row[2]) * 2**20, int(row[3]) * 2**20))
+    return found
 
 
 def visible(lanes: tuple[str, ...]) -> str:
@@ -77,8 +109,18 @@ def others(family: set[int]) -> str:
     return f"Other programs hold GPU memory: {held}. End them, or choose another GPU with gpu." if held else ""
 
 
+@contextmanager
+def seen_as(environment: Mapping[str, str]) -> Iterator[None]:
+    """See, for the length of the block, the GPUs that a process with this environment would see."""
+    token = _environment.set(environment)
+    try:
+        yield
+    finally:
+        _environment.reset(token)
+
+
 def _visible() -> list[str]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    given = (os.environ if (seen := _environment.get()) is None else seen).get("CUDA_VISIBLE_DEVICES")
     if given is not None and shutil.which("nvidia-smi"):
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
     return [index for (index, *_) in _query("--query-gpu=index,uuid")]

@@ -15,6 +15,8 @@ from studio.errors import ConfigError
 from studio.workspace import Workspace
 
 CPU = "cpu"
+FOLDER = "lanes"
+"""Of the lock files, in the workspace."""
 
 
 def usable(config: StageConfig, num_gpus: int) -> tuple[str, ...]:
@@ -63,33 +65,47 @@ def check_here(config: StageConfig) -> None:
 
 @contextmanager
 def taken(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[tuple[str, ...]]:
-    """Hold as many lanes as the run needs for the length of the block; yields () when they are not to be had now.
+    """The names of what `held` holds; () when the lanes are not to be had now."""
+    with held(ws, config, ahead) as mine:
+        yield tuple(mine)
+
+
+@contextmanager
+def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[dict[str, IO[str]]]:
+    """Hold as many lanes as the run needs for the length of the block; yields {} when they are not to be had now.
+
+    A process that inherits the open files holds the lanes too, and goes on to when the block has ended.
 
     Args:
         ws: The workspace.
         config: The run's.
         ahead: Configs of the runs that come before it in the queue.
+
+    Yields:
+        Lane to the open file whose lock it is.
     """
     num_gpus = gpus.count()
     claimed = {lane for other in ahead for lane in usable(other, num_gpus)}
     lanes = [lane for lane in usable(config, num_gpus) if lane not in claimed]
     busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(lanes) > 1 else set()
     lanes.sort(key=lambda lane: lane in busy)  # a GPU that another program uses is the last choice
-    with ExitStack() as held:
-        mine: list[str] = []
+    with ExitStack() as stack:
+        mine: dict[str, IO[str]] = {}
         for lane in lanes:
-            if len(mine) < needed(config, num_gpus) and _try_lock(held.enter_context(_file(ws, lane))):
-                mine.append(lane)
-        yield tuple(sorted(mine)) if len(mine) == needed(config, num_gpus) else ()
+            if len(mine) < needed(config, num_gpus) and try_lock(file := stack.enter_context(lock_file(ws, lane))):
+                mine[lane] = file
+        yield dict(sorted(mine.items())) if len(mine) == needed(config, num_gpus) else {}
 
 
-def _file(ws: Workspace, lane: str) -> IO[str]:
-    folder = ws.root / "lanes"
+def lock_file(ws: Workspace, name: str) -> IO[str]:
+    """The open file whose kernel lock stands for a lane, or for something else that one process does at a time."""
+    folder = ws.root / FOLDER
     folder.mkdir(exist_ok=True)
-    return (folder / f"{lane}.lock").open("w")
+    return (folder / f"{name}.lock").open("a")
 
 
-def _try_lock(file: IO[str]) -> bool:
+def try_lock(file: IO[str]) -> bool:
+    """Whether the lock could be taken; it lasts until the file is closed by all that have it open."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

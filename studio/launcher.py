@@ -1,12 +1,10 @@
-"""Starts workers as child processes that outlive the page and the server, and finds out what became of them.
+"""Has workers started as child processes that outlive the page and the server, and finds out what became of them.
 
-A worker is known by its pid and its birth, because a pid alone is reused. A running row whose process is gone is `lost`;
+A worker is known by its pid and its birth, because a pid alone is reused, and by the mark that its processes carry. A running row whose process is gone is `lost`;
 one whose process lives is simply still running, whoever started it. That the processes of an ended run are gone, and
 their GPU memory free, is looked at and then stored; until then the run is still ending.
 """
 
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modules.config import StageConfig
-from studio import confidential, gpus, lanes, processes, runs
+from studio import gpus, lanes, processes, runs
 from studio.errors import CheckpointError, RunError, WorkspaceError
+from studio.running import turns
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -29,34 +28,27 @@ _starting = threading.Lock()
 _last_started: dict[Path, tuple[float, StageConfig, str]] = {}
 KILLED = "killed"
 """A file in a run's folder: somebody chose to kill it, so it is not lost when its process is gone."""
-_children: list[subprocess.Popen[bytes]] = []
-_exit_codes: dict[int, int] = {}
 
 
 def start(ws: Workspace, run: Run) -> Run:
-    """Start the worker of a queued run in a session of its own, its output going to log.txt.
+    """Put a run that was made into the queue, and start its worker at once where its lane is free.
 
     Raises:
         RunError: the process could not be started; the run is then failed.
     """
-    command = [sys.executable, "-m", "studio.worker", str(ws.root), run.name]
-    try:
-        with (runs.folder(ws, run.name) / "log.txt").open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=runs.folder(ws, run.name),
-                env=confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"},
-            )
-    except OSError as error:
-        runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
-        raise RunError(f"The worker of {run.name} could not be started: {error.strerror}.") from error
-    _children.append(child)
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
-    return runs.get(ws, run.id)
+    run = runs.hand_over(ws, run, turns.settings())
+    look(ws)
+    run = runs.get(ws, run.id)
+    if run.state == "failed":
+        raise RunError(f"{run.name}: {run.message}")
+    return run
+
+
+def look(ws: Workspace) -> None:
+    """Start those whose turn it is; see that somebody looks again where runs go on waiting."""
+    turns.look(ws)
+    if turns.is_waiter_wanted(ws):
+        turns.ensure_waiter(ws)
 
 
 def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
@@ -76,17 +68,28 @@ def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
 
 
 def kill(ws: Workspace, name: str) -> Run:
-    """Kill a run's whole process group and all that descends from it, and say so only when nothing is left of it.
+    """Kill all processes that are proven to be the run's, and say so only when nothing is left of it.
 
     Raises:
-        RunError: a process did not die, or its GPU memory did not become free, in time.
+        RunError: the run belongs to another workspace, a process cannot be proven to be the run's, did not die, or its GPU
+            memory did not become free, in time.
     """
     run = runs.get(ws, name)
+    if run.is_waiting_here and not run.is_ended:
+        run = runs.request_stop(ws, name)
     if run.is_ended:
         return run
+    claim = runs.claim(ws, run)
+    if runs.is_of_another_workspace(ws, run):
+        raise RunError(_elsewhere(ws, run))
+    if processes.unproven(claim):
+        raise RunError(
+            f"Process {run.pid} is said to work on {run.name}, but shows no sign that it does, so it is left alone. Look at it with: "
+            f"ps -f {run.pid}; if it is the run's, end it with: kill {run.pid}"
+        )
     with suppress(OSError):  # on a full disk another server may call it lost
         (runs.folder(ws, run.name) / KILLED).touch()
-    family = processes.family(run.pid, run.pid_started)
+    family = processes.family(claim)
     if left := processes.end(family, KILL_TIMEOUT_S):
         raise RunError(
             f"Run {run.name} could not be killed within {KILL_TIMEOUT_S:.0f} s: process {', '.join(map(str, sorted(left)))} still "
@@ -103,32 +106,64 @@ def kill(ws: Workspace, name: str) -> Run:
 
 def is_alive(run: Run) -> bool:
     """True if the process that was started for this run still works."""
-    for child in [c for c in _children if c.poll() is not None]:  # polling removes the zombie
-        _exit_codes[child.pid] = child.returncode
-        _children.remove(child)
-    return processes.is_alive(run.pid, run.pid_started)
+    processes.see_children()
+    return processes.is_alive(run.pid, run.pid_started, run.boot)
 
 
 def reap(ws: Workspace) -> list[str]:
-    """Mark runs whose process is gone as lost, and see ended ones to their end; returns the names of the lost."""
+    """Mark runs whose process is gone as lost, see ended ones to their end, and start those whose turn it is.
+
+    Returns:
+        The names of the lost.
+    """
     lost = []
-    for run in [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
-        if is_alive(run) or run.is_awaited or (run.pid is None and abs(_age_s(run.created_at)) < ADOPTION_S):
-            continue
-        try:
-            if (runs.folder(ws, run.name) / KILLED).exists():  # by another server, which has not said so yet
-                runs.move(ws, run.id, "stopped", _killed(ws, run, 1))
-                continue
-            runs.move(ws, run.id, "lost", _lost(ws, run))
-            lost.append(run.name)
-        except RunError:
-            pass  # it wrote its own last word in this moment
-        except WorkspaceError:
-            return lost  # a disk that is full or read-only: what is known can be shown all the same
-    for run in runs.list_ending(ws):
-        with suppress(WorkspaceError):
+    queued = runs.list_all(ws, state="queued")
+    try:
+        for run in [*runs.list_all(ws, state="running"), *queued]:
+            lost += [run.name] if _is_found_lost(ws, run) else []
+        for run in runs.list_ending(ws):
             _see_off(ws, run)
+        if any(run.is_waiting_here for run in queued):
+            look(ws)
+    except WorkspaceError:
+        pass  # a disk that is full or read-only: what is known can be shown all the same
     return lost
+
+
+def _is_found_lost(ws: Workspace, run: Run) -> bool:
+    """Look at a run that has not ended; True if its process is gone without a word, which is then stored."""
+    try:
+        if runs.is_of_another_workspace(ws, run):
+            runs.move(ws, run.id, "lost", f"{_elsewhere(ws, run)} {next_step(ws, run)}")
+            runs.set_gone(ws, run.id)
+            return True
+        if run.is_awaited or run.is_waiting_here or is_alive(run) or _may_come_yet(run):
+            return False
+        if (runs.folder(ws, run.name) / KILLED).exists():  # by another server, which has not said so yet
+            runs.move(ws, run.id, "stopped", _killed(ws, run, 1))
+            return False
+        runs.move(ws, run.id, "lost", _lost(ws, run))
+        return True
+    except RunError:
+        return False  # it wrote its own last word in this moment
+
+
+def _may_come_yet(run: Run) -> bool:
+    """Whether a run without a process here was only just made, or works on another machine that shares the folder."""
+    if run.pid is None:
+        return abs(_age_s(run.created_at)) < ADOPTION_S
+    is_fresh = run.heartbeat_at is not None and abs(_age_s(run.heartbeat_at)) < SILENT_S
+    return is_fresh and not processes.is_of_this_boot(run.boot)
+
+
+def _elsewhere(ws: Workspace, run: Run) -> str:
+    """Whose a run is that was handed over in the workspace of which this one is a copy."""
+    if not (own := runs.folder(ws, run.name)).exists():
+        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
+    place = processes.working_folder(run.mark)
+    if place is None:
+        return f"This workspace is a copy, or was put back from one: it was made while {run.name} had not ended there."
+    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one, and goes on there."
 
 
 def trouble(run: Run) -> str:
@@ -150,10 +185,10 @@ def trouble(run: Run) -> str:
 
 def _see_off(ws: Workspace, run: Run) -> None:
     """Store that nothing is left of an ended run; end what is left of it when it takes too long, or when it was lost."""
-    is_alive(run)
-    family = processes.family(run.pid, run.pid_started)
+    processes.see_children()
+    family = processes.family(runs.claim(ws, run))
     if family and (run.state == "lost" or abs(_age_s(run.ended_at or "")) > ENDING_S):
-        family = processes.end(family, KILL_TIMEOUT_S)
+        family = processes.end(family, KILL_TIMEOUT_S)  # what is left, as numbers
     if not family and run.pid not in gpus.pids():
         runs.set_gone(ws, run.id)
 
@@ -166,9 +201,9 @@ def _killed(ws: Workspace, run: Run, num: int) -> str:
 
 def _lost(ws: Workspace, run: Run) -> str:
     """What became of a run that left no last word, as far as that can be known, and what to do next."""
-    code = _exit_codes.get(run.pid or 0)
+    code = processes.exit_code(run.pid)
     if run.started_at is None:
-        cause = "Its process ended before its turn came (a restart of the machine, or a kill)."
+        cause = "Its process ended before it began (a restart of the machine, or a kill)."
     elif processes.machine_started_after(run.heartbeat_at):
         cause = "The machine was restarted while it ran."
     elif code is not None and code < 0:

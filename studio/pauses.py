@@ -41,5 +41,5 @@ def _open(ws: Workspace, name: str, what: str) -> Run:
 
 def _set(ws: Workspace, run: Run, value: int) -> Run:
     with ws.write() as db:
-        db.table("runs").update(run.id, {"pause_requested": value})
+        db.table("runs").update(run.id, {"pause_requested": value} | ({} if value else {"paused_at": None}))
     return runs.get(ws, run.id)

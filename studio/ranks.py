@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from modules.config import StageConfig, TrainConfig
 from studio import confidential, runs
 from studio.errors import RunError
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -139,23 +140,23 @@ def is_lost_connection(error: Exception) -> bool:
     return type(error).__name__.startswith("Dist") or "gloo" in str(error)
 
 
-def explain(ws: Workspace, run: Run) -> str:
+def explain(ws: Workspace, run: Run) -> Ending:
     """After a lost connection: in the first process what became of the others, elsewhere only that."""
     deadline = time.monotonic() + PATIENCE_S
     while rank() == 0 and time.monotonic() < deadline:
         if sentence := _failure(ws, run, set()):
-            return sentence
+            return Ending("failed", sentence)
         time.sleep(POLL_S)
-    return LOST
+    return Ending("failed", LOST, is_connection_lost=True)
 
 
-def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -> int:
+def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> int:
     """In a process that is not the first: wait for the first, do the work, and stay until the first has ended.
 
     Args:
         root: The workspace's folder.
         name: The run.
-        work: Does this process's part; returns a sentence if it failed.
+        work: Does this process's part.
     """
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
     ws = ReadOnly(Path(root).expanduser().resolve(), name)
@@ -164,13 +165,14 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], str | None]) -
     run = runs.get(ws, name)
     if run.is_ended or rank() >= size(run.config):
         return 0
-    sentence = work(ws, run)
-    if sentence and sentence != LOST:
-        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(confidential.hide(sentence), encoding="utf-8")
-    deadline = time.monotonic() + (5 * PATIENCE_S if sentence else float("inf"))
+    ending = work(ws, run)
+    has_failed = ending.state == "failed"
+    if has_failed and not ending.is_connection_lost:
+        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(confidential.hide(ending.message), encoding="utf-8")
+    deadline = time.monotonic() + (5 * PATIENCE_S if has_failed else float("inf"))
     while ws.database.exists() and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return 1 if sentence else 0
+    return 1 if has_failed else 0
 
 
 def _from_environment(*names: str) -> int:

@@ -12,85 +12,26 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from modules.config import STAGES, StageConfig
-from studio import checkpoints, confidential, stages
+from modules.config import StageConfig
+from studio import checkpoints, confidential, processes, stages
 from studio.checkpoints import Checkpoint
+from studio.earlier import configs
 from studio.errors import CheckpointError, RunError, WorkspaceError
-from studio.running import folders
+from studio.running import folders, marks
+from studio.running.row import ENDED, Run
 from studio.workspace import Workspace, now
 
 MOVES = {
     "queued": ("running", "stopped", "failed", "lost"),
     "running": ("finished", "stopped", "failed", "lost"),
 }
-ENDED = ("finished", "stopped", "failed", "lost")
-_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR heartbeat_at IS NULL) ORDER BY coalesce(place, id), id"
+_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
 CODE = Path(__file__).resolve().parent.parent
-
-
-FAULT = "Paused: "
-"""How the message of a run begins that stopped itself, its state saved, since a step could not be taken."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run as its row says."""
-
-    id: int
-    name: str
-    stage: str
-    state: str
-    config: StageConfig
-    snapshot_id: int | None
-    resumed_from: int | None
-    revision: str
-    pid: int | None
-    pid_started: float | None
-    heartbeat_at: str | None
-    stop_requested: bool
-    message: str
-    progress: float
-    progress_text: str
-    created_at: str
-    started_at: str | None
-    ended_at: str | None
-    place: float | None
-    pause_requested: bool
-    lane: str
-    advanced_at: str | None
-    gone_at: str | None
-
-    @property
-    def is_ended(self) -> bool:
-        """True in a state that is never left."""
-        return self.state in ENDED
-
-    @property
-    def is_ending(self) -> bool:
-        """True while it has said its last word, but its processes were not yet seen gone and their GPU memory free."""
-        return self.is_ended and self.gone_at is None
-
-    @property
-    def is_paused(self) -> bool:
-        """True while it waits between two steps."""
-        return self.state == "running" and self.pause_requested and self.progress_text.startswith("paused")
-
-    @property
-    def shown_state(self) -> str:
-        """The state as people are told it: `ending` until it is seen that nothing is left of an ended run."""
-        return "ending" if self.is_ending else "paused" if self.is_paused else self.state
-
-    @property
-    def is_awaited(self) -> bool:
-        """True until torchrun or SLURM starts the worker of a run that was left to them by `leave_to_others`."""
-        return self.state == "queued" and self.pid is None and self.heartbeat_at is not None
 
 
 def folder(ws: Workspace, name: str) -> Path:
@@ -124,6 +65,11 @@ def resume(ws: Workspace, name: str) -> Run:
         )
     if run.stage == "sample" and run.started_at:
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
+    if run.unread:
+        raise RunError(
+            f"Run {run.name} was made by another version of the studio with settings that this one does not know "
+            f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
+        )
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
@@ -198,20 +144,25 @@ def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
         return {row["role"]: row["checkpoint_id"] for row in rows}
 
 
-def move(ws: Workspace, run_id: int, state: str, message: str = "") -> None:
-    """Move a run to a state with one plain sentence.
+def move(ws: Workspace, run_id: int, state: str, message: str = "", *, is_fault: bool = False) -> None:
+    """Move a run to a state with one plain sentence; `is_fault`: it stopped itself, since a step could not be taken.
 
     Raises:
         RunError: the move is not allowed from the state it is in.
     """
     with ws.write() as db:
-        current = next(db.query("SELECT name, state, pid FROM runs WHERE id = ?", [run_id]))
-        if state not in MOVES.get(current["state"], ()):
-            raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
-        stamps = {"started_at" if state == "running" else "ended_at": now()}
-        if state in ENDED and current["pid"] is None:
-            stamps["gone_at"] = now()
-        db.table("runs").update(run_id, {"state": state, "message": confidential.hide(message)} | stamps)
+        _move(db, run_id, state, message, is_fault)
+
+
+def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = False) -> None:
+    current = next(db.query("SELECT name, state, pid FROM runs WHERE id = ?", [run_id]))
+    if state not in MOVES.get(current["state"], ()):
+        raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
+    stamps = {"started_at" if state == "running" else "ended_at": now()}
+    if state in ENDED and current["pid"] is None:
+        stamps["gone_at"] = now()
+    said = {"state": state, "message": confidential.hide(message), "is_fault": int(is_fault)}
+    db.table("runs").update(run_id, said | stamps)
 
 
 def list_ending(ws: Workspace) -> list[Run]:
@@ -264,6 +215,16 @@ def begin(ws: Workspace, run_id: int, lane: str) -> bool:
         return True
 
 
+def give_back(ws: Workspace, run_id: int, pid: int) -> None:
+    """Make a row again of a run that this process was to begin on, but that was held meanwhile."""
+    with ws.write() as db:
+        db.execute(
+            "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
+            " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
+            [run_id, pid],
+        )
+
+
 def set_gone(ws: Workspace, run_id: int) -> None:
     """Store that the processes of an ended run were seen gone, and their GPU memory free."""
     with ws.write() as db:
@@ -272,22 +233,48 @@ def set_gone(ws: Workspace, run_id: int) -> None:
 
 def leave_to_others(ws: Workspace, run_id: int) -> None:
     """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
+    with ws.write() as db:
+        db.table("runs").update(run_id, {"starter": "others"})
     beat(ws, run_id, text="waiting for torchrun or SLURM to start its worker")
 
 
-def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float) -> None:
-    """Store which process works on the run."""
+def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
+    """Let the studio start a queued run's worker when its lane is free; returns it with its mark."""
+    values = {"starter": "studio", "mark": marks.make(folder(ws, run.name)), "environment": environment}
     with ws.write() as db:
-        db.table("runs").update(run_id, {"pid": pid, "pid_started": pid_started, "heartbeat_at": now()})
+        db.table("runs").update(run.id, values | {"progress_text": "waiting for its turn"})
+    return get(ws, run.id)
 
 
-def beat(ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None) -> bool:
-    """Heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for."""
+def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
+    """Store which process works on the run, and the mark that it carries where that is another one."""
+    values = {"pid": pid, "pid_started": pid_started, "boot": marks.boot(), "heartbeat_at": now()}
+    with ws.write() as db:
+        db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
+
+
+def claim(ws: Workspace, run: Run) -> processes.Claim:
+    """What the row says of the run's processes, to be proven."""
+    return processes.Claim(run.pid, run.pid_started, run.boot, run.mark, folder(ws, run.name))
+
+
+def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
+    """Whether the run was handed over in the workspace that this one is a copy of: its processes are not ours."""
+    return bool(run.mark) and not run.is_ended and not marks.is_for(run.mark, folder(ws, run.name))
+
+
+def beat(
+    ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None, *, paused: bool = False
+) -> bool:
+    """Heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for.
+
+    A text says what it does now, and `paused` that this is to wait between two steps.
+    """
     values: dict[str, Any] = {"heartbeat_at": now()}
     if progress is not None:
         values["progress"] = progress
     if text is not None:
-        values["progress_text"] = text
+        values |= {"progress_text": text, "paused_at": now() if paused else None}
     if len(values) > 1:
         values["advanced_at"] = now()
     with ws.write() as db:
@@ -298,10 +285,11 @@ def beat(ws: Workspace, run_id: int, progress: float | None = None, text: str | 
 def request_stop(ws: Workspace, name: str) -> Run:
     """Ask a run to finish its step, save and stop; a queued run stops at once. An ended run is left as it is."""
     run = get(ws, name)
-    if run.state == "queued" and run.pid is None:
-        move(ws, run.id, "stopped", "Cancelled before it started.")
-    elif not run.is_ended:
-        with ws.write() as db:
+    with ws.write() as db:  # it may begin in this very moment, and is then to save
+        state = next(db.query("SELECT state FROM runs WHERE id = ?", [run.id]))["state"]
+        if state == "queued":
+            _move(db, run.id, "stopped", "Cancelled before it started.")
+        elif state not in ENDED:
             db.table("runs").update(run.id, {"stop_requested": 1})
     return get(ws, run.id)
 
@@ -383,12 +371,6 @@ def _revision() -> str:
 
 def of_row(row: dict[str, Any]) -> Run:
     """The run of a row of the table."""
-    parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested")}
-    parsed["config"] = _config(row["stage"], row["config"])
+    parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
+    parsed["config"], parsed["unread"] = configs.read(row["stage"], row["config"])
     return Run(**(row | parsed))
-
-
-@lru_cache(maxsize=4096)
-def _config(stage: str, text: str) -> StageConfig:
-    """Configs are frozen, so runs may share one; a list of many runs is read every few seconds."""
-    return STAGES[stage].model_validate_json(text)

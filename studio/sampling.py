@@ -51,7 +51,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
             runs.beat(ws, run.id, share, text)
             while (wish := pauses.wish(ws, run.id)) == "pause":
-                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken")
+                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken", paused=True)
                 time.sleep(PAUSE_POLL_S)
             if wish == "stop":
                 raise _Stopped
@@ -80,7 +80,7 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
     backbone = Backbone.load(
         base_models.resolve(first.base_model),
         method=meta.method,
-        quantisation=config.quantisation,
+        quantisation=meta.quantisation if config.quantisation == "auto" else config.quantisation,
         precision=config.precision,
         device=config.device,
         chat_template=meta.chat_template,

@@ -5,6 +5,7 @@ Each stage is built as in a notebook: a `Backbone` with its roles, a data module
 
 import os
 import shutil
+import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -30,13 +31,14 @@ from studio.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.checkpoints import Checkpoint
 from studio.errors import NonFiniteError
 from studio.running import folders
+from studio.running.row import Ending
 from studio.runs import Run
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
-def work(ws: Workspace, run: Run) -> tuple[str, str]:
+def work(ws: Workspace, run: Run) -> Ending:
     """Do the run's stage to its end; returns the state it ends in and one plain sentence.
 
     Raises:
@@ -45,24 +47,28 @@ def work(ws: Workspace, run: Run) -> tuple[str, str]:
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
     if isinstance(run.config, SampleConfig):
-        return sampling.work(ws, run, run.config)
+        return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did."""
+    """The base model of a run, without any role yet; checkpoints name it as the config did.
+
+    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    """
     _take_device(config)
+    is_fresh = isinstance(config, SFTConfig)
     backbone = Backbone.load(
         base_models.resolve(base_model),
         method=config.method,
         quantisation=config.quantisation,
         precision=config.precision,
         device=config.device,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        lora_rank=config.lora_rank if is_fresh else None,
+        lora_alpha=config.lora_alpha if is_fresh else None,
         lora_dropout=config.lora_dropout,
-        lora_targets=config.lora_targets,
+        lora_targets=config.lora_targets if is_fresh else None,
         gradient_checkpointing=config.gradient_checkpointing,
         chat_template=chat_template,
     )
@@ -133,7 +139,7 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
 
 
 def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
-    check_dropped(config, sum(data.dropped.values()), num_given(config, rows))
+    check_dropped(config, data.dropped, num_given(config, rows))
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
@@ -158,7 +164,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
     return backbone
 
 
-def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tuple[str, str]:
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
     """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
@@ -167,7 +173,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
     if ranks.rank() > 0:
         trainer = _trainer(config, module, Companion(config), logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
-        return "finished", ""
+        return Ending("finished", "")
     callback = StudioCallback(
         ws,
         run,
@@ -181,9 +187,12 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> tupl
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
-        return "stopped", _pause_word(callback, error)
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
+    except Exception:
+        _rescue(callback, module)
+        raise
     callback.save(module)
-    return _last_word(callback, module, data)
+    return Ending(*_last_word(callback, module, data))
 
 
 def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
@@ -234,9 +243,21 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
             trainer.logger.log_metrics(centre | {"step": float(module.step_index)})
 
 
+def _rescue(callback: StudioCallback, module: Any) -> None:
+    """Keep what whole steps have taught before something else failed: a measurement, the zero of the score, a later step.
+
+    It is only tried: where memory or disk is the fault, this may meet it again, and what failed first is what is told.
+    """
+    if module.step_index and not module.is_half_done:
+        try:
+            callback.save(module)
+        except Exception:
+            traceback.print_exc()
+
+
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"{runs.FAULT}{error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 
@@ -270,6 +291,8 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
         said.append(
             f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
         )
+    if isinstance(module, RewardModule) and module.keep_best and not module.best:
+        said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")
     rest = "".join(f" {sentence}" for sentence in said)
     if callback.is_stopped:
         return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"

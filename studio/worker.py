@@ -2,8 +2,8 @@
 
 On several devices there is one such process for each (see `studio.ranks`), and what follows is what the first one does.
 
-It waits for its turn (a kernel lock that is released even on kill -9; the oldest queued run first), says that it is
-alive, hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
+It is started with the lock of its lane (a kernel lock, released even on kill -9) or waits for it, says that it is alive,
+hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
 """
 
 import os
@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 
 from studio import confidential, database, faults, gpus, lanes, launcher, processes, ranks, runs
 from studio.errors import RunError, StudioError, WorkspaceError
-from studio.runs import Run
+from studio.running import held, marks, signals, turns
+from studio.running.row import Ending, Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5
@@ -29,30 +30,50 @@ PATIENCE_S = 3600.0
 
 def main(root: str, name: str) -> int:
     """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
+    environment = dict(os.environ)  # as it was before this process was given devices and ranks
     if ranks.rank() > 0:
-        return ranks.follow(root, name, _work_along)
+        signals.ignore()
+        return ranks.follow(root, name, _work)
+    signals.heed()
     database.BUSY_TIMEOUT_S = PATIENCE_S
-    ws = Workspace.open(root)
+    ws = held.hold(Workspace.existing(root), PATIENCE_S)
     run = runs.get(ws, name)
-    if run.is_ended:
+    if run.state != "queued":
         raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
-    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()))
-    runs.beat(ws, run.id, text="waiting for its turn")
-    with ws.kept_open(), _turn(ws, run) as is_ours:
+    mark = _carry_mark(ws, run)
+    signals.pass_on(lambda: _request_stop(ws, run))
+    with ws.kept_open(), _turn(ws, run, mark) as is_ours:
         if not is_ours:
-            runs.move(ws, run.id, "stopped", "Cancelled before it started.")
-            if ranks.has_others(run):
+            if runs.get(ws, run.id).is_ended and ranks.has_others(run):
                 ranks.lay_copy(ws, run)
             return 0
         with _heartbeat(ws, run), ranks.shared(ws, run):
             runs.beat(ws, run.id, 0.0, "loading the libraries")
-            state, message = _work(ws, run)
-        _say_last_word(ws, run, state, message)
-    print(f"{run.name}: {state}. {message}", flush=True)
-    return 0 if state in ("finished", "stopped") else 1
+            ending = _work(ws, run)
+        _say_last_word(ws, run, ending)
+    print(f"{run.name}: {ending.state}. {ending.message}", flush=True)
+    if not ranks.is_started_elsewhere() and turns.is_waiter_wanted(ws):
+        turns.ensure_waiter(ws, environment)
+    return 0 if ending.state in ("finished", "stopped") else 1
 
 
-def _work(ws: Workspace, run: Run) -> tuple[str, str]:
+def _request_stop(ws: Workspace, run: Run) -> None:
+    """Ask for the stop as a person would, as soon as the database can be written."""
+    while True:
+        with suppress(WorkspaceError):
+            runs.request_stop(ws, run.name)
+            return
+        time.sleep(POLL_S)
+
+
+def _carry_mark(ws: Workspace, run: Run) -> str:
+    """The mark that this process and all that it starts carry: the launcher's, or, where others started it, a new one."""
+    if not run.mark or os.environ.get(marks.VARIABLE) != run.mark:
+        os.environ[marks.VARIABLE] = marks.make(runs.folder(ws, run.name))
+    return os.environ[marks.VARIABLE]
+
+
+def _work(ws: Workspace, run: Run) -> Ending:
     """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
     try:
         ranks.check(run.config)
@@ -60,59 +81,78 @@ def _work(ws: Workspace, run: Run) -> tuple[str, str]:
 
         return training.work(ws, run)
     except WorkspaceError as error:
-        return "failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}"
+        return Ending("failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}")
     except StudioError as error:
-        return "failed", str(error)
+        return Ending("failed", str(error))
+    except SystemExit:
+        if not signals.received():
+            raise
+        return Ending("stopped", f"Stopped by {signals.received()}. {launcher.next_step(ws, runs.get(ws, run.id))}")
     except Exception as error:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
-            return "failed", ranks.explain(ws, run)
+            return ranks.explain(ws, run)
         said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
-        return "failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}"
+        return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
 
 
-def _say_last_word(ws: Workspace, run: Run, state: str, message: str) -> None:
+def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
     """End the run; on a disk that is full, as soon as it has room again.
 
     Raises:
         WorkspaceError: it had none for a long time.
     """
+    is_by_signal = ending.state == "stopped" and not ending.is_fault and signals.received()
+    message = f"{ending.message} {signals.received()} asked for it." if is_by_signal else ending.message
     deadline = time.monotonic() + ROOM_S
     while True:
         try:
-            return runs.move(ws, run.id, state, message)
+            return runs.move(ws, run.id, ending.state, message, is_fault=ending.is_fault)
         except WorkspaceError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)
 
 
-def _work_along(ws: Workspace, run: Run) -> str | None:
-    """The part of a process that is not the first; returns a sentence if it failed."""
-    state, message = _work(ws, run)
-    return message if state == "failed" else None
-
-
 @contextmanager
-def _turn(ws: Workspace, run: Run) -> Iterator[bool]:
-    """Wait until a device is free for this run and nobody before it wants that one; yields False when it was cancelled.
+def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
+    """Begin on the lanes that were locked for this process, or wait for them where torchrun or SLURM started it.
 
-    Where this process is the only one, it sees no other GPU than its own.
+    Yields False when the run was cancelled or held meanwhile. Where this process is the only one, it sees no other GPU than
+    its own.
     """
-    while True:
-        if runs.beat(ws, run.id):
-            yield False
-            return
+    handed_on = turns.inherited()
+    if handed_on:
+        try:
+            yield _begin(ws, run, tuple(handed_on), mark)
+        finally:
+            for descriptor in handed_on.values():
+                os.close(descriptor)
+        return
+    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    runs.beat(ws, run.id, text="waiting for its turn")
+    while not runs.get(ws, run.id).is_ended:
         ahead = [other.config for other in runs.ahead_of(ws, run.id)]
         with lanes.taken(ws, run.config, ahead) as mine:
-            if mine and runs.begin(ws, run.id, "+".join(mine)):
-                if mine != (lanes.CPU,) and not ranks.is_started_elsewhere():
-                    os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible(mine)
+            if mine and _begin(ws, run, mine, mark):
                 yield True
                 return
+        runs.beat(ws, run.id)
         launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
         time.sleep(POLL_S)
+    yield False
+
+
+def _begin(ws: Workspace, run: Run, mine: tuple[str, ...], mark: str) -> bool:
+    """Say that the run is at work; False if it was cancelled, held or begun by another process meanwhile."""
+    if not runs.begin(ws, run.id, "+".join(mine)):
+        runs.give_back(ws, run.id, os.getpid())
+        return False
+    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    if mine != (lanes.CPU,) and not ranks.is_started_elsewhere():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible(mine)
+    return True
 
 
 @contextmanager

@@ -11,7 +11,6 @@ Every function of the workbench takes the workspace first and opens one short co
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from studio import database, faults
+from studio.backups import marks
 from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
@@ -70,6 +70,11 @@ class Workspace:
                 f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
             )
         return cls.open(path)
+
+    @staticmethod
+    def place(root: str | Path | None = None) -> Path:
+        """The folder that is meant, whatever is in it."""
+        return _resolve(root)
 
     def check_not_lost(self) -> None:
         """Refuse to begin with an empty database where one was.
@@ -139,7 +144,7 @@ class Workspace:
             raise WorkspaceError(
                 "A text holds half a character, which cannot be stored. Check what was given."
             ) from error
-        except sqlite3.DatabaseError as error:
+        except database.FAULTS as error:
             if not (faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S) or faults.is_damage(error)):
                 raise
             raise database.refusal(self.database, error) from error
@@ -164,10 +169,13 @@ class Workspace:
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                number = marks.advance(db) if db.conn.total_changes else 0
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
+        if number:
+            marks.note(self.database, number)
 
 
 def _entries(folder: Path) -> list[Path]:

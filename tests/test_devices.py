@@ -21,6 +21,7 @@ from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ra
 from studio.errors import ConfigError
 from studio.processes import family
 from studio.workspace import Workspace
+from tests.support import waiting
 
 pytestmark = pytest.mark.timeout(600)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
@@ -28,15 +29,8 @@ SHORT = {**TINY, "epochs": 1, "eval_every": 2}
 ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def wait(ws, name, until, timeout_s=300):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        run = runs.get(ws, name)
-        if until(run):
-            return run
-        time.sleep(0.1)
-    pytest.fail(f"{name} did not get there in {timeout_s} s: {run}\n{runs.tail_log(ws, name)}")
+def wait(ws, name, condition):
+    return waiting.for_run(ws, name, condition, may_fail=True)
 
 
 def finished(ws, run):
@@ -45,16 +39,16 @@ def finished(ws, run):
     return run
 
 
-def processes(run):
-    """The living members of the run's process group."""
-    return [psutil.Process(pid) for pid in family(run.pid, run.pid_started)]
+def processes(ws, run):
+    """The living processes of the run."""
+    return list(family(runs.claim(ws, runs.get(ws, run.id))))
 
 
-def none_left(run, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while processes(run) and time.monotonic() < deadline:
+def none_left(ws, run):
+    deadline = time.monotonic() + waiting.PATIENCE_S
+    while processes(ws, run) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not processes(run)
+    return not processes(ws, run)
 
 
 def assert_each_metric_is_stored_once(ws, run):
@@ -147,7 +141,7 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
         samples = [(r["step"], r["prompt"]) for r in db.query("SELECT * FROM samples WHERE run_id = ?", [ppo.id])]
     assert samples
     assert len(set(samples)) == len(samples)
-    assert none_left(ppo)
+    assert none_left(ws, ppo)
 
 
 def add_ratings(ws):
@@ -167,19 +161,19 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     run = launcher.start(ws, runs.create(ws, long))
     wait(ws, run.name, lambda r: r.is_ended or any(c.run_id == r.id for c in checkpoints.list_all(ws)))
     first = psutil.Process(run.pid)
-    (second,) = (p for p in processes(run) if p.pid != run.pid)
+    (second,) = (p for p in processes(ws, run) if p.pid != run.pid)
     assert not any(file.path.startswith(str(ws.database)) for file in second.open_files())
     first.kill()
-    assert none_left(run)
+    assert none_left(ws, run)
     assert launcher.reap(ws) == [run.name]
     # kill -9 of the second: the first says so and ends. It goes on from the last checkpoint, on two processes.
     resumed = launcher.start(ws, runs.resume(ws, run.name))
     wait(ws, resumed.name, lambda r: r.is_ended or len(metrics.curve(ws, r.id, "train/loss")) > 1)
     assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
-    (second,) = (p for p in processes(resumed) if p.pid != resumed.pid)
+    (second,) = (p for p in processes(ws, resumed) if p.pid != resumed.pid)
     os.kill(second.pid, signal.SIGKILL)
-    resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r), timeout_s=30)
-    assert none_left(resumed)
+    resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r))
+    assert none_left(ws, resumed)
     assert resumed.state == "failed", runs.tail_log(ws, resumed.name)
     assert "process of the run" in resumed.message
 

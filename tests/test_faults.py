@@ -24,6 +24,8 @@ from studio import checkpoints, database, launcher, metrics, processes, prompts,
 from studio.errors import WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import for_run as wait
 from ui.pages import runs as runs_page
 
 pytestmark = pytest.mark.timeout(300)
@@ -64,7 +66,7 @@ NEVER_SAVED = "It had not saved anything yet: start it again on the Train page"
         ("memory: rollout", "sampling responses", "lower rollout_batch_size or max_new_tokens", NEVER_SAVED),
         ("memory: scoring", "scoring responses", "lower micro_batch_size", NEVER_SAVED),
         ("memory: update", "updating policy and value", "lower micro_batch_size", "Resume continues from RUN@1"),
-        ("memory: evaluation", "evaluating", "lower micro_batch_size", NEVER_SAVED),
+        ("memory: evaluation", "evaluating", "lower micro_batch_size", "Resume continues from RUN@2"),
         ("memory: saving", "saving a checkpoint", "Close other programs", NEVER_SAVED),
     ],
 )
@@ -221,16 +223,6 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
 # Processes.
 
 
-def wait(ws, name, until, timeout_s=100):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
-        assert run.state != "failed", f"{run.message}\n{runs.tail_log(ws, name)}"
-        assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
-        time.sleep(0.05)
-    return run
-
-
 def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_the_clock(ws, monkeypatch):
     run = launcher.start(ws, runs.create(ws, LONG))
     run = wait(ws, run.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
@@ -249,7 +241,7 @@ def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_t
     assert "Kill now ends it; what is saved stays." in said
     assert said in runs_page._head(ws, runs.get(ws, run.name))
     killed = launcher.kill(ws, run.name)
-    assert processes.family(run.pid, run.pid_started) == set()
+    assert processes.family(runs.claim(ws, run)) == set()
     assert killed.message.startswith(f"Killed: its process is gone. Resume continues from {run.name}@")
 
 
@@ -281,23 +273,23 @@ def shifted(days):
 def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     first, second = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
     wait(ws, first.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
-    wait(ws, second.name, lambda r: "waiting" in r.progress_text)
-    for run in (first, second):
-        os.killpg(runs.get(ws, run.name).pid, signal.SIGKILL)
+    assert runs.get(ws, second.name).is_waiting_here, "it is a row, and no process"
+    os.killpg(runs.get(ws, first.name).pid, signal.SIGKILL)
     last = checkpoints.last(ws, first.name).name
     code = "from studio.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "runs", "--workspace", str(ws.root)]
-    deadline = time.monotonic() + 30
-    while any(launcher.is_alive(runs.get(ws, run.name)) for run in (first, second)):
+    deadline = time.monotonic() + PATIENCE_S
+    while launcher.is_alive(runs.get(ws, first.name)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, done.stderr
-    assert [runs.get(ws, run.name).state for run in (first, second)] == ["lost", "lost"]
+    assert runs.get(ws, first.name).state == "lost"
     assert f"Resume continues from {last}; what came after it is lost." in runs.get(ws, first.name).message
-    assert "Resume puts it into the queue again." in runs.get(ws, second.name).message
+    wait(ws, second.name, lambda r: r.state == "running")
+    launcher.kill(ws, second.name)
     listing = str(runs_page._listing(runs.list_all(ws), []))
     assert f"Resume continues from {last}" in listing
     assert "is-told" in listing, "such a sentence is not clipped in the list"

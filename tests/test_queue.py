@@ -1,5 +1,6 @@
 """The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for nvidia-smi."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,9 +10,11 @@ import pytest
 from modules.config import PPOConfig, SampleConfig, SFTConfig
 from studio import checkpoints, gpus, lanes, launcher, metrics, pauses, processes, prompts, runs
 from studio.errors import ConfigError, RunError
+from studio.running import marks
 from studio.workspace import Workspace
+from tests.support import waiting
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
 LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)
 
@@ -42,15 +45,13 @@ def two_gpus(tmp_path, monkeypatch):
     return holders
 
 
-def wait(ws, name, until, timeout_s=100):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
-        assert run.state != "failed", f"{run.message}\n{runs.tail_log(ws, name)}"
-        assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
-        launcher.reap(ws)
-        time.sleep(0.05)
-    return run
+def marked(run):
+    """The environment that a run's processes have."""
+    return os.environ | {marks.VARIABLE: run.mark}
+
+
+def wait(ws, name, condition):
+    return waiting.for_run(ws, name, condition, reaps=True)
 
 
 # Order and lanes, without workers.
@@ -148,8 +149,8 @@ def test_a_gpu_that_is_not_there_is_refused(ws, two_gpus, monkeypatch):
 
 
 def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
-    run = runs.create(ws, SFTConfig())
+    run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked(run))
     runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     assert runs.begin(ws, run.id, "gpu0")
     two_gpus.write_text(f"GPU-a, {child.pid}, python, 900\n")
@@ -165,20 +166,19 @@ def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch
 
 def test_an_ended_run_is_ending_until_nothing_is_left_of_it(ws, monkeypatch):
     code = "import subprocess, sys; subprocess.Popen(['sleep', '60'])"
-    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    born = processes.birth(leader.pid)
-    run = runs.create(ws, SFTConfig())
-    runs.set_process(ws, run.id, leader.pid, born)
+    run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
+    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env=marked(run))
+    runs.set_process(ws, run.id, leader.pid, processes.birth(leader.pid))
     runs.begin(ws, run.id, "cpu")
     runs.move(ws, run.id, "finished", "Saved.")
     leader.wait()
     launcher.reap(ws)
     assert runs.get(ws, run.id).shown_state == "ending"
-    assert len(processes.family(leader.pid, born)) == 1
+    assert len(processes.family(runs.claim(ws, run))) == 1
     monkeypatch.setattr(launcher, "ENDING_S", 0.0)
     launcher.reap(ws)
     assert runs.get(ws, run.id).shown_state == "finished"
-    assert processes.family(leader.pid, born) == set()
+    assert processes.family(runs.claim(ws, run)) == set()
 
 
 # Real workers.
@@ -206,7 +206,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     runs.request_stop(ws, first)
     stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)
     assert "Stopped and saved as" in stopped.message
-    assert processes.family(stopped.pid, stopped.pid_started) == set()
+    assert processes.family(runs.claim(ws, stopped)) == set()
     assert [n for n, _ in metrics.curve(ws, stopped.id, "train/loss")] == list(
         range(1, checkpoints.last(ws, first).step + 1)
     )

@@ -17,9 +17,10 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, fitting, gpus, launcher, metrics, prompts, runs, schema_rating, stages
+from studio import checkpoints, fitting, gpus, launcher, metrics, processes, prompts, runs, schema_rating, stages
 from studio.cli import main
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
+from studio.running import marks
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -114,7 +115,7 @@ def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws)
 
 def test_reaping_marks_a_run_lost_whose_process_is_gone(ws, child):
     run = run_in(ws, "running")
-    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time())
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     assert launcher.reap(ws) == []
     child.kill()
     child.wait()
@@ -141,8 +142,8 @@ def test_a_run_that_was_only_just_created_is_not_lost_yet(ws):
 
 def test_kill_ends_the_whole_process_group_before_it_says_so(ws):
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE).wait()"
-    leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    run = run_in(ws, "running")
+    run = runs.hand_over(ws, run_in(ws, "running"))
+    leader = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {marks.VARIABLE: run.mark})
     runs.set_process(ws, run.id, leader.pid, psutil.Process(leader.pid).create_time())
     while not (members := psutil.Process(leader.pid).children()):
         pass

@@ -14,6 +14,7 @@ import gradio as gr
 from studio import confidential
 from studio.prompts import Messages
 from studio.runs import Run
+from ui import rendering
 
 html = partial(gr.HTML, apply_default_css=False)
 """A `gr.HTML` without Gradio's prose styles: `studio.css` alone decides."""
@@ -52,7 +53,7 @@ def doing(run: Run) -> str:
         return "Stopping: it finishes its step and saves."
     if run.pause_requested and run.state == "queued":
         return "Held in the queue: others pass until you choose Go on."
-    if run.pause_requested and not said.startswith("paused"):
+    if run.pause_requested and not run.is_paused:
         return "Pausing: it finishes its step and saves."
     return said
 
@@ -84,10 +85,10 @@ def empty(title: str, text: str, link: str = "", label: str = "") -> str:
 
 
 def conversation(messages: Messages, response: str = "", label: str = "assistant") -> str:
-    """Turns as they are, line breaks kept; a response after them where given."""
+    """Turns, formatted as on the Rate page; a response after them where given."""
     turns = [(turn["role"], turn["content"]) for turn in messages] + ([(label, response)] if response else [])
     return "".join(
-        f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div class="words">{escape(text)}</div></div>'
+        f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div>{rendering.words(text)}</div></div>'
         for role, text in turns
     )
 

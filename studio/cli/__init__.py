@@ -6,13 +6,17 @@ returns the exit code. A `StudioError` is one sentence on stderr and exit code 1
 
 import argparse
 import io
+import sqlite3
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
 from studio import confidential
-from studio.cli import data, history, rate, runs, sessions, stages, start
+from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
+from studio.repair import rescue
+from studio.running import signals
+from studio.workspace import Workspace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, stages, rate, sessions, history, runs):
+    for room in (start, data, stages, rate, sessions, history, runs, backup):
         room.add(commands)
     _add_workspace(top, default=None)
     return top
@@ -30,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 refused or failed, 2 not understood."""
+    if arguments is None:
+        signals.take_interrupts()
     _print_what_the_terminal_can(sys.stdout, sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
@@ -39,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return chosen.action(chosen)
     except StudioError as error:
         print(confidential.hide(str(error)), file=sys.stderr)
+        return 1
+    except (sqlite3.Error, ValueError, LookupError, TypeError) as error:  # is it the database that cannot be read?
+        if not (said := rescue.told(Workspace.place(chosen.workspace), error)):
+            raise
+        print(said, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from modules.config import TrainConfig
 from studio import checkpoints, launcher, runs
+from studio.running import held
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -23,6 +24,7 @@ BAR = "{percentage:3.0f} %|{bar:20}| {elapsed}  {desc}"
 def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     """Watch a run until it ends; returns 0 if it finished or was stopped, else 1."""
     is_terminal = sys.stderr.isatty()
+    ws = held.hold(ws)
     try:
         with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
             shown = ""
@@ -68,8 +70,8 @@ def report_end(ws: Workspace, run: Run) -> int:
         if checkpoint.run_id == run.id:
             print(f"checkpoint {checkpoint.name}")
     if run.state in ("failed", "lost"):
-        print(f"log: {runs.folder(ws, run.name) / 'log.txt'}", file=sys.stderr)
-    is_well = run.state == "finished" or (run.state == "stopped" and not run.message.startswith(runs.FAULT))
+        print(f"log: {runs.folder(ws, run.name).resolve() / 'log.txt'}", file=sys.stderr)
+    is_well = run.state == "finished" or (run.state == "stopped" and not run.is_fault)
     return 0 if is_well else 1
 
 

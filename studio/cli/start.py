@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from studio import confidential, demo, doctor, prompts, starter
+from studio.backups import keeping
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
@@ -49,6 +50,11 @@ def add(commands: Any) -> None:
     command.set_defaults(action=_ui)
     summary = "Check the machine and the workspace."
     command = commands.add_parser("doctor", help=summary, description=summary)
+    command.add_argument(
+        "--repair",
+        action="store_true",
+        help="also take up runs and checkpoints on disk that the database does not know; removes nothing",
+    )
     command.set_defaults(action=_doctor)
     summary = "Run the whole loop on the starter kit, with a scripted rater."
     command = commands.add_parser("demo", help=summary, description=summary)
@@ -64,7 +70,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     if not arguments.empty and not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
-    with ws.kept_open():
+    with ws.kept_open(), keeping.kept(ws):
         app.launch(
             ws,
             host=arguments.host,
@@ -92,7 +98,7 @@ def _password(given: str | None) -> str | None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    checks = doctor.examine(arguments.workspace)
+    checks = doctor.examine(arguments.workspace, is_repairing=arguments.repair)
     for check in checks:
         print(check.line)
     return 1 if any(check.level == "problem" for check in checks) else 0

@@ -13,6 +13,7 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio import fitting
 from studio.network import address
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -21,7 +22,9 @@ from ui import app
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
-expect.set_options(timeout=20_000)
+PATIENCE_MS = 90_000
+"""For machines with much other work; a page that is quick is not slowed by it."""
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -81,6 +84,7 @@ class Served:
         self.app.launch(**app.launch_settings(self.ws, address.parse("127.0.0.1", self.port), **self.settings))
 
     def stop(self) -> None:
+        fitting.stop_probe(self.ws)
         try:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile
@@ -122,7 +126,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda r: r.url.startswith((url[:16], "data:", "blob:")) or faults.append(f"asked {r.url}"))
         page.goto(url)

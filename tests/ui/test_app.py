@@ -102,7 +102,7 @@ def test_nothing_is_fetched_from_elsewhere():
 def _post(url: str, body: dict, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=240) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -135,7 +135,7 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
     assert _post(call, body, Host="evil.example")[0] == 400
     database = served.url + f"gradio_api/file={full_ws.database}"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(database, timeout=20)
+        urllib.request.urlopen(database, timeout=240)
     refused.value.close()
     assert refused.value.code in (403, 404)
 
@@ -177,7 +177,7 @@ def test_pages_escape_what_they_show(full_ws):
 
 
 def test_the_page_begins_with_the_script_that_lets_an_idle_tab_rest(ws, serve):
-    with urllib.request.urlopen(serve(ws).url, timeout=30) as answer:
+    with urllib.request.urlopen(serve(ws).url, timeout=240) as answer:
         body, length = answer.read(), answer.headers["content-length"]
     assert body.count(SCRIPT) == 1
     assert body.index(SCRIPT) < body.index(b'type="module"')

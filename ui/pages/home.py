@@ -12,7 +12,7 @@ from studio.shelf import runs as shelf
 from studio.shelf.shared import Shared
 from studio.workspace import Workspace
 from ui import parts
-from ui.pages import Page
+from ui.pages import Page, backup
 
 REFRESH_S = 3.0
 _shared = Shared(REFRESH_S)
@@ -38,6 +38,7 @@ def build(ws: Workspace) -> Page:
     """Place the page."""
     seen = gr.Textbox("", visible=False)
     picture = parts.html(elem_id="home")
+    backup.place(ws)
     return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
 
 
@@ -50,7 +51,7 @@ def _refresh(ws: Workspace, seen: str):
 def _now(ws: Workspace) -> tuple[str, str]:
     """The page, and its mark."""
     launcher.reap(ws)
-    drawn = _draw(loop.status(ws), shelf.page(ws, limit=5))
+    drawn = _draw(loop.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
     return drawn, str(hash(drawn))
 
 
