@@ -105,7 +105,8 @@ def _refresh(
 def _picker(ws: Workspace, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:
     """The newest names to choose from; any other that there is can be typed, and stays."""
     is_kept = bool(current) and (current in names or shelf.is_known(ws, str(current), *stages))
-    return gr.Dropdown(choices=names, value=current if is_kept else otherwise)
+    offered = [*names, str(current)] if is_kept and current not in names else names
+    return gr.Dropdown(choices=offered, value=current if is_kept else otherwise)
 
 
 def _names(ws: Workspace, *stages: str) -> list[str]:
