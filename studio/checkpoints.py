@@ -35,7 +35,7 @@ class Checkpoint:
     """Handed on in place of the run's last one."""
 
 
-_SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
+SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
 
 
 def add(
@@ -96,11 +96,11 @@ def name_of(ws: Workspace, checkpoint_id: int | None) -> str:
 
 def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     with ws.read() as db:
-        rows = list(db.query(f"{_SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))
+        rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))
     if not rows:
         known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
         raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
-    found = _checkpoint(ws, rows[0])
+    found = of_row(ws, rows[0])
     if not _is_inside(ws, found):
         raise CheckpointError(
             f"The row of checkpoint {found.name} names a folder outside of the workspace's runs ({rows[0]['folder']}), which is never "
@@ -137,8 +137,8 @@ def _missing(folder: Path) -> str:
 def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:
     """Checkpoints, newest first; of these stages only where given, only those handed on where wanted."""
     with ws.read() as db:
-        rows = list(db.query(f"{_SELECT} ORDER BY c.id DESC"))
-    found = [_checkpoint(ws, row) for row in rows if not stages or row["stage"] in stages]
+        rows = list(db.query(f"{SELECT} ORDER BY c.id DESC"))
+    found = [of_row(ws, row) for row in rows if not stages or row["stage"] in stages]
     if not is_newest_of_run:
         return found
     newest_of_run = {c.run_id: c for c in reversed(found)}
@@ -147,8 +147,12 @@ def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> lis
 
 def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
     """The checkpoint that the run with the newest one of these stages hands on, or None."""
-    found = list_all(ws, *stages)
-    return next((c for c in found if c.is_chosen and c.run_id == found[0].run_id), next(iter(found), None))
+    marks = ", ".join("?" * len(stages))
+    of_stages = f"WHERE +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
+    with ws.read() as db:
+        first = list(db.query(f"{SELECT} {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages)))
+        of_run = f"{SELECT} WHERE c.run_id = ? ORDER BY c.is_chosen DESC, c.id DESC LIMIT 1"
+        return next((of_row(ws, row) for row in db.query(of_run, [first[0]["run_id"]])), None) if first else None
 
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
@@ -175,7 +179,8 @@ def _parents(db: Database, run_id: int) -> dict[str, str]:
     return {row["role"]: row["name"] for row in rows}
 
 
-def _checkpoint(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
+def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of a row of `SELECT`."""
     fields = {name: row[name] for name in Checkpoint.__dataclass_fields__}
     parsed = {
         "folder": ws.root / row["folder"],

@@ -14,7 +14,16 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
+from studio import (
+    faults,
+    schema_curves,
+    schema_first,
+    schema_queue,
+    schema_rating,
+    schema_restores,
+    schema_sessions,
+    shelf,
+)
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 from studio.finding import texts
@@ -115,6 +124,13 @@ def m011_search(db: Database) -> None:
 def m012_restored_judgements(db: Database) -> None:
     """Say in a column which judgement an event lets count again, not in its uuid."""
     schema_restores.add(db)
+
+
+@migrations()
+def m015_many_runs(db: Database) -> None:
+    """Find the runs at work, and count the others, without reading all of them."""
+    for statement in shelf.SCHEMA:
+        db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

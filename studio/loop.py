@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from studio import checkpoints, comparisons, prompts, ratings, runs
 from studio.checkpoints import Checkpoint
 from studio.runs import Run
+from studio.shelf import runs as shelf
 from studio.workspace import Workspace
 
 ENOUGH_RATINGS = 50
@@ -78,15 +79,12 @@ class _Facts:
     ppo: Checkpoint | None
     is_policy_behind: bool
     is_pairs_behind: bool
-    runs: tuple[Run, ...]
+    num_ended: dict[str, int]
+    active: tuple[Run, ...]
 
     @property
     def policy(self) -> Checkpoint | None:
         return self.ppo or self.sft
-
-    @property
-    def active(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if not run.is_ended)
 
 
 def status(ws: Workspace) -> LoopStatus:
@@ -98,28 +96,33 @@ def status(ws: Workspace) -> LoopStatus:
 def _facts(ws: Workspace) -> _Facts:
     texts, pairs, rated = prompts.counts(ws), comparisons.counts(ws), ratings.summary(ws)
     sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
-    all_runs = tuple(runs.list_all(ws))
-    began = {run.id: run.created_at for run in all_runs}
-    sampled = next((r.config for r in all_runs if r.stage == "sample" and r.state in ("finished", "stopped")), None)
+    last = shelf.newest(ws, "sample", "finished", "stopped")
+    sampled = last.config if last else None
     answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
     policy = ppo or sft
     return _Facts(
         num_prompts=texts["prompts"],
         num_demonstrations=texts["demonstrations"],
-        num_new_demonstrations=prompts.count_demonstrations_since(ws, began[sft.run_id]) if sft else 0,
+        num_new_demonstrations=prompts.count_demonstrations_since(ws, _began(ws, sft)) if sft else 0,
         num_comparisons=pairs["comparisons"],
         num_unrated=pairs["unrated"],
         num_rated=rated["rated"],
         num_skipped=rated["skip"],
         num_imported=rated["import"],
-        num_fresh=ratings.count_since(ws, began[reward.run_id]) if reward else rated["rated"],
+        num_fresh=ratings.count_since(ws, _began(ws, reward)) if reward else rated["rated"],
         sft=sft,
         reward=reward,
         ppo=ppo,
         is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
         is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
-        runs=all_runs,
+        num_ended=shelf.count_ended(ws),
+        active=tuple(shelf.at_work(ws)),
     )
+
+
+def _began(ws: Workspace, checkpoint: Checkpoint) -> str:
+    """When the run of a checkpoint was made: what is newer than that, it has not seen."""
+    return runs.get(ws, checkpoint.run_id).created_at
 
 
 def _stations(facts: _Facts) -> tuple[Station, ...]:
@@ -140,7 +143,7 @@ def _stations(facts: _Facts) -> tuple[Station, ...]:
 
 
 def _trained(key: str, title: str, facts: _Facts, newest: Checkpoint | None, stale: str, run: Run | None) -> Station:
-    count = sum(r.stage == key and r.is_ended for r in facts.runs)
+    count = facts.num_ended.get(key, 0)
     unit = "run" if count == 1 else "runs"
     if newest is None:
         return Station(key, title, count, unit, run=run)

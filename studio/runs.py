@@ -117,23 +117,24 @@ def get(ws: Workspace, name: str | int) -> Run:
         rows = list(db.query("SELECT * FROM runs WHERE name = ? OR id = ?", [str(name), name]))
     if not rows:
         raise RunError(f"There is no run named {name!r}. See them with: rlhf-studio runs")
-    return _run(rows[0])
+    return of_row(rows[0])
 
 
 def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
     """The run with this name, the newest one where the name is empty; None where there is none."""
-    return next((run for run in list_all(ws) if name in (run.name, "")), None)
+    with ws.read() as db:
+        of_name = "SELECT * FROM runs WHERE name = ?" if name else "SELECT * FROM runs ORDER BY id DESC LIMIT 1"
+        rows = db.query(of_name, [name] if name else [])
+        return next((of_row(row) for row in rows), None)
 
 
 def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
     """Runs, newest first."""
     with ws.read() as db:
-        rows = db.query(
-            "SELECT * FROM runs WHERE (:stage IS NULL OR stage = :stage) AND (:state IS NULL OR state = :state)"
-            " ORDER BY id DESC",
-            {"stage": stage, "state": state},
-        )
-        return [_run(row) for row in rows]
+        given = {"stage": stage, "state": state}
+        wanted = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
+        rows = db.query(f"SELECT * FROM runs WHERE {wanted} ORDER BY id DESC", given)
+        return [of_row(row) for row in rows]
 
 
 def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
@@ -167,13 +168,13 @@ def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = 
 def list_ending(ws: Workspace) -> list[Run]:
     """Ended runs of which it is not known yet that nothing is left."""
     with ws.read() as db:
-        return [_run(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
+        return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
 
 
 def queue(ws: Workspace) -> list[Run]:
     """The runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
     with ws.read() as db:
-        return [_run(row) for row in db.query(_QUEUE)]
+        return [of_row(row) for row in db.query(_QUEUE)]
 
 
 def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
@@ -368,7 +369,8 @@ def _revision() -> str:
     return answer.stdout.strip() or "0.1.0"
 
 
-def _run(row: dict[str, Any]) -> Run:
+def of_row(row: dict[str, Any]) -> Run:
+    """The run of a row of the table."""
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
     parsed["config"], parsed["unread"] = configs.read(row["stage"], row["config"])
     return Run(**(row | parsed))

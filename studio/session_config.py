@@ -8,6 +8,7 @@ from modules.config import categories
 from studio import checkpoints, prompts
 from studio.choosing import Wish
 from studio.errors import RatingError
+from studio.shelf import checkpoints as shelf
 from studio.workspace import Workspace
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -128,7 +129,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
 
 def wish(ws: Workspace, config: SessionConfig) -> Wish:
     """The config as ids, for the choice."""
-    named = {c.name: c.id for c in checkpoints.list_all(ws)}
+    named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
     return Wish(
         tuple(sorted(categories(config.categories))),

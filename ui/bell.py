@@ -3,19 +3,23 @@
 Gradio's timers belong to open pages, so the bell asks for itself (`bell.js`), through a server function.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from studio import launcher, runs
+from studio import launcher
 from studio.runs import Run
+from studio.shelf import runs as shelf
+from studio.shelf.shared import Shared
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import served
 
 SCRIPT = (Path(__file__).parent / "bell.js").read_text(encoding="utf-8")
 NUM_ENDED = 20
+_shared = Shared(1.0)
 ASK = (
     '<button type="button" class="ask-bell">Notify me when a run ends</button>'
     '<p class="no-bell quiet">The browser allows no notifications here; a hidden tab tells by its title.</p>'
@@ -34,10 +38,12 @@ def build(ws: Workspace) -> gr.HTML:
 
 def _news(ws: Workspace) -> list[dict[str, str]]:
     """Name, state and a sentence of every run that goes, and of those that ended last."""
+    return _shared.get(ws, "news", partial(_now, ws))
+
+
+def _now(ws: Workspace) -> list[dict[str, str]]:
     launcher.reap(ws)
-    everything = runs.list_all(ws)
-    ended = sorted((run for run in everything if run.is_ended), key=lambda run: run.ended_at or "")
-    return [_said(run) for run in [*(run for run in everything if not run.is_ended), *ended[-NUM_ENDED:]]]
+    return [_said(run) for run in [*shelf.at_work(ws), *shelf.last_ended(ws, NUM_ENDED)]]
 
 
 def _said(run: Run) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from studio import checkpoints
 from studio.cli import settings
 from studio.errors import CheckpointError
+from studio.shelf import checkpoints as shelf
 from studio.workspace import Workspace
 
 Choices = list[tuple[str, str]]
@@ -58,8 +59,8 @@ def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | N
 
 
 def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:
-    """What a checkpoint field can be set to; the first choice is the default and says what it stands for."""
-    fitting = [c.name for c in checkpoints.list_all(ws, *CHECKPOINT_STAGES[name])]
+    """What a checkpoint field offers: the default, with what it stands for, and the newest; any other name can be typed."""
+    fitting = [c.name for c in shelf.page(ws, *CHECKPOINT_STAGES[name])]
     return [(_automatic(ws, config_class, name), ""), *((c, c) for c in fitting)]
 
 
@@ -68,7 +69,9 @@ def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str
     updates = []
     for name, value in current.items():
         offered = choices(ws, config_class, name)
-        kept = value if value in [key for _, key in offered] else ""
+        kept = value if not value or shelf.is_known(ws, str(value), *CHECKPOINT_STAGES[name]) else ""
+        if kept and kept not in [key for _, key in offered]:
+            offered.append((kept, kept))
         updates.append(gr.Dropdown(choices=offered, value=kept))
     return updates
 
@@ -91,7 +94,8 @@ def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: F
         "interactive": True,
     }
     if name in CHECKPOINT_STAGES:
-        return gr.Dropdown(choices=choices(ws, config_class, name), **common)
+        # Any name, since there may be thousands; it is looked up before a run is made.
+        return gr.Dropdown(choices=choices(ws, config_class, name), allow_custom_value=True, **common)
     if get_origin(field.annotation) is Literal:
         return gr.Dropdown(choices=list(get_args(field.annotation)), **common)
     if field.annotation is bool:

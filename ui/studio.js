@@ -17,7 +17,7 @@
   /* The address that was asked for, at the start or since, until it is followed or the person does something else: what was on its way
      before, such as Home, which Gradio opens first, says so late. */
   let asked = decoded(location.hash);
-  addEventListener("hashchange", (event) => (asked = decoded(new URL(event.newURL).hash)), { capture: true });
+  addEventListener("hashchange", (event) => (asked = decoded(new URL(event.newURL).hash) || "home"), { capture: true });
   for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
 
   window.studio = {
@@ -39,8 +39,10 @@
     address: (hash = location.hash) => asked || decoded(hash) || "home",
     /* A tab was opened: say so in the address, as a step that the back button goes back; keep the item where the address already is on that page. */
     opened(page) {
-      if (asked && asked.split("/")[0] !== page) return;
-      asked = "";
+      if (asked) { // by the address: the tab only follows it
+        if (asked.split("/")[0] === page) asked = "";
+        return;
+      }
       if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
     },
     /* Another item was chosen. One that the address led to is told back late, when the address may have gone on; it stays as it is. */

@@ -55,9 +55,8 @@ def _try(render: Callable[[], str], writing: int) -> None:
     leave = partial(os._exit, _TOO_MUCH_MEMORY)
     try:
         os.set_inheritable(writing, False)
-        size = psutil.Process().memory_info().vms + MEMORY_LIMIT
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (size if hard < 0 else min(size, hard), hard))
+        _limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + MEMORY_LIMIT)
+        _limit(resource.RLIMIT_CPU, int(TIME_LIMIT_S) + 1)  # so it ends even if the parent was killed meanwhile
         leave = partial(os._exit, _TOO_LONG if len(render()) > LONGEST else _GOOD)
     except MemoryError:
         pass
@@ -65,3 +64,9 @@ def _try(render: Callable[[], str], writing: int) -> None:
         leave = partial(os._exit, _GOOD)
     finally:
         leave()
+
+
+def _limit(kind: int, most: int) -> None:
+    """Bound what this process may use, by less than `most` where less is allowed already."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -5,6 +5,7 @@ can. What is copied is what this version would have written: a text that is no t
 """
 
 import json
+import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -28,6 +29,8 @@ _LATER = {"runs": ("snapshot_id", "resumed_from")}
 """Columns that name rows which come after."""
 _OPTIONAL = ("import_id", "run_id", "checkpoint_id", "edited_from", "supersedes", "restores", "edited_response_id", "guideline_id", "repeat_of")  # fmt: skip
 """Columns that may be empty where what they name is lost."""
+NEAR = 1000
+"""Numbers that are tried one by one behind a row that cannot be read; some ten thousandths of a second each."""
 Row = dict[str, Any]
 
 
@@ -80,11 +83,16 @@ def rescue(root: Path, new: Path) -> Rescued:
 
 
 def _mend_head(path: Path) -> None:
-    """Write the first bytes of every database where others stand; without them nothing is read."""
+    """Write the first bytes of every database where others stand, and give a file that was cut its length: else nothing is read."""
     with path.open("r+b") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
+        head = file.read(32)
+        if head[: len(_MAGIC)] != _MAGIC:
             file.seek(0)
             file.write(_MAGIC)
+        size, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        length = file.seek(0, os.SEEK_END)
+        if length < size * pages <= 100 * length:
+            file.truncate(size * pages)  # with zeros, which are no page
 
 
 def _check_tables(damaged: sqlite3.Connection, source: Path) -> None:
@@ -175,27 +183,57 @@ def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> It
             names = [column[0] for column in cursor.description]
             for values in cursor:
                 row = dict(zip(names, values, strict=True))
-                last = row.pop("row_number")
+                number = row.pop("row_number")
+                is_far = last > 0 and number > last + NEAR
+                if number <= last or (is_far and _soon(damaged, table, last + 1)):
+                    raise sqlite3.DatabaseError(
+                        "a row's number is damaged"
+                    )  # going on from it would lose others, or never end
+                last = number
                 yield row
             return
         except database.FAULTS:
             following = _next(damaged, table, last)
-            if following is None:
+            if following is None or following <= last:
                 return
             lost[table] += following - last - 1
-            last = following - 1
+            last = following
+            row = _one(
+                damaged, table, following
+            )  # alone: a cursor looks one row ahead, and fails before it gives this one
+            lost[table] += row is None
+            if row is not None:
+                yield row
+
+
+def _one(damaged: sqlite3.Connection, table: str, number: int) -> Row | None:
+    try:
+        cursor = damaged.execute(f"SELECT * FROM {table} WHERE rowid = ?", [number])
+        values = cursor.fetchone()
+    except database.FAULTS:
+        return None
+    return dict(zip([column[0] for column in cursor.description], values, strict=True)) if values else None
 
 
 def _next(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
     """The first number behind `last` from which a row can be read; None where there is none."""
-    step, failed = 1, last
+    if (near := _soon(damaged, table, last)) is not None:
+        return near
+    step, failed = NEAR, last + NEAR
     while step < 2**40:
         number = _first_from(damaged, table, last + step)
-        if number is None:
-            return None
-        if number > 0:
+        if number is not None and number > 0:
             return _nearest(damaged, table, failed, last + step)
         failed, step = last + step, step * 2
+    return None
+
+
+def _soon(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
+    """The next number among the near ones: pages lead astray where they are damaged, so each is tried."""
+    for start in range(last + 1, last + 1 + NEAR):
+        number = _first_from(damaged, table, start)
+        if number is not None and start <= number <= last + NEAR:
+            return number
     return None
 
 
@@ -220,7 +258,7 @@ def _first_from(damaged: sqlite3.Connection, table: str, start: int) -> int | No
         ).fetchone()
     except database.FAULTS:
         return -1
-    return found[0] if found else None
+    return None if not found else found[0] if found[0] >= start else -1
 
 
 def check(ws: Workspace) -> None:

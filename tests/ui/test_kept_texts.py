@@ -39,7 +39,8 @@ def drafts(ws):
 def test_every_text_comes_back_where_it_was_typed_however_quickly_one_goes_on_and_after_a_reload(ws, serve, visit):
     put_up(ws, ("A", "B", "C"))
     page = open_room(visit, serve(ws))
-    showing = comparisons.next_showing(ws).id
+    showing = comparisons.next_showing(ws)
+    assert showing is not None
     typed = {("e", "1"): "of the first", ("e", "2"): "of the second", ("d",): "a demonstration", ("n",): "a note"}
     for keys, text in typed.items():  # each opened before the one before has been saved
         write(page, *keys).fill(text)
@@ -49,7 +50,7 @@ def test_every_text_comes_back_where_it_was_typed_however_quickly_one_goes_on_an
     press(page, "u")
     press(page, "1")
     wait_for(lambda: len(drafts(ws)) == 5, "all drafts are in the workspace")
-    assert drafts(ws)[f"rate-edit-{showing}-0"] == "of the first"
+    assert drafts(ws)[f"rate-edit-{showing.id}-0"] == "of the first"
     for _ in range(2):
         for keys, text in typed.items():
             expect(write(page, *keys)).to_have_value(text)

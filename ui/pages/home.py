@@ -5,14 +5,17 @@ from html import escape
 
 import gradio as gr
 
-from studio import launcher, loop, runs
+from studio import launcher, loop
 from studio.loop import LoopStatus, Station
 from studio.runs import Run
+from studio.shelf import runs as shelf
+from studio.shelf.shared import Shared
 from studio.workspace import Workspace
 from ui import parts
 from ui.pages import Page, backup
 
 REFRESH_S = 3.0
+_shared = Shared(REFRESH_S)
 LINKS = {
     "demonstrations": "data",
     "sft": "train/sft",
@@ -40,10 +43,16 @@ def build(ws: Workspace) -> Page:
 
 
 def _refresh(ws: Workspace, seen: str):
-    """Redraw, or nothing at all when nothing changed."""
+    """Redraw, or nothing at all when nothing changed; one drawing serves all tabs."""
+    drawn, mark = _shared.get(ws, "home", partial(_now, ws))
+    return (gr.skip(), gr.skip()) if mark == seen else (drawn, mark)
+
+
+def _now(ws: Workspace) -> tuple[str, str]:
+    """The page, and its mark."""
     launcher.reap(ws)
-    drawn = _draw(loop.status(ws), runs.list_all(ws)[:5]) + backup.line(ws)
-    return (gr.skip(), gr.skip()) if str(hash(drawn)) == seen else (drawn, str(hash(drawn)))
+    drawn = _draw(loop.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
+    return drawn, str(hash(drawn))
 
 
 def _draw(status: LoopStatus, recent: list[Run]) -> str:

@@ -7,29 +7,36 @@ from typing import Any
 
 import gradio as gr
 
-from studio import checkpoints, exporting, playing, runs
+from studio import exporting, playing
 from studio.checkpoints import Checkpoint
 from studio.errors import StudioError
+from studio.shelf import PAGE
+from studio.shelf import checkpoints as shelf
+from studio.shelf import runs as shelf_runs
 from studio.workspace import Workspace
-from ui import parts, rendering
+from ui import pager, parts, rendering
 from ui.border import on
 from ui.pages import Page
 
+POLICIES = ("ppo", "sft")
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
 
 
 def build(ws: Workspace) -> Page:
     """Place the page."""
-    policies = _names(ws, "ppo", "sft")
+    policies = _names(ws, *POLICIES)
     with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
         first, second = _try(ws, policies)
     tree = parts.html(elem_id="lineage")
+    pages = pager.build("models", "Search the checkpoints")
     table = parts.html(elem_id="checkpoints")
     with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
         exported = _export(ws)
     pickers = [first, second, exported]
-    return Page(partial(_refresh, ws), pickers, [tree, table, *pickers])
+    inputs, outputs = [*pickers, *pages.inputs], [tree, table, *pickers, *pages.outputs]
+    pages.bind(partial(_refresh, ws), inputs, outputs)
+    return Page(partial(_refresh, ws), inputs, outputs)
 
 
 def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
@@ -38,9 +45,11 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     )
     with gr.Row():
         first = gr.Dropdown(
-            policies, value=None, label="One checkpoint", elem_id="try-first", min_width=160
+            policies, value=None, label="One checkpoint", allow_custom_value=True, elem_id="try-first", min_width=160
         )  # chosen when the page is opened: what is newest at the server's start may not be so by then
-        second = gr.Dropdown(policies, value=None, label="Another", elem_id="try-second", min_width=160)
+        second = gr.Dropdown(
+            policies, value=None, label="Another", allow_custom_value=True, elem_id="try-second", min_width=160
+        )
         temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=230)
         length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=230)
     with gr.Row(elem_classes="controls"):
@@ -56,7 +65,9 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
 def _export(ws: Workspace) -> gr.Dropdown:
     names = _names(ws)
     with gr.Row(elem_classes="controls"):
-        name = gr.Dropdown(names, value=None, label="Checkpoint", min_width=200, elem_id="export-name")
+        name = gr.Dropdown(
+            names, value=None, label="Checkpoint", allow_custom_value=True, min_width=200, elem_id="export-name"
+        )
         merged = gr.Checkbox(
             label="Merge the adapter into the base model",
             info="A plain transformers folder; needs memory for the whole model.",
@@ -67,35 +78,39 @@ def _export(ws: Workspace) -> gr.Dropdown:
     return name
 
 
-def _refresh(ws: Workspace, first: str | None, second: str | None, exported: str | None) -> list[Any]:
-    """Table, family tree and the dropdowns' choices; what was chosen stays chosen."""
-    found, policies = checkpoints.list_all(ws), _names(ws, "ppo", "sft")
-    if not found:
+def _refresh(
+    ws: Workspace, first: str | None, second: str | None, exported: str | None, search: str = "", offset: float = 0
+) -> list[Any]:
+    """A page of the table, its family tree, and the pickers; what was chosen stays chosen."""
+    start, word = pager.place(offset), str(search or "")
+    found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
+    newest, policies = shelf.page(ws, limit=PAGE), _names(ws, *POLICIES)
+    if not newest:
         text = (
             "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
         )
-        return [
-            parts.empty("No checkpoints yet", text, "train", "Train the first"),
-            "",
-            gr.skip(),
-            gr.skip(),
-            gr.skip(),
-        ]
+        nothing = parts.empty("No checkpoints yet", text, "train", "Train the first")
+        return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
+    shown = found[:PAGE]
     return [
-        _tree(ws, checkpoints.list_all(ws, is_newest_of_run=True)),
-        _table(found),
-        _picker(policies, first, next(iter(policies), None)),
-        _picker(policies, second, _other(policies)),
-        _picker([c.name for c in found], exported, found[0].name),
+        _tree(ws, shown),
+        _table(shown) if shown else parts.empty("Nothing found", f"No checkpoint has “{word.strip()}” in its name."),
+        _picker(ws, policies, first, next(iter(policies), None), *POLICIES),
+        _picker(ws, policies, second, _other(policies), *POLICIES),
+        _picker(ws, [c.name for c in newest], exported, newest[0].name, *COLUMNS),
+        *pager.states(start, len(found), word),
     ]
 
 
-def _picker(names: list[str], current: str | None, otherwise: str | None) -> gr.Dropdown:
-    return gr.Dropdown(choices=names, value=current if current in names else otherwise)
+def _picker(ws: Workspace, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:
+    """The newest names to choose from; any other that there is can be typed, and stays."""
+    is_kept = bool(current) and (current in names or shelf.is_known(ws, str(current), *stages))
+    offered = [*names, str(current)] if is_kept and current not in names else names
+    return gr.Dropdown(choices=offered, value=current if is_kept else otherwise)
 
 
 def _names(ws: Workspace, *stages: str) -> list[str]:
-    return [c.name for c in checkpoints.list_all(ws, *stages)]
+    return [c.name for c in shelf.page(ws, *stages)]
 
 
 def _other(policies: list[str]) -> str | None:
@@ -169,18 +184,21 @@ def _cells(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
-def _tree(ws: Workspace, newest: list[Checkpoint]) -> str:
-    """The family tree: a column per stage, a row per run in the order of time, an edge from parent to child."""
-    ordered = sorted(newest, key=lambda c: c.run_id)
+def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
+    """The family tree of the page: a column per stage, a row per run in the order of time, an edge from parent to child."""
+    if not shown:
+        return ""
+    run_ids = sorted({c.run_id for c in shown})
+    ordered = sorted(shelf.handed_on(ws, run_ids), key=lambda c: c.run_id)
     places = {c.run_name: (COLUMNS[c.stage], row) for row, c in enumerate(ordered) if c.stage in COLUMNS}
     step = (WIDTH - BOX) / (len(COLUMNS) - 1)
     at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
     edges = "".join(
         _edge(at[parent], at[child], role)
-        for parent, role, child in checkpoints.lineage(ws)
+        for parent, role, child in shelf.lineage(ws, run_ids)
         if parent in at and child in at
     )
-    states = {run.name: run.state for run in runs.list_all(ws)}
+    states = {run.name: run.state for run in shelf_runs.named(ws, [c.run_name for c in ordered])}
     boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
     heads = "".join(f'<text class="head" x="{column * step + 2}" y="12">{name}</text>' for name, column in
                     (("SFT", 0), ("Reward model", 1), ("PPO", 2)))  # fmt: skip

@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio import checkpoints, launcher, pauses, runs
+from studio import launcher, pauses, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import RunError
 from studio.runs import Run
+from studio.shelf import checkpoints as shelf
 from studio.workspace import Workspace
 from ui.border import on
 
@@ -25,7 +26,7 @@ class Controls:
     origin: gr.Dropdown
 
     def bind(self, ws: Workspace, chosen: gr.Textbox, redraw: Callable[..., Any], inputs: Any, outputs: Any) -> None:
-        """Bind what they do; `redraw(run name)` answers with what the page shows then."""
+        """Bind what they do; `redraw(run name, other inputs)` answers with what the page shows then."""
         stop, kill, pause, earlier, later, resume, _ = self.components
         for button, act in (
             (stop, _stop),
@@ -66,7 +67,7 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         off = gr.Button(interactive=False)
         return [off, off, off, gr.Button(visible=False), gr.Button(visible=False), off, gr.Dropdown(visible=False)]
     is_open, is_waiting = not run.is_ended, run.state == "queued"
-    found = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id]
+    found = shelf.of_run(ws, run.id)
     found.sort(key=lambda c: -c.step)
     is_done = run.state == "finished" and bool(found)
     if is_done:
@@ -94,7 +95,7 @@ def known(ws: Workspace, chosen: str) -> Run:
     """The run the buttons speak of: the chosen one, or the newest, which is shown when none is chosen."""
     if chosen:
         return runs.get(ws, chosen)
-    newest = next(iter(runs.list_all(ws)), None)
+    newest = runs.chosen_or_newest(ws, "")
     if newest is None:
         raise RunError("There is no run yet. Start one on the Train page.")
     return newest
@@ -107,7 +108,7 @@ def _label(checkpoint: Checkpoint) -> str:
 def _act(ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], chosen: str, *rest: Any) -> list[Any]:
     run = known(ws, chosen)
     act(ws, run)
-    return redraw(run.name)
+    return redraw(run.name, *rest)
 
 
 def _stop(ws: Workspace, run: Run) -> None:

@@ -14,6 +14,7 @@ from modules.metrics import sentence
 from studio import metrics, reward_report, runs
 from studio.metrics import Thinned
 from studio.runs import Run
+from studio.shelf import runs as shelf
 from studio.workspace import Workspace
 from ui import parts, reliability
 from ui.border import on
@@ -68,14 +69,15 @@ def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
 def _names(ws: Workspace, chosen: str) -> list[str]:
     """Runs of the same stage, newest first."""
     run = runs.chosen_or_newest(ws, chosen)
-    return [other.name for other in runs.list_all(ws, stage=run.stage) if other.name != run.name] if run else []
+    return [other.name for other in shelf.page(ws, stage=run.stage) if other.name != run.name] if run else []
 
 
 def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
     """The charts, or nothing where what they show is as it was: several events may tell of one change."""
     run = runs.chosen_or_newest(ws, chosen)
     names = [run.name, *(others if isinstance(others, list) else [])] if run else []
-    shown = {each.name: each for each in runs.list_all(ws, stage=run.stage)} if run else {}
+    found = shelf.named(ws, list(map(str, names)))
+    shown = {each.name: each for each in found if run and each.stage == run.stage}
     facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
     now = str((facts, smoothing, bool(is_log)))
     return [gr.skip(), gr.skip()] if now == mark else [draw(ws, chosen, others, smoothing, is_log), now]
@@ -86,8 +88,8 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
     run = runs.chosen_or_newest(ws, chosen)
     if run is None:
         return ""
-    wanted = set(others) if isinstance(others, list) else set()
-    laid = [other for other in runs.list_all(ws, stage=run.stage) if other.name in wanted and other.id != run.id]
+    wanted = set(map(str, others)) if isinstance(others, list) else set()
+    laid = [other for other in shelf.named(ws, sorted(wanted)) if other.stage == run.stage and other.id != run.id]
     together = [run, *laid[:MAX_OVERLAID]]
     weight = min(max(float(smoothing or 0), 0.0), 0.99)
     charts: dict[str, list[str]] = {}

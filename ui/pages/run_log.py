@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from studio import metrics, runs
-from studio.errors import RunError
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -34,12 +33,10 @@ def _find(ws: Workspace, chosen: str, word: str) -> str:
     wanted = (word or "").strip().casefold()
     if not wanted:
         return ""
-    everything = runs.list_all(ws)
-    name = chosen or (everything[0].name if everything else "")
-    try:
-        lines = runs.tail_log(ws, runs.get(ws, name).name, NUM_LINES).splitlines()
-    except RunError:
+    run = runs.chosen_or_newest(ws, chosen)
+    if run is None:
         return ""
+    lines = runs.tail_log(ws, run.name, NUM_LINES).splitlines()
     found = [line for line in lines if wanted in line.casefold()]
     body = "\n".join(_marked(line, wanted) for line in found[-NUM_SHOWN:])
     said = f'<p class="quiet">{len(found):,} of the last {len(lines):,} lines hold it.</p>'

@@ -16,12 +16,17 @@ import gradio as gr
 from studio import checkpoints, commands, launcher, metrics, runs
 from studio import pulse as pulse_of
 from studio.runs import Run
+from studio.shelf import PAGE
+from studio.shelf import runs as shelf
+from studio.shelf.shared import Shared
 from studio.workspace import Workspace
-from ui import bell, parts
+from ui import bell, pager, parts
 from ui.border import on, served
 from ui.pages import Page, rollouts, run_controls, run_curves, run_log
 
 REFRESH_S = 2.0
+_shared = Shared(1.0)
+"""The log and the processes are looked at again after a second, whatever the database says."""
 QUIET_S = 20.0
 """Seconds between two looks while no run is at work; the bell (`ui.bell`) tells the page at once of a run that begins."""
 PULSE_S = 10.0
@@ -44,6 +49,7 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
             parts.html(bell.ASK)
+            pages = pager.build("runs", "Search the runs")
             listing = parts.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
             head = parts.html(elem_id="run-head")
@@ -61,30 +67,48 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                     log = parts.html(elem_id="run-log")
                 with gr.Tab("Config"):
                     config = parts.html(elem_id="run-config")
-    inputs = [chosen, seen, controls.origin]
-    outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen]
+    inputs = [chosen, seen, controls.origin, *pages.inputs]
+    outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
+    pages.bind(partial(_choose, ws), inputs, outputs)
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
-    controls.bind(ws, chosen, lambda name: _refresh(ws, name, ""), inputs, outputs)
+    controls.bind(ws, chosen, lambda name, _, *rest: _refresh(ws, name, "", *rest), inputs, outputs)
     return Page(partial(_refresh, ws), inputs, outputs, timer=timer, item=chosen)
 
 
-def _refresh(ws: Workspace, chosen: str, seen: str, origin: str | None = None) -> list[Any]:
-    """Redraw what the page shows, or nothing when nothing changed since `seen`."""
-    launcher.reap(ws)
-    everything = runs.list_all(ws)
-    run = runs.chosen_or_newest(ws, chosen)
-    signature = _signature(ws, everything, run)
+def _refresh(
+    ws: Workspace, chosen: str, seen: str, origin: str | None = None, search: str = "", offset: float = 0
+) -> list[Any]:
+    """Redraw what the page shows, or nothing when nothing changed since `seen`; tabs that show the same share one drawing."""
+    asked = (str(chosen), str(origin or ""), str(search or ""), pager.place(offset))
+    signature, drawn, rest = _shared.get(ws, asked, partial(_now, ws, *asked))
     before = seen.split()
     if before[:1] == [signature]:
-        return [gr.skip()] * (8 + run_controls.COUNT)
-    detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
-    listing = _listing(everything, [r.name for r in runs.queue(ws)]) if everything else _nothing()
-    drawn = [listing, *detail]
+        return [gr.skip()] * (13 + run_controls.COUNT)
     marks = [str(hash(part)) for part in drawn]
     changed = [gr.skip() if [mark] == before[n : n + 1] else drawn[n - 1] for n, mark in enumerate(marks, start=1)]
-    pace = gr.Timer(QUIET_S if all(each.is_ended and not each.is_ending for each in everything) else REFRESH_S)
-    return [*changed, *run_controls.states(ws, run, origin), pace, " ".join([signature, *marks])]
+    controls, pace, moved = rest
+    return [*changed, *controls, pace, " ".join([signature, *marks]), *moved]
+
+
+def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tuple[str, list[Any], tuple[Any, ...]]:
+    """A signature of what there is to see, the parts that are drawn of it, and the controls, the pace and the pager."""
+    launcher.reap(ws)
+    found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
+    listed, going = found[:PAGE], shelf.at_work(ws)
+    if not start and not word:  # what is at work is seen at once, however long ago it was made
+        listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
+    run = runs.chosen_or_newest(ws, chosen)
+    signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
+    detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
+    nothing = parts.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
+    listing = _listing(listed, [r.name for r in runs.queue(ws)]) if listed else nothing
+    pace = gr.Timer(REFRESH_S if going or runs.list_ending(ws) else QUIET_S)
+    return (
+        signature,
+        [listing, *detail],
+        (run_controls.states(ws, run, origin or None), pace, pager.states(start, len(found), word)),
+    )
 
 
 def _show(ws: Workspace, request: Any) -> dict[str, str]:
@@ -97,16 +121,17 @@ def _show(ws: Workspace, request: Any) -> dict[str, str]:
     return drawn | {"run-curves": run_curves.draw(ws, run.name, [], weight, asked.get("is_log"))}
 
 
-def _choose(ws: Workspace, chosen: str, seen: str, origin: str | None) -> list[Any]:
-    """Another run was chosen: draw what is not on the page already, such as the list."""
-    return _refresh(ws, chosen, " ".join(["another", *seen.split()[1:]]), origin)
+def _choose(ws: Workspace, chosen: str, seen: str, *rest: Any) -> list[Any]:
+    """Another run or page was chosen: draw what is not on the page already, such as the list."""
+    return _refresh(ws, chosen, " ".join(["another", *seen.split()[1:]]), *rest)
 
 
-def _signature(ws: Workspace, everything: list[Run], run: Run | None) -> str:
+def _signature(ws: Workspace, everything: list[Run], run: Run | None, page: list[Any]) -> str:
     facts: list[Any] = [
         [r.id, r.shown_state, r.progress, r.progress_text, r.message, r.stop_requested, r.pause_requested, r.place]
         for r in everything
     ]
+    facts += page
     if run:
         facts += [
             run.id,

@@ -1,0 +1,105 @@
+"""The address: back goes through the pages, and no text in it keeps the page's own scripts from working."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.ui.test_pages import open_page
+
+pytestmark = pytest.mark.browser
+HOSTILE = (
+    "rate%",
+    "runs/50%",
+    "%E0%A4%A",
+    "runs/%ED%A0%80",
+    "%00",
+    "runs/..%2F..%2Fetc%2Fpasswd",
+    "runs/<img src=x onerror=window.hacked=1>",
+    "train/%22%3E%3Cscript%3Ewindow.hacked=1%3C/script%3E",
+    "__proto__/constructor",
+    "runs/${alert(1)}{{7*7}}",
+    "rate/" + "x" * 20_000,
+    "#",
+    "HOME",
+    "\u202e\U0001f600",
+)
+
+
+def tab_in_address(page):
+    return page.evaluate("window.studio.address()").split("/")[0]
+
+
+def chosen(page):
+    return page.locator("#pages > .tab-wrapper [role=tab][aria-selected=true]")
+
+
+def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, serve, visit):
+    page = visit(serve(full_ws).url)
+    expect(page.locator("#next-step")).to_be_visible()  # the first address has been followed
+    for name in ("data", "rate", "train"):
+        open_page(page, name)
+        page.wait_for_function("(name) => window.studio.address() === name", arg=name)
+    page.evaluate("location.hash = 'runs/sft-1'")  # as a link does
+    expect(chosen(page)).to_have_text("Runs")
+    for name in ("Train", "Rate", "Data", "Home"):
+        page.go_back()
+        expect(chosen(page)).to_have_text(name)
+        assert tab_in_address(page) == name.lower()
+    for name in ("Data", "Rate"):
+        page.go_forward()
+        expect(chosen(page)).to_have_text(name)
+    page.evaluate("history.go(-1); setTimeout(() => history.go(-1), 30)")  # quickly, before the first is followed
+    expect(chosen(page)).to_have_text("Home")
+    page.go_forward()
+    expect(chosen(page)).to_have_text("Data")
+    open_page(page, "models")
+    page.go_back()
+    expect(chosen(page)).to_have_text("Data")
+
+
+def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws, serve, visit):
+    url = serve(ws).url
+    page = visit(f"{url}#rate%")
+    assert page.evaluate("window.studio.address()") == "rate%"
+    dark = page.locator("body.dark")
+    for number, hostile in enumerate(HOSTILE):
+        page.evaluate("(hash) => { location.hash = hash; }", hostile)
+        page.get_by_role("button", name="Light or dark").click()
+        expect(dark).to_have_count(1 - number % 2)
+    for hostile in ("runs/50%", "%E0%A4%A"):
+        page.goto("about:blank")
+        page.goto(f"{url}#{hostile}")
+        open_page(page, "data")
+        page.wait_for_function("window.studio.address() === 'data'")
+    assert page.evaluate("window.hacked === undefined")
+
+
+@pytest.mark.parametrize("kind", ["refused", "full of something else"])
+def test_a_browser_without_storage_or_with_foreign_text_in_it_still_rates(ws, serve, chromium, kind):
+    from studio import ratings
+    from tests.ui.test_rate import press, wait_for
+    from tests.ui.test_rating_room import put_up
+
+    put_up(ws, ("A", "B"), ("C", "D"))
+    context = chromium.new_context()
+    faults: list[str] = []
+    context.add_init_script(
+        "for (const kind of ['localStorage', 'sessionStorage']) "
+        + (
+            "Object.defineProperty(window, kind, {get() { throw new DOMException('refused', 'SecurityError'); }});"
+            if kind == "refused"
+            else "for (const name of ['theme', 'scroll', 'attributes', 'drafts', 'writing', 'pending-presses'])"
+            " try { window[kind].setItem(`studio-${name}`, '{\"a\": [1'); } catch { /* a page of no origin */ }"
+        )
+    )
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(serve(ws).url + "#rate")
+    press(page, "n")
+    page.locator("[data-part=writer-text]").fill("a note")
+    page.keyboard.press("Control+Enter")
+    press(page, "1")
+    wait_for(lambda: len(ratings.list_events(ws)) == 1, "the rating")
+    assert ratings.list_events(ws)[0]["note"] == "a note"
+    context.close()
+    assert [fault for fault in faults if "refused" not in fault] == []
