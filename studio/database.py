@@ -225,7 +225,7 @@ def refusal(path: Path, error: sqlite3.Error) -> WorkspaceError:
 def _gone(path: Path) -> WorkspaceUnavailable:
     what = "is empty (0 bytes) in" if path.exists() else "is gone from"
     return WorkspaceUnavailable(
-        f"The database {path.name} {what} {path.parent}. Put it back, with its {path.name}-wal where it had one; "
+        f"The database {path.name} {what} {path.parent.resolve()}. Put it back, with its {path.name}-wal where it had one; "
         "nothing new was made in its place."
     )
 
