@@ -37,6 +37,7 @@ from modules.experience import (
 )
 from modules.metrics import COMPONENTS
 from modules.optimisation import adam, clip_gradients, take_step
+from modules.phases import Phase, during
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
 from modules.rewards import RewardMix, role_part
@@ -168,6 +169,7 @@ class PPOModule(L.LightningModule):
         """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
         self.train()
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
         """One iteration: sample, judge, and several passes of updates."""
         if self.center_scores and self.score_center is None:
@@ -208,10 +210,12 @@ class PPOModule(L.LightningModule):
         self.latest = (answers, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start a held-out measurement."""
         self._held_out = {}
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
@@ -231,6 +235,7 @@ class PPOModule(L.LightningModule):
                 self.backbone, self.judged_role, batch.demonstrations, batch.is_excluded, self.micro_batch_size
             )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report, and compare with the best policy so far."""
         self.evaluated_at = self.step_index
@@ -281,6 +286,7 @@ class PPOModule(L.LightningModule):
         """The last iteration's responses; empty before the first."""
         return self.latest[0].samples(self.backbone.chat) if self.latest else []
 
+    @during(Phase.UPDATING)
     def _update_in_epochs(
         self, experience: Experience, num_responses: int, demonstrations: Sequences | None, sums: StepSums
     ) -> float:
@@ -329,6 +335,7 @@ class PPOModule(L.LightningModule):
         for rows in order.split(self.minibatch_size):
             yield rows[rows % size == rank] // size
 
+    @during(Phase.SAMPLING)
     def _sample(self, role: str, prompts: Sequence[list[int]], seed: int, copies: int = 1) -> Rollout:
         """Answer this process's share of the prompts, each ``copies`` times."""
         return generate(
@@ -342,6 +349,7 @@ class PPOModule(L.LightningModule):
             batch_size=self.rollout_batch_size,
         )
 
+    @during(Phase.SCORING)
     def _score(self, rollout: Rollout) -> Tensor:
         """Raw scores (B,), float32."""
         if self.score_function is not None:

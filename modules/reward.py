@@ -27,6 +27,7 @@ from modules.config import RewardConfig
 from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
 from modules.optimisation import adam, clip_gradients, schedule, take_step
+from modules.phases import Phase, during
 from modules.preferences import Comparisons
 from modules.sequences import CPU_PASS_TOKENS, Sequences, by_length
 
@@ -104,6 +105,7 @@ class RewardModule(L.LightningModule):
         """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
         self.train()
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: Comparisons, batch_idx: int) -> None:
         """One optimizer step on a batch of comparisons."""
         start = time.monotonic()
@@ -149,10 +151,12 @@ class RewardModule(L.LightningModule):
             }
         )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start a held-out measurement."""
         self._held_out = []
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: Comparisons, batch_idx: int) -> None:
         """Score held-out comparisons."""
         lengths = batch.sequences.mask.sum(-1)
@@ -175,6 +179,7 @@ class RewardModule(L.LightningModule):
         self._held_out.append(found)
         self._category_names = batch.category_names
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report agreement with the person, and remember the best weights."""
         self.evaluated_at = self.step_index

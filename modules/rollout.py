@@ -14,6 +14,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from modules.backbone import Backbone
+from modules.phases import Phase, during
 from modules.sequences import Sequences, pad_rows
 
 EndReason = Literal["eos", "length"]
@@ -49,6 +50,7 @@ class Rollout(NamedTuple):
         return torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(-1)
 
 
+@during(Phase.SAMPLING)
 @torch.no_grad()
 def generate(
     backbone: Backbone,

@@ -22,6 +22,7 @@ from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
 from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.packing import Packed, check_packing, pack
+from modules.phases import Phase, during
 from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
 
@@ -106,6 +107,7 @@ class SFTModule(L.LightningModule):
         """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
         self.train()
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
         """One optimizer step on a batch of demonstrations."""
         start = time.monotonic()
@@ -137,10 +139,12 @@ class SFTModule(L.LightningModule):
             }
         )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a held-out measurement."""
         self._held_out = torch.zeros(2, device=self.device)
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: Sequences, batch_idx: int) -> None:
         """Add up the loss of held-out demonstrations."""
         with self.backbone.role("policy"):
@@ -148,6 +152,7 @@ class SFTModule(L.LightningModule):
                 losses = negative_logprobs(self.backbone, rows)
                 self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report the mean over all held-out tokens, and answer the sample prompts."""
         total, count = sum_over_ranks(self._held_out).tolist()

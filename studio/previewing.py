@@ -50,6 +50,8 @@ class Lesson:
     """Tokens of the longest text, a response of PPO included."""
     refusal: str = ""
     """Why the run would not start as it is; empty where it would."""
+    may_start_anyway: bool = False
+    """It is refused for the rows that would be left out, and for nothing else."""
 
 
 def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
@@ -75,17 +77,35 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
     examples = [
         Example(title, [(text, part) for text, part in tokens], rest) for title, tokens, rest in found["examples"]
     ]
-    refusal = found["refusal"] or _too_long_for_model(prepared.config, found["longest"], found["positions"])
-    return Lesson(TEMPLATES[found["template"]], examples, _summary(found, prepared.config), found["longest"], refusal)
+    too_long = _too_long_for_model(prepared.config, found["longest"], found["positions"])
+    return Lesson(
+        TEMPLATES[found["template"]],
+        examples,
+        _summary(found, prepared.config),
+        found["longest"],
+        found["refusal"] or too_long,
+        may_start_anyway=bool(found["refusal"]) and not too_long,
+    )
 
 
-def check(ws: Workspace, config: TrainConfig) -> str:
-    """Why a run with this config should not be started; empty where it may. Rows that are all short need no look.
+@dataclass(frozen=True)
+class Refusal:
+    """Why a run should not be started."""
+
+    text: str
+    may_start_anyway: bool
+
+
+def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
+    """Why a run with this config should not be started; None where it may. Rows that are all short need no look.
 
     Raises:
         StudioError: something the stage needs is missing.
     """
-    return lesson(ws, config).refusal if _may_drop(stages.look(ws, config)) else ""
+    if not _may_drop(stages.look(ws, config)):
+        return None
+    found = lesson(ws, config)
+    return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
 
 
 def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:

@@ -87,9 +87,9 @@ def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig
     """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
     if is_anyway:
         return config.model_copy(update={"max_dropped": 1.0})
-    refused = previewing.check(ws, config) if config.max_dropped < 1 else ""
+    refused = previewing.check(ws, config) if config.max_dropped < 1 else None
     if refused:
-        raise DataError(f"Not started. {refused}")
+        raise DataError(f"Not started. {refused.text}")
     return config
 
 
