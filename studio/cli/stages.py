@@ -79,7 +79,8 @@ def _start(arguments: argparse.Namespace) -> int:
     run = launcher.start(ws, run)
     if not arguments.detach:
         return follow.follow(ws, run, arguments)
-    print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
+    how = "waits for its turn" if run.is_waiting_here else "started"
+    print(f"{run.name} {how}. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
     return 0
 
 
