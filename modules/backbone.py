@@ -22,7 +22,19 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from modules.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
 from modules.heads import head_tensors, load_head, member_outputs, new_head, num_members
-from modules.pretrained import end_ids, find_model, fingerprint, load_model, load_tokenizer, output_logits
+from modules.loading import check_vocabulary, output_logits
+from modules.model_files import check_kind
+from modules.model_files.tokens import beyond
+from modules.pretrained import (
+    blueprint,
+    end_ids,
+    find_model,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    output_width,
+    positions_of,
+)
 from modules.products import quicken
 from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
@@ -67,6 +79,8 @@ class Backbone(nn.Module):
         self.method, self.quantisation = method, quantisation
         self.dtype, self.device = dtype, device
         self.hidden_size, self.vocab_size, self.context_length = hidden_size, vocab_size, context_length
+        self._without_row = check_vocabulary(chat, vocab_size, folder)
+        """Ids that texts may hold but the embedding does not, with their tokens."""
         self._trunks: dict[str, str] = {}
         """Role that is a head alone to the role whose hidden states it reads."""
         self._stack: list[str] = []
@@ -81,24 +95,29 @@ class Backbone(nn.Module):
         quantisation: str = "none",
         precision: str = "auto",
         device: str = "auto",
-        lora_rank: int = 16,
-        lora_alpha: float = 32.0,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         lora_dropout: float = 0.0,
-        lora_targets: str = "all-linear",
+        lora_targets: str | None = None,
         gradient_checkpointing: bool = False,
         chat_template: str = "auto",
     ) -> "Backbone":
         """Load a base model without any role yet; the arguments are the fields of the configs.
 
+        The shape of adapters (``lora_rank``, ``lora_alpha``, ``lora_targets``) is that of fresh ones: 16, 32 and all-linear
+        where None is given. Those from a folder keep their own, and one that contradicts what was given is refused.
+
         Raises:
             BaseModelError: It cannot be found, loaded or used.
             ConfigError: Settings do not go together, or there is no such device.
         """
+        _check_choices(method, quantisation)
         if method == "full" and quantisation != "none":
             raise ConfigError("4-bit weights cannot be trained in full: choose method lora, or quantisation none.")
         where = pick_device(device)
         dtype = pick_dtype(precision, where)
         folder = find_model(base_model)
+        check_kind(folder, method, quantisation)
         tokenizer = load_tokenizer(folder)
         roles: LoraRoles | FullRoles
         if method == "lora":
@@ -106,10 +125,12 @@ class Backbone(nn.Module):
             if gradient_checkpointing:
                 model.activation_checkpointing_enable()
             config = model.config
+            width = output_width(model)
             roles = LoraRoles(model, LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets), base_model)
         else:
             roles = FullRoles(folder, dtype, where, gradient_checkpointing)
             config = roles.base_config()
+            width = output_width(blueprint(config))
         text = config.get_text_config()
         return cls(
             roles,
@@ -121,9 +142,9 @@ class Backbone(nn.Module):
             quantisation=quantisation,
             dtype=dtype,
             device=where,
-            hidden_size=text.hidden_size,
+            hidden_size=width,
             vocab_size=text.vocab_size,
-            context_length=text.max_position_embeddings,
+            context_length=positions_of(config, folder),
         )
 
     def add_role(
@@ -211,6 +232,8 @@ class Backbone(nn.Module):
                 f"A text of {longest} tokens does not fit into this model, which has {self.context_length} positions: lower "
                 "max_length (in PPO max_prompt_length and max_new_tokens)."
             )
+        if self._without_row:
+            self._check_rows(ids)
         if positions is None and mask is not None:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self._autocast():
@@ -308,6 +331,12 @@ class Backbone(nn.Module):
             load_head(head, found)
         return head.to(self.device)
 
+    def _check_rows(self, ids: Tensor) -> None:
+        """Refuse ids without a row; on a GPU the lookup would end the process."""
+        largest = int(ids.max())
+        if largest in self._without_row:
+            raise beyond(self.base_model, self._without_row[largest], largest, self.vocab_size)
+
     def _enter(self, name: str) -> None:
         self._model = self.roles.activate(self._trunks.get(name, name))
 
@@ -322,6 +351,13 @@ class Backbone(nn.Module):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed)
 
 
+def _check_choices(method: str, quantisation: str) -> None:
+    """Refuse what is no choice here: a config says auto until `studio.parents` has filled it."""
+    for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
+        if given not in choices:
+            raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")
+
+
 def pick_device(device: str) -> torch.device:
     """``auto`` is the GPU where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
@@ -331,9 +367,10 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on GPUs that have it, else float32."""
+    """``auto`` is bfloat16 on GPUs that compute in it (older ones only emulate it, slowly), else float32."""
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if has_bf16 else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 

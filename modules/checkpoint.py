@@ -134,9 +134,16 @@ def check_base(meta: CheckpointMeta, backbone: Backbone, name: str) -> None:
             f"The checkpoint {name} was trained on the base model {meta.base_model} (fingerprint {meta.base_fingerprint}), but this "
             f"run uses {backbone.base_model} (fingerprint {backbone.fingerprint}): choose checkpoints of one base model and tokenizer."
         )
-    if meta.method != backbone.method:
+    for setting in ("method", "quantisation"):
+        theirs, ours = getattr(meta, setting), getattr(backbone, setting)
+        if theirs != ours:
+            raise CheckpointError(
+                f"The checkpoint {name} was trained with {setting} {theirs}, but this run uses {ours}: set {setting} to {theirs}."
+            )
+    if meta.chat_template != backbone.chat.template:
         raise CheckpointError(
-            f"The checkpoint {name} was trained with method {meta.method}, but this run uses {backbone.method}: set method to {meta.method}."
+            f"The checkpoint {name} was trained with the chat template {meta.chat_template}, but this run uses "
+            f"{backbone.chat.template}: choose checkpoints of one chat template."
         )
 
 

@@ -4,7 +4,8 @@ Holds no torch, so the UI process can import it. Each field's docstring is its t
 their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations and ratings come from the workspace itself.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -29,24 +30,24 @@ class StageConfig(BaseModel):
     gpu: Annotated[int, Field(ge=-1, le=63)] = -1
     """Which GPU, by its number; -1 takes the first that is free. Runs on different GPUs do not wait for each other."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the base weights: auto is bf16 on GPUs that have it, else fp32."""
-    quantisation: Literal["none", "nf4"] = "none"
-    """nf4 holds the frozen base in 4 bits (QLoRA, double quantisation): about a quarter of the memory of bf16."""
+    """Number format of the base weights: auto is what the checkpoint's run named, else bf16 on GPUs that have it and fp32 elsewhere."""
+    quantisation: Literal["auto", "none", "nf4"] = "auto"
+    """nf4 holds the frozen base in 4 bits, none does not. It belongs to the model: auto takes what the checkpoint was trained with, and another value is refused."""
 
 
 class TrainConfig(StageConfig):
     """What the three trainers share."""
 
-    method: Literal["lora", "full"] = "lora"
-    """lora trains small adapters on a frozen base; full trains every weight and needs several times the memory."""
-    lora_rank: Annotated[int, Field(ge=1, le=512)] = 16
-    """Rank of the LoRA adapters: more rank, more capacity and memory."""
-    lora_alpha: PositiveFloat = 32.0
-    """LoRA scale; the adapter's output is multiplied by alpha / rank."""
+    method: Literal["auto", "lora", "full"] = "auto"
+    """lora trains small adapters on a frozen base, full every weight. It belongs to the model: auto takes what the checkpoint was trained with."""
+    lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
+    """Rank of the LoRA adapters. The run goes on training the checkpoint's adapters, so 0 takes theirs and another rank is refused."""
+    lora_alpha: NonNegativeFloat = 0.0
+    """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, and another is refused."""
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout inside the adapters; 0 keeps log-probabilities repeatable, which PPO needs."""
-    lora_targets: str = "all-linear"
-    """Layers that get an adapter: all-linear is every one but the output layer, attention only those in it, or names (q_proj,v_proj)."""
+    lora_targets: str = ""
+    """Layers that have an adapter; empty takes those of the checkpoint, and others are refused."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512
@@ -76,6 +77,16 @@ class SFTConfig(TrainConfig):
     """The pretrained model: starter, a local Hugging Face folder, or a hub id such as Qwen/Qwen3-0.6B."""
     chat_template: Literal["auto", "chatml", "plain"] = "auto"
     """How turns become text: auto takes the tokenizer's own template, and plain where it has none."""
+    quantisation: Literal["none", "nf4"] = "none"  # type: ignore[assignment]  # there is no checkpoint to take it from
+    """nf4 holds the frozen base in 4 bits (QLoRA, double quantisation): about a quarter of the memory of bf16."""
+    method: Literal["lora", "full"] = "lora"  # type: ignore[assignment]
+    """lora trains small adapters on a frozen base; full trains every weight and needs several times the memory."""
+    lora_rank: Annotated[int, Field(ge=1, le=512)] = 16
+    """Rank of the LoRA adapters: more rank, more capacity and memory."""
+    lora_alpha: PositiveFloat = 32.0
+    """LoRA scale; the adapter's output is multiplied by alpha / rank."""
+    lora_targets: str = "all-linear"
+    """Layers that get an adapter: all-linear is every one but the output layer, attention only those in it, or names (q_proj,v_proj)."""
     learning_rate: PositiveFloat = 2e-4
     """Peak learning rate: 1e-4 to 3e-4 with LoRA, about 2e-5 in full."""
     warmup_fraction: Fraction = 0.05
@@ -296,6 +307,28 @@ STAGES: dict[str, type[StageConfig]] = {
     "ppo": PPOConfig,
 }
 """Stage name to config class, in the order of the loop."""
+
+
+FRESH: dict[str, Any] = {
+    "method": "lora",
+    "quantisation": "none",
+    "lora_rank": 16,
+    "lora_alpha": 32.0,
+    "lora_targets": "all-linear",
+}
+"""What belongs to a model, with the values of SFT. A later stage leaves them open and takes its checkpoint's."""
+
+AnyConfig = TypeVar("AnyConfig", bound=StageConfig)
+
+
+def is_open(config: StageConfig, name: str) -> bool:
+    """Whether a setting that belongs to the model is left to the checkpoint."""
+    return name in FRESH and getattr(config, name, None) in ("auto", 0, "")
+
+
+def settle(config: AnyConfig, values: Mapping[str, Any] = FRESH) -> AnyConfig:
+    """The config with its open settings taken from `values`; the others stay."""
+    return config.model_copy(update={name: value for name, value in values.items() if is_open(config, name)})
 
 
 def categories(text: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, settle
 from modules.errors import BaseModelError
 
 CHUNK_ELEMENTS = 2**24
@@ -130,12 +130,13 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
     """Memory of a run at its peak.
 
     Args:
-        config: Of a stage that trains.
+        config: Of a stage that trains; what it leaves to its checkpoint is reckoned as SFT's defaults.
         sizes: Of its base model.
         load: Of its largest micro-batch; see `worst_load`.
         is_cpu: Whether it computes on the CPU.
         has_bf16: Whether precision auto means bf16 on the GPU.
     """
+    config = settle(config)
     number = _number(config, is_cpu, has_bf16)
     fixed = _fixed(config, sizes, number)
     update = fixed | _training(config, sizes, load, number, is_cpu)
@@ -167,7 +168,7 @@ def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
 
 def advice(config: TrainConfig, found: Estimate) -> list[str]:
     """What to turn so that a run takes less, what helps most first."""
-    size = found.parts
+    config, size = settle(config), found.parts
     tips = {
         "Choose method lora: gradients and optimizer are then those of the adapters only.": (
             size["gradients"] + size["optimizer"] if config.method == "full" else 0

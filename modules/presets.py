@@ -43,7 +43,11 @@ _LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48
 def preset(stage: str, hardware: str) -> dict[str, Any]:
     """The settings of a stage that trains, by name."""
     micro, length = _MICRO[hardware], _LENGTH[hardware]
-    common = _MACHINE[hardware] | {"method": "lora", "lora_rank": 16, "max_length": length}
+    common = _MACHINE[hardware] | {"max_length": length}
+    if stage == "sft":
+        common |= {"method": "lora", "lora_rank": 16}
+    else:
+        del common["quantisation"]  # as the rest of the model, it is the checkpoint's
     if stage == "ppo":
         return common | {
             "batch_size": 64,

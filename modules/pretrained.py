@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,6 +29,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from modules.errors import BaseModelError
+from modules.loading import check_forward
+from modules.model_files import check_folder
+from modules.model_files.family import SUITABLE
 
 # It warns at import that an optional inference kernel is missing, which `keep_exact_on_cpu` switches off anyway.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -60,6 +63,8 @@ def find_model(base_model: str, *, needs_weights: bool = True) -> Path:
             f"The model {base_model} has no *.safetensors weights; other formats can run code when they are opened and "
             "are not read. Load it once with transformers and save it again with save_pretrained."
         )
+    if needs_weights:
+        check_folder(folder)
     return folder
 
 
@@ -146,6 +151,31 @@ def load_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
+def positions_of(config: PreTrainedConfig, folder: Path) -> int:
+    """How many positions a model has.
+
+    Raises:
+        BaseModelError: It knows none, as models with ALiBi or without attention.
+    """
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(found, int) or found < 1:
+        raise BaseModelError(
+            f"The model in {folder} ({config.model_type}) has no position ids, which sampling and packing here need: {SUITABLE}"
+        )
+    return found
+
+
+def blueprint(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of this configuration without any weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """The width of the hidden states that a model's output layer reads; OPT-350M's are narrower than its hidden_size."""
+    return int(model.get_output_embeddings().in_features)  # type: ignore[union-attr, arg-type]
+
+
 def load_model(
     folder: Path, *, dtype: torch.dtype, device: torch.device, quantisation: str = "none"
 ) -> PreTrainedModel:
@@ -160,7 +190,7 @@ def load_model(
     quantised = _nf4(dtype) if quantisation == "nf4" else None
     config = load_config(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]  # a pair, when asked for the report
             folder,
             config=config,
             dtype=dtype,
@@ -169,6 +199,7 @@ def load_model(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except torch.OutOfMemoryError as error:
         raise BaseModelError(
@@ -179,13 +210,20 @@ def load_model(
             f"The folder {folder} cannot be loaded as a causal language model ({type(error).__name__}: "
             f"{_first_line(error)}): choose a decoder-only model of an architecture that transformers knows."
         ) from error
+    if report["missing_keys"]:
+        lacking = sorted(report["missing_keys"])
+        raise BaseModelError(
+            f"The model in {folder} lacks {len(lacking)} weights ({', '.join(lacking[:3])}): they would be drawn at random, and so "
+            "would its answers be. Fetch it again, or choose a folder that was saved with save_pretrained."
+        )
     if quantised:
         keep_exact_on_cpu(model)
     else:
         nn.Module.to(model, device)
     model.requires_grad_(False)
-    _check_logits(model, folder, device)
-    return model.eval()
+    model.eval()
+    check_forward(model, folder)
+    return model
 
 
 def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
@@ -258,37 +296,6 @@ def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
     )
-
-
-def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Float32 logits (..., V) of last hidden states (..., H), capped where the model caps them (Gemma 2)."""
-    output_layer = model.get_output_embeddings()
-    assert output_layer is not None, "a causal language model has an output layer"
-    logits: Tensor = output_layer(hidden).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-@torch.no_grad()
-def _check_logits(model: PreTrainedModel, folder: Path, device: torch.device) -> None:
-    """The trainers compute logits in chunks from hidden states: refuse models for which that gives other ones."""
-    ids = torch.arange(8, device=device).unsqueeze(0) % model.config.get_text_config().vocab_size
-    positions = torch.arange(8, device=device).unsqueeze(0)
-    try:
-        whole = model(input_ids=ids, use_cache=False).logits
-        hidden = model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
-        parts = output_logits(model, hidden.last_hidden_state)
-        is_plain = torch.allclose(whole.float(), parts, atol=1e-3, rtol=1e-2)
-    except Exception as error:  # a probe: whatever a model raises here it would raise in training
-        raise BaseModelError(
-            f"The model in {folder} loads but does not run ({type(error).__name__}: {_first_line(error)}): choose a "
-            "decoder-only model with position ids, such as Llama, Qwen, Mistral, Phi or GPT-2."
-        ) from error
-    if not is_plain:
-        raise BaseModelError(
-            f"The model in {folder} ({model.config.model_type}) scales its logits after the output layer, which the chunked "
-            "log-probabilities here do not do: choose another architecture."
-        )
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from modules.config import FRESH
 from modules.errors import CheckpointError, ConfigError
 from modules.pretrained import load_config, load_model
 
@@ -36,12 +38,12 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """How fresh adapters look; adapters from a checkpoint keep their own rank, scale and targets."""
+    """How fresh adapters look, None being the default. Adapters from a checkpoint keep their own rank, scale and targets."""
 
-    rank: int = 16
-    alpha: float = 32.0
+    rank: int | None = None
+    alpha: float | None = None
     dropout: float = 0.0
-    targets: str = "all-linear"
+    targets: str | None = None
 
 
 class LoraRoles(nn.Module):
@@ -58,7 +60,8 @@ class LoraRoles(nn.Module):
         self.model = model
         self.settings = settings
         self.base_name = base_name
-        self._targets = _find_targets(model, settings.targets)
+        self._targets = _find_targets(model, settings.targets or FRESH["lora_targets"])
+        self._layers_asked_for = _last_names(model, self._targets) if settings.targets else None
         self._peft: list[PeftModel] = []  # in a list, so that the base is not registered twice
         self._configs: dict[str, LoraConfig] = {}
         self._trainable: set[str] = set()
@@ -163,12 +166,13 @@ class LoraRoles(nn.Module):
     def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:
         if source is not None:
             config = _read_adapter_config(source)
+            self._check_shape(config, source)
         elif copy_of is not None:
             config = LoraConfig(**self._configs[copy_of].to_dict())
         else:
             config = LoraConfig(
-                r=self.settings.rank,
-                lora_alpha=self.settings.alpha,  # type: ignore[arg-type]  # peft divides by it; a float is fine
+                r=self.settings.rank or FRESH["lora_rank"],
+                lora_alpha=self.settings.alpha or FRESH["lora_alpha"],  # type: ignore[arg-type]  # peft divides by it
                 target_modules=self._targets,
                 task_type="CAUSAL_LM",
             )
@@ -177,12 +181,28 @@ class LoraRoles(nn.Module):
         config.base_model_name_or_path = self.base_name
         return config
 
+    def _check_shape(self, config: LoraConfig, source: Path) -> None:
+        """Refuse an adapter of another shape than was asked for: it cannot be given one."""
+        found = config.target_modules if isinstance(config.target_modules, set | list) else ()
+        names = {name.rsplit(".", 1)[-1] for name in found}
+        asked, layers = self.settings, self._layers_asked_for
+        pairs: list[tuple[str, Any, Any]] = [("rank", asked.rank, config.r), ("alpha", asked.alpha, config.lora_alpha)]
+        if layers and names and names != layers:
+            pairs.append(("targets", asked.targets, ",".join(sorted(names))))
+        for name, given, own in pairs:
+            if not given or given == own:
+                continue
+            raise ConfigError(
+                f"lora_{name} is {given}, but the adapter in {source} was trained with {own}, and an adapter keeps its shape: leave "
+                f"lora_{name} out, or choose another checkpoint."
+            )
+
     def _inject(self, name: str, config: LoraConfig) -> PeftModel:
         try:
             injected = get_peft_model(self.model, config, adapter_name=name)
         except ValueError as error:
             raise ConfigError(
-                f"No adapter can be put on the layers {self.settings.targets!r} ({str(error).splitlines()[0]}): name linear layers "
+                f"No adapter can be put on the layers {self.settings.targets or self._targets!r} ({str(error).splitlines()[0]}): name linear layers "
                 "of this model, or choose all-linear."
             ) from error
         assert isinstance(injected, PeftModel)
@@ -310,6 +330,18 @@ def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
             "lora_targets all-linear, or name the layers."
         )
     return sorted(found)
+
+
+def _last_names(model: PreTrainedModel, targets: str | list[str]) -> set[str]:
+    """The last parts of the names of layers to adapt, by which an adapter's file knows them."""
+    if targets != "all-linear":
+        return {name.rsplit(".", 1)[-1] for name in targets}
+    output = model.get_output_embeddings()
+    return {
+        path.rsplit(".", 1)[-1]
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not output
+    }
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:

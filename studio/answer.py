@@ -21,6 +21,7 @@ def main() -> int:
         base_models.resolve(meta.base_model),
         method=meta.method,
         quantisation=meta.quantisation,
+        precision=request["precision"],
         chat_template=meta.chat_template,
     )
     prompt = backbone.chat.encode_prompt(request["messages"]).ids

@@ -3,7 +3,8 @@
 A line is a row as the database holds it, so nothing is lost: undone votes, the order on every screen, predictions, the
 rows of every snapshot. An archive that was read in gives the same file again, byte for byte. Runs and checkpoints come
 along as rows, so that each response has its origin; their folders do not. This is the one module that reads and writes
-the tables of others, and it takes them as they are.
+the tables of others. What it reads may be anybody's: each row is checked (`studio.untrusted`), and of a run comes in what
+describes it, nothing that has to do with processes.
 
 The first line tells the format, the migrations of the writer, the number of rows of each table and a sha256 of all lines
 behind it (without their ends), so that a file that was cut or changed is noticed. Archives of before have neither number nor sha256; they are
@@ -25,6 +26,7 @@ from sqlite_utils import Database
 
 from studio import database, schema_restores
 from studio.errors import DataError, ImportRefused, WorkspaceError
+from studio.untrusted import rows as untrusted
 from studio.workspace import Workspace
 
 NAME = "rlhf-studio-archive/"
@@ -52,6 +54,8 @@ TABLES = (
 )
 """In an order in which they can be read back: predictions before votes, as they were made."""
 LOOK_AT = 2**16
+LONGEST_LINE = 2**26
+"""Of a row in bytes; a text that is pasted in has some thousand."""
 _HEAD = re.compile(rb'(?<!\\)"' + NAME.encode())
 _ROW = re.compile(rb'\s*{\s*"table"\s*:\s*"(\w+)"\s*,\s*"\w*id"\s*:')
 """A row names its table first, then an id; the rows of no other data set do."""
@@ -98,7 +102,7 @@ def write(ws: Workspace) -> Contents:
             digest = hashlib.sha256()
             for table in TABLES:
                 for row in db.query(f"SELECT * FROM {table} ORDER BY {_order(db, table)}"):
-                    line = _line({"table": table} | row)
+                    line = _line({"table": table} | (untrusted.as_archived(row) if table == "runs" else row))
                     file.write(line)
                     digest.update(line.rstrip())
             file.seek(0)
@@ -132,10 +136,12 @@ def look(source: str | Path) -> Contents:
     """
     path = Path(source).expanduser()
     counted: Counter[str] = Counter()
+    rows = untrusted.Rows()
     for number, row in _rows(path):
-        table = row.get("table")
+        table = row.pop("table", None)
         if table not in TABLES:
             raise _unknown_row(path, number)
+        _checked(rows, path, number, table, row)
         counted[table] += 1
     return Contents(path, dict(counted))
 
@@ -171,15 +177,22 @@ def _check_empty(db: Database, ws: Workspace, path: Path) -> None:
             f"An archive goes into an empty workspace, and {ws.root.name} has something in it. Import it into a new folder: "
             f"rlhf-studio import {path.name} --workspace NEW_FOLDER"
         )
+    if ws.runs.is_dir() and any(ws.runs.iterdir()):
+        raise ImportRefused(
+            f"An archive goes into an empty workspace, and {ws.root.name} has folders of runs, which the archive's runs would be "
+            f"taken for. Import it into a new folder: rlhf-studio import {path.name} --workspace NEW_FOLDER"
+        )
 
 
 def _read_all(db: Database, path: Path) -> Counter[str]:
     columns = {table: {column.name for column in db.table(table).columns} for table in TABLES}
     counted: Counter[str] = Counter()
+    rows = untrusted.Rows()
     for number, row in _rows(path):
         table = row.pop("table", None)
         if table not in columns or not row.keys() <= columns[table]:
             raise _unknown_row(path, number)
+        row = _checked(rows, path, number, table, row)
         if table == "rating_events" and "restores" not in row:  # of an archive of before that column
             row["restores"] = schema_restores.restored_by(db, row)
         names = list(row)
@@ -194,6 +207,15 @@ def _read_all(db: Database, path: Path) -> Counter[str]:
     return counted
 
 
+def _checked(rows: untrusted.Rows, path: Path, number: int, table: str, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return rows.check(table, row)
+    except ValueError as error:
+        raise ImportRefused(
+            f"Line {number} of {path.name} is none that this studio writes: {error}. Nothing was imported."
+        ) from error
+
+
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows behind the first line with the numbers of their lines; at the end, whether all of them were there."""
     counted: Counter[Any] = Counter()
@@ -201,8 +223,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 1
     try:
         with _open(path) as file:
-            head = _head(path, file.readline())
-            for number, line in enumerate(file, start=2):
+            head = _head(path, file.readline(LONGEST_LINE))
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=2):
+                if len(line) == LONGEST_LINE:
+                    raise ValueError(f"it is longer than {LONGEST_LINE // 2**20} MiB")
                 row = json.loads(line.decode())
                 if not isinstance(row, dict):
                     raise ValueError("it is no object")
@@ -283,6 +307,9 @@ def _check(db: Database, path: Path) -> None:
         raise ImportRefused(
             f"{path.name} is incomplete: a row of {fault['table']} names one that it lacks. Nothing was imported."
         )
+    for query, words in untrusted.TOGETHER:
+        if next(db.query(f"{query} LIMIT 1"), None):
+            raise ImportRefused(f"{path.name} contradicts itself: {words}. Nothing was imported.")
 
 
 def _order(db: Database, table: str) -> str:

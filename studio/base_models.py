@@ -1,14 +1,16 @@
 """Where a base model comes from: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
 
-import json
 import re
 from pathlib import Path
 
 from assets import STARTER
+from modules.model_files import check_family, check_folder, check_kind, check_tokens
 from studio.confidential import hide
 from studio.errors import BaseModelError
 
 STARTER_NAME = "starter"
+LONGEST_ID = 193
+"""Two names of at most 96 characters, as the hub has them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 _HUB_PAGE = re.compile(
@@ -28,18 +30,18 @@ def resolve(name: str) -> str:
         raise BaseModelError(
             "base_model is empty. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
         )
-    path = Path(name).expanduser()
-    if path.is_dir():
-        _check_folder(path)
+    path = _path(name)
+    if path is not None and path.is_dir():
+        check_folder(path)
         return str(path.resolve())
-    if HUB_ID.fullmatch(name) and not path.exists():
+    if HUB_ID.fullmatch(name) and len(name) <= LONGEST_ID and path is not None and not path.exists():
         return name
     if "://" in name:
         raise BaseModelError(
             f"{hide(name)!r} is an address, and a base model is none. {instead(name, 'Qwen/Qwen3-0.6B')}"
         )
     raise BaseModelError(
-        f"{name!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+        f"{short(name)!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )
 
 
@@ -52,6 +54,19 @@ def absolute(name: str) -> str:
     return name if name == STARTER_NAME else resolve(name)
 
 
+def check(name: str, method: str, quantisation: str, chat_template: str) -> None:
+    """Refuse a folder whose model cannot be used as a run asks; one of the hub is looked at when it was fetched.
+
+    Raises:
+        BaseModelError: as `modules.model_files.check_family`, `check_kind` and `check_tokens`.
+    """
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        check_family(folder)
+        check_kind(folder, method, quantisation)
+        check_tokens(folder, chat_template)
+
+
 def instead(address: str, example: str) -> str:
     """What to give in the place of an address: the id of a page of the hub, or the folder of a download."""
     found = _HUB_PAGE.match(address)
@@ -62,33 +77,22 @@ def instead(address: str, example: str) -> str:
     )
 
 
-def _check_folder(path: Path) -> None:
-    if not (path / "config.json").is_file():
-        raise BaseModelError(f"The folder {path} is not a Hugging Face model: it has no config.json. Choose another.")
-    weights = sorted(path.glob("*.safetensors"))
-    if not weights:
-        raise BaseModelError(
-            f"The model in {path} has no safetensors weights. Other formats can run code when they are opened and are "
-            "refused; convert it with transformers' save_pretrained."
-        )
-    for file in weights:
-        if not _is_whole(file):
-            raise BaseModelError(f"The file {file} is cut off or no safetensors file. Fetch the model again.")
-    if not any(path.glob("tokenizer*")):
-        raise BaseModelError(
-            f"The folder {path} has no tokenizer (tokenizer.json). Copy the model's tokenizer files into it."
-        )
+def is_there(name: str) -> bool:
+    """Whether a name is a path of something."""
+    path = _path(name)
+    return path is not None and path.exists()
 
 
-def _is_whole(file: Path) -> bool:
-    """True where the file is as long as its header says; what the weights are is seen when they are loaded."""
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        if size > file.stat().st_size:
-            return False
-        try:
-            tensors = json.loads(stream.read(size))
-            end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return False
-    return file.stat().st_size == 8 + size + end
+def _path(name: str) -> Path | None:
+    """The path that a name is, or None where the system knows no such path: too long, or the home of nobody."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path
+
+
+def short(name: str) -> str:
+    """A name as a sentence shows it."""
+    return name if len(name) <= 200 else f"{name[:200]} ... ({len(name):,} characters)"

@@ -5,6 +5,7 @@ what a run's name stands for and what the next stage preselects; only a resume t
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,11 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
         known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
         raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
     found = _checkpoint(ws, rows[0])
+    if not _is_inside(ws, found):
+        raise CheckpointError(
+            f"The row of checkpoint {found.name} names a folder outside of the workspace's runs ({rows[0]['folder']}), which is never "
+            "read. Choose another checkpoint."
+        )
     if not found.folder.is_dir():
         raise CheckpointError(
             f"The folder of checkpoint {found.name} is gone ({found.folder.relative_to(ws.root)}). "
@@ -110,6 +116,13 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
             f"Checkpoint {found.name} is incomplete: it has no {missing}. Put it back, or choose another checkpoint."
         )
     return found
+
+
+def _is_inside(ws: Workspace, found: Checkpoint) -> bool:
+    """Whether the folder lies in that of its run, as it is written: a link that a person put there may lead elsewhere."""
+    run = ws.runs / found.run_name
+    is_plain = found.run_name == run.name and run.name != ".."
+    return is_plain and run in Path(os.path.normpath(found.folder)).parents
 
 
 def _missing(folder: Path) -> str:

@@ -77,6 +77,14 @@ def slot_of(db: Database, comparison_id: int, response_id: int) -> int:
     return next(db.query(sql, [comparison_id, response_id]))["slot"]
 
 
+def verdict(db: Database, comparison_id: int) -> int | str | None:
+    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    for row in db.query(sql, [comparison_id]):
+        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
+    return None
+
+
 def counts(ws: Workspace) -> dict[str, int]:
     """`comparisons`: all; `unrated`: those without a rating that counts."""
     with ws.read() as db:
@@ -178,29 +186,6 @@ def read_showing(db: Database, showing_id: int) -> Showing | None:
     order = _order(db, showing_id)
     texts = tuple(next(db.query("SELECT text FROM responses WHERE id = ?", [each]))["text"] for each in order)
     return Showing(**(row | {"messages": json.loads(row["messages"])}), texts=texts, response_ids=tuple(order))
-
-
-def list_history(ws: Workspace) -> list[dict[str, Any]]:
-    """Every comparison with its prompt, its responses and where they came from, and every showing; for the export."""
-    with ws.read() as db:
-        found = {
-            row["id"]: row | {"messages": json.loads(row["messages"]), "responses": [], "showings": []}
-            for row in db.query(
-                "SELECT c.id, c.prompt_id, p.messages, p.category, p.split, u.name AS run, c.created_at FROM comparisons c"
-                " JOIN prompts p ON p.id = c.prompt_id LEFT JOIN runs u ON u.id = c.run_id ORDER BY c.id"
-            )
-        }
-        for row in db.query(
-            "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
-            " r.end_reason, r.created_at FROM comparison_responses cr JOIN responses r ON r.id = cr.response_id"
-            " LEFT JOIN checkpoints k ON k.id = r.checkpoint_id ORDER BY cr.comparison_id, cr.slot"
-        ):
-            row |= {name: json.loads(row[name]) for name in ("sampling", "token_ids") if row[name]}
-            found[row.pop("comparison_id")]["responses"].append(row)
-        for row in db.query("SELECT * FROM showings ORDER BY id"):
-            row["response_ids"] = json.loads(row["response_ids"]) if row["response_ids"] else None
-            found[row.pop("comparison_id")]["showings"].append(row)
-    return list(found.values())
 
 
 def _open_showings(db: Database, rater: str, count: int) -> list[int]:

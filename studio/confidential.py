@@ -24,9 +24,13 @@ _SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9
 """Tokens known by their look: of the hub (which may lie in a file, not in the environment), of OpenAI, of GitHub."""
 
 
+KEPT: dict[str, str] = {}
+"""Variables that this process does without for a moment (`network.proxies`), and its children do not."""
+
+
 def environment() -> dict[str, str]:
     """What a child process gets of this one's environment: all but the studio's own password."""
-    return {name: value for name, value in os.environ.items() if name != PASSWORD}
+    return {name: value for name, value in (KEPT | dict(os.environ)).items() if name != PASSWORD}
 
 
 def is_secret(variable: str) -> bool:

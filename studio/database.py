@@ -15,11 +15,15 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
+from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
+
+LARGE = 50 * 2**20
+"""Bytes from which a migration is slow enough to be told of."""
 
 migrations = Migrations("rlhf-studio")
 
@@ -182,11 +186,25 @@ def migrate(path: Path) -> None:
                     f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
                     "Update the studio, or choose another workspace."
                 )
-            if migrations.pending(db):
-                with db.atomic():
-                    migrations.apply(db)
+            if waiting := migrations.pending(db):
+                _apply(db, path, [migration.name for migration in waiting])
         except sqlite3.DatabaseError as error:
             raise refusal(path, error) from error
+
+
+def _apply(db: Database, path: Path, names: list[str]) -> None:
+    """Apply the migrations that wait. A database that holds something is backed up first, and a large one is told of."""
+    is_large = path.stat().st_size >= LARGE
+    if migrations.applied(db):
+        if is_large:
+            progress.say(
+                f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
+            )
+        made = rotation.before_migration(db.conn, path, names[0])
+        if is_large:
+            progress.say(f"Backup: {made}")
+    with db.atomic(), progress.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
+        migrations.apply(db)
 
 
 @contextmanager

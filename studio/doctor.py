@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import confidential, database, runs
+from studio import confidential, database, history, ratings, runs
+from studio.backups import cut, making, marks
 from studio.errors import WorkspaceError
+from studio.network import proxies
+from studio.repair import folders
 from studio.workspace import Workspace
 
 OLDEST_PYTHON = (3, 11)
@@ -39,9 +42,15 @@ class Check:
         return f"{self.level:<8} {self.name:<12} {self.text}{' → ' + self.next_step if self.next_step else ''}"
 
 
-def examine(root: str | Path | None = None) -> list[Check]:
-    """All findings, in a fixed order. Opens the workspace, which makes it where there is none."""
-    return [_python(), *_torch(), _chromium(), *_workspace(root)]
+def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> list[Check]:
+    """All findings, in a fixed order. Opens the workspace, which makes it where there is none.
+
+    Args:
+        root: the workspace.
+        is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
+            gone or empty beside them, make a new one first. Nothing is removed.
+    """
+    return [_python(), *_torch(), _chromium(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
@@ -100,12 +109,80 @@ def _chromium() -> Check:
     return Check("warning", "Chromium", "not found", step)
 
 
-def _workspace(root: str | Path | None) -> list[Check]:
+def _proxy() -> list[Check]:
+    """What the environment's proxies mean for downloads; the page needs none."""
+    names = ", ".join(sorted(proxies.found())) or "no proxy"
+    if fault := proxies.fault():
+        step = (
+            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
+        )
+        return [Check("warning", "proxy", f"{names}: {fault}", step)]
+    if not proxies.found():
+        return []
+    return [
+        Check("ok", "proxy", f"{names}: downloads go through it, the page does not (nor need it stand in no_proxy)")
+    ]
+
+
+def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Check]:
+    path = Workspace.place(root)
+    num_lost = cut.num_lost_pages(Workspace(path).database)  # before anything opens it
+    found = []
     try:
-        ws = Workspace.open(root)
+        if is_repairing and Workspace(path).used_before() and (aside := folders.make_new(path)):
+            found.append(Check("ok", "repair", f"a new database was made; what was there before lies in {aside}"))
+        num_missing = marks.num_missing(Workspace(path).database)
+        ws = Workspace.open(path)
+        if is_repairing:
+            found.append(_taken_up(folders.take_up(ws)))
+            num_lost = num_missing = 0  # said now: this is the newest there is
+        return [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws), _backup(ws), _disk(ws)]
     except WorkspaceError as error:
-        return [Check("problem", "workspace", str(error))]
-    return [_writable(ws), _database(ws), _disk(ws)]
+        return [*found, Check("problem", "workspace", str(error))]
+
+
+def _taken_up(found: folders.Found) -> Check:
+    runs_, steps = found.unknown_runs, found.unknown_checkpoints
+    if not runs_ and not steps:
+        return Check("ok", "repair", "every run and checkpoint on disk was known already")
+    text = f"taken up again: {len(runs_):,} runs{_listed(runs_)}, {len(steps):,} checkpoints{_listed(steps)}"
+    return Check("ok", "repair", text)
+
+
+def _folders(ws: Workspace) -> list[Check]:
+    """What lies on disk against what the database knows."""
+    found = folders.compare(ws)
+    checks = []
+    unknown = [*found.unknown_runs, *(name for name in found.unknown_checkpoints)]
+    if unknown:
+        step = "the database is older than they are (was a copy put back?); take them up again: rlhf-studio doctor --repair"
+        text = f"{len(found.unknown_runs):,} runs and {len(found.unknown_checkpoints):,} checkpoints on disk are not in {ws.database.name}"
+        checks.append(Check("warning", "folders", text + _listed(unknown), step))
+    if found.incomplete:
+        text = f"{len(found.incomplete):,} folders of checkpoints are incomplete{_listed(found.incomplete)}"
+        checks.append(Check("warning", "folders", text, "put back what is missing; they are not used until then."))
+    if found.gone_checkpoints:
+        text = f"the folders of {len(found.gone_checkpoints):,} checkpoints are gone{_listed(found.gone_checkpoints)}"
+        checks.append(Check("warning", "folders", text, "put them back; what needs them is refused until then."))
+    if not checks:
+        away = f"; {len(found.gone_runs):,} runs have none here (an archive brings none)" if found.gone_runs else ""
+        checks.append(Check("ok", "folders", f"database and folders of runs fit together{away}"))
+    return checks
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return f" ({', '.join(names[:3])}{more})" if names else ""
+
+
+def _backup(ws: Workspace) -> Check:
+    made = making.last(ws)
+    if made:
+        return Check("ok", "backup", f"the last one is of {made.made_at[:16].replace('T', ' ')} UTC: {made.path}")
+    return Check(
+        "warning", "backup", "none was made yet", "make one: rlhf-studio backup FILE (a server makes one a day)."
+    )
 
 
 def _writable(ws: Workspace) -> Check:
@@ -118,12 +195,36 @@ def _writable(ws: Workspace) -> Check:
     return Check("ok", "workspace", str(ws.root))
 
 
-def _database(ws: Workspace) -> Check:
+def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
+    """Soundness, and whether it is whole; a copy of the file alone without its -wal can be sound and lack the newest."""
+    name = ws.database.name
     verdict = database.quick_check(ws.database)
     if verdict != "ok":
-        step = "stop the studio, keep a copy of the file, and restore it from a backup."
-        return Check("problem", "database", f"{ws.database.name} is damaged: {verdict}", step)
-    return Check("ok", "database", f"{ws.database.name} is sound")
+        step = (
+            "stop the studio, keep a copy of the file, and restore it from a backup (rlhf-studio restore FILE), or copy what can still "
+            "be read: rlhf-studio rescue NEW_FOLDER"
+        )
+        return Check("problem", "database", f"{name} is damaged: {verdict}", step)
+    step = f"put back {name} together with its {name}-wal; if this is the newest there is, rlhf-studio doctor --repair says so."
+    if num_lost:
+        return Check(
+            "problem",
+            "database",
+            f"{name} lacks {num_lost:,} pages that its {name}-wal held: it was cut or left out",
+            step,
+        )
+    if num_missing:
+        text = f"{name} lacks the last {num_missing:,} writes that were made here: an older copy, or one without its {name}-wal"
+        return Check("problem", "database", text, step)
+    try:
+        rated = history.find(ws, limit=1)
+        count = ratings.summary(ws)["rated"]
+    except (WorkspaceError, ValueError) as error:
+        return Check(
+            "problem", "database", f"{name} is damaged: {error}", "copy what can be read: rlhf-studio rescue NEW_FOLDER"
+        )
+    newest = f", the newest of {rated[0].created_at[:16].replace('T', ' ')} UTC" if rated else ""
+    return Check("ok", "database", f"{name} is sound: {count:,} ratings{newest}")
 
 
 def _disk(ws: Workspace) -> Check:

@@ -9,13 +9,15 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import base_models, checkpoints, comparisons, confidential, prompts, ratings, runs
+from studio import base_models, checkpoints, comparisons, confidential, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, DataError, WorkspaceError
+from studio.exports import reading
 from studio.model_card import model_card
 from studio.workspace import Workspace
 
@@ -45,17 +47,14 @@ def export_demonstrations(ws: Workspace) -> Path:
     Raises:
         DataError: there are none.
     """
-    rows = [
-        {
-            "messages": [*found.messages, {"role": "assistant", "content": found.response}],
-            "category": found.category,
-            "split": found.split,
-        }
-        for found in reversed(prompts.list_demonstrations(ws))
-    ]
-    if not rows:
-        raise DataError("There are no demonstrations to export. Import some or write one first.")
-    return _write_lines(ws.exports / "demonstrations.jsonl", rows)
+    with ws.read() as db:
+        db.execute("BEGIN")
+        rows = reading.demonstrations(db)
+        return _write_lines(
+            ws.exports / "demonstrations.jsonl",
+            rows,
+            "There are no demonstrations to export. Import some or write one first.",
+        )
 
 
 def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path:
@@ -90,25 +89,35 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path
 
 
 def _native(ws: Workspace) -> Path:
-    rows = comparisons.list_history(ws)
-    if not rows:
-        raise DataError("There are no comparisons to export. Sample some pairs or import preferences first.")
-    events: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
-    for event in ratings.list_events(ws, limit=-1):
-        if event["comparison_id"] in events:  # one that came in between the two readings is in the next export
-            events[event.pop("comparison_id")].append(event)
-    lines = ({"format": "rlhf-studio/1"} | row | {"events": events[row["id"]]} for row in rows)
-    return _write_lines(ws.exports / "ratings.jsonl", lines)
+    with ws.read() as db:
+        db.execute("BEGIN")  # what is rated meanwhile is in the next export
+        rows = ({"format": "rlhf-studio/1"} | row for row in reading.comparisons(db))
+        nothing = "There are no comparisons to export. Sample some pairs or import preferences first."
+        return _write_lines(ws.exports / "ratings.jsonl", rows, nothing)
 
 
 def _trl(ws: Workspace) -> Path:
-    rated = ratings.list_preferences(ws)
-    rows = [_trl_row(row) for row in rated if row["outcome"] in ("left", "right")]
-    if not rows:
-        raise DataError("There are no preferences to export. Rate some pairs first, or import preferences.")
-    path = _write_lines(ws.exports / "preferences.jsonl", rows)
-    _write(ws.exports / "preferences.loss.json", json.dumps(_trl_loss(ws, rated, len(rows)), indent=2) + "\n")
+    seen: Counter[str] = Counter()
+    with ws.read() as db:
+        db.execute("BEGIN")
+        rows = _trl_rows(reading.preferences(db), seen)
+        nothing = "There are no preferences to export. Rate some pairs first, or import preferences."
+        path = _write_lines(ws.exports / "preferences.jsonl", rows, nothing)
+        seen["events"] = reading.count_events(db)
+    _write(ws.exports / "preferences.loss.json", [json.dumps(_trl_loss(ws, seen), indent=2) + "\n"])
     return path
+
+
+def _trl_rows(rated: Iterable[dict[str, Any]], seen: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The rows that the format can carry; of all of them it is counted what it cannot."""
+    for row in rated:
+        seen["rated"] += 1
+        seen[row["outcome"]] += 1
+        if row["outcome"] in ("left", "right"):
+            seen["written"] += 1
+            seen["shown"] += row["showing_id"] is not None
+            seen["timed"] += row["elapsed_ms"] is not None
+            yield _trl_row(row)
 
 
 def _trl_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -119,25 +128,21 @@ def _trl_row(row: dict[str, Any]) -> dict[str, Any]:
     return kept | {name: value for name, value in extra.items() if value}
 
 
-def _trl_loss(ws: Workspace, rated: list[dict[str, Any]], num_written: int) -> dict[str, Any]:
+def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
     """What the TRL file does not carry: whole judgements, and facts about those it has."""
-    outcomes = Counter(row["outcome"] for row in rated)
-    written = [row for row in rated if row["outcome"] in ("left", "right")]
     return {
         "format": "TRL preference (prompt, chosen, rejected)",
-        "rows": num_written,
+        "rows": seen["written"],
         "rows_dropped": {
-            name: outcomes[name]
-            for name in ("tie", "both_bad", "ranking", "skip")
-            if name != "ranking" or outcomes[name]
+            name: seen[name] for name in ("tie", "both_bad", "ranking", "skip") if name != "ranking" or seen[name]
         }
         | {"unrated": comparisons.counts(ws)["unrated"]},
         "facts_dropped": {
-            "order on the screen": sum(row["showing_id"] is not None for row in written),
-            "time taken": sum(row["elapsed_ms"] is not None for row in written),
-            "rater": len(written),
-            "provenance of the responses": len(written),
-            "events undone or superseded": len(ratings.list_events(ws, limit=-1)) - len(rated),
+            "order on the screen": seen["shown"],
+            "time taken": seen["timed"],
+            "rater": seen["written"],
+            "provenance of the responses": seen["written"],
+            "events undone or superseded": seen["events"] - seen["rated"],
         },
         "extra_columns": "category, split, strength: TRL ignores them; strength is not a margin",
     }
@@ -175,19 +180,25 @@ def _merge(source: Path, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    return _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Path:
+    """Write a line for each row; where there is none, `nothing` says so and a file of before stays."""
+    first = next(rows, None)
+    if first is None:
+        raise DataError(nothing)
+    return _write(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in chain([first], rows)))
 
 
-def _write(path: Path, text: str) -> Path:
-    """Write the file under a temporary name, then rename."""
+def _write(path: Path, texts: Iterable[str]) -> Path:
+    """Write the file under a temporary name as its parts come, then rename."""
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(texts)
         return temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _not_written(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:

@@ -110,9 +110,10 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
         StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
     """
     lanes.check_here(config)
-    prepared = stages.look(ws, config)
-    assert isinstance(prepared.config, TrainConfig)
-    name = base_models.resolve(previewing.base_of(ws, prepared.config)[0])
+    prepared = stages.look(ws, config).config
+    assert isinstance(prepared, TrainConfig)
+    config = prepared  # with what it takes over from its checkpoint
+    name = base_models.resolve(previewing.base_of(ws, config)[0])
     if not Path(name).is_dir():
         raise BaseModelError(f"The size of {name} is known once it was fetched: start a run, or give a local folder.")
     sizes = memory.read_sizes(Path(name))

@@ -27,13 +27,13 @@ def write(ws: Workspace, text: str) -> Guideline:
     Raises:
         DataError: it is empty, or too long to be read while rating.
     """
-    text = text.strip()
+    text = text.replace("\r\n", "\n").strip()  # a text field changes the line ends by itself
     if not text:
         raise DataError("The guideline is empty. Write what makes one answer better than the other.")
     if len(text) > LONGEST:
         raise DataError(f"The guideline has {len(text):,} characters; more than {LONGEST:,} nobody reads while rating.")
     found = current(ws)
-    if found.text == text:
+    if found.text.replace("\r\n", "\n") == text:
         return found
     with ws.write() as db:
         sql = "INSERT INTO guidelines (text, created_at) VALUES (?, ?)"

@@ -284,7 +284,7 @@ def _store_pair(db: Database, item: Item, prompt_id: int, import_id: int) -> Sto
     if item.outcome == "unrated":
         return "known"
     verdict = first if item.outcome == "left" else item.outcome
-    here = ratings.verdict(db, comparison_id)
+    here = comparisons.verdict(db, comparison_id)
     if here is not None:
         return "known" if here == verdict else "contrary"
     is_swapped = item.outcome == "left" and comparisons.slot_of(db, comparison_id, first) == 1

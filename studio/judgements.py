@@ -13,6 +13,8 @@ OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "ranking", 
 FLAGS = ("unsafe", "hallucinated", "refused")
 ATTRIBUTES = ("helpful", "truthful", "harmless")
 SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
+LONGEST_NOTE = 5000
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,20 @@ class Remarks:
 
 
 NO_REMARKS = Remarks()
+
+
+def check_note(note: str) -> str:
+    """The note as it is stored; one that is too long is refused, never cut.
+
+    Raises:
+        RatingError: it has too many characters.
+    """
+    note = note.strip()
+    if len(note) > LONGEST_NOTE:
+        raise RatingError(
+            f"A note has at most {LONGEST_NOTE:,} characters; this one has {len(note):,}. Shorten it, or keep the rest elsewhere."
+        )
+    return note
 
 
 def check(outcome: str, strength: int | None) -> None:
@@ -69,10 +85,15 @@ def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
     ):
         raise RatingError(f"{', '.join(ATTRIBUTES)} go from 1 to 7, one number for each response on the screen.")
     return {
-        "note": remarks.note.strip() or None,
+        "note": check_note(remarks.note) or None,
         "flags": json.dumps(flags) if flags else None,
         "attributes": json.dumps(attributes) if attributes else None,
     }
+
+
+def read_remarks(row: Mapping[str, str | None]) -> Remarks:
+    """The remarks of a stored event."""
+    return Remarks(row["note"] or "", json.loads(row["flags"] or "{}"), json.loads(row["attributes"] or "{}"))
 
 
 def parse_ranking(text: str, num: int) -> list[int]:

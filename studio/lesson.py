@@ -5,7 +5,8 @@ import sys
 
 from modules.chat import ChatFormat
 from modules.config import STAGES, TrainConfig
-from modules.pretrained import end_ids, find_model, load_config, load_tokenizer
+from modules.loading import check_vocabulary
+from modules.pretrained import end_ids, find_model, load_config, load_tokenizer, positions_of
 from modules.preview import preview
 from studio.errors import StudioError
 
@@ -18,9 +19,10 @@ def main() -> int:
     folder = find_model(request["base_model"], needs_weights=False)
     model_config = load_config(folder)
     chat = ChatFormat(load_tokenizer(folder), request["chat_template"], end_ids(model_config, folder))
+    check_vocabulary(chat, model_config.get_text_config().vocab_size, folder)
     found = preview(config, lambda part: request["rows"].get(part, []), chat)
     examples = [[title, [list(token) for token in tokens], rest] for title, tokens, rest in found.examples]
-    positions = model_config.get_text_config().max_position_embeddings
+    positions = positions_of(model_config, folder)
     print(json.dumps(found._asdict() | {"examples": examples, "positions": positions}))
     return 0
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from studio import checkpoints, confidential
+from studio import base_models, checkpoints, confidential, parents
 from studio.errors import CheckpointError, RunError
 from studio.prompts import Messages, check_messages
 from studio.runs import CODE
@@ -34,12 +34,16 @@ def answer(
     for checkpoint in found.values():
         if checkpoint.stage not in ("sft", "ppo"):
             raise CheckpointError(f"Checkpoint {checkpoint.name} is a {checkpoint.stage} model and gives no answers.")
+    traits = [parents.read(ws, checkpoint) for checkpoint in found.values()]
+    parents.check_alike(*traits)
+    base_models.resolve(traits[0].base_model)
     request = {
         "messages": check_messages(messages, last="user"),
         "folders": {name: str(checkpoint.folder) for name, checkpoint in found.items()},
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
         "seed": seed,
+        "precision": traits[0].precision,
     }
     child = subprocess.run(
         [sys.executable, "-m", "studio.answer"],

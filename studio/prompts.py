@@ -242,12 +242,29 @@ def list_demonstrations(
         return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
 
 
+def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
+    """The text of an ideal answer, and the response that it was made from."""
+    row = next(db.query("SELECT text, edited_from FROM responses WHERE id = ?", [response_id]))
+    return row["text"], row["edited_from"]
+
+
 def save_draft(ws: Workspace, name: str, text: str) -> None:
     """Keep what is being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
     with ws.write() as db:
-        db.execute("DELETE FROM drafts WHERE name = ?", [name])
-        if text:
-            db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])
+        keep_draft(db, name, text)
+
+
+def keep_draft(db: Database, name: str, text: str) -> None:
+    """The same in an open write transaction."""
+    db.execute("DELETE FROM drafts WHERE name = ?", [name])
+    if text:
+        db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])
+
+
+def read_drafts(db: Database, names: Sequence[str]) -> dict[str, str]:
+    """Those of the named drafts that there are."""
+    marks = ", ".join("?" * len(names))
+    return {row["name"]: row["text"] for row in db.query(f"SELECT * FROM drafts WHERE name IN ({marks})", list(names))}
 
 
 def load_draft(ws: Workspace, name: str) -> str:

@@ -22,6 +22,7 @@ from studio.judgements import (
     Outcome,
     Remarks,
     check,
+    read_remarks,
     stored_ranks,
     stored_remarks,
 )
@@ -102,7 +103,7 @@ def record_in(
     """The same in an open write transaction: it is on disk when that is committed."""
     check(outcome, strength)
     key = uuid or str(uuid_module.uuid4())
-    if again := _by_uuid(db, key):
+    if again := _last(db, "uuid", key):
         return again
     sql = (
         "SELECT comparison_id, rater, (SELECT count(*) FROM comparison_responses r"
@@ -111,7 +112,7 @@ def record_in(
     showing = next(db.query(sql, [showing_id]), None)
     if showing is None:
         raise RatingError(f"Showing {showing_id} does not exist in this workspace. Reload the page.")
-    newest = _newest_event(db, showing_id)
+    newest = _last(db, "showing_id", showing_id)
     if newest and newest.outcome != "undo":
         raise RatingError(f"This pair is rated already ({newest.outcome}). Undo it first to rate it again.")
     event = {
@@ -133,18 +134,20 @@ def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None =
     """Give a rating other remarks after the vote: a new event with the same judgement that supersedes it.
 
     Raises:
-        RatingError: there is no such rating, or it does not count any more.
+        RatingError: there is no such rating, it does not count any more, or nothing would change.
     """
     key = uuid or str(uuid_module.uuid4())
     with ws.write() as db:
-        if again := _by_uuid(db, key):
+        if again := _last(db, "uuid", key):
             return again
         row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
         if row is None:
             raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
-        kept = ("comparison_id", "showing_id", "outcome", "strength", "reason", "ranks", "rater", "elapsed_ms")
-        event = {name: row[name] for name in (*kept, "edited_response_id")} | {"uuid": key, "supersedes": rating_id}
-        return _insert(db, event | stored_remarks(remarks, len(json.loads(row["response_ids"]))))
+        columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
+        if read_remarks(columns) == read_remarks(row):
+            raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
+        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
+        return _insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
 
 
 def record_edit(
@@ -157,15 +160,13 @@ def record_edit(
     elapsed_ms: int | None = None,
 ) -> Rating:
     """Record that the ideal answer in slot 0 is better than the one it was written over, in an open transaction."""
-    if again := _by_uuid(db, uuid):
+    if again := _last(db, "uuid", uuid):
         return again
-    sql = "SELECT id, outcome FROM rating_events WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
-    newest = next(db.query(sql, [comparison_id]), None)
-    if newest and newest["outcome"] != "undo":
+    newest = _last(db, "comparison_id", comparison_id)
+    if newest and newest.outcome != "undo":
         raise RatingError("This ideal answer is recorded already.")
     event = {"uuid": uuid, "comparison_id": comparison_id, "outcome": "left", "rater": rater, "elapsed_ms": elapsed_ms}
-    supersedes = newest["id"] if newest else None
-    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": supersedes})
+    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
 
 
 def record_import(
@@ -178,15 +179,7 @@ def record_import(
     """Record the judgement an imported comparison came with: slot 0 won (left), slot 1, or neither. There was no showing."""
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
     is_won = outcome in ("left", "right")
-    return _by_uuid(db, event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
-
-
-def verdict(db: Database, comparison_id: int) -> int | str | None:
-    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
-    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
-    for row in db.query(sql, [comparison_id]):
-        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
-    return None
+    return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -240,10 +233,8 @@ def _newest(db: Database, rater: str, since: str) -> Rating | None:
 
 def _given(db: Database, event_id: int) -> int:
     """The event in which a judgement was first given: of one that counts again the one it restores, else itself."""
-    sql = "SELECT restores FROM rating_events WHERE id = ?"
-    while (restores := next(db.query(sql, [event_id]))["restores"]) is not None:
-        event_id = restores
-    return event_id
+    restored = next(db.query("SELECT restores FROM rating_events WHERE id = ?", [event_id]))["restores"]
+    return event_id if restored is None else _given(db, restored)
 
 
 def counting(db: Database, taken: Rating) -> Rating | None:
@@ -253,6 +244,20 @@ def counting(db: Database, taken: Rating) -> Rating | None:
         " AND outcome != 'undo'"
     )
     return next((Rating(**row) for row in db.query(sql, [taken.id])), None)
+
+
+def is_rated(db: Database, showing_id: int) -> bool:
+    """Whether a judgement of this showing counts."""
+    return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
+
+
+def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
+    """What went with the judgement of a showing that was taken back, for the next one; nothing where it was not."""
+    sql = (
+        "SELECT t.note, t.flags, t.attributes FROM undone_showings u JOIN rating_events e ON e.id = u.event_id"
+        " JOIN rating_events t ON t.id = e.supersedes WHERE u.showing_id = ?"
+    )
+    return next((read_remarks(row) for row in db.query(sql, [showing_id])), NO_REMARKS)
 
 
 def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
@@ -314,10 +319,9 @@ def read_summary(db: Database) -> dict[str, int]:
 
 def count_since(ws: Workspace, when: str) -> int:
     """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
+    sql = "SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'"
     with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'", [when]))[
-            "n"
-        ]
+        return next(db.query(sql, [when]))["n"]
 
 
 def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
@@ -369,14 +373,9 @@ _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.s
 _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
 
 
-def _newest_event(db: Database, showing_id: int) -> Rating | None:
-    rows = db.query(f"SELECT {_RATING} FROM rating_events WHERE showing_id = ? ORDER BY id DESC LIMIT 1", [showing_id])
-    return next((Rating(**row) for row in rows), None)
-
-
-def _by_uuid(db: Database, uuid: str) -> Rating | None:
-    rows = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [uuid])
-    return next((Rating(**row) for row in rows), None)
+def _last(db: Database, column: str, value: Any) -> Rating | None:
+    sql = f"SELECT {_RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+    return next((Rating(**row) for row in db.query(sql, [value])), None)
 
 
 _OPTIONAL = (
@@ -394,6 +393,5 @@ def _insert(db: Database, event: dict[str, Any]) -> Rating:
         " :attributes, :edited_response_id, :restores)",
         row,
     )
-    stored = _by_uuid(db, event["uuid"])
-    assert stored is not None
-    return stored
+    (stored,) = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
+    return Rating(**stored)

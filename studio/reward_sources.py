@@ -7,7 +7,6 @@ the worker executes.
 
 import ast
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from modules.reward_terms import RewardTerm
@@ -39,10 +38,10 @@ def _classifier(source: str) -> str:
     try:
         return base_models.absolute(source)
     except BaseModelError as error:
-        if "://" in source or Path(source).expanduser().exists():
+        if "://" in source or base_models.is_there(source):
             raise
         raise RewardError(
-            f"There is no classifier {source!r}: it is no folder and no hub id. Give the folder of a sequence-classification "
+            f"There is no classifier {base_models.short(source)!r}: it is no folder and no hub id. Give the folder of a sequence-classification "
             "model in Hugging Face format, or its hub id."
         ) from error
 

@@ -82,7 +82,7 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
     backbone = Backbone.load(
         base_models.resolve(first.base_model),
         method=meta.method,
-        quantisation=config.quantisation,
+        quantisation=meta.quantisation if config.quantisation == "auto" else config.quantisation,
         precision=config.precision,
         device=config.device,
         chat_template=meta.chat_template,

@@ -36,3 +36,16 @@ def announce(ws: Workspace, url: str) -> list[str]:
         fcntl.flock(mine, fcntl.LOCK_EX)
         mine.write(url.encode())
     return sorted(others)
+
+
+def others(ws: Workspace) -> list[str]:
+    """The addresses at which servers have the workspace open; nothing is changed."""
+    found = []
+    with suppress(OSError):
+        for path in sorted((ws.root / "servers").glob("*.url")):
+            with path.open(encoding="utf-8") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found.append(file.read())
+    return found

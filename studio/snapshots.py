@@ -6,7 +6,7 @@ and recipe give the same hash, whichever way round the pairs were shown. Repeats
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -149,16 +149,20 @@ def freeze(
     recipe = recipe or Recipe(ties=ties, use_strength=use_strength, strength_as=strength_as)
     described = recipe.describe()
     with ws.write() as db:
-        rows = _preferences(db, recipe)
-        content = json.dumps([described, [{k: v for k, v in row.items() if k != "rating_id"} for row in rows]])
-        sha256 = hashlib.sha256(content.encode()).hexdigest()
+        sha256, num_rows = _hash(described, _preferences(db, recipe))
+        if not num_rows:
+            raise DataError(_why_none(db))
         found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
         if found:
             return _get(db, found["id"])
-        row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": len(rows), "created_at": now()}
+        row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": num_rows, "created_at": now()}
         snapshot_id: Any = db.table("snapshots").insert(row).last_pk
-        db.table("snapshot_rows").insert_all(
-            {"snapshot_id": snapshot_id, "position": position} | row for position, row in enumerate(rows)
+        db.conn.executemany(
+            f"INSERT INTO snapshot_rows (snapshot_id, position, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)})",
+            (
+                (snapshot_id, position, *(row[name] for name in _COLUMNS))
+                for position, row in enumerate(_preferences(db, recipe))
+            ),
         )
         return _get(db, snapshot_id)
 
@@ -207,7 +211,10 @@ def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
     """
     columns = ", ".join(f"value ->> '{name}' AS {name}" for name in _COLUMNS)
     with ws.read() as db:
-        given = json.dumps(_preferences(db, recipe))
+        found = list(_preferences(db, recipe))
+        if not found:
+            raise DataError(_why_none(db))
+        given = json.dumps(found)
         rows = db.query(
             f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
             [given],
@@ -266,32 +273,37 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
     return Snapshot(**row)
 
 
-def _preferences(db: Database, recipe: Recipe) -> list[Row]:
-    """The preferences that the ratings which count now give."""
-    rows = [row for rating in _ratings(db, recipe) for row in _rows(rating, recipe)]
-    if not rows:
-        raise DataError(_why_none(db))
-    return rows
+def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
+    """The preferences that the ratings which count now give, one by one: there may be a million."""
+    return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
-def _ratings(db: Database, recipe: Recipe) -> Iterable[Row]:
+def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
+    """The sha256 of the JSON text ``[recipe, [rows without their rating's id]]``, and the number of rows."""
+    digest, number = hashlib.sha256(f"[{json.dumps(described)}, [".encode()), 0
+    for number, row in enumerate(rows, 1):
+        text = json.dumps({name: value for name, value in row.items() if name != "rating_id"})
+        digest.update(f"{', ' if number > 1 else ''}{text}".encode())
+    digest.update(b"]]")
+    return digest.hexdigest(), number
+
+
+def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
     """The ratings that the recipe lets in, in an order that does not depend on when they were given."""
-    return list(
-        db.query(
-            "SELECT r.* FROM ratings r"
-            " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-            " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
-            " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
-            " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
-            " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
-            " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
-            {
-                "since": recipe.since,
-                "until": recipe.until,
-                "categories": json.dumps(sorted(categories(recipe.categories))),
-                "repeats": recipe.repeats,
-            },
-        )
+    return db.query(
+        "SELECT r.* FROM ratings r"
+        " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
+        " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
+        " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+        " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
+        " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
+        {
+            "since": recipe.since,
+            "until": recipe.until,
+            "categories": json.dumps(sorted(categories(recipe.categories))),
+            "repeats": recipe.repeats,
+        },
     )
 
 

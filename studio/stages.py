@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from modules.config import (
     STAGES,
+    AnyConfig,
     PPOConfig,
     RewardConfig,
     SampleConfig,
@@ -19,9 +20,10 @@ from modules.config import (
     TrainConfig,
     categories,
 )
-from studio import base_models, checkpoints, confidential, lanes, prompts, reward_sources, snapshots
+from studio import base_models, checkpoints, confidential, lanes, parents, prompts, reward_sources, snapshots
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, ConfigError, DataError
+from studio.parents import Traits
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
@@ -79,6 +81,48 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
     raise TypeError(f"no stage for {type(config).__name__}")
 
 
+def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
+    """Role to the checkpoint that a run with this config would start from; none for SFT.
+
+    Raises:
+        StudioError: there is no such checkpoint.
+    """
+    match config:
+        case RewardConfig():
+            return {"sft": _resolve(ws, config.sft_checkpoint, "sft")}
+        case PPOConfig():
+            reward = _reward_of(ws, config)
+            parent = checkpoints.parents(ws, reward.name)["sft"] if reward else ""
+            sft = _resolve(ws, config.sft_checkpoint or parent, "sft")
+            policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
+            return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
+        case SampleConfig():
+            policy = _resolve(ws, config.checkpoint, "ppo", "sft")
+            opponent = _resolve(ws, config.opponent, "ppo", "sft") if config.opponent else None
+            return {"policy": policy} | ({"opponent": opponent} if opponent else {})
+    return {}
+
+
+def inherited(ws: Workspace, config: StageConfig) -> Traits | None:
+    """What a run with this config takes over from the checkpoint whose weights it goes on from; None for SFT.
+
+    Raises:
+        StudioError: there is no such checkpoint.
+    """
+    started_from = parents_of(ws, config)
+    found = started_from.get("policy") or started_from.get("sft")
+    return parents.read(ws, found) if found else None
+
+
+def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoint]) -> AnyConfig:
+    """The config with what belongs to the model, if all checkpoints agree on it and their base model is there."""
+    traits = {role: parents.read(ws, found) for role, found in started_from.items()}
+    first, *others = traits.values()
+    parents.check_alike(first, *others)
+    base_models.check(first.base_model, first.method, first.quantisation, first.chat_template)
+    return parents.fill(config, traits.get("policy") or traits["sft"])
+
+
 def _check_devices(config: TrainConfig) -> None:
     """Refuse what several devices cannot do together."""
     if config.strategy == "fsdp":
@@ -98,6 +142,7 @@ def _check_devices(config: TrainConfig) -> None:
 
 def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
     config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
+    base_models.check(config.base_model, config.method, config.quantisation, config.chat_template)
     train = _demonstrations(ws, "train")
     if not train:
         held_out = len(_held_out_demonstrations(ws))
@@ -112,7 +157,8 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
 
 
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
-    sft = _resolve(ws, config.sft_checkpoint, "sft")
+    started_from = parents_of(ws, config)
+    sft, config = started_from["sft"], _inherit(ws, config, started_from)
     recipe = snapshots.recipe_of(config)
     snapshot = snapshots.get(ws, config.snapshot) if config.snapshot else None
     rated = snapshots.training_rows(ws, snapshot.id) if snapshot else snapshots.unfrozen_rows(ws, recipe)
@@ -133,10 +179,8 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
 
 
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
-    reward = _reward_of(ws, config)
-    sft = _resolve(ws, config.sft_checkpoint or (checkpoints.parents(ws, reward.name)["sft"] if reward else ""), "sft")
-    policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
-    _check_one_base(sft, policy, *filter(None, [reward]))
+    started_from = parents_of(ws, config)
+    config = _inherit(ws, config, started_from)
     rewards, sources = reward_sources.freeze(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
     train = _prompt_rows(ws, ("train",), excluded)
@@ -145,16 +189,13 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
     demonstrations = _held_out_demonstrations(ws)
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
-    names = {"sft_checkpoint": sft.name, "policy_checkpoint": policy.name, "rewards": rewards}
+    names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:
         rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
-    parents = {"sft": sft.id, "policy": policy.id}
-    if reward:
-        names["reward_checkpoint"], parents["reward"] = reward.name, reward.id
-    return Prepared(config.model_copy(update=names), parents, rows)
+    return Prepared(config.model_copy(update=names), {role: found.id for role, found in started_from.items()}, rows)
 
 
 def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
@@ -170,17 +211,15 @@ def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
 
 
 def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
-    policy = _resolve(ws, config.checkpoint, "ppo", "sft")
-    names, parents = {"checkpoint": policy.name}, {"policy": policy.id}
-    if config.opponent:
-        opponent = _resolve(ws, config.opponent, "ppo", "sft")
-        _check_one_base(policy, opponent)
-        names["opponent"], parents["opponent"] = opponent.name, opponent.id
+    started_from = parents_of(ws, config)
+    config = _inherit(ws, config, started_from)
+    names = {"checkpoint" if role == "policy" else role: found.name for role, found in started_from.items()}
     drawn = _prompt_rows(ws, tuple(config.split.split("+")), categories(config.exclude_categories))
     if not drawn:
         raise DataError(f"There are no {config.split} prompts to answer. Import prompts, or choose another split.")
     drawn = random.Random(config.seed).sample(drawn, min(len(drawn), config.num_prompts))
-    return Prepared(config.model_copy(update=names), parents, {"prompts": drawn})
+    ids = {role: found.id for role, found in started_from.items()}
+    return Prepared(config.model_copy(update=names), ids, {"prompts": drawn})
 
 
 def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
@@ -203,16 +242,6 @@ def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
 def _names(stages: Sequence[str]) -> str:
     """The stages as people write them."""
     return " or ".join({"sft": "SFT", "reward": "the reward model", "ppo": "PPO"}[stage] for stage in stages)
-
-
-def _check_one_base(first: Checkpoint, *others: Checkpoint) -> None:
-    """All roles of a run share one base model; refuse a checkpoint of another."""
-    for other in others:
-        if other.base_fingerprint != first.base_fingerprint:
-            raise CheckpointError(
-                f"Checkpoint {other.name} belongs to the base model {other.base_model}, but {first.name} to "
-                f"{first.base_model}. Choose checkpoints of one base model."
-            )
 
 
 def _demonstrations(ws: Workspace, split: str) -> list[Row]:

@@ -53,18 +53,22 @@ def work(ws: Workspace, run: Run) -> Ending:
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did."""
+    """The base model of a run, without any role yet; checkpoints name it as the config did.
+
+    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    """
     _take_device(config)
+    is_fresh = isinstance(config, SFTConfig)
     backbone = Backbone.load(
         base_models.resolve(base_model),
         method=config.method,
         quantisation=config.quantisation,
         precision=config.precision,
         device=config.device,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        lora_rank=config.lora_rank if is_fresh else None,
+        lora_alpha=config.lora_alpha if is_fresh else None,
         lora_dropout=config.lora_dropout,
-        lora_targets=config.lora_targets,
+        lora_targets=config.lora_targets if is_fresh else None,
         gradient_checkpointing=config.gradient_checkpointing,
         chat_template=chat_template,
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from studio import database, faults
+from studio.backups import marks
 from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
@@ -70,6 +71,11 @@ class Workspace:
                 f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
             )
         return cls.open(path)
+
+    @staticmethod
+    def place(root: str | Path | None = None) -> Path:
+        """The folder that is meant, whatever is in it."""
+        return _resolve(root)
 
     def check_not_lost(self) -> None:
         """Refuse to begin with an empty database where one was.
@@ -164,10 +170,13 @@ class Workspace:
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                number = marks.advance(db) if db.conn.total_changes else 0
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
+        if number:
+            marks.note(self.database, number)
 
 
 def _entries(folder: Path) -> list[Path]:

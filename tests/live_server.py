@@ -46,7 +46,7 @@ class LiveServer:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait(self, timeout_s: float = 90) -> "LiveServer":
+    def wait(self, timeout_s: float = 240) -> "LiveServer":
         """Return when it has said where it is."""
         deadline = time.monotonic() + timeout_s
         while "RLHF Studio is at" not in self.said:
@@ -63,7 +63,7 @@ class LiveServer:
         """The answer to a JSON request."""
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=240) as answer:
             return json.loads(answer.read())
 
     def ask(self, elem_id: str, name: str, data: Any = None) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class LiveServer:
         session = f"live{next(self._numbers)}"
         body = {"fn_index": handler["id"], "data": data, "session_hash": session, "event_data": None}
         self.post("gradio_api/queue/join", body)
-        with urllib.request.urlopen(f"{self.url}gradio_api/queue/data?session_hash={session}", timeout=120) as stream:
+        with urllib.request.urlopen(f"{self.url}gradio_api/queue/data?session_hash={session}", timeout=240) as stream:
             for line in stream:
                 message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
                 if message["msg"] == "process_completed":
@@ -94,7 +94,7 @@ class LiveServer:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}config", timeout=60) as answer:
+        with urllib.request.urlopen(f"{self.url}config", timeout=240) as answer:
             return json.loads(answer.read())
 
     @cached_property

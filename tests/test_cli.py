@@ -21,6 +21,7 @@ from studio.errors import ConfigError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--set", "lora_rank=4", "--set", "batch_size=8", "--set", "micro_batch_size=8", "--set", "max_length=128"]
@@ -266,7 +267,7 @@ def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):
 @pytest.mark.timeout(240)
 def test_a_run_is_followed_to_its_end_and_its_checkpoint_named(taught):
     child = process(taught, "sft", *TINY, "--set", "epochs=1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = child.communicate(timeout=200)
+    out, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0, err
     assert out.splitlines()[0].startswith("sft-1 finished. ")
     assert out.splitlines()[1] == f"checkpoint {checkpoints.get(taught, 'sft-1').name}"
@@ -280,7 +281,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_stop_it(taught):
     assert child.stderr is not None
     child.stderr.readline()
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0
     assert f"Stop it: rlhf-studio runs stop sft-1 --workspace {taught.root}" in err
     assert launcher.is_alive(runs.get(taught, "sft-1"))
@@ -412,7 +413,7 @@ def test_the_editor_begins_with_the_answer_and_gives_back_the_ideal_one(ws, monk
         os.write(ours, b"q")
         read_until(ours, "1 rated now")
     finally:
-        child.wait(timeout=20)
+        child.wait(timeout=PATIENCE_S)
         os.close(ours)
     assert [each.response for each in prompts.list_demonstrations(ws)] in (["ONE 0"], ["TWO 0"])
     assert ratings.list_events(ws)[1]["note"] == "hm"
@@ -439,12 +440,12 @@ def test_keys_are_single_presses_in_a_terminal_and_arrow_keys_are_none(ws):
         os.write(ours, b"q")
         read_until(ours, "1 rated now")
     finally:
-        child.wait(timeout=20)
+        child.wait(timeout=PATIENCE_S)
         os.close(ours)
     assert [(event["outcome"], event["strength"]) for event in ratings.list_events(ws)] == [("right", 2)]
 
 
-def read_until(descriptor, text, timeout_s=30):
+def read_until(descriptor, text, timeout_s=PATIENCE_S):
     seen, deadline = "", time.monotonic() + timeout_s
     while text not in seen:
         assert time.monotonic() < deadline, seen
@@ -464,7 +465,16 @@ def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypa
     kit = prompts.counts(ws)
     assert kit["demonstrations"] > 100
     assert launched == [
-        {"host": "127.0.0.1", "port": 7999, "password": None, "inbrowser": False, "is_window": False, "roots": []}
+        {
+            "host": "127.0.0.1",
+            "port": 7999,
+            "password": None,
+            "inbrowser": False,
+            "is_window": False,
+            "roots": [],
+            "names": [],
+            "max_upload": "2GB",
+        }
     ]
     other = Workspace.open(ws.root.parent / "other")
     prompts.add_demonstration(other, [{"role": "user", "content": "Mine"}], "Only mine")

@@ -128,7 +128,7 @@ def log_in(server, password):
     """The status of the answer."""
     form = urllib.parse.urlencode({"username": "me", "password": password}).encode()
     try:
-        with urllib.request.urlopen(f"{server.url}login", form, timeout=60) as answer:
+        with urllib.request.urlopen(f"{server.url}login", form, timeout=240) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         error.close()
@@ -168,7 +168,7 @@ def loop(tmp_path_factory, surroundings):
         more.append(launcher.start(ws, runs.create(ws, SampleConfig(num_prompts=4, max_new_tokens=8, temperature=1.5))))
         found = [trained, *ended(ws, hub, *more)]
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"{server.wait().url}config", timeout=60)
+            urllib.request.urlopen(f"{server.wait().url}config", timeout=240)
         for password, status in ((SECRETS["RLHF_STUDIO_PASSWORD"] + "x", 400), (SECRETS["RLHF_STUDIO_PASSWORD"], 200)):
             assert log_in(server, password) == status
         sights["server at the end"] = cmdline(server.process.pid)

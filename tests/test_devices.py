@@ -21,6 +21,7 @@ from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ra
 from studio.errors import ConfigError
 from studio.processes import family
 from studio.workspace import Workspace
+from tests.support import waiting
 
 pytestmark = pytest.mark.timeout(600)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
@@ -28,15 +29,8 @@ SHORT = {**TINY, "epochs": 1, "eval_every": 2}
 ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def wait(ws, name, until, timeout_s=300):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        run = runs.get(ws, name)
-        if until(run):
-            return run
-        time.sleep(0.1)
-    pytest.fail(f"{name} did not get there in {timeout_s} s: {run}\n{runs.tail_log(ws, name)}")
+def wait(ws, name, condition):
+    return waiting.for_run(ws, name, condition, may_fail=True)
 
 
 def finished(ws, run):
@@ -50,8 +44,8 @@ def processes(ws, run):
     return list(family(runs.claim(ws, runs.get(ws, run.id))))
 
 
-def none_left(ws, run, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
+def none_left(ws, run):
+    deadline = time.monotonic() + waiting.PATIENCE_S
     while processes(ws, run) and time.monotonic() < deadline:
         time.sleep(0.1)
     return not processes(ws, run)
@@ -178,7 +172,7 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
     (second,) = (p for p in processes(ws, resumed) if p.pid != resumed.pid)
     os.kill(second.pid, signal.SIGKILL)
-    resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r), timeout_s=30)
+    resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r))
     assert none_left(ws, resumed)
     assert resumed.state == "failed", runs.tail_log(ws, resumed.name)
     assert "process of the run" in resumed.message

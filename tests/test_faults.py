@@ -24,6 +24,8 @@ from studio import checkpoints, database, launcher, metrics, processes, prompts,
 from studio.errors import WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import for_run as wait
 from ui.pages import runs as runs_page
 
 pytestmark = pytest.mark.timeout(300)
@@ -221,16 +223,6 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
 # Processes.
 
 
-def wait(ws, name, until, timeout_s=100):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
-        assert run.state != "failed", f"{run.message}\n{runs.tail_log(ws, name)}"
-        assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
-        time.sleep(0.05)
-    return run
-
-
 def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_the_clock(ws, monkeypatch):
     run = launcher.start(ws, runs.create(ws, LONG))
     run = wait(ws, run.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
@@ -286,7 +278,7 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     last = checkpoints.last(ws, first.name).name
     code = "from studio.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "runs", "--workspace", str(ws.root)]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while launcher.is_alive(runs.get(ws, first.name)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -21,9 +21,10 @@ from modules.config import SFTConfig
 from studio import checkpoints, exporting, launcher, prompts, ratings, runs
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
+from tests.support.waiting import until as wait
 from tests.ui import filling
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 DISK_MIB = 16
 NO_LIMIT = resource.RLIM_INFINITY
 LONG = SFTConfig(
@@ -116,13 +117,6 @@ def command(ws, *arguments, limit=NO_LIMIT, prefix=()):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, NO_LIMIT)),
     )
     return done.returncode, done.stdout, done.stderr
-
-
-def wait(until, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def cause(disk):

@@ -12,8 +12,9 @@ from studio import checkpoints, gpus, lanes, launcher, metrics, pauses, processe
 from studio.errors import ConfigError, RunError
 from studio.running import marks
 from studio.workspace import Workspace
+from tests.support import waiting
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
 LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)
 
@@ -49,15 +50,8 @@ def marked(run):
     return os.environ | {marks.VARIABLE: run.mark}
 
 
-def wait(ws, name, until, timeout_s=100):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
-        assert run.state != "failed", f"{run.message}\n{runs.tail_log(ws, name)}"
-        assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
-        launcher.reap(ws)
-        time.sleep(0.05)
-    return run
+def wait(ws, name, condition):
+    return waiting.for_run(ws, name, condition, reaps=True)
 
 
 # Order and lanes, without workers.

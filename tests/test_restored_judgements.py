@@ -39,13 +39,13 @@ def before(tmp_path):
             comparison_id = comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
             db.execute(
                 "INSERT INTO showings (id, comparison_id, left_response_id, right_response_id, seed, rater, created_at)"
-                " VALUES (?, ?, ?, ?, 7, 'person', '2026-01-01')",
+                " VALUES (?, ?, ?, ?, 7, 'person', '2026-01-01T00:00:00.000+00:00')",
                 [n, comparison_id, *pair],
             )
         for event_id, uuid, showing_id, outcome, supersedes in EVENTS:
             db.execute(
                 "INSERT INTO rating_events (id, uuid, comparison_id, showing_id, outcome, rater, supersedes, created_at)"
-                " VALUES (?, ?, ?, ?, ?, 'person', ?, '2026-01-01')",
+                " VALUES (?, ?, ?, ?, ?, 'person', ?, '2026-01-01T00:00:00.000+00:00')",
                 [event_id, uuid, showing_id, showing_id, outcome, supersedes],
             )
     db.close()

@@ -27,6 +27,7 @@ from studio.prompts import NewPrompt
 from studio.ratings import Remarks
 from studio.session_config import SessionConfig
 from studio.snapshots import Recipe
+from studio.untrusted.rows import as_archived
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -279,7 +280,10 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
     assert archive.is_archive(str(first.path))
     second = archive.read(other, str(first.path))
     assert second.rows == first.rows
-    assert dump(other) == dump(full), "the tables kept by triggers too"
+    both = [dump(ws) for ws in (other, full)]
+    for tables in both:  # what has to do with processes stays behind
+        tables["runs"] = [as_archived(row) for row in tables["runs"]]
+    assert both[0] == both[1], "the tables kept by triggers too"
     assert archive.write(other).path.read_bytes() == first.path.read_bytes()
     assert snapshots.freeze(other) == snapshots.freeze(full)
     assert sessions.list_all(other) == sessions.list_all(full)

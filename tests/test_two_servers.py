@@ -1,7 +1,6 @@
 """Two real servers on one workspace, asked for the same thing at the same moment: one of them does it, none does it twice."""
 
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,9 +11,10 @@ from studio import comparisons, launcher, processes, prompts, ratings, runs, ses
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
+from tests.support.waiting import until as wait
 from tests.ui import filling
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 PAIRS = 24
 LONG = SFTConfig(
     lora_rank=2,
@@ -62,13 +62,6 @@ def at_once(*calls):
 
 def press(showing, outcome):
     return {"uuid": str(uuid.uuid4()), "showing": showing, "outcome": outcome, "elapsed_ms": 500}
-
-
-def wait(until, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_both_start_at_once_on_a_new_workspace_load_the_starter_kit_once_and_the_later_one_names_the_other(servers):

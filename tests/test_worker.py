@@ -12,23 +12,12 @@ from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings
 from studio.errors import CheckpointError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import for_run as wait
 
 pytestmark = pytest.mark.timeout(240)
 TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
-
-
-def wait(ws, name, until, timeout_s=120):
-    """Poll the run until `until(run)` holds; returns the run."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        run = runs.get(ws, name)
-        if until(run):
-            return run
-        if run.state == "failed":
-            pytest.fail(f"{run.message}\n{runs.tail_log(ws, name)}")
-        time.sleep(0.1)
-    pytest.fail(f"{name} did not get there in {timeout_s} s: {run}\n{runs.tail_log(ws, name)}")
 
 
 def ended(run):
@@ -113,7 +102,7 @@ def test_stop_finishes_the_step_saves_and_says_stopped(ws):
     assert run.state == "stopped"
     last_step = metrics.curve(ws, run.id, "train/loss")[-1][0]
     assert checkpoints.get(ws, run.name).step == last_step
-    wait(ws, run.name, lambda r: not launcher.is_alive(r), timeout_s=30)
+    wait(ws, run.name, lambda r: not launcher.is_alive(r))
 
 
 def test_a_killed_worker_reads_lost_its_checkpoint_is_whole_and_resume_continues(ws):
@@ -151,7 +140,7 @@ def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the
     weights.write_bytes(whole[: len(whole) // 2])
     try:
         run = launcher.start(ws, runs.create(ws, SampleConfig(checkpoint=found.name, num_prompts=2)))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not runs.get(ws, run.name).is_ended and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:

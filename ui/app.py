@@ -5,11 +5,8 @@ is in the workspace, so closing the tab or the server loses nothing. This proces
 generation are child processes.
 """
 
-import ipaddress
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import webbrowser
 from collections.abc import Sequence
@@ -23,13 +20,17 @@ from starlette.middleware import Middleware
 from modules.config import STAGES
 from studio import servers
 from studio.errors import ConfigError
+from studio.network import address, proxies
+from studio.network.address import Address
 from studio.workspace import Workspace
 from ui import bell, parts, paths
 from ui.border import on
-from ui.guard import Guard
 from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
-from ui.rest import Rest
+from ui.server import login, rest, uploads
+from ui.server.guard import Guard
+from ui.server.routes import Routes
+from ui.server.sessions import KeepSessions
 from ui.theme import HEAD, theme
 
 TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
@@ -62,10 +63,11 @@ follow();
 """
 
 
-def build(ws: Workspace) -> gr.Blocks:
-    """The whole app on a workspace."""
+def build(ws: Workspace, has_password: bool = False) -> gr.Blocks:
+    """The whole app on a workspace; with a password, its masthead has a button that logs out."""
+    uploads.folder()
     with gr.Blocks(title="RLHF Studio", analytics_enabled=False, fill_width=True) as app:
-        parts.html(_masthead(ws), elem_id="masthead")
+        parts.html(_masthead(ws, has_password), elem_id="masthead")
         # An empty template: the address comes from outside and must not be drawn.
         address = parts.html("home", html_template="", js_on_load=FOLLOW, elem_id="address")
         shown_again = bell.build(ws)
@@ -76,6 +78,7 @@ def build(ws: Workspace) -> gr.Blocks:
         followed.then(None, None, None, js="() => window.studio.followed?.()")
         _keep_fresh(pages, opened)
         _catch_up(pages, shown_again)
+    rest.calm(app)
     return app
 
 
@@ -87,6 +90,8 @@ def launch(
     inbrowser: bool = True,
     is_window: bool = False,
     roots: Sequence[str] = (),
+    names: Sequence[str] = (),
+    max_upload: str = uploads.DEFAULT,
 ) -> None:
     """Serve the studio until it is interrupted.
 
@@ -94,66 +99,64 @@ def launch(
         ws: the workspace.
         host: where to listen; other machines can reach anything but a loopback address, and need a password.
         port: a free one.
-        password: asked for before anything is shown; any user name goes with it.
+        password: asked for before anything is shown.
         inbrowser: open a tab.
         is_window: open a window without tabs instead, where a Chromium-family browser is installed.
         roots: folders whose files the page may read, beside the workspace.
+        names: further names under which a proxy or a DNS entry leads here.
+        max_upload: the largest file that may be uploaded, such as 500MB.
 
     Raises:
-        ConfigError: an open host without a password, or a port that is taken or none.
+        ConfigError: an open host without a password, an address that is none, a port that is taken or none, a name that is none.
     """
-    if not is_loopback(host) and not password:
+    at = address.parse(host, port)
+    if not at.is_loopback and not password:
         raise ConfigError(
             f"At {host} other machines can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --host away."
         )
-    if not 1 <= port <= 65535:
-        raise ConfigError(f"Port {port} does not exist. Choose one from 1024 to 65535 with --port.")
-    paths.allow(roots)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
+    known_as = [address.name(each) for each in names]
+    if known_as and not password:
         raise ConfigError(
-            f"Port {port} of {host} cannot be used: {error.strerror}. Choose another with --port."
-        ) from error
-    app = build(ws)
-    _, url, _ = app.launch(**launch_settings(ws, host, port, password))
-    if not is_loopback(host):
-        print(
-            "Other machines can reach it: it asks for the password. Traffic is not encrypted; an SSH tunnel is.",
-            flush=True,
+            f"Under {known_as[0]} others can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --name away."
         )
-    print(f"RLHF Studio is at {url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
-    if others := servers.announce(ws, url):
-        print(
-            f"This workspace is open at {' and '.join(others)} too. Both may be used: they share runs, queue and sessions, and a pair "
-            "that is rated at one is not rated again at the other.",
-            flush=True,
-        )
+    paths.allow(roots)
+    address.check_free(at)
+    app = build(ws, has_password=password is not None)
+    settings = launch_settings(ws, at, password, known_as, uploads.size(max_upload))
+    try:
+        with proxies.set_aside():
+            app.launch(**settings)
+    except OSError as error:  # taken since it was looked at, or by something that only Gradio looks at
+        raise ConfigError(f"Port {port} of {host} cannot be used. Choose another with --port.") from error
+    _say(ws, at)
     if inbrowser or is_window:
-        _open(url, is_window)
+        _open(at.url, is_window)
     app.block_thread()
 
 
-def is_loopback(host: str) -> bool:
-    """True if only this machine can reach a server at `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -> dict[str, Any]:
-    """What `Blocks.launch` is given. Requests under a foreign name (DNS rebinding) or of other pages are refused."""
+def launch_settings(
+    ws: Workspace,
+    at: Address,
+    password: str | None = None,
+    names: Sequence[str] = (),
+    max_upload: int = uploads.size(uploads.DEFAULT),
+) -> dict[str, Any]:
+    """What `Blocks.launch` is given; the middleware in the order in which a request meets it."""
     return {
-        "server_name": host,
-        "server_port": port,
-        "auth": (lambda _, given: secrets.compare_digest(given.encode(), password.encode())) if password else None,
-        "auth_message": "RLHF Studio: any user name, and the password it was started with." if password else None,
-        "app_kwargs": {"middleware": [Middleware(Guard, host=host, is_open=not is_loopback(host)), Middleware(Rest)]},
+        "server_name": at.server_name,
+        "server_port": at.port,
+        "app_kwargs": {
+            "middleware": [
+                Middleware(Guard, address=at, names=names),
+                Middleware(Routes),
+                Middleware(login.Login, password=password, port=at.port),
+                Middleware(uploads.LimitUploads, max_bytes=max_upload),
+                Middleware(KeepSessions),
+                Middleware(rest.Rest),
+            ]
+        },
         "blocked_paths": [str(ws.root)],
+        "max_file_size": max_upload,
         "share": False,
         "_frontend": False,  # no look at its own page, which on a busy machine takes the three seconds after which it gives up
         "theme": theme(),
@@ -168,6 +171,24 @@ def launch_settings(ws: Workspace, host: str, port: int, password: str | None) -
         "prevent_thread_lock": True,
         "quiet": True,
     }
+
+
+def _say(ws: Workspace, at: Address) -> None:
+    """Where the studio is, and what a person should know of it."""
+    if not at.is_loopback:
+        print(
+            "Other machines can reach it: it asks for the password. Traffic is not encrypted; an SSH tunnel is.",
+            flush=True,
+        )
+    if said := proxies.sentence():
+        print(said, flush=True)
+    print(f"RLHF Studio is at {at.url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
+    if others := servers.announce(ws, at.url):
+        print(
+            f"This workspace is open at {' and '.join(others)} too. Both may be used: they share runs, queue and sessions, and a pair "
+            "that is rated at one is not rated again at the other.",
+            flush=True,
+        )
 
 
 def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.Tab]]:
@@ -227,17 +248,24 @@ def _follow(address: str) -> list[Any]:
     return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
 
 
-def _masthead(ws: Workspace) -> str:
+def _masthead(ws: Workspace, has_password: bool) -> str:
     mark = (
         '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4a8 8 0 1 1-7.2 4.5" fill="none" stroke-width="2.4" '
         'stroke-linecap="round"/><circle cx="6.2" cy="5.8" r="2.4"/></svg>'
+    )
+    leave = (
+        '<form class="leave" method="post" action="logout"><button type="submit" class="theme" aria-label="Log out" title="Log out">'
+        '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9 2H3v12h6M7 8h7M11 5l3 3-3 3" fill="none"/></svg></button></form>'
+        if has_password
+        else ""
     )
     return (
         f'<div class="masthead"><a class="mark" href="#home">{mark}<b>RLHF Studio</b></a>'
         f'<span class="where" title="{escape(str(ws.root))}">{escape(ws.root.name)}</span>'
         '<button type="button" class="theme" onclick="window.studio.toggleTheme()" aria-label="Light or dark" '
         'title="Light or dark"><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6" fill="none"/>'
-        '<path d="M8 2a6 6 0 0 1 0 12Z"/></svg></button></div>'
+        '<path d="M8 2a6 6 0 0 1 0 12Z"/></svg></button>'
+        f"{leave}</div>"
     )
 
 

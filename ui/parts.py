@@ -14,6 +14,7 @@ import gradio as gr
 from studio import confidential
 from studio.prompts import Messages
 from studio.runs import Run
+from ui import rendering
 
 html = partial(gr.HTML, apply_default_css=False)
 """A `gr.HTML` without Gradio's prose styles: `studio.css` alone decides."""
@@ -84,10 +85,10 @@ def empty(title: str, text: str, link: str = "", label: str = "") -> str:
 
 
 def conversation(messages: Messages, response: str = "", label: str = "assistant") -> str:
-    """Turns as they are, line breaks kept; a response after them where given."""
+    """Turns, formatted as on the Rate page; a response after them where given."""
     turns = [(turn["role"], turn["content"]) for turn in messages] + ([(label, response)] if response else [])
     return "".join(
-        f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div class="words">{escape(text)}</div></div>'
+        f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div>{rendering.words(text)}</div></div>'
         for role, text in turns
     )
 

@@ -2,14 +2,6 @@
    fetched before, its order on the screen stored. "Recorded" is said when the studio has the press on disk, not before.
    Runs in gr.HTML(js_on_load), in one scope with the other rate_*.js: `element` and `server` are given. */
 const DEAF_MS = 150; // presses this soon after an item appeared were meant for the item before it
-const KEYS = {
-  1: "left:3", 2: "left:2", 3: "left:1", 5: "tie", " ": "tie", 8: "right:1", 9: "right:2", 0: "right:3", b: "both_bad", s: "skip",
-  z: "undo", e: "edit", d: "demonstrate", n: "note", u: "unsafe", h: "hallucinated", r: "refused", m: "raw", y: "together",
-  a: "attributes", g: "guideline", "?": "help", "=": "same", backspace: "back", enter: "ranking", j: "down", k: "up",
-};
-const FLAGS = ["unsafe", "hallucinated", "refused"];
-const ATTRIBUTES = ["helpful", "truthful", "harmless"];
-const REMARKS = "studio-remarks";
 const CHOSEN_TAB = '[role="tab"][aria-selected="true"]'; // Enter and space would do nothing there
 const LONG = 20000; // characters from which parts of a text out of sight are not laid out
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
@@ -21,14 +13,17 @@ let shownAt = 0;
 let isDeaf = true;
 let isUndoing = false; // what comes back is not on the screen yet
 let isRaw = false;
-let isTogether = localStorage.getItem("studio-scroll") !== "apart";
-let hasAttributes = localStorage.getItem("studio-attributes") === "on";
+let isTogether = window.studio.kept("studio-scroll").get() !== "apart";
+let hasAttributes = window.studio.kept("studio-attributes").get() === "on";
 let asking = null; // skip, edit or a flag: the next digit says which
+let isBack = false; // a text was being written when the page was loaded again
+let isHeld = false; // the key before was not understood, so a judgement now would be a slip
 let writing = null; // what the open text field is for
-let remarks = { note: "", flags: {}, attributes: {} };
+let remarks = { note: "", flags: {}, attributes: {}, rungs: [] };
 const accepted = []; // times of this session's recorded presses, for the pace
 const item = () => items[0];
 const isRanking = () => item()?.texts.length > 2;
+const drafts = draftBook((draft) => server.draft(draft));
 const ranking = ladder(part("ladder"), drawPlaces);
 ranking.listen(part("cards"));
 const studio = sender(() => [...seen.keys()].slice(-12), onAnswer, (why) => say(`${why ?? "The studio does not answer."} Your press is kept and sent again …`, "is-bad"));
@@ -39,18 +34,24 @@ function onAnswer(answer, name, isLast, data) {
   state = { ...state, ...answer };
   if (answer.recorded) accepted.push(performance.now());
   if (answer.undone) accepted.pop();
-  if (answer.error) say(answer.error, "is-bad");
+  if (name === "record" && answer.recorded) dropRemarks(data.showing);
+  if (name === "write" && !answer.error && drafts.read(data) === data.text) drafts.forget(data);
+  if (answer.error) say(answer.error + (name === "write" ? " Your text is kept as a draft." : ""), "is-bad");
   else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${answer.prediction}` : ""}`);
   else if (answer.undone) say(`Undone: ${answer.undone}.${answer.back === "here" ? " Here it is again." : answer.back ? " It waits until no session is at work." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
   else if (answer.said) say(answer.said);
   if (!isLast) return take(answer.items ?? [], false);
-  if (answer.items) take(answer.items, true);
-  else if (isUndoing) settle();
+  if (answer.items) return take(answer.items, true);
+  if (isUndoing) settle();
+  if (name !== "open_items") studio.send("open_items", {}); // refused, for instance: what was judged is still open
 }
 
 /* New items go behind those that wait; the answer to the last press says what is to be shown. */
 function take(found, isWhole) {
-  for (const each of found) if (each.texts) seen.set(each.id, each);
+  for (const each of found) {
+    if (each.texts || seen.has(each.id)) seen.set(each.id, { ...seen.get(each.id), ...each });
+    drafts.learn(each.id, each.drafts ?? []);
+  }
   const now = item()?.id;
   const sent = studio.showings();
   const list = found.map((each) => seen.get(each.id)).filter((each) => each && !sent.has(each.id));
@@ -65,6 +66,7 @@ function take(found, isWhole) {
 /* ---- showing ---- */
 
 function show() {
+  isHeld = !!asking && !!item(); // another item came while a question was open: the digit is not for this one
   ask(null);
   root.dataset.state = item() ? (isRanking() ? "ranking" : "pair") : studio.waits() ? "waits" : "none";
   part("controls").hidden = false;
@@ -72,17 +74,18 @@ function show() {
   part("none").hidden = root.dataset.state !== "none";
   drawTally();
   if (!item()) { if (!studio.waits()) explain(); return settle(); }
-  const kept = JSON.parse(sessionStorage.getItem(REMARKS) || "{}");
-  remarks = kept.id === item().id ? kept.remarks : { note: "", flags: {}, attributes: {} };
+  recallRemarks();
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
   element.querySelector('[data-press="both_bad"] span').textContent = isRanking() ? "all bad" : "both bad";
   if (isRanking()) layCards();
+  for (const node of element.querySelectorAll("[data-side] .attributes")) delete node.dataset.for;
   paint();
-  if (isRanking()) ranking.reset(item().texts.length);
+  if (isRanking()) ranking.reset(item().texts.length, remarks.rungs);
   window.scrollTo({ top: 0 });
   root.dataset.showing = item().id;
   settle();
+  recallWriting();
 }
 
 /* From now on the item can be judged, after a moment. */
@@ -113,22 +116,22 @@ const articles = () => [...(isRanking() ? part("cards") : part("sides")).querySe
 
 function paint() {
   if (!item()) return;
-  const { messages, texts } = item();
+  const { messages, texts, drawn } = item();
   part("earlier").hidden = messages.length < 2;
   part("turns").replaceChildren();
-  for (const turn of messages.slice(0, -1)) {
+  messages.slice(0, -1).forEach((turn, at) => {
     make("h5", part("turns"), turn.role);
-    write(make("div", part("turns"), "", "body"), turn.content);
-  }
-  write(part("prompt"), messages.at(-1).content);
-  articles().forEach((article, position) => { const body = article.querySelector(".body"); write(body, texts[position]); body.scrollTop = 0; });
+    write(make("div", part("turns"), "", "body"), turn.content, drawn.messages[at]);
+  });
+  write(part("prompt"), messages.at(-1).content, drawn.messages.at(-1));
+  articles().forEach((article, position) => { const body = article.querySelector(".body"); write(body, texts[position], drawn.texts[position]); body.scrollTop = 0; });
   element.querySelector('[data-press="raw"] span').textContent = isRaw ? "formatted" : "raw text";
   drawRemarks();
 }
 
-function write(body, text) {
+function write(body, text, drawn) {
   body.classList.toggle("is-long", text.length > LONG);
-  drawText(body, text, isRaw);
+  drawText(body, text, isRaw ? {} : drawn);
 }
 
 function drawTally() {
@@ -179,56 +182,6 @@ function say(text, kind = "") {
   part("said").className = `said ${kind}`;
 }
 
-/* ---- notes, flags, attributes ---- */
-
-function drawRemarks() {
-  articles().forEach((article, position) => {
-    article.querySelector(".marks").replaceChildren(...FLAGS.filter((flag) => remarks.flags[flag]?.includes(position)).map((flag) => Object.assign(document.createElement("span"), { className: "tag", textContent: flag })));
-    drawAttributes(article.querySelector(".attributes"), position);
-  });
-  part("noted").textContent = remarks.note ? `Note: ${remarks.note}` : "";
-  element.querySelector('[data-press="attributes"]').setAttribute("aria-pressed", asksAttributes());
-  element.querySelector('[data-press="together"]').setAttribute("aria-pressed", isTogether);
-  if (item()) sessionStorage.setItem(REMARKS, JSON.stringify({ id: item().id, remarks }));
-}
-
-const asksAttributes = () => hasAttributes || !!state.asks_attributes;
-
-function drawAttributes(node, position) {
-  node.hidden = !asksAttributes();
-  if (node.hidden) return node.replaceChildren();
-  if (node.dataset.for === String(item().id)) return;
-  node.dataset.for = item().id;
-  node.replaceChildren();
-  for (const name of ATTRIBUTES) {
-    const field = make("fieldset", node);
-    make("legend", field, name);
-    for (let value = 1; value <= 7; value += 1) {
-      const label = make("label", field);
-      const radio = Object.assign(document.createElement("input"), { type: "radio", name: `${name}-${position}`, value, checked: remarks.attributes[name]?.[position] === value });
-      radio.dataset.attribute = name;
-      label.append(radio, String(value));
-    }
-  }
-}
-
-function onAttribute(event) {
-  const name = event.target.dataset?.attribute;
-  if (!name) return;
-  const position = Number(event.target.closest("[data-side]").dataset.side);
-  remarks.attributes[name] ??= item().texts.map(() => null);
-  remarks.attributes[name][position] = Number(event.target.value);
-  if (!event.target.matches(":focus-visible")) event.target.blur(); // after a click the keys go on judging
-  drawRemarks();
-}
-
-function flag(name, position) {
-  const at = remarks.flags[name] ?? [];
-  remarks.flags[name] = at.includes(position) ? at.filter((each) => each !== position) : [...at, position];
-  say(`${at.includes(position) ? "Not flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
-  drawRemarks();
-}
-
 /* ---- presses ---- */
 
 function rate(outcome, facts = {}) {
@@ -238,7 +191,7 @@ function rate(outcome, facts = {}) {
   if (remarks.note) data.note = remarks.note;
   if (Object.keys(remarks.flags).length) data.flags = remarks.flags;
   if (asksAttributes() && Object.keys(remarks.attributes).length) data.attributes = remarks.attributes;
-  sessionStorage.removeItem(REMARKS);
+  ask(null);
   say("Saving …");
   studio.send("record", data);
   items.shift();
@@ -280,13 +233,14 @@ function pick(position) {
 }
 
 function press(name) {
+  isHeld = false;
   if (name === "help" || name === "guideline") return part(name === "help" ? "help" : "guideline-dialog").open ? part(name === "help" ? "help" : "guideline-dialog").close() : part(name === "help" ? "help" : "guideline-dialog").showModal();
   if (name === "undo") return undo();
   if (!item()) return;
   if (name === "asked") return ask(null);
   if (name === "raw") { isRaw = !isRaw; return paint(); }
-  if (name === "together") { isTogether = !isTogether; localStorage.setItem("studio-scroll", isTogether ? "together" : "apart"); say(isTogether ? "Answers scroll together." : "Answers scroll apart."); return drawRemarks(); }
-  if (name === "attributes") { hasAttributes = !hasAttributes; localStorage.setItem("studio-attributes", hasAttributes ? "on" : "off"); for (const article of articles()) delete article.querySelector(".attributes").dataset.for; return drawRemarks(); }
+  if (name === "together") { isTogether = !isTogether; window.studio.kept("studio-scroll").put(isTogether ? "together" : "apart"); say(isTogether ? "Answers scroll together." : "Answers scroll apart."); return drawRemarks(); }
+  if (name === "attributes") { hasAttributes = !hasAttributes; window.studio.kept("studio-attributes").put(hasAttributes ? "on" : "off"); for (const article of articles()) delete article.querySelector(".attributes").dataset.for; return drawRemarks(); }
   if (name === "up" || name === "down") return articles()[0].querySelector(".body").scrollBy({ top: name === "up" ? -120 : 120 });
   if (name === "skip" || name === "edit" || FLAGS.includes(name)) return ask(name);
   if (name === "note") return openWriter("note");
@@ -307,6 +261,7 @@ function pressRanking(name) {
 }
 
 function drawPlaces(rungs, left) {
+  keepRungs(rungs);
   if (part("said").classList.contains("is-bad")) say(""); // what was wrong is being mended
   for (const node of part("cards").querySelectorAll("[data-place]")) {
     const place = rungs.findIndex((rung) => rung.includes(Number(node.dataset.place)));
@@ -320,45 +275,47 @@ function drawPlaces(rungs, left) {
 
 function onKey(event) {
   if (!element.isConnected) return document.removeEventListener("keydown", onKey);
-  const isChord = event.ctrlKey || event.altKey || event.metaKey || (event.shiftKey && event.key !== "?");
+  const { target } = event;
   if (part("writer").open) {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) keepWriting();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing && !event.repeat) keepWriting();
     return;
   }
-  if (event.repeat || isChord || event.isComposing || !element.checkVisibility()) return;
-  const target = event.target;
-  if (target.matches?.("[data-attribute]")) return onAttributeKey(event, target);
+  if (event.repeat || !element.checkVisibility()) return;
+  const key = meantBy(event);
+  if (target.matches?.("[data-attribute]")) return onAttributeKey(event, key);
   if (target.closest?.("input, textarea, select, [contenteditable]")?.checkVisibility()) return; // a field that was just closed keeps the focus for a frame
-  if (target.closest?.("button, a, summary") && !target.matches(CHOSEN_TAB) && (event.key === " " || event.key === "Enter")) return;
+  if (target.closest?.("button, a, summary") && !target.matches(CHOSEN_TAB) && (key === " " || key === "enter")) return;
   const dialog = element.querySelector("dialog[open]");
-  if (dialog && !(event.key === "?" && dialog === part("help")) && !(event.key === "g" && dialog !== part("help"))) return;
-  if (asking && event.key === "Escape") return ask(null);
-  if (asking === "skip" && "1234".includes(event.key)) return rate("skip", { reason: Number(event.key) - 1 });
-  if (asking && asking !== "skip" && /^[1-9]$/.test(event.key)) { event.preventDefault(); return pick(Number(event.key) - 1); } // not typed into the field it opens
-  if (asking && /^[0-9 b]$/.test(event.key)) return; // a judgement now would be a slip
-  if (isRanking() && !isDeaf && /^[1-9]$/.test(event.key)) { event.preventDefault(); return ranking.place(Number(event.key) - 1); }
+  const open = dialog && (dialog === part("help") ? "help" : "guideline");
+  const [name, value] = order(key, { item: !!item(), asking, isRanking: isRanking(), isDeaf, isHeld, isBack, dialog: open }) ?? [];
   const chip = target.closest?.("[data-chip]");
-  if (chip && ["ArrowLeft", "ArrowRight"].includes(event.key)) { event.preventDefault(); return ranking.shift(Number(chip.dataset.chip), event.key === "ArrowLeft" ? -1 : 1); }
-  const name = KEYS[event.key.toLowerCase()];
-  if (!name || (!item() && !["undo", "help", "guideline"].includes(name))) return;
-  event.preventDefault();
-  press(name);
+  if (!name || (name === "shift" && !chip)) return;
+  if (name !== UNKNOWN && name !== METHOD) event.preventDefault(); // nor typed into the field that it opens
+  ({
+    [UNKNOWN]: () => hold(`${event.key} is no key here, so nothing was done. Press ? for the keys.`),
+    [METHOD]: () => hold("An input method has taken this key, so nothing was done. Switch it off to judge by keys."),
+    held: () => { isHeld = false; say("The key before it was not understood, so this one was not taken as a judgement. Press it again to judge.", "is-bad"); },
+    back: () => recallWriting(),
+    judge: () => { forgetWriting(); say("The text stays kept as a draft."); },
+    unask: () => ask(null),
+    skip: () => rate("skip", { reason: value }),
+    pick: () => pick(value),
+    place: () => { isHeld = false; ranking.place(value); },
+    shift: () => ranking.shift(Number(chip.dataset.chip), value),
+    press: () => press(value),
+  })[name]();
 }
 
-/* On a scale a digit chooses its number, Escape goes back to judging. */
-function onAttributeKey(event, target) {
-  if (event.key === "Escape") return target.blur();
-  if (!/^[1-7]$/.test(event.key)) { if (KEYS[event.key.toLowerCase()]) say("Digits choose on the scale now; Esc goes back to judging."); return; }
-  event.preventDefault();
-  const radio = target.closest("fieldset").querySelector(`[value="${event.key}"]`);
-  radio.checked = true;
-  radio.dispatchEvent(new Event("change", { bubbles: true }));
-  target.closest("fieldset").nextElementSibling?.querySelector("input")?.focus();
+/* What was pressed is not known, and may have been the first of two keys. */
+function hold(text) {
+  isHeld = true;
+  if (item()) say(text, "is-bad");
 }
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
+  if (isBack && button.closest('[data-part="controls"]')) forgetWriting(); // a press of the mouse is meant
   const { press: name, reason, pick: side, chip } = button.dataset;
   const focus = button.matches(":focus-visible") ? Number(chip) : null;
   if (name) press(name);
@@ -371,7 +328,7 @@ element.addEventListener("click", (event) => {
 });
 element.addEventListener("change", onAttribute);
 part("writer-text").addEventListener("input", keepDraft);
-part("writer").addEventListener("close", () => { if (!part("writer").open) writing = null; }); // it comes late: the next one may be open
+part("writer").addEventListener("close", () => { if (!part("writer").open) closeWriter(); }); // it comes late: the next one may be open
 document.addEventListener("keydown", onKey);
 
 /* Both answers scroll to the same share of their lengths. */

@@ -118,7 +118,15 @@ function ladder(node, onRanked) {
 
   return {
     listen, // more places with chips that can be dragged
-    reset(number) { count = number; rungs = []; isTie = false; draw(); },
+    /* Begin with an item, where it was left if that fits. */
+    reset(number, before = []) {
+      count = number;
+      const placed = before.flat();
+      const fits = placed.every((position, at) => Number.isInteger(position) && position >= 0 && position < number && placed.indexOf(position) === at);
+      rungs = fits ? before.filter((rung) => rung.length).map((rung) => [...rung]) : [];
+      isTie = false;
+      draw();
+    },
     place,
     shift,
     tie() { isTie = !isTie && rungs.length > 0 && left().length > 0; draw(); },

@@ -1,7 +1,6 @@
 /* Talking to the studio. Presses are sent one after the other, in their order, each until it is answered; its uuid makes
    a repeated one a single rating. What is not answered yet is kept in the tab, through a reload as well. */
 const RETRY_MS = 1000;
-const PENDING = "studio-pending-presses";
 
 function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -13,10 +12,12 @@ function uuid() {
 
 /* `known()` names what need not be sent again; `onAnswer(answer, name, isLast)` gets each answer. */
 function sender(known, onAnswer, onSilence) {
-  const pending = JSON.parse(sessionStorage.getItem(PENDING) || "[]");
+  const shelf = window.studio.tab("studio-pending-presses");
+  const found = shelf.read([]);
+  const pending = Array.isArray(found) ? found.filter((each) => Array.isArray(each) && server[each[0]]) : [];
   let isSending = false;
   let isLeaving = false;
-  const keep = () => sessionStorage.setItem(PENDING, JSON.stringify(pending));
+  const keep = () => shelf.write(pending);
 
   async function call(name, data) {
     for (let tries = 0; ; tries += 1) {

@@ -7,7 +7,16 @@ from studio import ratings
 from ui.parts import key
 
 HERE = Path(__file__).parent
-SCRIPTS = ("rate_math.js", "rate_text.js", "rate_rank.js", "rate_send.js", "rate_write.js", "rate.js")
+SCRIPTS = (
+    "rate_draw.js",
+    "rate_rank.js",
+    "rate_send.js",
+    "rate_keys.js",
+    "rate_drafts.js",
+    "rate_remarks.js",
+    "rate_write.js",
+    "rate.js",
+)
 SCRIPT = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 """One after the other, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
@@ -95,7 +104,7 @@ def _dialogs() -> str:
 <p class="guideline-text" data-part="guideline-text">{escape(GUIDELINE)}</p>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet writer" data-part="writer" aria-label="Write"><h3 data-part="writer-title"></h3><p class="quiet" data-part="writer-words"></p>
-<p class="writer-prompt" data-part="writer-prompt"></p><textarea data-part="writer-text" rows="12" dir="auto" spellcheck="true"></textarea>
+<div class="writer-prompt" data-part="writer-prompt" tabindex="0" role="region" aria-label="Prompt"></div><textarea data-part="writer-text" rows="12" dir="auto" spellcheck="true"></textarea>
 <p class="said" data-part="writer-said" role="status"></p>
 <div class="writer-keys"><button type="button" class="is-primary" data-part="writer-keep"></button><span class="quiet">{key("Ctrl")} {key("⏎")}</span>
 <form method="dialog"><button type="submit">Cancel</button></form></div></dialog>"""

@@ -1,54 +1,97 @@
-/* The text field of the rating page: a note, an ideal answer, a demonstration. What is typed is kept as a draft in the
-   workspace until it is saved. In one scope with rate.js. */
+/* The text field of the rating page: a note, an ideal answer, a demonstration. What is typed is kept as a draft of what it is
+   for until it is recorded, through a reload as well. In one scope with rate.js. */
 
 const WRITER = {
   note: ["Note on this item", "It is recorded with your judgement.", "Keep note"],
   edit: ["The ideal answer", "It becomes a demonstration for SFT, and is preferred to the answer it was made from. The pair stays open.", "Keep ideal answer"],
   demonstrate: ["A demonstration for this prompt", "What should the assistant have said? SFT learns from it.", "Keep demonstration"],
 };
+const lastWriting = window.studio.tab("studio-writing"); // what is being written, for the page after a reload
+const bare = (text) => text.replace(/\r\n?|[\u0085\u2028\u2029]/g, "\n").replace(/^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/g, "");
 
-async function openWriter(kind, position = null) {
+function openWriter(kind, position = null) {
   writing = { kind, position, showing: item().id, from: performance.now(), uuid: uuid() };
   const [title, words, button] = WRITER[kind];
   part("writer-title").textContent = kind === "edit" ? `${title}, from answer ${position + 1}` : title;
   part("writer-words").textContent = words;
   part("writer-keep").textContent = button;
-  part("writer-prompt").textContent = item().messages.at(-1).content.slice(0, 2000);
+  write(part("writer-prompt"), item().messages.at(-1).content, item().drawn.messages.at(-1));
   const text = part("writer-text");
-  text.value = kind === "note" ? (unkept.id === item().id ? unkept.note : remarks.note) : kind === "edit" ? item().texts[position] : "";
+  const draft = drafts.read(writing);
+  text.value = kind === "note" ? draft ?? remarks.note : draft || (kind === "edit" ? item().texts[position] : "");
   text.setAttribute("aria-label", title);
-  part("writer-said").textContent = "";
+  sayInWriter(draft ? "Your draft is back." : "");
+  if (draft) checkLength();
+  isBack = false;
+  lastWriting.write({ kind, position, showing: writing.showing });
   part("writer").showModal();
   text.focus();
-  if (kind === "note") return;
-  const mine = writing;
-  const before = text.value;
-  const draft = await server.draft({ kind, position, showing: mine.showing }).catch(() => null);
-  if (draft?.text && writing === mine && text.value === before) { text.value = draft.text; part("writer-said").textContent = "Your draft is back."; }
 }
 
-let draftTimer = 0;
-let unkept = {}; // a note that was typed and not kept, and its item
+/* After a reload: the text that was being written on this item is kept, and what is typed on must not judge. */
+function recallWriting() {
+  const was = lastWriting.read(null);
+  isBack = was?.showing === item().id && !part("writer").open;
+  if (!isBack) return;
+  const [what, keys] = { note: ["a note", "n"], demonstrate: ["a demonstration", "d"] }[was.kind] ?? [`the ideal answer from answer ${was.position + 1}`, `e then ${was.position + 1}`];
+  say(`You were writing ${what}; it is kept. Press ${keys} to go on with it, Esc to judge.`, "is-bad");
+}
+
+function forgetWriting() {
+  isBack = false;
+  lastWriting.write(null);
+}
+
+function closeWriter() {
+  writing = null;
+  forgetWriting();
+  drafts.flush();
+}
+
+function sayInWriter(text, kind = "") {
+  part("writer-said").textContent = text;
+  part("writer-said").className = `said ${kind}`;
+}
+
 function keepDraft() {
-  clearTimeout(draftTimer);
   if (!writing) return;
-  if (writing.kind === "note") { unkept = { id: item().id, note: part("writer-text").value }; return; }
-  const { kind, position, showing } = writing;
-  draftTimer = setTimeout(() => server.draft({ kind, position, showing, text: part("writer-text").value }).catch(() => null), 500);
+  const isKept = drafts.write(writing, part("writer-text").value);
+  if (!checkLength()) sayInWriter(isKept ? "" : "This is too long to be kept in the tab; record it before you reload the page.", isKept ? "" : "is-bad");
 }
 
-async function keepWriting() {
-  const text = part("writer-text").value;
+/* Whether it is too long; said so, with what to do. */
+function checkLength() {
+  const isNote = writing.kind === "note";
+  const most = isNote ? LONGEST.note : LONGEST.text;
+  const text = isNote ? part("writer-text").value.trim() : part("writer-text").value;
+  const size = text.length > most ? [...text].length : text.length;
+  if (size <= most) return false;
+  const what = isNote ? "A note" : "An answer";
+  sayInWriter(`${what} has at most ${most.toLocaleString("en")} characters; this one has ${size.toLocaleString("en")}. Shorten it by ${(size - most).toLocaleString("en")}.`, "is-bad");
+  return true;
+}
+
+function keepWriting() {
   if (!writing) return;
-  if (writing.kind === "note") { remarks.note = text.trim().slice(0, 5000); unkept = {}; part("writer").close(); return drawRemarks(); }
-  const isSame = writing.kind === "edit" && text.trim() === item().texts[writing.position].trim();
-  if (!text.trim() || isSame) {
-    part("writer-said").textContent = isSame ? "Nothing was changed yet." : "It is empty.";
-    return;
+  const text = part("writer-text").value;
+  if (checkLength()) return;
+  if (text.toWellFormed && text !== text.toWellFormed()) {
+    part("writer-text").value = text.toWellFormed();
+    keepDraft();
+    return sayInWriter("It held half a character, which cannot be stored: it stands as \ufffd now. Look at it and keep it again.", "is-bad");
   }
-  clearTimeout(draftTimer);
+  if (writing.kind === "note") {
+    remarks.note = text.trim();
+    drafts.forget(writing);
+    forgetWriting();
+    part("writer").close();
+    return keepRemarks();
+  }
+  const isSame = writing.kind === "edit" && bare(text) === bare(item().texts[writing.position]);
+  if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing was changed yet." : "It is empty.", "is-bad");
   const { kind, position, showing, from, uuid: key } = writing;
   const elapsed = Math.min(Math.round(performance.now() - from), 86400000);
+  forgetWriting();
   part("writer").close();
   say("Saving …");
   studio.send("write", { uuid: key, kind, position, showing, text, elapsed_ms: elapsed });

@@ -1,25 +1,47 @@
 /* What every page needs: light and dark, the address (#page/item), hover on charts. No framework, no request. */
 (() => {
-  const isDark = () => (localStorage.getItem("studio-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  /* A browser may refuse its storage, or find it full: then the page goes on without. */
+  const shelf = (kind, name) => ({
+    get() { try { return window[kind].getItem(name); } catch { return null; } },
+    put(text) { try { if (text === null) window[kind].removeItem(name); else window[kind].setItem(name, text); return true; } catch { return false; } },
+  });
+  const chosenTheme = shelf("localStorage", "studio-theme");
+  const isDark = () => (chosenTheme.get() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const paint = () => document.body?.classList.toggle("dark", isDark());
 
-  /* The address that the page was loaded with, until it is followed: Gradio opens Home first, and says so. */
-  let asked = decodeURIComponent(location.hash.slice(1));
-  for (const kind of ["hashchange", "pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
+  /* What is no encoded text is taken as it is. */
+  function decoded(hash) {
+    try { return decodeURIComponent(hash.slice(1)); } catch { return hash.slice(1); }
+  }
+
+  /* The address that was asked for, at the start or since, until it is followed or the person does something else: what was on its way
+     before, such as Home, which Gradio opens first, says so late. */
+  let asked = decoded(location.hash);
+  addEventListener("hashchange", (event) => (asked = decoded(new URL(event.newURL).hash)), { capture: true });
+  for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
 
   window.studio = {
+    /* Text that the browser keeps, and what this tab keeps through a reload. */
+    kept: (name) => shelf("localStorage", name),
+    tab(name) {
+      const place = shelf("sessionStorage", name);
+      return {
+        read(fallback) { try { return JSON.parse(place.get()) ?? fallback; } catch { return fallback; } },
+        write: (value) => place.put(value === null ? null : JSON.stringify(value)),
+      };
+    },
     /* Called by the button in the rail. */
     toggleTheme() {
-      localStorage.setItem("studio-theme", isDark() ? "light" : "dark");
+      chosenTheme.put(isDark() ? "light" : "dark");
       paint();
     },
     /* The address, as page/item. */
-    address: (hash = location.hash) => asked || decodeURIComponent(hash.slice(1)) || "home",
-    /* A tab was opened: say so in the address, and keep the item where the address already is on that page. */
+    address: (hash = location.hash) => asked || decoded(hash) || "home",
+    /* A tab was opened: say so in the address, as a step that the back button goes back; keep the item where the address already is on that page. */
     opened(page) {
       if (asked && asked.split("/")[0] !== page) return;
       asked = "";
-      if (window.studio.address().split("/")[0] !== page) history.replaceState(null, "", `#${page}`);
+      if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
     },
     /* Another item was chosen. One that the address led to is told back late, when the address may have gone on; it stays as it is. */
     visited: new Set(),

@@ -16,6 +16,7 @@ HEAD = "".join(
     for tag, name in (
         ("style", "studio.css"),
         ("style", "rate.css"),
+        ("style", "text.css"),
         ("style", "rate_rooms.css"),
         ("script", "studio.js"),
     )

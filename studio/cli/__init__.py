@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from studio import confidential
-from studio.cli import data, history, rate, runs, sessions, stages, start
+from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
 from studio.running import signals
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, stages, rate, sessions, history, runs):
+    for room in (start, data, stages, rate, sessions, history, runs, backup):
         room.add(commands)
     _add_workspace(top, default=None)
     return top

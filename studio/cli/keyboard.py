@@ -9,9 +9,13 @@ import tempfile
 import termios
 import time
 import tty
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+with suppress(ImportError):  # with it, input() takes more than the 4,095 bytes at which a terminal cuts a line
+    import readline  # noqa: F401
 
 SETTLE_S = 0.15
 ESCAPE_S = 0.02
@@ -62,10 +66,12 @@ class Terminal:
         while (key := os.read(self._descriptor, 1)) == b"\x1b":
             while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
                 os.read(self._descriptor, 1)
-        return key.decode("ascii", errors="replace")
+        for _ in range(_num_following(key)):  # a letter beyond ASCII has several bytes, and is one key
+            key += os.read(self._descriptor, 1)
+        return key.decode("utf-8", errors="replace")
 
     def line(self, asked: str) -> str:
-        """A line of text, edited as the terminal does it."""
+        """A line of text, of any length."""
         with self._as_before(), suppress(EOFError):
             return input(asked).strip()
         return ""
@@ -75,12 +81,18 @@ class Terminal:
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         with self._as_before():
             if not editor:
-                return Pipe().text(asked, before)
+                print(f"{asked} A line with a dot alone ends it.", flush=True)
+                return "\n".join(self._lines())
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "answer.md"
                 path.write_text(before, encoding="utf-8")
                 done = subprocess.run([*shlex.split(editor), str(path)], check=False)
                 return path.read_text(encoding="utf-8") if done.returncode == 0 else before
+
+    def _lines(self) -> Iterator[str]:
+        with suppress(EOFError):
+            while (line := input()) != END:
+                yield line
 
     @contextmanager
     def _as_before(self) -> Iterator[None]:
@@ -91,6 +103,19 @@ class Terminal:
             yield
         finally:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, now)
+
+
+def _num_following(first: bytes) -> int:
+    """How many bytes of UTF-8 follow the first one of a character."""
+    lead = first[0] if first else 0
+    return 3 if lead >= 0xF0 else 2 if lead >= 0xE0 else 1 if lead >= 0xC0 else 0
+
+
+def meant(key: str) -> str:
+    """The key as the page's keys are written: small letters, digits of any script and width as 0 to 9."""
+    if len(key) == 1 and "\uff01" <= key <= "\uff5e":
+        key = chr(ord(key) - 0xFEE0)
+    return str(unicodedata.decimal(key)) if key.isdecimal() else key.lower()
 
 
 Keys = Pipe | Terminal

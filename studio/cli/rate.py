@@ -7,12 +7,13 @@ import argparse
 import time
 from typing import Any
 
-from studio import comparisons, ratings, sampling_ahead, session_state, sessions
+from studio import comparisons, edits, ratings, sampling_ahead, session_state, sessions
 from studio.cli import follow, remarks
-from studio.cli.keyboard import Keys, keyboard
+from studio.cli.keyboard import Keys, keyboard, meant
 from studio.cli.printing import page, printable
 from studio.cli.remarks import Aside
 from studio.comparisons import Showing
+from studio.errors import RatingError, WorkspaceError
 from studio.judgements import Outcome, ranking_words
 from studio.ratings import Rating
 from studio.workspace import Workspace
@@ -94,7 +95,7 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
 def _last_word(ws: Workspace, keys: Keys) -> int | None:
     """The last judgement can be taken back, too."""
     print("z takes the last one back, any other key ends.", flush=True)
-    return _undo(ws) if keys.press().lower() == "z" else None
+    return _undo(ws) if meant(keys.press()) == "z" else None
 
 
 def _heading(ws: Workspace) -> str:
@@ -112,45 +113,73 @@ class _Judge:
     def __init__(self, ws: Workspace, showing: Showing, keys: Keys) -> None:
         self.ws, self.showing, self.keys = ws, showing, keys
         self.is_ranking = len(showing.texts) > 2
-        self.aside = Aside(ws, showing, keys)
+        self.aside = Aside.begin(ws, showing, keys)
         self.placed: list[list[int]] = []
-        self.is_tie = False
+        self.is_tie = self.is_held = False
         self.displayed = time.monotonic()
 
     def judge(self) -> int | None:
         """Read keys until one judges the item or takes the last judgement back; +1, -1, 0, or None to quit."""
         self.keys.settle()
         while True:
-            key = self.keys.press(takes_enter=self.is_ranking).lower()
+            key = meant(self.keys.press(takes_enter=self.is_ranking))
             if key in ("q", ""):
                 return None
-            if key == "z":
-                change = _undo(self.ws)
-                if change is not None:
-                    return change
-            elif key == "?":
-                print(LEGEND, flush=True)
-            elif key in remarks.KEYS:
-                self.aside.press(key)
-            elif key == "s":
-                if reason := remarks.ask_reason(self.keys):
-                    return self._record("skip", reason=reason)
-            elif key == "b" or (key in KEYS and not self.is_ranking):
-                outcome, strength = KEYS[key]
-                return self._record(outcome, strength=strength)
-            elif self.is_ranking and key in ("\n", "\r"):
-                if (ranks := self._ranks()) is not None:
-                    return self._record("ranking", ranks=ranks)
-            elif self.is_ranking:
-                self._place(key)
+            if (change := self._press(key)) is not None:
+                return change
 
-    def _record(self, outcome: Outcome, **facts: Any) -> int:
-        elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
-        with self.ws.write() as db:
-            rating = ratings.record_in(
-                db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
+    def _press(self, key: str) -> int | None:
+        """Do what a key stands for; None where the item stays."""
+        was_held, self.is_held = self.is_held, False
+        if key == "z":
+            return _undo(self.ws)
+        if key == "?":
+            print(LEGEND, flush=True)
+        elif key in remarks.KEYS:
+            self.aside.press(key)
+        elif key == "s":
+            reason = remarks.ask_reason(self.keys)
+            return self._record("skip", reason=reason) if reason else None
+        elif self._is_unknown(key):
+            self.is_held = True
+            print(f"{printable(key)} is no key here, so nothing was done. Press ? for the keys.", flush=True)
+        elif was_held and self._judges(key):
+            print(
+                "The key before it was not understood, so this one was not taken. Press it again to judge.", flush=True
             )
-            seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
+        elif key == "b" or (key in KEYS and not self.is_ranking):
+            outcome, strength = KEYS[key]
+            return self._record(outcome, strength=strength)
+        elif self.is_ranking and key in ("\n", "\r"):
+            ranks = self._ranks()
+            return None if ranks is None else self._record("ranking", ranks=ranks)
+        elif self.is_ranking:
+            self._place(key)
+        return None
+
+    def _is_unknown(self, key: str) -> bool:
+        """A letter of another layout, which may have been meant as one of the keys; a terminal tells no more than the letter."""
+        return key.isprintable() and not key.isascii()
+
+    def _judges(self, key: str) -> bool:
+        return key in KEYS or key in ("\n", "\r", "=", *"123456789")
+
+    def _record(self, outcome: Outcome, **facts: Any) -> int | None:
+        """Record it; where that cannot be done now, say so and stay: nothing of what was typed is lost."""
+        elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
+        try:
+            with self.ws.write() as db:
+                rating = ratings.record_in(
+                    db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
+                )
+                self.aside.drop(db)
+                seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
+        except RatingError as error:  # for instance: rated elsewhere meanwhile; go on with the next item
+            print(error, flush=True)
+            return 0
+        except WorkspaceError as error:
+            print(f"{error}\nNothing was recorded. Press the key again when that is done.", flush=True)
+            return None
         print(_said(rating) + (f". {seen}" if seen else ""), flush=True)
         return 1
 
@@ -200,6 +229,7 @@ def _undo(ws: Workspace) -> int | None:
     """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
     with ws.write() as db:
         last = ratings.undo_in(db, RATER, since=sessions.undo_since(db, RATER))
+        edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
         again = ratings.counting(db, last) if last else None
         why = "" if last else sessions.nothing_to_undo(db, RATER)
     if last is None:

@@ -1,14 +1,17 @@
 """What goes with a judgement in the terminal: notes, flags, scales, ideal answers, demonstrations; the guideline."""
 
+import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from studio import edits, guidelines
-from studio.cli.keyboard import Keys
+from sqlite_utils import Database
+
+from studio import edits, guidelines, prompts, ratings
+from studio.cli.keyboard import Keys, meant
 from studio.cli.printing import printable
 from studio.comparisons import Showing
 from studio.errors import StudioError
-from studio.judgements import ATTRIBUTES, SKIP_REASONS, Remarks
+from studio.judgements import ATTRIBUTES, SKIP_REASONS, Remarks, check_note, stored_remarks
 from studio.workspace import Workspace
 
 FLAG_KEYS = {"u": "unsafe", "h": "hallucinated", "r": "refused"}
@@ -26,43 +29,88 @@ class Aside:
     flags: dict[str, list[int]] = field(default_factory=dict)
     attributes: dict[str, list[int | None]] = field(default_factory=dict)
 
+    @classmethod
+    def begin(cls, ws: Workspace, showing: Showing, keys: Keys) -> "Aside":
+        """Begin with what was noted before: with a judgement that was taken back, or here or on the page and not recorded yet."""
+        with ws.read() as db:
+            before = ratings.remarks_taken_back(db, showing.id)
+        kept = _read(prompts.load_draft(ws, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
+        flags = {name: list(at) for name, at in kept.flags.items()}
+        begun = cls(ws, showing, keys, kept.note, flags, {name: list(at) for name, at in kept.attributes.items()})
+        if said := begun._words():
+            print(f"It has {said}, to be recorded with your judgement.", flush=True)
+        return begun
+
     def remarks(self) -> Remarks:
         """To be recorded with the judgement."""
         return Remarks(self.note, self.flags, self.attributes)
 
+    def drop(self, db: Database) -> None:
+        """They are recorded, in this transaction: the workspace need not keep them as a draft."""
+        prompts.keep_draft(db, edits.draft_name("remarks", self.showing.id), "")
+
     def press(self, key: str) -> None:
         """Do what one of `KEYS` stands for, and say so."""
+        before = json.dumps(asdict(self.remarks()))
         try:
             print(self._said(key), flush=True)
+            if (after := json.dumps(asdict(self.remarks()))) != before:
+                prompts.save_draft(self.ws, edits.draft_name("remarks", self.showing.id), after)
         except StudioError as error:
             print(error, flush=True)
+
+    def _words(self) -> str:
+        said = [f"the note {printable(self.note)!r}"] if self.note else []
+        said += [
+            f"the flag {name} on answer {', '.join(str(each + 1) for each in at)}"
+            for name, at in self.flags.items()
+            if at
+        ]
+        return " and ".join([*said, "scales"] if any(map(any, self.attributes.values())) else said)
 
     def _said(self, key: str) -> str:
         if key == "g":
             return printable(guidelines.current(self.ws).text)
         if key == "n":
-            self.note = self.keys.line("Note: ") or self.note
+            self.note = check_note(self.keys.line("Note: ")) or self.note
             return "It is recorded with your judgement." if self.note else "No note."
         if key == "d":
-            edits.demonstrate(self.ws, self.showing.id, self.keys.text("What should the assistant have said?"))
-            return "Recorded: a demonstration for this prompt."
+            return self._write("demonstrate", None, "What should the assistant have said?", "")
         if key == "a":
             return self._ask_scales()
         position = self._which("Make ideal" if key == "e" else f"Flag as {FLAG_KEYS[key]}")
         if position is None:
             return "Back."
-        return self._edit(position) if key == "e" else self._flag(FLAG_KEYS[key], position)
+        if key == "e":
+            words = f"The ideal answer in the place of answer {position + 1}."
+            return self._write("edit", position, words, self.showing.texts[position])
+        return self._flag(FLAG_KEYS[key], position)
 
     def _which(self, words: str) -> int | None:
-        """The position of the answer whose number is pressed; any other key goes back."""
-        print(f"{words}: which answer, 1 to {len(self.showing.texts)}?", flush=True)
-        key = self.keys.press()
-        return int(key) - 1 if key in "123456789"[: len(self.showing.texts)] and key else None
+        """The position of the answer whose number is pressed; a letter goes back."""
+        num = len(self.showing.texts)
+        return _number(self.keys, f"{words}: which answer, 1 to {num}?", num)
 
-    def _edit(self, position: int) -> str:
-        before = self.showing.texts[position]
-        text = self.keys.text(f"The ideal answer in the place of answer {position + 1}.", before)
-        edits.edit_to_ideal(self.ws, self.showing.id, position, text, uuid=str(uuid.uuid4()))
+    def _write(self, kind: str, position: int | None, words: str, before: str) -> str:
+        """Ask for a text and record it; one that cannot be recorded is kept as a draft, and offered again."""
+        name = edits.draft_name(kind, self.showing.id, position)
+        draft = prompts.load_draft(self.ws, name)
+        if draft:
+            print(f"Your draft is back:\n{printable(draft)}", flush=True)
+        text = self.keys.text(words, draft or before)
+        try:
+            if position is None:
+                edits.demonstrate(self.ws, self.showing.id, text)
+            else:
+                edits.edit_to_ideal(self.ws, self.showing.id, position, text, uuid=str(uuid.uuid4()))
+        except StudioError as error:
+            if edits.bare(text) in ("", edits.bare(before)):
+                raise
+            prompts.save_draft(self.ws, name, text)
+            return f"{error} Your text is kept as a draft."
+        prompts.save_draft(self.ws, name, "")
+        if position is None:
+            return "Recorded: a demonstration for this prompt."
         return "Recorded: your ideal answer, better than the one it was made from, and a demonstration. The item stays open."
 
     def _flag(self, name: str, position: int) -> str:
@@ -86,7 +134,35 @@ class Aside:
 
 
 def ask_reason(keys: Keys) -> str | None:
-    """Why an item is skipped; any other key goes back to it."""
-    print("Skip: " + "   ".join(f"{number} {reason}" for number, reason in enumerate(SKIP_REASONS, 1)), flush=True)
-    key = keys.press()
-    return SKIP_REASONS[int(key) - 1] if key in [str(n + 1) for n in range(len(SKIP_REASONS))] else None
+    """Why an item is skipped; a letter goes back to it."""
+    asked = "Skip: " + "   ".join(f"{number} {reason}" for number, reason in enumerate(SKIP_REASONS, 1))
+    at = _number(keys, asked, len(SKIP_REASONS))
+    if at is None:
+        print("Back.", flush=True)
+    return None if at is None else SKIP_REASONS[at]
+
+
+def _number(keys: Keys, asked: str, num: int) -> int | None:
+    """A number from 1 to `num` that is pressed, from 0 on; None where a letter goes back.
+
+    What is neither asks again: taken for a way back, it would make the number pressed after it a judgement.
+    """
+    while True:
+        print(asked, flush=True)
+        key = meant(keys.press())
+        if not key or (key.isascii() and key.isalpha() and key != "b"):
+            return None
+        if key in "123456789"[:num]:
+            return int(key) - 1
+        asked = f"Press 1 to {num}, or a letter such as q to go back."
+
+
+def _read(text: str, num: int) -> Remarks | None:
+    """Remarks that were kept as a draft, if they are some of this item."""
+    try:
+        found = json.loads(text)
+        remarks = Remarks(found["note"], found["flags"], found["attributes"])
+        stored_remarks(remarks, num)
+    except (ValueError, LookupError, TypeError, AttributeError, StudioError):
+        return None
+    return remarks

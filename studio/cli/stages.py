@@ -5,7 +5,7 @@ from typing import Any
 
 from modules.config import STAGES, TrainConfig
 from modules.presets import HARDWARE
-from studio import fitting, lanes, launcher, previewing, runs
+from studio import fitting, lanes, launcher, parents, previewing, runs, stages
 from studio.cli import follow, settings
 from studio.cli.printing import printable
 from studio.errors import DataError
@@ -123,6 +123,8 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
 
 def _show(ws: Workspace, config: TrainConfig) -> int:
     found = previewing.lesson(ws, config)
+    if taken_over := stages.inherited(ws, config):
+        print(parents.sentence(taken_over))
     print(f"Chat template: {found.template}. {found.summary}")
     print("The first rows as the model reads them, tokens apart by |; ⟦taught⟧, and ⟨the score is read here⟩:")
     for example in found.examples:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from studio import confidential, demo, doctor, prompts, starter
+from studio.backups import keeping
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
@@ -30,6 +31,15 @@ def add(commands: Any) -> None:
         default=[],
         help="a folder beside the workspace whose files the page may read; may be repeated",
     )
+    command.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a name under which a proxy or a DNS entry leads to the page (needs --password); may be repeated",
+    )
+    command.add_argument(
+        "--max-upload", metavar="SIZE", default="2GB", help="the largest file that may be uploaded (default: 2GB)"
+    )
     command.add_argument("--no-browser", action="store_true", help="do not open a tab")
     command.add_argument(
         "--app", action="store_true", help="open a window of its own (needs a Chromium-family browser)"
@@ -40,6 +50,11 @@ def add(commands: Any) -> None:
     command.set_defaults(action=_ui)
     summary = "Check the machine and the workspace."
     command = commands.add_parser("doctor", help=summary, description=summary)
+    command.add_argument(
+        "--repair",
+        action="store_true",
+        help="also take up runs and checkpoints on disk that the database does not know; removes nothing",
+    )
     command.set_defaults(action=_doctor)
     summary = "Run the whole loop on the starter kit, with a scripted rater."
     command = commands.add_parser("demo", help=summary, description=summary)
@@ -55,7 +70,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     if not arguments.empty and not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
-    with ws.kept_open():
+    with ws.kept_open(), keeping.kept(ws):
         app.launch(
             ws,
             host=arguments.host,
@@ -64,6 +79,8 @@ def _ui(arguments: argparse.Namespace) -> int:
             inbrowser=not arguments.no_browser,
             is_window=arguments.app,
             roots=arguments.root,
+            names=arguments.name,
+            max_upload=arguments.max_upload,
         )
     return 0
 
@@ -81,7 +98,7 @@ def _password(given: str | None) -> str | None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    checks = doctor.examine(arguments.workspace)
+    checks = doctor.examine(arguments.workspace, is_repairing=arguments.repair)
     for check in checks:
         print(check.line)
     return 1 if any(check.level == "problem" for check in checks) else 0

@@ -4,6 +4,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -364,9 +365,37 @@ def test_adapters_keep_their_own_rank_from_a_checkpoint(load: Load, tmp_path: Pa
     wide.add_role("policy", trainable=True)
     scramble(wide, "policy")
     wide.save_role("policy", tmp_path)
-    backbone = load(lora_rank=2)
+    backbone = load(lora_rank=None)
     backbone.add_role("policy", source=tmp_path)
     assert torch.equal(logits(backbone, "policy"), logits(wide, "policy"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"lora_rank": 64}, "lora_rank is 64, .* was trained with 4"),
+        ({"lora_alpha": 64.0}, "lora_alpha is 64.0, .* was trained with 8"),
+        ({"lora_targets": "attention"}, "lora_targets is attention, .* was trained with down_proj,gate_proj"),
+    ],
+    ids=["rank", "alpha", "targets"],
+)
+def test_a_shape_asked_for_that_a_checkpoints_adapter_does_not_have_is_refused_with_both_values(
+    load: Load, tmp_path: Path, asked: dict[str, Any], sentence: str
+) -> None:
+    saved = load()
+    saved.add_role("policy", trainable=True)
+    saved.save_role("policy", tmp_path)
+    load(lora_targets="all-linear").add_role("policy", source=tmp_path)
+    with pytest.raises(ConfigError, match=sentence):
+        load(**asked).add_role("reward", source=tmp_path, head=True)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"quantisation": "auto"}, {"quantisation": "nf8"}, {"method": "auto"}], ids=["open", "unknown", "method"]
+)
+def test_a_kind_that_is_none_is_refused_and_not_taken_for_the_plain_one(load: Load, asked: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="give "):
+        load(**asked)
 
 
 def test_chat_prompts_have_the_models_end_token(load: Load) -> None:
@@ -389,6 +418,8 @@ def test_four_bits_are_nf4_with_double_quantisation_and_compute_in_the_asked_for
 def test_the_number_format_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
     for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16: has)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has or including_emulation
+        )
         assert pick_dtype("auto", torch.device("cuda")) == expected
     assert pick_dtype("fp32", torch.device("cuda")) == torch.float32

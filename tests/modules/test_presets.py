@@ -2,7 +2,7 @@
 
 import pytest
 
-from modules.config import STAGES
+from modules.config import FRESH, STAGES, settle
 from modules.memory import Sizes, estimate, worst_load
 from modules.presets import HARDWARE, preset
 
@@ -20,7 +20,8 @@ def llama(billions: float) -> Sizes:
 @pytest.mark.parametrize("hardware", HARDWARE)
 @pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
 def test_a_preset_fits_its_hardware(stage, hardware):
-    config = STAGES[stage].model_validate(preset(stage, hardware))
+    sft = STAGES["sft"].model_validate(preset("sft", hardware))
+    config = settle(STAGES[stage].model_validate(preset(stage, hardware)), {name: getattr(sft, name) for name in FRESH})
     meant = HARDWARE[hardware]
     sizes = llama(meant.billions)
     found = estimate(config, sizes, worst_load(config, sizes), is_cpu=hardware == "cpu")

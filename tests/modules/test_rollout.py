@@ -10,7 +10,8 @@ from transformers.cache_utils import DynamicLayer
 
 from modules.backbone import Backbone
 from modules.experience import all_logprobs, reward_scores
-from modules.rollout import Rollout, _RoomyLayer, filter_logits, generate
+from modules.loading import RoomyLayer
+from modules.rollout import Rollout, filter_logits, generate
 
 Load = Callable[..., Backbone]
 
@@ -145,7 +146,7 @@ def test_all_kinds_of_backbone_sample(load: Load, options: dict[str, object]) ->
 
 
 def test_the_cache_with_room_holds_what_transformers_own_holds() -> None:
-    roomy, plain = _RoomyLayer(), DynamicLayer()
+    roomy, plain = RoomyLayer(), DynamicLayer()
     generator = torch.Generator().manual_seed(0)
     rows = 4
     for step, length in enumerate([3] + [1] * 150):  # more than its room, twice

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import gradio.queueing
@@ -12,6 +13,7 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio.network import address
 from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
@@ -19,7 +21,9 @@ from ui import app
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
-expect.set_options(timeout=20_000)
+PATIENCE_MS = 90_000
+"""For machines with much other work; a page that is quick is not slowed by it."""
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -63,8 +67,8 @@ def full_ws(filled: Path, tmp_path: Path) -> Workspace:
 class Served:
     """A studio served on a port of its own; can be restarted on it."""
 
-    def __init__(self, ws: Workspace) -> None:
-        self.ws = ws
+    def __init__(self, ws: Workspace, **settings: Any) -> None:
+        self.ws, self.settings = ws, settings
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -75,8 +79,8 @@ class Served:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        self.app: gr.Blocks = app.build(self.ws)
-        self.app.launch(**app.launch_settings(self.ws, "127.0.0.1", self.port, None))
+        self.app: gr.Blocks = app.build(self.ws, has_password="password" in self.settings)
+        self.app.launch(**app.launch_settings(self.ws, address.parse("127.0.0.1", self.port), **self.settings))
 
     def stop(self) -> None:
         try:
@@ -89,8 +93,8 @@ class Served:
 def serve() -> Iterator[Callable[[Workspace], Served]]:
     served: list[Served] = []
 
-    def start(ws: Workspace) -> Served:
-        served.append(Served(ws))
+    def start(ws: Workspace, **settings: Any) -> Served:
+        served.append(Served(ws, **settings))
         return served[-1]
 
     yield start
@@ -120,7 +124,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda r: r.url.startswith((url[:16], "data:", "blob:")) or faults.append(f"asked {r.url}"))
         page.goto(url)

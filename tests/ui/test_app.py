@@ -1,6 +1,7 @@
 """The app as a whole: what it imports, what it exposes, what it answers to a stranger."""
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,7 +18,7 @@ from studio.runs import get as find_run
 from tests.ui.filling import HOSTILE
 from ui import app, border, parts
 from ui.pages import data, home, models, rate, runs, train
-from ui.rest import SCRIPT
+from ui.server.rest import SCRIPT
 from ui.theme import HEAD
 
 
@@ -75,15 +76,12 @@ def test_the_border_turns_errors_into_sentences(caplog):
     assert border.served(lambda _: break_down())(None) == {"error": border.SURPRISE}
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "gpu-box"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "192.168.1.5", "::", socket.gethostname()], ids=["all", "lan", "all6", "name"]
+)
 def test_an_open_host_demands_a_password(ws, host):
     with pytest.raises(ConfigError, match="--password"):
         app.launch(ws, host=host)
-    assert not app.is_loopback(host)
-
-
-def test_loopback_needs_none():
-    assert all(map(app.is_loopback, ("127.0.0.1", "localhost", "::1", "127.0.0.2")))
 
 
 def test_a_taken_port_is_named(ws, serve):
@@ -104,7 +102,7 @@ def test_nothing_is_fetched_from_elsewhere():
 def _post(url: str, body: dict, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=240) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -137,7 +135,7 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
     assert _post(call, body, Host="evil.example")[0] == 400
     database = served.url + f"gradio_api/file={full_ws.database}"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(database, timeout=20)
+        urllib.request.urlopen(database, timeout=240)
     refused.value.close()
     assert refused.value.code in (403, 404)
 
@@ -179,7 +177,7 @@ def test_pages_escape_what_they_show(full_ws):
 
 
 def test_the_page_begins_with_the_script_that_lets_an_idle_tab_rest(ws, serve):
-    with urllib.request.urlopen(serve(ws).url, timeout=30) as answer:
+    with urllib.request.urlopen(serve(ws).url, timeout=240) as answer:
         body, length = answer.read(), answer.headers["content-length"]
     assert body.count(SCRIPT) == 1
     assert body.index(SCRIPT) < body.index(b'type="module"')

@@ -118,3 +118,15 @@ def test_the_command_line_says_what_differs(ws):
     assert "--set whiten_advantages=false" in shown
     assert "--set &#x27;exclude_categories=a b&#x27;" in shown
     assert "gamma" not in shown
+
+
+def test_the_page_says_what_a_run_would_take_over_from_the_chosen_checkpoint(full_ws):
+    assert train._taken(full_ws, "reward", "").startswith(
+        '<p class="quiet">Taken over from sft-1@60: method lora, quantisation'
+    )
+    assert "Taken over from ppo-2@40" in train._taken(full_ws, "ppo", "", "", "ppo-2@40")
+    assert "Taken over from sft-1@60" in train._taken(full_ws, "sample", "sft-1@60", None)
+
+
+def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):
+    assert train._taken(ws, "reward", "") == ""

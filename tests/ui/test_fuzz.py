@@ -105,7 +105,7 @@ class Caller:
             request = urllib.request.Request(
                 self.url + path, data, headers or {"Content-Type": "application/json"}, method=method
             )
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=240) as answer:
                 status, text = answer.status, answer.read(2_000_000).decode(errors="replace")
         except urllib.error.HTTPError as error:
             with error:
@@ -122,7 +122,7 @@ def outcome(caller, session):
     The stream is read to its end: one that is cut off takes the session's next event with it.
     """
     end = "silent"
-    with urllib.request.urlopen(f"{caller.url}gradio_api/queue/data?session_hash={session}", timeout=120) as stream:
+    with urllib.request.urlopen(f"{caller.url}gradio_api/queue/data?session_hash={session}", timeout=240) as stream:
         for line in stream:
             assert SECRET.encode() not in line, line[:500]
             message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
@@ -188,7 +188,7 @@ def watched(full_ws, outside, serve, monkeypatch):
     assert [path for path in files if not is_inside(path, full_ws)] == []
     assert [program for program in programs if str(outside) in program or "shell=True" in program] == []
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
-    assert urllib.request.urlopen(served.url, timeout=30).status == 200
+    assert urllib.request.urlopen(served.url, timeout=240).status == 200
     assert len(runs.list_all(full_ws)) >= 6
 
 
@@ -328,7 +328,7 @@ def test_other_origins_and_other_names_are_refused_on_every_path(plain, headers,
     for path in ("", "config", "theme.css", "gradio_api/upload_progress?upload_id=x"):
         request = urllib.request.Request(plain.url + path, headers=sent)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=240) as answer:
                 given = answer.status
         except urllib.error.HTTPError as error:
             error.close()

@@ -118,7 +118,7 @@ def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit
     page.locator("#sft-max_length input").press("Tab")
     expect(page.locator("#command-sft")).to_contain_text("--set max_length=30")
     page.locator("#start-sft").click()
-    expect(page.locator("#told-sft")).to_contain_text("or start anyway with max_dropped=1", timeout=60_000)
+    expect(page.locator("#told-sft")).to_contain_text("or start anyway with max_dropped=1")
     assert runs.list_all(ws) == []
     page.locator("#anyway-sft").click()
     expect(page.locator("#page-runs")).to_be_visible()
@@ -187,7 +187,7 @@ def test_curves_grow_while_the_page_is_open_and_survive_reload_and_restart(ws, s
     served.stop()
     metrics.add(ws, run.id, 2, {"train/loss": 1.75})
     served.start()
-    expect(page.locator("#run-curves")).to_contain_text("train 1.75", timeout=15_000)
+    expect(page.locator("#run-curves")).to_contain_text("train 1.75")
     expect(page.locator("#run-curves polyline")).to_have_count(1)
     page.locator("#run-curves svg").hover()
     expect(page.locator(".chart-tip")).to_contain_text("train")

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from modules.config import SFTConfig
 from studio import comparisons, ratings
 from studio.workspace import Workspace
+from tests.support.waiting import until as wait_for
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 
@@ -33,13 +34,6 @@ def press(page: Page, key: str) -> None:
     """Press a key as soon as presses are taken."""
     page.locator(".rating[data-ready]").wait_for()
     page.keyboard.press(key)
-
-
-def wait_for(condition, what: str, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def rated(ws: Workspace) -> int:

@@ -9,8 +9,9 @@ from playwright.sync_api import expect
 from studio import comparisons, history, prompts, ratings
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support.waiting import until as wait_for
 from tests.ui.filling import HOSTILE
-from tests.ui.test_rate import pairs_ws, press, rated, wait_for  # noqa: F401
+from tests.ui.test_rate import pairs_ws, press, rated  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -230,7 +231,7 @@ def test_twenty_quick_presses_at_five_a_second_lose_none_and_double_none(pairs_w
         } }""",
         keys,
     )
-    wait_for(lambda: len(ratings.list_events(pairs_ws)) == 20, "all twenty", timeout_s=30)
+    wait_for(lambda: len(ratings.list_events(pairs_ws)) == 20, "all twenty")
     time.sleep(0.3)
     events = ratings.list_events(pairs_ws)
     wanted = {"1": "left", "2": "left", "3": "left", "5": "tie", " ": "tie", "b": "both_bad"}
@@ -267,7 +268,7 @@ def test_hostile_and_broken_texts_are_drawn_harmlessly_and_quickly(ws, serve, vi
             page.locator("[data-part=right][data-drawn]").wait_for()
         assert page.locator("#rate :is(img, script, iframe, a[href^='http'], a[href^='java'])").count() == 0
         press(page, "5")
-        wait_for(lambda done=done: rated(ws) == done, f"{done} ratings", timeout_s=20)
+        wait_for(lambda done=done: rated(ws) == done, f"{done} ratings")
     assert page.evaluate("window.hacked === undefined")
 
 

@@ -7,8 +7,8 @@ from playwright.sync_api import expect
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from studio import checkpoints, fitting, launcher, previewing, runs, stages
+from tests.support.waiting import until as wait_for
 from tests.ui import filling
-from tests.ui.test_rate import wait_for
 
 pytestmark = pytest.mark.browser
 GIB = 2**30

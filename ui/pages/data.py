@@ -15,6 +15,7 @@ from studio.workspace import Workspace
 from ui import parts, paths
 from ui.border import on
 from ui.pages import Page
+from ui.server import uploads
 
 PAGE_SIZE = 20
 KINDS = [("by its columns", "auto"), "demonstrations", "preferences", "prompts"]
@@ -151,6 +152,7 @@ def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> l
         said = importing.take(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
     except StudioError as error:
         return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+    uploads.imported(checked)
     return [parts.notice(said, "good"), gr.Button(interactive=False)]
 
 

@@ -11,7 +11,7 @@ from studio.errors import RatingError, StudioError
 from studio.history import Entry, Filter
 from studio.judgements import Remarks, parse_ranking, ranking_words
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, rendering
 from ui.border import on
 from ui.pages import Page
 
@@ -214,7 +214,7 @@ def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
     scales = f'<p class="quiet">Scales: {escape(scales)}</p>' if scales else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
     answers = "".join(
-        f"<h4>{_name(at, texts).capitalize()}</h4><div class='words'>{escape(text)}</div>"
+        f"<h4>{_name(at, texts).capitalize()}</h4><div class='answer-text'>{rendering.words(text)}</div>"
         for at, text in enumerate(texts)
     )
     return (
@@ -253,7 +253,7 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
         for flag, _, at in (mark.partition(":") for mark in marks):
             flags.setdefault(flag, []).append(int(at))
         entry = history.get(ws, history.number(picked.strip()))
-        found = ratings.annotate(ws, entry.id, Remarks(note[:5000], flags, entry.remarks.attributes))
+        found = ratings.annotate(ws, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [parts.notice(str(error), "bad"), gr.skip()]
     return [parts.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]

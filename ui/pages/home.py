@@ -10,7 +10,7 @@ from studio.loop import LoopStatus, Station
 from studio.runs import Run
 from studio.workspace import Workspace
 from ui import parts
-from ui.pages import Page
+from ui.pages import Page, backup
 
 REFRESH_S = 3.0
 LINKS = {
@@ -35,13 +35,14 @@ def build(ws: Workspace) -> Page:
     """Place the page."""
     seen = gr.Textbox("", visible=False)
     picture = parts.html(elem_id="home")
+    backup.place(ws)
     return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
 
 
 def _refresh(ws: Workspace, seen: str):
     """Redraw, or nothing at all when nothing changed."""
     launcher.reap(ws)
-    drawn = _draw(loop.status(ws), runs.list_all(ws)[:5])
+    drawn = _draw(loop.status(ws), runs.list_all(ws)[:5]) + backup.line(ws)
     return (gr.skip(), gr.skip()) if str(hash(drawn)) == seen else (drawn, str(hash(drawn)))
 
 

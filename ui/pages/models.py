@@ -11,7 +11,7 @@ from studio import checkpoints, exporting, playing, runs
 from studio.checkpoints import Checkpoint
 from studio.errors import StudioError
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, rendering
 from ui.border import on
 from ui.pages import Page
 
@@ -145,8 +145,8 @@ def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
 
 def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
     body = "Loading the model and writing …" if is_waiting else text
-    quiet = " quiet" if is_waiting or not text else ""
-    return f'<article class="answer"><h4>{escape(name)}</h4><div class="words{quiet}">{escape(body)}</div></article>'
+    words = rendering.words(text) if text and not is_waiting else f'<div class="words quiet">{escape(body)}</div>'
+    return f'<article class="answer"><h4>{escape(name)}</h4>{words}</article>'
 
 
 def _table(found: Iterable[Checkpoint]) -> str:

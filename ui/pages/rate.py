@@ -7,16 +7,17 @@ that records the press and stores the order of what is shown after it. Rating is
 and no model name.
 """
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio import comparisons, edits, prompts, ratings, session_state, sessions
 from studio.errors import RatingError, StudioError, WorkspaceUnavailable
-from studio.judgements import ranking_words
+from studio.judgements import LONGEST_NOTE, ranking_words
 from studio.ratings import Remarks
 from studio.workspace import Workspace
-from ui import parts
+from ui import parts, rendering
 from ui.border import served
 from ui.pages import Page
 from ui.rate_stage import SCRIPT, stage
@@ -24,6 +25,8 @@ from ui.rate_stage import SCRIPT, stage
 RATER = "person"
 AHEAD = 4
 """Items the browser holds: the one on the screen and those behind it."""
+LONGEST_TEXT = 400_000
+"""Characters of an ideal answer or a demonstration."""
 STRENGTHS = {3: "much better", 2: "better", 1: "slightly better"}
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
@@ -49,7 +52,7 @@ class Press(Sent):
     strength: Literal[1, 2, 3] | None = None
     reason: Annotated[int, Field(ge=0, lt=len(ratings.SKIP_REASONS))] | None = None
     ranks: Annotated[list[Annotated[int, Field(ge=1, le=9)]], Field(min_length=3, max_length=9)] | None = None
-    note: Annotated[str, Field(max_length=5000)] = ""
+    note: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
     flags: dict[str, Annotated[list[Position], Field(max_length=9)]] = {}
     attributes: dict[str, Annotated[list[int | None], Field(max_length=9)]] = {}
     elapsed_ms: Milliseconds
@@ -61,30 +64,23 @@ class Undo(Sent):
     uuid: Uuid
 
 
-class About(Sent):
-    """What a text is written for."""
+class Draft(Sent):
+    """Text that is being written, or, of kind remarks, note, flags and scales as the browser's own scripts hold them."""
+
+    kind: Literal["edit", "demonstrate", "note", "remarks"]
+    position: Position | None = None
+    showing: int
+    text: Annotated[str, Field(max_length=1_000_000)]
+
+
+class Written(Sent):
+    """An ideal answer, or a demonstration."""
 
     kind: Literal["edit", "demonstrate"]
     position: Position | None = None
     showing: int
-
-    @property
-    def name(self) -> str:
-        """The draft's key in the workspace."""
-        return f"rate-{self.kind}-{self.showing}-{self.position}"
-
-
-class Draft(About):
-    """Text that is being written; without `text` the kept one is asked for."""
-
-    text: Annotated[str, Field(max_length=400_000)] | None = None
-
-
-class Written(About):
-    """An ideal answer, or a demonstration."""
-
     uuid: Uuid
-    text: Annotated[str, Field(max_length=400_000)]
+    text: Annotated[str, Field(max_length=LONGEST_TEXT)]
     elapsed_ms: Milliseconds
 
 
@@ -93,16 +89,17 @@ def build(ws: Workspace) -> Page:
 
     def open_items(sent: Any) -> dict[str, Any]:
         with ws.write() as db:
-            return _state(ws, db, _checked(Sent, sent).known)
+            answer = _state(ws, db, _checked(Sent, sent).known)
+        return _with_markup(answer)
 
     def record(sent: Any) -> dict[str, Any]:
-        return _record(ws, _checked(Press, sent))
+        return _with_markup(_record(ws, _checked(Press, sent)))
 
     def undo(sent: Any) -> dict[str, Any]:
-        return _undo(ws, _checked(Undo, sent))
+        return _with_markup(_undo(ws, _checked(Undo, sent)))
 
     def write(sent: Any) -> dict[str, Any]:
-        return _write(ws, _checked(Written, sent))
+        return _with_markup(_write(ws, _checked(Written, sent)))
 
     def draft(sent: Any) -> dict[str, Any]:
         return _draft(ws, _checked(Draft, sent))
@@ -116,7 +113,17 @@ def _checked(kind: type[Checked], sent: Any) -> Checked:
     try:
         return kind.model_validate(sent)
     except ValidationError as error:
-        raise RatingError("This press was not understood, so nothing was recorded. Reload the page.") from error
+        raise RatingError(_refusal(error)) from error
+
+
+def _refusal(error: ValidationError) -> str:
+    """Why what was sent cannot be recorded."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    field = fault["loc"][0] if fault["loc"] else ""
+    if fault["type"] == "string_too_long" and field in ("note", "text"):
+        what = "A note" if field == "note" else "A text"
+        return f"{what} has at most {fault.get('ctx', {}).get('max_length', 0):,} characters; this one has more, so nothing was recorded. Shorten it."
+    return "This press was not understood, so nothing was recorded. Reload the page."
 
 
 def _record(ws: Workspace, press: Press) -> dict[str, Any]:
@@ -137,6 +144,8 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
             )
         except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next item
             return _state(ws, db, press.known) | {"error": str(error)}
+        for kind in ("note", "remarks"):
+            prompts.keep_draft(db, edits.draft_name(kind, press.showing), "")
         seen = session_state.prediction(db, RATER, press.showing, rating.id)
         return _state(ws, db, press.known) | {"recorded": _said(db, rating), "prediction": seen}
 
@@ -145,7 +154,11 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
     """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
     with ws.write() as db:
         taken = ratings.undo_in(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
+        edits.put_back(db, taken, sessions.upcoming(ws, db, RATER, AHEAD))
         state = _state(ws, db, sent.known)
+        if taken and taken.edited_response_id:
+            for item in state["items"]:
+                item["drafts"] = _drafts(db, item["id"])
         if taken is None:
             return state | {"error": sessions.nothing_to_undo(db, RATER)}
         again = ratings.counting(db, taken)
@@ -166,7 +179,7 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
         else:
             edits.demonstrate(ws, sent.showing, sent.text)
             answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
-        prompts.save_draft(ws, sent.name, "")
+        prompts.save_draft(ws, edits.draft_name(sent.kind, sent.showing, sent.position), "")
     except WorkspaceUnavailable:  # the browser keeps the text and sends it again
         raise
     except StudioError as error:
@@ -176,9 +189,10 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
 
 
 def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
-    if sent.text is None:
-        return {"text": prompts.load_draft(ws, sent.name)}
-    prompts.save_draft(ws, sent.name, sent.text)
+    with ws.write() as db:
+        # What comes late, after the judgement that it was for, is recorded with that.
+        if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
+            prompts.keep_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
     return {"kept": True}
 
 
@@ -195,11 +209,38 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
 
 
 def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
+    """An item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
+    told = {"id": showing_id, "remarks": asdict(ratings.remarks_taken_back(db, showing_id))}
     if showing_id in known:
-        return {"id": showing_id}
+        return told
     showing = comparisons.read_showing(db, showing_id)
     assert showing is not None
-    return {"id": showing.id, "messages": showing.messages, "texts": showing.texts}
+    return told | {
+        "messages": showing.messages,
+        "texts": showing.texts,
+        "drafts": _drafts(db, showing_id),
+    }
+
+
+def _drafts(db: Any, showing_id: int) -> list[dict[str, Any]]:
+    """What is kept of texts that were not recorded yet."""
+    places = [("edit", position) for position in range(9)] + [
+        (kind, None) for kind in ("demonstrate", "note", "remarks")
+    ]
+    names = {edits.draft_name(kind, showing_id, position): (kind, position) for kind, position in places}
+    kept = prompts.read_drafts(db, list(names))
+    return [{"kind": names[name][0], "position": names[name][1], "text": text} for name, text in kept.items()]
+
+
+def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with its new texts formatted: they stand ready before they are shown, and no transaction waits for it."""
+    for item in answer["items"]:
+        if "texts" in item:
+            item["drawn"] = {
+                "messages": [rendering.draw(turn["content"]).sent() for turn in item["messages"]],
+                "texts": [rendering.draw(text).sent() for text in item["texts"]],
+            }
+    return answer
 
 
 def _said(db: Any, rating: ratings.Rating) -> str:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
 from modules.presets import HARDWARE, preset
-from studio import commands, launcher
+from studio import commands, launcher, parents, stages
 from studio.errors import StudioError
 from studio.workspace import Workspace
 from ui import form, parts, paths
@@ -44,21 +44,23 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         elem_id="stage",
         container=False,
     )
-    panels, dropdowns, fits = [], [], {}
+    panels, dropdowns, fits, taken = [], [], {}, []
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
-            of_panel, fits[name] = _panel(ws, name, tabs, run_chosen)
+            of_panel, fits[name], taken_over = _panel(ws, name, tabs, run_chosen)
             dropdowns += of_panel
+            taken += taken_over
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
     fits = {name: placed for name, placed in fits.items() if placed}
     inputs = [*(placed[0] for placed in fits.values()), *dropdowns]
-    outputs = [part for placed in fits.values() for part in placed] + dropdowns
+    outputs = [part for placed in fits.values() for part in placed] + dropdowns + taken
     return Page(partial(_refresh, ws, list(fits)), inputs, outputs, item=stage)
 
 
-def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any]]:
-    """The form of one stage with its start; returns its checkpoint dropdowns, and the parts of the fit that change."""
+def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any], list[Any]]:
+    """The form of one stage with its start; returns its checkpoint dropdowns, the parts of the fit that change, and what
+    it takes over."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         parts.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
@@ -73,6 +75,8 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
         command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
+        checkpoint_fields = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
+        taken = _place_taken(ws, stage, checkpoint_fields)
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
             ([preflight.build(ws, stage, inputs)], fit.build(ws, stage, inputs))
@@ -93,7 +97,30 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
-    return [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES], fits
+    return checkpoint_fields, fits, taken
+
+
+def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> list[Any]:
+    """Place the line that says what the run takes over from its checkpoint; none for SFT."""
+    if not checkpoint_fields:
+        return []
+    taken = parts.html(_taken(ws, stage, *[""] * len(checkpoint_fields)), elem_id=f"taken-{stage}")
+    for field in checkpoint_fields:
+        on(field.change, partial(_taken, ws, stage), checkpoint_fields, [taken])
+    return [taken]
+
+
+def _taken(ws: Workspace, stage: str, *chosen: Any) -> str:
+    """What belongs to the model and comes from the chosen checkpoints; empty where there is none yet."""
+    names = [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES]
+    config = STAGES[stage].model_construct(
+        None, **{name: value or "" for name, value in zip(names, chosen, strict=True)}
+    )
+    try:
+        found = stages.inherited(ws, config)
+    except StudioError:  # starting the run will say so
+        return ""
+    return f'<p class="quiet">{escape(parents.sentence(found))}</p>' if found else ""
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
@@ -116,12 +143,14 @@ def _show(stage: str) -> list[Any]:
 
 def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     """What is measured now, and new choices for all checkpoint dropdowns, in the order in which `build` collected them."""
-    given = iter(values)
+    given, sentences = iter(values), []
     updates = [update for name in measurable for update in fit.states(ws, name, next(given))]
     for name in TITLES:
         current = {field: next(given) for field in STAGES[name].model_fields if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], current)
-    return updates
+        if current:
+            sentences.append(_taken(ws, name, *current.values()))
+    return updates + sentences
 
 
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:

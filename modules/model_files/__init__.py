@@ -1,0 +1,12 @@
+"""A model's folder, looked at without torch: whether its files are whole, and what they say of how it is stored.
+
+Nothing is executed and nothing large is read, so a folder can be refused before a run is made from it; the worker looks
+again at what it fetched from the hub.
+"""
+
+from modules.model_files.family import check_family
+from modules.model_files.folder import check_folder, read_json
+from modules.model_files.stored import check_kind, stored_dtype
+from modules.model_files.tokens import check_tokens
+
+__all__ = ["check_family", "check_folder", "check_kind", "check_tokens", "read_json", "stored_dtype"]

@@ -1,0 +1,62 @@
+"""In which form a model's weights are stored: their number format, and whether they were quantised before."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from modules.errors import BaseModelError
+from modules.model_files.folder import read_json
+from modules.model_files.safetensors import read_header
+
+NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+
+
+def check_kind(path: Path, method: str, quantisation: str) -> None:
+    """Refuse to use weights that are stored quantised in another way than a run asks for.
+
+    Args:
+        path: The model's folder.
+        method, quantisation: Of the run.
+
+    Raises:
+        BaseModelError: they cannot be used so; the sentence says how they are stored.
+    """
+    config = read_json(path / "config.json")
+    stored = config.get("quantization_config") or _inner(config).get("quantization_config")
+    if not stored:
+        return
+    how = str(stored.get("quant_method", "an unknown method")) if isinstance(stored, dict) else "an unknown method"
+    is_nf4 = how == "bitsandbytes" and stored.get("load_in_4bit") and stored.get("bnb_4bit_quant_type") == "nf4"
+    if not is_nf4:
+        bits = f" in {stored['bits']} bits" if isinstance(stored, dict) and "bits" in stored else ""
+        raise BaseModelError(
+            f"The model in {path} is stored quantised{bits} by {how} (quantization_config in its config.json), and cannot be trained "
+            "so. Choose the unquantised model; quantisation nf4 then makes 4 bits of it while loading."
+        )
+    if method == "full":
+        raise BaseModelError(
+            f"The model in {path} is stored in 4 bits (bitsandbytes), which cannot be trained in full: choose method lora with "
+            "quantisation nf4, or the unquantised model."
+        )
+    if quantisation != "nf4":
+        raise BaseModelError(
+            f"The model in {path} is stored in 4 bits (bitsandbytes nf4), but quantisation is {quantisation}: choose quantisation nf4, "
+            "or the unquantised model."
+        )
+
+
+def stored_dtype(path: Path) -> str:
+    """The number format, in torch's words, that most of a model's weights have in their files; float32 where none is known."""
+    counts: Counter[str] = Counter()
+    for file in sorted(path.glob("*.safetensors")):
+        table, _ = read_header(file) or ({}, 0)
+        for tensor in table.values():
+            first, last = tensor["data_offsets"]
+            counts[NAMES.get(tensor["dtype"], "")] += last - first
+    counts.pop("", None)
+    return counts.most_common(1)[0][0] if counts else "float32"
+
+
+def _inner(config: dict[str, Any]) -> dict[str, Any]:
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else {}

@@ -1,0 +1,63 @@
+"""How far a database has got: a number in it that grows with each transaction, and beside it the largest one that was seen.
+
+A database behind its mark is not the newest one of its folder: an older copy was put back, or it was copied without its
+-wal. The mark is written after the commit, so it is never ahead of what is on disk. Where the mark was not copied along,
+nothing can be told.
+"""
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+LARGEST = 2**31 - 1
+
+
+def advance(db: Any) -> int:
+    """Count this transaction; returns the new number."""
+    number = min(LARGEST, of(db) + 1)
+    db.execute(f"PRAGMA user_version = {number:d}")
+    return number
+
+
+def of(db: Any) -> int:
+    """The number in a database."""
+    return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def note(database: Path, number: int) -> None:
+    """Keep the number beside the database; where that has no room, an older one stays."""
+    with suppress(OSError):
+        _path(database).write_text(str(number), encoding="ascii")
+
+
+def noted(database: Path) -> int:
+    """The largest number that was kept; 0 where there is none."""
+    try:
+        text = _path(database).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return 0
+    return int(text) if text.isdecimal() and len(text) < 11 else 0
+
+
+def num_missing(database: Path) -> int:
+    """How many transactions the database lacks that were once in it, as far as that can be told."""
+    try:
+        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+    except sqlite3.Error:
+        return 0
+    try:
+        return max(0, noted(database) - of(connection))
+    except sqlite3.Error:
+        return 0
+    finally:
+        connection.close()
+
+
+def forget(database: Path) -> None:
+    """Begin anew: the database as it is now is the newest one."""
+    _path(database).unlink(missing_ok=True)
+
+
+def _path(database: Path) -> Path:
+    return database.with_name(f"{database.name}-mark")

@@ -1,0 +1,63 @@
+"""Looking after the database at the terminal: ``backup``, ``restore`` and ``rescue``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from studio import launcher, prompts, ratings, runs, servers
+from studio.backups import making
+from studio.errors import StudioError, WorkspaceError
+from studio.workspace import Workspace
+
+
+def add(commands: Any) -> None:
+    """Add ``backup``, ``restore`` and ``rescue``."""
+    summary = "Copy the database to one file, checked, also while the studio is at work."
+    command = commands.add_parser(
+        "backup",
+        help=summary,
+        description=f"{summary} The folders of runs are not in it. Back: rlhf-studio restore FILE",
+    )
+    command.add_argument("file", nargs="?", help="the new file; without one a name in WORKSPACE/backups")
+    command.add_argument("--force", action="store_true", help="replace the file if there is one")
+    command.set_defaults(action=_backup)
+    summary = "Put a backup in the place of the database, which is set aside."
+    command = commands.add_parser("restore", help=summary, description=summary)
+    command.add_argument("file", help="a backup, such as one of WORKSPACE/backups")
+    command.set_defaults(action=_restore)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    made = making.make(Workspace.existing(arguments.workspace), arguments.file, is_replacing=arguments.force)
+    print(
+        f"{made.path}\nThe database as of now, checked ({made.path.stat().st_size / 2**20:,.1f} MiB). Back: rlhf-studio restore FILE"
+    )
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    root = Workspace.place(arguments.workspace)
+    _check_quiet(root)
+    aside = making.restore(root, arguments.file)
+    ws = Workspace.open(root)
+    counts = f"{prompts.counts(ws)['prompts']:,} prompts, {ratings.summary(ws)['rated']:,} ratings, {len(runs.list_all(ws)):,} runs"
+    print(f"{ws.database} is the backup now: {counts}. What was there before lies in {aside}.")
+    print(
+        "Runs and checkpoints that are newer than the backup: rlhf-studio doctor tells them, and rlhf-studio doctor --repair takes them up."
+    )
+    return 0
+
+
+def _check_quiet(root: Path) -> None:
+    """Refuse to change the database under a server or a run."""
+    ws = Workspace(root)
+    if found := servers.others(ws):
+        raise WorkspaceError(f"The workspace is open at {' and '.join(found)}. Stop that studio first.")
+    try:
+        at_work = [run.name for run in runs.list_all(ws) if not run.is_ended and launcher.is_alive(run)]
+    except StudioError:
+        return  # nothing can be read: that is why it is restored
+    if at_work:
+        raise WorkspaceError(
+            f"{', '.join(at_work[:3])} is at work. Wait for it, or stop it first: rlhf-studio runs stop NAME"
+        )

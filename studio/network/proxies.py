@@ -1,0 +1,66 @@
+"""Proxies and certificates named in the environment: downloads need them, the page must never meet them.
+
+Gradio makes HTTP clients when it is imported and asks its own page once when it starts. Both would go through the person's
+proxy, or fail on a setting that the client does not know (SOCKS without its package, `socks://` as GNOME writes it, a
+`no_proxy` with an IPv6 network, a certificate file that is gone). So these variables are set aside for that moment only:
+afterwards, and in every child process, they hold as before.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from studio import confidential
+
+CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"})
+_lock = threading.RLock()
+
+
+def found(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that name a proxy and are not empty."""
+    return {
+        name: value for name, value in environment.items() if _is_proxy(name) and name.lower() != "no_proxy" and value
+    }
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Until the block ends this process knows no proxy; children that are started meanwhile do."""
+    with _lock:
+        mine = {name: value for name, value in os.environ.items() if _is_proxy(name) or name in CERTIFICATES}
+        confidential.KEPT.update(mine)
+        for name in mine:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(mine)
+            for name in mine:
+                confidential.KEPT.pop(name, None)
+
+
+def fault() -> str:
+    """Why no download can work with these variables: what the HTTP client says of them; empty where it takes them."""
+    import httpx  # here: most commands need no client, and it takes its time
+
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, TypeError, OSError, httpx.InvalidURL) as error:
+        return confidential.hide(str(error).split("\n")[0].split(". ")[0])
+    return ""
+
+
+def sentence() -> str:
+    """For whoever opens the page: what the proxy is used for. Empty where there is none."""
+    names = ", ".join(sorted(found()))
+    if not names:
+        return ""
+    return (
+        f"A proxy is set ({names}): downloads go through it, the page does not. If the browser cannot open the page, add "
+        "localhost,127.0.0.1 to no_proxy."
+    )
+
+
+def _is_proxy(name: str) -> bool:
+    return name.lower().endswith("_proxy")

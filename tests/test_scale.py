@@ -1,0 +1,75 @@
+"""What is exported or frozen is read row by row: ten times the ratings take no more memory."""
+
+import tracemalloc
+
+import pytest
+
+from studio import archive, database, exporting, snapshots
+from studio.workspace import Workspace
+from tests.support.many import fill
+
+SOME, MANY = 600, 6000
+BOUND = 1.6 * 2**20
+"""Bytes of Python's own that a job may take; the rows of the many alone are 10 MiB."""
+JOBS = {
+    "export ratings": lambda ws: exporting.export_ratings(ws),
+    "export ratings as TRL": lambda ws: exporting.export_ratings(ws, "trl"),
+    "export demonstrations": exporting.export_demonstrations,
+    "freeze a snapshot": snapshots.freeze,
+    "write an archive": archive.write,
+}
+
+
+@pytest.fixture(scope="module")
+def workspaces(tmp_path_factory):
+    made = []
+    for number in (SOME, MANY):
+        ws = Workspace.open(tmp_path_factory.mktemp("scale") / str(number))
+        fill(ws, number)
+        made.append(ws)
+    return made
+
+
+def peak(job, ws):
+    tracemalloc.start()
+    try:
+        job(ws)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_over_all_ratings_takes_no_more_memory_for_ten_times_as_many(workspaces, name):
+    few, many = workspaces
+    JOBS[name](few)  # what is loaded and compiled once
+    first, second = peak(JOBS[name], few), peak(JOBS[name], many)
+    assert second < first + BOUND, f"{first / 2**20:.1f} MiB, then {second / 2**20:.1f} MiB"
+
+
+def test_the_rows_of_a_snapshot_are_hashed_as_one_text(workspaces):
+    """The same as before it was read row by row: a workspace of before freezes no second snapshot."""
+    import hashlib
+    import json
+
+    ws = workspaces[0]
+    frozen = snapshots.freeze(ws)
+    with ws.read() as db:
+        columns = ("chosen_id", "rejected_id", "target_p", "margin", "weight")
+        rows = [
+            {name: row[name] for name in columns}
+            for row in db.query("SELECT * FROM snapshot_rows WHERE snapshot_id = ? ORDER BY position", [frozen.id])
+        ]
+    text = json.dumps([json.loads(frozen.recipe), rows])
+    assert hashlib.sha256(text.encode()).hexdigest() == frozen.sha256
+    assert frozen.row_count == len(rows)
+
+
+def test_nothing_to_export_leaves_the_file_of_before(tmp_path):
+    ws = Workspace.open(tmp_path)
+    kept = ws.exports / "ratings.jsonl"
+    kept.write_text("of before\n")
+    with pytest.raises(Exception, match="no comparisons to export"):
+        exporting.export_ratings(ws)
+    assert kept.read_text() == "of before\n"
+    assert database.quick_check(ws.database) == "ok"

@@ -1,0 +1,33 @@
+"""A line and a button on Home: when the database was last backed up, and a backup now."""
+
+from functools import partial
+from html import escape
+
+import gradio as gr
+
+from studio.backups import making
+from studio.workspace import Workspace
+from ui import parts
+from ui.border import on
+
+
+def place(ws: Workspace) -> None:
+    """Place the button and what it says."""
+    with gr.Row(equal_height=True):
+        press = gr.Button("Back up the database", size="sm", min_width=180, scale=0, elem_id="backup-now")
+        said = parts.html("", elem_id="backup-said")
+    on(press.click, partial(_back_up, ws), None, [said])
+
+
+def line(ws: Workspace) -> str:
+    """When the last backup was made, and where it lies."""
+    made = making.last(ws)
+    if made is None:
+        return '<p class="about" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
+    return f'<p class="about" id="backup-last">Last backup of the database: {parts.ago(made.made_at)} ({escape(str(made.path))})</p>'
+
+
+def _back_up(ws: Workspace) -> str:
+    made = making.make(ws)
+    size = made.path.stat().st_size / 2**20
+    return parts.notice(f"Backed up to {made.path} ({size:,.1f} MiB, checked). Back: rlhf-studio restore FILE", "good")

@@ -1,0 +1,81 @@
+/* From a key event to what is meant by it. A key counts by its character, however that is typed; where the layout writes no
+   Latin letter there, or has its digits under Shift, it counts by its place on the keyboard. What is only half understood
+   is said, and holds back the judgement that may follow by mistake. No function here touches the page. In one scope with rate.js. */
+const KEYS = {
+  1: "left:3", 2: "left:2", 3: "left:1", 5: "tie", " ": "tie", 8: "right:1", 9: "right:2", 0: "right:3", b: "both_bad", s: "skip",
+  z: "undo", e: "edit", d: "demonstrate", n: "note", u: "unsafe", h: "hallucinated", r: "refused", m: "raw", y: "together",
+  a: "attributes", g: "guideline", "?": "help", "=": "same", backspace: "back", enter: "ranking", j: "down", k: "up",
+};
+const NAMED = ["enter", "backspace", "escape", "arrowleft", "arrowright"];
+const UNKNOWN = "unknown"; // a letter that may have been meant as one of ours, and is none
+const METHOD = "method"; // an input method has taken the key
+const JUDGING = /^([0-9 b=]|enter)$/;
+/* Characters at the place of a digit that layouts have which keep this digit elsewhere: other Dvoraks, Hungarian. */
+const ELSEWHERE = { 1: "[", 2: "[]", 3: "{/", 4: "}", 6: "=", 7: "*", 8: ")", 9: "+", 0: "]/öÖ" };
+const SERBIAN = { KeyY: ["зЗ", "z"], KeyZ: ["ѕЅ", "y"] }; // there the two have changed places, and their Latin labels with them
+const isDigit = (text) => /^\p{Nd}$/u.test(text);
+
+/* The key that is meant: a character of the page, a name of NAMED, UNKNOWN, METHOD, or "" for what is left to the browser. */
+function meant({ key, code = "", keyCode = 0, ...event }) {
+  const isAltGr = event.isAltGr;
+  if (event.metaKey || (!isAltGr && (event.ctrlKey || event.altKey))) return "";
+  if (event.isComposing || key === "Process" || keyCode === 229) return METHOD;
+  const name = key.toLowerCase();
+  if (NAMED.includes(name)) return event.shiftKey ? "" : name;
+  const typed = plain(key);
+  if (/^[a-z]$/i.test(typed)) return !KEYS[typed.toLowerCase()] ? "" : event.shiftKey || isAltGr ? UNKNOWN : typed.toLowerCase();
+  if (typed === " ") return event.shiftKey ? "" : typed;
+  if (/^[0-9=?]$/.test(typed)) return typed;
+  if (key === "Unidentified") return UNKNOWN;
+  if (/^[a-z][a-z0-9]+$/i.test(key) && key !== "Dead") return ""; // F1, Tab, Shift
+  if (event.shiftKey || isAltGr) return /\p{L}/u.test(key) ? UNKNOWN : "";
+  return placed(key, code);
+}
+
+/* The character as the page's keys are written: half-width, digits of any script as 0 to 9. */
+function plain(key) {
+  if (key === "\u3000") return " ";
+  if (key === "\u061f" || key === "\uff1f") return "?";
+  if (/^[\uff01-\uff5e]$/.test(key)) return plain(String.fromCharCode(key.charCodeAt(0) - 0xfee0));
+  if (!isDigit(key)) return key;
+  let value = 0; // the digits of a script follow each other from its zero on
+  while (isDigit(String.fromCodePoint(key.codePointAt(0) - value - 1))) value += 1;
+  return String(value % 10);
+}
+
+/* By place: a digit where the layout has digits under Shift, a letter where it writes no Latin ones. */
+function placed(key, code) {
+  const digit = code.match(/^Digit([0-9])$/)?.[1];
+  if (digit && !ELSEWHERE[digit]?.includes(key)) return digit;
+  if (!/[\p{L}\p{M}]/u.test(key) || key === "Dead") return "";
+  if (/\p{Script=Latin}/u.test(key)) return UNKNOWN;
+  const [letters, serbian] = SERBIAN[code] ?? ["", ""];
+  const letter = letters.includes(key) ? serbian : code.match(/^Key([A-Z])$/)?.[1].toLowerCase();
+  return KEYS[letter] ? letter : UNKNOWN;
+}
+
+/* What the page is to do for a key, as [name, value], or null. `at` says how the page stands:
+   item: something is on the screen; asking: the question that is open; isRanking; isDeaf; isHeld: the key before was not understood;
+   isBack: a text was being written when the page was loaded again; dialog: the one that is open. */
+function order(key, at) {
+  if (!key) return null;
+  if (at.dialog) return KEYS[key] === at.dialog ? ["press", at.dialog] : null;
+  const isOpening = /^[edn]$/.test(key) || (at.asking === "edit" && /^[1-9]$/.test(key));
+  if (at.isBack && !isOpening) return [key === "escape" ? "judge" : "back"]; // what is typed on is not for the answers
+  if (key === UNKNOWN || key === METHOD) return [key];
+  if (at.asking && key === "escape") return ["unask"];
+  if (at.asking === "skip" && /^[1-4]$/.test(key)) return ["skip", Number(key) - 1];
+  if (at.asking && at.asking !== "skip" && /^[1-9]$/.test(key)) return ["pick", Number(key) - 1];
+  if (at.asking && JUDGING.test(key)) return null; // a judgement now would be a slip
+  if (at.isHeld && at.item && JUDGING.test(key)) return ["held"];
+  if (at.isRanking && !at.isDeaf && /^[1-9]$/.test(key)) return ["place", Number(key) - 1];
+  if (key === "arrowleft" || key === "arrowright") return ["shift", key === "arrowleft" ? -1 : 1];
+  const name = KEYS[key];
+  return name && (at.item || ["undo", "help", "guideline"].includes(name)) ? ["press", name] : null;
+}
+
+/* Of a real event; a field or a button that has the focus may want the key itself. */
+const meantBy = (event) => meant({
+  key: event.key ?? "", code: event.code, keyCode: event.keyCode, isComposing: event.isComposing, shiftKey: event.shiftKey,
+  ctrlKey: event.ctrlKey, altKey: event.altKey, metaKey: event.metaKey, isAltGr: event.getModifierState?.("AltGraph"),
+});

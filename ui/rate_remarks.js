@@ -1,0 +1,89 @@
+/* What goes with a judgement: note, flags, scales, and a ranking that is half made. They are a draft until the judgement is recorded, and come back when it is
+   taken back. In one scope with rate.js. */
+const FLAGS = ["unsafe", "hallucinated", "refused"];
+const ATTRIBUTES = ["helpful", "truthful", "harmless"];
+const remarksOf = (showing) => ({ kind: "remarks", showing });
+
+function recallRemarks() {
+  let kept = null;
+  try { kept = JSON.parse(drafts.read(remarksOf(item().id)) || "null"); } catch { /* no draft of ours */ }
+  remarks = { note: "", flags: {}, attributes: {}, rungs: [], ...structuredClone(item().remarks ?? {}), ...kept };
+}
+
+/* They were changed. */
+function keepRemarks() {
+  drafts.write(remarksOf(item().id), JSON.stringify(remarks));
+  drawRemarks();
+}
+
+/* A ranking that is half made is kept, too. */
+function keepRungs(rungs) {
+  if (JSON.stringify(rungs) === JSON.stringify(remarks.rungs)) return;
+  remarks.rungs = structuredClone(rungs);
+  drafts.write(remarksOf(item().id), JSON.stringify(remarks));
+}
+
+/* Recorded: the workspace keeps no draft of them any more. */
+function dropRemarks(showing) {
+  drafts.drop(remarksOf(showing));
+  drafts.drop({ kind: "note", showing });
+}
+
+function drawRemarks() {
+  articles().forEach((article, position) => {
+    article.querySelector(".marks").replaceChildren(...FLAGS.filter((flag) => remarks.flags[flag]?.includes(position)).map((flag) => Object.assign(document.createElement("span"), { className: "tag", textContent: flag })));
+    drawAttributes(article.querySelector(".attributes"), position);
+  });
+  part("noted").textContent = remarks.note ? `Note: ${remarks.note}` : "";
+  element.querySelector('[data-press="attributes"]').setAttribute("aria-pressed", asksAttributes());
+  element.querySelector('[data-press="together"]').setAttribute("aria-pressed", isTogether);
+}
+
+const asksAttributes = () => hasAttributes || !!state.asks_attributes || Object.keys(item()?.remarks?.attributes ?? {}).length > 0;
+
+function drawAttributes(node, position) {
+  node.hidden = !asksAttributes();
+  if (node.hidden) return node.replaceChildren();
+  if (node.dataset.for === String(item().id)) return;
+  node.dataset.for = item().id;
+  node.replaceChildren();
+  for (const name of ATTRIBUTES) {
+    const field = make("fieldset", node);
+    make("legend", field, name);
+    for (let value = 1; value <= 7; value += 1) {
+      const label = make("label", field);
+      const radio = Object.assign(document.createElement("input"), { type: "radio", name: `${name}-${position}`, value, checked: remarks.attributes[name]?.[position] === value });
+      radio.dataset.attribute = name;
+      label.append(radio, String(value));
+    }
+  }
+}
+
+function onAttribute(event) {
+  const name = event.target.dataset?.attribute;
+  if (!name) return;
+  const position = Number(event.target.closest("[data-side]").dataset.side);
+  remarks.attributes[name] ??= item().texts.map(() => null);
+  remarks.attributes[name][position] = Number(event.target.value);
+  if (!event.target.matches(":focus-visible")) event.target.blur(); // after a click the keys go on judging
+  keepRemarks();
+}
+
+/* On a scale a digit chooses its number, Escape goes back to judging. */
+function onAttributeKey(event, key) {
+  const field = event.target.closest("fieldset");
+  if (key === "escape") return event.target.blur();
+  if (!/^[1-7]$/.test(key)) { if (KEYS[key]) say("Digits choose on the scale now; Esc goes back to judging."); return; }
+  event.preventDefault();
+  const radio = field.querySelector(`[value="${key}"]`);
+  radio.checked = true;
+  radio.dispatchEvent(new Event("change", { bubbles: true }));
+  field.nextElementSibling?.querySelector("input")?.focus();
+}
+
+function flag(name, position) {
+  const at = remarks.flags[name] ?? [];
+  remarks.flags[name] = at.includes(position) ? at.filter((each) => each !== position) : [...at, position];
+  say(`${at.includes(position) ? "Not flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
+  keepRemarks();
+}

@@ -1,0 +1,96 @@
+"""Lets an idle tab and an idle server rest.
+
+The tab, by a script that runs before Gradio's own, put into the page on its way out. Gradio 6.31 takes its loading screen away without ending the screen's counter of seconds, which then asks for every frame
+for as long as the page is open: some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and
+adds the app's head later, so the counter can only be slowed by a script that stands in the page before it. The same script
+says what a proxy in front must send where the page came here under another Host than the browser went to: Gradio's own
+scripts are refused then, and the page would stay blank.
+
+The server, by a queue that looks for work less often the longer there was none: Gradio's looks a thousand times a second.
+"""
+
+import json
+import time
+
+import gradio as gr
+from gradio.queueing import Queue
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+IDLE_SHARE, SHORTEST_S, LONGEST_S = 0.01, 0.001, 0.1
+"""A look for work comes after a hundredth of the time that there was none, within these bounds."""
+SCRIPT = b"""<script>{
+const frame = requestAnimationFrame.bind(window);
+const isCounter = (draw) => /performance\\.now\\(\\)-.{1,40}\\/1e3/.test(Function.prototype.toString.call(draw));
+window.requestAnimationFrame = (draw) => (isCounter(draw) ? setTimeout(() => frame(draw), 1000) : frame(draw));
+}</script>"""
+PROXY = """<script>{
+const came = HOST;
+if (came && location.host !== new URL(`${location.protocol}//${came}`).host) addEventListener("DOMContentLoaded", () => {
+  const said = document.createElement("p");
+  said.id = "behind-a-proxy";
+  said.setAttribute("role", "alert");
+  said.style.cssText = "font:15px/1.6 system-ui,sans-serif;max-width:68ch;margin:12vh auto;padding:0 24px;white-space:pre-wrap";
+  said.textContent = `This page was opened at ${location.host}, but the proxy in front of the studio asked for ${came}. So the studio must refuse the page's requests.\\n\\n` +
+    `Let the proxy pass the Host on as the browser sent it. In nginx: proxy_set_header Host $http_host;\\n` +
+    `If ${location.hostname} is a name of yours, start the studio with --name ${location.hostname} too.`;
+  document.body.replaceChildren(said);
+});
+}</script>"""
+
+
+class RestingQueue(Queue):
+    """Gradio's queue, which looks for work at once after some, and ever less often the longer there was none."""
+
+    _busy_at = 0.0
+
+    @property
+    def sleep_when_free(self) -> float:
+        """How long its loop sleeps when it finds nothing to begin."""
+        now = time.monotonic()
+        if len(self) or any(self.active_jobs):
+            self._busy_at = now
+        return min(LONGEST_S, max(SHORTEST_S, (now - self._busy_at) * IDLE_SHARE))
+
+    @sleep_when_free.setter
+    def sleep_when_free(self, _: float) -> None:  # Gradio sets its own
+        ...
+
+
+def calm(app: gr.Blocks) -> None:
+    """Give the app a queue that rests; no handler here tells progress, for which Gradio looks a hundred times a second."""
+    app._queue.__class__ = RestingQueue
+    app._queue.progress_update_sleep_when_free = 0.5
+
+
+class Rest:
+    """Middleware: the script after the page's `<head>`; every other answer is left as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request."""
+        if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
+            return await self._app(scope, receive, send)
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        proxy = PROXY.replace("HOST", json.dumps(host).replace("<", "\\u003c"), 1).encode()
+        start: Message = {}
+        body = b""
+
+        async def rewrite(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            whole = body.replace(b"<head>", b"<head>" + SCRIPT + proxy, 1)
+            lengths = [(b"content-length", str(len(whole)).encode())]
+            await send(
+                {**start, "headers": [h for h in start["headers"] if h[0].lower() != b"content-length"] + lengths}
+            )
+            await send({"type": "http.response.body", "body": whole})
+
+        await self._app({**scope, "headers": headers}, receive, rewrite)
