@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from modules import contradictions
 from modules.distributed import sum_over_ranks
 
 
@@ -150,12 +151,18 @@ class KLController:
     The KL is the mean over *responses of the summed* tokens, in nats (a target of 6 is usual); a mean over tokens would
     need another target. Each update multiplies the coefficient by 1 + e n / horizon with e = clip(KL / target - 1, +-0.2)
     and n the responses seen.
+
+    Raises:
+        ConfigError: It is to adapt, but from 0, which stays 0.
     """
 
     coef: float
     target: float = 0.0
     """0 keeps the coefficient fixed."""
     horizon: int = 10_000
+
+    def __post_init__(self) -> None:
+        contradictions.check_kl(self.coef, self.target)
 
     def update(self, kl: float, num_responses: int) -> None:
         """Take account of an iteration's mean KL per response."""

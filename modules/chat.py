@@ -3,24 +3,25 @@
 The one idea: a text is tokenised in segments, one per assistant turn and one per stretch between them. Training and
 sampling use the same segments, so the prompt that a model answers has the very ids it was trained on.
 
-Three templates: the tokenizer's own, ``chatml``, and ``plain`` (each turn on a line of its own; an assistant turn ends
-with the end token), which is for models that know no chat format.
+Three templates: the tokenizer's own (`modules.templates`), ``chatml``, and ``plain`` (each turn on a line of its own; an
+assistant turn ends with the end token), which is for models that know no chat format. Thinking, where a template knows
+it, is off: an answer stands behind an empty thinking block, unless it brings one.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modules.errors import BaseModelError, ConfigError, DataError
+from modules.errors import BaseModelError, ConfigError, RowError
+from modules.templates import thoughts
+from modules.templates.controls import Controls, spell
+from modules.templates.own import PROBE, Message, OwnTemplate, source_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = Mapping[str, str]
-"""One turn: ``{"role": "system" | "user" | "assistant", "content": ...}``."""
-
 _ANCHOR = "\n"
-_PROBE = ({"role": "user", "content": "qxa"}, {"role": "assistant", "content": "zwb"})
+_MARKER = re.compile(r"<[^\s<>]+>")
 
 
 class Encoded(NamedTuple):
@@ -30,6 +31,17 @@ class Encoded(NamedTuple):
     """Token ids, length T."""
     mask: list[bool]
     """True on the tokens of assistant turns, end tokens included; length T."""
+    num_unlearnt: int = 0
+    """Assistant turns that are only read, since the template writes them otherwise than it would ask for them."""
+
+
+class Answered(NamedTuple):
+    """A response and what stands before it, as ids."""
+
+    prompt: Encoded
+    opening: list[int]
+    """The thinking block that the template puts before the response; never taught."""
+    response: list[int]
 
 
 class Segment(NamedTuple):
@@ -50,7 +62,7 @@ class ChatFormat:
 
     Raises:
         ConfigError: There is no such template, or the tokenizer's own would teach something else than it samples.
-        BaseModelError: The model has no end token.
+        BaseModelError: The model has no end token, or its template cannot be run.
     """
 
     def __init__(
@@ -60,8 +72,7 @@ class ChatFormat:
         self.template = _resolve(tokenizer, template)
         self.joins_cleanly = _decode(tokenizer, self._raw("a") + self._raw("a")) == "aa"
         self.bos_ids = _leading_special_ids(tokenizer)
-        if self.template == "own":
-            self._check_own()
+        self.own = OwnTemplate(tokenizer) if self.template == "own" else None
         self.end_id, self.end_text = self._find_end(model_end_ids)
         known = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []
         self.stop_ids: frozenset[int] = frozenset([self.end_id, *model_end_ids, *known])
@@ -69,40 +80,66 @@ class ChatFormat:
         pad = tokenizer.pad_token_id
         self.pad_id: int = pad if isinstance(pad, int) else self.end_id
         """Fills up rows. It may equal an end token: masks are never derived from it."""
+        self.controls = Controls(self._control_tokens())
+        """What only the template may write; typed in a text, it is ordinary text."""
+        self._control_ids = self._ids_of(self.controls.tokens)
 
     def encode_conversation(self, messages: Sequence[Message]) -> Encoded:
         """Encode a conversation that ends with an assistant turn.
 
         Raises:
-            DataError: The last turn is not an assistant's.
+            RowError: The last turn is not an assistant's, or the template refuses the conversation.
         """
         if not messages or messages[-1]["role"] != "assistant":
-            raise DataError(
+            raise RowError(
                 "A demonstration ends with a turn of another role than assistant, so there is no response to learn "
-                "from: add the assistant's turn or leave the conversation out."
+                "from: add the assistant's turn or leave the conversation out.",
+                "without an assistant's turn at the end",
             )
-        prompt = self.encode_prompt(messages[:-1])
-        response = self.encode_response(messages[-1]["content"])
-        return Encoded(prompt.ids + response, prompt.mask + [True] * len(response))
+        prompt, opening, response = self.encode_answer(messages[:-1], messages[-1]["content"])
+        ids = [*prompt.ids, *opening, *response]
+        mask = [*prompt.mask, *[False] * len(opening), *[True] * len(response)]
+        return Encoded(ids, mask, prompt.num_unlearnt)
 
     def encode_prompt(self, messages: Sequence[Message]) -> Encoded:
-        """Encode turns up to the point where the assistant is to speak; earlier assistant turns are True in the mask."""
-        if self.template == "own":
-            segments, ids = self._own_segments(messages), []
-        else:
-            segments, ids = self._built_in_segments(messages), list(self.bos_ids)
-        mask = [False] * len(ids)
-        for segment in segments:
-            piece = self.encode_response(segment.text) if segment.is_assistant else self._encode(segment.text, not ids)
-            ids += piece
-            mask += [segment.is_assistant] * len(piece)
-        if not ids:
-            raise DataError("A prompt has no tokens: give it some text, or leave it out.")
-        return Encoded(ids, mask)
+        """Encode turns up to the point where the assistant is to speak; earlier assistant turns are True in the mask.
 
-    def encode_response(self, text: str) -> list[int]:
-        """Ids of an assistant turn, with the end token."""
-        return [*self._encode(text, False), self.end_id]
+        Raises:
+            RowError: The template refuses the conversation, or nothing is in it.
+        """
+        prompt, block = self._encode_turns(messages)
+        opening = self._encode(block, False)
+        return Encoded(prompt.ids + opening, prompt.mask + [False] * len(opening), prompt.num_unlearnt)
+
+    def encode_answer(self, messages: Sequence[Message], text: str, end_reason: str | None = None) -> Answered:
+        """Encode turns and a response to them.
+
+        Args:
+            messages: The turns before the response.
+            text: The response.
+            end_reason: How it ended (``eos`` or ``length``) if it was sampled, and so stands as it is behind
+                `encode_prompt`; None for one that somebody wrote. That is written as the template would, and in place
+                of the template's empty thinking block where it brings one.
+
+        Raises:
+            RowError: The template refuses the conversation, or nothing is in it.
+        """
+        is_own_thought = end_reason is None and self.brings_thought(text)
+        prompt, block = self._encode_turns(messages, thinks=is_own_thought)
+        if is_own_thought:
+            text = thoughts.behind(text, block)
+        if self.own and end_reason is None:
+            text = self.own.as_written(text)
+        return Answered(prompt, self._encode(block, False), self.encode_response(text, end_reason))
+
+    def encode_response(self, text: str, end_reason: str | None = None) -> list[int]:
+        """Ids of an assistant turn, with the end token unless it was cut off at the length limit."""
+        ids = self._encode(self.controls.mark(text), False)
+        return ids if end_reason == "length" and ids else [*ids, self.end_id]
+
+    def brings_thought(self, text: str) -> bool:
+        """True of an answer that brings a thinking block, where the template knows of such."""
+        return self.own is not None and self.own.knows_thinking and thoughts.brings(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a response, without end and other special tokens, exactly as it would be encoded again."""
@@ -125,51 +162,83 @@ class ChatFormat:
         ]
         return texts[1][len(texts[0]) :]
 
+    def remarks(self) -> list[str]:
+        """What a person should know of how the template writes an answer, in sentences."""
+        if not self.own:
+            return []
+        found = []
+        closes = self.own.after.strip()
+        if closes and not self.end_text:
+            taught = self.tokenizer.convert_ids_to_tokens(self.end_id)
+            found.append(
+                f"The chat template closes an answer with {closes.splitlines()[0]}, which is no token of the vocabulary; "
+                f"{taught} is taught as its end."
+            )
+        if self.own.knows_thinking and thoughts.split(self.own.render(PROBE[:1], asks=True)).is_open:
+            found.append(
+                "The chat template opens a thinking block before each answer; it is closed at once, so that answers stand "
+                "behind it."
+            )
+        if "strftime_now" in self.own.source:
+            found.append("The chat template writes the time into each prompt, so what is read differs from day to day.")
+        return found
+
+    def _encode_turns(self, messages: Sequence[Message], *, thinks: bool = False) -> tuple[Encoded, str]:
+        """The turns as ids up to an answer, without the thinking block that the template then writes; and that block."""
+        marked = [{**message, "content": self.controls.mark(message["content"])} for message in messages]
+        if self.own:
+            (segments, block), ids = self._own_segments(self.own, marked, thinks), []
+        else:
+            (segments, block), ids = (self._built_in_segments(marked), ""), list(self.bos_ids)
+        mask = [False] * len(ids)
+        for segment in segments:
+            piece = self._encode(segment.text, not ids)
+            piece += [self.end_id] if segment.is_assistant else []
+            ids += piece
+            mask += [segment.is_assistant] * len(piece)
+        if not ids:
+            raise RowError("A prompt has no tokens: give it some text, or leave it out.", "without any text")
+        num_turns = sum(message["role"] == "assistant" for message in messages)
+        return Encoded(ids, mask, num_turns - sum(segment.is_assistant for segment in segments)), block
+
     def _encode(self, text: str, is_first: bool) -> list[int]:
-        """Ids of a segment as it reads inside a text.
+        """Ids of a segment as it reads inside a text, typed control tokens being marked.
 
         Some tokenizers put a space before whatever they are given; inside a text that space would be wrong, so the
         segment is encoded after a line break, which is then cut off.
         """
-        if not text or is_first or self.joins_cleanly:
-            return self._raw(text)
-        anchor, joined = self._raw(_ANCHOR), self._raw(_ANCHOR + text)
-        return joined[len(anchor) :] if joined[: len(anchor)] == anchor else self._raw(text)
+        num_pieces = 0
 
-    def _raw(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False) if text else []
+        def encode(piece: str, is_plain: bool = False) -> list[int]:
+            nonlocal num_pieces
+            num_pieces += 1
+            if self.joins_cleanly or (is_first and num_pieces == 1):
+                return self._raw(piece, is_plain)
+            anchor, joined = self._raw(_ANCHOR), self._raw(_ANCHOR + piece, is_plain)
+            return joined[len(anchor) :] if joined[: len(anchor)] == anchor else self._raw(piece, is_plain)
 
-    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        """The tokenizer's own template as text; thinking, where a template knows it, is off."""
-        try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                enable_thinking=False,
-            )
-        except Exception as error:  # jinja raises whatever a template's author chose
-            raise DataError(
-                f"The model's chat template refuses a conversation ({error}): correct the order of its roles, or "
-                "choose the chat template chatml or plain."
-            ) from error
-        return str(text)
+        def as_plain(token: str) -> list[int]:
+            return spell(token, lambda piece: encode(piece, True), self._control_ids)
 
-    def _own_segments(self, messages: Sequence[Message]) -> list[Segment]:
-        """Cut the rendered prompt at its assistant turns, found by their content in order."""
-        text = self._render(messages, add_generation_prompt=True)
-        segments, start, cursor = [], 0, 0
-        for message in messages:
-            content = message["content"].strip()
-            found = text.find(content, cursor)
-            if found < 0 or not content:  # the template rewrote this turn: it is read, not learnt
-                continue
-            cursor = found + len(content)
-            if message["role"] != "assistant" or not text.startswith(self.end_text, cursor):
-                continue
-            segments += [Segment(text[start:found], False), Segment(content, True)]
-            start = cursor = cursor + len(self.end_text)
-        return [*segments, Segment(text[start:], False)]
+        return self.controls.encode(text, encode, as_plain) if text else []
+
+    def _raw(self, text: str, is_plain: bool = False) -> list[int]:
+        options: dict[str, Any] = {"split_special_tokens": True} if is_plain else {}
+        return self.tokenizer.encode(text, add_special_tokens=False, **options) if text else []
+
+    def _own_segments(self, own: OwnTemplate, messages: Sequence[Message], thinks: bool) -> tuple[list[Segment], str]:
+        """The rendered prompt, cut at its assistant turns and before a thinking block at its end; and that block."""
+        text = own.render(messages, asks=True, thinks=thinks)
+        head, block, is_open = thoughts.split(text) if own.knows_thinking else (text, "", False)
+        if thinks and not is_open:
+            block = ""
+        elif is_open and not thinks:
+            block = thoughts.closed(block)
+        segments, start = [], 0
+        for place in own.places(messages, text, self.end_text, thinks=thinks):
+            segments += [Segment(text[start : place.start], False), Segment(text[place.start : place.end], True)]
+            start = place.end + len(self.end_text)
+        return _join([*segments, Segment(head[start:], False)]), block
 
     def _built_in_segments(self, messages: Sequence[Message]) -> list[Segment]:
         header = "<|im_start|>{role}\n" if self.template == "chatml" else ""
@@ -184,34 +253,33 @@ class ChatFormat:
                 segments.append(Segment(f"{opening}{content}{ends}\n", False))
         return _join([*segments, Segment(header.format(role="assistant"), False)])
 
-    def _check_own(self) -> None:
-        """Refuse a template under which training and sampling would see different texts."""
-        whole, prompt = self._render(_PROBE, False), self._render(_PROBE[:1], True)
-        for message in _PROBE:
-            if message["content"] not in whole:
-                raise ConfigError(
-                    f"The tokenizer's chat template leaves out or rewrites what the {message['role']} says, so it cannot be taught: "
-                    "choose the chat template chatml or plain."
-                )
-        question, answer = (message["content"] for message in _PROBE)
-        between = whole[whole.index(question) + len(question) : whole.rindex(answer)]
-        opening = prompt[prompt.rindex(question) + len(question) :] if question in prompt else ""
-        if _without_thinking(between) != _without_thinking(opening):
-            raise ConfigError(
-                f"The tokenizer's chat template puts {between.strip()!r} before an answer in a conversation, but "
-                f"{opening.strip()!r} where an answer is asked for, so training and sampling would differ: choose the chat template "
-                "chatml or plain, or mend add_generation_prompt in the template."
-            )
+    def _control_tokens(self) -> set[str]:
+        """Special and end tokens, and the added tokens that the template writes around turns; not those of thinking."""
+        if self.own:
+            around = self.own.render(PROBE[:2]) + self.own.render(PROBE[:1], asks=True)
+        else:
+            around = "".join(segment.text for segment in self._built_in_segments(PROBE))
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = {
+            token.content
+            for token in added
+            if token.special or (token.content in around and not token.content.strip().isalnum())
+        }
+        named = {*self.tokenizer.all_special_ids, *self.stop_ids}
+        names |= {str(self.tokenizer.convert_ids_to_tokens(token)) for token in named}
+        # A tokenizer without a pad of its own may have been given a sign such as "!" for it.
+        return {name for name in names if len(name.strip()) > 1 and not thoughts.is_tag(name)}
+
+    def _ids_of(self, tokens: frozenset[str]) -> frozenset[int]:
+        """Ids of tokens; the one for what is unknown is none of them."""
+        ids: list[Any] = [self.tokenizer.convert_tokens_to_ids(token) for token in tokens]
+        unknown: Any = self.tokenizer.unk_token_id
+        return frozenset(token for token in ids if isinstance(token, int) and token != unknown)
 
     def _find_end(self, model_end_ids: Sequence[int]) -> tuple[int, str]:
         """The token that closes an assistant turn, and how the template writes it."""
-        if self.template == "own":
-            text = self._render(_PROBE, add_generation_prompt=False)
-            after = text[text.rindex(_PROBE[1]["content"]) + len(_PROBE[1]["content"]) :]
-            for token in {*self.tokenizer.all_special_ids, *model_end_ids}:
-                written = str(self.tokenizer.convert_ids_to_tokens(token))
-                if after.lstrip().startswith(written):
-                    return token, after[: after.index(written) + len(written)]
+        if self.own and (found := self._end_in(self.own.after, model_end_ids)):
+            return found
         if self.template == "chatml" and "<|im_end|>" in self.tokenizer.get_vocab():
             return self.tokenizer.get_vocab()["<|im_end|>"], "<|im_end|>"
         if model_end_ids:
@@ -223,21 +291,29 @@ class ChatFormat:
             "never end. Set eos_token_id in its config.json."
         )
 
+    def _end_in(self, after: str, model_end_ids: Sequence[int]) -> tuple[int, str] | None:
+        """The token that the template writes right behind an answer, of several that fit the longest."""
+        named = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder, *model_end_ids}
+        written = {str(self.tokenizer.convert_ids_to_tokens(token)): token for token in named}
+        marker = _MARKER.match(after.lstrip())
+        if marker and marker[0] in self.tokenizer.get_vocab():
+            written[marker[0]] = self.tokenizer.get_vocab()[marker[0]]
+        found = [text for text in written if text.strip() and after.lstrip().startswith(text)]
+        if not found:
+            return None
+        end = max(found, key=len)
+        return written[end], after[: after.index(end) + len(end)]
+
 
 def _resolve(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
-    has_own = isinstance(tokenizer.chat_template, str) and bool(tokenizer.chat_template)
-    if template == "auto":
-        return "own" if has_own else "plain"
-    if template not in ("own", "chatml", "plain"):
+    if template not in ("auto", "own", "chatml", "plain"):
         raise ConfigError(f"There is no chat template called {template!r}: choose auto, chatml or plain.")
+    if template in ("chatml", "plain"):
+        return template
+    has_own = bool(source_of(tokenizer))
     if template == "own" and not has_own:
         raise ConfigError("The tokenizer carries no chat template of its own: choose chatml or plain.")
-    return template
-
-
-def _without_thinking(text: str) -> str:
-    """A turn's opening without an empty or open thinking block, and without the space around it."""
-    return re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL).strip()
+    return "own" if has_own else "plain"
 
 
 def _join(segments: Sequence[Segment]) -> list[Segment]:

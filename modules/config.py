@@ -45,7 +45,7 @@ class TrainConfig(StageConfig):
     lora_alpha: NonNegativeFloat = 0.0
     """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, and another is refused."""
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout inside the adapters; 0 keeps log-probabilities repeatable, which PPO needs."""
+    """Dropout inside the adapters; PPO takes 0 only, since it needs log-probabilities that repeat."""
     lora_targets: str = ""
     """Layers that have an adapter; empty takes those of the checkpoint, and others are refused."""
     gradient_checkpointing: bool = False
@@ -186,13 +186,13 @@ class PPOConfig(TrainConfig):
     kl_estimator: Literal["k1", "k3"] = "k1"
     """Estimate of the per-token KL in the reward: k1 is unbiased, k3 is unbiased, never negative and less noisy."""
     kl_target: NonNegativeFloat = 0.0
-    """Adapt kl_coef towards this KL per response, in nats (6 is usual); 0 keeps it fixed."""
+    """Adapt kl_coef, which must then begin above 0, towards this KL per response, in nats (6 is usual) from the first iteration that trains the policy; 0 keeps it fixed."""
     clip_range: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """How far one iteration may move a token's probability ratio before its gradient is cut."""
     value_clip_range: PositiveFloat = 0.2
-    """How far one iteration may move a value estimate before its gradient is cut."""
+    """How far one iteration may move a value estimate before its gradient is cut; not in the first iterations of value_warmup, in which no policy leans on it."""
     value_coef: NonNegativeFloat = 0.1
-    """Weight of the value loss."""
+    """Weight of the value loss. The value function has weights and an Adam of its own, which undoes a factor: this only decides from which gradient norm on max_grad_norm cuts, and 0 trains no value function."""
     entropy_coef: NonNegativeFloat = 0.0
     """Bonus for keeping the policy's choices varied; 0 is usual."""
     gamma: Fraction = 1.0

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modules.chat import ChatFormat, Encoded
 from modules.distributed import share
+from modules.dropped import TOO_LONG, Dropped, drop, reason_of, told
 from modules.errors import DataError
 from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
 from modules.preferences import Answer, Comparisons, Pairs, bootstrap_weights, offtopic_pairs
@@ -93,7 +94,7 @@ class SFTDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.pad_id = chat.pad_id
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         encode = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)
         self.rows = [row for row in map(encode, rows) if row is not None]
         self.validation_rows = [row for row in map(encode, validation_rows) if row is not None]
@@ -108,7 +109,8 @@ class SFTDataModule(L.LightningDataModule):
 
     def sample_prompts(self, count: int) -> list[list[int]]:
         """The first held-out demonstrations, at most ``count``, up to where the assistant speaks last."""
-        return [ids[: len(ids) - list(reversed(mask)).index(False)] for ids, mask in self.validation_rows[:count]]
+        rows = self.validation_rows[:count]
+        return [row.ids[: len(row.ids) - list(reversed(row.mask)).index(False)] for row in rows]
 
     def train_dataloader(self) -> Batches[Sequences]:
         """Batches from `start_step` on."""
@@ -122,10 +124,12 @@ class SFTDataModule(L.LightningDataModule):
 
 class RewardDataModule(L.LightningDataModule):
     """Comparisons: ``{"comparison_id", "prompt_id", "category", "messages", "chosen", "rejected", "target_p", "margin",
-    "weight"}``, the messages ending with the user's turn and the responses being texts; ``"strength"`` may be there.
-    Or rankings, which become all their pairs (`modules.preferences.pairs_of`).
+    "weight"}``, the messages ending with the user's turn and the responses being texts; ``"strength"`` may be there. So may
+    ``"chosen_end_reason"`` and ``"rejected_end_reason"``, or ``"end_reason"`` for both: ``eos`` or ``length`` of a response
+    that was sampled; one that was cut off gets no end token, as PPO's reward would see it. Or rankings, which become all their pairs (`modules.preferences.pairs_of`).
 
-    All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT).
+    All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT). Of more pairs than a batch holds, those
+    that share a response stay together.
 
     Args:
         rows: Training comparisons.
@@ -162,7 +166,7 @@ class RewardDataModule(L.LightningDataModule):
                 f"{len(leaked)} prompts (such as {min(map(str, leaked))}) are in the training and in the held-out comparisons, so the "
                 "accuracy would be flattered: split comparisons by prompt."
             )
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         self._pairs = Pairs(chat, max_length, weighting, self.dropped)
         self.rows = self._pairs.encode(rows)
         self.rows += offtopic_pairs(self.rows, offtopic_share, max_length, seed)
@@ -172,7 +176,14 @@ class RewardDataModule(L.LightningDataModule):
         prompts = [pair.prompt_id for pair in self.rows]
         self.bootstrap = bootstrap_weights(prompts, ensemble, seed)
         self.batch_size, self.start_step = batch_size, start_step
-        self.plan = plan_by_prompt(prompts, batch_size, epochs, seed, counts_prompts=weighting == "prompt")
+        self.plan = plan_by_prompt(
+            prompts,
+            batch_size,
+            epochs,
+            seed,
+            counts_prompts=weighting == "prompt",
+            sides=[(tuple(pair.chosen), tuple(pair.rejected)) for pair in self.rows],
+        )
 
     @property
     def num_steps(self) -> int:
@@ -237,7 +248,7 @@ class PPODataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.pad_id = chat.pad_id
-        self.dropped: Counter[str] = Counter()
+        self.dropped = Dropped()
         self.seed, self.start_step, self.iterations = seed, start_step, iterations
         self.batch_size, self.ptx_per_iteration = batch_size, ptx_per_iteration
         to_prompt = _encoder(chat.encode_prompt, "messages", max_prompt_length, self.dropped)
@@ -307,11 +318,11 @@ def _encoder(
     def apply(row: Row) -> Encoded | None:
         try:
             encoded = _ready(row["ids"]) if "ids" in row else encode(row[key])
-        except DataError:
-            dropped["not encodable"] += 1
+        except DataError as error:
+            drop(dropped, reason_of(error), row)
             return None
         if len(encoded.ids) > max_length:
-            dropped["too long"] += 1
+            drop(dropped, TOO_LONG, row)
             return None
         return encoded
 
@@ -327,8 +338,9 @@ def _ready(ids: Sequence[int]) -> Encoded:
 
 def _require(rows: Sequence[object], what: str, dropped: Counter[str]) -> None:
     if not rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none were given"
-        raise DataError(f"There are no {what} to train on ({reasons}): add some, or allow a greater length.")
+        reasons = told(dropped) or "none were given"
+        allow = ", or allow a greater length" if not dropped or TOO_LONG in dropped else " that can be used"
+        raise DataError(f"There are no {what} to train on ({reasons}): add some{allow}.")
 
 
 def _pad(rows: Sequence[Encoded], pad_id: int) -> Sequences:

@@ -68,6 +68,17 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def union(names: Iterable[str]) -> list[str]:
+    """The names that any process has, sorted: so that what follows for each of them is the same on all."""
+    own = sorted(set(names))
+    size = world()[1]
+    if size == 1:
+        return own
+    parts: list[list[str]] = [[] for _ in range(size)]
+    dist.all_gather_object(parts, own)
+    return sorted({name for part in parts for name in part})
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its sum over processes; where a process had no row to go backward from, it adds 0."""
     if world()[1] == 1:

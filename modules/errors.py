@@ -6,6 +6,7 @@ The tree, to which the workbench adds its own branches:
     |-- BaseModelError     a pretrained model cannot be loaded or used as asked
     |-- CheckpointError    a checkpoint is incomplete, unreadable or belongs to another base model
     |-- DataError          rows cannot be trained on
+    |   `-- RowError       one row cannot be encoded
     |-- RewardError        a component of the reward cannot be used, or its code failed
     |-- NonFiniteError     a loss, score or gradient is not a finite number; the weights were left as they were
     `-- ConfigError        two settings do not go together
@@ -28,6 +29,14 @@ class CheckpointError(StudioError):
 
 class DataError(StudioError):
     """Rows cannot be trained on."""
+
+
+class RowError(DataError):
+    """One row cannot be encoded; `reason` says why in a few words, by which such rows are counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RewardError(StudioError):

@@ -196,7 +196,8 @@ def score_texts_by_member(
 
 
 def _encode_texts(backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]]) -> Sequences:
-    rows = [backbone.chat.encode_prompt(messages).ids + backbone.chat.encode_response(text) for messages, text in texts]
+    found = [backbone.chat.encode_answer(messages, text) for messages, text in texts]
+    rows = [prompt.ids + opening + response for prompt, opening, response in found]
     return pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id)
 
 

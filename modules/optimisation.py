@@ -6,13 +6,13 @@ Clipping is done by hand: Lightning's own clipping refuses manual optimisation, 
 import math
 from collections.abc import Iterable
 
-import lightning.pytorch as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from modules.distributed import sum_gradients
 from modules.errors import NonFiniteError
+from modules.stage_module import StageModule
 
 
 def adam(groups: list[dict[str, object]], *, eps: float, weight_decay: float = 0.0) -> torch.optim.Adam:
@@ -61,8 +61,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, loss: Te
     return float(norm)
 
 
-def take_step(module: L.LightningModule) -> None:
+def take_step(module: StageModule) -> None:
     """Step a module's one optimizer, through Lightning so that it is counted, and drop the gradients."""
+    module.is_half_done = True
     optimizer = module.optimizers()
     assert isinstance(optimizer, LightningOptimizer)
     optimizer.step()

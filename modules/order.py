@@ -1,8 +1,10 @@
 """The order of training data: a function of the seed alone, so that a run can be taken up at any step."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
+
+from modules.seeds import order_seed
 
 WINDOW = 8
 """Rows are sorted by length within this many batches: little padding, and still a random order."""
@@ -10,7 +12,7 @@ WINDOW = 8
 
 def permutation(length: int, seed: int, epoch: int = 0) -> list[int]:
     """Numbers below ``length`` in an order of their own for each seed and epoch."""
-    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    generator = torch.Generator().manual_seed(order_seed(seed, epoch))
     return torch.randperm(length, generator=generator).tolist()
 
 
@@ -28,31 +30,62 @@ def plan_by_length(lengths: Sequence[int], batch_size: int, epochs: int, seed: i
 
 
 def plan_by_prompt(
-    prompts: Sequence[str], batch_size: int, epochs: int, seed: int, *, counts_prompts: bool = False
+    prompts: Sequence[str],
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    *,
+    counts_prompts: bool = False,
+    sides: Sequence[tuple[Hashable, Hashable]] = (),
 ) -> list[list[int]]:
     """Row indices of each batch of a run, all pairs of a prompt in one batch.
 
-    The size of a batch counts pairs, and a prompt that alone exceeds it is cut up; or it counts prompts, and none is.
+    The size of a batch counts pairs, or prompts. A prompt that alone has more pairs than that is cut between pairs that
+    have no response in common, never within a ranking: nothing is learnt from one response in several steps of an epoch.
+
+    Args:
+        prompts: Of each pair.
+        batch_size, epochs, seed: See `RewardConfig`.
+        counts_prompts: What the size counts; prompts are then never cut.
+        sides: The two responses of each pair; without them all pairs of a prompt count as belonging together.
     """
     groups: dict[str, list[int]] = {}
     for index, prompt in enumerate(prompts):
         groups.setdefault(prompt, []).append(index)
-    members = list(groups.values())
+    members = [
+        _connected(group, sides) if sides and not counts_prompts and len(group) > batch_size else [group]
+        for group in groups.values()
+    ]
     plan: list[list[int]] = []
     for epoch in range(epochs):
         batch: list[int] = []
         size = 0
-        for group in (members[i] for i in permutation(len(members), seed, epoch)):
+        for group in (part for i in permutation(len(members), seed, epoch) for part in members[i]):
             added = 1 if counts_prompts else len(group)
             if batch and size + added > batch_size:
                 plan.append(batch)
                 batch, size = [], 0
             batch, size = batch + group, size + added
-            while size > batch_size:
-                plan.append(batch[:batch_size])
-                batch, size = batch[batch_size:], size - batch_size
         plan += [batch] if batch else []
     return plan
+
+
+def _connected(pairs: Sequence[int], sides: Sequence[tuple[Hashable, Hashable]]) -> list[list[int]]:
+    """Pairs in parts that have no response in common, in their order."""
+    leader: dict[Hashable, Hashable] = {}
+
+    def find(side: Hashable) -> Hashable:
+        while leader.setdefault(side, side) != side:
+            side = leader[side]
+        return side
+
+    for index in pairs:
+        first, second = sides[index]
+        leader[find(second)] = find(first)
+    parts: dict[Hashable, list[int]] = {}
+    for index in pairs:
+        parts.setdefault(find(sides[index][0]), []).append(index)
+    return list(parts.values())
 
 
 def stream(length: int, count: int, step: int, seed: int) -> list[int]:

@@ -15,7 +15,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -42,8 +41,10 @@ from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_respo
 from modules.ppo_update import Surrogate
 from modules.rewards import RewardMix, role_part
 from modules.rollout import Rollout, generate
+from modules.seeds import iteration_seed
 from modules.selection import Selection
 from modules.sequences import Sequences
+from modules.stage_module import StageModule
 from modules.tally import Clock, StepSums, mean
 
 ADAM_EPS = 1e-5
@@ -52,7 +53,7 @@ CENTERING_SAMPLES = 4
 EVAL_SEED = 2**31 - 1
 
 
-class PPOModule(L.LightningModule):
+class PPOModule(StageModule):
     """Trains the roles ``policy`` and ``value``; one training step is one iteration of many optimizer steps.
 
     Args:
@@ -102,9 +103,7 @@ class PPOModule(L.LightningModule):
         tax_budget: float = 0.0,
         ema_decay: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.backbone = backbone
+        super().__init__(backbone)
         backbone.disable_dropout()
         self.value_start = value_start
         if value_start == "zero":
@@ -138,10 +137,6 @@ class PPOModule(L.LightningModule):
         self.score_moments = RunningMoments()
         """Of the raw scores of all iterations; evaluations leave it alone."""
         self.ema = EMA(backbone, ema_decay) if ema_decay > 0 else None
-        self.step_index = 0
-        """Iterations done."""
-        self.evaluated_at = -1
-        """`step_index` at the last validation."""
         self.policy_parameters = list(backbone.role_parameters("policy").values())
         self.value_parameters = list(backbone.role_parameters("value").values())
         self.optimizer = adam(
@@ -164,10 +159,6 @@ class PPOModule(L.LightningModule):
         """The module that a config describes; what its `rewards` name is built before, by `modules.rewards`."""
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
         return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
-
-    def on_fit_start(self) -> None:
-        """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
-        self.train()
 
     @during(Phase.STEPPING)
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
@@ -205,8 +196,9 @@ class PPOModule(L.LightningModule):
             metrics["objective/score_scale"] = scale
         if self.approx_kl_limit > 0:
             metrics["policy/steps_taken"] = taken
-        self.kl_controller.update(metrics["objective/kl"], num_responses)
-        self.step_index += 1
+        if self.trains_policy:  # the KL of a policy that is held still says nothing about its price
+            self.kl_controller.update(metrics["objective/kl"], num_responses)
+        self.count_step()
         self.latest = (answers, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
@@ -243,9 +235,10 @@ class PPOModule(L.LightningModule):
         if self._held_out:
             self.log_dict(self._held_out | {"step": float(self.step_index)})
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
-        return self.optimizer
+    @property
+    def trains_policy(self) -> bool:
+        """False while only the value function learns."""
+        return self.step_index >= self.value_warmup
 
     @property
     def judged_role(self) -> str:
@@ -300,7 +293,7 @@ class PPOModule(L.LightningModule):
     def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> bool:
         """One optimizer step on the responses at ``rows`` (N,); False if the policy is too far from the rollout's for it."""
         # 1. Forward and backward, in micro-batches.
-        trains_policy = self.step_index >= self.value_warmup
+        trains_policy = self.trains_policy
         shares = self.surrogate.backward(
             self.backbone, experience, rows, demonstrations, trains_policy=trains_policy, sums=sums
         )
@@ -330,7 +323,7 @@ class PPOModule(L.LightningModule):
         The responses of all processes are shuffled together, so a step may have more rows here than elsewhere, or none.
         """
         rank, size = world()
-        generator = torch.Generator().manual_seed(self._seed_of(self.step_index) + 1 + epoch)
+        generator = torch.Generator().manual_seed(self._seed_of(self.step_index, epoch))
         order = torch.randperm(num_responses, generator=generator).to(self.backbone.device)
         for rows in order.split(self.minibatch_size):
             yield rows[rows % size == rank] // size
@@ -379,9 +372,9 @@ class PPOModule(L.LightningModule):
             self.backbone.scale_head("value", 1 / self.score_moments.std)
         return self.score_moments.std
 
-    def _seed_of(self, step: int) -> int:
-        """A seed for each iteration, with room for those of its epochs."""
-        return (self.seed * 1_000_003 + step + 1) * 1024 * 64
+    def _seed_of(self, step: int, epoch: int = -1) -> int:
+        """A seed for the responses of each iteration, and for the order in each of its epochs."""
+        return iteration_seed(self.seed, step, epoch)
 
     def _describe(self, experience: Experience, answers: Answers) -> dict[str, float]:
         """An iteration's metrics before any update; per-token numbers are summed over a response, then averaged."""

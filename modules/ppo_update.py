@@ -3,6 +3,7 @@
 Losses are means over the response tokens of the whole minibatch of all processes, however it is cut up.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ class Surrogate:
             if trains_policy:
                 share = self._policy_backward(backbone, experience, rows[part], num_tokens, sums)
                 loss, approx_kl = loss + share.loss, approx_kl + share.approx_kl
-            loss += self._value_backward(backbone, experience, rows[part], num_tokens, sums)
+            loss += self._value_backward(backbone, experience, rows[part], num_tokens, sums, is_clipped=trains_policy)
         # InstructGPT's remedy for forgetting: a language-model loss on demonstrations, normalised by its own tokens.
         if trains_policy and self.ptx_coef > 0 and demonstrations is not None:
             loss += self._ptx_backward(backbone, demonstrations, sums)
@@ -104,9 +105,20 @@ class Surrogate:
         return Shares(loss.detach(), approx_kl.sum() / num_tokens)
 
     def _value_backward(
-        self, backbone: Backbone, experience: Experience, rows: Tensor, num_tokens: Tensor, sums: StepSums
+        self,
+        backbone: Backbone,
+        experience: Experience,
+        rows: Tensor,
+        num_tokens: Tensor,
+        sums: StepSums,
+        *,
+        is_clipped: bool,
     ) -> Tensor:
-        """Forward and backward of the value function on some responses; returns their share of the loss."""
+        """Forward and backward of the value function on some responses; returns their share of the loss.
+
+        It is held near its old values while a policy leans on them; in the warm-up it has to get to the returns first.
+        """
+        clip_range = self.value_clip_range if is_clipped else math.inf
         mask = experience.mask[rows]
         old, returns = experience.values[rows][mask], experience.returns[rows][mask]
         with backbone.role("value"):
@@ -114,7 +126,7 @@ class Surrogate:
                 values = role_values(backbone, experience.sequences.rows(rows))
             else:
                 values = backbone.values(experience.value_states[rows][mask])
-            losses = value_losses(values, old, returns, self.value_clip_range)
+            losses = value_losses(values, old, returns, clip_range)
             loss = self.value_coef * losses.sum() / num_tokens
             loss.backward()
         sums.add_tokens({"value/loss": losses.detach()})

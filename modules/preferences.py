@@ -3,17 +3,20 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from functools import lru_cache
+from itertools import combinations, takewhile
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from modules.chat import ChatFormat, Message
+from modules.dropped import TOO_LONG, WEIGHT_0, drop, reason_of
 from modules.errors import DataError
 from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
+_Turns = tuple[tuple[str, str], ...]
 
 
 class Comparisons(NamedTuple):
@@ -48,6 +51,7 @@ class Answer(NamedTuple):
 
     prompt: list[int]
     response: list[int]
+    """With the thinking block that the chat template puts before it, if any."""
 
 
 class Pair(NamedTuple):
@@ -78,6 +82,8 @@ class Pairs:
         self, chat: ChatFormat, max_length: int, weighting: Literal["pair", "prompt"], dropped: Counter[str]
     ) -> None:
         self.chat, self.max_length, self.weighting, self.dropped = chat, max_length, weighting, dropped
+        # The responses of a ranking come in many pairs, one after the other.
+        self._answer = lru_cache(maxsize=64)(self._make_answer)
         self._prompts: dict[str, int] = {}
         self._categories: dict[str, int] = {}
 
@@ -94,7 +100,7 @@ class Pairs:
 
     def encode_demonstrations(self, rows: Sequence[Row]) -> list[Answer]:
         """Prompt and last response of each conversation that fits."""
-        found = [self._answer(row["messages"][:-1], row["messages"][-1]["content"]) for row in rows]
+        found = [self._answer(_turns(row["messages"][:-1]), row["messages"][-1]["content"], None) for row in rows]
         return [answer for answer in found if isinstance(answer, Answer)]
 
     def batch(self, pairs: Sequence[Pair], bootstrap: Tensor) -> Comparisons:
@@ -127,28 +133,48 @@ class Pairs:
         )
 
     def _encode(self, row: Row) -> Pair | None:
-        chosen, rejected = (self._answer(row["messages"], row[side]) for side in ("chosen", "rejected"))
+        turns = _turns(row["messages"])
+        chosen, rejected = (self._answer(turns, row[side], end_reason(row, side)) for side in ("chosen", "rejected"))
         if isinstance(chosen, str) or isinstance(rejected, str):
-            self.dropped[chosen if isinstance(chosen, str) else str(rejected)] += 1
+            drop(self.dropped, chosen if isinstance(chosen, str) else str(rejected), row)
         elif row["weight"] <= 0:
-            self.dropped["weight 0"] += 1
+            drop(self.dropped, WEIGHT_0, row)
         else:
-            return Pair(chosen.prompt, chosen.response, rejected.response, float(row["weight"]), row)
+            return _pair(chosen, rejected, row)
         return None
 
-    def _answer(self, messages: Sequence[Message], response: str) -> Answer | str:
+    def _make_answer(self, turns: _Turns, response: str, end_reason: str | None) -> Answer | str:
         """The ids, or why they cannot be used."""
         try:
-            answer = Answer(self.chat.encode_prompt(messages).ids, self.chat.encode_response(response))
-        except DataError:
-            return "not encodable"
-        return answer if len(answer.prompt) + len(answer.response) <= self.max_length else "too long"
+            messages = [{"role": role, "content": content} for role, content in turns]
+            prompt, opening, ids = self.chat.encode_answer(messages, response, end_reason)
+        except DataError as error:
+            return reason_of(error)
+        answer = Answer(prompt.ids, opening + ids)
+        return answer if len(answer.prompt) + len(answer.response) <= self.max_length else TOO_LONG
+
+
+def _pair(chosen: Answer, rejected: Answer, row: Row) -> Pair:
+    """Two answers behind what their prompts share: a template may write another prompt for an answer that brings thoughts."""
+    both = zip(chosen.prompt, rejected.prompt, strict=False)
+    shared = sum(1 for _ in takewhile(lambda tokens: tokens[0] == tokens[1], both))
+    sides = [answer.prompt[shared:] + answer.response for answer in (chosen, rejected)]
+    return Pair(chosen.prompt[:shared], sides[0], sides[1], float(row["weight"]), row)
+
+
+def end_reason(row: Row, side: str) -> str | None:
+    """How a response of a pair ended, see `RewardDataModule`."""
+    return row.get(f"{side}_end_reason", row.get("end_reason"))
+
+
+def _turns(messages: Sequence[Message]) -> _Turns:
+    return tuple((message["role"], message["content"]) for message in messages)
 
 
 def pairs_of(row: Row) -> list[Row]:
     """A comparison as it is; a ranking, ``{"responses": [...], "ranks": [...]}``, as its K (K - 1) / 2 pairs.
 
-    Rank 1 is the best, equal ranks are ties. A ranking's weight, 1 unless given, is that of each of its pairs.
+    Rank 1 is the best, equal ranks are ties. ``"end_reasons"`` may say of each response how it ended. A ranking's weight, 1 unless given, is that of each of its pairs.
 
     Raises:
         DataError: There are fewer than two responses, or not one rank each.
@@ -165,6 +191,9 @@ def pairs_of(row: Row) -> list[Row]:
     for first, second in combinations(range(len(ranks)), 2):
         better, worse = (first, second) if ranks[first] <= ranks[second] else (second, first)
         found = {"chosen": responses[better], "rejected": responses[worse], "margin": 0.0}
+        if "end_reasons" in row:
+            sides = (("chosen", better), ("rejected", worse))
+            found |= {f"{side}_end_reason": row["end_reasons"][index] for side, index in sides}
         found["target_p"] = 0.5 if ranks[first] == ranks[second] else 1.0
         pairs.append({"weight": 1.0} | dict(row) | found)
     return pairs

@@ -8,9 +8,12 @@ from typing import Literal, NamedTuple
 
 from modules.chat import ChatFormat, Encoded
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from modules.data import Row
+from modules.dropped import Dropped
 from modules.stage_data import Rows, num_given, ppo_data, refusal, reward_data, sft_data
 
 NUM_EXAMPLES = 3
+PARTS = ("train", "validation", "demonstrations", "ptx")
 
 Part = Literal["read", "taught", "scored"]
 """What is done with a token: it is context, the loss is taken on it, or the score is read at it."""
@@ -60,10 +63,14 @@ class Preview(NamedTuple):
     """Tokens of the longest kept text; of PPO with the longest response."""
     dropped: dict[str, int]
     """Reason to rows left out, held-out ones too."""
+    left_out: dict[str, str]
+    """Reason to the beginning of such a row."""
     given: int
     """All rows."""
     refusal: str
     """Why a run would not start; empty where it would."""
+    remarks: list[str]
+    """What a person should know of how the template treats these rows, in sentences."""
 
 
 def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
@@ -79,19 +86,33 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
     """
     match config:
         case SFTConfig():
-            examples, texts, num_taught, dropped = _sft(config, rows, chat)
+            found = _sft(config, rows, chat)
         case RewardConfig():
-            examples, texts, num_taught, dropped = _reward(config, rows, chat)
+            found = _reward(config, rows, chat)
         case PPOConfig():
-            examples, texts, num_taught, dropped = _ppo(config, rows, chat)
+            found = _ppo(config, rows, chat)
         case _:
             raise TypeError(f"nothing is trained with {type(config).__name__}")
+    examples, texts, num_taught, dropped, num_unlearnt = found
     given = num_given(config, rows)
     longest = max(map(len, texts)) + (config.max_new_tokens if isinstance(config, PPOConfig) else 0)
     num_tokens = sum(map(len, texts))
-    refused = refusal(config, sum(dropped.values()), given)
+    refused = refusal(config, dropped, given)
+    remarks = [*chat.remarks(), *_remarks(rows, chat, num_unlearnt)]
     num_rows = len(texts) // 2 if isinstance(config, RewardConfig) else len(texts)
-    return Preview(chat.template, examples, num_rows, num_tokens, num_taught, longest, dropped, given, refused)
+    return Preview(
+        template=chat.template,
+        examples=examples,
+        num_rows=num_rows,
+        num_tokens=num_tokens,
+        num_taught=num_taught,
+        longest=longest,
+        dropped=dict(dropped),
+        left_out=dropped.examples,
+        given=given,
+        refusal=refused,
+        remarks=remarks,
+    )
 
 
 def spans(chat: ChatFormat, encoded: Encoded) -> list[Span]:
@@ -105,7 +126,42 @@ def spans(chat: ChatFormat, encoded: Encoded) -> list[Span]:
     return found
 
 
-_Found = tuple[list[Example], Sequence[Sequence[int]], int, dict[str, int]]
+_Found = tuple[list[Example], Sequence[Sequence[int]], int, Dropped, int]
+
+
+def _remarks(rows: Rows, chat: ChatFormat, num_unlearnt: int) -> list[str]:
+    """What is done to some of the rows, with their numbers."""
+    found = []
+    if num_unlearnt:
+        found.append(
+            f"{num_unlearnt:,} earlier answers are read but not taught, since the chat template writes them otherwise than "
+            "it asks for them."
+        )
+    every = [row for part in PARTS for row in rows(part) if "ids" not in row]
+    typed = [token for row in every if (met := chat.controls.met("\n".join(_texts_of(row)))) for token in met[:1]]
+    if typed:
+        found.append(
+            f"{len(typed):,} rows hold a control token typed as text, such as {typed[0]}; it is read as ordinary text and "
+            "steers nothing."
+        )
+    num_thinking = sum(any(map(chat.brings_thought, _answers_of(row))) for row in every)
+    if num_thinking:
+        found.append(
+            f"{num_thinking:,} rows bring a thinking block of their own, which stands in the place of the chat template's; "
+            "sampling and PPO let the model answer without thinking."
+        )
+    return found
+
+
+def _texts_of(row: Row) -> list[str]:
+    return [*(turn["content"] for turn in row.get("messages", [])), *_answers_of(row)]
+
+
+def _answers_of(row: Row) -> list[str]:
+    """What would be taught or judged: the responses of a comparison, or the last turn of a demonstration."""
+    given = [*(row[side] for side in ("chosen", "rejected") if side in row), *row.get("responses", [])]
+    last = [turn["content"] for turn in row.get("messages", [])[-1:] if turn["role"] == "assistant"]
+    return given or last
 
 
 def _sft(config: SFTConfig, rows: Rows, chat: ChatFormat) -> _Found:
@@ -119,7 +175,8 @@ def _sft(config: SFTConfig, rows: Rows, chat: ChatFormat) -> _Found:
         for number, row in enumerate(data.rows[:NUM_EXAMPLES], start=1)
     ]
     num_taught = sum(sum(row.mask[1:]) for row in data.rows)
-    return examples, [row.ids for row in data.rows], num_taught, dict(data.dropped)
+    num_unlearnt = sum(row.num_unlearnt for row in data.rows)
+    return examples, [row.ids for row in data.rows], num_taught, data.dropped, num_unlearnt
 
 
 def _reward(config: RewardConfig, rows: Rows, chat: ChatFormat) -> _Found:
@@ -132,7 +189,7 @@ def _reward(config: RewardConfig, rows: Rows, chat: ChatFormat) -> _Found:
             title = f"Pair {number}, {'tied' if tie else side}"
             examples.append(Example(title, _tokens(chat, [*pair.prompt, *ids], parts)))
     texts = [[*pair.prompt, *ids] for pair in data.rows for ids in (pair.chosen, pair.rejected)]
-    return examples, texts, 0, dict(data.dropped)
+    return examples, texts, 0, data.dropped, 0
 
 
 def _ppo(config: PPOConfig, rows: Rows, chat: ChatFormat) -> _Found:
@@ -145,7 +202,7 @@ def _ppo(config: PPOConfig, rows: Rows, chat: ChatFormat) -> _Found:
         )
         for number, ids in enumerate(data.prompts[:NUM_EXAMPLES], start=1)
     ]
-    return examples, list(data.prompts), 0, dict(data.dropped)
+    return examples, list(data.prompts), 0, data.dropped, 0
 
 
 def _tokens(chat: ChatFormat, ids: Sequence[int], parts: Sequence[Part]) -> list[Token]:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -30,13 +29,14 @@ from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.phases import Phase, during
 from modules.preferences import Comparisons
 from modules.sequences import CPU_PASS_TOKENS, Sequences, by_length
+from modules.stage_module import StageModule
 
 BEST = "best"
 """The role that holds the weights of the lowest held-out loss."""
 HEAD_BIAS = "head.bias"
 
 
-class RewardModule(L.LightningModule):
+class RewardModule(StageModule):
     """Trains the role ``reward``; one training step is one optimizer step.
 
     Args:
@@ -59,18 +59,12 @@ class RewardModule(L.LightningModule):
         weight_decay: float = 0.0,
         keep_best: bool = False,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.backbone = backbone
+        super().__init__(backbone)
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
         self.label_smoothing, self.keep_best = label_smoothing, keep_best
         self.saved_roles: tuple[str, ...] = ("reward",)
-        self.step_index = 0
-        """Optimizer steps done."""
-        self.evaluated_at = -1
-        """`step_index` at the last validation."""
         self.best: dict[str, float] = {}
         """Held-out metrics of the best weights so far."""
         named = backbone.role_parameters("reward")
@@ -100,10 +94,6 @@ class RewardModule(L.LightningModule):
             weight_decay=config.weight_decay,
             keep_best=config.keep_best,
         )
-
-    def on_fit_start(self) -> None:
-        """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
-        self.train()
 
     @during(Phase.STEPPING)
     def training_step(self, batch: Comparisons, batch_idx: int) -> None:
@@ -137,7 +127,7 @@ class RewardModule(L.LightningModule):
         rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
         self.optimizer.param_groups[0]["lr"] = rate
         take_step(self)
-        self.step_index += 1
+        self.count_step()
         # 4. Report.
         tokens = float(sum_over_ranks(batch.sequences.lengths.sum()))
         self.log_dict(
@@ -222,10 +212,6 @@ class RewardModule(L.LightningModule):
             "eval/center_spread": float(centred.std(correction=0)),
             "eval/center_num": float(len(centred)),
         }
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
-        return self.optimizer
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""

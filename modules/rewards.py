@@ -156,10 +156,13 @@ class ClassifierReward:
 
     def _max_length(self) -> int:
         self.tokenizer.truncation_side = "left"  # the response stands at the end
-        if self.tokenizer.model_max_length < UNLIMITED:
-            return self.tokenizer.model_max_length
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", UNLIMITED)
-        return positions - 2  # some models count positions from 2
+        config = self.model.config.get_text_config()
+        positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
+        # Models of RoBERTa's kind count positions from behind their pad, so that they read fewer texts than they have rows.
+        embedding = next((m for name, m in self.model.named_modules() if name.endswith("position_embeddings")), None)
+        first = getattr(embedding, "padding_idx", None)
+        read = positions if first is None else positions - first - 1
+        return int(min(self.tokenizer.model_max_length, read))
 
 
 class FunctionReward:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from modules.backbone import Backbone
+from modules.errors import ConfigError
 from modules.loading import new_cache
 from modules.phases import Phase, during
 from modules.sequences import Sequences, pad_rows
@@ -73,7 +74,7 @@ def generate(
         backbone: The model.
         role: Who answers.
         prompts: B lists of ids, none empty.
-        max_new_tokens: Length limit of a response.
+        max_new_tokens: Length limit of a response; it ends earlier where the model has no more positions.
         temperature: Logits are divided by it.
         top_p, top_k: Filters; 1 and 0 switch them off. PPO never uses them: the sampled tokens would not come from the
             policy whose log-probabilities are compared.
@@ -132,9 +133,25 @@ def filter_logits(logits: Tensor, *, top_p: float, top_k: int) -> Tensor:
     return logits
 
 
+def _limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: int) -> list[int]:
+    """The most tokens of each response: the model has no positions behind its last one.
+
+    Raises:
+        ConfigError: There is no room for a single token behind a prompt.
+    """
+    room = [min(max_new_tokens, backbone.context_length - len(prompt)) for prompt in prompts]
+    if min(room) < 1:
+        raise ConfigError(
+            f"A prompt of {max(map(len, prompts))} tokens leaves no room for an answer: this model has {backbone.context_length} "
+            "positions. Shorten the prompt."
+        )
+    return room
+
+
 def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws) -> list[list[int]]:
     """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
     device = backbone.device
+    limits = _limits(backbone, prompts, draws.noise.shape[1])
     longest = max(len(prompt) for prompt in prompts)
     max_new_tokens = draws.noise.shape[1]
     ids = torch.full((len(prompts), longest), backbone.chat.pad_id)
@@ -145,7 +162,7 @@ def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws) -> 
     ids, mask = ids.to(device), mask.to(device)
     stops = torch.tensor(sorted(backbone.chat.stop_ids), device=device)
     sampled = torch.full((len(prompts), max_new_tokens), backbone.chat.pad_id, device=device)
-    lengths = torch.full((len(prompts),), max_new_tokens, device=device)
+    lengths = torch.tensor(limits, device=device)
     rows = torch.arange(len(prompts), device=device)
     cache = new_cache()
 
@@ -157,12 +174,12 @@ def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws) -> 
         sampled[rows, step] = tokens
         has_ended = torch.isin(tokens, stops)
         lengths[rows] = torch.where(has_ended, lengths[rows].clamp(max=step + 1), lengths[rows])
-        # 3. Rows that have ended leave, a few at a time, since leaving copies the cache.
+        # 3. Rows that have ended leave, a few at a time, since leaving copies the cache; at the last position, at once.
         alive = lengths[rows] > step + 1
         num_alive = int(alive.sum())
         if num_alive == 0:
             break
-        if num_alive <= _LEAVE_AT * len(rows):
+        if num_alive <= _LEAVE_AT * len(rows) or step + 1 in limits:
             cache.batch_select_indices(alive.nonzero().squeeze(-1))
             rows, tokens = rows[alive], tokens[alive]
         ids = tokens.unsqueeze(-1)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from modules.packing import Packed, check_packing, pack
 from modules.phases import Phase, during
 from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
+from modules.stage_module import StageModule
 
 SAMPLE_TOKENS = 64
 """Longest answer sampled while measuring."""
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
     end_reason: EndReason
 
 
-class SFTModule(L.LightningModule):
+class SFTModule(StageModule):
     """Trains the role ``policy``; one training step is one optimizer step.
 
     Args:
@@ -67,9 +67,7 @@ class SFTModule(L.LightningModule):
         pack_length: int = 0,
         sample_prompts: Sequence[Sequence[int]] = (),
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.backbone = backbone
+        super().__init__(backbone)
         self.num_steps = num_steps
         self.learning_rate, self.warmup_fraction = learning_rate, warmup_fraction
         self.micro_batch_size, self.max_grad_norm = micro_batch_size, max_grad_norm
@@ -79,10 +77,6 @@ class SFTModule(L.LightningModule):
         self.sample_prompts = [ids for ids in sample_prompts if len(ids) + SAMPLE_TOKENS <= backbone.context_length]
         self.latest_eval_samples: list[Sample] = []
         """Answers of the last validation."""
-        self.step_index = 0
-        """Optimizer steps done."""
-        self.evaluated_at = -1
-        """`step_index` at the last validation."""
         self.parameters_trained = list(backbone.role_parameters("policy").values())
         self.optimizer = adam([{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8)
         self._held_out = torch.zeros(2)
@@ -103,10 +97,6 @@ class SFTModule(L.LightningModule):
             sample_prompts=sample_prompts,
         )
 
-    def on_fit_start(self) -> None:
-        """Lightning leaves modes as they are, and pretrained models arrive in evaluation mode."""
-        self.train()
-
     @during(Phase.STEPPING)
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
         """One optimizer step on a batch of demonstrations."""
@@ -126,7 +116,7 @@ class SFTModule(L.LightningModule):
         rate = self.learning_rate * schedule(self.step_index, self.num_steps, self.warmup_fraction)
         self.optimizer.param_groups[0]["lr"] = rate
         take_step(self)
-        self.step_index += 1
+        self.count_step()
         # 4. Report.
         tokens = float(sum_over_ranks(batch.lengths.sum()))
         self.log_dict(
@@ -168,10 +158,6 @@ class SFTModule(L.LightningModule):
             self.latest_eval_samples = [
                 Sample(chat.decode_prompt(p), chat.decode(r), reason) for p, r, reason in answers
             ]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
-        return self.optimizer
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer."""

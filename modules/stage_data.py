@@ -1,10 +1,12 @@
 """The data module of a stage from its config and frozen rows: what a run trains on, what its preview shows, what a probe tries."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from modules.chat import ChatFormat
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
 from modules.data import PPODataModule, RewardDataModule, Row, SFTDataModule
+from modules.dropped import advice, told
 from modules.errors import DataError
 
 Rows = Callable[[str], Sequence[Row]]
@@ -69,18 +71,23 @@ def num_given(config: TrainConfig, rows: Rows) -> int:
     return sum(len(rows(part)) for part in parts)
 
 
-def refusal(config: TrainConfig, dropped: int, given: int) -> str:
+def refusal(config: TrainConfig, dropped: Counter[str], given: int) -> str:
     """Why a run with so many rows dropped does not start; empty where it may."""
-    if dropped <= config.max_dropped * given:
+    count = sum(dropped.values())
+    if count <= config.max_dropped * given:
         return ""
     lengths = "max_prompt_length or max_length" if isinstance(config, PPOConfig) else "max_length"
+    helps = [
+        *advice(dropped, lengths, chooses_template=isinstance(config, SFTConfig)),
+        "start anyway with max_dropped=1",
+    ]
     return (
-        f"{dropped:,} of {given:,} rows ({dropped / given:.0%}) would be left out, more than max_dropped = {config.max_dropped:g} "
-        f"allows: raise {lengths}, mend the rows, or start anyway with max_dropped=1."
+        f"{count:,} of {given:,} rows ({count / given:.0%}) would be left out, more than max_dropped = {config.max_dropped:g} "
+        f"allows: {told(dropped)}. To go on, {', or '.join(helps)}."
     )
 
 
-def check_dropped(config: TrainConfig, dropped: int, given: int) -> None:
+def check_dropped(config: TrainConfig, dropped: Counter[str], given: int) -> None:
     """Refuse a run that would leave out too much.
 
     Raises:

@@ -5,7 +5,7 @@ import time
 import torch
 from torch import Tensor
 
-from modules.distributed import sum_over_ranks
+from modules.distributed import sum_over_ranks, union
 
 
 class StepSums:
@@ -30,9 +30,13 @@ class StepSums:
         self._add(name, torch.tensor([value, 1.0], device=self._device))
 
     def means(self) -> dict[str, float]:
-        """Means over tokens or steps, by name."""
-        totals = {name: sum_over_ranks(pair).tolist() for name, pair in sorted(self._sums.items())}
-        return {name: total / max(count, 1) for name, (total, count) in totals.items()}
+        """Means over tokens or steps, by name; of what any process has seen, since one may have had no row at all."""
+        names = union(self._sums)
+        if not names:
+            return {}
+        nothing = torch.zeros(2, device=self._device)
+        totals = sum_over_ranks(torch.stack([self._sums.get(name, nothing) for name in names])).tolist()
+        return {name: total / max(count, 1) for name, (total, count) in zip(names, totals, strict=True)}
 
     def _add(self, name: str, pair: Tensor) -> None:
         self._sums[name] = self._sums[name] + pair if name in self._sums else pair

@@ -3,18 +3,28 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from modules import checkpoint
 from modules.backbone import Backbone
-from modules.rollout import generate
+from modules.rollout import Rollout, generate
 from studio import base_models
+from studio.borrowing.gpu import borrowed
 from studio.errors import StudioError
 from studio.sampling import role_of
+from studio.workspace import Workspace
 
 
 def main() -> int:
-    """Answer one request; see `studio.playing` for its fields. Returns the exit code."""
+    """Answer one request, on a GPU that no run works on; see `studio.playing` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
+    with borrowed(Workspace.existing(request["root"]), request["device"]):
+        print(json.dumps(_answers(request)))
+    return 0
+
+
+def _answers(request: dict[str, Any]) -> dict[str, str]:
+    """Checkpoint to its answer."""
     folders = {name: Path(folder) for name, folder in request["folders"].items()}
     meta = checkpoint.load_meta(next(iter(folders.values())))
     backbone = Backbone.load(
@@ -37,9 +47,14 @@ def main() -> int:
             temperature=request["temperature"],
             seed=request["seed"],
         )
-        answers[name] = backbone.chat.decode(rollout.responses[0]).strip()
-    print(json.dumps(answers))
-    return 0
+        answers[name] = backbone.chat.decode(rollout.responses[0]).strip() + _end(backbone, rollout, request)
+    return answers
+
+
+def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:
+    """What is said of an answer that was cut because the model has no more positions."""
+    is_cut = not rollout.finished[0] and len(rollout.responses[0]) < request["max_new_tokens"]
+    return f"\n\n[It ends here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
 
 
 if __name__ == "__main__":

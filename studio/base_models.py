@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from assets import STARTER
-from modules.model_files import check_family, check_folder, check_kind, check_tokens
+from modules.model_files import check_family, check_folder, check_kind, check_tokens, positions
 from studio.confidential import hide
 from studio.errors import BaseModelError
 
@@ -65,6 +65,22 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
         check_family(folder)
         check_kind(folder, method, quantisation)
         check_tokens(folder, chat_template)
+
+
+def check_room(name: str, settings: dict[str, int]) -> None:
+    """Refuse lengths, by the names of their settings, that together go beyond a model's positions.
+
+    Raises:
+        BaseModelError: they do.
+    """
+    folder = Path(resolve(name))
+    most = positions(folder) if folder.is_dir() else None
+    if most is None or sum(settings.values()) <= most:
+        return
+    said = " and ".join(f"{setting} = {length}" for setting, length in settings.items())
+    raise BaseModelError(
+        f"With {said}, prompt and response do not fit into the model's {most} positions. Lower {' or '.join(settings)}."
+    )
 
 
 def instead(address: str, example: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.chat import ChatFormat
+from modules.templates.own import source_of
 from studio.errors import CheckpointError
 
 PAD = "<|pad|>"
@@ -47,7 +48,8 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> i
         tokenizer.add_special_tokens({"pad_token": PAD})
     tokenizer.padding_side = "right"
     ending = "{{ text if add_generation_prompt else text.rstrip() }}"
-    tokenizer.chat_template = f"{{% set text %}}{tokenizer.chat_template}{{% endset %}}{ending}"
+    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else source_of(tokenizer)
+    tokenizer.chat_template = f"{{% set text %}}{template}{{% endset %}}{ending}"
     assert isinstance(tokenizer.pad_token_id, int)
     return tokenizer.pad_token_id
 

@@ -17,11 +17,14 @@ from sqlite_utils import Database, Migrations
 from studio import faults, schema_curves, schema_first, schema_queue, schema_rating, schema_restores, schema_sessions
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.finding import texts
 from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
 
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a database that cannot be used raises; the second where a damaged schema is in SQLite's own message."""
 LARGE = 50 * 2**20
 """Bytes from which a migration is slow enough to be told of."""
 
@@ -102,6 +105,13 @@ def m010_processes_of_runs(db: Database) -> None:
 
 
 @migrations()
+def m011_search(db: Database) -> None:
+    """Index the texts of prompts and answers, so that a search need not read them all. After m006, which names responses."""
+    for statement in texts.STATEMENTS:
+        db.execute(statement)
+
+
+@migrations()
 def m012_restored_judgements(db: Database) -> None:
     """Say in a column which judgement an event lets count again, not in its uuid."""
     schema_restores.add(db)
@@ -140,7 +150,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         raise refusal(path, error) from error
     return db
 
@@ -166,7 +176,7 @@ def is_blank(path: Path) -> bool:
     with closing(connect(path)) as db:
         try:
             return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise refusal(path, error) from error
 
 
@@ -188,7 +198,7 @@ def migrate(path: Path) -> None:
                 )
             if waiting := migrations.pending(db):
                 _apply(db, path, [migration.name for migration in waiting])
-        except sqlite3.DatabaseError as error:
+        except FAULTS as error:
             raise refusal(path, error) from error
 
 
@@ -228,15 +238,20 @@ def known_migrations() -> list[str]:
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
-def refusal(path: Path, error: sqlite3.Error) -> WorkspaceError:
+def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceError:
     """What to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
     if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
         return WorkspaceUnavailable(said)
+    return damaged(path, str(error))
+
+
+def damaged(path: Path, why: str) -> WorkspaceDamaged:
+    """What to raise when the file cannot be read as what it was written for."""
     return WorkspaceDamaged(
-        f"The file {path.name} is not a usable database ({error}). Keep a copy of it; then restore it from a backup, or copy "
-        f"what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
+        f"The file {path.name} is damaged, not a usable database ({' '.join(why.split())[:200]}). Keep a copy of it; then restore it from a "
+        f"backup (rlhf-studio restore FILE), or copy what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
     )
 
 
@@ -250,10 +265,13 @@ def _gone(path: Path) -> WorkspaceUnavailable:
 
 def quick_check(path: Path) -> str:
     """What SQLite says of the file's soundness: ok, or the first fault it found."""
-    db = connect(path)
+    try:
+        db = connect(path)
+    except WorkspaceError as error:
+        return str(error)
     try:
         return str(next(iter(db.query("PRAGMA quick_check(1)")))["quick_check"])
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         return str(error)
     finally:
         db.close()

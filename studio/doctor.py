@@ -50,7 +50,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty beside them, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
@@ -137,7 +137,15 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
             num_lost = num_missing = 0  # said now: this is the newest there is
-        return [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws), _backup(ws), _disk(ws)]
+        return [
+            _writable(ws),
+            *found,
+            _database(ws, num_lost, num_missing),
+            *_folders(ws),
+            *_configs(ws),
+            _backup(ws),
+            _disk(ws),
+        ]
     except WorkspaceError as error:
         return [*found, Check("problem", "workspace", str(error))]
 
@@ -169,6 +177,18 @@ def _folders(ws: Workspace) -> list[Check]:
         away = f"; {len(found.gone_runs):,} runs have none here (an archive brings none)" if found.gone_runs else ""
         checks.append(Check("ok", "folders", f"database and folders of runs fit together{away}"))
     return checks
+
+
+def _configs(ws: Workspace) -> list[Check]:
+    """Runs of another version whose settings this one reads only in part."""
+    found = [f"{run.name}: {', '.join(run.unread)}" for run in runs.list_all(ws) if run.unread]
+    if not found:
+        return []
+    text = f"settings of {len(found):,} runs are of another version and are not read{_listed(found)}"
+    step = (
+        "nothing to do: what they made can be used, and they are not resumed; see them with: rlhf-studio runs show NAME"
+    )
+    return [Check("warning", "configs", text, step)]
 
 
 def _listed(names: list[str]) -> str:

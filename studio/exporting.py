@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studio import base_models, checkpoints, comparisons, confidential, runs
+from studio.borrowing.gpu import check_device
 from studio.checkpoints import Checkpoint
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.exports import reading
@@ -57,7 +58,7 @@ def export_demonstrations(ws: Workspace) -> Path:
         )
 
 
-def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path:
+def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device: str = "auto") -> Path:
     """Copy a checkpoint with a model card to `exports/` and return the folder.
 
     Args:
@@ -65,6 +66,7 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path
         name: a checkpoint, or a run for its newest one.
         is_merged: merge the adapter into the base model (a child process; needs memory for the whole model), giving a
             plain transformers folder. A 4-bit base is dequantised first; the card states the largest change of a logit.
+        device: what merges: auto takes a GPU that no run works on, cpu takes none.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be merged.
@@ -79,7 +81,7 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False) -> Path
     def write(folder: Path) -> None:
         figures = None
         if is_merged:
-            figures = _merge(found.folder, folder)
+            figures = _merge(ws, found.folder, folder, check_device(device))
         else:
             _copy_roles(found.folder, folder, meta)
         card = model_card(found, parents, config, meta, figures)
@@ -169,9 +171,9 @@ def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
             adapter.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _merge(source: Path, folder: Path) -> dict[str, Any]:
+def _merge(ws: Workspace, source: Path, folder: Path, device: str) -> dict[str, Any]:
     """Merge in a process of its own, so that the memory it takes is given back and no torch is loaded here."""
-    command = [sys.executable, "-m", "studio.merge", str(source), str(folder)]
+    command = [sys.executable, "-m", "studio.merge", str(source), str(folder), str(ws.root), device]
     environment = confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:

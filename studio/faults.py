@@ -40,17 +40,22 @@ _SMALLER: dict[Phase | None, str] = {
 _SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths, or turn on gradient_checkpointing or nf4, in a new run."
 
 
-def of_database(error: sqlite3.Error, name: str, patience_s: float) -> str:
+def of_database(error: Exception, name: str, patience_s: float) -> str:
     """What to say when the database could not be used; empty where the fault lies elsewhere (a constraint, bad SQL)."""
     code = getattr(error, "sqlite_errorcode", 0)
     said = _SQLITE.get(code) or _SQLITE.get(code & 0xFF, "")
     return f"The database {name} {said.format(patience=patience_s)}" if said else ""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the database file holds what cannot be read: a malformed page, another file's bytes, a text that is no text."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode to UTF-8")
+    is_text = isinstance(error, UnicodeDecodeError)
+    return (
+        is_text
+        or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        or str(error).startswith("Could not decode to UTF-8")
+    )
 
 
 def of_work(error: BaseException, others: str = "") -> str:

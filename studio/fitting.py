@@ -3,8 +3,11 @@
 The estimate is arithmetic (`modules.memory`) and may be asked for by the page; the probe is a child process.
 """
 
-import shutil
+import atexit
+import itertools
 import subprocess
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +16,17 @@ import psutil
 from modules import memory
 from modules.config import PPOConfig, TrainConfig
 from modules.memory import Estimate
-from studio import base_models, lanes, previewing, stages
+from studio import base_models, gpus, lanes, previewing, stages
 from studio.errors import BaseModelError, RunError
 from studio.workspace import Workspace
 
 LIBRARIES = 700 * 2**20
 """RAM that the libraries of a worker take (on a GPU about as much goes to the CUDA context)."""
 PROBE_TIMEOUT_S = 900.0
+BEGIN_S = 30.0
+"""A measurement that was asked for and has not begun by then will not: its page was closed in between."""
+END_S = 15.0
+"""How long the end of a process that was asked to end is waited for."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,22 @@ class Stopped(RunError):
 
 
 class _Turn:
-    """A measurement at work, and how it is ended from elsewhere."""
+    """A measurement from the press that asks for it to its end, and how it is ended from elsewhere."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
+        self.number = next(_numbers)
         self.is_stopped = False
+        self.is_begun = False
+        self.is_over = threading.Event()
+        self._asked_at = time.monotonic()
         self._child: subprocess.Popen[str] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """False for one that was stopped, or that was asked for by a page that closed before it began."""
+        is_late = not self.is_begun and time.monotonic() - self._asked_at > BEGIN_S
+        return not (self.is_stopped or is_late or self.is_over.is_set())
 
     def take(self, child: subprocess.Popen[str]) -> None:
         self._child = child
@@ -89,11 +106,16 @@ class _Turn:
             child.terminate()
 
     def stop(self) -> None:
+        """End it, and wait until its process is gone."""
         self.is_stopped = True
         if self._child:
             self._child.terminate()
+        if self.is_begun:
+            self.is_over.wait(END_S)
 
 
+_numbers = itertools.count(1)
+_changing = threading.Lock()
 _at_work: dict[Path, _Turn] = {}
 """Workspace to its measurement: two at a time would measure each other."""
 
@@ -124,61 +146,104 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
 
 
 def place_of(config: TrainConfig) -> Place:
-    """Where a run would compute: the first GPU, or RAM."""
-    gpus = [] if config.device == "cpu" else list_gpus()
-    if gpus:
-        return gpus[0]
+    """Where a run would compute: the GPU it chose, else the first that no other program uses, else the first; or RAM.
+
+    Of several the one with the least memory free counts, since all take a like share.
+    """
+    found = {} if config.device == "cpu" else {each.gpu: each for each in gpus.memories()}
+    wanted = [config.gpu] if config.gpu >= 0 else _in_order_of_choice(list(found))[: config.devices]
+    if usable := [found[gpu] for gpu in wanted if gpu in found]:
+        least = min(usable, key=lambda each: each.free)
+        title = f"GPU {least.gpu}, {least.title}" if len(found) > 1 else least.title
+        return Place(title, least.total, least.free, is_cpu=False)
     ram = psutil.virtual_memory()
     return Place("RAM", ram.total, ram.available, is_cpu=True)
 
 
-def list_gpus() -> list[Place]:
-    """The NVIDIA GPUs as nvidia-smi sees them; none where there is no such program."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = ["--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    answer = subprocess.run([program, *query], capture_output=True, text=True, timeout=10, check=False)
-    found = []
-    for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
-        name, *figures = (part.strip() for part in line.rsplit(",", 2))
-        if len(figures) == 2 and all(figure.isdigit() for figure in figures):
-            total, free = (int(figure) * 2**20 for figure in figures)
-            found.append(Place(name, total, free, is_cpu=False))
-    return found
+def _in_order_of_choice(found: list[int]) -> list[int]:
+    """GPUs as a run takes them (`studio.lanes`): those that nobody uses come first."""
+    busy = {holder.gpu for holder in gpus.holders()} if len(found) > 1 else set()
+    return sorted(found, key=lambda gpu: (gpu in busy, gpu))
 
 
-def probe(ws: Workspace, config: TrainConfig) -> Measured:
+def ask(ws: Workspace, stage: str) -> int:
+    """Announce a measurement, so that it can be stopped from now on; an older one is stopped.
+
+    Returns:
+        Its number, for `probe` or `give_up`.
+    """
+    turn = _Turn(stage)
+    with _changing:
+        older = _at_work.get(ws.root)
+        _at_work[ws.root] = turn
+    if older:
+        older.stop()
+    return turn.number
+
+
+def probe(ws: Workspace, config: TrainConfig, number: int = 0) -> Measured:
     """Do real steps, then with larger micro-batches as long as the next is expected to fit; an older probe is stopped.
+
+    Args:
+        ws: The workspace.
+        config: As the form gives it.
+        number: What `ask` gave; 0 asks now.
 
     Raises:
         Stopped: `stop_probe`, or a newer probe in this workspace.
-        StudioError: not even the settings as they are fit or work.
+        StudioError: A run works on the GPU, or not even the settings as they are fit or work.
     """
-    stop_probe(ws)
-    turn = _at_work[ws.root] = _Turn(stages.stage_of(config))
+    number = number or ask(ws, stages.stage_of(config))
+    with _changing:
+        turn = _at_work.get(ws.root)
+        if turn is None or turn.number != number or turn.is_stopped:
+            raise Stopped("The measurement was stopped.")
+        turn.is_begun = True
     try:
+        lanes.check(config)
         return _probe(ws, config, turn)
     except RunError as error:
         if turn.is_stopped:
             raise Stopped("The measurement was stopped.") from error
         raise
     finally:
-        if _at_work.get(ws.root) is turn:
-            del _at_work[ws.root]
+        _end(ws, turn)
+
+
+def give_up(ws: Workspace, number: int) -> None:
+    """Take back what `ask` announced, where it never came to a measurement."""
+    turn = _at_work.get(ws.root)
+    if turn and turn.number == number and not turn.is_begun:
+        _end(ws, turn)
 
 
 def measured_stage(ws: Workspace) -> str:
     """The stage whose real steps are measured in this workspace now; empty where none is."""
     turn = _at_work.get(ws.root)
-    return turn.stage if turn and not turn.is_stopped else ""
+    return turn.stage if turn and turn.counts else ""
 
 
 def stop_probe(ws: Workspace) -> bool:
-    """End the measurement that is at work in this workspace; False where there is none."""
-    if turn := _at_work.get(ws.root):
+    """End the measurement that is at work in this workspace, and its process; False where there is none."""
+    turn = _at_work.get(ws.root)
+    if turn is None or not turn.counts:
+        return False
+    turn.stop()
+    return True
+
+
+def _end(ws: Workspace, turn: _Turn) -> None:
+    turn.is_over.set()
+    with _changing:
+        if _at_work.get(ws.root) is turn:
+            del _at_work[ws.root]
+
+
+@atexit.register
+def _stop_all() -> None:
+    """No measurement outlives the studio that asked for it."""
+    for turn in list(_at_work.values()):
         turn.stop()
-    return turn is not None
 
 
 def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
@@ -211,5 +276,7 @@ def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
 
 
 def _probe_once(ws: Workspace, config: TrainConfig, turn: _Turn) -> dict[str, float]:
+    if turn.is_stopped:
+        raise Stopped("The measurement was stopped.")
     request = {"root": str(ws.root), "stage": stages.stage_of(config), "config": config.model_dump()}
     return previewing.ask(ws, "studio.probe", request, PROBE_TIMEOUT_S, turn.take)

@@ -38,6 +38,34 @@ def may_be_there() -> bool:
     return count() > 0 or any(os.path.exists(device) for device in DEVICES)
 
 
+def can_be_used() -> bool:
+    """Whether a process of this environment may come to use one: any that is visible, or that no nvidia-smi can tell of."""
+    return count() > 0 or (not shutil.which("nvidia-smi") and may_be_there())
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a GPU has."""
+
+    gpu: int
+    title: str
+    total: int
+    """Bytes."""
+    free: int
+    """Bytes that no process holds now."""
+
+
+def memories() -> list[Memory]:
+    """The memory of the GPUs that a run may use, numbered as `count` counts them."""
+    rows = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,name,memory.total,memory.free") if len(row) == 5}
+    found = []
+    for gpu, name in enumerate(_visible()):
+        row = next((row for index, row in rows.items() if name in (index, row[0])), ["", "", "", ""])
+        if row[2].isdigit() and row[3].isdigit():
+            found.append(Memory(gpu, row[1], int(row[2]) * 2**20, int(row[3]) * 2**20))
+    return found
+
+
 def visible(lanes: tuple[str, ...]) -> str:
     """What CUDA_VISIBLE_DEVICES must be for these lanes (`gpu0`, ...)."""
     names = _visible()

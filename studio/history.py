@@ -8,8 +8,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from studio import comparisons, prompts, sessions
+from sqlite_utils import Database
+
+from studio import comparisons, prompts, ratings, sessions
 from studio.errors import RatingError
+from studio.finding import texts as texts_of
 from studio.judgements import FLAGS, Remarks, ranking_words
 from studio.workspace import LARGEST, Workspace, check_day
 
@@ -111,17 +114,29 @@ def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before
         limit: at most this many.
         before: only ratings with a smaller id: where the page before ended.
     """
-    bound = _bound(wanted or Filter()) | {"limit": limit, "before": before if before is not None else 2**62}
+    wanted = wanted or Filter()
+    bound = _bound(wanted) | {"limit": limit, "before": before if before is not None else 2**62}
     with ws.read() as db:
-        rows = list(db.query(f"{_SELECT} {_WHERE} ORDER BY e.id DESC LIMIT :limit", bound))
-    return [_entry(row) for row in rows]
+        is_all = _look_up(db, wanted, bound)
+        end = f"{_OF_THESE} ORDER BY +e.id DESC" if is_all else "ORDER BY e.id DESC"
+        return [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
 
 
-def count(ws: Workspace, wanted: Filter | None = None) -> int:
-    """How many ratings fit."""
+def count(ws: Workspace, wanted: Filter | None = None, at_most: int = 2**62) -> int:
+    """How many ratings fit; with a filter, more than `at_most` are not counted on."""
+    wanted = wanted or Filter()
+    if wanted == Filter():
+        found = ratings.summary(ws)
+        return found["rated"] + found["skip"]
+    bound = _bound(wanted) | {"before": 2**62, "limit": at_most}
     with ws.read() as db:
-        bound = _bound(wanted or Filter()) | {"before": 2**62}
-        return next(db.query(f"SELECT count(*) AS n {_FROM} {_WHERE}", bound))["n"]
+        is_all = _look_up(db, wanted, bound)
+        found = _num(db, _OF_THESE, bound) if bound["few"] else 0
+        return found if is_all or found >= at_most else _num(db, "", bound)
+
+
+def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
+    return next(db.query(f"SELECT count(*) AS n FROM (SELECT 1 {_FROM} {_WHERE} {which} LIMIT :limit)", bound))["n"]
 
 
 def count_imported(ws: Workspace) -> int:
@@ -232,9 +247,20 @@ def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
 
 
 def _bound(wanted: Filter) -> dict[str, Any]:
-    return asdict(wanted) | {"is_changed": int(wanted.is_changed), "is_imported": int(wanted.is_imported)}
+    flags = {"is_changed": int(wanted.is_changed), "is_imported": int(wanted.is_imported)}
+    return asdict(wanted) | flags | {"search": texts_of.fold(wanted.search)}
 
 
+def _look_up(db: Database, wanted: Filter, bound: dict[str, Any]) -> bool:
+    """Give the query the answers that hold what is searched for; True where these are all, so that only their ratings need be read."""
+    texts_of.add_functions(db)
+    few, is_all = texts_of.responses(db, wanted.search) if wanted.search else ([], False)
+    bound["few"] = json.dumps(few) if few or is_all else ""
+    return is_all
+
+
+_OF_THESE = """AND e.comparison_id IN (SELECT comparison_id FROM comparison_responses
+    WHERE response_id IN (SELECT value FROM json_each(:few)))"""
 _FROM = """
 FROM rating_events e
 CROSS JOIN comparisons c ON c.id = e.comparison_id CROSS JOIN prompts p ON p.id = c.prompt_id
@@ -261,6 +287,6 @@ AND (:is_changed = 0 OR e.supersedes IS NOT NULL OR {_IS_UNDONE}) AND (:session 
 AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
-AND (:search = '' OR instr(lower(p.messages), lower(:search)) OR instr(lower(x.text), lower(:search))
-    OR instr(lower(y.text), lower(:search)))
+AND (:search = '' OR says(p.messages, :search) OR EXISTS (SELECT 1 FROM comparison_responses t JOIN responses z
+    ON z.id = t.response_id WHERE t.comparison_id = e.comparison_id AND holds(z.text, :search)))
 """

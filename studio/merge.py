@@ -1,4 +1,4 @@
-"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER``. Nobody imports it.
+"""Merges a checkpoint's adapter into its base model: ``python -m studio.merge CHECKPOINT FOLDER WORKSPACE DEVICE``. Nobody imports it.
 
 An adapter that was trained on a 4-bit base has learnt to correct that base's rounding, so the base is dequantised first
 and the adapter added to exactly the weights it saw. The largest change of a logit between the model as trained and the
@@ -7,6 +7,7 @@ model as saved is measured and printed as JSON.
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,18 @@ from transformers.pytorch_utils import Conv1D
 from modules.backbone import HEAD_WEIGHTS, pick_device, pick_dtype
 from modules.chat import ChatFormat
 from modules.checkpoint import CheckpointMeta, load_meta
-from modules.errors import StudioError
+from modules.errors import CheckpointError, StudioError
+from modules.model_files import stored_dtype
 from modules.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
-from modules.roles import read_weights
+from modules.roles import ADAPTER_WEIGHTS, read_weights
 from studio import base_models
+from studio.borrowing.gpu import borrowed
 from studio.classifier import as_classifier, prepare_tokenizer, scores
 from studio.model_card import main_role
+from studio.workspace import Workspace
 
+ROUNDING = {"float64": 0.01, "float32": 0.01, "float16": 0.1, "bfloat16": 0.1}
+"""How much of the largest logit a merged model's logits may differ by: what rounding in its number format explains."""
 PROBE_ROWS, PROBE_TOKENS = 4, 32
 PROBE_LENGTHS = torch.tensor([32, 24, 16, 9])
 CONVERSATION = [
@@ -69,7 +75,7 @@ def merge(source: Path, target: Path) -> dict[str, Any]:
     chat = ChatFormat(tokenizer, meta.chat_template, end_ids(load_config(base), base))
     ids = _probe_ids(load_config(base).get_text_config().vocab_size, chat.end_id)
     if meta.method == "full":
-        model, trained, figures = _load_full(role, ids)
+        model, trained, figures = _load_full(base, role, ids)
     else:
         model, trained, figures = _merge_adapter(base, role, meta, ids)
     _dress(tokenizer, model, chat)
@@ -86,29 +92,58 @@ def _merge_adapter(
     base: Path, role: Path, meta: CheckpointMeta, ids: Tensor
 ) -> tuple[PreTrainedModel, Probe, dict[str, Any]]:
     device = pick_device("auto")
-    model = load_model(base, dtype=pick_dtype("auto", device), device=device, quantisation=meta.quantisation)
-    stored_dtype = model.config.dtype if isinstance(model.config.dtype, torch.dtype) else torch.float32
+    dtype = pick_dtype(meta.config.get("precision", "auto"), device)
+    model = load_model(base, dtype=dtype, device=device, quantisation=meta.quantisation)
     # 1. as it was trained
     trained = PeftModel.from_pretrained(model, str(role))
     before = _probe(trained.get_base_model(), ids)
-    # 2. the same base weights, no longer in 4 bits
+    # 2. the same base weights, no longer in 4 bits, and no two layers with the same tensor of which one has an adapter
     plain = trained.unload()
     if meta.quantisation == "nf4":
         plain = plain.dequantize()
+    _untie(plain, _adapted_layers(role))
     # 3. the adapter added to them
     merged = PeftModel.from_pretrained(plain, str(role)).merge_and_unload(safe_merge=True)
     _restore_layers(merged)
-    merged.to(stored_dtype)
-    after = _probe(merged, ids)
-    return (
-        merged,
-        before,
-        {
-            "max_logit_difference": float((after.logits - before.logits).abs().max()),
-            "max_logit": float(before.logits.abs().max()),
-            "dtype": str(stored_dtype).removeprefix("torch."),
-        },
-    )
+    return merged, before, _store(merged, base, before, ids)
+
+
+def _store(model: PreTrainedModel, base: Path, before: Probe, ids: Tensor) -> dict[str, Any]:
+    """Give a model the number format in which its base is stored; returns how far its logits then are from those before.
+
+    Raises:
+        CheckpointError: They are another model's.
+    """
+    stored = stored_dtype(base)
+    model.to(getattr(torch, stored))
+    difference = float((_probe(model, ids).logits - before.logits).abs().max())
+    largest = float(before.logits.abs().max())
+    if not difference <= ROUNDING[stored] * largest:
+        raise CheckpointError(
+            f"The merged model in {stored} answers otherwise than the one that was trained: a logit differs by {difference:.2g}, where "
+            f"the largest is {largest:.3g}. Nothing was written. Export the checkpoint without merging; its card says how to load it."
+        )
+    return {"max_logit_difference": difference, "max_logit": largest, "dtype": stored}
+
+
+def _adapted_layers(role: Path) -> set[str]:
+    """The names of the layers that an adapter's file holds tensors for, as far as they tell embedding and output layer."""
+    return {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in read_weights(role / ADAPTER_WEIGHTS)}
+
+
+def _untie(model: PreTrainedModel, adapted: set[str]) -> None:
+    """Give the output layer a tensor of its own, if it shares the embedding's and one of the two has an adapter."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if output is None or output.weight is not embedding.weight:
+        return
+    names = {
+        path.rsplit(".", 1)[-1] for path, module in model.named_modules() if module is embedding or module is output
+    }
+    if not names & adapted:
+        return
+    output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+    model.config.get_text_config().tie_word_embeddings = False
 
 
 def _restore_layers(model: PreTrainedModel) -> None:
@@ -124,11 +159,10 @@ def _restore_layers(model: PreTrainedModel) -> None:
             model.set_submodule(path, restored)
 
 
-def _load_full(role: Path, ids: Tensor) -> tuple[PreTrainedModel, Probe, dict[str, Any]]:
+def _load_full(base: Path, role: Path, ids: Tensor) -> tuple[PreTrainedModel, Probe, dict[str, Any]]:
     model = load_model(role, dtype=torch.float32, device=torch.device("cpu"))
-    found = _probe(model, ids)
-    largest = float(found.logits.abs().max())
-    return model, found, {"max_logit_difference": 0.0, "max_logit": largest, "dtype": "float32"}
+    before = _probe(model, ids)
+    return model, before, _store(model, base, before, ids)
 
 
 def _probe_ids(vocab_size: int, end_id: int) -> Tensor:
@@ -180,10 +214,11 @@ def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
     return list(ids)[: len(expected)] == expected
 
 
-def main(source: str, target: str) -> int:
-    """Merge and print the figures; a refusal is one sentence on stderr."""
+def main(source: str, target: str, root: str = "", device: str = "auto") -> int:
+    """Merge and print the figures; a refusal is one sentence on stderr. In a workspace, on a GPU that no run works on."""
     try:
-        figures = merge(Path(source), Path(target))
+        with borrowed(Workspace.existing(root), device) if root else nullcontext():
+            figures = merge(Path(source), Path(target))
     except StudioError as error:
         print(error, file=sys.stderr)
         return 1
@@ -195,4 +230,4 @@ def main(source: str, target: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from studio import base_models, checkpoints, confidential, parents
+from studio.borrowing.gpu import check_device
 from studio.errors import CheckpointError, RunError
 from studio.prompts import Messages, check_messages
 from studio.runs import CODE
@@ -22,13 +23,21 @@ def answer(
     temperature: float = 0.7,
     max_new_tokens: int = 128,
     seed: int = 0,
+    device: str = "auto",
 ) -> dict[str, str]:
     """The answer of each named policy to the same prompt; takes as long as loading the model does.
+
+    Args:
+        ws: the workspace.
+        messages: the prompt.
+        names: of checkpoints.
+        temperature, max_new_tokens, seed: of sampling.
+        device: auto takes a GPU that no run works on; cpu takes none.
 
     Raises:
         DataError: the messages are empty or do not end with a user turn.
         CheckpointError: a checkpoint is missing or is no policy.
-        RunError: the child process failed; the message has its last words.
+        RunError: a run works on the GPU, or the child process failed; the message has its last words.
     """
     found = {name: checkpoints.get(ws, name) for name in names}
     for checkpoint in found.values():
@@ -43,6 +52,8 @@ def answer(
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
         "seed": seed,
+        "root": str(ws.root),
+        "device": check_device(device),
         "precision": traits[0].precision,
     }
     child = subprocess.run(

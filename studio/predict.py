@@ -1,8 +1,8 @@
 """The process that predicts votes: ``python -m studio.predict WORKSPACE``. Loads torch; nobody imports it.
 
 It scores what nobody has judged with the newest reward model, those pairs first that will be shown soonest, and writes
-after each batch, so that a prediction is there when its pair is. It shares the device with the runs through their lock,
-and of several such processes one works.
+after each batch, so that a prediction is there when its pair is. It takes a GPU as a run does, and only one that no run
+waits for; of several such processes one works.
 """
 
 import fcntl
@@ -18,6 +18,7 @@ from modules.backbone import Backbone
 from modules.errors import DataError
 from modules.sequences import by_length, pad_rows
 from studio import base_models, checkpoints, confidential, predictions
+from studio.borrowing.gpu import borrowed
 from studio.errors import CheckpointError, StudioError
 from studio.workspace import Workspace
 
@@ -25,8 +26,8 @@ BATCH = 32
 """Comparisons scored together; the newest votes are looked at before each."""
 
 
-def main(root: str) -> int:
-    """Predict until nothing waits; returns the exit code."""
+def main(root: str, *how: str) -> int:
+    """Predict until nothing waits; returns the exit code. Where every GPU is at work it waits for one, with ``now`` it refuses."""
     ws = Workspace.open(root)
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
@@ -37,9 +38,10 @@ def main(root: str) -> int:
         except BlockingIOError:
             print("Another process predicts already.")
             return 0
-        with (ws.root / "device.lock").open("w") as device:
-            fcntl.flock(device, fcntl.LOCK_EX)
-            num, num_unfit = _predict(ws, reward.id, reward.name)
+        num, num_unfit = 0, 0
+        if predictions.pending(ws, reward.id, 1):
+            with borrowed(ws, is_patient="now" not in how):
+                num, num_unfit = _predict(ws, reward.id, reward.name)
     unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
     print(f"{reward.name} predicted {num} comparisons.{unfit}")
     return 0
@@ -47,8 +49,6 @@ def main(root: str) -> int:
 
 def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
     """How many were predicted, and how many the model cannot read."""
-    if not predictions.pending(ws, checkpoint_id, 1):
-        return 0, 0
     backbone = load(checkpoints.get(ws, name).folder)
     num, unfit = 0, set()
     while waiting := [
@@ -95,8 +95,11 @@ def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
 def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
     """Prompt + response of each slot as ids; None where one does not fit."""
     try:
-        prompt = backbone.chat.encode_prompt(row["messages"]).ids
-        found = [prompt + backbone.chat.encode_response(text) for text in row["responses"]]
+        found = [
+            [*prompt.ids, *opening, *response]
+            for text, end in zip(row["responses"], row["end_reasons"], strict=True)
+            for prompt, opening, response in [backbone.chat.encode_answer(row["messages"], text, end)]
+        ]
     except DataError:
         return None
     return found if max(map(len, found)) <= backbone.context_length else None
@@ -105,7 +108,7 @@ def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
 if __name__ == "__main__":
     confidential.hide_in_output()
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(*sys.argv[1:]))
     except StudioError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -70,12 +70,13 @@ def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str
     """Comparisons nobody has judged that this reward model has not predicted; those that are shown soonest come first.
 
     Returns:
-        Dicts with id, messages and responses (texts by slot).
+        Dicts with id, messages, responses (texts by slot) and how each ended.
     """
     with ws.read() as db:
         rows = db.query(
-            "SELECT c.id, p.messages, (SELECT json_group_array(text) FROM (SELECT r.text FROM comparison_responses s"
-            " JOIN responses r ON r.id = s.response_id WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
+            "SELECT c.id, p.messages, (SELECT json_group_array(json_array(text, end_reason)) FROM (SELECT r.text,"
+            " r.end_reason FROM comparison_responses s JOIN responses r ON r.id = s.response_id"
+            " WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
             " FROM waiting_comparisons o CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
             " WHERE NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
             " ORDER BY NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id),"
@@ -83,7 +84,12 @@ def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str
             " LIMIT :limit",
             {"checkpoint": checkpoint_id, "limit": limit},
         )
-        return [row | {name: json.loads(row[name]) for name in ("messages", "responses")} for row in rows]
+        return [_waiting(row) for row in rows]
+
+
+def _waiting(row: dict[str, Any]) -> dict[str, Any]:
+    texts, ends = zip(*json.loads(row["responses"]), strict=True)
+    return {"id": row["id"], "messages": json.loads(row["messages"]), "responses": texts, "end_reasons": ends}
 
 
 def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
@@ -143,9 +149,9 @@ def run(ws: Workspace) -> str:
     """Predict what waits, and wait for it; returns the child's last words.
 
     Raises:
-        RunError: it failed.
+        RunError: a run works on the GPU, or it failed.
     """
-    done = subprocess.run(_command(ws), capture_output=True, text=True, check=False, **_surroundings(ws))
+    done = subprocess.run([*_command(ws), "now"], capture_output=True, text=True, check=False, **_surroundings(ws))
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
         raise RunError(f"The reward model could not predict: {words[0]}")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
@@ -97,12 +98,15 @@ class Refusal:
 
 
 def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
-    """Why a run with this config should not be started; None where it may. Rows that are all short need no look.
+    """Why a run with this config should not be started; None where it may.
+
+    Rows that are all short need no look, unless another model's own chat template is used, which may refuse any of them.
 
     Raises:
         StudioError: something the stage needs is missing.
     """
-    if not _may_drop(stages.look(ws, config)):
+    prepared = stages.look(ws, config)
+    if not _may_drop(prepared) and not _may_refuse(ws, prepared):
         return None
     found = lesson(ws, config)
     return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
@@ -168,6 +172,21 @@ def ask(
     return json.loads(answer.splitlines()[-1])
 
 
+def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
+    """True if the rows are written by a chat template that came with the model, as far as can be seen without loading it."""
+    assert isinstance(prepared.config, TrainConfig)
+    base_model, chat_template = base_of(ws, prepared.config)
+    if chat_template in ("chatml", "plain") or base_model == base_models.STARTER_NAME:
+        return False
+    folder = Path(base_models.resolve(base_model))
+    if not folder.is_dir():
+        return True
+    if any(folder.glob("*.jinja")) or any(folder.glob("*chat_template*")):
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and b'"chat_template"' in settings.read_bytes()
+
+
 def _may_drop(prepared: Prepared) -> bool:
     """False if every row is so short in bytes that it fits, since a token is at least one byte."""
     config = prepared.config
@@ -213,8 +232,11 @@ def _summary(found: dict[str, Any], config: TrainConfig) -> str:
     text += f" The longest takes {found['longest']:,} tokens"
     text += ", its response included." if isinstance(config, PPOConfig) else "."
     for reason, count in sorted(found["dropped"].items()):
-        text += f" {count:,} of {found['given']:,} left out: {_reason(reason, config)}."
-    return text + ("" if found["dropped"] else " No row is left out, and none is cut.")
+        example = found["left_out"].get(reason, "")
+        such = f', such as "{example}"' if example else ""
+        text += f" {count:,} of {found['given']:,} left out: {_reason(reason, config)}{such}."
+    text += "" if found["dropped"] else " No row is left out, and none is cut."
+    return " ".join([text, *found["remarks"]])
 
 
 def _reason(reason: str, config: TrainConfig) -> str:

@@ -6,7 +6,9 @@ the model's file, which loading leaves behind and the kernel takes back when it 
 """
 
 import json
+import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -18,18 +20,32 @@ import torch
 from modules.config import STAGES, PPOConfig, RewardConfig, TrainConfig
 from modules.data import PPODataModule
 from studio import stages, training
+from studio.borrowing.gpu import borrowed
 from studio.errors import StudioError
 from studio.workspace import Workspace
+
+PARENT_POLL_S = 1.0
 
 
 def main() -> int:
     """Answer one request; see `studio.fitting` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     ws = Workspace.open(request["root"])
     prepared = stages.look(ws, STAGES[request["stage"]].model_validate(request["config"]))
-    assert isinstance(prepared.config, TrainConfig)
-    print(json.dumps(measure(ws, prepared.config, prepared.rows)))
+    config = prepared.config
+    assert isinstance(config, TrainConfig)
+    with borrowed(ws, config.device, config.gpu):
+        found = measure(ws, config, prepared.rows)
+    print(json.dumps(found))
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End when the studio that asked is gone: nobody would read the answer."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
 
 
 def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> dict[str, float]:

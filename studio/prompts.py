@@ -14,6 +14,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio.errors import DataError
+from studio.finding import texts
 from studio.workspace import Workspace, now
 
 Messages = list[dict[str, str]]
@@ -214,12 +215,13 @@ def list_prompts(
         limit: at most this many; -1 is all.
         offset: skip this many.
     """
+    values = {"split": split, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset}
     with ws.read() as db:
         rows = db.query(
             "SELECT id, messages, category, split, reference FROM prompts"
-            " WHERE (:split IS NULL OR split = :split) AND (:search = '' OR instr(lower(messages), lower(:search)) > 0)"
+            f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'id', 'messages')}"
             " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
-            {"split": split, "search": search, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset},
+            values,
         )
         return [
             row | {"messages": json.loads(row["messages"]), "reference": json.loads(row["reference"])} for row in rows
@@ -230,16 +232,31 @@ def list_demonstrations(
     ws: Workspace, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
 ) -> list[Demonstration]:
     """Demonstrations, newest first; arguments as in `list_prompts`."""
+    values = {"split": split, "limit": limit, "offset": offset}
     with ws.read() as db:
         rows = db.query(
             "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
             " JOIN prompts p ON p.id = r.prompt_id"
-            " WHERE (:split IS NULL OR p.split = :split)"
-            " AND (:search = '' OR instr(lower(p.messages || r.text), lower(:search)) > 0)"
+            f" WHERE (:split IS NULL OR p.split = :split) {_holding(db, search, values, 'p.id', 'p.messages', 'r.')}"
             " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
-            {"split": split, "search": search, "limit": limit, "offset": offset},
+            values,
         )
         return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+
+
+def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, messages: str, response: str = "") -> str:
+    """The condition that a prompt, or a response of the table named so, holds the text; `values` gets what it needs."""
+    if not search:
+        return ""
+    values["search"] = texts.pattern(search)
+    if values["search"]:
+        found = f"{prompt} IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH :search)"
+        also = f"{response}id IN (SELECT rowid FROM response_search WHERE response_search MATCH :search)"
+    else:
+        texts.add_functions(db)
+        values["search"] = texts.fold(search)
+        found, also = f"says({messages}, :search)", f"holds({response}text, :search)"
+    return f"AND ({found} OR {also})" if response else f"AND {found}"
 
 
 def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:

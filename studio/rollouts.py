@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from studio.errors import RunError
+from studio.finding import texts
 from studio.runs import Run
 from studio.workspace import Workspace
 
@@ -41,8 +42,7 @@ SELECT r.id, r.iteration, r.prompt_id, p.messages, p.category, r.response, r.sco
 FROM rollouts r JOIN prompts p ON p.id = r.prompt_id"""
 _WHERE = """
 WHERE r.run_id = :run_id
-    AND (:search = '' OR instr(lower(r.response), lower(:search)) > 0
-        OR EXISTS (SELECT 1 FROM json_each(p.messages) WHERE instr(lower(value ->> 'content'), lower(:search)) > 0))
+    AND (:search = '' OR holds(r.response, :search) OR says(p.messages, :search))
     AND (:iteration IS NULL OR r.iteration = :iteration)
     AND (:min_score IS NULL OR r.score >= :min_score) AND (:max_score IS NULL OR r.score <= :max_score)
     AND (:min_kl IS NULL OR r.kl >= :min_kl) AND (:max_kl IS NULL OR r.kl <= :max_kl)
@@ -121,7 +121,7 @@ class Filter:
     """Which rollouts of a run are wanted; None and empty text want all."""
 
     search: str = ""
-    """Part of the prompt or the response; the case of ASCII letters does not matter."""
+    """Part of the prompt or the response, in any case."""
     iteration: float | None = None
     min_score: float | None = None
     max_score: float | None = None
@@ -177,6 +177,7 @@ def find(
 ) -> list[Rollout]:
     """Rollouts of a run."""
     with ws.read() as db:
+        texts.add_functions(db)
         rows = db.query(
             f"{_SELECT}{_WHERE} ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset",
             _values(run_id, wanted) | {"limit": limit, "offset": offset},
@@ -187,6 +188,7 @@ def find(
 def count(ws: Workspace, run_id: int, wanted: Filter | None = None) -> int:
     """How many rollouts of a run are stored and wanted."""
     with ws.read() as db:
+        texts.add_functions(db)
         sql = f"SELECT count(*) AS n FROM rollouts r JOIN prompts p ON p.id = r.prompt_id{_WHERE}"
         return next(db.query(sql, _values(run_id, wanted)))["n"]
 
@@ -270,7 +272,8 @@ def unpack(packed: bytes) -> Tokens:
 
 
 def _values(run_id: int, wanted: Filter | None) -> dict[str, Any]:
-    return {"run_id": run_id} | vars(wanted or Filter())
+    wanted = wanted or Filter()
+    return {"run_id": run_id} | vars(wanted) | {"search": texts.fold(wanted.search)}
 
 
 def _rollout(row: dict[str, Any]) -> Rollout:

@@ -12,15 +12,15 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 import json
 import shutil
 import subprocess
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from modules.config import STAGES, StageConfig
+from modules.config import StageConfig
 from studio import checkpoints, confidential, processes, stages
 from studio.checkpoints import Checkpoint
+from studio.earlier import configs
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.running import folders, marks
 from studio.running.row import ENDED, Run
@@ -65,6 +65,11 @@ def resume(ws: Workspace, name: str) -> Run:
         )
     if run.stage == "sample" and run.started_at:
         raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
+    if run.unread:
+        raise RunError(
+            f"Run {run.name} was made by another version of the studio with settings that this one does not know "
+            f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
+        )
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
@@ -365,11 +370,5 @@ def _revision() -> str:
 
 def _run(row: dict[str, Any]) -> Run:
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
-    parsed["config"] = _config(row["stage"], row["config"])
+    parsed["config"], parsed["unread"] = configs.read(row["stage"], row["config"])
     return Run(**(row | parsed))
-
-
-@lru_cache(maxsize=4096)
-def _config(stage: str, text: str) -> StageConfig:
-    """Configs are frozen, so runs may share one; a list of many runs is read every few seconds."""
-    return STAGES[stage].model_validate_json(text)

@@ -258,7 +258,7 @@ _SELECT = "SELECT id, sha256, row_count, recipe, created_at FROM snapshots"
 _COLUMNS = ("rating_id", "chosen_id", "rejected_id", "target_p", "margin", "weight")
 _TEXTS = (
     "SELECT e.comparison_id, e.strength, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
-    " r.text AS rejected, c.end_reason AS chosen_end, r.end_reason AS rejected_end, s.target_p, s.margin, s.weight"
+    " r.text AS rejected, c.end_reason AS chosen_end_reason, r.end_reason AS rejected_end_reason, s.target_p, s.margin, s.weight"
 )
 _JOINS = (
     "JOIN rating_events e ON e.id = s.rating_id JOIN responses c ON c.id = s.chosen_id"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from modules import contradictions
 from modules.config import (
     STAGES,
     AnyConfig,
@@ -66,6 +67,7 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
         StudioError: as `prepare`.
     """
     confidential.check(config)
+    contradictions.check(config)
     lanes.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)
@@ -181,6 +183,8 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     started_from = parents_of(ws, config)
     config = _inherit(ws, config, started_from)
+    room = {"max_prompt_length": config.max_prompt_length, "max_new_tokens": config.max_new_tokens}
+    base_models.check_room(started_from["sft"].base_model, room)
     rewards, sources = reward_sources.freeze(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
     train = _prompt_rows(ws, ("train",), excluded)
@@ -213,6 +217,7 @@ def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
 def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
     started_from = parents_of(ws, config)
     config = _inherit(ws, config, started_from)
+    base_models.check_room(started_from["policy"].base_model, {"max_new_tokens": config.max_new_tokens})
     names = {"checkpoint" if role == "policy" else role: found.name for role, found in started_from.items()}
     drawn = _prompt_rows(ws, tuple(config.split.split("+")), categories(config.exclude_categories))
     if not drawn:

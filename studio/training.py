@@ -5,6 +5,7 @@ Each stage is built as in a notebook: a `Backbone` with its roles, a data module
 
 import os
 import shutil
+import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -140,7 +141,7 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
 
 
 def _check_dropped(config: TrainConfig, rows: Rows, data: Any) -> None:
-    check_dropped(config, sum(data.dropped.values()), num_given(config, rows))
+    check_dropped(config, data.dropped, num_given(config, rows))
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
@@ -189,6 +190,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     except NonFiniteError as error:
         callback.save(module)  # the step that failed was not taken
         return Ending("stopped", _pause_word(callback, error), is_fault=True)
+    except Exception:
+        _rescue(callback, module)
+        raise
     callback.save(module)
     return Ending(*_last_word(callback, module, data))
 
@@ -241,6 +245,18 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
             trainer.logger.log_metrics(centre | {"step": float(module.step_index)})
 
 
+def _rescue(callback: StudioCallback, module: Any) -> None:
+    """Keep what whole steps have taught before something else failed: a measurement, the zero of the score, a later step.
+
+    It is only tried: where memory or disk is the fault, this may meet it again, and what failed first is what is told.
+    """
+    if module.step_index and not module.is_half_done:
+        try:
+            callback.save(module)
+        except Exception:
+            traceback.print_exc()
+
+
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
         f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
@@ -278,6 +294,8 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
         said.append(
             f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
         )
+    if isinstance(module, RewardModule) and module.keep_best and not module.best:
+        said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")
     rest = "".join(f" {sentence}" for sentence in said)
     if callback.is_stopped:
         return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"

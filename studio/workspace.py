@@ -11,7 +11,6 @@ Every function of the workbench takes the workspace first and opens one short co
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ class Workspace:
             raise WorkspaceError(
                 "A text holds half a character, which cannot be stored. Check what was given."
             ) from error
-        except sqlite3.DatabaseError as error:
+        except database.FAULTS as error:
             if not (faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S) or faults.is_damage(error)):
                 raise
             raise database.refusal(self.database, error) from error

@@ -66,7 +66,7 @@ NEVER_SAVED = "It had not saved anything yet: start it again on the Train page"
         ("memory: rollout", "sampling responses", "lower rollout_batch_size or max_new_tokens", NEVER_SAVED),
         ("memory: scoring", "scoring responses", "lower micro_batch_size", NEVER_SAVED),
         ("memory: update", "updating policy and value", "lower micro_batch_size", "Resume continues from RUN@1"),
-        ("memory: evaluation", "evaluating", "lower micro_batch_size", NEVER_SAVED),
+        ("memory: evaluation", "evaluating", "lower micro_batch_size", "Resume continues from RUN@2"),
         ("memory: saving", "saving a checkpoint", "Close other programs", NEVER_SAVED),
     ],
 )

@@ -1,7 +1,10 @@
 """The probe: the largest micro-batch that fits, how long the run takes, and out of memory as a sentence."""
 
 import sys
+import threading
+import time
 
+import psutil
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
@@ -66,3 +69,110 @@ def test_out_of_memory_at_once_is_a_sentence(ws, machine, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "executable", str(killed))
     with pytest.raises(RunError, match="the system ended its process for want of memory"):
         previewing.ask(ws, "studio.probe", {}, 10)
+
+
+# From the press to the end: what is shown as measuring can be stopped, and no process is left.
+
+
+@pytest.fixture
+def children(ws, tmp_path, monkeypatch):
+    """Children that would measure for ever; gives those of this process that live."""
+    endless = tmp_path / "python"
+    endless.write_text("#!/bin/sh\nexec sleep 1000\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(endless))
+    monkeypatch.setattr(fitting, "place_of", lambda config: Place("RAM", 64 * GIB, 60 * GIB, True))
+    before = {child.pid for child in psutil.Process().children()}
+    yield lambda: [child for child in psutil.Process().children() if child.pid not in before]
+    fitting.stop_probe(ws)
+
+
+class Measuring(threading.Thread):
+    """A measurement in a thread of its own, as the page has it; `error` is how it ended."""
+
+    def __init__(self, ws, number=0):
+        super().__init__()
+        self.ws, self.number, self.error = ws, number, None
+        self.start()
+
+    def run(self):
+        try:
+            fitting.probe(self.ws, SFTConfig(), self.number)
+        except RunError as error:
+            self.error = error
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_stopped_before_it_began_starts_no_process(ws, children):
+    number = fitting.ask(ws, "sft")
+    assert fitting.measured_stage(ws) == "sft"
+    assert fitting.stop_probe(ws)
+    assert fitting.measured_stage(ws) == ""
+    assert not fitting.stop_probe(ws)
+    with pytest.raises(fitting.Stopped):
+        fitting.probe(ws, SFTConfig(), number)
+    assert children() == []
+
+
+def test_a_stop_returns_when_the_process_is_gone_and_nothing_is_left_of_it(ws, children):
+    measuring = Measuring(ws, fitting.ask(ws, "sft"))
+    wait_for(children)
+    assert fitting.stop_probe(ws)
+    assert children() == [], "not even a zombie"
+    measuring.join(10)
+    assert isinstance(measuring.error, fitting.Stopped)
+    assert fitting.measured_stage(ws) == ""
+
+
+def test_of_two_presses_the_newest_is_measured_whichever_comes_to_it_first(ws, children):
+    first, second = fitting.ask(ws, "sft"), fitting.ask(ws, "reward")
+    with pytest.raises(fitting.Stopped):
+        fitting.probe(ws, SFTConfig(), first)
+    assert fitting.measured_stage(ws) == "reward"
+    newest = Measuring(ws, second)
+    wait_for(children)
+    assert len(children()) == 1
+    third = Measuring(ws)  # without a press: the terminal
+    newest.join(30)
+    assert isinstance(newest.error, fitting.Stopped)
+    wait_for(lambda: len(children()) == 1)
+    assert fitting.stop_probe(ws)
+    third.join(30)
+    assert children() == []
+
+
+def test_a_press_whose_page_was_closed_before_it_began_is_forgotten(ws, children, monkeypatch):
+    fitting.ask(ws, "sft")
+    assert fitting.measured_stage(ws) == "sft"
+    monkeypatch.setattr(fitting, "BEGIN_S", 0.0)
+    assert fitting.measured_stage(ws) == ""
+    assert not fitting.stop_probe(ws)
+
+
+def test_a_press_on_settings_that_are_wrong_is_taken_back(ws, children):
+    number = fitting.ask(ws, "sft")
+    fitting.give_up(ws, number + 1)
+    assert fitting.measured_stage(ws) == "sft", "somebody else's"
+    fitting.give_up(ws, number)
+    assert fitting.measured_stage(ws) == ""
+
+
+def test_no_measurement_outlives_the_studio(ws, children, monkeypatch):
+    measuring = Measuring(ws)
+    wait_for(children)
+    fitting._stop_all()
+    assert children() == []
+    measuring.join(10)
+    probe = pytest.importorskip("studio.probe")
+    monkeypatch.setattr(probe, "PARENT_POLL_S", 0.0)
+    monkeypatch.setattr(probe.os, "_exit", lambda code: sys.exit(code))
+    parents = iter([7, 7, 1])  # a studio that was killed leaves its children to the first process
+    monkeypatch.setattr(probe.os, "getppid", lambda: next(parents))
+    with pytest.raises(SystemExit):
+        probe._end_with(7)

@@ -9,7 +9,7 @@ import pytest
 from modules.config import STAGES, PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from studio import checkpoints, comparisons, parents, playing, prompts, ratings, runs, stages
 from studio.cli import settings
-from studio.errors import CheckpointError, ConfigError
+from studio.errors import BaseModelError, CheckpointError, ConfigError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.test_exporting import chat_ids, make_checkpoint, role_logits
@@ -170,7 +170,7 @@ def test_a_base_model_that_is_gone_is_said_before_a_run_is_made(ws: Workspace) -
     with ws.write() as db:
         db.execute("UPDATE checkpoints SET base_model = '/no/such/model' WHERE name = ?", [name])
     before = len(runs.list_all(ws))
-    with pytest.raises(Exception, match="/no/such/model"):
+    with pytest.raises(BaseModelError, match="/no/such/model"):
         runs.create(ws, SampleConfig())
     assert len(runs.list_all(ws)) == before
 
@@ -189,3 +189,18 @@ def test_a_policy_trained_on_a_4_bit_base_is_sampled_on_it_and_not_on_the_plain_
     assert role_logits(played, sampling.role_of(name), ids).sub(expected).abs().max() < 1e-5
     with pytest.raises(CheckpointError, match="was trained with quantisation nf4, but this run uses none"):
         sampling.load_policies(found, SampleConfig(device="cpu", quantisation="none"))
+
+
+# Lengths.
+
+
+def test_ppo_and_sampling_whose_lengths_go_beyond_the_positions_are_refused_before_a_run_is_made(ws: Workspace) -> None:
+    loop(ws)
+    before = len(runs.list_all(ws))
+    sentence = "With max_prompt_length = 500 and max_new_tokens = 96, prompt and response do not fit into the model's 512 positions"
+    with pytest.raises(BaseModelError, match=sentence):
+        runs.create(ws, PPOConfig(max_prompt_length=500))
+    with pytest.raises(BaseModelError, match="With max_new_tokens = 600, .* 512 positions. Lower max_new_tokens"):
+        runs.create(ws, SampleConfig(max_new_tokens=600))
+    assert len(runs.list_all(ws)) == before
+    assert runs.create(ws, PPOConfig(max_prompt_length=416)).state == "queued"

@@ -1,5 +1,7 @@
 """The look before the start: what is taught, what is left out, and when a run is refused."""
 
+from collections import Counter
+
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
@@ -41,7 +43,7 @@ def test_too_many_rows_left_out_are_refused_with_count_and_reason(ws):
 
 @pytest.mark.parametrize(("dropped", "is_refused"), [(0, False), (10, False), (11, True)])
 def test_a_run_is_refused_above_the_stated_share_only(dropped, is_refused):
-    assert bool(refusal(SFTConfig(max_dropped=0.1), dropped, 100)) is is_refused
+    assert bool(refusal(SFTConfig(max_dropped=0.1), Counter({"too long": dropped}), 100)) is is_refused
 
 
 def row(content: str, **more):

@@ -4,7 +4,8 @@ import tracemalloc
 
 import pytest
 
-from studio import archive, database, exporting, snapshots
+from studio import archive, database, exporting, history, snapshots
+from studio.finding import texts
 from studio.workspace import Workspace
 from tests.support.many import fill
 
@@ -37,6 +38,37 @@ def peak(job, ws):
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+class Steps:
+    """Counts the steps of SQLite's machine that a job takes, in thousands."""
+
+    def __init__(self, monkeypatch):
+        self.count, connect = 0, database.connect
+
+        def counted(path, **options):
+            db = connect(path, **options)
+            db.conn.set_progress_handler(self._step, 1000)
+            return db
+
+        monkeypatch.setattr(database, "connect", counted)
+
+    def _step(self):
+        self.count += 1
+        return 0
+
+    def of(self, job):
+        self.count = 0
+        job()
+        return self.count
+
+
+@pytest.mark.parametrize("piece", ["zzzz", "Question 77:", "window", "Über alles"])
+def test_a_search_reads_no_more_for_ten_times_as_many_texts(workspaces, monkeypatch, piece):
+    steps, wanted = Steps(monkeypatch), history.Filter(search=piece)
+    monkeypatch.setattr(texts, "FEW", 100)
+    few, many = (steps.of(lambda ws=ws: (history.find(ws, wanted), history.count(ws, wanted, 50))) for ws in workspaces)
+    assert many <= 2 * few + 20, f"{few},000 steps, then {many},000"
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -226,7 +226,7 @@ def test_how_a_response_ended_goes_with_it_into_the_rows_of_a_reward_model(ws):
         written = prompts.add_response(db, prompt_id, "three", "import")
         comparisons.add_comparison(db, prompt_id, [cut, whole, written])
     rank(ws, {"one": 1, "two.": 2, "three": 3})
-    ends = {row[side]: row[f"{side}_end"] for row in freeze(ws) for side in ("chosen", "rejected")}
+    ends = {row[side]: row[f"{side}_end_reason"] for row in freeze(ws) for side in ("chosen", "rejected")}
     assert ends == {"one two": "length", "two.": "eos", "three": None}
 
 
@@ -267,7 +267,7 @@ def dump(ws):
         return {
             table.name: list(db.query(f"SELECT * FROM {table.name}"))
             for table in db.tables
-            if table.name not in ("_sqlite_migrations", "session_queue")
+            if table.name not in ("_sqlite_migrations", "session_queue") and "_search" not in table.name
         }
 
 

@@ -6,7 +6,7 @@ again at what it fetched from the hub.
 
 from modules.model_files.family import check_family
 from modules.model_files.folder import check_folder, read_json
-from modules.model_files.stored import check_kind, stored_dtype
+from modules.model_files.stored import check_kind, positions, stored_dtype
 from modules.model_files.tokens import check_tokens
 
-__all__ = ["check_family", "check_folder", "check_kind", "check_tokens", "read_json", "stored_dtype"]
+__all__ = ["check_family", "check_folder", "check_kind", "check_tokens", "positions", "read_json", "stored_dtype"]

@@ -57,6 +57,14 @@ def stored_dtype(path: Path) -> str:
     return counts.most_common(1)[0][0] if counts else "float32"
 
 
+def positions(path: Path) -> int | None:
+    """How many positions a model has, where its config says so."""
+    config = read_json(path / "config.json")
+    inner = _inner(config) or config
+    found = next((inner[name] for name in ("max_position_embeddings", "n_positions") if name in inner), None)
+    return found if isinstance(found, int) else None
+
+
 def _inner(config: dict[str, Any]) -> dict[str, Any]:
     inner = config.get("text_config")
     return inner if isinstance(inner, dict) else {}

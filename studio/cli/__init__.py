@@ -6,6 +6,7 @@ returns the exit code. A `StudioError` is one sentence on stderr and exit code 1
 
 import argparse
 import io
+import sqlite3
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -13,7 +14,9 @@ from typing import TextIO
 from studio import confidential
 from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
+from studio.repair import rescue
 from studio.running import signals
+from studio.workspace import Workspace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return chosen.action(chosen)
     except StudioError as error:
         print(confidential.hide(str(error)), file=sys.stderr)
+        return 1
+    except (sqlite3.Error, ValueError, LookupError, TypeError) as error:  # is it the database that cannot be read?
+        if not (said := rescue.told(Workspace.place(chosen.workspace), error)):
+            raise
+        print(said, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any
 from studio import launcher, prompts, ratings, runs, servers
 from studio.backups import making
 from studio.errors import StudioError, WorkspaceError
+from studio.repair import rescue
 from studio.workspace import Workspace
 
 
@@ -25,6 +26,29 @@ def add(commands: Any) -> None:
     command = commands.add_parser("restore", help=summary, description=summary)
     command.add_argument("file", help="a backup, such as one of WORKSPACE/backups")
     command.set_defaults(action=_restore)
+    _add_rescue(commands)
+
+
+def _add_rescue(commands: Any) -> None:
+    summary = "Copy what can be read of a damaged database into a new workspace, and count what is lost."
+    command = commands.add_parser("rescue", help=summary, description=f"{summary} The damaged one is not changed.")
+    command.add_argument("new", metavar="NEW_FOLDER", help="the new workspace's folder")
+    command.set_defaults(action=_rescue)
+
+
+def _rescue(arguments: argparse.Namespace) -> int:
+    root, new = Workspace.place(arguments.workspace), Path(arguments.new).expanduser().absolute()
+    found = rescue.rescue(root, new)
+    for line in found.lines:
+        print(line)
+    lost = sum(found.lost.values())
+    print(
+        f"{sum(found.saved.values()):,} rows are in {new}; {f'at least {lost:,} are lost' if lost else 'none is known to be lost'}."
+    )
+    print(
+        f"The folders of runs stay where they are: copy {root / 'runs'} to {new / 'runs'}, then rlhf-studio doctor --workspace {new}"
+    )
+    return 0
 
 
 def _backup(arguments: argparse.Namespace) -> int:

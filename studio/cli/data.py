@@ -4,8 +4,10 @@ import argparse
 from typing import Any, get_args
 
 from studio import archive, exporting, importing, prompts, ratings
+from studio.borrowing.gpu import DEVICES
 from studio.cli import arguments as takes
 from studio.readers import MAX_GIB
+from studio.repair import rescue
 from studio.row_formats import Kind
 from studio.workspace import Workspace
 
@@ -51,6 +53,7 @@ def _add_export(commands: Any) -> None:
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
     model.add_argument("--merged", action="store_true", help="merge the adapter into the base model")
+    model.add_argument("--device", choices=DEVICES, default="auto", help="what merges: auto takes a free GPU, cpu none")
     model.set_defaults(action=_export_model)
 
 
@@ -87,6 +90,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 def _export_ratings(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
+    rescue.check(ws)
     if arguments.format == "archive":
         found = archive.write(ws)
         print(f"{found.path}\n{found.sentence}")
@@ -106,5 +110,9 @@ def _export_demonstrations(arguments: argparse.Namespace) -> int:
 
 
 def _export_model(arguments: argparse.Namespace) -> int:
-    print(exporting.export_checkpoint(Workspace.existing(arguments.workspace), arguments.name, arguments.merged))
+    print(
+        exporting.export_checkpoint(
+            Workspace.existing(arguments.workspace), arguments.name, arguments.merged, arguments.device
+        )
+    )
     return 0

@@ -6,14 +6,17 @@ from typing import Any
 from studio import history, ratings, snapshots
 from studio.cli import arguments as takes
 from studio.cli import follow, settings
-from studio.cli.printing import printable
+from studio.cli.printing import printable, when
 from studio.errors import RatingError
 from studio.history import Entry, Filter
 from studio.judgements import Remarks, parse_ranking
+from studio.repair import rescue
 from studio.snapshots import Recipe
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 90
+COUNTED = 1000
+"""Ratings up to which those that fit are counted; on from there a large workspace would be read whole."""
 
 
 def add(commands: Any) -> None:
@@ -92,6 +95,7 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.session,
         arguments.changed,
     )
+    rescue.check(ws)
     history.check_names(ws, wanted)
     found = history.find(ws, wanted, limit=arguments.limit, before=arguments.before)
     if arguments.json:
@@ -101,7 +105,10 @@ def _history(arguments: argparse.Namespace) -> int:
     for entry in found:
         print(_line(entry))
     if arguments.before is None:
-        print(f"{len(found):,} of {history.count(ws, wanted):,} ratings that fit.")
+        number = history.count(ws, wanted, COUNTED + 1)
+        print(
+            f"{len(found):,} of {f'more than {COUNTED:,}' if number > COUNTED and wanted != Filter() else f'{number:,}'} ratings that fit."
+        )
     return 0
 
 
@@ -118,7 +125,7 @@ def _show(arguments: argparse.Namespace) -> int:
     for event in history.events(ws, arguments.id):
         after = ", after its prediction was shown" if event["after_prediction"] else ""
         print(
-            f"{event['id']}: {event['outcome']} {event['strength'] or ''} by {event['rater']}, {event['created_at'][:19]}{after}"
+            f"{event['id']}: {event['outcome']} {event['strength'] or ''} by {event['rater']}, {when(event['created_at'], 19)}{after}"
         )
     return 0
 
@@ -167,7 +174,7 @@ def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
 
 def _line(entry: Entry) -> str:
     prompt = " ".join(printable(entry.messages[-1]["content"]).split())[:FIRST_LETTERS]
-    return f"{entry.id:>7}  {entry.created_at[:16].replace('T', ' ')}  {entry.verdict:<22} {entry.rater:<9} {prompt}"
+    return f"{entry.id:>7}  {when(entry.created_at)}  {entry.verdict:<22} {entry.rater:<9} {prompt}"
 
 
 def _list_snapshots(arguments: argparse.Namespace) -> int:
@@ -176,7 +183,7 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
     found = snapshots.list_all(ws)
     for snapshot in found:
         trained = f"; trained on by {', '.join(used[snapshot.id])}" if snapshot.id in used else ""
-        print(f"{snapshot.created_at[:16].replace('T', ' ')}  {snapshot.sentence}{trained}")
+        print(f"{when(snapshot.created_at)}  {snapshot.sentence}{trained}")
     if not found:
         print("There are no snapshots yet. A reward run freezes one, and so does: rlhf-studio snapshots freeze")
     return 0
@@ -184,6 +191,7 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
+    rescue.check(Workspace.existing(arguments.workspace))
     print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
     return 0
 

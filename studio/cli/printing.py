@@ -27,6 +27,11 @@ def page(showing: Showing, heading: str) -> str:
     return "\n".join(lines)
 
 
+def when(at: str, letters: int = 16) -> str:
+    """A stored time as people read it, with its zone: days and times are UTC everywhere here, the filters too."""
+    return f"{at[:letters].replace('T', ' ')} UTC"
+
+
 def printable(text: str) -> str:
     """The text with a box for each control character, which could command the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

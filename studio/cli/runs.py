@@ -1,10 +1,12 @@
 """Looking after runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
 
 import argparse
+import json
 import sys
 from typing import Any
 
 from studio import checkpoints, launcher, metrics, pauses, playing, pulse, reward_report, runs, snapshots
+from studio.borrowing.gpu import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.workspace import Workspace
 
@@ -66,6 +68,9 @@ def _add_models(commands: Any) -> None:
     )
     attempt.add_argument("--temperature", type=float, default=0.7)
     attempt.add_argument("--max-new-tokens", type=int, default=128)
+    attempt.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto takes a GPU that no run works on, cpu none"
+    )
     attempt.add_argument("--seed", type=int, default=0)
     attempt.set_defaults(action=_try_models)
 
@@ -93,6 +98,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if origin := checkpoints.name_of(ws, run.resumed_from):
         print(f"continues {origin}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
+    if run.unread:
+        print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
     if run.snapshot_id is not None:
         print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
     values = metrics.latest(ws, run.id)
@@ -199,6 +206,7 @@ def _try_models(arguments: argparse.Namespace) -> int:
         temperature=arguments.temperature,
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.seed,
+        device=arguments.device,
     )
     for name, text in answers.items():
         print(f"{name}: {text}")

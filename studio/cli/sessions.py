@@ -7,7 +7,7 @@ from typing import Any
 from studio import guidelines, predictions, sampling_ahead, session_card, sessions
 from studio.cli import arguments as takes
 from studio.cli import follow, settings
-from studio.cli.printing import printable
+from studio.cli.printing import printable, when
 from studio.errors import RatingError
 from studio.session_card import Card, Share
 from studio.session_config import SessionConfig
@@ -55,7 +55,7 @@ def _list(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     found = sessions.list_all(ws)
     for session in found:
-        print(f"{session.created_at[:16].replace('T', ' ')}  {session.sentence}")
+        print(f"{when(session.created_at)}  {session.sentence}")
     if not found:
         print(f"There are no sessions yet. Start one: {follow.command(arguments, 'session', 'start')}")
     return 0

@@ -102,7 +102,7 @@ def _picture(ws: Workspace, width: int, height: int) -> list[str]:
 def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
     if not found:
         return "There are no runs yet. Start one with: rlhf-studio sft"
-    rows = [("run", "state", "done", "on", "started", "what happens, or how it ended"), *_rows(ws, found)]
+    rows = [("run", "state", "done", "on", "started (UTC)", "what happens, or how it ended"), *_rows(ws, found)]
     return table([(*row[:3], row[5]) for row in rows] if is_narrow else rows)
 
 

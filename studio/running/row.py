@@ -1,7 +1,8 @@
 """A run as its row in the database says."""
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from modules.config import StageConfig
 
@@ -49,6 +50,9 @@ class Run:
     """The machine, and its start, in which the process was born."""
     environment: str
     """JSON: settings of the shell that it was queued from, such as CUDA_VISIBLE_DEVICES."""
+
+    unread: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of its config that this version does not know, or whose value it does not take; the default stands for them."""
 
     @property
     def is_ended(self) -> bool:

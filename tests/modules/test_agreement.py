@@ -156,6 +156,25 @@ def test_the_area_under_the_roc_counts_pairs_of_one_right_and_one_wrong() -> Non
     values, is_wrong = torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([True, False, False, True])
     assert area_under_roc(values, is_wrong) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
     assert area_under_roc(values, torch.zeros(4, dtype=torch.bool)) == 0.5
+    assert area_under_roc(values, torch.ones(4, dtype=torch.bool)) == 0.5
+    assert area_under_roc(torch.zeros(0), torch.zeros(0, dtype=torch.bool)) == 0.5
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000], ids=str)
+def test_the_area_under_the_roc_by_ranks_is_that_of_all_pairs_ties_included(levels: int) -> None:
+    generator = torch.Generator().manual_seed(levels)
+    values = torch.randint(levels, (300,), generator=generator).float() / levels
+    is_wrong = torch.rand(300, generator=generator) < 0.3
+    wrong, right = values[is_wrong].unsqueeze(1), values[~is_wrong].unsqueeze(0)
+    expected = float(((wrong > right).double() + 0.5 * (wrong == right).double()).mean())
+    assert area_under_roc(values, is_wrong) == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_area_under_the_roc_of_many_pairs_takes_no_memory_for_each_two_of_them() -> None:
+    num = 400_000  # all pairs of one right and one wrong: 40 billion, 320 GB in float64
+    values = torch.arange(num) % 1000
+    is_wrong = torch.arange(num) % 2 == 0
+    assert area_under_roc(values.float(), is_wrong) == pytest.approx(0.499, abs=1e-12)
 
 
 def test_disagreement_is_reported_for_ensembles_only_and_judged_by_whether_it_foretells_errors() -> None:

@@ -14,7 +14,7 @@ from modules import ppo, ppo_update
 from modules.backbone import Backbone
 from modules.config import PPOConfig
 from modules.data import PPOBatch, PPODataModule, PPOHeldOut
-from modules.errors import DataError, NonFiniteError
+from modules.errors import ConfigError, DataError, NonFiniteError
 from modules.experience import Experience, Objective, as_rollout, gather_experience, score_texts
 from modules.losses import select_shifted
 from modules.metrics import METRICS
@@ -664,6 +664,51 @@ def test_the_adaptive_controller_sees_the_kl_summed_over_a_response(build: Any) 
     error = 0.2 if log["objective/kl"] > 0 else -0.2
     assert module.kl_controller.coef == pytest.approx(0.1 * (1 + error * 8 / 10_000))
     assert log["objective/kl_coef"] == 0.1
+
+
+def test_the_controller_does_not_steer_while_the_policy_is_held_still(build: Any) -> None:
+    module, log = build(kl_target=6.0, kl_coef=0.1, value_warmup=2, epochs=1)
+    batch = batch_of(module.backbone)
+    for _ in range(2):
+        module.training_step(batch, 0)
+    assert log["objective/kl"] == pytest.approx(0.0, abs=1e-6)
+    assert module.kl_controller.coef == 0.1, "a KL of 0 in the warm-up is no reason to make it cheaper"
+    module.training_step(batch, 0)
+    assert module.kl_controller.coef < 0.1
+
+
+def test_a_price_of_0_that_is_to_adapt_is_refused(build: Any) -> None:
+    with pytest.raises(ConfigError, match=r"kl_target is 6, .* begins at 0 .*: set kl_coef to a start such as 0\.05"):
+        build(kl_target=6.0, kl_coef=0.0)
+
+
+def test_item_20_values_go_where_they_must_in_the_warm_up_and_are_held_near_the_old_ones_after_it(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    real = ppo_update.value_losses
+    monkeypatch.setattr(ppo_update, "value_losses", lambda *given: seen.append(given[3]) or real(*given))
+    module, _ = build(value_warmup=1, value_clip_range=0.3, epochs=1, minibatch_size=8, micro_batch_size=8)
+    batch = batch_of(module.backbone)
+    module.training_step(batch, 0)
+    assert set(seen) == {math.inf}
+    seen.clear()
+    module.training_step(batch, 0)
+    assert set(seen) == {0.3}
+
+
+def test_in_the_warm_up_a_value_function_reaches_returns_that_lie_many_clip_ranges_away(build: Any) -> None:
+    module, _ = build(
+        score_function=lambda rollout: torch.full((len(rollout.responses),), 5.0), center_scores=False, value_start="zero", value_warmup=3, value_clip_range=0.1,
+        missing_eos_penalty=0.0, value_learning_rate=2e-2, kl_coef=0.0, epochs=4,
+    )  # fmt: skip
+    batch = batch_of(module.backbone)
+    for _ in range(3):
+        module.training_step(batch, 0)
+    assert module.latest is not None
+    experience = module.latest[1]
+    reached = experience.values[experience.mask].mean()
+    assert reached > 2.0, "three iterations of 0.1 each would end at 0.3"
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "full"}, {"quantisation": "nf4"}])

@@ -8,6 +8,7 @@ from modules.chat import ChatFormat
 from modules.data import RewardDataModule
 from modules.errors import DataError
 from modules.preferences import bootstrap_weights, pairs_of, weigh_by_prompt
+from modules.rollout import Rollout
 
 
 @pytest.fixture
@@ -114,3 +115,50 @@ def test_an_offtopic_pair_that_would_be_too_long_is_left_out(chat: ChatFormat) -
     added = data.rows[2:]
     assert all(len(pair.prompt) + len(pair.rejected) <= room for pair in added)
     assert [pair.prompt_id for pair in added if pair.rejected == chat.encode_response("w1")] == [str(long["prompt_id"])]
+
+
+def test_a_response_that_was_cut_off_has_no_end_token_for_the_reward_model_just_as_ppo_scores_it(
+    chat: ChatFormat,
+) -> None:
+    row = comparison(1, chosen="w2 w3", rejected="w4")
+    cut, whole = chat.encode_response("w2 w3")[:-1], chat.encode_response("w4")
+    for ends, expected in (
+        ({}, ([*cut, END], whole)),
+        ({"chosen_end_reason": "length", "rejected_end_reason": None}, (cut, whole)),
+        ({"chosen_end_reason": "eos", "rejected_end_reason": "length"}, ([*cut, END], whole[:-1])),
+        ({"end_reason": "length"}, (cut, whole[:-1])),
+    ):
+        [pair] = RewardDataModule([row | ends], [], chat).rows
+        assert (pair.chosen, pair.rejected) == expected
+    [pair] = RewardDataModule([row | {"chosen_end_reason": "length"}], [], chat).rows
+    seen = Rollout([pair.prompt], [cut], [False]).sequences(0).ids[0].tolist()
+    assert pair.prompt + pair.chosen == seen
+    ranking = {"responses": ["w1", "w2 w3"], "ranks": [2, 1], "end_reasons": ["eos", "length"]}
+    [pair] = RewardDataModule([prompt(3) | ranking], [], chat).rows
+    assert (pair.chosen, pair.rejected) == (cut, chat.encode_response("w1"))
+
+
+def test_the_sides_of_a_pair_stand_behind_thinking_blocks_of_their_own() -> None:
+    template = (
+        "{% for m in messages %}<{{ m.role }}> {{ m.content.split('</think>')[-1] }} </s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% if not enable_thinking %} <think> </think>{% endif %}{% endif %}"
+    )
+    chat = ChatFormat(tiny_tokenizer(chat_template=template), "own", [END])
+    answers = {"chosen": "<think> w7 </think> w2", "rejected": "w4"}
+    [first, second] = RewardDataModule([comparison(1, **answers), comparison(2)], [], chat).rows
+    thought = chat.encode_prompt(first.row["messages"]).ids[len(first.prompt) :]
+    assert len(thought) == 2, "the empty block"
+    assert first.chosen == chat.encode_response("<think> w7 </think> w2"), "no empty block before a full one"
+    assert first.rejected == thought + chat.encode_response("w4")
+    assert second.chosen == thought + chat.encode_response(second.row["chosen"])
+
+
+def test_responses_of_a_ranking_are_encoded_once_though_they_come_in_many_pairs(
+    chat: ChatFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    encode = chat.encode_answer
+    monkeypatch.setattr(chat, "encode_answer", lambda turns, text, end: calls.append(text) or encode(turns, text, end))
+    row = prompt(1) | {"responses": [f"w{i}" for i in range(9)], "ranks": list(range(1, 10))}
+    assert len(RewardDataModule([row], [], chat).rows) == 36
+    assert sorted(calls) == sorted(row["responses"])

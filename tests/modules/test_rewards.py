@@ -1,5 +1,6 @@
 """Rewards behind one interface, on tiny real models: each component, the mix, and what is refused."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from modules.backbone import Backbone
@@ -52,6 +55,8 @@ def classifier(folder: Path, *, labels: list[str], chat_template: str | None = N
     }
     if kind == "bert":
         BertForSequenceClassification(BertConfig(**SIZES, **common)).save_pretrained(folder)
+    elif kind == "roberta":
+        RobertaForSequenceClassification(RobertaConfig(**SIZES, **common)).save_pretrained(folder)
     else:
         config = LlamaConfig(**SIZES, **common, num_key_value_heads=2)
         LlamaForSequenceClassification(config).save_pretrained(folder)
@@ -169,12 +174,28 @@ def test_a_classifier_reads_its_own_chat_template(rollout: Any, tmp_path: Path) 
 def test_a_text_that_is_too_long_for_a_classifier_loses_its_beginning(rollout: Any, tmp_path: Path) -> None:
     backbone, found, texts, *_ = rollout
     judge = ClassifierReward(str(classifier(tmp_path, labels=["x"], kind="bert")), "", texts)
-    assert judge.max_length == 32
+    assert judge.max_length == 34
     endings = [backbone.chat.encode_response(words(60, 1) + tail) for tail in (" w1", " w2")]
     long = Rollout([found.prompts[0], found.prompts[4]], [endings[0], endings[0]], [True, True])
     assert judge(long)[0].item() == pytest.approx(judge(long)[1].item(), abs=1e-5), "the prompts are cut off"
     other = long._replace(responses=endings)
     assert abs(judge(other)[0] - judge(other)[1]) > 1e-3, "the ends are read"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "read"), [("bert", 512, 34), ("bert", 16, 16), ("roberta", 512, 33), ("llama", 512, 34)]
+)
+def test_a_classifier_reads_no_more_than_both_its_tokenizer_and_its_model_allow(
+    rollout: Any, tmp_path: Path, kind: str, told: int, read: int
+) -> None:
+    _, found, texts, *_ = rollout
+    folder = classifier(tmp_path, labels=["x"], kind=kind)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": told}))
+    judge = ClassifierReward(str(folder), "", texts)
+    assert judge.max_length == read
+    long = Rollout([found.prompts[0] * 30], [found.responses[0]], [True])
+    assert judge(long).isfinite().all()
 
 
 def test_a_label_that_a_classifier_does_not_have_is_refused_with_those_it_has(rollout: Any, tmp_path: Path) -> None:

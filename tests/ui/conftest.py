@@ -13,6 +13,7 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio import fitting
 from studio.network import address
 from studio.workspace import Workspace
 from tests.ui import filling
@@ -83,6 +84,7 @@ class Served:
         self.app.launch(**app.launch_settings(self.ws, address.parse("127.0.0.1", self.port), **self.settings))
 
     def stop(self) -> None:
+        fitting.stop_probe(self.ws)
         try:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile

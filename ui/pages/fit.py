@@ -32,8 +32,9 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
     # At once with the longest texts that are allowed; then with those that there are, which takes a tokenizer.
     asked = on(ask.click, partial(_ask, ws, stage), inputs, [told])
     on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
-    working = on(probe.click, _working, None, [told, probe, stop])
-    on(working.then, partial(_probe, ws, stage), inputs, [told, probe, stop], concurrency_limit=None)
+    number = gr.State(0)
+    working = on(probe.click, partial(_working, ws, stage), None, [number, told, probe, stop])
+    on(working.then, partial(_probe, ws, stage), [number, *inputs], [told, probe, stop], concurrency_limit=None)
     on(stop.click, partial(_stop, ws), None, [told, probe, stop], concurrency_limit=None)
     return [told, probe, stop]
 
@@ -53,10 +54,11 @@ def _buttons(is_measuring: bool) -> list[Any]:
     return [gr.Button(visible=not is_measuring), gr.Button(visible=is_measuring)]
 
 
-def _working() -> list[Any]:
+def _working(ws: Workspace, stage: str) -> list[Any]:
+    """From the press on, it can be stopped."""
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
-    return [said, *_buttons(True)]
+    return [fitting.ask(ws, stage), said, *_buttons(True)]
 
 
 def _stop(ws: Workspace) -> list[Any]:
@@ -84,16 +86,17 @@ def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
     return preflight.told(ws, stage, values, tell)
 
 
-def _probe(ws: Workspace, stage: str, *values: Any) -> list[Any]:
+def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
     """What a real step takes, or why it cannot be done."""
 
     def measure(config: TrainConfig) -> str:
         try:
-            return _measured(fitting.probe(ws, config), fitting.place_of(config))
+            return _measured(fitting.probe(ws, config, number), fitting.place_of(config))
         except fitting.Stopped as stopped:
             return parts.notice(str(stopped))
 
     said = preflight.told(ws, stage, values, measure)
+    fitting.give_up(ws, number)
     # Where a newer one is at work by now, the page shows that one.
     return [gr.skip()] * 3 if fitting.measured_stage(ws) == stage else [said, *_buttons(False)]
 

@@ -227,7 +227,7 @@ def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
 def _event(event: dict[str, Any]) -> str:
     strength = f" {event['strength']}" if event["strength"] else ""
     after = ", after a prediction was shown" if event["after_prediction"] else ""
-    return f"<li>{escape(event['outcome'])}{strength} by {escape(event['rater'])}, {escape(event['created_at'][:19])}{after}</li>"
+    return f"<li>{escape(event['outcome'])}{strength} by {escape(event['rater'])}, {escape(event['created_at'][:19])} UTC{after}</li>"
 
 
 def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:

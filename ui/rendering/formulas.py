@@ -122,11 +122,22 @@ def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, b
         raise RenderingError(f"This formula has a part of kind {tag}. Show its source.")
     if tag in UNDER and is_display and _text(node[0].text or "") in TALL:
         tag = UNDER[tag]
+    if tag == "mtable":
+        _lay_lines(node)
     attributes = "" if node.tag == "mpadded" else _attributes(node)
     yield f"<{tag}{attributes}>", False
     for child in node:
         yield from _write(child, is_display, depth + 1)
     yield f"</{tag}>", False
+
+
+def _lay_lines(table: Element) -> None:
+    """Browsers know no lines of tables: give each cell those at its side, which `text.css` draws."""
+    columns, rows = (table.attrib.pop(name, "").split() for name in ("columnlines", "rowlines"))
+    for below, row in zip(rows + ["none"] * len(table), table, strict=False):
+        for right, cell in zip(columns + ["none"] * len(row), row, strict=False):
+            cell.attrib |= {"columnlines": right} if right != "none" else {}
+            cell.attrib |= {"rowlines": below} if below != "none" else {}
 
 
 def _write_leaf(node: Element) -> Iterator[tuple[str, bool]]:

@@ -28,8 +28,8 @@ OFF = ["autolink", "entity", "html_block", "html_inline", "newline", "reference"
 OPENED = {
     "paragraph_open": '<p dir="auto">',
     "blockquote_open": '<blockquote dir="auto">',
-    "bullet_list_open": "<ul>",
-    "ordered_list_open": "<ol>",
+    "bullet_list_open": '<ul dir="auto">',
+    "ordered_list_open": '<ol dir="auto">',
     "table_open": '<div class="scroll"><table><tbody>',
     "tr_open": "<tr>",
     "strong_open": "<strong>",

@@ -1,0 +1,36 @@
+"""Settings that each are fine and together would do nothing or something else than they say. No torch."""
+
+from modules.config import PPOConfig, StageConfig
+from modules.errors import ConfigError
+
+
+def check(config: StageConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        ConfigError: They do; the message says which and what to set.
+    """
+    if isinstance(config, PPOConfig):
+        check_kl(config.kl_coef, config.kl_target)
+        _check_dropout(config)
+
+
+def check_kl(coef: float, target: float) -> None:
+    """Refuse a price of the KL that is to adapt but can only stay 0.
+
+    Raises:
+        ConfigError: It is 0, and a target is set.
+    """
+    if target > 0 and coef <= 0:
+        raise ConfigError(
+            f"kl_target is {target:g}, so kl_coef is to adapt, but it begins at 0 and is only ever multiplied: set kl_coef to a "
+            "start such as 0.05, or kl_target to 0."
+        )
+
+
+def _check_dropout(config: PPOConfig) -> None:
+    if config.lora_dropout > 0:
+        raise ConfigError(
+            f"lora_dropout is {config.lora_dropout:g}, but PPO compares log-probabilities of the same tokens before and after a step, "
+            "which dropout would change by itself: set lora_dropout to 0."
+        )

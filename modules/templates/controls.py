@@ -1,0 +1,68 @@
+"""Control tokens that somebody typed into a text: marked before a template is rendered, and then encoded as plain text.
+
+Else a user could end an answer, or speak as another role, by typing what only the template may write.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from modules.errors import DataError
+
+_START, _END = "\ufdd0", "\ufdd1"
+"""Code points that are no characters, so no text should hold them; one that does is marked itself."""
+
+
+class Controls:
+    """The control tokens of a chat format.
+
+    Args:
+        tokens: How they are written.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.tokens = frozenset(token for token in tokens if token.strip())
+        either = "|".join(map(re.escape, sorted({*self.tokens, _START, _END}, key=len, reverse=True)))
+        self._typed = re.compile(either)
+        self._marked = re.compile(f"{_START}({either}){_END}")
+
+    def met(self, text: str) -> list[str]:
+        """The control tokens that are typed in a text."""
+        return [token for token in self._typed.findall(text) if token in self.tokens]
+
+    def mark(self, text: str) -> str:
+        """The text with marks around what must not become a control token."""
+        return self._typed.sub(lambda found: f"{_START}{found[0]}{_END}", text)
+
+    def unmark(self, text: str) -> str:
+        """The text as it was before `mark`."""
+        return self._marked.sub(r"\1", text)
+
+    def encode(self, text: str, encode: Callable[[str], list[int]], as_plain: Callable[[str], list[int]]) -> list[int]:
+        """Ids of a marked text: what is marked by `as_plain`, the stretches between by `encode`."""
+        pieces = self._marked.split(text)
+        ids: list[int] = []
+        for number, piece in enumerate(pieces):
+            if piece:
+                ids += as_plain(piece) if number % 2 else encode(piece)
+        return ids
+
+
+def spell(token: str, encode: Callable[[str], list[int]], forbidden: frozenset[int]) -> list[int]:
+    """Ids of a typed control token as ordinary text.
+
+    Args:
+        token: How it is written.
+        encode: Gives ids of a text, special tokens not being looked for.
+        forbidden: Ids that must not come out.
+
+    Raises:
+        DataError: The tokenizer knows no other way to write it.
+    """
+    for pieces in ([token], [token[0], token[1:]], list(token)):
+        ids = [i for piece in pieces if piece for i in encode(piece)]
+        if not forbidden.intersection(ids):
+            return ids
+    raise DataError(
+        f"A text holds {token}, a control token of the tokenizer, which cannot write it as ordinary text: take it out of "
+        "the text."
+    )

@@ -1,0 +1,67 @@
+"""A chat template is a program that came with a model: it is tried once in a process of its own before it may run here.
+
+A loop without end, or a text that doubles itself, cannot be stopped from inside the process that renders it: some of it
+happens in one call of C. So a forked child renders first, and what it may use is bounded by the system.
+"""
+
+import os
+import resource
+import select
+import signal
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import psutil
+
+TIME_LIMIT_S = 10.0
+"""A template takes about a millisecond for a short conversation."""
+MEMORY_LIMIT = 2**30
+"""Bytes that a template may take on top of what the process has."""
+LONGEST = 1_000_000
+"""Characters that a template may write around a short conversation."""
+
+_GOOD, _TOO_MUCH_MEMORY, _TOO_LONG = 0, 3, 4
+
+
+def fault_of(render: Callable[[], str]) -> str:
+    """What is wrong with rendering as words that follow `it`; empty where it ends, in time and within bounds.
+
+    Exceptions of the template are no fault here: they can be met without danger.
+    """
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child runs no code of other threads
+        child = os.fork()
+    if child == 0:
+        _try(render, writing)
+    os.close(writing)
+    try:
+        is_done = bool(select.select([reading], [], [], TIME_LIMIT_S)[0])  # readable when the child has ended
+    finally:
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    code = os.waitstatus_to_exitcode(status)
+    if not is_done:
+        return f"does not end within {TIME_LIMIT_S:g} seconds"
+    if code == _TOO_LONG:
+        return f"writes more than {LONGEST:,} characters"
+    return "" if code == _GOOD else f"takes more than {MEMORY_LIMIT / 2**30:g} GiB of memory"
+
+
+def _try(render: Callable[[], str], writing: int) -> None:
+    """Render in the child and leave with what came of it; `writing` tells the parent, since it closes at the end."""
+    leave = partial(os._exit, _TOO_MUCH_MEMORY)
+    try:
+        os.set_inheritable(writing, False)
+        size = psutil.Process().memory_info().vms + MEMORY_LIMIT
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (size if hard < 0 else min(size, hard), hard))
+        leave = partial(os._exit, _TOO_LONG if len(render()) > LONGEST else _GOOD)
+    except MemoryError:
+        pass
+    except BaseException:
+        leave = partial(os._exit, _GOOD)
+    finally:
+        leave()

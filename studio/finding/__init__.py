@@ -1,0 +1,1 @@
+"""Finding prompts and answers by a piece of their text."""

@@ -1,0 +1,235 @@
+"""Nothing computes on a GPU without holding its lane: answers, merges, predictions and measurements, beside runs.
+
+There is no GPU here; a stand-in for nvidia-smi tells of two.
+"""
+
+import io
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from modules.config import RewardConfig, SFTConfig
+from studio import fitting, gpus, lanes, pauses, prompts, runs
+from studio.borrowing.gpu import borrowed, check_device
+from studio.errors import ConfigError, RunError
+from studio.workspace import Workspace
+from tests.ui import filling
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def ws(tmp_path):
+    workspace = Workspace.open(tmp_path / "workspace")
+    filling.add_texts(workspace)
+    return workspace
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
+    holders = tmp_path / "holders"
+    holders.write_text("")
+    command = tmp_path / "bin" / "nvidia-smi"
+    command.parent.mkdir()
+    command.write_text(
+        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};;\n'
+        '*memory.free*) printf "0, GPU-a, Small, 8192, 6000\\n1, GPU-b, Large, 24576, 20000\\n";;\n'
+        '*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return holders
+
+
+def running(ws, gpu):
+    """A run that works on a GPU, as its row says; its lane is taken by the test."""
+    run = runs.create(ws, SFTConfig(gpu=gpu))
+    assert runs.begin(ws, run.id, f"gpu{gpu}")
+    return run
+
+
+@pytest.fixture
+def all_at_work(ws, two_gpus):
+    """Both GPUs are held, each by a run; gives the sentence that says so."""
+    first, second = running(ws, 0), running(ws, 1)
+    with lanes.taken(ws, first.config, []) as mine, lanes.taken(ws, second.config, []) as other:
+        assert (mine, other) == (("gpu0",), ("gpu1",))
+        yield f"{first.name} works on GPU 0 and {second.name} works on GPU 1: try again when it has ended, or use the CPU"
+
+
+def test_a_borrowed_gpu_is_the_lane_of_a_run_and_the_only_one_that_is_seen(ws, two_gpus):
+    with borrowed(ws) as lane:
+        assert lane == "gpu0"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    with borrowed(ws, gpu=1):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    with borrowed(ws), lanes.taken(ws, SFTConfig(), []) as second, lanes.taken(ws, SFTConfig(), []) as none:
+        assert second == ()  # the stand-in shows one GPU here
+        assert none == ()
+
+
+def test_a_run_does_not_get_a_gpu_that_is_borrowed_and_gets_it_afterwards(ws, two_gpus):
+    config = SFTConfig(gpu=0)
+    before = os.environ.copy()
+    with borrowed(ws, gpu=0):
+        seen, os.environ["CUDA_VISIBLE_DEVICES"] = (
+            os.environ["CUDA_VISIBLE_DEVICES"],
+            "0,1",
+        )  # the run's process sees both
+        with lanes.taken(ws, config, []) as mine:
+            assert mine == ()
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen
+    assert os.environ == before
+    with lanes.taken(ws, config, []) as mine:
+        assert mine == ("gpu0",)
+
+
+def test_a_gpu_that_nobody_uses_is_taken_first(ws, two_gpus):
+    first = running(ws, 0)
+    with lanes.taken(ws, first.config, []), borrowed(ws) as lane:
+        assert lane == "gpu1"
+
+
+def test_where_all_gpus_are_at_work_it_is_refused_by_the_names_of_the_runs(ws, all_at_work):
+    with pytest.raises(RunError) as refused, borrowed(ws):
+        pass
+    assert str(refused.value).startswith(all_at_work)
+
+
+@pytest.mark.parametrize("has_gpus", [True, False], ids=["beside two GPUs at work", "without a GPU"])
+def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpus):
+    if has_gpus:
+        request.getfixturevalue("all_at_work")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(gpus, "DEVICES", ())
+    with lanes.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
+        assert lane == "cpu"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch sees none"
+
+
+def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "DEVICES", (str(tmp_path),))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with lanes.taken(ws, SFTConfig(), []) as mine:
+        assert mine == ("cpu",)
+        with pytest.raises(RunError, match="other work of the studio works on the GPU"), borrowed(ws):
+            pass
+    with borrowed(ws):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "torch goes on seeing it"
+
+
+def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpus, monkeypatch):
+    monkeypatch.setattr("studio.borrowing.gpu.POLL_S", 0.02)
+    waiting = runs.create(ws, SFTConfig(gpu=0))
+    with borrowed(ws, is_patient=True) as lane:
+        assert lane == "gpu1"
+    got, asked = [], threading.Event()
+    real = lanes.taken
+    monkeypatch.setattr(lanes, "taken", lambda *given: asked.set() or real(*given))
+
+    def wait():
+        with borrowed(ws, gpu=0, is_patient=True) as lane:
+            got.append(lane)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert asked.wait(10)
+    assert not got
+    pauses.pause(ws, waiting.name)  # a run that is held lets others pass
+    thread.join(10)
+    assert got == ["gpu0"]
+
+
+def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+    answer = pytest.importorskip("studio.answer")
+    request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
+    with pytest.raises(RunError) as refused:
+        answer.main()
+    assert str(refused.value).startswith(all_at_work)
+
+
+def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys):
+    merge = pytest.importorskip("studio.merge")
+    assert merge.main("nowhere", "nowhere", str(ws.root), "auto") == 1
+    assert capsys.readouterr().err.startswith(all_at_work)
+
+
+def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_at_work):
+    predict = pytest.importorskip("studio.predict")
+    run = filling.add_run(ws, SFTConfig())
+    filling.add_pairs(ws, [row["id"] for row in prompts.list_prompts(ws)][:1], filling.add_checkpoint(ws, run))
+    with ws.write() as db:
+        db.execute(
+            "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?", [RewardConfig().model_dump_json(), run.id]
+        )
+    with pytest.raises(RunError) as refused:
+        predict.main(str(ws.root), "now")
+    assert str(refused.value).startswith(all_at_work)
+    assert not (ws.root / "device.lock").exists(), "a lock that nobody else takes"
+
+
+def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+    probe = pytest.importorskip("studio.probe")
+    request = {"root": str(ws.root), "stage": "sft", "config": SFTConfig().model_dump()}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
+    with pytest.raises(RunError) as refused:
+        probe.main()
+    assert str(refused.value).startswith(all_at_work)
+
+
+def test_every_process_that_loads_a_model_is_a_run_or_borrows():
+    loading = ("Backbone.load(", "pick_device(", "load_model(", "training.build(")
+    found = {path for path in (ROOT / "studio").rglob("*.py") if any(word in path.read_text() for word in loading)}
+    runs_own = {ROOT / "studio" / name for name in ("training.py", "sampling.py")}
+    assert runs_own < found
+    assert [path.name for path in sorted(found - runs_own) if "with borrowed(" not in path.read_text()] == []
+
+
+def test_a_device_that_there_is_not_is_refused_before_a_process_is_started():
+    assert check_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="device is tpu, but it can be auto"):
+        check_device("tpu")
+
+
+# Where a run would fit.
+
+
+def test_the_estimate_is_made_for_the_gpu_that_the_run_would_get(two_gpus, monkeypatch):
+    def place(**settings):
+        return fitting.place_of(SFTConfig(**settings))
+
+    assert (place().title, place().free) == ("GPU 0, Small", 6000 * 2**20)
+    assert place(gpu=1).title == "GPU 1, Large"
+    assert place(device="cpu").is_cpu
+    assert place(devices=2).title == "GPU 0, Small", "all take a like share, so the one with the least decides"
+    two_gpus.write_text("GPU-a, 4242, /usr/bin/blender, 2048\n")
+    assert place().title == "GPU 1, Large", "one that another program uses is a run's last choice"
+    assert place(gpu=0).title == "GPU 0, Small"
+
+
+@pytest.mark.parametrize(
+    ("given", "gpu", "title"),
+    [
+        ("1", -1, "Large"),
+        ("1", 0, "Large"),
+        ("1,0", 0, "GPU 0, Large"),
+        ("1,0", 1, "GPU 1, Small"),
+        ("GPU-b", -1, "Large"),
+        ("", -1, "RAM"),
+        ("-1", -1, "RAM"),
+    ],
+    ids=["one", "the first of one", "turned round", "the second", "by its uuid", "none", "switched off"],
+)
+def test_the_estimate_heeds_which_gpus_are_visible(two_gpus, monkeypatch, given, gpu, title):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert fitting.place_of(SFTConfig(gpu=gpu)).title == title

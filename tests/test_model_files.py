@@ -1,0 +1,225 @@
+"""A model's folder is refused before a run is made from it, with the file, the cause and the next step."""
+
+import json
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules.config import SFTConfig
+from studio import base_models, prompts, reward_sources, runs
+from studio.errors import BaseModelError, RewardError
+from studio.workspace import Workspace
+
+CONFIG = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48}
+
+
+def safetensors(file: Path, names: list[str], dtype: str = "F32", width: int = 4) -> None:
+    """A file with one number for each name."""
+    table = {
+        name: {"dtype": dtype, "shape": [1], "data_offsets": [width * i, width * (i + 1)]}
+        for i, name in enumerate(names)
+    }
+    head = json.dumps(table).encode()
+    file.write_bytes(struct.pack("<Q", len(head)) + head + bytes(width * len(names)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that has all that a model needs, as far as small files tell."""
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(CONFIG))
+    (path / "tokenizer.json").write_text("{}")
+    safetensors(path / "model.safetensors", ["a", "b"])
+    return path
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    workspace = Workspace.open(tmp_path / "studio")
+    for thing in ("colour", "fruit", "tool", "bird", "river", "month"):  # some of them fall to the train split
+        prompts.add_demonstration(workspace, [{"role": "user", "content": f"Name a {thing}."}], "Blue.")
+    return workspace
+
+
+def write(path: Path, **content: Any) -> None:
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | content))
+
+
+def refused(ws: Workspace, folder: Path, sentence: str, **settings: Any) -> None:
+    """No run comes of it."""
+    with pytest.raises(BaseModelError, match=sentence):
+        runs.create(ws, SFTConfig(base_model=str(folder), **settings))
+    assert runs.list_all(ws) == []
+    assert list(ws.runs.iterdir()) == []
+
+
+def test_a_folder_that_has_everything_is_taken(ws: Workspace, folder: Path) -> None:
+    assert runs.create(ws, SFTConfig(base_model=str(folder))).state == "queued"
+
+
+def test_a_shard_that_the_index_names_and_that_is_not_there_is_named(ws: Workspace, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    refused(
+        ws, folder, r"is incomplete: its index names model-00002-of-00002.safetensors of 2 files, which is not there"
+    )
+    safetensors(folder / "model-00002-of-00002.safetensors", ["b"])
+    assert base_models.resolve(str(folder)) == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("index", "sentence"),
+    [
+        (None, "has neither model.safetensors nor model.safetensors.index.json"),
+        ("{", "is no JSON"),
+        ("[]", "holds no object"),
+        ("{}", "does not say where the weights are"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "its index names ../model.safetensors"),
+    ],
+    ids=["no index", "no json", "no object", "no map", "outside"],
+)
+def test_weights_that_no_index_leads_to_are_refused(
+    ws: Workspace, folder: Path, index: str | None, sentence: str
+) -> None:
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    if index is not None:
+        (folder / "model.safetensors.index.json").write_text(index)
+    refused(ws, folder, sentence)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_not_waited_for(
+    ws: Workspace, folder: Path, name: str
+) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder / "gone")
+    refused(ws, folder, rf"{name} is a link to nothing")
+
+
+def test_a_header_that_claims_gigabytes_is_no_header(ws: Workspace, folder: Path) -> None:
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", 6_000_000_000))
+        file.truncate(6_000_000_016)
+    refused(ws, folder, "is cut off or no safetensors file")
+
+
+def test_a_config_of_unlikely_size_is_not_read(ws: Workspace, folder: Path) -> None:
+    with (folder / "config.json").open("wb") as file:
+        file.truncate(2**31)
+    refused(ws, folder, "has more than 64 MiB")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]"], ids=["no json", "deep", "no object"])
+def test_a_config_that_is_no_object_is_refused(ws: Workspace, folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    refused(ws, folder, r"config.json (is no JSON|holds no object)")
+
+
+NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "settings", "sentence"),
+    [
+        (NF4, {}, "is stored in 4 bits .*quantisation is none: choose quantisation nf4"),
+        (NF4, {"method": "full"}, "is stored in 4 bits .*cannot be trained in full"),
+        (NF4 | {"bnb_4bit_quant_type": "fp4"}, {"quantisation": "nf4"}, "is stored quantised by bitsandbytes"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, {}, "is stored quantised by bitsandbytes"),
+        ({"quant_method": "gptq", "bits": 4}, {}, "is stored quantised in 4 bits by gptq .*unquantised model"),
+        ({"quant_method": "awq"}, {"quantisation": "nf4"}, "is stored quantised by awq"),
+        ({"quant_method": "fp8"}, {}, "is stored quantised by fp8"),
+    ],
+    ids=["nf4", "nf4 in full", "fp4", "8 bits", "gptq", "awq", "fp8"],
+)
+def test_weights_stored_quantised_are_refused_with_how_they_are_stored(
+    ws: Workspace, folder: Path, stored: dict[str, Any], settings: dict[str, Any], sentence: str
+) -> None:
+    write(folder / "config.json", quantization_config=stored)
+    refused(ws, folder, sentence, **settings)
+
+
+def test_a_base_stored_in_nf4_is_taken_with_nf4(ws: Workspace, folder: Path) -> None:
+    write(folder / "config.json", quantization_config=NF4)
+    assert runs.create(ws, SFTConfig(base_model=str(folder), quantisation="nf4")).state == "queued"
+
+
+@pytest.mark.parametrize("lacking", ["sentencepiece", "google.protobuf"])
+def test_a_sentencepiece_tokenizer_names_the_package_that_reads_it(
+    ws: Workspace, folder: Path, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    assert base_models.resolve(str(folder))
+    for name in [name for name in sys.modules if name == lacking or name.startswith(f"{lacking}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == lacking else object())
+    package = lacking.removeprefix("google.")
+    refused(ws, folder, rf"is a SentencePiece file, .*{package} must be installed: pip install {package}")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"model_type": "bloom"}, r"\(bloom\) has no position ids: choose a decoder-only model"),
+        ({"model_type": "mamba"}, r"\(mamba\) has no attention layers"),
+        ({"model_type": "bert"}, r"\(bert\) is an encoder"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, r"\(t5\) has an encoder and a decoder"),
+        (
+            {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
+            r"has layers that are no attention \(conv\)",
+        ),
+        (
+            {"model_type": "new", "text_config": {"layer_types": ["linear_attention"]}},
+            r"no attention \(linear_attention\)",
+        ),
+    ],
+    ids=["alibi", "state space", "encoder", "both", "convolutions", "inside a text_config"],
+)
+def test_families_that_cannot_be_trained_are_refused_from_their_config(
+    ws: Workspace, folder: Path, config: dict[str, Any], sentence: str
+) -> None:
+    write(folder / "config.json", **config)
+    refused(ws, folder, sentence)
+
+
+@pytest.mark.parametrize("where", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_turn_marker_beyond_the_embedding_is_named_with_its_id_and_the_rows(
+    ws: Workspace, folder: Path, where: str
+) -> None:
+    write(folder / "tokenizer_config.json", chat_template="{% for m in messages %}<|turn|>{{ m.content }}{% endfor %}")
+    if where == "tokenizer.json":
+        write(folder / where, added_tokens=[{"id": 8, "content": "<|turn|>"}, {"id": 9, "content": "<|unused|>"}])
+    else:
+        write(folder / where, added_tokens_decoder={"8": {"content": "<|turn|>"}, "9": {"content": "<|unused|>"}})
+    refused(ws, folder, r"writes the token '<\|turn\|>' as id 8, but the model has 8 rows .*another chat template")
+    assert runs.create(ws, SFTConfig(base_model=str(folder), chat_template="plain")).state == "queued"
+
+
+def test_an_adapter_given_as_a_base_model_is_called_one(ws: Workspace, folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    refused(ws, folder, "holds an adapter .*beside a model")
+    (folder / "config.json").unlink()
+    refused(ws, folder, "holds an adapter and no model")
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "~nobody-of-this-name/model", "a\0b", "y/" * 3000], ids=["long", "home", "null", "deep"]
+)
+def test_a_name_that_can_be_no_path_gets_a_short_sentence(ws: Workspace, name: str) -> None:
+    with pytest.raises(BaseModelError, match="is no folder and no hub id") as error:
+        runs.create(ws, SFTConfig(base_model=name))
+    assert len(str(error.value)) < 500
+    with pytest.raises(RewardError, match="There is no classifier"):
+        reward_sources._classifier(name)
