@@ -36,6 +36,7 @@ from modules.experience import (
 )
 from modules.metrics import COMPONENTS
 from modules.optimisation import adam, clip_gradients, take_step
+from modules.phases import Phase, during
 from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
 from modules.ppo_update import Surrogate
 from modules.rewards import RewardMix, role_part
@@ -159,6 +160,7 @@ class PPOModule(StageModule):
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
         return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
         """One iteration: sample, judge, and several passes of updates."""
         if self.center_scores and self.score_center is None:
@@ -200,10 +202,12 @@ class PPOModule(StageModule):
         self.latest = (answers, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start a held-out measurement."""
         self._held_out = {}
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: PPOHeldOut, batch_idx: int) -> None:
         """Sample answers to held-out prompts, always with the same random numbers; losses on held-out demonstrations."""
         if batch.prompts:
@@ -223,6 +227,7 @@ class PPOModule(StageModule):
                 self.backbone, self.judged_role, batch.demonstrations, batch.is_excluded, self.micro_batch_size
             )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report, and compare with the best policy so far."""
         self.evaluated_at = self.step_index
@@ -274,6 +279,7 @@ class PPOModule(StageModule):
         """The last iteration's responses; empty before the first."""
         return self.latest[0].samples(self.backbone.chat) if self.latest else []
 
+    @during(Phase.UPDATING)
     def _update_in_epochs(
         self, experience: Experience, num_responses: int, demonstrations: Sequences | None, sums: StepSums
     ) -> float:
@@ -322,6 +328,7 @@ class PPOModule(StageModule):
         for rows in order.split(self.minibatch_size):
             yield rows[rows % size == rank] // size
 
+    @during(Phase.SAMPLING)
     def _sample(self, role: str, prompts: Sequence[list[int]], seed: int, copies: int = 1) -> Rollout:
         """Answer this process's share of the prompts, each ``copies`` times."""
         return generate(
@@ -335,6 +342,7 @@ class PPOModule(StageModule):
             batch_size=self.rollout_batch_size,
         )
 
+    @during(Phase.SCORING)
     def _score(self, rollout: Rollout) -> Tensor:
         """Raw scores (B,), float32."""
         if self.score_function is not None:

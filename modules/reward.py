@@ -26,6 +26,7 @@ from modules.config import RewardConfig
 from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
 from modules.optimisation import adam, clip_gradients, schedule, take_step
+from modules.phases import Phase, during
 from modules.preferences import Comparisons
 from modules.sequences import CPU_PASS_TOKENS, Sequences, by_length
 from modules.stage_module import StageModule
@@ -94,6 +95,7 @@ class RewardModule(StageModule):
             keep_best=config.keep_best,
         )
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: Comparisons, batch_idx: int) -> None:
         """One optimizer step on a batch of comparisons."""
         start = time.monotonic()
@@ -139,10 +141,12 @@ class RewardModule(StageModule):
             }
         )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start a held-out measurement."""
         self._held_out = []
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: Comparisons, batch_idx: int) -> None:
         """Score held-out comparisons."""
         lengths = batch.sequences.mask.sum(-1)
@@ -165,6 +169,7 @@ class RewardModule(StageModule):
         self._held_out.append(found)
         self._category_names = batch.category_names
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report agreement with the person, and remember the best weights."""
         self.evaluated_at = self.step_index

@@ -14,6 +14,7 @@ from torch import Tensor
 from modules.backbone import Backbone
 from modules.errors import ConfigError
 from modules.loading import new_cache
+from modules.phases import Phase, during
 from modules.sequences import Sequences, pad_rows
 
 EndReason = Literal["eos", "length"]
@@ -48,6 +49,7 @@ class Rollout(NamedTuple):
         return torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(-1)
 
 
+@during(Phase.SAMPLING)
 @torch.no_grad()
 def generate(
     backbone: Backbone,

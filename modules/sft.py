@@ -21,6 +21,7 @@ from modules.distributed import sum_over_ranks
 from modules.losses import select_shifted, token_stats
 from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.packing import Packed, check_packing, pack
+from modules.phases import Phase, during
 from modules.rollout import EndReason, generate
 from modules.sequences import Sequences, by_length
 from modules.stage_module import StageModule
@@ -96,6 +97,7 @@ class SFTModule(StageModule):
             sample_prompts=sample_prompts,
         )
 
+    @during(Phase.STEPPING)
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
         """One optimizer step on a batch of demonstrations."""
         start = time.monotonic()
@@ -127,10 +129,12 @@ class SFTModule(StageModule):
             }
         )
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a held-out measurement."""
         self._held_out = torch.zeros(2, device=self.device)
 
+    @during(Phase.EVALUATING)
     def validation_step(self, batch: Sequences, batch_idx: int) -> None:
         """Add up the loss of held-out demonstrations."""
         with self.backbone.role("policy"):
@@ -138,6 +142,7 @@ class SFTModule(StageModule):
                 losses = negative_logprobs(self.backbone, rows)
                 self._held_out += torch.stack([losses.sum(), torch.tensor(len(losses), device=losses.device)])
 
+    @during(Phase.EVALUATING)
     def on_validation_epoch_end(self) -> None:
         """Report the mean over all held-out tokens, and answer the sample prompts."""
         total, count = sum_over_ranks(self._held_out).tolist()

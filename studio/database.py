@@ -274,7 +274,7 @@ def damaged(path: Path, why: str) -> WorkspaceDamaged:
 def _gone(path: Path) -> WorkspaceUnavailable:
     what = "is empty (0 bytes) in" if path.exists() else "is gone from"
     return WorkspaceUnavailable(
-        f"The database {path.name} {what} {path.parent}. Put it back, with its {path.name}-wal where it had one; "
+        f"The database {path.name} {what} {path.parent.resolve()}. Put it back, with its {path.name}-wal where it had one; "
         "nothing new was made in its place."
     )
 

@@ -7,6 +7,9 @@ import errno
 import re
 import sqlite3
 
+from modules import phases
+from modules.phases import Phase
+
 _NO_INDEX = sqlite3.SQLITE_IOERR_SHMSIZE
 """The little file that readers need beside the database does not fit on the disk any more."""
 _SQLITE = {
@@ -29,25 +32,10 @@ _DISK = {
     errno.EIO: "The disk gives errors: check it and its cable before anything else.",
 }
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
-_PHASES = (
-    ("save", "saving a checkpoint"),
-    ("_take_up", "loading the checkpoint to go on from"),
-    ("validation_step", "evaluating"),
-    ("on_validation_epoch_start", "evaluating"),
-    ("on_validation_epoch_end", "evaluating"),
-    ("_score", "scoring responses"),
-    ("_sample", "sampling responses"),
-    ("generate", "sampling responses"),
-    ("_update_in_epochs", "updating policy and value"),
-    ("training_step", "computing a training step"),
-    ("build", "loading the model"),
-    ("load_policies", "loading the model"),
-)
-"""Functions that are looked for in a traceback, the first that is found naming the phase."""
-_SMALLER = {
-    "saving a checkpoint": "Close other programs.",
-    "loading the model": "Close other programs, or choose nf4 or a smaller base model in a new run.",
-    "sampling responses": "Close other programs, or lower rollout_batch_size or max_new_tokens in a new run.",
+_SMALLER: dict[Phase | None, str] = {
+    Phase.SAVING: "Close other programs.",
+    Phase.LOADING: "Close other programs, or choose nf4 or a smaller base model in a new run.",
+    Phase.SAMPLING: "Close other programs, or lower rollout_batch_size or max_new_tokens in a new run.",
 }
 _SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths, or turn on gradient_checkpointing or nf4, in a new run."
 
@@ -77,26 +65,18 @@ def of_work(error: BaseException, others: str = "") -> str:
         error: what was raised.
         others: a sentence on other programs that hold GPU memory.
     """
-    text, phase = str(error), phase_of(error)
+    text, phase = str(error), phases.of(error)
+    doing = phase or "at work"
     if isinstance(error, MemoryError) or any(word in text.lower() for word in _MEMORY_WORDS):
         kind = "GPU memory" if "cuda" in text.lower() else "memory"
-        return f"Out of {kind} while {phase}. {others or _SMALLER.get(phase, _SMALLER_STEP)}"
+        return f"Out of {kind} while {doing}. {others or _SMALLER.get(phase, _SMALLER_STEP)}"
     number = error.errno if isinstance(error, OSError) else None
     if found := re.search(r"\(os error (\d+)\)", text):  # as Rust writes it
         number = int(found[1])
     if number in _DISK:
-        return f"{_DISK[number]} It happened while {phase}."
+        return f"{_DISK[number]} It happened while {doing}."
     if type(error).__name__ == "SafetensorError":
         return (
-            f"A file of weights is damaged ({text}), met while {phase}: put back a copy, or choose another checkpoint."
+            f"A file of weights is damaged ({text}), met while {doing}: put back a copy, or choose another checkpoint."
         )
     return ""
-
-
-def phase_of(error: BaseException) -> str:
-    """What a run was doing when this was raised, told from the traceback."""
-    called, step = set(), error.__traceback__
-    while step is not None:
-        called.add(step.tb_frame.f_code.co_name)
-        step = step.tb_next
-    return next((phase for name, phase in _PHASES if name in called), "at work")

@@ -85,8 +85,8 @@ class Stopped(RunError):
 class _Turn:
     """A measurement from the press that asks for it to its end, and how it is ended from elsewhere."""
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, page: str) -> None:
+        self.stage, self.page = stage, page
         self.number = next(_numbers)
         self.is_stopped = False
         self.is_begun = False
@@ -166,13 +166,13 @@ def _in_order_of_choice(found: list[int]) -> list[int]:
     return sorted(found, key=lambda gpu: (gpu in busy, gpu))
 
 
-def ask(ws: Workspace, stage: str) -> int:
-    """Announce a measurement, so that it can be stopped from now on; an older one is stopped.
+def ask(ws: Workspace, stage: str, page: str = "") -> int:
+    """Announce a measurement for a page, so that it can be stopped from now on; an older one is stopped.
 
     Returns:
         Its number, for `probe` or `give_up`.
     """
-    turn = _Turn(stage)
+    turn = _Turn(stage, page)
     with _changing:
         older = _at_work.get(ws.root)
         _at_work[ws.root] = turn
@@ -217,10 +217,10 @@ def give_up(ws: Workspace, number: int) -> None:
         _end(ws, turn)
 
 
-def measured_stage(ws: Workspace) -> str:
-    """The stage whose real steps are measured in this workspace now; empty where none is."""
+def measured_stage(ws: Workspace, not_for: str | None = None) -> str:
+    """Return the stage whose real steps are measured in this workspace now; empty where none is, or it is `not_for` this page."""
     turn = _at_work.get(ws.root)
-    return turn.stage if turn and turn.counts else ""
+    return turn.stage if turn and turn.counts and turn.page != not_for else ""
 
 
 def stop_probe(ws: Workspace) -> bool:

@@ -3,12 +3,16 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 TIMEOUT_S = 10.0
+FRESH_S = 30.0
+"""How long the number of GPUs is remembered."""
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux put up."""
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
@@ -123,7 +127,13 @@ def _visible() -> list[str]:
     given = (os.environ if (seen := _environment.get()) is None else seen).get("CUDA_VISIBLE_DEVICES")
     if given is not None and shutil.which("nvidia-smi"):
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    return [index for (index, *_) in _query("--query-gpu=index,uuid")]
+    return list(_indices(shutil.which("nvidia-smi"), int(time.monotonic() / FRESH_S)))
+
+
+@lru_cache(maxsize=4)
+def _indices(command: str | None, _: int) -> tuple[str, ...]:
+    """The numbers of this machine's GPUs, asked for once in a while: who waits for one looks every second."""
+    return tuple(index for (index, *_) in _query("--query-gpu=index,uuid")) if command else ()
 
 
 def _query(question: str) -> list[list[str]]:

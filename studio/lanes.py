@@ -87,14 +87,14 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
     num_gpus = gpus.count()
     claimed = {lane for other in ahead for lane in usable(other, num_gpus)}
     lanes = [lane for lane in usable(config, num_gpus) if lane not in claimed]
-    busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(lanes) > 1 else set()
-    lanes.sort(key=lambda lane: lane in busy)  # a GPU that another program uses is the last choice
     with ExitStack() as stack:
-        mine: dict[str, IO[str]] = {}
-        for lane in lanes:
-            if len(mine) < needed(config, num_gpus) and try_lock(file := stack.enter_context(lock_file(ws, lane))):
-                mine[lane] = file
-        yield dict(sorted(mine.items())) if len(mine) == needed(config, num_gpus) else {}
+        free = {lane: file for lane in lanes if try_lock(file := stack.enter_context(lock_file(ws, lane)))}
+        num = needed(config, num_gpus)
+        busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(free) > num else set()
+        chosen = sorted(free, key=lambda lane: lane in busy)[:num]  # a GPU that another program uses is the last choice
+        for lane in free.keys() - set(chosen):
+            free[lane].close()
+        yield {lane: free[lane] for lane in sorted(chosen)} if len(chosen) == num else {}
 
 
 def lock_file(ws: Workspace, name: str) -> IO[str]:

@@ -51,6 +51,8 @@ class Lesson:
     """Tokens of the longest text, a response of PPO included."""
     refusal: str = ""
     """Why the run would not start as it is; empty where it would."""
+    may_start_anyway: bool = False
+    """It is refused for the rows that would be left out, and for nothing else."""
 
 
 def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
@@ -76,12 +78,27 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
     examples = [
         Example(title, [(text, part) for text, part in tokens], rest) for title, tokens, rest in found["examples"]
     ]
-    refusal = found["refusal"] or _too_long_for_model(prepared.config, found["longest"], found["positions"])
-    return Lesson(TEMPLATES[found["template"]], examples, _summary(found, prepared.config), found["longest"], refusal)
+    too_long = _too_long_for_model(prepared.config, found["longest"], found["positions"])
+    return Lesson(
+        TEMPLATES[found["template"]],
+        examples,
+        _summary(found, prepared.config),
+        found["longest"],
+        found["refusal"] or too_long,
+        may_start_anyway=bool(found["refusal"]) and not too_long,
+    )
 
 
-def check(ws: Workspace, config: TrainConfig) -> str:
-    """Why a run with this config should not be started; empty where it may.
+@dataclass(frozen=True)
+class Refusal:
+    """Why a run should not be started."""
+
+    text: str
+    may_start_anyway: bool
+
+
+def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
+    """Why a run with this config should not be started; None where it may.
 
     Rows that are all short need no look, unless another model's own chat template is used, which may refuse any of them.
 
@@ -89,7 +106,10 @@ def check(ws: Workspace, config: TrainConfig) -> str:
         StudioError: something the stage needs is missing.
     """
     prepared = stages.look(ws, config)
-    return lesson(ws, config).refusal if _may_drop(ws, prepared) or _may_refuse(ws, prepared) else ""
+    if not _may_drop(ws, prepared) and not _may_refuse(ws, prepared):
+        return None
+    found = lesson(ws, config)
+    return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
 
 
 def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from modules import checkpoint
 from modules.backbone import Backbone
 from modules.config import SampleConfig
+from modules.phases import Phase, during
 from modules.rollout import Rollout, generate
 from studio import base_models, checkpoints, comparisons, metrics, pauses, prompts, runs
 from studio.checkpoints import Checkpoint
@@ -73,6 +74,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
 
 
+@during(Phase.LOADING)
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
     """A backbone with one role per checkpoint, named as `role_of` says."""
     first = next(iter(found.values()))

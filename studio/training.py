@@ -22,6 +22,7 @@ from modules.data import PPODataModule, RewardDataModule, SFTDataModule
 from modules.distributed import SummedByHand
 from modules.errors import ConfigError
 from modules.loading import check_lengths
+from modules.phases import Phase, during
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rewards import RewardMix, Texts, build_mix
@@ -88,6 +89,7 @@ def _take_device(config: TrainConfig) -> None:
     torch.cuda.set_device(ranks.local_rank())
 
 
+@during(Phase.LOADING)
 def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
     """A stage's module and data as its run has them; `rows` gives the parts of what it trains on.
 
@@ -265,6 +267,7 @@ def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     )
 
 
+@during(Phase.TAKING_UP)
 def _take_up(ws: Workspace, run: Run, module: Any) -> None:
     """Restore the checkpoint that a run resumes from; the best one before it becomes one of this run's own."""
     origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)

@@ -230,7 +230,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start):
     assert "sft-1: queued" in shown
     assert "train/loss  2.5" in shown
     assert cli("runs", "stop", "sft-1")[:2] == (0, "sft-1 stopped. Cancelled before it started.\n")
-    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is stopped already.\n"
+    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is stopped already. Cancelled before it started.\n"
     assert "sft-1 is stopped and cannot go on" in cli("runs", "continue", "sft-1")[2]
     assert cli("runs", "resume", "sft-1")[0] == 1
     folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"

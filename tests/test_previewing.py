@@ -36,6 +36,7 @@ def test_too_many_rows_left_out_are_refused_with_count_and_reason(ws):
     found = previewing.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
     assert "rows (" in found.refusal
     assert "start anyway with max_dropped=1" in found.refusal
+    assert found.may_start_anyway, "a field says so, not the words"
     assert f"longer than max_length = {longest - 1} tokens" in found.summary
     assert previewing.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=1.0)).refusal == ""
 

@@ -18,13 +18,15 @@ from studio.runs import Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5
+PATIENCE_S = 60.0
+"""How long a database that was taken away is waited for."""
 BAR = "{percentage:3.0f} %|{bar:20}| {elapsed}  {desc}"
 
 
 def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     """Watch a run until it ends; returns 0 if it finished or was stopped, else 1."""
     is_terminal = sys.stderr.isatty()
-    ws = held.hold(ws)
+    ws = held.hold(ws, PATIENCE_S)
     try:
         with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
             shown = ""

@@ -79,7 +79,8 @@ def _start(arguments: argparse.Namespace) -> int:
     run = launcher.start(ws, run)
     if not arguments.detach:
         return follow.follow(ws, run, arguments)
-    print(f"{run.name} started. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
+    how = "waits for its turn" if run.is_waiting_here else "started"
+    print(f"{run.name} {how}. Watch it: {follow.command(arguments, 'runs', 'show', run.name, '--watch')}")
     return 0
 
 
@@ -87,9 +88,9 @@ def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig
     """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
     if is_anyway:
         return config.model_copy(update={"max_dropped": 1.0})
-    refused = previewing.check(ws, config) if config.max_dropped < 1 else ""
+    refused = previewing.check(ws, config) if config.max_dropped < 1 else None
     if refused:
-        raise DataError(f"Not started. {refused}")
+        raise DataError(f"Not started. {refused.text}")
     return config
 
 

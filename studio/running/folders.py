@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from modules.config import StageConfig
+from modules.phases import Phase, during
 
 
 def free_name(parent: Path, stem: str, number: int, taken: set[str]) -> str:
@@ -41,6 +42,7 @@ def make_run(path: Path, config: StageConfig, rows: dict[str, list[dict[str, Any
         raise
 
 
+@during(Phase.SAVING)
 def write(folder: Path, fill: Callable[[Path], object]) -> Path:
     """Make a folder whose contents `fill(path)` writes: it appears complete and synced, or not at all.
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from modules.config import StageConfig
 from studio import confidential, gpus, lanes, processes, runs
 from studio.errors import WorkspaceError
 from studio.running import marks
@@ -47,11 +48,14 @@ def look(ws: Workspace) -> list[str]:
 
     Does nothing where another process is looking, or the disk cannot be written.
     """
-    started = []
+    started, ahead = [], []
     with suppress(OSError), _alone(ws) as is_mine:
         for run in runs.queue(ws) if is_mine else []:
-            if run.is_waiting_here and not run.pause_requested and not runs.is_of_another_workspace(ws, run):
-                started += [run.name] if _start_where_free(ws, run) else []
+            if run.pause_requested:
+                continue
+            if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
+                started.append(run.name)
+            ahead.append(run.config)
     return started
 
 
@@ -92,8 +96,7 @@ def inherited() -> dict[str, int]:
     return found
 
 
-def _start_where_free(ws: Workspace, run: Run) -> bool:
-    ahead = [other.config for other in runs.ahead_of(ws, run.id)]
+def _start_where_free(ws: Workspace, run: Run, ahead: list[StageConfig]) -> bool:
     with gpus.seen_as(json.loads(run.environment)), lanes.held(ws, run.config, ahead) as mine:
         if mine:
             _spawn(ws, run, {lane: file.fileno() for lane, file in mine.items()})

@@ -137,8 +137,8 @@ def test_members_that_carry_the_mark_are_killed_also_when_their_leader_is_gone_o
 def test_what_a_run_started_without_its_mark_is_killed_and_another_run_that_it_started_is_not(ws, begin, tmp_path):
     other = runs.hand_over(ws, runs.create(ws, SFTConfig()))
     code = (
-        "import os, subprocess, sys; a = subprocess.Popen(['sleep', '300'], env={'PATH': os.environ['PATH']});"
-        f"b = subprocess.Popen(['sleep', '300'], env=os.environ | {{'{marks.VARIABLE}': sys.argv[1]}});"
+        "import os, subprocess, sys; a = subprocess.Popen(['sleep', '300'], stdout=-3, env={'PATH': os.environ['PATH']});"
+        f"b = subprocess.Popen(['sleep', '300'], stdout=-3, env=os.environ | {{'{marks.VARIABLE}': sys.argv[1]}});"
         "print(a.pid, b.pid, flush=True); sys.stdin.read()"
     )
     run = at_work(ws)
@@ -163,6 +163,7 @@ def test_what_a_run_started_without_its_mark_is_killed_and_another_run_that_it_s
 def test_a_worker_that_torchrun_started_is_known_by_its_command_line(ws, tmp_path, begin):
     run = runs.create(ws, SFTConfig())
     (tmp_path / "studio").mkdir()
+    (tmp_path / "studio" / "__init__.py").touch()
     (tmp_path / "studio" / "worker.py").write_text("import sys; print('ready', flush=True); sys.stdin.read()")
     environment = {"cwd": tmp_path, "command": [sys.executable, "-m", "studio.worker", str(ws.root), run.name]}
     child = begin(environment["command"], cwd=environment["cwd"])

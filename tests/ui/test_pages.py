@@ -148,7 +148,9 @@ def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     gate, refusal = threading.Event(), train.preflight.refusal
-    monkeypatch.setattr(train.preflight, "refusal", lambda *given: refusal(*given) if gate.wait(30) else "late")
+    monkeypatch.setattr(
+        train.preflight, "refusal", lambda *given: refusal(*given) if gate.wait(30) else pytest.fail("late")
+    )
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#start-sft").dblclick()
     expect(page.locator("#told-sft .is-working")).to_have_text("Looking at the rows, then it starts …")

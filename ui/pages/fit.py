@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from modules.config import TrainConfig
 from studio import fitting, previewing
@@ -42,7 +43,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
 def states(ws: Workspace, stage: str, shown: Any) -> list[Any]:
     """How it looks when the page is opened: a measurement outlives the page that asked for it, and can be stopped."""
     is_measuring = fitting.measured_stage(ws) == stage
-    if is_measuring and not shown:
+    if fitting.measured_stage(ws, not_for=_page()) == stage and not shown:
         return [_ORPHAN, *_buttons(True)]
     if shown == _ORPHAN and not is_measuring:
         return ["", *_buttons(False)]
@@ -58,7 +59,13 @@ def _working(ws: Workspace, stage: str) -> list[Any]:
     """From the press on, it can be stopped."""
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
-    return [fitting.ask(ws, stage), said, *_buttons(True)]
+    return [fitting.ask(ws, stage, _page()), said, *_buttons(True)]
+
+
+def _page() -> str:
+    """Name the tab that asks: what it has just begun itself is no news to it, however late its refresh is answered."""
+    request = LocalContext.request.get(None)
+    return str(getattr(request, "session_hash", None) or "")
 
 
 def _stop(ws: Workspace) -> list[Any]:

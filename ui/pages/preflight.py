@@ -10,7 +10,7 @@ import gradio as gr
 from modules.config import STAGES, StageConfig, TrainConfig
 from studio import previewing
 from studio.errors import StudioError
-from studio.previewing import Example, Lesson
+from studio.previewing import Example, Lesson, Refusal
 from studio.workspace import Workspace
 from ui import form, parts, paths
 from ui.border import on
@@ -28,9 +28,9 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
     return lesson
 
 
-def refusal(ws: Workspace, config: StageConfig) -> str:
-    """Why a run should not start as it is; empty where it may."""
-    return previewing.check(ws, config) if isinstance(config, TrainConfig) and config.max_dropped < 1 else ""
+def refusal(ws: Workspace, config: StageConfig) -> Refusal | None:
+    """Why a run should not start as it is; None where it may."""
+    return previewing.check(ws, config) if isinstance(config, TrainConfig) and config.max_dropped < 1 else None
 
 
 def complaints(stage: str, wrong: dict[str, str]) -> str:

@@ -186,7 +186,7 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
         paths.check_config(ws, config)
         refused = preflight.refusal(ws, config)
         if refused:
-            return [parts.notice(refused, "bad"), gr.Button(visible="max_dropped" in refused), *stay]
+            return [parts.notice(refused.text, "bad"), gr.Button(visible=refused.may_start_anyway), *stay]
         run, is_new = launcher.start_once(ws, config)
     except StudioError as error:
         return [parts.notice(str(error), "bad"), off, *stay]
