@@ -157,8 +157,13 @@ def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
     """Role to name of the checkpoints that the run of this one started from."""
+    return parents_of_run(ws, get(ws, name).run_id)
+
+
+def parents_of_run(ws: Workspace, run_id: int) -> dict[str, str]:
+    """Return the same by the run, whose own checkpoint may be gone."""
     with ws.read() as db:
-        return _parents(db, get(ws, name).run_id)
+        return _parents(db, run_id)
 
 
 def lineage(ws: Workspace) -> list[tuple[str, str, str]]:

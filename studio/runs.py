@@ -35,7 +35,15 @@ CODE = Path(__file__).resolve().parent.parent
 
 
 def folder(ws: Workspace, name: str) -> Path:
-    """The run's folder."""
+    """Return the run's folder.
+
+    Raises:
+        RunError: the name, which came from elsewhere, leads out of the workspace.
+    """
+    if name != Path(name).name or name in ("", ".."):
+        raise RunError(
+            f"The run {name!r} of the database has a name that leads out of the workspace's runs: it is left alone."
+        )
     return ws.runs / name
 
 

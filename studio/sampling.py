@@ -12,6 +12,7 @@ from typing import Any
 from modules import checkpoint
 from modules.backbone import Backbone
 from modules.config import SampleConfig
+from modules.dropped import TOO_LONG, Dropped, advice, drop, reason_of, told
 from modules.phases import Phase, during
 from modules.rollout import Rollout, generate
 from studio import base_models, checkpoints, comparisons, metrics, pauses, prompts, runs
@@ -35,15 +36,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     names = [sides[index % 2] for index in range(config.responses_per_prompt)]
     found = {name: checkpoints.get(ws, name) for name in sides}
     backbone = load_policies(found, config)
-    encoded = [backbone.chat.encode_prompt(row["messages"]).ids for row in rows]
-    fitting = [i for i, ids in enumerate(encoded) if len(ids) + config.max_new_tokens <= backbone.context_length]
-    num_long = len(rows) - len(fitting)
-    if not fitting:
-        raise DataError(
-            f"All {num_long} prompts are too long: with max_new_tokens = {config.max_new_tokens} they do not fit into the model's "
-            f"{backbone.context_length} positions. Lower max_new_tokens, or import shorter prompts."
-        )
-    rows, encoded = [rows[i] for i in fitting], [encoded[i] for i in fitting]
+    rows, encoded, left_out = _encode(rows, backbone, config)
     answers = []
     for index, name in enumerate(names):
 
@@ -69,7 +62,9 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
     notes = f" {num_same} {dropped} and were dropped." if num_same else ""
     notes += f" {num_known} {what} were there already." if num_known else ""
+    num_long = left_out.pop(TOO_LONG, 0)
     notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
+    notes += f" {left_out.total()} prompts cannot be asked and were left out: {told(left_out)}." if left_out else ""
     metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
     return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
 
@@ -164,6 +159,37 @@ def _put_up_rankings(
             is_new = comparisons.add_comparison(db, row["prompt_id"], sorted(different.values()), run.id) is not None
             num_new, num_known = num_new + is_new, num_known + (not is_new)
     return num_new, num_same, num_known
+
+
+def _encode(rows: list[Row], backbone: Backbone, config: SampleConfig) -> tuple[list[Row], list[list[int]], Dropped]:
+    """Return the prompts that can be asked, with their tokens, and what was left out and why.
+
+    Raises:
+        DataError: None can be asked.
+    """
+    kept: list[Row] = []
+    encoded: list[list[int]] = []
+    dropped = Dropped()
+    for row in rows:
+        try:
+            ids = backbone.chat.encode_prompt(row["messages"]).ids
+        except DataError as error:
+            drop(dropped, reason_of(error), row)
+            continue
+        if len(ids) + config.max_new_tokens > backbone.context_length:
+            drop(dropped, TOO_LONG, row)
+            continue
+        kept.append(row)
+        encoded.append(ids)
+    if kept:
+        return kept, encoded, dropped
+    if dropped[TOO_LONG] == len(rows):
+        raise DataError(
+            f"All {len(rows)} prompts are too long: with max_new_tokens = {config.max_new_tokens} they do not fit into the model's "
+            f"{backbone.context_length} positions. Lower max_new_tokens, or import shorter prompts."
+        )
+    steps = advice(dropped, "the model's context: lower max_new_tokens", chooses_template=False)
+    raise DataError(f"No prompt can be asked: {told(dropped)}. Next step: {', or '.join(steps)}.")
 
 
 def _store_answers(

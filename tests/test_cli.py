@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
 from tests.support.waiting import PATIENCE_S
+from tests.ui import filling
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--set", "lora_rank=4", "--set", "batch_size=8", "--set", "micro_batch_size=8", "--set", "max_length=128"]
@@ -247,6 +249,17 @@ def test_the_workspace_may_stand_before_the_command_and_after_its_last_word(taug
     assert main(["runs", "--workspace", str(taught.root)]) == 0
     assert (taught.root / "studio.db").exists()
     assert capsys.readouterr().err == ""
+
+
+def test_models_are_listed_though_the_folder_of_one_is_gone(taught, cli):
+    sft = filling.add_run(taught, SFTConfig())
+    for step in (2, 4):
+        filling.add_checkpoint(taught, sft, step=step)
+    shutil.rmtree(checkpoints.get(taught, "sft-1@2").folder)
+    code, out, _ = cli("models")
+    assert code == 0
+    assert "sft-1@2" in out
+    assert "sft-1@4" in out
 
 
 def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):

@@ -446,3 +446,9 @@ def test_a_newest_state_whose_folder_is_gone_is_said_and_nothing_older_is_taken_
     with pytest.raises(CheckpointError, match=f"The folder of checkpoint {newest} is gone"):
         runs.resume(ws, run.name)
     assert f"The folder of checkpoint {newest} is gone" in launcher.next_step(ws, run)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc", "..", "a/b", ""])
+def test_a_run_whose_name_leads_out_of_the_workspace_has_no_folder(ws, name):
+    with pytest.raises(RunError, match="leads out of the workspace"):
+        runs.folder(ws, name)

@@ -185,7 +185,9 @@ def _list_models(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     rows = [("checkpoint", "base model", "from", "figures")]
     for checkpoint in checkpoints.list_all(ws):
-        parents = ", ".join(f"{role} {name}" for role, name in checkpoints.parents(ws, checkpoint.name).items())
+        parents = ", ".join(
+            f"{role} {name}" for role, name in checkpoints.parents_of_run(ws, checkpoint.run_id).items()
+        )
         figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
         rows.append((checkpoint.name, checkpoint.base_model, parents or "-", figures))
     print(watch.table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")
