@@ -28,6 +28,7 @@ from studio import database, schema_restores
 from studio.errors import DataError, ImportRefused, WorkspaceError
 from studio.untrusted import rows as untrusted
 from studio.workspace import Workspace
+from studio.writing import whole
 
 NAME = "rlhf-studio-archive/"
 FORMAT = f"{NAME}1"
@@ -90,9 +91,8 @@ def write(ws: Workspace) -> Contents:
         WorkspaceError: the file cannot be written.
     """
     path = ws.exports / "archive.jsonl"
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        with ws.read() as db, temporary.open("wb") as file:
+        with whole.beside(path) as part, ws.read() as db, part.open("xb") as file:
             db.execute("BEGIN")  # what is written meanwhile is in the next one
             counted = {table: num for table in TABLES if (num := db.table(table).count)}
             if not counted.get("prompts"):
@@ -107,12 +107,11 @@ def write(ws: Workspace) -> Contents:
                     digest.update(line.rstrip())
             file.seek(0)
             file.write(_line(head | {"sha256": digest.hexdigest()}))  # as long as the first one
-        return Contents(temporary.replace(path), counted)
+            file.flush()
+            return Contents(whole.place(part, path), counted)
     except OSError as error:
         cause = error.strerror or str(error)
         raise WorkspaceError(f"The archive could not be written: {cause}. Free some space and try again.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_archive(source: str | Path) -> bool:

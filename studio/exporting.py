@@ -21,6 +21,7 @@ from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.exports import reading
 from studio.model_card import model_card
 from studio.workspace import Workspace
+from studio.writing import whole
 
 
 def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> Path:
@@ -191,35 +192,25 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Pa
 
 
 def _write(path: Path, texts: Iterable[str]) -> Path:
-    """Write the file under a temporary name as its parts come, then rename."""
-    temporary = path.with_name(f".{path.name}.part")
+    """Write the file under a temporary name as its parts come, then rename; an earlier one that differs is put aside."""
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(texts)
-        return temporary.replace(path)
+        with whole.beside(path) as part:
+            with part.open("x", encoding="utf-8") as file:
+                file.writelines(texts)
+            return whole.place(part, path)
     except OSError as error:
         raise _not_written(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary folder, then rename it; an older export of the same name makes room."""
-    temporary, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Let `write` fill a temporary folder, then rename it; an earlier export of the same name that differs is put aside."""
     try:
-        temporary.mkdir(parents=True)
-        write(temporary)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
+        with whole.beside(path) as part:
+            part.mkdir(parents=True)
+            write(part)
+            return whole.place(part, path)
     except OSError as error:
         raise _not_written(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    return path
 
 
 def _not_written(path: Path, error: OSError) -> WorkspaceError:

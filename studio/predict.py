@@ -32,7 +32,7 @@ def main(root: str, *how: str) -> int:
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
         raise CheckpointError("There is no reward model yet. Train one first.")
-    with (ws.root / "predictions.lock").open("w") as mine:
+    with (ws.root / "predictions.lock").open("a") as mine:
         try:
             fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

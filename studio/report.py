@@ -14,6 +14,7 @@ from markupsafe import Markup
 from studio import checkpoints, metrics, ratings, runs
 from studio.report_plots import Interval, Node, Point, Series, family_tree, interval_chart, line_chart
 from studio.workspace import Workspace
+from studio.writing import whole
 
 Facts = dict[str, Any]
 PAIRS_PER_CATEGORY = 2
@@ -25,12 +26,12 @@ def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
     paths = ws.root / "report.json", ws.root / "report.html"
     texts = json.dumps(facts, indent=2, ensure_ascii=False) + "\n", render(ws, facts)
     for path, text in zip(paths, texts, strict=True):
-        temporary = path.with_name(f".{path.name}.part")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole.beside(path) as part:
+            with part.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            whole.place(part, path)
     return paths
 
 

@@ -43,7 +43,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
     config = session.config
     if session.state in ("ended", "paused") or not is_sampled(session):
         return None
-    with (ws.root / "sampling-ahead.lock").open("w") as lock:
+    with (ws.root / "sampling-ahead.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = sessions.count_waiting(ws, session)
         before = [runs.get(ws, run_id) for run_id in sessions.list_runs(ws, session.id)]

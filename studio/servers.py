@@ -7,6 +7,7 @@ import fcntl
 import os
 from contextlib import ExitStack, suppress
 from typing import BinaryIO
+from uuid import uuid4
 
 from studio.workspace import Workspace
 
@@ -23,15 +24,17 @@ def announce(ws: Workspace, url: str) -> list[str]:
     others = []
     with suppress(OSError), ExitStack() as stack:
         folder.mkdir(exist_ok=True)
-        fcntl.flock(stack.enter_context((folder / "announcing.lock").open("w")), fcntl.LOCK_EX)
-        for path in folder.glob("*.url"):
+        fcntl.flock(stack.enter_context((folder / "announcing.lock").open("a")), fcntl.LOCK_EX)
+        for path in folder.glob("[0-9]*.url"):
             file = stack.enter_context(path.open(encoding="utf-8"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()  # its server is gone
             except BlockingIOError:
                 others.append(file.read())
-        mine = (folder / f"{os.getpid()}.url").open("wb", buffering=0)
+        mine = (folder / f"{os.getpid()}-{uuid4().hex[:8]}.url").open(
+            "xb", buffering=0
+        )  # a number may be taken on another machine
         _held.append(mine)
         fcntl.flock(mine, fcntl.LOCK_EX)
         mine.write(url.encode())

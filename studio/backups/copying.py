@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from studio.errors import WorkspaceError, WorkspaceUnavailable
 
@@ -21,11 +22,10 @@ def copy(source: sqlite3.Connection, target: Path, *, is_replacing: bool = False
     """
     if target.exists() and not is_replacing:
         raise _taken(target)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_room(source, target.parent)
-        part.unlink(missing_ok=True)
         with closing(sqlite3.connect(part)) as written:
             source.backup(written)
             written.execute("PRAGMA journal_mode = DELETE")

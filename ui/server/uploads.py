@@ -40,7 +40,7 @@ def folder() -> Path:
     try:
         base.mkdir(parents=True, exist_ok=True)
         mine = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = (mine / LOCK).open("w")
+        lock = (mine / LOCK).open("x")
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise ConfigError(
