@@ -28,7 +28,7 @@ from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
 from tests.support.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 SECRETS = {
     "HF_TOKEN": "hf_ThisIsTheTokenOfTheHub4711",
     "OPENAI_API_KEY": "key with spaces/and+signs=4712",

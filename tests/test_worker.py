@@ -16,7 +16,7 @@ from tests.support import stored
 from tests.support.waiting import PATIENCE_S
 from tests.support.waiting import for_run as wait
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
 
