@@ -27,6 +27,7 @@ from modules.pretrained import find_model, load_classifier, load_tokenizer
 from modules.reward_terms import RewardTerm
 from modules.rollout import Rollout
 from modules.sequences import by_length, pad_rows
+from modules.templates.own import fault_of_template
 
 UNLIMITED = 10**6
 """A tokenizer that names no longest text has a number above this."""
@@ -109,6 +110,7 @@ class ClassifierReward:
         self.pad_id = self._pad_id()
         self.model.config.get_text_config().pad_token_id = self.pad_id
         self.max_length = self._max_length()
+        self._check_template(source)
 
     @torch.no_grad()
     def __call__(self, rollout: Rollout) -> Tensor:
@@ -149,10 +151,35 @@ class ClassifierReward:
         return list(ids) or [self.pad_id]
 
     def _pad_id(self) -> int:
+        rows = self.model.config.get_text_config().vocab_size
         for known in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if isinstance(known, int):
+            if isinstance(known, int) and known < rows:
                 return known
         return 0
+
+    def _check_template(self, source: str) -> None:
+        """Refuse a chat template that refuses turns as the prompts have them, before anything is trained.
+
+        Raises:
+            RewardError: It does.
+        """
+        if not self.tokenizer.chat_template:
+            return
+        fault = fault_of_template(self.tokenizer)
+        if fault:
+            raise RewardError(
+                f"The chat template of the classifier {source} cannot be used, since it {fault}: choose another classifier."
+            )
+        rows = [list(row["messages"]) for row in self.texts.row_of.values()]
+        kinds = {tuple(message["role"] for message in messages): messages for messages in rows}
+        for roles, messages in (kinds or {("user",): [{"role": "user", "content": "a"}]}).items():
+            try:
+                self._encode(messages, "b")
+            except Exception as error:  # jinja raises whatever a template's author chose
+                raise RewardError(
+                    f"The chat template of the classifier {source} refuses prompts whose turns are {', '.join(roles)} "
+                    f"({_first_line(error)}): leave out such prompts (exclude_categories), or choose another classifier."
+                ) from error
 
     def _max_length(self) -> int:
         self.tokenizer.truncation_side = "left"  # the response stands at the end

@@ -57,6 +57,15 @@ def source_of(tokenizer: "PreTrainedTokenizerBase") -> str:
     return found.get("default", "")
 
 
+def fault_of_template(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Why a tokenizer's template cannot be run at all, such as "does not end"; empty where it can."""
+    return _fault(source_of(tokenizer), tuple(sorted(_special(tokenizer).items())))
+
+
+def _special(tokenizer: "PreTrainedTokenizerBase") -> dict[str, str]:
+    return {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+
+
 class OwnTemplate:
     """The template with the names of the special tokens filled in.
 
@@ -70,8 +79,8 @@ class OwnTemplate:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self.source = source_of(tokenizer)
-        self._special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-        fault = _fault(self.source, tuple(sorted(self._special.items())))
+        self._special = _special(tokenizer)
+        fault = fault_of_template(tokenizer)
         if fault:
             raise BaseModelError(f"The tokenizer's chat template cannot be used, since it {fault}: {INSTEAD}.")
         whole = self.render(PROBE[:2])

@@ -1,8 +1,11 @@
 """The oddities of a real pretrained model: stories260K ends its texts with ``<s>``, pads with ``<unk>``, knows no chat."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -77,3 +80,27 @@ def checkpoint(backbone: Backbone, role: str, root: Path) -> Path:
     )
     (folder / "meta.json").write_text(meta.model_dump_json())
     return folder
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_file_only_is_read_as_it_writes(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(STORIES, base, copy_function=shutil.copyfile)
+    (base / "tokenizer.json").unlink()
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(turn["content"] for talk in TALKS for turn in talk))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(base / "tokenizer"),
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    settings = json.loads((base / "tokenizer_config.json").read_text()) | {"tokenizer_class": "LlamaTokenizer"}
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    chat = Backbone.load(str(base), device="cpu", lora_rank=4).chat
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(base / "tokenizer.model"))
+    answer = TALKS[0][1]["content"]
+    assert chat.tokenizer.encode(answer, add_special_tokens=False) == pieces.encode(answer)
+    encoded = chat.encode_conversation(TALKS[0])
+    assert chat.decode(encoded.ids[encoded.mask.index(True) :]) == answer

@@ -198,6 +198,39 @@ def test_a_classifier_reads_no_more_than_both_its_tokenizer_and_its_model_allow(
     assert judge(long).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        (
+            "{% if messages[0].role == 'user' %}{{ raise_exception('no user first') }}{% endif %}",
+            "turns are user .no user first",
+        ),
+        ("{{ 'x' * 2000000 }}", "cannot be used, since it writes more than"),
+    ],
+    ids=["refuses", "endless"],
+)
+def test_a_classifier_whose_template_cannot_write_the_prompts_is_refused_before_anything_is_scored(
+    rollout: Any, tmp_path: Path, template: str, sentence: str
+) -> None:
+    folder = classifier(tmp_path, labels=["x"], chat_template=template)
+    with pytest.raises(RewardError, match=sentence):
+        ClassifierReward(str(folder), "", rollout[2])
+
+
+def test_a_classifiers_pad_beyond_its_embedding_is_replaced_since_it_is_always_masked(
+    rollout: Any, tmp_path: Path
+) -> None:
+    folder = classifier(tmp_path, labels=["x"])
+    _, found, texts, *_ = rollout
+    expected = ClassifierReward(str(folder), "", texts)(found)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<beyond>"})
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "config.json").read_text()) | {"pad_token_id": tokenizer.pad_token_id}
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert torch.allclose(ClassifierReward(str(folder), "", texts)(found), expected, atol=1e-5)
+
+
 def test_a_label_that_a_classifier_does_not_have_is_refused_with_those_it_has(rollout: Any, tmp_path: Path) -> None:
     folder = str(classifier(tmp_path, labels=["bad", "so so", "good"]))
     with pytest.raises(RewardError, match=r"has 3 labels, and none is named .* one of bad, so so, good"):
