@@ -78,7 +78,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     if hub_id and not files.is_type(source):
         return _read_hub(hub_id[1], hub_id[2])
     raise ImportRefused(
-        f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv or .parquet file, "
+        f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv, .tsv or .parquet file, "
         "a folder, or a hub id such as Anthropic/hh-rlhf."
     )
 

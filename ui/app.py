@@ -23,7 +23,7 @@ from studio.errors import ConfigError
 from studio.network import address, proxies
 from studio.network.address import Address
 from studio.workspace import Workspace
-from ui import bell, parts, paths
+from ui import bell, parts, paths, typed
 from ui.border import on
 from ui.pages import Page, data, home, models, rate_tabs, train
 from ui.pages import runs as runs_page
@@ -217,7 +217,9 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
         opened[name].select(None, None, None, js=f"() => window.studio.opened('{name}')")
         on(opened[name].select, partial(_switch, list(timers), name), None, list(timers.values()))
         if page.outputs:
-            on(opened[name].select, page.refresh, page.inputs, page.outputs)
+            shown = on(opened[name].select, page.refresh, page.inputs, page.outputs)
+            if page.typed:
+                typed.restore(shown, page.typed)
     for name, timer in timers.items():
         page = pages[name]
         on(timer.tick, *(page.live or (page.refresh, page.inputs, page.outputs)))

@@ -19,6 +19,7 @@ HEAD = "".join(
         ("style", "text.css"),
         ("style", "rate_rooms.css"),
         ("script", "studio.js"),
+        ("script", "typed.js"),
     )
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""

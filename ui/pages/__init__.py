@@ -1,6 +1,6 @@
 """One file per page. `build(ws)` places the page's components and returns a `Page`: how it is brought up to date."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -16,6 +16,7 @@ class Page(NamedTuple):
         timer: ticks while the page is open, where the page is live.
         live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less.
         item: the component that holds what is chosen on the page; `#page/item` in the address sets it.
+        typed: fields in which a text is written, which `ui.typed` keeps.
     """
 
     refresh: Callable[..., Any]
@@ -24,3 +25,4 @@ class Page(NamedTuple):
     timer: gr.Timer | None = None
     live: tuple[Callable[..., Any], list[Any], list[Any]] | None = None
     item: gr.Textbox | gr.Radio | None = None
+    typed: Sequence[gr.Textbox] = ()

@@ -23,8 +23,8 @@ def line(ws: Workspace) -> str:
     """When the last backup was made, and where it lies."""
     made = making.last(ws)
     if made is None:
-        return '<p class="about" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
-    return f'<p class="about" id="backup-last">Last backup of the database: {parts.ago(made.made_at)} ({escape(str(made.path))})</p>'
+        return '<p class="quiet" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
+    return f'<p class="quiet" id="backup-last">Last backup of the database: {parts.ago(made.made_at)} ({escape(str(made.path))})</p>'
 
 
 def _back_up(ws: Workspace) -> str:

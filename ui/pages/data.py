@@ -12,7 +12,7 @@ from studio.errors import StudioError
 from studio.history import Entry, Filter
 from studio.importing import Preview
 from studio.workspace import Workspace
-from ui import parts, paths
+from ui import parts, paths, typed
 from ui.border import on
 from ui.pages import Page
 from ui.server import uploads
@@ -36,7 +36,7 @@ def build(ws: Workspace) -> Page:
     inputs, outputs = browse
     for done in (*imported, written):
         on(done.then, partial(_list, ws), inputs, outputs)
-    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes, kit])
+    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes, kit], typed=boxes)
 
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
@@ -78,7 +78,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     source = gr.Textbox(
         "",
         label="Path or hub id",
-        info="A .jsonl, .json, .csv or .parquet file (also .gz), an archive, a folder, or an id such as Anthropic/hh-rlhf.",
+        info="A .jsonl, .json, .csv, .tsv or .parquet file (also .gz), an archive, a folder, or an id such as Anthropic/hh-rlhf.",
         max_lines=1,
         elem_id="source",
     )
@@ -105,22 +105,21 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
 
 
 def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
-    """The writing card. What is typed is kept in the workspace: a reload or a restart does not lose it."""
+    """The writing card. What is typed is kept: neither a reload nor a restart loses it."""
     labels = ("Prompt", "What the assistant should have said", "Category")
     boxes = [
-        gr.Textbox("", label=label, lines=lines, max_lines=24, elem_id=name)
+        gr.Textbox("", label=label, lines=lines, max_lines=24, elem_id=name, elem_classes=typed.FIELD)
         for name, label, lines in zip(DRAFTS, labels, (3, 7, 1), strict=True)
     ]
     save = gr.Button("Save demonstration", elem_id="save-demonstration")
     told = parts.html(parts.notice(""), elem_id="write-told")
-    for name, box in zip(DRAFTS, boxes, strict=True):
-        on(box.change, partial(prompts.save_draft, ws, name), [box], None, trigger_mode="always_last")
+    typed.keep(dict(zip(DRAFTS, boxes, strict=True)), partial(prompts.save_draft, ws))
     return on(save.click, partial(_save, ws), boxes, [*boxes, told]), boxes
 
 
-def _open(ws: Workspace, what: str, search: str, offset: float, *typed: str) -> list[Any]:
+def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> list[Any]:
     """The page as it was left: its list, and the demonstration that was being written."""
-    drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, typed, strict=True)]
+    drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, texts, strict=True)]
     return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
 
 

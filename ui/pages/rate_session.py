@@ -11,7 +11,7 @@ from studio.errors import StudioError
 from studio.session_config import SessionConfig
 from studio.sessions import Session
 from studio.workspace import Workspace
-from ui import form, parts
+from ui import form, parts, typed
 from ui import session_card as drawing
 from ui.border import on
 from ui.pages import Page
@@ -43,7 +43,14 @@ def build(ws: Workspace) -> Page:
                 start = gr.Button("Start the session", variant="primary", elem_id="session-start")
                 told = parts.html(parts.notice(""), elem_id="session-told")
             with gr.Accordion("Guideline", elem_classes="card", elem_id="session-guideline"):
-                text = gr.Textbox("", label="What you go by", lines=3, max_lines=12, elem_id="guideline-text")
+                text = gr.Textbox(
+                    "",
+                    label="What you go by",
+                    lines=3,
+                    max_lines=12,
+                    elem_id="guideline-text",
+                    elem_classes=typed.FIELD,
+                )
                 save = gr.Button("Put it in force", elem_id="guideline-save")
                 version = parts.html(parts.notice(""), elem_id="guideline-told")
     outputs = [now, *moves.values(), chosen, card, begin]
@@ -54,18 +61,20 @@ def build(ws: Workspace) -> Page:
         moved = on(button.click, partial(_move, ws, name), None, [told])
         on(moved.then, partial(_refresh, ws), [chosen], outputs)
     on(chosen.input, partial(_refresh, ws), [chosen], outputs)
-    on(text.change, partial(prompts.save_draft, ws, DRAFT), [text], None, trigger_mode="always_last")
+    typed.keep({DRAFT: text}, partial(_keep, ws))
     on(save.click, partial(_save, ws), [text], [version])
     dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
     seen = gr.State("")
     live = (partial(_follow, ws), [seen, chosen], [seen, now, *moves.values(), chosen, card])
-    return Page(partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns], live=live)
+    return Page(
+        partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns], live=live, typed=[text]
+    )
 
 
-def _open(ws: Workspace, chosen: int | None, typed: str, *names: str) -> list[Any]:
+def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[Any]:
     """The panel as it stands now, with what was being typed and new choices of checkpoints."""
     found = guidelines.current(ws)
-    text = gr.skip() if typed else prompts.load_draft(ws, DRAFT) or found.text
+    text = gr.skip() if written else prompts.load_draft(ws, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
     return [*_refresh(ws, chosen), text, _version(found), *choices]
@@ -178,6 +187,11 @@ def _move(ws: Workspace, name: str) -> str:
         return parts.notice(moves[name](ws, session.id).sentence, "good")
     except StudioError as error:
         return parts.notice(str(error), "bad")
+
+
+def _keep(ws: Workspace, name: str, text: str) -> None:
+    """Keep what is being written; the guideline in force itself is no draft, and must not hide the next one."""
+    prompts.save_draft(ws, name, "" if text == guidelines.current(ws).text else text)
 
 
 def _save(ws: Workspace, text: str) -> str:

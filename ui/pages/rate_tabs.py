@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from studio.workspace import Workspace
+from ui import typed
 from ui.border import on
 from ui.pages import Page, history, rate, rate_session, snapshots
 
@@ -25,7 +26,9 @@ def build(ws: Workspace) -> Page:
         for title, build_room in ROOMS.items():
             with gr.Tab(title, elem_id=f"rate-{title.lower()}") as tab:
                 pages[title] = page = build_room(ws)
-            on(tab.select, page.refresh, page.inputs, page.outputs)
+            shown = on(tab.select, page.refresh, page.inputs, page.outputs)
+            if page.typed:
+                typed.restore(shown, page.typed)
             on(tab.select, partial(str, title), None, [room])
     session = pages["Session"]
     assert session.live is not None

@@ -1,0 +1,50 @@
+"""What is typed into a page's fields while the studio is away, or just before a reload, is there again."""
+
+import pytest
+from playwright.sync_api import expect
+
+from studio import guidelines, prompts
+from tests.ui.test_rate import wait_for
+from ui.pages import rate_session
+
+pytestmark = pytest.mark.browser
+
+
+def demonstration(page):
+    return page.locator("#demonstration-response textarea")
+
+
+def guideline(page):
+    page.get_by_role("tab", name="Session").click()
+    return page.locator("#guideline-text textarea")
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "field"),
+    [
+        pytest.param("data", "demonstration-response", demonstration, id="demonstration"),
+        pytest.param("rate", "guideline", guideline, id="guideline"),
+    ],
+)
+def test_a_text_typed_while_the_studio_is_away_comes_back_after_a_reload_and_is_kept_in_the_workspace(
+    ws, serve, visit, address, name, field
+):
+    page = visit(f"{serve(ws).url}#{address}")
+    field(page).fill("Written before")
+    wait_for(lambda: prompts.load_draft(ws, name) == "Written before", "the draft is in the workspace")
+    page.context.set_offline(True)
+    field(page).press_sequentially(" and while it was away.")
+    page.context.set_offline(False)
+    page.reload()
+    expect(field(page)).to_have_value("Written before and while it was away.")
+    wait_for(lambda: prompts.load_draft(ws, name).endswith("away."), "the workspace has it, too")
+    wait_for(
+        lambda: page.evaluate("Object.values(sessionStorage).every((kept) => !kept.includes('away'))"), "the tab forgot"
+    )
+
+
+def test_the_guideline_in_force_is_no_draft_that_hides_the_next_one(ws):
+    first = guidelines.write(ws, "Short answers.").text
+    rate_session._keep(ws, rate_session.DRAFT, first)
+    guidelines.write(ws, "Long answers.")
+    assert prompts.load_draft(ws, rate_session.DRAFT) == ""
