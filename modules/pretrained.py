@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from modules.errors import BaseModelError
-from modules.loading import check_forward
+from modules.loading import check_forward, check_report
 from modules.model_files import check_folder
 from modules.model_files.family import SUITABLE
 
@@ -148,6 +148,10 @@ def load_config(folder: Path) -> PreTrainedConfig:
     for name, value in config.to_dict().items():
         if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
             setattr(config, name, 0.0)
+    text = config.get_text_config()
+    pad, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", 0)
+    if isinstance(pad, int) and not 0 <= pad < rows:
+        text.pad_token_id = None  # the embedding would refuse it; rows are filled up with `ChatFormat.pad_id`
     return config
 
 
@@ -200,6 +204,7 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, which is looked at
         )
     except torch.OutOfMemoryError as error:
         raise BaseModelError(
@@ -210,12 +215,7 @@ def load_model(
             f"The folder {folder} cannot be loaded as a causal language model ({type(error).__name__}: "
             f"{_first_line(error)}): choose a decoder-only model of an architecture that transformers knows."
         ) from error
-    if report["missing_keys"]:
-        lacking = sorted(report["missing_keys"])
-        raise BaseModelError(
-            f"The model in {folder} lacks {len(lacking)} weights ({', '.join(lacking[:3])}): they would be drawn at random, and so "
-            "would its answers be. Fetch it again, or choose a folder that was saved with save_pretrained."
-        )
+    check_report(report, dict(model.named_parameters()), folder)
     if quantised:
         keep_exact_on_cpu(model)
     else:
@@ -270,12 +270,12 @@ def keep_exact_on_cpu(model: nn.Module) -> None:
 
 
 def end_ids(model_config: PreTrainedConfig, folder: Path) -> list[int]:
-    """End tokens that a model's own files name, the preferred one first."""
+    """End tokens that a model's own files name, the preferred one first; some name -1 for none."""
     named: list[int] = _as_list(model_config.eos_token_id)
     generation = folder / "generation_config.json"
     if generation.is_file():
         named += _as_list(json.loads(generation.read_text(encoding="utf-8")).get("eos_token_id"))
-    return list(dict.fromkeys(named))
+    return [token for token in dict.fromkeys(named) if token >= 0]
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from studio import turns
@@ -73,7 +74,8 @@ def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
     if set(OWN_NAMES) <= has:
         return Format("the studio's own export", "preferences", _own_export, OWN_NAMES)
     if {"chosen", "rejected"} <= has:
-        return Format(_pair_format(rows), "preferences", _chosen_rejected, ("prompt", "chosen", "rejected"))
+        read = partial(_chosen_rejected, has_prompt="prompt" in has)
+        return Format(_pair_format(rows), "preferences", read, ("prompt", "chosen", "rejected"))
     if set(PAIR_NAMES) <= has and "prompt" in has:
         name = "labelled pairs (prompt, response_a, response_b, preference)"
         return Format(name, "preferences", _labelled_pair, ("prompt", *PAIR_NAMES, *LABEL_NAMES))
@@ -114,6 +116,8 @@ def read_row(row: Row, form: Format, kind: Kind) -> Item:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a database cannot
         raise Dropped("text is not valid Unicode") from None
+    if "\0" in text:  # at which the database's search and comparisons end, and which no page shows
+        raise Dropped("text holds a zero character")
     strength = (item.strength or _strength(row)) if kind == "preferences" and item.outcome == "left" else None
     return replace(item, strength=strength, category=_category(row), split=split_name(row.get("split")))
 
@@ -134,7 +138,7 @@ def _pair_format(rows: Sequence[Row]) -> str:
 # Each format's row reader.
 
 
-def _chosen_rejected(row: Row) -> Item:
+def _chosen_rejected(row: Row, has_prompt: bool) -> Item:
     chosen, rejected = turns.cell(row.get("chosen")), turns.cell(row.get("rejected"))
     for side in (chosen, rejected):
         if turns.is_empty(side):
@@ -142,17 +146,19 @@ def _chosen_rejected(row: Row) -> Item:
     if chosen == rejected:
         raise Dropped("chosen and rejected are the same")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        item = _from_texts(row, chosen, rejected)
+        item = _from_texts(row, chosen, rejected, has_prompt)
     else:
         item = _from_turns(row, turns.turns(chosen, "assistant"), turns.turns(rejected, "assistant"))
     return _checked_pair(item)
 
 
-def _from_texts(row: Row, chosen: str, rejected: str) -> Item:
+def _from_texts(row: Row, chosen: str, rejected: str, has_prompt: bool) -> Item:
     if turns.cell(row.get("prompt")) not in (None, "", []):
         return Item(turns.prompt(row.get("prompt")), chosen.strip(), rejected.strip())
     if turns.is_transcript(chosen):
         return _from_turns(row, turns.transcript(chosen), turns.transcript(rejected))
+    if has_prompt:  # what both sides begin with is no prompt where the file has a column for it
+        raise Dropped("empty prompt")
     pairs = enumerate(zip(chosen, rejected, strict=False))
     shared = chosen[: next((i for i, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))]
     shared = shared[: max((shared.rfind(space) for space in " \n\t"), default=-1) + 1]  # end the prompt at a whole word

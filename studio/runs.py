@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import checkpoints, confidential, processes, stages
+from studio import checkpoints, confidential, parents, processes, stages
 from studio.checkpoints import Checkpoint
 from studio.earlier import configs
 from studio.errors import CheckpointError, RunError, WorkspaceError
@@ -65,6 +65,7 @@ def resume(ws: Workspace, name: str) -> Run:
     Raises:
         RunError: the run is still going, has done all its steps, or is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
+        ConfigError: it was trained in another way than the checkpoints that it began from.
     """
     run = get(ws, name.partition("@")[0])
     if not run.is_ended and "@" not in name:
@@ -79,6 +80,8 @@ def resume(ws: Workspace, name: str) -> Run:
             f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
         )
     prepared = stages.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
+    began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
+    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from])
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(

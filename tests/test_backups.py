@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -16,6 +17,8 @@ from studio.cli import main
 from studio.errors import WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.live_server import LiveServer
+from tests.support.waiting import PATIENCE_S
 
 
 def add_pairs(ws, count, start=0):
@@ -152,6 +155,19 @@ def test_what_was_rated_is_in_the_file_itself_once_the_server_is_idle_and_when_i
             rate(ws, 2)
         assert in_the_file_alone() == 9
     assert not any(thread.name == "backups" for thread in threading.enumerate())
+
+
+def test_a_server_that_is_asked_to_end_by_a_signal_leaves_every_rating_in_the_file_itself(ws, tmp_path):
+    server = LiveServer(ws, tmp_path / "log.txt").wait()
+    try:
+        with ws.kept_open():  # another program has it open, so that the last to close it is not the server
+            rate(ws, 2)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(PATIENCE_S) == 0, server.said
+            assert "Traceback" not in server.said
+            assert count(shutil.copy(ws.database, tmp_path / "copy.db")) == 7
+    finally:
+        server.stop()
 
 
 def test_a_restored_backup_has_what_it_had_and_what_was_there_is_set_aside(ws, tmp_path, capsys):

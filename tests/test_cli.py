@@ -277,7 +277,7 @@ def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):
     assert cli("models", "try", "Hello?")[2].startswith("There are no checkpoints yet")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_run_is_followed_to_its_end_and_its_checkpoint_named(taught):
     child = process(taught, "sft", *TINY, "--set", "epochs=1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = child.communicate(timeout=PATIENCE_S)
@@ -288,7 +288,7 @@ def test_a_run_is_followed_to_its_end_and_its_checkpoint_named(taught):
     assert "Traceback" not in err
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_ctrl_c_leaves_the_run_going_and_says_how_to_stop_it(taught):
     child = process(taught, "sft", *TINY, "--set", "epochs=4000", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stderr is not None

@@ -85,7 +85,7 @@ def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost
         assert (tmp_path / "earlier-1" / "runs" / "sft-1" / "weights").read_text() == "days of work"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp_path, capsys):
     facts = demo.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
     assert json.loads((tmp_path / "demo" / "report.json").read_text()) == facts

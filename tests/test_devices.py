@@ -23,7 +23,7 @@ from studio.processes import family
 from studio.workspace import Workspace
 from tests.support import waiting
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 SHORT = {**TINY, "epochs": 1, "eval_every": 2}
 ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

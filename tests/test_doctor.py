@@ -10,7 +10,7 @@ GIB = doctor.GIB
 FACTS = {"torch": "2.13.0", "devices": [], "nf4_device": "cpu", "nf4_deviation": 0.09, "nf4_error": ""}
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_this_machine_is_examined_for_real(tmp_path, capsys):
     code = main(["doctor", "--workspace", str(tmp_path)])
     out = capsys.readouterr().out

@@ -244,7 +244,7 @@ def test_the_card_of_a_reward_model_tells_how_to_score_and_it_is_true(ws, monkey
     assert "Caution" not in card
 
 
-def merge_here(source, folder):
+def merge_here(_ws, source, folder, _device):
     """The merge in this process: it has loaded torch already, a child would take seconds."""
     from studio import merge
 

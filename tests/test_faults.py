@@ -28,7 +28,7 @@ from tests.support.waiting import PATIENCE_S
 from tests.support.waiting import for_run as wait
 from ui.pages import runs as runs_page
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parent.parent
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
 LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)

@@ -24,7 +24,7 @@ from tests.live_server import COMMAND, ROOT, LiveServer
 from tests.support.waiting import until as wait
 from tests.ui import filling
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 DISK_MIB = 16
 NO_LIMIT = resource.RLIM_INFINITY
 LONG = SFTConfig(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -344,3 +345,57 @@ def test_a_terminal_that_lacks_characters_shows_others_in_their_place(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "d?.jsonl: 1 of 1 rows" in done.stdout
+
+
+# What a file really is, whatever its name says; and marks that nobody sees.
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        pytest.param("book.csv", b"PK\x03\x04\x14\0", "is a zip archive or an Excel workbook", id="zip called csv"),
+        pytest.param("rows.jsonl", b"PAR1\x15\x04", "is a Parquet file. Give it the ending .parquet", id="parquet"),
+        pytest.param("t.csv.gz", gzip.compress(gzip.compress(b"prompt\nA?\n")), "packed with gzip twice", id="twice"),
+        pytest.param("t.csv", "prompt,response\nA?,a\n".encode("utf-16-le"), "line 1: holds a zero byte", id="utf-16"),
+        pytest.param("t.csv", b"prompt,response\nA?,a\n" + bytes(64), "line 3: holds a zero byte", id="cut off"),
+        pytest.param("t.jsonl", lines({"prompt": "A?"}).encode() + bytes(64), "line 2: holds a zero byte", id="lines"),
+    ],
+)
+def test_content_that_is_no_text_is_refused_by_what_it_is(tmp_path, name, content, told):
+    with pytest.raises(ImportRefused, match=re.escape(told)):
+        look(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("t.csv", gzip.compress(b"prompt,response\nA?,a\n"), id="gzip without its ending"),
+        pytest.param("t.csv", "prompt,response\r\nA?,a\r\n".encode("utf-32"), id="utf-32"),
+        pytest.param("t.csv", "prompt,response\r\nA?,a\r\n".encode("utf-16"), id="utf-16"),
+        pytest.param("t.csv", "SEP = ;\nprompt;response\nA?;a\n", id="sep in capitals and with blanks"),
+        pytest.param("t.csv", "sep=;\rprompt;response\rA?;a\r", id="sep with the line ends of an old Macintosh"),
+        pytest.param("t.csv", "\u200bPrompt ,\u00a0response\u2060\nA?,a\n", id="header with blanks of no width"),
+        pytest.param("t.jsonl", '{"prompt": "A?", "response": "a"} ,\n', id="comma after each line"),
+    ],
+)
+def test_rows_are_read_whatever_marks_stand_around_them(tmp_path, name, content):
+    assert texts(look(tmp_path, name, content)) == [("A?", "a")]
+
+
+def test_a_list_over_several_lines_is_refused_by_the_line_at_which_it_breaks(tmp_path):
+    with pytest.raises(ImportRefused, match=r"t\.jsonl, line 3: broken JSON"):
+        look(tmp_path, "t.jsonl", '[{"prompt": "A?", "response": "a"},\n{"prompt": "B?", "response": "b"},\n]\n')
+    with pytest.raises(ImportRefused, match=r"t\.jsonl, line 1: broken JSON"):
+        look(tmp_path, "t.jsonl", '[{"prompt": "A?"}] x\n')
+
+
+def test_a_missing_prompt_is_not_made_up_from_what_both_answers_begin_with(tmp_path):
+    rows = [PAIR, {"prompt": None, "chosen": "It is a tree.", "rejected": "It is a spoon."}]
+    for given in (rows, rows[::-1], [PAIR, {**rows[1], "prompt": float("nan")}]):
+        found = look(tmp_path, "t.jsonl", lines(*given))
+        assert (found.num_kept, found.dropped) == (1, {"empty prompt": 1})
+
+
+def test_a_text_with_a_zero_character_is_dropped_with_that_reason(tmp_path):
+    found = look(tmp_path, "t.jsonl", lines({"prompt": "A?", "response": "a\0b"}, {"prompt": "B?", "response": "b"}))
+    assert (texts(found), found.dropped) == ([("B?", "b")], {"text holds a zero character": 1})

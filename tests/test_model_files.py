@@ -151,6 +151,24 @@ def test_weights_stored_quantised_are_refused_with_how_they_are_stored(
     refused(ws, folder, sentence, **settings)
 
 
+@pytest.mark.parametrize("name", ["quantize_config.json", "quant_config.json"])
+def test_a_quantised_folder_that_says_so_in_a_file_of_its_own_is_refused(
+    ws: Workspace, folder: Path, name: str
+) -> None:
+    write(folder / name, bits=4)
+    refused(ws, folder, r"is stored quantised in 4 bits by (gptq|awq) .*unquantised model")
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U32", "F8_E4M3"])
+def test_weights_that_are_no_plain_numbers_are_refused_though_no_file_says_how_they_were_quantised(
+    ws: Workspace, folder: Path, dtype: str
+) -> None:
+    safetensors(folder / "model.safetensors", ["a.weight"], dtype)
+    refused(ws, folder, rf"is stored quantised by an unknown method \(its a.weight are {dtype} numbers\)")
+    safetensors(folder / "model.safetensors", ["attn.mask"], dtype)
+    assert runs.create(ws, SFTConfig(base_model=str(folder))).state == "queued", "a mask is no weight"
+
+
 def test_a_base_stored_in_nf4_is_taken_with_nf4(ws: Workspace, folder: Path) -> None:
     write(folder / "config.json", quantization_config=NF4)
     assert runs.create(ws, SFTConfig(base_model=str(folder), quantisation="nf4")).state == "queued"

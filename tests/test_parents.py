@@ -137,6 +137,24 @@ def test_checkpoints_that_were_trained_differently_do_not_meet_in_one_run(ws: Wo
         playing.answer(ws, QUESTION, ["sft-1", other])
 
 
+@pytest.mark.parametrize("stage", ["reward", "ppo"])
+def test_a_run_that_an_earlier_version_began_on_another_quantisation_than_its_checkpoints_is_not_resumed(
+    ws: Workspace, stage: str
+) -> None:
+    loop(ws)
+    saved(ws, WISHES[stage])
+    run = runs.list_all(ws, stage=stage)[0]
+    with ws.write() as db:
+        config = run.config.model_dump() | {"quantisation": "none"}
+        db["runs"].update(run.id, {"config": json.dumps(config), "state": "stopped"})
+    number = len(runs.list_all(ws))
+    with pytest.raises(
+        ConfigError, match=rf"Run {run.name} has quantisation none, but sft-1@1, .*was trained with nf4.*new run"
+    ):
+        runs.resume(ws, run.name)
+    assert len(runs.list_all(ws)) == number
+
+
 def test_adapters_of_different_ranks_may_meet_and_the_policys_is_the_runs(ws: Workspace) -> None:
     saved(ws, SFTConfig(lora_rank=4), rank=4)
     saved(ws, RewardConfig())

@@ -15,6 +15,7 @@ from studio import comparisons, history, prompts, ratings, snapshots
 from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 ROOT = Path(__file__).parent.parent
 
@@ -303,8 +304,8 @@ def snapshot_after(root, swap):
 def test_the_same_judgements_on_flipped_screens_give_the_same_snapshot(tmp_path):
     ws, straight = snapshot_after(tmp_path / "straight", swap=False)
     other, flipped = snapshot_after(tmp_path / "flipped", swap=True)
-    assert {s["left_response_id"] % 2 for row in comparisons.list_history(ws) for s in row["showings"]} == {1}
-    assert {s["left_response_id"] % 2 for row in comparisons.list_history(other) for s in row["showings"]} == {0}
+    assert {s["left_response_id"] % 2 for row in stored.comparisons(ws) for s in row["showings"]} == {1}
+    assert {s["left_response_id"] % 2 for row in stored.comparisons(other) for s in row["showings"]} == {0}
     assert straight.sha256 == flipped.sha256
     assert snapshots.training_rows(ws, straight.id) == snapshots.training_rows(other, flipped.id)
 
@@ -350,6 +351,7 @@ RATE_FOR_EVER = """
 import sys
 from studio import comparisons, history, ratings
 from studio.workspace import Workspace
+from tests.support import stored
 ws = Workspace.open(sys.argv[1])
 while showing := comparisons.next_showing(ws):
     ratings.record(ws, showing.id, "left", uuid=f"press-{showing.id}")
@@ -386,7 +388,7 @@ def test_the_history_for_the_export_has_every_showing_and_every_event(ws):
     ratings.undo(ws)
     rate(ws, "right")
     comparisons.next_showing(ws)
-    history = comparisons.list_history(ws)
+    history = stored.comparisons(ws)
     assert [len(row["showings"]) for row in history] == [1, 1]
     assert [[r["text"] for r in row["responses"]] for row in history] == [["one 0", "two 0"], ["one 1", "two 1"]]
     assert [event["outcome"] for event in ratings.list_events(ws, limit=-1)] == ["left", "undo", "right"]

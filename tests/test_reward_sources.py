@@ -137,7 +137,7 @@ def test_the_command_line_says_what_is_wrong_with_a_reward(ws, capsys):
     assert told.startswith("ppo: rewards = short.py is not possible: the term 'short.py' is none of reward, classifier")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_ppo_runs_on_a_function_alone_through_the_command_line_and_a_worker(tmp_path, capsys):
     workspace = Workspace.open(tmp_path / "studio")
     for number in range(24):

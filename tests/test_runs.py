@@ -285,7 +285,7 @@ def test_a_long_curve_is_thinned_with_its_first_point_and_its_last_step_kept(ws)
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "studio.db").write_bytes(b"these are notes, not a database" * 40)
-    with pytest.raises(WorkspaceError, match=r"studio\.db is not a usable database"):
+    with pytest.raises(WorkspaceError, match=r"studio\.db is damaged, not a usable database .* rescue NEW_FOLDER"):
         Workspace.open(tmp_path)
     assert (tmp_path / "studio.db").read_bytes().startswith(b"these are notes")
 

@@ -14,7 +14,7 @@ from tests.live_server import LiveServer
 from tests.support.waiting import until as wait
 from tests.ui import filling
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 PAIRS = 24
 LONG = SFTConfig(
     lora_rank=2,

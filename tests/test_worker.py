@@ -12,10 +12,11 @@ from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings
 from studio.errors import CheckpointError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.waiting import PATIENCE_S
 from tests.support.waiting import for_run as wait
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
 
@@ -61,7 +62,7 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     sample = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert sample.state == "finished", sample.message
     assert "1 prompts were too long for the model and left out." in sample.message
-    made = comparisons.list_history(ws)
+    made = stored.comparisons(ws)
     by_prompt = Counter(row["prompt_id"] for row in made)
     assert max(by_prompt.values()) == 3, "three answers are three pairs"
     assert len(made) > 24

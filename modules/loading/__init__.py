@@ -4,6 +4,15 @@ from modules.loading.cache import RoomyLayer, new_cache
 from modules.loading.forward import check_forward
 from modules.loading.lengths import check_lengths
 from modules.loading.output import output_logits
+from modules.loading.report import check_report
 from modules.loading.vocabulary import check_vocabulary
 
-__all__ = ["RoomyLayer", "check_forward", "check_lengths", "check_vocabulary", "new_cache", "output_logits"]
+__all__ = [
+    "RoomyLayer",
+    "check_forward",
+    "check_lengths",
+    "check_report",
+    "check_vocabulary",
+    "new_cache",
+    "output_logits",
+]

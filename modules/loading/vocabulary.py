@@ -23,7 +23,7 @@ def check_vocabulary(chat: ChatFormat, rows: int, folder: Path | str) -> dict[in
     """
     tokenizer = chat.tokenizer
     lacking = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}
-    if not lacking:
+    if not lacking and chat.end_id < rows:
         return {}
     written = [chat.end_id, *chat.bos_ids, *chat.encode_prompt(_PROBE).ids]
     for number in written:

@@ -21,8 +21,7 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
     Raises:
         BaseModelError: they cannot be used so; the sentence says how they are stored.
     """
-    config = read_json(path / "config.json")
-    stored = config.get("quantization_config") or _inner(config).get("quantization_config")
+    stored = _quantised(path)
     if not stored:
         return
     how = str(stored.get("quant_method", "an unknown method")) if isinstance(stored, dict) else "an unknown method"
@@ -30,8 +29,8 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
     if not is_nf4:
         bits = f" in {stored['bits']} bits" if isinstance(stored, dict) and "bits" in stored else ""
         raise BaseModelError(
-            f"The model in {path} is stored quantised{bits} by {how} (quantization_config in its config.json), and cannot be trained "
-            "so. Choose the unquantised model; quantisation nf4 then makes 4 bits of it while loading."
+            f"The model in {path} is stored quantised{bits} by {how} (as its files say), and cannot be trained so. Choose the "
+            "unquantised model; quantisation nf4 then makes 4 bits of it while loading."
         )
     if method == "full":
         raise BaseModelError(
@@ -43,6 +42,28 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
             f"The model in {path} is stored in 4 bits (bitsandbytes nf4), but quantisation is {quantisation}: choose quantisation nf4, "
             "or the unquantised model."
         )
+
+
+def _quantised(path: Path) -> Any:
+    """What a folder says of how its weights are quantised; nothing where they are plain numbers.
+
+    Older programs say it in a file of its own, and some nowhere but in the kinds of numbers that the weights are.
+    """
+    config = read_json(path / "config.json")
+    for settings in (config, _inner(config)):
+        for name in ("quantization_config", "compression_config"):
+            if settings.get(name):
+                return settings[name]
+    for name, how in (("quantize_config.json", "gptq"), ("quant_config.json", "awq")):
+        if (path / name).is_file():
+            return {"quant_method": how} | read_json(path / name)
+    whole = path / "model.safetensors"
+    for file in [whole] if whole.is_file() else sorted(path.glob("*.safetensors")):
+        table, _ = read_header(file) or ({}, 0)
+        for tensor, facts in table.items():
+            if tensor.endswith("weight") and facts.get("dtype") not in NAMES:
+                return {"quant_method": f"an unknown method (its {tensor} are {facts.get('dtype')} numbers)"}
+    return None
 
 
 def stored_dtype(path: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import importlib
 import os
+import signal
 from typing import Any
 
 from studio import confidential, demo, doctor, prompts, starter
@@ -64,6 +65,7 @@ def add(commands: Any) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    _end_in_order()
     password = _password(arguments.password)
     confidential.hide_in_output()
     ws = Workspace.open(arguments.workspace)
@@ -83,6 +85,13 @@ def _ui(arguments: argparse.Namespace) -> int:
             max_upload=arguments.max_upload,
         )
     return 0
+
+
+def _end_in_order() -> None:
+    """Let a shutdown, `kill` or a closed terminal end the server as Ctrl-C does: what was rated is written into the file itself."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def _password(given: str | None) -> str | None:

@@ -1,15 +1,19 @@
 """Names of columns as people write them: with blanks around, in capitals, or twice."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from studio.errors import ImportRefused
 from studio.row_formats import COLUMNS
 
+_BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
+"""Also those of no width, which nobody sees."""
+
 
 def fold(name: str) -> str:
     """Return the name that is read (`Response ` is response), or the name as it is where none is meant."""
-    folded = name.strip().strip("\ufeff").casefold()
+    folded = _BLANKS.sub("", name).casefold()
     return folded if folded in COLUMNS else name
 
 

@@ -16,7 +16,20 @@ MAX_GIB = 1.0
 
 _BYTES_PER_GIB = 2**30
 _CHUNK = 2**20
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_BYTE_ORDER_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_NO_TEXT = {
+    b"PK": "a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV",
+    b"PAR1": "a Parquet file. Give it the ending .parquet",
+    b"\x1f\x8b": "packed with gzip twice. Unpack it once",
+}
+"""How files begin whose content is another one than their name says, and what to do about it."""
+
+_GZIP = b"\x1f\x8b"
 _NO_DATA = (".md", ".py", ".lock", ".gitattributes", ".gitignore", ".license", ".html", ".png", ".jpg", ".jpeg", ".svg")
 
 
@@ -34,17 +47,28 @@ def text(path: Path, name: str, max_gib: float) -> str:
     """Return the text of a file, unpacked where its name ends with .gz.
 
     Raises:
-        ImportRefused: it is larger than `max_gib` GiB, not a whole gzip file, or neither UTF-8 nor marked as UTF-16.
+        ImportRefused: it is larger than `max_gib` GiB, not a whole gzip file, no text at all, or in another encoding than
+            UTF-8 or marked UTF-16 and UTF-32.
     """
     raw = _bytes(path, name, max_gib)
-    encoding = _BYTE_ORDER_MARKS.get(raw[:2], "utf-8-sig")
+    if what := next((words for begin, words in _NO_TEXT.items() if raw.startswith(begin)), ""):
+        raise ImportRefused(f"{name} is {what}. Nothing was imported.")
+    encoding = next((found for mark, found in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8-sig")
     try:
-        return raw.decode(encoding).removeprefix("\ufeff")
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        told = encoding.removesuffix("-sig").upper()
         raise ImportRefused(
-            f"{name}, line {line}: the text is not UTF-8. Nothing was imported; save it as UTF-8."
+            f"{name}, line {line}: the text is not {told}. Nothing was imported; save it as UTF-8."
         ) from error
+    if (zero := text.find("\0")) >= 0:
+        line = text.count("\n", 0, zero) + 1
+        raise ImportRefused(
+            f"{name}, line {line}: holds a zero byte, so it is no text, was cut off by a crash, or is UTF-16 without a mark. "
+            "Nothing was imported; save it as UTF-8."
+        )
+    return text
 
 
 def check_size(name: str, num_bytes: int, max_gib: float) -> None:
@@ -61,7 +85,9 @@ def check_size(name: str, num_bytes: int, max_gib: float) -> None:
 
 
 def _bytes(path: Path, name: str, max_gib: float) -> bytes:
-    if not name.lower().endswith(".gz"):
+    with path.open("rb") as file:
+        is_packed = file.read(len(_GZIP)) == _GZIP
+    if not is_packed and not name.lower().endswith(".gz"):
         check_size(name, path.stat().st_size, max_gib)
         return path.read_bytes()
     unpacked = bytearray()

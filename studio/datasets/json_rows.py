@@ -28,10 +28,12 @@ def lines(text: str, name: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = _loads(line)
+            row = _line(line)
         except (ValueError, RecursionError) as error:
             if not rows and (values := _values(text)):
                 return _of_values(values, name)
+            if not rows and text.lstrip().startswith("["):
+                _refuse_list(text, name)
             raise ImportRefused(
                 f"{name}, line {number}: {_cause(error, is_line=True)}. Nothing was imported; fix this line and try again."
             ) from error
@@ -56,8 +58,31 @@ def document(text: str, name: str) -> list[Row]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             return lines(text, name)
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ImportRefused(f"{name}{line}: {_cause(error)}. Nothing was imported; fix it and try again.") from error
+        raise _broken(error, name) from error
+
+
+def _refuse_list(text: str, name: str) -> None:
+    """Name the line at which a list breaks that was written over several lines, which is not the list's first."""
+    try:
+        _loads(text)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, json.JSONDecodeError) or error.msg != "Extra data":
+            raise _broken(error, name) from error
+
+
+def _broken(error: Exception, name: str) -> ImportRefused:
+    line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+    return ImportRefused(f"{name}{line}: {_cause(error)}. Nothing was imported; fix it and try again.")
+
+
+def _line(line: str) -> Any:
+    """Return the value of one line; a comma after it is what is left of a list whose brackets were cut off."""
+    try:
+        return _loads(line)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and line[error.pos :].strip() == ",":
+            return _loads(line[: error.pos])
+        raise
 
 
 def _loads(text: str) -> Any:

@@ -13,7 +13,7 @@ from studio.row_formats import COLUMNS
 Row = dict[str, Any]
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LONGEST_CELL = 2**31 - 1
-_EXCEL_HINT = re.compile(r'"?sep=(.)"?\r?\n')
+_EXCEL_HINT = re.compile(r'"?sep *= *([^\w\s"\']|\t)"?(?:\r\n?|\n)', re.IGNORECASE)
 _BATCH = 256
 _BYTES_PER_ROW = 300
 """About what Python holds for a row and its short cells beside the text itself."""

@@ -4,7 +4,7 @@
 and sets of checkpoints that contradict it. Nothing here loads torch.
 """
 
-from studio.parents.inherit import check_alike, fill, sentence
+from studio.parents.inherit import check_alike, check_resumed, fill, sentence
 from studio.parents.traits import Traits, read
 
-__all__ = ["Traits", "check_alike", "fill", "read", "sentence"]
+__all__ = ["Traits", "check_alike", "check_resumed", "fill", "read", "sentence"]

@@ -1,5 +1,6 @@
 """Fills a config with what belongs to the model, and refuses what contradicts it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from modules.config import FRESH, AnyConfig, is_open, settle
@@ -45,6 +46,27 @@ def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
     if config.precision == "auto":
         config = config.model_copy(update={"precision": trained.precision})
     return config
+
+
+def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) -> None:
+    """Refuse to go on with a run that uses a checkpoint in another way than it was trained, as earlier versions allowed.
+
+    Args:
+        name: Of the run.
+        config: Its config, as it began.
+        started_from: The checkpoints that it began from.
+
+    Raises:
+        ConfigError: it does; both values are named.
+    """
+    for trained in started_from:
+        for setting in ("method", "quantisation"):
+            ours, theirs = getattr(config, setting, "auto"), getattr(trained, setting)
+            if trained.is_complete and ours not in ("auto", theirs):
+                raise ConfigError(
+                    f"Run {name} has {setting} {ours}, but {trained.name}, from which it began, was trained with {theirs}, so what it "
+                    "learnt belongs to another model than that one. Start a new run: it takes over how its checkpoint was trained."
+                )
 
 
 def sentence(trained: Traits) -> str:

@@ -66,14 +66,65 @@ def change(folder: Path, by: Callable[[dict[str, torch.Tensor]], dict[str, torch
 def test_weights_that_a_file_lacks_are_refused_and_not_drawn_at_random(copy: Path) -> None:
     content = json.loads((copy / "config.json").read_text()) | {"tie_word_embeddings": False}
     (copy / "config.json").write_text(json.dumps(content))
-    with pytest.raises(BaseModelError, match=r"lacks 1 weights \(lm_head.weight\): they would be drawn at random"):
+    with pytest.raises(BaseModelError, match=r"lacks the weights \(lm_head.weight\): they would be drawn at random"):
         load_from(copy)
 
 
 def test_weights_under_other_names_are_weights_that_are_missing(copy: Path) -> None:
     change(copy, lambda weights: {f"other.{name}": value for name, value in weights.items()})
-    with pytest.raises(BaseModelError, match=r"lacks \d+ weights"):
+    sentence = r"lacks \d+ weights .* Its files name weights in another way, such as other.model"
+    with pytest.raises(BaseModelError, match=sentence):
         load_from(copy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"vocab_size": VOCAB + 8},
+            rf"do not belong together: .*embed_tokens.weight has {VOCAB} x 64 .* have {VOCAB + 8} x 64",
+        ),
+        (
+            {"num_key_value_heads": 4},
+            r"do not belong together: model.layers.0.self_attn.k_proj.weight has 32 x 64 .* 64 x 64",
+        ),
+        ({"num_hidden_layers": 1}, r"knows nothing of \(model.layers.1.input_layernorm.weight, .*would be left out"),
+        ({"num_hidden_layers": 3}, r"lacks 9 weights \(model.layers.2.*Fetch it again"),
+    ],
+    ids=["more rows", "wider heads", "fewer layers", "more layers"],
+)
+def test_a_config_of_another_model_than_the_weights_is_refused(
+    copy: Path, settings: dict[str, int], sentence: str
+) -> None:
+    (copy / "config.json").write_text(json.dumps(json.loads((copy / "config.json").read_text()) | settings))
+    with pytest.raises(BaseModelError, match=sentence):
+        load_from(copy)
+
+
+def test_an_adapter_or_a_bias_that_the_model_would_leave_out_is_refused(copy: Path) -> None:
+    for name in ("self_attn.q_proj.lora_A.weight", "self_attn.q_proj.bias"):
+        change(copy, lambda weights, name=name: {**weights, f"model.layers.0.{name}": torch.ones(64)})
+        with pytest.raises(BaseModelError, match=rf"model.layers.0.{name}.*would be left out"):
+            load_from(copy)
+
+
+def test_buffers_that_older_files_hold_are_no_weights_that_are_left_out(copy: Path) -> None:
+    change(copy, lambda weights: {**weights, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)})
+    assert load_from(copy).context_length
+
+
+@pytest.mark.parametrize("number", [-1, 9999])
+def test_ids_of_the_config_that_mean_nothing_do_not_end_the_run_unsaid(copy: Path, number: int) -> None:
+    (copy / "generation_config.json").unlink(missing_ok=True)
+    known = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(known | {"pad_token_id": number}))
+    assert load_from(copy).chat.pad_id == PAD
+    (copy / "config.json").write_text(json.dumps(known | {"eos_token_id": number}))
+    if number < 0:
+        assert load_from(copy, chat_template="plain").chat.end_id == END
+    else:
+        with pytest.raises(BaseModelError, match=rf"as id {number}, but the model has {VOCAB} rows"):
+            load_from(copy, chat_template="plain")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")], ids=["nan", "inf"])

@@ -12,7 +12,7 @@ from modules.config import SFTConfig
 from studio import checkpoints, launcher, metrics, prompts, runs
 from studio.workspace import Workspace
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=10**6, eval_every=10**6)  # fmt: skip
 
 

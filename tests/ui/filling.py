@@ -44,9 +44,10 @@ def add_run(ws: Workspace, config, state: str = "finished", text: str = "", mess
 
 
 def add_checkpoint(ws: Workspace, run: runs.Run, step: int = 40, **figures: float) -> str:
-    """An (empty) checkpoint folder with its row."""
+    """A checkpoint folder with its row; it holds no weights."""
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
+    (folder / "meta.json").write_text('{"base_model": "starter", "chat_template": "auto"}')
     return checkpoints.add(ws, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics=figures)
 
 

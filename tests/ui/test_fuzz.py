@@ -26,7 +26,7 @@ from assets import STARTER
 from studio import exporting, fitting, launcher, playing, previewing, runs
 from studio.errors import RunError
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 SECRET = "the-secret-of-the-lighthouse"
 SINGLE = ("path", "folder", "link", "reward", "classifier")
 PORT_NAMES = ("localhost", "127.0.0.1")

@@ -12,7 +12,7 @@ from tests.support.waiting import until as wait_for
 from tests.ui import filling
 from tests.ui.test_end_to_end import Server, free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
 PATIENCE_MS = 90_000
 

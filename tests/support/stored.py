@@ -1,0 +1,18 @@
+"""What a workspace holds, read for a test."""
+
+from typing import Any
+
+from studio.exports import reading
+from studio.workspace import Workspace
+
+
+def comparisons(ws: Workspace) -> list[dict[str, Any]]:
+    """Every comparison with its prompt, responses, showings and events."""
+    with ws.read() as db:
+        return list(reading.comparisons(db))
+
+
+def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every table but those of the search index, which cannot be listed."""
+    with ws.read() as db:
+        return {name: list(db.query(f'SELECT * FROM "{name}"')) for name in db.table_names() if "_search" not in name}
