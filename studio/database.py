@@ -204,6 +204,11 @@ def migrate(path: Path) -> None:
     """
     with _alone(path.parent), closing(connect(path, may_create=True)) as db:
         try:
+            if (others := set(db.table_names()) - {"_sqlite_migrations"}) and not db["_sqlite_migrations"].exists():
+                raise WorkspaceError(
+                    f"{path} is the database of another program: it has the table {min(others)}, and none of RLHF Studio. Nothing was "
+                    "changed. Choose another workspace, or put studio.db back (a backup: rlhf-studio restore FILE)."
+                )
             db.enable_wal()
             db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
             unknown = {m.name for m in migrations.applied(db)} - set(known_migrations())

@@ -58,6 +58,20 @@ def broken_page_heads(raw):
     return raw
 
 
+def a_view_of_the_list(raw):
+    """A single letter of the list of tables: SQLite then reads no table at all."""
+    at = raw.index(b"CREATE VIEW ratings")
+    raw[at : at + 6] = b"CR\xffATE"
+    return raw
+
+
+def pages_of_the_list(raw):
+    """The later pages of the list of tables."""
+    at = raw.index(b"CREATE TABLE rating_tallies") // 4096 * 4096
+    raw[at : at + 16] = b"\xff" * 16
+    return raw
+
+
 def half(raw):
     return raw[: len(raw) // 2]
 
@@ -81,6 +95,8 @@ def broken_texts(raw):
 DAMAGES = {
     "flipped bytes": flipped_bytes,
     "page heads": broken_page_heads,
+    "an entry of the list of tables": a_view_of_the_list,
+    "a page of the list of tables": pages_of_the_list,
     "cut to half": half,
     "another head": other_head,
     "texts": broken_texts,
@@ -118,7 +134,7 @@ def test_what_can_be_read_is_in_the_new_workspace_and_the_rest_is_counted(damage
         assert not list(db.query("PRAGMA foreign_key_check"))
         saved = db.table("rating_events").count
         assert list(db.query("SELECT 1 FROM runs WHERE pid IS NOT NULL")) == [], "nothing of the old processes"
-    assert f"{saved:,} saved" in said
+    assert f"{saved:,} saved" in said or "rating_events" in said.partition("all ")[2], "what is not found is said"
     assert saved > 100 or prompts.counts(new)["prompts"] > 100, "what was cut off is lost"
     for words in (["runs"], ["history"]):
         assert main([*words, "--workspace", str(new.root)]) == 0

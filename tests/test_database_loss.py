@@ -2,6 +2,7 @@
 
 import sqlite3
 import uuid
+from contextlib import closing
 
 import pytest
 
@@ -113,3 +114,17 @@ def test_what_the_workspace_cannot_take_now_is_kept_by_the_page_and_what_is_wron
 
     assert served(unavailable)() == {"error": "The disk is full.", "is_kept": True}
     assert "is_kept" not in served(wrong)()
+
+
+def test_the_database_of_another_program_is_left_as_it_is(ws, capsys):
+    for suffix in SUFFIXES:
+        ws.database.with_name(ws.database.name + suffix).unlink(missing_ok=True)
+    with closing(sqlite3.connect(ws.database)) as db:
+        db.execute("CREATE TABLE letters (text TEXT)")
+        db.commit()
+    before = ws.database.read_bytes()
+    assert main(["runs", "--workspace", str(ws.root)]) == 1
+    said = capsys.readouterr().err
+    assert "the database of another program: it has the table letters" in said
+    assert said.count("\n") == 1
+    assert ws.database.read_bytes() == before

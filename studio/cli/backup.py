@@ -42,9 +42,10 @@ def _rescue(arguments: argparse.Namespace) -> int:
     for line in found.lines:
         print(line)
     lost = sum(found.lost.values())
-    print(
-        f"{sum(found.saved.values()):,} rows are in {new}; {f'at least {lost:,} are lost' if lost else 'none is known to be lost'}."
-    )
+    said = f"at least {lost:,} are lost" if lost else "none is known to be lost"
+    if found.unlisted:
+        said = f"at least {lost:,} and all {', '.join(found.unlisted)} are lost"
+    print(f"{sum(found.saved.values()):,} rows are in {new}; {said}.")
     print(
         f"The folders of runs stay where they are: copy {root / 'runs'} to {new / 'runs'}, then rlhf-studio doctor --workspace {new}"
     )

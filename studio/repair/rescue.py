@@ -40,12 +40,15 @@ class Rescued:
 
     saved: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
+    unlisted: list[str] = field(default_factory=list)
+    """Tables whose entry in the list of tables cannot be read, so that nothing tells where their rows are."""
 
     @property
     def lines(self) -> list[str]:
         """The counts in words, a line for each table that has any."""
         tables = [table for table in TABLES if self.saved[table] or self.lost[table]]
-        return [f"{table:<22} {self.saved[table]:>10,} saved {self.lost[table]:>10,} lost" for table in tables]
+        counts = [f"{table:<22} {self.saved[table]:>10,} saved {self.lost[table]:>10,} lost" for table in tables]
+        return counts + [f"{table:<22} cannot be found: all of it is lost" for table in self.unlisted]
 
 
 def rescue(root: Path, new: Path) -> Rescued:
@@ -71,8 +74,10 @@ def rescue(root: Path, new: Path) -> Rescued:
         _mend_head(copied)
         with closing(sqlite3.connect(copied)) as damaged, ws.write() as db:
             damaged.text_factory = bytes
-            _check_tables(damaged, source)
+            damaged.execute("PRAGMA writable_schema = ON")  # what of the list of tables can be read is used
+            unlisted = _unlisted(damaged, source)
             found = _copy(damaged, db)
+            found.unlisted = unlisted
     except OSError as error:
         raise WorkspaceError(f"The database could not be copied to {new}: {error.strerror}.") from error
     finally:
@@ -95,15 +100,23 @@ def _mend_head(path: Path) -> None:
             file.truncate(size * pages)  # with zeros, which are no page
 
 
-def _check_tables(damaged: sqlite3.Connection, source: Path) -> None:
-    """Refuse a file of which not even the list of tables can be read."""
+def _unlisted(damaged: sqlite3.Connection, source: Path) -> list[str]:
+    """The tables that the damaged list of tables lacks. One of an earlier version lacks some and is whole.
+
+    Raises:
+        WorkspaceError: it has none.
+    """
+    missing = [table for table in TABLES if not damaged.execute(f"PRAGMA table_info({table})").fetchall()]
     try:
-        damaged.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except database.FAULTS as error:
+        listed = {bytes(name) for (name,) in damaged.execute("SELECT name FROM sqlite_master")}
+    except (*database.FAULTS, TypeError) as error:
+        if len(missing) < len(TABLES):
+            return missing
         raise WorkspaceError(
             f"Not even the list of tables of {source} can be read ({' '.join(str(error).split())[:100]}), so nothing can be rescued. Restore a "
             "backup: rlhf-studio restore FILE"
         ) from error
+    return [table for table in missing if table.encode() in listed]
 
 
 def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
