@@ -191,8 +191,11 @@ def _may_drop(ws: Workspace, prepared: Prepared) -> bool:
     """False if every row is so short in bytes that settings and model allow it, since a token is at least one byte."""
     config = prepared.config
     assert isinstance(config, TrainConfig)
-    most = base_models.num_positions(base_of(ws, config)[0])
+    positions = base_models.num_positions(base_of(ws, config)[0])
     for part, limit in _limits(config):
+        most = positions
+        if isinstance(config, PPOConfig) and part in ("train", "validation"):
+            most -= config.max_new_tokens
         for row in prepared.rows.get(part, []):
             turns = [turn["content"] for turn in row.get("messages", [])]
             answers = [row[side] for side in ("chosen", "rejected") if side in row]

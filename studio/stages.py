@@ -183,8 +183,7 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     started_from = parents_of(ws, config)
     config = _inherit(ws, config, started_from)
-    room = {"max_prompt_length": config.max_prompt_length, "max_new_tokens": config.max_new_tokens}
-    base_models.check_room(started_from["sft"].base_model, room)
+    base_models.check_room(started_from["sft"].base_model, {"max_new_tokens": config.max_new_tokens})
     rewards, sources = reward_sources.freeze(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
     train = _prompt_rows(ws, ("train",), excluded)
