@@ -1,15 +1,21 @@
 """The look before the start: what is taught, what is left out, and when a run is refused."""
 
+import json
+import shutil
 from collections import Counter
 
 import pytest
 
+from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from modules.stage_data import refusal
-from studio import previewing, stages
+from studio import previewing, runs, stages
+from studio.cli import main
+from studio.errors import RunError
 from studio.stages import Prepared
 from studio.workspace import Workspace
 from tests.ui import filling
+from ui.pages import preflight
 
 
 @pytest.fixture
@@ -59,13 +65,47 @@ def row(content: str, **more):
         (RewardConfig(), {"train": [row("a", chosen="b" * 500, rejected="c")]}, True),
         (PPOConfig(), {"train": [row("a" * 200)]}, True),
         (PPOConfig(), {"train": [row("a" * 100)]}, False),
+        (PPOConfig(max_new_tokens=300), {"train": [row("a" * 100)]}, True),
     ],
 )
-def test_rows_that_are_short_in_bytes_need_no_tokenizer(config, rows, expected):
-    assert previewing._may_drop(Prepared(config, {}, rows)) is expected
+def test_rows_that_are_short_in_bytes_need_no_tokenizer(ws, monkeypatch, config, rows, expected):
+    monkeypatch.setattr(previewing, "base_of", lambda ws, config: ("starter", "own"))
+    assert previewing._may_drop(ws, Prepared(config, {}, rows)) is expected
 
 
 def test_a_look_leaves_no_trace(ws):
     previewing.lesson(ws, SFTConfig())
     assert stages.prepare(ws, SFTConfig()).rows["train"]
     assert not list(ws.runs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("{{ 'x' * 2000000 }}", "writes more than 1,000,000 characters: choose the chat template chatml or plain"),
+        ("{{ raise_exception('no turns today') }}", "no turns today"),
+    ],
+    ids=["endless", "refuses everything"],
+)
+def test_a_template_that_cannot_be_used_is_refused_before_a_run_also_where_rows_may_be_left_out(
+    ws, tmp_path, capsys, template, sentence
+):
+    base = tmp_path / "base"
+    shutil.copytree(STARTER / "model", base)
+    (base / "chat_template.jinja").write_text(template)
+    assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={base}", "--anyway"]) == 1
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(RunError, match=sentence):
+        preflight.refusal(ws, SFTConfig(base_model=str(base), max_dropped=1.0))
+    assert runs.list_all(ws) == []
+    assert not list(ws.runs.iterdir())
+
+
+def test_texts_beyond_the_models_positions_are_refused_also_where_rows_may_be_left_out(ws, tmp_path, capsys):
+    base = tmp_path / "base"
+    shutil.copytree(STARTER / "model", base)
+    file = base / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 8}))
+    assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={base}", "--anyway"]) == 1
+    assert "but the model has 8 positions: lower max_length" in capsys.readouterr().err
+    assert runs.list_all(ws) == []

@@ -87,8 +87,8 @@ def _start(arguments: argparse.Namespace) -> int:
 def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
     """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
     if is_anyway:
-        return config.model_copy(update={"max_dropped": 1.0})
-    refused = previewing.check(ws, config) if config.max_dropped < 1 else None
+        config = config.model_copy(update={"max_dropped": 1.0})
+    refused = previewing.check(ws, config)
     if refused:
         raise DataError(f"Not started. {refused.text}")
     return config

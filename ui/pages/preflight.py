@@ -30,7 +30,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
 
 def refusal(ws: Workspace, config: StageConfig) -> Refusal | None:
     """Why a run should not start as it is; None where it may."""
-    return previewing.check(ws, config) if isinstance(config, TrainConfig) and config.max_dropped < 1 else None
+    return previewing.check(ws, config) if isinstance(config, TrainConfig) else None
 
 
 def complaints(stage: str, wrong: dict[str, str]) -> str:
