@@ -74,6 +74,10 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
         raise ImportRefused(
             f"{source} cannot be read: {error.strerror or error}. Check the file and its permissions."
         ) from error
+    except MemoryError as error:
+        raise ImportRefused(
+            f"{path.name} does not fit into this machine's memory. Nothing was imported; split the file."
+        ) from error
     hub_id = HUB_ID.fullmatch(source)
     if hub_id and not files.is_type(source):
         return _read_hub(hub_id[1], hub_id[2])

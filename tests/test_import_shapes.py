@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studio import comparisons, importing, ratings
+from studio import comparisons, importing, ratings, readers
+from studio.cli import main
 from studio.errors import ImportRefused
 from studio.workspace import Workspace
 
@@ -399,3 +400,21 @@ def test_a_missing_prompt_is_not_made_up_from_what_both_answers_begin_with(tmp_p
 def test_a_text_with_a_zero_character_is_dropped_with_that_reason(tmp_path):
     found = look(tmp_path, "t.jsonl", lines({"prompt": "A?", "response": "a\0b"}, {"prompt": "B?", "response": "b"}))
     assert (texts(found), found.dropped) == ([("B?", "b")], {"text holds a zero character": 1})
+
+
+@pytest.mark.parametrize("where", ["reading", "storing"])
+def test_a_file_that_does_not_fit_into_memory_is_refused_in_one_sentence(ws, tmp_path, monkeypatch, capsys, where):
+    (tmp_path / "large.jsonl").write_text(json.dumps(PAIR))
+
+    def exhaust(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(
+        readers if where == "reading" else importing, "_read_file" if where == "reading" else "_format", exhaust
+    )
+    assert main(["import", str(tmp_path / "large.jsonl"), "--workspace", str(ws.root)]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "large.jsonl does not fit into this machine's memory" if where == "reading" else "not enough memory"
+    ) in said
+    assert said.count("\n") == 1

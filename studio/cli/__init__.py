@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(said, file=sys.stderr)
         return 1
+    except MemoryError:
+        print("There is not enough memory for this. Close other programs, or give it less at once.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
