@@ -60,6 +60,10 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
         raise ImportRefused(
             f"{hide(source)!r} is an address, and data is not read from there. {instead(source, 'Anthropic/hh-rlhf')}"
         )
+    if not source.strip():
+        raise ImportRefused(
+            "No file is named. Give the path of a file or a folder, or a hub id; the folder you are in is written as a dot."
+        )
     path = Path(source).expanduser()
     try:
         if path.is_file():

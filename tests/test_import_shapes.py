@@ -418,3 +418,22 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_in_one_sentence(ws, tmp
         "large.jsonl does not fit into this machine's memory" if where == "reading" else "not enough memory"
     ) in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["", " "], ids=["empty", "blank"])
+def test_an_empty_name_is_not_the_folder_one_is_in(source):
+    with pytest.raises(ImportRefused, match="No file is named"):
+        importing.preview(source)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param("9" * 5001, "a number of thousands of digits", id="number"),
+        pytest.param("[" * 100_000 + "]" * 100_000, "nested too deeply", id="nested"),
+    ],
+)
+def test_what_json_cannot_hold_is_told_in_the_studios_own_words(tmp_path, value, told):
+    for name in ("a.jsonl", "a.json"):
+        with pytest.raises(ImportRefused, match=told):
+            look(tmp_path, name, f'{{"prompt": "p", "response": {value}}}\n')

@@ -106,3 +106,13 @@ def test_a_known_checkpoint_whose_folder_is_gone_is_told(ws):
     folders.take_up(ws)
     shutil.rmtree(folder / "checkpoints" / "step-000005")
     assert "the folders of 1 checkpoints are gone (sft-1@5)" in findings(ws)["warning", "folders"]
+
+
+def test_a_lost_run_says_that_it_can_go_on_from_a_checkpoint_that_was_taken_up(ws):
+    put(ws, "sft-1", SFTConfig(), [5])
+    folders.take_up(ws)
+    with ws.write() as db:
+        db.execute("DELETE FROM checkpoints")
+        db.execute("UPDATE runs SET state = 'lost', message = 'It had not saved anything yet: start it again.'")
+    assert folders.take_up(ws).unknown_checkpoints == ["sft-1@5"]
+    assert "Resume continues from sft-1@5." in runs.get(ws, "sft-1").message

@@ -66,7 +66,8 @@ def _restore(arguments: argparse.Namespace) -> int:
     aside = making.restore(root, arguments.file)
     ws = Workspace.open(root)
     counts = f"{prompts.counts(ws)['prompts']:,} prompts, {ratings.summary(ws)['rated']:,} ratings, {len(runs.list_all(ws)):,} runs"
-    print(f"{ws.database} is the backup now: {counts}. What was there before lies in {aside}.")
+    before = f" What was there before lies in {aside}." if any(aside.iterdir()) else ""
+    print(f"{ws.database} is the backup now: {counts}.{before}")
     print(
         "Runs and checkpoints that are newer than the backup: rlhf-studio doctor tells them, and rlhf-studio doctor --repair takes them up."
     )

@@ -168,7 +168,9 @@ def _cause(error: Exception, *, is_line: bool = False) -> str:
         return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({error.msg}{f', column {error.colno}' if is_line else ''})"
-    return f"broken JSON ({error})"
+    if isinstance(error, RecursionError):
+        return "nested too deeply to be read"
+    return "a number of thousands of digits" if "int_max_str_digits" in str(error) else f"broken JSON ({error})"
 
 
 def _not_an_object(place: str, value: Any) -> ImportRefused:

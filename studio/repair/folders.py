@@ -25,6 +25,8 @@ _ROLES = {"sft_checkpoint": "sft", "policy_checkpoint": "policy", "reward_checkp
 """Settings that name a checkpoint -> the role that it has in the run."""
 MESSAGE = "Taken up again from its folder by doctor --repair; how it ended is not known."
 
+MESSAGE_LOST = "Its process ended without a word; its checkpoint was taken up again from its folder by doctor --repair."
+
 
 @dataclass
 class Found:
@@ -60,6 +62,8 @@ def take_up(ws: Workspace) -> Found:
         for name in found.unknown_checkpoints:
             run, _, step = name.partition("@")
             _enter_checkpoint(db, ws, run, int(step))
+            said = f"{MESSAGE_LOST} Resume continues from {name}."
+            db.execute("UPDATE runs SET message = ? WHERE name = ? AND state = 'lost'", [said, run])
         for name in found.unknown_runs:
             _enter_parents(db, ws.runs / name)
     marks.forget(ws.database)  # as it is now it is the newest there is
