@@ -101,7 +101,19 @@ def test_nothing_unexpected_lies_at_the_top():
 def test_ids_of_tests_depend_neither_on_the_clock_nor_on_the_order_of_sets(request):
     items = {item.nodeid for item in request.session.items}
     files = sorted({nodeid.split("::")[0] for nodeid in items})
-    command = ["-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "tests.support.another_hour", "-m", "", *files]
+    command = [
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "tests.support.another_hour",
+        "-o",
+        "addopts=",
+        *files,
+    ]
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     done = subprocess.run(
         [sys.executable, *command],
