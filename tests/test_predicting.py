@@ -84,7 +84,9 @@ def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_
 def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
     add_pairs(ws, 1)
     filling.add_texts(ws, 2)
-    as_reward(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
+    name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    as_reward(ws, name)
+    (checkpoints.get(ws, name).folder / "meta.json").unlink()
     with pytest.raises(RunError, match=r"could not predict: .*it has no meta\.json"):
         predictions.run(ws)
 
