@@ -73,7 +73,7 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
 
 def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, serve, visit, monkeypatch):
     at_work = ["sft"]
-    monkeypatch.setattr(fitting, "measured_stage", lambda _: at_work[0])
+    monkeypatch.setattr(fitting, "measured_stage", lambda _, not_for=None: at_work[0])
     page = visit(serve(ws).url + "#train/sft")
     expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
     expect(page.locator("#unprobe-sft")).to_be_visible()
