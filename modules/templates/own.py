@@ -11,8 +11,6 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformers.utils.chat_template_utils import render_jinja_template
-
 from modules.errors import BaseModelError, ConfigError, RowError
 from modules.templates import thoughts
 from modules.templates.trial import fault_of
@@ -256,6 +254,8 @@ def _jinja(
 ) -> tuple[str, list[tuple[int, int]]]:
     """The text, and the stretches that the template marks as said by the assistant."""
     names: dict[str, Any] = dict(special)
+    from transformers.utils.chat_template_utils import render_jinja_template  # here: the page imports this module too
+
     found: Any = render_jinja_template(
         [[dict(message) for message in messages]],
         chat_template=source,
