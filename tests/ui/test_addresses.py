@@ -56,7 +56,7 @@ def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, 
     expect(chosen(page)).to_have_text("Data")
 
 
-@pytest.mark.xfail(reason="fails since the lists of runs have pages; not looked into yet", strict=False)
+@pytest.mark.xfail(reason="failed in a whole run; cause not known yet", strict=False)
 def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws, serve, visit):
     url = serve(ws).url
     page = visit(f"{url}#rate%")
