@@ -50,11 +50,13 @@ FOLLOW = """
 let newest = 0;
 const follow = async (event) => {
   const turn = ++newest;
+  window.studio.follows();
   // Not asked of the browser again: what is followed late writes its own address meanwhile.
   const address = window.studio.address(event && new URL(event.newURL).hash);
   window.studio.visited.add(address);
   await window.studio.paint?.(address);
   if (turn !== newest) return;
+  if (window.studio.isOvertaken()) return window.studio.arrived();
   props.value = address;
   trigger("submit");
 };
@@ -75,7 +77,7 @@ def build(ws: Workspace, has_password: bool = False) -> gr.Blocks:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
         followed = on(address.submit, _follow, [address], [tabs, *items], trigger_mode="always_last")
-        followed.then(None, None, None, js="() => window.studio.followed?.()")
+        followed.then(None, None, None, js="() => { window.studio.followed?.(); window.studio.arrived(); }")
         _keep_fresh(pages, opened)
         _catch_up(pages, shown_again)
     rest.calm(app)

@@ -20,7 +20,33 @@
   addEventListener("hashchange", (event) => (asked = decoded(new URL(event.newURL).hash) || "home"), { capture: true });
   for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
 
+  /* A page that the person opened while an address was still on its way: what the address brings late must not take its place. */
+  const SETTLING_MS = 1000;
+  let isFollowing = false;
+  let preferred = "";
+  const tabOf = (page) => document.getElementById(`page-${page}-button`);
+  document.addEventListener("click", (event) => {
+    const page = event.target.closest?.("[role=tab]")?.id.match(/^page-(\w+)-button$/)?.[1];
+    if (page && (isFollowing || preferred)) preferred = page;
+  }, { capture: true });
+
   window.studio = {
+    /* An address is on its way to its page, until `arrived`. */
+    follows() {
+      isFollowing = true;
+      preferred = "";
+    },
+    isOvertaken: () => preferred !== "",
+    isSettled: () => !isFollowing && !preferred,
+    async arrived() {
+      isFollowing = false;
+      const until = performance.now() + SETTLING_MS;
+      while (preferred && !isFollowing && performance.now() < until) {
+        if (tabOf(preferred)?.getAttribute("aria-selected") !== "true") tabOf(preferred)?.click();
+        await new Promise((done) => setTimeout(done, 50));
+      }
+      if (!isFollowing) preferred = "";
+    },
     /* Text that the browser keeps, and what this tab keeps through a reload. */
     kept: (name) => shelf("localStorage", name),
     tab(name) {
@@ -39,6 +65,7 @@
     address: (hash = location.hash) => asked || decoded(hash) || "home",
     /* A tab was opened: say so in the address, as a step that the back button goes back; keep the item where the address already is on that page. */
     opened(page) {
+      if (preferred && page !== preferred) return;
       if (asked) { // by the address: the tab only follows it
         if (asked.split("/")[0] === page) asked = "";
         return;

@@ -56,7 +56,6 @@ def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, 
     expect(chosen(page)).to_have_text("Data")
 
 
-@pytest.mark.xfail(reason="failed in a whole run; cause not known yet", strict=False)
 def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws, serve, visit):
     url = serve(ws).url
     page = visit(f"{url}#rate%")
@@ -72,6 +71,17 @@ def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws,
         open_page(page, "data")
         page.wait_for_function("window.studio.address() === 'data'")
     assert page.evaluate("window.hacked === undefined")
+
+
+def test_a_page_that_is_opened_while_an_address_is_still_on_its_way_stays_open(full_ws, serve, visit):
+    url = serve(full_ws).url
+    for address in ("", "#runs/sft-1", "#train/reward"):
+        page = visit(url + address)
+        page.locator("#page-data-button").click()
+        page.locator("#page-rate-button").click()
+        page.wait_for_function("window.studio.isSettled()")
+        expect(chosen(page)).to_have_text("Rate")
+        assert tab_in_address(page) == "rate"
 
 
 @pytest.mark.parametrize("kind", ["refused", "full of something else"])
