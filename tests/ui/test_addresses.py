@@ -1,9 +1,12 @@
 """The address: back goes through the pages, and no text in it keeps the page's own scripts from working."""
 
+import threading
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.ui.test_pages import open_page
+from ui import app
 
 pytestmark = pytest.mark.browser
 HOSTILE = (
@@ -73,15 +76,20 @@ def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws,
     assert page.evaluate("window.hacked === undefined")
 
 
-def test_a_page_that_is_opened_while_an_address_is_still_on_its_way_stays_open(full_ws, serve, visit):
-    url = serve(full_ws).url
-    for address in ("", "#runs/sft-1", "#train/reward"):
-        page = visit(url + address)
-        page.locator("#page-data-button").click()
-        page.locator("#page-rate-button").click()
-        page.wait_for_function("window.studio.isSettled()")
-        expect(chosen(page)).to_have_text("Rate")
-        assert tab_in_address(page) == "rate"
+@pytest.mark.parametrize("address", ["", "#runs/sft-1", "#train/reward"], ids=["home", "run", "stage"])
+def test_a_page_that_is_opened_while_an_address_is_still_on_its_way_stays_open(
+    full_ws, serve, visit, monkeypatch, address
+):
+    gate, follow = threading.Event(), app._follow
+    monkeypatch.setattr(app, "_follow", lambda given: follow(given) if gate.wait(60) else pytest.fail("never let go"))
+    page = visit(serve(full_ws).url + address)
+    page.locator("#page-data-button").click()
+    page.locator("#page-rate-button").click()
+    expect(chosen(page)).to_have_text("Rate")
+    gate.set()
+    page.wait_for_function("window.studio.isSettled()")
+    expect(chosen(page)).to_have_text("Rate")
+    assert tab_in_address(page) == "rate"
 
 
 @pytest.mark.parametrize("kind", ["refused", "full of something else"])
