@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
     """Return what a child process gets of this one's environment: all but the studio's own password.
 
     torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
-    compiler at each start of a worker, a fifth of the time that its imports take.
+    compiler at each start of a worker, about a sixth of the time that its imports take.
     """
     found = {"TORCHDYNAMO_DISABLE": "1"} | KEPT | dict(os.environ)
     return {name: value for name, value in found.items() if name != PASSWORD}

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from studio.errors import WorkspaceError, WorkspaceUnavailable
+from studio.writing.sync import sync
 
 MIB = 2**20
 
@@ -35,9 +36,9 @@ def copy(source: sqlite3.Connection, target: Path, *, is_replacing: bool = False
                 f"The database is damaged ({verdict}), so no backup of it was made. Restore one of before, or copy what can "
                 "still be read: rlhf-studio rescue NEW_FOLDER"
             )
-        _sync(part)
+        sync(part)
         _place(part, target, is_replacing)
-        _sync(target.parent)
+        sync(target.parent)
     except (OSError, sqlite3.Error) as error:
         cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise WorkspaceUnavailable(
@@ -74,11 +75,3 @@ def _place(part: Path, target: Path, is_replacing: bool) -> None:
 
 def _taken(target: Path) -> WorkspaceError:
     return WorkspaceError(f"There is a file {target} already. Choose another name, or replace it with --force.")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

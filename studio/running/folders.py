@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from modules.config import StageConfig
 from modules.phases import Phase, during
+from studio.writing.sync import sync
 
 
 def free_name(parent: Path, stem: str, number: int, taken: set[str]) -> str:
@@ -54,10 +55,10 @@ def write(folder: Path, fill: Callable[[Path], object]) -> Path:
     try:
         fill(temporary)
         for path in [*temporary.rglob("*"), temporary]:
-            _sync(path)
+            sync(path)
         place = next(place for place in _places(folder) if not os.path.lexists(place))
         temporary.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -77,11 +78,3 @@ def _write_rows(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
     for part, lines in rows.items():
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
