@@ -350,18 +350,6 @@ def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
         return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def list_preferences(ws: Workspace) -> list[dict[str, Any]]:
-    """The ratings that count, with the texts by screen position, in the order they were given; repeats of a session left out."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
-            " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
-            " JOIN prompts p ON p.id = c.prompt_id JOIN responses a ON a.id = r.left_id"
-            f" JOIN responses b ON b.id = r.right_id WHERE {_NO_REPEAT} ORDER BY r.id"
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
-
-
 def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
     """Events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
     with ws.read() as db:

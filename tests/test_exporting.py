@@ -11,6 +11,7 @@ from studio import checkpoints, comparisons, exporting, importing, prompts, rati
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 # peft reads a property that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -72,7 +73,7 @@ def test_the_trl_export_has_the_decided_pairs_and_counts_what_it_cannot_carry(ra
     path = exporting.export_ratings(rated, "trl")
     rows = lines(path)
     assert [row["prompt"][-1]["content"] for row in rows] == ["Question 0", "Question 1", "Imported"]
-    showing_of = {row["messages"][-1]["content"]: row for row in ratings.list_preferences(rated)}
+    showing_of = {row["messages"][-1]["content"]: row for row in stored.preferences(rated)}
     first, second = rows[0], rows[1]
     assert first["chosen"] == [{"role": "assistant", "content": showing_of["Question 0"]["left"]}]
     assert first["strength"] == 3

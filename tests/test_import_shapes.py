@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studio import comparisons, importing, ratings, readers
+from studio import comparisons, importing, readers
 from studio.cli import main
 from studio.errors import ImportRefused
 from studio.workspace import Workspace
+from tests.support import stored
 
 TURNS = [{"role": "user", "content": "What's a colour?"}, {"role": "assistant", "content": "Teal."}]
 FROM_VALUE = [{"from": "human", "value": "What's a colour?"}, {"from": "gpt", "value": "Teal."}]
@@ -317,7 +318,7 @@ def test_a_judgement_on_a_pair_that_waits_here_is_recorded(tmp_path, ws, row):
     assert comparisons.counts(ws)["unrated"] == 1
     said = importing.import_source(ws, str(tmp_path / "judged.jsonl")).sentence
     assert "0 new preferences from 1 rows (1 were waiting here and are judged now)" in said
-    (found,) = ratings.list_preferences(ws)
+    (found,) = stored.preferences(ws)
     sides = {"left": found["left"], "right": found["right"]}
     assert (sides[found["outcome"]], found["strength"]) == ("Blue.", 2)
     assert comparisons.counts(ws) == {"comparisons": 1, "unrated": 0}
@@ -330,7 +331,7 @@ def test_another_judgement_on_a_judged_pair_is_told_and_the_first_is_kept(tmp_pa
     importing.import_source(ws, str(tmp_path / "first.jsonl"))
     assert "1 are here with another judgement, which was kept" in importing.import_source(ws, str(tmp_path / "other.jsonl")).sentence  # fmt: skip
     assert "(1 were here already)" in importing.import_source(ws, str(tmp_path / "same.jsonl")).sentence
-    (found,) = ratings.list_preferences(ws)
+    (found,) = stored.preferences(ws)
     assert found[found["outcome"]] == "Teal."
 
 

@@ -12,6 +12,7 @@ from studio.errors import DataError, RatingError
 from studio.prompts import NewPrompt
 from studio.ratings import Remarks
 from studio.workspace import Workspace
+from tests.support import stored
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_an_edit_is_a_demonstration_and_a_preference_at_once_and_the_pair_stays(
     assert [(d.response, d.messages) for d in prompts.list_demonstrations(ws)] == [
         ("The ideal answer.", showing.messages)
     ]
-    preference = ratings.list_preferences(ws)
+    preference = stored.preferences(ws)
     assert [(row["outcome"], row["left"], row["right"]) for row in preference] == [
         ("left", "The ideal answer.", showing.right)
     ]
@@ -215,7 +216,7 @@ def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws)
     taken = ratings.undo(ws)
     assert taken is not None
     assert taken.edited_response_id is not None
-    assert (prompts.counts(ws)["demonstrations"], prompts.list_demonstrations(ws), ratings.list_preferences(ws)) == (
+    assert (prompts.counts(ws)["demonstrations"], prompts.list_demonstrations(ws), stored.preferences(ws)) == (
         0,
         [],
         [],

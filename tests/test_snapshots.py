@@ -135,7 +135,7 @@ def test_repeats_of_a_session_never_enter_unless_the_recipe_says_so(ws):
     assert repeats >= 5
     assert len(freeze(ws)) == 30 - repeats
     assert len(freeze(ws, repeats="keep")) == 30
-    assert len(ratings.list_preferences(ws)) == 30 - repeats, "nor the export for TRL"
+    assert len(stored.preferences(ws)) == 30 - repeats, "nor the export for TRL"
 
 
 def test_the_old_recipes_are_described_and_hashed_as_before():

@@ -33,10 +33,6 @@ class Controls:
         """The text with marks around what must not become a control token."""
         return self._typed.sub(lambda found: f"{_START}{found[0]}{_END}", text)
 
-    def unmark(self, text: str) -> str:
-        """The text as it was before `mark`."""
-        return self._marked.sub(r"\1", text)
-
     def encode(self, text: str, encode: Callable[[str], list[int]], as_plain: Callable[[str], list[int]]) -> list[int]:
         """Ids of a marked text: what is marked by `as_plain`, the stretches between by `encode`."""
         pieces = self._marked.split(text)

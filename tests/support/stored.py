@@ -12,6 +12,12 @@ def comparisons(ws: Workspace) -> list[dict[str, Any]]:
         return list(reading.comparisons(db))
 
 
+def preferences(ws: Workspace) -> list[dict[str, Any]]:
+    """The ratings that count, as the export for TRL reads them."""
+    with ws.read() as db:
+        return list(reading.preferences(db))
+
+
 def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
     """Every row of every table but those of the search index, which cannot be listed."""
     with ws.read() as db:

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from studio import comparisons, history, prompts, ratings
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.waiting import until as wait_for
 from tests.ui.filling import HOSTILE
 from tests.ui.test_rate import pairs_ws, press, rated  # noqa: F401
@@ -104,7 +105,7 @@ def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair
     page.locator("[data-part=writer-text]").fill("1 ideal answer b z")
     page.keyboard.press("Control+Enter")
     wait_for(lambda: rated(ws) == 1, "the preference")
-    assert [(row["left"], row["right"]) for row in ratings.list_preferences(ws)] == [("1 ideal answer b z", left)]
+    assert [(row["left"], row["right"]) for row in stored.preferences(ws)] == [("1 ideal answer b z", left)]
     assert [row.response for row in prompts.list_demonstrations(ws)] == ["1 ideal answer b z"]
     wait_for(lambda: prompts.load_draft(ws, name) == "", "the draft is gone")
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: your ideal answer")
