@@ -28,6 +28,8 @@ POLL_S = 0.25
 PATIENCE_S = 2.0
 COPY = "processes.db"
 FAILURE = "failure-of-process-"
+_seen: set[psutil.Process] = set()
+"""The other processes of this process's run that were seen alive."""
 LOST = "The connection to another process of the run was lost. The log has the details; the last checkpoint is whole."
 
 
@@ -114,12 +116,11 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
         return
     copy = lay_copy(ws, run)
     is_over = threading.Event()
-    others: set[psutil.Process] = set()
 
     def watch() -> None:
         while not is_over.wait(POLL_S):
-            others.update(_children())
-            sentence = _failure(ws, run, others)
+            _seen.update(_others())
+            sentence = _failure(ws, run)
             if sentence and not is_over.wait(PATIENCE_S):  # this process may notice by itself, and then it says so
                 _give_up(ws, run, sentence)
 
@@ -131,7 +132,7 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
         is_over.set()
         thread.join()
         copy.unlink(missing_ok=True)
-        _, alive = psutil.wait_procs(_children(), timeout=5 * PATIENCE_S)
+        _, alive = psutil.wait_procs(_others(), timeout=5 * PATIENCE_S)
         _kill(alive)
 
 
@@ -144,7 +145,7 @@ def explain(ws: Workspace, run: Run) -> Ending:
     """After a lost connection: in the first process what became of the others, elsewhere only that."""
     deadline = time.monotonic() + PATIENCE_S
     while rank() == 0 and time.monotonic() < deadline:
-        if sentence := _failure(ws, run, set()):
+        if sentence := _failure(ws, run):
             return Ending("failed", sentence)
         time.sleep(POLL_S)
     return Ending("failed", LOST, is_connection_lost=True)
@@ -184,20 +185,31 @@ def _from_environment(*names: str) -> int:
     return 0
 
 
-def _failure(ws: Workspace, run: Run, seen: set[psutil.Process]) -> str | None:
+def _failure(ws: Workspace, run: Run) -> str | None:
     """What another process of the run wrote when it failed, or that one vanished."""
     for file in sorted(runs.folder(ws, run.name).glob(f"{FAILURE}*")):
         return f"Process {file.name.removeprefix(FAILURE)} of the run failed: {file.read_text(encoding='utf-8')}"
-    if any(not _is_alive(process) for process in seen | set(_children())):
+    if any(not _is_alive(process) for process in tuple(_seen)):
         return (
             "A process of the run was killed from outside or ran out of memory. Resume; the last checkpoint is whole."
         )
     return None
 
 
-def _children() -> list[psutil.Process]:
-    """The processes that Lightning started, zombies included."""
-    return [p for p in psutil.Process().children() if not _is_alive(p) or "studio.worker" in p.cmdline()]
+def _others() -> list[psutil.Process]:
+    """The living processes that Lightning started for the run's other devices.
+
+    A child is one of them by the rank in its environment: a library's helper that is about to begin still bears this
+    process's own command line, and once ended it is as gone as a process of the run that was killed.
+    """
+    return [process for process in psutil.Process().children() if _is_other(process)]
+
+
+def _is_other(process: psutil.Process) -> bool:
+    try:
+        return "studio.worker" in process.cmdline() and process.environ().get("LOCAL_RANK", "0") != "0"
+    except psutil.Error:  # it has ended, or is about to
+        return False
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -213,7 +225,7 @@ def _give_up(ws: Workspace, run: Run, sentence: str) -> None:
         runs.move(ws, run.id, "failed", sentence)
         print(f"{run.name}: failed. {sentence}", flush=True)
     finally:
-        _kill(_children())
+        _kill(_others())
         os._exit(1)
 
 

@@ -169,6 +169,7 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     # kill -9 of the second: the first says so and ends. It goes on from the last checkpoint, on two processes.
     resumed = launcher.start(ws, runs.resume(ws, run.name))
     wait(ws, resumed.name, lambda r: r.is_ended or len(metrics.curve(ws, r.id, "train/loss")) > 1)
+    assert not runs.get(ws, resumed.id).is_ended, runs.tail_log(ws, resumed.name)
     assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
     (second,) = (p for p in processes(ws, resumed) if p.pid != resumed.pid)
     os.kill(second.pid, signal.SIGKILL)
@@ -176,6 +177,28 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     assert none_left(ws, resumed)
     assert resumed.state == "failed", runs.tail_log(ws, resumed.name)
     assert "process of the run" in resumed.message
+
+
+def test_a_helper_of_a_library_that_ends_is_no_process_of_the_run_that_was_killed(ws, monkeypatch):
+    monkeypatch.setattr(ranks, "_seen", set())
+    run = runs.create(ws, SFTConfig(**TINY, devices=2))
+    waits = [sys.executable, "-c", "input()", "studio.worker"]  # as a fork of this process, before it becomes another
+    helper = subprocess.Popen(waits, stdin=subprocess.PIPE)
+    other = subprocess.Popen(waits, stdin=subprocess.PIPE, env=os.environ | {"LOCAL_RANK": "1"})
+    try:
+        waiting.until(lambda: [p.pid for p in ranks._others()] == [other.pid])
+        ranks._seen.update(ranks._others())
+        helper.kill()
+        waiting.until(lambda: psutil.Process(helper.pid).status() == psutil.STATUS_ZOMBIE)
+        assert [p.pid for p in ranks._others()] == [other.pid]
+        assert ranks._failure(ws, run) is None
+        other.kill()
+        waiting.until(lambda: psutil.Process(other.pid).status() == psutil.STATUS_ZOMBIE)
+        assert "killed from outside" in (ranks._failure(ws, run) or "")
+    finally:
+        for child in (helper, other):
+            child.kill()
+            child.communicate()
 
 
 def test_a_process_that_is_not_the_first_cannot_write(ws):
