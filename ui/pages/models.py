@@ -21,6 +21,8 @@ from ui.pages import Page
 POLICIES = ("ppo", "sft")
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
+WAITING = "Loading the model and writing …"
+NOTHING = "It wrote nothing: its first token was the end."
 
 
 def build(ws: Workspace) -> Page:
@@ -159,8 +161,11 @@ def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
 
 
 def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
-    body = "Loading the model and writing …" if is_waiting else text
-    words = rendering.words(text) if text and not is_waiting else f'<div class="words quiet">{escape(body)}</div>'
+    if text and not is_waiting:
+        words = rendering.words(text)
+    else:
+        quiet = WAITING if is_waiting else NOTHING if name else ""
+        words = f'<div class="words quiet">{quiet}</div>'
     return f'<article class="answer"><h4>{escape(name)}</h4>{words}</article>'
 
 
