@@ -6,6 +6,7 @@ It is started with the lock of its lane (a kernel lock, released even on kill -9
 hands over to `studio.training`, and writes the run's last word: one state and one plain sentence.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
 
 from studio import confidential, database, faults, gpus, lanes, launcher, processes, ranks, runs
 from studio.errors import RunError, StudioError, WorkspaceError
@@ -77,9 +79,7 @@ def _work(ws: Workspace, run: Run) -> Ending:
     """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
     try:
         ranks.check(run.config)
-        from studio import training  # torch takes seconds to load, and a cancelled run never needs it
-
-        return training.work(ws, run)
+        return _load_training().work(ws, run)
     except WorkspaceError as error:
         return Ending("failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}")
     except StudioError as error:
@@ -95,6 +95,20 @@ def _work(ws: Workspace, run: Run) -> Ending:
         said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
         return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
+
+
+def _load_training() -> ModuleType:
+    """Import the training only now: torch takes seconds to load, and a cancelled run never needs it.
+
+    What the libraries make lives as long as the process, so nothing is collected meanwhile (a tenth less), nor looked
+    through at each later collection.
+    """
+    gc.disable()
+    from studio import training
+
+    gc.freeze()
+    gc.enable()
+    return training
 
 
 def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
