@@ -1,11 +1,13 @@
 """What is typed into a page's fields while the studio is away, or just before a reload, is there again."""
 
+import threading
+
 import pytest
 from playwright.sync_api import expect
 
 from studio import guidelines, prompts
 from tests.ui.test_rate import wait_for
-from ui.pages import rate_session
+from ui.pages import data, rate_session
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +43,34 @@ def test_a_text_typed_while_the_studio_is_away_comes_back_after_a_reload_and_is_
     wait_for(
         lambda: page.evaluate("Object.values(sessionStorage).every((kept) => !kept.includes('away'))"), "the tab forgot"
     )
+
+
+def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, serve, visit, monkeypatch):
+    is_asked, gate, opened = threading.Event(), threading.Event(), data._open
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Shown when the page is open"}], "Yes.")
+
+    def late(*given):
+        answer = opened(*given)
+        is_asked.set()
+        assert gate.wait(60)
+        return answer
+
+    monkeypatch.setattr(data, "_open", late)
+    page = visit(f"{serve(ws).url}#data")
+    assert is_asked.wait(60)
+    demonstration(page).fill("Typed early")
+    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "Typed early", "the draft is in the workspace")
+    gate.set()
+    expect(page.get_by_text("Shown when the page is open")).to_be_visible()
+    expect(demonstration(page)).to_have_value("Typed early")
+    demonstration(page).press_sequentially(" and on")
+    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "Typed early and on", "the draft is whole")
+    demonstration(page).fill("")
+    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "", "what was taken out is taken out")
+    page.locator("#page-rate-button").click()
+    page.locator("#page-data-button").click()
+    page.wait_for_function("window.studio.isSettled()")
+    expect(demonstration(page)).to_have_value("")
 
 
 def test_the_guideline_in_force_is_no_draft_that_hides_the_next_one(ws):
