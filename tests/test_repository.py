@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.config import STAGES
+from tests import conftest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +97,10 @@ def test_nothing_unexpected_lies_at_the_top():
     top = {name.split("/")[0] for name in listed.splitlines()}
     known = {"studio", "modules", "ui", "tests", "assets", "pyproject.toml", "README.md", "Makefile", "LICENSE"}
     assert {name for name in top if not name.startswith(".")} == known | {"constraints.txt"}
+
+
+def test_the_longest_files_are_files():
+    assert [file for file in conftest.LONGEST if not (ROOT / file).is_file()] == []
 
 
 def test_ids_of_tests_depend_neither_on_the_clock_nor_on_the_order_of_sets(request):

@@ -5,13 +5,13 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import gradio.queueing
 import gradio.utils
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from studio import fitting
 from studio.network import address
@@ -19,9 +19,9 @@ from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-)
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+"""Without a window of its own it opens a page at half the cost."""
 PATIENCE_MS = 90_000
 """For machines with much other work; a page that is quick is not slowed by it."""
 expect.set_options(timeout=PATIENCE_MS)
@@ -65,14 +65,27 @@ def full_ws(filled: Path, tmp_path: Path) -> Workspace:
     return Workspace.open(shutil.copytree(filled, tmp_path / "studio"))
 
 
+def free_port(wanted: int = 0) -> int:
+    """The wanted port, or where that is taken any other."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        return probe.getsockname()[1]
+
+
+PORT = free_port()
+"""Of one server after the other: for the browser they are one place, whose scripts it has compiled already."""
+
+
 class Served:
-    """A studio served on a port of its own; can be restarted on it."""
+    """A studio served in this process; can be restarted on its port."""
 
     def __init__(self, ws: Workspace, **settings: Any) -> None:
         self.ws, self.settings = ws, settings
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port(PORT)
         self.start()
 
     @property
@@ -107,25 +120,32 @@ def serve() -> Iterator[Callable[[Workspace], Served]]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium found (chromium or google-chrome in PATH); .ci/run installs it")
+        pytest.skip(f"none of {', '.join(BROWSERS)} is in PATH; .ci/run installs the first")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
 
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Open an address; at the end no page may have raised an error or asked another machine for anything."""
-    faults: list[str] = []
-    contexts = []
+@pytest.fixture(scope="session")
+def window(chromium: Browser) -> BrowserContext:
+    return chromium.new_context(reduced_motion="reduce")
 
-    def open_page(url: str, width: int = 1280, scheme: str = "light") -> Page:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 860}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
+
+@pytest.fixture
+def visit(window: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Open an address; at the end no page may have raised an error or asked another machine for anything.
+
+    Nothing that a page keeps in the browser is there for the next test, except the scripts.
+    """
+    faults: list[str] = []
+    visited: list[tuple[Page, str]] = []
+
+    def open_page(url: str, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Page:
+        page = window.new_page()
+        visited.append((page, url))
+        page.set_viewport_size({"width": width, "height": 860})
+        page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda r: r.url.startswith((url[:16], "data:", "blob:")) or faults.append(f"asked {r.url}"))
@@ -134,8 +154,14 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    window.set_offline(False)
+    window.clear_cookies()
+    for page, url in visited:
+        kept = {"origin": url[: url.index("/", 8)], "storageTypes": "local_storage,indexeddb,cache_storage"}
+        if not page.is_closed():
+            window.new_cdp_session(page).send("Storage.clearDataForOrigin", kept)
+    for page, _ in visited:
+        page.close()
     assert not faults
 
 
