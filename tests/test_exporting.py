@@ -159,7 +159,10 @@ def make_checkpoint(ws, role, *, quantisation="none"):
     )
     (folder / "meta.json").write_text(meta.model_dump_json())
     figures = {"base_model": "starter", "base_fingerprint": backbone.fingerprint, "metrics": {"eval/loss": 1.5}}
-    return checkpoints.add(ws, run.id, 1, folder, **figures), backbone
+    name = checkpoints.add(ws, run.id, 1, folder, **figures)
+    runs.move(ws, run.id, "running")
+    runs.move(ws, run.id, "finished")
+    return name, backbone
 
 
 def logits(model, ids):
