@@ -21,7 +21,7 @@ TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 12
 LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def quick_starts():
     with warm.starts():
         yield

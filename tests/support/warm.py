@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from assets import STARTER
 from studio.running import marks
 from studio.runs import CODE
 
@@ -103,7 +104,7 @@ def _end(line: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 def main(line: socket.socket) -> None:
     """Fork a child for each request; returns in the child, when it is as it was asked for and has run its module."""
-    _load()
+    load()
     while True:
         head, files, *_ = socket.recv_fds(line, 4, 64)
         if not head:
@@ -119,8 +120,10 @@ def main(line: socket.socket) -> None:
             os.close(file)
 
 
-def _load() -> None:
+def load() -> None:
     """Load what a worker loads, and a model once: the libraries keep what they work out meanwhile."""
+    import studio.training
+
     backbone = studio.training.Backbone.load(str(STARTER / "model"), device="cpu")
     backbone.add_role("policy", trainable=True)
     gc.collect()
@@ -180,7 +183,4 @@ def _show_mark(mark: str) -> None:
 
 
 if __name__ == "__main__":
-    import studio.training
-    from assets import STARTER
-
     main(socket.socket(fileno=int(sys.argv[1])))
