@@ -39,7 +39,6 @@ _asking = threading.Lock()
 @contextmanager
 def starts() -> Iterator[None]:
     """For the length of the block, children that this process starts with one of MODULES have loaded the libraries already."""
-    _keeper()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", _Popen)
         yield
