@@ -18,18 +18,18 @@ import modules.ppo
 import modules.reward
 import modules.rollout
 import modules.sft
-import studio.training  # loads everything that a worker loads
 from modules import checkpoint
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from studio import checkpoints, comparisons, launcher, prompts, ratings, runs, worker
 from studio.workspace import Workspace
+from tests.support import warm
 
 TINY: dict[str, Any] = {"lora_rank": 2, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 SFT = SFTConfig(**TINY, epochs=2)
 REWARD = RewardConfig(**TINY, epochs=3)
 PPO = PPOConfig(
     **TINY,
-    iterations=6,
+    iterations=5,
     save_every=2,
     eval_every=3,
     eval_prompts=4,
@@ -145,6 +145,7 @@ def fresh(ws: Workspace, config: StageConfig, fault: Callable[[], None] = lambda
 
 
 def main(root: str) -> None:
+    warm.load()
     ws = Workspace.open(root)
     for i in range(24):
         prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
@@ -164,5 +165,4 @@ def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    assert studio.training
     main(sys.argv[1])

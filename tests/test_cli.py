@@ -22,11 +22,18 @@ from studio.errors import ConfigError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
+from tests.support import warm
 from tests.support.waiting import PATIENCE_S
 from tests.ui import filling
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--set", "lora_rank=4", "--set", "batch_size=8", "--set", "micro_batch_size=8", "--set", "max_length=128"]
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture

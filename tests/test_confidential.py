@@ -26,7 +26,7 @@ from studio.cli import main
 from studio.errors import BaseModelError, ConfigError, ImportRefused
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
-from tests.support import stored
+from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.timeout(900)
@@ -168,8 +168,10 @@ def loop(tmp_path_factory, surroundings):
             launcher.start(ws, runs.create(ws, ppo.model_copy(update={"rewards": f"function:judge.py:{name}"})))
             for name in ("score", "refused")
         ]
-        more.append(launcher.start(ws, runs.create(ws, SampleConfig(num_prompts=4, max_new_tokens=8, temperature=1.5))))
         found = [trained, *ended(ws, hub, *more)]
+        with warm.starts():
+            sample = runs.create(ws, SampleConfig(num_prompts=4, max_new_tokens=8, temperature=1.5))
+            found += ended(ws, launcher.start(ws, sample))
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{server.wait().url}config", timeout=240)
         for password, status in ((SECRETS["RLHF_STUDIO_PASSWORD"] + "x", 401), (SECRETS["RLHF_STUDIO_PASSWORD"], 303)):

@@ -8,6 +8,7 @@ from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import checkpoints, comparisons, demo, prompts, ratings, runs
 from studio.errors import WorkspaceError
 from studio.workspace import Workspace
+from tests.support import warm
 
 TINY = demo.Recipe(
     sft=SFTConfig(max_demonstrations=64, epochs=1, eval_every=1000, learning_rate=1e-3),
@@ -87,7 +88,8 @@ def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost
 
 @pytest.mark.timeout(900)
 def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp_path, capsys):
-    facts = demo.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
+    with warm.starts():
+        facts = demo.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
     assert json.loads((tmp_path / "demo" / "report.json").read_text()) == facts
     assert "</html>" in (tmp_path / "demo" / "report.html").read_text()
     (one,) = facts["rounds"]

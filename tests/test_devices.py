@@ -21,7 +21,7 @@ from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ra
 from studio.errors import ConfigError
 from studio.processes import family
 from studio.workspace import Workspace
-from tests.support import waiting
+from tests.support import waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
@@ -91,7 +91,8 @@ def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft)
     assert_each_metric_is_stored_once(ws, sft)
     assert [c.step for c in checkpoints.list_all(ws) if c.run_id == sft.id] == [checkpoints.get(ws, sft.name).step]
     assert not (runs.folder(ws, sft.name) / ranks.COPY).exists()
-    alone = finished(ws, launcher.start(ws, runs.create(ws, SFTConfig(**SHORT))))
+    with warm.starts():
+        alone = finished(ws, launcher.start(ws, runs.create(ws, SFTConfig(**SHORT))))
     for name in ("train/loss", "train/grad_norm", "eval/loss"):
         expected, found = metrics.curve(ws, alone.id, name), metrics.curve(ws, sft.id, name)
         assert [step for step, _ in found] == [step for step, _ in expected]
@@ -158,7 +159,8 @@ def add_ratings(ws):
 def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     long = SFTConfig(**TINY, epochs=1000, save_every=2, eval_every=5000, devices=2)
     # kill -9 of the first: the second ends by itself, and the run reads lost.
-    run = launcher.start(ws, runs.create(ws, long))
+    with warm.starts():
+        run = launcher.start(ws, runs.create(ws, long))
     wait(ws, run.name, lambda r: r.is_ended or any(c.run_id == r.id for c in checkpoints.list_all(ws)))
     first = psutil.Process(run.pid)
     (second,) = (p for p in processes(ws, run) if p.pid != run.pid)
@@ -167,7 +169,8 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     assert none_left(ws, run)
     assert launcher.reap(ws) == [run.name]
     # kill -9 of the second: the first says so and ends. It goes on from the last checkpoint, on two processes.
-    resumed = launcher.start(ws, runs.resume(ws, run.name))
+    with warm.starts():
+        resumed = launcher.start(ws, runs.resume(ws, run.name))
     wait(ws, resumed.name, lambda r: r.is_ended or len(metrics.curve(ws, r.id, "train/loss")) > 1)
     assert not runs.get(ws, resumed.id).is_ended, runs.tail_log(ws, resumed.name)
     assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1

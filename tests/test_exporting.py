@@ -11,11 +11,17 @@ from studio import checkpoints, comparisons, exporting, importing, prompts, rati
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import stored, warm
 
 # peft reads a property that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 CHAT = [{"role": "user", "content": "What is the capital of Spain?"}, {"role": "assistant", "content": "Madrid."}]
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture
@@ -159,7 +165,10 @@ def make_checkpoint(ws, role, *, quantisation="none"):
     )
     (folder / "meta.json").write_text(meta.model_dump_json())
     figures = {"base_model": "starter", "base_fingerprint": backbone.fingerprint, "metrics": {"eval/loss": 1.5}}
-    return checkpoints.add(ws, run.id, 1, folder, **figures), backbone
+    name = checkpoints.add(ws, run.id, 1, folder, **figures)
+    runs.move(ws, run.id, "running")
+    runs.move(ws, run.id, "finished")
+    return name, backbone
 
 
 def logits(model, ids):

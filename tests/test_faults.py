@@ -24,7 +24,8 @@ from studio import checkpoints, database, launcher, metrics, processes, prompts,
 from studio.errors import WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
-from tests.support.waiting import PATIENCE_S
+from tests.support import warm
+from tests.support.waiting import PATIENCE_S, until
 from tests.support.waiting import for_run as wait
 from ui.pages import runs as runs_page
 
@@ -32,6 +33,12 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parent.parent
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
 LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +242,7 @@ def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_t
             assert runs.get(ws, run.name).state == "running"
     os.kill(run.pid, signal.SIGSTOP)
     monkeypatch.setattr(launcher, "SILENT_S", 0.5)
-    time.sleep(1.0)
+    until(lambda: launcher.trouble(runs.get(ws, run.name)))
     said = launcher.trouble(runs.get(ws, run.name))
     assert "its process is suspended, or waits for a disk or a driver" in said
     assert "Kill now ends it; what is saved stays." in said

@@ -1,7 +1,6 @@
 """Predictions come from a real child process with a real reward model; a session that runs dry is supplied by itself."""
 
 import json
-import time
 
 import pytest
 
@@ -23,11 +22,19 @@ from studio.errors import RunError
 from studio.prompts import NewPrompt
 from studio.session_config import SessionConfig
 from studio.workspace import Workspace
+from tests.support import warm
+from tests.support.waiting import for_run
 from tests.test_exporting import make_checkpoint
 from tests.ui import filling
 
 # peft reads a property that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture
@@ -176,9 +183,7 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     assert sessions.next_showing(ws) is None, "pairs are not what it wants"
     run = sampling_ahead.top_up(ws, session)
     assert run is not None
-    while not (run := runs.get(ws, run.name)).is_ended or launcher.is_alive(run):
-        time.sleep(0.1)
-    launcher.reap(ws)
+    run = for_run(ws, run.name, lambda r: r.is_ended and not r.is_ending, may_fail=True, reaps=True)
     assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
     showing = sessions.next_showing(ws)
     assert showing is not None

@@ -14,8 +14,15 @@ from studio.cli import main
 from studio.errors import RunError
 from studio.stages import Prepared
 from studio.workspace import Workspace
+from tests.support import warm
 from tests.ui import filling
 from ui.pages import preflight
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture

@@ -12,11 +12,17 @@ from studio import checkpoints, gpus, lanes, launcher, metrics, pauses, processe
 from studio.errors import ConfigError, RunError
 from studio.running import marks
 from studio.workspace import Workspace
-from tests.support import waiting
+from tests.support import waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
 LONG = SFTConfig(**TINY, epochs=500, save_every=2, eval_every=10**6)
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture

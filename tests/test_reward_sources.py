@@ -9,9 +9,16 @@ from studio import checkpoints, metrics, prompts, runs
 from studio.cli import main
 from studio.errors import BaseModelError, CheckpointError, ConfigError, RewardError
 from studio.workspace import Workspace
+from tests.support import warm
 
 TINY = ["lora_rank=4", "batch_size=8", "micro_batch_size=8", "max_length=128"]
 SHORT = "def short(prompts, responses):\n    return [float(-len(response)) for response in responses]\n"
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from studio.finding import texts
 from studio.workspace import Workspace
 from tests.support.many import fill
 
-SOME, MANY = 600, 6000
+SOME, MANY = 300, 3000
 BOUND = 1.6 * 2**20
-"""Bytes of Python's own that a job may take; the rows of the many alone are 10 MiB."""
+"""Bytes of Python's own that a job may take; the rows of the many alone are 5 MiB."""
 JOBS = {
     "export ratings": lambda ws: exporting.export_ratings(ws),
     "export ratings as TRL": lambda ws: exporting.export_ratings(ws, "trl"),

@@ -12,13 +12,19 @@ from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings
 from studio.errors import CheckpointError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S
 from tests.support.waiting import for_run as wait
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 LONG_SFT = SFTConfig(**TINY, epochs=400, save_every=2, eval_every=1000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 def ended(run):

@@ -25,6 +25,7 @@ from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import checkpoints, comparisons, prompts, ratings, runs
 from studio.workspace import Workspace
 from tests.faulty_worker import TINY, fresh, work
+from tests.support import warm
 
 SMALL = TINY | {"epochs": 1, "eval_every": 2}
 SFT = SFTConfig(**SMALL, save_every=2)
@@ -113,6 +114,7 @@ def flip(content: bytes) -> bytes:
 
 
 def main(root: str) -> None:
+    warm.load()
     ws = Workspace.open(root)
     for i in range(32):
         prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")

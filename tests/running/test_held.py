@@ -12,9 +12,16 @@ from studio.cli import follow
 from studio.errors import WorkspaceError
 from studio.running import held
 from studio.workspace import Workspace
+from tests.support import warm
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 @pytest.fixture
