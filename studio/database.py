@@ -18,15 +18,15 @@ from studio import (
     faults,
     schema_curves,
     schema_first,
+    schema_pages,
     schema_queue,
     schema_rating,
     schema_restores,
+    schema_search,
     schema_sessions,
-    shelf,
 )
 from studio.backups import progress, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
-from studio.finding import texts
 from studio.running import schema as running_schema
 
 BUSY_TIMEOUT_S = 40.0
@@ -116,7 +116,7 @@ def m010_processes_of_runs(db: Database) -> None:
 @migrations()
 def m011_search(db: Database) -> None:
     """Index the texts of prompts and answers, so that a search need not read them all. After m006, which names responses."""
-    for statement in texts.STATEMENTS:
+    for statement in schema_search.STATEMENTS:
         db.execute(statement)
 
 
@@ -129,7 +129,7 @@ def m012_restored_judgements(db: Database) -> None:
 @migrations()
 def m015_many_runs(db: Database) -> None:
     """Find the runs at work, and count the others, without reading all of them."""
-    for statement in shelf.SCHEMA:
+    for statement in schema_pages.STATEMENTS:
         db.execute(statement)
 
 

@@ -4,17 +4,16 @@ What needs torch is asked in a child process (`studio.doctor_torch`), so that a 
 the other findings.
 """
 
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import confidential, database, history, ratings, runs
+from studio import children, database, history, ratings, runs
 from studio.backups import cut, making, marks
+from studio.children import ChildError
 from studio.errors import WorkspaceError
 from studio.network import proxies
 from studio.repair import folders
@@ -64,20 +63,9 @@ def _torch() -> list[Check]:
     """Findings of the child process about torch, the GPUs and 4-bit weights."""
     again = "install the studio again (make run), or see its message with: python -m studio.doctor_torch"
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "studio.doctor_torch"],
-            capture_output=True,
-            text=True,
-            timeout=CHILD_TIMEOUT_S,
-            check=False,
-            env=confidential.environment() | {"PYTHONPATH": str(runs.CODE)},
-        )
-    except subprocess.TimeoutExpired:
-        return [Check("problem", "torch", f"gave no answer within {CHILD_TIMEOUT_S} s", again)]
-    if child.returncode != 0:
-        last_words = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        return [Check("problem", "torch", f"does not work: {last_words}", again)]
-    return torch_checks(json.loads(child.stdout.splitlines()[-1]))
+        return torch_checks(children.ask("studio.doctor_torch", timeout_s=CHILD_TIMEOUT_S))
+    except ChildError as error:
+        return [Check("problem", "torch", f"does not work: {error}", again)]
 
 
 def torch_checks(facts: dict[str, Any]) -> list[Check]:

@@ -6,17 +6,15 @@ The native file carries everything that was recorded. The TRL file carries what 
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import base_models, checkpoints, comparisons, confidential, runs
-from studio.borrowing.gpu import check_device
+from studio import base_models, checkpoints, children, comparisons, runs
 from studio.checkpoints import Checkpoint
+from studio.children import ChildError, check_device
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.exports import reading
 from studio.model_card import model_card
@@ -174,13 +172,10 @@ def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
 
 def _merge(ws: Workspace, source: Path, folder: Path, device: str) -> dict[str, Any]:
     """Merge in a process of its own, so that the memory it takes is given back and no torch is loaded here."""
-    command = [sys.executable, "-m", "studio.merge", str(source), str(folder), str(ws.root), device]
-    environment = confidential.environment() | {"PYTHONPATH": str(runs.CODE), "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        cause = (done.stderr.strip().splitlines() or ["it was killed, probably for lack of memory"])[-1]
-        raise CheckpointError(f"The checkpoint could not be merged: {cause}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return children.ask("studio.merge", None, str(source), str(folder), str(ws.root), device)
+    except ChildError as error:
+        raise CheckpointError(f"The checkpoint could not be merged: {error}") from error
 
 
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Path:

@@ -1,15 +1,11 @@
 """Ask checkpoints for an answer: the page's and the terminal's "try a prompt". The model runs in a child process."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 
-from studio import base_models, checkpoints, confidential, parents
-from studio.borrowing.gpu import check_device
+from studio import base_models, checkpoints, children, parents
+from studio.children import ChildError, check_device
 from studio.errors import CheckpointError, RunError
 from studio.prompts import Messages, check_messages
-from studio.runs import CODE
 from studio.workspace import Workspace
 
 TIMEOUT_S = 600.0
@@ -56,17 +52,7 @@ def answer(
         "device": check_device(device),
         "precision": traits[0].precision,
     }
-    child = subprocess.run(
-        [sys.executable, "-m", "studio.answer"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        cwd=ws.root,
-        env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
-        check=False,
-    )
-    if child.returncode != 0:
-        last_words = child.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise RunError(f"The model could not answer: {last_words[0]}")
-    return json.loads(child.stdout.splitlines()[-1])
+    try:
+        return children.ask("studio.answer", request, cwd=ws.root, timeout_s=TIMEOUT_S)
+    except ChildError as error:
+        raise RunError(f"The model could not answer: {error}") from error

@@ -12,7 +12,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,13 +19,14 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio import checkpoints, confidential
+from studio import checkpoints, children
+from studio.children import ChildError
 from studio.errors import RunError
-from studio.runs import CODE
 from studio.workspace import Workspace, now
 
 Scores = list[list[float]]
 """For each slot the score of each member."""
+MODULE = "studio.predict"
 _children: dict[str, subprocess.Popen[Any]] = {}
 """Workspace to the child started last."""
 _tried: dict[tuple[str, int], int] = {}
@@ -140,7 +140,15 @@ def start(ws: Workspace) -> bool:
         return False
     _tried[key] = newest
     with (ws.root / "predictions.log").open("ab") as log:
-        child: subprocess.Popen[Any] = subprocess.Popen(_command(ws), stdout=log, stderr=log, **_surroundings(ws))
+        child: subprocess.Popen[Any] = subprocess.Popen(
+            children.command(MODULE, str(ws.root)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=ws.root,
+            env=children.environment(),
+        )
     _children[str(ws.root)] = child
     return True
 
@@ -151,26 +159,16 @@ def run(ws: Workspace) -> str:
     Raises:
         RunError: a run works on the GPU, or it failed.
     """
-    done = subprocess.run([*_command(ws), "now"], capture_output=True, text=True, check=False, **_surroundings(ws))
-    if done.returncode:
-        words = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
-        raise RunError(f"The reward model could not predict: {words[0]}")
-    return done.stdout.strip().splitlines()[-1]
+    try:
+        return children.run(MODULE, str(ws.root), "now", cwd=ws.root)
+    except ChildError as error:
+        raise RunError(f"The reward model could not predict: {error}") from error
 
 
 def is_at_work(ws: Workspace) -> bool:
     """True while a child that was started here works or waits for the device."""
     child = _children.get(str(ws.root))
     return child is not None and child.poll() is None
-
-
-def _command(ws: Workspace) -> list[str]:
-    return [sys.executable, "-m", "studio.predict", str(ws.root)]
-
-
-def _surroundings(ws: Workspace) -> dict[str, Any]:
-    environment = confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
-    return {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": ws.root, "env": environment}
 
 
 def _add(db: Database, checkpoint_id: int, comparison_id: int, scores: Scores) -> bool:

@@ -1,18 +1,16 @@
 """What a run would train on, shown before it starts. The tokenizer runs in a child process, since it loads torch."""
 
 import json
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
-from studio import base_models, checkpoints, confidential, stages
+from studio import base_models, checkpoints, children, stages
+from studio.children import ChildError
 from studio.errors import CheckpointError, RunError
-from studio.runs import CODE
 from studio.stages import Prepared
 from studio.workspace import Workspace
 
@@ -132,44 +130,21 @@ def ask(
     timeout_s: float,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> dict[str, Any]:
-    """Run a module as a child process with a JSON request; its last line is the JSON answer.
-
-    Args:
-        ws: the workspace.
-        module: such as ``studio.lesson``.
-        request: what it reads from stdin.
-        timeout_s: after so long it is killed.
-        started: told of the process, so that it can be ended from elsewhere.
+    """The answer of a child process to a question about a run that is about to start; arguments as `children.ask`.
 
     Raises:
         RunError: it refused, failed or took too long.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ws.root,
-        env=confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"},
-    )
-    with child:
-        started(child)
-        try:
-            answer, words = child.communicate(json.dumps(request), timeout_s)
-        except BaseException as error:
-            child.kill()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+    try:
+        return children.ask(module, request, cwd=ws.root, timeout_s=timeout_s, started=started)
+    except ChildError as error:
+        if error.is_late:
             raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
-    if child.returncode != 0:
-        if child.returncode == -signal.SIGKILL:
+        if error.is_killed:
             raise RunError(
                 "It does not fit: the system ended its process for want of memory. Lower micro_batch_size or lengths."
-            )
-        last_words = words.strip().splitlines()[-1:] or [f"its process ended with code {child.returncode}"]
-        raise RunError(f"This run could not start: {last_words[0]}")
-    return json.loads(answer.splitlines()[-1])
+            ) from error
+        raise RunError(f"This run could not start: {error}") from error
 
 
 def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import checkpoints, confidential, parents, processes, stages
+from studio import checkpoints, children, confidential, parents, processes, stages
 from studio.checkpoints import Checkpoint
 from studio.earlier import configs
 from studio.errors import CheckpointError, RunError, WorkspaceError
@@ -31,7 +31,6 @@ MOVES = {
     "running": ("finished", "stopped", "failed", "lost"),
 }
 _QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
-CODE = Path(__file__).resolve().parent.parent
 
 
 def folder(ws: Workspace, name: str) -> Path:
@@ -371,11 +370,11 @@ def _revision() -> str:
     """The git revision of the studio's code, or its version where it is no checkout."""
     answer = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=CODE,
+        cwd=children.CODE,
         capture_output=True,
         text=True,
         check=False,
-        env=confidential.environment() | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)},
+        env=confidential.environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
     )
     return answer.stdout.strip() or "0.1.0"
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from studio import checkpoints, cli, comparisons, launcher, metrics, prompts, ranks, ratings, rollouts, runs
+from studio import checkpoints, children, cli, comparisons, launcher, metrics, prompts, ranks, ratings, rollouts, runs
 from studio.errors import ConfigError
 from studio.processes import family
 from studio.workspace import Workspace
@@ -26,7 +26,7 @@ from tests.support import waiting, warm
 pytestmark = pytest.mark.timeout(900)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 SHORT = {**TINY, "epochs": 1, "eval_every": 2}
-ENVIRONMENT = {"PYTHONPATH": str(runs.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+ENVIRONMENT = {"PYTHONPATH": str(children.CODE), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def wait(ws, name, condition):

@@ -32,7 +32,7 @@ def test_every_finding_that_is_not_ok_has_a_next_step():
 
 def test_a_torch_that_does_not_load_is_a_problem_and_hides_nothing_else(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so.12 is missing')")
-    monkeypatch.setattr(doctor.runs, "CODE", f"{tmp_path}:{doctor.runs.CODE}")
+    monkeypatch.setattr(doctor.children, "CODE", f"{tmp_path}:{doctor.children.CODE}")
     found = doctor.examine(tmp_path / "workspace")
     torch = next(check for check in found if check.name == "torch")
     assert (torch.level, torch.text) == ("problem", "does not work: ImportError: libcudart.so.12 is missing")

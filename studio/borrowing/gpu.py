@@ -10,12 +10,11 @@ from contextlib import contextmanager
 
 from modules.config import SampleConfig
 from studio import gpus, lanes, runs
-from studio.errors import ConfigError, RunError
+from studio.errors import RunError
 from studio.workspace import Workspace
 
 POLL_S = 0.5
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-DEVICES = ("auto", "cpu")
 
 
 @contextmanager
@@ -69,14 +68,3 @@ def busy(ws: Workspace, config: SampleConfig) -> str:
     return (
         f"{' and '.join(said)}: try again when it has ended, or use the CPU (device=cpu; at the terminal --device cpu)."
     )
-
-
-def check_device(device: str) -> str:
-    """The device as given.
-
-    Raises:
-        ConfigError: There is no such choice.
-    """
-    if device not in DEVICES:
-        raise ConfigError(f"device is {device}, but it can be auto (a GPU where there is one) or cpu.")
-    return device

@@ -4,7 +4,7 @@ import argparse
 from typing import Any, get_args
 
 from studio import archive, exporting, importing, prompts, ratings
-from studio.borrowing.gpu import DEVICES
+from studio.children import DEVICES
 from studio.cli import arguments as takes
 from studio.readers import MAX_GIB
 from studio.repair import rescue

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from studio import checkpoints, launcher, metrics, pauses, playing, pulse, reward_report, runs, snapshots
-from studio.borrowing.gpu import DEVICES
+from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.workspace import Workspace
 

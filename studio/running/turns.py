@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from modules.config import StageConfig
-from studio import confidential, gpus, lanes, processes, runs
+from studio import children, confidential, gpus, lanes, processes, runs
 from studio.errors import WorkspaceError
 from studio.running import marks
 from studio.running.row import Run
@@ -70,7 +70,9 @@ def is_waiter_wanted(ws: Workspace) -> bool:
 def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -> None:
     """Start the workspace's waiter unless it is there, its output going to lanes/waiter.log."""
     given = confidential.environment() if environment is None else environment
-    given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {"PYTHONPATH": str(runs.CODE)}
+    given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {
+        "PYTHONPATH": str(children.CODE)
+    }
     with suppress(OSError), lanes.lock_file(ws, _WAITER) as file:
         if not lanes.try_lock(file):
             return
@@ -111,7 +113,7 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
         if not name.startswith(_SHELL) or confidential.is_secret(name)
     }
     own = {
-        "PYTHONPATH": str(runs.CODE),
+        "PYTHONPATH": str(children.CODE),
         "TOKENIZERS_PARALLELISM": "false",
         marks.VARIABLE: run.mark,
         LANES: json.dumps(mine),

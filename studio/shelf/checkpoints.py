@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from studio.checkpoints import SELECT, Checkpoint, of_row
-from studio.shelf import PAGE
+from studio.shelf.shared import PAGE
 from studio.workspace import Workspace
 
 

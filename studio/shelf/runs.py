@@ -1,7 +1,7 @@
 """Some of the runs: those at work, the newest, a page of them that a word is found in."""
 
 from studio.runs import Run, of_row
-from studio.shelf import PAGE
+from studio.shelf.shared import PAGE
 from studio.workspace import Workspace
 
 _OPEN = "state IN ('queued', 'running')"

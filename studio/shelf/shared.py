@@ -16,6 +16,8 @@ from typing import Any
 
 from studio.workspace import Workspace
 
+PAGE = 50
+"""Rows of one page of a long list."""
 MAX_ANSWERS = 64
 """As many runs may be looked at in different tabs at once; what is beyond is worked out more often, and no more."""
 

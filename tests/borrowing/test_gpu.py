@@ -14,7 +14,8 @@ import pytest
 
 from modules.config import RewardConfig, SFTConfig
 from studio import fitting, gpus, lanes, pauses, prompts, runs
-from studio.borrowing.gpu import borrowed, check_device
+from studio.borrowing.gpu import borrowed
+from studio.children import check_device
 from studio.errors import ConfigError, RunError
 from studio.workspace import Workspace
 from tests.ui import filling

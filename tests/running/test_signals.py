@@ -9,7 +9,7 @@ import time
 import pytest
 
 from modules.config import SFTConfig
-from studio import checkpoints, launcher, metrics, prompts, runs
+from studio import checkpoints, children, launcher, metrics, prompts, runs
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
@@ -63,7 +63,7 @@ def test_a_command_in_the_background_takes_ctrl_c_though_the_shell_has_it_ignore
     runs.create(ws, LONG)
     child = subprocess.Popen(
         [sys.executable, "-c", code, "-c", script, "runs", "--watch", "--workspace", str(ws.root)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(runs.CODE)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(children.CODE)},
     )  # fmt: skip
     assert child.stdout is not None
     child.stdout.readline()

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from modules.config import SFTConfig
-from studio import gpus, lanes, launcher, pauses, processes, prompts, runs
+from studio import children, gpus, lanes, launcher, pauses, processes, prompts, runs
 from studio.running import marks, turns
 from studio.workspace import Workspace
 
@@ -112,7 +112,7 @@ def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(
     monkeypatch.setattr(turns, "ensure_waiter", lambda ws: None)
     held, cancelled = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
     for run in (held, cancelled):
-        environment = os.environ | {"PYTHONPATH": str(runs.CODE), marks.VARIABLE: run.mark}
+        environment = os.environ | {"PYTHONPATH": str(children.CODE), marks.VARIABLE: run.mark}
         with lanes.lock_file(ws, run.name) as lane:
             child = subprocess.Popen(
                 [sys.executable, "-m", "studio.worker", str(ws.root), run.name],

@@ -7,9 +7,10 @@ import pytest
 
 from modules.config import STAGES, SFTConfig
 from studio import checkpoints, loop, runs
-from studio.shelf import PAGE, shared
 from studio.shelf import checkpoints as some_checkpoints
 from studio.shelf import runs as some_runs
+from studio.shelf import shared
+from studio.shelf.shared import PAGE
 from studio.workspace import Workspace
 from ui import bell, form, pager
 from ui.pages import home, models

@@ -10,9 +10,9 @@ import gradio as gr
 from studio import exporting, playing
 from studio.checkpoints import Checkpoint
 from studio.errors import StudioError
-from studio.shelf import PAGE
 from studio.shelf import checkpoints as shelf
 from studio.shelf import runs as shelf_runs
+from studio.shelf.shared import PAGE
 from studio.workspace import Workspace
 from ui import pager, parts, rendering
 from ui.border import on

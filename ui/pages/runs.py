@@ -16,9 +16,8 @@ import gradio as gr
 from studio import checkpoints, commands, launcher, metrics, runs
 from studio import pulse as pulse_of
 from studio.runs import Run
-from studio.shelf import PAGE
 from studio.shelf import runs as shelf
-from studio.shelf.shared import Shared
+from studio.shelf.shared import PAGE, Shared
 from studio.workspace import Workspace
 from ui import bell, pager, parts
 from ui.border import on, served
