@@ -26,7 +26,7 @@ import pytest
 
 from assets import STARTER
 from studio.running import marks
-from studio.runs import CODE
+from studio.children import CODE
 
 MODULES = {"studio.answer", "studio.lesson", "studio.merge", "studio.predict", "studio.probe", "studio.worker"}
 ROOM = "x" * 200
