@@ -352,7 +352,7 @@ class Backbone(nn.Module):
 
 
 def _check_choices(method: str, quantisation: str) -> None:
-    """Refuse what is no choice here: a config says auto until `studio.parents` has filled it."""
+    """Refuse what is no choice here: a config says auto until `studio.models.parents` has filled it."""
     for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
         if given not in choices:
             raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")

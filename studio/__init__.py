@@ -1,4 +1,4 @@
-"""The workbench: workspace, SQLite, import and export, runs, launcher, worker and the command line. No widgets here."""
+"""The workbench: the database, what people said, models, runs, the worker and the command line. No widgets here."""
 
 import sys
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studio import confidential
+from studio import redaction
 from studio.errors import ConfigError
 
 CODE = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ def ask(
     """The answer of a child, from JSON.
 
     Args:
-        module: Such as ``studio.lesson``.
+        module: Such as ``studio.worker.preview``.
         request: What it reads from stdin, as JSON.
         arguments: Words of its command line.
         cwd: Where it runs.
@@ -97,7 +97,7 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """A child's environment: no secrets, and this studio's own code wherever it runs."""
-    return confidential.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
+    return redaction.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def check_device(device: str) -> str:

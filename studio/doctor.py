@@ -1,6 +1,6 @@
 """``rlhf-studio doctor``: is this machine fit for the studio, and is the workspace sound? Each finding has a next step.
 
-What needs torch is asked in a child process (`studio.doctor_torch`), so that a broken installation of it cannot hide
+What needs torch is asked in a child process (`studio.worker.doctor`), so that a broken installation of it cannot hide
 the other findings.
 """
 
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import children, database, history, ratings, runs
-from studio.backups import cut, making, marks
+from studio import children
+from studio.annotation import history
 from studio.children import ChildError
+from studio.database import connection, high_water, wal
 from studio.errors import WorkspaceError
 from studio.network import proxies
-from studio.repair import folders
+from studio.preferences import ratings
+from studio.recovery import backups, folders
+from studio.runs import runs
 from studio.workspace import Workspace
 
 OLDEST_PYTHON = (3, 11)
@@ -61,15 +64,15 @@ def _python() -> Check:
 
 def _torch() -> list[Check]:
     """Findings of the child process about torch, the GPUs and 4-bit weights."""
-    again = "install the studio again (make run), or see its message with: python -m studio.doctor_torch"
+    again = "install the studio again (make run), or see its message with: python -m studio.worker.doctor"
     try:
-        return torch_checks(children.ask("studio.doctor_torch", timeout_s=CHILD_TIMEOUT_S))
+        return torch_checks(children.ask("studio.worker.doctor", timeout_s=CHILD_TIMEOUT_S))
     except ChildError as error:
         return [Check("problem", "torch", f"does not work: {error}", again)]
 
 
 def torch_checks(facts: dict[str, Any]) -> list[Check]:
-    """Findings from what `studio.doctor_torch` reports."""
+    """Findings from what `studio.worker.doctor` reports."""
     found = [Check("ok", "torch", facts["torch"])]
     for device in facts["devices"]:
         text = f"{device['name']}, {device['free'] / GIB:.1f} of {device['total'] / GIB:.1f} GiB free"
@@ -115,12 +118,12 @@ def _proxy() -> list[Check]:
 
 def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Check]:
     path = Workspace.place(root)
-    num_lost = cut.num_lost_pages(Workspace(path).database)  # before anything opens it
+    num_lost = wal.num_lost_pages(Workspace(path).database)  # before anything opens it
     found = []
     try:
         if is_repairing and Workspace(path).used_before() and (aside := folders.make_new(path)):
             found.append(Check("ok", "repair", f"a new database was made; what was there before lies in {aside}"))
-        num_missing = marks.num_missing(Workspace(path).database)
+        num_missing = high_water.num_missing(Workspace(path).database)
         ws = Workspace.open(path)
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
@@ -185,7 +188,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _backup(ws: Workspace) -> Check:
-    made = making.last(ws)
+    made = backups.last(ws)
     if made:
         return Check("ok", "backup", f"the last one is of {made.made_at[:16].replace('T', ' ')} UTC: {made.path}")
     return Check(
@@ -206,7 +209,7 @@ def _writable(ws: Workspace) -> Check:
 def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
     """Soundness, and whether it is whole; a copy of the file alone without its -wal can be sound and lack the newest."""
     name = ws.database.name
-    verdict = database.quick_check(ws.database)
+    verdict = connection.quick_check(ws.database)
     if verdict != "ok":
         step = (
             "stop the studio, keep a copy of the file, and restore it from a backup (rlhf-studio restore FILE), or copy what can still "

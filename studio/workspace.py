@@ -19,8 +19,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from studio import database, faults
-from studio.backups import marks
+from studio.database import connection, faults, high_water
 from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
@@ -53,7 +52,7 @@ class Workspace:
             raise WorkspaceError(
                 f"The workspace folder {path} cannot be created: {error.strerror}. Choose another with --workspace."
             ) from error
-        database.migrate(workspace.database)
+        connection.migrate(workspace.database)
         return workspace
 
     @classmethod
@@ -65,7 +64,7 @@ class Workspace:
         """
         path = _resolve(root)
         cls(path).check_not_lost()
-        if database.is_gone(cls(path).database):
+        if connection.is_gone(cls(path).database):
             raise WorkspaceError(
                 f"There is no workspace in {path}. Check --workspace; a new one is made by rlhf-studio ui and rlhf-studio import."
             )
@@ -82,7 +81,7 @@ class Workspace:
         Raises:
             WorkspaceError: the database is missing or empty, beside files of a workspace; or it cannot be opened.
         """
-        if database.is_blank(self.database) and (left := self.used_before()):
+        if connection.is_blank(self.database) and (left := self.used_before()):
             what = "has nothing in it" if self.database.exists() else "is gone"
             raise WorkspaceUnavailable(
                 f"The database {self.database.name} of {self.root} {what}, but the folder is no new one: it has {left}. Nothing was "
@@ -92,7 +91,7 @@ class Workspace:
 
     def used_before(self) -> str:
         """What tells that the folder was a workspace already, in words; empty where nothing does."""
-        if database.is_gone(self.database) and _size(self.database.with_name(f"{self.database.name}-wal")):
+        if connection.is_gone(self.database) and _size(self.database.with_name(f"{self.database.name}-wal")):
             return f"a {self.database.name}-wal, which belongs to it"
         for folder, what in ((self.runs, "run"), (self.exports, "export"), (self.backups, "backup")):
             names = sorted(path.name for path in _entries(folder) if not path.name.startswith("."))
@@ -133,7 +132,7 @@ class Workspace:
         Raises:
             WorkspaceError: another program holds the database for too long, or its disk is full, read-only or faulty.
         """
-        db = database.connect(self.database)
+        db = connection.connect(self.database)
         try:
             yield db
         except OverflowError as error:  # sqlite3 says no more than that a number is too large for it
@@ -144,10 +143,12 @@ class Workspace:
             raise WorkspaceError(
                 "A text holds half a character, which cannot be stored. Check what was given."
             ) from error
-        except database.FAULTS as error:
-            if not (faults.of_database(error, self.database.name, database.BUSY_TIMEOUT_S) or faults.is_damage(error)):
+        except connection.FAULTS as error:
+            if not (
+                faults.of_database(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)
+            ):
                 raise
-            raise database.refusal(self.database, error) from error
+            raise connection.refusal(self.database, error) from error
         finally:
             db.close()
 
@@ -169,13 +170,13 @@ class Workspace:
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield db
-                number = marks.advance(db) if db.conn.total_changes else 0
+                number = high_water.advance(db) if db.conn.total_changes else 0
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
         if number:
-            marks.note(self.database, number)
+            high_water.note(self.database, number)
 
 
 def _entries(folder: Path) -> list[Path]:

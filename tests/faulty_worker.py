@@ -20,7 +20,10 @@ import modules.rollout
 import modules.sft
 from modules import checkpoint
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
-from studio import checkpoints, comparisons, launcher, prompts, ratings, runs, worker
+from studio import worker
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
 from tests.support import warm
 

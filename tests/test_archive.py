@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from studio import archive, comparisons, importing, prompts, ratings
 from studio.cli import main
+from studio.datasets import archive, importing
 from studio.errors import ImportRefused
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 
 

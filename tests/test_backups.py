@@ -11,11 +11,14 @@ from datetime import timedelta
 
 import pytest
 
-from studio import comparisons, database, doctor, prompts, ratings
-from studio.backups import copying, cut, keeping, making, rotation
+from studio import doctor
 from studio.cli import main
+from studio.database import connection, copying, rotation
+from studio.database import wal as cut
 from studio.errors import WorkspaceError
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.recovery import backups, daily
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
 from tests.support.waiting import PATIENCE_S
@@ -65,7 +68,7 @@ def test_a_backup_has_every_rating_also_those_that_are_only_in_the_wal(ws, tmp_p
     assert str(target) in capsys.readouterr().out
     assert count(target) == 8
     assert sorted(path.name for path in target.parent.iterdir()) == [target.name], "one file, and nothing half written"
-    assert making.last(ws).path == target
+    assert backups.last(ws).path == target
 
 
 def test_a_backup_that_is_made_while_somebody_writes_is_of_one_moment(ws, tmp_path):
@@ -84,7 +87,7 @@ def test_a_backup_that_is_made_while_somebody_writes_is_of_one_moment(ws, tmp_pa
     writer.start()
     try:
         for number in range(3):
-            made = making.make(ws, tmp_path / f"{number}.db").path
+            made = backups.make(ws, tmp_path / f"{number}.db").path
             with closing(sqlite3.connect(made)) as db:
                 assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
                 query = "SELECT (SELECT count(*) FROM rating_events), (SELECT sum(number) FROM rating_tallies)"
@@ -112,37 +115,37 @@ def test_a_backup_that_has_no_room_is_a_sentence_and_leaves_nothing(ws, tmp_path
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(copying.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(WorkspaceError, match="could not be written: it needs .* MiB"):
-        making.make(ws, tmp_path / "backup.db")
+        backups.make(ws, tmp_path / "backup.db")
     assert not list(tmp_path.glob("*backup*"))
 
 
 def test_only_the_last_seven_automatic_backups_stay_and_those_by_hand_do(ws):
-    by_hand = making.make(ws).path
-    made = [making.make_daily(ws).path for _ in range(9)]
+    by_hand = backups.make(ws).path
+    made = [backups.make_daily(ws).path for _ in range(9)]
     assert rotation.automatic(ws.backups) == made[2:]
     assert by_hand.exists()
 
 
 def test_a_server_backs_up_once_a_day_and_only_what_changed(ws):
-    assert keeping.is_due(ws)
-    made = making.make_daily(ws).path
-    assert not keeping.is_due(ws)
+    assert daily.is_due(ws)
+    made = backups.make_daily(ws).path
+    assert not daily.is_due(ws)
     old = time.time() - timedelta(days=2).total_seconds()
     os.utime(made, (old, old))
-    assert keeping.is_due(ws)
+    assert daily.is_due(ws)
     for path in ws.root.glob("studio.db*"):
         os.utime(path, (old - 1, old - 1))
-    assert not keeping.is_due(ws)
+    assert not daily.is_due(ws)
 
 
 def test_what_was_rated_is_in_the_file_itself_once_the_server_is_idle_and_when_it_stops(ws, tmp_path, monkeypatch):
-    monkeypatch.setattr(keeping, "LOOK_S", 0.02)
+    monkeypatch.setattr(daily, "LOOK_S", 0.02)
 
     def in_the_file_alone():
         return count(shutil.copy(ws.database, tmp_path / f"{time.monotonic_ns()}.db"))
 
     with ws.kept_open():
-        with keeping.kept(ws):
+        with daily.kept(ws):
             rate(ws, 2)
             deadline = time.monotonic() + 30
             while in_the_file_alone() != 7:
@@ -151,7 +154,7 @@ def test_what_was_rated_is_in_the_file_itself_once_the_server_is_idle_and_when_i
             while not rotation.automatic(ws.backups):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            monkeypatch.setattr(keeping, "LOOK_S", 1000)
+            monkeypatch.setattr(daily, "LOOK_S", 1000)
             rate(ws, 2)
         assert in_the_file_alone() == 9
     assert not any(thread.name == "backups" for thread in threading.enumerate())
@@ -171,7 +174,7 @@ def test_a_server_that_is_asked_to_end_by_a_signal_leaves_every_rating_in_the_fi
 
 
 def test_a_restored_backup_has_what_it_had_and_what_was_there_is_set_aside(ws, tmp_path, capsys):
-    backup = making.make(ws, tmp_path / "backup.db").path
+    backup = backups.make(ws, tmp_path / "backup.db").path
     rate(ws, 4)
     assert command(ws, "restore", str(backup)) == 0
     said = capsys.readouterr().out
@@ -183,7 +186,7 @@ def test_a_restored_backup_has_what_it_had_and_what_was_there_is_set_aside(ws, t
 
 
 def test_a_lost_database_is_restored_from_its_backup(ws, capsys):
-    backup = making.make_daily(ws).path
+    backup = backups.make_daily(ws).path
     ws.database.unlink()
     assert command(ws, "restore", str(backup)) == 0
     assert ratings.summary(ws)["rated"] == 5
@@ -208,9 +211,9 @@ def test_what_is_no_backup_is_refused_and_the_database_stays(ws, tmp_path, capsy
 def test_a_database_is_backed_up_before_a_migration_changes_it(tmp_path):
     path = tmp_path / "old" / "studio.db"
     path.parent.mkdir()
-    with closing(database.connect(path, may_create=True)) as db:
+    with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        database.migrations.apply(db, stop_before="m005_sessions")
+        connection.migrations.apply(db, stop_before="m005_sessions")
     ws = Workspace.open(path.parent)
     (backup,) = ws.backups.iterdir()
     assert backup.name.startswith("before-m005-")
@@ -264,7 +267,7 @@ def test_a_whole_copy_and_a_workspace_at_work_are_sound(ws, tmp_path):
 
 
 def test_an_older_database_that_was_put_back_by_hand_is_told_until_it_is_accepted(ws, tmp_path):
-    older = making.make(ws, tmp_path / "older.db").path
+    older = backups.make(ws, tmp_path / "older.db").path
     rate(ws, 2)
     for path in ws.root.glob("studio.db-*"):
         if path.name != "studio.db-mark":

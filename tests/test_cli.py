@@ -16,11 +16,16 @@ from pathlib import Path
 import pytest
 
 from modules.config import STAGES, PPOConfig, SFTConfig
-from studio import checkpoints, comparisons, launcher, metrics, playing, prompts, ratings, runs, sessions, starter
-from studio.cli import keyboard, main, printing, settings
+from studio import settings
+from studio.annotation import sessions
+from studio.annotation.session_config import SessionConfig
+from studio.cli import keyboard, main, printing
+from studio.datasets import starter
 from studio.errors import ConfigError
-from studio.prompts import NewPrompt
-from studio.session_config import SessionConfig
+from studio.models import checkpoints, prompting
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.support.waiting import PATIENCE_S
@@ -276,7 +281,7 @@ def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):
         asked.append((messages, list(names), options))
         return {name: f"answer of {name}" for name in names}
 
-    monkeypatch.setattr(playing, "answer", answer)
+    monkeypatch.setattr(prompting, "answer", answer)
     code, out, _ = cli("models", "try", "Hello?", "--on", "sft-1", "ppo-1", "--seed", "4")
     assert (code, out) == (0, "sft-1: answer of sft-1\nppo-1: answer of ppo-1\n")
     assert asked[0][0] == [{"role": "user", "content": "Hello?"}]

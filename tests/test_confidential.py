@@ -21,9 +21,12 @@ from typing import ClassVar
 import pytest
 
 from modules.config import PPOConfig, SampleConfig, SFTConfig
-from studio import archive, comparisons, confidential, exporting, launcher, prompts, ratings, readers, runs
+from studio import redaction
 from studio.cli import main
+from studio.datasets import archive, exporting, readers
 from studio.errors import BaseModelError, ConfigError, ImportRefused
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
 from tests.support import stored, warm
@@ -315,7 +318,7 @@ def test_words_that_only_look_like_secrets_stay(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     text = "starting is true at http://127.0.0.1:7860/?a=me@example.org, sk-learn, hf_hub, user@host, bearer of news"
-    assert confidential.hide(text) == text
+    assert redaction.hide(text) == text
 
 
 def test_secrets_are_hidden_in_every_spelling(monkeypatch):
@@ -323,6 +326,6 @@ def test_secrets_are_hidden_in_every_spelling(monkeypatch):
     monkeypatch.setenv("SECOND_TOKEN", "abcdefgh-and+more")
     monkeypatch.setenv("PRIVATE_KEY", "-----BEGIN\nMIIEvQIBADANBg\nAAAAshort\n")
     text = "abcdefgh abcdefgh-and+more abcdefgh-and%2Bmore MIIEvQIBADANBg Bearer eyJhbGciOi.e30 ghp_" + "a" * 36
-    assert confidential.hide(text) == (
+    assert redaction.hide(text) == (
         "[FIRST_TOKEN] [SECOND_TOKEN] [SECOND_TOKEN] [PRIVATE_KEY] Bearer [hidden] [hidden]"
     )

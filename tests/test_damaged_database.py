@@ -6,9 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from studio import archive, database, prompts, ratings
 from studio.cli import main
-from studio.repair import rescue
+from studio.database import connection
+from studio.datasets import archive
+from studio.preferences import prompts, ratings
+from studio.recovery import rescue
 from studio.workspace import Workspace
 from tests.support.many import AT, fill
 
@@ -129,7 +131,7 @@ def test_what_can_be_read_is_in_the_new_workspace_and_the_rest_is_counted(damage
     assert main(["rescue", str(new.root), "--workspace", str(damaged.root)]) == 0
     said = capsys.readouterr().out
     assert damaged.database.read_bytes() == before, "the damaged file is left as it is"
-    assert database.quick_check(new.database) == "ok"
+    assert connection.quick_check(new.database) == "ok"
     with new.read() as db:
         assert not list(db.query("PRAGMA foreign_key_check"))
         saved = db.table("rating_events").count

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from studio import comparisons, prompts, ratings
 from studio.cli import main
 from studio.errors import WorkspaceError, WorkspaceUnavailable
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from ui.border import served
 from ui.pages import rate

@@ -5,12 +5,15 @@ import json
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, demo, prompts, ratings, runs
+from studio.demo import rounds
 from studio.errors import WorkspaceError
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import warm
 
-TINY = demo.Recipe(
+TINY = rounds.Recipe(
     sft=SFTConfig(max_demonstrations=64, epochs=1, eval_every=1000, learning_rate=1e-3),
     sample=SampleConfig(num_prompts=40, exclude_categories="story", max_new_tokens=24),
     reward=RewardConfig(epochs=1, eval_every=1000),
@@ -26,20 +29,20 @@ TINY = demo.Recipe(
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("three years")
     with pytest.raises(WorkspaceError, match="not empty and holds no demo"):
-        demo.run(tmp_path)
+        rounds.run(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_demo_of_another_seed_is_refused(tmp_path):
     (tmp_path / "demo.json").write_text('{"seed": 4}')
     with pytest.raises(WorkspaceError, match="holds a demo of seed 4"):
-        demo.run(tmp_path, seed=5)
+        rounds.run(tmp_path, seed=5)
 
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="is a file"):
-        demo.run(tmp_path / "file")
+        rounds.run(tmp_path / "file")
 
 
 def test_a_demo_that_a_person_rated_in_is_refused(tmp_path):
@@ -53,7 +56,7 @@ def test_a_demo_that_a_person_rated_in_is_refused(tmp_path):
     assert showing is not None
     ratings.record(ws, showing.id, "left")
     with pytest.raises(WorkspaceError, match="1 ratings by a person"):
-        demo.run(tmp_path)
+        rounds.run(tmp_path)
 
 
 def test_an_earlier_demo_of_the_same_seed_is_made_anew(tmp_path):
@@ -62,7 +65,7 @@ def test_an_earlier_demo_of_the_same_seed_is_made_anew(tmp_path):
     (tmp_path / "mine.txt").write_text("kept")
     old = Workspace.open(tmp_path)
     prompts.add_demonstration(old, [{"role": "user", "content": "hello"}], "Hello!")
-    ws = demo._new_workspace(tmp_path, 0)
+    ws = rounds._new_workspace(tmp_path, 0)
     assert prompts.counts(ws)["prompts"] == 0
     assert not (tmp_path / "report.html").exists()
     assert (tmp_path / "mine.txt").read_text() == "kept"
@@ -79,7 +82,7 @@ def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost
     if lost == "emptied":
         (tmp_path / "studio.db").write_bytes(b"")
     try:
-        demo._new_workspace(tmp_path, 0)
+        rounds._new_workspace(tmp_path, 0)
     except WorkspaceError:  # an empty database beside runs may be refused as well
         assert weights.read_text() == "days of work"
     else:
@@ -89,7 +92,7 @@ def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost
 @pytest.mark.timeout(900)
 def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp_path, capsys):
     with warm.starts():
-        facts = demo.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
+        facts = rounds.run(tmp_path / "demo", seed=1, rounds=1, recipe=TINY)
     assert json.loads((tmp_path / "demo" / "report.json").read_text()) == facts
     assert "</html>" in (tmp_path / "demo" / "report.html").read_text()
     (one,) = facts["rounds"]

@@ -17,9 +17,13 @@ import psutil
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from studio import checkpoints, children, cli, comparisons, launcher, metrics, prompts, ranks, ratings, rollouts, runs
+from studio import children, cli
 from studio.errors import ConfigError
-from studio.processes import family
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import launcher, metrics, rollouts, runs
+from studio.runs.processes import family
+from studio.worker import ranks
 from studio.workspace import Workspace
 from tests.support import waiting, warm
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from studio import database, doctor
+from studio import doctor
 from studio.cli import main
+from studio.database import connection
 from studio.workspace import Workspace
 
 GIB = doctor.GIB
@@ -44,7 +45,7 @@ def test_a_damaged_database_is_a_problem_with_a_next_step(tmp_path):
     raw = bytearray(ws.database.read_bytes())
     raw[4096 : 4096 * 3] = b"\xff" * 8192
     ws.database.write_bytes(raw)
-    assert database.quick_check(ws.database) != "ok"
+    assert connection.quick_check(ws.database) != "ok"
     check = doctor._database(ws)
     assert check.level == "problem"
     assert "restore it from a backup" in check.line

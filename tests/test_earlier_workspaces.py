@@ -6,14 +6,18 @@ from contextlib import closing
 import pytest
 
 from modules.config import PPOConfig, SampleConfig, SFTConfig
-from studio import checkpoints, database, doctor, history, prompts, ratings, runs, snapshots
+from studio import doctor
+from studio.annotation import history
 from studio.cli import main
-from studio.earlier import configs
+from studio.database import connection
 from studio.errors import RunError
+from studio.models import checkpoints
+from studio.preferences import prompts, ratings, snapshots
+from studio.runs import earlier_configs, runs
 from studio.workspace import Workspace
 
 AT = "2026-06-01T10:00:00.000+00:00"
-NEXT = [name for name in database.known_migrations() if name > "m001_first_schema"]
+NEXT = [name for name in connection.known_migrations() if name > "m001_first_schema"]
 
 
 def config(stage, **changes):
@@ -45,9 +49,9 @@ def ws(request, tmp_path):
     stop = next(name for name in NEXT if name.startswith(request.param))
     path = tmp_path / "old" / "studio.db"
     path.parent.mkdir()
-    with closing(database.connect(path, may_create=True)) as db:
+    with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        database.migrations.apply(db, stop_before=[name for name in NEXT if name >= stop])
+        connection.migrations.apply(db, stop_before=[name for name in NEXT if name >= stop])
         add(db)
     for name in RUNS:
         (tmp_path / "old" / "runs" / name).mkdir(parents=True)
@@ -101,7 +105,7 @@ def test_everything_is_there_after_it_was_opened(ws, capsys):
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
     assert snapshots.freeze(ws).row_count == 1
     assert [c.name for c in checkpoints.list_all(ws)] == ["sft-1@1"]
-    assert database.quick_check(ws.database) == "ok"
+    assert connection.quick_check(ws.database) == "ok"
     assert {run.name: set(run.unread) for run in runs.list_all(ws)} == UNREAD
     for words in (["runs"], ["runs", "show", "sample-1"], ["history"], ["export", "ratings"]):
         assert main([*words, "--workspace", str(ws.root)]) == 0, words
@@ -118,14 +122,14 @@ def test_the_doctor_says_which_runs_have_settings_of_another_version(ws):
     "stage_and_text", [(name.partition("-")[0], text) for name, text in RUNS.items()], ids=list(RUNS)
 )
 def test_what_can_be_read_of_a_config_is_read_and_the_rest_has_its_default(stage_and_text):
-    found, unread = configs.read(*stage_and_text)
+    found, unread = earlier_configs.read(*stage_and_text)
     assert not unread.keys() & found.model_dump(exclude_defaults=True).keys()
     if stage_and_text == ("sft", RUNS["sft-1"]):
         assert (found, unread) == (SFTConfig(), {})
 
 
 def test_a_value_that_fits_is_kept_beside_one_that_does_not():
-    found, unread = configs.read("sft", config("sft", seed=7, quantisation="int3"))
+    found, unread = earlier_configs.read("sft", config("sft", seed=7, quantisation="int3"))
     assert (found.seed, unread) == (7, {"quantisation": "int3"})
 
 

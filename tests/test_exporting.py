@@ -7,9 +7,12 @@ import pytest
 
 from assets import STARTER
 from modules.config import SFTConfig
-from studio import checkpoints, comparisons, exporting, importing, prompts, ratings, runs
+from studio.datasets import exporting, importing
 from studio.errors import CheckpointError, DataError, WorkspaceError
-from studio.prompts import NewPrompt
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import stored, warm
 
@@ -256,7 +259,7 @@ def test_the_card_of_a_reward_model_tells_how_to_score_and_it_is_true(ws, monkey
 
 def merge_here(_ws, source, folder, _device):
     """The merge in this process: it has loaded torch already, a child would take seconds."""
-    from studio import merge
+    from studio.worker import merge
 
     return merge.merge(source, folder)
 
@@ -268,7 +271,7 @@ def test_a_merged_model_carries_the_built_in_chat_format_it_was_trained_with(tmp
 
     from modules.chat import ChatFormat
     from modules.pretrained import end_ids
-    from studio import merge
+    from studio.worker import merge
 
     base = STARTER / "model"
     model = AutoModelForCausalLM.from_pretrained(base)

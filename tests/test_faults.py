@@ -20,9 +20,13 @@ from pathlib import Path
 import pytest
 
 from modules.config import SFTConfig
-from studio import checkpoints, database, launcher, metrics, processes, prompts, runs, workspace
+from studio import workspace
+from studio.database import connection
 from studio.errors import WorkspaceError
-from studio.prompts import NewPrompt
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.preferences.prompts import NewPrompt
+from studio.runs import launcher, metrics, processes, runs
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.support.waiting import PATIENCE_S, until
@@ -170,7 +174,7 @@ def add(ws, text):
 
 
 def test_a_database_that_another_program_keeps_is_said_and_nothing_is_half_written(ws, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.2)
     with held(ws):
         with pytest.raises(WorkspaceError, match=r"studio\.db is held by another program .*Close that program"):
             add(ws, "Held?")
@@ -209,7 +213,7 @@ def test_a_database_that_is_held_for_30_s_delays_the_page_and_for_50_s_a_run(ws)
 def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws, monkeypatch, pragma, sentence):
     run = runs.create(ws, LONG)
     runs.begin(ws, run.id, "cpu")
-    connect = database.connect
+    connect = connection.connect
 
     def limited(path):
         db = connect(path)
@@ -217,13 +221,13 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
         return db
 
     monkeypatch.setattr(launcher, "ADOPTION_S", 0.0)  # it has no process, so it is to be found lost
-    monkeypatch.setattr(database, "connect", limited)
+    monkeypatch.setattr(connection, "connect", limited)
     with pytest.raises(WorkspaceError, match=sentence):
         add(ws, "Too much. " * 100_000)
     if "query_only" in pragma:
         assert launcher.reap(ws) == []
         assert run.name in str(runs_page._refresh(ws, run.name, ""))
-    monkeypatch.setattr(database, "connect", connect)
+    monkeypatch.setattr(connection, "connect", connect)
     assert launcher.reap(ws) == [run.name]
 
 

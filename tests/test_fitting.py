@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
-from studio import fitting, previewing
 from studio.errors import RunError
-from studio.fitting import Place
+from studio.runs import memory_fit, preview
+from studio.runs.memory_fit import Place
 from studio.workspace import Workspace
 
 GIB = 2**30
@@ -35,8 +35,8 @@ def machine(monkeypatch):
                 raise RunError("It does not fit: out of memory.")
             return {"peak": (1 + size / 2) * GIB, "libraries": GIB / 2, "seconds_per_step": 2.0, "num_steps": 30.0}
 
-        monkeypatch.setattr(fitting, "_probe_once", measure)
-        monkeypatch.setattr(fitting, "place_of", lambda config: Place("RAM", 64 * GIB, int(free_gib * GIB), True))
+        monkeypatch.setattr(memory_fit, "_probe_once", measure)
+        monkeypatch.setattr(memory_fit, "place_of", lambda config: Place("RAM", 64 * GIB, int(free_gib * GIB), True))
         return tried
 
     return make
@@ -45,7 +45,7 @@ def machine(monkeypatch):
 @pytest.mark.parametrize(("free_gib", "largest"), [(5, 4), (7, 8), (12, 16), (60, 32)])
 def test_the_largest_micro_batch_that_fits_is_found_by_doubling(ws, machine, free_gib, largest):
     tried = machine(free_gib)
-    found = fitting.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32))
+    found = memory_fit.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32))
     assert found.largest == largest
     assert found.peak == 2 * GIB
     assert found.micro_batch_size == 2
@@ -55,20 +55,20 @@ def test_the_largest_micro_batch_that_fits_is_found_by_doubling(ws, machine, fre
 
 def test_out_of_memory_at_a_larger_size_leaves_what_was_found(ws, machine):
     machine(60, limit=4)
-    assert fitting.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32)).largest == 4
-    assert fitting.probe(ws, PPOConfig(micro_batch_size=1, minibatch_size=2)).largest == 2
+    assert memory_fit.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32)).largest == 4
+    assert memory_fit.probe(ws, PPOConfig(micro_batch_size=1, minibatch_size=2)).largest == 2
 
 
 def test_out_of_memory_at_once_is_a_sentence(ws, machine, tmp_path, monkeypatch):
     machine(60, limit=1)
     with pytest.raises(RunError, match="does not fit: out of memory"):
-        fitting.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32))
+        memory_fit.probe(ws, SFTConfig(micro_batch_size=2, batch_size=32))
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(killed))
     with pytest.raises(RunError, match="the system ended its process for want of memory"):
-        previewing.ask(ws, "studio.probe", {}, 10)
+        preview.ask(ws, "studio.worker.probe", {}, 10)
 
 
 # From the press to the end: what is shown as measuring can be stopped, and no process is left.
@@ -81,10 +81,10 @@ def children(ws, tmp_path, monkeypatch):
     endless.write_text("#!/bin/sh\nexec sleep 1000\n")
     endless.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(endless))
-    monkeypatch.setattr(fitting, "place_of", lambda config: Place("RAM", 64 * GIB, 60 * GIB, True))
+    monkeypatch.setattr(memory_fit, "place_of", lambda config: Place("RAM", 64 * GIB, 60 * GIB, True))
     before = {child.pid for child in psutil.Process().children()}
     yield lambda: [child for child in psutil.Process().children() if child.pid not in before]
-    fitting.stop_probe(ws)
+    memory_fit.stop_probe(ws)
 
 
 class Measuring(threading.Thread):
@@ -97,7 +97,7 @@ class Measuring(threading.Thread):
 
     def run(self):
         try:
-            fitting.probe(self.ws, SFTConfig(), self.number)
+            memory_fit.probe(self.ws, SFTConfig(), self.number)
         except RunError as error:
             self.error = error
 
@@ -110,66 +110,66 @@ def wait_for(condition):
 
 
 def test_what_was_stopped_before_it_began_starts_no_process(ws, children):
-    number = fitting.ask(ws, "sft")
-    assert fitting.measured_stage(ws) == "sft"
-    assert fitting.stop_probe(ws)
-    assert fitting.measured_stage(ws) == ""
-    assert not fitting.stop_probe(ws)
-    with pytest.raises(fitting.Stopped):
-        fitting.probe(ws, SFTConfig(), number)
+    number = memory_fit.ask(ws, "sft")
+    assert memory_fit.measured_stage(ws) == "sft"
+    assert memory_fit.stop_probe(ws)
+    assert memory_fit.measured_stage(ws) == ""
+    assert not memory_fit.stop_probe(ws)
+    with pytest.raises(memory_fit.Stopped):
+        memory_fit.probe(ws, SFTConfig(), number)
     assert children() == []
 
 
 def test_a_stop_returns_when_the_process_is_gone_and_nothing_is_left_of_it(ws, children):
-    measuring = Measuring(ws, fitting.ask(ws, "sft"))
+    measuring = Measuring(ws, memory_fit.ask(ws, "sft"))
     wait_for(children)
-    assert fitting.stop_probe(ws)
+    assert memory_fit.stop_probe(ws)
     assert children() == [], "not even a zombie"
     measuring.join(10)
-    assert isinstance(measuring.error, fitting.Stopped)
-    assert fitting.measured_stage(ws) == ""
+    assert isinstance(measuring.error, memory_fit.Stopped)
+    assert memory_fit.measured_stage(ws) == ""
 
 
 def test_of_two_presses_the_newest_is_measured_whichever_comes_to_it_first(ws, children):
-    first, second = fitting.ask(ws, "sft"), fitting.ask(ws, "reward")
-    with pytest.raises(fitting.Stopped):
-        fitting.probe(ws, SFTConfig(), first)
-    assert fitting.measured_stage(ws) == "reward"
+    first, second = memory_fit.ask(ws, "sft"), memory_fit.ask(ws, "reward")
+    with pytest.raises(memory_fit.Stopped):
+        memory_fit.probe(ws, SFTConfig(), first)
+    assert memory_fit.measured_stage(ws) == "reward"
     newest = Measuring(ws, second)
     wait_for(children)
     assert len(children()) == 1
     third = Measuring(ws)  # without a press: the terminal
     newest.join(30)
-    assert isinstance(newest.error, fitting.Stopped)
+    assert isinstance(newest.error, memory_fit.Stopped)
     wait_for(lambda: len(children()) == 1)
-    assert fitting.stop_probe(ws)
+    assert memory_fit.stop_probe(ws)
     third.join(30)
     assert children() == []
 
 
 def test_a_press_whose_page_was_closed_before_it_began_is_forgotten(ws, children, monkeypatch):
-    fitting.ask(ws, "sft")
-    assert fitting.measured_stage(ws) == "sft"
-    monkeypatch.setattr(fitting, "BEGIN_S", 0.0)
-    assert fitting.measured_stage(ws) == ""
-    assert not fitting.stop_probe(ws)
+    memory_fit.ask(ws, "sft")
+    assert memory_fit.measured_stage(ws) == "sft"
+    monkeypatch.setattr(memory_fit, "BEGIN_S", 0.0)
+    assert memory_fit.measured_stage(ws) == ""
+    assert not memory_fit.stop_probe(ws)
 
 
 def test_a_press_on_settings_that_are_wrong_is_taken_back(ws, children):
-    number = fitting.ask(ws, "sft")
-    fitting.give_up(ws, number + 1)
-    assert fitting.measured_stage(ws) == "sft", "somebody else's"
-    fitting.give_up(ws, number)
-    assert fitting.measured_stage(ws) == ""
+    number = memory_fit.ask(ws, "sft")
+    memory_fit.give_up(ws, number + 1)
+    assert memory_fit.measured_stage(ws) == "sft", "somebody else's"
+    memory_fit.give_up(ws, number)
+    assert memory_fit.measured_stage(ws) == ""
 
 
 def test_no_measurement_outlives_the_studio(ws, children, monkeypatch):
     measuring = Measuring(ws)
     wait_for(children)
-    fitting._stop_all()
+    memory_fit._stop_all()
     assert children() == []
     measuring.join(10)
-    probe = pytest.importorskip("studio.probe")
+    probe = pytest.importorskip("studio.worker.probe")
     monkeypatch.setattr(probe, "PARENT_POLL_S", 0.0)
     monkeypatch.setattr(probe.os, "_exit", lambda code: sys.exit(code))
     parents = iter([7, 7, 1])  # a studio that was killed leaves its children to the first process

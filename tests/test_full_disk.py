@@ -18,7 +18,10 @@ import psutil
 import pytest
 
 from modules.config import SFTConfig
-from studio import checkpoints, exporting, launcher, prompts, ratings, runs
+from studio.datasets import exporting
+from studio.models import checkpoints
+from studio.preferences import prompts, ratings
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
 from tests.support import warm

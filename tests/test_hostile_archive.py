@@ -5,9 +5,12 @@ import json
 import pytest
 
 from modules.config import SFTConfig
-from studio import archive, checkpoints, database, launcher, runs
 from studio.cli import main
+from studio.database import connection
+from studio.datasets import archive
 from studio.errors import CheckpointError, ImportRefused
+from studio.models import checkpoints
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
 
 AT = "2026-11-01T10:00:00.000+00:00"
@@ -77,7 +80,7 @@ def showing(number=1, left=1, right=2, **facts):
 def write(tmp_path, *rows):
     """An archive without sha256, as an attacker or an earlier version writes one."""
     order = {table: at for at, table in enumerate(archive.TABLES)}
-    lines = [{"format": archive.FORMAT, "migrations": database.known_migrations()}]
+    lines = [{"format": archive.FORMAT, "migrations": connection.known_migrations()}]
     path = tmp_path / "hostile.jsonl"
     lines += sorted(rows, key=lambda row: order.get(row["table"], 99))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

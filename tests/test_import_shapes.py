@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studio import comparisons, importing, readers
 from studio.cli import main
+from studio.datasets import importing, readers
 from studio.errors import ImportRefused
+from studio.preferences import comparisons
 from studio.workspace import Workspace
 from tests.support import stored
 

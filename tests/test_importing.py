@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studio import comparisons, importing, prompts, ratings, snapshots, starter
+from studio.datasets import importing, starter
 from studio.errors import ImportRefused
+from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.workspace import Workspace
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"

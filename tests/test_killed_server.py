@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studio import comparisons, prompts, ratings
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from modules.config import SFTConfig
-from studio import base_models, prompts, reward_sources, runs
 from studio.errors import BaseModelError, RewardError
+from studio.models import base_models, reward_sources
+from studio.preferences import prompts
+from studio.runs import runs
 from studio.workspace import Workspace
 
 CONFIG = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48}

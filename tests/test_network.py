@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from studio import confidential, doctor
+from studio import doctor, redaction
 from studio.cli import main
 from studio.errors import ConfigError
 from studio.network import address, proxies
@@ -53,10 +53,10 @@ def test_children_keep_the_proxies_that_the_page_does_without(plain, monkeypatch
     with proxies.set_aside():
         assert "HTTPS_PROXY" not in os.environ
         asked = [sys.executable, "-c", "import os; print(os.environ['HTTPS_PROXY'])"]
-        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=confidential.environment())
+        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=redaction.environment())
         assert child.stdout.strip() == "http://proxy.example:3128"
     assert os.environ["HTTPS_PROXY"] == "http://proxy.example:3128"
-    assert confidential.KEPT == {}
+    assert redaction.KEPT == {}
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "http_proxy"])

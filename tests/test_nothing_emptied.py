@@ -5,9 +5,13 @@ import os
 
 import pytest
 
-from studio import archive, exporting, predict, prompts, sampling_ahead, servers
+from studio import servers
+from studio.annotation import prefetch
+from studio.datasets import archive, exporting
+from studio.files import whole
+from studio.preferences import prompts
+from studio.worker import predict
 from studio.workspace import Workspace
-from studio.writing import whole
 
 
 @pytest.fixture
@@ -80,9 +84,9 @@ def _sample(ws, monkeypatch):
         state, config, id = "open", type("C", (), {"source": "policy", "sample_below": 1, "target": 0}), 1
         num_given = 0
 
-    monkeypatch.setattr(sampling_ahead.sessions, "count_waiting", lambda *_: 0)
-    monkeypatch.setattr(sampling_ahead.sessions, "list_runs", lambda *_: [])
-    assert sampling_ahead.top_up(ws, Session()) is None
+    monkeypatch.setattr(prefetch.sessions, "count_waiting", lambda *_: 0)
+    monkeypatch.setattr(prefetch.sessions, "list_runs", lambda *_: [])
+    assert prefetch.top_up(ws, Session()) is None
 
 
 def _predict(ws, monkeypatch):

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
-from studio import checkpoints, comparisons, parents, playing, prompts, ratings, runs, stages
-from studio.cli import settings
+from studio import settings
 from studio.errors import BaseModelError, CheckpointError, ConfigError
-from studio.prompts import NewPrompt
+from studio.models import checkpoints, parents, prompting
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import prepare, runs
 from studio.workspace import Workspace
 from tests.test_exporting import chat_ids, make_checkpoint, role_logits
 
@@ -78,7 +80,7 @@ def test_a_run_with_its_defaults_takes_from_its_checkpoint_what_belongs_to_the_m
     if stage != "sample":
         expected |= {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_targets": "q_proj,v_proj"}
     assert {name: shown[name] for name in expected} == expected
-    taken_over = stages.inherited(ws, WISHES[stage])
+    taken_over = prepare.inherited(ws, WISHES[stage])
     assert taken_over is not None
     assert parents.sentence(taken_over) == (
         "Taken over from sft-1@1: method lora, quantisation nf4, lora_rank 4, lora_alpha 8, lora_targets q_proj,v_proj, "
@@ -134,7 +136,7 @@ def test_checkpoints_that_were_trained_differently_do_not_meet_in_one_run(ws: Wo
         with pytest.raises(CheckpointError, match=sentence):
             runs.create(ws, config)
     with pytest.raises(CheckpointError, match=sentence):
-        playing.answer(ws, QUESTION, ["sft-1", other])
+        prompting.answer(ws, QUESTION, ["sft-1", other])
 
 
 @pytest.mark.parametrize("stage", ["reward", "ppo"])
@@ -195,7 +197,7 @@ def test_a_base_model_that_is_gone_is_said_before_a_run_is_made(ws: Workspace) -
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_a_policy_trained_on_a_4_bit_base_is_sampled_on_it_and_not_on_the_plain_one(tmp_path: Path) -> None:
-    from studio import sampling
+    from studio.worker import sampling
 
     ws = Workspace.open(tmp_path / "other")
     name, backbone = make_checkpoint(ws, "policy", quantisation="nf4")

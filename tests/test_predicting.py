@@ -5,22 +5,15 @@ import json
 import pytest
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import (
-    checkpoints,
-    comparisons,
-    launcher,
-    predictions,
-    prompts,
-    ratings,
-    runs,
-    sampling,
-    sampling_ahead,
-    sessions,
-)
+from studio.annotation import predictions, prefetch, sessions
+from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.errors import RunError
-from studio.prompts import NewPrompt
-from studio.session_config import SessionConfig
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import launcher, runs
+from studio.worker import sampling
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.support.waiting import for_run
@@ -133,23 +126,23 @@ def policy(ws, monkeypatch):
 
 def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, policy):
     session = sessions.start(ws, SessionConfig(source="policy", sample_below=10, sample_prompts=7))
-    run = sampling_ahead.top_up(ws, session)
+    run = prefetch.top_up(ws, session)
     assert run is not None
     assert (run.config.checkpoint, run.config.num_prompts, run.config.opponent) == (policy, 7, "")
-    assert sampling_ahead.top_up(ws, session) is None, "one is at work"
-    assert sampling_ahead.status(ws, session).startswith("sample-1 samples new pairs")
+    assert prefetch.top_up(ws, session) is None, "one is at work"
+    assert prefetch.status(ws, session).startswith("sample-1 samples new pairs")
     runs.move(ws, run.id, "running")
     runs.move(ws, run.id, "finished")
     filling.add_pairs(ws, list(range(1, 13)), policy, run=run)
-    assert sampling_ahead.top_up(ws, session) is None, "12 wait"
+    assert prefetch.top_up(ws, session) is None, "12 wait"
     for _ in range(3):
         ratings.record(ws, sessions.next_showing(ws).id, "left")
-    again = sampling_ahead.top_up(ws, sessions.get(ws, session.id))
+    again = prefetch.top_up(ws, sessions.get(ws, session.id))
     assert again is not None
     assert again.config.seed != run.config.seed
     runs.move(ws, again.id, "failed", "No memory.")
-    assert sampling_ahead.top_up(ws, sessions.get(ws, session.id)) is None, "what failed is not tried for ever"
-    assert "No memory." in sampling_ahead.status(ws, session)
+    assert prefetch.top_up(ws, sessions.get(ws, session.id)) is None, "what failed is not tried for ever"
+    assert "No memory." in prefetch.status(ws, session)
 
 
 def test_no_run_is_started_for_a_session_that_needs_none(ws, policy):
@@ -161,17 +154,17 @@ def test_no_run_is_started_for_a_session_that_needs_none(ws, policy):
         SessionConfig(source="policy", sample_below=2),
     ):
         session = sessions.start(ws, config)
-        assert sampling_ahead.top_up(ws, session) is None, config
-        assert sampling_ahead.top_up(ws, sessions.end(ws, session.id)) is None
+        assert prefetch.top_up(ws, session) is None, config
+        assert prefetch.top_up(ws, sessions.end(ws, session.id)) is None
 
 
 def test_looking_after_a_session_happens_in_the_background(ws, policy):
     sessions.start(ws, SessionConfig(source="policy"))
-    thread = sampling_ahead.look_after(ws)
+    thread = prefetch.look_after(ws)
     assert thread is not None
     thread.join(20)
     assert [run.stage for run in runs.list_all(ws)][:1] == ["sample"]
-    assert sampling_ahead.look_after(ws) is None, "it was looked at just now"
+    assert prefetch.look_after(ws) is None, "it was looked at just now"
 
 
 def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
@@ -181,7 +174,7 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     config = SessionConfig(source="policy", checkpoint=policy, rank=4, sample_prompts=6, sample_below=3, target=10)
     session = sessions.start(ws, config)
     assert sessions.next_showing(ws) is None, "pairs are not what it wants"
-    run = sampling_ahead.top_up(ws, session)
+    run = prefetch.top_up(ws, session)
     assert run is not None
     run = for_run(ws, run.name, lambda r: r.is_ended and not r.is_ending, may_fail=True, reaps=True)
     assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
@@ -196,7 +189,7 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     assert len({json.loads(each)["seed"] for each in sampled}) == 4, "each answer with a seed of its own"
     ratings.record(ws, showing.id, "ranking", ranks=[2, 1, 3, 3])
     assert sessions.get(ws, session.id).num_given == 1
-    assert sampling_ahead.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
+    assert prefetch.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
 
 
 def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(ws, policy):

@@ -9,10 +9,10 @@ import pytest
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from modules.stage_data import refusal
-from studio import previewing, runs, stages
 from studio.cli import main
 from studio.errors import RunError
-from studio.stages import Prepared
+from studio.runs import prepare, preview, runs
+from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.ui import filling
@@ -33,7 +33,7 @@ def ws(tmp_path) -> Workspace:
 
 
 def test_the_answer_is_taught_and_the_prompt_read(ws):
-    found = previewing.lesson(ws, SFTConfig())
+    found = preview.lesson(ws, SFTConfig())
     first = found.examples[0]
     taught = "".join(text for text, part in first.tokens if part == "taught")
     read = "".join(text for text, part in first.tokens if part == "read")
@@ -45,13 +45,13 @@ def test_the_answer_is_taught_and_the_prompt_read(ws):
 
 
 def test_too_many_rows_left_out_are_refused_with_count_and_reason(ws):
-    longest = previewing.lesson(ws, SFTConfig()).longest
-    found = previewing.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
+    longest = preview.lesson(ws, SFTConfig()).longest
+    found = preview.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
     assert "rows (" in found.refusal
     assert "start anyway with max_dropped=1" in found.refusal
     assert found.may_start_anyway, "a field says so, not the words"
     assert f"longer than max_length = {longest - 1} tokens" in found.summary
-    assert previewing.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=1.0)).refusal == ""
+    assert preview.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=1.0)).refusal == ""
 
 
 @pytest.mark.parametrize(("dropped", "is_refused"), [(0, False), (10, False), (11, True)])
@@ -76,13 +76,13 @@ def row(content: str, **more):
     ],
 )
 def test_rows_that_are_short_in_bytes_need_no_tokenizer(ws, monkeypatch, config, rows, expected):
-    monkeypatch.setattr(previewing, "base_of", lambda ws, config: ("starter", "own"))
-    assert previewing._may_drop(ws, Prepared(config, {}, rows)) is expected
+    monkeypatch.setattr(preview, "base_of", lambda ws, config: ("starter", "own"))
+    assert preview._may_drop(ws, Prepared(config, {}, rows)) is expected
 
 
 def test_a_look_leaves_no_trace(ws):
-    previewing.lesson(ws, SFTConfig())
-    assert stages.prepare(ws, SFTConfig()).rows["train"]
+    preview.lesson(ws, SFTConfig())
+    assert prepare.prepare(ws, SFTConfig()).rows["train"]
     assert not list(ws.runs.iterdir())
 
 

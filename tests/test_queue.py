@@ -8,9 +8,10 @@ import time
 import pytest
 
 from modules.config import PPOConfig, SampleConfig, SFTConfig
-from studio import checkpoints, gpus, lanes, launcher, metrics, pauses, processes, prompts, runs
 from studio.errors import ConfigError, RunError
-from studio.running import marks
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import devices, gpus, launcher, marks, metrics, pauses, processes, runs
 from studio.workspace import Workspace
 from tests.support import waiting, warm
 
@@ -98,7 +99,7 @@ def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
 
 
 def taken(ws, config, ahead=()):
-    with lanes.taken(ws, config, list(ahead)) as mine:
+    with devices.taken(ws, config, list(ahead)) as mine:
         return mine
 
 
@@ -117,7 +118,7 @@ def test_each_gpu_is_a_lane_and_a_run_goes_where_nothing_before_it_wants_to_go(w
         ("gpu0",),
         ("gpu0", "gpu1"),
     ]
-    with lanes.taken(ws, on_0, []):
+    with devices.taken(ws, on_0, []):
         assert [taken(ws, c) for c in (on_0, on_any, on_1, both)] == [(), ("gpu1",), ("gpu1",), ()]
         assert taken(ws, on_1, ahead=[both]) == (), "or two GPUs would never be free together"
         assert taken(ws, on_cpu, ahead=[both, on_any]) == ("cpu",)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from studio import comparisons, history, prompts, ratings, snapshots
+from studio.annotation import history
 from studio.errors import DataError, RatingError
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.support import stored
 

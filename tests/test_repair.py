@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
-from studio import checkpoints, doctor, runs
-from studio.backups import making
-from studio.repair import folders
+from studio import doctor
+from studio.models import checkpoints
+from studio.recovery import backups, folders
+from studio.runs import runs
 from studio.workspace import Workspace
 
 
@@ -75,10 +76,10 @@ def test_a_new_database_is_made_beside_the_folders_only_by_repair_and_knows_thei
 def test_an_older_database_does_not_know_the_run_that_came_after_it(ws, tmp_path):
     put(ws, "sft-1", SFTConfig(), [5])
     folders.take_up(ws)
-    backup = making.make(ws, tmp_path / "backup.db").path
+    backup = backups.make(ws, tmp_path / "backup.db").path
     put(ws, "sft-2", SFTConfig(), [7])
     folders.take_up(ws)
-    making.restore(ws.root, backup)
+    backups.restore(ws.root, backup)
     assert (
         "1 runs and 1 checkpoints on disk are not in studio.db (sft-2, sft-2@7)" in findings(ws)["warning", "folders"]
     )

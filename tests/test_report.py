@@ -9,9 +9,13 @@ import pytest
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
-from studio import checkpoints, comparisons, demo_figures, metrics, prompts, ratings, report, runs
+from studio.demo import figures as demo_figures
+from studio.demo import report
+from studio.demo.plots import Interval, Node, Series, family_tree, interval_chart, line_chart, nice_ticks
 from studio.errors import RunError
-from studio.report_plots import Interval, Node, Series, family_tree, interval_chart, line_chart, nice_ticks
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import metrics, runs
 from studio.workspace import Workspace
 
 NASTY = "<script>alert('x')</script> & \"quoted\""

@@ -1,5 +1,6 @@
 """The promises the repository makes about itself: config tooltips, the README's tree and commands, the rooms."""
 
+import ast
 import os
 import re
 import subprocess
@@ -28,26 +29,20 @@ def test_a_config_survives_its_json(stage):
     assert STAGES[stage].model_validate_json(config.model_dump_json()) == config
 
 
-def test_each_file_in_the_readme_tree_exists_and_each_source_file_is_in_it():
-    tree = README.split("```tree\n")[1].split("```")[0]
-    named = set()
-    folder = ""
-    for line in tree.splitlines():
-        entry = line.split("  ")[0].strip() if not line.startswith(" ") else line.strip().split("  ")[0]
-        if not line.startswith(" "):
-            folder = entry if entry.endswith("/") else ""
-            named.add(entry)
-        else:
-            named.add(folder + entry)
-    for name in named:
-        assert (ROOT / name).exists(), f"the README's tree names {name}, which does not exist"
-    sources = {
-        str(path.relative_to(ROOT))
-        for room in ("modules", "studio", "ui")
-        for path in (ROOT / room).rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    assert sources - named == set(), "source files that the README's tree does not name"
+def test_the_readme_tree_has_a_line_for_each_folder_in_the_words_of_its_package():
+    lines = README.split("```tree\n")[1].split("```")[0].splitlines()
+    tree = dict(line.split(maxsplit=1) for line in lines)
+    assert [name for name in tree if not (ROOT / name).exists()] == []
+    for room in ("modules", "studio", "ui"):
+        for package in (ROOT / room).rglob("__init__.py"):
+            words = " ".join((ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or "").split())
+            folder = f"{package.parent.relative_to(ROOT)}/"
+            assert words.startswith(f"{tree[folder]}."), f"{folder}: the tree and the package say different things"
+
+
+def test_no_source_lies_outside_a_package():
+    folders = {path.parent for room in ("modules", "studio", "ui") for path in (ROOT / room).rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def test_each_make_target_and_subcommand_in_the_readme_exists():
@@ -77,7 +72,7 @@ def test_source_files_stay_small():
 
 def test_the_torch_free_modules_load_no_torch():
     code = (
-        "import sys, modules.config, modules.errors, modules.metrics, studio.runs, studio.launcher, studio.cli, studio.importing;"
+        "import sys, modules.config, modules.errors, modules.metrics, studio.runs.runs, studio.runs.launcher, studio.cli, studio.datasets.importing;"
         "heavy = [m for m in ('torch', 'transformers', 'lightning', 'peft', 'datasets') if m in sys.modules];"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -6,8 +6,10 @@ import sqlite3
 import pytest
 from sqlite_utils import Database
 
-from studio import archive, comparisons, database, prompts, ratings
-from studio.prompts import NewPrompt
+from studio.database import connection
+from studio.datasets import archive
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 
 EVENTS = (
@@ -31,7 +33,7 @@ def before(tmp_path):
     root.mkdir()
     db = Database(sqlite3.connect(root / "studio.db"))
     db.enable_wal()
-    database.migrations.apply(db, stop_before="m012_restored_judgements")
+    connection.migrations.apply(db, stop_before="m012_restored_judgements")
     with db.conn:
         for n in (1, 2):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {n}"}]))

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from studio import checkpoints, metrics, runs
 from studio.cli import follow
+from studio.models import checkpoints
+from studio.runs import metrics, runs
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)

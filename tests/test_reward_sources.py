@@ -5,9 +5,11 @@ import json
 import pytest
 
 from modules.config import PPOConfig, SFTConfig
-from studio import checkpoints, metrics, prompts, runs
 from studio.cli import main
 from studio.errors import BaseModelError, CheckpointError, ConfigError, RewardError
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import metrics, runs
 from studio.workspace import Workspace
 from tests.support import warm
 

@@ -7,10 +7,11 @@ import sqlite3
 import pytest
 from sqlite_utils import Database
 
-from studio import comparisons, database, edits, prompts, ratings, snapshots
+from studio.database import connection
 from studio.errors import DataError, RatingError
-from studio.prompts import NewPrompt
-from studio.ratings import Remarks
+from studio.preferences import comparisons, edits, prompts, ratings, snapshots
+from studio.preferences.prompts import NewPrompt
+from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.support import stored
 
@@ -46,7 +47,7 @@ def older_database(path):
     """A workspace as the version before left it: a vote, one undone, one given again, an import, a snapshot."""
     db = Database(sqlite3.connect(path / "studio.db"))
     db.enable_wal()
-    database.migrations.apply(db, stop_before="m006_richer_ratings")
+    connection.migrations.apply(db, stop_before="m006_richer_ratings")
     with db.conn:
         db.execute(
             "INSERT INTO prompts VALUES (1, 'h', '[{\"role\":\"user\",\"content\":\"Q\"}]', '', 'train', '{}', NULL, 'now')"

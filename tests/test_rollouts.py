@@ -19,11 +19,13 @@ from modules.losses import policy_losses, value_losses
 from modules.ppo import PPOModule
 from modules.rewards import Texts, build_mix
 from modules.sequences import pad_rows
-from studio import checkpoints, metrics, prompts, rollouts, runs
-from studio.callbacks import SQLiteLogger, StudioCallback
 from studio.cli import main
 from studio.errors import RunError
-from studio.rollouts import Filter, NewRollout, Tokens
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import metrics, rollouts, runs
+from studio.runs.rollouts import Filter, NewRollout, Tokens
+from studio.worker.callbacks import SQLiteLogger, StudioCallback
 from studio.workspace import Workspace
 
 SHORT = "def short(prompts, responses):\n    return [-0.05 * len(response) for response in responses]\n"

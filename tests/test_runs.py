@@ -17,10 +17,12 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, fitting, gpus, launcher, metrics, processes, prompts, runs, schema_rating, stages
 from studio.cli import main
+from studio.database.schema import ratings
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
-from studio.running import marks
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, runs
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -306,7 +308,7 @@ def test_a_schema_that_breaks_off_leaves_nothing_half_made(tmp_path, monkeypatch
         raise sqlite3.DatabaseError("the power failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema_rating, "enrich", break_off)
+        patch.setattr(ratings, "enrich", break_off)
         with pytest.raises(WorkspaceError, match="the power failed"):
             Workspace.open(tmp_path)
     with sqlite3.connect(tmp_path / "studio.db") as db:
@@ -364,7 +366,7 @@ def test_a_checkpoint_that_lacks_a_file_is_refused_at_once(ws):
 
 def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch):
     monkeypatch.setattr(gpus, "may_be_there", lambda: False)
-    for refuse in (launcher.start_once, fitting.fit):
+    for refuse in (launcher.start_once, memory_fit.fit):
         with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
             refuse(ws, SFTConfig(device="cuda"))
     words = ["sft", "--set", "device=cuda", "--workspace", str(ws.root)]
@@ -372,7 +374,7 @@ def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch)
     assert runs.list_all(ws) == []
     assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
-    assert fitting.fit(ws, SFTConfig(device="cuda")).needed > 0
+    assert memory_fit.fit(ws, SFTConfig(device="cuda")).needed > 0
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, 5000])
@@ -411,9 +413,9 @@ def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):
 def test_a_budget_without_anything_to_measure_it_on_is_refused(budget, missing):
     has = {"has_prompts": missing != "prompts", "has_demonstrations": missing != "demonstrations"}
     with pytest.raises(DataError, match=f"held-out {missing}"):
-        stages._check_budgets(PPOConfig(**budget), **has)
-    stages._check_budgets(PPOConfig(), **has)
-    stages._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
+        prepare._check_budgets(PPOConfig(**budget), **has)
+    prepare._check_budgets(PPOConfig(), **has)
+    prepare._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
 
 
 @pytest.mark.parametrize("copied", [0, 5, 8])

@@ -6,7 +6,7 @@ import pytest
 
 from modules.config import SampleConfig
 from modules.errors import DataError, RowError
-from studio import sampling
+from studio.worker import sampling
 
 
 class Chat:

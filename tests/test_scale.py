@@ -4,8 +4,10 @@ import tracemalloc
 
 import pytest
 
-from studio import archive, database, exporting, history, snapshots
-from studio.finding import texts
+from studio.annotation import history
+from studio.database import connection
+from studio.datasets import archive, exporting
+from studio.preferences import snapshots, text_search
 from studio.workspace import Workspace
 from tests.support.many import fill
 
@@ -44,14 +46,14 @@ class Steps:
     """Counts the steps of SQLite's machine that a job takes, in thousands."""
 
     def __init__(self, monkeypatch):
-        self.count, connect = 0, database.connect
+        self.count, connect = 0, connection.connect
 
         def counted(path, **options):
             db = connect(path, **options)
             db.conn.set_progress_handler(self._step, 1000)
             return db
 
-        monkeypatch.setattr(database, "connect", counted)
+        monkeypatch.setattr(connection, "connect", counted)
 
     def _step(self):
         self.count += 1
@@ -66,7 +68,7 @@ class Steps:
 @pytest.mark.parametrize("piece", ["zzzz", "Question 77:", "window", "Über alles"])
 def test_a_search_reads_no_more_for_ten_times_as_many_texts(workspaces, monkeypatch, piece):
     steps, wanted = Steps(monkeypatch), history.Filter(search=piece)
-    monkeypatch.setattr(texts, "FEW", 100)
+    monkeypatch.setattr(text_search, "FEW", 100)
     few, many = (steps.of(lambda ws=ws: (history.find(ws, wanted), history.count(ws, wanted, 50))) for ws in workspaces)
     assert many <= 2 * few + 20, f"{few},000 steps, then {many},000"
 
@@ -104,4 +106,4 @@ def test_nothing_to_export_leaves_the_file_of_before(tmp_path):
     with pytest.raises(Exception, match="no comparisons to export"):
         exporting.export_ratings(ws)
     assert kept.read_text() == "of before\n"
-    assert database.quick_check(ws.database) == "ok"
+    assert connection.quick_check(ws.database) == "ok"

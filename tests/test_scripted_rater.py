@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from studio.scripted_rater import Judgement, ScriptedRater, assess
+from studio.demo.scripted_rater import Judgement, ScriptedRater, assess
 
 CAPITAL = {"answer": ["Paris"], "wrong": ["Lyon", "Madrid"], "parts": [["Seine"]], "needed": 1, "max_words": 45}
 HOWTO = {

@@ -6,11 +6,13 @@ from contextlib import closing
 import pytest
 
 from modules.config import SFTConfig
-from studio import comparisons, database, history, prompts, ratings, rollouts
+from studio.annotation import history
+from studio.annotation.history import Filter
 from studio.cli import main
-from studio.finding import texts
-from studio.history import Filter
-from studio.prompts import NewPrompt
+from studio.database import connection
+from studio.preferences import comparisons, prompts, ratings, text_search
+from studio.preferences.prompts import NewPrompt
+from studio.runs import rollouts
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -74,7 +76,7 @@ def test_history_data_and_terminal_find_a_piece_of_text(ws, piece, capsys):
     assert questions(history.find(ws, Filter(search=piece))) == [PROMPT]
     assert history.count(ws, Filter(search=piece)) == 1
     assert questions(prompts.list_demonstrations(ws, search=piece)) == [PROMPT]
-    is_of_prompt = texts.fold(piece) in texts.fold(PROMPT)
+    is_of_prompt = text_search.fold(piece) in text_search.fold(PROMPT)
     assert [row["messages"][0]["content"] for row in prompts.list_prompts(ws, search=piece)] == [PROMPT] * is_of_prompt
     assert main(["history", "--search", piece, "--workspace", str(ws.root)]) == 0
     assert "1 of 1 ratings that fit" in capsys.readouterr().out
@@ -91,10 +93,10 @@ def test_what_is_not_there_is_not_found(ws, piece):
 @pytest.mark.parametrize("piece", FOUND.values(), ids=FOUND)
 def test_the_index_and_reading_all_texts_find_the_same(ws, piece, monkeypatch):
     with_index = questions(history.find(ws, Filter(search=piece)))
-    monkeypatch.setattr(texts, "FEW", -1)
+    monkeypatch.setattr(text_search, "FEW", -1)
     assert questions(history.find(ws, Filter(search=piece))) == with_index
     assert history.count(ws, Filter(search=piece), at_most=5) == 1
-    monkeypatch.setattr(texts, "SHORTEST", 10**6)
+    monkeypatch.setattr(text_search, "SHORTEST", 10**6)
     assert questions(history.find(ws, Filter(search=piece))) == with_index
 
 
@@ -112,9 +114,9 @@ def test_rollouts_of_a_run_are_found_in_the_same_way(ws, piece):
 
 def test_texts_of_a_workspace_of_before_the_index_are_found_too(tmp_path):
     path = tmp_path / "studio.db"
-    with closing(database.connect(path, may_create=True)) as db:
+    with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        database.migrations.apply(db, stop_before="m011_search")
+        connection.migrations.apply(db, stop_before="m011_search")
         messages = json.dumps([{"role": "user", "content": PROMPT}], ensure_ascii=False)
         db.execute(
             "INSERT INTO prompts (id, hash, messages, split, created_at) VALUES (7, 'h', ?, 'train', 'x'), (8, 'i', 'no JSON', 'train', 'x')",

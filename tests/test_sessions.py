@@ -10,24 +10,15 @@ import pytest
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
-from studio import (
-    checkpoints,
-    choosing,
-    comparisons,
-    guidelines,
-    predictions,
-    prompts,
-    ratings,
-    runs,
-    session_card,
-    sessions,
-    snapshots,
-)
-from studio.choosing import Wish
+from studio.annotation import guidelines, pair_selection, predictions, session_summary, sessions
+from studio.annotation.pair_selection import Wish
+from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
-from studio.prompts import NewPrompt
-from studio.session_config import SessionConfig
-from studio.snapshots import Recipe
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences.prompts import NewPrompt
+from studio.preferences.snapshots import Recipe
+from studio.runs import runs
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -302,7 +293,7 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
     wish = Wish(choose="uncertainty", random_share=0.4)
     rng, first, stored = random.Random(0), Counter(), {}
     for _ in range(20_000):
-        chosen = choosing.draw(pool, wish, 1, rng)[0]
+        chosen = pair_selection.draw(pool, wish, 1, rng)[0]
         first[chosen.comparison_id] += 1
         stored[chosen.comparison_id] = chosen.probability
     assert stored == {0: pytest.approx(0.4 / 3), 1: pytest.approx(0.4 / 3 + 0.6), 2: pytest.approx(0.4 / 3)}
@@ -311,7 +302,7 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
 
 def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_arm():
     pool = [{"id": n, "prompt_id": n, "uncertainty": n / 100, "uncertainty_kind": "spread"} for n in range(100)]
-    chosen = choosing.draw(pool, Wish(random_share=0.3), 60, random.Random(1))
+    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 60, random.Random(1))
     arms = Counter(item.arm for item in chosen)
     assert 10 <= arms["random"] <= 27
     active = [item.comparison_id for item in chosen if item.arm == "uncertainty"]
@@ -322,7 +313,7 @@ def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_
 
 def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
     pool = [{"id": n, "prompt_id": n, "uncertainty": None, "uncertainty_kind": None} for n in range(8)]
-    chosen = choosing.draw(pool, Wish(random_share=0.3), 8, random.Random(0))
+    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 8, random.Random(0))
     assert [item.arm for item in chosen] == ["random"] * 8
     assert [item.probability for item in chosen] == [1 / (8 - n) for n in range(8)]
     assert sorted(item.comparison_id for item in chosen) == list(range(8))
@@ -390,7 +381,7 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
         if number == 0:
             ratings.undo(ws)
             vote(ws, showing)
-    found = session_card.card(ws, session.id)
+    found = session_summary.card(ws, session.id)
     assert found.changed == 1
     assert (found.reward_agreement.hits, found.reward_agreement.num) == (0, 4), "the first opinion counts"
     assert found.log_loss == pytest.approx(-math.log(1 - good))
@@ -423,14 +414,14 @@ def play(ws, outcomes, config=None):
 def test_the_card_counts_outcomes_ties_and_sides(ws):
     add_pairs(ws, 20)
     session = play(ws, ["left", "left", "left", "right", "tie", "both_bad", "skip"])
-    found = session_card.card(ws, session.id)
+    found = session_summary.card(ws, session.id)
     assert (found.num_votes, found.num_skipped) == (6, 1)
     assert found.outcomes == {"left": 3, "right": 1, "tie": 1, "both_bad": 1, "ranking": 0}
     assert (found.ties.hits, found.ties.num) == (2, 6)
     assert (found.left.hits, found.left.num, found.left.interval) == (3, 4, wilson_interval(3, 4))
     assert math.isnan(found.log_loss)
     assert math.isnan(found.self_agreement.value)
-    assert session_card.card(ws, session.id, last=2).outcomes["tie"] == 1
+    assert session_summary.card(ws, session.id, last=2).outcomes["tie"] == 1
 
 
 def test_a_pause_counts_little_in_the_pace():
@@ -438,21 +429,21 @@ def test_a_pause_counts_little_in_the_pace():
         return {"created_at": f"2026-01-01T10:{minute:02}:00.000+00:00", "elapsed_ms": elapsed}
 
     votes = [at(0, 4000), at(1), at(41), at(42)]
-    assert session_card.active_seconds(votes) == 4 + 60 + session_card.IDLE_S + 60
+    assert session_summary.active_seconds(votes) == 4 + 60 + session_summary.IDLE_S + 60
 
 
 def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws):
     add_pairs(ws, 120)
     session = sessions.start(ws, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(ws)  # always the good one
-    found = session_card.card(ws, session.id)
+    found = session_summary.card(ws, session.id)
     assert found.self_agreement.num > 30
     assert found.self_agreement.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
     add_pairs(other, 120)
     session = sessions.start(other, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(other, lambda ws, showing: vote(ws, showing, "left"))  # always the left one
-    found = session_card.card(other, session.id)
+    found = session_summary.card(other, session.id)
     assert (found.same_sides.value, found.swapped_sides.value, found.left.value) == (1.0, 0.0, 1.0)
 
 
@@ -460,19 +451,19 @@ def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_coun
     add_rankings(ws, 40, 3)
     session = sessions.start(ws, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
     rate_all(ws, rank_well)
-    found = session_card.card(ws, session.id)
+    found = session_summary.card(ws, session.id)
     assert found.self_agreement.num >= 10
     assert found.self_agreement.value == found.swapped_sides.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
     add_rankings(other, 40, 3)
     session = sessions.start(other, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
     rate_all(other, lambda ws, showing: ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 3]))  # as they stand
-    found = session_card.card(other, session.id)
+    found = session_summary.card(other, session.id)
     assert (found.same_sides.value, found.swapped_sides.value) == (1.0, 0.0)
 
 
 def test_places_agree_pair_by_pair_and_a_tie_only_with_a_tie():
-    agree, places = session_card.self_agreement, session_card.places
+    agree, places = session_summary.self_agreement, session_summary.places
     shown = places("ranking", [11, 12, 13, 14], [1, 2, 2, 4])
     assert shown == {11: 1, 12: 2, 13: 2, 14: 4}
     assert agree(shown, places("ranking", [14, 13, 12, 11], [4, 2, 2, 1])) == 1.0
@@ -527,7 +518,7 @@ def test_the_interval_of_self_agreement_covers_the_truth_at_its_nominal_rate(ws)
     truth = (1 - error_rate) ** 2 + error_rate**2
     covered = 0
     for session_id in add_simulated_sessions(ws, num, repeats, error_rate, random.Random(3)):
-        share = session_card.card(ws, session_id).self_agreement
+        share = session_summary.card(ws, session_id).self_agreement
         assert share.num == repeats
         covered += share.interval[0] <= truth <= share.interval[1]
     exact = sum(
@@ -546,16 +537,16 @@ def test_the_interval_of_rankings_covers_the_truth_at_least_at_its_nominal_rate(
 
     def once():
         seen = [-each - rng.gauss(0.0, 0.8) for each in worth]
-        return session_card.places("ranking", range(5), [sorted(seen).index(each) + 1 for each in seen])
+        return session_summary.places("ranking", range(5), [sorted(seen).index(each) + 1 for each in seen])
 
-    truth = sum(session_card.self_agreement(once(), once()) for _ in range(20_000)) / 20_000
+    truth = sum(session_summary.self_agreement(once(), once()) for _ in range(20_000)) / 20_000
     assert 0.6 < truth < 0.9
     covered = too_narrow = 0
     for _ in range(400):
-        hits = sum(session_card.self_agreement(once(), once()) for _ in range(12))
-        low, high = session_card.Share(hits, 12).interval
+        hits = sum(session_summary.self_agreement(once(), once()) for _ in range(12))
+        low, high = session_summary.Share(hits, 12).interval
         covered += low <= truth <= high
-        low, high = session_card.Share(hits * 10, 120).interval
+        low, high = session_summary.Share(hits * 10, 120).interval
         too_narrow += low <= truth <= high
     assert covered / 400 >= 0.95
     assert too_narrow / 400 < covered / 400

@@ -6,28 +6,19 @@ import sqlite3
 import pytest
 
 from modules.config import RewardConfig, SFTConfig
-from studio import (
-    archive,
-    checkpoints,
-    comparisons,
-    fitting,
-    history,
-    judgements,
-    predictions,
-    prompts,
-    ratings,
-    sessions,
-    snapshots,
-    stages,
-)
+from studio.annotation import history, predictions, sessions
+from studio.annotation.history import Filter
+from studio.annotation.session_config import SessionConfig
 from studio.cli import main
+from studio.datasets import archive
+from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError
-from studio.history import Filter
-from studio.prompts import NewPrompt
-from studio.ratings import Remarks
-from studio.session_config import SessionConfig
-from studio.snapshots import Recipe
-from studio.untrusted.rows import as_archived
+from studio.models import checkpoints
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshots
+from studio.preferences.prompts import NewPrompt
+from studio.preferences.ratings import Remarks
+from studio.preferences.snapshots import Recipe
+from studio.runs import memory_fit, prepare
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
@@ -173,15 +164,15 @@ def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older
         rate_for(ws, "one")
     prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    old = stages.prepare(ws, RewardConfig())
+    old = prepare.prepare(ws, RewardConfig())
     assert (old.config.snapshot, old.snapshot_id) == ("snapshot-1", 1)
     add(ws, 4)
     rate_for(ws, "two")
-    assert stages.prepare(ws, RewardConfig()).config.snapshot == "snapshot-2"
-    again = stages.prepare(ws, RewardConfig(snapshot="snapshot-1"))
+    assert prepare.prepare(ws, RewardConfig()).config.snapshot == "snapshot-2"
+    again = prepare.prepare(ws, RewardConfig(snapshot="snapshot-1"))
     assert again.rows["train"] == old.rows["train"]
     with pytest.raises(DataError, match="is no day"):
-        stages.prepare(ws, RewardConfig(rated_since="soon"))
+        prepare.prepare(ws, RewardConfig(rated_since="soon"))
 
 
 def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the_database(ws):
@@ -192,7 +183,7 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
     add(ws, 0, split="test")
     rate_for(ws, "one")
     before = whole(ws)
-    for ask in (stages.look, stages.prepare):
+    for ask in (prepare.look, prepare.prepare):
         with pytest.raises(DataError, match="belong to held-out prompts"):
             ask(ws, RewardConfig())
     assert whole(ws) == before
@@ -201,11 +192,11 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
     rate_for(ws, "two", strength=2)
     rank(ws, {"one": 1, "two": 2, "three": 2})
     before = whole(ws)
-    seen = stages.look(ws, RewardConfig(use_strength=True))
-    fitting.fit(ws, RewardConfig(use_strength=True))
+    seen = prepare.look(ws, RewardConfig(use_strength=True))
+    memory_fit.fit(ws, RewardConfig(use_strength=True))
     assert whole(ws) == before
     assert (seen.config.snapshot, seen.snapshot_id) == ("", None)
-    kept = stages.prepare(ws, RewardConfig(use_strength=True))
+    kept = prepare.prepare(ws, RewardConfig(use_strength=True))
     assert kept.rows == seen.rows
     assert kept.config.snapshot == "snapshot-1"
 

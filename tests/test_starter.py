@@ -16,7 +16,7 @@ from assets.build_starter.data import GREETINGS, all_tasks, build_data, write_js
 from assets.build_starter.measure import response_loss, sample
 from assets.build_starter.styles import Style, answer
 from assets.build_starter.tasks import plain
-from studio.scripted_rater import assess
+from studio.demo.scripted_rater import assess
 
 MODEL = STARTER / "model"
 

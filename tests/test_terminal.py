@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from studio import comparisons, history, prompts, ratings, session_state, sessions, snapshots
+from studio.annotation import history, session_status, sessions
+from studio.annotation.history import Filter
+from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.errors import RatingError, WorkspaceError
-from studio.history import Filter
-from studio.prompts import NewPrompt
-from studio.session_config import SessionConfig
-from studio.snapshots import Recipe
+from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences.prompts import NewPrompt
+from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
 
 HUGE = "99999999999999999999999"
@@ -220,7 +221,7 @@ def test_a_command_that_brings_something_makes_the_workspace(tmp_path, capsys):
 def state_of(ws):
     with ws.write() as db:
         sessions.upcoming(ws, db, "person", 4)
-        return session_state.state(ws, db, "person")["session"]
+        return session_status.state(ws, db, "person")["session"]
 
 
 def test_a_session_of_pairs_that_came_judged_says_so_at_its_start_in_the_terminal_and_on_the_page(

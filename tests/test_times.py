@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from modules.config import SFTConfig
-from studio import sessions, snapshots
-from studio.session_config import SessionConfig
+from studio.annotation import sessions
+from studio.annotation.session_config import SessionConfig
+from studio.preferences import snapshots
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT
 from tests.support.many import fill

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from modules.config import SFTConfig
-from studio import comparisons, launcher, processes, prompts, ratings, runs, sessions
-from studio.session_config import SessionConfig
+from studio.annotation import sessions
+from studio.annotation.session_config import SessionConfig
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import launcher, processes, runs
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
 from tests.support.waiting import until as wait

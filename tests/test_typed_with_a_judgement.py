@@ -9,12 +9,13 @@ import time
 
 import pytest
 
-from studio import comparisons, edits, guidelines, history, prompts, ratings
+from studio.annotation import guidelines, history
 from studio.cli import keyboard, main, remarks
 from studio.errors import RatingError, WorkspaceError
-from studio.judgements import LONGEST_NOTE
-from studio.prompts import NewPrompt
-from studio.ratings import Remarks
+from studio.preferences import comparisons, edits, prompts, ratings
+from studio.preferences.judgements import LONGEST_NOTE
+from studio.preferences.prompts import NewPrompt
+from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.test_cli import process, read_until
 from ui.pages import history as history_page

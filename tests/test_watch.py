@@ -14,7 +14,7 @@ import time
 import pytest
 
 from modules.config import SFTConfig
-from studio import runs
+from studio.runs import runs
 from studio.workspace import Workspace
 from tests.ui import filling
 

@@ -8,9 +8,11 @@ from collections import Counter
 import pytest
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, launcher, metrics, prompts, ratings, runs
 from studio.errors import CheckpointError
-from studio.prompts import NewPrompt
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
 from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S

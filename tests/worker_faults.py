@@ -19,10 +19,12 @@ import torch
 import modules.ppo
 import modules.reward
 import modules.sft
-import studio.training
+import studio.worker.training
 from modules import checkpoint
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, prompts, ratings, runs
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import runs
 from studio.workspace import Workspace
 from tests.faulty_worker import TINY, fresh, work
 from tests.support import warm
@@ -124,7 +126,7 @@ def main(root: str) -> None:
         ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
     fresh(ws, REWARD)
     made = {
-        "memory: loading": fresh(ws, SFT, at(studio.training.Backbone, "load", exhaust)),
+        "memory: loading": fresh(ws, SFT, at(studio.worker.training.Backbone, "load", exhaust)),
         "memory: sft step": fresh(ws, SFT, at(modules.sft, "take_step", exhaust, call=3)),
         "memory: reward step": fresh(ws, REWARD, at(modules.reward, "take_step", exhaust)),
         "memory: rollout": fresh(ws, PPO, at(modules.ppo, "generate", exhaust, call=2, within="training_step")),
@@ -132,7 +134,7 @@ def main(root: str) -> None:
         "memory: update": fresh(ws, PPO, at(modules.ppo, "take_step", exhaust, call=2)),
         "memory: evaluation": fresh(ws, SFT, at(modules.sft, "generate", exhaust, call=2)),
         "memory: saving": fresh(ws, SFT, at(checkpoint, "save_file", exhaust)),
-        "memory: gpu": fresh(ws, SFT, at(studio.training.Backbone, "load", taken_gpu)),
+        "memory: gpu": fresh(ws, SFT, at(studio.worker.training.Backbone, "load", taken_gpu)),
         "disk: full": fresh(ws, SFT, at(checkpoint, "_write_json", full_disk, call=3)),
         "disk: file size": fresh(ws, SFT, at(checkpoint, "save_file", small_files, call=2)),
         "disk: read-only": fresh(ws, SFT, at(checkpoint, "save_file", read_only, call=2)),

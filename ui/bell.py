@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio import launcher
-from studio.runs import Run
-from studio.shelf import runs as shelf
-from studio.shelf.shared import Shared
+from studio.page_reads import Shared
+from studio.runs import launcher
+from studio.runs import run_pages as shelf
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import served

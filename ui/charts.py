@@ -1,6 +1,6 @@
 """Frugal line charts as SVG text for `gr.HTML`: a curve's name and newest value stand at its end, hover gives exact values.
 
-Colours are CSS classes, so light and dark need no redraw. Points arrive thinned by `studio.metrics.curve`. The values for
+Colours are CSS classes, so light and dark need no redraw. Points arrive thinned by `studio.runs.metrics.curve`. The values for
 the hover travel in a `data-points` attribute that `studio.js` reads; Gradio patches the new markup into the old, so the
 pointer and the scroll position stay where they are.
 """

@@ -12,10 +12,10 @@ import gradio as gr
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from studio import checkpoints
-from studio.cli import settings
+from studio import settings
 from studio.errors import CheckpointError
-from studio.shelf import checkpoints as shelf
+from studio.models import checkpoint_pages as shelf
+from studio.models import checkpoints
 from studio.workspace import Workspace
 
 Choices = list[tuple[str, str]]

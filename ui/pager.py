@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from studio.shelf.shared import PAGE
+from studio.page_reads import PAGE
 from ui.border import on
 
 

@@ -11,9 +11,9 @@ from html import escape
 
 import gradio as gr
 
-from studio import confidential
-from studio.prompts import Messages
-from studio.runs import Run
+from studio import redaction
+from studio.preferences.prompts import Messages
+from studio.runs.runs import Run
 from ui import rendering
 
 html = partial(gr.HTML, apply_default_css=False)
@@ -72,7 +72,7 @@ def progress(run: Run) -> str:
 def notice(text: str, kind: str = "note") -> str:
     """A sentence beside what it is about; `kind` is note, good or bad. Empty text keeps its place empty."""
     return (
-        f'<p class="notice is-{kind}" role="status">{escape(confidential.hide(text))}</p>'
+        f'<p class="notice is-{kind}" role="status">{escape(redaction.hide(text))}</p>'
         if text
         else '<p class="notice"></p>'
     )

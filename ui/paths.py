@@ -12,8 +12,8 @@ from gradio.utils import get_upload_folder
 
 from assets import STARTER
 from modules.config import StageConfig
-from studio.base_models import STARTER_NAME
 from studio.errors import ConfigError
+from studio.models.base_models import STARTER_NAME
 from studio.workspace import Workspace
 
 VARIABLE = "RLHF_STUDIO_ROOTS"

@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from studio import ratings
+from studio.preferences import ratings
 from ui.parts import key
 
 HERE = Path(__file__).parent

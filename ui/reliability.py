@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from studio.reward_report import Line, Point, lines, reliability
+from studio.runs.reward_evaluation import Line, Point, lines, reliability
 from ui.parts import number
 
 WIDTH, HEIGHT = 420, 250

@@ -6,7 +6,7 @@ A share's bar runs from 0 to 100 %; the band is the interval, the dot the value,
 import math
 from html import escape
 
-from studio.session_card import Card, Contradiction, Share
+from studio.annotation.session_summary import Card, Contradiction, Share
 
 WIDTH, HEIGHT = 320, 22
 LEFT, RIGHT = 6, 6

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from assets.build_starter.card import count_splits
-from studio.scripted_rater import Assessment, assess
+from studio.demo.scripted_rater import Assessment, assess
 
 Row = dict[str, Any]
 SAMPLE_SEED = 0

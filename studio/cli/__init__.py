@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from studio import confidential
+from studio import redaction
 from studio.cli import backup, data, history, rate, runs, sessions, stages, start
 from studio.errors import StudioError
-from studio.repair import rescue
-from studio.running import signals
+from studio.recovery import rescue
+from studio.runs import signals
 from studio.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen.action(chosen)
     except StudioError as error:
-        print(confidential.hide(str(error)), file=sys.stderr)
+        print(redaction.hide(str(error)), file=sys.stderr)
         return 1
     except (sqlite3.Error, ValueError, LookupError, TypeError) as error:  # is it the database that cannot be read?
         if not (said := rescue.told(Workspace.place(chosen.workspace), error)):

@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from studio import launcher, prompts, ratings, runs, servers
-from studio.backups import making
+from studio import servers
 from studio.errors import StudioError, WorkspaceError
-from studio.repair import rescue
+from studio.preferences import prompts, ratings
+from studio.recovery import backups, rescue
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
 
 
@@ -53,7 +54,7 @@ def _rescue(arguments: argparse.Namespace) -> int:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    made = making.make(Workspace.existing(arguments.workspace), arguments.file, is_replacing=arguments.force)
+    made = backups.make(Workspace.existing(arguments.workspace), arguments.file, is_replacing=arguments.force)
     print(
         f"{made.path}\nThe database as of now, checked ({made.path.stat().st_size / 2**20:,.1f} MiB). Back: rlhf-studio restore FILE"
     )
@@ -63,7 +64,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 def _restore(arguments: argparse.Namespace) -> int:
     root = Workspace.place(arguments.workspace)
     _check_quiet(root)
-    aside = making.restore(root, arguments.file)
+    aside = backups.restore(root, arguments.file)
     ws = Workspace.open(root)
     counts = f"{prompts.counts(ws)['prompts']:,} prompts, {ratings.summary(ws)['rated']:,} ratings, {len(runs.list_all(ws)):,} runs"
     before = f" What was there before lies in {aside}." if any(aside.iterdir()) else ""

@@ -3,12 +3,13 @@
 import argparse
 from typing import Any, get_args
 
-from studio import archive, exporting, importing, prompts, ratings
 from studio.children import DEVICES
 from studio.cli import arguments as takes
-from studio.readers import MAX_GIB
-from studio.repair import rescue
-from studio.row_formats import Kind
+from studio.datasets import archive, exporting, importing
+from studio.datasets.readers import MAX_GIB
+from studio.datasets.row_formats import Kind
+from studio.preferences import prompts, ratings
+from studio.recovery import rescue
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 100

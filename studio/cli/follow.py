@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from modules.config import TrainConfig
-from studio import checkpoints, launcher, runs
-from studio.running import held
-from studio.runs import Run
+from studio.models import checkpoints
+from studio.runs import held, launcher, runs
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 
 POLL_S = 0.5

@@ -3,15 +3,17 @@
 import argparse
 from typing import Any
 
-from studio import history, ratings, snapshots
+from studio import settings
+from studio.annotation import history
+from studio.annotation.history import Entry, Filter
 from studio.cli import arguments as takes
-from studio.cli import follow, settings
+from studio.cli import follow
 from studio.cli.printing import printable, when
 from studio.errors import RatingError
-from studio.history import Entry, Filter
-from studio.judgements import Remarks, parse_ranking
-from studio.repair import rescue
-from studio.snapshots import Recipe
+from studio.preferences import ratings, snapshots
+from studio.preferences.judgements import Remarks, parse_ranking
+from studio.preferences.snapshots import Recipe
+from studio.recovery import rescue
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 90

@@ -3,7 +3,7 @@
 import shutil
 import textwrap
 
-from studio.comparisons import Showing
+from studio.preferences.comparisons import Showing
 
 NARROWEST_PAIR = 100
 

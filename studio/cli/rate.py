@@ -7,15 +7,16 @@ import argparse
 import time
 from typing import Any
 
-from studio import comparisons, edits, ratings, sampling_ahead, session_state, sessions
+from studio.annotation import prefetch, session_status, sessions
 from studio.cli import follow, remarks
 from studio.cli.keyboard import Keys, keyboard, meant
 from studio.cli.printing import page, printable
 from studio.cli.remarks import Aside
-from studio.comparisons import Showing
 from studio.errors import RatingError, WorkspaceError
-from studio.judgements import Outcome, ranking_words
-from studio.ratings import Rating
+from studio.preferences import comparisons, edits, ratings
+from studio.preferences.comparisons import Showing
+from studio.preferences.judgements import Outcome, ranking_words
+from studio.preferences.ratings import Rating
 from studio.workspace import Workspace
 
 RATER = "person"
@@ -66,7 +67,7 @@ def _rate(arguments: argparse.Namespace) -> int:
             if change is None:
                 break
             num_rated += change
-            sampling_ahead.look_after(ws)
+            prefetch.look_after(ws)
     print(f"{max(0, num_rated)} rated now, {ratings.summary(ws)['rated']} in all.")
     return 0
 
@@ -81,7 +82,7 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
         "done": [f"End it: {follow.command(arguments, 'session', 'end')}"],
     }.get(session.state)
     if lines is None:
-        why = sampling_ahead.explain(ws, session, sessions.why_nothing(ws, session))
+        why = prefetch.explain(ws, session, sessions.why_nothing(ws, session))
         lines = [
             f"Nothing to rate in it now. {why}".rstrip(),
             f"Sample: {follow.command(arguments, 'sample')}",
@@ -173,7 +174,7 @@ class _Judge:
                     db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
                 )
                 self.aside.drop(db)
-                seen = session_state.prediction(db, RATER, self.showing.id, rating.id)
+                seen = session_status.prediction(db, RATER, self.showing.id, rating.id)
         except RatingError as error:  # for instance: rated elsewhere meanwhile; go on with the next item
             print(error, flush=True)
             return 0

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 
 from sqlite_utils import Database
 
-from studio import edits, guidelines, prompts, ratings
+from studio.annotation import guidelines
 from studio.cli.keyboard import Keys, meant
 from studio.cli.printing import printable
-from studio.comparisons import Showing
 from studio.errors import StudioError
-from studio.judgements import ATTRIBUTES, SKIP_REASONS, Remarks, check_note, stored_remarks
+from studio.preferences import edits, prompts, ratings
+from studio.preferences.comparisons import Showing
+from studio.preferences.judgements import ATTRIBUTES, SKIP_REASONS, Remarks, check_note, stored_remarks
 from studio.workspace import Workspace
 
 FLAG_KEYS = {"u": "unsafe", "h": "hallucinated", "r": "refused"}

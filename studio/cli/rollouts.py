@@ -4,10 +4,10 @@ import argparse
 import json
 from typing import Any
 
-from studio import rollouts, runs
 from studio.cli import arguments as takes
 from studio.errors import RunError
-from studio.rollouts import Filter, Rollout
+from studio.runs import rollouts, runs
+from studio.runs.rollouts import Filter, Rollout
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 60

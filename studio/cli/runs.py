@@ -5,9 +5,11 @@ import json
 import sys
 from typing import Any
 
-from studio import checkpoints, launcher, metrics, pauses, playing, pulse, reward_report, runs, snapshots
 from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
+from studio.models import checkpoints, prompting
+from studio.preferences import snapshots
+from studio.runs import launcher, metrics, pauses, progress, reward_evaluation, runs
 from studio.workspace import Workspace
 
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
@@ -90,7 +92,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if arguments.watch and not run.is_ended:
         return follow.follow(ws, run, arguments)
     print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
-    if found := pulse.of_run(ws, run):
+    if found := progress.of_run(ws, run):
         print("; ".join(found.words()))
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
@@ -104,7 +106,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
         print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
     values = metrics.latest(ws, run.id)
     if values:
-        alone = [name for name in sorted(values) if run.stage != "reward" or not reward_report.is_summed_up(name)]
+        alone = [name for name in sorted(values) if run.stage != "reward" or not reward_evaluation.is_summed_up(name)]
         print(watch.table([(name, f"{values[name]:.4g}") for name in alone]))
     if run.stage == "reward":
         _show_trust(values)
@@ -120,14 +122,14 @@ def _show_trust(values: dict[str, float]) -> None:
     """How far a reward model can be trusted: accuracies with intervals, and the reliability curve."""
     rows = [
         (f"{row.group}: {row.name}", f"{row.value:.3f}", f"{row.low:.3f} to {row.high:.3f}", str(row.num))
-        for row in reward_report.lines(values)
+        for row in reward_evaluation.lines(values)
     ]
     if not rows:
         return
     print(watch.table([("held-out comparisons", "value", "95 % interval", "number"), *rows]))
     points = [
         (f"{p.predicted:.2f}", f"{p.observed:.2f}", f"{p.low:.2f} to {p.high:.2f}", str(p.num))
-        for p in reward_report.reliability(values)
+        for p in reward_evaluation.reliability(values)
     ]
     print(watch.table([("predicted", "observed", "95 % interval", "number"), *points]))
 
@@ -201,7 +203,7 @@ def _try_models(arguments: argparse.Namespace) -> int:
     if not names:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)
         return 1
-    answers = playing.answer(
+    answers = prompting.answer(
         ws,
         [{"role": "user", "content": arguments.prompt}],
         names,

@@ -4,14 +4,15 @@ import argparse
 import math
 from typing import Any
 
-from studio import guidelines, predictions, sampling_ahead, session_card, sessions
+from studio import settings
+from studio.annotation import guidelines, predictions, prefetch, session_summary, sessions
+from studio.annotation.session_config import SessionConfig
+from studio.annotation.session_summary import Card, Share
+from studio.annotation.sessions import Session
 from studio.cli import arguments as takes
-from studio.cli import follow, settings
+from studio.cli import follow
 from studio.cli.printing import printable, when
 from studio.errors import RatingError
-from studio.session_card import Card, Share
-from studio.session_config import SessionConfig
-from studio.sessions import Session
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 100
@@ -66,8 +67,8 @@ def _start(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     session = sessions.start(ws, config)
     print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
-    why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
-    sampling_ahead.look_after(ws)
+    why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
+    prefetch.look_after(ws)
     if why:
         print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")
     print(f"Rate: {follow.command(arguments, 'rate')}")
@@ -84,7 +85,7 @@ def _card(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     session = _chosen(ws, arguments)
     print(session.sentence)
-    print(_told(session_card.card(ws, session.id, arguments.last)))
+    print(_told(session_summary.card(ws, session.id, arguments.last)))
     return 0
 
 

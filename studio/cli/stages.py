@@ -5,10 +5,12 @@ from typing import Any
 
 from modules.config import STAGES, TrainConfig
 from modules.presets import HARDWARE
-from studio import fitting, lanes, launcher, parents, previewing, runs, stages
-from studio.cli import follow, settings
+from studio import settings
+from studio.cli import follow
 from studio.cli.printing import printable
 from studio.errors import DataError
+from studio.models import parents
+from studio.runs import devices, launcher, memory_fit, prepare, preview, runs
 from studio.workspace import Workspace
 
 BRACKETS = {"read": "{}", "taught": "⟦{}⟧", "scored": "⟨{}⟩"}
@@ -72,7 +74,7 @@ def _start(arguments: argparse.Namespace) -> int:
         config = _checked(ws, config, arguments.anyway)
     is_for_others = isinstance(config, TrainConfig) and arguments.queue
     if not is_for_others:
-        lanes.check_here(config)
+        devices.check_here(config)
     run = runs.create(ws, config)
     if is_for_others:
         return follow.leave(ws, run)
@@ -88,7 +90,7 @@ def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig
     """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
     if is_anyway:
         config = config.model_copy(update={"max_dropped": 1.0})
-    refused = previewing.check(ws, config)
+    refused = preview.check(ws, config)
     if refused:
         raise DataError(f"Not started. {refused.text}")
     return config
@@ -97,18 +99,18 @@ def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig
 def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
     """Print the estimate, or what a real step took; returns 1 where it does not fit."""
     if is_measured:
-        found = fitting.probe(ws, config)
+        found = memory_fit.probe(ws, config)
         print(f"Measured peak {found.peak / 2**20:,.0f} MiB and {found.libraries / 2**20:,.0f} MiB of libraries.")
         print(
             f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes about {found.seconds / 60:.1f} min."
         )
         return 0
-    found = previewing.lesson(ws, config)
-    fit = fitting.fit(ws, config, found.longest)
+    found = preview.lesson(ws, config)
+    fit = memory_fit.fit(ws, config, found.longest)
     for name, count in fit.estimate.parts.items():
         if count:
             print(f"{name:12} {count / 2**20:10,.1f} MiB")
-    print(f"{'libraries':12} {fitting.LIBRARIES / 2**20:10,.1f} MiB")
+    print(f"{'libraries':12} {memory_fit.LIBRARIES / 2**20:10,.1f} MiB")
     word = "It fits" if fit.is_fitting else "It will hardly fit"
     print(
         f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB that are free ({fit.place.title})."
@@ -122,8 +124,8 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
 
 
 def _show(ws: Workspace, config: TrainConfig) -> int:
-    found = previewing.lesson(ws, config)
-    if taken_over := stages.inherited(ws, config):
+    found = preview.lesson(ws, config)
+    if taken_over := prepare.inherited(ws, config):
         print(parents.sentence(taken_over))
     print(f"Chat template: {found.template}. {found.summary}")
     print("The first rows as the model reads them, tokens apart by |; ⟦taught⟧, and ⟨the score is read here⟩:")

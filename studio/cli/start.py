@@ -7,9 +7,12 @@ import os
 import signal
 from typing import Any
 
-from studio import confidential, demo, doctor, prompts, starter
-from studio.backups import keeping
+from studio import doctor, redaction
+from studio.datasets import starter
+from studio.demo import rounds
 from studio.errors import ConfigError
+from studio.preferences import prompts
+from studio.recovery import daily
 from studio.workspace import Workspace
 
 
@@ -67,12 +70,12 @@ def add(commands: Any) -> None:
 def _ui(arguments: argparse.Namespace) -> int:
     _end_in_order()
     password = _password(arguments.password)
-    confidential.hide_in_output()
+    redaction.hide_in_output()
     ws = Workspace.open(arguments.workspace)
     if not arguments.empty and not prompts.counts(ws)["prompts"]:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
-    with ws.kept_open(), keeping.kept(ws):
+    with ws.kept_open(), daily.kept(ws):
         app.launch(
             ws,
             host=arguments.host,
@@ -99,10 +102,10 @@ def _password(given: str | None) -> str | None:
     if given:
         raise ConfigError(
             "A password on a command line can be read by every account of this machine. Choose another one, and write --password "
-            f"alone to be asked for it, or set {confidential.PASSWORD}."
+            f"alone to be asked for it, or set {redaction.PASSWORD}."
         )
     if given is None:
-        return os.environ.get(confidential.PASSWORD)
+        return os.environ.get(redaction.PASSWORD)
     return getpass.getpass("Password for the page: ")
 
 
@@ -116,4 +119,4 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     if not arguments.workspace:
         raise ConfigError("The demo needs a folder of its own: rlhf-studio demo --workspace DIR")
-    return demo.main(arguments.workspace, arguments.seed, arguments.rounds)
+    return rounds.main(arguments.workspace, arguments.seed, arguments.rounds)

@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from studio import launcher, pulse, runs
-from studio.runs import Run
+from studio.runs import launcher, progress, runs
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 
 WATCH_S = 1.0
@@ -120,8 +120,8 @@ def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
 
 def _doing(ws: Workspace, run: Run) -> list[str]:
     """What the page shows of a run that is at work, in two lines."""
-    found = pulse.of_run(ws, run)
-    lines = ["; ".join(found.words()) if found else "", "; ".join(pulse.figures(ws, run))]
+    found = progress.of_run(ws, run)
+    lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(ws, run))]
     return [f"{run.name}: {line}" for line in lines if line]
 
 

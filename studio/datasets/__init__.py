@@ -1,1 +1,1 @@
-"""Other people's files: opened within bounds, and read into rows with named columns, whatever program wrote them."""
+"""Other people's files in and ours out: readers, row formats, the archive, exports, the starter kit."""

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from studio.datasets.row_formats import COLUMNS
 from studio.errors import ImportRefused
-from studio.row_formats import COLUMNS
 
 _BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
 """Also those of no width, which nobody sees."""

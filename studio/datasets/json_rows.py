@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studio.datasets import columns
+from studio.datasets.row_formats import COLUMNS
 from studio.errors import ImportRefused
-from studio.row_formats import COLUMNS
 
 Row = dict[str, Any]
 

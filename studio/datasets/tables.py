@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.datasets import columns, files
+from studio.datasets.row_formats import COLUMNS
 from studio.errors import ImportRefused
-from studio.row_formats import COLUMNS
 
 Row = dict[str, Any]
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from studio import confidential
+from studio import redaction
 
 CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"})
 _lock = threading.RLock()
@@ -29,7 +29,7 @@ def set_aside() -> Iterator[None]:
     """Until the block ends this process knows no proxy; children that are started meanwhile do."""
     with _lock:
         mine = {name: value for name, value in os.environ.items() if _is_proxy(name) or name in CERTIFICATES}
-        confidential.KEPT.update(mine)
+        redaction.KEPT.update(mine)
         for name in mine:
             del os.environ[name]
         try:
@@ -37,7 +37,7 @@ def set_aside() -> Iterator[None]:
         finally:
             os.environ.update(mine)
             for name in mine:
-                confidential.KEPT.pop(name, None)
+                redaction.KEPT.pop(name, None)
 
 
 def fault() -> str:
@@ -47,7 +47,7 @@ def fault() -> str:
     try:
         httpx.Client().close()
     except (ImportError, ValueError, TypeError, OSError, httpx.InvalidURL) as error:
-        return confidential.hide(str(error).split("\n")[0].split(". ")[0])
+        return redaction.hide(str(error).split("\n")[0].split(". ")[0])
     return ""
 
 

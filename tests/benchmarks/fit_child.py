@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studio import probe, training
+from studio.worker import probe, training
 
 WORDS = "the fox and the hen went over the hill to see what the weather would bring to them on that day "
 

@@ -17,8 +17,9 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 
 from modules.config import SFTConfig
-from studio import runs, schema_curves
-from studio.runs import Run
+from studio.database.schema import curves
+from studio.runs import runs
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from tests.ui.conftest import CHROMIUM, FLAGS, Served
 from ui.pages import run_curves
@@ -84,7 +85,7 @@ def fill(ws: Workspace, points: int) -> list[Run]:
             " WHERE r.id > :after",
             {"points": points, "metrics": NUM_METRICS, "after": NUM_RUNS - NUM_LONG},
         )
-        db.execute(schema_curves.STATEMENTS[1])
+        db.execute(curves.STATEMENTS[1])
     return runs.list_all(ws)[:NUM_LONG]
 
 

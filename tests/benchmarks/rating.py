@@ -20,8 +20,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from studio import comparisons, prompts, ratings
-from studio.prompts import NewPrompt
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 
 WAITING = 2000

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from modules.config import RewardConfig, SFTConfig
-from studio import fitting, gpus, lanes, pauses, prompts, runs
-from studio.borrowing.gpu import borrowed
 from studio.children import check_device
 from studio.errors import ConfigError, RunError
+from studio.preferences import prompts
+from studio.runs import devices, gpus, memory_fit, pauses, runs
+from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 from tests.ui import filling
 
@@ -59,7 +60,7 @@ def running(ws, gpu):
 def all_at_work(ws, two_gpus):
     """Both GPUs are held, each by a run; gives the sentence that says so."""
     first, second = running(ws, 0), running(ws, 1)
-    with lanes.taken(ws, first.config, []) as mine, lanes.taken(ws, second.config, []) as other:
+    with devices.taken(ws, first.config, []) as mine, devices.taken(ws, second.config, []) as other:
         assert (mine, other) == (("gpu0",), ("gpu1",))
         yield f"{first.name} works on GPU 0 and {second.name} works on GPU 1: try again when it has ended, or use the CPU"
 
@@ -71,7 +72,7 @@ def test_a_borrowed_gpu_is_the_lane_of_a_run_and_the_only_one_that_is_seen(ws, t
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     with borrowed(ws, gpu=1):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
-    with borrowed(ws), lanes.taken(ws, SFTConfig(), []) as second, lanes.taken(ws, SFTConfig(), []) as none:
+    with borrowed(ws), devices.taken(ws, SFTConfig(), []) as second, devices.taken(ws, SFTConfig(), []) as none:
         assert second == ()  # the stand-in shows one GPU here
         assert none == ()
 
@@ -84,17 +85,17 @@ def test_a_run_does_not_get_a_gpu_that_is_borrowed_and_gets_it_afterwards(ws, tw
             os.environ["CUDA_VISIBLE_DEVICES"],
             "0,1",
         )  # the run's process sees both
-        with lanes.taken(ws, config, []) as mine:
+        with devices.taken(ws, config, []) as mine:
             assert mine == ()
         os.environ["CUDA_VISIBLE_DEVICES"] = seen
     assert os.environ == before
-    with lanes.taken(ws, config, []) as mine:
+    with devices.taken(ws, config, []) as mine:
         assert mine == ("gpu0",)
 
 
 def test_a_gpu_that_nobody_uses_is_taken_first(ws, two_gpus):
     first = running(ws, 0)
-    with lanes.taken(ws, first.config, []), borrowed(ws) as lane:
+    with devices.taken(ws, first.config, []), borrowed(ws) as lane:
         assert lane == "gpu1"
 
 
@@ -111,7 +112,7 @@ def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpu
     else:
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.setattr(gpus, "DEVICES", ())
-    with lanes.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
+    with devices.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
         assert lane == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch sees none"
 
@@ -120,7 +121,7 @@ def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(gpus, "DEVICES", (str(tmp_path),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with lanes.taken(ws, SFTConfig(), []) as mine:
+    with devices.taken(ws, SFTConfig(), []) as mine:
         assert mine == ("cpu",)
         with pytest.raises(RunError, match="other work of the studio works on the GPU"), borrowed(ws):
             pass
@@ -129,13 +130,13 @@ def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypa
 
 
 def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpus, monkeypatch):
-    monkeypatch.setattr("studio.borrowing.gpu.POLL_S", 0.02)
+    monkeypatch.setattr("studio.worker.borrowed_gpu.POLL_S", 0.02)
     waiting = runs.create(ws, SFTConfig(gpu=0))
     with borrowed(ws, is_patient=True) as lane:
         assert lane == "gpu1"
     got, asked = [], threading.Event()
-    real = lanes.taken
-    monkeypatch.setattr(lanes, "taken", lambda *given: asked.set() or real(*given))
+    real = devices.taken
+    monkeypatch.setattr(devices, "taken", lambda *given: asked.set() or real(*given))
 
     def wait():
         with borrowed(ws, gpu=0, is_patient=True) as lane:
@@ -151,7 +152,7 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
 
 
 def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
-    answer = pytest.importorskip("studio.answer")
+    answer = pytest.importorskip("studio.worker.answer")
     request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
@@ -160,13 +161,13 @@ def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monke
 
 
 def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys):
-    merge = pytest.importorskip("studio.merge")
+    merge = pytest.importorskip("studio.worker.merge")
     assert merge.main("nowhere", "nowhere", str(ws.root), "auto") == 1
     assert capsys.readouterr().err.startswith(all_at_work)
 
 
 def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_at_work):
-    predict = pytest.importorskip("studio.predict")
+    predict = pytest.importorskip("studio.worker.predict")
     run = filling.add_run(ws, SFTConfig())
     filling.add_pairs(ws, [row["id"] for row in prompts.list_prompts(ws)][:1], filling.add_checkpoint(ws, run))
     with ws.write() as db:
@@ -180,7 +181,7 @@ def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_a
 
 
 def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
-    probe = pytest.importorskip("studio.probe")
+    probe = pytest.importorskip("studio.worker.probe")
     request = {"root": str(ws.root), "stage": "sft", "config": SFTConfig().model_dump()}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
@@ -207,7 +208,7 @@ def test_a_device_that_there_is_not_is_refused_before_a_process_is_started():
 
 def test_the_estimate_is_made_for_the_gpu_that_the_run_would_get(two_gpus, monkeypatch):
     def place(**settings):
-        return fitting.place_of(SFTConfig(**settings))
+        return memory_fit.place_of(SFTConfig(**settings))
 
     assert (place().title, place().free) == ("GPU 0, Small", 6000 * 2**20)
     assert place(gpu=1).title == "GPU 1, Large"
@@ -233,4 +234,4 @@ def test_the_estimate_is_made_for_the_gpu_that_the_run_would_get(two_gpus, monke
 )
 def test_the_estimate_heeds_which_gpus_are_visible(two_gpus, monkeypatch, given, gpu, title):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert fitting.place_of(SFTConfig(gpu=gpu)).title == title
+    assert memory_fit.place_of(SFTConfig(gpu=gpu)).title == title

@@ -19,7 +19,7 @@ from transformers import (
 from modules.backbone import Backbone
 from modules.checkpoint import CheckpointMeta
 from modules.sequences import pad_rows
-from studio import merge
+from studio.worker import merge
 
 # peft reads a property that transformers renamed, and sets for GPT-2's layers by itself what has to be set.
 pytestmark = [

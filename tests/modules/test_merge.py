@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from modules.backbone import Backbone
 from modules.checkpoint import CheckpointMeta
-from studio import merge
+from studio.worker import merge
 
 pytestmark = [
     # peft reads a property that transformers renamed, and warns of what is tested here.

@@ -4,7 +4,7 @@ import pytest
 
 from modules import phases
 from modules.phases import Phase, during
-from studio import faults
+from studio.database import faults
 
 
 def raised(*within, error=None):

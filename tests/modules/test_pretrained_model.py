@@ -13,7 +13,7 @@ from modules.backbone import Backbone
 from modules.checkpoint import CheckpointMeta
 from modules.preview import spans
 from modules.sequences import pad_rows
-from studio import merge
+from studio.worker import merge
 
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "models" / "stories260K-hf"
 pytestmark = [

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from modules.config import SFTConfig
-from studio import prompts, runs
 from studio.errors import RunError, WorkspaceError
-from studio.running import folders
+from studio.files import folders
+from studio.preferences import prompts
+from studio.runs import runs
 from studio.workspace import Workspace
 
 

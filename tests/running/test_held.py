@@ -7,10 +7,11 @@ import time
 import pytest
 
 from modules.config import SFTConfig
-from studio import checkpoints, launcher, metrics, prompts, runs
 from studio.cli import follow
 from studio.errors import WorkspaceError
-from studio.running import held
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import held, launcher, metrics, runs
 from studio.workspace import Workspace
 from tests.support import warm
 

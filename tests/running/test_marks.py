@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from modules.config import SFTConfig
-from studio import launcher, processes, prompts, runs
 from studio.cli import main
 from studio.errors import RunError
-from studio.running import marks
+from studio.preferences import prompts
+from studio.runs import launcher, marks, processes, runs
 from studio.workspace import Workspace
 
 SLEEP = [sys.executable, "-c", "import sys; print('ready', flush=True); sys.stdin.read()"]

@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
-from studio import runs
-from studio.running import schema
+from studio.database.schema import processes
+from studio.runs import runs
 from studio.workspace import Workspace
 
 ROWS = {
@@ -23,7 +23,7 @@ ROWS = {
 def old(tmp_path):
     """A workspace as the version before left it: the same tables without the new columns."""
     ws = Workspace.open(tmp_path)
-    columns = [words.split("ADD COLUMN ")[1].split()[0] for words in schema.STATEMENTS if "ADD COLUMN" in words]
+    columns = [words.split("ADD COLUMN ")[1].split()[0] for words in processes.STATEMENTS if "ADD COLUMN" in words]
     with sqlite3.connect(ws.database) as db:
         for column in columns:
             db.execute(f"ALTER TABLE runs DROP COLUMN {column}")

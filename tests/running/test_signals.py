@@ -9,7 +9,10 @@ import time
 import pytest
 
 from modules.config import SFTConfig
-from studio import checkpoints, children, launcher, metrics, prompts, runs
+from studio import children
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from modules.config import SFTConfig
-from studio import children, gpus, lanes, launcher, pauses, processes, prompts, runs
-from studio.running import marks, turns
+from studio import children
+from studio.preferences import prompts
+from studio.runs import devices, gpus, launcher, marks, pauses, processes, runs, turns
 from studio.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
@@ -34,8 +35,8 @@ def ws(tmp_path):
 @pytest.fixture
 def busy(ws):
     """The CPU's lane is taken by something else; calling it lets go."""
-    file = lanes.lock_file(ws, lanes.CPU)
-    assert lanes.try_lock(file)
+    file = devices.lock_file(ws, devices.CPU)
+    assert devices.try_lock(file)
     yield file.close
     file.close()
 
@@ -64,7 +65,7 @@ def wait_for(until, timeout_s=100):
 def test_many_waiting_runs_are_rows_and_one_waiter_that_ends_with_the_last_of_them(ws, busy):
     names = [launcher.start(ws, runs.create(ws, LONG)).name for _ in range(12)]
     assert [run.name for run in runs.queue(ws)] == names
-    assert ours(ws) == ["studio.running.waiter"]
+    assert ours(ws) == ["studio.runs.waiter"]
     assert launcher.reap(ws) == []
     assert all(run.is_waiting_here and run.pid is None for run in runs.list_all(ws))
     for name in names:
@@ -78,12 +79,12 @@ def test_a_waiting_run_begins_when_its_lane_is_free_though_nobody_looks(ws, busy
     busy()
     wait_for(lambda: runs.get(ws, second).state == "running")
     assert runs.get(ws, first).is_waiting_here, "a held run lets others pass"
-    assert ours(ws) == ["studio.running.waiter", "studio.worker"]
+    assert ours(ws) == ["studio.runs.waiter", "studio.worker"]
     pauses.go_on(ws, first)
     runs.request_stop(ws, second)
     wait_for(lambda: runs.get(ws, first).state == "running")
     assert runs.get(ws, second).state == "stopped"
-    wait_for(lambda: "studio.running.waiter" not in ours(ws))
+    wait_for(lambda: "studio.runs.waiter" not in ours(ws))
 
 
 def test_several_that_look_at_once_start_a_run_once_and_the_lane_is_its_own_from_the_first_moment(
@@ -103,7 +104,7 @@ def test_several_that_look_at_once_start_a_run_once_and_the_lane_is_its_own_from
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(look, range(4))) == [[]] * 4
     assert spawned == [first.name]
-    with lanes.taken(ws, LONG, []) as mine:
+    with devices.taken(ws, LONG, []) as mine:
         assert mine == (), "the worker has it before its first line"
     assert [run.name for run in runs.ahead_of(ws, second.id)] == [first.name]
 
@@ -113,7 +114,7 @@ def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(
     held, cancelled = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
     for run in (held, cancelled):
         environment = os.environ | {"PYTHONPATH": str(children.CODE), marks.VARIABLE: run.mark}
-        with lanes.lock_file(ws, run.name) as lane:
+        with devices.lock_file(ws, run.name) as lane:
             child = subprocess.Popen(
                 [sys.executable, "-m", "studio.worker", str(ws.root), run.name],
                 env=environment | {turns.LANES: json.dumps({"cpu": lane.fileno()})},

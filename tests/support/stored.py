@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from studio.exports import reading
+from studio.datasets import export_rows
 from studio.workspace import Workspace
 
 
 def comparisons(ws: Workspace) -> list[dict[str, Any]]:
     """Every comparison with its prompt, responses, showings and events."""
     with ws.read() as db:
-        return list(reading.comparisons(db))
+        return list(export_rows.comparisons(db))
 
 
 def preferences(ws: Workspace) -> list[dict[str, Any]]:
     """The ratings that count, as the export for TRL reads them."""
     with ws.read() as db:
-        return list(reading.preferences(db))
+        return list(export_rows.preferences(db))
 
 
 def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:

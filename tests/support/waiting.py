@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from studio import launcher, runs
-from studio.runs import Run
+from studio.runs import launcher, runs
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 
 PATIENCE_S = 240.0

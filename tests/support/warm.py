@@ -25,10 +25,17 @@ from typing import Any
 import pytest
 
 from assets import STARTER
-from studio.running import marks
 from studio.children import CODE
+from studio.runs import marks
 
-MODULES = {"studio.answer", "studio.lesson", "studio.merge", "studio.predict", "studio.probe", "studio.worker"}
+MODULES = {
+    "studio.worker.answer",
+    "studio.worker.preview",
+    "studio.worker.merge",
+    "studio.worker.predict",
+    "studio.worker.probe",
+    "studio.worker",
+}
 ROOM = "x" * 200
 """Stands for the mark in the environment that the kernel shows; each child writes its own over it."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -121,9 +128,9 @@ def main(line: socket.socket) -> None:
 
 def load() -> None:
     """Load what a worker loads, and a model once: the libraries keep what they work out meanwhile."""
-    import studio.training
+    import studio.worker.training
 
-    backbone = studio.training.Backbone.load(str(STARTER / "model"), device="cpu")
+    backbone = studio.worker.training.Backbone.load(str(STARTER / "model"), device="cpu")
     backbone.add_role("policy", trainable=True)
     gc.collect()
     gc.freeze()

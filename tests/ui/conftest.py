@@ -13,8 +13,8 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from studio import fitting
 from studio.network import address
+from studio.runs import memory_fit
 from studio.workspace import Workspace
 from tests.ui import filling
 from ui import app
@@ -97,7 +97,7 @@ class Served:
         self.app.launch(**app.launch_settings(self.ws, address.parse("127.0.0.1", self.port), **self.settings))
 
     def stop(self) -> None:
-        fitting.stop_probe(self.ws)
+        memory_fit.stop_probe(self.ws)
         try:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile

@@ -5,9 +5,11 @@ import random
 import re
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import checkpoints, comparisons, metrics, prompts, ratings, rollouts, runs
-from studio.prompts import NewPrompt
-from studio.rollouts import NewRollout, Tokens
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.runs import metrics, rollouts, runs
+from studio.runs.rollouts import NewRollout, Tokens
 from studio.workspace import Workspace
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;${alert(1)} {{7*7}} `x`"

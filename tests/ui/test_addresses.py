@@ -94,7 +94,7 @@ def test_a_page_that_is_opened_while_an_address_is_still_on_its_way_stays_open(
 
 @pytest.mark.parametrize("kind", ["refused", "full of something else"])
 def test_a_browser_without_storage_or_with_foreign_text_in_it_still_rates(ws, serve, chromium, kind):
-    from studio import ratings
+    from studio.preferences import ratings
     from tests.ui.test_rate import press, wait_for
     from tests.ui.test_rating_room import put_up
 

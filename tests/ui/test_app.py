@@ -12,9 +12,9 @@ import gradio as gr
 import pytest
 
 from modules.config import STAGES
-from studio import comparisons, ratings
 from studio.errors import ConfigError, RunError
-from studio.runs import get as find_run
+from studio.preferences import comparisons, ratings
+from studio.runs.runs import get as find_run
 from tests.ui.filling import HOSTILE
 from ui import app, border, parts
 from ui.pages import data, home, models, rate, runs, train

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import SFTConfig
-from studio import metrics, runs
+from studio.runs import metrics, runs
 from tests.ui import filling
 from ui import bell
 from ui.pages import runs as runs_page

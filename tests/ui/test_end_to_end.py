@@ -13,7 +13,9 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import SFTConfig
-from studio import checkpoints, launcher, metrics, ratings, runs
+from studio.models import checkpoints
+from studio.preferences import ratings
+from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
 from tests.ui import filling
 

@@ -23,8 +23,10 @@ import pytest
 from starlette.routing import Route
 
 from assets import STARTER
-from studio import exporting, fitting, launcher, playing, previewing, runs
+from studio.datasets import exporting
 from studio.errors import RunError
+from studio.models import prompting
+from studio.runs import launcher, memory_fit, preview, runs
 
 pytestmark = pytest.mark.timeout(900)
 SECRET = "the-secret-of-the-lighthouse"
@@ -179,8 +181,8 @@ def refuse(*_, **__):
 def watched(full_ws, outside, serve, monkeypatch):
     """A served app in which runs are created but no worker is started; yields it with a caller."""
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
-    monkeypatch.setattr(fitting, "_probe_once", refuse)  # after its checks it would train, which takes minutes here
-    for module, name in ((playing, "answer"), (exporting, "export_checkpoint"), (previewing, "lesson")):
+    monkeypatch.setattr(memory_fit, "_probe_once", refuse)  # after its checks it would train, which takes minutes here
+    for module, name in ((prompting, "answer"), (exporting, "export_checkpoint"), (preview, "lesson")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, real if name == "answer" else refuse)
     served = serve(full_ws)

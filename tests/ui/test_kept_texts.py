@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from studio import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings
 from tests.ui.test_rate import press, rated, wait_for
 from tests.ui.test_rating_room import open_room, put_up
 

@@ -1,18 +1,19 @@
 """What the loop suggests next, from an empty workspace once round and on."""
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
-from studio import loop, prompts
-from studio.prompts import NewPrompt
+from studio import next_step
+from studio.preferences import prompts
+from studio.preferences.prompts import NewPrompt
 from tests.ui import filling
 
 
 def step(ws):
-    return loop.status(ws).step
+    return next_step.status(ws).step
 
 
 def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeypatch):
-    monkeypatch.setattr(loop, "ENOUGH_RATINGS", 6)
-    monkeypatch.setattr(loop, "FRESH_RATINGS", 4)
+    monkeypatch.setattr(next_step, "ENOUGH_RATINGS", 6)
+    monkeypatch.setattr(next_step, "FRESH_RATINGS", 4)
     assert (step(ws).key, step(ws).page) == ("begin", "data")
     with ws.write() as db:
         prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Only a prompt."}], split="train"))
@@ -54,7 +55,7 @@ def test_after_a_few_ratings_more_pairs_are_advised_before_a_reward_model(ws):
 def test_a_run_at_work_is_what_to_watch(ws):
     filling.add_texts(ws, 2)
     filling.add_run(ws, SFTConfig(), "running", text="step 3 of 9")
-    status = loop.status(ws)
+    status = next_step.status(ws)
     assert (status.step.key, status.step.page, status.step.item) == ("watch", "runs", "sft-1")
     run = status.station("sft").run
     assert run is not None
@@ -63,7 +64,7 @@ def test_a_run_at_work_is_what_to_watch(ws):
 
 
 def test_stations_count_and_say_what_is_stale(full_ws):
-    status = loop.status(full_ws)
+    status = next_step.status(full_ws)
     counts = {station.key: station.count for station in status.stations}
     assert counts == {"demonstrations": 24, "sft": 2, "pairs": 12, "ratings": 12, "reward": 1, "ppo": 2}
     assert status.station("sft").checkpoint == "sft-1@60"
@@ -71,8 +72,8 @@ def test_stations_count_and_say_what_is_stale(full_ws):
     assert status.station("pairs").stale == "ppo-2@40 has not answered yet"
     assert status.station("sft").stale == ""
     prompts.add_demonstration(full_ws, [{"role": "user", "content": "New?"}], "Yes.")
-    assert loop.status(full_ws).station("sft").stale == "has not seen 1 demonstration"
+    assert next_step.status(full_ws).station("sft").stale == "has not seen 1 demonstration"
     filling.add_checkpoint(full_ws, filling.add_run(full_ws, RewardConfig()), 9)
-    status = loop.status(full_ws)
+    status = next_step.status(full_ws)
     assert status.station("reward").stale == ""
     assert status.station("ppo").stale == "older than reward-2@9"

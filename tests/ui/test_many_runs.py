@@ -6,11 +6,12 @@ from contextlib import closing
 import pytest
 
 from modules.config import STAGES, SFTConfig
-from studio import checkpoints, loop, runs
-from studio.shelf import checkpoints as some_checkpoints
-from studio.shelf import runs as some_runs
-from studio.shelf import shared
-from studio.shelf.shared import PAGE
+from studio import next_step, page_reads
+from studio.models import checkpoint_pages as some_checkpoints
+from studio.models import checkpoints
+from studio.page_reads import PAGE
+from studio.runs import run_pages as some_runs
+from studio.runs import runs
 from studio.workspace import Workspace
 from ui import bell, form, pager
 from ui.pages import home, models
@@ -80,13 +81,13 @@ def test_some_of_the_runs_are_the_same_as_those_among_all(full_ws):
         assert checkpoints.newest(full_ws, stage) == next(
             (c for c in checkpoints.list_all(full_ws, stage, is_newest_of_run=True)), None
         )
-    counted = {s.key: s.count for s in loop.status(full_ws).stations if s.key in ("sft", "reward", "ppo")}
+    counted = {s.key: s.count for s in next_step.status(full_ws).stations if s.key in ("sft", "reward", "ppo")}
     assert counted == {stage: sum(r.stage == stage and r.is_ended for r in everything) for stage in counted}
 
 
 def test_tabs_share_one_answer_until_the_database_changes_or_a_while_has_passed(ws):
     now, made = [0.0], []
-    answers = shared.Shared(3.0, lambda: now[0])
+    answers = page_reads.Shared(3.0, lambda: now[0])
 
     def ask(key: str = "home") -> int:
         return answers.get(ws, key, lambda: made.append(key) or len(made))
@@ -99,13 +100,13 @@ def test_tabs_share_one_answer_until_the_database_changes_or_a_while_has_passed(
     assert ask() == 3
     now[0] += 3.1
     assert ask() == 4
-    for n in range(3 * shared.MAX_ANSWERS):
+    for n in range(3 * page_reads.MAX_ANSWERS):
         ask(f"run-{n}")
-    assert len(answers._answers) == shared.MAX_ANSWERS
+    assert len(answers._answers) == page_reads.MAX_ANSWERS
 
 
 def test_an_answer_is_not_kept_when_the_database_is_another_file_or_gone(ws, tmp_path):
-    answers = shared.Shared(3600.0)
+    answers = page_reads.Shared(3600.0)
     made = []
 
     def ask() -> int:

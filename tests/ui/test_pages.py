@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
-from studio import archive, launcher, metrics, previewing, prompts, ratings, runs
+from studio.datasets import archive
+from studio.preferences import prompts, ratings
+from studio.runs import launcher, metrics, preview, runs
 from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
@@ -97,9 +99,9 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
 def test_what_a_run_would_teach_is_shown_as_tokens_and_as_text(full_ws, serve, visit, monkeypatch):
     tokens = [("<|user|>", "read"), (HOSTILE, "read"), (HOSTILE, "taught"), ("<|end|>", "taught")]
     monkeypatch.setattr(
-        previewing,
+        preview,
         "lesson",
-        lambda ws, config: previewing.Lesson("own", [previewing.Example("First", tokens)], f"{config.epochs} things."),
+        lambda ws, config: preview.Lesson("own", [preview.Example("First", tokens)], f"{config.epochs} things."),
     )
     page = visit(serve(full_ws).url + "#train/sft")
     page.locator("#look-sft").click()
@@ -304,10 +306,10 @@ def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, t
 
 
 def test_models_show_the_family_and_ask_two(full_ws, serve, visit, monkeypatch):
-    from studio import playing
+    from studio.models import prompting
 
     monkeypatch.setattr(
-        playing, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names}
+        prompting, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names}
     )
     page = visit(serve(full_ws).url + "#models")
     expect(page.locator("#lineage .node")).to_have_count(3)

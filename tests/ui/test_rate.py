@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
-from studio import comparisons, ratings
+from studio.preferences import comparisons, ratings
 from studio.workspace import Workspace
 from tests.support.waiting import until as wait_for
 from tests.ui import filling

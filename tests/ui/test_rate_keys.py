@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 import ui
-from studio import ratings
+from studio.preferences import ratings
 from tests.ui.test_rate import rated, wait_for
 from tests.ui.test_rating_room import open_room, put_up
 

@@ -7,19 +7,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
-from studio import (
-    checkpoints,
-    comparisons,
-    guidelines,
-    history,
-    importing,
-    predictions,
-    prompts,
-    ratings,
-    sessions,
-    snapshots,
-)
-from studio.session_config import SessionConfig
+from studio.annotation import guidelines, history, predictions, sessions
+from studio.annotation.session_config import SessionConfig
+from studio.datasets import importing
+from studio.models import checkpoints
+from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE

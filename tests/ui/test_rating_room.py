@@ -6,8 +6,9 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from studio import comparisons, history, prompts, ratings
-from studio.prompts import NewPrompt
+from studio.annotation import history
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.support.waiting import until as wait_for

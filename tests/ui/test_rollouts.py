@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from studio import rollouts, runs
-from studio.rollouts import Filter
+from studio.runs import rollouts, runs
+from studio.runs.rollouts import Filter
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages import runs as runs_page

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import SFTConfig
-from studio import checkpoints, launcher, processes, runs
+from studio.models import checkpoints
+from studio.runs import launcher, processes, runs
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 from tests.ui.test_end_to_end import Server, free_port

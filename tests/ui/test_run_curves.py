@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import SFTConfig
-from studio import metrics, runs
-from studio.metrics import Thinned
+from studio.runs import metrics, runs
+from studio.runs.metrics import Thinned
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui import charts

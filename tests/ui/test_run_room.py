@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from studio import checkpoints, fitting, launcher, previewing, runs, stages
+from studio.models import checkpoints
+from studio.runs import launcher, memory_fit, prepare, preview, runs
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 
@@ -26,7 +27,7 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     names = page.locator("#fitted-sft .stack-names li").all_inner_texts()
     assert [name.split()[0] for name in names][:4] == ["weights", "adapters", "gradients", "optimizer"]
     figures = {"peak": GIB / 4, "libraries": GIB / 2, "seconds_per_step": 2.0, "num_steps": 90.0}
-    monkeypatch.setattr(fitting, "_probe_once", lambda *_: figures)
+    monkeypatch.setattr(memory_fit, "_probe_once", lambda *_: figures)
     page.locator("#probe-sft").click()
     expect(page.locator("#fitted-sft .stack-names li")).to_have_text(["this run 256 MiB", "libraries 512 MiB"])
     expect(page.locator("#fitted-sft")).to_contain_text(
@@ -41,9 +42,9 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
 
 def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
-    children, popen = [], previewing.subprocess.Popen
+    children, popen = [], preview.subprocess.Popen
     monkeypatch.setattr(
-        previewing.subprocess, "Popen", lambda *args, **more: children.append(popen(*args, **more)) or children[-1]
+        preview.subprocess, "Popen", lambda *args, **more: children.append(popen(*args, **more)) or children[-1]
     )
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#probe-sft").dblclick()
@@ -73,7 +74,7 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
 
 def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, serve, visit, monkeypatch):
     at_work = ["sft"]
-    monkeypatch.setattr(fitting, "measured_stage", lambda _, not_for=None: at_work[0])
+    monkeypatch.setattr(memory_fit, "measured_stage", lambda _, not_for=None: at_work[0])
     page = visit(serve(ws).url + "#train/sft")
     expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
     expect(page.locator("#unprobe-sft")).to_be_visible()
@@ -89,7 +90,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
     ids = filling.add_texts(ws)
     names = {}
     for stage, config in (("sft", SFTConfig()), ("reward", RewardConfig())):
-        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, stages.prepare(ws, config).config))
+        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, prepare.prepare(ws, config).config))
         folder = ws.runs / names[stage].partition("@")[0] / "checkpoints" / "step-40"
         (folder / "meta.json").write_text('{"chat_template": "own"}')
         if stage == "sft":

@@ -5,7 +5,8 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
-from studio import guidelines, prompts
+from studio.annotation import guidelines
+from studio.preferences import prompts
 from tests.ui.test_rate import wait_for
 from ui.pages import data, rate_session
 

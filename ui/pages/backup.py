@@ -5,7 +5,7 @@ from html import escape
 
 import gradio as gr
 
-from studio.backups import making
+from studio.recovery import backups
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -21,13 +21,13 @@ def place(ws: Workspace) -> None:
 
 def line(ws: Workspace) -> str:
     """When the last backup was made, and where it lies."""
-    made = making.last(ws)
+    made = backups.last(ws)
     if made is None:
         return '<p class="quiet" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
     return f'<p class="quiet" id="backup-last">Last backup of the database: {parts.ago(made.made_at)} ({escape(str(made.path))})</p>'
 
 
 def _back_up(ws: Workspace) -> str:
-    made = making.make(ws)
+    made = backups.make(ws)
     size = made.path.stat().st_size / 2**20
     return parts.notice(f"Backed up to {made.path} ({size:,.1f} MiB, checked). Back: rlhf-studio restore FILE", "good")

@@ -6,11 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio import archive, history, importing, prompts, starter
-from studio.archive import Contents
+from studio.annotation import history
+from studio.annotation.history import Entry, Filter
+from studio.datasets import archive, importing, starter
+from studio.datasets.archive import Contents
+from studio.datasets.importing import Preview
 from studio.errors import StudioError
-from studio.history import Entry, Filter
-from studio.importing import Preview
+from studio.preferences import prompts
 from studio.workspace import Workspace
 from ui import parts, paths, typed
 from ui.border import on

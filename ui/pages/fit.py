@@ -8,9 +8,9 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from modules.config import TrainConfig
-from studio import fitting, previewing
 from studio.errors import StudioError
-from studio.fitting import LIBRARIES, Fit, Measured, Place
+from studio.runs import memory_fit, preview
+from studio.runs.memory_fit import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on
@@ -42,8 +42,8 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
 
 def states(ws: Workspace, stage: str, shown: Any) -> list[Any]:
     """How it looks when the page is opened: a measurement outlives the page that asked for it, and can be stopped."""
-    is_measuring = fitting.measured_stage(ws) == stage
-    if fitting.measured_stage(ws, not_for=_page()) == stage and not shown:
+    is_measuring = memory_fit.measured_stage(ws) == stage
+    if memory_fit.measured_stage(ws, not_for=_page()) == stage and not shown:
         return [_ORPHAN, *_buttons(True)]
     if shown == _ORPHAN and not is_measuring:
         return ["", *_buttons(False)]
@@ -59,7 +59,7 @@ def _working(ws: Workspace, stage: str) -> list[Any]:
     """From the press on, it can be stopped."""
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
-    return [fitting.ask(ws, stage, _page()), said, *_buttons(True)]
+    return [memory_fit.ask(ws, stage, _page()), said, *_buttons(True)]
 
 
 def _page() -> str:
@@ -69,7 +69,7 @@ def _page() -> str:
 
 
 def _stop(ws: Workspace) -> list[Any]:
-    was_at_work = fitting.stop_probe(ws)
+    was_at_work = memory_fit.stop_probe(ws)
     said = "The measurement was stopped." if was_at_work else "The measurement had ended already."
     return [parts.notice(said), *_buttons(False)]
 
@@ -77,7 +77,7 @@ def _stop(ws: Workspace) -> list[Any]:
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """The estimate for the longest texts that the settings allow, or why there is none."""
     which = "as many as the settings allow; looking for the longest there are …"
-    return preflight.told(ws, stage, values, lambda config: _draw(fitting.fit(ws, config), which))
+    return preflight.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
@@ -85,10 +85,12 @@ def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
 
     def tell(config: TrainConfig) -> str:
         try:
-            longest = previewing.lesson(ws, config).longest
+            longest = preview.lesson(ws, config).longest
         except StudioError as error:
-            return _draw(fitting.fit(ws, config), f"as many as the settings allow. The rows could not be read: {error}")
-        return _draw(fitting.fit(ws, config, longest), "the longest there are.")
+            return _draw(
+                memory_fit.fit(ws, config), f"as many as the settings allow. The rows could not be read: {error}"
+            )
+        return _draw(memory_fit.fit(ws, config, longest), "the longest there are.")
 
     return preflight.told(ws, stage, values, tell)
 
@@ -98,14 +100,14 @@ def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
 
     def measure(config: TrainConfig) -> str:
         try:
-            return _measured(fitting.probe(ws, config, number), fitting.place_of(config))
-        except fitting.Stopped as stopped:
+            return _measured(memory_fit.probe(ws, config, number), memory_fit.place_of(config))
+        except memory_fit.Stopped as stopped:
             return parts.notice(str(stopped))
 
     said = preflight.told(ws, stage, values, measure)
-    fitting.give_up(ws, number)
+    memory_fit.give_up(ws, number)
     # Where a newer one is at work by now, the page shows that one.
-    return [gr.skip()] * 3 if fitting.measured_stage(ws) == stage else [said, *_buttons(False)]
+    return [gr.skip()] * 3 if memory_fit.measured_stage(ws) == stage else [said, *_buttons(False)]
 
 
 def _draw(fit: Fit, which: str) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio import history, prompts, ratings, sessions
+from studio.annotation import history, sessions
+from studio.annotation.history import Entry, Filter
 from studio.errors import RatingError, StudioError
-from studio.history import Entry, Filter
-from studio.judgements import Remarks, parse_ranking, ranking_words
+from studio.preferences import prompts, ratings
+from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
 from studio.workspace import Workspace
 from ui import parts, rendering
 from ui.border import on

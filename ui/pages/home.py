@@ -5,11 +5,12 @@ from html import escape
 
 import gradio as gr
 
-from studio import launcher, loop
-from studio.loop import LoopStatus, Station
-from studio.runs import Run
-from studio.shelf import runs as shelf
-from studio.shelf.shared import Shared
+from studio import next_step
+from studio.next_step import LoopStatus, Station
+from studio.page_reads import Shared
+from studio.runs import launcher
+from studio.runs import run_pages as shelf
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui import parts
 from ui.pages import Page, backup
@@ -51,7 +52,7 @@ def _refresh(ws: Workspace, seen: str):
 def _now(ws: Workspace) -> tuple[str, str]:
     """The page, and its mark."""
     launcher.reap(ws)
-    drawn = _draw(loop.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
+    drawn = _draw(next_step.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
     return drawn, str(hash(drawn))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio import exporting, playing
-from studio.checkpoints import Checkpoint
+from studio.datasets import exporting
 from studio.errors import StudioError
-from studio.shelf import checkpoints as shelf
-from studio.shelf import runs as shelf_runs
-from studio.shelf.shared import PAGE
+from studio.models import checkpoint_pages as shelf
+from studio.models import prompting
+from studio.models.checkpoints import Checkpoint
+from studio.page_reads import PAGE
+from studio.runs import run_pages as shelf_runs
 from studio.workspace import Workspace
 from ui import pager, parts, rendering
 from ui.border import on
@@ -142,7 +143,7 @@ def _ask(
         if not prompt.strip():
             return [parts.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
         messages = [{"role": "user", "content": prompt.strip()}]
-        answers = playing.answer(
+        answers = prompting.answer(
             ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length)
         )
     except StudioError as error:

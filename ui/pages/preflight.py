@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
-from studio import previewing
 from studio.errors import StudioError
-from studio.previewing import Example, Lesson, Refusal
+from studio.runs import preview
+from studio.runs.preview import Example, Lesson, Refusal
 from studio.workspace import Workspace
 from ui import form, parts, paths
 from ui.border import on
@@ -30,7 +30,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
 
 def refusal(ws: Workspace, config: StageConfig) -> Refusal | None:
     """Why a run should not start as it is; None where it may."""
-    return previewing.check(ws, config) if isinstance(config, TrainConfig) else None
+    return preview.check(ws, config) if isinstance(config, TrainConfig) else None
 
 
 def complaints(stage: str, wrong: dict[str, str]) -> str:
@@ -51,7 +51,7 @@ def _working() -> str:
 
 def _look(ws: Workspace, stage: str, *values: Any) -> str:
     """Examples as the model would read them, or why there are none."""
-    return told(ws, stage, values, lambda config: _draw(previewing.lesson(ws, config)))
+    return told(ws, stage, values, lambda config: _draw(preview.lesson(ws, config)))
 
 
 def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[TrainConfig], str]) -> str:

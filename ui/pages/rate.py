@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from studio import comparisons, edits, prompts, ratings, session_state, sessions
+from studio.annotation import session_status, sessions
 from studio.errors import RatingError, StudioError, WorkspaceUnavailable
-from studio.judgements import LONGEST_NOTE, ranking_words
-from studio.ratings import Remarks
+from studio.preferences import comparisons, edits, prompts, ratings
+from studio.preferences.judgements import LONGEST_NOTE, ranking_words
+from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from ui import parts, rendering
 from ui.border import served
@@ -146,7 +147,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
             return _state(ws, db, press.known) | {"error": str(error)}
         for kind in ("note", "remarks"):
             prompts.keep_draft(db, edits.draft_name(kind, press.showing), "")
-        seen = session_state.prediction(db, RATER, press.showing, rating.id)
+        seen = session_status.prediction(db, RATER, press.showing, rating.id)
         return _state(ws, db, press.known) | {"recorded": _said(db, rating), "prediction": seen}
 
 
@@ -205,7 +206,7 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
         "total": counts["comparisons"],
         "rated": rated["rated"],
         "by_person": rated["person"],
-    } | session_state.state(ws, db, RATER)
+    } | session_status.state(ws, db, RATER)
 
 
 def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:

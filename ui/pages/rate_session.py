@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio import guidelines, predictions, prompts, sampling_ahead, session_card, sessions
+from studio.annotation import guidelines, predictions, prefetch, session_summary, sessions
+from studio.annotation.session_config import SessionConfig
+from studio.annotation.sessions import Session
 from studio.errors import StudioError
-from studio.session_config import SessionConfig
-from studio.sessions import Session
+from studio.preferences import prompts
 from studio.workspace import Workspace
 from ui import form, parts, typed
 from ui import session_card as drawing
@@ -120,7 +121,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
         )
     config = session.config
     share = min(session.num_given / config.target, 1.0)
-    behind = sampling_ahead.explain(ws, session, sessions.why_nothing(ws, session))
+    behind = prefetch.explain(ws, session, sessions.why_nothing(ws, session))
     counted = predictions.counts(ws)
     reward = (
         f"{counted['predictions']:,} votes are predicted, {counted['waiting']:,} pairs wait for a prediction."
@@ -151,10 +152,10 @@ def _now(ws: Workspace, session: Session | None) -> str:
 def _card(ws: Workspace, session: Session | None) -> str:
     if session is None:
         return ""
-    card = drawing.panel(session_card.card(ws, session.id), f"Card of session {session.id}")
+    card = drawing.panel(session_summary.card(ws, session.id), f"Card of session {session.id}")
     if session.state != "resting" or session.num_given <= session.config.block_size:
         return card
-    block = session_card.card(ws, session.id, last=session.config.block_size)
+    block = session_summary.card(ws, session.id, last=session.config.block_size)
     return drawing.panel(block, "Card of the block") + card
 
 
@@ -171,8 +172,8 @@ def _start(ws: Workspace, *values: Any) -> str:
         session = sessions.start(ws, config)
     except StudioError as error:
         return parts.notice(str(error), "bad")
-    why = "" if sampling_ahead.is_sampled(session) else sessions.why_nothing(ws, session)
-    sampling_ahead.look_after(ws)
+    why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
+    prefetch.look_after(ws)
     if why:
         return parts.notice(f"Session {session.id} has begun, but has nothing to show. {why}", "bad")
     return parts.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")

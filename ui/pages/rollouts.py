@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio import rollouts, runs
-from studio.rollouts import Filter, Rollout, Token
+from studio.runs import rollouts, runs
+from studio.runs.rollouts import Filter, Rollout, Token
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on

@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio import launcher, pauses, runs
-from studio.checkpoints import Checkpoint
 from studio.errors import RunError
-from studio.runs import Run
-from studio.shelf import checkpoints as shelf
+from studio.models import checkpoint_pages as shelf
+from studio.models.checkpoints import Checkpoint
+from studio.runs import launcher, pauses, runs
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui.border import on
 

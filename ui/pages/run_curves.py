@@ -1,6 +1,6 @@
 """The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
 
-The points arrive thinned by `studio.metrics`, at most 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
+The points arrive thinned by `studio.runs.metrics`, at most 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
 as one of 100, and the page has little to draw.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from modules.metrics import sentence
-from studio import metrics, reward_report, runs
-from studio.metrics import Thinned
-from studio.runs import Run
-from studio.shelf import runs as shelf
+from studio.runs import metrics, reward_evaluation, runs
+from studio.runs import run_pages as shelf
+from studio.runs.metrics import Thinned
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui import parts, reliability
 from ui.border import on
@@ -94,7 +94,7 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
     weight = min(max(float(smoothing or 0), 0.0), 0.99)
     charts: dict[str, list[str]] = {}
     for name in sorted({name for each in together for name in metrics.names(ws, each.id)}):
-        if not name.endswith(("_low", "_high")) and not reward_report.is_summed_up(name):
+        if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
         empty = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"

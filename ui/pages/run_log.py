@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio import metrics, runs
+from studio.runs import metrics, runs
 from studio.workspace import Workspace
 from ui import parts
 from ui.border import on

@@ -13,11 +13,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio import checkpoints, commands, launcher, metrics, runs
-from studio import pulse as pulse_of
-from studio.runs import Run
-from studio.shelf import runs as shelf
-from studio.shelf.shared import PAGE, Shared
+from studio import commands
+from studio.models import checkpoints
+from studio.page_reads import PAGE, Shared
+from studio.runs import launcher, metrics, runs
+from studio.runs import progress as pulse_of
+from studio.runs import run_pages as shelf
+from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui import bell, pager, parts
 from ui.border import on, served

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from studio import snapshots
 from studio.errors import StudioError
-from studio.snapshots import Difference, Recipe
+from studio.preferences import snapshots
+from studio.preferences.snapshots import Difference, Recipe
 from studio.workspace import Workspace
 from ui import form, parts
 from ui.border import on

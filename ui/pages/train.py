@@ -11,8 +11,10 @@ import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
 from modules.presets import HARDWARE, preset
-from studio import commands, launcher, parents, stages
+from studio import commands
 from studio.errors import StudioError
+from studio.models import parents
+from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import form, parts, paths
 from ui.border import on
@@ -117,7 +119,7 @@ def _taken(ws: Workspace, stage: str, *chosen: Any) -> str:
         None, **{name: value or "" for name, value in zip(names, chosen, strict=True)}
     )
     try:
-        found = stages.inherited(ws, config)
+        found = prepare.inherited(ws, config)
     except StudioError:  # starting the run will say so
         return ""
     return f'<p class="quiet">{escape(parents.sentence(found))}</p>' if found else ""

@@ -1,0 +1,1 @@
+"""The rating room: sessions, what is shown next, predictions, the guideline, the history."""

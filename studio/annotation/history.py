@@ -1,0 +1,293 @@
+"""The history of all ratings: searched and filtered, a page at a time, each with all its events. Read-only.
+
+Ratings are read from the newest back, and only as far as a page needs. A rating is one chain of events on a showing (or
+an imported judgement); the newest event counts, and the older ones say what it was before.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.annotation import sessions
+from studio.errors import RatingError
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import text_search as texts_of
+from studio.preferences.judgements import FLAGS, Remarks, ranking_words
+from studio.workspace import LARGEST, Workspace, check_day
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which ratings are wanted; empty fields let all through.
+
+    `since` and `until` are days (UTC); `flag` is one of the flags given to a response; `is_changed`: only ratings that
+    were corrected, annotated anew, given again after an undo, or taken back, those that count no more included;
+    `is_imported`: only judgements that came with an import, as they count now.
+
+    Raises:
+        RatingError: a day or a flag is none.
+    """
+
+    search: str = ""
+    outcome: str = ""
+    rater: str = ""
+    category: str = ""
+    since: str = ""
+    until: str = ""
+    flag: str = ""
+    session: int | None = None
+    is_changed: bool = False
+    is_imported: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            check_day(self.since)
+            check_day(self.until)
+        except ValueError as error:
+            raise RatingError(f"{error}.") from error
+        if self.since and self.until and self.since > self.until:
+            raise RatingError(
+                f"No day is from {self.since} on and until {self.until}: the second lies before the first."
+            )
+        if self.flag and self.flag not in FLAGS:
+            raise RatingError(f"There is no flag {self.flag[:60]!r}; use one of {', '.join(FLAGS)}.")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rating, with the texts as they stood on the screen."""
+
+    id: int
+    comparison_id: int
+    showing_id: int | None
+    outcome: str
+    strength: int | None
+    rater: str
+    reason: str | None
+    note: str
+    flags: str
+    attributes: str
+    ranks: str | None
+    is_ranked: int
+    """Whether three or more answers stood on the screen."""
+    elapsed_ms: int | None
+    created_at: str
+    category: str
+    split: str
+    session_id: int | None
+    arm: str | None
+    messages: list[dict[str, str]]
+    left: str
+    right: str
+    is_undone: int = 0
+    """Whether it was taken back, and nothing stands in its place."""
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words."""
+        return f"{self._judgement}, taken back" if self.is_undone else self._judgement
+
+    @property
+    def _judgement(self) -> str:
+        words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
+        if self.ranks:
+            return f"ranking {ranking_words(self.ranks)}"
+        if self.outcome in ("left", "right"):
+            return f"{self.outcome} {words[self.strength]}"
+        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(
+            self.outcome, self.outcome
+        )
+
+    @property
+    def remarks(self) -> Remarks:
+        """Note, flags and attributes."""
+        return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
+
+
+def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
+    """Ratings that fit, newest first.
+
+    Args:
+        ws: the workspace.
+        wanted: which ones.
+        limit: at most this many.
+        before: only ratings with a smaller id: where the page before ended.
+    """
+    wanted = wanted or Filter()
+    bound = _bound(wanted) | {"limit": limit, "before": before if before is not None else 2**62}
+    with ws.read() as db:
+        is_all = _look_up(db, wanted, bound)
+        end = f"{_OF_THESE} ORDER BY +e.id DESC" if is_all else "ORDER BY e.id DESC"
+        return [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
+
+
+def count(ws: Workspace, wanted: Filter | None = None, at_most: int = 2**62) -> int:
+    """How many ratings fit; with a filter, more than `at_most` are not counted on."""
+    wanted = wanted or Filter()
+    if wanted == Filter():
+        found = ratings.summary(ws)
+        return found["rated"] + found["skip"]
+    bound = _bound(wanted) | {"before": 2**62, "limit": at_most}
+    with ws.read() as db:
+        is_all = _look_up(db, wanted, bound)
+        found = _num(db, _OF_THESE, bound) if bound["few"] else 0
+        return found if is_all or found >= at_most else _num(db, "", bound)
+
+
+def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
+    return next(db.query(f"SELECT count(*) AS n FROM (SELECT 1 {_FROM} {_WHERE} {which} LIMIT :limit)", bound))["n"]
+
+
+def count_imported(ws: Workspace) -> int:
+    """Judgements that came with an import, those corrected since included."""
+    with ws.read() as db:
+        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
+
+
+def number(text: str) -> int:
+    """The number of a rating, as a person typed it.
+
+    Raises:
+        RatingError: no rating can have it.
+    """
+    if text.isdecimal() and len(text) <= 19 and int(text) <= LARGEST:
+        return int(text)
+    raise RatingError(f"There is no rating {text[:60]}. Give a number from the list.")
+
+
+def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
+    """The rating that counts of the chain that this event belongs to.
+
+    Args:
+        ws: the workspace.
+        event_id: any event of the chain.
+        is_undone_too: of a chain that was taken back whole, give the judgement that was taken back last.
+
+    Raises:
+        RatingError: there is no such event, or nothing of its chain counts.
+    """
+    chain = events(ws, event_id) if event_id <= LARGEST else []
+    is_undone = bool(chain) and chain[-1]["outcome"] == "undo"
+    if not chain:
+        raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+    if is_undone and not is_undone_too:
+        raise RatingError(
+            f"Rating {event_id} was taken back and counts no more. Rate its pair again; its events: rlhf-studio history show {event_id}"
+        )
+    with ws.read() as db:
+        row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
+    return _entry(row)
+
+
+def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
+    """All its answers as they stood on the screen; of a judgement without one, by slot."""
+    showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
+    return showing.texts if showing else (entry.left, entry.right)
+
+
+def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
+    """All events of a rating, oldest first, each with `after_prediction`: whether the rater had seen a prediction by then."""
+    with ws.read() as db:
+        return _chain(db, event_id)
+
+
+def raters(ws: Workspace) -> list[str]:
+    """Who has rated."""
+    with ws.read() as db:
+        # A step from name to name, which reads no more rows than there are names.
+        return [
+            row["rater"]
+            for row in db.query(
+                "WITH RECURSIVE names(rater) AS (SELECT min(rater) FROM rating_events UNION ALL"
+                " SELECT (SELECT min(e.rater) FROM rating_events e WHERE e.rater > n.rater) FROM names n WHERE n.rater IS NOT NULL)"
+                " SELECT rater FROM names WHERE rater IS NOT NULL"
+            )
+        ]
+
+
+def check_names(ws: Workspace, wanted: Filter) -> None:
+    """Tell a name that nothing here bears from one that nothing fits.
+
+    Raises:
+        RatingError: no rater, category or session is called so.
+    """
+    known = {
+        "rater": raters(ws) if wanted.rater else [],
+        "category": [name for name in prompts.list_categories(ws) if name] if wanted.category else [],
+        "session": [each.id for each in sessions.list_all(ws)] if wanted.session else [],
+    }
+    for kind, names in known.items():
+        if (given := getattr(wanted, kind)) and given not in names:
+            listed = ", ".join(map(str, names[:20])) or "none"
+            raise RatingError(f"There is no {kind} {str(given)[:60]!r} in this workspace. There is: {listed}.")
+
+
+def as_json(entry: Entry) -> str:
+    """A rating as one line of JSON."""
+    return json.dumps(asdict(entry), ensure_ascii=False)
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    return Entry(**(row | {"messages": json.loads(row["messages"])}))
+
+
+def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
+    """The events that this one superseded and those that superseded it."""
+    return list(
+        db.query(
+            "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"
+            " UNION ALL SELECT e.id, e.supersedes FROM rating_events e JOIN older o ON e.id = o.supersedes),"
+            " newer(id) AS (SELECT :id UNION ALL SELECT e.id FROM rating_events e JOIN newer n ON e.supersedes = n.id)"
+            " SELECT e.*, EXISTS (SELECT 1 FROM prediction_views v WHERE v.showing_id = e.showing_id AND v.event_id < e.id)"
+            " AS after_prediction FROM rating_events e WHERE e.id IN (SELECT id FROM older UNION SELECT id FROM newer) ORDER BY e.id",
+            {"id": event_id},
+        )
+    )
+
+
+def _bound(wanted: Filter) -> dict[str, Any]:
+    flags = {"is_changed": int(wanted.is_changed), "is_imported": int(wanted.is_imported)}
+    return asdict(wanted) | flags | {"search": texts_of.fold(wanted.search)}
+
+
+def _look_up(db: Database, wanted: Filter, bound: dict[str, Any]) -> bool:
+    """Give the query the answers that hold what is searched for; True where these are all, so that only their ratings need be read."""
+    texts_of.add_functions(db)
+    few, is_all = texts_of.responses(db, wanted.search) if wanted.search else ([], False)
+    bound["few"] = json.dumps(few) if few or is_all else ""
+    return is_all
+
+
+_OF_THESE = """AND e.comparison_id IN (SELECT comparison_id FROM comparison_responses
+    WHERE response_id IN (SELECT value FROM json_each(:few)))"""
+_FROM = """
+FROM rating_events e
+CROSS JOIN comparisons c ON c.id = e.comparison_id CROSS JOIN prompts p ON p.id = c.prompt_id
+LEFT JOIN showings s ON s.id = e.showing_id LEFT JOIN session_items i ON i.showing_id = e.showing_id
+CROSS JOIN comparison_responses f ON f.comparison_id = e.comparison_id AND f.slot = 0
+CROSS JOIN comparison_responses g ON g.comparison_id = e.comparison_id AND g.slot = 1
+CROSS JOIN responses x ON x.id = coalesce(s.left_response_id, f.response_id)
+CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
+"""
+"""From the newest event back: the joins may not be turned round."""
+_IS_UNDONE = """EXISTS (SELECT 1 FROM rating_events u WHERE u.supersedes = e.id AND u.outcome = 'undo'
+    AND NOT EXISTS (SELECT 1 FROM rating_events v WHERE v.supersedes = u.id))"""
+_SELECT = f"""
+SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
+    coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
+    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right, {_IS_UNDONE} AS is_undone {_FROM}
+"""
+_WHERE = f"""
+WHERE e.id < :before AND e.outcome != 'undo'
+AND (NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) OR (:is_changed AND {_IS_UNDONE}))
+AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
+AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
+AND (:is_changed = 0 OR e.supersedes IS NOT NULL OR {_IS_UNDONE}) AND (:session IS NULL OR i.session_id = :session)
+AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
+AND (:category = '' OR p.category = :category)
+AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
+AND (:search = '' OR says(p.messages, :search) OR EXISTS (SELECT 1 FROM comparison_responses t JOIN responses z
+    ON z.id = t.response_id WHERE t.comparison_id = e.comparison_id AND holds(z.text, :search)))
+"""

@@ -1,0 +1,211 @@
+"""Predictions: what a reward model thought of a comparison before anybody had judged it. The owner of those tables.
+
+SQLite refuses a prediction that comes after a vote, so that a reward model is measured on votes it cannot have seen. The
+scores come from a child process (`studio.worker.predict`); this module starts it and never loads torch itself.
+
+The uncertainty of a pair is the spread of the ensemble, the standard deviation over its members of the probability that
+the first response is the better one. A reward model without an ensemble has no spread; then it is the closeness of the
+predicted preference p to one half, 1 - 2 |p - 1/2|. Of more than two responses it is the mean over their pairs.
+"""
+
+import json
+import math
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio import children
+from studio.children import ChildError
+from studio.errors import RunError
+from studio.models import checkpoints
+from studio.workspace import Workspace, now
+
+Scores = list[list[float]]
+"""For each slot the score of each member."""
+MODULE = "studio.worker.predict"
+_children: dict[str, subprocess.Popen[Any]] = {}
+"""Workspace to the child started last."""
+_tried: dict[tuple[str, int], int] = {}
+"""Workspace and reward model to the newest comparison when its last child was started."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the reward model had thought of the pair on the screen."""
+
+    checkpoint: str
+    left: float
+    """Probability that the left response is the better one."""
+    uncertainty: float
+    kind: str
+
+
+def preference(scores: Scores, first: int = 0, second: int = 1) -> float:
+    """Probability that the response in slot `first` is better than that in `second`, by the mean of the members."""
+    return _sigmoid(statistics.fmean(scores[first]) - statistics.fmean(scores[second]))
+
+
+def uncertainty(scores: Scores) -> tuple[float, str]:
+    """How unsure the reward model is, and by which measure; see the module."""
+    pairs = list(combinations(range(len(scores)), 2))
+    if len(scores[0]) > 1:
+        spreads = [
+            statistics.pstdev(_sigmoid(a - b) for a, b in zip(scores[i], scores[j], strict=True)) for i, j in pairs
+        ]
+        return statistics.fmean(spreads), "spread"
+    return statistics.fmean(1.0 - 2.0 * abs(preference(scores, i, j) - 0.5) for i, j in pairs), "closeness"
+
+
+def add(ws: Workspace, checkpoint_id: int, found: Sequence[tuple[int, Scores]]) -> int:
+    """Store predictions (comparison id, scores); what was judged meanwhile, or is predicted, is left out. Returns how many."""
+    with ws.write() as db:
+        return sum(_add(db, checkpoint_id, comparison_id, scores) for comparison_id, scores in found)
+
+
+def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str, Any]]:
+    """Comparisons nobody has judged that this reward model has not predicted; those that are shown soonest come first.
+
+    Returns:
+        Dicts with id, messages, responses (texts by slot) and how each ended.
+    """
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT c.id, p.messages, (SELECT json_group_array(json_array(text, end_reason)) FROM (SELECT r.text,"
+            " r.end_reason FROM comparison_responses s JOIN responses r ON r.id = s.response_id"
+            " WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
+            " FROM waiting_comparisons o CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
+            " ORDER BY NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id),"
+            " (SELECT min(w.id) FROM session_queue w WHERE w.comparison_id = c.id) NULLS LAST, c.run_id DESC, c.id"
+            " LIMIT :limit",
+            {"checkpoint": checkpoint_id, "limit": limit},
+        )
+        return [_waiting(row) for row in rows]
+
+
+def _waiting(row: dict[str, Any]) -> dict[str, Any]:
+    texts, ends = zip(*json.loads(row["responses"]), strict=True)
+    return {"id": row["id"], "messages": json.loads(row["messages"]), "responses": texts, "end_reasons": ends}
+
+
+def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
+    """The prediction for a pair that was judged just now, noting that the rater saw it; None where there is none."""
+    with ws.write() as db:
+        return reveal_in(db, showing_id, event_id)
+
+
+def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None:
+    """The same in an open write transaction."""
+    row = _of_showing(db, showing_id)
+    if row is None:
+        return None
+    db.execute(
+        "INSERT OR IGNORE INTO prediction_views (prediction_id, showing_id, event_id, created_at) VALUES (?, ?, ?, ?)",
+        [row["id"], showing_id, event_id, now()],
+    )
+    return Prediction(row["checkpoint"], row["left"], row["uncertainty"], row["uncertainty_kind"])
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """`predictions`: of the newest reward model; `waiting`: unjudged comparisons it has no prediction of."""
+    reward = checkpoints.newest(ws, "reward")
+    with ws.read() as db:
+        if reward is None:
+            return {"predictions": 0, "waiting": 0}
+        sql = (
+            "SELECT (SELECT count(*) FROM predictions WHERE checkpoint_id = :reward) AS predictions, (SELECT count(*)"
+            " FROM waiting_comparisons o WHERE NOT EXISTS (SELECT 1 FROM predictions q"
+            " WHERE q.comparison_id = o.comparison_id AND q.checkpoint_id = :reward)) AS waiting"
+        )
+        return next(db.query(sql, {"reward": reward.id}))
+
+
+def start(ws: Workspace) -> bool:
+    """Let a child process predict what nobody has judged; True while one works.
+
+    It is started once for each reward model and newest comparison, so that one that fails, or a text that is too long,
+    is not tried for ever.
+    """
+    reward = checkpoints.newest(ws, "reward")
+    if reward is None or is_at_work(ws):
+        return reward is not None
+    with ws.read() as db:
+        newest = next(db.query("SELECT max(id) AS id FROM comparisons"))["id"] or 0
+    key = (str(ws.root), reward.id)
+    if _tried.get(key, 0) >= newest:
+        return False
+    _tried[key] = newest
+    with (ws.root / "predictions.log").open("ab") as log:
+        child: subprocess.Popen[Any] = subprocess.Popen(
+            children.command(MODULE, str(ws.root)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=ws.root,
+            env=children.environment(),
+        )
+    _children[str(ws.root)] = child
+    return True
+
+
+def run(ws: Workspace) -> str:
+    """Predict what waits, and wait for it; returns the child's last words.
+
+    Raises:
+        RunError: a run works on the GPU, or it failed.
+    """
+    try:
+        return children.run(MODULE, str(ws.root), "now", cwd=ws.root)
+    except ChildError as error:
+        raise RunError(f"The reward model could not predict: {error}") from error
+
+
+def is_at_work(ws: Workspace) -> bool:
+    """True while a child that was started here works or waits for the device."""
+    child = _children.get(str(ws.root))
+    return child is not None and child.poll() is None
+
+
+def _add(db: Database, checkpoint_id: int, comparison_id: int, scores: Scores) -> bool:
+    is_late = (
+        "SELECT EXISTS (SELECT 1 FROM rating_events WHERE comparison_id = :id) OR EXISTS"
+        " (SELECT 1 FROM predictions WHERE comparison_id = :id AND checkpoint_id = :checkpoint) AS late"
+    )
+    if next(db.query(is_late, {"id": comparison_id, "checkpoint": checkpoint_id}))["late"]:
+        return False
+    size, kind = uncertainty(scores)
+    row = {
+        "comparison_id": comparison_id,
+        "checkpoint_id": checkpoint_id,
+        "scores": json.dumps(scores),
+        "preference": preference(scores) if len(scores) == 2 else None,
+        "uncertainty": size,
+        "uncertainty_kind": kind,
+        "created_at": now(),
+    }
+    db.table("predictions").insert(row)
+    return True
+
+
+def _of_showing(db: Database, showing_id: int) -> dict[str, Any] | None:
+    """The newest prediction for the pair of a showing, turned to the screen."""
+    rows = db.query(
+        "SELECT q.id, k.name AS checkpoint, q.uncertainty, q.uncertainty_kind, CASE WHEN s.left_response_id = f.response_id"
+        " THEN q.preference ELSE 1 - q.preference END AS left FROM showings s"
+        " JOIN predictions q ON q.comparison_id = s.comparison_id AND q.preference IS NOT NULL"
+        " JOIN checkpoints k ON k.id = q.checkpoint_id"
+        " JOIN comparison_responses f ON f.comparison_id = s.comparison_id AND f.slot = 0"
+        " WHERE s.id = ? ORDER BY q.id DESC LIMIT 1",
+        [showing_id],
+    )
+    return next(iter(list(rows)), None)
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))

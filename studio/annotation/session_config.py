@@ -1,0 +1,144 @@
+"""What a rating session asks for: its settings, and what they mean in this workspace."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from modules.config import categories
+from studio.annotation.pair_selection import Wish
+from studio.errors import RatingError
+from studio.models import checkpoint_pages as shelf
+from studio.models import checkpoints
+from studio.preferences import prompts
+from studio.workspace import Workspace
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SessionConfig(BaseModel):
+    """What a rating session asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    target: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Votes wanted; skips do not count, repeats do."""
+    block_size: Annotated[int, Field(ge=5, le=500)] = 30
+    """Votes after which the session rests and shows its card; attention falls after 25 to 40."""
+    source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
+    """Whose answers are compared: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    checkpoint: str = ""
+    """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
+    opponent: str = ""
+    """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    rank: Annotated[int, Field(ge=0, le=9)] = 0
+    """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
+    categories: str = ""
+    """Prompt categories to rate, separated by commas; empty takes all."""
+    choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
+    """Which pairs come first beside the random arm: those the newest reward model is least sure of, the newest, or none."""
+    random_share: Share = 0.3
+    """Share of new pairs that are drawn at random, so that the worth of choosing can be measured against them."""
+    repeat_share: Share = 0.1
+    """Share of items that were judged before in the session, half of them with the sides swapped or the ranking in reverse; never trained on."""
+    show_predictions: bool = False
+    """Show after each vote what the reward model had thought before it."""
+    attributes: bool = False
+    """Also ask how helpful, truthful and harmless each answer is, from 1 to 7."""
+    sample_below: Annotated[int, Field(ge=0, le=10_000)] = 20
+    """With a policy as source: start a sampling run by itself once fewer pairs than this wait; 0 never does."""
+    sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
+    """Prompts that such a run answers."""
+
+    @field_validator("rank")
+    @classmethod
+    def _ranks_three_or_more(cls, value: int) -> int:
+        if value in (1, 2):
+            raise ValueError("two answers are a pair; rank 3 to 9, or 0 for none")
+        return value
+
+
+def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
+    """The config with its checkpoints named: those left empty are the newest ones that fit.
+
+    Raises:
+        RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
+    """
+    _check_categories(ws, config)
+    if config.source in ("any", "imported"):
+        if config.checkpoint or config.opponent:
+            raise RatingError(
+                f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
+            )
+        return config
+    names = {"checkpoint": _policy(ws, config.checkpoint, "ppo", "sft")}
+    if config.source == "policy_vs_sft":
+        names["opponent"] = _policy(ws, config.opponent, "sft")
+        if names["opponent"] == names["checkpoint"]:
+            raise RatingError(
+                f"{names['checkpoint']} cannot be compared with itself under policy_vs_sft. Choose the source policy "
+                "for two answers of one policy, or train PPO first."
+            )
+    elif config.opponent:
+        raise RatingError("opponent goes with the source policy_vs_sft; policy compares two answers of one checkpoint.")
+    return config.model_copy(update=names)
+
+
+def _check_categories(ws: Workspace, config: SessionConfig) -> None:
+    known = [name for name in prompts.list_categories(ws) if name]
+    unknown = sorted(set(categories(config.categories)) - set(known))
+    if unknown:
+        named = f"They have: {', '.join(sorted(known))}." if known else "They have none: leave categories empty."
+        raise RatingError(f"No prompt has the category {', '.join(unknown)}. {named}")
+
+
+def why_none(config: SessionConfig, found: dict[str, int]) -> str:
+    """Why a session of this config has no pair to show, and what to do, from the census of `choosing`."""
+    source = {"any": "pairs", "imported": "imported pairs"}.get(
+        config.source, f"pairs of {' and '.join(filter(None, [config.checkpoint, config.opponent]))}"
+    )
+    also = (
+        "Sample new pairs, or import some without a judgement; or end the session and start one that asks for others."
+    )
+    if not found["all"]:
+        return f"There are no pairs in this workspace yet. {also}"
+    if not found["origin"]:
+        return f"There are no {source} yet. {also}"
+    if not found["rank"]:
+        return f"Of the {source} none is a ranking of 3 to {config.rank} answers. {also}"
+    if not found["category"]:
+        return f"None of the {source} has a prompt of the categories {config.categories}. {also}"
+    fitting = f"{'The one pair' if found['category'] == 1 else 'All ' + format(found['category'], ',') + ' pairs'} that it asks for"
+    if found["imported"] == found["category"]:
+        return f"{fitting} came with a judgement, so nothing is left to rate in it. {also}"
+    if found["judged"] == found["category"]:
+        return f"{fitting} {'is' if found['category'] == 1 else 'are'} judged already. {also}"
+    return (
+        f"{found['judged']:,} of the pairs that it asks for are judged already, and {found['category'] - found['judged']:,} "
+        f"were shown to you, or drawn, outside of this session and wait there: pause or end it to rate them. {also}"
+    )
+
+
+def _policy(ws: Workspace, name: str, *stages: str) -> str:
+    newest = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+    if not name and newest is None:
+        raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
+    found = checkpoints.get(ws, name or (newest.name if newest else ""))
+    if found.stage not in ("sft", "ppo"):
+        raise RatingError(f"Checkpoint {found.name} is a reward model and answers nothing. Choose an SFT or PPO one.")
+    return found.name
+
+
+def wish(ws: Workspace, config: SessionConfig) -> Wish:
+    """The config as ids, for the choice."""
+    named = shelf.ids(ws, [config.checkpoint, config.opponent])
+    reward = checkpoints.newest(ws, "reward")
+    return Wish(
+        tuple(sorted(categories(config.categories))),
+        config.source if config.source in ("any", "imported") else "sampled",
+        named.get(config.checkpoint),
+        named.get(config.opponent),
+        config.choose,
+        config.random_share,
+        reward.id if reward else None,
+        config.rank,
+    )

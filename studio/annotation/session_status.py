@@ -1,0 +1,37 @@
+"""What the rating page is told of the session at work with each answer, in the transaction that records the press."""
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.annotation import guidelines, predictions, prefetch, sessions
+from studio.workspace import Workspace
+
+
+def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
+    """What the rating page's scripts are told of the session at work, in its open transaction, and the guideline in force."""
+    session = sessions.read_active(db, rater)
+    told: dict[str, Any] = {"guideline": guidelines.current(ws).text, "session": None, "asks_attributes": False}
+    if session is None:
+        return told
+    prefetch.look_after(ws, rater)
+    background = ""
+    if session.state == "running":
+        background = prefetch.explain(ws, session, sessions.read_why_nothing(ws, db, session))
+    known = {
+        "state": session.state,
+        "said": session.sentence,
+        "given": session.num_given,
+        "target": session.config.target,
+    }
+    return told | {"session": known | {"background": background}, "asks_attributes": session.config.attributes}
+
+
+def prediction(db: Database, rater: str, showing_id: int, event_id: int) -> str:
+    """What the reward model had thought of a pair judged just now, where the session shows it; that it was seen is on record."""
+    session = sessions.read_active(db, rater)
+    found = predictions.reveal_in(db, showing_id, event_id) if session and session.config.show_predictions else None
+    if found is None:
+        return ""
+    side, share = ("left", found.left) if found.left >= 0.5 else ("right", 1.0 - found.left)
+    return f"{found.checkpoint} had given the {side} answer {share:.0%}."

@@ -1,0 +1,383 @@
+"""Rating sessions: how much, from where, chosen how. The owner of `sessions`, their events, items and runs.
+
+A session lives in the database alone: its state follows from its newest event and the votes that count, so that it goes
+on after a restart as it was. Its items are showings like all others, with a row beside each that says why it was chosen.
+
+    running -> (a block is full) resting -> running ... -> (the target is reached) done -> ended
+    running <-> paused -> ended
+"""
+
+import random
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from studio.annotation import guidelines, pair_selection, session_config
+from studio.annotation.session_config import SessionConfig
+from studio.errors import RatingError
+from studio.preferences import comparisons
+from studio.preferences.comparisons import Showing
+from studio.workspace import Workspace, now
+
+State = Literal["running", "resting", "done", "paused", "ended"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as it stands."""
+
+    id: int
+    rater: str
+    config: SessionConfig
+    guideline_id: int | None
+    seed: int
+    created_at: str
+    state: State
+    num_given: int
+    """Votes that count, skips left out."""
+
+    @property
+    def num_in_block(self) -> int:
+        """Votes of the block at work, of `config.block_size`; a full block where the session rests on one."""
+        size = self.config.block_size
+        return size if self.state == "resting" else self.num_given % size
+
+    @property
+    def sentence(self) -> str:
+        """Where it stands, in words."""
+        block = -(-self.num_given // self.config.block_size) if self.state == "resting" else self._block
+        where = f"{self.num_given:,} of {self.config.target:,}"
+        words = {
+            "running": f"{where}, block {block}",
+            "resting": f"{where}: block {block} is done",
+            "done": f"{where}: all that was wanted",
+            "paused": f"{where}, paused",
+            "ended": f"{where}, ended",
+        }
+        return f"Session {self.id}: {words[self.state]}."
+
+    @property
+    def _block(self) -> int:
+        return self.num_given // self.config.block_size + 1
+
+
+GIVEN = (
+    "SELECT count(*) FROM session_items i WHERE i.session_id = :session AND EXISTS (SELECT 1 FROM rating_events e"
+    " WHERE e.showing_id = i.showing_id AND e.outcome NOT IN ('undo', 'skip')"
+    " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id))"
+)
+
+
+def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Session:
+    """Start a session; names of checkpoints that are left empty are filled in with the newest ones.
+
+    Raises:
+        RatingError: another session of this rater is at work, or has to be ended first.
+        CheckpointError: there is no checkpoint for this source.
+    """
+    config = session_config.fill_in(ws, config)
+    version = guidelines.current(ws).version or None
+    with ws.write() as db:
+        if found := _at_work(db, rater):
+            raise RatingError(f"Session {found} is at work. Pause or end it before you start another.")
+        row = {
+            "rater": rater,
+            "config": config.model_dump_json(),
+            "guideline_id": version,
+            "seed": secrets.randbits(31),
+            "created_at": now(),
+        }
+        session_id: Any = db.table("sessions").insert(row).last_pk
+        _note(db, session_id, "started", 0)
+        return _get(db, session_id)
+
+
+def get(ws: Workspace, session_id: int) -> Session:
+    """The session with this number.
+
+    Raises:
+        RatingError: there is none.
+    """
+    with ws.read() as db:
+        return _get(db, session_id)
+
+
+def list_all(ws: Workspace) -> list[Session]:
+    """All sessions, newest first."""
+    with ws.read() as db:
+        return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
+
+
+def active(ws: Workspace, rater: str = "person") -> Session | None:
+    """The session at work: running, resting between blocks, or done and not yet ended."""
+    with ws.read() as db:
+        return read_active(db, rater)
+
+
+def read_active(db: Database, rater: str) -> Session | None:
+    """The same in an open connection."""
+    found = _at_work(db, rater)
+    return _get(db, found) if found else None
+
+
+def pause(ws: Workspace, session_id: int) -> Session:
+    """Let a session wait; other pairs can be rated meanwhile."""
+    return _move(ws, session_id, "paused", ("running", "resting", "done"))
+
+
+def resume(ws: Workspace, session_id: int) -> Session:
+    """Go on after a pause or with the next block.
+
+    Raises:
+        RatingError: it runs already or is over, or another session is at work.
+    """
+    return _move(ws, session_id, "resumed", ("paused", "resting"))
+
+
+def end(ws: Workspace, session_id: int) -> Session:
+    """End a session for good, at its target or before."""
+    return _move(ws, session_id, "ended", ("running", "resting", "done", "paused"))
+
+
+def undo_since(db: Database, rater: str) -> str:
+    """The time from which undo takes back: the start of the session at work, so that it never reaches into another one."""
+    session = read_active(db, rater)
+    return session.created_at if session else ""
+
+
+def nothing_to_undo(db: Database, rater: str) -> str:
+    """Why undo took nothing back."""
+    if read_active(db, rater):
+        return "Nothing of this session is left to undo. History corrects what was given before it."
+    return "There is nothing to undo."
+
+
+def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
+    """What the rater sees next: the session's next item, or where no session is at work any pair that waits.
+
+    None while a session rests, is done, or has no pair left that it may show (see `waiting`). Arguments as in
+    `comparisons.next_showing`.
+    """
+    with ws.write() as db:
+        found = upcoming(ws, db, rater, 1 if after is None else 2)
+        return next((comparisons.read_showing(db, each) for each in found if each != after), None)
+
+
+def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
+    """The next showings, first the one to show now, in an open write transaction: of the session at work, else any.
+
+    What was taken back last comes first, then what is open; new items are chosen and stored as far as the block goes.
+    """
+    session = read_active(db, rater)
+    if session is None:
+        return comparisons.upcoming(db, rater, count)
+    if session.state != "running":
+        return []
+    found = _open(db, session.id, count)
+    left = min(session.config.block_size - session.num_in_block, session.config.target - session.num_given)
+    while len(found) < min(count, left) and (new := _new(ws, db, session)) is not None:
+        found.append(new)
+    return found
+
+
+def count_waiting(ws: Workspace, session: Session) -> int:
+    """Pairs this session can still show without new ones."""
+    with ws.read() as db:
+        drawn = pair_selection.count_waiting(db, session.id)
+        return drawn or len(pair_selection.pool_of(db, session_config.wish(ws, session.config), session.rater))
+
+
+def why_nothing(ws: Workspace, session: Session) -> str:
+    """Why a running session has nothing to show now, and what to do; empty where it has something, or does not run."""
+    with ws.read() as db:
+        return read_why_nothing(ws, db, session)
+
+
+def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
+    """The same in an open connection. Reads a few rows only while something is open."""
+    if session.state != "running" or _open(db, session.id, 1):
+        return ""
+    near = _recent(db, session.id)
+    wish = session_config.wish(ws, session.config)
+    waiting = pair_selection.waiting_prompts(db, session.id) | {
+        row["prompt_id"] for row in pair_selection.pool_of(db, wish, session.rater)
+    }
+    if waiting - near:
+        return ""
+    if waiting:
+        return (
+            f"Only pairs of prompts that you saw within the last {pair_selection.DISTANCE} items are left. Bring in other prompts, "
+            "or end the session."
+        )
+    return session_config.why_none(session.config, pair_selection.census(db, wish, session.rater))
+
+
+def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
+    """Remember a sampling run that was started for a session."""
+    with ws.write() as db:
+        db.execute("INSERT INTO session_runs (session_id, run_id) VALUES (?, ?)", [session_id, run_id])
+
+
+def list_runs(ws: Workspace, session_id: int) -> list[int]:
+    """The sampling runs started for a session, oldest first."""
+    with ws.read() as db:
+        rows = db.query("SELECT run_id FROM session_runs WHERE session_id = ? ORDER BY run_id", [session_id])
+        return [row["run_id"] for row in rows]
+
+
+def _open(db: Database, session_id: int, count: int) -> list[int]:
+    """Showings of the session without a judgement: what was taken back last, then those never judged, as they were drawn."""
+    undone = db.query(
+        "SELECT u.showing_id FROM undone_showings u CROSS JOIN session_items i ON i.showing_id = u.showing_id"
+        " WHERE i.session_id = ? ORDER BY u.event_id DESC LIMIT ?",
+        [session_id, count],
+    )
+    found = [row["showing_id"] for row in undone]
+    never = db.query(
+        "SELECT o.showing_id FROM open_showings o CROSS JOIN session_items i ON i.showing_id = o.showing_id"
+        " WHERE i.session_id = ? ORDER BY i.position LIMIT ?",
+        [session_id, count - len(found)],
+    )
+    return found + [row["showing_id"] for row in never]
+
+
+def _new(ws: Workspace, db: Database, session: Session) -> int | None:
+    """Choose the next item, store the order of its sides and why it was chosen; None where no pair may be shown now."""
+    sql = "SELECT coalesce(max(position) + 1, 0) AS position FROM session_items WHERE session_id = ?"
+    position = next(db.query(sql, [session.id]))["position"]
+    near = _recent(db, session.id)
+    rng = random.Random(f"{session.seed}:{position}")
+    found = _repeat(db, session, position, near, rng) or _fresh(ws, db, session, near, rng)
+    if found is None:
+        return None
+    row = found | {
+        "session_id": session.id,
+        "position": position,
+        "guideline_id": _guideline(db),
+        "created_at": now(),
+    }
+    db.table("session_items").insert(row)
+    return row["showing_id"]
+
+
+def _recent(db: Database, session_id: int) -> set[int]:
+    """The prompts of the newest items, none of which comes again so soon."""
+    sql = "SELECT prompt_id FROM session_items WHERE session_id = ? ORDER BY position DESC LIMIT ?"
+    return {row["prompt_id"] for row in db.query(sql, [session_id, pair_selection.DISTANCE])}
+
+
+def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:
+    """A pair nobody has judged, from the block's draw; a new draw where that is used up."""
+    chosen = pair_selection.take(db, session.id, near, session.rater)
+    if chosen is None:
+        wish = session_config.wish(ws, session.config)
+        pool = pair_selection.pool_of(db, wish, session.rater)
+        pair_selection.fill_queue(db, session.id, pair_selection.draw(pool, wish, session.config.block_size, rng))
+        chosen = pair_selection.take(db, session.id, near, session.rater)
+    if chosen is None:
+        return None
+    return {
+        "showing_id": comparisons.add_showing(db, chosen.comparison_id, session.rater),
+        "prompt_id": chosen.prompt_id,
+        "arm": chosen.arm,
+        "probability": chosen.probability,
+        "score": chosen.score,
+        "score_kind": chosen.score_kind,
+    }
+
+
+def _repeat(db: Database, session: Session, position: int, near: set[int], rng: random.Random) -> dict[str, Any] | None:
+    """An item of this session once more, where the share of repeats is behind; every other one with its order reversed."""
+    sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat'"
+    number = next(db.query(sql, [session.id]))["n"]
+    if rng.random() >= session.config.repeat_share * (position + 1) - number:
+        return None
+    rows = [row for row in _repeatable(db, session.id) if row["prompt_id"] not in near]
+    if not rows:
+        return None
+    row = rng.choice(rows)
+    first_is_swapped = random.Random(f"{session.seed}:swapped:{number // 2}").random() < 0.5
+    is_swapped = first_is_swapped == (number % 2 == 0)
+    return {
+        "showing_id": comparisons.add_showing(
+            db, row["comparison_id"], session.rater, like=row["showing_id"], is_swapped=is_swapped
+        ),
+        "prompt_id": row["prompt_id"],
+        "arm": "repeat",
+        "probability": 1.0 / len(rows),
+        "repeat_of": row["showing_id"],
+        "is_swapped": int(is_swapped),
+    }
+
+
+def _repeatable(db: Database, session_id: int) -> list[dict[str, Any]]:
+    """Items of a session with a vote that counts, skips left out, that did not come again yet."""
+    return list(
+        db.query(
+            "SELECT i.showing_id, i.prompt_id, e.comparison_id FROM session_items i"
+            " JOIN rating_events e ON e.showing_id = i.showing_id WHERE i.session_id = :session AND i.arm != 'repeat'"
+            " AND e.outcome NOT IN ('undo', 'skip')"
+            " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
+            " AND NOT EXISTS (SELECT 1 FROM session_items r WHERE r.repeat_of = i.showing_id) ORDER BY i.position",
+            {"session": session_id},
+        )
+    )
+
+
+def _guideline(db: Database) -> int | None:
+    return next((row["id"] for row in db.query("SELECT max(id) AS id FROM guidelines")), None)
+
+
+def _move(ws: Workspace, session_id: int, kind: str, allowed: tuple[State, ...]) -> Session:
+    with ws.write() as db:
+        session = _get(db, session_id)
+        if session.state not in allowed:
+            raise RatingError(f"Session {session_id} is {session.state}, so it cannot be {kind}.")
+        other = _at_work(db, session.rater)
+        if kind == "resumed" and other not in (None, session_id):
+            raise RatingError(f"Session {other} is at work. Pause or end it before you resume another.")
+        if kind != "resumed":
+            pair_selection.clear(db, session_id)
+        _note(db, session_id, kind, session.num_given)
+        return _get(db, session_id)
+
+
+def _note(db: Database, session_id: int, kind: str, num_given: int) -> None:
+    db.execute(
+        "INSERT INTO session_events (session_id, kind, num_given, created_at) VALUES (?, ?, ?, ?)",
+        [session_id, kind, num_given, now()],
+    )
+
+
+def _at_work(db: Database, rater: str) -> int | None:
+    """The rater's session that is neither paused nor ended."""
+    rows = db.query(
+        "SELECT s.id FROM sessions s WHERE s.rater = ? AND (SELECT e.kind FROM session_events e WHERE e.session_id = s.id"
+        " ORDER BY e.id DESC LIMIT 1) IN ('started', 'resumed') ORDER BY s.id DESC LIMIT 1",
+        [rater],
+    )
+    return next((row["id"] for row in rows), None)
+
+
+def _get(db: Database, session_id: int) -> Session:
+    row = next(db.query("SELECT * FROM sessions WHERE id = ?", [session_id]), None)
+    if row is None:
+        raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
+    return _session(db, row)
+
+
+def _session(db: Database, row: dict[str, Any]) -> Session:
+    given = db.execute(GIVEN, {"session": row["id"]}).fetchone()[0]
+    sql = "SELECT kind, num_given FROM session_events WHERE session_id = ? ORDER BY id DESC LIMIT 1"
+    newest = next(db.query(sql, [row["id"]]))
+    config = SessionConfig.model_validate_json(row["config"])
+    state: State = "running"
+    if newest["kind"] in ("paused", "ended"):
+        state = newest["kind"]
+    elif given >= config.target:
+        state = "done"
+    elif given and given % config.block_size == 0 and newest["num_given"] != given:
+        state = "resting"
+    return Session(**(row | {"config": config, "state": state, "num_given": given}))

@@ -1,0 +1,42 @@
+"""The automatic backups in a folder: their names, and that only the last seven stay."""
+
+import re
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from studio.database import copying
+
+KEEP = 7
+_AUTOMATIC = re.compile(r"(daily|before-m\d{3})-\d{8}-\d{6}-\d{3}\.db")
+_STAMP = 19
+"""Letters of the time in a name."""
+
+
+def before_migration(connection: sqlite3.Connection, database: Path, migration: str) -> Path:
+    """Back the database up before it is changed by this migration; returns the backup."""
+    folder = database.parent / "backups"
+    made = copying.copy(connection, folder / f"before-{migration[:4]}-{stamp()}.db")
+    rotate(folder)
+    return made
+
+
+def rotate(folder: Path) -> None:
+    """Remove the oldest automatic backups beyond the last seven; what was made by hand stays."""
+    found = automatic(folder)
+    for path in found[: max(0, len(found) - KEEP)]:
+        path.unlink(missing_ok=True)
+
+
+def automatic(folder: Path) -> list[Path]:
+    """The automatic backups, oldest first."""
+    try:
+        found = [path for path in folder.iterdir() if _AUTOMATIC.fullmatch(path.name)]
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: path.stem[-_STAMP:])
+
+
+def stamp() -> str:
+    """The time in UTC as a part of a name."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:_STAMP]

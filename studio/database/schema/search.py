@@ -1,0 +1,18 @@
+"""The migration of the search: trigram indexes of prompts and answers, kept by triggers; how they are asked is `studio.preferences.text_search`."""
+
+_TURNS = (
+    "CASE WHEN json_valid({row}messages) THEN (SELECT group_concat(value ->> 'content', char(10)) FROM json_each({row}messages))"
+    " ELSE {row}messages END"
+)
+STATEMENTS = (
+    "CREATE VIRTUAL TABLE prompt_search USING fts5(text, content = '', columnsize = 0, tokenize = 'trigram')",
+    f"INSERT INTO prompt_search (rowid, text) SELECT id, {_TURNS.format(row='')} FROM prompts",
+    "CREATE TRIGGER prompts_are_found AFTER INSERT ON prompts BEGIN"
+    f" INSERT INTO prompt_search (rowid, text) VALUES (new.id, {_TURNS.format(row='new.')}); END",
+    "CREATE VIRTUAL TABLE response_search USING fts5(text, content = '', columnsize = 0, tokenize = 'trigram')",
+    "INSERT INTO response_search (rowid, text) SELECT id, text FROM responses",
+    "CREATE TRIGGER responses_are_found AFTER INSERT ON responses BEGIN"
+    " INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END",
+    "CREATE INDEX comparison_responses_response ON comparison_responses(response_id)",
+)
+"""The migration. Prompts and responses are never changed or removed, so no other trigger is needed."""

@@ -1,0 +1,264 @@
+"""Rows of an archive, which may be anybody's: names, times, numbers and JSON are what this version itself writes, or the row is refused.
+
+An archive brings texts, judgements and lineage. Nothing in it may lead out of the workspace (the name of a run and the
+folder of a checkpoint become paths) or steer a process: of a run only what describes it comes in, and one that was at work
+when the archive was made is an ended one here.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from modules.config import STAGES
+from studio.errors import DataError
+from studio.preferences.judgements import ATTRIBUTES, FLAGS
+from studio.preferences.prompts import check_messages
+
+Row = dict[str, Any]
+LARGEST_ID = 2**63 - 1
+RUN_COLUMNS = (
+    "id", "name", "stage", "state", "config", "snapshot_id", "resumed_from", "revision", "message", "progress", "progress_text",
+    "created_at", "started_at", "ended_at", "is_fault",
+)  # fmt: skip
+"""What of a run is in an archive: no process, no place in a queue, no wish to stop."""
+ENDED = ("finished", "stopped", "failed", "lost")
+AT_WORK = "It was at work when the archive was made."
+_RUN = re.compile(r"[a-z]{1,20}-[1-9][0-9]{0,8}")
+_LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
+_ROLE = re.compile(r"[a-z_]{1,20}")
+_UUID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_IDS = ("supersedes", "resumed_from", "repeat_of", "restores")
+_COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
+
+
+def as_archived(row: Row) -> Row:
+    """A run as an archive holds it."""
+    kept = {name: row[name] for name in RUN_COLUMNS if name in row}
+    if kept.get("state") in ("queued", "running"):
+        kept |= {"state": "stopped", "message": AT_WORK, "ended_at": kept.get("started_at") or kept.get("created_at")}
+    return kept
+
+
+class Rows:
+    """Checks the rows of one archive in their order; runs come before their checkpoints."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, str] = {}
+
+    def check(self, table: str, row: Row) -> Row:
+        """The row as it may be stored.
+
+        Raises:
+            ValueError: it is none that this version writes; in words for a person.
+        """
+        for name, value in row.items():
+            _check_value(name, value)
+            if shape := _SHAPES.get((table, name)):
+                _check_shape(name, value, shape)
+        special = {"runs": self._run, "checkpoints": self._checkpoint, "prompts": _prompt}
+        return special[table](row) if table in special else row
+
+    def _run(self, row: Row) -> Row:
+        name, stage = row.get("name"), row.get("stage")
+        if not isinstance(name, str) or not _RUN.fullmatch(name):
+            raise ValueError(f"{_short(name)} is no name of a run (such as sft-1)")
+        if stage not in STAGES:
+            raise ValueError(f"{_short(stage)} is no stage ({', '.join(STAGES)})")
+        if row.get("state") not in (*ENDED, "queued", "running"):
+            raise ValueError(f"{_short(row.get('state'))} is no state of a run")
+        progress = row.get("progress", 0.0)
+        if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
+            raise ValueError(f"{_short(progress)} is no progress from 0 to 1")
+        kept = as_archived(row)
+        for text in ("message", "progress_text", "revision"):
+            kept[text] = _CONTROL.sub("?", str(kept.get(text) or ""))
+        if not kept.get("ended_at"):
+            kept["ended_at"] = kept.get("started_at") or kept.get("created_at")
+        self._runs[row["id"]] = name
+        return kept | {"gone_at": kept["ended_at"]}  # nothing of it was ever here
+
+    def _checkpoint(self, row: Row) -> Row:
+        run, step = self._runs.get(row.get("run_id", 0)), row.get("step")
+        if run is None:
+            raise ValueError("the checkpoint's run is not in the archive before it")
+        if type(step) is not int or not 0 <= step < 10**12 or row.get("name") != f"{run}@{step}":
+            raise ValueError(f"{_short(row.get('name'))} is no name of a checkpoint of {run} (such as {run}@10)")
+        folder = row.get("folder")
+        start, leaf = f"runs/{run}/checkpoints/", str(folder).rpartition("/")[2]
+        if folder != start + leaf or not _LEAF.fullmatch(leaf):
+            raise ValueError(f"the folder {_short(folder)} is none of a checkpoint of {run} ({start}...)")
+        if not isinstance(row.get("base_model"), str) or _CONTROL.search(row["base_model"]):
+            raise ValueError(f"{_short(row.get('base_model'))} is no base model")
+        return row
+
+
+def _prompt(row: Row) -> Row:
+    try:
+        check_messages(json.loads(row["messages"]), last="user")
+    except (DataError, KeyError, AttributeError) as error:
+        raise ValueError(f"the prompt's messages cannot be read ({error})") from error
+    return row
+
+
+def _check_value(name: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, which is no number")
+    if isinstance(value, bool | list | dict):
+        raise ValueError(f"{name} is {_short(value)}, which no column holds")
+    if value is None:
+        return
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name} holds half a character") from error
+    if name == "id" or name.endswith("_id") or name in _IDS:
+        if type(value) is not int or not 0 < value <= LARGEST_ID:
+            raise ValueError(f"{name} is {_short(value)}, which is no id")
+    elif name in _COUNTS:
+        if type(value) is not int or not 0 <= value <= LARGEST_ID:
+            raise ValueError(f"{name} is {_short(value)}, which is no count")
+    elif name.endswith("_at"):
+        _check_time(name, value)
+    elif name == "uuid":
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
+            raise ValueError(f"{_short(value)} is no uuid")
+    elif name == "role":
+        if not isinstance(value, str) or not _ROLE.fullmatch(value):
+            raise ValueError(f"{_short(value)} is no role")
+    elif name == "sha256":
+        if not isinstance(value, str) or not _HEX.fullmatch(value):
+            raise ValueError(f"{_short(value)} is no sha256")
+    elif name == "rater" and (not isinstance(value, str) or _CONTROL.search(value)):
+        raise ValueError(f"{_short(value)} is no name of a rater")
+
+
+def _check_time(name: str, value: Any) -> None:
+    try:
+        is_utc = datetime.fromisoformat(value).utcoffset() is not None
+    except (ValueError, TypeError):
+        is_utc = False
+    if not is_utc or "T" not in value or not value.endswith("+00:00"):
+        raise ValueError(f"{name} is {_short(value)}, which is no time in UTC (such as 2026-03-31T10:00:00.000+00:00)")
+
+
+def _check_shape(name: str, value: Any, is_right: Callable[[Any], bool]) -> None:
+    if value is None:
+        return
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+        fits = isinstance(value, str) and is_right(found)
+        json.dumps(found, ensure_ascii=False).encode()  # half a character can be in no page and no file
+    except (ValueError, RecursionError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} is {_short(value)}, which cannot be read")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_dict(found: Any) -> bool:
+    return isinstance(found, dict)
+
+
+def _is_ints(found: Any) -> bool:
+    return isinstance(found, list) and all(type(each) is int and abs(each) <= LARGEST_ID for each in found)
+
+
+def _is_ids(found: Any) -> bool:
+    return _is_ints(found) and len(found) >= 2 and min(found) > 0 and len(set(found)) == len(found)
+
+
+def _is_figures(found: Any) -> bool:
+    return isinstance(found, dict) and all(each is None or _is_number(each) for each in found.values())
+
+
+def _is_flags(found: Any) -> bool:
+    return _is_dict(found) and found.keys() <= set(FLAGS) and all(_is_ints(at) for at in found.values())
+
+
+def _is_attributes(found: Any) -> bool:
+    return (
+        _is_dict(found)
+        and found.keys() <= set(ATTRIBUTES)
+        and all(isinstance(at, list) and all(v is None or v in range(1, 8) for v in at) for at in found.values())
+    )
+
+
+def _is_scores(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(each, list) and all(map(_is_number, each)) for each in found)
+
+
+def _is_turns(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(turn, dict) for turn in found)
+
+
+_SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
+    ("imports", "dropped"): _is_figures,
+    ("prompts", "messages"): _is_turns,
+    ("prompts", "reference"): _is_dict,
+    ("runs", "config"): _is_dict,
+    ("checkpoints", "metrics"): _is_figures,
+    ("responses", "sampling"): _is_dict,
+    ("responses", "token_ids"): _is_ints,
+    ("showings", "response_ids"): _is_ids,
+    ("sessions", "config"): _is_dict,
+    ("predictions", "scores"): _is_scores,
+    ("rating_events", "ranks"): _is_ints,
+    ("rating_events", "flags"): _is_flags,
+    ("rating_events", "attributes"): _is_attributes,
+    ("snapshots", "recipe"): _is_dict,
+}
+"""What the JSON of a column must be."""
+
+
+TOGETHER = (
+    (
+        "SELECT 1 FROM comparison_responses f JOIN comparisons c ON c.id = f.comparison_id"
+        " JOIN responses r ON r.id = f.response_id WHERE r.prompt_id != c.prompt_id",
+        "a comparison has an answer to another prompt",
+    ),
+    (
+        "SELECT 1 FROM comparisons c WHERE NOT EXISTS (SELECT 1 FROM comparison_responses f WHERE f.comparison_id = c.id AND f.slot = 0)"
+        " OR NOT EXISTS (SELECT 1 FROM comparison_responses f WHERE f.comparison_id = c.id AND f.slot = 1)",
+        "a comparison has fewer than two answers",
+    ),
+    (
+        "SELECT 1 FROM showings s, json_each(coalesce(s.response_ids, json_array(s.left_response_id, s.right_response_id))) j"
+        " WHERE NOT EXISTS (SELECT 1 FROM comparison_responses f WHERE f.comparison_id = s.comparison_id AND f.response_id = j.value)",
+        "a showing shows what its comparison has not",
+    ),
+    (
+        "SELECT 1 FROM rating_events e JOIN showings s ON s.id = e.showing_id WHERE s.comparison_id != e.comparison_id",
+        "a rating belongs to another comparison than its showing",
+    ),
+    (
+        "SELECT 1 FROM rating_events e JOIN rating_events o ON o.id = e.supersedes"
+        " WHERE o.id >= e.id OR o.comparison_id != e.comparison_id",
+        "a rating takes the place of one that came later, or of another comparison",
+    ),
+    (
+        "SELECT 1 FROM rating_events e LEFT JOIN showings s ON s.id = e.showing_id WHERE e.ranks IS NOT NULL"
+        " AND json_array_length(e.ranks) != coalesce(json_array_length(s.response_ids),"
+        " (SELECT count(*) FROM comparison_responses f WHERE f.comparison_id = e.comparison_id))",
+        "a ranking has another number of places than answers",
+    ),
+    (
+        "SELECT 1 FROM run_parents p JOIN checkpoints c ON c.id = p.checkpoint_id WHERE c.run_id >= p.run_id"
+        " UNION ALL SELECT 1 FROM runs r JOIN checkpoints c ON c.id = r.resumed_from WHERE c.run_id >= r.id",
+        "a run comes from one that was made after it",
+    ),
+)
+"""What no row shows alone: a query that finds a fault, and the fault in words."""

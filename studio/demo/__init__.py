@@ -1,0 +1,1 @@
+"""The whole loop with a scripted rater, and its report."""

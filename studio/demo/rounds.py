@@ -1,0 +1,265 @@
+"""The whole loop on the starter kit, with a scripted rater in the place of the person: ``rlhf-studio demo``.
+
+    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT
+
+It uses what a person could use and nothing else: runs in child processes, and pairs that are rated one by one on stored
+showings in shuffled order. The judged pairs are ratings too, of test prompts, which no stage trains on.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
+from studio.datasets import starter
+from studio.demo import figures as demo_figures
+from studio.demo import progress as demo_progress
+from studio.demo import report
+from studio.demo.figures import Figures
+from studio.demo.progress import Progress
+from studio.demo.scripted_rater import ScriptedRater
+from studio.errors import ConfigError, WorkspaceError
+from studio.files import folders
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import launcher, runs
+from studio.workspace import Workspace, now
+
+RATER = "scripted"
+NEUTRAL = "story"
+MARKER = "demo.json"
+MADE_HERE = (
+    "studio.db",
+    "studio.db-wal",
+    "studio.db-shm",
+    "lanes",
+    "runs",
+    "exports",
+    "report.json",
+    "report.html",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of every run of a demo; seeds and checkpoints are filled in as it goes."""
+
+    sft: SFTConfig
+    sample: SampleConfig
+    reward: RewardConfig
+    ppo: PPOConfig
+    judge: SampleConfig
+    error_rate: float
+
+
+RECIPE = Recipe(
+    sft=SFTConfig(learning_rate=5e-4, epochs=3, batch_size=32, micro_batch_size=32, eval_every=12),
+    sample=SampleConfig(num_prompts=2000, responses_per_prompt=3, exclude_categories=NEUTRAL, batch_size=200),
+    reward=RewardConfig(
+        learning_rate=2e-3, epochs=2, batch_size=32, micro_batch_size=32, offtopic_share=1.0, eval_every=60
+    ),
+    ppo=PPOConfig(
+        learning_rate=1e-3,
+        value_learning_rate=2e-3,
+        value_warmup=2,
+        iterations=60,
+        epochs=1,
+        kl_coef=0.12,
+        eval_every=20,
+        exclude_categories=NEUTRAL,
+        save_every=1000,
+    ),
+    judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
+    error_rate=0.1,
+)
+"""What the demo runs with: sizes for two rounds in a few minutes on 2 CPU cores."""
+
+
+@dataclass
+class _Demo:
+    """One demo under way."""
+
+    ws: Workspace
+    seed: int
+    recipe: Recipe
+    rater: ScriptedRater
+    progress: Progress
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, config: StageConfig, purpose: str, **facts: Any) -> str:
+        """Run a stage in its child process until it has finished; returns the run's name."""
+        started = time.monotonic()
+        run = demo_progress.follow(self.ws, config.model_copy(update={"seed": self.seed} | facts), self.progress)
+        self.stages.append(
+            {
+                "run": run.name,
+                "stage": run.stage,
+                "purpose": purpose,
+                "seconds": round(time.monotonic() - started, 1),
+                "config": run.config.model_dump(),
+            }
+        )
+        return run.name
+
+
+def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIPE) -> Figures:
+    """Run the loop in a workspace of its own and write report.json and report.html into it; returns the report.
+
+    Args:
+        root: a new or empty folder, or that of an earlier demo of the same seed, which is then made anew.
+        seed: of every run and of the rater.
+        rounds: how often pairs are sampled, rated, and trained on.
+        recipe: other settings than the demo's own.
+
+    Raises:
+        StudioError: the folder holds something else, or a run did not finish.
+    """
+    if seed < 0 or rounds < 1:
+        raise ConfigError(
+            f"A demo of {rounds} rounds with seed {seed} cannot be: take 1 round or more and a seed from 0."
+        )
+    started = time.monotonic()
+    ws = _new_workspace(Path(root), seed)
+    starter.load(ws)
+    expected = demo_progress.EXPECTED_S["sft"] + rounds * (
+        3 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
+    )
+    with demo_progress.progress(expected) as progress:
+        demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)
+        sft = demo.run(recipe.sft, "learned from the demonstrations")
+        done: list[Figures] = []
+        for _ in range(rounds):
+            done.append(_round(demo, sft, done))
+    facts = {
+        "seconds": round(time.monotonic() - started, 1),
+        "seed": seed,
+        "finished_at": now(),
+        "rounds": done,
+        "rater": {"name": RATER, "error_rate": recipe.error_rate},
+        "stages": demo.stages,
+        "command": f"rlhf-studio demo --workspace DIR --seed {seed} --rounds {rounds}",
+        "machine": demo_figures.machine(),
+        "versions": demo_figures.versions(),
+    }
+    report.write(ws, facts)
+    return facts
+
+
+def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
+    """Sample, rate, train the reward model on all ratings, improve the policy, judge it; returns the round's figures."""
+    ws, recipe, number = demo.ws, demo.recipe, len(done) + 1
+    start = done[-1]["runs"]["ppo"] if done else sft
+    sample = demo.run(
+        recipe.sample, f"pairs from {start}, put up for rating", checkpoint=start, seed=demo.seed + 1000 * number
+    )
+    num_rated = rate_open_pairs(ws, demo.rater)
+    num_ratings = num_rated + (done[-1]["ratings"] if done else 0)
+    reward = demo.run(recipe.reward, f"learned the preference from {num_ratings} ratings", sft_checkpoint=sft)
+    ppo = demo.run(
+        recipe.ppo,
+        f"PPO from {start} against {reward}",
+        sft_checkpoint=sft,
+        reward_checkpoint=reward,
+        policy_checkpoint=start,
+    )
+    judges = [
+        demo.run(
+            recipe.judge,
+            f"test prompts answered by {ppo} and {sft} at temperature {temperature:g}",
+            checkpoint=ppo,
+            opponent=sft,
+            temperature=temperature,
+        )
+        for temperature in (recipe.judge.temperature, recipe.ppo.temperature)
+    ]
+    rate_open_pairs(ws, demo.rater)
+    names = {
+        "sft": sft,
+        "sample": sample,
+        "reward": reward,
+        "ppo": ppo,
+        "judge": judges[0],
+        "judge_as_trained": judges[1],
+    }
+    figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
+    demo.progress.say(
+        f"round {number}: win rate {figures['win_rate']['value']:.2f}, reward-model accuracy "
+        f"{figures['reward']['accuracy']:.2f}, tax {100 * figures['alignment_tax']['change']:+.1f} %"
+    )
+    return {"round": number, "pairs": num_rated, "ratings": num_ratings} | figures
+
+
+def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
+    """Rate every pair that is still open, one showing at a time, as a person would; returns how many there were."""
+    references = {row["id"]: row["reference"] for row in prompts.list_prompts(ws)}
+    count = 0
+    while showing := comparisons.next_showing(ws, rater=RATER):
+        prompt_text = showing.messages[-1]["content"]
+        reference = references[showing.prompt_id]
+        judgement = rater.rate(prompt_text, showing.category, reference, showing.left, showing.right)
+        ratings.record(ws, showing.id, judgement.outcome, strength=judgement.strength)
+        count += 1
+    return count
+
+
+def _new_workspace(root: Path, seed: int) -> Workspace:
+    """An empty workspace for this demo; an earlier demo of the same seed is put into a folder `earlier-1` of it first.
+
+    Raises:
+        WorkspaceError: the folder holds anything else, a person's ratings, or a run that is still going.
+    """
+    root = root.expanduser().resolve()
+    marker = root / MARKER
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root} is a file. Name a folder for the demo.")
+    if root.exists() and any(root.iterdir()):
+        _check_is_earlier_demo(root, marker, seed)
+        _put_aside(root, root / folders.free_name(root, "earlier", 1, set()))
+    root.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({"seed": seed}) + "\n", encoding="utf-8")
+    return Workspace.open(root)
+
+
+def _put_aside(root: Path, earlier: Path) -> None:
+    """Move what an earlier demo made, which may have lost its database, and with it the word on whose work it holds."""
+    found = [root / name for name in MADE_HERE if os.path.lexists(root / name)]
+    if found:
+        earlier.mkdir()
+    for path in found:
+        path.rename(earlier / path.name)
+
+
+def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
+    if not marker.is_file():
+        raise WorkspaceError(f"The folder {root} is not empty and holds no demo. Choose a new or an empty folder.")
+    earlier = json.loads(marker.read_text(encoding="utf-8")).get("seed")
+    if earlier != seed:
+        raise WorkspaceError(
+            f"The folder {root} holds a demo of seed {earlier}. Choose another folder for seed {seed}."
+        )
+    if not (root / "studio.db").exists():
+        return
+    ws = Workspace.open(root)
+    launcher.reap(ws)
+    if going := [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
+        raise WorkspaceError(
+            f"Run {going[0].name} in {root} is still going. Wait for it, stop it, or choose another folder."
+        )
+    if num_person := ratings.summary(ws)["person"]:
+        raise WorkspaceError(
+            f"The demo in {root} holds {num_person} ratings by a person, which a new demo would put aside. Choose another folder."
+        )
+
+
+def main(root: str | Path, seed: int, rounds: int) -> int:
+    """The command ``rlhf-studio demo``: run it, say what came of it and where the report is."""
+    facts = run(root, seed, rounds)
+    win = facts["rounds"][-1]["win_rate"]
+    print(
+        f"Win rate against SFT {win['value']:.3f} ({win['low']:.3f} to {win['high']:.3f}, n = {win['n']}), "
+        f"in {facts['seconds']:.0f} s."
+    )
+    print(f"Report: {Path(root).expanduser().resolve() / 'report.html'}")
+    return 0

@@ -1,1 +1,0 @@
-"""What earlier versions wrote and this one reads."""

@@ -1,0 +1,63 @@
+"""Write beside the place, then take it: whole or not at all, and what stood there is put aside, not deleted.
+
+An export may be all that is left of a workspace whose database was lost, or hold what a person added to it.
+"""
+
+import filecmp
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from studio.files.folders import free_name
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` that nothing has, for what is written there first; what is still there at the end is taken away."""
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        yield part
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def place(part: Path, path: Path) -> Path:
+    """Give `part` the name `path`, and return it; what has that name and differs is first renamed to NAME-earlier-1, -2, ...
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if os.path.lexists(path) and not _is_same(part, path):
+        path.rename(_aside(path))
+    elif path.is_dir():
+        return path  # holds the same
+    return part.replace(path)
+
+
+def _aside(path: Path) -> Path:
+    stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
+    number = 1
+    while os.path.lexists(
+        free := path.with_name(f"{free_name(path.parent, f'{stem}-earlier', number, set())}{suffix}")
+    ):
+        number += 1
+    return free
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if one.is_symlink() or other.is_symlink():
+        return False
+    if one.is_file() and other.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    if not (one.is_dir() and other.is_dir()):
+        return False
+    names = {path.name for path in one.iterdir()}
+    return names == {path.name for path in other.iterdir()} and all(
+        _is_same(one / name, other / name) for name in names
+    )

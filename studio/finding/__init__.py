@@ -1,1 +1,0 @@
-"""Finding prompts and answers by a piece of their text."""

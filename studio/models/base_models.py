@@ -1,0 +1,121 @@
+"""Where a base model comes from: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
+
+import re
+from pathlib import Path
+
+from assets import STARTER
+from modules.model_files import check_family, check_folder, check_kind, check_tokens, positions
+from studio.errors import BaseModelError
+from studio.redaction import hide
+
+STARTER_NAME = "starter"
+UNKNOWN = 2**31
+LONGEST_ID = 193
+"""Two names of at most 96 characters, as the hub has them."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+_HUB_PAGE = re.compile(
+    r"https?://(?:[^/@]*@)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/)?([\w.-]+/[\w.-]+?)(?:\.git)?(?:[/?#].*)?$"
+)
+
+
+def resolve(name: str) -> str:
+    """The folder or hub id behind a config's `base_model`.
+
+    Raises:
+        BaseModelError: a folder that is none, or lacks its config, tokenizer or safetensors weights.
+    """
+    if name == STARTER_NAME:
+        return str(STARTER / "model")
+    if not name.strip():
+        raise BaseModelError(
+            "base_model is empty. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+        )
+    path = _path(name)
+    if path is not None and path.is_dir():
+        check_folder(path)
+        return str(path.resolve())
+    if HUB_ID.fullmatch(name) and len(name) <= LONGEST_ID and path is not None and not path.exists():
+        return name
+    if "://" in name:
+        raise BaseModelError(
+            f"{hide(name)!r} is an address, and a base model is none. {instead(name, 'Qwen/Qwen3-0.6B')}"
+        )
+    raise BaseModelError(
+        f"{short(name)!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+    )
+
+
+def absolute(name: str) -> str:
+    """The name a run keeps: a folder becomes absolute, because its worker has another working directory.
+
+    Raises:
+        BaseModelError: as `resolve`.
+    """
+    return name if name == STARTER_NAME else resolve(name)
+
+
+def check(name: str, method: str, quantisation: str, chat_template: str) -> None:
+    """Refuse a folder whose model cannot be used as a run asks; one of the hub is looked at when it was fetched.
+
+    Raises:
+        BaseModelError: as `modules.model_files.check_family`, `check_kind` and `check_tokens`.
+    """
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        check_family(folder)
+        check_kind(folder, method, quantisation)
+        check_tokens(folder, chat_template)
+
+
+def num_positions(name: str) -> int:
+    """How many positions a model has, as far as its folder says so."""
+    folder = Path(resolve(name))
+    found = positions(folder) if folder.is_dir() else None
+    return UNKNOWN if found is None else found
+
+
+def check_room(name: str, settings: dict[str, int]) -> None:
+    """Refuse lengths, by the names of their settings, that together go beyond a model's positions.
+
+    Raises:
+        BaseModelError: they do.
+    """
+    most = num_positions(name)
+    if sum(settings.values()) <= most:
+        return
+    said = " and ".join(f"{setting} = {length}" for setting, length in settings.items())
+    raise BaseModelError(
+        f"With {said}, prompt and response do not fit into the model's {most} positions. Lower {' or '.join(settings)}."
+    )
+
+
+def instead(address: str, example: str) -> str:
+    """What to give in the place of an address: the id of a page of the hub, or the folder of a download."""
+    found = _HUB_PAGE.match(address)
+    return (
+        f"Give its hub id: {found[1]}."
+        if found
+        else f"Download it and give the local path, or give a hub id such as {example}."
+    )
+
+
+def is_there(name: str) -> bool:
+    """Whether a name is a path of something."""
+    path = _path(name)
+    return path is not None and path.exists()
+
+
+def _path(name: str) -> Path | None:
+    """The path that a name is, or None where the system knows no such path: too long, or the home of nobody."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path
+
+
+def short(name: str) -> str:
+    """A name as a sentence shows it."""
+    return name if len(name) <= 200 else f"{name[:200]} ... ({len(name):,} characters)"

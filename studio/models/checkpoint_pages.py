@@ -1,0 +1,65 @@
+"""Some of the checkpoints: a page of them that a word is found in, those of some runs, and where those came from."""
+
+from collections.abc import Sequence
+
+from studio.models.checkpoints import SELECT, Checkpoint, of_row
+from studio.page_reads import PAGE
+from studio.workspace import Workspace
+
+
+def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offset: int = 0) -> list[Checkpoint]:
+    """Checkpoints of these stages, or of all, whose name or base model holds the word, newest first."""
+    # The plus keeps SQLite from sorting all checkpoints of a stage: the newest come first in the table as it is.
+    marks = ", ".join("?" * len(stages))
+    of_stages = f"+c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else "1"
+    word = search.strip().lower()
+    with ws.read() as db:
+        rows = db.query(
+            f"{SELECT} WHERE {of_stages} AND (? = '' OR instr(lower(c.name), ?) > 0 OR instr(lower(c.base_model), ?) > 0)"
+            " ORDER BY c.id DESC LIMIT ? OFFSET ?",
+            [*stages, word, word, word, limit, max(0, offset)],
+        )
+        return [of_row(ws, row) for row in rows]
+
+
+def is_known(ws: Workspace, name: str, *stages: str) -> bool:
+    """True if there is a checkpoint of this name, of one of these stages."""
+    marks = ", ".join("?" * len(stages))
+    with ws.read() as db:
+        return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
+
+
+def ids(ws: Workspace, names: Sequence[str]) -> dict[str, int]:
+    """Name to id of those that there are."""
+    marks = ", ".join("?" * len(names))
+    with ws.read() as db:
+        rows = db.query(f"SELECT id, name FROM checkpoints WHERE name IN ({marks})", list(names))
+        return {row["name"]: row["id"] for row in rows}
+
+
+def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
+    """The checkpoints of one run, the last one first."""
+    with ws.read() as db:
+        return [of_row(ws, row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.id DESC", [run_id])]
+
+
+def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
+    """What each of these runs hands on: the chosen one, else the last one; newest first."""
+    marks = ", ".join("?" * len(run_ids))
+    with ws.read() as db:
+        rows = list(db.query(f"{SELECT} WHERE c.run_id IN ({marks}) ORDER BY c.is_chosen, c.id", list(run_ids)))
+    found = {row["run_id"]: of_row(ws, row) for row in rows}
+    return sorted(found.values(), key=lambda c: -c.id)
+
+
+def lineage(ws: Workspace, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
+    """The edges (parent run, role, child run) that lead to these runs."""
+    marks = ", ".join("?" * len(run_ids))
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
+            " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id"
+            f" WHERE r.id IN ({marks}) ORDER BY r.id, rp.role",
+            list(run_ids),
+        )
+        return [(row["parent"], row["role"], row["child"]) for row in rows]

@@ -1,0 +1,10 @@
+"""What a run takes over from the checkpoints it starts from, so that no model is used in another way than it was trained.
+
+`traits` reads from a checkpoint's files what belongs to the model; `inherit` fills a config with it, and refuses settings
+and sets of checkpoints that contradict it. Nothing here loads torch.
+"""
+
+from studio.models.parents.inherit import check_alike, check_resumed, fill, sentence
+from studio.models.parents.traits import Traits, read
+
+__all__ = ["Traits", "check_alike", "check_resumed", "fill", "read", "sentence"]

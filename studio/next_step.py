@@ -1,0 +1,231 @@
+"""Where the loop stands and what to do next: demonstrations -> SFT -> pairs -> ratings -> reward model -> PPO -> pairs.
+
+`status` reads the workspace once and answers three questions for each station: how much is there, what is its newest
+checkpoint, and what has become stale. From the same facts it derives one suggested next step; it never acts on it.
+"""
+
+from dataclasses import dataclass
+
+from studio.models import checkpoints
+from studio.models.checkpoints import Checkpoint
+from studio.preferences import comparisons, prompts, ratings
+from studio.runs import run_pages as shelf
+from studio.runs import runs
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+ENOUGH_RATINGS = 50
+"""Ratings after which a first reward model is worth training."""
+FRESH_RATINGS = 20
+"""Ratings the newest reward model has not seen, after which a new one is worth training."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """One station of the loop.
+
+    `checkpoint` is the newest one of a training station, `metrics` its figures; `stale` says in words what it lags
+    behind, or is empty; `run` is the run at work there now.
+    """
+
+    key: str
+    title: str
+    count: int
+    unit: str
+    detail: str = ""
+    checkpoint: str = ""
+    metrics: dict[str, float] | None = None
+    stale: str = ""
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A suggested next step: a sentence, the label of its button, and the page (and stage or run) it leads to."""
+
+    key: str
+    sentence: str
+    label: str
+    page: str
+    item: str = ""
+
+
+@dataclass(frozen=True)
+class LoopStatus:
+    """The whole loop at one moment; `stations` in the order of the loop."""
+
+    stations: tuple[Station, ...]
+    step: Step
+    active: tuple[Run, ...]
+
+    def station(self, key: str) -> Station:
+        """The station with this key."""
+        return next(station for station in self.stations if station.key == key)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the stations and the next step are derived from."""
+
+    num_prompts: int
+    num_demonstrations: int
+    num_new_demonstrations: int
+    num_comparisons: int
+    num_unrated: int
+    num_rated: int
+    num_skipped: int
+    num_imported: int
+    num_fresh: int
+    sft: Checkpoint | None
+    reward: Checkpoint | None
+    ppo: Checkpoint | None
+    is_policy_behind: bool
+    is_pairs_behind: bool
+    num_ended: dict[str, int]
+    active: tuple[Run, ...]
+
+    @property
+    def policy(self) -> Checkpoint | None:
+        return self.ppo or self.sft
+
+
+def status(ws: Workspace) -> LoopStatus:
+    """Read where the loop stands now."""
+    facts = _facts(ws)
+    return LoopStatus(_stations(facts), _next_step(facts), facts.active)
+
+
+def _facts(ws: Workspace) -> _Facts:
+    texts, pairs, rated = prompts.counts(ws), comparisons.counts(ws), ratings.summary(ws)
+    sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
+    last = shelf.newest(ws, "sample", "finished", "stopped")
+    sampled = last.config if last else None
+    answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
+    policy = ppo or sft
+    return _Facts(
+        num_prompts=texts["prompts"],
+        num_demonstrations=texts["demonstrations"],
+        num_new_demonstrations=prompts.count_demonstrations_since(ws, _began(ws, sft)) if sft else 0,
+        num_comparisons=pairs["comparisons"],
+        num_unrated=pairs["unrated"],
+        num_rated=rated["rated"],
+        num_skipped=rated["skip"],
+        num_imported=rated["import"],
+        num_fresh=ratings.count_since(ws, _began(ws, reward)) if reward else rated["rated"],
+        sft=sft,
+        reward=reward,
+        ppo=ppo,
+        is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
+        is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
+        num_ended=shelf.count_ended(ws),
+        active=tuple(shelf.at_work(ws)),
+    )
+
+
+def _began(ws: Workspace, checkpoint: Checkpoint) -> str:
+    """When the run of a checkpoint was made: what is newer than that, it has not seen."""
+    return runs.get(ws, checkpoint.run_id).created_at
+
+
+def _stations(facts: _Facts) -> tuple[Station, ...]:
+    working = {run.stage: run for run in reversed(facts.active)}
+    lagging = f"older than {facts.reward.name}" if facts.ppo and facts.reward and facts.is_policy_behind else ""
+    behind = f"{facts.policy.name} has not answered yet" if facts.policy and facts.is_pairs_behind else ""
+    return (
+        Station("demonstrations", "Demonstrations", facts.num_demonstrations, "to imitate", f"{facts.num_prompts:,} prompts"),
+        _trained("sft", "SFT", facts, facts.sft, _unseen(facts.num_new_demonstrations, "demonstration"), working.get("sft")),
+        Station(
+            "pairs", "Pairs", facts.num_unrated, "to rate", f"{facts.num_comparisons:,} in all",
+            stale=behind, run=working.get("sample"),
+        ),
+        Station("ratings", "Ratings", facts.num_rated, "judgements", _rating_detail(facts)),
+        _trained("reward", "Reward model", facts, facts.reward, _unseen(facts.num_fresh, "rating"), working.get("reward")),
+        _trained("ppo", "PPO", facts, facts.ppo, lagging, working.get("ppo")),
+    )  # fmt: skip
+
+
+def _trained(key: str, title: str, facts: _Facts, newest: Checkpoint | None, stale: str, run: Run | None) -> Station:
+    count = facts.num_ended.get(key, 0)
+    unit = "run" if count == 1 else "runs"
+    if newest is None:
+        return Station(key, title, count, unit, run=run)
+    return Station(key, title, count, unit, checkpoint=newest.name, metrics=newest.metrics, stale=stale, run=run)
+
+
+def _unseen(count: int, what: str) -> str:
+    return f"has not seen {count:,} {what}{'s' * (count != 1)}" if count else ""
+
+
+def _rating_detail(facts: _Facts) -> str:
+    parts = [f"{facts.num_imported:,} imported"] if facts.num_imported else []
+    return ", ".join([*parts, f"{facts.num_skipped:,} skipped"] if facts.num_skipped else parts)
+
+
+def _next_step(facts: _Facts) -> Step:
+    """The first of these that applies, in the order of the loop; after the first round, what is newest flows on."""
+    if not facts.num_prompts:
+        return Step(
+            "begin",
+            "Nothing is here yet. Begin with the built-in starter kit, or bring your own data.",
+            "Bring in data",
+            "data",
+        )
+    if facts.active:
+        run = facts.active[-1]
+        return Step(
+            "watch", f"{run.name} is at work. Watch its curves as they grow.", f"Watch {run.name}", "runs", run.name
+        )
+    if facts.sft is None:
+        return _first_sft(facts)
+    return _first_reward(facts) if facts.reward is None else _next_round(facts, facts.reward)
+
+
+def _first_sft(facts: _Facts) -> Step:
+    if not facts.num_demonstrations:
+        sentence = f"There are {facts.num_prompts:,} prompts and no demonstration. Import some, or write the first one yourself."
+        return Step("demonstrate", sentence, "Write a demonstration", "data")
+    sentence = f"Teach the base model your {facts.num_demonstrations:,} demonstrations."
+    return Step("sft", sentence, "Train SFT", "train", "sft")
+
+
+def _first_reward(facts: _Facts) -> Step:
+    if facts.num_unrated and facts.num_rated < ENOUGH_RATINGS:
+        wanted = min(facts.num_unrated, ENOUGH_RATINGS - facts.num_rated)
+        sentence = (
+            f"Rate {wanted:,} more pair{'s' * (wanted != 1)}; about {ENOUGH_RATINGS} ratings make a first reward model."
+        )
+        return Step("rate", sentence, "Rate pairs", "rate")
+    if facts.num_rated and (facts.num_rated >= ENOUGH_RATINGS or facts.policy is None):
+        return Step(
+            "reward",
+            f"Train a reward model on your {facts.num_rated:,} ratings.",
+            "Train the reward model",
+            "train",
+            "reward",
+        )
+    assert facts.policy is not None
+    if facts.num_rated:
+        have = f"You have {facts.num_rated:,} rating{'s' * (facts.num_rated != 1)}; about {ENOUGH_RATINGS} make a first reward model."
+        return Step(
+            "sample", f"{have} Let {facts.policy.name} answer more prompts.", "Sample more pairs", "train", "sample"
+        )
+    return Step(
+        "sample",
+        f"Let {facts.policy.name} answer prompts twice, so that there are pairs to compare.",
+        "Sample pairs",
+        "train",
+        "sample",
+    )
+
+
+def _next_round(facts: _Facts, reward: Checkpoint) -> Step:
+    if facts.num_fresh >= FRESH_RATINGS or (facts.num_fresh and not facts.num_unrated):
+        sentence = f"{reward.name} has not seen {facts.num_fresh:,} of your ratings. Train a new one on all of them."
+        return Step("reward", sentence, "Train the reward model", "train", "reward")
+    if facts.is_policy_behind:
+        return Step("ppo", f"Improve the policy against {reward.name}.", "Run PPO", "train", "ppo")
+    assert facts.policy is not None
+    if facts.num_unrated and not facts.is_pairs_behind:
+        return Step("rate", f"{facts.num_unrated:,} pairs wait for your judgement.", "Rate pairs", "rate")
+    sentence = f"Let {facts.policy.name} answer, and see whether you like what it learned."
+    return Step("sample", sentence, "Sample new pairs", "train", "sample")

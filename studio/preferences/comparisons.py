@@ -1,0 +1,219 @@
+"""Comparisons (responses to one prompt, to be judged) and showings (what the eye saw): the owner of those tables.
+
+The order on the screen is drawn and stored before the pair is displayed. A showing that was stored and not yet rated is
+shown again as it was after a reload or restart, so the order a person sees never changes under them.
+"""
+
+import json
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.preferences.prompts import Messages
+from studio.workspace import Workspace, now
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Two or more responses as they are put on the screen. Holds no model name: rating is blind.
+
+    Attributes:
+        texts: of the responses, by screen position.
+        response_ids: of the same.
+    """
+
+    id: int
+    comparison_id: int
+    prompt_id: int
+    messages: Messages
+    category: str
+    texts: tuple[str, ...]
+    response_ids: tuple[int, ...]
+
+    @property
+    def left(self) -> str:
+        """The first response on the screen."""
+        return self.texts[0]
+
+    @property
+    def right(self) -> str:
+        """The second response on the screen."""
+        return self.texts[1]
+
+
+def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None) -> int | None:
+    """Put two or more responses up for rating; returns the comparison's id, or None where the same one already is.
+
+    `run_id` is the sampling run that made it; None for imported pairs and edits.
+    """
+    key = _key(prompt_id, response_ids)
+    if list(db.query("SELECT 1 FROM comparisons WHERE key = ?", [key])):
+        return None
+    comparison_id = db.execute(
+        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?)",
+        [key, prompt_id, run_id, now()],
+    ).lastrowid
+    for slot, response_id in enumerate(response_ids):
+        db.execute(
+            "INSERT INTO comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
+            [comparison_id, slot, response_id],
+        )
+    return comparison_id
+
+
+def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -> int | None:
+    """The comparison of these responses, or None."""
+    rows = db.query("SELECT id FROM comparisons WHERE key = ?", [_key(prompt_id, response_ids)])
+    return next((row["id"] for row in rows), None)
+
+
+def slot_of(db: Database, comparison_id: int, response_id: int) -> int:
+    """Return the place of a response in its comparison; for those without a showing 0 is left and 1 right."""
+    sql = "SELECT slot FROM comparison_responses WHERE comparison_id = ? AND response_id = ?"
+    return next(db.query(sql, [comparison_id, response_id]))["slot"]
+
+
+def verdict(db: Database, comparison_id: int) -> int | str | None:
+    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
+    for row in db.query(sql, [comparison_id]):
+        return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
+    return None
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """`comparisons`: all; `unrated`: those without a rating that counts."""
+    with ws.read() as db:
+        return read_counts(db)
+
+
+def read_counts(db: Database) -> dict[str, int]:
+    """The same in an open connection. What waits and what was undone are kept by triggers, so no rating is read."""
+    return next(
+        db.query(
+            "SELECT (SELECT count(*) FROM comparisons) AS comparisons, (SELECT count(*) FROM waiting_comparisons) +"
+            " (SELECT count(DISTINCT s.comparison_id) FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)) AS unrated"
+        )
+    )
+
+
+def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
+    """The next pair to rate, its order stored; None when everything is rated.
+
+    An open showing (one undone most recently, else one displayed before a reload) comes back first; then the newest
+    sampled pairs, whose policy is the freshest.
+
+    Args:
+        ws: the workspace.
+        rater: who will see it.
+        after: look past this showing (to fetch the one behind it ahead of time).
+    """
+    with ws.write() as db:
+        found = upcoming(db, rater, 1 if after is None else 2)
+        return next((read_showing(db, each) for each in found if each != after), None)
+
+
+def upcoming(db: Database, rater: str, count: int) -> list[int]:
+    """The next showings to rate, first the one to show now, in an open write transaction; new ones are stored by it.
+
+    Reads a few rows only, whatever the number of ratings.
+    """
+    found = _open_showings(db, rater, count)
+    if len(found) < count:
+        rows = db.query(
+            "SELECT comparison_id AS id FROM waiting_comparisons w"
+            " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = w.comparison_id AND s.rater = ?)"
+            " ORDER BY run_id DESC, comparison_id LIMIT ?",
+            [rater, count - len(found)],
+        )
+        found += [add_showing(db, row["id"], rater) for row in list(rows)]
+    return found
+
+
+def add_showing(
+    db: Database, comparison_id: int, rater: str, *, like: int | None = None, is_swapped: bool = False
+) -> int:
+    """Store how a comparison is about to be shown, and return the showing's id.
+
+    Args:
+        db: an open transaction.
+        comparison_id: what is shown.
+        rater: who will see it.
+        like: take the order of this earlier showing; without, the order is drawn.
+        is_swapped: turn that order round.
+    """
+    seed = secrets.randbits(31)
+    if like is None:
+        sql = "SELECT response_id FROM comparison_responses WHERE comparison_id = ? ORDER BY slot"
+        order = [row["response_id"] for row in db.query(sql, [comparison_id])]
+        random.Random(seed).shuffle(order)
+    else:
+        order = _order(db, like)[:: -1 if is_swapped else 1]
+    row = {
+        "comparison_id": comparison_id,
+        "left_response_id": order[0],
+        "right_response_id": order[1],
+        "response_ids": json.dumps(order) if len(order) > 2 else None,
+        "seed": seed,
+        "rater": rater,
+        "created_at": now(),
+    }
+    showing_id: Any = db.table("showings").insert(row).last_pk
+    return showing_id
+
+
+def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
+    """The showing with this id."""
+    with ws.read() as db:
+        return read_showing(db, showing_id)
+
+
+def read_showing(db: Database, showing_id: int) -> Showing | None:
+    """The showing with this id, in an open connection."""
+    rows = db.query(
+        "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category FROM showings s"
+        " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id WHERE s.id = ?",
+        [showing_id],
+    )
+    row = next(rows, None)
+    if row is None:
+        return None
+    order = _order(db, showing_id)
+    texts = tuple(next(db.query("SELECT text FROM responses WHERE id = ?", [each]))["text"] for each in order)
+    return Showing(**(row | {"messages": json.loads(row["messages"])}), texts=texts, response_ids=tuple(order))
+
+
+def _open_showings(db: Database, rater: str, count: int) -> list[int]:
+    """Stored showings of this rater whose comparison has no rating that counts; the most recently undone first."""
+    undone = db.query(
+        "SELECT s.id FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
+        " WHERE s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " ORDER BY u.event_id DESC LIMIT :count",
+        {"rater": rater, "count": count},
+    )
+    found = [row["id"] for row in undone]
+    unrated = db.query(
+        "SELECT s.id FROM open_showings o CROSS JOIN showings s ON s.id = o.showing_id"
+        " WHERE s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " ORDER BY s.id LIMIT :count",
+        {"rater": rater, "count": count - len(found)},
+    )
+    return found + [row["id"] for row in unrated]
+
+
+def _order(db: Database, showing_id: int) -> list[int]:
+    """Response ids of a showing by screen position."""
+    sql = "SELECT left_response_id, right_response_id, response_ids FROM showings WHERE id = ?"
+    row = next(db.query(sql, [showing_id]))
+    return (
+        json.loads(row["response_ids"]) if row["response_ids"] else [row["left_response_id"], row["right_response_id"]]
+    )
+
+
+def _key(prompt_id: int, response_ids: Sequence[int]) -> str:
+    return f"{prompt_id}:{','.join(str(i) for i in sorted(response_ids))}"

@@ -1,0 +1,296 @@
+"""Prompts, responses (demonstrations, samples, imported ones), import batches and drafts: the owner of those tables.
+
+A prompt's split is fixed at birth by its group (the normalised first user turn), so that no prompt leaks between
+training and evaluation. Prompts and responses are never changed.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.errors import DataError
+from studio.preferences import text_search
+from studio.workspace import Workspace, now
+
+Messages = list[dict[str, str]]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class NewPrompt:
+    """A prompt to be stored: messages that end with a user turn."""
+
+    messages: Messages
+    category: str = ""
+    split: str | None = None
+    reference: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt with the response a person wanted."""
+
+    id: int
+    prompt_id: int
+    messages: Messages
+    response: str
+    category: str
+    split: str
+
+
+def split_for(messages: Messages) -> str:
+    """The split of a prompt: 80 % train, 10 % validation, 10 % test, decided by a hash of its first user turn."""
+    first = next((m["content"] for m in messages if m["role"] == "user"), "")
+    group = " ".join(first.lower().split())
+    bucket = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % 10
+    return "test" if bucket == 9 else "validation" if bucket == 8 else "train"
+
+
+def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
+    """The messages as role/content pairs, checked: known roles, text contents, no empty turn, ends with role `last`.
+
+    Raises:
+        DataError: naming what is wrong with them.
+    """
+    if not messages:
+        raise DataError("The conversation has no turns.")
+    clean: Messages = []
+    for turn in messages:
+        role, content = turn.get("role"), turn.get("content")
+        if role not in ("system", "user", "assistant"):
+            raise DataError(f"A turn has the role {role!r}; it must be system, user or assistant.")
+        if not isinstance(content, str) or not content.strip():
+            raise DataError(f"A turn of the {role} is empty.")
+        clean.append({"role": role, "content": content})
+    if clean[-1]["role"] != last:
+        raise DataError(f"The conversation ends with a turn of the {clean[-1]['role']}; it must end with the {last}.")
+    return clean
+
+
+def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) -> int:
+    """Store the prompt and return its id; the same messages are one prompt, whose first split and category stay."""
+    messages = check_messages(prompt.messages, last="user")
+    text = json.dumps(messages, ensure_ascii=False)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    found = list(db.query("SELECT id FROM prompts WHERE hash = ?", [key]))
+    if found:
+        return found[0]["id"]
+    row = {
+        "hash": key,
+        "messages": text,
+        "category": prompt.category,
+        "split": prompt.split or split_for(messages),
+        "reference": json.dumps(prompt.reference, ensure_ascii=False),
+        "import_id": import_id,
+        "created_at": now(),
+    }
+    return _id(
+        db.execute(
+            "INSERT INTO prompts (hash, messages, category, split, reference, import_id, created_at)"
+            " VALUES (:hash, :messages, :category, :split, :reference, :import_id, :created_at)",
+            row,
+        )
+    )
+
+
+def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
+    """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
+    if kind != "sample":
+        found = list(
+            db.query(
+                "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
+                " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+                [prompt_id, kind, text, "edited_from" in facts, prompt_id],
+            )
+        )
+        if found:
+            return found[0]["id"]
+    row: dict[str, Any] = dict.fromkeys(
+        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from")
+    )
+    assert facts.keys() <= row.keys(), facts.keys()
+    row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
+    row |= {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
+    return _id(
+        db.execute(
+            "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
+            " import_id, edited_from, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
+            " :token_ids, :end_reason, :import_id, :edited_from, :created_at)",
+            row,
+        )
+    )
+
+
+def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:
+    """Store a demonstration written by the person and return the response's id.
+
+    Raises:
+        DataError: the prompt or the response is empty.
+    """
+    if not response.strip():
+        raise DataError("The response is empty. Write what the assistant should have said.")
+    with ws.write() as db:
+        prompt_id = add_prompt(db, NewPrompt(messages, category))
+        return add_response(db, prompt_id, response.strip(), "demonstration")
+
+
+def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
+    """Open an import batch and return its id; `close_import` completes it."""
+    return _id(
+        db.execute(
+            "INSERT INTO imports (source, sha256, kind, kept, dropped, created_at) VALUES (?, ?, ?, 0, '{}', ?)",
+            [source, sha256, kind, now()],
+        )
+    )
+
+
+def find_import(db: Database, sha256: str, kind: str) -> int | None:
+    """The batch that imported this content as this kind, or None."""
+    rows = db.query("SELECT id FROM imports WHERE sha256 = ? AND kind = ? ORDER BY id", [sha256, kind])
+    return next((row["id"] for row in rows), None)
+
+
+def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int]) -> None:
+    """Write the counts of an import batch."""
+    db.execute("UPDATE imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
+
+
+def list_imports(ws: Workspace) -> list[dict[str, Any]]:
+    """All import batches, newest first, with `dropped` as a dict."""
+    with ws.read() as db:
+        rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
+    return [row | {"dropped": json.loads(row["dropped"])} for row in rows]
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """`prompts`, `demonstrations`, `samples`: how many there are; and `demonstrations_train`, those SFT may learn from."""
+    with ws.read() as db:
+        row = next(
+            db.query(
+                "SELECT (SELECT count(*) FROM prompts) AS prompts,"
+                " (SELECT count(*) FROM demonstrations) AS demonstrations,"
+                " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
+                " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
+                " AS demonstrations_train"
+            )
+        )
+    return dict(row)
+
+
+def count_demonstrations_since(ws: Workspace, when: str) -> int:
+    """Demonstrations stored after this UTC time: what a policy made then has not seen."""
+    with ws.read() as db:
+        sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
+        return next(db.query(sql, [when]))["n"]
+
+
+def list_categories(ws: Workspace) -> dict[str, int]:
+    """Category name to number of prompts, most frequent first."""
+    with ws.read() as db:
+        rows = db.query("SELECT category, count(*) AS n FROM prompts GROUP BY category ORDER BY n DESC, category")
+        return {row["category"]: row["n"] for row in rows}
+
+
+def list_prompts(
+    ws: Workspace,
+    *,
+    split: str | None = None,
+    exclude: Iterable[str] = (),
+    search: str = "",
+    limit: int = -1,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Prompts as dicts (id, messages, category, split, reference), in the order they came in.
+
+    Args:
+        ws: the workspace.
+        split: only this split.
+        exclude: leave these categories out.
+        search: only prompts that contain this text.
+        limit: at most this many; -1 is all.
+        offset: skip this many.
+    """
+    values = {"split": split, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset}
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT id, messages, category, split, reference FROM prompts"
+            f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'id', 'messages')}"
+            " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
+            values,
+        )
+        return [
+            row | {"messages": json.loads(row["messages"]), "reference": json.loads(row["reference"])} for row in rows
+        ]
+
+
+def list_demonstrations(
+    ws: Workspace, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
+) -> list[Demonstration]:
+    """Demonstrations, newest first; arguments as in `list_prompts`."""
+    values = {"split": split, "limit": limit, "offset": offset}
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
+            " JOIN prompts p ON p.id = r.prompt_id"
+            f" WHERE (:split IS NULL OR p.split = :split) {_holding(db, search, values, 'p.id', 'p.messages', 'r.')}"
+            " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
+            values,
+        )
+        return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+
+
+def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, messages: str, response: str = "") -> str:
+    """The condition that a prompt, or a response of the table named so, holds the text; `values` gets what it needs."""
+    if not search:
+        return ""
+    values["search"] = text_search.pattern(search)
+    if values["search"]:
+        found = f"{prompt} IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH :search)"
+        also = f"{response}id IN (SELECT rowid FROM response_search WHERE response_search MATCH :search)"
+    else:
+        text_search.add_functions(db)
+        values["search"] = text_search.fold(search)
+        found, also = f"says({messages}, :search)", f"holds({response}text, :search)"
+    return f"AND ({found} OR {also})" if response else f"AND {found}"
+
+
+def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
+    """The text of an ideal answer, and the response that it was made from."""
+    row = next(db.query("SELECT text, edited_from FROM responses WHERE id = ?", [response_id]))
+    return row["text"], row["edited_from"]
+
+
+def save_draft(ws: Workspace, name: str, text: str) -> None:
+    """Keep what is being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
+    with ws.write() as db:
+        keep_draft(db, name, text)
+
+
+def keep_draft(db: Database, name: str, text: str) -> None:
+    """The same in an open write transaction."""
+    db.execute("DELETE FROM drafts WHERE name = ?", [name])
+    if text:
+        db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])
+
+
+def read_drafts(db: Database, names: Sequence[str]) -> dict[str, str]:
+    """Those of the named drafts that there are."""
+    marks = ", ".join("?" * len(names))
+    return {row["name"]: row["text"] for row in db.query(f"SELECT * FROM drafts WHERE name IN ({marks})", list(names))}
+
+
+def load_draft(ws: Workspace, name: str) -> str:
+    """The draft kept under this name, or empty text."""
+    with ws.read() as db:
+        return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
+
+
+def _id(inserted: sqlite3.Cursor) -> int:
+    """The id of the row just inserted."""
+    assert inserted.lastrowid is not None
+    return inserted.lastrowid

@@ -1,0 +1,385 @@
+"""Ratings: append-only events, the owner of `rating_events` and the view `ratings`.
+
+An event is never changed. Undo and correction are new events that supersede an older one; the view `ratings` shows the
+event of each chain that counts. The outcome is stored by screen position; who won follows from the stored showing.
+"""
+
+import json
+import uuid as uuid_module
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from studio.errors import RatingError
+from studio.preferences.judgements import (
+    ATTRIBUTES,
+    FLAGS,
+    NO_REMARKS,
+    OUTCOMES,
+    SKIP_REASONS,
+    Outcome,
+    Remarks,
+    check,
+    read_remarks,
+    stored_ranks,
+    stored_remarks,
+)
+from studio.workspace import Workspace, now
+
+__all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating", "Remarks"]
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A recorded event. `outcome` may also be undo."""
+
+    id: int
+    comparison_id: int
+    showing_id: int | None
+    outcome: str
+    strength: int | None
+    ranks: str | None = None
+    """JSON: rank by screen position, of a ranking."""
+    edited_response_id: int | None = None
+    """The ideal answer, where one was written over another; left is then the ideal one."""
+
+
+def record(
+    ws: Workspace,
+    showing_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    reason: str | None = None,
+    ranks: Sequence[int] | None = None,
+    remarks: Remarks = NO_REMARKS,
+    uuid: str | None = None,
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """Record one judgement on a showing; it is on disk when this returns.
+
+    Args:
+        ws: the workspace.
+        showing_id: what was on the screen.
+        outcome: by screen position; left, right and tie judge two responses, ranking three or more.
+        strength: 1 slightly, 2, 3 much better; only with left or right.
+        reason: why it was skipped.
+        ranks: of a ranking: rank by screen position, 1 the best, equal ranks a tie.
+        remarks: note, flags and attributes given with it.
+        uuid: of the client's press; the same uuid again returns the event recorded first.
+        elapsed_ms: from display to press.
+
+    Raises:
+        RatingError: unknown showing or outcome, or the showing is rated already (undo first).
+    """
+    with ws.write() as db:
+        return record_in(
+            db,
+            showing_id,
+            outcome,
+            strength=strength,
+            reason=reason,
+            ranks=ranks,
+            remarks=remarks,
+            uuid=uuid,
+            elapsed_ms=elapsed_ms,
+        )
+
+
+def record_in(
+    db: Database,
+    showing_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    reason: str | None = None,
+    ranks: Sequence[int] | None = None,
+    remarks: Remarks = NO_REMARKS,
+    uuid: str | None = None,
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """The same in an open write transaction: it is on disk when that is committed."""
+    check(outcome, strength)
+    key = uuid or str(uuid_module.uuid4())
+    if again := _last(db, "uuid", key):
+        return again
+    sql = (
+        "SELECT comparison_id, rater, (SELECT count(*) FROM comparison_responses r"
+        " WHERE r.comparison_id = s.comparison_id) AS num FROM showings s WHERE id = ?"
+    )
+    showing = next(db.query(sql, [showing_id]), None)
+    if showing is None:
+        raise RatingError(f"Showing {showing_id} does not exist in this workspace. Reload the page.")
+    newest = _last(db, "showing_id", showing_id)
+    if newest and newest.outcome != "undo":
+        raise RatingError(f"This pair is rated already ({newest.outcome}). Undo it first to rate it again.")
+    event = {
+        "uuid": key,
+        "comparison_id": showing["comparison_id"],
+        "showing_id": showing_id,
+        "outcome": outcome,
+        "strength": strength,
+        "reason": reason,
+        "ranks": stored_ranks(outcome, ranks, showing["num"]),
+        "rater": showing["rater"],
+        "elapsed_ms": elapsed_ms,
+        "supersedes": newest.id if newest else None,
+    }
+    return _insert(db, event | stored_remarks(remarks, showing["num"]))
+
+
+def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
+    """Give a rating other remarks after the vote: a new event with the same judgement that supersedes it.
+
+    Raises:
+        RatingError: there is no such rating, it does not count any more, or nothing would change.
+    """
+    key = uuid or str(uuid_module.uuid4())
+    with ws.write() as db:
+        if again := _last(db, "uuid", key):
+            return again
+        row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
+        if row is None:
+            raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
+        columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
+        if read_remarks(columns) == read_remarks(row):
+            raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
+        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
+        return _insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
+
+
+def record_edit(
+    db: Database,
+    comparison_id: int,
+    edited_response_id: int,
+    *,
+    uuid: str,
+    rater: str = "person",
+    elapsed_ms: int | None = None,
+) -> Rating:
+    """Record that the ideal answer in slot 0 is better than the one it was written over, in an open transaction."""
+    if again := _last(db, "uuid", uuid):
+        return again
+    newest = _last(db, "comparison_id", comparison_id)
+    if newest and newest.outcome != "undo":
+        raise RatingError("This ideal answer is recorded already.")
+    event = {"uuid": uuid, "comparison_id": comparison_id, "outcome": "left", "rater": rater, "elapsed_ms": elapsed_ms}
+    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
+
+
+def record_import(
+    db: Database,
+    comparison_id: int,
+    strength: int | None = None,
+    *,
+    outcome: Literal["left", "right", "tie", "both_bad"] = "left",
+) -> Rating:
+    """Record the judgement an imported comparison came with: slot 0 won (left), slot 1, or neither. There was no showing."""
+    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
+    is_won = outcome in ("left", "right")
+    return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
+
+
+def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
+    """Take back the rater's newest rating, edit or correction that counts, of any depth; returns it, or None when there is none.
+
+    Where it stood in the place of an earlier one (a correction, other remarks), that one counts again, at its old place in
+    the order; else the showing is open again and comes next.
+    """
+    with ws.write() as db:
+        return undo_in(db, rater, uuid)
+
+
+def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
+    """The same in an open write transaction; with `since` (a UTC time) nothing that was given before."""
+    key = uuid or str(uuid_module.uuid4())
+    again = db.query(
+        f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
+    )
+    if taken_back := next((Rating(**row) for row in again), None):
+        return taken_back
+    last = _newest(db, rater, since)
+    if last is None:
+        return None
+    event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
+    taken = _insert(db, event | {"rater": rater, "supersedes": last.id})
+    if earlier := _earlier(db, last.id):
+        judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
+        links = {"uuid": str(uuid_module.uuid4()), "supersedes": taken.id, "restores": earlier["id"]}
+        _insert(db, judgement | links)
+    return last
+
+
+def _newest(db: Database, rater: str, since: str) -> Rating | None:
+    """What undo takes back: of the judgements that count, the one given last. One that counts again was given when it first counted."""
+    rows = db.query(
+        f"SELECT {_RATING}, restores FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
+        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC",
+        [rater],
+    )
+    found: list[tuple[int, Rating]] = []
+    for row in rows:
+        restores = row.pop("restores")
+        found.append((_given(db, row["id"]), Rating(**row)))
+        if restores is None:
+            break
+    first, last = max(found, key=lambda pair: pair[0], default=(0, None))
+    sql = "SELECT 1 FROM rating_events WHERE id = ? AND created_at >= ?"
+    return last if last and list(db.query(sql, [first, since])) else None
+
+
+def _given(db: Database, event_id: int) -> int:
+    """The event in which a judgement was first given: of one that counts again the one it restores, else itself."""
+    restored = next(db.query("SELECT restores FROM rating_events WHERE id = ?", [event_id]))["restores"]
+    return event_id if restored is None else _given(db, restored)
+
+
+def counting(db: Database, taken: Rating) -> Rating | None:
+    """What counts in the place of a rating that was taken back: the one it had corrected, or None."""
+    sql = (
+        f"SELECT {_RATING} FROM rating_events WHERE supersedes = (SELECT id FROM rating_events WHERE supersedes = ?)"
+        " AND outcome != 'undo'"
+    )
+    return next((Rating(**row) for row in db.query(sql, [taken.id])), None)
+
+
+def is_rated(db: Database, showing_id: int) -> bool:
+    """Whether a judgement of this showing counts."""
+    return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
+
+
+def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
+    """What went with the judgement of a showing that was taken back, for the next one; nothing where it was not."""
+    sql = (
+        "SELECT t.note, t.flags, t.attributes FROM undone_showings u JOIN rating_events e ON e.id = u.event_id"
+        " JOIN rating_events t ON t.id = e.supersedes WHERE u.showing_id = ?"
+    )
+    return next((read_remarks(row) for row in db.query(sql, [showing_id])), NO_REMARKS)
+
+
+def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
+    """The event whose place this one took, if that was a judgement; of one that counts again, the one it restores decides."""
+    sql = "SELECT * FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE id = ?) AND outcome != 'undo'"
+    return next(db.query(sql, [_given(db, event_id)]), None)
+
+
+def correct(
+    ws: Workspace,
+    event_id: int,
+    outcome: Outcome,
+    *,
+    strength: int | None = None,
+    ranks: Sequence[int] | None = None,
+    rater: str = "person",
+) -> Rating:
+    """Put another judgement in the place of one that counts: a new event that supersedes it. Sides as they were shown.
+
+    Note, flags and attributes stay.
+
+    Raises:
+        RatingError: there is no such rating, it counts no more, or the outcome does not fit.
+    """
+    check(outcome, strength)
+    with ws.write() as db:
+        row = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]), None)
+        if row is None:
+            raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+        if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
+            raise RatingError(
+                f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
+            )
+        sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
+        stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
+        if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
+            raise RatingError(f"Rating {event_id} says so already; nothing was changed.")
+        kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
+        event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
+        return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
+
+
+def summary(ws: Workspace) -> dict[str, int]:
+    """How many ratings count, by outcome, and in all (`rated`: without skips); `person`: given in the browser or terminal."""
+    with ws.read() as db:
+        return read_summary(db)
+
+
+def read_summary(db: Database) -> dict[str, int]:
+    """The same in an open connection; the tallies are kept by triggers, so no rating is read."""
+    rows = list(db.query("SELECT outcome, rater, number AS n FROM rating_tallies"))
+    by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
+    return by_outcome | {
+        "rated": sum(by_outcome.values()) - by_outcome["skip"],
+        "person": sum(row["n"] for row in rows if row["rater"] == "person"),
+        "import": sum(row["n"] for row in rows if row["rater"] == "import"),
+    }
+
+
+def count_since(ws: Workspace, when: str) -> int:
+    """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
+    sql = "SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'"
+    with ws.read() as db:
+        return next(db.query(sql, [when]))["n"]
+
+
+def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
+    """What the ratings that count say of a sampling run with an opponent, in the order its pairs were made.
+
+    Returns:
+        Dicts with comparison_id, prompt_id, messages, category, policy and opponent (checkpoint names), policy_text,
+        opponent_text, and winner: policy, opponent or tie (both-bad is a tie). Skips are left out.
+    """
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT c.id AS comparison_id, c.prompt_id, p.messages, p.category, a.text AS policy_text,"
+            " b.text AS opponent_text, ka.name AS policy, kb.name AS opponent, CASE"
+            " WHEN r.outcome IN ('tie', 'both_bad') THEN 'tie'"
+            " WHEN (r.outcome = 'left') = (r.left_id = a.id) THEN 'policy' ELSE 'opponent' END AS winner"
+            " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+            " JOIN runs u ON u.id = c.run_id"
+            " JOIN run_parents pa ON pa.run_id = u.id AND pa.role = 'policy'"
+            " JOIN run_parents pb ON pb.run_id = u.id AND pb.role = 'opponent'"
+            " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
+            " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
+            " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
+            f" WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') AND {_NO_REPEAT} ORDER BY c.id",
+            [run_name],
+        )
+        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+
+
+def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
+    """Events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
+    with ws.read() as db:
+        return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
+
+
+_NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
+"""A repeat measures the rater and is no second judgement of its pair."""
+_RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
+
+
+def _last(db: Database, column: str, value: Any) -> Rating | None:
+    sql = f"SELECT {_RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+    return next((Rating(**row) for row in db.query(sql, [value])), None)
+
+
+_OPTIONAL = (
+    "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
+    "edited_response_id", "restores",
+)  # fmt: skip
+
+
+def _insert(db: Database, event: dict[str, Any]) -> Rating:
+    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": now()}
+    db.execute(
+        "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores) VALUES (:uuid, :comparison_id,"
+        " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
+        " :attributes, :edited_response_id, :restores)",
+        row,
+    )
+    (stored,) = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
+    return Rating(**stored)

@@ -1,0 +1,235 @@
+"""Has workers started as child processes that outlive the page and the server, and finds out what became of them.
+
+A worker is known by its pid and its birth, because a pid alone is reused, and by the mark that its processes carry. A running row whose process is gone is `lost`;
+one whose process lives is simply still running, whoever started it. That the processes of an ended run are gone, and
+their GPU memory free, is looked at and then stored; until then the run is still ending.
+"""
+
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modules.config import StageConfig
+from studio.errors import CheckpointError, RunError, WorkspaceError
+from studio.runs import devices, gpus, processes, runs, turns
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+KILL_TIMEOUT_S = 15.0
+ADOPTION_S = 30.0
+ENDING_S = 30.0
+SILENT_S = 60.0
+STUCK_S = 600.0
+DOUBLE_CLICK_S = 3.0
+_starting = threading.Lock()
+_last_started: dict[Path, tuple[float, StageConfig, str]] = {}
+KILLED = "killed"
+"""A file in a run's folder: somebody chose to kill it, so it is not lost when its process is gone."""
+
+
+def start(ws: Workspace, run: Run) -> Run:
+    """Put a run that was made into the queue, and start its worker at once where its lane is free.
+
+    Raises:
+        RunError: the process could not be started; the run is then failed.
+    """
+    run = runs.hand_over(ws, run, turns.settings())
+    look(ws)
+    run = runs.get(ws, run.id)
+    if run.state == "failed":
+        raise RunError(f"{run.name}: {run.message}")
+    return run
+
+
+def look(ws: Workspace) -> None:
+    """Start those whose turn it is; see that somebody looks again where runs go on waiting."""
+    turns.look(ws)
+    if turns.is_waiter_wanted(ws):
+        turns.ensure_waiter(ws)
+
+
+def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
+    """Create and start a run, unless one with these very settings was made a moment ago: then that one, and False.
+
+    Raises:
+        StudioError: as `runs.create` and `start`.
+    """
+    devices.check_here(config)
+    with _starting:
+        last = _last_started.get(ws.root)
+        if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
+            return runs.get(ws, last[2]), False
+        run = start(ws, runs.create(ws, config))
+        _last_started[ws.root] = (time.monotonic(), config, run.name)
+        return run, True
+
+
+def kill(ws: Workspace, name: str) -> Run:
+    """Kill all processes that are proven to be the run's, and say so only when nothing is left of it.
+
+    Raises:
+        RunError: the run belongs to another workspace, a process cannot be proven to be the run's, did not die, or its GPU
+            memory did not become free, in time.
+    """
+    run = runs.get(ws, name)
+    if run.is_waiting_here and not run.is_ended:
+        run = runs.request_stop(ws, name)
+    if run.is_ended:
+        return run
+    claim = runs.claim(ws, run)
+    if runs.is_of_another_workspace(ws, run):
+        raise RunError(_elsewhere(ws, run))
+    if processes.unproven(claim):
+        raise RunError(
+            f"Process {run.pid} is said to work on {run.name}, but shows no sign that it does, so it is left alone. Look at it with: "
+            f"ps -f {run.pid}; if it is the run's, end it with: kill {run.pid}"
+        )
+    with suppress(OSError):  # on a full disk another server may call it lost
+        (runs.folder(ws, run.name) / KILLED).touch()
+    family = processes.family(claim)
+    if left := processes.end(family, KILL_TIMEOUT_S):
+        raise RunError(
+            f"Run {run.name} could not be killed within {KILL_TIMEOUT_S:.0f} s: process {', '.join(map(str, sorted(left)))} still "
+            f"works or holds GPU memory. Look at it with: ps {min(left)}"
+        )
+    try:
+        runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+    except RunError:  # it wrote its own last word in this moment, or was killed from another page
+        if not runs.get(ws, run.id).is_ended:
+            raise
+    runs.set_gone(ws, run.id)
+    return runs.get(ws, run.id)
+
+
+def is_alive(run: Run) -> bool:
+    """True if the process that was started for this run still works."""
+    processes.see_children()
+    return processes.is_alive(run.pid, run.pid_started, run.boot)
+
+
+def reap(ws: Workspace) -> list[str]:
+    """Mark runs whose process is gone as lost, see ended ones to their end, and start those whose turn it is.
+
+    Returns:
+        The names of the lost.
+    """
+    lost = []
+    queued = runs.list_all(ws, state="queued")
+    try:
+        for run in [*runs.list_all(ws, state="running"), *queued]:
+            lost += [run.name] if _is_found_lost(ws, run) else []
+        for run in runs.list_ending(ws):
+            _see_off(ws, run)
+        if any(run.is_waiting_here for run in queued):
+            look(ws)
+    except WorkspaceError:
+        pass  # a disk that is full or read-only: what is known can be shown all the same
+    return lost
+
+
+def _is_found_lost(ws: Workspace, run: Run) -> bool:
+    """Look at a run that has not ended; True if its process is gone without a word, which is then stored."""
+    try:
+        if runs.is_of_another_workspace(ws, run):
+            runs.move(ws, run.id, "lost", f"{_elsewhere(ws, run)} {next_step(ws, run)}")
+            runs.set_gone(ws, run.id)
+            return True
+        if run.is_awaited or run.is_waiting_here or is_alive(run) or _may_come_yet(run):
+            return False
+        if (runs.folder(ws, run.name) / KILLED).exists():  # by another server, which has not said so yet
+            runs.move(ws, run.id, "stopped", _killed(ws, run, 1))
+            return False
+        runs.move(ws, run.id, "lost", _lost(ws, run))
+        return True
+    except RunError:
+        return False  # it wrote its own last word in this moment
+
+
+def _may_come_yet(run: Run) -> bool:
+    """Whether a run without a process here was only just made, or works on another machine that shares the folder."""
+    if run.pid is None:
+        return abs(_age_s(run.created_at)) < ADOPTION_S
+    is_fresh = run.heartbeat_at is not None and abs(_age_s(run.heartbeat_at)) < SILENT_S
+    return is_fresh and not processes.is_of_this_boot(run.boot)
+
+
+def _elsewhere(ws: Workspace, run: Run) -> str:
+    """Whose a run is that was handed over in the workspace of which this one is a copy."""
+    if not (own := runs.folder(ws, run.name)).exists():
+        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
+    place = processes.working_folder(run.mark)
+    if place is None:
+        return f"This workspace is a copy, or was put back from one: it was made while {run.name} had not ended there."
+    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one, and goes on there."
+
+
+def trouble(run: Run) -> str:
+    """A sentence on a running process that gives no sign of life, or gets no further; empty where all is well."""
+    if run.state != "running":
+        return ""
+    if run.heartbeat_at and (silent := abs(_age_s(run.heartbeat_at))) > SILENT_S:
+        return (
+            f"No sign of life for {silent:.0f} s: its process is suspended, or waits for a disk or a driver. "
+            "If it does not come back, Kill now ends it; what is saved stays."
+        )
+    if run.advanced_at and not run.pause_requested and (stuck := _age_s(run.advanced_at)) > STUCK_S:
+        return (
+            f"No step has ended for {stuck / 60:.0f} min: it computes a long one, or hangs. The log may say which; "
+            "Kill now ends it, and what is saved stays."
+        )
+    return ""
+
+
+def _see_off(ws: Workspace, run: Run) -> None:
+    """Store that nothing is left of an ended run; end what is left of it when it takes too long, or when it was lost."""
+    processes.see_children()
+    family = processes.family(runs.claim(ws, run))
+    if family and (run.state == "lost" or abs(_age_s(run.ended_at or "")) > ENDING_S):
+        family = processes.end(family, KILL_TIMEOUT_S)  # what is left, as numbers
+    if not family and run.pid not in gpus.pids():
+        runs.set_gone(ws, run.id)
+
+
+def _killed(ws: Workspace, run: Run, num: int) -> str:
+    gone = "no process was left" if not num else "its process is gone" if num == 1 else f"its {num} processes are gone"
+    free = " and their GPU memory is free" if run.lane.startswith("gpu") else ""
+    return f"Killed: {gone}{free}. {next_step(ws, run)}"
+
+
+def _lost(ws: Workspace, run: Run) -> str:
+    """What became of a run that left no last word, as far as that can be known, and what to do next."""
+    code = processes.exit_code(run.pid)
+    if run.started_at is None:
+        cause = "Its process ended before it began (a restart of the machine, or a kill)."
+    elif processes.machine_started_after(run.heartbeat_at):
+        cause = "The machine was restarted while it ran."
+    elif code is not None and code < 0:
+        cause = f"Its process was ended from outside by signal {-code}{' (out of memory, or kill -9)' if code == -9 else ''}."
+    elif code:
+        cause = f"Its process ended with exit code {code}; the end of the log may say why."
+    else:
+        cause = "Its process ended without a word (killed, out of memory, or power loss)."
+    return f"{cause} {next_step(ws, run)}"
+
+
+def next_step(ws: Workspace, run: Run) -> str:
+    """What is kept of a run that ended before its time, and what to do next."""
+    if run.started_at is None:
+        return "Nothing was computed; Resume puts it into the queue again."
+    if run.stage == "sample":
+        return "Nothing of it was stored; start it again on the Train page."
+    try:
+        newest = runs.newest_state(ws, run)
+    except CheckpointError as error:
+        return f"To resume it, see to its newest checkpoint: {error}"
+    if newest is None:
+        return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
+    if newest.run_id != run.id:
+        return f"It had not saved yet; Resume continues from where it began, {newest.name}."
+    return f"Resume continues from {newest.name}; what came after it is lost."
+
+
+def _age_s(when: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()

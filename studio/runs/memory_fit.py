@@ -1,0 +1,283 @@
+"""Whether a run fits into the memory that is free now: the estimate, what to turn, and a probe that measures a real step.
+
+The estimate is arithmetic (`modules.memory`) and may be asked for by the page; the probe is a child process.
+"""
+
+import atexit
+import itertools
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from modules import memory
+from modules.config import PPOConfig, TrainConfig
+from modules.memory import Estimate
+from studio.errors import BaseModelError, RunError
+from studio.models import base_models
+from studio.runs import devices, gpus, prepare, preview
+from studio.workspace import Workspace
+
+LIBRARIES = 700 * 2**20
+"""RAM that the libraries of a worker take (on a GPU about as much goes to the CUDA context)."""
+PROBE_TIMEOUT_S = 900.0
+BEGIN_S = 30.0
+"""A measurement that was asked for and has not begun by then will not: its page was closed in between."""
+END_S = 15.0
+"""How long the end of a process that was asked to end is waited for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Memory that a run can be put into."""
+
+    title: str
+    total: int
+    free: int
+    is_cpu: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An estimate against what is free."""
+
+    estimate: Estimate
+    place: Place
+    length: int
+    """Tokens of the longest text it reckons with."""
+    advice: list[str]
+
+    @property
+    def needed(self) -> int:
+        """Bytes, libraries included."""
+        return self.estimate.total + LIBRARIES
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether it fits with a tenth to spare, since an estimate may be off."""
+        return self.needed <= 0.9 * self.place.free
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe found."""
+
+    peak: int
+    """Bytes, without the libraries."""
+    libraries: int
+    micro_batch_size: int
+    """The one it was measured with."""
+    seconds: float
+    """That all steps of the run would take."""
+    num_steps: int
+    largest: int
+    """The largest micro-batch that fits, of the sizes tried."""
+    whole: int
+    """The texts of an optimizer step: a larger micro-batch there is not."""
+
+
+class Stopped(RunError):
+    """A measurement was given up: by a person, or by a newer one."""
+
+
+class _Turn:
+    """A measurement from the press that asks for it to its end, and how it is ended from elsewhere."""
+
+    def __init__(self, stage: str, page: str) -> None:
+        self.stage, self.page = stage, page
+        self.number = next(_numbers)
+        self.is_stopped = False
+        self.is_begun = False
+        self.is_over = threading.Event()
+        self._asked_at = time.monotonic()
+        self._child: subprocess.Popen[str] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """False for one that was stopped, or that was asked for by a page that closed before it began."""
+        is_late = not self.is_begun and time.monotonic() - self._asked_at > BEGIN_S
+        return not (self.is_stopped or is_late or self.is_over.is_set())
+
+    def take(self, child: subprocess.Popen[str]) -> None:
+        self._child = child
+        if self.is_stopped:
+            child.terminate()
+
+    def stop(self) -> None:
+        """End it, and wait until its process is gone."""
+        self.is_stopped = True
+        if self._child:
+            self._child.terminate()
+        if self.is_begun:
+            self.is_over.wait(END_S)
+
+
+_numbers = itertools.count(1)
+_changing = threading.Lock()
+_at_work: dict[Path, _Turn] = {}
+"""Workspace to its measurement: two at a time would measure each other."""
+
+
+def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
+    """Estimate a run's memory and compare it with what is free on its device.
+
+    Args:
+        ws: The workspace.
+        config: As the form gives it.
+        longest: Tokens of the longest text, where a look found out; 0 reckons with the longest that is allowed.
+
+    Raises:
+        StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
+    """
+    devices.check_here(config)
+    prepared = prepare.look(ws, config).config
+    assert isinstance(prepared, TrainConfig)
+    config = prepared  # with what it takes over from its checkpoint
+    name = base_models.resolve(preview.base_of(ws, config)[0])
+    if not Path(name).is_dir():
+        raise BaseModelError(f"The size of {name} is known once it was fetched: start a run, or give a local folder.")
+    sizes = memory.read_sizes(Path(name))
+    place = place_of(config)
+    load = memory.worst_load(config, sizes, longest)
+    found = memory.estimate(config, sizes, load, is_cpu=place.is_cpu)
+    return Fit(found, place, load.length, memory.advice(config, found))
+
+
+def place_of(config: TrainConfig) -> Place:
+    """Where a run would compute: the GPU it chose, else the first that no other program uses, else the first; or RAM.
+
+    Of several the one with the least memory free counts, since all take a like share.
+    """
+    found = {} if config.device == "cpu" else {each.gpu: each for each in gpus.memories()}
+    wanted = [config.gpu] if config.gpu >= 0 else _in_order_of_choice(list(found))[: config.devices]
+    if usable := [found[gpu] for gpu in wanted if gpu in found]:
+        least = min(usable, key=lambda each: each.free)
+        title = f"GPU {least.gpu}, {least.title}" if len(found) > 1 else least.title
+        return Place(title, least.total, least.free, is_cpu=False)
+    ram = psutil.virtual_memory()
+    return Place("RAM", ram.total, ram.available, is_cpu=True)
+
+
+def _in_order_of_choice(found: list[int]) -> list[int]:
+    """GPUs as a run takes them (`studio.runs.devices`): those that nobody uses come first."""
+    busy = {holder.gpu for holder in gpus.holders()} if len(found) > 1 else set()
+    return sorted(found, key=lambda gpu: (gpu in busy, gpu))
+
+
+def ask(ws: Workspace, stage: str, page: str = "") -> int:
+    """Announce a measurement for a page, so that it can be stopped from now on; an older one is stopped.
+
+    Returns:
+        Its number, for `probe` or `give_up`.
+    """
+    turn = _Turn(stage, page)
+    with _changing:
+        older = _at_work.get(ws.root)
+        _at_work[ws.root] = turn
+    if older:
+        older.stop()
+    return turn.number
+
+
+def probe(ws: Workspace, config: TrainConfig, number: int = 0) -> Measured:
+    """Do real steps, then with larger micro-batches as long as the next is expected to fit; an older probe is stopped.
+
+    Args:
+        ws: The workspace.
+        config: As the form gives it.
+        number: What `ask` gave; 0 asks now.
+
+    Raises:
+        Stopped: `stop_probe`, or a newer probe in this workspace.
+        StudioError: A run works on the GPU, or not even the settings as they are fit or work.
+    """
+    number = number or ask(ws, prepare.stage_of(config))
+    with _changing:
+        turn = _at_work.get(ws.root)
+        if turn is None or turn.number != number or turn.is_stopped:
+            raise Stopped("The measurement was stopped.")
+        turn.is_begun = True
+    try:
+        devices.check(config)
+        return _probe(ws, config, turn)
+    except RunError as error:
+        if turn.is_stopped:
+            raise Stopped("The measurement was stopped.") from error
+        raise
+    finally:
+        _end(ws, turn)
+
+
+def give_up(ws: Workspace, number: int) -> None:
+    """Take back what `ask` announced, where it never came to a measurement."""
+    turn = _at_work.get(ws.root)
+    if turn and turn.number == number and not turn.is_begun:
+        _end(ws, turn)
+
+
+def measured_stage(ws: Workspace, not_for: str | None = None) -> str:
+    """Return the stage whose real steps are measured in this workspace now; empty where none is, or it is `not_for` this page."""
+    turn = _at_work.get(ws.root)
+    return turn.stage if turn and turn.counts and turn.page != not_for else ""
+
+
+def stop_probe(ws: Workspace) -> bool:
+    """End the measurement that is at work in this workspace, and its process; False where there is none."""
+    turn = _at_work.get(ws.root)
+    if turn is None or not turn.counts:
+        return False
+    turn.stop()
+    return True
+
+
+def _end(ws: Workspace, turn: _Turn) -> None:
+    turn.is_over.set()
+    with _changing:
+        if _at_work.get(ws.root) is turn:
+            del _at_work[ws.root]
+
+
+@atexit.register
+def _stop_all() -> None:
+    """No measurement outlives the studio that asked for it."""
+    for turn in list(_at_work.values()):
+        turn.stop()
+
+
+def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
+    free = 0.9 * place_of(config).free
+    size = config.micro_batch_size
+    found = first = _probe_once(ws, config, turn)
+    largest, grown = size, found["peak"]
+    whole = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
+    # Twice the texts take twice what the last doubling added; before the first one, at most what the run takes now.
+    while size * 2 <= whole and found["peak"] + grown + found["libraries"] <= free:
+        size *= 2
+        try:
+            larger = _probe_once(ws, config.model_copy(update={"micro_batch_size": size}), turn)
+        except RunError:
+            if turn.is_stopped:
+                raise
+            break  # out of memory, most likely; what was found so far stands
+        if larger["peak"] + larger["libraries"] > free:
+            break
+        largest, grown, found = size, 2 * (larger["peak"] - found["peak"]), larger
+    return Measured(
+        int(first["peak"]),
+        int(first["libraries"]),
+        config.micro_batch_size,
+        first["seconds_per_step"] * first["num_steps"],
+        int(first["num_steps"]),
+        largest,
+        whole,
+    )
+
+
+def _probe_once(ws: Workspace, config: TrainConfig, turn: _Turn) -> dict[str, float]:
+    if turn.is_stopped:
+        raise Stopped("The measurement was stopped.")
+    request = {"root": str(ws.root), "stage": prepare.stage_of(config), "config": config.model_dump()}
+    return preview.ask(ws, "studio.worker.probe", request, PROBE_TIMEOUT_S, turn.take)

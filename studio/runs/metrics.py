@@ -1,0 +1,188 @@
+"""Metrics and sample texts of runs: the owner of those tables. Narrow rows, read by cursor."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import pairwise
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+from sqlite_utils import Database
+
+from studio.database.schema import curves as schema_curves
+from studio.workspace import Workspace, now
+
+EVERY_STEP = ("train/loss", "objective/score")
+"""A metric that a stage logs at each step."""
+PAUSE = 30
+"""A step that took so many times the usual was interrupted by a pause."""
+
+
+def add(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
+    """Store the values of one step in one transaction."""
+    at = now()
+    with ws.write() as db:
+        db.table("metrics").insert_all(
+            {"run_id": run_id, "step": step, "name": name, "value": float(value), "at": at}
+            for name, value in values.items()
+        )
+
+
+def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
+    """Store sample texts: mappings with prompt, response, and, where known, score, components (JSON), kl, end_reason."""
+    at = now()
+    rows = [{"run_id": run_id, "step": step, "at": at} | dict(sample) for sample in samples]
+    with ws.write() as db:
+        db.table("samples").insert_all(rows)
+
+
+class Thinned(NamedTuple):
+    """A curve in few points: its first value, then of each stretch of steps its last step, mean, lowest and highest value."""
+
+    steps: list[int]
+    means: list[float]
+    lows: list[float]
+    highs: list[float]
+    newest: float | None
+    """The last value as it was logged, which the last mean need not be."""
+
+
+def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
+    """(step, value) of one metric; a curve of more than `max_points` as its first value and then means of stretches."""
+    with ws.read() as db:
+        found = _thinned(db, run_id, name, max_points)
+    return list(zip(found.steps, found.means, strict=True))
+
+
+def curves(ws: Workspace, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
+    """Several metrics of a run at once, each as `curve` thins it; those without values are left out."""
+    with ws.read() as db:
+        found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
+    return {name: thinned for name, thinned in found.items() if thinned.steps}
+
+
+_Stretch = tuple[int, int, float, float, float]
+"""Consecutive values of a metric: the last step, how many they are, their sum, lowest and highest."""
+
+_OF_METRIC = "FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
+
+
+def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
+    """Up to `max_points` values as they are; of more values some points, between half of `max_points` and all of it."""
+    key = [run_id, name]
+    first = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step, id LIMIT 1", key).fetchone()
+    if first is None:
+        return Thinned([], [], [], [], None)
+    last = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step DESC, id DESC LIMIT 1", key).fetchone()
+    rows = _rows(db, key, last[0] - first[0], max_points)
+    if sum(num for _, num, *_ in rows) > max_points:
+        step, value = first
+        rows = [(step, 1, value, value, value), *_joined(rows, max_points - 1)]
+    steps, nums, totals, lows, highs = map(list, zip(*rows, strict=True))
+    return Thinned(steps, [total / num for total, num in zip(totals, nums, strict=True)], lows, highs, last[1])
+
+
+def _rows(db: Database, key: list[Any], span: int, max_points: int) -> list[_Stretch]:
+    """The longest stored stretches that make half of `max_points`, or the values as they are: at most some 8 times as many."""
+    for size in reversed(schema_curves.SIZES):
+        if span / size < max_points / 2:
+            continue
+        stretches = "SELECT step, num, total, low, high FROM metric_stretches"
+        found = db.execute(f"{stretches} WHERE run_id = ? AND name = ? AND size = ? ORDER BY stretch", [*key, size])
+        rows = found.fetchall()
+        if len(rows) > max_points / 2 and sum(num for _, num, *_ in rows) > max_points:
+            return rows
+    return db.execute(f"SELECT step, 1, value, value, value {_OF_METRIC} ORDER BY step, id", key).fetchall()
+
+
+def _joined(rows: list[_Stretch], max_points: int) -> list[_Stretch]:
+    """Neighbours joined in equal numbers; a last point of few values goes into the one before it, or it would be a false turn."""
+    size = -(-len(rows) // max_points)
+    points = [_join(rows[start : start + size]) for start in range(0, len(rows), size)]
+    if points[-1][1] <= points[-2][1] / 2:
+        points[-2:] = [_join(points[-2:])]
+    return points
+
+
+def _join(rows: list[_Stretch]) -> _Stretch:
+    steps, nums, totals, lows, highs = zip(*rows, strict=True)
+    return steps[-1], sum(nums), sum(totals), min(lows), max(highs)
+
+
+def names(ws: Workspace, run_id: int) -> list[str]:
+    """Metric names this run has logged, sorted; one look-up a name, however many values there are."""
+    with ws.read() as db:
+        return _names(db, run_id)
+
+
+def _names(db: Database, run_id: int) -> list[str]:
+    rows = db.query(
+        "WITH RECURSIVE found(name) AS (SELECT min(name) FROM metrics WHERE run_id = :run UNION ALL"
+        " SELECT (SELECT min(name) FROM metrics WHERE run_id = :run AND name > found.name) FROM found WHERE found.name IS NOT NULL)"
+        " SELECT name FROM found WHERE name IS NOT NULL",
+        {"run": run_id},
+    )
+    return [row["name"] for row in rows]
+
+
+def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
+    """The newest step and the seconds that a step takes of late, pauses left out; None before the second step."""
+    sql = "SELECT step, max(at) AS at FROM metrics WHERE run_id = ? AND name = ? GROUP BY step ORDER BY step DESC LIMIT 60"
+    with ws.read() as db:
+        name = next((name for name in EVERY_STEP if name in _names(db, run_id)), None)
+        rows = list(db.query(sql, [run_id, name])) if name else []
+    taken = [
+        (datetime.fromisoformat(new["at"]) - datetime.fromisoformat(old["at"])).total_seconds()
+        / (new["step"] - old["step"])
+        for new, old in pairwise(rows)
+    ]
+    if not taken:
+        return None
+    usual = [seconds for seconds in taken if seconds <= PAUSE * median(taken)]
+    return rows[0]["step"], mean(usual)
+
+
+def cursor(ws: Workspace, run_id: int) -> int:
+    """Id of the run's newest metric row: unchanged means nothing new to draw."""
+    with ws.read() as db:
+        return next(db.query("SELECT coalesce(max(id), 0) AS n FROM metrics WHERE run_id = ?", [run_id]))["n"]
+
+
+def latest(ws: Workspace, run_id: int) -> dict[str, float]:
+    """Metric name to its value at the last step."""
+    return _ends(
+        ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step DESC, id DESC LIMIT 1"
+    )
+
+
+def first(ws: Workspace, run_id: int) -> dict[str, float]:
+    """Metric name to its value at the first step."""
+    return _ends(ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step, id LIMIT 1")
+
+
+def _ends(ws: Workspace, run_id: int, question: str) -> dict[str, float]:
+    with ws.read() as db:
+        found = {name: next(db.query(question, [run_id, name]))["value"] for name in _names(db, run_id)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
+    """The run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
+    with ws.read() as db:
+        return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))
+
+
+def samples_by_prompt(
+    ws: Workspace, run_id: int, num_prompts: int = 8, num_steps: int = 12
+) -> dict[str, list[dict[str, Any]]]:
+    """Each fixed prompt to its answers over time, newest first; only the newest steps."""
+    with ws.read() as db:
+        rows = db.query(
+            "SELECT * FROM samples WHERE run_id = :run AND step IN"
+            " (SELECT DISTINCT step FROM samples WHERE run_id = :run ORDER BY step DESC LIMIT :steps) ORDER BY step DESC, id",
+            {"run": run_id, "steps": num_steps},
+        )
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["prompt"] in found or len(found) < num_prompts:
+                found.setdefault(row["prompt"], []).append(row)
+    return found

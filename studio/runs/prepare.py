@@ -1,0 +1,291 @@
+"""What each stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
+
+The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data` takes.
+`look` gives the same for previews and leaves nothing behind.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from modules import contradictions
+from modules.config import (
+    STAGES,
+    AnyConfig,
+    PPOConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    StageConfig,
+    TrainConfig,
+    categories,
+)
+from studio import redaction
+from studio.errors import CheckpointError, ConfigError, DataError
+from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.checkpoints import Checkpoint
+from studio.models.parents import Traits
+from studio.preferences import prompts, snapshots
+from studio.runs import devices
+from studio.workspace import Workspace
+
+Row = dict[str, Any]
+MAX_CENTERING = 512
+"""Demonstrations whose mean score becomes 0; more would only take longer."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A config whose names are all filled in, with the checkpoints and rows it starts from."""
+
+    config: StageConfig
+    parents: dict[str, int]
+    rows: dict[str, list[Row]]
+    snapshot_id: int | None = None
+
+
+def stage_of(config: StageConfig) -> str:
+    """The stage a config belongs to."""
+    return next(stage for stage, cls in STAGES.items() if isinstance(config, cls))
+
+
+def prepare(ws: Workspace, config: StageConfig) -> Prepared:
+    """Fill in defaults from the workspace and freeze what the stage trains on.
+
+    Raises:
+        StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
+    """
+    found = look(ws, config)
+    if not isinstance(found.config, RewardConfig) or found.config.snapshot:
+        return found
+    snapshot = snapshots.freeze(ws, snapshots.recipe_of(found.config))
+    return _reward(ws, found.config.model_copy(update={"snapshot": snapshot.name}))
+
+
+def look(ws: Workspace, config: StageConfig) -> Prepared:
+    """Fill in defaults and gather what the stage would train on now, without writing anything.
+
+    Raises:
+        StudioError: as `prepare`.
+    """
+    redaction.check(config)
+    contradictions.check(config)
+    devices.check(config)
+    if isinstance(config, TrainConfig):
+        _check_devices(config)
+    match config:
+        case SFTConfig():
+            return _sft(ws, config)
+        case RewardConfig():
+            return _reward(ws, config)
+        case PPOConfig():
+            return _ppo(ws, config)
+        case SampleConfig():
+            return _sample(ws, config)
+    raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
+    """Role to the checkpoint that a run with this config would start from; none for SFT.
+
+    Raises:
+        StudioError: there is no such checkpoint.
+    """
+    match config:
+        case RewardConfig():
+            return {"sft": _resolve(ws, config.sft_checkpoint, "sft")}
+        case PPOConfig():
+            reward = _reward_of(ws, config)
+            parent = checkpoints.parents(ws, reward.name)["sft"] if reward else ""
+            sft = _resolve(ws, config.sft_checkpoint or parent, "sft")
+            policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
+            return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
+        case SampleConfig():
+            policy = _resolve(ws, config.checkpoint, "ppo", "sft")
+            opponent = _resolve(ws, config.opponent, "ppo", "sft") if config.opponent else None
+            return {"policy": policy} | ({"opponent": opponent} if opponent else {})
+    return {}
+
+
+def inherited(ws: Workspace, config: StageConfig) -> Traits | None:
+    """What a run with this config takes over from the checkpoint whose weights it goes on from; None for SFT.
+
+    Raises:
+        StudioError: there is no such checkpoint.
+    """
+    started_from = parents_of(ws, config)
+    found = started_from.get("policy") or started_from.get("sft")
+    return parents.read(ws, found) if found else None
+
+
+def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoint]) -> AnyConfig:
+    """The config with what belongs to the model, if all checkpoints agree on it and their base model is there."""
+    traits = {role: parents.read(ws, found) for role, found in started_from.items()}
+    first, *others = traits.values()
+    parents.check_alike(first, *others)
+    base_models.check(first.base_model, first.method, first.quantisation, first.chat_template)
+    return parents.fill(config, traits.get("policy") or traits["sft"])
+
+
+def _check_devices(config: TrainConfig) -> None:
+    """Refuse what several devices cannot do together."""
+    if config.strategy == "fsdp":
+        raise ConfigError(
+            "strategy fsdp is not possible: the four roles share one base, whose parts are called on their own and go backward "
+            "several times in a step, and FSDP allows one backward after each call of the whole. Choose ddp; what does not fit "
+            "on one GPU then needs lora, nf4 or gradient_checkpointing."
+        )
+    processes = config.devices * config.num_nodes
+    smallest = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
+    if smallest < processes:
+        raise ConfigError(
+            f"{smallest} examples cannot be shared by devices x num_nodes = {processes} processes: raise batch_size"
+            f"{' and minibatch_size' if isinstance(config, PPOConfig) else ''}, or use fewer devices."
+        )
+
+
+def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
+    config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
+    base_models.check(config.base_model, config.method, config.quantisation, config.chat_template)
+    train = _demonstrations(ws, "train")
+    if not train:
+        held_out = len(_held_out_demonstrations(ws))
+        raise DataError(
+            f"All {held_out} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
+            if held_out
+            else "There are no demonstrations to learn from. Import some or write one on the Data page."
+        )
+    if 0 < config.max_demonstrations < len(train):
+        train = random.Random(config.seed).sample(train, config.max_demonstrations)
+    return Prepared(config, {}, {"train": train, "validation": _held_out_demonstrations(ws)})
+
+
+def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
+    started_from = parents_of(ws, config)
+    sft, config = started_from["sft"], _inherit(ws, config, started_from)
+    recipe = snapshots.recipe_of(config)
+    snapshot = snapshots.get(ws, config.snapshot) if config.snapshot else None
+    rated = snapshots.training_rows(ws, snapshot.id) if snapshot else snapshots.unfrozen_rows(ws, recipe)
+    train = [row for row in rated if row["split"] == "train"]
+    if not train:
+        raise DataError(
+            f"All {len(rated)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
+        )
+    measured = [row for row in rated if row["split"] == "validation"]  # the test split measures policies
+    held_out = measured or [row for row in rated if row["split"] == "test"]
+    demonstrations = _demonstrations(ws, "train")
+    if len(demonstrations) > MAX_CENTERING:
+        demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
+    named = {"snapshot": snapshot.name} if snapshot else {}
+    config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
+    rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
+
+
+def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
+    started_from = parents_of(ws, config)
+    config = _inherit(ws, config, started_from)
+    base_models.check_room(started_from["sft"].base_model, {"max_new_tokens": config.max_new_tokens})
+    rewards, sources = reward_sources.freeze(ws, config.reward_terms)
+    excluded = categories(config.exclude_categories)
+    train = _prompt_rows(ws, ("train",), excluded)
+    if not train:
+        raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
+    held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
+    demonstrations = _held_out_demonstrations(ws)
+    _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
+    names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
+    rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    if sources:
+        rows["rewards"] = sources
+    if config.ptx_coef > 0:
+        rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
+    return Prepared(config.model_copy(update=names), {role: found.id for role, found in started_from.items()}, rows)
+
+
+def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
+    """The reward checkpoint, or None where the reward is made of other things only."""
+    if config.needs_reward_checkpoint:
+        return _resolve(ws, config.reward_checkpoint, "reward")
+    if config.reward_checkpoint:
+        raise ConfigError(
+            f"reward_checkpoint is {config.reward_checkpoint}, but rewards has no term reward: add one, such as "
+            f"reward + {config.rewards}, or leave reward_checkpoint empty."
+        )
+    return None
+
+
+def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
+    started_from = parents_of(ws, config)
+    config = _inherit(ws, config, started_from)
+    base_models.check_room(started_from["policy"].base_model, {"max_new_tokens": config.max_new_tokens})
+    names = {"checkpoint" if role == "policy" else role: found.name for role, found in started_from.items()}
+    drawn = _prompt_rows(ws, tuple(config.split.split("+")), categories(config.exclude_categories))
+    if not drawn:
+        raise DataError(f"There are no {config.split} prompts to answer. Import prompts, or choose another split.")
+    drawn = random.Random(config.seed).sample(drawn, min(len(drawn), config.num_prompts))
+    ids = {role: found.id for role, found in started_from.items()}
+    return Prepared(config.model_copy(update=names), ids, {"prompts": drawn})
+
+
+def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
+    """The named checkpoint, or the newest of the first of these stages that has one; its stage is checked."""
+    if not name:
+        found = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+        if found is None:
+            raise CheckpointError(
+                f"There is no checkpoint of {_names(stages)} yet. Start a run of {_names(stages[-1:])} first."
+            )
+        return checkpoints.get(ws, found.name)
+    found = checkpoints.get(ws, name)
+    if found.stage not in stages:
+        raise CheckpointError(
+            f"Checkpoint {found.name} comes from {_names([found.stage])}; one from {_names(stages)} is needed here."
+        )
+    return found
+
+
+def _names(stages: Sequence[str]) -> str:
+    """The stages as people write them."""
+    return " or ".join({"sft": "SFT", "reward": "the reward model", "ppo": "PPO"}[stage] for stage in stages)
+
+
+def _demonstrations(ws: Workspace, split: str) -> list[Row]:
+    return [
+        {
+            "prompt_id": d.prompt_id,
+            "category": d.category,
+            "messages": [*d.messages, {"role": "assistant", "content": d.response}],
+        }
+        for d in reversed(prompts.list_demonstrations(ws, split=split))
+    ]
+
+
+def _held_out_demonstrations(ws: Workspace) -> list[Row]:
+    return [*_demonstrations(ws, "validation"), *_demonstrations(ws, "test")]
+
+
+def _prompt_rows(ws: Workspace, splits: tuple[str, ...], excluded: frozenset[str]) -> list[Row]:
+    return [
+        {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
+        for split in splits
+        for row in prompts.list_prompts(ws, split=split, exclude=excluded)
+    ]
+
+
+def _check_budgets(config: PPOConfig, *, has_prompts: bool, has_demonstrations: bool) -> None:
+    """Refuse a budget that nothing can be measured against."""
+    if (config.kl_budget or config.tax_budget) and not has_prompts:
+        raise DataError(
+            "kl_budget and tax_budget choose by the score on held-out prompts, but there are none. Import more prompts, or set "
+            "both to 0."
+        )
+    if config.tax_budget and not has_demonstrations:
+        raise DataError(
+            "tax_budget needs held-out demonstrations to measure the loss on, but there are none. Import more, or set it to 0."
+        )
+
+
+def _missing_ptx() -> NoReturn:
+    raise DataError("ptx_coef is set, but there are no demonstrations to mix in. Import some, or set ptx_coef to 0.")

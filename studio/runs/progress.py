@@ -1,0 +1,113 @@
+"""How a run is doing, in figures: time left, speed, where its time goes, memory. The page and the terminal show the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psutil
+
+from modules.config import PPOConfig
+from studio.runs import gpus, metrics, processes
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+SHOWN = ("train/loss", "eval/loss", "train/accuracy", "eval/accuracy", "objective/score", "eval/score", "objective/kl")
+"""Figures that tell at a glance how a run goes, where it logs them."""
+SHARES = {"time/rollout_s": "rollout", "time/score_s": "scoring", "time/update_s": "update"}
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What is known now; None or empty where it is not."""
+
+    elapsed_s: float
+    left_s: float | None
+    tokens_per_s: float | None
+    shares: Mapping[str, float]
+    """Part of an iteration to its share of the time."""
+    memory: int | None
+    """Bytes of RAM of its processes."""
+    gpu: str
+    """Use and memory of its GPUs, in words."""
+    is_ended: bool
+
+    def words(self) -> list[str]:
+        """As short phrases."""
+        said = [f"took {duration(self.elapsed_s)}" if self.is_ended else f"{duration(self.elapsed_s)} so far"]
+        if self.left_s is not None:
+            said.append(f"about {duration(self.left_s)} left")
+        if self.tokens_per_s:
+            said.append(f"{self.tokens_per_s:,.0f} tokens/s")
+        if self.shares:
+            said.append(", ".join(f"{name} {share:.0%}" for name, share in self.shares.items()) + " of the time")
+        if self.memory:
+            said.append(f"{self.memory / 2**30:.1f} GiB of RAM")
+        if self.gpu:
+            said.append(self.gpu)
+        return said
+
+
+def figures(ws: Workspace, run: Run) -> list[str]:
+    """The newest values of `SHOWN`, as short phrases."""
+    values = metrics.latest(ws, run.id)
+    return [f"{name} {values[name]:.4g}" for name in SHOWN if name in values]
+
+
+def of_run(ws: Workspace, run: Run) -> Pulse | None:
+    """The figures of a run that has started."""
+    if run.started_at is None:
+        return None
+    end = datetime.fromisoformat(run.ended_at) if run.ended_at else datetime.now(UTC)
+    elapsed = max(0.0, (end - datetime.fromisoformat(run.started_at)).total_seconds())
+    values = metrics.latest(ws, run.id)
+    spent = {word: values[name] for name, word in SHARES.items() if name in values}
+    whole = sum(spent.values())
+    is_going = run.state == "running"
+    memory, gpu = _held(run) if is_going else (None, "")
+    is_paused = run.is_paused
+    return Pulse(
+        elapsed,
+        _left(ws, run, elapsed) if is_going and not is_paused else None,
+        None if is_paused else values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
+        {word: seconds / whole for word, seconds in spent.items()} if whole > 0 else {},
+        memory,
+        gpu,
+        run.is_ended,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _left(ws: Workspace, run: Run, elapsed_s: float) -> float | None:
+    """Seconds to go at the pace of the last steps: a resumed run has not done its first ones itself."""
+    if run.progress <= 0:
+        return None
+    if pace := metrics.pace(ws, run.id):
+        step, seconds = pace
+        return step * (1 - run.progress) / run.progress * seconds
+    is_own = run.resumed_from is None and run.progress > 0.01
+    return elapsed_s * (1 - run.progress) / run.progress if is_own else None
+
+
+def _ppo_speed(run: Run, values: Mapping[str, float], seconds: float) -> float | None:
+    """Response tokens of an iteration by its seconds."""
+    if not isinstance(run.config, PPOConfig) or seconds <= 0 or "rollout/response_tokens" not in values:
+        return None
+    return values["rollout/response_tokens"] * run.config.batch_size / seconds
+
+
+def _held(run: Run) -> tuple[int | None, str]:
+    """Bytes that the run's processes hold in RAM, and their GPUs in words."""
+    if run.pid is None or not processes.is_alive(run.pid, run.pid_started):
+        return None, ""
+    try:
+        leader = psutil.Process(run.pid)
+        family = [leader, *leader.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family), gpus.usage({process.pid for process in family})
+    except psutil.Error:
+        return None, ""

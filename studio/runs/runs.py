@@ -1,0 +1,387 @@
+"""Runs and their states: the owner of `runs` and `run_parents`.
+
+    queued -> running -> finished | stopped | failed | lost
+    queued ------------> stopped | failed | lost
+
+A pause is no state: a running run waits after its step, a queued one keeps its place and lets others pass.
+
+`move` is the one function that changes a state, and it refuses every other move. The row is the truth, never an exit
+code. Creating a run freezes its config and training rows in the run folder: labels that arrive later do not move it.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from modules.config import StageConfig
+from studio import children, redaction
+from studio.errors import CheckpointError, RunError, WorkspaceError
+from studio.files import folders
+from studio.models import checkpoints, parents
+from studio.models.checkpoints import Checkpoint
+from studio.runs import earlier_configs, marks, prepare, processes
+from studio.runs.row import ENDED, Run
+from studio.workspace import Workspace, now
+
+MOVES = {
+    "queued": ("running", "stopped", "failed", "lost"),
+    "running": ("finished", "stopped", "failed", "lost"),
+}
+_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
+
+
+def folder(ws: Workspace, name: str) -> Path:
+    """Return the run's folder.
+
+    Raises:
+        RunError: the name, which came from elsewhere, leads out of the workspace.
+    """
+    if name != Path(name).name or name in ("", ".."):
+        raise RunError(
+            f"The run {name!r} of the database has a name that leads out of the workspace's runs: it is left alone."
+        )
+    return ws.runs / name
+
+
+def create(ws: Workspace, config: StageConfig) -> Run:
+    """Create a queued run from a config: defaults resolved, parents and training rows frozen.
+
+    Raises:
+        StudioError: what the stage needs is missing (no demonstrations, no ratings, no checkpoint); nothing is created.
+    """
+    return _create(ws, prepare.prepare(ws, config), resumed_from=None, rows_from=None)
+
+
+def resume(ws: Workspace, name: str) -> Run:
+    """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
+
+    A run's name means its last checkpoint, or, where it saved none, the one that it began with itself; one that never began
+    is made again. A checkpoint's name means that very one, also while its run is still going.
+
+    Raises:
+        RunError: the run is still going, has done all its steps, or is a sampling run that began.
+        CheckpointError: it has no checkpoint to continue from.
+        ConfigError: it was trained in another way than the checkpoints that it began from.
+    """
+    run = get(ws, name.partition("@")[0])
+    if not run.is_ended and "@" not in name:
+        raise RunError(
+            f"Run {run.name} is {run.state}; only an ended run can be resumed. Stop it first, or name one of its checkpoints."
+        )
+    if run.stage == "sample" and run.started_at:
+        raise RunError(f"Run {run.name} sampled pairs, which has no state to resume. Start a new sampling run instead.")
+    if run.unread:
+        raise RunError(
+            f"Run {run.name} was made by another version of the studio with settings that this one does not know "
+            f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
+        )
+    prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
+    began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
+    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from])
+    origin = _origin(ws, run, name)
+    if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
+        raise RunError(
+            f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
+            "to take another way from there, or start a new run with more of them."
+        )
+    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
+
+
+def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
+    """The checkpoint that holds most of a run's work: its last one, or the one it began with where that is further.
+
+    A resumed run lays down a copy of the best checkpoint before its first step; that is one to hand on, not to go on from.
+    None where it has neither.
+
+    Raises:
+        CheckpointError: the folder of that checkpoint is gone, or not whole.
+    """
+    known = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id or c.id == run.resumed_from]
+    newest = max(known, key=lambda c: (c.step, c.run_id == run.id), default=None)
+    return newest and checkpoints.last(ws, newest.name)
+
+
+def _origin(ws: Workspace, run: Run, name: str) -> int | None:
+    """The checkpoint to continue from; None where the run never began."""
+    if "@" in name:
+        return checkpoints.last(ws, name).id
+    if found := newest_state(ws, run):
+        return found.id
+    if run.started_at:
+        raise CheckpointError(
+            f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
+        )
+    return None
+
+
+def get(ws: Workspace, name: str | int) -> Run:
+    """The run with this name or id.
+
+    Raises:
+        RunError: there is none.
+    """
+    with ws.read() as db:
+        rows = list(db.query("SELECT * FROM runs WHERE name = ? OR id = ?", [str(name), name]))
+    if not rows:
+        raise RunError(f"There is no run named {name!r}. See them with: rlhf-studio runs")
+    return of_row(rows[0])
+
+
+def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
+    """The run with this name, the newest one where the name is empty; None where there is none."""
+    with ws.read() as db:
+        of_name = "SELECT * FROM runs WHERE name = ?" if name else "SELECT * FROM runs ORDER BY id DESC LIMIT 1"
+        rows = db.query(of_name, [name] if name else [])
+        return next((of_row(row) for row in rows), None)
+
+
+def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
+    """Runs, newest first."""
+    with ws.read() as db:
+        given = {"stage": stage, "state": state}
+        wanted = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
+        rows = db.query(f"SELECT * FROM runs WHERE {wanted} ORDER BY id DESC", given)
+        return [of_row(row) for row in rows]
+
+
+def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
+    """Role to checkpoint id."""
+    with ws.read() as db:
+        rows = db.query("SELECT role, checkpoint_id FROM run_parents WHERE run_id = ?", [run.id])
+        return {row["role"]: row["checkpoint_id"] for row in rows}
+
+
+def move(ws: Workspace, run_id: int, state: str, message: str = "", *, is_fault: bool = False) -> None:
+    """Move a run to a state with one plain sentence; `is_fault`: it stopped itself, since a step could not be taken.
+
+    Raises:
+        RunError: the move is not allowed from the state it is in.
+    """
+    with ws.write() as db:
+        _move(db, run_id, state, message, is_fault)
+
+
+def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = False) -> None:
+    current = next(db.query("SELECT name, state, pid FROM runs WHERE id = ?", [run_id]))
+    if state not in MOVES.get(current["state"], ()):
+        raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
+    stamps = {"started_at" if state == "running" else "ended_at": now()}
+    if state in ENDED and current["pid"] is None:
+        stamps["gone_at"] = now()
+    said = {"state": state, "message": redaction.hide(message), "is_fault": int(is_fault)}
+    db.table("runs").update(run_id, said | stamps)
+
+
+def list_ending(ws: Workspace) -> list[Run]:
+    """Ended runs of which it is not known yet that nothing is left."""
+    with ws.read() as db:
+        return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
+
+
+def queue(ws: Workspace) -> list[Run]:
+    """The runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
+    with ws.read() as db:
+        return [of_row(row) for row in db.query(_QUEUE)]
+
+
+def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
+    """The runs that come before this one in the queue and are not held."""
+    waiting = queue(ws)
+    before = waiting[: next((n for n, run in enumerate(waiting) if run.id == run_id), len(waiting))]
+    return [run for run in before if not run.pause_requested]
+
+
+def shift(ws: Workspace, name: str, by: int) -> None:
+    """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
+
+    Raises:
+        RunError: there is no such run, or it does not wait.
+    """
+    get(ws, name)
+    with ws.write() as db:
+        rows = list(db.query(_QUEUE))
+        at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
+        if at is None:
+            raise RunError(
+                f"Run {name} does not wait in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
+            )
+        places = [row["id"] if row["place"] is None else row["place"] for row in rows]
+        rows.insert(max(0, at + by), rows.pop(at))
+        for row, place in zip(rows, places, strict=True):
+            db.table("runs").update(row["id"], {"place": float(place)})
+
+
+def begin(ws: Workspace, run_id: int, lane: str) -> bool:
+    """Move a queued run to running on this lane; False if it was stopped or held meanwhile."""
+    with ws.write() as db:
+        row = next(db.query("SELECT state, stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
+        if row["state"] != "queued" or row["stop_requested"] or row["pause_requested"]:
+            return False
+        stamps = {"started_at": now(), "heartbeat_at": now(), "advanced_at": now()}
+        db.table("runs").update(run_id, {"state": "running", "lane": lane} | stamps)
+        return True
+
+
+def give_back(ws: Workspace, run_id: int, pid: int) -> None:
+    """Make a row again of a run that this process was to begin on, but that was held meanwhile."""
+    with ws.write() as db:
+        db.execute(
+            "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
+            " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
+            [run_id, pid],
+        )
+
+
+def set_gone(ws: Workspace, run_id: int) -> None:
+    """Store that the processes of an ended run were seen gone, and their GPU memory free."""
+    with ws.write() as db:
+        db.table("runs").update(run_id, {"gone_at": now()})
+
+
+def leave_to_others(ws: Workspace, run_id: int) -> None:
+    """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
+    with ws.write() as db:
+        db.table("runs").update(run_id, {"starter": "others"})
+    beat(ws, run_id, text="waiting for torchrun or SLURM to start its worker")
+
+
+def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
+    """Let the studio start a queued run's worker when its lane is free; returns it with its mark."""
+    values = {"starter": "studio", "mark": marks.make(folder(ws, run.name)), "environment": environment}
+    with ws.write() as db:
+        db.table("runs").update(run.id, values | {"progress_text": "waiting for its turn"})
+    return get(ws, run.id)
+
+
+def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
+    """Store which process works on the run, and the mark that it carries where that is another one."""
+    values = {"pid": pid, "pid_started": pid_started, "boot": marks.boot(), "heartbeat_at": now()}
+    with ws.write() as db:
+        db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
+
+
+def claim(ws: Workspace, run: Run) -> processes.Claim:
+    """What the row says of the run's processes, to be proven."""
+    return processes.Claim(run.pid, run.pid_started, run.boot, run.mark, folder(ws, run.name))
+
+
+def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
+    """Whether the run was handed over in the workspace that this one is a copy of: its processes are not ours."""
+    return bool(run.mark) and not run.is_ended and not marks.is_for(run.mark, folder(ws, run.name))
+
+
+def beat(
+    ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None, *, paused: bool = False
+) -> bool:
+    """Heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for.
+
+    A text says what it does now, and `paused` that this is to wait between two steps.
+    """
+    values: dict[str, Any] = {"heartbeat_at": now()}
+    if progress is not None:
+        values["progress"] = progress
+    if text is not None:
+        values |= {"progress_text": text, "paused_at": now() if paused else None}
+    if len(values) > 1:
+        values["advanced_at"] = now()
+    with ws.write() as db:
+        db.table("runs").update(run_id, values)
+        return bool(next(db.query("SELECT stop_requested FROM runs WHERE id = ?", [run_id]))["stop_requested"])
+
+
+def request_stop(ws: Workspace, name: str) -> Run:
+    """Ask a run to finish its step, save and stop; a queued run stops at once. An ended run is left as it is."""
+    run = get(ws, name)
+    with ws.write() as db:  # it may begin in this very moment, and is then to save
+        state = next(db.query("SELECT state FROM runs WHERE id = ?", [run.id]))["state"]
+        if state == "queued":
+            _move(db, run.id, "stopped", "Cancelled before it started.")
+        elif state not in ENDED:
+            db.table("runs").update(run.id, {"stop_requested": 1})
+    return get(ws, run.id)
+
+
+def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
+    """The run's frozen rows of one part (train, validation, demonstrations, ptx, prompts, rewards); [] where it has none."""
+    path = folder(ws, name) / "data" / f"{part}.jsonl"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def tail_log(ws: Workspace, name: str, num_lines: int = 200) -> str:
+    """The last lines of the run's log; empty where there is none yet."""
+    path = folder(ws, name) / "log.txt"
+    if not path.exists():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 200 * num_lines))
+        text = log.read().decode("utf-8", errors="replace")
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.splitlines()[-num_lines:])
+
+
+def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None, rows_from: Path | None) -> Run:
+    """Insert the row and write the folder; either both are there afterwards, or neither."""
+    stage = prepare.stage_of(prepared.config)
+    path: Path | None = None
+    try:
+        with ws.write() as db:
+            run_id, name = _insert(ws, db, stage, prepared, resumed_from)
+            folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)
+            path = folder(ws, name)
+    except OSError as error:
+        raise RunError(
+            f"The run folder could not be written: {error.strerror}. Free some space and try again."
+        ) from error
+    except WorkspaceError:
+        if path:  # of this very call, whose row could not be committed
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    return get(ws, run_id)
+
+
+def _insert(
+    ws: Workspace, db: Database, stage: str, prepared: prepare.Prepared, resumed_from: int | None
+) -> tuple[int, str]:
+    names = {row["name"] for row in db.query("SELECT name FROM runs WHERE stage = ?", [stage])}
+    row = {
+        "name": folders.free_name(ws.runs, stage, len(names) + 1, names),
+        "stage": stage,
+        "state": "queued",
+        "config": prepared.config.model_dump_json(),
+        "snapshot_id": prepared.snapshot_id,
+        "resumed_from": resumed_from,
+        "revision": _revision(),
+        "created_at": now(),
+    }
+    run_id: Any = db.table("runs").insert(row).last_pk
+    db.table("run_parents").insert_all(
+        {"run_id": run_id, "role": role, "checkpoint_id": checkpoint_id}
+        for role, checkpoint_id in prepared.parents.items()
+    )
+    return run_id, row["name"]
+
+
+def _revision() -> str:
+    """The git revision of the studio's code, or its version where it is no checkout."""
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=children.CODE,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=redaction.environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
+    )
+    return answer.stdout.strip() or "0.1.0"
+
+
+def of_row(row: dict[str, Any]) -> Run:
+    """The run of a row of the table."""
+    parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
+    parsed["config"], parsed["unread"] = earlier_configs.read(row["stage"], row["config"])
+    return Run(**(row | parsed))

@@ -1,0 +1,145 @@
+"""Whose turn it is: a waiting run is a row and nothing else; whoever looks here starts its worker when its lane is free.
+
+Servers, commands and the waiter look (`studio.runs.waiter`), one at a time. The lane is locked before the worker is
+started, and the worker inherits the lock: there is no moment in which two could take the same lane, or start one run twice.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from modules.config import StageConfig
+from studio import children, redaction
+from studio.errors import WorkspaceError
+from studio.runs import devices, gpus, marks, processes, runs
+from studio.runs.row import Run
+from studio.workspace import Workspace
+
+LANES = "RLHF_STUDIO_LANES"
+"""Of the environment of a worker: JSON, its lanes and the open files that hold their locks."""
+_WAITER = "waiter"
+_SHELL = (
+    "CUDA_",
+    "NVIDIA_",
+    "HF_",
+    "TRANSFORMERS_",
+    "TORCH",
+    "PYTORCH_",
+    "NCCL_",
+    "OMP_",
+    "MKL_",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+)
+"""How the settings of a shell begin that belong to a run, whoever starts it in the end."""
+
+
+def settings() -> str:
+    """The settings of this process's environment that a run is to have, as JSON; never a secret."""
+    found = {name: value for name, value in redaction.environment().items() if name.startswith(_SHELL)}
+    return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.hide(v) == v})
+
+
+def look(ws: Workspace) -> list[str]:
+    """Start the waiting runs whose lanes are free, in their order; returns their names.
+
+    Does nothing where another process is looking, or the disk cannot be written.
+    """
+    started, ahead = [], []
+    with suppress(OSError), _alone(ws) as is_mine:
+        for run in runs.queue(ws) if is_mine else []:
+            if run.pause_requested:
+                continue
+            if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
+                started.append(run.name)
+            ahead.append(run.config)
+    return started
+
+
+def is_waiter_wanted(ws: Workspace) -> bool:
+    """Whether a run waits here to be started, held ones included."""
+    try:
+        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in runs.queue(ws))
+    except WorkspaceError:
+        return ws.database.exists()  # somebody holds it, or it is on its way out
+
+
+def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -> None:
+    """Start the workspace's waiter unless it is there, its output going to lanes/waiter.log."""
+    given = redaction.environment() if environment is None else environment
+    given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {
+        "PYTHONPATH": str(children.CODE)
+    }
+    with suppress(OSError), devices.lock_file(ws, _WAITER) as file:
+        if not devices.try_lock(file):
+            return
+        with (ws.root / devices.FOLDER / f"{_WAITER}.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "studio.runs.waiter", str(ws.root.resolve()), str(file.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=ws.root,
+                env=given,
+                pass_fds=(file.fileno(),),
+            )
+        processes.remember(child)
+
+
+def inherited() -> dict[str, int]:
+    """The lanes that were locked for this process before it was started, with the open files that hold them."""
+    found = json.loads(os.environ.pop(LANES, "{}"))
+    for descriptor in found.values():
+        os.set_inheritable(descriptor, False)
+    return found
+
+
+def _start_where_free(ws: Workspace, run: Run, ahead: list[StageConfig]) -> bool:
+    with gpus.seen_as(json.loads(run.environment)), devices.held(ws, run.config, ahead) as mine:
+        if mine:
+            _spawn(ws, run, {lane: file.fileno() for lane, file in mine.items()})
+        return bool(mine)
+
+
+def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
+    """Start the worker in a session of its own, its output going to log.txt; a run whose worker cannot be started has failed."""
+    given = {
+        name: value
+        for name, value in redaction.environment().items()
+        if not name.startswith(_SHELL) or redaction.is_secret(name)
+    }
+    own = {
+        "PYTHONPATH": str(children.CODE),
+        "TOKENIZERS_PARALLELISM": "false",
+        marks.VARIABLE: run.mark,
+        LANES: json.dumps(mine),
+    }
+    folder = runs.folder(ws, run.name)
+    try:
+        with (folder / "log.txt").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "studio.worker", str(ws.root.resolve()), run.name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=folder,
+                env=given | json.loads(run.environment) | own,
+                pass_fds=tuple(mine.values()),
+            )
+    except OSError as error:
+        runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
+        return
+    processes.remember(child)
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+
+
+@contextmanager
+def _alone(ws: Workspace) -> Iterator[bool]:
+    """Whether nobody else looks at this moment; nobody begins to for the length of the block."""
+    with devices.lock_file(ws, "start") as file:
+        yield devices.try_lock(file)

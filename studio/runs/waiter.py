@@ -1,0 +1,40 @@
+"""The process that looks whose turn it is while nobody else does: ``python -m studio.runs.waiter WORKSPACE LOCK``.
+
+There is one of a workspace, and only while runs wait: with it they begin when their lane is free, also when no page is
+open and every terminal is closed. It loads no torch, and ends when nothing waits.
+"""
+
+import fcntl
+import sys
+import time
+from contextlib import suppress
+
+from studio import redaction
+from studio.errors import WorkspaceError
+from studio.runs import held, launcher, signals, turns
+from studio.workspace import Workspace
+
+POLL_S = 1.0
+
+
+def main(root: str, lock: int) -> int:
+    """Look until nothing waits; `lock` is the open file that makes this the only waiter. Returns the exit code."""
+    ws = held.hold(Workspace.existing(root))
+    while True:
+        while turns.is_waiter_wanted(ws):
+            with suppress(WorkspaceError):
+                launcher.reap(ws)
+            time.sleep(POLL_S)
+        fcntl.flock(lock, fcntl.LOCK_UN)  # who hands a run over from here on starts another waiter
+        if not turns.is_waiter_wanted(ws):
+            return 0
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+
+
+if __name__ == "__main__":
+    signals.take_interrupts()
+    redaction.hide_in_output()
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

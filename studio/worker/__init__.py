@@ -1,0 +1,1 @@
+"""The processes that load torch; started with ``python -m``, imported by nobody."""

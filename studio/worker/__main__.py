@@ -1,0 +1,198 @@
+"""The process of one run: ``python -m studio.worker WORKSPACE RUN``. Nobody imports it; `studio.runs.launcher` starts it.
+
+On several devices there is one such process for each (see `studio.worker.ranks`), and what follows is what the first one does.
+
+It is started with the lock of its lane (a kernel lock, released even on kill -9) or waits for it, says that it is alive,
+hands over to `studio.worker.training`, and writes the run's last word: one state and one plain sentence.
+"""
+
+import gc
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
+
+from studio import redaction
+from studio.database import connection, faults
+from studio.errors import RunError, StudioError, WorkspaceError
+from studio.runs import devices, gpus, held, launcher, marks, processes, runs, signals, turns
+from studio.runs.row import Ending, Run
+from studio.worker import ranks
+from studio.workspace import Workspace
+
+POLL_S = 0.5
+HEARTBEAT_S = 5.0
+ROOM_S = 600.0
+"""How long a run that has ended waits until the database can be written, before it goes without a last word."""
+PATIENCE_S = 3600.0
+"""How long a run waits for a database that another program holds; nobody sits before it, and hours of work hang on it."""
+
+
+def main(root: str, name: str) -> int:
+    """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
+    environment = dict(os.environ)  # as it was before this process was given devices and ranks
+    if ranks.rank() > 0:
+        signals.ignore()
+        return ranks.follow(root, name, _work)
+    signals.heed()
+    connection.BUSY_TIMEOUT_S = PATIENCE_S
+    ws = held.hold(Workspace.existing(root), PATIENCE_S)
+    run = runs.get(ws, name)
+    if run.state != "queued":
+        raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
+    mark = _carry_mark(ws, run)
+    signals.pass_on(lambda: _request_stop(ws, run))
+    with ws.kept_open(), _turn(ws, run, mark) as is_ours:
+        if not is_ours:
+            if runs.get(ws, run.id).is_ended and ranks.has_others(run):
+                ranks.lay_copy(ws, run)
+            return 0
+        with _heartbeat(ws, run), ranks.shared(ws, run):
+            runs.beat(ws, run.id, 0.0, "loading the libraries")
+            ending = _work(ws, run)
+        _say_last_word(ws, run, ending)
+    print(f"{run.name}: {ending.state}. {ending.message}", flush=True)
+    if not ranks.is_started_elsewhere() and turns.is_waiter_wanted(ws):
+        turns.ensure_waiter(ws, environment)
+    return 0 if ending.state in ("finished", "stopped") else 1
+
+
+def _request_stop(ws: Workspace, run: Run) -> None:
+    """Ask for the stop as a person would, as soon as the database can be written."""
+    while True:
+        with suppress(WorkspaceError):
+            runs.request_stop(ws, run.name)
+            return
+        time.sleep(POLL_S)
+
+
+def _carry_mark(ws: Workspace, run: Run) -> str:
+    """The mark that this process and all that it starts carry: the launcher's, or, where others started it, a new one."""
+    if not run.mark or os.environ.get(marks.VARIABLE) != run.mark:
+        os.environ[marks.VARIABLE] = marks.make(runs.folder(ws, run.name))
+    return os.environ[marks.VARIABLE]
+
+
+def _work(ws: Workspace, run: Run) -> Ending:
+    """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
+    try:
+        ranks.check(run.config)
+        return _load_training().work(ws, run)
+    except WorkspaceError as error:
+        return Ending("failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}")
+    except StudioError as error:
+        return Ending("failed", str(error))
+    except SystemExit:
+        if not signals.received():
+            raise
+        return Ending("stopped", f"Stopped by {signals.received()}. {launcher.next_step(ws, runs.get(ws, run.id))}")
+    except Exception as error:
+        traceback.print_exc()
+        if ranks.is_lost_connection(error):
+            return ranks.explain(ws, run)
+        said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
+        said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
+        return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
+
+
+def _load_training() -> ModuleType:
+    """Import the training only now: torch takes seconds to load, and a cancelled run never needs it.
+
+    What the libraries make lives as long as the process, so nothing is collected meanwhile (a tenth less), nor looked
+    through at each later collection.
+    """
+    gc.disable()
+    from studio.worker import training
+
+    gc.freeze()
+    gc.enable()
+    return training
+
+
+def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
+    """End the run; on a disk that is full, as soon as it has room again.
+
+    Raises:
+        WorkspaceError: it had none for a long time.
+    """
+    is_by_signal = ending.state == "stopped" and not ending.is_fault and signals.received()
+    message = f"{ending.message} {signals.received()} asked for it." if is_by_signal else ending.message
+    deadline = time.monotonic() + ROOM_S
+    while True:
+        try:
+            return runs.move(ws, run.id, ending.state, message, is_fault=ending.is_fault)
+        except WorkspaceError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
+    """Begin on the lanes that were locked for this process, or wait for them where torchrun or SLURM started it.
+
+    Yields False when the run was cancelled or held meanwhile. Where this process is the only one, it sees no other GPU than
+    its own.
+    """
+    handed_on = turns.inherited()
+    if handed_on:
+        try:
+            yield _begin(ws, run, tuple(handed_on), mark)
+        finally:
+            for descriptor in handed_on.values():
+                os.close(descriptor)
+        return
+    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    runs.beat(ws, run.id, text="waiting for its turn")
+    while not runs.get(ws, run.id).is_ended:
+        ahead = [other.config for other in runs.ahead_of(ws, run.id)]
+        with devices.taken(ws, run.config, ahead) as mine:
+            if mine and _begin(ws, run, mine, mark):
+                yield True
+                return
+        runs.beat(ws, run.id)
+        launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
+        time.sleep(POLL_S)
+    yield False
+
+
+def _begin(ws: Workspace, run: Run, mine: tuple[str, ...], mark: str) -> bool:
+    """Say that the run is at work; False if it was cancelled, held or begun by another process meanwhile."""
+    if not runs.begin(ws, run.id, "+".join(mine)):
+        runs.give_back(ws, run.id, os.getpid())
+        return False
+    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    if mine != (devices.CPU,) and not ranks.is_started_elsewhere():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible(mine)
+    return True
+
+
+@contextmanager
+def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
+    """Write a sign of life every few seconds, also while one long step computes."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(HEARTBEAT_S):
+            with suppress(WorkspaceError):  # the next one may be written again
+                runs.beat(ws, run.id)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    redaction.hide_in_output()  # before torch and Lightning take hold of the streams
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2]))
+    except RunError as gone:  # the run was killed or given up by the launcher while this process still worked
+        sys.exit(str(gone))

@@ -1,0 +1,237 @@
+"""How a Lightning run reports to the workbench: a logger into SQLite, and a callback that saves, samples and stops.
+
+Only the worker imports this. A stop is a column that is polled after each step (PPO: iteration), because Lightning does
+not honour a signal handler; stopping means: finish the step, save, end.
+"""
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from modules import checkpoint
+from modules.config import PPOConfig
+from modules.distributed import gather_shares
+from modules.ppo import PPOModule
+from modules.sft import SFTModule
+from studio.files import folders
+from studio.models import checkpoints
+from studio.runs import metrics, pauses, rollouts, runs, signals
+from studio.runs.rollouts import NewRollout, Tokens
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+PAUSE_POLL_S = 0.5
+NUM_SAMPLES = 8
+"""Texts kept of each evaluation."""
+
+
+class SQLiteLogger(Logger):
+    """Writes what a LightningModule logs into the `metrics` table, at the module's own step."""
+
+    def __init__(self, ws: Workspace, run: Run) -> None:
+        super().__init__()
+        self._ws, self._run = ws, run
+
+    @property
+    def name(self) -> str:
+        """The run's stage."""
+        return self._run.stage
+
+    @property
+    def version(self) -> str:
+        """The run's name."""
+        return self._run.name
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The config is in the run's row already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Store the values of one step; Lightning's own epoch counter is left out."""
+        _store_metrics(self._ws, self._run.id, int(metrics.get("step", step or 0)), metrics)
+
+
+def _store_metrics(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
+    named = {name: value for name, value in values.items() if "/" in name}
+    if named:
+        metrics.add(ws, run_id, step, named)
+
+
+class StudioCallback(Callback):
+    """Reports progress, writes samples, saves checkpoints atomically and honours a requested stop."""
+
+    def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, eval_every: int, unit: str) -> None:
+        """`total` steps are planned, each `eval_every`-th is measured (0: none is); `unit` names a step for people."""
+        self._ws, self._run = ws, run
+        self._total, self._save_every, self._eval_every, self.unit = total, save_every, eval_every, unit
+        self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
+        self._known_tokens: set[int] = set()
+        self.is_stopped = False
+        self.checkpoint_name = ""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take the signals that Lightning has put handlers of its own for."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Store what PPO sampled; report; save when it is time; stop when asked."""
+        step = pl_module.step_index
+        if isinstance(pl_module, PPOModule):
+            self._write_rollouts(pl_module, _rollouts_of_all(trainer, pl_module, self._run.config))
+        text = f"{self.unit} {step} of {self._total}"
+        runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
+        if steer(trainer, lambda: self._wish(pl_module)):
+            self.is_stopped = True
+        elif not self._eval_every or step % self._eval_every:
+            self._save_when_due(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write the texts that an evaluation of PPO or SFT made, always for the same prompts; save what it knows now."""
+        is_best = False
+        if isinstance(pl_module, PPOModule):
+            self._write_samples(pl_module)
+            best = pl_module.selection.best
+            is_best = best is not None and best.step == pl_module.step_index
+        if isinstance(pl_module, SFTModule):
+            rows = [sample._asdict() for sample in pl_module.latest_eval_samples]
+            metrics.add_samples(self._ws, self._run.id, pl_module.step_index, rows)
+        if is_best:
+            self.save(pl_module, is_chosen=True)
+        else:
+            self._save_when_due(pl_module)
+
+    def save(self, module: Any, *, is_chosen: bool = False) -> None:
+        """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded.
+
+        A step that is measured is saved after its measurement, so that a resumed run need not repeat it.
+        """
+        step = module.step_index
+        if step in self._saved:
+            self.checkpoint_name = self._saved[step]
+            return
+        folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
+        config = self._run.config.model_dump(mode="json")
+        folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
+        newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
+        self.checkpoint_name = checkpoints.add(
+            self._ws,
+            self._run.id,
+            step,
+            folder,
+            base_model=module.backbone.base_model,
+            base_fingerprint=module.backbone.fingerprint,
+            metrics=newest,
+            is_chosen=is_chosen,
+        )
+        self._saved[step] = self.checkpoint_name
+
+    def _wish(self, module: Any) -> str:
+        """What the person wants now; a pause is said, and what it interrupts is saved, unless it is to be measured first."""
+        step = module.step_index
+        wish = pauses.wish(self._ws, self._run.id) if step < self._total else ""
+        if wish == "pause":
+            if not self._eval_every or step % self._eval_every:
+                self.save(module)
+            said = f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            runs.beat(self._ws, self._run.id, text=said, paused=True)
+        return wish
+
+    def _save_when_due(self, module: Any) -> None:
+        if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
+            self.save(module)
+
+    def _write_rollouts(self, module: PPOModule, new: list[NewRollout]) -> None:
+        """Store the iteration's responses as texts, figures and numbers per token; older iterations make room."""
+        if not new:
+            return
+        config = self._run.config
+        assert isinstance(config, PPOConfig)
+        unknown = {
+            id_ for each in new for id_ in (*each.tokens.prompt_ids, *each.tokens.response_ids)
+        } - self._known_tokens
+        rollouts.add(
+            self._ws,
+            self._run.id,
+            module.step_index,
+            new,
+            keep=config.keep_rollouts,
+            token_texts={token: module.backbone.chat.token_text(token) for token in unknown},
+        )
+        self._known_tokens |= unknown
+
+    def _write_samples(self, module: PPOModule) -> None:
+        rows = [
+            {
+                "prompt": s.prompt_text,
+                "response": s.response_text,
+                "score": s.score,
+                "kl": s.kl,
+                "end_reason": s.end_reason,
+                "components": json.dumps(s.components) if s.components else None,
+            }
+            for s in module.latest_eval_samples[:NUM_SAMPLES]
+        ]
+        metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
+
+
+class Companion(Callback):
+    """What a process that is not the first of its run does instead: hand over what it sampled, stop when the first one does."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Leave the signals to the first process again."""
+        signals.keep()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """As before training."""
+        signals.keep()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Give the first process this one's responses, and learn what it has read."""
+        if isinstance(pl_module, PPOModule):
+            _rollouts_of_all(trainer, pl_module, self._config)
+        steer(trainer, lambda: "")
+
+
+def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
+    """Wait while the first process is to pause, end the fit if it is to stop; all processes come here after each step."""
+    while (word := trainer.strategy.broadcast(wish())) == "pause":
+        time.sleep(PAUSE_POLL_S)
+    if word == "stop":
+        trainer.should_stop = True
+    return word == "stop"
+
+
+def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:
+    """The iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
+    if not config.keep_rollouts or module.latest is None:
+        return []
+    row_of = trainer.datamodule.row_of  # type: ignore[attr-defined]  # the PPODataModule
+    answers, experience = module.latest
+    rollout, chat = answers.rollout, module.backbone.chat
+    columns = [experience.logprobs, experience.ref_logprobs, experience.values, experience.advantages]
+    per_token = zip(*(column.tolist() for column in [*columns, experience.returns]), strict=True)
+    figures = (experience.scores, experience.shaped_scores, experience.kl_per_response)
+    per_response = zip(*(column.tolist() for column in figures), answers.components_by_row(), strict=True)
+    own = []
+    for prompt, response, reason, numbers, (score, shaped, kl, components) in zip(
+        rollout.prompts, rollout.responses, rollout.end_reasons, per_token, per_response, strict=True
+    ):
+        tokens = Tokens(prompt, response, *(column[: len(response)] for column in numbers))
+        prompt_id = row_of[tuple(prompt)]["prompt_id"]
+        own.append(NewRollout(prompt_id, chat.decode(response), score, shaped, components, kl, reason, tokens))
+    return gather_shares(own)

@@ -1,0 +1,116 @@
+"""The process that predicts votes: ``python -m studio.worker.predict WORKSPACE``. Loads torch; nobody imports it.
+
+It scores what nobody has judged with the newest reward model, those pairs first that will be shown soonest, and writes
+after each batch, so that a prediction is there when its pair is. It takes a GPU as a run does, and only one that no run
+waits for; of several such processes one works.
+"""
+
+import fcntl
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modules import checkpoint
+from modules.backbone import Backbone
+from modules.errors import DataError
+from modules.sequences import by_length, pad_rows
+from studio import redaction
+from studio.annotation import predictions
+from studio.errors import CheckpointError, StudioError
+from studio.models import base_models, checkpoints
+from studio.worker.borrowed_gpu import borrowed
+from studio.workspace import Workspace
+
+BATCH = 32
+"""Comparisons scored together; the newest votes are looked at before each."""
+
+
+def main(root: str, *how: str) -> int:
+    """Predict until nothing waits; returns the exit code. Where every GPU is at work it waits for one, with ``now`` it refuses."""
+    ws = Workspace.open(root)
+    reward = checkpoints.newest(ws, "reward")
+    if reward is None:
+        raise CheckpointError("There is no reward model yet. Train one first.")
+    with (ws.root / "predictions.lock").open("a") as mine:
+        try:
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another process predicts already.")
+            return 0
+        num, num_unfit = 0, 0
+        if predictions.pending(ws, reward.id, 1):
+            with borrowed(ws, is_patient="now" not in how):
+                num, num_unfit = _predict(ws, reward.id, reward.name)
+    unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
+    print(f"{reward.name} predicted {num} comparisons.{unfit}")
+    return 0
+
+
+def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
+    """How many were predicted, and how many the model cannot read."""
+    backbone = load(checkpoints.get(ws, name).folder)
+    num, unfit = 0, set()
+    while waiting := [
+        row for row in predictions.pending(ws, checkpoint_id, BATCH + len(unfit)) if row["id"] not in unfit
+    ]:
+        encoded = {row["id"]: ids for row in waiting if (ids := _encode(backbone, row))}
+        unfit |= {row["id"] for row in waiting} - encoded.keys()
+        scores = iter(score(backbone, [ids for rows in encoded.values() for ids in rows]))
+        found = [(key, [next(scores) for _ in rows]) for key, rows in encoded.items()]
+        num += predictions.add(ws, checkpoint_id, found)
+    return num, len(unfit)
+
+
+def load(folder: Path) -> Backbone:
+    """A backbone with the checkpoint's role ``reward``."""
+    meta = checkpoint.load_meta(folder)
+    backbone = Backbone.load(
+        base_models.resolve(meta.base_model),
+        method=meta.method,  # type: ignore[arg-type]  # as it was saved
+        quantisation=meta.quantisation,  # type: ignore[arg-type]
+        chat_template=meta.chat_template,
+    )
+    backbone.add_role("reward", source=folder / "reward", head=True)
+    return backbone
+
+
+@torch.no_grad()
+def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
+    """The score of each row of ids (prompt + response) by each member of the ensemble."""
+    if not rows:
+        return []
+    padded = pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id).to(backbone.device)
+    scores: list[list[float]] = [[] for _ in rows]
+    with backbone.role("reward"):
+        for part in by_length(padded.lengths, BATCH):
+            cut = padded.rows(part)
+            for index, members in zip(
+                part.tolist(), backbone.member_scores(cut.ids, cut.lengths).tolist(), strict=True
+            ):
+                scores[index] = members
+    return scores
+
+
+def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
+    """Prompt + response of each slot as ids; None where one does not fit."""
+    try:
+        found = [
+            [*prompt.ids, *opening, *response]
+            for text, end in zip(row["responses"], row["end_reasons"], strict=True)
+            for prompt, opening, response in [backbone.chat.encode_answer(row["messages"], text, end)]
+        ]
+    except DataError:
+        return None
+    return found if max(map(len, found)) <= backbone.context_length else None
+
+
+if __name__ == "__main__":
+    redaction.hide_in_output()
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

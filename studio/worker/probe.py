@@ -1,0 +1,171 @@
+"""The process behind the probe: ``python -m studio.worker.probe``, one real step of a run that is not one, and what it took.
+
+It builds what the run would build, takes the longest texts, does two optimizer steps (the first makes Adam's moments) and
+reports the peak of memory and the time. On a CPU the peak is that of the process less what the libraries take; pages of
+the model's file, which loading leaves behind and the kernel takes back when it needs them, are not counted.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+from modules.config import STAGES, PPOConfig, RewardConfig, TrainConfig
+from modules.data import PPODataModule
+from studio.errors import StudioError
+from studio.runs import prepare
+from studio.worker import training
+from studio.worker.borrowed_gpu import borrowed
+from studio.workspace import Workspace
+
+PARENT_POLL_S = 1.0
+
+
+def main() -> int:
+    """Answer one request; see `studio.runs.memory_fit` for its fields. Returns the exit code."""
+    request = json.load(sys.stdin)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    ws = Workspace.open(request["root"])
+    prepared = prepare.look(ws, STAGES[request["stage"]].model_validate(request["config"]))
+    config = prepared.config
+    assert isinstance(config, TrainConfig)
+    with borrowed(ws, config.device, config.gpu):
+        found = measure(ws, config, prepared.rows)
+    print(json.dumps(found))
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End when the studio that asked is gone: nobody would read the answer."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
+
+
+def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> dict[str, float]:
+    """Bytes at the peak, seconds of a step (PPO: iteration), steps of the run, and what a micro-batch carried."""
+    libraries, private = _resident("VmRSS"), _resident("RssAnon")
+    L.seed_everything(config.seed, verbose=False)
+    tried = config.model_copy(update={"value_warmup": 0, "epochs": 2}) if isinstance(config, PPOConfig) else config
+    module, data = training.build(ws, tried, lambda part: rows.get(part, []))
+    num_steps = data.num_steps
+    longest = _take_longest(data, config)
+    device = module.backbone.device
+    _reset_peak(device)
+    seconds = _step(module, data, device)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak(module, private)
+    if isinstance(config, PPOConfig):
+        update = module.trainer.logged_metrics.get("time/update_s", 0.0)
+        seconds += float(update) * (config.epochs - 2) / 2
+    return {
+        "peak": float(peak),
+        "libraries": float(libraries),
+        "seconds_per_step": seconds,
+        "num_steps": float(num_steps),
+        "longest": float(longest),
+    }
+
+
+def _take_longest(data: Any, config: TrainConfig) -> int:
+    """Make a data module hand out its longest texts, as often as needed; returns the tokens of the longest."""
+    if isinstance(data, PPODataModule):
+        assert isinstance(config, PPOConfig)
+        data.prompts = sorted(data.prompts, key=len, reverse=True)[: config.batch_size]
+        data.iterations = 1
+        return len(data.prompts[0]) + config.max_new_tokens
+    if isinstance(config, RewardConfig):
+        sizes = [len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in data.rows]
+    else:
+        sizes = [len(row.ids) for row in data.rows]
+    longest = sorted(range(len(sizes)), key=lambda i: -sizes[i])[: config.batch_size]
+    data.plan = [longest, longest]
+    return sizes[longest[0]]
+
+
+def _step(module: Any, data: Any, device: torch.device) -> float:
+    """Two steps (of PPO one iteration, without early ends); returns the seconds of the last."""
+    if isinstance(data, PPODataModule):
+        module.backbone.chat.stop_ids = frozenset()
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator=device.type,
+        devices=1,
+        logger=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    times = _Times()
+    trainer.callbacks.append(times)  # type: ignore[attr-defined]  # a list
+    trainer.fit(module, train_dataloaders=data.train_dataloader())
+    return times.seconds
+
+
+class _Times(L.Callback):
+    """Seconds of the last step."""
+
+    seconds = 0.0
+    _start = 0.0
+
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
+        """Note the start."""
+        self._start = time.monotonic()
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Note the end."""
+        self.seconds = time.monotonic() - self._start
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak(module: Any, private: int) -> int:
+    """Bytes at the peak that are this run's own, and of mapped files only the weights: other pages of files come and go."""
+    return _resident("VmHWM") - _resident("RssFile") - _resident("RssShmem") - private + _mapped_weights(module)
+
+
+def _mapped_weights(module: Any) -> int:
+    """Bytes of weights that were not copied out of their safetensors file."""
+    ranges = []
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        if line.endswith(".safetensors"):
+            start, _, end = line.split()[0].partition("-")
+            ranges.append((int(start, 16), int(end, 16)))
+    weights = {p.data_ptr(): p.numel() * p.element_size() for p in module.backbone.parameters()}
+    return sum(size for where, size in weights.items() if any(start <= where < end for start, end in ranges))
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process: VmRSS now, VmHWM at its peak."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc has no {field}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        traceback.print_exc()
+        print(
+            f"It does not fit: out of memory ({str(error).splitlines()[0] if str(error) else 'no more'}).",
+            file=sys.stderr,
+        )
+        sys.exit(1)

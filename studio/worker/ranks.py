@@ -1,0 +1,246 @@
+"""The processes of a run on several devices: which one this is, what the others read, and how all end together.
+
+Lightning (on one machine), torchrun or SLURM start the same worker once per device. The first process is the run as the
+rest of the studio knows it, and the only one that opens the database: the others read a copy that it lays into the run
+folder when its turn has come and takes away at the end, and leave a sentence there if they fail.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from sqlite_utils import Database
+
+from modules.config import StageConfig, TrainConfig
+from studio import redaction
+from studio.errors import RunError
+from studio.runs import processes, runs
+from studio.runs.row import Ending
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+POLL_S = 0.25
+PATIENCE_S = 2.0
+COPY = "processes.db"
+FAILURE = "failure-of-process-"
+_seen: set[psutil.Process] = set()
+"""The other processes of this process's run that were seen alive."""
+LOST = "The connection to another process of the run was lost. The log has the details; the last checkpoint is whole."
+
+
+@dataclass(frozen=True)
+class ReadOnly(Workspace):
+    """The workspace of a process that is not the first: its database is the copy in a run's folder."""
+
+    run_name: str
+
+    @property
+    def database(self) -> Path:
+        """The copy."""
+        return self.runs / self.run_name / COPY
+
+    @contextmanager
+    def write(self) -> Iterator[Database]:
+        """Nothing is ever written."""
+        raise AssertionError("only the first process of a run writes to the database")
+        yield
+
+
+def rank() -> int:
+    """Number of this process in its run; 0 is the first, and any process that was started alone."""
+    return _from_environment("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, and so of its device."""
+    return _from_environment("LOCAL_RANK", "SLURM_LOCALID")
+
+
+def size(config: StageConfig) -> int:
+    """Processes that a run needs."""
+    return config.devices * config.num_nodes if isinstance(config, TrainConfig) else 1
+
+
+def is_started_elsewhere() -> bool:
+    """Whether torchrun or SLURM started this process, with others that know nothing of our lanes."""
+    return _from_environment("WORLD_SIZE", "SLURM_NTASKS") > 1
+
+
+def check(config: StageConfig) -> None:
+    """Refuse to begin with another number of processes than the run needs; they would wait for each other for ever.
+
+    Raises:
+        RunError: torchrun or SLURM started too many or too few, or nobody could start them on the other machines.
+    """
+    needed, started = size(config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")
+    if needed > 1 and started not in (0, needed):
+        raise RunError(
+            f"torchrun or SLURM started {started} processes, but the run's devices x num_nodes is {needed}: start as many, "
+            "or make a run with other settings."
+        )
+    if isinstance(config, TrainConfig) and config.num_nodes > 1 and started == 0:
+        raise RunError(
+            "num_nodes is more than 1, and the studio starts processes on this machine only: make the run with --queue, and "
+            "let torchrun or SLURM start its worker on each machine (the README has the lines)."
+        )
+
+
+def has_others(run: Run) -> bool:
+    """Whether other processes wait for a word from the first one, or soon will."""
+    return max(size(run.config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")) > 1
+
+
+def lay_copy(ws: Workspace, run: Run) -> Path:
+    """Copy the database for the other processes, which see the run there as it is now: begun, or ended."""
+    copy = runs.folder(ws, run.name) / COPY
+    part = copy.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with ws.read() as db:
+        db.execute("VACUUM INTO ?", [str(part)])
+    return part.rename(copy)
+
+
+@contextmanager
+def shared(ws: Workspace, run: Run) -> Iterator[None]:
+    """In the first process: let the others begin, watch over them, and wait for their end.
+
+    A process of the run that fails, in whatever way, ends this one too, which says so in the run's row.
+    """
+    if not has_others(run):
+        yield
+        return
+    copy = lay_copy(ws, run)
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(POLL_S):
+            _seen.update(_others())
+            sentence = _failure(ws, run)
+            if sentence and not is_over.wait(PATIENCE_S):  # this process may notice by itself, and then it says so
+                _give_up(ws, run, sentence)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        copy.unlink(missing_ok=True)
+        _, alive = psutil.wait_procs(_others(), timeout=5 * PATIENCE_S)
+        _kill(alive)
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an error says no more than that another process is gone."""
+    return type(error).__name__.startswith("Dist") or "gloo" in str(error)
+
+
+def explain(ws: Workspace, run: Run) -> Ending:
+    """After a lost connection: in the first process what became of the others, elsewhere only that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while rank() == 0 and time.monotonic() < deadline:
+        if sentence := _failure(ws, run):
+            return Ending("failed", sentence)
+        time.sleep(POLL_S)
+    return Ending("failed", LOST, is_connection_lost=True)
+
+
+def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> int:
+    """In a process that is not the first: wait for the first, do the work, and stay until the first has ended.
+
+    Args:
+        root: The workspace's folder.
+        name: The run.
+        work: Does this process's part.
+    """
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    ws = ReadOnly(Path(root).expanduser().resolve(), name)
+    while not ws.database.exists():
+        time.sleep(POLL_S)
+    run = runs.get(ws, name)
+    if run.is_ended or rank() >= size(run.config):
+        return 0
+    ending = work(ws, run)
+    has_failed = ending.state == "failed"
+    if has_failed and not ending.is_connection_lost:
+        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(redaction.hide(ending.message), encoding="utf-8")
+    deadline = time.monotonic() + (5 * PATIENCE_S if has_failed else float("inf"))
+    while ws.database.exists() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return 1 if has_failed else 0
+
+
+def _from_environment(*names: str) -> int:
+    """The first of these numbers that torchrun, Lightning or SLURM gave this process; 0 if none did."""
+    is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell on a node is no task
+    for name in names:
+        if name in os.environ and not (is_interactive and name.startswith("SLURM_")):
+            return int(os.environ[name])
+    return 0
+
+
+def _failure(ws: Workspace, run: Run) -> str | None:
+    """What another process of the run wrote when it failed, or that one vanished."""
+    for file in sorted(runs.folder(ws, run.name).glob(f"{FAILURE}*")):
+        return f"Process {file.name.removeprefix(FAILURE)} of the run failed: {file.read_text(encoding='utf-8')}"
+    if any(not _is_alive(process) for process in tuple(_seen)):
+        return (
+            "A process of the run was killed from outside or ran out of memory. Resume; the last checkpoint is whole."
+        )
+    return None
+
+
+def _others() -> list[psutil.Process]:
+    """The living processes that Lightning started for the run's other devices.
+
+    A child is one of them by the rank in its environment: a library's helper that is about to begin still bears this
+    process's own command line, and once ended it is as gone as a process of the run that was killed.
+    """
+    return [process for process in psutil.Process().children() if _is_other(process)]
+
+
+def _is_other(process: psutil.Process) -> bool:
+    try:
+        return (
+            any(word in processes.WORKER for word in process.cmdline())
+            and process.environ().get("LOCAL_RANK", "0") != "0"
+        )
+    except psutil.Error:  # it has ended, or is about to
+        return False
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _give_up(ws: Workspace, run: Run, sentence: str) -> None:
+    """End this process, which may wait for another that is gone, with the run's last word."""
+    try:
+        runs.move(ws, run.id, "failed", sentence)
+        print(f"{run.name}: failed. {sentence}", flush=True)
+    finally:
+        _kill(_others())
+        os._exit(1)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        if _is_alive(process):
+            process.kill()
+
+
+def _die_with_parent(parent: int) -> None:
+    """End at once when whoever started this process is gone: it may be waiting in a collective for ever."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,228 @@
+"""The sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
+
+All pairs of a prompt's answers are put up; with an opponent, those between it and the checkpoint. Or they are put up
+together, to be ranked. Identical answers tell nothing and are dropped, saying how many.
+"""
+
+import json
+import time
+from itertools import combinations
+from typing import Any
+
+from modules import checkpoint
+from modules.backbone import Backbone
+from modules.config import SampleConfig
+from modules.dropped import TOO_LONG, Dropped, advice, drop, reason_of, told
+from modules.phases import Phase, during
+from modules.rollout import Rollout, generate
+from studio.errors import DataError
+from studio.models import base_models, checkpoints
+from studio.models.checkpoints import Checkpoint
+from studio.preferences import comparisons, prompts
+from studio.runs import metrics, pauses, runs
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+Row = dict[str, Any]
+PAUSE_POLL_S = 0.5
+
+
+class _Stopped(Exception):
+    """The person asked for a stop between two batches."""
+
+
+def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
+    """Sample, store and pair; returns the state the run ends in and one plain sentence."""
+    rows = runs.read_rows(ws, run.name, "prompts")
+    sides = [config.checkpoint, config.opponent or config.checkpoint]
+    names = [sides[index % 2] for index in range(config.responses_per_prompt)]
+    found = {name: checkpoints.get(ws, name) for name in sides}
+    backbone = load_policies(found, config)
+    rows, encoded, left_out = _encode(rows, backbone, config)
+    answers = []
+    for index, name in enumerate(names):
+
+        def report(done: int, before: int = index) -> None:
+            share = (before + done / len(rows)) / len(names)
+            text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
+            runs.beat(ws, run.id, share, text)
+            while (wish := pauses.wish(ws, run.id)) == "pause":
+                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken", paused=True)
+                time.sleep(PAUSE_POLL_S)
+            if wish == "stop":
+                raise _Stopped
+
+        try:
+            answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
+        except _Stopped:
+            return (
+                "stopped",
+                "Stopped before all answers were there; pairs are put up at the end only, so none was. Start it again for all.",
+            )
+    num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
+    what = "rankings" if config.put_up == "rankings" else "pairs"
+    dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
+    notes = f" {num_same} {dropped} and were dropped." if num_same else ""
+    notes += f" {num_known} {what} were there already." if num_known else ""
+    num_long = left_out.pop(TOO_LONG, 0)
+    notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
+    notes += f" {left_out.total()} prompts cannot be asked and were left out: {told(left_out)}." if left_out else ""
+    metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
+    return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
+
+
+@during(Phase.LOADING)
+def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
+    """A backbone with one role per checkpoint, named as `role_of` says."""
+    first = next(iter(found.values()))
+    meta = checkpoint.load_meta(first.folder)
+    backbone = Backbone.load(
+        base_models.resolve(first.base_model),
+        method=meta.method,
+        quantisation=meta.quantisation if config.quantisation == "auto" else config.quantisation,
+        precision=config.precision,
+        device=config.device,
+        chat_template=meta.chat_template,
+    )
+    for name, each in found.items():
+        checkpoint.check_base(checkpoint.load_meta(each.folder), backbone, name)
+        backbone.add_role(role_of(name), source=each.folder / "policy")
+    return backbone
+
+
+def role_of(name: str) -> str:
+    """The role that plays a checkpoint; module names hold no dots."""
+    return "policy-" + name.replace("@", "-").replace(".", "-")
+
+
+def _generate(
+    backbone: Backbone, name: str, encoded: list[list[int]], config: SampleConfig, *, seed: int, on_progress: Any
+) -> Rollout:
+    return generate(
+        backbone,
+        role_of(name),
+        encoded,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        seed=seed,
+        batch_size=config.batch_size,
+        on_progress=on_progress,
+    )
+
+
+def _store(
+    ws: Workspace,
+    run: Run,
+    config: SampleConfig,
+    rows: list[Row],
+    backbone: Backbone,
+    answers: list[Rollout],
+    policies: list[Checkpoint],
+) -> tuple[int, int, int]:
+    """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones.
+
+    All first pairs come before all second ones, so that a rater does not see a prompt twice in a row.
+    """
+    num_pairs = num_same = num_known = 0
+    chosen = [(a, b) for a, b in combinations(range(len(answers)), 2) if not config.opponent or (b - a) % 2]
+    texts = [[backbone.chat.decode(response).strip() for response in rollout.responses] for rollout in answers]
+    with ws.write() as db:
+        ids = [
+            _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
+            for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
+        ]
+        if config.put_up == "rankings":
+            return _put_up_rankings(db, run, rows, ids, texts)
+        seen: set[tuple[int | str, ...]] = set()
+        for first, second in chosen:
+            for index, row in enumerate(rows):
+                if texts[first][index] == texts[second][index]:
+                    num_same += 1
+                    continue
+                pair = (ids[first][index], ids[second][index])
+                key = (index, *sorted((texts[first][index], texts[second][index])))
+                is_new = key not in seen and comparisons.add_comparison(db, row["prompt_id"], pair, run.id) is not None
+                seen.add(key)
+                num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
+    return num_pairs, num_same, num_known
+
+
+def _put_up_rankings(
+    db: Any, run: Run, rows: list[Row], ids: list[list[int]], texts: list[list[str]]
+) -> tuple[int, int, int]:
+    """Put up all different answers to a prompt together; returns the rankings put up, answers dropped, rankings known."""
+    num_new = num_same = num_known = 0
+    for index, row in enumerate(rows):
+        different = {text[index]: answer[index] for text, answer in reversed(list(zip(texts, ids, strict=True)))}
+        num_same += len(ids) - len(different)
+        if len(different) > 1:
+            is_new = comparisons.add_comparison(db, row["prompt_id"], sorted(different.values()), run.id) is not None
+            num_new, num_known = num_new + is_new, num_known + (not is_new)
+    return num_new, num_same, num_known
+
+
+def _encode(rows: list[Row], backbone: Backbone, config: SampleConfig) -> tuple[list[Row], list[list[int]], Dropped]:
+    """Return the prompts that can be asked, with their tokens, and what was left out and why.
+
+    Raises:
+        DataError: None can be asked.
+    """
+    kept: list[Row] = []
+    encoded: list[list[int]] = []
+    dropped = Dropped()
+    for row in rows:
+        try:
+            ids = backbone.chat.encode_prompt(row["messages"]).ids
+        except DataError as error:
+            drop(dropped, reason_of(error), row)
+            continue
+        if len(ids) + config.max_new_tokens > backbone.context_length:
+            drop(dropped, TOO_LONG, row)
+            continue
+        kept.append(row)
+        encoded.append(ids)
+    if kept:
+        return kept, encoded, dropped
+    if dropped[TOO_LONG] == len(rows):
+        raise DataError(
+            f"All {len(rows)} prompts are too long: with max_new_tokens = {config.max_new_tokens} they do not fit into the model's "
+            f"{backbone.context_length} positions. Lower max_new_tokens, or import shorter prompts."
+        )
+    steps = advice(dropped, "the model's context: lower max_new_tokens", chooses_template=False)
+    raise DataError(f"No prompt can be asked: {told(dropped)}. Next step: {', or '.join(steps)}.")
+
+
+def _store_answers(
+    db: Any,
+    run: Run,
+    config: SampleConfig,
+    rows: list[Row],
+    rollout: Rollout,
+    policy: Checkpoint,
+    texts: list[str],
+    number: int,
+) -> list[int]:
+    """Store one answer to each prompt; returns their ids."""
+    settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
+    return [
+        prompts.add_response(
+            db,
+            row["prompt_id"],
+            texts[index],
+            "sample",
+            checkpoint_id=policy.id,
+            run_id=run.id,
+            sampling=json.dumps(settings | {"seed": config.seed + number, "index": index}),
+            token_ids=json.dumps(rollout.responses[index]),
+            end_reason=rollout.end_reasons[index],
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+def _facts(answers: list[Rollout]) -> dict[str, float]:
+    lengths = [len(response) for rollout in answers for response in rollout.responses]
+    ended = [done for rollout in answers for done in rollout.finished]
+    return {"rollout/response_tokens": sum(lengths) / len(lengths), "rollout/eos_share": sum(ended) / len(ended)}

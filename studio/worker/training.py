@@ -1,0 +1,311 @@
+"""What a worker does: build a stage from its config and frozen rows, run it, save it. Loads torch; only the worker imports it.
+
+Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
+"""
+
+import os
+import shutil
+import traceback
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from modules import checkpoint
+from modules.backbone import Backbone
+from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
+from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.distributed import SummedByHand
+from modules.errors import ConfigError
+from modules.loading import check_lengths
+from modules.phases import Phase, during
+from modules.ppo import PPOModule
+from modules.reward import RewardModule
+from modules.rewards import RewardMix, Texts, build_mix
+from modules.sft import SFTModule
+from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
+from studio.errors import NonFiniteError
+from studio.files import folders
+from studio.models import base_models, checkpoints
+from studio.models.checkpoints import Checkpoint
+from studio.runs import runs
+from studio.runs.row import Ending
+from studio.runs.runs import Run
+from studio.worker import ranks, sampling
+from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
+from studio.workspace import Workspace
+
+UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
+
+
+def work(ws: Workspace, run: Run) -> Ending:
+    """Do the run's stage to its end; returns the state it ends in and one plain sentence.
+
+    Raises:
+        StudioError: what went wrong, for the person.
+    """
+    L.seed_everything(run.config.seed, verbose=False)
+    os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
+    if isinstance(run.config, SampleConfig):
+        return Ending(*sampling.work(ws, run, run.config))
+    assert isinstance(run.config, TrainConfig)
+    return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
+
+
+def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
+    """The base model of a run, without any role yet; checkpoints name it as the config did.
+
+    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    """
+    _take_device(config)
+    is_fresh = isinstance(config, SFTConfig)
+    backbone = Backbone.load(
+        base_models.resolve(base_model),
+        method=config.method,
+        quantisation=config.quantisation,
+        precision=config.precision,
+        device=config.device,
+        lora_rank=config.lora_rank if is_fresh else None,
+        lora_alpha=config.lora_alpha if is_fresh else None,
+        lora_dropout=config.lora_dropout,
+        lora_targets=config.lora_targets if is_fresh else None,
+        gradient_checkpointing=config.gradient_checkpointing,
+        chat_template=chat_template,
+    )
+    backbone.base_model = base_model
+    return backbone
+
+
+def _take_device(config: TrainConfig) -> None:
+    """Make this process's GPU the one that everything is put on."""
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return
+    if config.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"devices is {config.devices}, but this machine has {torch.cuda.device_count()} usable GPUs: choose fewer devices."
+        )
+    torch.cuda.set_device(ranks.local_rank())
+
+
+@during(Phase.LOADING)
+def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
+    """A stage's module and data as its run has them; `rows` gives the parts of what it trains on.
+
+    Raises:
+        StudioError: it cannot be built, or too many rows would be left out.
+    """
+    match config:
+        case SFTConfig():
+            return _sft(config, rows)
+        case RewardConfig():
+            return _reward(ws, config, rows)
+        case PPOConfig():
+            return _ppo(ws, config, rows)
+    raise TypeError(f"nothing is trained with {type(config).__name__}")
+
+
+def _sft(config: SFTConfig, rows: Rows) -> tuple[SFTModule, SFTDataModule]:
+    backbone = load_backbone(config, config.base_model, config.chat_template)
+    backbone.add_role("policy", trainable=True)
+    data = sft_data(config, rows, backbone.chat)
+    _check_data(config, rows, data, backbone)
+    prompts = data.sample_prompts(config.eval_samples)
+    return SFTModule.from_config(config, backbone, num_steps=data.num_steps, sample_prompts=prompts), data
+
+
+def _reward(ws: Workspace, config: RewardConfig, rows: Rows) -> tuple[RewardModule, RewardDataModule]:
+    sft = checkpoints.get(ws, config.sft_checkpoint)
+    backbone = _backbone_of(config, sft)
+    backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
+    data = reward_data(config, rows, backbone.chat)
+    _check_data(config, rows, data, backbone)
+    return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
+
+
+def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODataModule]:
+    sft = checkpoints.get(ws, config.sft_checkpoint)
+    reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
+    policy = checkpoints.get(ws, config.policy_checkpoint)
+    backbone = _backbone_of(config, sft, policy, *filter(None, [reward]))
+    backbone.add_role("reference", source=sft.folder / "policy")
+    backbone.add_role("policy", source=policy.folder / "policy", trainable=True)
+    if reward:
+        backbone.add_role("reward", source=reward.folder / "reward", head=True)
+    trunk = "reward" if config.value_trunk == "reward" else None
+    origin = None if trunk else "reward" if reward else "reference"
+    backbone.add_role("value", trunk_of=trunk, copy_of=origin, trainable=True, head=True)
+    data = ppo_data(config, rows, backbone.chat)
+    _check_data(config, rows, data, backbone)
+    return PPOModule.from_config(config, backbone, _mix(config, rows, backbone, data)), data
+
+
+def _check_data(config: TrainConfig, rows: Rows, data: Any, backbone: Backbone) -> None:
+    """Refuse data of which too much is left out, or not all fits into the model's positions."""
+    check_dropped(config, data.dropped, num_given(config, rows))
+    check_lengths(data, backbone.context_length, config.max_new_tokens if isinstance(config, PPOConfig) else 0)
+
+
+def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
+    """The reward that `rewards` describes, functions from their frozen text; None for the reward checkpoint alone.
+
+    The value function foresees the role ``reward``'s share at the start: its copied head is scaled by the weight, to 0
+    where there is no such term.
+    """
+    if not config.reward_terms:
+        return None
+    backbone.scale_head("value", sum(term.weight for term in config.reward_terms if term.kind == "reward"))
+    sources = {row["file"]: row["source"] for row in rows("rewards")}
+    texts = Texts(backbone.chat, data.row_of)
+    return build_mix(config.reward_terms, backbone, texts, sources, config.micro_batch_size)
+
+
+def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) -> Backbone:
+    """The base that all these checkpoints belong to, with the chat template of the first."""
+    backbone = load_backbone(config, first.base_model, checkpoint.load_meta(first.folder).chat_template)
+    for found in (first, *others):
+        checkpoint.check_base(checkpoint.load_meta(found.folder), backbone, found.name)
+    return backbone
+
+
+def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
+    """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
+    if run.resumed_from is not None:
+        _take_up(ws, run, module)
+        data.start_step = module.step_index
+    has_held_out = len(data.val_dataloader()) > 0
+    if ranks.rank() > 0:
+        trainer = _trainer(config, module, Companion(config), logger=False)
+        _fit(trainer, module, data, has_held_out, lambda text: None)
+        return Ending("finished", "")
+    callback = StudioCallback(
+        ws,
+        run,
+        total=data.num_steps,
+        save_every=config.save_every,
+        eval_every=config.eval_every if has_held_out else 0,
+        unit=UNITS[run.stage],
+    )
+    trainer = _trainer(config, module, callback, logger=SQLiteLogger(ws, run))
+    try:
+        _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
+    except NonFiniteError as error:
+        callback.save(module)  # the step that failed was not taken
+        return Ending("stopped", _pause_word(callback, error), is_fault=True)
+    except Exception:
+        _rescue(callback, module)
+        raise
+    callback.save(module)
+    return Ending(*_last_word(callback, module, data))
+
+
+def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
+    is_parallel = config.strategy == "ddp" or ranks.size(config) > 1
+    return L.Trainer(
+        max_epochs=1,
+        accelerator=module.backbone.device.type,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=SummedByHand() if is_parallel else "auto",
+        logger=logger,
+        callbacks=[callback],
+        log_every_n_steps=1,
+        val_check_interval=config.eval_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Callable[[str], object]) -> None:
+    """Train to the end, measured before the first and after the last step; all processes do the same.
+
+    Raises:
+        NonFiniteError: A step was not taken; the weights are as they were before it.
+    """
+    # Metrics are sums over processes already, and each process has the same ones.
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
+    # The log is for the run, not for what Lightning's own code will have to change.
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", "Total length of .* across ranks is zero.*")
+    # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as a whole one.
+    trainer.fit_loop.epoch_loop.batch_progress.total.ready = module.step_index
+    if has_held_out and module.step_index == 0 and module.evaluated_at < 0:
+        say("measuring before the first step")
+        trainer.validate(module, datamodule=data, verbose=False)
+    trainer.fit(module, datamodule=data)
+    if has_held_out and module.evaluated_at != module.step_index:
+        say("measuring after the last step")
+        trainer.validate(module, datamodule=data, verbose=False)
+    if isinstance(module, RewardModule):
+        say("setting the zero of the score")
+        centre = module.finish(data.reference_answers())
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(centre | {"step": float(module.step_index)})
+
+
+def _rescue(callback: StudioCallback, module: Any) -> None:
+    """Keep what whole steps have taught before something else failed: a measurement, the zero of the score, a later step.
+
+    It is only tried: where memory or disk is the fault, this may meet it again, and what failed first is what is told.
+    """
+    if module.step_index and not module.is_half_done:
+        try:
+            callback.save(module)
+        except Exception:
+            traceback.print_exc()
+
+
+def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
+    return (
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        "same settings and the same reward functions; to change those, start a new run."
+    )
+
+
+@during(Phase.TAKING_UP)
+def _take_up(ws: Workspace, run: Run, module: Any) -> None:
+    """Restore the checkpoint that a run resumes from; the best one before it becomes one of this run's own."""
+    origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
+    checkpoint.restore(module, origin.folder)
+    if not isinstance(module, PPOModule) or module.selection.best is None:
+        return
+    best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
+    folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
+    folder = folders.write(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
+    checkpoints.add(
+        ws,
+        run.id,
+        best.step,
+        folder,
+        base_model=best.base_model,
+        base_fingerprint=best.base_fingerprint,
+        metrics=best.metrics,
+        is_chosen=True,
+    )
+
+
+def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, str]:
+    said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
+    if isinstance(module, PPOModule) and module.selection.is_on:
+        said.insert(0, module.selection.sentence())
+    if isinstance(module, PPOModule) and 0 < module.step_index <= module.value_warmup:
+        said.append(
+            f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
+        )
+    if isinstance(module, RewardModule) and module.keep_best and not module.best:
+        said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")
+    rest = "".join(f" {sentence}" for sentence in said)
+    if callback.is_stopped:
+        return "stopped", f"Stopped and saved as {callback.checkpoint_name}; resume continues from there.{rest}"
+    return "finished", f"Saved as {callback.checkpoint_name} after {_count(module.step_index, callback.unit)}.{rest}"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
