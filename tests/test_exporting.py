@@ -11,17 +11,11 @@ from studio import checkpoints, comparisons, exporting, importing, prompts, rati
 from studio.errors import CheckpointError, DataError, WorkspaceError
 from studio.prompts import NewPrompt
 from studio.workspace import Workspace
-from tests.support import stored, warm
+from tests.support import stored
 
 # peft reads a property that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 CHAT = [{"role": "user", "content": "What is the capital of Spain?"}, {"role": "assistant", "content": "Madrid."}]
-
-
-@pytest.fixture(autouse=True)
-def quick_starts():
-    with warm.starts():
-        yield
 
 
 @pytest.fixture
