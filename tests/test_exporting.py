@@ -14,17 +14,11 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.runs import runs
 from studio.workspace import Workspace
-from tests.support import stored, warm
+from tests.support import stored
 
 # peft reads a property that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 CHAT = [{"role": "user", "content": "What is the capital of Spain?"}, {"role": "assistant", "content": "Madrid."}]
-
-
-@pytest.fixture(autouse=True)
-def quick_starts():
-    with warm.starts():
-        yield
 
 
 @pytest.fixture

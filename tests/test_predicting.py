@@ -24,7 +24,7 @@ from tests.ui import filling
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quick_starts():
     with warm.starts():
         yield
@@ -81,6 +81,7 @@ def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_
         assert row["uncertainty_kind"] == "closeness"
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
     add_pairs(ws, 1)
     filling.add_texts(ws, 2)
@@ -167,6 +168,7 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
     assert prefetch.look_after(ws) is None, "it was looked at just now"
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     policy, _ = make_checkpoint(ws, "policy")
     filling.add_texts(ws, 8)

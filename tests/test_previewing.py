@@ -19,7 +19,7 @@ from tests.ui import filling
 from ui.pages import preflight
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quick_starts():
     with warm.starts():
         yield
@@ -44,6 +44,7 @@ def test_the_answer_is_taught_and_the_prompt_read(ws):
     assert "No row is left out, and none is cut." in found.summary
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_too_many_rows_left_out_are_refused_with_count_and_reason(ws):
     longest = preview.lesson(ws, SFTConfig()).longest
     found = preview.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
@@ -80,12 +81,14 @@ def test_rows_that_are_short_in_bytes_need_no_tokenizer(ws, monkeypatch, config,
     assert preview._may_drop(ws, Prepared(config, {}, rows)) is expected
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_a_look_leaves_no_trace(ws):
     preview.lesson(ws, SFTConfig())
     assert prepare.prepare(ws, SFTConfig()).rows["train"]
     assert not list(ws.runs.iterdir())
 
 
+@pytest.mark.usefixtures("quick_starts")
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
@@ -108,6 +111,7 @@ def test_a_template_that_cannot_be_used_is_refused_before_a_run_also_where_rows_
     assert not list(ws.runs.iterdir())
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_texts_beyond_the_models_positions_are_refused_also_where_rows_may_be_left_out(ws, tmp_path, capsys):
     base = tmp_path / "base"
     shutil.copytree(STARTER / "model", base)

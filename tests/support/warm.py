@@ -26,7 +26,7 @@ import pytest
 
 from assets import STARTER
 from studio.children import CODE
-from studio.runs import marks
+from studio.runs import marks, processes
 
 MODULES = {
     "studio.worker.answer",
@@ -45,7 +45,13 @@ _asking = threading.Lock()
 
 @contextmanager
 def starts() -> Iterator[None]:
-    """For the length of the block, children that this process starts with one of MODULES have loaded the libraries already."""
+    """For the length of the block, children that this process starts with one of MODULES have loaded the libraries already.
+
+    Elsewhere than on Linux they load them themselves.
+    """
+    if sys.platform != "linux":
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", _Popen)
         yield
@@ -103,6 +109,7 @@ def _keeper() -> socket.socket:
 def _end(line: socket.socket, process: subprocess.Popen[bytes]) -> None:
     line.close()
     process.wait()
+    processes.see_children()  # those that have ended, so that Python does not warn of them
 
 
 # In the process that keeps the libraries.
