@@ -11,8 +11,8 @@ from studio.errors import WorkspaceError, WorkspaceUnavailable
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
-from ui.border import served
-from ui.pages import rate
+from ui.handlers import served
+from ui.pages.rate import pairs
 
 SUFFIXES = ("", "-wal", "-shm")
 
@@ -83,7 +83,7 @@ def test_a_folder_that_was_never_used_becomes_a_workspace(tmp_path):
 def test_a_press_on_a_page_whose_database_was_taken_away_is_kept_and_recorded_once_it_is_back(ws, is_emptied):
     showing = comparisons.next_showing(ws)
     press = {"uuid": str(uuid.uuid4()), "showing": showing.id, "outcome": "left", "elapsed_ms": 400}
-    record = served(lambda sent: rate._record(ws, rate._checked(rate.Press, sent)))
+    record = served(lambda sent: pairs._record(ws, pairs._checked(pairs.Press, sent)))
     moved = []
     for suffix in SUFFIXES:
         path = ws.database.with_name(ws.database.name + suffix)

@@ -31,7 +31,7 @@ from studio.workspace import Workspace
 from tests.support import warm
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.waiting import for_run as wait
-from ui.pages import runs as runs_page
+from ui.pages.runs import page as runs_page
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parent.parent

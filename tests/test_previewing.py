@@ -16,7 +16,7 @@ from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.ui import filling
-from ui.pages import preflight
+from ui.pages.train import preview as page_preview
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_template_that_cannot_be_used_is_refused_before_a_run_also_where_rows_
     assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={base}", "--anyway"]) == 1
     assert sentence in capsys.readouterr().err
     with pytest.raises(RunError, match=sentence):
-        preflight.refusal(ws, SFTConfig(base_model=str(base), max_dropped=1.0))
+        page_preview.refusal(ws, SFTConfig(base_model=str(base), max_dropped=1.0))
     assert runs.list_all(ws) == []
     assert not list(ws.runs.iterdir())
 

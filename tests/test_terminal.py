@@ -182,7 +182,7 @@ def test_a_comparison_of_snapshots_fills_in_what_an_older_recipe_left_out(ws, cl
 
 
 def test_the_page_says_the_same_of_numbers_and_days(ws):
-    from ui.pages import history as page
+    from ui.pages.rate import history as page
 
     for number in (HUGE, "9" * 5000, "one", "99"):
         assert "There is no rating" in page._pick(ws, number)[0]

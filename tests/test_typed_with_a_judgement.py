@@ -18,8 +18,8 @@ from studio.preferences.prompts import NewPrompt
 from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.test_cli import process, read_until
-from ui.pages import history as history_page
-from ui.pages import rate as rate_page
+from ui.pages.rate import history as history_page
+from ui.pages.rate import pairs as rate_page
 
 FULL = Remarks("the date is right", {"unsafe": [1]}, {"helpful": [6, None]})
 

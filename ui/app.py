@@ -23,15 +23,20 @@ from studio.errors import ConfigError
 from studio.network import address, proxies
 from studio.network.address import Address
 from studio.workspace import Workspace
-from ui import bell, parts, paths, typed
-from ui.border import on
-from ui.pages import Page, data, home, models, rate_tabs, train
-from ui.pages import runs as runs_page
+from ui import file_access
+from ui.components import html, notifications, typed
+from ui.components.theme import HEAD, theme
+from ui.handlers import on
+from ui.page import Page
+from ui.pages import data, models
+from ui.pages.home import page as home
+from ui.pages.rate import page as rate_tabs
+from ui.pages.runs import page as runs_page
+from ui.pages.train import page as train
 from ui.server import login, rest, uploads
 from ui.server.guard import Guard
 from ui.server.routes import Routes
 from ui.server.sessions import KeepSessions
-from ui.theme import HEAD, theme
 
 TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
 BROWSERS = (
@@ -69,10 +74,10 @@ def build(ws: Workspace, has_password: bool = False) -> gr.Blocks:
     """The whole app on a workspace; with a password, its masthead has a button that logs out."""
     uploads.folder()
     with gr.Blocks(title="RLHF Studio", analytics_enabled=False, fill_width=True) as app:
-        parts.html(_masthead(ws, has_password), elem_id="masthead")
+        html.html(_masthead(ws, has_password), elem_id="masthead")
         # An empty template: the address comes from outside and must not be drawn.
-        address = parts.html("home", html_template="", js_on_load=FOLLOW, elem_id="address")
-        shown_again = bell.build(ws)
+        address = html.html("home", html_template="", js_on_load=FOLLOW, elem_id="address")
+        shown_again = notifications.build(ws)
         with gr.Tabs(selected="home", overflow_behavior="wrap", elem_id="pages") as tabs:
             pages, opened = _pages(ws, tabs)
         items = [page.item for page in pages.values() if page.item is not None]
@@ -121,7 +126,7 @@ def launch(
         raise ConfigError(
             f"Under {known_as[0]} others can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --name away."
         )
-    paths.allow(roots)
+    file_access.allow(roots)
     address.check_free(at)
     app = build(ws, has_password=password is not None)
     settings = launch_settings(ws, at, password, known_as, uploads.size(max_upload))

@@ -1,4 +1,4 @@
-"""The process behind the preflight: ``python -m studio.worker.preview``, a JSON request on stdin, a JSON answer on stdout."""
+"""The process behind the preview: ``python -m studio.worker.preview``, a JSON request on stdin, a JSON answer on stdout."""
 
 import json
 import sys

@@ -22,8 +22,8 @@ from studio.runs import runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 from tests.ui.conftest import CHROMIUM, FLAGS, Served
-from ui.pages import run_curves
-from ui.pages import runs as runs_page
+from ui.pages.runs import curves as run_curves
+from ui.pages.runs import page as runs_page
 
 NUM_RUNS, NUM_LONG, NUM_METRICS = 500, 10, 20
 NUM_TIMES = 20

@@ -16,10 +16,15 @@ from studio.errors import ConfigError, RunError
 from studio.preferences import comparisons, ratings
 from studio.runs.runs import get as find_run
 from tests.ui.filling import HOSTILE
-from ui import app, border, parts
-from ui.pages import data, home, models, rate, runs, train
+from ui import app, handlers
+from ui.components import html
+from ui.components.theme import HEAD
+from ui.pages import data, models
+from ui.pages.home import page as home
+from ui.pages.rate import pairs
+from ui.pages.runs import page as runs
+from ui.pages.train import page as train
 from ui.server.rest import SCRIPT
-from ui.theme import HEAD
 
 
 def test_importing_the_app_loads_nothing_heavy():
@@ -40,7 +45,7 @@ def test_every_page_builds_and_refreshes(kind, request):
         pages = [
             home.build(ws),
             data.build(ws),
-            rate.build(ws),
+            pairs.build(ws),
             train.build(ws, tabs, chosen),
             runs.build(ws, chosen),
             models.build(ws),
@@ -67,13 +72,13 @@ def test_the_border_turns_errors_into_sentences(caplog):
         raise ZeroDivisionError("inner detail")
 
     with pytest.raises(gr.Error, match=r"Run &lt;b&gt; is lost\."):
-        border._guarded(refuse)()
+        handlers._guarded(refuse)()
     with pytest.raises(gr.Error) as told:
-        border._guarded(break_down)()
+        handlers._guarded(break_down)()
     assert "inner detail" not in str(told.value)
     assert "inner detail" in caplog.text
-    assert border.served(lambda _: refuse())(None) == {"error": "Run <b> is lost."}
-    assert border.served(lambda _: break_down())(None) == {"error": border.SURPRISE}
+    assert handlers.served(lambda _: refuse())(None) == {"error": "Run <b> is lost."}
+    assert handlers.served(lambda _: break_down())(None) == {"error": handlers.SURPRISE}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_the_list_and_the_head_say_the_same_of_a_run_that_was_asked_to_pause_or_
         ({"stop_requested": True}, "Stopping"),
     ):
         assert runs._doing(replace(run, **asked), []).startswith(f"33% {word}")
-        assert f'<span class="doing">{word}' in parts.progress(replace(run, **asked))
+        assert f'<span class="doing">{word}' in html.progress(replace(run, **asked))
 
 
 def test_pages_escape_what_they_show(full_ws):

@@ -6,8 +6,8 @@ from playwright.sync_api import expect
 from modules.config import SFTConfig
 from studio.runs import metrics, runs
 from tests.ui import filling
-from ui import bell
-from ui.pages import runs as runs_page
+from ui.components import notifications
+from ui.pages.runs import page as runs_page
 
 pytestmark = pytest.mark.browser
 STUB = """(permission) => {
@@ -27,11 +27,11 @@ TURN = "(isHidden) => { window.isHidden = isHidden; document.dispatchEvent(new E
 def test_a_run_in_trouble_needs_attention(ws, monkeypatch):
     filling.add_texts(ws)
     run = filling.add_run(ws, SFTConfig(), "running", "step 3")
-    monkeypatch.setattr(bell.launcher, "reap", lambda ws: [])
-    assert bell._news(ws) == [{"name": run.name, "state": "running", "said": "step 3"}]
+    monkeypatch.setattr(notifications.launcher, "reap", lambda ws: [])
+    assert notifications._news(ws) == [{"name": run.name, "state": "running", "said": "step 3"}]
     with ws.write() as db:
         db.table("runs").update(run.id, {"heartbeat_at": "2026-01-01T00:00:00+00:00"})
-    (news,) = bell._news(ws)
+    (news,) = notifications._news(ws)
     assert news["state"] == "needs attention"
     assert news["said"].startswith("No sign of life for")
 
@@ -39,7 +39,7 @@ def test_a_run_in_trouble_needs_attention(ws, monkeypatch):
 def test_a_hidden_tab_tells_of_an_end_and_catches_up_when_shown(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     run = filling.add_run(ws, SFTConfig(), "running", "step 3")
-    monkeypatch.setattr(bell.launcher, "reap", lambda ws: [])
+    monkeypatch.setattr(notifications.launcher, "reap", lambda ws: [])
     monkeypatch.setattr(runs_page, "REFRESH_S", 3600.0)  # a timer that sleeps, as in a hidden tab
     served = serve(ws)
     page = visit(served.url + "#rate")

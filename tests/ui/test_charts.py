@@ -8,8 +8,21 @@ from html import unescape
 import pytest
 
 from tests.ui.filling import HOSTILE
-from ui.charts import BOTTOM, HEIGHT, LABEL_GAP, LEFT, RIGHT, TOP, WIDTH, Band, Curve, _tick_text, _ticks, chart
-from ui.parts import number
+from ui.components.charts import (
+    BOTTOM,
+    HEIGHT,
+    LABEL_GAP,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Band,
+    Curve,
+    _tick_text,
+    _ticks,
+    chart,
+)
+from ui.components.html import number
 
 
 def points_of(svg: str, index: int = 0) -> list[tuple[float, float]]:

@@ -7,15 +7,15 @@ from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
 from studio import commands
 from studio.runs import prepare
 from tests.ui import filling
-from ui import form
-from ui.pages import train
+from ui.components import form
+from ui.pages.train import page
 
 UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
 
 def fields_of(ws, stage):
     with gr.Blocks(analytics_enabled=False):
-        return form.build(ws, STAGES[stage], train.ESSENTIALS[stage], stage)
+        return form.build(ws, STAGES[stage], page.ESSENTIALS[stage], stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -63,7 +63,7 @@ def test_an_error_names_its_field_and_no_other(name, value):
     assert config is None
     assert list(wrong) == [name]
     assert wrong[name]
-    marks = train._validate("sft", *values)
+    marks = page._validate("sft", *values)
     assert [n for n, mark in zip(SFTConfig.model_fields, marks, strict=True) if not mark["is_valid"]] == [name]
 
 
@@ -113,7 +113,7 @@ def test_a_new_checkpoint_is_offered_and_the_choice_is_kept(full_ws):
 
 
 def test_the_command_line_says_what_differs(ws):
-    shown = train._command(ws, PPOConfig(kl_coef=0.1, whiten_advantages=False, exclude_categories="a b"))
+    shown = page._command(ws, PPOConfig(kl_coef=0.1, whiten_advantages=False, exclude_categories="a b"))
     assert "rlhf-studio ppo --workspace" in shown
     assert "--set kl_coef=0.1" in shown
     assert "--set whiten_advantages=false" in shown
@@ -122,12 +122,12 @@ def test_the_command_line_says_what_differs(ws):
 
 
 def test_the_page_says_what_a_run_would_take_over_from_the_chosen_checkpoint(full_ws):
-    assert train._taken(full_ws, "reward", "").startswith(
+    assert page._taken(full_ws, "reward", "").startswith(
         '<p class="quiet">Taken over from sft-1@60: method lora, quantisation'
     )
-    assert "Taken over from ppo-2@40" in train._taken(full_ws, "ppo", "", "", "ppo-2@40")
-    assert "Taken over from sft-1@60" in train._taken(full_ws, "sample", "sft-1@60", None)
+    assert "Taken over from ppo-2@40" in page._taken(full_ws, "ppo", "", "", "ppo-2@40")
+    assert "Taken over from sft-1@60" in page._taken(full_ws, "sample", "sft-1@60", None)
 
 
 def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):
-    assert train._taken(ws, "reward", "") == ""
+    assert page._taken(ws, "reward", "") == ""

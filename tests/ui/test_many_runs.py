@@ -13,9 +13,10 @@ from studio.page_reads import PAGE
 from studio.runs import run_pages as some_runs
 from studio.runs import runs
 from studio.workspace import Workspace
-from ui import bell, form, pager
-from ui.pages import home, models
-from ui.pages import runs as runs_page
+from ui.components import form, notifications, pager
+from ui.pages import models
+from ui.pages.home import page
+from ui.pages.runs import page as runs_page
 
 NUM = 2000
 AT = "2026-06-01T10:00:00.000+00:00"
@@ -48,8 +49,8 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
     assert tree.count('class="node"') == PAGE
     assert all(len(picker.choices) == PAGE for picker in pickers)
     assert len(form.choices(many, STAGES["ppo"], "sft_checkpoint")) == PAGE + 1
-    assert len(bell._now(many)) == bell.NUM_ENDED
-    assert len(home._now(many)[0]) < 20_000
+    assert len(notifications._now(many)) == notifications.NUM_ENDED
+    assert len(page._now(many)[0]) < 20_000
 
 
 def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):

@@ -17,7 +17,7 @@ from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
-from ui.pages import train
+from ui.pages.train import page as train
 
 pytestmark = pytest.mark.browser
 
@@ -149,9 +149,9 @@ def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):
 def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second_run(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
-    gate, refusal = threading.Event(), train.preflight.refusal
+    gate, refusal = threading.Event(), train.preview.refusal
     monkeypatch.setattr(
-        train.preflight, "refusal", lambda *given: refusal(*given) if gate.wait(30) else pytest.fail("late")
+        train.preview, "refusal", lambda *given: refusal(*given) if gate.wait(30) else pytest.fail("late")
     )
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#start-sft").dblclick()

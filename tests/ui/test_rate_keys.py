@@ -68,7 +68,7 @@ ORDERS: dict[str, tuple[tuple[str, dict[str, Any], list[Any] | None], ...]] = {
 
 def test_a_key_counts_by_its_character_else_by_its_place_and_never_as_another(chromium):
     page = chromium.new_page()
-    page.add_script_tag(path=Path(ui.__file__).parent / "rate_keys.js")
+    page.add_script_tag(path=Path(ui.__file__).parent / "static/rate/keys.js")
     rows = [(name, *row) for name, table in KEYS.items() for row in table]
     events = [{"key": key, "code": code, **(held[0] if held else {})} for _, key, code, _, *held in rows]
     found = page.evaluate("(events) => events.map(meant)", events)

@@ -15,7 +15,7 @@ from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.workspace import Workspace
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
-from ui.pages import snapshots as snapshots_page
+from ui.pages.rate import snapshots as snapshots_page
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
-from ui.pages import runs as runs_page
+from ui.pages.runs import page as runs_page
 
 pytestmark = pytest.mark.browser
 

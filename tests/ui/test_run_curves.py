@@ -13,8 +13,8 @@ from studio.runs import metrics, runs
 from studio.runs.metrics import Thinned
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
-from ui import charts
-from ui.pages import run_curves, run_log
+from ui.components import charts
+from ui.pages.runs import curves, log
 
 
 @pytest.fixture
@@ -101,18 +101,18 @@ def test_newest_and_first_values_are_those_of_the_last_and_first_step(two):
 
 def test_smoothing_leaves_a_constant_alone_and_averages_the_rest():
     flat = Thinned([1, 2, 3], [4.0] * 3, [4.0] * 3, [4.0] * 3, 4.0)
-    assert [value for _, value in run_curves.smooth(flat, 0.9)] == pytest.approx([4.0] * 3)
+    assert [value for _, value in curves.smooth(flat, 0.9)] == pytest.approx([4.0] * 3)
     step = Thinned([1, 2], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0], 1.0)
     # Weights 0.5 * 0.5 and 0.5, made to sum to 1.
-    assert run_curves.smooth(step, 0.5)[1][1] == pytest.approx(0.5 / 0.75)
-    assert run_curves.smooth(step, 0.0) == [(1, 0.0), (2, 1.0)]
+    assert curves.smooth(step, 0.5)[1][1] == pytest.approx(0.5 / 0.75)
+    assert curves.smooth(step, 0.0) == [(1, 0.0), (2, 1.0)]
 
 
 @pytest.mark.parametrize("num", [20, 300])
 def test_a_smoothed_curve_tells_the_newest_value_and_keeps_the_logged_line_behind_it(ws, run, num):
     values = [*noise(num - 1), 7.25]
     add_values(ws, run, values)
-    plain, smoothed = (run_curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    plain, smoothed = (curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
     for drawn in (plain, smoothed):
         assert "<tspan>7.25</tspan>" in drawn
         assert f"7.25 at step {num - 1}" in drawn, "what a screen reader says"
@@ -127,16 +127,16 @@ def test_a_smoothed_curve_tells_the_newest_value_and_keeps_the_logged_line_behin
 
 def test_a_curve_of_few_evaluations_is_not_smoothed(ws, run):
     add_values(ws, run, [3.0, 1.0, 2.0, 1.5], "eval/loss")
-    plain, smoothed = (run_curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    plain, smoothed = (curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
     assert plain == smoothed
 
 
 def test_a_log_scale_that_cannot_be_says_so(ws, run):
     add_values(ws, run, [0.0, 1.0, 2.0], "eval/kl")
-    assert "linear: has values of 0 or less" in run_curves.draw(ws, run.name, [], 0, True)
-    assert "linear" not in run_curves.draw(ws, run.name, [], 0, False)
+    assert "linear: has values of 0 or less" in curves.draw(ws, run.name, [], 0, True)
+    assert "linear" not in curves.draw(ws, run.name, [], 0, False)
     add_values(ws, run, [1.0, 2.0], "eval/loss")
-    assert run_curves.draw(ws, run.name, [], 0, True).count("linear") == 1
+    assert curves.draw(ws, run.name, [], 0, True).count("linear") == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.03, 0.04), (1e-6, 10.0), (1.0, 1.0), (2.0, 700.0)])
@@ -157,7 +157,7 @@ def test_equal_ratios_are_equal_heights_on_a_log_scale():
 
 def test_runs_are_laid_over_each_other_with_what_differs(two):
     ws, (first, second) = two
-    drawn = run_curves.draw(ws, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
+    drawn = curves.draw(ws, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
     assert drawn.count("<polyline") == 2
     assert f"<th>{first.name}</th><th>{second.name}</th>" in drawn
     assert "<tr><th>epochs</th><td>2</td><td>5</td></tr>" in drawn
@@ -167,23 +167,23 @@ def test_runs_are_laid_over_each_other_with_what_differs(two):
 
 def test_a_sampled_prompt_is_shown_as_turns_and_not_as_template():
     own = "<|bos|><|system|>Be kind.<|end|><|user|>Which city?<|end|><|assistant|>"
-    assert [(turn["role"], turn["content"]) for turn in run_log._turns(own)] == [
+    assert [(turn["role"], turn["content"]) for turn in log._turns(own)] == [
         ("system", "Be kind."),
         ("user", "Which city?"),
     ]
     chatml = "<|im_start|>user\nWhich\ncity?<|im_end|>\n<|im_start|>assistant\n"
-    assert run_log._turns(chatml) == [{"role": "user", "content": "Which\ncity?"}]
-    assert run_log._turns("Plain") == [{"role": "user", "content": "Plain"}]
+    assert log._turns(chatml) == [{"role": "user", "content": "Which\ncity?"}]
+    assert log._turns("Plain") == [{"role": "user", "content": "Plain"}]
 
 
 def test_the_log_is_searched_and_stays_text(two):
     ws, (first, _) = two
     (runs.folder(ws, first.name) / "log.txt").write_text(f"one\nTwo {HOSTILE}\ntwo again\n", encoding="utf-8")
-    found = run_log._find(ws, first.name, "TWO")
+    found = log._find(ws, first.name, "TWO")
     assert "2 of the last 3 lines" in found
     assert found.count("<mark>") == 2
     assert "<script" not in found
-    assert run_log._find(ws, first.name, "") == ""
+    assert log._find(ws, first.name, "") == ""
 
 
 @pytest.mark.browser

@@ -8,7 +8,8 @@ from playwright.sync_api import expect
 from studio.annotation import guidelines
 from studio.preferences import prompts
 from tests.ui.test_rate import wait_for
-from ui.pages import data, rate_session
+from ui.pages import data
+from ui.pages.rate import session
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +77,6 @@ def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, ser
 
 def test_the_guideline_in_force_is_no_draft_that_hides_the_next_one(ws):
     first = guidelines.write(ws, "Short answers.").text
-    rate_session._keep(ws, rate_session.DRAFT, first)
+    session._keep(ws, session.DRAFT, first)
     guidelines.write(ws, "Long answers.")
-    assert prompts.load_draft(ws, rate_session.DRAFT) == ""
+    assert prompts.load_draft(ws, session.DRAFT) == ""

@@ -14,9 +14,10 @@ from studio.datasets.importing import Preview
 from studio.errors import StudioError
 from studio.preferences import prompts
 from studio.workspace import Workspace
-from ui import parts, paths, typed
-from ui.border import on
-from ui.pages import Page
+from ui import file_access
+from ui.components import html, typed
+from ui.handlers import on
+from ui.page import Page
 from ui.server import uploads
 
 PAGE_SIZE = 20
@@ -43,7 +44,7 @@ def build(ws: Workspace) -> Page:
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
     """The lists with search and pages; returns what they are drawn from and what drawing them sets."""
-    counts = parts.html(elem_id="data-counts")
+    counts = html.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
         what = gr.Radio(
             ["demonstrations", "prompts", "preferences"],
@@ -62,7 +63,7 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
             elem_id="search",
             min_width=180,
         )
-    listing = parts.html(elem_id="listing")
+    listing = html.html(elem_id="listing")
     offset = gr.Number(0, visible=False)
     with gr.Row(elem_classes="controls pager"):
         newer = gr.Button("Previous", interactive=False, size="sm", min_width=100)
@@ -92,7 +93,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
         look = gr.Button("Look at it", variant="primary", min_width=120, elem_id="look")
         take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
-    told = parts.html(parts.notice(""), elem_id="import-told")
+    told = html.html(html.notice(""), elem_id="import-told")
     on(upload.upload, lambda path: path, [upload], [source])
     for field in (source, kind):
         on(field.change, lambda: gr.Button(interactive=False), None, [take])
@@ -100,7 +101,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
     with gr.Column(visible=not starter.is_loaded(ws), elem_id="starter") as kit:
         begin = gr.Button("Load the starter kit", elem_id="load-starter")
-        parts.html(
+        html.html(
             '<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>'
         )
     return [taken, on(begin.click, partial(_load_starter, ws), None, [told, kit], progress=True)], kit
@@ -114,7 +115,7 @@ def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
         for name, label, lines in zip(DRAFTS, labels, (3, 7, 1), strict=True)
     ]
     save = gr.Button("Save demonstration", elem_id="save-demonstration")
-    told = parts.html(parts.notice(""), elem_id="write-told")
+    told = html.html(html.notice(""), elem_id="write-told")
     typed.keep(dict(zip(DRAFTS, boxes, strict=True)), partial(prompts.save_draft, ws))
     return on(save.click, partial(_save, ws), boxes, [*boxes, told]), boxes
 
@@ -128,11 +129,11 @@ def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> 
 def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
     """Read the source and show what would come in; the import button opens when something would."""
     if not source.strip():
-        return [parts.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
+        return [html.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
     try:
-        found = importing.look(paths.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+        found = importing.look(file_access.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
     if isinstance(found, Contents):
         return _look_at_archive(ws, found)
     return [_preview(found), gr.Button(interactive=found.num_kept > 0)]
@@ -142,19 +143,19 @@ def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
     try:
         archive.check_empty(ws, found.path)
     except StudioError as error:
-        return [parts.notice(f"{found.sentence} {error}", "bad"), gr.Button(interactive=False)]
+        return [html.notice(f"{found.sentence} {error}", "bad"), gr.Button(interactive=False)]
     said = f"{found.sentence} Import brings all of it into this workspace, which is empty."
-    return [parts.notice(said), gr.Button(interactive=True)]
+    return [html.notice(said), gr.Button(interactive=True)]
 
 
 def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
     try:
-        checked = paths.check(ws, source.strip())
+        checked = file_access.check(ws, source.strip())
         said = importing.take(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), gr.Button(interactive=False)]
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
     uploads.imported(checked)
-    return [parts.notice(said, "good"), gr.Button(interactive=False)]
+    return [html.notice(said, "good"), gr.Button(interactive=False)]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
@@ -163,7 +164,7 @@ def _load_starter(ws: Workspace) -> list[Any]:
     after = prompts.counts(ws)
     new = {name: after[name] - before[name] for name in ("prompts", "demonstrations")}
     said = f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations."
-    return [parts.notice(said, "good"), gr.Column(visible=False)]
+    return [html.notice(said, "good"), gr.Column(visible=False)]
 
 
 def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]:
@@ -172,20 +173,20 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
             gr.skip(),
             gr.skip(),
             gr.skip(),
-            parts.notice("The prompt is empty. Write what the person asks.", "bad"),
+            html.notice("The prompt is empty. Write what the person asks.", "bad"),
         ]
     try:
         messages = [{"role": "user", "content": prompt.strip()}]
         prompts.add_demonstration(ws, messages, response, category.strip())
     except StudioError as error:
-        return [gr.skip(), gr.skip(), gr.skip(), parts.notice(str(error), "bad")]
+        return [gr.skip(), gr.skip(), gr.skip(), html.notice(str(error), "bad")]
     for name in DRAFTS[:2]:
         prompts.save_draft(ws, name, "")
     return [
         "",
         "",
         gr.skip(),
-        parts.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good"),
+        html.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good"),
     ]
 
 
@@ -223,28 +224,28 @@ def _counts(ws: Workspace) -> str:
 
 def _nothing(ws: Workspace, what: str, search: str) -> str:
     if search.strip():
-        return parts.empty("Nothing found", f"No {what} contain “{search.strip()}”.")
+        return html.empty("Nothing found", f"No {what} contain “{search.strip()}”.")
     if what == "prompts":
-        return parts.empty(
+        return html.empty(
             "No prompts yet",
             "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.",
         )
     if what == "preferences":
         text = "Pairs whose judgement came with a file stand here with both answers. What you rate yourself is under Rate, History."
-        return parts.empty("No imported preferences", text)
+        return html.empty("No imported preferences", text)
     text = (
         "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "
         "Import some, load the starter kit, or write the first one here."
     )
-    return parts.empty("No demonstrations yet", text)
+    return html.empty("No demonstrations yet", text)
 
 
 def _demonstration(row: prompts.Demonstration) -> str:
-    return f'<article class="entry">{parts.conversation(row.messages, row.response)}<footer>{parts.tags([row.category, row.split])}</footer></article>'
+    return f'<article class="entry">{html.conversation(row.messages, row.response)}<footer>{html.tags([row.category, row.split])}</footer></article>'
 
 
 def _prompt(row: dict[str, Any]) -> str:
-    return f'<article class="entry">{parts.conversation(row["messages"])}<footer>{parts.tags([row["category"], row["split"]])}</footer></article>'
+    return f'<article class="entry">{html.conversation(row["messages"])}<footer>{html.tags([row["category"], row["split"]])}</footer></article>'
 
 
 def _imported(ws: Workspace, *, search: str, limit: int, offset: int) -> list[Entry]:
@@ -257,10 +258,10 @@ def _preference(entry: Entry) -> str:
     names = {"left": ("chosen", "rejected"), "right": ("rejected", "chosen")}.get(
         entry.outcome, ("answer 1", "answer 2")
     )
-    sides = parts.conversation([], entry.left, names[0]) + parts.conversation([], entry.right, names[1])
+    sides = html.conversation([], entry.left, names[0]) + html.conversation([], entry.right, names[1])
     verdict = "" if entry.outcome == "left" and not entry.strength else entry.verdict
-    tags = parts.tags([verdict, entry.category, entry.split])
-    return f'<article class="entry">{parts.conversation(entry.messages)}{sides}<footer>{tags}</footer></article>'
+    tags = html.tags([verdict, entry.category, entry.split])
+    return f'<article class="entry">{html.conversation(entry.messages)}{sides}<footer>{tags}</footer></article>'
 
 
 def _preview(found: Preview) -> str:
@@ -277,6 +278,6 @@ def _preview(found: Preview) -> str:
 
 
 def _example(example: dict[str, Any]) -> str:
-    sides = "".join(parts.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
-    tags = parts.tags([example.get("category") or "", example.get("split") or ""])
-    return parts.conversation(example["messages"], example.get("response", "")) + sides + f"<footer>{tags}</footer>"
+    sides = "".join(html.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
+    tags = html.tags([example.get("category") or "", example.get("split") or ""])
+    return html.conversation(example["messages"], example.get("response", "")) + sides + f"<footer>{tags}</footer>"

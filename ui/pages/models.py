@@ -15,9 +15,10 @@ from studio.models.checkpoints import Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
 from studio.workspace import Workspace
-from ui import pager, parts, rendering
-from ui.border import on
-from ui.pages import Page
+from ui import rendering
+from ui.components import html, pager
+from ui.handlers import on
+from ui.page import Page
 
 POLICIES = ("ppo", "sft")
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
@@ -31,9 +32,9 @@ def build(ws: Workspace) -> Page:
     policies = _names(ws, *POLICIES)
     with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
         first, second = _try(ws, policies)
-    tree = parts.html(elem_id="lineage")
+    tree = html.html(elem_id="lineage")
     pages = pager.build("models", "Search the checkpoints")
-    table = parts.html(elem_id="checkpoints")
+    table = html.html(elem_id="checkpoints")
     with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
         exported = _export(ws)
     pickers = [first, second, exported]
@@ -58,8 +59,8 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
     with gr.Row(elem_classes="answers"):
-        left = parts.html(_answer("", ""), elem_id="answer-first")
-        right = parts.html(_answer("", ""), elem_id="answer-second")
+        left = html.html(_answer("", ""), elem_id="answer-first")
+        right = html.html(_answer("", ""), elem_id="answer-second")
     waiting = on(ask.click, _waiting, [first, second], [left, right, ask])
     on(waiting.success, partial(_ask, ws), [prompt, first, second, temperature, length], [left, right, ask])
     return first, second
@@ -76,7 +77,7 @@ def _export(ws: Workspace) -> gr.Dropdown:
             info="A plain transformers folder; needs memory for the whole model.",
         )
         button = gr.Button("Export", elem_id="export-start", min_width=120)
-    told = parts.html(parts.notice(""), elem_id="export-told")
+    told = html.html(html.notice(""), elem_id="export-told")
     on(button.click, partial(_write, ws), [name, merged], [told], progress=True)
     return name
 
@@ -92,12 +93,12 @@ def _refresh(
         text = (
             "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
         )
-        nothing = parts.empty("No checkpoints yet", text, "train", "Train the first")
+        nothing = html.empty("No checkpoints yet", text, "train", "Train the first")
         return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
     shown = found[:PAGE]
     return [
         _tree(ws, shown),
-        _table(shown) if shown else parts.empty("Nothing found", f"No checkpoint has “{word.strip()}” in its name."),
+        _table(shown) if shown else html.empty("Nothing found", f"No checkpoint has “{word.strip()}” in its name."),
         _picker(ws, policies, first, next(iter(policies), None), *POLICIES),
         _picker(ws, policies, second, _other(policies), *POLICIES),
         _picker(ws, [c.name for c in newest], exported, newest[0].name, *COLUMNS),
@@ -139,26 +140,26 @@ def _ask(
     again = gr.Button(interactive=True)
     try:
         if not names:
-            return [parts.notice("There is no policy to ask yet. Train SFT first.", "bad"), "", again]
+            return [html.notice("There is no policy to ask yet. Train SFT first.", "bad"), "", again]
         if not prompt.strip():
-            return [parts.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
+            return [html.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
         messages = [{"role": "user", "content": prompt.strip()}]
         answers = prompting.answer(
             ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length)
         )
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), "", again]
+        return [html.notice(str(error), "bad"), "", again]
     return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)] + [again]
 
 
 def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
     if not name:
-        return parts.notice("There is no checkpoint to export yet.", "bad")
+        return html.notice("There is no checkpoint to export yet.", "bad")
     try:
         folder = exporting.export_checkpoint(ws, name, is_merged)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
-    return parts.notice(f"Written to {folder}", "good")
+        return html.notice(str(error), "bad")
+    return html.notice(f"Written to {folder}", "good")
 
 
 def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
@@ -183,10 +184,10 @@ def _cells(checkpoint: Checkpoint) -> list[str]:
     return [
         f"<b>{escape(checkpoint.name)}</b>",
         escape(checkpoint.stage),
-        parts.figure(checkpoint.stage, checkpoint.metrics) or "–",
+        html.figure(checkpoint.stage, checkpoint.metrics) or "–",
         escape(checkpoint.base_model),
         f'<a href="#runs/{run}">{run}</a>',
-        parts.ago(checkpoint.created_at),
+        html.ago(checkpoint.created_at),
     ]
 
 
@@ -224,7 +225,7 @@ def _edge(start: tuple[float, float], end: tuple[float, float], role: str) -> st
 
 def _box(at: tuple[float, float], checkpoint: Checkpoint, state: str) -> str:
     x, y = at
-    known_by = escape(f"{parts.figure(checkpoint.stage, checkpoint.metrics)}, {state}")
+    known_by = escape(f"{html.figure(checkpoint.stage, checkpoint.metrics)}, {state}")
     return (
         f'<a href="#runs/{escape(checkpoint.run_name)}">'
         f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="28" rx="4"/>'

@@ -1,23 +1,22 @@
-"""The fixed markup of the rating page. Its scripts (`rate*.js`) fill the parts named by data-part with nodes made of text."""
+"""The fixed markup of the rating page. Its scripts (`static/rate/`) fill the parts named by data-part with nodes made of text."""
 
 from html import escape
-from pathlib import Path
 
 from studio.preferences import ratings
-from ui.parts import key
+from ui import static
+from ui.components.html import key
 
-HERE = Path(__file__).parent
 SCRIPTS = (
-    "rate_draw.js",
-    "rate_rank.js",
-    "rate_send.js",
-    "rate_keys.js",
-    "rate_drafts.js",
-    "rate_remarks.js",
-    "rate_write.js",
+    "draw.js",
+    "ranking.js",
+    "send.js",
+    "keys.js",
+    "drafts.js",
+    "remarks.js",
+    "editor.js",
     "rate.js",
 )
-SCRIPT = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+SCRIPT = "\n".join(static.read(f"rate/{name}") for name in SCRIPTS)
 """One after the other, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 CHOICES = {

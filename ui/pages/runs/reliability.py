@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from studio.runs.reward_evaluation import Line, Point, lines, reliability
-from ui.parts import number
+from ui.components.html import number
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 42, 96, 12, 38

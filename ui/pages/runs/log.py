@@ -10,8 +10,8 @@ import gradio as gr
 
 from studio.runs import metrics, runs
 from studio.workspace import Workspace
-from ui import parts
-from ui.border import on
+from ui.components import html
+from ui.handlers import on
 
 NUM_LINES = 5000
 NUM_SHOWN = 300
@@ -23,7 +23,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     word = gr.Textbox(
         "", placeholder="Search the log", show_label=False, container=False, max_lines=1, elem_id="log-search"
     )
-    shown = parts.html(elem_id="log-found")
+    shown = html.html(elem_id="log-found")
     for changed in (seen.change, word.change):
         on(changed, partial(_find, ws), [chosen, word], [shown], trigger_mode="always_last")
 
@@ -66,7 +66,7 @@ def _prompt(prompt: str, rows: list[dict[str, Any]]) -> str:
     newest, *older = rows
     before = "".join(_answer(row) for row in older)
     more = f"<details><summary>{len(older)} earlier answers</summary>{before}</details>" if older else ""
-    asked = parts.conversation(_turns(prompt))
+    asked = html.conversation(_turns(prompt))
     return f'<article class="sample">{asked}{_answer(newest)}{more}</article>'
 
 
@@ -77,11 +77,11 @@ def _turns(prompt: str) -> list[dict[str, str]]:
 
 
 def _answer(row: dict[str, Any]) -> str:
-    return f"<header>{_figures(row)}</header>{parts.conversation([], row['response'])}"
+    return f"<header>{_figures(row)}</header>{html.conversation([], row['response'])}"
 
 
 def _figures(row: dict[str, Any]) -> str:
-    figures = [f"{name} {parts.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
-    components = [f"{name} {parts.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
+    figures = [f"{name} {html.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
+    components = [f"{name} {html.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
     cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
-    return parts.tags([f"step {row['step']}", *figures, *components, *cut])
+    return html.tags([f"step {row['step']}", *figures, *components, *cut])

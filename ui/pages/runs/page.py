@@ -8,7 +8,6 @@ import json
 import time
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,20 +20,24 @@ from studio.runs import progress as pulse_of
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-from ui import bell, pager, parts
-from ui.border import on, served
-from ui.pages import Page, rollouts, run_controls, run_curves, run_log
+from ui import static
+from ui.components import html, notifications, pager
+from ui.handlers import on, served
+from ui.page import Page
+from ui.pages.runs import controls as run_controls
+from ui.pages.runs import curves, rollouts
+from ui.pages.runs import log as run_log
 
 REFRESH_S = 2.0
 _shared = Shared(1.0)
 """The log and the processes are looked at again after a second, whatever the database says."""
 QUIET_S = 20.0
-"""Seconds between two looks while no run is at work; the bell (`ui.bell`) tells the page at once of a run that begins."""
+"""Seconds between two looks while no run is at work; the bell (`ui.components.notifications`) tells the page at once of a run that begins."""
 PULSE_S = 10.0
 """After which time left, speed and memory are told anew, even when no step has ended."""
 
 
-OPENER = (Path(__file__).parents[1] / "opener.js").read_text(encoding="utf-8")
+OPENER = static.read("open_run.js")
 
 
 def build(ws: Workspace, chosen: gr.Textbox) -> Page:
@@ -44,30 +47,30 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     def show(request: Any) -> dict[str, Any]:
         return {"parts": _show(ws, request)}
 
-    parts.html("", html_template="", js_on_load=OPENER, server_functions=[served(show)], elem_id="run-opener")
+    html.html("", html_template="", js_on_load=OPENER, server_functions=[served(show)], elem_id="run-opener")
     seen = gr.Textbox("", visible=False)
     timer = gr.Timer(REFRESH_S, active=False)
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
-            parts.html(bell.ASK)
+            html.html(notifications.ASK)
             pages = pager.build("runs", "Search the runs")
-            listing = parts.html(elem_id="run-list")
+            listing = html.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
-            head = parts.html(elem_id="run-head")
+            head = html.html(elem_id="run-head")
             controls = run_controls.build()
             with gr.Tabs(elem_classes="sub"):
                 with gr.Tab("Curves"):
-                    pulse = parts.html(elem_id="run-pulse")
-                    run_curves.build(ws, chosen, seen)
+                    pulse = html.html(elem_id="run-pulse")
+                    curves.build(ws, chosen, seen)
                 with gr.Tab("Samples"):
-                    samples = parts.html(elem_id="run-samples")
+                    samples = html.html(elem_id="run-samples")
                 with gr.Tab("Rollouts"):
                     rollouts.build(ws, chosen, seen)
                 with gr.Tab("Log"):
                     run_log.build(ws, chosen, seen)
-                    log = parts.html(elem_id="run-log")
+                    log = html.html(elem_id="run-log")
                 with gr.Tab("Config"):
-                    config = parts.html(elem_id="run-config")
+                    config = html.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin, *pages.inputs]
     outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
     pages.bind(partial(_choose, ws), inputs, outputs)
@@ -102,7 +105,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
     run = runs.chosen_or_newest(ws, chosen)
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
-    nothing = parts.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
+    nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
     listing = _listing(listed, [r.name for r in runs.queue(ws)]) if listed else nothing
     pace = gr.Timer(REFRESH_S if going or runs.list_ending(ws) else QUIET_S)
     return (
@@ -113,13 +116,13 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
 
 
 def _show(ws: Workspace, request: Any) -> dict[str, str]:
-    """What is drawn of a run, by the id of its place, for the script that opens a run ahead of Gradio (`opener.js`)."""
+    """What is drawn of a run, by the id of its place, for the script that opens a run ahead of Gradio (`static/open_run.js`)."""
     asked = request if isinstance(request, dict) else {}
     run = runs.get(ws, str(asked.get("name")))
     smoothing = asked.get("smoothing")
     weight = smoothing if isinstance(smoothing, float | int) else 0
     drawn = dict(zip(("run-head", "run-pulse", "run-samples", "run-log", "run-config"), _detail(ws, run), strict=True))
-    return drawn | {"run-curves": run_curves.draw(ws, run.name, [], weight, asked.get("is_log"))}
+    return drawn | {"run-curves": curves.draw(ws, run.name, [], weight, asked.get("is_log"))}
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, *rest: Any) -> list[Any]:
@@ -148,7 +151,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None, page: list
 def _unknown(chosen: str) -> str:
     """An address may be mistyped, or another workspace's."""
     return (
-        parts.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
+        html.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
         if chosen
         else ""
     )
@@ -156,7 +159,7 @@ def _unknown(chosen: str) -> str:
 
 def _nothing() -> str:
     text = "A run trains one stage of the loop in a process of its own: you may close this tab, and it goes on."
-    return parts.empty("No runs yet", text, "train", "Start the first run")
+    return html.empty("No runs yet", text, "train", "Start the first run")
 
 
 def _detail(ws: Workspace, run: Run) -> list[Any]:
@@ -166,8 +169,8 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
 def _listing(everything: list[Run], queue: list[str]) -> str:
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
-        f"<b>{escape(run.name)}</b>{parts.badge(run.shown_state)}"
-        f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span>'
+        f"<b>{escape(run.name)}</b>{html.badge(run.shown_state)}"
+        f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span>'
         f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, queue))}">'
         f"{escape(_doing(run, queue))}</span></a>"
         for run in everything
@@ -181,25 +184,25 @@ def _doing(run: Run, queue: list[str]) -> str:
     if run.is_ending:
         return "its process ends"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
-    return run.message if run.is_ended else f"{run.progress:.0%} {parts.doing(run)}{where}"
+    return run.message if run.is_ended else f"{run.progress:.0%} {html.doing(run)}{where}"
 
 
 def _head(ws: Workspace, run: Run) -> str:
-    said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else parts.progress(run)
+    said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
     if run.is_ending:
-        said = parts.notice(
+        said = html.notice(
             "It has written its last word; this says so as soon as its process is gone and its memory is free."
         )
     if trouble := launcher.trouble(run):
-        said += parts.notice(trouble, "bad")
+        said += html.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
-    facts = parts.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
+    facts = html.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
     chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
     if run.stage != "ppo":
         chosen += "<style>#run :is(.rollout-filters,.rollout-side,.more){display:none!important}</style>"
     return (
-        f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{parts.badge(run.shown_state)}{facts}'
-        f'<span class="num when">{"started" if run.started_at else "made"} {parts.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
+        f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{html.badge(run.shown_state)}{facts}'
+        f'<span class="num when">{"started" if run.started_at else "made"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 
 
@@ -228,6 +231,6 @@ def _config(ws: Workspace, run: Run) -> str:
     written = run.config.model_dump_json(indent=2)
     return (
         f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
-        f'<div class="command"><h4>The same from a terminal</h4>{parts.copyable(commands.of_config(ws, run.config))}'
-        f"<h4>Its config, for --config</h4>{parts.copyable(written)}</div>"
+        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, run.config))}'
+        f"<h4>Its config, for --config</h4>{html.copyable(written)}</div>"
     )

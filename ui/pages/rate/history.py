@@ -12,9 +12,10 @@ from studio.errors import RatingError, StudioError
 from studio.preferences import prompts, ratings
 from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
 from studio.workspace import Workspace
-from ui import parts, rendering
-from ui.border import on
-from ui.pages import Page
+from ui import rendering
+from ui.components import html
+from ui.handlers import on
+from ui.page import Page
 
 PAGE_SIZE = 25
 FIRST_LETTERS = 160
@@ -82,14 +83,14 @@ def build(ws: Workspace) -> Page:
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
             # An empty template: the value is a number that comes from outside and must not be drawn.
-            clicked = parts.html("", html_template="", js_on_load=PICK, elem_id="history-clicked")
-            table = parts.html(elem_id="history-list")
+            clicked = html.html("", html_template="", js_on_load=PICK, elem_id="history-clicked")
+            table = html.html(elem_id="history-list")
             with gr.Row(elem_classes="controls pager"):
                 newest = gr.Button("Newest", size="sm", min_width=90, elem_id="history-newest")
                 older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
         with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
             picked = gr.Textbox("", label="Rating", placeholder="its number", max_lines=1, elem_id="history-picked")
-            detail = parts.html(_NONE, elem_id="history-detail")
+            detail = html.html(_NONE, elem_id="history-detail")
             with gr.Row(elem_classes="controls"):
                 to = gr.Dropdown(
                     CORRECTIONS, value="left:2", label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
@@ -107,7 +108,7 @@ def build(ws: Workspace) -> Page:
             note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
             marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
             annotate = gr.Button("Keep note and flags", elem_id="history-annotate")
-            told = parts.html(parts.notice(""), elem_id="history-told")
+            told = html.html(html.notice(""), elem_id="history-told")
     for changed_filter in filters:
         on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
     on(newest.click, partial(_list, ws, None), filters, [table, start, older])
@@ -151,11 +152,11 @@ def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
     try:
         wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
     except RatingError as error:
-        return [parts.notice(str(error), "bad"), None, gr.Button(interactive=False)]
+        return [html.notice(str(error), "bad"), None, gr.Button(interactive=False)]
     found = history.find(ws, wanted, limit=PAGE_SIZE + 1, before=before)
     shown = found[:PAGE_SIZE]
     if not shown:
-        text = parts.empty("No rating fits", "Loosen the filters, or rate some pairs first.")
+        text = html.empty("No rating fits", "Loosen the filters, or rate some pairs first.")
         return [text, None, gr.Button(interactive=False)]
     rows = "".join(map(_row, shown))
     more = len(found) > PAGE_SIZE
@@ -163,12 +164,12 @@ def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
 
 
 def _row(entry: Entry) -> str:
-    marks = parts.tags([entry.category, "repeat" if entry.arm == "repeat" else "", "note" if entry.note else ""])
+    marks = html.tags([entry.category, "repeat" if entry.arm == "repeat" else "", "note" if entry.note else ""])
     return (
         f'<button type="button" class="rated" data-rating="{entry.id}"><span class="verdict is-{escape(entry.outcome)}">'
         f'{escape(entry.verdict)}</span><span class="asked">{escape(_first(entry.messages[-1]["content"]))}</span>'
         f'<span class="about">{marks}<span class="num quiet">{entry.id} · {escape(entry.rater)} · '
-        f"{parts.ago(entry.created_at)}</span></span></button>"
+        f"{html.ago(entry.created_at)}</span></span></button>"
     )
 
 
@@ -177,7 +178,7 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     try:
         entry = history.get(ws, history.number(picked.strip()), is_undone_too=True) if picked.strip() else None
     except RatingError as error:
-        return [parts.notice(str(error), "bad"), *_nothing_picked()]
+        return [html.notice(str(error), "bad"), *_nothing_picked()]
     if entry is None:
         return [_NONE, *_nothing_picked()]
     texts = history.texts(ws, entry)
@@ -219,7 +220,7 @@ def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
         for at, text in enumerate(texts)
     )
     return (
-        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{parts.conversation(entry.messages)}{answers}'
+        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{html.conversation(entry.messages)}{answers}'
         f'{scales}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
         f"<details><summary>All events</summary><ol>{events}</ol></details></article>"
     )
@@ -234,21 +235,21 @@ def _event(event: dict[str, Any]) -> str:
 def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
     """Write the correcting event; the old one stays on record."""
     if not picked.strip():
-        return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
+        return [html.notice("Choose a rating first.", "bad"), gr.skip()]
     outcome, _, strength = to.partition(":")
     try:
         entry = history.get(ws, history.number(picked.strip()))
         order = parse_ranking(ranks, len(history.texts(ws, entry))) if outcome == "ranking" else None
         found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), gr.skip()]
-    return [parts.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
+        return [html.notice(str(error), "bad"), gr.skip()]
+    return [html.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[Any]:
     """Give the rating another note and other flags: a new event with the same judgement; scales stay."""
     if not picked.strip():
-        return [parts.notice("Choose a rating first.", "bad"), gr.skip()]
+        return [html.notice("Choose a rating first.", "bad"), gr.skip()]
     flags: dict[str, list[int]] = {}
     try:
         for flag, _, at in (mark.partition(":") for mark in marks):
@@ -256,8 +257,8 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
         entry = history.get(ws, history.number(picked.strip()))
         found = ratings.annotate(ws, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
-        return [parts.notice(str(error), "bad"), gr.skip()]
-    return [parts.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]
+        return [html.notice(str(error), "bad"), gr.skip()]
+    return [html.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _first(text: str) -> str:

@@ -12,8 +12,9 @@ from studio.errors import StudioError
 from studio.runs import preview
 from studio.runs.preview import Example, Lesson, Refusal
 from studio.workspace import Workspace
-from ui import form, parts, paths
-from ui.border import on
+from ui import file_access
+from ui.components import form, html
+from ui.handlers import on
 
 MAX_TOKENS = 400
 PARTS = ("read", "taught", "scored")
@@ -22,7 +23,7 @@ PARTS = ("read", "taught", "scored")
 def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
     """Place the button and what it shows; returns the latter."""
     look = gr.Button("Show what it would teach", elem_id=f"look-{stage}")
-    lesson = parts.html("", elem_id=f"lesson-{stage}")
+    lesson = html.html("", elem_id=f"lesson-{stage}")
     working = on(look.click, _working, None, [lesson])
     on(working.then, partial(_look, ws, stage), inputs, [lesson])
     return lesson
@@ -61,14 +62,14 @@ def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[Train
         return complaints(stage, wrong)
     assert isinstance(config, TrainConfig)
     try:
-        paths.check_config(ws, config)
+        file_access.check_config(ws, config)
         return tell(config)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
+        return html.notice(str(error), "bad")
 
 
 def _draw(found: Lesson) -> str:
-    refused = parts.notice(found.refusal, "bad") if found.refusal else ""
+    refused = html.notice(found.refusal, "bad") if found.refusal else ""
     met = {part for example in found.examples for _, part in example.tokens}
     names = " ".join(f'<span class="token is-{part}">{part}</span>' for part in PARTS if part in met)
     return (

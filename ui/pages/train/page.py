@@ -16,9 +16,11 @@ from studio.errors import StudioError
 from studio.models import parents
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
-from ui import form, parts, paths
-from ui.border import on
-from ui.pages import Page, fit, preflight
+from ui import file_access
+from ui.components import form, html
+from ui.handlers import on
+from ui.page import Page
+from ui.pages.train import memory_fit, preview
 
 TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO"}
 ESSENTIALS = {
@@ -65,7 +67,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     it takes over."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
-        parts.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
+        html.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
@@ -75,13 +77,13 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             elem_id=f"start-{stage}",
         )
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
-        told = parts.html(parts.notice(""), elem_id=f"told-{stage}")
-        command = parts.html(_command(ws, config_class()), elem_id=f"command-{stage}")
+        told = html.html(html.notice(""), elem_id=f"told-{stage}")
+        command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         checkpoint_fields = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
         taken = _place_taken(ws, stage, checkpoint_fields)
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
-            ([preflight.build(ws, stage, inputs)], fit.build(ws, stage, inputs))
+            ([preview.build(ws, stage, inputs)], memory_fit.build(ws, stage, inputs))
             if issubclass(config_class, TrainConfig)
             else ([], [])
         )
@@ -106,7 +108,7 @@ def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> lis
     """Place the line that says what the run takes over from its checkpoint; none for SFT."""
     if not checkpoint_fields:
         return []
-    taken = parts.html(_taken(ws, stage, *[""] * len(checkpoint_fields)), elem_id=f"taken-{stage}")
+    taken = html.html(_taken(ws, stage, *[""] * len(checkpoint_fields)), elem_id=f"taken-{stage}")
     for field in checkpoint_fields:
         on(field.change, partial(_taken, ws, stage), checkpoint_fields, [taken])
     return [taken]
@@ -146,7 +148,7 @@ def _show(stage: str) -> list[Any]:
 def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     """What is measured now, and new choices for all checkpoint dropdowns, in the order in which `build` collected them."""
     given, sentences = iter(values), []
-    updates = [update for name in measurable for update in fit.states(ws, name, next(given))]
+    updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
     for name in TITLES:
         current = {field: next(given) for field in STAGES[name].model_fields if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], current)
@@ -160,9 +162,9 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [parts.notice("The command line stands here again once the marked fields are mended."),
-                preflight.complaints(stage, wrong), *off]  # fmt: skip
-    return [_command(ws, config), parts.notice(""), *off]
+        return [html.notice("The command line stands here again once the marked fields are mended."),
+                preview.complaints(stage, wrong), *off]  # fmt: skip
+    return [_command(ws, config), html.notice(""), *off]
 
 
 def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
@@ -181,27 +183,27 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off, stay = gr.Button(visible=False), [gr.skip(), gr.skip()]
     if config is None:
-        return [preflight.complaints(stage, wrong), off, *stay]
+        return [preview.complaints(stage, wrong), off, *stay]
     try:
         if anyway:
             config = config.model_copy(update={"max_dropped": 1.0})
-        paths.check_config(ws, config)
-        refused = preflight.refusal(ws, config)
+        file_access.check_config(ws, config)
+        refused = preview.refusal(ws, config)
         if refused:
-            return [parts.notice(refused.text, "bad"), gr.Button(visible=refused.may_start_anyway), *stay]
+            return [html.notice(refused.text, "bad"), gr.Button(visible=refused.may_start_anyway), *stay]
         run, is_new = launcher.start_once(ws, config)
     except StudioError as error:
-        return [parts.notice(str(error), "bad"), off, *stay]
+        return [html.notice(str(error), "bad"), off, *stay]
     said = (
         "was started."
         if is_new
         else "was started a moment ago with these settings; a second click starts no second run."
     )
-    return [parts.notice(f"{run.name} {said}", "good"), off, gr.Tabs(selected="runs"), run.name]
+    return [html.notice(f"{run.name} {said}", "good"), off, gr.Tabs(selected="runs"), run.name]
 
 
 def _command(ws: Workspace, config: StageConfig) -> str:
     """The same run from a terminal."""
     return (
-        f'<div class="command"><h4>The same from a terminal</h4>{parts.copyable(commands.of_config(ws, config))}</div>'
+        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, config))}</div>'
     )

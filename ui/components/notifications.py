@@ -1,10 +1,9 @@
 """The bell: tells of runs that end or need attention, whatever page is open, and in a hidden tab too.
 
-Gradio's timers belong to open pages, so the bell asks for itself (`bell.js`), through a server function.
+Gradio's timers belong to open pages, so the bell asks for itself (`static/notifications.js`), through a server function.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,10 +13,11 @@ from studio.runs import launcher
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-from ui import parts
-from ui.border import served
+from ui import static
+from ui.components import html
+from ui.handlers import served
 
-SCRIPT = (Path(__file__).parent / "bell.js").read_text(encoding="utf-8")
+SCRIPT = static.read("notifications.js")
 NUM_ENDED = 20
 _shared = Shared(1.0)
 ASK = (
@@ -33,7 +33,7 @@ def build(ws: Workspace) -> gr.HTML:
     def news(_: Any) -> dict[str, Any]:
         return {"runs": _news(ws)}
 
-    return parts.html("", html_template="", js_on_load=SCRIPT, server_functions=[served(news)], elem_id="bell")
+    return html.html("", html_template="", js_on_load=SCRIPT, server_functions=[served(news)], elem_id="bell")
 
 
 def _news(ws: Workspace) -> list[dict[str, str]]:

@@ -7,9 +7,12 @@ from typing import Any
 import gradio as gr
 
 from studio.workspace import Workspace
-from ui import typed
-from ui.border import on
-from ui.pages import Page, history, rate, rate_session, snapshots
+from ui.components import typed
+from ui.handlers import on
+from ui.page import Page
+from ui.pages.rate import history, snapshots
+from ui.pages.rate import pairs as rate
+from ui.pages.rate import session as rate_session
 
 REFRESH_S = 3.0
 ROOMS = {"Session": rate_session.build, "History": history.build, "Snapshots": snapshots.build}

@@ -10,9 +10,9 @@ from studio.errors import StudioError
 from studio.preferences import snapshots
 from studio.preferences.snapshots import Difference, Recipe
 from studio.workspace import Workspace
-from ui import form, parts
-from ui.border import on
-from ui.pages import Page
+from ui.components import form, html
+from ui.handlers import on
+from ui.page import Page
 
 ESSENTIALS = tuple(Recipe.model_fields)
 MOST = 12
@@ -24,16 +24,16 @@ def build(ws: Workspace) -> Page:
     """Place the section."""
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
-            table = parts.html(elem_id="snapshot-list")
+            table = html.html(elem_id="snapshot-list")
             with gr.Row(elem_classes="controls"):
                 first = gr.Dropdown([], label="Compare", elem_id="snapshot-first", min_width=150)
                 second = gr.Dropdown([], label="with", elem_id="snapshot-second", min_width=150)
                 compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
-            difference = parts.html(elem_id="snapshot-difference")
+            difference = html.html(elem_id="snapshot-difference")
         with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the ratings of now", elem_classes="card"):
             fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
             freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
-            told = parts.html(parts.notice(""), elem_id="snapshot-told")
+            told = html.html(html.notice(""), elem_id="snapshot-told")
     outputs = [table, first, second]
     frozen = on(freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=_validate)
     on(frozen.then, partial(_refresh, ws), [first, second], outputs)
@@ -53,7 +53,7 @@ def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
 
 def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
     if not found:
-        return parts.empty(
+        return html.empty(
             "No snapshot yet",
             "A snapshot is a frozen, hashed set of preferences: what a reward model was trained on, for good. Each reward run "
             "makes one of the ratings of now, or trains on one that you froze.",
@@ -61,8 +61,8 @@ def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
     used = snapshots.runs_of(ws)
     rows = "".join(
         f'<tr><th scope="row">{each.name}</th><td class="num">{each.row_count:,}</td><td>{_recipe(each.recipe)}</td>'
-        f"<td>{parts.tags(used.get(each.id, []))}</td><td><code>{each.sha256[:12]}</code></td>"
-        f'<td class="num">{parts.ago(each.created_at)}</td></tr>'
+        f"<td>{html.tags(used.get(each.id, []))}</td><td><code>{each.sha256[:12]}</code></td>"
+        f'<td class="num">{html.ago(each.created_at)}</td></tr>'
         for each in found
     )
     return (
@@ -83,21 +83,21 @@ def _validate(*values: Any) -> list[dict[str, Any]]:
 def _freeze(ws: Workspace, *values: Any) -> str:
     recipe, wrong = form.parse(Recipe, values)
     if recipe is None:
-        return parts.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
+        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
     try:
         found = snapshots.freeze(ws, recipe)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
-    return parts.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")
+        return html.notice(str(error), "bad")
+    return html.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")
 
 
 def _compare(ws: Workspace, first: str | None, second: str | None) -> str:
     if not first or not second:
-        return parts.notice("Choose two snapshots.", "bad")
+        return html.notice("Choose two snapshots.", "bad")
     try:
         found = snapshots.compare(ws, first, second)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
+        return html.notice(str(error), "bad")
     changes = "".join(
         f"<li><code>{escape(name)}</code> is {escape(str(before))} in {escape(first)} and {escape(str(after))} in {escape(second)}</li>"
         for name, (before, after) in found.recipe.items()

@@ -16,9 +16,10 @@ from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-from ui import parts, reliability
-from ui.border import on
-from ui.charts import Band, Curve, chart
+from ui.components import html
+from ui.components.charts import Band, Curve, chart
+from ui.handlers import on
+from ui.pages.runs import reliability
 
 NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 """Of a curve, and of one among more than three runs."""
@@ -48,7 +49,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
         is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=130)
-    drawn = parts.html(elem_id="run-curves")
+    drawn = html.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
     for changed in (chosen.change, seen.change, others.change, smoothing.change, is_log.change):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from studio.page_reads import PAGE
-from ui.border import on
+from ui.handlers import on
 
 
 class Pager(NamedTuple):

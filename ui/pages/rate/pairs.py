@@ -1,6 +1,6 @@
 """Rate: two answers side by side, or three to nine in a row, judged by keys; a judgement is in SQLite before the page says so.
 
-The page's own scripts (`rate*.js`) show what is to be judged and send each press with a uuid of its own; they repeat a
+The page's own scripts (`static/rate/`) show what is to be judged and send each press with a uuid of its own; they repeat a
 press that got no answer, and the uuid makes a repeated press one rating. So a killed server or a reload loses and doubles
 nothing. The presses go past Gradio's event queue, as plain calls that answer with the next items: each is one transaction
 that records the press and stores the order of what is shown after it. Rating is blind: what the browser gets holds texts
@@ -18,10 +18,11 @@ from studio.preferences import comparisons, edits, prompts, ratings
 from studio.preferences.judgements import LONGEST_NOTE, ranking_words
 from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
-from ui import parts, rendering
-from ui.border import served
-from ui.pages import Page
-from ui.rate_stage import SCRIPT, stage
+from ui import rendering
+from ui.components import html
+from ui.handlers import served
+from ui.page import Page
+from ui.pages.rate.markup import SCRIPT, stage
 
 RATER = "person"
 AHEAD = 4
@@ -106,7 +107,7 @@ def build(ws: Workspace) -> Page:
         return _draft(ws, _checked(Draft, sent))
 
     functions = [served(each) for each in (open_items, record, undo, write, draft)]
-    parts.html(stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
+    html.html(stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
     return Page(lambda: None, [], [])
 
 

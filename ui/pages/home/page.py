@@ -12,8 +12,9 @@ from studio.runs import launcher
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-from ui import parts
-from ui.pages import Page, backup
+from ui.components import html
+from ui.page import Page
+from ui.pages.home import backup
 
 REFRESH_S = 3.0
 _shared = Shared(REFRESH_S)
@@ -38,7 +39,7 @@ PURPOSE = {
 def build(ws: Workspace) -> Page:
     """Place the page."""
     seen = gr.Textbox("", visible=False)
-    picture = parts.html(elem_id="home")
+    picture = html.html(elem_id="home")
     backup.place(ws)
     return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
 
@@ -65,7 +66,7 @@ def _station(place: int, station: Station) -> str:
     """One station: place, name, count, newest checkpoint, what it lags behind, and the run at work there."""
     link = f"runs/{station.run.name}" if station.run else LINKS[station.key]
     stale = f'<p class="stale"><i aria-hidden="true"></i>{escape(station.stale)}</p>' if station.stale else ""
-    work = f'<p class="work">{parts.badge(station.run.state)} {escape(station.run.name)}</p>' if station.run else ""
+    work = f'<p class="work">{html.badge(station.run.state)} {escape(station.run.name)}</p>' if station.run else ""
     bar = f'<div class="meter"><i style="width:{station.run.progress:.1%}"></i></div>' if station.run else ""
     return (
         f'<a class="station at-{station.key}" href="#{escape(link)}"><h3><span class="num">{place}</span>{escape(station.title)}</h3>'
@@ -77,7 +78,7 @@ def _station(place: int, station: Station) -> str:
 def _about(station: Station) -> str:
     if not station.checkpoint:
         return escape(station.detail if station.count and station.detail else PURPOSE[station.key])
-    figure = parts.figure(station.key, station.metrics or {})
+    figure = html.figure(station.key, station.metrics or {})
     return f'<span class="tag">{escape(station.checkpoint)}</span> <span class="num">{figure}</span>'
 
 
@@ -94,9 +95,9 @@ def _recent(recent: list[Run]) -> str:
     if not recent:
         return ""
     rows = "".join(
-        f'<a class="run-row" href="#runs/{escape(run.name)}">{parts.badge(run.state)}<b>{escape(run.name)}</b>'
-        f'<span class="said">{escape(run.message if run.is_ended else parts.doing(run))}</span>'
-        f'<span class="num when">{parts.ago(run.ended_at or run.started_at or run.created_at)}</span></a>'
+        f'<a class="run-row" href="#runs/{escape(run.name)}">{html.badge(run.state)}<b>{escape(run.name)}</b>'
+        f'<span class="said">{escape(run.message if run.is_ended else html.doing(run))}</span>'
+        f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span></a>'
         for run in recent
     )
     return f'<section class="recent"><h2>Latest runs</h2>{rows}</section>'

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.border import on
+from ui.handlers import on
 
 FIELD = "keeps-typed"
 """The class of a field whose text is kept; it has an id, too."""

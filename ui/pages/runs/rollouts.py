@@ -12,8 +12,8 @@ import gradio as gr
 from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter, Rollout, Token
 from studio.workspace import Workspace
-from ui import parts
-from ui.border import on
+from ui.components import html
+from ui.handlers import on
 
 NUM_ROWS = 50
 FIRST_LETTERS = 140
@@ -46,13 +46,13 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
             for label in BOUNDS
         ]
     # An empty template: the value is a number that comes from outside and must not be drawn.
-    picked = parts.html("", html_template="", js_on_load=PICK, elem_id="rollout-picked")
+    picked = html.html("", html_template="", js_on_load=PICK, elem_id="rollout-picked")
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
-            table = parts.html(elem_id="run-rollouts")
+            table = html.html(elem_id="run-rollouts")
         with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
             colour = gr.Radio(list(COLOURS), value="advantage", label="Colour tokens by", elem_id="rollout-colour")
-            detail = parts.html(_NONE_PICKED, elem_id="rollout")
+            detail = html.html(_NONE_PICKED, elem_id="rollout")
     wanted = [chosen, picked, search, sort, end, *bounds]
     for changed in (seen.change, chosen.change, search.change, sort.change, end.change, *(b.change for b in bounds)):
         on(changed, partial(_table, ws), wanted, [table], trigger_mode="always_last")
@@ -73,7 +73,7 @@ def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end:
     try:
         iteration, *figures = (float(bound) if bound.strip() else None for bound in bounds)
     except ValueError:
-        return parts.notice(f"A filter is no number. Leave it empty, or give one: {', '.join(BOUNDS)}.", "bad")
+        return html.notice(f"A filter is no number. Leave it empty, or give one: {', '.join(BOUNDS)}.", "bad")
     wanted = Filter(search, iteration, *figures, end_reason=end or None)
     stored = rollouts.count(ws, run.id)
     if not stored:
@@ -92,11 +92,11 @@ def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end:
 
 
 def _row(rollout: Rollout, is_picked: bool) -> str:
-    cut = parts.tags(["cut"]) if rollout.end_reason == "length" else ""
+    cut = html.tags(["cut"]) if rollout.end_reason == "length" else ""
     current = ' class="is-picked"' if is_picked else ""
     return (
-        f'<tr{current}><td class="num">{rollout.iteration}</td><td class="num">{parts.number(rollout.score)}</td>'
-        f'<td class="num">{parts.number(rollout.kl)}</td><td class="num">{rollout.num_tokens}</td>'
+        f'<tr{current}><td class="num">{rollout.iteration}</td><td class="num">{html.number(rollout.score)}</td>'
+        f'<td class="num">{html.number(rollout.kl)}</td><td class="num">{rollout.num_tokens}</td>'
         f'<td><button type="button" data-rollout="{rollout.id}"><span class="asked">'
         f"{escape(_first(rollout.messages[-1]['content']))}</span>{escape(_first(rollout.response)) or '(empty)'}"
         f"</button>{cut}</td></tr>"
@@ -119,9 +119,9 @@ def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
     figures = {"score": rollout.score, "shaped": rollout.shaped_score, "KL": rollout.kl} | rollout.components
     sampled = rollout.checkpoint or f"the policy after {rollout.iteration - 1} iterations, which was not saved"
     return (
-        f'<article class="rollout"><header>{parts.tags(f"{name} {parts.number(value)}" for name, value in figures.items())}'
+        f'<article class="rollout"><header>{html.tags(f"{name} {html.number(value)}" for name, value in figures.items())}'
         f'</header><p class="quiet">Iteration {rollout.iteration}, sampled by {escape(sampled)}.</p>'
-        f"{parts.conversation(rollout.messages)}"
+        f"{html.conversation(rollout.messages)}"
         f'<div class="turn is-assistant"><span>assistant</span><div class="words">{_coloured(table, COLOURS[colour])}</div></div>'
         f"{_legend(table, colour)}<details><summary>All numbers</summary>{_numbers(table)}</details></article>"
     )

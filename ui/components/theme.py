@@ -4,20 +4,19 @@ The scales below become Gradio's theme variables (`--primary-*`, `--neutral-*`);
 light and once for dark (`--ink`, `--paper`, `--line`, `--accent`, ...) and everything else speaks in those names.
 """
 
-from pathlib import Path
-
 from gradio.themes import Base
 from gradio.themes.utils import sizes
 from gradio.themes.utils.colors import Color
 
-HERE = Path(__file__).parent
+from ui import static
+
 HEAD = "".join(
-    f"<{tag}>{(HERE / name).read_text(encoding='utf-8')}</{tag}>"
+    f"<{tag}>{static.read(name)}</{tag}>"
     for tag, name in (
         ("style", "studio.css"),
-        ("style", "rate.css"),
+        ("style", "rate/rate.css"),
         ("style", "text.css"),
-        ("style", "rate_rooms.css"),
+        ("style", "rate/tabs.css"),
         ("script", "studio.js"),
         ("script", "typed.js"),
     )

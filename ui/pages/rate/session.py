@@ -12,10 +12,10 @@ from studio.annotation.sessions import Session
 from studio.errors import StudioError
 from studio.preferences import prompts
 from studio.workspace import Workspace
-from ui import form, parts, typed
-from ui import session_card as drawing
-from ui.border import on
-from ui.pages import Page
+from ui.components import form, html, typed
+from ui.handlers import on
+from ui.page import Page
+from ui.pages.rate import session_summary as drawing
 
 ESSENTIALS = ("target", "source", "checkpoint", "opponent", "rank", "categories", "choose", "show_predictions")
 DRAFT = "guideline"
@@ -27,7 +27,7 @@ def build(ws: Workspace) -> Page:
     """Place the panel."""
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
-            now = parts.html(elem_id="session-now")
+            now = html.html(elem_id="session-now")
             with gr.Row(elem_classes="controls"):
                 moves = {
                     "resume": gr.Button(
@@ -37,12 +37,12 @@ def build(ws: Workspace) -> Page:
                     "end": gr.Button("End the session", visible=False, elem_id="session-end", min_width=140),
                 }
             chosen = gr.Dropdown([], value=None, label="Card of", elem_id="session-chosen", visible=False)
-            card = parts.html(elem_id="session-card")
+            card = html.html(elem_id="session-card")
         with gr.Column(scale=2, min_width=300):
             with gr.Accordion("Start a session", elem_classes="card", elem_id="session-form") as begin:
                 fields = form.build(ws, SessionConfig, ESSENTIALS, "session")
                 start = gr.Button("Start the session", variant="primary", elem_id="session-start")
-                told = parts.html(parts.notice(""), elem_id="session-told")
+                told = html.html(html.notice(""), elem_id="session-told")
             with gr.Accordion("Guideline", elem_classes="card", elem_id="session-guideline"):
                 text = gr.Textbox(
                     "",
@@ -53,7 +53,7 @@ def build(ws: Workspace) -> Page:
                     elem_classes=typed.FIELD,
                 )
                 save = gr.Button("Put it in force", elem_id="guideline-save")
-                version = parts.html(parts.notice(""), elem_id="guideline-told")
+                version = html.html(html.notice(""), elem_id="guideline-told")
     outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
     begun = on(start.click, partial(_start, ws), values, [told], validator=_validate)
@@ -114,7 +114,7 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
 
 def _now(ws: Workspace, session: Session | None) -> str:
     if session is None:
-        return parts.empty(
+        return html.empty(
             "No session is at work",
             "A session sets a target and blocks with a rest between them, chooses the pairs that teach most beside a random "
             "share, shows a tenth of them twice to measure you, and ends with a card. Without one you rate what waits.",
@@ -144,8 +144,8 @@ def _now(ws: Workspace, session: Session | None) -> str:
     ]
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
-        f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{parts.tags(facts)}</p>'
-        f'<p class="quiet">{escape(reward)}</p>{parts.notice(behind) if behind else ""}</section>'
+        f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{html.tags(facts)}</p>'
+        f'<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
     )
 
 
@@ -167,27 +167,27 @@ def _validate(*values: Any) -> list[dict[str, Any]]:
 def _start(ws: Workspace, *values: Any) -> str:
     config, wrong = form.parse(SessionConfig, values)
     if config is None:
-        return parts.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
+        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
     try:
         session = sessions.start(ws, config)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
+        return html.notice(str(error), "bad")
     why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
     prefetch.look_after(ws)
     if why:
-        return parts.notice(f"Session {session.id} has begun, but has nothing to show. {why}", "bad")
-    return parts.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")
+        return html.notice(f"Session {session.id} has begun, but has nothing to show. {why}", "bad")
+    return html.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")
 
 
 def _move(ws: Workspace, name: str) -> str:
     session = sessions.active(ws) or next((each for each in sessions.list_all(ws) if each.state == "paused"), None)
     if session is None:
-        return parts.notice("There is no session. Start one.", "bad")
+        return html.notice("There is no session. Start one.", "bad")
     moves = {"resume": sessions.resume, "pause": sessions.pause, "end": sessions.end}
     try:
-        return parts.notice(moves[name](ws, session.id).sentence, "good")
+        return html.notice(moves[name](ws, session.id).sentence, "good")
     except StudioError as error:
-        return parts.notice(str(error), "bad")
+        return html.notice(str(error), "bad")
 
 
 def _keep(ws: Workspace, name: str, text: str) -> None:
@@ -199,11 +199,11 @@ def _save(ws: Workspace, text: str) -> str:
     try:
         found = guidelines.write(ws, text)
     except StudioError as error:
-        return parts.notice(str(error), "bad")
+        return html.notice(str(error), "bad")
     prompts.save_draft(ws, DRAFT, "")
     return _version(found)
 
 
 def _version(found: guidelines.Guideline) -> str:
     which = f"Version {found.version}" if found.version else "The built-in one"
-    return parts.notice(f"{which} is in force. Older versions stay with the ratings given under them.")
+    return html.notice(f"{which} is in force. Older versions stay with the ratings given under them.")

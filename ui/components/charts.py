@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from ui.parts import number
+from ui.components.html import number
 
 WIDTH, HEIGHT = 420, 184
 LEFT, RIGHT, TOP, BOTTOM = 42, 96, 12, 24

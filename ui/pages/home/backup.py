@@ -7,15 +7,15 @@ import gradio as gr
 
 from studio.recovery import backups
 from studio.workspace import Workspace
-from ui import parts
-from ui.border import on
+from ui.components import html
+from ui.handlers import on
 
 
 def place(ws: Workspace) -> None:
     """Place the button and what it says."""
     with gr.Row(equal_height=True):
         press = gr.Button("Back up the database", size="sm", min_width=180, scale=0, elem_id="backup-now")
-        said = parts.html("", elem_id="backup-said")
+        said = html.html("", elem_id="backup-said")
     on(press.click, partial(_back_up, ws), None, [said])
 
 
@@ -24,10 +24,10 @@ def line(ws: Workspace) -> str:
     made = backups.last(ws)
     if made is None:
         return '<p class="quiet" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
-    return f'<p class="quiet" id="backup-last">Last backup of the database: {parts.ago(made.made_at)} ({escape(str(made.path))})</p>'
+    return f'<p class="quiet" id="backup-last">Last backup of the database: {html.ago(made.made_at)} ({escape(str(made.path))})</p>'
 
 
 def _back_up(ws: Workspace) -> str:
     made = backups.make(ws)
     size = made.path.stat().st_size / 2**20
-    return parts.notice(f"Backed up to {made.path} ({size:,.1f} MiB, checked). Back: rlhf-studio restore FILE", "good")
+    return html.notice(f"Backed up to {made.path} ({size:,.1f} MiB, checked). Back: rlhf-studio restore FILE", "good")

@@ -12,13 +12,13 @@ from studio.errors import StudioError
 from studio.runs import memory_fit, preview
 from studio.runs.memory_fit import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
-from ui import parts
-from ui.border import on
-from ui.pages import preflight
+from ui.components import html
+from ui.handlers import on
+from ui.pages.train import preview as page_preview
 
 GIB = 2**30
 MIB = 2**20
-_ORPHAN = parts.notice(
+_ORPHAN = html.notice(
     "A measurement that was begun before this page was loaded is going on; its figures are lost with that page."
 )
 
@@ -29,7 +29,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
         stop = gr.Button("Stop measuring", visible=False, elem_id=f"unprobe-{stage}", min_width=150)
-    told = parts.html("", elem_id=f"fitted-{stage}")
+    told = html.html("", elem_id=f"fitted-{stage}")
     # At once with the longest texts that are allowed; then with those that there are, which takes a tokenizer.
     asked = on(ask.click, partial(_ask, ws, stage), inputs, [told])
     on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
@@ -71,13 +71,13 @@ def _page() -> str:
 def _stop(ws: Workspace) -> list[Any]:
     was_at_work = memory_fit.stop_probe(ws)
     said = "The measurement was stopped." if was_at_work else "The measurement had ended already."
-    return [parts.notice(said), *_buttons(False)]
+    return [html.notice(said), *_buttons(False)]
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """The estimate for the longest texts that the settings allow, or why there is none."""
     which = "as many as the settings allow; looking for the longest there are …"
-    return preflight.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
+    return page_preview.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
@@ -92,7 +92,7 @@ def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
             )
         return _draw(memory_fit.fit(ws, config, longest), "the longest there are.")
 
-    return preflight.told(ws, stage, values, tell)
+    return page_preview.told(ws, stage, values, tell)
 
 
 def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
@@ -102,9 +102,9 @@ def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
         try:
             return _measured(memory_fit.probe(ws, config, number), memory_fit.place_of(config))
         except memory_fit.Stopped as stopped:
-            return parts.notice(str(stopped))
+            return html.notice(str(stopped))
 
-    said = preflight.told(ws, stage, values, measure)
+    said = page_preview.told(ws, stage, values, measure)
     memory_fit.give_up(ws, number)
     # Where a newer one is at work by now, the page shows that one.
     return [gr.skip()] * 3 if memory_fit.measured_stage(ws) == stage else [said, *_buttons(False)]
@@ -146,7 +146,7 @@ def duration(seconds: float) -> str:
 def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:
     word = "It fits" if is_fitting else "It will hardly fit"
     text = f"{word}: {about}{size(needed)} of the {size(place.free)} that are free now ({place.title}, {size(place.total)})."
-    return parts.notice(text, "good" if is_fitting else "bad")
+    return html.notice(text, "good" if is_fitting else "bad")
 
 
 def size(count: float) -> str:

@@ -13,7 +13,7 @@ from studio.models.checkpoints import Checkpoint
 from studio.runs import launcher, pauses, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-from ui.border import on
+from ui.handlers import on
 
 COUNT = 7
 

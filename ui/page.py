@@ -1,0 +1,28 @@
+"""What a page says of itself to the app: how it is brought up to date, and what the address and the drafts belong to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+
+class Page(NamedTuple):
+    """What `ui.app` needs to keep a page fresh.
+
+    Attributes:
+        refresh: called when the page is opened, and by its timer.
+        inputs: what `refresh` is given.
+        outputs: what it sets.
+        timer: ticks while the page is open, where the page is live.
+        live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less.
+        item: the component that holds what is chosen on the page; `#page/item` in the address sets it.
+        typed: fields in which a text is written, which `ui.components.typed` keeps.
+    """
+
+    refresh: Callable[..., Any]
+    inputs: list[Any]
+    outputs: list[Any]
+    timer: gr.Timer | None = None
+    live: tuple[Callable[..., Any], list[Any], list[Any]] | None = None
+    item: gr.Textbox | gr.Radio | None = None
+    typed: Sequence[gr.Textbox] = ()
