@@ -18,14 +18,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from modules.advantages import KLController, RunningMoments, explained_variance
-from modules.backbone import Backbone
 from modules.config import PPOConfig
-from modules.data import PPOBatch, PPOHeldOut
+from modules.data.datamodules import PPOBatch, PPOHeldOut
+from modules.data.sequences import Sequences
 from modules.distributed import gather_rows, gather_shares, place, share, sum_over_ranks, world
-from modules.ema import EMA
 from modules.errors import NonFiniteError
-from modules.experience import (
+from modules.metrics import COMPONENTS
+from modules.model.backbone import Backbone
+from modules.model.ema import EMA
+from modules.model.generate import Rollout, generate
+from modules.optimisation import adam, clip_gradients, take_step
+from modules.phases import Phase, during
+from modules.rl.advantages import KLController, RunningMoments, explained_variance
+from modules.rl.best_policy import Selection
+from modules.rl.evaluation import Answers, Sample, demonstration_losses, kl_per_response
+from modules.rl.experience import (
     Experience,
     Objective,
     ScoreFunction,
@@ -34,18 +41,11 @@ from modules.experience import (
     gather_experience,
     reward_scores,
 )
-from modules.metrics import COMPONENTS
-from modules.optimisation import adam, clip_gradients, take_step
-from modules.phases import Phase, during
-from modules.ppo_eval import Answers, Sample, demonstration_losses, kl_per_response
-from modules.ppo_update import Surrogate
-from modules.rewards import RewardMix, role_part
-from modules.rollout import Rollout, generate
+from modules.rl.rewards import RewardMix, role_part
+from modules.rl.step_metrics import Clock, StepSums, mean
+from modules.rl.update import Surrogate
 from modules.seeds import iteration_seed
-from modules.selection import Selection
-from modules.sequences import Sequences
 from modules.stage_module import StageModule
-from modules.tally import Clock, StepSums, mean
 
 ADAM_EPS = 1e-5
 CENTERING_SAMPLES = 4
@@ -156,7 +156,7 @@ class PPOModule(StageModule):
     def from_config(
         cls, config: PPOConfig, backbone: Backbone, score_function: ScoreFunction | None = None
     ) -> "PPOModule":
-        """The module that a config describes; what its `rewards` name is built before, by `modules.rewards`."""
+        """The module that a config describes; what its `rewards` name is built before, by `modules.rl.rewards`."""
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
         return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
 

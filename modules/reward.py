@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from modules.agreement import Judged, agreement, measure
-from modules.backbone import Backbone
 from modules.config import RewardConfig
+from modules.data.preferences import Comparisons
+from modules.data.sequences import CPU_PASS_TOKENS, Sequences, by_length
 from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
+from modules.model.backbone import Backbone
 from modules.optimisation import adam, clip_gradients, schedule, take_step
 from modules.phases import Phase, during
-from modules.preferences import Comparisons
-from modules.sequences import CPU_PASS_TOKENS, Sequences, by_length
 from modules.stage_module import StageModule
 
 BEST = "best"

@@ -13,17 +13,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from modules.backbone import Backbone
 from modules.config import SFTConfig
+from modules.data.sequences import Sequences, by_length
 from modules.distributed import sum_over_ranks
-from modules.losses import select_shifted, token_stats
+from modules.model.backbone import Backbone
+from modules.model.generate import EndReason, generate
+from modules.model.packing import Packed, check_packing, negative_logprobs, pack
 from modules.optimisation import adam, clip_gradients, schedule, take_step
-from modules.packing import Packed, check_packing, pack
 from modules.phases import Phase, during
-from modules.rollout import EndReason, generate
-from modules.sequences import Sequences, by_length
 from modules.stage_module import StageModule
 
 SAMPLE_TOKENS = 64
@@ -172,10 +170,3 @@ class SFTModule(StageModule):
             yield from pack(batch, self.pack_length, self.micro_batch_size)
         else:
             yield from (batch.rows(rows) for rows in by_length(batch.lengths, self.micro_batch_size))
-
-
-def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
-    """-log p of each taught token (N,), float32, by the active role."""
-    positions = batch.positions if isinstance(batch, Packed) else None
-    hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
-    return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

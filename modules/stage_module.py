@@ -11,7 +11,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from modules.backbone import Backbone
+from modules.model.backbone import Backbone
 
 
 class StageModule(L.LightningModule):

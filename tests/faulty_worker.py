@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
+import modules.model.generate
 import modules.ppo
 import modules.reward
-import modules.rollout
 import modules.sft
-from modules import checkpoint
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
+from modules.model import checkpoint
 from studio import worker
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
@@ -58,7 +58,7 @@ def die(*args: Any, **options: Any) -> Any:
 
 def killed_in_rollout() -> None:
     """At the third token of an iteration's responses."""
-    generate, choose = modules.ppo.generate, modules.rollout._Draws.choose
+    generate, choose = modules.ppo.generate, modules.model.generate._Draws.choose
     calls = {"training rollouts": 0}
 
     def counted(backbone: Any, role: str, *args: Any, **options: Any) -> Any:
@@ -70,7 +70,7 @@ def killed_in_rollout() -> None:
             die() if calls["training rollouts"] == FATAL_ITERATION and step == 2 else choose(self, logits, rows, step)
         )
 
-    modules.ppo.generate, modules.rollout._Draws.choose = counted, fatal
+    modules.ppo.generate, modules.model.generate._Draws.choose = counted, fatal
 
 
 def killed_in_mid_epoch() -> None:

@@ -134,8 +134,8 @@ def test_an_empty_workspace_has_nothing_to_export_and_no_file_appears(ws):
 def make_checkpoint(ws, role, *, quantisation="none"):
     """A checkpoint with a random adapter, made without training; returns its name and the backbone that holds the role."""
     torch = pytest.importorskip("torch")
-    from modules.backbone import Backbone
-    from modules.checkpoint import CheckpointMeta
+    from modules.model.backbone import Backbone
+    from modules.model.checkpoint import CheckpointMeta
 
     torch.manual_seed(0)
     base = STARTER / "model"
@@ -263,8 +263,8 @@ def test_a_merged_model_carries_the_built_in_chat_format_it_was_trained_with(tmp
     pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from modules.chat import ChatFormat
-    from modules.pretrained import end_ids
+    from modules.data.chat import ChatFormat
+    from modules.model.pretrained import end_ids
     from studio.worker import merge
 
     base = STARTER / "model"

@@ -8,7 +8,7 @@ import pytest
 
 from assets import STARTER
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from modules.stage_data import refusal
+from modules.data.stages import refusal
 from studio.cli import main
 from studio.errors import RunError
 from studio.runs import prepare, preview, runs

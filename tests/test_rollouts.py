@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from assets import STARTER
-from modules.backbone import Backbone
 from modules.config import PPOConfig, SFTConfig
-from modules.data import PPODataModule
-from modules.experience import role_stats, role_values
+from modules.data.datamodules import PPODataModule
+from modules.data.sequences import pad_rows
 from modules.losses import policy_losses, value_losses
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
-from modules.rewards import Texts, build_mix
-from modules.sequences import pad_rows
+from modules.rl.experience import role_stats, role_values
+from modules.rl.rewards import Texts, build_mix
 from studio.cli import main
 from studio.errors import RunError
 from studio.models import checkpoints

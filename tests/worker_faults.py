@@ -20,8 +20,8 @@ import modules.ppo
 import modules.reward
 import modules.sft
 import studio.worker.training
-from modules import checkpoint
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from modules.model import checkpoint
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import runs

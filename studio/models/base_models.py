@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from assets import STARTER
-from modules.model_files import check_family, check_folder, check_kind, check_tokens, positions
+from modules.model.files import check_family, check_folder, check_kind, check_tokens, positions
 from studio.errors import BaseModelError
 from studio.redaction import hide
 
@@ -59,7 +59,7 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
     """Refuse a folder whose model cannot be used as a run asks; one of the hub is looked at when it was fetched.
 
     Raises:
-        BaseModelError: as `modules.model_files.check_family`, `check_kind` and `check_tokens`.
+        BaseModelError: as `modules.model.files.check_family`, `check_kind` and `check_tokens`.
     """
     folder = Path(resolve(name))
     if folder.is_dir():

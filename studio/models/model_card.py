@@ -102,7 +102,7 @@ def _merging(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     if not figures["is_template_exact"]:
         text += (
             "\n\nCaution: opened by plain transformers, the tokenizer gives a conversation other ids than the model was trained "
-            "on, so results differ a little. The ids of training come from `modules.chat.ChatFormat` of RLHF Studio."
+            "on, so results differ a little. The ids of training come from `modules.data.chat.ChatFormat` of RLHF Studio."
         )
     return text
 

@@ -195,7 +195,7 @@ def get(ws: Workspace, name: str | int) -> Snapshot:
 
 
 def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
-    """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.RewardDataModule` takes."""
+    """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.datamodules.RewardDataModule` takes."""
     with ws.read() as db:
         rows = db.query(
             f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]

@@ -1,6 +1,6 @@
 """What each stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
 
-The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data` takes.
+The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data.datamodules` takes.
 `look` gives the same for previews and leaves nothing behind.
 """
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modules import checkpoint
-from modules.backbone import Backbone
-from modules.rollout import Rollout, generate
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout, generate
 from studio.errors import StudioError
 from studio.models import base_models
 from studio.worker.borrowed_gpu import borrowed

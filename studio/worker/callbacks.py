@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from modules import checkpoint
 from modules.config import PPOConfig
 from modules.distributed import gather_shares
+from modules.model import checkpoint
 from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio.files import folders

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from modules.chat import ChatFormat
-from modules.templates.own import source_of
+from modules.data.chat import ChatFormat
+from modules.data.templates.own import source_of
 from studio.errors import CheckpointError
 
 PAD = "<|pad|>"

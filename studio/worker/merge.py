@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from modules.backbone import HEAD_WEIGHTS, pick_device, pick_dtype
-from modules.chat import ChatFormat
-from modules.checkpoint import CheckpointMeta, load_meta
+from modules.data.chat import ChatFormat
 from modules.errors import CheckpointError, StudioError
-from modules.model_files import stored_dtype
-from modules.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
-from modules.roles import ADAPTER_WEIGHTS, read_weights
+from modules.model.backbone import HEAD_WEIGHTS, pick_device, pick_dtype
+from modules.model.checkpoint import CheckpointMeta, load_meta
+from modules.model.files import stored_dtype
+from modules.model.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
+from modules.model.roles import ADAPTER_WEIGHTS, read_weights
 from studio.models import base_models
 from studio.models.model_card import main_role
 from studio.worker.borrowed_gpu import borrowed
@@ -48,7 +48,7 @@ TEMPLATES = {
     "plain": "{% for m in messages %}{{ m['content'] }}"
     "{% if m['role'] == 'assistant' %}{ANSWER_END}{% endif %}{LINE_END}{% endfor %}",
 }
-"""The built-in chat formats of `modules.chat` as templates that a tokenizer carries."""
+"""The built-in chat formats of `modules.data.chat` as templates that a tokenizer carries."""
 
 
 class Probe(NamedTuple):

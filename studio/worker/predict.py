@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from modules import checkpoint
-from modules.backbone import Backbone
+from modules.data.sequences import by_length, pad_rows
 from modules.errors import DataError
-from modules.sequences import by_length, pad_rows
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
 from studio import redaction
 from studio.annotation import predictions
 from studio.errors import CheckpointError, StudioError

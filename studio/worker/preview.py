@@ -3,11 +3,11 @@
 import json
 import sys
 
-from modules.chat import ChatFormat
 from modules.config import STAGES, TrainConfig
-from modules.loading import check_vocabulary
-from modules.pretrained import end_ids, find_model, load_config, load_tokenizer, positions_of
-from modules.preview import preview
+from modules.data.chat import ChatFormat
+from modules.data.preview import preview
+from modules.model.loading import check_vocabulary
+from modules.model.pretrained import end_ids, find_model, load_config, load_tokenizer, positions_of
 from studio.errors import StudioError
 
 

@@ -18,7 +18,7 @@ import lightning.pytorch as L
 import torch
 
 from modules.config import STAGES, PPOConfig, RewardConfig, TrainConfig
-from modules.data import PPODataModule
+from modules.data.datamodules import PPODataModule
 from studio.errors import StudioError
 from studio.runs import prepare
 from studio.worker import training

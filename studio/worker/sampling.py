@@ -9,12 +9,12 @@ import time
 from itertools import combinations
 from typing import Any
 
-from modules import checkpoint
-from modules.backbone import Backbone
 from modules.config import SampleConfig
-from modules.dropped import TOO_LONG, Dropped, advice, drop, reason_of, told
+from modules.data.dropped import TOO_LONG, Dropped, advice, drop, reason_of, told
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout, generate
 from modules.phases import Phase, during
-from modules.rollout import Rollout, generate
 from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint

@@ -15,19 +15,19 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from modules import checkpoint
-from modules.backbone import Backbone
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.stages import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from modules.distributed import SummedByHand
 from modules.errors import ConfigError
-from modules.loading import check_lengths
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
+from modules.model.loading import check_lengths
 from modules.phases import Phase, during
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
-from modules.rewards import RewardMix, Texts, build_mix
+from modules.rl.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
-from modules.stage_data import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from studio.errors import NonFiniteError
 from studio.files import folders
 from studio.models import base_models, checkpoints

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from modules.backbone import Backbone
+from modules.model.backbone import Backbone
 
 
 def held_bytes(module: nn.Module) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from modules.backbone import Backbone
-from modules.data import Batches, PPOBatch, RewardDataModule, SFTDataModule
+from modules.data.datamodules import Batches, PPOBatch, RewardDataModule, SFTDataModule
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule

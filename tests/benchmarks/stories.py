@@ -27,14 +27,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from modules.backbone import Backbone
-from modules.data import PPODataModule, Row
-from modules.experience import ScoreFunction, all_logprobs
+from modules.data.datamodules import PPODataModule, Row
+from modules.data.sequences import by_length, pad_rows
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout, generate
+from modules.model.packing import negative_logprobs
+from modules.model.pretrained import load_tokenizer
 from modules.ppo import PPOModule
-from modules.pretrained import load_tokenizer
-from modules.rollout import Rollout, generate
-from modules.sequences import by_length, pad_rows
-from modules.sft import negative_logprobs
+from modules.rl.experience import ScoreFunction, all_logprobs
 from tests.benchmarks.stories_chart import draw
 
 END = 1

@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from modules.backbone import Backbone
+from modules.model.backbone import Backbone
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<user>", "<assistant>", "<unk>"]
 PAD, BOS, END, USER, ASSISTANT, UNKNOWN = range(6)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules import advantages
-from modules.advantages import (
+from modules.rl import advantages
+from modules.rl.advantages import (
     KLController,
     RunningMoments,
     explained_variance,

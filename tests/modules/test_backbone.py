@@ -14,11 +14,11 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from modules.backbone import Backbone, pick_dtype
+from modules.data.sequences import pad_rows
 from modules.errors import BaseModelError, CheckpointError, ConfigError
 from modules.losses import select_shifted, token_stats
-from modules.pretrained import fingerprint
-from modules.sequences import pad_rows
+from modules.model.backbone import Backbone, pick_dtype
+from modules.model.pretrained import fingerprint
 
 Load = Callable[..., Backbone]
 IDS = torch.tensor([[1, 3, 20, 21, 22, 4, 30, 31, 2]])

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from modules.chat import ChatFormat, Encoded
+from modules.data.chat import ChatFormat, Encoded
 from modules.errors import BaseModelError, ConfigError, DataError
 
 CHAT = [

@@ -9,9 +9,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from modules.chat import ChatFormat
+from modules.data.chat import ChatFormat
+from modules.data.templates import trial
 from modules.errors import BaseModelError, ConfigError, RowError
-from modules.templates import trial
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 CHATML = (

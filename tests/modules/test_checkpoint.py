@@ -10,10 +10,10 @@ import torch
 from conftest import END, Memory, conversation, prompt, same, scramble, tensors_of, trainer, write_model
 from safetensors.torch import load_file
 
-from modules import checkpoint
-from modules.backbone import Backbone
-from modules.data import PPODataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, SFTDataModule
 from modules.errors import CheckpointError
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.sft import SFTModule
 

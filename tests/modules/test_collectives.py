@@ -11,12 +11,12 @@ import torch
 from conftest import comparison, conversation, prompt
 
 from modules import distributed
-from modules.backbone import Backbone
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
+from modules.rl.step_metrics import StepSums
 from modules.sft import SFTModule
-from modules.tally import StepSums
 
 SIZE = 3
 
@@ -50,7 +50,7 @@ def playing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
         def names_of_all(own: Any) -> list[str]:
             return distributed.union([*own, "value/loss"])  # some process has a row
 
-        monkeypatch.setattr("modules.tally.union", names_of_all)
+        monkeypatch.setattr("modules.rl.step_metrics.union", names_of_all)
         monkeypatch.setattr(distributed, "world", lambda: (rank, SIZE))
         monkeypatch.setattr("modules.ppo.world", lambda: (rank, SIZE))
         monkeypatch.setattr(distributed.dist, "all_reduce", reduce)

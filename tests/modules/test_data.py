@@ -5,11 +5,11 @@ import pytest
 import torch
 from conftest import END, comparison, conversation, prompt, tiny_tokenizer
 
-from modules.chat import ChatFormat
 from modules.config import PPOConfig, RewardConfig, SFTConfig
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.chat import ChatFormat
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.preview import preview
 from modules.errors import DataError
-from modules.preview import preview
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from conftest import END, Memory, comparison, conversation, prompt, scramble, tr
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
 
-from modules.backbone import Backbone
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.distributed import SummedByHand, gather_shares, share, world
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule

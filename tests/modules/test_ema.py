@@ -8,8 +8,8 @@ import torch
 from conftest import END, Memory, prompt, same, tensors_of, trainer
 
 from modules import ppo
-from modules.backbone import Backbone
-from modules.data import PPODataModule
+from modules.data.datamodules import PPODataModule
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 
 

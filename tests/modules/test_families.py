@@ -21,14 +21,15 @@ from families import FAMILIES, write_family
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GraniteConfig
 
-from modules.backbone import Backbone
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.sequences import pad_rows
 from modules.errors import BaseModelError, ConfigError
+from modules.model.backbone import Backbone
+from modules.model.generate import generate
+from modules.model.packing import negative_logprobs
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
-from modules.rollout import generate
-from modules.sequences import pad_rows
-from modules.sft import SFTModule, negative_logprobs
+from modules.sft import SFTModule
 
 ATTENTION = {
     "gpt2": {"attn.c_attn", "attn.c_proj"},

@@ -6,10 +6,10 @@ import torch
 from conftest import scramble
 from safetensors.torch import load_file
 
-from modules.backbone import HEAD_WEIGHTS, Backbone
 from modules.errors import CheckpointError
-from modules.experience import score_texts, score_texts_by_member
-from modules.heads import EnsembleHead, new_head
+from modules.model.backbone import HEAD_WEIGHTS, Backbone
+from modules.model.heads import EnsembleHead, new_head
+from modules.rl.experience import score_texts, score_texts_by_member
 
 Load = Callable[..., Backbone]
 IDS, LENGTHS = torch.tensor([[6, 7, 8, 9], [10, 11, 12, 0]]), torch.tensor([4, 3])

@@ -16,9 +16,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from modules.backbone import Backbone
-from modules.checkpoint import CheckpointMeta
-from modules.sequences import pad_rows
+from modules.data.sequences import pad_rows
+from modules.model.backbone import Backbone
+from modules.model.checkpoint import CheckpointMeta
 from studio.worker import merge
 
 # peft reads a property that transformers renamed, and sets for GPT-2's layers by itself what has to be set.

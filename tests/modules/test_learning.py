@@ -7,11 +7,11 @@ import torch
 from conftest import Memory, prompt, trainer
 from torch import Tensor, nn
 
-from modules.backbone import Backbone
-from modules.data import PPODataModule
-from modules.experience import ScoreFunction
+from modules.data.datamodules import PPODataModule
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
 from modules.ppo import PPOModule
-from modules.rollout import Rollout
+from modules.rl.experience import ScoreFunction
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
 WANTED = frozenset(range(6, 36))

@@ -25,12 +25,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from modules.backbone import Backbone
-from modules.chat import ChatFormat
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.chat import ChatFormat
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.errors import BaseModelError, ConfigError, DataError
-from modules.loading import check_forward, check_lengths, check_vocabulary, output_logits
-from modules.rollout import generate
+from modules.model.backbone import Backbone
+from modules.model.generate import generate
+from modules.model.loading import check_forward, check_lengths, check_vocabulary, output_logits
 
 SIZE = {"vocab_size": VOCAB, "pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": END}
 

@@ -7,8 +7,8 @@ import torch
 from conftest import scramble, write_model
 from transformers import AutoModelForCausalLM
 
-from modules.backbone import Backbone
-from modules.checkpoint import CheckpointMeta
+from modules.model.backbone import Backbone
+from modules.model.checkpoint import CheckpointMeta
 from studio.worker import merge
 
 pytestmark = [

@@ -9,12 +9,12 @@ from conftest import conversation, scramble
 from families import FAMILIES, write_family
 from torch import Tensor
 
-from modules.backbone import Backbone
-from modules.data import SFTDataModule
+from modules.data.datamodules import SFTDataModule
+from modules.data.sequences import Sequences
 from modules.errors import ConfigError
-from modules.packing import check_packing, pack
-from modules.sequences import Sequences
-from modules.sft import SFTModule, negative_logprobs
+from modules.model.backbone import Backbone
+from modules.model.packing import check_packing, negative_logprobs, pack
+from modules.sft import SFTModule
 
 ROWS = [conversation(i, prompt_words=1 + i % 5, response_words=1 + (i * 7) % 13) for i in range(12)]
 

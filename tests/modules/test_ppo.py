@@ -10,18 +10,19 @@ import torch
 from conftest import END, Memory, conversation, prompt, same, scramble, tensors_of, trainer
 from torch import Tensor
 
-from modules import ppo, ppo_update
-from modules.backbone import Backbone
+from modules import ppo
 from modules.config import PPOConfig
-from modules.data import PPOBatch, PPODataModule, PPOHeldOut
+from modules.data.datamodules import PPOBatch, PPODataModule, PPOHeldOut
 from modules.errors import ConfigError, DataError, NonFiniteError
-from modules.experience import Experience, Objective, as_rollout, gather_experience, score_texts
 from modules.losses import select_shifted
 from modules.metrics import METRICS
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
 from modules.ppo import ADAM_EPS, PPOModule
-from modules.ppo_eval import demonstration_losses
-from modules.rollout import Rollout
-from modules.tally import StepSums
+from modules.rl import update
+from modules.rl.evaluation import demonstration_losses
+from modules.rl.experience import Experience, Objective, as_rollout, gather_experience, score_texts
+from modules.rl.step_metrics import StepSums
 
 Load = Callable[..., Backbone]
 SMALL: dict[str, Any] = {
@@ -196,13 +197,13 @@ def test_item_7_ppo_samples_without_filters_and_the_config_refuses_them(
 
 def test_item_18_ratios_are_1_before_the_first_update(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ratios = []
-    real = ppo_update.policy_losses
+    real = update.policy_losses
 
     def spy(logprobs: Tensor, old: Tensor, *rest: Any) -> Tensor:
         ratios.append((logprobs - old).detach().exp())
         return real(logprobs, old, *rest)
 
-    monkeypatch.setattr(ppo_update, "policy_losses", spy)
+    monkeypatch.setattr(update, "policy_losses", spy)
     module, _ = build(micro_batch_size=3)
     module.training_step(batch_of(module.backbone), 0)
     first_minibatch = torch.cat(ratios[:3])
@@ -241,7 +242,7 @@ def test_item_22_there_are_epochs_times_ceil_n_over_minibatch_steps(
 
     monkeypatch.setattr(module.optimizer, "step", step)
     seen = []
-    monkeypatch.setattr(ppo_update, "by_length", lambda lengths, size: iter([torch.arange(len(lengths))]))
+    monkeypatch.setattr(update, "by_length", lambda lengths, size: iter([torch.arange(len(lengths))]))
     real = module._update
     monkeypatch.setattr(module, "_update", lambda e, rows, *rest: (seen.extend(rows.tolist()), real(e, rows, *rest)))
     module.training_step(batch_of(module.backbone), 0)
@@ -257,17 +258,17 @@ def test_an_iteration_ends_early_once_a_minibatch_is_too_far_from_the_rollout(
     def changes(limit: float) -> tuple[list[float], int, dict[str, Any], PPOModule]:
         module, log = build(approx_kl_limit=limit, epochs=3, minibatch_size=4, learning_rate=1e-2)
         seen, steps = [], []
-        real, real_step = ppo_update.Surrogate.backward, module.optimizer.step
+        real, real_step = update.Surrogate.backward, module.optimizer.step
 
         def spy(*args: Any, **options: Any) -> Any:
             shares = real(*args, **options)
             seen.append(float(shares.approx_kl))
             return shares
 
-        monkeypatch.setattr(ppo_update.Surrogate, "backward", spy)
+        monkeypatch.setattr(update.Surrogate, "backward", spy)
         monkeypatch.setattr(module.optimizer, "step", lambda: (steps.append(1), real_step()))
         module.training_step(batch_of(module.backbone), 0)
-        monkeypatch.setattr(ppo_update.Surrogate, "backward", real)
+        monkeypatch.setattr(update.Surrogate, "backward", real)
         return seen, len(steps), log, module
 
     free, num_steps, log, _ = changes(0.0)
@@ -686,8 +687,8 @@ def test_item_20_values_go_where_they_must_in_the_warm_up_and_are_held_near_the_
     build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    real = ppo_update.value_losses
-    monkeypatch.setattr(ppo_update, "value_losses", lambda *given: seen.append(given[3]) or real(*given))
+    real = update.value_losses
+    monkeypatch.setattr(update, "value_losses", lambda *given: seen.append(given[3]) or real(*given))
     module, _ = build(value_warmup=1, value_clip_range=0.3, epochs=1, minibatch_size=8, micro_batch_size=8)
     batch = batch_of(module.backbone)
     module.training_step(batch, 0)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from conftest import END, comparison, conversation, prompt, tiny_tokenizer
 
-from modules.chat import ChatFormat
-from modules.data import RewardDataModule
+from modules.data.chat import ChatFormat
+from modules.data.datamodules import RewardDataModule
+from modules.data.preferences import bootstrap_weights, pairs_of, weigh_by_prompt
 from modules.errors import DataError
-from modules.preferences import bootstrap_weights, pairs_of, weigh_by_prompt
-from modules.rollout import Rollout
+from modules.model.generate import Rollout
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import sentencepiece
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from modules.backbone import Backbone
-from modules.checkpoint import CheckpointMeta
-from modules.preview import spans
-from modules.sequences import pad_rows
+from modules.data.preview import spans
+from modules.data.sequences import pad_rows
+from modules.model.backbone import Backbone
+from modules.model.checkpoint import CheckpointMeta
 from studio.worker import merge
 
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "models" / "stories260K-hf"

@@ -8,8 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from modules import products
-from modules.products import QuickLinear, QuickLoraLinear, onednn_is_exact, quicken
+from modules.model import cpu_linear
+from modules.model.cpu_linear import QuickLinear, QuickLoraLinear, onednn_is_exact, quicken
 
 
 class Pair(nn.Module):
@@ -31,8 +31,8 @@ def adapted(bias: bool, dropout: float = 0.0) -> nn.Module:
 def path(request, monkeypatch):
     """Take the layers by oneDNN where this CPU's oneDNN is exact, and everywhere with torch's own products in its place."""
     if request.param == "torch":
-        monkeypatch.setattr(products, "_onednn", nullcontext)
-        monkeypatch.setattr(products, "onednn_is_exact", lambda: True)
+        monkeypatch.setattr(cpu_linear, "_onednn", nullcontext)
+        monkeypatch.setattr(cpu_linear, "onednn_is_exact", lambda: True)
     elif not onednn_is_exact():
         pytest.skip("oneDNN rounds float32 products on this CPU, so the studio does not use it here")
     return request.param
@@ -107,9 +107,9 @@ def test_the_switch_is_off_again_afterwards_and_attention_never_sees_it():
 
 
 def test_a_machine_that_would_round_to_bfloat16_is_found_out_and_keeps_its_plain_layers(monkeypatch):
-    monkeypatch.setattr(products, "_onednn", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
-    monkeypatch.setattr(products, "onednn_is_exact", onednn_is_exact.__wrapped__)
-    assert not products.onednn_is_exact()
+    monkeypatch.setattr(cpu_linear, "_onednn", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    monkeypatch.setattr(cpu_linear, "onednn_is_exact", onednn_is_exact.__wrapped__)
+    assert not cpu_linear.onednn_is_exact()
     plain = adapted(bias=True)
     quick = copy.deepcopy(plain)
     quicken(quick)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import Memory, comparison, conversation, same, scramble, tensors_of, trainer
 
-from modules import checkpoint
-from modules.backbone import Backbone
-from modules.data import RewardDataModule
+from modules.data.datamodules import RewardDataModule
 from modules.intervals import wilson_interval
 from modules.metrics import sentence
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
 from modules.reward import RewardModule
 
 Load = Callable[..., Backbone]

@@ -23,16 +23,16 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from modules.backbone import Backbone
 from modules.config import PPOConfig
-from modules.data import PPOBatch, PPODataModule
+from modules.data.datamodules import PPOBatch, PPODataModule
 from modules.errors import BaseModelError, NonFiniteError, RewardError
-from modules.experience import reward_scores
 from modules.metrics import METRICS, sentence
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
 from modules.ppo import PPOModule
 from modules.reward_terms import RewardTerm, parse
-from modules.rewards import ClassifierReward, FunctionReward, RewardMix, RoleReward, Texts, build_mix, load_function
-from modules.rollout import Rollout
+from modules.rl.experience import reward_scores
+from modules.rl.rewards import ClassifierReward, FunctionReward, RewardMix, RoleReward, Texts, build_mix, load_function
 
 Load = Callable[..., Backbone]
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

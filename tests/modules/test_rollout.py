@@ -8,10 +8,10 @@ from conftest import END, UNKNOWN, prompt
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-from modules.backbone import Backbone
-from modules.experience import all_logprobs, reward_scores
-from modules.loading import RoomyLayer
-from modules.rollout import Rollout, filter_logits, generate
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout, filter_logits, generate
+from modules.model.loading import RoomyLayer
+from modules.rl.experience import all_logprobs, reward_scores
 
 Load = Callable[..., Backbone]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import comparison, conversation, prompt
 
-from modules.backbone import Backbone
 from modules.config import STAGES
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
-from modules.order import permutation
+from modules.data.batch_order import permutation
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.seeds import LARGE, iteration_seed, order_seed
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from modules.selection import Selection
+from modules.rl.best_policy import Selection
 
 
 def measure(selection: Selection, *figures: tuple[float, float], tax: float | None = None) -> Selection:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from modules.sequences import PASS_TOKENS, by_length
+from modules.data.sequences import PASS_TOKENS, by_length
 
 
 def cost(lengths, pieces):

@@ -10,12 +10,13 @@ from conftest import Memory, conversation, same, scramble, tensors_of, trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
-from modules.backbone import Backbone
-from modules.data import SFTDataModule
+from modules.data.datamodules import SFTDataModule
 from modules.errors import NonFiniteError
 from modules.metrics import METRICS
+from modules.model.backbone import Backbone
+from modules.model.packing import negative_logprobs
 from modules.optimisation import schedule
-from modules.sft import SFTModule, negative_logprobs
+from modules.sft import SFTModule
 
 Load = Callable[..., Backbone]
 ROWS = [conversation(i, prompt_words=1 + i % 5, response_words=1 + (i * 7) % 13) for i in range(24)]

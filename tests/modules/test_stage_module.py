@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from modules.backbone import Backbone
-from modules.data import PPODataModule, RewardDataModule, SFTDataModule
+from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
+from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule

@@ -12,7 +12,7 @@ from modules.metrics import METRICS
         "modules.config",
         "modules.errors",
         "modules.metrics",
-        "modules.chat",
+        "modules.data.chat",
         "modules.reward_terms",
         "modules.memory",
         "modules.presets",

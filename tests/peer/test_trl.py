@@ -15,14 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from modules.advantages import gae, kl_estimates, token_rewards, whiten
-from modules.backbone import Backbone
-from modules.experience import all_logprobs, all_values, reward_scores
+from modules.data.sequences import Sequences, pad_rows
 from modules.losses import bradley_terry_loss, masked_mean, policy_losses, value_losses
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
+from modules.model.packing import negative_logprobs
 from modules.optimisation import clip_gradients
-from modules.rollout import Rollout
-from modules.sequences import Sequences, pad_rows
-from modules.sft import negative_logprobs
+from modules.rl.advantages import gae, kl_estimates, token_rewards, whiten
+from modules.rl.experience import all_logprobs, all_values, reward_scores
 from tests.modules.conftest import END, write_model
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.errors import BaseModelError
-from modules.model_files.header import is_whole
+from modules.model.files.header import is_whole
 
 SMALL = ("*.json", "*.jinja", "*.model", "*.txt")
 READ = (*SMALL, "*.safetensors")

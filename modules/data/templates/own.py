@@ -11,9 +11,9 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from modules.data.templates import thoughts
+from modules.data.templates.trial import fault_of
 from modules.errors import BaseModelError, ConfigError, RowError
-from modules.templates import thoughts
-from modules.templates.trial import fault_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.backbone import Backbone
-from modules.chat import ChatFormat
+from modules.data.chat import ChatFormat
+from modules.data.sequences import Sequences, by_length
 from modules.distributed import share, sum_over_ranks
-from modules.experience import all_logprobs
-from modules.rollout import EndReason, Rollout
-from modules.sequences import Sequences, by_length
-from modules.sft import negative_logprobs
-from modules.tally import mean
+from modules.model.backbone import Backbone
+from modules.model.generate import EndReason, Rollout
+from modules.model.packing import negative_logprobs
+from modules.rl.experience import all_logprobs
+from modules.rl.step_metrics import mean
 
 
 class Sample(NamedTuple):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modules.errors import BaseModelError
-from modules.model_files.folder import read_json
+from modules.model.files.folder import read_json
 
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
 WITHOUT_POSITIONS = {"bloom", "mpt"}
@@ -15,7 +15,7 @@ SUITABLE = "choose a decoder-only model with position ids, such as Llama, Qwen, 
 def check_family(path: Path) -> None:
     """Refuse a language model that is not made of causal attention layers with position ids.
 
-    What this does not know is seen when the model is loaded, see `modules.loading.check_forward`.
+    What this does not know is seen when the model is loaded, see `modules.model.loading.check_forward`.
 
     Raises:
         BaseModelError: it is of such a family.

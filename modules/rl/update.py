@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.backbone import Backbone
+from modules.data.sequences import Sequences, by_length
 from modules.distributed import sum_over_ranks
-from modules.experience import Experience, role_stats, role_values
 from modules.losses import kl_from_reference, policy_losses, select_shifted, value_losses
-from modules.sequences import Sequences, by_length
-from modules.sft import negative_logprobs
-from modules.tally import StepSums
+from modules.model.backbone import Backbone
+from modules.model.packing import negative_logprobs
+from modules.rl.experience import Experience, role_stats, role_values
+from modules.rl.step_metrics import StepSums
 
 
 class Shares(NamedTuple):

@@ -29,9 +29,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from modules.errors import BaseModelError
-from modules.loading import check_forward, check_report
-from modules.model_files import check_folder
-from modules.model_files.family import SUITABLE
+from modules.model.files import check_folder
+from modules.model.files.family import SUITABLE
+from modules.model.loading import check_forward, check_report
 
 # It warns at import that an optional inference kernel is missing, which `keep_exact_on_cpu` switches off anyway.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -13,13 +13,13 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from modules.chat import ChatFormat, Encoded
+from modules.data.batch_order import in_order, permutation, plan_by_length, plan_by_prompt, stream
+from modules.data.chat import ChatFormat, Encoded
+from modules.data.dropped import TOO_LONG, Dropped, drop, reason_of, told
+from modules.data.preferences import Answer, Comparisons, Pairs, bootstrap_weights, offtopic_pairs
+from modules.data.sequences import Sequences, pad_rows
 from modules.distributed import share
-from modules.dropped import TOO_LONG, Dropped, drop, reason_of, told
 from modules.errors import DataError
-from modules.order import in_order, permutation, plan_by_length, plan_by_prompt, stream
-from modules.preferences import Answer, Comparisons, Pairs, bootstrap_weights, offtopic_pairs
-from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
 Batch = TypeVar("Batch")
@@ -126,7 +126,7 @@ class RewardDataModule(L.LightningDataModule):
     """Comparisons: ``{"comparison_id", "prompt_id", "category", "messages", "chosen", "rejected", "target_p", "margin",
     "weight"}``, the messages ending with the user's turn and the responses being texts; ``"strength"`` may be there. So may
     ``"chosen_end_reason"`` and ``"rejected_end_reason"``, or ``"end_reason"`` for both: ``eos`` or ``length`` of a response
-    that was sampled; one that was cut off gets no end token, as PPO's reward would see it. Or rankings, which become all their pairs (`modules.preferences.pairs_of`).
+    that was sampled; one that was cut off gets no end token, as PPO's reward would see it. Or rankings, which become all their pairs (`modules.data.preferences.pairs_of`).
 
     All pairs of a prompt come in one batch; shuffled pairs overfit (InstructGPT). Of more pairs than a batch holds, those
     that share a response stay together.

@@ -6,11 +6,11 @@ The examples come out of the very data module that the run would build.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from modules.chat import ChatFormat, Encoded
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
-from modules.data import Row
-from modules.dropped import Dropped
-from modules.stage_data import Rows, num_given, ppo_data, refusal, reward_data, sft_data
+from modules.data.chat import ChatFormat, Encoded
+from modules.data.datamodules import Row
+from modules.data.dropped import Dropped
+from modules.data.stages import Rows, num_given, ppo_data, refusal, reward_data, sft_data
 
 NUM_EXAMPLES = 3
 PARTS = ("train", "validation", "demonstrations", "ptx")

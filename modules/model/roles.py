@@ -1,6 +1,6 @@
 """Several roles on one base model: as LoRA adapters that share its weights, or as full copies of it.
 
-Both classes have one face, which `modules.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
+Both classes have one face, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
 
 What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
 as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
@@ -28,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from modules.config import FRESH
 from modules.errors import CheckpointError, ConfigError
-from modules.pretrained import load_config, load_model
+from modules.model.pretrained import load_config, load_model
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from modules.chat import ChatFormat
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
-from modules.data import PPODataModule, RewardDataModule, Row, SFTDataModule
-from modules.dropped import advice, told
+from modules.data.chat import ChatFormat
+from modules.data.datamodules import PPODataModule, RewardDataModule, Row, SFTDataModule
+from modules.data.dropped import advice, told
 from modules.errors import DataError
 
 Rows = Callable[[str], Sequence[Row]]

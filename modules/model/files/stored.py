@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from modules.errors import BaseModelError
-from modules.model_files.folder import read_json
-from modules.model_files.header import read_header
+from modules.model.files.folder import read_json
+from modules.model.files.header import read_header
 
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modules.backbone import Backbone
 from modules.errors import CheckpointError
+from modules.model.backbone import Backbone
 
 FORMAT_VERSION = 1
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.backbone import Backbone
+from modules.data.sequences import Sequences
 from modules.errors import ConfigError
-from modules.sequences import Sequences
+from modules.losses import select_shifted, token_stats
+from modules.model.backbone import Backbone
 
 _LENGTH, _TOLERANCE = 6, 1e-2
 
@@ -88,3 +89,10 @@ def check_packing(backbone: Backbone, role: str) -> None:
             f"In the model {backbone.base_model} a packed text would see the text before it: its architecture does not "
             "heed positions that start again. Set packing to false."
         )
+
+
+def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
+    """-log p of each taught token (N,), float32, by the active role."""
+    positions = batch.positions if isinstance(batch, Packed) else None
+    hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
+    return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.errors import BaseModelError
-from modules.model_files.folder import LARGEST_CONFIG, read_json
+from modules.model.files.folder import LARGEST_CONFIG, read_json
 
 TURNS = ("bos_token", "eos_token")
 

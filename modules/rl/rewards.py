@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules.backbone import Backbone
-from modules.chat import ChatFormat, Message
+from modules.data.chat import ChatFormat, Message
+from modules.data.sequences import by_length, pad_rows
+from modules.data.templates.own import fault_of_template
 from modules.errors import NonFiniteError, RewardError
-from modules.experience import ScoreFunction, reward_scores
-from modules.pretrained import find_model, load_classifier, load_tokenizer
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
+from modules.model.pretrained import find_model, load_classifier, load_tokenizer
 from modules.reward_terms import RewardTerm
-from modules.rollout import Rollout
-from modules.sequences import by_length, pad_rows
-from modules.templates.own import fault_of_template
+from modules.rl.experience import ScoreFunction, reward_scores
 
 UNLIMITED = 10**6
 """A tokenizer that names no longest text has a number above this."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from modules.chat import ChatFormat
-from modules.model_files.tokens import beyond
+from modules.data.chat import ChatFormat
+from modules.model.files.tokens import beyond
 
 _PROBE = (
     {"role": "user", "content": "a"},

@@ -3,7 +3,7 @@
 The one idea: a text is tokenised in segments, one per assistant turn and one per stretch between them. Training and
 sampling use the same segments, so the prompt that a model answers has the very ids it was trained on.
 
-Three templates: the tokenizer's own (`modules.templates`), ``chatml``, and ``plain`` (each turn on a line of its own; an
+Three templates: the tokenizer's own (`modules.data.templates`), ``chatml``, and ``plain`` (each turn on a line of its own; an
 assistant turn ends with the end token), which is for models that know no chat format. Thinking, where a template knows
 it, is off: an answer stands behind an empty thinking block, unless it brings one.
 """
@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from modules.data.templates import thoughts
+from modules.data.templates.controls import Controls, spell
+from modules.data.templates.own import PROBE, Message, OwnTemplate, source_of
 from modules.errors import BaseModelError, ConfigError, RowError
-from modules.templates import thoughts
-from modules.templates.controls import Controls, spell
-from modules.templates.own import PROBE, Message, OwnTemplate, source_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

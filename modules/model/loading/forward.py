@@ -7,9 +7,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from modules.errors import BaseModelError
-from modules.loading.cache import new_cache
-from modules.loading.output import output_logits
-from modules.model_files.family import SUITABLE
+from modules.model.files.family import SUITABLE
+from modules.model.loading.cache import new_cache
+from modules.model.loading.output import output_logits
 
 _TOKENS, _PAST, _PADS = 8, 6, 2
 

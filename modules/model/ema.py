@@ -5,7 +5,7 @@ It wanders less than the policy and is usually the better model. The policy goes
 
 import torch
 
-from modules.backbone import Backbone
+from modules.model.backbone import Backbone
 
 
 class EMA:

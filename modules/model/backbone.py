@@ -19,13 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from modules.chat import ChatFormat
+from modules.data.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
-from modules.heads import head_tensors, load_head, member_outputs, new_head, num_members
-from modules.loading import check_vocabulary, output_logits
-from modules.model_files import check_kind
-from modules.model_files.tokens import beyond
-from modules.pretrained import (
+from modules.model.cpu_linear import quicken
+from modules.model.files import check_kind
+from modules.model.files.tokens import beyond
+from modules.model.heads import head_tensors, load_head, member_outputs, new_head, num_members
+from modules.model.loading import check_vocabulary, output_logits
+from modules.model.pretrained import (
     blueprint,
     end_ids,
     find_model,
@@ -35,8 +36,7 @@ from modules.pretrained import (
     output_width,
     positions_of,
 )
-from modules.products import quicken
-from modules.roles import FullRoles, LoraRoles, LoraSettings, read_weights
+from modules.model.roles import FullRoles, LoraRoles, LoraSettings, read_weights
 
 HEAD_WEIGHTS = "head.safetensors"
 

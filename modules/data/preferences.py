@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from modules.chat import ChatFormat, Message
-from modules.dropped import TOO_LONG, WEIGHT_0, drop, reason_of
+from modules.data.chat import ChatFormat, Message
+from modules.data.dropped import TOO_LONG, WEIGHT_0, drop, reason_of
+from modules.data.sequences import Sequences, pad_rows
 from modules.errors import DataError
-from modules.sequences import Sequences, pad_rows
 
 Row = Mapping[str, Any]
 _Turns = tuple[tuple[str, str], ...]

@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from modules.backbone import Backbone
+from modules.data.sequences import Sequences, pad_rows
 from modules.errors import ConfigError
-from modules.loading import new_cache
+from modules.model.backbone import Backbone
+from modules.model.loading import new_cache
 from modules.phases import Phase, during
-from modules.sequences import Sequences, pad_rows
 
 EndReason = Literal["eos", "length"]
 

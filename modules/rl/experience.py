@@ -11,14 +11,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from modules.advantages import at_last, gae, kl_estimates, token_rewards, whiten
-from modules.backbone import Backbone
-from modules.chat import Message
+from modules.data.chat import Message
+from modules.data.sequences import Sequences, by_length, pad_rows
 from modules.distributed import sum_over_ranks
 from modules.errors import NonFiniteError
 from modules.losses import Entropy, TokenStats, select_shifted, token_stats
-from modules.rollout import Rollout
-from modules.sequences import Sequences, by_length, pad_rows
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout
+from modules.rl.advantages import at_last, gae, kl_estimates, token_rewards, whiten
 
 ScoreFunction = Callable[[Rollout], Tensor]
 """Responses to scores (B,); takes the place of a reward model."""

@@ -1,0 +1,1 @@
+"""From conversations to batches: chat templates, which tokens are taught, the order of rows, what is left out."""

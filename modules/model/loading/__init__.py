@@ -1,0 +1,18 @@
+"""What is seen of a model once it is loaded, before anything is trained on it: that it runs, and as the trainers expect."""
+
+from modules.model.loading.cache import RoomyLayer, new_cache
+from modules.model.loading.forward import check_forward
+from modules.model.loading.lengths import check_lengths
+from modules.model.loading.output import output_logits
+from modules.model.loading.report import check_report
+from modules.model.loading.vocabulary import check_vocabulary
+
+__all__ = [
+    "RoomyLayer",
+    "check_forward",
+    "check_lengths",
+    "check_report",
+    "check_vocabulary",
+    "new_cache",
+    "output_logits",
+]
