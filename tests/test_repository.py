@@ -17,6 +17,7 @@ READMES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md",
+        "assets/starter/README.md",
         "modules/README.md",
         "studio/README.md",
         "ui/README.md",
@@ -85,7 +86,7 @@ def test_each_link_and_picture_in_a_readme_exists(name):
             assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("studio/README.md", 16), ("tests/README.md", 40)])
+@pytest.mark.parametrize(("name", "at_least"), [("studio/README.md", 16), ("tests/README.md", 40), ("ui/README.md", 1)])
 def test_each_test_that_a_readme_names_exists(name, at_least):
     named = [
         (file, test)
