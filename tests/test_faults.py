@@ -1,4 +1,4 @@
-"""When things go wrong: each fault of the README's table, what the person is told and what is kept.
+"""When things go wrong: each fault of the table in studio/README.md, what the person is told and what is kept.
 
 Real child processes, a real SQLite file, real files; what a fault is made of, where the real one cannot be had everywhere
 (as root, without a GPU), is said in `worker_faults`.

@@ -1,4 +1,4 @@
-"""The promises the repository makes about itself: config tooltips, the README's tree and commands, the rooms."""
+"""The promises the repository makes about itself: config tooltips, the READMEs' trees, tables, tours and commands, the rooms."""
 
 import ast
 import os
@@ -13,7 +13,20 @@ from modules.config import STAGES
 from tests import conftest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+READMES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        "assets/starter/README.md",
+        "modules/README.md",
+        "studio/README.md",
+        "ui/README.md",
+        "tests/README.md",
+        "tests/benchmarks/README.md",
+    )
+}
+README = READMES["README.md"]
+SOURCES = {".py", ".js", ".css", ".html", ".jinja"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -45,20 +58,97 @@ def test_no_source_lies_outside_a_package():
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_each_make_target_and_subcommand_in_the_readme_exists():
+def test_the_readme_stays_short():
+    assert len(README.encode()) <= 12_000
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_each_make_target_and_subcommand_in_a_readme_exists(name):
     from studio.cli import parser
 
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", README, flags=re.M)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", READMES[name], flags=re.M)) <= targets
     known = next(action for action in parser()._actions if action.dest == "command").choices
-    assert set(re.findall(r"rlhf-studio ([a-z]+)\b", README)) <= set(known)
+    assert set(re.findall(r"rlhf-studio ([a-z]+)\b", READMES[name])) <= set(known)
 
 
-def test_each_test_that_the_readme_names_exists():
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", README)
-    assert len(named) > 15
-    for file, name in named:
-        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+@pytest.mark.parametrize("name", READMES)
+def test_each_link_and_picture_in_a_readme_exists(name):
+    links = re.findall(r"\]\(([^)]+)\)", READMES[name])
+    relative = [link for link in links if not re.match(r"https?:", link)]
+    for link in relative:
+        path, _, heading = link.partition("#")
+        target = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+        assert target.exists(), link
+        if heading:
+            page = READMES[str((target / "README.md" if target.is_dir() else target).relative_to(ROOT))]
+            titles = re.findall(r"^#+ (.+)$", page, flags=re.M)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("studio/README.md", 16), ("tests/README.md", 40), ("ui/README.md", 1)])
+def test_each_test_that_a_readme_names_exists(name, at_least):
+    named = [
+        (file, test)
+        for file, test in re.findall(r"`([\w/]+\.py)::(\w+)`", READMES[name])
+        if Path(file).name.startswith("test_")
+    ]
+    assert len(named) >= at_least
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file} has no {test}"
+
+
+def test_each_item_of_the_checklist_is_in_its_table():
+    named = set(re.findall(r"`[\w/]+\.py::(test_item_\w+)`", READMES["tests/README.md"]))
+    there = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        there |= set(re.findall(r"def (test_item_\w+)", path.read_text(encoding="utf-8")))
+    assert named == there
+
+
+@pytest.mark.parametrize("room", ["modules", "studio", "ui"])
+def test_the_tables_of_a_room_name_each_of_its_files_in_at_most_nine_words(room):
+    rows = dict(re.findall(r"^\| `([\w./]+)` \| (.+) \|$", READMES[f"{room}/README.md"], flags=re.M))
+    files = {
+        str(path.relative_to(ROOT / room))
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in SOURCES and path.name != "__init__.py"
+    }
+    assert set(rows) == files
+    assert {file: words for file, words in rows.items() if len(words.split()) > 9} == {}
+
+
+def test_the_tables_of_the_tests_name_files_that_exist():
+    named = re.findall(r"^\| `([\w/]+\.py)`", READMES["tests/README.md"], flags=re.M)
+    assert len(named) > 10
+    assert [file for file in named if not (ROOT / "tests" / file).exists()] == []
+    support = {f"support/{path.name}" for path in (ROOT / "tests/support").glob("*.py") if path.name != "__init__.py"}
+    assert support <= set(named)
+
+
+def test_each_stop_of_the_three_tours_exists():
+    tours = READMES["studio/README.md"].split("## Three tours\n")[1].split("\n## ")[0].split("\n### ")[1:]
+    assert len(tours) == 3
+    for tour in tours:
+        stops = re.findall(r"^\d\. `([\w/.]+)::(\w+)`", tour, flags=re.M)
+        assert 0 < len(stops) <= 8
+        assert len(stops) == len(re.findall(r"^\d+\. ", tour, flags=re.M))
+        for file, name in stops:
+            source = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^\s*(?:async )?(?:def|class|function) {name}\b", source, flags=re.M), f"{file}: {name}"
+
+
+def test_each_file_behind_a_figure_of_the_readme_exists():
+    rows = re.findall(r"\| `([\w/]+\.py)` \|$", README.split("## Figures")[1].split("## Security")[0], flags=re.M)
+    assert 0 < len(rows) <= 5
+    assert [file for file in rows if not (ROOT / file).exists()] == []
+
+
+def test_each_benchmark_that_a_readme_calls_exists():
+    modules = {found for text in READMES.values() for found in re.findall(r"python -m ([\w.]+)", text)}
+    for module in modules:
+        path = ROOT.joinpath(*module.split("."))
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
 def test_source_files_stay_small():

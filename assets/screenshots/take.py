@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the rating room from a running studio: a pair, a ranking, the card of a session.
+"""Takes the pictures of the rating room from a running studio: a pair, a ranking, the card of a session.
 
     rlhf-studio ui --workspace DIR --port 7860        # with pairs and rankings to rate, and a session that is at work
     python assets/screenshots/take.py http://127.0.0.1:7860/ pair ranking card

@@ -1,1 +1,1 @@
-"""How files and folders are written: whole or not at all, on the disk itself, and never over what stands there."""
+"""Writes files and folders: whole or not at all, and never over what stands there."""

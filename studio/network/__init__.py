@@ -1,1 +1,1 @@
-"""How the studio meets the network: the address it listens at, and the proxies that the person's environment names."""
+"""The address at which the page listens, and the proxies that the environment names."""

@@ -87,7 +87,7 @@ def check(config: StageConfig) -> None:
     if isinstance(config, TrainConfig) and config.num_nodes > 1 and started == 0:
         raise RunError(
             "num_nodes is more than 1, and the studio starts processes on this machine only: make the run with --queue, and "
-            "let torchrun or SLURM start its worker on each machine (the README has the lines)."
+            "let torchrun or SLURM start its worker on each machine (studio/README.md has the lines)."
         )
 
 

@@ -1,1 +1,1 @@
-"""A package or a file for each page; its `build(ws)` places the components and returns a `Page`: how it is brought up to date."""
+"""A package or a file for each page: `build(ws)` places its components and returns a `Page`."""

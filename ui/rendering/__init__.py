@@ -1,4 +1,4 @@
-"""Answers and prompts as the page draws them: Markdown and TeX as markup that is safe, or the text as it is.
+"""Draws answers and prompts: Markdown and TeX as checked markup, or the text as it is.
 
 What comes in is untrusted and has to be judged by a person, so two things hold for every text: the markup contains only
 what `check` allows, and it shows all that the text says. Where one of them does not hold, where the text is very long or

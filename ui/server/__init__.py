@@ -1,1 +1,1 @@
-"""Between the network and Gradio: who may ask, for what, how often, and what is kept of it afterwards."""
+"""Stands between the network and Gradio: who may ask, for what, and how often."""

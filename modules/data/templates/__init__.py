@@ -1,1 +1,1 @@
-"""A model's own chat template: tried, rendered, and where in its text the answers, the thoughts and typed control tokens stand."""
+"""A model's own chat template: tried, rendered, and searched for answers and control tokens."""

@@ -1,4 +1,4 @@
-"""A model's folder, looked at without torch: whether its files are whole, and what they say of how it is stored.
+"""Looks at a model's folder without torch: whether its files are whole, and how it is stored.
 
 Nothing is executed and nothing large is read, so a folder can be refused before a run is made from it; the worker looks
 again at what it fetched from the hub.

@@ -1,4 +1,4 @@
-"""What is seen of a model once it is loaded, before anything is trained on it: that it runs, and as the trainers expect."""
+"""Checks that a loaded model runs as the trainers expect, before anything is trained."""
 
 from modules.model.loading.cache import RoomyLayer, new_cache
 from modules.model.loading.forward import check_forward

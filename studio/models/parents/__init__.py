@@ -1,4 +1,4 @@
-"""What a run takes over from the checkpoints it starts from, so that no model is used in another way than it was trained.
+"""Takes over from checkpoints what belongs to the model, and refuses what contradicts it.
 
 `traits` reads from a checkpoint's files what belongs to the model; `inherit` fills a config with it, and refuses settings
 and sets of checkpoints that contradict it. Nothing here loads torch.
