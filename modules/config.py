@@ -262,12 +262,12 @@ class PPOConfig(TrainConfig):
 
     @property
     def reward_terms(self) -> tuple[RewardTerm, ...]:
-        """What `rewards` says; none for the reward checkpoint alone."""
+        """The terms of `rewards`; none for the reward checkpoint alone."""
         return reward_terms.parse(self.rewards)
 
     @property
     def needs_reward_checkpoint(self) -> bool:
-        """Whether the reward checkpoint takes part."""
+        """True where the reward checkpoint takes part."""
         return not self.rewards.strip() or any(term.kind == "reward" for term in self.reward_terms)
 
 
@@ -322,15 +322,15 @@ AnyConfig = TypeVar("AnyConfig", bound=StageConfig)
 
 
 def is_open(config: StageConfig, name: str) -> bool:
-    """Whether a setting that belongs to the model is left to the checkpoint."""
+    """Return whether a setting that belongs to the model is left to the checkpoint."""
     return name in FRESH and getattr(config, name, None) in ("auto", 0, "")
 
 
 def settle(config: AnyConfig, values: Mapping[str, Any] = FRESH) -> AnyConfig:
-    """The config with its open settings taken from `values`; the others stay."""
+    """Return the config with its open settings taken from `values`; the others stay."""
     return config.model_copy(update={name: value for name, value in values.items() if is_open(config, name)})
 
 
 def categories(text: str) -> frozenset[str]:
-    """The names in a comma-separated config field; empty text gives none."""
+    """Return the names in a comma-separated config field; empty text gives none."""
     return frozenset(name.strip() for name in text.split(",") if name.strip())

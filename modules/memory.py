@@ -92,7 +92,7 @@ class Estimate:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """The sizes of a model folder.
+    """Read the sizes of a model folder.
 
     Raises:
         BaseModelError: its files cannot be read.
@@ -127,7 +127,7 @@ def _sizes(config: dict[str, Any], shapes: dict[str, Any]) -> Sizes:
 
 
 def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has_bf16: bool = True) -> Estimate:
-    """Memory of a run at its peak.
+    """Estimate the memory of a run at its peak.
 
     Args:
         config: Of a stage that trains; what it leaves to its checkpoint is reckoned as SFT's defaults.
@@ -154,7 +154,7 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
 
 
 def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
-    """The largest micro-batch that settings allow; with the `longest` text known, that of the data."""
+    """Return the largest micro-batch that settings allow; with the `longest` text known, that of the data."""
     rows = min(config.micro_batch_size, config.batch_size)
     if isinstance(config, PPOConfig):
         length = longest or config.max_prompt_length + config.max_new_tokens
@@ -167,7 +167,7 @@ def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
 
 
 def advice(config: TrainConfig, found: Estimate) -> list[str]:
-    """What to turn so that a run takes less, what helps most first."""
+    """Advise which settings make a run take less, what helps most first."""
     config, size = settle(config), found.parts
     tips = {
         "Choose method lora: gradients and optimizer are then those of the adapters only.": (
@@ -188,7 +188,7 @@ def advice(config: TrainConfig, found: Estimate) -> list[str]:
 
 
 def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -> float:
-    """Bytes of freed blocks that the heap of the C library keeps."""
+    """Return the bytes of freed blocks that the heap of the C library keeps."""
     batch = config.minibatch_size if isinstance(config, PPOConfig) else config.batch_size
     share = HEAP * (2 if is_update and config.micro_batch_size < batch else 1)
     block = parts["logits"] / _copies(config)
@@ -197,12 +197,12 @@ def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -
 
 
 def _copies(config: TrainConfig) -> int:
-    """Tensors of the size of a chunk of logits that are held at once."""
+    """Count the tensors of the size of a chunk of logits that are held at once."""
     return 4 if isinstance(config, PPOConfig) else 3
 
 
 def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
-    """Bytes of a number of the frozen base in computation."""
+    """Return the bytes of a number of the frozen base in computation."""
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16 and not is_cpu else "fp32"
@@ -210,7 +210,7 @@ def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
 
 
 def _fixed(config: TrainConfig, sizes: Sizes, number: int) -> dict[str, float]:
-    """What is held throughout: weights, adapters and heads, moments of Adam."""
+    """Count what is held throughout: weights, adapters and heads, moments of Adam."""
     trained = 2 if isinstance(config, PPOConfig) else 1
     frozen = 2 if isinstance(config, PPOConfig) else 0
     whole = sizes.in_linear + sizes.others
@@ -256,12 +256,12 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
 
 
 def _stream(config: TrainConfig, number: int) -> int:
-    """Bytes of a number of the residual stream: in full it is float32."""
+    """Return the bytes of a number of the residual stream: in full it is float32."""
     return 4 if config.method == "full" else number
 
 
 def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
-    """Bytes that one layer keeps of one token for the backward pass; counted on a Llama, tensor by tensor."""
+    """Count the bytes that one layer keeps of one token for the backward pass, tensor by tensor on a Llama."""
     hidden, query, inner = sizes.hidden, sizes.query, sizes.inner
     # Queries, keys, values and what attention returns, which is also the input of the output projection.
     attention = number * (2 * query + 2 * sizes.key_value)
@@ -278,12 +278,12 @@ def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
 
 
 def _passing_per_token(sizes: Sizes, number: int) -> float:
-    """Bytes of one token that only the layer at work holds: gradients of its inner values."""
+    """Count the bytes of one token that only the running layer holds: gradients of its inner values."""
     return 4 * (3 * sizes.inner + 4 * sizes.hidden)
 
 
 def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int) -> dict[str, float]:
-    """Sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
+    """Count sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
     prompt = max(1, load.length - config.max_new_tokens)
     room = end = prompt
     for end in range(prompt, load.length + 1):

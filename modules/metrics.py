@@ -75,5 +75,5 @@ GROUPS: dict[str, str] = {
 
 
 def sentence(name: str) -> str:
-    """What a metric means; empty for an unknown one."""
+    """Return what a metric means; empty for an unknown one."""
     return METRICS.get(name) or next((text for group, text in GROUPS.items() if name.startswith(group)), "")

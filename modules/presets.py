@@ -41,7 +41,7 @@ _LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48
 
 
 def preset(stage: str, hardware: str) -> dict[str, Any]:
-    """The settings of a stage that trains, by name."""
+    """Return the settings of a stage that trains, by name."""
     micro, length = _MICRO[hardware], _LENGTH[hardware]
     common = _MACHINE[hardware] | {"max_length": length}
     if stage == "sft":

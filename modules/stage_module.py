@@ -36,7 +36,7 @@ class StageModule(L.LightningModule):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that holds the model."""
         return self.backbone.device
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -85,12 +85,12 @@ class StageModule(L.LightningModule):
         self.trainer.strategy.optimizers = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
+        """Return the optimizer, made at construction so that a checkpoint can be restored before the fit."""
         return self.optimizer
 
 
 def _is_same(first: torch.device, second: torch.device) -> bool:
-    """Whether both name one device; ``cuda`` is the current one."""
+    """Return whether both name one device; ``cuda`` is the current one."""
     return first.type == second.type and (first.type == "cpu" or _index(first) == _index(second))
 
 

@@ -116,7 +116,7 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
 
 
 def spans(chat: ChatFormat, encoded: Encoded) -> list[Span]:
-    """The text of a conversation in stretches that are taught as a whole or not at all."""
+    """Cut the text of a conversation into stretches that are taught as a whole or not at all."""
     bounds = [i for i in range(1, len(encoded.ids)) if encoded.mask[i] != encoded.mask[i - 1]]
     found, before = [], ""
     for end in [*bounds, len(encoded.ids)]:
@@ -130,7 +130,7 @@ _Found = tuple[list[Example], Sequence[Sequence[int]], int, Dropped, int]
 
 
 def _remarks(rows: Rows, chat: ChatFormat, num_unlearnt: int) -> list[str]:
-    """What is done to some of the rows, with their numbers."""
+    """Tell what is done to some of the rows, with their numbers."""
     found = []
     if num_unlearnt:
         found.append(
@@ -158,7 +158,7 @@ def _texts_of(row: Row) -> list[str]:
 
 
 def _answers_of(row: Row) -> list[str]:
-    """What would be taught or judged: the responses of a comparison, or the last turn of a demonstration."""
+    """Return what would be taught or judged: a comparison's responses, or a demonstration's last turn."""
     given = [*(row[side] for side in ("chosen", "rejected") if side in row), *row.get("responses", [])]
     last = [turn["content"] for turn in row.get("messages", [])[-1:] if turn["role"] == "assistant"]
     return given or last

@@ -29,13 +29,13 @@ class Sequences(NamedTuple):
     """(B,) real tokens per row."""
 
     def rows(self, index: Tensor) -> "Sequences":
-        """The rows at ``index`` (N,), cut to the longest of them."""
+        """Return the rows at ``index`` (N,), cut to the longest of them."""
         lengths = self.lengths[index]
         longest = int(lengths.max())
         return Sequences(self.ids[index, :longest], self.mask[index, :longest], lengths)
 
     def to(self, device: torch.device) -> "Sequences":
-        """The same rows on another device."""
+        """Return the same rows on another device."""
         return Sequences(self.ids.to(device), self.mask.to(device), self.lengths.to(device))
 
 
@@ -69,7 +69,7 @@ def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def _cheapest_cut(lengths: list[int], size: int) -> list[int]:
-    """Rows per piece for lengths in descending order, found from the last row backwards."""
+    """Return the rows per piece for lengths in descending order, found from the last row backwards."""
     costs = [0] * (len(lengths) + 1)
     ends = [0] * len(lengths)
     for start in reversed(range(len(lengths))):

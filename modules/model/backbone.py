@@ -211,7 +211,7 @@ class Backbone(nn.Module):
     def hidden(
         self, ids: Tensor, mask: Tensor | None = None, *, cache: Cache | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states of the active role.
+        """Return the last hidden states of the active role.
 
         Args:
             ids: (B, T) token ids.
@@ -247,18 +247,18 @@ class Backbone(nn.Module):
         return output.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
+        """Return float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
             return output_logits(self._active(), hidden)
 
     def values(self, hidden: Tensor) -> Tensor:
-        """The active role's head on hidden states (..., H): float32 values (...)."""
+        """Apply the active role's head to hidden states (..., H): float32 values (...)."""
         head = self.heads[self._stack[-1]]
         with torch.autocast(self.device.type, enabled=False):
             return head(hidden.float()).squeeze(-1)
 
     def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """The active role's score (B,) of each row, read at its last real token.
+        """Return the active role's score (B,) of each row, read at its last real token.
 
         Args:
             ids: (B, T) token ids, padded on the right.
@@ -269,21 +269,21 @@ class Backbone(nn.Module):
         return self.values(hidden[rows, lengths - 1])
 
     def member_scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """As `scores`, by each member of the active role's head: (B, M). Their mean is the score."""
+        """Return as `scores`, by each member of the active role's head: (B, M). Their mean is the score."""
         hidden = self.hidden(ids)
         last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         with torch.autocast(self.device.type, enabled=False):
             return member_outputs(self.heads[self._stack[-1]], last.float())
 
     def role_parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own tensors by name, its head included; never the shared base."""
+        """Return a role's own tensors by name, its head included; never the shared base."""
         own = {} if name in self._trunks else dict(self.roles.named_parameters_of(name))
         if name in self.heads:
             own |= {f"head.{key}": value for key, value in self.heads[name].named_parameters()}
         return own
 
     def is_head_alone(self, name: str) -> bool:
-        """Whether a role only reads the hidden states of a frozen one."""
+        """Return whether a role only reads the hidden states of a frozen one."""
         return name in self._trunks
 
     @torch.no_grad()
@@ -346,7 +346,7 @@ class Backbone(nn.Module):
         return self._model
 
     def _autocast(self) -> torch.autocast:
-        """Float32 weights that are trained in full still compute in the format that was asked for."""
+        """Compute in the format that was asked for where float32 weights are trained in full."""
         is_mixed = self.method == "full" and self.dtype is not torch.float32
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed)
 
@@ -359,7 +359,7 @@ def _check_choices(method: str, quantisation: str) -> None:
 
 
 def pick_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one."""
+    """Return the device to use; ``auto`` is the GPU where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("There is no usable CUDA device on this machine: choose device auto or cpu.")
     is_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -367,7 +367,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on GPUs that compute in it (older ones only emulate it, slowly), else float32."""
+    """Return the number format; ``auto`` is bfloat16 on GPUs that do not emulate it, slowly, else float32."""
     if precision == "auto":
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if has_bf16 else "fp32"

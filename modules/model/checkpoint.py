@@ -39,7 +39,7 @@ class Restorable(Protocol):
     step_index: int
 
     def state(self) -> dict[str, Any]:
-        """Counters and coefficients as JSON values."""
+        """Return counters and coefficients as JSON values."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _checksum(file: Path) -> int:
 
 
 def _folders(module: Restorable) -> Mapping[str, str]:
-    """Folder to role."""
+    """Return folder to role."""
     saved = module.saved_roles
     return saved if isinstance(saved, Mapping) else {role: role for role in saved}
 
@@ -216,7 +216,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def _rng_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The states of all generators: tensors, and the rest as JSON values."""
+    """Return the states of all generators: tensors, and the rest as JSON values."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, next_gauss = random.getstate()
     tensors = {"rng.torch": torch.get_rng_state(), "rng.numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}

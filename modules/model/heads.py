@@ -17,16 +17,16 @@ class EnsembleHead(nn.Linear):
     """M linear heads on one trunk (Osband et al. 2016); their mean, itself a linear head, is what it returns."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Mean of the members: (..., H) to (..., 1)."""
+        """Return the mean of the members: (..., H) to (..., 1)."""
         return self.members(input).mean(-1, keepdim=True)
 
     def members(self, hidden: Tensor) -> Tensor:
-        """Each member's output: (..., H) to (..., M)."""
+        """Return each member's output: (..., H) to (..., M)."""
         return super().forward(hidden)
 
 
 def new_head(hidden_size: int, members: int = 1) -> nn.Linear:
-    """A float32 head drawn from N(0, 1 / (H + 1)), each member for itself; biases are 0."""
+    """Draw a float32 head from N(0, 1 / (H + 1)), each member for itself; biases are 0."""
     kind = nn.Linear if members == 1 else EnsembleHead
     head = kind(hidden_size, members, dtype=torch.float32)
     nn.init.normal_(head.weight, std=1 / math.sqrt(hidden_size + 1))
@@ -35,12 +35,12 @@ def new_head(hidden_size: int, members: int = 1) -> nn.Linear:
 
 
 def member_outputs(head: nn.Module, hidden: Tensor) -> Tensor:
-    """Outputs (..., M) on hidden states (..., H); M is 1 for a head that is no ensemble."""
+    """Return outputs (..., M) on hidden states (..., H); M is 1 for a head that is not an ensemble."""
     return head.members(hidden) if isinstance(head, EnsembleHead) else head(hidden)
 
 
 def head_tensors(head: nn.Module) -> dict[str, Tensor]:
-    """What a head's file holds."""
+    """Return what a head's file holds."""
     own = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
     if not isinstance(head, EnsembleHead):
         return own
@@ -48,7 +48,7 @@ def head_tensors(head: nn.Module) -> dict[str, Tensor]:
 
 
 def num_members(tensors: Mapping[str, Tensor]) -> int:
-    """How many members the head in a file has."""
+    """Return how many members the head in a file has."""
     return len(tensors["members.bias"]) if "members.bias" in tensors else 1
 
 

@@ -92,7 +92,7 @@ def check_packing(backbone: Backbone, role: str) -> None:
 
 
 def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
-    """-log p of each taught token (N,), float32, by the active role."""
+    """Return -log p of each taught token (N,), float32, by the active role."""
     positions = batch.positions if isinstance(batch, Packed) else None
     hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
     return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

@@ -130,11 +130,11 @@ class LoraRoles(nn.Module):
             self.activate(name)
 
     def has(self, name: str) -> bool:
-        """Whether a role can be activated."""
+        """Return whether a role can be activated."""
         return name == BASE or name in self._parameters_of
 
     def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own parameters by the names they have in a file."""
+        """Return a role's own parameters by the names they have in a file."""
         return self._parameters_of[name]
 
     def disable_dropout(self) -> None:
@@ -209,7 +209,7 @@ class LoraRoles(nn.Module):
         return injected
 
     def _find_parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """The adapter's tensors under their names in a peft file, where the adapter's own name is left out."""
+        """Return the adapter's tensors under their names in a peft file, which leave out the adapter's own name."""
         found = {}
         for key, parameter in self._peft[0].named_parameters():
             parts = key.split(".")
@@ -257,26 +257,26 @@ class FullRoles(nn.Module):
             _copy_into(self.named_parameters_of(name), self.named_parameters_of(copy_of), f"the role {copy_of}")
 
     def activate(self, name: str) -> PreTrainedModel:
-        """Returns the role's model; nothing else has to be switched."""
+        """Return the role's model; nothing else has to be switched."""
         model = self.models[name]
         assert isinstance(model, PreTrainedModel)
         return model
 
     @contextmanager
     def folded(self, name: str) -> Iterator[None]:
-        """There is nothing to fold in a full model."""
+        """Do nothing: a full model has nothing to fold."""
         yield
 
     def has(self, name: str) -> bool:
-        """Whether a role can be activated."""
+        """Return whether a role can be activated."""
         return name in self.models
 
     def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own parameters by name."""
+        """Return a role's own parameters by name."""
         return dict(self.models[name].named_parameters())
 
     def disable_dropout(self) -> None:
-        """Nothing to do: a base model's dropout is always off."""
+        """Do nothing: a base model's dropout is always off."""
 
     def save(self, name: str, folder: Path) -> None:
         """Write a role as transformers reads it."""
@@ -293,7 +293,7 @@ class FullRoles(nn.Module):
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint's safetensors file.
+    """Read the tensors of a checkpoint's safetensors file.
 
     Raises:
         CheckpointError: It is missing or damaged.
@@ -311,7 +311,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
-    """The layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
+    """Find the layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
 
     What attention layers are called differs: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
     """
@@ -333,7 +333,7 @@ def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
 
 
 def _last_names(model: PreTrainedModel, targets: str | list[str]) -> set[str]:
-    """The last parts of the names of layers to adapt, by which an adapter's file knows them."""
+    """Return the last parts of the names of layers to adapt, by which an adapter's file knows them."""
     if targets != "all-linear":
         return {name.rsplit(".", 1)[-1] for name in targets}
     output = model.get_output_embeddings()

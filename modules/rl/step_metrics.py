@@ -30,7 +30,7 @@ class StepSums:
         self._add(name, torch.tensor([value, 1.0], device=self._device))
 
     def means(self) -> dict[str, float]:
-        """Means over tokens or steps, by name; of what any process has seen, since one may have had no row at all."""
+        """Return means over tokens or steps, by name, of what any process has seen: one may have had no row at all."""
         names = union(self._sums)
         if not names:
             return {}
@@ -56,7 +56,7 @@ class Clock:
 
 
 def mean(values: Tensor) -> float:
-    """Mean over all rows (B,) of all processes."""
+    """Return the mean over all rows (B,) of all processes."""
     total, count = sum_over_ranks(
         torch.stack([values.float().sum(), torch.tensor(float(len(values)), device=values.device)])
     ).tolist()

@@ -149,7 +149,7 @@ class Surrogate:
 
 
 def _reference_kl(backbone: Backbone, sequences: Sequences) -> Tensor:
-    """KL (N,) of the role ``reference`` from the active role at each masked token, row by row in reading order."""
+    """Return KL (N,) of the role ``reference`` from the active role at each masked token, in reading order."""
 
     def reference_logits(states: Tensor) -> Tensor:
         with backbone.role("reference"):

@@ -26,15 +26,15 @@ class Controls:
         self._marked = re.compile(f"{_START}({either}){_END}")
 
     def met(self, text: str) -> list[str]:
-        """The control tokens that are typed in a text."""
+        """Return the control tokens that are typed in a text."""
         return [token for token in self._typed.findall(text) if token in self.tokens]
 
     def mark(self, text: str) -> str:
-        """The text with marks around what must not become a control token."""
+        """Return the text with marks around what must not become a control token."""
         return self._typed.sub(lambda found: f"{_START}{found[0]}{_END}", text)
 
     def encode(self, text: str, encode: Callable[[str], list[int]], as_plain: Callable[[str], list[int]]) -> list[int]:
-        """Ids of a marked text: what is marked by `as_plain`, the stretches between by `encode`."""
+        """Encode a marked text: marked stretches by `as_plain`, those between by `encode`."""
         pieces = self._marked.split(text)
         ids: list[int] = []
         for number, piece in enumerate(pieces):
@@ -44,7 +44,7 @@ class Controls:
 
 
 def spell(token: str, encode: Callable[[str], list[int]], forbidden: frozenset[int]) -> list[int]:
-    """Ids of a typed control token as ordinary text.
+    """Return the ids of a typed control token as ordinary text.
 
     Args:
         token: How it is written.

@@ -25,7 +25,7 @@ _GOOD, _TOO_MUCH_MEMORY, _TOO_LONG = 0, 3, 4
 
 
 def fault_of(render: Callable[[], str]) -> str:
-    """What is wrong with rendering as words that follow `it`; empty where it ends, in time and within bounds.
+    """Return what is wrong with rendering, in words that follow `it`; empty where it ends in time and within bounds.
 
     Exceptions of the template are no fault here: they can be met without danger.
     """

@@ -34,7 +34,7 @@ def check_folder(path: Path) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a small JSON file of a model; empty where there is no such file.
+    """Return the object in a small JSON file of a model; empty where there is no such file.
 
     Raises:
         BaseModelError: it is far too large, no JSON, or no object.
@@ -97,7 +97,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _check_index(path: Path, index: Path) -> None:
-    """Whether every file is there among which an index spreads the weights."""
+    """Refuse an index that names weight files which are not there."""
     if not index.is_file():
         raise BaseModelError(
             f"The model in {path} has neither model.safetensors nor {INDEX}, which says where its weights are. Fetch the model "

@@ -32,7 +32,7 @@ def check_lengths(data: Any, positions: int, new_tokens: int = 0) -> None:
 
 
 def _length(row: Any) -> int:
-    """Tokens of an encoded conversation or of the longer side of a pair; other rows are prompts, which are counted apart."""
+    """Count the tokens of a conversation or of a pair's longer side; prompts, the other rows, are counted apart."""
     if hasattr(row, "chosen"):
         return len(row.prompt) + max(len(row.chosen), len(row.rejected))
     return len(row.ids) if hasattr(row, "ids") else 0
