@@ -1,4 +1,4 @@
-"""How well scores agree with a person's held-out comparisons: accuracy, log-loss, calibration, and what they lean on.
+"""Agreement of scores with a person's held-out comparisons: accuracy, log-loss, calibration, and effect of length.
 
 A tie has no preferred response, so ties count in the loss but nowhere else. Intervals take pairs as independent; with
 many pairs per prompt they are a little too narrow.
@@ -38,9 +38,9 @@ class Judged(NamedTuple):
     rejected_length: Tensor
     """Tokens of the other one."""
     strength: Tensor
-    """1, 2 or 3; 0 where it is not known."""
+    """1, 2 or 3; 0 if unknown."""
     category: Tensor
-    """Which category."""
+    """Number of the category."""
     uncertainty: Tensor
     """Standard deviation of the score difference over an ensemble's members; 0 without one."""
 
@@ -62,7 +62,7 @@ class Bin(NamedTuple):
     """A point of the reliability curve."""
 
     place: int
-    """Which of the equal parts of [1/2, 1]."""
+    """Number of the equal part of [1/2, 1]."""
     predicted: float
     """Mean probability given to the response that scores higher."""
     observed: float
@@ -78,7 +78,7 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
         target_p: (N,) probability that chosen is the better one; 1/2 is a tie.
 
     Returns:
-        Equal scores count as half a hit. Without any pair that is no tie, everything is 0 and the interval [0, 1].
+        Equal scores count as half a hit. If all pairs are ties, everything is 0 and the interval [0, 1].
     """
     confidence, hits = decided(margins, target_p)
     num = len(hits)
@@ -120,7 +120,7 @@ def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]
 
     Args:
         judged: The comparisons.
-        category_names: What the numbers in ``judged.category`` stand for.
+        category_names: Names for the numbers in ``judged.category``.
     """
     margins = judged.chosen - judged.rejected
     overall = agreement(margins, judged.target_p)
@@ -157,7 +157,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def area_under_roc(values: Tensor, is_positive: Tensor) -> float:
-    """Return the chance that a positive one has a larger value than a negative one, ties counting half; 1/2 without both.
+    """Return the chance that a positive's value exceeds a negative's, equal values counting half; 1/2 without both.
 
     Args:
         values: (N,).
@@ -183,7 +183,7 @@ def _log_loss(margins: Tensor, judged: Judged) -> dict[str, float]:
 
 
 def _length(judged: Judged) -> dict[str, float]:
-    """Measure what the scores owe to length: correlation, Fisher's interval, and accuracy where lengths are equal."""
+    """Measure the effect of length: correlation with Fisher's interval, and accuracy where lengths are equal."""
     scores = torch.cat([judged.chosen, judged.rejected])
     found = correlation(scores, torch.cat([judged.chosen_length, judged.rejected_length]))
     half = Z / math.sqrt(max(len(judged.chosen) - 3, 1))

@@ -1,4 +1,4 @@
-"""Data-parallel runs: rows dealt out to the processes, sums over them; with one process, nothing changes.
+"""Data-parallel runs: deals rows out to processes and sums over them; with one process, nothing changes.
 
 Gradients are summed here by hand, weighted by tokens, because the usual mean of per-process means would weight a
 process with few tokens as much as one with many. Rows are dealt in turn, and a row keeps its random numbers whoever

@@ -23,7 +23,7 @@ Entropy = Literal["none", "measured", "trained"]
 
 
 class TokenStats(NamedTuple):
-    """What a policy thinks of N tokens."""
+    """Figures of a policy on N tokens."""
 
     logprobs: Tensor
     """(N,) log-probability of each token at the temperature."""
@@ -93,7 +93,7 @@ def kl_from_reference(
     """Return KL(reference || policy) (N,) of next-token distributions in nats, summed over the whole vocabulary.
 
     Its gradient is that of the language-model loss on tokens that the reference would have drawn, in the mean over all of
-    them: the same pull without the noise of the one token that stands there (Hinton et al. 2015, with a temperature of 1).
+    them: the same pull without the noise of the single token in the data (Hinton et al. 2015, with a temperature of 1).
 
     Args:
         to_logits: The policy's output layer.

@@ -1,8 +1,8 @@
-"""How much memory a run will take, by arithmetic alone: no torch, so the page may ask it.
+"""Estimates the memory of a run by arithmetic alone: no torch, so the page may import it.
 
 Sizes come from the model's ``config.json`` and the headers of its safetensors files. What is counted is what the trainers
 here hold at their peak; the libraries themselves (about 0.7 GiB of RAM, or a CUDA context) come on top. Each phase of a
-run is counted for itself, and the estimate is the largest. `tests/benchmarks/fit.py` compares it with measured peaks.
+run is counted separately, and the estimate is the largest. `tests/benchmarks/fit.py` compares it with measured peaks.
 """
 
 import json
@@ -18,17 +18,17 @@ from modules.errors import BaseModelError
 CHUNK_ELEMENTS = 2**24
 """Logits computed at a time, as in `modules.losses`."""
 NF4_BYTES = 0.516
-"""Of a 4-bit weight with its share of doubly quantised scales."""
+"""Bytes of a 4-bit weight with its share of doubly quantised scales."""
 HEAP, HEAP_NF4 = 0.4, 0.85
-"""On a CPU: what the C library's heap keeps of freed blocks, as a share of activations and logits. Measured, not derived.
+"""Share of activations and logits that the C library's heap keeps as freed blocks on a CPU. Measured, not derived.
 A second micro-batch finds the heap in pieces, and twice as much is kept; with NF4, whose layers spell out their weights
 between activations that stay, it lies in pieces from the start."""
 LARGEST_IN_HEAP = 32 * 2**20
-"""Bytes from which glibc gives a freed block back at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing behind."""
+"""From this many bytes glibc returns a freed block at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing."""
 SMALL, SMALL_OF_PPO = 8 * 2**20, 24 * 2**20
-"""The many small things of a step or an iteration (loop, threads, compiled kernels): measured on the smallest models, where they are seen."""
+"""Bytes of small things in a step or iteration (loop, threads, compiled kernels), measured on the smallest models."""
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
-"""Of an estimate, in the order in which they are drawn."""
+"""Parts of an estimate, in the order in which they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Sizes:
     linear: tuple[tuple[int, int], ...]
     """(out, in) of every linear layer that may be adapted."""
     others: int
-    """Weights that are in no such layer: embeddings, output layer, norms."""
+    """Weights outside these layers: embeddings, output layer, norms."""
     is_gated: bool
-    """Whether the inner layer has a gate (SwiGLU)."""
+    """True if the inner layer has a gate (SwiGLU)."""
     positions: int
 
     @property
@@ -64,7 +64,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Load:
-    """What one forward pass of a run carries."""
+    """Contents of one forward pass of a run."""
 
     rows: int
     """Texts in a micro-batch."""
@@ -130,11 +130,11 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
     """Estimate the memory of a run at its peak.
 
     Args:
-        config: Of a stage that trains; what it leaves to its checkpoint is reckoned as SFT's defaults.
+        config: Of a stage that trains; what it leaves to its checkpoint counts as SFT's defaults.
         sizes: Of its base model.
         load: Of its largest micro-batch; see `worst_load`.
-        is_cpu: Whether it computes on the CPU.
-        has_bf16: Whether precision auto means bf16 on the GPU.
+        is_cpu: True if it computes on the CPU.
+        has_bf16: True if precision auto means bf16 on the GPU.
     """
     config = settle(config)
     number = _number(config, is_cpu, has_bf16)

@@ -1,4 +1,4 @@
-"""What the three trainers share about a step: the schedule, and clip - check - step.
+"""Parts of a step that the three trainers share: the schedule, and clip - check - step.
 
 Clipping is done by hand: Lightning's own clipping refuses manual optimisation, and other PPO trainers forgot it there.
 """

@@ -1,4 +1,4 @@
-"""What a run was doing when something failed: said where it is done, so that a sentence for the person can name it."""
+"""Phases of a run, marked where they happen, so that a message about a failure can name the phase."""
 
 from contextlib import ContextDecorator
 from enum import StrEnum

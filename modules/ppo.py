@@ -58,7 +58,7 @@ class PPOModule(StageModule):
 
     Args:
         backbone: With the roles policy and value (trainable), reference and reward. Adapter dropout is switched off.
-        score_function: Scores responses in place of the role ``reward``, such as a `RewardMix`.
+        score_function: Scores responses instead of the role ``reward``, such as a `RewardMix`.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
 
@@ -196,7 +196,7 @@ class PPOModule(StageModule):
             metrics["objective/score_scale"] = scale
         if self.approx_kl_limit > 0:
             metrics["policy/steps_taken"] = taken
-        if self.trains_policy:  # the KL of a policy that is held still says nothing about its price
+        if self.trains_policy:  # the KL of a policy that is not trained says nothing about its price
             self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.count_step()
         self.latest = (answers, experience)
@@ -350,7 +350,7 @@ class PPOModule(StageModule):
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
     def _set_score_center(self, batch: PPOBatch) -> None:
-        """Measure the mean score of demonstrations or, without any, of the SFT policy; a reward model's head follows as value."""
+        """Measure the mean score of demonstrations, else of the SFT policy; a reward model's value head follows."""
         if batch.yardstick is not None:
             rollout = as_rollout(batch.yardstick, self.backbone.chat.stop_ids)
         else:

@@ -187,7 +187,7 @@ class RewardModule(StageModule):
         """Finish after the last step: take the best weights, if wanted, and set the zero of the score.
 
         Args:
-            answers: What shall score 0 on average: demonstrations or other reference answers. Each member of an
+            answers: What must score 0 on average: demonstrations or other reference answers. Each member of an
                 ensemble gets its own bias, since comparisons leave it open.
 
         Returns:
@@ -223,7 +223,7 @@ class RewardModule(StageModule):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned. A head that was centred when its run was stopped goes on as it was before."""
+        """Take over what `state` returned. A head centred when its run was stopped goes on uncentred."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.best = state.get("best", {})
         if "bias_in_training" in state:
@@ -265,7 +265,7 @@ class RewardModule(StageModule):
         return [torch.tensor(piece, device=batch.weight.device) for piece in pieces]
 
     def _scores(self, batch: Comparisons, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each member's scores of chosen and rejected, (N, M) each; a response in several pairs is scored once."""
+        """Return members' scores of chosen and rejected, (N, M) each; a response in several pairs is scored once."""
         ends = torch.cat([batch.chosen[pairs], batch.rejected[pairs]])
         rows, position = ends.unique(return_inverse=True)
         sequences = batch.sequences.rows(rows)

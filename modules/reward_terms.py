@@ -1,8 +1,8 @@
-"""What PPO rewards, as one line of text: ``reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1``.
+"""Reads PPO's reward from a line: ``reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1``.
 
 Three kinds of terms, each with an optional weight (1 where none is given): ``reward``, the studio's reward checkpoint;
 ``classifier:FOLDER``, a sequence-classification model (``classifier:FOLDER#LABEL`` names the label that is good);
-``function:FILE.py:NAME``, a Python function. Terms are joined by `` + ``. Only read here, never looked up; no torch.
+``function:FILE.py:NAME``, a Python function. Terms are joined by `` + ``. Nothing is looked up here; no torch.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The order of training data: a function of the seed alone, so that a run can be taken up at any step."""
+"""The order of training data: a function of the seed alone, so that a run can resume at any step."""
 
 from collections.abc import Hashable, Sequence
 

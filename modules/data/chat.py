@@ -1,10 +1,10 @@
-"""How a conversation becomes token ids, and which of them the model is taught; no torch.
+"""Turns a conversation into token ids and marks those that the model is taught; no torch.
 
 The one idea: a text is tokenised in segments, one per assistant turn and one per stretch between them. Training and
 sampling use the same segments, so the prompt that a model answers has the very ids it was trained on.
 
 Three templates: the tokenizer's own (`modules.data.templates`), ``chatml``, and ``plain`` (each turn on a line of its own; an
-assistant turn ends with the end token), which is for models that know no chat format. Thinking, where a template knows
+assistant turn ends with the end token), for models without a chat format. Thinking, where a template knows
 it, is off: an answer stands behind an empty thinking block, unless it brings one.
 """
 
@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
     mask: list[bool]
     """True on the tokens of assistant turns, end tokens included; length T."""
     num_unlearnt: int = 0
-    """Assistant turns that are only read, since the template writes them otherwise than it would ask for them."""
+    """Assistant turns that are only read, since the template writes them differently than it would ask for them."""
 
 
 class Answered(NamedTuple):
@@ -58,10 +58,10 @@ class ChatFormat:
         tokenizer: A fast tokenizer.
         template: ``auto`` takes the tokenizer's own template, and ``plain`` where it has none.
         model_end_ids: End tokens named by the model's configuration, the preferred one first. They win over the
-            tokenizer's: some models were trained with an end token that their tokenizer does not know as one.
+            tokenizer's: some models were trained with an end token missing from their tokenizer.
 
     Raises:
-        ConfigError: There is no such template, or the tokenizer's own would teach something else than it samples.
+        ConfigError: There is no such template, or the tokenizer's own would not teach what it samples.
         BaseModelError: The model has no end token, or its template cannot be run.
     """
 
@@ -79,9 +79,9 @@ class ChatFormat:
         """Any of these ends a response while sampling; only `end_id` is trained on."""
         pad = tokenizer.pad_token_id
         self.pad_id: int = pad if isinstance(pad, int) else self.end_id
-        """Fills up rows. It may equal an end token: masks are never derived from it."""
+        """Pads rows. It may equal an end token: masks are never derived from it."""
         self.controls = Controls(self._control_tokens())
-        """What only the template may write; typed in a text, it is ordinary text."""
+        """Tokens that only the template may write; typed in a text, they are ordinary text."""
         self._control_ids = self._ids_of(self.controls.tokens)
 
     def encode_conversation(self, messages: Sequence[Message]) -> Encoded:
@@ -117,9 +117,9 @@ class ChatFormat:
         Args:
             messages: The turns before the response.
             text: The response.
-            end_reason: How it ended (``eos`` or ``length``) if it was sampled, and so stands as it is behind
-                `encode_prompt`; None for one that somebody wrote. That is written as the template would, and in place
-                of the template's empty thinking block where it brings one.
+            end_reason: How it ended (``eos`` or ``length``) if it was sampled, and so follows unchanged
+                `encode_prompt`; None for one that somebody wrote. That is written as the template would, replacing
+                the template's empty thinking block if it brings one.
 
         Raises:
             RowError: The template refuses the conversation, or nothing is in it.

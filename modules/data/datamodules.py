@@ -1,8 +1,8 @@
-"""Rows to batches, in an order that depends on the seed alone and can be taken up at any step.
+"""Rows to batches, in an order that depends on the seed alone and can resume at any step.
 
 Rows are plain dicts (see each class). All are encoded at construction, so the number of steps is known before the
 trainer is built. Rows that are too long or cannot be encoded are dropped and counted in `dropped`. A row of raw text
-brings ``ids`` in place of ``messages``: no chat template touches it, and as a demonstration all of it is taught.
+brings ``ids`` instead of ``messages``: no chat template touches it, and as a demonstration all of it is taught.
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ class PPOBatch(NamedTuple):
 
 
 class PPOHeldOut(NamedTuple):
-    """What PPO is measured on."""
+    """Held-out material of PPO."""
 
     prompts: list[list[int]]
     """Prompts as ids."""
@@ -77,7 +77,7 @@ class SFTDataModule(L.LightningDataModule):
         validation_rows: Held-out ones; may be empty.
         chat: The backbone's chat format.
         batch_size, epochs, max_length, seed: See `SFTConfig`.
-        start_step: Steps already done, when a run is taken up again.
+        start_step: Steps already done, when a run is resumed.
     """
 
     def __init__(
@@ -135,9 +135,9 @@ class RewardDataModule(L.LightningDataModule):
         rows: Training comparisons.
         validation_rows: Held-out ones, of other prompts; may be empty.
         chat: The backbone's chat format.
-        demonstrations: As in SFT; their responses shall score 0 on average in the end.
+        demonstrations: As in SFT; their responses must score 0 on average in the end.
         batch_size, epochs, max_length, weighting, ensemble, offtopic_share, seed: See `RewardConfig`.
-        start_step: Steps already done, when a run is taken up again.
+        start_step: Steps already done, when a run is resumed.
 
     Raises:
         DataError: No rows are left, or a prompt is in both sets.
@@ -224,7 +224,7 @@ class PPODataModule(L.LightningDataModule):
         ptx_per_iteration: Demonstrations handed out with each iteration; 0 for none.
         is_centred: Hand out the held-out demonstrations of the categories trained on with the first iteration.
         batch_size, iterations, max_prompt_length, max_length, eval_prompts, seed: See `PPOConfig`.
-        start_step: Iterations already done, when a run is taken up again.
+        start_step: Iterations already done, when a run is resumed.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def advice(dropped: Counter[str], lengths: str, *, chooses_template: bool) -> li
     Args:
         dropped: The rows left out.
         lengths: The settings that say how long a row may be.
-        chooses_template: Whether the stage has the setting chat_template; else its SFT checkpoint had it.
+        chooses_template: True if the stage has the setting chat_template; else its SFT checkpoint had it.
     """
     found = [f"raise {lengths}"] if TOO_LONG in dropped else []
     others = [reason for reason in dropped if reason not in (TOO_LONG, WEIGHT_0)]

@@ -31,7 +31,7 @@ class Comparisons(NamedTuple):
     target_p: Tensor
     """(B,) probability that chosen is the better one: 1, 1/2 for a tie, or in between."""
     margin: Tensor
-    """(B,) how far apart their scores should be at least."""
+    """(B,) smallest distance wanted between their scores."""
     weight: Tensor
     """(B,) weight of the pair."""
     prompt: Tensor
@@ -39,9 +39,9 @@ class Comparisons(NamedTuple):
     bootstrap: Tensor
     """(B, M) how often each member of an ensemble learns from the pair."""
     strength: Tensor
-    """(B,) how much better the person found the chosen one: 1, 2 or 3; 0 where it was not said."""
+    """(B,) how much better the person found the chosen one: 1, 2 or 3; 0 if unknown."""
     category: Tensor
-    """(B,) which of the names the prompt's category has."""
+    """(B,) index of the prompt's category among the names."""
     category_names: tuple[str, ...]
     """Names of all categories."""
 

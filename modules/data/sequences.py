@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 PASS_TOKENS = 128
-"""A forward and backward pass takes as long as this many tokens more than it has: what starting its operations costs."""
+"""A forward and backward pass costs as much as this many extra tokens, for starting its operations."""
 
 
 CPU_PASS_TOKENS = 2048
-"""More tokens in one pass than this do not stay in a CPU's caches: a reward step of 16 pairs then takes twice as long."""
+"""Above this many tokens a pass does not fit a CPU's caches: a reward step of 16 pairs then takes twice as long."""
 
 
 class Sequences(NamedTuple):
@@ -54,7 +54,7 @@ def pad_rows(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], pad_
 def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
     """Cut rows into pieces of at most ``size`` rows of similar length.
 
-    Of all ways to cut them, the one with the fewest tokens, pads included, is taken; each piece counts `PASS_TOKENS` more.
+    The cut with the fewest tokens, padding included, is taken; each piece counts `PASS_TOKENS` more.
 
     Args:
         lengths: (B,) real tokens per row.

@@ -1,4 +1,4 @@
-"""The data module of a stage from its config and frozen rows: what a run trains on, what its preview shows, what a probe tries."""
+"""Builds a stage's data module from its config and frozen rows, for a run, its preview or a probe."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """One base model that plays several roles: policy, reference, reward model, value function.
 
-With LoRA the roles are adapters on one base in memory, 4-bit or not; with ``full`` each is a model of its own. A role that
+With LoRA the roles are adapters on one base in memory, 4-bit or not; with ``full`` each is its own model. A role that
 scores has a float32 head on top. Forward *and* backward of a role happen inside one ``with backbone.role(name):`` block,
 since gradient checkpointing runs the forward again during the backward.
 
@@ -164,8 +164,8 @@ class Backbone(nn.Module):
             name: Such as ``policy``.
             source: A folder that `save_role` wrote.
             copy_of: A role that exists.
-            trainable: Whether its weights require gradients.
-            head: Whether it scores. The head comes from where the weights come from; where there is none, it is
+            trainable: True if its weights require gradients.
+            head: True if it scores. The head comes from where the weights come from; where there is none, it is
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
             members: Of a head that is an ensemble. A folder's head keeps its own; a copy for 1 is the mean head.
             trunk_of: A frozen role whose hidden states the head reads; the role then is a head, a copy of that role's, and
@@ -185,7 +185,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def role(self, name: str) -> Iterator[None]:
-        """Play a role inside the block; the role before it comes back afterwards, under exceptions too."""
+        """Activate a role inside the block; the role before it returns afterwards, after exceptions too."""
         assert name in self._trunks or self.roles.has(name), f"there is no role {name!r}"
         self._enter(name)
         self._stack.append(name)
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def sampling(self, name: str) -> Iterator[None]:
-        """Play a role to sample from it: in evaluation mode (no dropout, and no checkpointing, which drops the cache)."""
+        """Activate a role for sampling: in evaluation mode (no dropout, nor checkpointing, which drops the cache)."""
         assert not self._stack, "sampling does not happen inside another role"
         was_training = self.training
         self.eval()
@@ -300,7 +300,7 @@ class Backbone(nn.Module):
             parameter.mul_(by)
 
     def save_role(self, name: str, folder: Path) -> None:
-        """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
+        """Write a role so that plain peft (or, with ``full``, transformers) reads it, next to its head."""
         if name in self._trunks:
             folder.mkdir(parents=True, exist_ok=True)
         else:
@@ -332,7 +332,7 @@ class Backbone(nn.Module):
         return head.to(self.device)
 
     def _check_rows(self, ids: Tensor) -> None:
-        """Refuse ids without a row; on a GPU the lookup would end the process."""
+        """Refuse ids without an embedding row; on a GPU the lookup would end the process."""
         largest = int(ids.max())
         if largest in self._without_row:
             raise beyond(self.base_model, self._without_row[largest], largest, self.vocab_size)
@@ -352,7 +352,7 @@ class Backbone(nn.Module):
 
 
 def _check_choices(method: str, quantisation: str) -> None:
-    """Refuse what is no choice here: a config says auto until `studio.models.parents` has filled it."""
+    """Refuse what is not a choice here: a config says auto until `studio.models.parents` has filled it."""
     for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
         if given not in choices:
             raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")

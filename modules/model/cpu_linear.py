@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def quicken(model: nn.Module) -> None:
-    """Let a model's float32 linear layers on the CPU, adapted or not, multiply by oneDNN; others stay as they are."""
+    """Let a model's float32 linear layers on the CPU, adapted or not, use oneDNN; others stay unchanged."""
     if not onednn_is_exact():
         return
     for module in model.modules():

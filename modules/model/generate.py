@@ -1,7 +1,7 @@
 """Sampling responses: token ids in, token ids out.
 
-A sampling loop of its own rather than ``generate``: rows that have ended leave the batch, so a long response does not
-make the others wait, and log-probabilities, filters and random numbers are exactly ours. Text is never decoded and
+Its own sampling loop instead of ``generate``: rows that have ended leave the batch, so a long response does not
+make the others wait, and log-probabilities, filters and random numbers are exactly known. Text is never decoded and
 encoded again.
 """
 
@@ -30,7 +30,7 @@ class Rollout(NamedTuple):
     responses: list[list[int]]
     """B responses as ids; each ends with its first end token, or at the length limit."""
     finished: list[bool]
-    """Whether the response ended by itself."""
+    """True where the response ended by itself."""
 
     @property
     def end_reasons(self) -> list[EndReason]:
@@ -72,7 +72,7 @@ def generate(
 
     Args:
         backbone: The model.
-        role: Who answers.
+        role: The role that answers.
         prompts: B lists of ids, none empty.
         max_new_tokens: Length limit of a response; it ends earlier where the model has no more positions.
         temperature: Logits are divided by it.

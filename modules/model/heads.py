@@ -1,6 +1,6 @@
-"""The linear heads that read a score from a hidden state: one, or an ensemble whose members disagree where they know little.
+"""Linear heads that read a score from a hidden state: one, or an ensemble whose members disagree where unsure.
 
-A head's file holds the mean head as ``weight`` (1, H) and ``bias`` (1), which any reader can use, and beside it the
+A head's file holds the mean head as ``weight`` (1, H) and ``bias`` (1), which any reader can use, and next to it the
 members of an ensemble as ``members.weight`` (M, H) and ``members.bias`` (M).
 """
 
@@ -26,7 +26,7 @@ class EnsembleHead(nn.Linear):
 
 
 def new_head(hidden_size: int, members: int = 1) -> nn.Linear:
-    """Draw a float32 head from N(0, 1 / (H + 1)), each member for itself; biases are 0."""
+    """Draw a float32 head from N(0, 1 / (H + 1)), each member separately; biases are 0."""
     kind = nn.Linear if members == 1 else EnsembleHead
     head = kind(hidden_size, members, dtype=torch.float32)
     nn.init.normal_(head.weight, std=1 / math.sqrt(hidden_size + 1))
@@ -53,7 +53,7 @@ def num_members(tensors: Mapping[str, Tensor]) -> int:
 
 
 def load_head(head: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite a head with a file's tensors; a head that is no ensemble takes the mean.
+    """Overwrite a head with a file's tensors; a head that is not an ensemble takes the mean.
 
     Raises:
         CheckpointError: The file holds another number of members than the ensemble has.

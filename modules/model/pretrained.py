@@ -118,7 +118,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a model folder.
 
     For some families (Qwen2) transformers replaces parts of the tokenizer that lies in the folder by what the family's
-    first models had, without a word. What tokenizer.json says wins here.
+    first models had, silently. What tokenizer.json says wins here.
     """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -159,7 +159,7 @@ def positions_of(config: PreTrainedConfig, folder: Path) -> int:
     """Return how many positions a model has.
 
     Raises:
-        BaseModelError: It knows none, as models with ALiBi or without attention.
+        BaseModelError: It has no positions, like models with ALiBi or without attention.
     """
     found = getattr(config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(found, int) or found < 1:
@@ -210,7 +210,7 @@ def load_model(
         raise BaseModelError(
             f"The model in {folder} does not fit into the memory of {device}: choose quantisation nf4 or a smaller model."
         ) from error
-    except Exception as error:  # transformers raises many kinds for a folder that is no causal language model
+    except Exception as error:  # transformers raises many kinds for a folder that is not a causal language model
         raise BaseModelError(
             f"The folder {folder} cannot be loaded as a causal language model ({type(error).__name__}: "
             f"{_first_line(error)}): choose a decoder-only model of an architecture that transformers knows."
@@ -230,7 +230,7 @@ def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -
     """Load a sequence-classification model in evaluation mode, frozen.
 
     Raises:
-        BaseModelError: The folder holds none; a head that would be drawn at random is refused.
+        BaseModelError: The folder holds no classifier; a head that would be drawn at random is refused.
     """
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -242,7 +242,7 @@ def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # transformers raises many kinds for a folder that is no classifier
+    except Exception as error:  # transformers raises many kinds for a folder that is not a classifier
         raise BaseModelError(
             f"The folder {folder} cannot be loaded as a sequence-classification model ({type(error).__name__}: "
             f"{_first_line(error)}): choose one that was saved as such."

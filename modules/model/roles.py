@@ -1,6 +1,6 @@
 """Several roles on one base model: as LoRA adapters that share its weights, or as full copies of it.
 
-Both classes have one face, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
+Both classes have one interface, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
 
 What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
 as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
@@ -38,7 +38,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """How fresh adapters look, None being the default. Adapters from a checkpoint keep their own rank, scale and targets."""
+    """Shape of fresh adapters, None for the default. Adapters from a checkpoint keep their rank, scale and targets."""
 
     rank: int | None = None
     alpha: float | None = None
@@ -108,7 +108,7 @@ class LoraRoles(nn.Module):
     def folded(self, name: str) -> Iterator[None]:
         """Fold a role's adapter into the base weights inside the block, which halves the time of sampling on a CPU.
 
-        The very tensors that were there come back afterwards, so nothing drifts. Only float32 weights are folded: there
+        The original tensors come back afterwards, so nothing drifts. Only float32 weights are folded: there
         the two ways differ by rounding of 1e-6; in bfloat16 or 4 bits they would be different policies.
         """
         if name == BASE or not self._can_fold():
@@ -182,7 +182,7 @@ class LoraRoles(nn.Module):
         return config
 
     def _check_shape(self, config: LoraConfig, source: Path) -> None:
-        """Refuse an adapter of another shape than was asked for: it cannot be given one."""
+        """Refuse an adapter whose shape is not the one asked for: it cannot be changed."""
         found = config.target_modules if isinstance(config.target_modules, set | list) else ()
         names = {name.rsplit(".", 1)[-1] for name in found}
         asked, layers = self.settings, self._layers_asked_for
@@ -313,7 +313,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
     """Find the layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
 
-    What attention layers are called differs: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
+    Names of attention layers differ: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
     """
     if targets == "all-linear":
         return targets

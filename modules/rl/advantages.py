@@ -25,7 +25,7 @@ def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor, estimator: Literal["k1"
 
     Args:
         logprobs, ref_logprobs: (B, R).
-        estimator: Which one.
+        estimator: Its name.
     """
     difference = logprobs - ref_logprobs
     if estimator == "k1":
@@ -153,7 +153,7 @@ class KLController:
     and n the responses seen.
 
     Raises:
-        ConfigError: It is to adapt, but from 0, which stays 0.
+        ConfigError: It should adapt, but starts at 0, which stays 0.
     """
 
     coef: float
@@ -165,7 +165,7 @@ class KLController:
         contradictions.check_kl(self.coef, self.target)
 
     def update(self, kl: float, num_responses: int) -> None:
-        """Take account of an iteration's mean KL per response."""
+        """Adapt to an iteration's mean KL per response."""
         if self.target <= 0:
             return
         error = min(max(kl / self.target - 1, -0.2), 0.2)

@@ -1,7 +1,7 @@
-"""Which of the policies measured in a PPO run is handed on: the best held-out score within a budget; no torch.
+"""Chooses the policy that a PPO run hands on: the best held-out score within a budget; no torch.
 
 The last policy is rarely the one to keep: its score keeps rising while it leaves the language it started from (Gao et al.
-2023). The start is measured too and costs nothing, so a run never hands on anything worse than what it began with.
+2023). The start is measured too and costs nothing, so a run never hands on anything worse than its start.
 """
 
 import math
@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
 @dataclass
 class Selection:
-    """The choice so far; with no budget there is none, and the last policy is handed on.
+    """The choice so far; without a budget the last policy is handed on.
 
     Attributes:
         kl_budget: Greatest KL per held-out response, in nats; 0 for no limit.

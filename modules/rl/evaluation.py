@@ -1,4 +1,4 @@
-"""What PPO measures on held-out prompts and demonstrations, and the responses it shows to people."""
+"""Measures PPO on held-out prompts and demonstrations, and keeps responses for people to read."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Responses with what was measured on each."""
+    """Responses with their measurements."""
 
     rollout: Rollout
     scores: Tensor
@@ -91,7 +91,7 @@ def demonstration_losses(
 
     Args:
         backbone: With the role.
-        role: Who is measured.
+        role: The role that is measured.
         demonstrations: B rows.
         is_excluded: (B,) bool, True on rows of categories that PPO leaves out.
         micro_batch_size: Rows per forward pass.

@@ -1,7 +1,7 @@
-"""What PPO learns from: responses with their scores, log-probabilities, values, rewards and advantages.
+"""PPO's experience: responses with their scores, log-probabilities, values, rewards and advantages.
 
 Everything here is computed without gradients, once per iteration, by the same forward as in training: log-probabilities
-taken while sampling can differ from it by more than a policy update does.
+taken while sampling can differ from them by more than a policy update does.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from modules.model.generate import Rollout
 from modules.rl.advantages import at_last, gae, kl_estimates, token_rewards, whiten
 
 ScoreFunction = Callable[[Rollout], Tensor]
-"""Responses to scores (B,); takes the place of a reward model."""
+"""Responses to scores (B,); used instead of a reward model."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """How scores and KL become per-token rewards and advantages; see `PPOConfig`."""
+    """The recipe from scores and KL to per-token rewards and advantages; see `PPOConfig`."""
 
     kl_estimator: Literal["k1", "k3"] = "k1"
     gamma: float = 1.0
@@ -72,7 +72,7 @@ class Experience(NamedTuple):
     mask: Tensor
     """(B, R) bool, True on real response tokens."""
     finished: Tensor
-    """(B,) bool, whether the response ended by itself."""
+    """(B,) bool, True where the response ended by itself."""
     scores: Tensor
     """(B,) raw scores."""
     shaped_scores: Tensor
@@ -88,9 +88,9 @@ class Experience(NamedTuple):
     advantages: Tensor
     """(B, R) advantages, whitened if that is on."""
     returns: Tensor
-    """(B, R) raw advantage + value: what the value function learns. Whitening does not touch it."""
+    """(B, R) raw advantage + value, which the value function learns. Whitening does not change it."""
     value_states: Tensor | None = None
-    """(B, R, H) what a value function that is a head alone reads before each token; None where it has weights below."""
+    """(B, R, H) states that a value function which is only a head reads before each token; None for any other."""
 
     @property
     def kl_per_response(self) -> Tensor:
@@ -184,7 +184,7 @@ def score_texts(
 def score_texts_by_member(
     backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
 ) -> Tensor:
-    """Score as `score_texts`, by each ensemble member: (N, M). Mean is the score, standard deviation its spread."""
+    """Score as `score_texts`, by ensemble member: (N, M). Mean is the score, standard deviation its uncertainty."""
     sequences = _encode_texts(backbone, texts).to(backbone.device)
     scores: list[Tensor] = [torch.empty(0)] * len(texts)
     with backbone.role("reward"):

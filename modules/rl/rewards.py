@@ -1,11 +1,11 @@
-"""What PPO maximises, behind one interface: a `ScoreFunction` turns a rollout into raw scores (B,).
+"""Rewards for PPO behind one interface: a `ScoreFunction` turns a rollout into raw scores (B,).
 
     texts = Texts(backbone.chat, data.row_of)
     function = load_function("def short(prompts, responses): return [-len(r) for r in responses]", "a.py", "short")
     mix = RewardMix([(term, RoleReward(backbone)), (other, FunctionReward(function, "a.py:short", texts))], backbone.device)
     PPOModule(backbone, score_function=mix)
 
-The role ``reward`` sees the very ids; a classifier, which has a tokenizer of its own, and a function see texts.
+The role ``reward`` sees the same ids; a classifier, which has a tokenizer of its own, and a function see texts.
 """
 
 import inspect
@@ -161,7 +161,7 @@ class ClassifierReward:
         """Refuse a chat template that refuses turns as the prompts have them, before anything is trained.
 
         Raises:
-            RewardError: It does.
+            RewardError: It refuses them.
         """
         if not self.tokenizer.chat_template:
             return
@@ -185,7 +185,7 @@ class ClassifierReward:
         self.tokenizer.truncation_side = "left"  # the response stands at the end
         config = self.model.config.get_text_config()
         positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
-        # Models of RoBERTa's kind count positions from behind their pad, so that they read fewer texts than they have rows.
+        # Models like RoBERTa count positions from after their pad, so they read fewer tokens than they have rows.
         embedding = next((m for name, m in self.model.named_modules() if name.endswith("position_embeddings")), None)
         first = getattr(embedding, "padding_idx", None)
         read = positions if first is None else positions - first - 1

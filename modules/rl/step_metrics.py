@@ -50,7 +50,7 @@ class Clock:
         self._start = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """Name what has been going on since the last lap."""
+        """Name the time since the last lap."""
         now = time.monotonic()
         self.laps[name], self._start = now - self._start, now
 

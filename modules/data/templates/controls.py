@@ -1,6 +1,6 @@
 """Control tokens that somebody typed into a text: marked before a template is rendered, and then encoded as plain text.
 
-Else a user could end an answer, or speak as another role, by typing what only the template may write.
+Otherwise a user could end an answer, or speak as another role, by typing what only the template may write.
 """
 
 import re
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 from modules.errors import DataError
 
 _START, _END = "\ufdd0", "\ufdd1"
-"""Code points that are no characters, so no text should hold them; one that does is marked itself."""
+"""Code points that are not characters, so no text should hold them; if one does, it is marked itself."""
 
 
 class Controls:
     """The control tokens of a chat format.
 
     Args:
-        tokens: How they are written.
+        tokens: The tokens as text.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -47,7 +47,7 @@ def spell(token: str, encode: Callable[[str], list[int]], forbidden: frozenset[i
     """Return the ids of a typed control token as ordinary text.
 
     Args:
-        token: How it is written.
+        token: The token as text.
         encode: Gives ids of a text, special tokens not being looked for.
         forbidden: Ids that must not come out.
 

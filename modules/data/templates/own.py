@@ -1,7 +1,7 @@
-"""A tokenizer's own chat template: how it renders a conversation, and where in the text each answer stands.
+"""A tokenizer's own chat template: renders a conversation and finds each answer in the text.
 
 Where the template marks what the assistant says (``{% generation %}``), those marks are taken. Else an answer is found by
-rendering the conversation once more with another answer in its place: what differs is the answer. Nothing is ever looked
+rendering the conversation again with another answer instead: what differs is the answer. Nothing is ever looked
 for by its words, which may also stand in a marker or in another turn.
 """
 
@@ -32,7 +32,7 @@ INSTEAD = "choose the chat template chatml or plain"
 
 
 class Place(NamedTuple):
-    """Where an answer stands in a rendered text."""
+    """The place of an answer in a rendered text."""
 
     start: int
     end: int
@@ -72,7 +72,7 @@ class OwnTemplate:
 
     Raises:
         BaseModelError: The template does not end, or takes or writes too much.
-        ConfigError: It does not write what is said, or would have training and sampling differ.
+        ConfigError: It does not write what is said, or training and sampling would differ.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -84,7 +84,7 @@ class OwnTemplate:
         whole = self.render(PROBE[:2])
         _check(whole, self.render(PROBE[:1], asks=True))
         self.after = self._after_answer(whole)
-        """What the template writes behind an answer."""
+        """Text that the template writes after an answer."""
         self.knows_thinking = thoughts.are_mentioned(self.source)
         self._strips = self._find_strips(whole)
         self.has_marks = self._are_marks_right(whole)
@@ -105,8 +105,8 @@ class OwnTemplate:
     def places(self, messages: Sequence[Message], text: str, end: str, *, thinks: bool = False) -> list[Place]:
         """Find in `text`, the rendered conversation up to a further answer, its answers that can be taught.
 
-        An answer counts that the template wrote as it is, closed as the last one would be, behind just what the model
-        would be asked with.
+        An answer counts if the template wrote it unchanged, closed as the last one would be, right behind what
+        the model would be asked with.
 
         Args:
             messages: The turns, contents marked by `Controls`.

@@ -11,7 +11,7 @@ _AT_END = re.compile(rf"(?P<tag>{_OPENING.pattern})\s*(?P<close>{_CLOSING.patter
 
 
 class Opening(NamedTuple):
-    """What stands before an answer, cut where its thinking block begins."""
+    """Text before an answer, cut where its thinking block begins."""
 
     head: str
     block: str

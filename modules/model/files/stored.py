@@ -1,4 +1,4 @@
-"""In which form a model's weights are stored: their number format, and whether they were quantised before."""
+"""Reads how a model's weights are stored: their number format, and whether they were quantised before."""
 
 from collections import Counter
 from pathlib import Path
@@ -47,7 +47,7 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
 def _quantised(path: Path) -> Any:
     """Return what a folder says of how its weights are quantised; nothing where they are plain numbers.
 
-    Older programs say it in a file of its own, and some nowhere but in the kinds of numbers that the weights are.
+    Older programs say it in a separate file, and some only by the kinds of numbers that the weights are.
     """
     config = read_json(path / "config.json")
     for settings in (config, _inner(config)):

@@ -1,4 +1,4 @@
-"""Whether the tokens that every conversation needs have a row in the embedding, as far as small files say."""
+"""Checks that tokens every conversation needs have an embedding row, as far as small files say."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A few tokens through a loaded model: what comes out is finite, and the same in every way in which it is used here."""
+"""Runs a few tokens through a loaded model: outputs must be finite, and equal in every way it is used here."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whether the texts of a run fit into the model's positions."""
+"""Checks that the texts of a run fit into the model's positions."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from modules.errors import DataError
 
 
 def check_lengths(data: Any, positions: int, new_tokens: int = 0) -> None:
-    """Refuse data of which a text is longer than the model has positions, before a step is taken.
+    """Refuse data with a text longer than the model has positions, before a step is taken.
 
     Args:
         data: A data module.

@@ -1,7 +1,7 @@
 """The output layer: logits in float32, also where hidden states and weights have 16 bits.
 
-Logits rounded to bfloat16 lie up to 0.06 off where they are about 20, and so do log-probabilities; the ratios and KLs of PPO
-are made of differences of them. The products are the same ones, only kept as they are summed.
+Logits rounded to bfloat16 are up to 0.06 off where they are about 20, and so are log-probabilities; the ratios and KLs of PPO
+are made of differences of them. The products are the same, only kept as they are summed.
 """
 
 from typing import Any
