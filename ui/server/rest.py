@@ -2,9 +2,10 @@
 
 The tab: by a script that runs before Gradio's own, added to the page when it is sent. Gradio 6.31 removes its loading
 screen without ending the screen's counter of seconds, which then asks for every frame for as long as the page is open:
-some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and adds the app's head later, so the counter can only be slowed by a script that stands in the page before it. The same script
-says what a proxy in front must send if the Host here is not the one that the browser went to: Gradio's own
-scripts are refused then, and the page would stay blank.
+some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and adds the app's head later, so
+the counter can only be slowed by a script that stands in the page before it. The same script says what a proxy in
+front must send if the Host here is not the one that the browser went to: Gradio's own scripts are refused then, and
+the page would stay blank.
 
 The server: by a queue that looks for work less often the longer it is idle; Gradio's looks 1,000 times a second.
 """
