@@ -1,4 +1,4 @@
-"""Refuses requests that do not come from this page, under a name that belongs to it.
+"""Refuses all requests but those of this page under one of its own names.
 
 A page of another site open in the same browser can send requests here, and its own name can be made to lead
 here (DNS rebinding). So the Host must be one of ours, and a request that a browser sends for a page must come from ours.
