@@ -1,4 +1,4 @@
-"""How well scores agree with a person's held-out comparisons: accuracy, log-loss, calibration, and what they lean on.
+"""Agreement of scores with a person's held-out comparisons: accuracy, log-loss, calibration, and effect of length.
 
 A tie has no preferred response, so ties count in the loss but nowhere else. Intervals take pairs as independent; with
 many pairs per prompt they are a little too narrow.
@@ -38,9 +38,9 @@ class Judged(NamedTuple):
     rejected_length: Tensor
     """Tokens of the other one."""
     strength: Tensor
-    """1, 2 or 3; 0 where it is not known."""
+    """1, 2 or 3; 0 if unknown."""
     category: Tensor
-    """Which category."""
+    """Number of the category."""
     uncertainty: Tensor
     """Standard deviation of the score difference over an ensemble's members; 0 without one."""
 
@@ -62,7 +62,7 @@ class Bin(NamedTuple):
     """A point of the reliability curve."""
 
     place: int
-    """Which of the equal parts of [1/2, 1]."""
+    """Number of the equal part of [1/2, 1]."""
     predicted: float
     """Mean probability given to the response that scores higher."""
     observed: float
@@ -78,7 +78,7 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
         target_p: (N,) probability that chosen is the better one; 1/2 is a tie.
 
     Returns:
-        Equal scores count as half a hit. Without any pair that is no tie, everything is 0 and the interval [0, 1].
+        Equal scores count as half a hit. If all pairs are ties, everything is 0 and the interval [0, 1].
     """
     confidence, hits = decided(margins, target_p)
     num = len(hits)
@@ -88,14 +88,14 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
 
 
 def decided(margins: Tensor, target_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the pairs that are no ties: the probability of the higher score's response (D,), and whether it won (D,)."""
+    """Return of the untied pairs the probability of the higher score's response (D,) and whether it won (D,)."""
     is_decided = target_p != 0.5
     towards = margins[is_decided] * (target_p[is_decided] - 0.5).sign()
     return torch.sigmoid(towards.abs()), (towards > 0).float() + 0.5 * (towards == 0).float()
 
 
 def reliability(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> list[Bin]:
-    """The reliability curve over equal bins of [1/2, 1]; empty bins are left out.
+    """Return the reliability curve over equal bins of [1/2, 1]; empty bins are left out.
 
     Args:
         confidence: (N,) probability given to the response that scores higher.
@@ -110,17 +110,17 @@ def reliability(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> l
 
 
 def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> float:
-    """Mean distance between stated confidence and observed share of hits, over the points of `reliability`."""
+    """Return mean distance between stated confidence and observed share of hits, over the points of `reliability`."""
     points = reliability(confidence, hits, num_bins)
     return sum(point.num * abs(point.predicted - point.observed) for point in points) / max(len(hits), 1)
 
 
 def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]:
-    """All metrics of held-out comparisons, by the names of `modules.metrics`.
+    """Return all metrics of held-out comparisons, by the names of `modules.metrics`.
 
     Args:
         judged: The comparisons.
-        category_names: What the numbers in ``judged.category`` stand for.
+        category_names: Names for the numbers in ``judged.category``.
     """
     margins = judged.chosen - judged.rejected
     overall = agreement(margins, judged.target_p)
@@ -150,14 +150,14 @@ def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]
 
 
 def correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's correlation of two (N,) tensors; 0 where one of them does not vary."""
+    """Return Pearson's correlation of two (N,) tensors; 0 where one of them does not vary."""
     first, second = first.double() - first.double().mean(), second.double() - second.double().mean()
     scale = first.norm() * second.norm()
     return float((first @ second) / scale) if scale > 0 else 0.0
 
 
 def area_under_roc(values: Tensor, is_positive: Tensor) -> float:
-    """Chance that a positive one has the larger value than a negative one, equal values counting half; 1/2 without both.
+    """Return the chance that a positive's value exceeds a negative's, equal values counting half; 1/2 without both.
 
     Args:
         values: (N,).
@@ -174,7 +174,7 @@ def area_under_roc(values: Tensor, is_positive: Tensor) -> float:
 
 
 def _log_loss(margins: Tensor, judged: Judged) -> dict[str, float]:
-    """Weighted mean of the loss without offset, and its normal 95 % interval."""
+    """Return weighted mean of the loss without offset, and its normal 95 % interval."""
     total = judged.weight.sum()
     losses = comparison_losses(margins, judged.target_p)
     mean = (judged.weight * losses).sum() / total
@@ -183,7 +183,7 @@ def _log_loss(margins: Tensor, judged: Judged) -> dict[str, float]:
 
 
 def _length(judged: Judged) -> dict[str, float]:
-    """What the scores owe to length: their correlation, with Fisher's interval, and accuracy where lengths are equal."""
+    """Measure the effect of length: correlation with Fisher's interval, and accuracy where lengths are equal."""
     scores = torch.cat([judged.chosen, judged.rejected])
     found = correlation(scores, torch.cat([judged.chosen_length, judged.rejected_length]))
     half = Z / math.sqrt(max(len(judged.chosen) - 3, 1))
@@ -201,7 +201,7 @@ def _length(judged: Judged) -> dict[str, float]:
 
 
 def _groups(judged: Judged, category_names: tuple[str, ...]) -> Iterator[tuple[str, str, Tensor]]:
-    """Group, name and bool mask (N,) of each strength and of the most frequent categories."""
+    """Yield group, name and bool mask (N,) of each strength and of the most frequent categories."""
     for strength in (1, 2, 3):
         yield "strength", str(strength), judged.strength == strength
     counts = torch.bincount(judged.category, minlength=len(category_names))

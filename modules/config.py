@@ -19,7 +19,7 @@ NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 
 
 class StageConfig(BaseModel):
-    """What every stage shares. Frozen: a run's config never changes after it was created."""
+    """Fields that all stages share. Frozen: a run's config never changes once created."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -36,7 +36,7 @@ class StageConfig(BaseModel):
 
 
 class TrainConfig(StageConfig):
-    """What the three trainers share."""
+    """Fields that the three trainers share."""
 
     method: Literal["auto", "lora", "full"] = "auto"
     """lora trains small adapters on a frozen base, full every weight. It belongs to the model: auto takes what the checkpoint was trained with."""
@@ -100,7 +100,7 @@ class SFTConfig(TrainConfig):
     eval_every: PositiveInt = 25
     """Measure the held-out loss every this many steps."""
     eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
-    """Held-out prompts that are answered at each evaluation, always the same ones, for reading beside the curves; 0 for none."""
+    """Held-out prompts that are answered at each evaluation, always the same ones, for reading next to the curves; 0 for none."""
 
 
 class RewardConfig(TrainConfig):
@@ -176,7 +176,7 @@ class PPOConfig(TrainConfig):
     value_learning_rate: PositiveFloat = 2e-4
     """Learning rate of the value function, usually 1 to 3 times the policy's."""
     value_trunk: Literal["own", "reward"] = "own"
-    """own gives the value function weights of its own; with reward it is a head on the reward model's frozen hidden states, which takes half the update's time and memory away."""
+    """own gives the value function weights of its own; with reward it is a head on the reward model's frozen hidden states, which halves the update's time and memory."""
     value_start: Literal["reward", "zero"] = "reward"
     """The head that the value function starts with: the reward model's, as InstructGPT did, or one that says 0; the weights below are the reward model's either way."""
     value_warmup: Annotated[int, Field(ge=0)] = 5
@@ -210,7 +210,7 @@ class PPOConfig(TrainConfig):
     score_clip: PositiveFloat = 10.0
     """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
     missing_eos: Literal["penalty", "score"] = "penalty"
-    """What a response that did not end by itself gets: its score less missing_eos_penalty, or missing_eos_score in place of it."""
+    """What a response that did not end by itself gets: its score less missing_eos_penalty, or missing_eos_score instead."""
     missing_eos_penalty: NonNegativeFloat = 1.0
     """Taken from the score of a response that did not end by itself."""
     missing_eos_score: float = -1.0
@@ -262,12 +262,12 @@ class PPOConfig(TrainConfig):
 
     @property
     def reward_terms(self) -> tuple[RewardTerm, ...]:
-        """What `rewards` says; none for the reward checkpoint alone."""
+        """The terms of `rewards`; none for the reward checkpoint alone."""
         return reward_terms.parse(self.rewards)
 
     @property
     def needs_reward_checkpoint(self) -> bool:
-        """Whether the reward checkpoint takes part."""
+        """True where the reward checkpoint takes part."""
         return not self.rewards.strip() or any(term.kind == "reward" for term in self.reward_terms)
 
 
@@ -277,7 +277,7 @@ class SampleConfig(StageConfig):
     checkpoint: str = ""
     """The policy that answers; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """A second checkpoint to answer beside it; empty compares two samples of one policy."""
+    """A second checkpoint that answers too; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
     responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
@@ -316,21 +316,21 @@ FRESH: dict[str, Any] = {
     "lora_alpha": 32.0,
     "lora_targets": "all-linear",
 }
-"""What belongs to a model, with the values of SFT. A later stage leaves them open and takes its checkpoint's."""
+"""Settings that belong to a model, with SFT's values. A later stage leaves them open and takes its checkpoint's."""
 
 AnyConfig = TypeVar("AnyConfig", bound=StageConfig)
 
 
 def is_open(config: StageConfig, name: str) -> bool:
-    """Whether a setting that belongs to the model is left to the checkpoint."""
+    """Return whether a setting that belongs to the model is left to the checkpoint."""
     return name in FRESH and getattr(config, name, None) in ("auto", 0, "")
 
 
 def settle(config: AnyConfig, values: Mapping[str, Any] = FRESH) -> AnyConfig:
-    """The config with its open settings taken from `values`; the others stay."""
+    """Return the config with its open settings taken from `values`; the others stay."""
     return config.model_copy(update={name: value for name, value in values.items() if is_open(config, name)})
 
 
 def categories(text: str) -> frozenset[str]:
-    """The names in a comma-separated config field; empty text gives none."""
+    """Return the names in a comma-separated config field; empty text gives none."""
     return frozenset(name.strip() for name in text.split(",") if name.strip())

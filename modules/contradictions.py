@@ -1,4 +1,4 @@
-"""Settings that each are fine and together would do nothing or something else than they say. No torch."""
+"""Refuses settings that are fine alone but together do nothing, or not what they say. No torch."""
 
 from modules.config import PPOConfig, StageConfig
 from modules.errors import ConfigError
@@ -8,7 +8,7 @@ def check(config: StageConfig) -> None:
     """Refuse settings that contradict each other.
 
     Raises:
-        ConfigError: They do; the message says which and what to set.
+        ConfigError: They contradict; the message says which and what to set.
     """
     if isinstance(config, PPOConfig):
         check_kl(config.kl_coef, config.kl_target)
@@ -16,7 +16,7 @@ def check(config: StageConfig) -> None:
 
 
 def check_kl(coef: float, target: float) -> None:
-    """Refuse a price of the KL that is to adapt but can only stay 0.
+    """Refuse an adaptive price of the KL that would stay 0.
 
     Raises:
         ConfigError: It is 0, and a target is set.

@@ -1,4 +1,4 @@
-"""Data-parallel runs: rows dealt out to the processes, sums over them; with one process, nothing changes.
+"""Data-parallel runs: deals rows out to processes and sums over them; with one process, nothing changes.
 
 Gradients are summed here by hand, weighted by tokens, because the usual mean of per-process means would weight a
 process with few tokens as much as one with many. Rows are dealt in turn, and a row keeps its random numbers whoever
@@ -32,26 +32,26 @@ class SummedByHand(DDPStrategy):
 
 
 def world() -> tuple[int, int]:
-    """This process's rank and the number of processes."""
+    """Return this process's rank and the number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def share(rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows that are dealt to this process; none if there are fewer rows than processes."""
+    """Return the rows that are dealt to this process; none if there are fewer rows than processes."""
     rank, size = world()
     return rows[rank::size]
 
 
 def place(index: int) -> int:
-    """Where the ``index``-th row of this process's `share` stands among all rows."""
+    """Return where the ``index``-th row of this process's `share` stands among all rows."""
     rank, size = world()
     return rank + index * size
 
 
 def gather_shares(rows: list[Row]) -> list[Row]:
-    """All rows in their order before they were dealt out, on every process; ``rows`` belong to this one's `share`."""
+    """Return on every process all rows in their order before the deal; ``rows`` belong to this one's `share`."""
     size = world()[1]
     if size == 1:
         return rows
@@ -61,7 +61,7 @@ def gather_shares(rows: list[Row]) -> list[Row]:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum over processes of a tensor of any shape, detached."""
+    """Return the sum over processes of a tensor of any shape, detached."""
     values = values.detach().clone()
     if world()[1] > 1:
         dist.all_reduce(values)
@@ -69,7 +69,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def union(names: Iterable[str]) -> list[str]:
-    """The names that any process has, sorted: so that what follows for each of them is the same on all."""
+    """Return the names that any process has, sorted, so that all processes do the same for each of them."""
     own = sorted(set(names))
     size = world()[1]
     if size == 1:
@@ -93,7 +93,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, one after the other: (N, ...) to (sum of N, ...), detached."""
+    """Return the rows of all processes, one after the other: (N, ...) to (sum of N, ...), detached."""
     rank, size = world()
     rows = rows.detach()
     if size == 1:

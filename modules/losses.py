@@ -23,7 +23,7 @@ Entropy = Literal["none", "measured", "trained"]
 
 
 class TokenStats(NamedTuple):
-    """What a policy thinks of N tokens."""
+    """Figures of a policy on N tokens."""
 
     logprobs: Tensor
     """(N,) log-probability of each token at the temperature."""
@@ -55,7 +55,7 @@ def token_stats(
     vocab_size: int,
     entropy: Entropy = "none",
 ) -> TokenStats:
-    """Log-probabilities (and entropies) of tokens without holding all their logits.
+    """Compute log-probabilities (and entropies) of tokens without holding all their logits.
 
     Args:
         to_logits: The output layer.
@@ -90,10 +90,10 @@ def _stats_of_chunk(
 def kl_from_reference(
     to_logits: ToLogits, hidden: Tensor, reference_logits: ToLogits, reference_hidden: Tensor, *, vocab_size: int
 ) -> Tensor:
-    """KL(reference || policy) (N,) of next-token distributions in nats, summed over the whole vocabulary.
+    """Return KL(reference || policy) (N,) of next-token distributions in nats, summed over the whole vocabulary.
 
     Its gradient is that of the language-model loss on tokens that the reference would have drawn, in the mean over all of
-    them: the same pull without the noise of the one token that stands there (Hinton et al. 2015, with a temperature of 1).
+    them: the same pull without the noise of the single token in the data (Hinton et al. 2015, with a temperature of 1).
 
     Args:
         to_logits: The policy's output layer.
@@ -117,7 +117,7 @@ def _kl_of_chunk(to_logits: ToLogits, hidden: Tensor, reference_logits: ToLogits
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over kept entries; 0 where there are none.
+    """Return the mean over kept entries; 0 where there are none.
 
     Args:
         values: Any shape.
@@ -129,7 +129,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def bradley_terry_loss(
     margins: Tensor, target_p: Tensor | float = 1.0, offsets: Tensor | float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """Weighted *sum* of `comparison_losses`; divide by the sum of weights for the mean.
+    """Return the weighted *sum* of `comparison_losses`; divide by the sum of weights for the mean.
 
     Args:
         margins, target_p, offsets: See there.
@@ -140,7 +140,7 @@ def bradley_terry_loss(
 
 
 def comparison_losses(margins: Tensor, target_p: Tensor | float = 1.0, offsets: Tensor | float = 0.0) -> Tensor:
-    """Of each pair, -[p log s(d - m) + (1 - p) log s(m - d)].
+    """Return for each pair -[p log s(d - m) + (1 - p) log s(m - d)].
 
     A tie has p = 1/2 and its minimum ln 2 at d = 0. The offset m (Llama 2) asks for a distance between clearly
     different responses; it means nothing for a tie, so it is faded out with |2p - 1| and points to the preferred side.
@@ -156,12 +156,12 @@ def comparison_losses(margins: Tensor, target_p: Tensor | float = 1.0, offsets: 
 
 
 def smooth_labels(target_p: Tensor, error_rate: float) -> Tensor:
-    """Labels (B,) as a rater gives them who errs at this rate: p (1 - e) + (1 - p) e. A tie stays one."""
+    """Return labels (B,) as a rater who errs at this rate gives them: p (1 - e) + (1 - p) e. A tie stays a tie."""
     return target_p * (1 - error_rate) + (1 - target_p) * error_rate
 
 
 def policy_losses(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """PPO's clipped objective per token, to be minimised: max(-A r, -A clip(r, 1 - e, 1 + e)) with r = exp(new - old).
+    """Return PPO's clipped objective per token, to minimise: max(-A r, -A clip(r, 1 - e, 1 + e)), r = exp(new - old).
 
     Args:
         logprobs, old_logprobs, advantages: One shape.
@@ -176,7 +176,7 @@ def policy_losses(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, cl
 
 
 def value_losses(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float) -> Tensor:
-    """Clipped value loss per token: half the larger of (V - R)^2 and (V held within e of the old V - R)^2.
+    """Return the clipped value loss per token: half the larger of (V - R)^2 and (V held within e of the old V - R)^2.
 
     Args:
         values, old_values, returns: One shape.

@@ -1,8 +1,8 @@
-"""How much memory a run will take, by arithmetic alone: no torch, so the page may ask it.
+"""Estimates the memory of a run by arithmetic alone: no torch, so the page may import it.
 
 Sizes come from the model's ``config.json`` and the headers of its safetensors files. What is counted is what the trainers
 here hold at their peak; the libraries themselves (about 0.7 GiB of RAM, or a CUDA context) come on top. Each phase of a
-run is counted for itself, and the estimate is the largest. `tests/benchmarks/fit.py` compares it with measured peaks.
+run is counted separately, and the estimate is the largest. `tests/benchmarks/fit.py` compares it with measured peaks.
 """
 
 import json
@@ -18,17 +18,17 @@ from modules.errors import BaseModelError
 CHUNK_ELEMENTS = 2**24
 """Logits computed at a time, as in `modules.losses`."""
 NF4_BYTES = 0.516
-"""Of a 4-bit weight with its share of doubly quantised scales."""
+"""Bytes of a 4-bit weight with its share of doubly quantised scales."""
 HEAP, HEAP_NF4 = 0.4, 0.85
-"""On a CPU: what the C library's heap keeps of freed blocks, as a share of activations and logits. Measured, not derived.
+"""Share of activations and logits that the C library's heap keeps as freed blocks on a CPU. Measured, not derived.
 A second micro-batch finds the heap in pieces, and twice as much is kept; with NF4, whose layers spell out their weights
 between activations that stay, it lies in pieces from the start."""
 LARGEST_IN_HEAP = 32 * 2**20
-"""Bytes from which glibc gives a freed block back at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing behind."""
+"""From this many bytes glibc returns a freed block at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing."""
 SMALL, SMALL_OF_PPO = 8 * 2**20, 24 * 2**20
-"""The many small things of a step or an iteration (loop, threads, compiled kernels): measured on the smallest models, where they are seen."""
+"""Bytes of small things in a step or iteration (loop, threads, compiled kernels), measured on the smallest models."""
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
-"""Of an estimate, in the order in which they are drawn."""
+"""Parts of an estimate, in the order in which they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Sizes:
     linear: tuple[tuple[int, int], ...]
     """(out, in) of every linear layer that may be adapted."""
     others: int
-    """Weights that are in no such layer: embeddings, output layer, norms."""
+    """Weights outside these layers: embeddings, output layer, norms."""
     is_gated: bool
-    """Whether the inner layer has a gate (SwiGLU)."""
+    """True if the inner layer has a gate (SwiGLU)."""
     positions: int
 
     @property
@@ -64,7 +64,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Load:
-    """What one forward pass of a run carries."""
+    """Contents of one forward pass of a run."""
 
     rows: int
     """Texts in a micro-batch."""
@@ -92,7 +92,7 @@ class Estimate:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """The sizes of a model folder.
+    """Read the sizes of a model folder.
 
     Raises:
         BaseModelError: its files cannot be read.
@@ -127,14 +127,14 @@ def _sizes(config: dict[str, Any], shapes: dict[str, Any]) -> Sizes:
 
 
 def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has_bf16: bool = True) -> Estimate:
-    """Memory of a run at its peak.
+    """Estimate the memory of a run at its peak.
 
     Args:
-        config: Of a stage that trains; what it leaves to its checkpoint is reckoned as SFT's defaults.
+        config: Of a stage that trains; what it leaves to its checkpoint counts as SFT's defaults.
         sizes: Of its base model.
         load: Of its largest micro-batch; see `worst_load`.
-        is_cpu: Whether it computes on the CPU.
-        has_bf16: Whether precision auto means bf16 on the GPU.
+        is_cpu: True if it computes on the CPU.
+        has_bf16: True if precision auto means bf16 on the GPU.
     """
     config = settle(config)
     number = _number(config, is_cpu, has_bf16)
@@ -154,7 +154,7 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
 
 
 def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
-    """The largest micro-batch that settings allow; with the `longest` text known, that of the data."""
+    """Return the largest micro-batch that settings allow; with the `longest` text known, that of the data."""
     rows = min(config.micro_batch_size, config.batch_size)
     if isinstance(config, PPOConfig):
         length = longest or config.max_prompt_length + config.max_new_tokens
@@ -167,7 +167,7 @@ def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
 
 
 def advice(config: TrainConfig, found: Estimate) -> list[str]:
-    """What to turn so that a run takes less, what helps most first."""
+    """Advise which settings make a run take less, what helps most first."""
     config, size = settle(config), found.parts
     tips = {
         "Choose method lora: gradients and optimizer are then those of the adapters only.": (
@@ -188,7 +188,7 @@ def advice(config: TrainConfig, found: Estimate) -> list[str]:
 
 
 def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -> float:
-    """Bytes of freed blocks that the heap of the C library keeps."""
+    """Return the bytes of freed blocks that the heap of the C library keeps."""
     batch = config.minibatch_size if isinstance(config, PPOConfig) else config.batch_size
     share = HEAP * (2 if is_update and config.micro_batch_size < batch else 1)
     block = parts["logits"] / _copies(config)
@@ -197,12 +197,12 @@ def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -
 
 
 def _copies(config: TrainConfig) -> int:
-    """Tensors of the size of a chunk of logits that are held at once."""
+    """Count the tensors of the size of a chunk of logits that are held at once."""
     return 4 if isinstance(config, PPOConfig) else 3
 
 
 def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
-    """Bytes of a number of the frozen base in computation."""
+    """Return the bytes of a number of the frozen base in computation."""
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16 and not is_cpu else "fp32"
@@ -210,7 +210,7 @@ def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
 
 
 def _fixed(config: TrainConfig, sizes: Sizes, number: int) -> dict[str, float]:
-    """What is held throughout: weights, adapters and heads, moments of Adam."""
+    """Count what is held throughout: weights, adapters and heads, moments of Adam."""
     trained = 2 if isinstance(config, PPOConfig) else 1
     frozen = 2 if isinstance(config, PPOConfig) else 0
     whole = sizes.in_linear + sizes.others
@@ -256,12 +256,12 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
 
 
 def _stream(config: TrainConfig, number: int) -> int:
-    """Bytes of a number of the residual stream: in full it is float32."""
+    """Return the bytes of a number of the residual stream: in full it is float32."""
     return 4 if config.method == "full" else number
 
 
 def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
-    """Bytes that one layer keeps of one token for the backward pass; counted on a Llama, tensor by tensor."""
+    """Count the bytes that one layer keeps of one token for the backward pass, tensor by tensor on a Llama."""
     hidden, query, inner = sizes.hidden, sizes.query, sizes.inner
     # Queries, keys, values and what attention returns, which is also the input of the output projection.
     attention = number * (2 * query + 2 * sizes.key_value)
@@ -278,12 +278,12 @@ def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
 
 
 def _passing_per_token(sizes: Sizes, number: int) -> float:
-    """Bytes of one token that only the layer at work holds: gradients of its inner values."""
+    """Count the bytes of one token that only the running layer holds: gradients of its inner values."""
     return 4 * (3 * sizes.inner + 4 * sizes.hidden)
 
 
 def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int) -> dict[str, float]:
-    """Sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
+    """Count sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
     prompt = max(1, load.length - config.max_new_tokens)
     room = end = prompt
     for end in range(prompt, load.length + 1):

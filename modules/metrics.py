@@ -1,4 +1,4 @@
-"""Every metric that the trainers log, once, with a sentence; no torch."""
+"""All metrics that the trainers log, each with a sentence; no torch."""
 
 METRICS: dict[str, str] = {
     "train/loss": "Mean loss of the step: nats per response token in SFT, nats per comparison in the reward model.",
@@ -75,5 +75,5 @@ GROUPS: dict[str, str] = {
 
 
 def sentence(name: str) -> str:
-    """What a metric means; empty for an unknown one."""
+    """Return what a metric means; empty for an unknown one."""
     return METRICS.get(name) or next((text for group, text in GROUPS.items() if name.startswith(group)), "")

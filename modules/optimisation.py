@@ -1,4 +1,4 @@
-"""What the three trainers share about a step: the schedule, and clip - check - step.
+"""Parts of a step that the three trainers share: the schedule, and clip - check - step.
 
 Clipping is done by hand: Lightning's own clipping refuses manual optimisation, and other PPO trainers forgot it there.
 """
@@ -16,12 +16,12 @@ from modules.stage_module import StageModule
 
 
 def adam(groups: list[dict[str, object]], *, eps: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Adam; PPO uses eps = 1e-5 (Huang et al. 2024), the others 1e-8. Weight decay is apart from the gradient (AdamW)."""
+    """Return Adam; eps is 1e-5 in PPO (Huang et al. 2024), else 1e-8. Weight decay is decoupled (AdamW)."""
     return torch.optim.Adam(groups, eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True, fused=True)
 
 
 def schedule(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Share of the peak learning rate at a step (0, 1, ...): a linear rise from 0, then a cosine to 0.
+    """Return the share of the peak learning rate at a step (0, 1, ...): a linear rise from 0, then a cosine to 0.
 
     The first step has a rate above 0 already, and so does the last.
     """

@@ -1,4 +1,4 @@
-"""What a run was doing when something failed: said where it is done, so that a sentence for the person can name it."""
+"""Phases of a run, marked where they happen, so that a message about a failure can name the phase."""
 
 from contextlib import ContextDecorator
 from enum import StrEnum
@@ -25,7 +25,7 @@ class during(ContextDecorator):  # it reads as a word: `with during(Phase.SAVING
         self._phase = phase
 
     def __enter__(self) -> None:
-        """Nothing is done before."""
+        """Do nothing: only the end of the block matters."""
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         """Add the phase to those that the error has passed through."""
@@ -34,7 +34,7 @@ class during(ContextDecorator):  # it reads as a word: `with during(Phase.SAVING
 
 
 def of(error: BaseException) -> Phase | None:
-    """The phase in which this was raised; None outside of all of them."""
+    """Return the phase in which this was raised; None outside of all of them."""
     passed: set[Phase] = vars(error).get(_KEY, set())
     return next((phase for phase in Phase if phase in passed), None)
 

@@ -58,7 +58,7 @@ class PPOModule(StageModule):
 
     Args:
         backbone: With the roles policy and value (trainable), reference and reward. Adapter dropout is switched off.
-        score_function: Scores responses in place of the role ``reward``, such as a `RewardMix`.
+        score_function: Scores responses instead of the role ``reward``, such as a `RewardMix`.
         seed, batch-independent settings: See `PPOConfig`, which names and explains them all.
     """
 
@@ -156,13 +156,13 @@ class PPOModule(StageModule):
     def from_config(
         cls, config: PPOConfig, backbone: Backbone, score_function: ScoreFunction | None = None
     ) -> "PPOModule":
-        """The module that a config describes; what its `rewards` name is built before, by `modules.rl.rewards`."""
+        """Build the module that a config describes; `modules.rl.rewards` builds what its `rewards` name before."""
         names = [name for name in inspect.signature(cls).parameters if name in PPOConfig.model_fields]
         return cls(backbone, score_function=score_function, **{name: getattr(config, name) for name in names})
 
     @during(Phase.STEPPING)
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
-        """One iteration: sample, judge, and several passes of updates."""
+        """Do one iteration: sample, judge, and several passes of updates."""
         if self.center_scores and self.score_center is None:
             self._set_score_center(batch)
         clock = Clock()
@@ -196,7 +196,7 @@ class PPOModule(StageModule):
             metrics["objective/score_scale"] = scale
         if self.approx_kl_limit > 0:
             metrics["policy/steps_taken"] = taken
-        if self.trains_policy:  # the KL of a policy that is held still says nothing about its price
+        if self.trains_policy:  # the KL of a policy that is not trained says nothing about its price
             self.kl_controller.update(metrics["objective/kl"], num_responses)
         self.count_step()
         self.latest = (answers, experience)
@@ -242,7 +242,7 @@ class PPOModule(StageModule):
 
     @property
     def judged_role(self) -> str:
-        """Who is measured and handed on: the average of the policy where there is one, else the policy."""
+        """The role that is measured and handed on: the average of the policy where there is one, else the policy."""
         return "policy" if self.ema is None else self.ema.role
 
     @property
@@ -252,7 +252,7 @@ class PPOModule(StageModule):
         return {"policy": self.judged_role, "value": "value"} | raw
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside weights and optimizer."""
+        """Return what a checkpoint needs besides weights and optimizer."""
         return {
             "step_index": self.step_index,
             "evaluated_at": self.evaluated_at,
@@ -283,7 +283,7 @@ class PPOModule(StageModule):
     def _update_in_epochs(
         self, experience: Experience, num_responses: int, demonstrations: Sequences | None, sums: StepSums
     ) -> float:
-        """Several passes of optimizer steps, ended early at the KL limit; returns the share of steps taken."""
+        """Take several passes of optimizer steps, ended early at the KL limit; return the share of steps taken."""
         plan = [rows for epoch in range(self.epochs) for rows in self._minibatches(num_responses, epoch)]
         for taken, rows in enumerate(plan):
             if not self._update(experience, rows, demonstrations, sums):
@@ -291,7 +291,7 @@ class PPOModule(StageModule):
         return 1.0
 
     def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> bool:
-        """One optimizer step on the responses at ``rows`` (N,); False if the policy is too far from the rollout's for it."""
+        """Take one optimizer step on responses ``rows`` (N,); False if the policy is too far from the rollout's."""
         # 1. Forward and backward, in micro-batches.
         trains_policy = self.trains_policy
         shares = self.surrogate.backward(
@@ -318,7 +318,7 @@ class PPOModule(StageModule):
         return True
 
     def _minibatches(self, num_responses: int, epoch: int) -> Iterator[Tensor]:
-        """Row indices of each optimizer step of an epoch: ceil(responses / minibatch) of them, every row once.
+        """Yield row indices of each optimizer step of an epoch: ceil(responses / minibatch) of them, every row once.
 
         The responses of all processes are shuffled together, so a step may have more rows here than elsewhere, or none.
         """
@@ -344,13 +344,13 @@ class PPOModule(StageModule):
 
     @during(Phase.SCORING)
     def _score(self, rollout: Rollout) -> Tensor:
-        """Raw scores (B,), float32."""
+        """Return raw scores (B,), float32."""
         if self.score_function is not None:
             return self.score_function(rollout).float().to(self.backbone.device)
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
     def _set_score_center(self, batch: PPOBatch) -> None:
-        """Measure the mean score of demonstrations or, without any, of the SFT policy; a reward model's head follows as value."""
+        """Measure the mean score of demonstrations, else of the SFT policy; a reward model's value head follows."""
         if batch.yardstick is not None:
             rollout = as_rollout(batch.yardstick, self.backbone.chat.stop_ids)
         else:
@@ -362,7 +362,7 @@ class PPOModule(StageModule):
             self.backbone.shift_head("value", -mean(role_part(self.score_function, scores)))
 
     def _scale_of(self, scores: Tensor) -> float:
-        """What scores (B,) are divided by, these taken in; the first time the value function follows."""
+        """Return what scores (B,) are divided by, these taken in; the first time the value function follows."""
         if self.score_scale == "none":
             return 1.0
         check_finite({"score": scores})
@@ -373,11 +373,11 @@ class PPOModule(StageModule):
         return self.score_moments.std
 
     def _seed_of(self, step: int, epoch: int = -1) -> int:
-        """A seed for the responses of each iteration, and for the order in each of its epochs."""
+        """Return a seed for the responses of each iteration, and for the order in each of its epochs."""
         return iteration_seed(self.seed, step, epoch)
 
     def _describe(self, experience: Experience, answers: Answers) -> dict[str, float]:
-        """An iteration's metrics before any update; per-token numbers are summed over a response, then averaged."""
+        """Return an iteration's metrics before any update: per-token numbers summed over a response, then averaged."""
         return {
             "objective/kl": mean(experience.kl_per_response),
             "objective/score": mean(experience.scores),

@@ -1,17 +1,17 @@
-"""Settings named for a stage and the hardware it shall run on. They are starting points: what a model really takes is estimated.
+"""Settings named for a stage and its hardware. They are starting points: the memory a model takes is estimated.
 
-Each says for how large a model it is meant; `tests/modules/test_presets.py` holds it to that by `modules.memory`.
+Each names its largest model; `tests/modules/test_presets.py` checks that by `modules.memory`.
 """
 
 from typing import Any, NamedTuple
 
 
 class Hardware(NamedTuple):
-    """What a preset is meant for."""
+    """Hardware of a preset."""
 
     title: str
     gib: int
-    """GPU memory; of a CPU the RAM that it may take."""
+    """GPU memory; on a CPU the RAM that a run may take."""
     billions: float
     """Parameters of the largest usual model."""
 
@@ -41,13 +41,13 @@ _LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48
 
 
 def preset(stage: str, hardware: str) -> dict[str, Any]:
-    """The settings of a stage that trains, by name."""
+    """Return the settings of a stage that trains, by name."""
     micro, length = _MICRO[hardware], _LENGTH[hardware]
     common = _MACHINE[hardware] | {"max_length": length}
     if stage == "sft":
         common |= {"method": "lora", "lora_rank": 16}
     else:
-        del common["quantisation"]  # as the rest of the model, it is the checkpoint's
+        del common["quantisation"]  # as with the rest of the model, it is the checkpoint's
     if stage == "ppo":
         return common | {
             "batch_size": 64,

@@ -82,7 +82,7 @@ class RewardModule(StageModule):
 
     @classmethod
     def from_config(cls, config: RewardConfig, backbone: Backbone, *, num_steps: int) -> "RewardModule":
-        """The module that a config describes."""
+        """Build the module that a config describes."""
         return cls(
             backbone,
             num_steps=num_steps,
@@ -97,7 +97,7 @@ class RewardModule(StageModule):
 
     @during(Phase.STEPPING)
     def training_step(self, batch: Comparisons, batch_idx: int) -> None:
-        """One optimizer step on a batch of comparisons."""
+        """Take one optimizer step on a batch of comparisons."""
         start = time.monotonic()
         # 1. The loss is a weighted mean over the pairs of the batch, however the batch is cut up.
         total_weight = sum_over_ranks(batch.weight.sum())
@@ -184,10 +184,10 @@ class RewardModule(StageModule):
 
     @torch.no_grad()
     def finish(self, answers: Iterable[Sequences]) -> dict[str, float]:
-        """What remains after the last step: take the best weights, if wanted, and set the zero of the score.
+        """Finish after the last step: take the best weights, if wanted, and set the zero of the score.
 
         Args:
-            answers: What shall score 0 on average: demonstrations or other reference answers. Each member of an
+            answers: What must score 0 on average: demonstrations or other reference answers. Each member of an
                 ensemble gets its own bias, since comparisons leave it open.
 
         Returns:
@@ -214,7 +214,7 @@ class RewardModule(StageModule):
         }
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside weights and optimizer."""
+        """Return what a checkpoint needs besides weights and optimizer."""
         return {
             "step_index": self.step_index,
             "evaluated_at": self.evaluated_at,
@@ -223,7 +223,7 @@ class RewardModule(StageModule):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned. A head that was centred when its run was stopped goes on as it was before."""
+        """Take over what `state` returned. A head centred when its run was stopped goes on uncentred."""
         self.step_index, self.evaluated_at = state["step_index"], state["evaluated_at"]
         self.best = state.get("best", {})
         if "bias_in_training" in state:
@@ -238,7 +238,7 @@ class RewardModule(StageModule):
             parameter.copy_(wanted[name])
 
     def _micro_batches(self, batch: Comparisons) -> list[Tensor]:
-        """Indices of pairs (N,): whole prompts of similar length, so that each response is scored in one forward pass.
+        """Return indices of pairs (N,): whole prompts of similar length, so each response takes one forward pass.
 
         A micro-batch holds as many responses as its number of pairs has sides, and on a CPU no more tokens than are quick.
         A prompt that alone has more is cut up.
@@ -265,7 +265,7 @@ class RewardModule(StageModule):
         return [torch.tensor(piece, device=batch.weight.device) for piece in pieces]
 
     def _scores(self, batch: Comparisons, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's score of chosen and of rejected, (N, M) each; a response in several of the pairs is scored once."""
+        """Return members' scores of chosen and rejected, (N, M) each; a response in several pairs is scored once."""
         ends = torch.cat([batch.chosen[pairs], batch.rejected[pairs]])
         rows, position = ends.unique(return_inverse=True)
         sequences = batch.sequences.rows(rows)

@@ -1,8 +1,8 @@
-"""What PPO rewards, as one line of text: ``reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1``.
+"""Reads PPO's reward from a line: ``reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1``.
 
 Three kinds of terms, each with an optional weight (1 where none is given): ``reward``, the studio's reward checkpoint;
 ``classifier:FOLDER``, a sequence-classification model (``classifier:FOLDER#LABEL`` names the label that is good);
-``function:FILE.py:NAME``, a Python function. Terms are joined by `` + ``. Only read here, never looked up; no torch.
+``function:FILE.py:NAME``, a Python function. Terms are joined by `` + ``. Nothing is looked up here; no torch.
 """
 
 import math
@@ -25,14 +25,14 @@ class RewardTerm(NamedTuple):
     """Unique among the terms; its mean is logged as ``reward/<name>``."""
 
     def __str__(self) -> str:
-        """The term as it is written."""
+        """Return the term as it is written."""
         mark = {"reward": "", "classifier": "#", "function": ":"}[self.kind]
         source = f":{self.source}" if self.source else ""
         return f"{self.kind}{source}{mark if self.item else ''}{self.item}*{self.weight!r}"
 
 
 def parse(text: str) -> tuple[RewardTerm, ...]:
-    """The terms of a reward, in their order; none for an empty text.
+    """Parse the terms of a reward, in their order; none for an empty text.
 
     Raises:
         ValueError: A term cannot be understood; the message says what was expected.
@@ -84,6 +84,6 @@ def _weight(text: str, written: str) -> float:
 
 
 def _identifier(name: str) -> str:
-    """A name that a metric can have."""
+    """Return a name that a metric can have."""
     cleaned = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     return f"_{cleaned}" if cleaned[:1].isdigit() else cleaned or "classifier"

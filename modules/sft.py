@@ -83,7 +83,7 @@ class SFTModule(StageModule):
     def from_config(
         cls, config: SFTConfig, backbone: Backbone, *, num_steps: int, sample_prompts: Sequence[Sequence[int]] = ()
     ) -> "SFTModule":
-        """The module that a config describes."""
+        """Build the module that a config describes."""
         return cls(
             backbone,
             num_steps=num_steps,
@@ -97,7 +97,7 @@ class SFTModule(StageModule):
 
     @during(Phase.STEPPING)
     def training_step(self, batch: Sequences, batch_idx: int) -> None:
-        """One optimizer step on a batch of demonstrations."""
+        """Take one optimizer step on a batch of demonstrations."""
         start = time.monotonic()
         # 1. The loss is a mean over all taught tokens of the batch, however the batch is cut up.
         num_targets = sum_over_ranks(batch.mask[:, 1:].sum())
@@ -158,7 +158,7 @@ class SFTModule(StageModule):
             ]
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside weights and optimizer."""
+        """Return what a checkpoint needs besides weights and optimizer."""
         return {"step_index": self.step_index, "evaluated_at": self.evaluated_at}
 
     def load_state(self, state: dict[str, Any]) -> None:

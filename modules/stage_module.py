@@ -1,7 +1,7 @@
-"""What the trainers of the three stages are: LightningModules whose model stays on the device that it was loaded to.
+"""Base of the three trainers: LightningModules whose model stays on the device it was loaded to.
 
-Lightning puts a module on the trainer's device before each fit or validate, and on the CPU after it. Of a model on a GPU
-that is a whole copy in RAM for every measurement, and what is done with it between two of them meets tensors of two
+Lightning puts a module on the trainer's device before each fit or validate, and on the CPU after it. With a GPU model
+that is a whole copy in RAM for every measurement, and work between two measurements would meet tensors of two
 devices. Here the model never moves, and batches come to it.
 """
 
@@ -32,11 +32,11 @@ class StageModule(L.LightningModule):
         self.evaluated_at = -1
         """`step_index` at the last validation."""
         self.is_half_done = False
-        """Whether weights have changed since the last whole step, so that an error now would leave half a step's state."""
+        """True once weights changed since the last whole step, so that an error now would leave half a step's state."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that holds the model."""
         return self.backbone.device
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -53,7 +53,7 @@ class StageModule(L.LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Say where a trainer of another device will compute."""
+        """Log the device where a trainer of another device will compute."""
         root = self.trainer.strategy.root_device
         if not _is_same(root, self.device):
             rank_zero_warn(
@@ -64,7 +64,7 @@ class StageModule(L.LightningModule):
     def _apply_batch_transfer_handler(
         self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
     ) -> Any:
-        """Bring a batch to the model and not to the trainer's device."""
+        """Move a batch to the model's device, not the trainer's."""
         return super()._apply_batch_transfer_handler(batch, self.device, dataloader_idx)
 
     def on_fit_start(self) -> None:
@@ -85,12 +85,12 @@ class StageModule(L.LightningModule):
         self.trainer.strategy.optimizers = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Made at construction, so that a checkpoint can be restored before the fit."""
+        """Return the optimizer, made at construction so that a checkpoint can be restored before the fit."""
         return self.optimizer
 
 
 def _is_same(first: torch.device, second: torch.device) -> bool:
-    """Whether both name one device; ``cuda`` is the current one."""
+    """Return whether both name one device; ``cuda`` is the current one."""
     return first.type == second.type and (first.type == "cpu" or _index(first) == _index(second))
 
 

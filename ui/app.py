@@ -1,6 +1,6 @@
 """The studio in the browser: six pages in one Gradio app, opened by `launch`.
 
-The address says where one is (`#runs/reward-2`), so links, reload and the back button work; everything else that matters
+The address names the open page (`#runs/reward-2`), so links, reload and the back button work; all else that matters
 is in the workspace, so closing the tab or the server loses nothing. This process never imports torch: training and
 generation are child processes.
 """
@@ -48,7 +48,7 @@ BROWSERS = (
     "microsoft-edge",
     "msedge",
 )
-# After each event Gradio 6.31 computes statistics on all before it, which nobody sees: they took 62 of the 104 s of 770 events.
+# After each event Gradio 6.31 computes unused statistics on all before it: they took 62 of the 104 s of 770 events.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 FOLLOW = """
@@ -71,7 +71,7 @@ follow();
 
 
 def build(ws: Workspace, has_password: bool = False) -> gr.Blocks:
-    """The whole app on a workspace; with a password, its masthead has a button that logs out."""
+    """Build the whole app on a workspace; with a password, its masthead has a button that logs out."""
     uploads.folder()
     with gr.Blocks(title="RLHF Studio", analytics_enabled=False, fill_width=True) as app:
         html.html(_masthead(ws, has_password), elem_id="masthead")
@@ -109,12 +109,12 @@ def launch(
         password: asked for before anything is shown.
         inbrowser: open a tab.
         is_window: open a window without tabs instead, where a Chromium-family browser is installed.
-        roots: folders whose files the page may read, beside the workspace.
+        roots: folders whose files the page may read, besides the workspace.
         names: further names under which a proxy or a DNS entry leads here.
         max_upload: the largest file that may be uploaded, such as 500MB.
 
     Raises:
-        ConfigError: an open host without a password, an address that is none, a port that is taken or none, a name that is none.
+        ConfigError: an open host without a password, an invalid address, port or name, or a port that is taken.
     """
     at = address.parse(host, port)
     if not at.is_loopback and not password:
@@ -133,7 +133,7 @@ def launch(
     try:
         with proxies.set_aside():
             app.launch(**settings)
-    except OSError as error:  # taken since it was looked at, or by something that only Gradio looks at
+    except OSError as error:  # taken since it was checked, or by something that only Gradio checks
         raise ConfigError(f"Port {port} of {host} cannot be used. Choose another with --port.") from error
     _say(ws, at)
     if inbrowser or is_window:
@@ -148,7 +148,7 @@ def launch_settings(
     names: Sequence[str] = (),
     max_upload: int = uploads.size(uploads.DEFAULT),
 ) -> dict[str, Any]:
-    """What `Blocks.launch` is given; the middleware in the order in which a request meets it."""
+    """Return the arguments of `Blocks.launch`; the middleware in the order in which a request meets it."""
     return {
         "server_name": at.server_name,
         "server_port": at.port,
@@ -165,7 +165,7 @@ def launch_settings(
         "blocked_paths": [str(ws.root)],
         "max_file_size": max_upload,
         "share": False,
-        "_frontend": False,  # no look at its own page, which on a busy machine takes the three seconds after which it gives up
+        "_frontend": False,  # no check of its own page, for which a busy machine may need more than its three seconds
         "theme": theme(),
         "head": HEAD,
         "footer_links": [],
@@ -181,7 +181,7 @@ def launch_settings(
 
 
 def _say(ws: Workspace, at: Address) -> None:
-    """Where the studio is, and what a person should know of it."""
+    """Print where the studio is, and what a person should know of it."""
     if not at.is_loopback:
         print(
             "Other machines can reach it: it asks for the password. Traffic is not encrypted; an SSH tunnel is.",
@@ -218,7 +218,7 @@ def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.
 
 
 def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
-    """A page is brought up to date when it is opened, and while it is open if it is live; closed pages are quiet."""
+    """Update a page when it is opened, and a live page while it is open; closed pages do nothing."""
     timers = {name: page.timer for name, page in pages.items() if page.timer is not None}
     for name, page in pages.items():
         opened[name].select(None, None, None, js=f"() => window.studio.opened('{name}')")
@@ -233,7 +233,7 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
 
 
 def _catch_up(pages: dict[str, Page], shown_again: gr.HTML) -> None:
-    """A live page is brought up to date at once when its hidden tab is shown again: timers may have slept meanwhile."""
+    """Update a live page at once when its hidden tab is shown again: timers may have slept meanwhile."""
     for name, page in pages.items():
         if page.timer is not None:
             inputs = [shown_again, *page.inputs]
@@ -279,7 +279,7 @@ def _masthead(ws: Workspace, has_password: bool) -> str:
 
 
 def _open(url: str, is_window: bool) -> None:
-    """Open the page in a window of its own where that is wanted and possible, else in a tab."""
+    """Open the page in its own window where that is wanted and possible, else in a tab."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None) if is_window else None
     if browser:
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Which files a request may name: what lies in the workspace, in a listed folder, or was uploaded. Anything else is refused.
+"""Refuses requests for files outside the workspace and the listed folders that were not uploaded.
 
 Whoever reaches the page's port, another account of this machine too, can send what the page never would. The command line
 is not limited: who can type there can read the files anyway.
@@ -21,10 +21,10 @@ _listed: list[Path] = []
 
 
 def allow(folders: Iterable[str]) -> None:
-    """List folders whose files the page may read, beside those in the environment's RLHF_STUDIO_ROOTS.
+    """List folders whose files the page may read, besides those in the environment's RLHF_STUDIO_ROOTS.
 
     Raises:
-        ConfigError: one is no folder.
+        ConfigError: one is not a folder.
     """
     for folder in folders:
         path = Path(folder).expanduser().resolve()
@@ -34,7 +34,7 @@ def allow(folders: Iterable[str]) -> None:
 
 
 def roots(ws: Workspace) -> list[Path]:
-    """The folders that a request may name files in."""
+    """Return the folders that a request may name files in."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     return [
         ws.root,
@@ -46,10 +46,10 @@ def roots(ws: Workspace) -> list[Path]:
 
 
 def check(ws: Workspace, name: str) -> str:
-    """The file, folder or hub id that a request names, unless it is a file the page may not read.
+    """Return the file, folder or hub id that a request names, unless it is a file the page may not read.
 
     Raises:
-        ConfigError: it lies elsewhere, or is no path.
+        ConfigError: it lies elsewhere, or is not a path.
     """
     if not name.strip():
         raise ConfigError("A path is empty. Give a file, a folder, or an id such as Qwen/Qwen3-0.6B.")

@@ -35,12 +35,12 @@ def on(
         handler: what to call; a `functools.partial` that carries the workspace is usual.
         inputs: components whose values it gets.
         outputs: components it sets.
-        progress: show Gradio's spinner over the outputs while it works.
+        progress: show Gradio's spinner over the outputs while it runs.
         **options: passed on to Gradio (js, trigger_mode, ...).
     """
     shown = "minimal" if progress else "hidden"
     if not progress:
-        # With every event Gradio's page marks each component that ever waited for one, some 40 ms here; with no such
+        # At every event Gradio's page marks each component that ever waited for one, some 40 ms here; with no such
         # components there is nothing to mark.
         options.setdefault("show_progress_on", [])
     return event(
@@ -49,7 +49,7 @@ def on(
 
 
 def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """A handler for `gr.HTML(server_functions=...)`: it answers a dict, with `error` where something was refused.
+    """Wrap a handler for `gr.HTML(server_functions=...)`: it answers a dict, with `error` where something was refused.
 
     `is_kept` with it: the workspace cannot be used now, so the browser keeps what it sent and sends it again.
     """

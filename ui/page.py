@@ -1,4 +1,4 @@
-"""What a page says of itself to the app: how it is brought up to date, and what the address and the drafts belong to."""
+"""Describes a page to the app: how to update it, and where its address and drafts belong."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,15 +7,15 @@ import gradio as gr
 
 
 class Page(NamedTuple):
-    """What `ui.app` needs to keep a page fresh.
+    """Everything `ui.app` needs to keep a page fresh.
 
     Attributes:
         refresh: called when the page is opened, and by its timer.
         inputs: what `refresh` is given.
         outputs: what it sets.
         timer: ticks while the page is open, where the page is live.
-        live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less.
-        item: the component that holds what is chosen on the page; `#page/item` in the address sets it.
+        live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less work.
+        item: the component that holds the choice on the page; `#page/item` in the address sets it.
         typed: fields in which a text is written, which `ui.components.typed` keeps.
     """
 

@@ -1,4 +1,4 @@
-"""The order of training data: a function of the seed alone, so that a run can be taken up at any step."""
+"""The order of training data: a function of the seed alone, so that a run can resume at any step."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,13 +11,13 @@ WINDOW = 8
 
 
 def permutation(length: int, seed: int, epoch: int = 0) -> list[int]:
-    """Numbers below ``length`` in an order of their own for each seed and epoch."""
+    """Return the numbers below ``length`` in an order of their own for each seed and epoch."""
     generator = torch.Generator().manual_seed(order_seed(seed, epoch))
     return torch.randperm(length, generator=generator).tolist()
 
 
 def plan_by_length(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Row indices of each batch of a run: every row once an epoch, rows of similar length together."""
+    """Return the row indices of each batch of a run: every row once an epoch, rows of similar length together."""
     plan = []
     for epoch in range(epochs):
         order = permutation(len(lengths), seed, epoch)
@@ -38,7 +38,7 @@ def plan_by_prompt(
     counts_prompts: bool = False,
     sides: Sequence[tuple[Hashable, Hashable]] = (),
 ) -> list[list[int]]:
-    """Row indices of each batch of a run, all pairs of a prompt in one batch.
+    """Return the row indices of each batch of a run, all pairs of a prompt in one batch.
 
     The size of a batch counts pairs, or prompts. A prompt that alone has more pairs than that is cut between pairs that
     have no response in common, never within a ranking: nothing is learnt from one response in several steps of an epoch.
@@ -71,7 +71,7 @@ def plan_by_prompt(
 
 
 def _connected(pairs: Sequence[int], sides: Sequence[tuple[Hashable, Hashable]]) -> list[list[int]]:
-    """Pairs in parts that have no response in common, in their order."""
+    """Group pairs into parts that have no response in common, in their order."""
     leader: dict[Hashable, Hashable] = {}
 
     def find(side: Hashable) -> Hashable:
@@ -89,7 +89,7 @@ def _connected(pairs: Sequence[int], sides: Sequence[tuple[Hashable, Hashable]])
 
 
 def stream(length: int, count: int, step: int, seed: int) -> list[int]:
-    """Items [step * count, (step + 1) * count) of an endless stream of reshuffled passes over ``length`` rows."""
+    """Return items [step * count, (step + 1) * count) of endless, reshuffled passes over ``length`` rows."""
     picked: list[int] = []
     position = step * count
     while len(picked) < count:
@@ -101,5 +101,5 @@ def stream(length: int, count: int, step: int, seed: int) -> list[int]:
 
 
 def in_order(length: int, batch_size: int) -> list[list[int]]:
-    """Row indices of each batch, unshuffled."""
+    """Return the row indices of each batch, unshuffled."""
     return [list(range(i, min(i + batch_size, length))) for i in range(0, length, batch_size)]

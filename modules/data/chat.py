@@ -1,10 +1,10 @@
-"""How a conversation becomes token ids, and which of them the model is taught; no torch.
+"""Turns a conversation into token ids and marks those that the model is taught; no torch.
 
 The one idea: a text is tokenised in segments, one per assistant turn and one per stretch between them. Training and
 sampling use the same segments, so the prompt that a model answers has the very ids it was trained on.
 
 Three templates: the tokenizer's own (`modules.data.templates`), ``chatml``, and ``plain`` (each turn on a line of its own; an
-assistant turn ends with the end token), which is for models that know no chat format. Thinking, where a template knows
+assistant turn ends with the end token), for models without a chat format. Thinking, where a template knows
 it, is off: an answer stands behind an empty thinking block, unless it brings one.
 """
 
@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
     mask: list[bool]
     """True on the tokens of assistant turns, end tokens included; length T."""
     num_unlearnt: int = 0
-    """Assistant turns that are only read, since the template writes them otherwise than it would ask for them."""
+    """Assistant turns that are only read, since the template writes them differently than it would ask for them."""
 
 
 class Answered(NamedTuple):
@@ -58,10 +58,10 @@ class ChatFormat:
         tokenizer: A fast tokenizer.
         template: ``auto`` takes the tokenizer's own template, and ``plain`` where it has none.
         model_end_ids: End tokens named by the model's configuration, the preferred one first. They win over the
-            tokenizer's: some models were trained with an end token that their tokenizer does not know as one.
+            tokenizer's: some models were trained with an end token missing from their tokenizer.
 
     Raises:
-        ConfigError: There is no such template, or the tokenizer's own would teach something else than it samples.
+        ConfigError: There is no such template, or the tokenizer's own would not teach what it samples.
         BaseModelError: The model has no end token, or its template cannot be run.
     """
 
@@ -79,9 +79,9 @@ class ChatFormat:
         """Any of these ends a response while sampling; only `end_id` is trained on."""
         pad = tokenizer.pad_token_id
         self.pad_id: int = pad if isinstance(pad, int) else self.end_id
-        """Fills up rows. It may equal an end token: masks are never derived from it."""
+        """Pads rows. It may equal an end token: masks are never derived from it."""
         self.controls = Controls(self._control_tokens())
-        """What only the template may write; typed in a text, it is ordinary text."""
+        """Tokens that only the template may write; typed in a text, they are ordinary text."""
         self._control_ids = self._ids_of(self.controls.tokens)
 
     def encode_conversation(self, messages: Sequence[Message]) -> Encoded:
@@ -117,9 +117,9 @@ class ChatFormat:
         Args:
             messages: The turns before the response.
             text: The response.
-            end_reason: How it ended (``eos`` or ``length``) if it was sampled, and so stands as it is behind
-                `encode_prompt`; None for one that somebody wrote. That is written as the template would, and in place
-                of the template's empty thinking block where it brings one.
+            end_reason: How it ended (``eos`` or ``length``) if it was sampled, and so follows unchanged
+                `encode_prompt`; None for one that somebody wrote. That is written as the template would, replacing
+                the template's empty thinking block if it brings one.
 
         Raises:
             RowError: The template refuses the conversation, or nothing is in it.
@@ -133,16 +133,16 @@ class ChatFormat:
         return Answered(prompt, self._encode(block, False), self.encode_response(text, end_reason))
 
     def encode_response(self, text: str, end_reason: str | None = None) -> list[int]:
-        """Ids of an assistant turn, with the end token unless it was cut off at the length limit."""
+        """Return the ids of an assistant turn, with the end token unless it was cut off at the length limit."""
         ids = self._encode(self.controls.mark(text), False)
         return ids if end_reason == "length" and ids else [*ids, self.end_id]
 
     def brings_thought(self, text: str) -> bool:
-        """True of an answer that brings a thinking block, where the template knows of such."""
+        """Return whether an answer brings a thinking block, where the template knows them."""
         return self.own is not None and self.own.knows_thinking and thoughts.brings(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a response, without end and other special tokens, exactly as it would be encoded again."""
+        """Return the text of a response, without end and other special tokens, exactly as it would be encoded again."""
         kept = [token for token in ids if token not in self.stop_ids]
         if self.joins_cleanly:
             return _decode(self.tokenizer, kept)
@@ -150,11 +150,11 @@ class ChatFormat:
         return _decode(self.tokenizer, anchor + kept)[len(_decode(self.tokenizer, anchor)) :]
 
     def decode_prompt(self, ids: Sequence[int]) -> str:
-        """The text of a prompt, special tokens included, for people to read."""
+        """Return the text of a prompt, special tokens included, for people to read."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=False)  # type: ignore[return-value]
 
     def token_text(self, token: int) -> str:
-        """How a token reads inside a text; special tokens as they are written, part of a character as a question mark."""
+        """Return how a token reads inside a text; special tokens as written, part of a character as a question mark."""
         before = self._raw("a")
         texts = [
             str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
@@ -163,7 +163,7 @@ class ChatFormat:
         return texts[1][len(texts[0]) :]
 
     def remarks(self) -> list[str]:
-        """What a person should know of how the template writes an answer, in sentences."""
+        """Return what a person should know of how the template writes an answer, in sentences."""
         if not self.own:
             return []
         found = []
@@ -184,7 +184,7 @@ class ChatFormat:
         return found
 
     def _encode_turns(self, messages: Sequence[Message], *, thinks: bool = False) -> tuple[Encoded, str]:
-        """The turns as ids up to an answer, without the thinking block that the template then writes; and that block."""
+        """Encode turns up to an answer, without the thinking block that the template writes; return that block too."""
         marked = [{**message, "content": self.controls.mark(message["content"])} for message in messages]
         if self.own:
             (segments, block), ids = self._own_segments(self.own, marked, thinks), []
@@ -202,7 +202,7 @@ class ChatFormat:
         return Encoded(ids, mask, num_turns - sum(segment.is_assistant for segment in segments)), block
 
     def _encode(self, text: str, is_first: bool) -> list[int]:
-        """Ids of a segment as it reads inside a text, typed control tokens being marked.
+        """Return the ids of a segment as it reads inside a text, typed control tokens being marked.
 
         Some tokenizers put a space before whatever they are given; inside a text that space would be wrong, so the
         segment is encoded after a line break, which is then cut off.
@@ -227,7 +227,7 @@ class ChatFormat:
         return self.tokenizer.encode(text, add_special_tokens=False, **options) if text else []
 
     def _own_segments(self, own: OwnTemplate, messages: Sequence[Message], thinks: bool) -> tuple[list[Segment], str]:
-        """The rendered prompt, cut at its assistant turns and before a thinking block at its end; and that block."""
+        """Return the rendered prompt, cut at assistant turns and before a thinking block at its end; and that block."""
         text = own.render(messages, asks=True, thinks=thinks)
         head, block, is_open = thoughts.split(text) if own.knows_thinking else (text, "", False)
         if thinks and not is_open:
@@ -254,7 +254,7 @@ class ChatFormat:
         return _join([*segments, Segment(header.format(role="assistant"), False)])
 
     def _control_tokens(self) -> set[str]:
-        """Special and end tokens, and the added tokens that the template writes around turns; not those of thinking."""
+        """Return special and end tokens, and added tokens that the template writes around turns, without thinking's."""
         if self.own:
             around = self.own.render(PROBE[:2]) + self.own.render(PROBE[:1], asks=True)
         else:
@@ -271,13 +271,13 @@ class ChatFormat:
         return {name for name in names if len(name.strip()) > 1 and not thoughts.is_tag(name)}
 
     def _ids_of(self, tokens: frozenset[str]) -> frozenset[int]:
-        """Ids of tokens; the one for what is unknown is none of them."""
+        """Return the ids of tokens, without the id of the unknown token."""
         ids: list[Any] = [self.tokenizer.convert_tokens_to_ids(token) for token in tokens]
         unknown: Any = self.tokenizer.unk_token_id
         return frozenset(token for token in ids if isinstance(token, int) and token != unknown)
 
     def _find_end(self, model_end_ids: Sequence[int]) -> tuple[int, str]:
-        """The token that closes an assistant turn, and how the template writes it."""
+        """Return the token that closes an assistant turn, and how the template writes it."""
         if self.own and (found := self._end_in(self.own.after, model_end_ids)):
             return found
         if self.template == "chatml" and "<|im_end|>" in self.tokenizer.get_vocab():
@@ -292,7 +292,7 @@ class ChatFormat:
         )
 
     def _end_in(self, after: str, model_end_ids: Sequence[int]) -> tuple[int, str] | None:
-        """The token that the template writes right behind an answer, of several that fit the longest."""
+        """Return the token that the template writes right behind an answer; the longest of several that fit."""
         named = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder, *model_end_ids}
         written = {str(self.tokenizer.convert_ids_to_tokens(token)): token for token in named}
         marker = _MARKER.match(after.lstrip())
@@ -334,7 +334,7 @@ def _decode(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
 
 
 def _leading_special_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """What the tokenizer puts in front of every text, usually its bos token."""
+    """Return what the tokenizer puts in front of every text, usually its bos token."""
     bare, dressed = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
     starts = [i for i in range(len(dressed) - len(bare) + 1) if dressed[i : i + len(bare)] == bare]
     return dressed[: starts[0]] if starts else []

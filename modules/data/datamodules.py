@@ -1,8 +1,8 @@
-"""Rows to batches, in an order that depends on the seed alone and can be taken up at any step.
+"""Rows to batches, in an order that depends on the seed alone and can resume at any step.
 
 Rows are plain dicts (see each class). All are encoded at construction, so the number of steps is known before the
 trainer is built. Rows that are too long or cannot be encoded are dropped and counted in `dropped`. A row of raw text
-brings ``ids`` in place of ``messages``: no chat template touches it, and as a demonstration all of it is taught.
+brings ``ids`` instead of ``messages``: no chat template touches it, and as a demonstration all of it is taught.
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ class PPOBatch(NamedTuple):
 
 
 class PPOHeldOut(NamedTuple):
-    """What PPO is measured on."""
+    """Held-out material of PPO."""
 
     prompts: list[list[int]]
     """Prompts as ids."""
@@ -77,7 +77,7 @@ class SFTDataModule(L.LightningDataModule):
         validation_rows: Held-out ones; may be empty.
         chat: The backbone's chat format.
         batch_size, epochs, max_length, seed: See `SFTConfig`.
-        start_step: Steps already done, when a run is taken up again.
+        start_step: Steps already done, when a run is resumed.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class SFTDataModule(L.LightningDataModule):
         return len(self.plan)
 
     def sample_prompts(self, count: int) -> list[list[int]]:
-        """The first held-out demonstrations, at most ``count``, up to where the assistant speaks last."""
+        """Return the first held-out demonstrations, at most ``count``, up to where the assistant speaks last."""
         rows = self.validation_rows[:count]
         return [row.ids[: len(row.ids) - list(reversed(row.mask)).index(False)] for row in rows]
 
     def train_dataloader(self) -> Batches[Sequences]:
-        """Batches from `start_step` on."""
+        """Return the batches from `start_step` on."""
         return Batches(self.plan[self.start_step :], lambda rows: _pad([self.rows[i] for i in rows], self.pad_id))
 
     def val_dataloader(self) -> Batches[Sequences]:
-        """Held-out demonstrations in a fixed order."""
+        """Return held-out demonstrations in a fixed order."""
         plan = in_order(len(self.validation_rows), self.batch_size)
         return Batches(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
 
@@ -135,9 +135,9 @@ class RewardDataModule(L.LightningDataModule):
         rows: Training comparisons.
         validation_rows: Held-out ones, of other prompts; may be empty.
         chat: The backbone's chat format.
-        demonstrations: As in SFT; their responses shall score 0 on average in the end.
+        demonstrations: As in SFT; their responses must score 0 on average in the end.
         batch_size, epochs, max_length, weighting, ensemble, offtopic_share, seed: See `RewardConfig`.
-        start_step: Steps already done, when a run is taken up again.
+        start_step: Steps already done, when a run is resumed.
 
     Raises:
         DataError: No rows are left, or a prompt is in both sets.
@@ -191,21 +191,21 @@ class RewardDataModule(L.LightningDataModule):
         return len(self.plan)
 
     def train_dataloader(self) -> Batches[Comparisons]:
-        """Batches from `start_step` on."""
+        """Return the batches from `start_step` on."""
         return Batches(
             self.plan[self.start_step :],
             lambda rows: self._pairs.batch([self.rows[i] for i in rows], self.bootstrap[list(rows)]),
         )
 
     def val_dataloader(self) -> Batches[Comparisons]:
-        """Held-out comparisons in a fixed order."""
+        """Return held-out comparisons in a fixed order."""
         plan = in_order(len(self.validation_rows), self.batch_size)
         return Batches(
             plan, lambda rows: self._pairs.batch([self.validation_rows[i] for i in rows], torch.ones(len(rows), 1))
         )
 
     def reference_answers(self) -> list[Sequences]:
-        """Batches of what shall score 0 on average: demonstrations or, without any, the preferred responses."""
+        """Return batches of what must score 0 on average: demonstrations or, without any, the preferred responses."""
         preferred = {(*pair.prompt, *pair.chosen): Answer(pair.prompt, pair.chosen) for pair in self.rows}
         answers = self.demonstrations or list(preferred.values())
         return [self._pairs.pad([answers[i] for i in rows]) for rows in in_order(len(answers), self.batch_size)]
@@ -224,7 +224,7 @@ class PPODataModule(L.LightningDataModule):
         ptx_per_iteration: Demonstrations handed out with each iteration; 0 for none.
         is_centred: Hand out the held-out demonstrations of the categories trained on with the first iteration.
         batch_size, iterations, max_prompt_length, max_length, eval_prompts, seed: See `PPOConfig`.
-        start_step: Iterations already done, when a run is taken up again.
+        start_step: Iterations already done, when a run is resumed.
     """
 
     def __init__(
@@ -284,18 +284,18 @@ class PPODataModule(L.LightningDataModule):
         return self.iterations
 
     def train_dataloader(self) -> Batches[PPOBatch]:
-        """Iterations from `start_step` on; each takes the next prompts of an endless, reshuffled stream."""
+        """Return the iterations from `start_step` on; each takes the next prompts of an endless, reshuffled stream."""
         plan = [[i] for i in range(self.start_step, self.iterations)]
         return Batches(plan, lambda step: self._make(step[0]), is_dealt=False)
 
     def val_dataloader(self) -> Batches[PPOHeldOut]:
-        """One batch with everything held out, of which a process measures its share; none if there is nothing."""
+        """Return one batch with everything held out, of which a process measures its share; none without any."""
         rows = self.validation_demonstrations
         held_out = PPOHeldOut(self.validation_prompts, _pad(rows, self.pad_id) if rows else None, self.is_excluded)
         return Batches([[0]] if rows or self.validation_prompts else [], lambda _: held_out, is_dealt=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Prompts stay lists of ids; only demonstrations move."""
+        """Move demonstrations only; prompts stay lists of ids."""
         names = [name for name in ("demonstrations", "yardstick") if getattr(batch, name, None) is not None]
         return batch._replace(**{name: getattr(batch, name).to(device) for name in names})
 
@@ -313,7 +313,7 @@ class PPODataModule(L.LightningDataModule):
 def _encoder(
     encode: Callable[[Any], Encoded], key: str, max_length: int, dropped: Counter[str]
 ) -> Callable[[Row], Encoded | None]:
-    """A function from rows to ids that drops and counts what cannot be used."""
+    """Return a function from rows to ids that drops and counts what cannot be used."""
 
     def apply(row: Row) -> Encoded | None:
         try:
@@ -330,7 +330,7 @@ def _encoder(
 
 
 def _ready(ids: Sequence[int]) -> Encoded:
-    """Raw text: taught from its first token to its last."""
+    """Return raw text as taught from its first token to its last."""
     if not ids:
         raise DataError("A row's ids are empty: give it some tokens, or leave it out.")
     return Encoded(list(ids), [True] * len(ids))

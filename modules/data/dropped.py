@@ -28,12 +28,12 @@ def drop(dropped: Counter[str], reason: str, row: Mapping[str, Any]) -> None:
 
 
 def reason_of(error: DataError) -> str:
-    """Why a row cannot be encoded, in a few words."""
+    """Return why a row cannot be encoded, in a few words."""
     return error.reason if isinstance(error, RowError) else "not encodable"
 
 
 def told(dropped: Counter[str]) -> str:
-    """The reasons with their numbers and examples, the most frequent first."""
+    """Return the reasons with their numbers and examples, the most frequent first."""
     found = []
     for reason, count in sorted(dropped.items(), key=lambda item: (-item[1], item[0])):
         example = dropped.examples.get(reason, "") if isinstance(dropped, Dropped) else ""
@@ -42,12 +42,12 @@ def told(dropped: Counter[str]) -> str:
 
 
 def advice(dropped: Counter[str], lengths: str, *, chooses_template: bool) -> list[str]:
-    """What helps against the reasons that there are.
+    """Return what helps against the reasons given.
 
     Args:
         dropped: The rows left out.
         lengths: The settings that say how long a row may be.
-        chooses_template: Whether the stage has the setting chat_template; else its SFT checkpoint had it.
+        chooses_template: True if the stage has the setting chat_template; else its SFT checkpoint had it.
     """
     found = [f"raise {lengths}"] if TOO_LONG in dropped else []
     others = [reason for reason in dropped if reason not in (TOO_LONG, WEIGHT_0)]
@@ -63,6 +63,6 @@ def advice(dropped: Counter[str], lengths: str, *, chooses_template: bool) -> li
 
 
 def _example(messages: Sequence[Mapping[str, str]]) -> str:
-    """A row's turns on one line, cut."""
+    """Return a row's turns on one line, cut."""
     text = " / ".join(" ".join(message["content"].split()) for message in messages)
     return text if len(text) <= _EXAMPLE_CHARS else f"{text[:_EXAMPLE_CHARS]} …"

@@ -31,7 +31,7 @@ class Comparisons(NamedTuple):
     target_p: Tensor
     """(B,) probability that chosen is the better one: 1, 1/2 for a tie, or in between."""
     margin: Tensor
-    """(B,) how far apart their scores should be at least."""
+    """(B,) smallest distance wanted between their scores."""
     weight: Tensor
     """(B,) weight of the pair."""
     prompt: Tensor
@@ -39,9 +39,9 @@ class Comparisons(NamedTuple):
     bootstrap: Tensor
     """(B, M) how often each member of an ensemble learns from the pair."""
     strength: Tensor
-    """(B,) how much better the person found the chosen one: 1, 2 or 3; 0 where it was not said."""
+    """(B,) how much better the person found the chosen one: 1, 2 or 3; 0 if unknown."""
     category: Tensor
-    """(B,) which of the names the prompt's category has."""
+    """(B,) index of the prompt's category among the names."""
     category_names: tuple[str, ...]
     """Names of all categories."""
 
@@ -88,7 +88,7 @@ class Pairs:
         self._categories: dict[str, int] = {}
 
     def encode(self, rows: Sequence[Row]) -> list[Pair]:
-        """Pairs that fit and weigh something; rankings become all their pairs."""
+        """Return the pairs that fit and weigh something; rankings become all their pairs."""
         pairs = [pair for row in rows for part in pairs_of(row) if (pair := self._encode(part))]
         for pair in pairs:
             self._prompts.setdefault(pair.prompt_id, len(self._prompts))
@@ -99,7 +99,7 @@ class Pairs:
         return [pair._replace(weight=weight) for pair, weight in zip(pairs, weights, strict=True)]
 
     def encode_demonstrations(self, rows: Sequence[Row]) -> list[Answer]:
-        """Prompt and last response of each conversation that fits."""
+        """Return prompt and last response of each conversation that fits."""
         found = [self._answer(_turns(row["messages"][:-1]), row["messages"][-1]["content"], None) for row in rows]
         return [answer for answer in found if isinstance(answer, Answer)]
 
@@ -125,7 +125,7 @@ class Pairs:
         )
 
     def pad(self, answers: Sequence[Answer]) -> Sequences:
-        """Rows of prompt + response; the mask is True on the response."""
+        """Return rows of prompt + response; the mask is True on the response."""
         return pad_rows(
             [[*prompt, *response] for prompt, response in answers],
             [[False] * len(prompt) + [True] * len(response) for prompt, response in answers],
@@ -144,7 +144,7 @@ class Pairs:
         return None
 
     def _make_answer(self, turns: _Turns, response: str, end_reason: str | None) -> Answer | str:
-        """The ids, or why they cannot be used."""
+        """Return the ids, or why they cannot be used."""
         try:
             messages = [{"role": role, "content": content} for role, content in turns]
             prompt, opening, ids = self.chat.encode_answer(messages, response, end_reason)
@@ -155,7 +155,7 @@ class Pairs:
 
 
 def _pair(chosen: Answer, rejected: Answer, row: Row) -> Pair:
-    """Two answers behind what their prompts share: a template may write another prompt for an answer that brings thoughts."""
+    """Pair two answers behind their shared prompt: templates may write another prompt for an answer with thoughts."""
     both = zip(chosen.prompt, rejected.prompt, strict=False)
     shared = sum(1 for _ in takewhile(lambda tokens: tokens[0] == tokens[1], both))
     sides = [answer.prompt[shared:] + answer.response for answer in (chosen, rejected)]
@@ -163,7 +163,7 @@ def _pair(chosen: Answer, rejected: Answer, row: Row) -> Pair:
 
 
 def end_reason(row: Row, side: str) -> str | None:
-    """How a response of a pair ended, see `RewardDataModule`."""
+    """Return how a response of a pair ended, see `RewardDataModule`."""
     return row.get(f"{side}_end_reason", row.get("end_reason"))
 
 
@@ -172,7 +172,7 @@ def _turns(messages: Sequence[Message]) -> _Turns:
 
 
 def pairs_of(row: Row) -> list[Row]:
-    """A comparison as it is; a ranking, ``{"responses": [...], "ranks": [...]}``, as its K (K - 1) / 2 pairs.
+    """Return a comparison as it is; a ranking, ``{"responses": [...], "ranks": [...]}``, as its K (K - 1) / 2 pairs.
 
     Rank 1 is the best, equal ranks are ties. ``"end_reasons"`` may say of each response how it ended. A ranking's weight, 1 unless given, is that of each of its pairs.
 
@@ -200,7 +200,7 @@ def pairs_of(row: Row) -> list[Row]:
 
 
 def offtopic_pairs(pairs: Sequence[Pair], share: float, max_length: int, seed: int) -> list[Pair]:
-    """One more pair for a share of the prompts: a preferred response over the preferred response to another prompt.
+    """Make one more pair for a share of the prompts: a preferred response over the preferred one to another prompt.
 
     Comparisons within prompts leave open how a score depends on the prompt, so a policy may answer everything with what
     scores high somewhere. Such pairs close that gap and cost no label (Liu et al. 2024, "RRM").
@@ -226,7 +226,7 @@ def offtopic_pairs(pairs: Sequence[Pair], share: float, max_length: int, seed: i
 
 
 def weigh_by_prompt(prompts: Sequence[str], weights: Sequence[float]) -> list[float]:
-    """Weights scaled so that those of each prompt sum to 1: with K ranked responses, 1 / C(K, 2) a pair (InstructGPT)."""
+    """Scale weights so that each prompt's sum to 1: with K ranked responses, 1 / C(K, 2) a pair (InstructGPT)."""
     totals: dict[str, float] = {}
     for prompt, weight in zip(prompts, weights, strict=True):
         totals[prompt] = totals.get(prompt, 0.0) + weight
@@ -234,7 +234,7 @@ def weigh_by_prompt(prompts: Sequence[str], weights: Sequence[float]) -> list[fl
 
 
 def bootstrap_weights(prompts: Sequence[str], members: int, seed: int) -> Tensor:
-    """How often each member of an ensemble draws each pair, (N, M): all pairs of a prompt alike, Poisson with mean 1.
+    """Draw how often each ensemble member learns from each pair, (N, M): all pairs of a prompt alike, Poisson, mean 1.
 
     Pairs of one prompt say much the same, so it is prompts that are drawn. One member alone sees everything once.
     """

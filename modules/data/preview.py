@@ -1,6 +1,6 @@
-"""What a run will train on, seen before it starts: the chat template, examples as tokens with the taught ones marked, what is dropped.
+"""Preview of a run's data: the chat template, examples as tokens with the taught ones marked, what is dropped.
 
-The examples come out of the very data module that the run would build.
+The examples come from the same data module that the run would build.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ NUM_EXAMPLES = 3
 PARTS = ("train", "validation", "demonstrations", "ptx")
 
 Part = Literal["read", "taught", "scored"]
-"""What is done with a token: it is context, the loss is taken on it, or the score is read at it."""
+"""Use of a token: it is context, the loss is taken on it, or the score is read at it."""
 
 
 _READ: list[Part] = ["read"]
@@ -36,7 +36,7 @@ class Example(NamedTuple):
     title: str
     tokens: list[Token]
     rest: str = ""
-    """What follows the tokens, in words."""
+    """Words on what follows the tokens."""
 
 
 class Span(NamedTuple):
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What a run would train on."""
+    """Data of a run before it starts."""
 
     template: str
     """``own``, ``chatml`` or ``plain``."""
@@ -56,9 +56,9 @@ class Preview(NamedTuple):
     num_rows: int
     """Training rows that are kept."""
     num_tokens: int
-    """Their tokens."""
+    """Tokens of these rows."""
     num_taught: int
-    """Those of them the loss is taken on; comparisons teach by their scores and prompts by what follows them."""
+    """Tokens the loss is taken on; comparisons teach by their scores and prompts by what follows them."""
     longest: int
     """Tokens of the longest kept text; of PPO with the longest response."""
     dropped: dict[str, int]
@@ -68,9 +68,9 @@ class Preview(NamedTuple):
     given: int
     """All rows."""
     refusal: str
-    """Why a run would not start; empty where it would."""
+    """Reason why a run would not start; empty where it would."""
     remarks: list[str]
-    """What a person should know of how the template treats these rows, in sentences."""
+    """Sentences for a person on how the template treats these rows."""
 
 
 def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
@@ -116,7 +116,7 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
 
 
 def spans(chat: ChatFormat, encoded: Encoded) -> list[Span]:
-    """The text of a conversation in stretches that are taught as a whole or not at all."""
+    """Cut the text of a conversation into stretches that are taught as a whole or not at all."""
     bounds = [i for i in range(1, len(encoded.ids)) if encoded.mask[i] != encoded.mask[i - 1]]
     found, before = [], ""
     for end in [*bounds, len(encoded.ids)]:
@@ -130,7 +130,7 @@ _Found = tuple[list[Example], Sequence[Sequence[int]], int, Dropped, int]
 
 
 def _remarks(rows: Rows, chat: ChatFormat, num_unlearnt: int) -> list[str]:
-    """What is done to some of the rows, with their numbers."""
+    """Tell what is done to some of the rows, with their numbers."""
     found = []
     if num_unlearnt:
         found.append(
@@ -158,7 +158,7 @@ def _texts_of(row: Row) -> list[str]:
 
 
 def _answers_of(row: Row) -> list[str]:
-    """What would be taught or judged: the responses of a comparison, or the last turn of a demonstration."""
+    """Return what would be taught or judged: a comparison's responses, or a demonstration's last turn."""
     given = [*(row[side] for side in ("chosen", "rejected") if side in row), *row.get("responses", [])]
     last = [turn["content"] for turn in row.get("messages", [])[-1:] if turn["role"] == "assistant"]
     return given or last

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 PASS_TOKENS = 128
-"""A forward and backward pass takes as long as this many tokens more than it has: what starting its operations costs."""
+"""A forward and backward pass costs as much as this many extra tokens, for starting its operations."""
 
 
 CPU_PASS_TOKENS = 2048
-"""More tokens in one pass than this do not stay in a CPU's caches: a reward step of 16 pairs then takes twice as long."""
+"""Above this many tokens a pass does not fit a CPU's caches: a reward step of 16 pairs then takes twice as long."""
 
 
 class Sequences(NamedTuple):
@@ -29,13 +29,13 @@ class Sequences(NamedTuple):
     """(B,) real tokens per row."""
 
     def rows(self, index: Tensor) -> "Sequences":
-        """The rows at ``index`` (N,), cut to the longest of them."""
+        """Return the rows at ``index`` (N,), cut to the longest of them."""
         lengths = self.lengths[index]
         longest = int(lengths.max())
         return Sequences(self.ids[index, :longest], self.mask[index, :longest], lengths)
 
     def to(self, device: torch.device) -> "Sequences":
-        """The same rows on another device."""
+        """Return the same rows on another device."""
         return Sequences(self.ids.to(device), self.mask.to(device), self.lengths.to(device))
 
 
@@ -54,7 +54,7 @@ def pad_rows(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], pad_
 def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
     """Cut rows into pieces of at most ``size`` rows of similar length.
 
-    Of all ways to cut them, the one with the fewest tokens, pads included, is taken; each piece counts `PASS_TOKENS` more.
+    The cut with the fewest tokens, padding included, is taken; each piece counts `PASS_TOKENS` more.
 
     Args:
         lengths: (B,) real tokens per row.
@@ -69,7 +69,7 @@ def by_length(lengths: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def _cheapest_cut(lengths: list[int], size: int) -> list[int]:
-    """Rows per piece for lengths in descending order, found from the last row backwards."""
+    """Return the rows per piece for lengths in descending order, found from the last row backwards."""
     costs = [0] * (len(lengths) + 1)
     ends = [0] * len(lengths)
     for start in reversed(range(len(lengths))):

@@ -1,4 +1,4 @@
-"""The data module of a stage from its config and frozen rows: what a run trains on, what its preview shows, what a probe tries."""
+"""Builds a stage's data module from its config and frozen rows, for a run, its preview or a probe."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Rows = Callable[[str], Sequence[Row]]
 
 
 def sft_data(config: SFTConfig, rows: Rows, chat: ChatFormat) -> SFTDataModule:
-    """Demonstrations."""
+    """Build the data module of demonstrations."""
     return SFTDataModule(
         rows("train"),
         rows("validation"),
@@ -27,7 +27,7 @@ def sft_data(config: SFTConfig, rows: Rows, chat: ChatFormat) -> SFTDataModule:
 
 
 def reward_data(config: RewardConfig, rows: Rows, chat: ChatFormat) -> RewardDataModule:
-    """Comparisons."""
+    """Build the data module of comparisons."""
     return RewardDataModule(
         rows("train"),
         rows("validation"),
@@ -44,7 +44,7 @@ def reward_data(config: RewardConfig, rows: Rows, chat: ChatFormat) -> RewardDat
 
 
 def ppo_data(config: PPOConfig, rows: Rows, chat: ChatFormat) -> PPODataModule:
-    """Prompts."""
+    """Build the data module of prompts."""
     return PPODataModule(
         rows("train"),
         rows("validation"),
@@ -64,7 +64,7 @@ def ppo_data(config: PPOConfig, rows: Rows, chat: ChatFormat) -> PPODataModule:
 
 
 def num_given(config: TrainConfig, rows: Rows) -> int:
-    """Rows of which those in a data module's `dropped` are a part."""
+    """Count all rows, those in a data module's `dropped` included."""
     parts = ["train", "validation"]
     if isinstance(config, PPOConfig):
         parts += ["demonstrations"] + (["ptx"] if config.ptx_coef > 0 else [])
@@ -72,7 +72,7 @@ def num_given(config: TrainConfig, rows: Rows) -> int:
 
 
 def refusal(config: TrainConfig, dropped: Counter[str], given: int) -> str:
-    """Why a run with so many rows dropped does not start; empty where it may."""
+    """Return why a run with so many rows dropped does not start; empty where it may."""
     count = sum(dropped.values())
     if count <= config.max_dropped * given:
         return ""

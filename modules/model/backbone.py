@@ -1,6 +1,6 @@
 """One base model that plays several roles: policy, reference, reward model, value function.
 
-With LoRA the roles are adapters on one base in memory, 4-bit or not; with ``full`` each is a model of its own. A role that
+With LoRA the roles are adapters on one base in memory, 4-bit or not; with ``full`` each is its own model. A role that
 scores has a float32 head on top. Forward *and* backward of a role happen inside one ``with backbone.role(name):`` block,
 since gradient checkpointing runs the forward again during the backward.
 
@@ -164,8 +164,8 @@ class Backbone(nn.Module):
             name: Such as ``policy``.
             source: A folder that `save_role` wrote.
             copy_of: A role that exists.
-            trainable: Whether its weights require gradients.
-            head: Whether it scores. The head comes from where the weights come from; where there is none, it is
+            trainable: True if its weights require gradients.
+            head: True if it scores. The head comes from where the weights come from; where there is none, it is
                 drawn from N(0, 1 / (H + 1)), that is with standard deviation 1 / sqrt(H + 1), as a reward model starts.
             members: Of a head that is an ensemble. A folder's head keeps its own; a copy for 1 is the mean head.
             trunk_of: A frozen role whose hidden states the head reads; the role then is a head, a copy of that role's, and
@@ -185,7 +185,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def role(self, name: str) -> Iterator[None]:
-        """Play a role inside the block; the role before it comes back afterwards, under exceptions too."""
+        """Activate a role inside the block; the role before it returns afterwards, after exceptions too."""
         assert name in self._trunks or self.roles.has(name), f"there is no role {name!r}"
         self._enter(name)
         self._stack.append(name)
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def sampling(self, name: str) -> Iterator[None]:
-        """Play a role to sample from it: in evaluation mode (no dropout, and no checkpointing, which drops the cache)."""
+        """Activate a role for sampling: in evaluation mode (no dropout, nor checkpointing, which drops the cache)."""
         assert not self._stack, "sampling does not happen inside another role"
         was_training = self.training
         self.eval()
@@ -211,7 +211,7 @@ class Backbone(nn.Module):
     def hidden(
         self, ids: Tensor, mask: Tensor | None = None, *, cache: Cache | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states of the active role.
+        """Return the last hidden states of the active role.
 
         Args:
             ids: (B, T) token ids.
@@ -247,18 +247,18 @@ class Backbone(nn.Module):
         return output.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
+        """Return float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
             return output_logits(self._active(), hidden)
 
     def values(self, hidden: Tensor) -> Tensor:
-        """The active role's head on hidden states (..., H): float32 values (...)."""
+        """Apply the active role's head to hidden states (..., H): float32 values (...)."""
         head = self.heads[self._stack[-1]]
         with torch.autocast(self.device.type, enabled=False):
             return head(hidden.float()).squeeze(-1)
 
     def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """The active role's score (B,) of each row, read at its last real token.
+        """Return the active role's score (B,) of each row, read at its last real token.
 
         Args:
             ids: (B, T) token ids, padded on the right.
@@ -269,21 +269,21 @@ class Backbone(nn.Module):
         return self.values(hidden[rows, lengths - 1])
 
     def member_scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """As `scores`, by each member of the active role's head: (B, M). Their mean is the score."""
+        """Return as `scores`, by each member of the active role's head: (B, M). Their mean is the score."""
         hidden = self.hidden(ids)
         last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         with torch.autocast(self.device.type, enabled=False):
             return member_outputs(self.heads[self._stack[-1]], last.float())
 
     def role_parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own tensors by name, its head included; never the shared base."""
+        """Return a role's own tensors by name, its head included; never the shared base."""
         own = {} if name in self._trunks else dict(self.roles.named_parameters_of(name))
         if name in self.heads:
             own |= {f"head.{key}": value for key, value in self.heads[name].named_parameters()}
         return own
 
     def is_head_alone(self, name: str) -> bool:
-        """Whether a role only reads the hidden states of a frozen one."""
+        """Return whether a role only reads the hidden states of a frozen one."""
         return name in self._trunks
 
     @torch.no_grad()
@@ -300,7 +300,7 @@ class Backbone(nn.Module):
             parameter.mul_(by)
 
     def save_role(self, name: str, folder: Path) -> None:
-        """Write a role so that plain peft (or, with ``full``, transformers) reads it, with its head beside it."""
+        """Write a role so that plain peft (or, with ``full``, transformers) reads it, next to its head."""
         if name in self._trunks:
             folder.mkdir(parents=True, exist_ok=True)
         else:
@@ -332,7 +332,7 @@ class Backbone(nn.Module):
         return head.to(self.device)
 
     def _check_rows(self, ids: Tensor) -> None:
-        """Refuse ids without a row; on a GPU the lookup would end the process."""
+        """Refuse ids without an embedding row; on a GPU the lookup would end the process."""
         largest = int(ids.max())
         if largest in self._without_row:
             raise beyond(self.base_model, self._without_row[largest], largest, self.vocab_size)
@@ -346,20 +346,20 @@ class Backbone(nn.Module):
         return self._model
 
     def _autocast(self) -> torch.autocast:
-        """Float32 weights that are trained in full still compute in the format that was asked for."""
+        """Compute in the format that was asked for where float32 weights are trained in full."""
         is_mixed = self.method == "full" and self.dtype is not torch.float32
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed)
 
 
 def _check_choices(method: str, quantisation: str) -> None:
-    """Refuse what is no choice here: a config says auto until `studio.models.parents` has filled it."""
+    """Refuse what is not a choice here: a config says auto until `studio.models.parents` has filled it."""
     for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
         if given not in choices:
             raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")
 
 
 def pick_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one."""
+    """Return the device to use; ``auto`` is the GPU where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("There is no usable CUDA device on this machine: choose device auto or cpu.")
     is_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -367,7 +367,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on GPUs that compute in it (older ones only emulate it, slowly), else float32."""
+    """Return the number format; ``auto`` is bfloat16 on GPUs that do not emulate it, slowly, else float32."""
     if precision == "auto":
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if has_bf16 else "fp32"

@@ -3,7 +3,7 @@
     FOLDER/
     |-- meta.json            what it is: stage, step, base model and its fingerprint, settings, config
     |-- policy/ ...          one folder per trained role: a peft adapter (or, with full, a model) and head.safetensors;
-    |                        where PPO averages its policy, policy/ is the average and raw_policy/ what goes on training
+    |                        where PPO averages its policy, policy/ is the average and raw_policy/ what trains on
     |-- state.safetensors    optimizer moments and random number generators
     `-- state.json           counters, KL coefficient, score centre
 
@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 
 
 class Restorable(Protocol):
-    """What the three LightningModules have in common here."""
+    """The part of the three LightningModules that is saved."""
 
     backbone: Backbone
     optimizer: torch.optim.Optimizer
@@ -39,7 +39,7 @@ class Restorable(Protocol):
     step_index: int
 
     def state(self) -> dict[str, Any]:
-        """Counters and coefficients as JSON values."""
+        """Return counters and coefficients as JSON values."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class CheckpointMeta(BaseModel):
 
 
 def save(folder: Path, module: Restorable, *, stage: str, config: dict[str, Any]) -> CheckpointMeta:
-    """Write a module's trained roles and everything needed to go on.
+    """Write a module's trained roles and everything needed to continue.
 
     Args:
         folder: Exists and is empty.
@@ -99,10 +99,10 @@ def save(folder: Path, module: Restorable, *, stage: str, config: dict[str, Any]
 
 
 def load_meta(folder: Path) -> CheckpointMeta:
-    """Read what a checkpoint is, and see that the weights of its roles are those that were saved.
+    """Read what a checkpoint is, and check that the weights of its roles are those that were saved.
 
     Raises:
-        CheckpointError: It is not one, it is damaged, or of a newer format.
+        CheckpointError: It is not a checkpoint, is damaged, or has a newer format.
     """
     file = folder / "meta.json"
     if not file.is_file():
@@ -127,7 +127,7 @@ def check_base(meta: CheckpointMeta, backbone: Backbone, name: str) -> None:
     """Refuse a checkpoint whose weights belong to another base model or another kind of training.
 
     Raises:
-        CheckpointError: They do.
+        CheckpointError: The weights belong to another.
     """
     if meta.base_fingerprint != backbone.fingerprint:
         raise CheckpointError(
@@ -148,9 +148,9 @@ def check_base(meta: CheckpointMeta, backbone: Backbone, name: str) -> None:
 
 
 def restore(module: Restorable, folder: Path) -> None:
-    """Take up a run where `save` left it: weights, optimizer, counters and random numbers.
+    """Resume a run where `save` left it: weights, optimizer, counters and random numbers.
 
-    The module has been built as for a fresh run, from the same config.
+    The module was built as for a fresh run, from the same config.
 
     Raises:
         CheckpointError: It is damaged or incomplete.
@@ -188,7 +188,7 @@ def _checksum(file: Path) -> int:
 
 
 def _folders(module: Restorable) -> Mapping[str, str]:
-    """Folder to role."""
+    """Return folder to role."""
     saved = module.saved_roles
     return saved if isinstance(saved, Mapping) else {role: role for role in saved}
 
@@ -216,7 +216,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def _rng_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The states of all generators: tensors, and the rest as JSON values."""
+    """Return the states of all generators: tensors, and the rest as JSON values."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, next_gauss = random.getstate()
     tensors = {"rng.torch": torch.get_rng_state(), "rng.numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}

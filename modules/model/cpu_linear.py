@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def quicken(model: nn.Module) -> None:
-    """Let a model's float32 linear layers on the CPU, adapted or not, multiply by oneDNN; others stay as they are."""
+    """Let a model's float32 linear layers on the CPU, adapted or not, use oneDNN; others stay unchanged."""
     if not onednn_is_exact():
         return
     for module in model.modules():
@@ -30,7 +30,7 @@ def quicken(model: nn.Module) -> None:
 
 @cache
 def onednn_is_exact() -> bool:
-    """Whether products by oneDNN agree with float64 as well as float32 can."""
+    """Return whether products by oneDNN agree with float64 as well as float32 can."""
     if not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
@@ -45,7 +45,7 @@ class QuickLinear(nn.Linear):
     """A linear layer that multiplies by oneDNN."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
+        """Map (..., in) to (..., out)."""
         return super().forward(input) if _is_mixed(input) else _product(input, self.weight, self.bias)
 
 
@@ -53,7 +53,7 @@ class QuickLoraLinear(LoraLinear):
     """A linear layer with adapters, of which at most one is active, that multiplies by oneDNN."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(..., in) to (..., out)."""
+        """Map (..., in) to (..., out)."""
         names = [name for name in self.active_adapters if name in self.lora_A]
         if self.disable_adapters or not names:
             return self.base_layer(x, *args, **kwargs)
@@ -93,7 +93,7 @@ def _product(
 
 
 def _fold(weight: Tensor, down: Tensor | None, up: Tensor | None, scale: float) -> Tensor:
-    """W + s U D. The sum costs a pass over one layer's weights; the usual way costs three over all rows."""
+    """Return W + s U D. The sum costs a pass over one layer's weights; the usual way costs three over all rows."""
     return weight if down is None or up is None else torch.addmm(weight, up, down, alpha=scale)
 
 

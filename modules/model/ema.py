@@ -1,6 +1,6 @@
-"""A moving average of the policy's weights, as a role of its own (InstructGPT used a decay of 0.992).
+"""A moving average of the policy's weights, as a separate role (InstructGPT used a decay of 0.992).
 
-It wanders less than the policy and is usually the better model. The policy goes on training untouched.
+It varies less than the policy and is usually the better model. The policy's training is unaffected.
 """
 
 import torch
@@ -9,7 +9,7 @@ from modules.model.backbone import Backbone
 
 
 class EMA:
-    """The average of the role ``policy``, which starts as a copy of it.
+    """The average of the role ``policy``, starting as a copy.
 
     Args:
         backbone: With the role policy; gets the role ``ema``.

@@ -1,7 +1,7 @@
 """Sampling responses: token ids in, token ids out.
 
-A sampling loop of its own rather than ``generate``: rows that have ended leave the batch, so a long response does not
-make the others wait, and log-probabilities, filters and random numbers are exactly ours. Text is never decoded and
+Its own sampling loop instead of ``generate``: rows that have ended leave the batch, so a long response does not
+make the others wait, and log-probabilities, filters and random numbers are exactly known. Text is never decoded and
 encoded again.
 """
 
@@ -30,7 +30,7 @@ class Rollout(NamedTuple):
     responses: list[list[int]]
     """B responses as ids; each ends with its first end token, or at the length limit."""
     finished: list[bool]
-    """Whether the response ended by itself."""
+    """True where the response ended by itself."""
 
     @property
     def end_reasons(self) -> list[EndReason]:
@@ -38,13 +38,13 @@ class Rollout(NamedTuple):
         return ["eos" if done else "length" for done in self.finished]
 
     def sequences(self, pad_id: int) -> Sequences:
-        """Prompt + response rows, (B, T); the mask is True on response tokens."""
+        """Return prompt + response rows, (B, T); the mask is True on response tokens."""
         ids = [prompt + response for prompt, response in zip(self.prompts, self.responses, strict=True)]
         masks = [[False] * len(p) + [True] * len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
         return pad_rows(ids, masks, pad_id)
 
     def response_mask(self) -> Tensor:
-        """(B, R) bool, True on real response tokens."""
+        """Return (B, R) bool, True on real response tokens."""
         lengths = torch.tensor([len(response) for response in self.responses])
         return torch.arange(int(lengths.max()) if len(lengths) else 0) < lengths.unsqueeze(-1)
 
@@ -72,7 +72,7 @@ def generate(
 
     Args:
         backbone: The model.
-        role: Who answers.
+        role: The role that answers.
         prompts: B lists of ids, none empty.
         max_new_tokens: Length limit of a response; it ends earlier where the model has no more positions.
         temperature: Logits are divided by it.
@@ -113,7 +113,7 @@ class _Draws:
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
     def choose(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """Token ids (N,) from logits (N, V), for the rows (N,) of the batch, by inverting the distribution function."""
+        """Choose token ids (N,) from logits (N, V) for the batch's rows (N,), inverting the distribution function."""
         probs = torch.softmax(filter_logits(logits / self.temperature, top_p=self.top_p, top_k=self.top_k), -1)
         cumulative = probs.cumsum(-1, dtype=torch.float64)
         heights = self.noise[rows, step].unsqueeze(-1) * cumulative[:, -1:]
@@ -134,7 +134,7 @@ def filter_logits(logits: Tensor, *, top_p: float, top_k: int) -> Tensor:
 
 
 def _limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: int) -> list[int]:
-    """The most tokens of each response: the model has no positions behind its last one.
+    """Return the most tokens of each response: the model has no positions behind its last one.
 
     Raises:
         ConfigError: There is no room for a single token behind a prompt.

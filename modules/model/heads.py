@@ -1,6 +1,6 @@
-"""The linear heads that read a score from a hidden state: one, or an ensemble whose members disagree where they know little.
+"""Linear heads that read a score from a hidden state: one, or an ensemble whose members disagree where unsure.
 
-A head's file holds the mean head as ``weight`` (1, H) and ``bias`` (1), which any reader can use, and beside it the
+A head's file holds the mean head as ``weight`` (1, H) and ``bias`` (1), which any reader can use, and next to it the
 members of an ensemble as ``members.weight`` (M, H) and ``members.bias`` (M).
 """
 
@@ -17,16 +17,16 @@ class EnsembleHead(nn.Linear):
     """M linear heads on one trunk (Osband et al. 2016); their mean, itself a linear head, is what it returns."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Mean of the members: (..., H) to (..., 1)."""
+        """Return the mean of the members: (..., H) to (..., 1)."""
         return self.members(input).mean(-1, keepdim=True)
 
     def members(self, hidden: Tensor) -> Tensor:
-        """Each member's output: (..., H) to (..., M)."""
+        """Return each member's output: (..., H) to (..., M)."""
         return super().forward(hidden)
 
 
 def new_head(hidden_size: int, members: int = 1) -> nn.Linear:
-    """A float32 head drawn from N(0, 1 / (H + 1)), each member for itself; biases are 0."""
+    """Draw a float32 head from N(0, 1 / (H + 1)), each member separately; biases are 0."""
     kind = nn.Linear if members == 1 else EnsembleHead
     head = kind(hidden_size, members, dtype=torch.float32)
     nn.init.normal_(head.weight, std=1 / math.sqrt(hidden_size + 1))
@@ -35,12 +35,12 @@ def new_head(hidden_size: int, members: int = 1) -> nn.Linear:
 
 
 def member_outputs(head: nn.Module, hidden: Tensor) -> Tensor:
-    """Outputs (..., M) on hidden states (..., H); M is 1 for a head that is no ensemble."""
+    """Return outputs (..., M) on hidden states (..., H); M is 1 for a head that is not an ensemble."""
     return head.members(hidden) if isinstance(head, EnsembleHead) else head(hidden)
 
 
 def head_tensors(head: nn.Module) -> dict[str, Tensor]:
-    """What a head's file holds."""
+    """Return what a head's file holds."""
     own = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
     if not isinstance(head, EnsembleHead):
         return own
@@ -48,12 +48,12 @@ def head_tensors(head: nn.Module) -> dict[str, Tensor]:
 
 
 def num_members(tensors: Mapping[str, Tensor]) -> int:
-    """How many members the head in a file has."""
+    """Return how many members the head in a file has."""
     return len(tensors["members.bias"]) if "members.bias" in tensors else 1
 
 
 def load_head(head: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite a head with a file's tensors; a head that is no ensemble takes the mean.
+    """Overwrite a head with a file's tensors; a head that is not an ensemble takes the mean.
 
     Raises:
         CheckpointError: The file holds another number of members than the ensemble has.

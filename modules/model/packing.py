@@ -1,4 +1,4 @@
-"""Several texts in one row, none of which sees another: nothing is padded, and nothing else changes.
+"""Several texts in one row, none seeing another: nothing is padded, and nothing else changes.
 
 Positions start again with every text. transformers reads from them where one text ends, and lets attention (sliding
 windows too) reach no further back than that; `check_packing` makes sure that a model really does so.
@@ -73,7 +73,7 @@ def check_packing(backbone: Backbone, role: str) -> None:
     """Refuse a model in which a packed text sees the one before it, by trying it.
 
     Raises:
-        ConfigError: It does.
+        ConfigError: A text sees the one before it.
     """
     first, other, second = (
         torch.arange(start, start + _LENGTH, device=backbone.device) % backbone.vocab_size
@@ -92,7 +92,7 @@ def check_packing(backbone: Backbone, role: str) -> None:
 
 
 def negative_logprobs(backbone: Backbone, batch: Sequences | Packed) -> Tensor:
-    """-log p of each taught token (N,), float32, by the active role."""
+    """Return -log p of each taught token (N,), float32, by the active role."""
     positions = batch.positions if isinstance(batch, Packed) else None
     hidden, targets = select_shifted(backbone.hidden(batch.ids, positions=positions), batch.ids, batch.mask)
     return -token_stats(backbone.logits, hidden, targets, vocab_size=backbone.vocab_size).logprobs

@@ -45,7 +45,7 @@ _TEXT = "Once, in 1984, it'd snowed:\n\n  w7 déjà vu ... 雪 ran(x_y)!"
 
 
 def find_model(base_model: str, *, needs_weights: bool = True) -> Path:
-    """The folder of a local model, or of a hub model after downloading it; its weights only if they are needed.
+    """Return the folder of a model, after downloading one from the hub; its weights only if they are needed.
 
     Raises:
         BaseModelError: There is no such model, or it has no safetensors weights.
@@ -84,7 +84,7 @@ def _download(base_model: str, patterns: list[str]) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """16 hex digits that identify a base model: its configuration, its tokenizer and its weights.
+    """Return 16 hex digits that identify a base model: its configuration, its tokenizer and its weights.
 
     Weights are sampled, not read through, so this takes milliseconds for any size.
     """
@@ -115,10 +115,10 @@ def _digest_weights(file: Path, digest: Any) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to a model folder.
+    """Load the tokenizer that belongs to a model folder.
 
     For some families (Qwen2) transformers replaces parts of the tokenizer that lies in the folder by what the family's
-    first models had, without a word. What tokenizer.json says wins here.
+    first models had, silently. What tokenizer.json says wins here.
     """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -137,7 +137,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
-    """A model folder's configuration, with dropout off."""
+    """Load a model folder's configuration, with dropout off."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for a broken or unknown configuration
@@ -156,10 +156,10 @@ def load_config(folder: Path) -> PreTrainedConfig:
 
 
 def positions_of(config: PreTrainedConfig, folder: Path) -> int:
-    """How many positions a model has.
+    """Return how many positions a model has.
 
     Raises:
-        BaseModelError: It knows none, as models with ALiBi or without attention.
+        BaseModelError: It has no positions, like models with ALiBi or without attention.
     """
     found = getattr(config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(found, int) or found < 1:
@@ -170,20 +170,20 @@ def positions_of(config: PreTrainedConfig, folder: Path) -> int:
 
 
 def blueprint(config: PreTrainedConfig) -> PreTrainedModel:
-    """A model of this configuration without any weights."""
+    """Build a model of this configuration without any weights."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)
 
 
 def output_width(model: PreTrainedModel) -> int:
-    """The width of the hidden states that a model's output layer reads; OPT-350M's are narrower than its hidden_size."""
+    """Return the width of hidden states that a model's output layer reads; OPT-350M's is less than its hidden_size."""
     return int(model.get_output_embeddings().in_features)  # type: ignore[union-attr, arg-type]
 
 
 def load_model(
     folder: Path, *, dtype: torch.dtype, device: torch.device, quantisation: str = "none"
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode, frozen, with dropout off.
+    """Load a causal language model in evaluation mode, frozen, with dropout off.
 
     Args:
         folder: From `find_model`, or a full checkpoint's role folder.
@@ -210,7 +210,7 @@ def load_model(
         raise BaseModelError(
             f"The model in {folder} does not fit into the memory of {device}: choose quantisation nf4 or a smaller model."
         ) from error
-    except Exception as error:  # transformers raises many kinds for a folder that is no causal language model
+    except Exception as error:  # transformers raises many kinds for a folder that is not a causal language model
         raise BaseModelError(
             f"The folder {folder} cannot be loaded as a causal language model ({type(error).__name__}: "
             f"{_first_line(error)}): choose a decoder-only model of an architecture that transformers knows."
@@ -227,10 +227,10 @@ def load_model(
 
 
 def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """A sequence-classification model in evaluation mode, frozen.
+    """Load a sequence-classification model in evaluation mode, frozen.
 
     Raises:
-        BaseModelError: The folder holds none; a head that would be drawn at random is refused.
+        BaseModelError: The folder holds no classifier; a head that would be drawn at random is refused.
     """
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -242,7 +242,7 @@ def load_classifier(folder: Path, *, dtype: torch.dtype, device: torch.device) -
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # transformers raises many kinds for a folder that is no classifier
+    except Exception as error:  # transformers raises many kinds for a folder that is not a classifier
         raise BaseModelError(
             f"The folder {folder} cannot be loaded as a sequence-classification model ({type(error).__name__}: "
             f"{_first_line(error)}): choose one that was saved as such."
@@ -270,7 +270,7 @@ def keep_exact_on_cpu(model: nn.Module) -> None:
 
 
 def end_ids(model_config: PreTrainedConfig, folder: Path) -> list[int]:
-    """End tokens that a model's own files name, the preferred one first; some name -1 for none."""
+    """Return end tokens that a model's own files name, the preferred one first; some name -1 for none."""
     named: list[int] = _as_list(model_config.eos_token_id)
     generation = folder / "generation_config.json"
     if generation.is_file():

@@ -1,6 +1,6 @@
 """Several roles on one base model: as LoRA adapters that share its weights, or as full copies of it.
 
-Both classes have one face, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
+Both classes have one interface, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
 
 What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
 as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
@@ -38,7 +38,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """How fresh adapters look, None being the default. Adapters from a checkpoint keep their own rank, scale and targets."""
+    """Shape of fresh adapters, None for the default. Adapters from a checkpoint keep their rank, scale and targets."""
 
     rank: int | None = None
     alpha: float | None = None
@@ -108,7 +108,7 @@ class LoraRoles(nn.Module):
     def folded(self, name: str) -> Iterator[None]:
         """Fold a role's adapter into the base weights inside the block, which halves the time of sampling on a CPU.
 
-        The very tensors that were there come back afterwards, so nothing drifts. Only float32 weights are folded: there
+        The original tensors come back afterwards, so nothing drifts. Only float32 weights are folded: there
         the two ways differ by rounding of 1e-6; in bfloat16 or 4 bits they would be different policies.
         """
         if name == BASE or not self._can_fold():
@@ -130,11 +130,11 @@ class LoraRoles(nn.Module):
             self.activate(name)
 
     def has(self, name: str) -> bool:
-        """Whether a role can be activated."""
+        """Return whether a role can be activated."""
         return name == BASE or name in self._parameters_of
 
     def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own parameters by the names they have in a file."""
+        """Return a role's own parameters by the names they have in a file."""
         return self._parameters_of[name]
 
     def disable_dropout(self) -> None:
@@ -182,7 +182,7 @@ class LoraRoles(nn.Module):
         return config
 
     def _check_shape(self, config: LoraConfig, source: Path) -> None:
-        """Refuse an adapter of another shape than was asked for: it cannot be given one."""
+        """Refuse an adapter whose shape is not the one asked for: it cannot be changed."""
         found = config.target_modules if isinstance(config.target_modules, set | list) else ()
         names = {name.rsplit(".", 1)[-1] for name in found}
         asked, layers = self.settings, self._layers_asked_for
@@ -209,7 +209,7 @@ class LoraRoles(nn.Module):
         return injected
 
     def _find_parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """The adapter's tensors under their names in a peft file, where the adapter's own name is left out."""
+        """Return the adapter's tensors under their names in a peft file, which leave out the adapter's own name."""
         found = {}
         for key, parameter in self._peft[0].named_parameters():
             parts = key.split(".")
@@ -257,26 +257,26 @@ class FullRoles(nn.Module):
             _copy_into(self.named_parameters_of(name), self.named_parameters_of(copy_of), f"the role {copy_of}")
 
     def activate(self, name: str) -> PreTrainedModel:
-        """Returns the role's model; nothing else has to be switched."""
+        """Return the role's model; nothing else has to be switched."""
         model = self.models[name]
         assert isinstance(model, PreTrainedModel)
         return model
 
     @contextmanager
     def folded(self, name: str) -> Iterator[None]:
-        """There is nothing to fold in a full model."""
+        """Do nothing: a full model has nothing to fold."""
         yield
 
     def has(self, name: str) -> bool:
-        """Whether a role can be activated."""
+        """Return whether a role can be activated."""
         return name in self.models
 
     def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
-        """A role's own parameters by name."""
+        """Return a role's own parameters by name."""
         return dict(self.models[name].named_parameters())
 
     def disable_dropout(self) -> None:
-        """Nothing to do: a base model's dropout is always off."""
+        """Do nothing: a base model's dropout is always off."""
 
     def save(self, name: str, folder: Path) -> None:
         """Write a role as transformers reads it."""
@@ -293,7 +293,7 @@ class FullRoles(nn.Module):
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint's safetensors file.
+    """Read the tensors of a checkpoint's safetensors file.
 
     Raises:
         CheckpointError: It is missing or damaged.
@@ -311,9 +311,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
-    """The layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
+    """Find the layers to adapt, as peft takes them. Embeddings and the output layer are adapted only if they are named.
 
-    What attention layers are called differs: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
+    Names of attention layers differ: q_proj, qkv_proj, query_key_value, c_attn. They are found by their parent.
     """
     if targets == "all-linear":
         return targets
@@ -333,7 +333,7 @@ def _find_targets(model: PreTrainedModel, targets: str) -> str | list[str]:
 
 
 def _last_names(model: PreTrainedModel, targets: str | list[str]) -> set[str]:
-    """The last parts of the names of layers to adapt, by which an adapter's file knows them."""
+    """Return the last parts of the names of layers to adapt, by which an adapter's file knows them."""
     if targets != "all-linear":
         return {name.rsplit(".", 1)[-1] for name in targets}
     output = model.get_output_embeddings()

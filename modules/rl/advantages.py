@@ -17,7 +17,7 @@ from modules.distributed import sum_over_ranks
 
 
 def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor, estimator: Literal["k1", "k2", "k3"]) -> Tensor:
-    """Per-token estimates of KL(policy || reference) from tokens that the policy sampled.
+    """Return per-token estimates of KL(policy || reference) from tokens that the policy sampled.
 
     With D = log policy - log reference: k1 = D is unbiased and may be negative; k2 = D^2 / 2 is biased but its gradient is
     the KL's; k3 = exp(-D) - 1 + D is unbiased and never negative. k1 must not be used as a loss: its gradient is 0 in
@@ -25,7 +25,7 @@ def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor, estimator: Literal["k1"
 
     Args:
         logprobs, ref_logprobs: (B, R).
-        estimator: Which one.
+        estimator: Its name.
     """
     difference = logprobs - ref_logprobs
     if estimator == "k1":
@@ -36,7 +36,7 @@ def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor, estimator: Literal["k1"
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """The reward of each token: minus the price of its KL, plus the score at the last token.
+    """Return the reward of each token: minus the price of its KL, plus the score at the last token.
 
     Args:
         scores: (B,).
@@ -51,14 +51,14 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> T
 
 
 def at_last(numbers: Tensor, mask: Tensor) -> Tensor:
-    """Numbers (B,) placed at each row's last real token: (B, R), 0 elsewhere."""
+    """Place numbers (B,) at each row's last real token: (B, R), 0 elsewhere."""
     last = mask.sum(-1, keepdim=True) - 1
     placed = torch.zeros(mask.shape, dtype=numbers.dtype, device=numbers.device)
     return placed.scatter(1, last.clamp(min=0), numbers.unsqueeze(-1) * (last >= 0))
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float) -> Tensor:
-    """Generalised advantage estimates; what follows the last real token is worth 0, unless it was added to its reward.
+    """Return generalised advantage estimates; what follows the last real token is worth 0, unless its reward has it.
 
     delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}.
 
@@ -99,7 +99,7 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """1 - Var(R - V) / Var(R) over real tokens: 1 is perfect, 0 no better than a constant; 0 if returns do not vary.
+    """Return 1 - Var(R - V) / Var(R) over real tokens: 1 is perfect, 0 a constant's; 0 if returns do not vary.
 
     Args:
         values, returns: (N,).
@@ -124,7 +124,7 @@ class RunningMoments:
         return spread if spread > 1e-8 else 1.0
 
     def updated(self, values: Tensor) -> "RunningMoments":
-        """The moments with further numbers (N,) of each process taken in."""
+        """Return the moments with further numbers (N,) of each process taken in."""
         values = values.double()
         own = torch.stack([torch.ones_like(values).sum(), values.sum()])
         added, total = sum_over_ranks(own).tolist()
@@ -140,7 +140,7 @@ class RunningMoments:
         )
 
     def state(self) -> dict[str, float]:
-        """As JSON values."""
+        """Return the moments as JSON values."""
         return asdict(self)
 
 
@@ -153,7 +153,7 @@ class KLController:
     and n the responses seen.
 
     Raises:
-        ConfigError: It is to adapt, but from 0, which stays 0.
+        ConfigError: It should adapt, but starts at 0, which stays 0.
     """
 
     coef: float
@@ -165,7 +165,7 @@ class KLController:
         contradictions.check_kl(self.coef, self.target)
 
     def update(self, kl: float, num_responses: int) -> None:
-        """Take account of an iteration's mean KL per response."""
+        """Adapt to an iteration's mean KL per response."""
         if self.target <= 0:
             return
         error = min(max(kl / self.target - 1, -0.2), 0.2)

@@ -1,7 +1,7 @@
-"""Which of the policies measured in a PPO run is handed on: the best held-out score within a budget; no torch.
+"""Chooses the policy that a PPO run hands on: the best held-out score within a budget; no torch.
 
 The last policy is rarely the one to keep: its score keeps rising while it leaves the language it started from (Gao et al.
-2023). The start is measured too and costs nothing, so a run never hands on anything worse than what it began with.
+2023). The start is measured too and costs nothing, so a run never hands on anything worse than its start.
 """
 
 import math
@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
 @dataclass
 class Selection:
-    """The choice so far; with no budget there is none, and the last policy is handed on.
+    """The choice so far; without a budget the last policy is handed on.
 
     Attributes:
         kl_budget: Greatest KL per held-out response, in nats; 0 for no limit.
@@ -38,7 +38,7 @@ class Selection:
 
     @property
     def is_on(self) -> bool:
-        """Whether there is a budget."""
+        """True with a budget."""
         return self.kl_budget > 0 or self.tax_budget > 0
 
     def consider(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -54,7 +54,7 @@ class Selection:
             self.best = found
 
     def sentence(self) -> str:
-        """The choice and its reason, for people; empty without a budget."""
+        """Return the choice and its reason, for people; empty without a budget."""
         if not self.is_on:
             return ""
         limits = [f"{self.kl_budget:g} nats of KL"] if self.kl_budget else []
@@ -67,7 +67,7 @@ class Selection:
         return f"Handed on is {start}step {self.best.step}: the best held-out score within {budget} ({figures})."
 
     def state(self) -> dict[str, Any]:
-        """What has been measured, as JSON values; budgets belong to the config."""
+        """Return what has been measured, as JSON values; budgets belong to the config."""
         return {"start_loss": self.start_loss, "best": None if self.best is None else self.best._asdict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What PPO measures on held-out prompts and demonstrations, and the responses it shows to people."""
+"""Measures PPO on held-out prompts and demonstrations, and keeps responses for people to read."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Responses with what was measured on each."""
+    """Responses with their measurements."""
 
     rollout: Rollout
     scores: Tensor
@@ -43,7 +43,7 @@ class Answers(NamedTuple):
     """(B,) raw scores of each component of a mixed reward."""
 
     def metrics(self) -> dict[str, float]:
-        """Their means, as held-out metrics."""
+        """Return their means, as held-out metrics."""
         lengths = torch.tensor([len(response) for response in self.rollout.responses], device=self.scores.device)
         return {
             "eval/score": mean(self.scores),
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
         }
 
     def samples(self, chat: ChatFormat) -> list[Sample]:
-        """As texts."""
+        """Return them as texts."""
         return [
             Sample(chat.decode_prompt(prompt), chat.decode(response), score, divergence, reason, components)
             for prompt, response, score, divergence, reason, components in zip(
@@ -68,7 +68,7 @@ class Answers(NamedTuple):
         ]
 
     def components_by_row(self) -> list[dict[str, float]]:
-        """The components of each response's score."""
+        """Return the components of each response's score."""
         columns = {name: scores.tolist() for name, scores in self.components.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(self.scores))]
 
@@ -77,7 +77,7 @@ class Answers(NamedTuple):
 def kl_per_response(
     backbone: Backbone, role: str, rollout: Rollout, *, temperature: float, micro_batch_size: int
 ) -> Tensor:
-    """Log-ratio (B,) of a role to the reference, summed over each response it sampled, in nats."""
+    """Return the log-ratio (B,) of a role to the reference, summed over each response it sampled, in nats."""
     sequences = rollout.sequences(backbone.chat.pad_id).to(backbone.device)
     arguments = (sequences, rollout.response_mask().to(backbone.device), temperature, micro_batch_size)
     return (all_logprobs(backbone, role, *arguments) - all_logprobs(backbone, "reference", *arguments)).sum(-1)
@@ -87,11 +87,11 @@ def kl_per_response(
 def demonstration_losses(
     backbone: Backbone, role: str, demonstrations: Sequences, is_excluded: Tensor, micro_batch_size: int
 ) -> dict[str, float]:
-    """A role's mean loss per token on all demonstrations, and on those of excluded categories.
+    """Return a role's mean loss per token on all demonstrations, and on those of excluded categories.
 
     Args:
         backbone: With the role.
-        role: Who is measured.
+        role: The role that is measured.
         demonstrations: B rows.
         is_excluded: (B,) bool, True on rows of categories that PPO leaves out.
         micro_batch_size: Rows per forward pass.

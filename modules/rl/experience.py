@@ -1,7 +1,7 @@
-"""What PPO learns from: responses with their scores, log-probabilities, values, rewards and advantages.
+"""PPO's experience: responses with their scores, log-probabilities, values, rewards and advantages.
 
 Everything here is computed without gradients, once per iteration, by the same forward as in training: log-probabilities
-taken while sampling can differ from it by more than a policy update does.
+taken while sampling can differ from them by more than a policy update does.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from modules.model.generate import Rollout
 from modules.rl.advantages import at_last, gae, kl_estimates, token_rewards, whiten
 
 ScoreFunction = Callable[[Rollout], Tensor]
-"""Responses to scores (B,); takes the place of a reward model."""
+"""Responses to scores (B,); used instead of a reward model."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """How scores and KL become per-token rewards and advantages; see `PPOConfig`."""
+    """The recipe from scores and KL to per-token rewards and advantages; see `PPOConfig`."""
 
     kl_estimator: Literal["k1", "k3"] = "k1"
     gamma: float = 1.0
@@ -39,7 +39,7 @@ class Objective:
     bootstrap_unfinished: bool = False
 
     def shape(self, scores: Tensor, center: float, finished: Tensor, scale: float = 1.0) -> Tensor:
-        """Scores (B,) as they enter the reward: centred, scaled, clipped; where no end token came, less a penalty or replaced.
+        """Centre, scale and clip scores (B,) for the reward; without an end token they are penalised or replaced.
 
         Args:
             scores: (B,) raw.
@@ -54,7 +54,7 @@ class Objective:
 
 
 def as_rollout(demonstrations: Sequences, stop_ids: frozenset[int]) -> Rollout:
-    """Demonstrations as if they had been sampled: the last assistant turn is the response, all before it the prompt."""
+    """Return demonstrations as if sampled: the last assistant turn is the response, all before it the prompt."""
     prompts, responses = [], []
     for ids, mask in zip(demonstrations.ids.tolist(), demonstrations.mask.tolist(), strict=True):
         end = len(mask) - mask[::-1].index(True)
@@ -72,7 +72,7 @@ class Experience(NamedTuple):
     mask: Tensor
     """(B, R) bool, True on real response tokens."""
     finished: Tensor
-    """(B,) bool, whether the response ended by itself."""
+    """(B,) bool, True where the response ended by itself."""
     scores: Tensor
     """(B,) raw scores."""
     shaped_scores: Tensor
@@ -88,9 +88,9 @@ class Experience(NamedTuple):
     advantages: Tensor
     """(B, R) advantages, whitened if that is on."""
     returns: Tensor
-    """(B, R) raw advantage + value: what the value function learns. Whitening does not touch it."""
+    """(B, R) raw advantage + value, which the value function learns. Whitening does not change it."""
     value_states: Tensor | None = None
-    """(B, R, H) what a value function that is a head alone reads before each token; None where it has weights below."""
+    """(B, R, H) states that a value function which is only a head reads before each token; None for any other."""
 
     @property
     def kl_per_response(self) -> Tensor:
@@ -168,7 +168,7 @@ def gather_experience(
 
 @torch.no_grad()
 def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int) -> Tensor:
-    """Scores (B,) by the role ``reward``, which sees exactly prompt + response as sampled."""
+    """Score (B,) by the role ``reward``, which sees exactly prompt + response as sampled."""
     return _scores(backbone, rollout.sequences(backbone.chat.pad_id), micro_batch_size)
 
 
@@ -176,7 +176,7 @@ def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int) -
 def score_texts(
     backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
 ) -> list[float]:
-    """Scores by the role ``reward`` of response texts to conversations that end with the user's turn."""
+    """Score response texts to conversations that end with the user's turn, by the role ``reward``."""
     return _scores(backbone, _encode_texts(backbone, texts), micro_batch_size).tolist()
 
 
@@ -184,7 +184,7 @@ def score_texts(
 def score_texts_by_member(
     backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
 ) -> Tensor:
-    """As `score_texts`, by each member of an ensemble: (N, M). Mean is the score, standard deviation its uncertainty."""
+    """Score as `score_texts`, by ensemble member: (N, M). Mean is the score, standard deviation its uncertainty."""
     sequences = _encode_texts(backbone, texts).to(backbone.device)
     scores: list[Tensor] = [torch.empty(0)] * len(texts)
     with backbone.role("reward"):
@@ -203,7 +203,7 @@ def _encode_texts(backbone: Backbone, texts: Sequence[tuple[Sequence[Message], s
 
 @torch.no_grad()
 def final_values(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> Tensor:
-    """Values (B,) of the states after the last tokens by the role ``value``."""
+    """Return values (B,) of the states after the last tokens by the role ``value``."""
     return _scores(backbone, sequences, micro_batch_size, role="value")
 
 
@@ -218,7 +218,7 @@ def _scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int, rol
 
 
 def role_stats(backbone: Backbone, sequences: Sequences, temperature: float, entropy: Entropy = "none") -> TokenStats:
-    """Log-probabilities (N,) of the masked tokens by the active role, row by row in reading order."""
+    """Return log-probabilities (N,) of the masked tokens by the active role, row by row in reading order."""
     hidden, targets = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
     return token_stats(
         backbone.logits,
@@ -231,7 +231,7 @@ def role_stats(backbone: Backbone, sequences: Sequences, temperature: float, ent
 
 
 def role_values(backbone: Backbone, sequences: Sequences) -> Tensor:
-    """Values (N,) by the active role of the states before the masked tokens."""
+    """Return values (N,) by the active role of the states before the masked tokens."""
     hidden, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
     return backbone.values(hidden)
 
@@ -240,7 +240,7 @@ def role_values(backbone: Backbone, sequences: Sequences) -> Tensor:
 def all_logprobs(
     backbone: Backbone, role: str, sequences: Sequences, mask: Tensor, temperature: float, micro_batch_size: int
 ) -> Tensor:
-    """Log-probabilities (B, R) of response tokens by a role; 0 outside the mask (B, R)."""
+    """Return log-probabilities (B, R) of response tokens by a role; 0 outside the mask (B, R)."""
     found = torch.zeros(mask.shape, device=mask.device)
     with backbone.role(role):
         for rows in by_length(sequences.lengths, micro_batch_size):
@@ -251,7 +251,7 @@ def all_logprobs(
 
 @torch.no_grad()
 def all_values(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_batch_size: int) -> Tensor:
-    """Values (B, R) of the states before response tokens by the role ``value``; 0 outside the mask (B, R)."""
+    """Return values (B, R) of the states before response tokens by the role ``value``; 0 outside the mask (B, R)."""
     found = torch.zeros(mask.shape, device=mask.device)
     with backbone.role("value"):
         for rows in by_length(sequences.lengths, micro_batch_size):
@@ -262,7 +262,7 @@ def all_values(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_bat
 
 @torch.no_grad()
 def all_states(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_batch_size: int) -> Tensor:
-    """Hidden states (B, R, H) that the role ``value`` reads before response tokens; 0 outside the mask (B, R)."""
+    """Return states (B, R, H) that the role ``value`` reads before response tokens; 0 outside the mask (B, R)."""
     found: Tensor | None = None
     with backbone.role("value"):
         for rows in by_length(sequences.lengths, micro_batch_size):
@@ -276,7 +276,7 @@ def all_states(backbone: Backbone, sequences: Sequences, mask: Tensor, micro_bat
 
 
 def head_values(backbone: Backbone, states: Tensor) -> Tensor:
-    """Values (...) of hidden states (..., H) by the role ``value``."""
+    """Return values (...) of hidden states (..., H) by the role ``value``."""
     with backbone.role("value"):
         return backbone.values(states)
 

@@ -1,11 +1,11 @@
-"""What PPO maximises, behind one interface: a `ScoreFunction` turns a rollout into raw scores (B,).
+"""Rewards for PPO behind one interface: a `ScoreFunction` turns a rollout into raw scores (B,).
 
     texts = Texts(backbone.chat, data.row_of)
     function = load_function("def short(prompts, responses): return [-len(r) for r in responses]", "a.py", "short")
     mix = RewardMix([(term, RoleReward(backbone)), (other, FunctionReward(function, "a.py:short", texts))], backbone.device)
     PPOModule(backbone, score_function=mix)
 
-The role ``reward`` sees the very ids; a classifier, which has a tokenizer of its own, and a function see texts.
+The role ``reward`` sees the same ids; a classifier, which has a tokenizer of its own, and a function see texts.
 """
 
 import inspect
@@ -45,11 +45,11 @@ class Texts:
         self.chat, self.row_of = chat, row_of or {}
 
     def conversations(self, rollout: Rollout) -> list[list[Message]]:
-        """The turns that were answered, ending with the user's."""
+        """Return the turns that were answered, ending with the user's."""
         return [self._messages(prompt) for prompt in rollout.prompts]
 
     def responses(self, rollout: Rollout) -> list[str]:
-        """The responses, without special tokens."""
+        """Return the responses, without special tokens."""
         return [self.chat.decode(response) for response in rollout.responses]
 
     def _messages(self, prompt: list[int]) -> list[Message]:
@@ -69,7 +69,7 @@ class RoleReward:
         self.backbone, self.micro_batch_size = backbone, micro_batch_size
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """Scores (B,)."""
+        """Return scores (B,)."""
         return reward_scores(self.backbone, rollout, self.micro_batch_size)
 
 
@@ -114,7 +114,7 @@ class ClassifierReward:
 
     @torch.no_grad()
     def __call__(self, rollout: Rollout) -> Tensor:
-        """Scores (B,), float32."""
+        """Return scores (B,), float32."""
         rows = [
             self._encode(conversation, response)
             for conversation, response in zip(
@@ -130,7 +130,7 @@ class ClassifierReward:
         return scores
 
     def _score(self, logits: Tensor) -> Tensor:
-        """(B, labels) to (B,): the log-odds of the label, which for two labels is the difference of their logits."""
+        """Map (B, labels) to (B,): the log-odds of the label, for two labels the difference of their logits."""
         if logits.shape[-1] == 1:
             return logits[:, 0]
         others = torch.cat([logits[:, : self.label], logits[:, self.label + 1 :]], dim=-1)
@@ -161,7 +161,7 @@ class ClassifierReward:
         """Refuse a chat template that refuses turns as the prompts have them, before anything is trained.
 
         Raises:
-            RewardError: It does.
+            RewardError: It refuses them.
         """
         if not self.tokenizer.chat_template:
             return
@@ -185,7 +185,7 @@ class ClassifierReward:
         self.tokenizer.truncation_side = "left"  # the response stands at the end
         config = self.model.config.get_text_config()
         positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
-        # Models of RoBERTa's kind count positions from behind their pad, so that they read fewer texts than they have rows.
+        # Models like RoBERTa count positions from after their pad, so they read fewer tokens than they have rows.
         embedding = next((m for name, m in self.model.named_modules() if name.endswith("position_embeddings")), None)
         first = getattr(embedding, "padding_idx", None)
         read = positions if first is None else positions - first - 1
@@ -209,7 +209,7 @@ class FunctionReward:
         self.wanted = _wanted_ids(function)
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """Scores (B,), float32.
+        """Return scores (B,), float32.
 
         Raises:
             RewardError: The function failed, or returned something else than a number for each response.
@@ -255,12 +255,12 @@ class RewardMix:
         """Raw scores (B,) of the last responses by component, before the weights."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """Scores (B,), float32."""
+        """Return scores (B,), float32."""
         self.latest = {term.name: score(rollout).float().to(self.device) for term, score in self.components}
         return self._sum(term for term, _ in self.components)
 
     def role_part(self) -> Tensor:
-        """What the role ``reward`` contributed to the last scores (B,)."""
+        """Return what the role ``reward`` contributed to the last scores (B,)."""
         return self._sum(term for term, _ in self.components if term.kind == "reward")
 
     def _sum(self, terms: Any) -> Tensor:
@@ -277,7 +277,7 @@ def build_mix(
     sources: Mapping[str, str],
     micro_batch_size: int,
 ) -> RewardMix:
-    """The components that terms name; `sources` holds the source text of each function's file."""
+    """Build the components that terms name; `sources` holds the source text of each function's file."""
 
     def component(term: RewardTerm) -> ScoreFunction:
         match term.kind:
@@ -294,7 +294,7 @@ def build_mix(
 
 
 def role_part(score_function: ScoreFunction | None, scores: Tensor) -> Tensor:
-    """The part of the last scores (B,) that the role ``reward`` gave: the value function starts as its copy."""
+    """Return the part of the last scores (B,) from the role ``reward``: the value function starts as its copy."""
     if score_function is None:
         return scores
     return score_function.role_part() if isinstance(score_function, RewardMix) else torch.zeros_like(scores)
@@ -351,7 +351,7 @@ def _label_index(label: str, names: Mapping[int, str], source: str) -> int:
 
 
 def _where(error: BaseException, name: str) -> str:
-    """The line of somebody's file that an error came from."""
+    """Return the line of somebody's file that an error came from."""
     file = name.rpartition(":")[0] if not name.endswith(".py") else name
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if isinstance(error, SyntaxError):

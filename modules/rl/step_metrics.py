@@ -30,7 +30,7 @@ class StepSums:
         self._add(name, torch.tensor([value, 1.0], device=self._device))
 
     def means(self) -> dict[str, float]:
-        """Means over tokens or steps, by name; of what any process has seen, since one may have had no row at all."""
+        """Return means over tokens or steps, by name, of what any process has seen: one may have had no row at all."""
         names = union(self._sums)
         if not names:
             return {}
@@ -50,13 +50,13 @@ class Clock:
         self._start = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """Name what has been going on since the last lap."""
+        """Name the time since the last lap."""
         now = time.monotonic()
         self.laps[name], self._start = now - self._start, now
 
 
 def mean(values: Tensor) -> float:
-    """Mean over all rows (B,) of all processes."""
+    """Return the mean over all rows (B,) of all processes."""
     total, count = sum_over_ranks(
         torch.stack([values.float().sum(), torch.tensor(float(len(values)), device=values.device)])
     ).tolist()

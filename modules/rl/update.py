@@ -1,4 +1,4 @@
-"""What one optimizer step of PPO minimises, and its backward passes in micro-batches.
+"""The loss of one PPO optimizer step, and its backward passes in micro-batches.
 
 Losses are means over the response tokens of the whole minibatch of all processes, however it is cut up.
 """
@@ -20,7 +20,7 @@ from modules.rl.step_metrics import StepSums
 
 
 class Shares(NamedTuple):
-    """What a process contributes to a minibatch's figures; they are sums over processes."""
+    """A process's part of a minibatch's figures, which are sums over processes."""
 
     loss: Tensor
     """Scalar."""
@@ -57,7 +57,7 @@ class Surrogate:
             backbone: With the roles policy and value.
             experience: Of an iteration.
             rows: (N,) the minibatch.
-            demonstrations: For the language-model loss; None for none.
+            demonstrations: For the language-model loss, if any.
             trains_policy: False while only the value function learns.
             sums: Where metrics are added.
         """
@@ -116,7 +116,7 @@ class Surrogate:
     ) -> Tensor:
         """Forward and backward of the value function on some responses; returns their share of the loss.
 
-        It is held near its old values while a policy leans on them; in the warm-up it has to get to the returns first.
+        It is held near its old values while a policy relies on them; in the warm-up it must first reach the returns.
         """
         clip_range = self.value_clip_range if is_clipped else math.inf
         mask = experience.mask[rows]
@@ -149,7 +149,7 @@ class Surrogate:
 
 
 def _reference_kl(backbone: Backbone, sequences: Sequences) -> Tensor:
-    """KL (N,) of the role ``reference`` from the active role at each masked token, row by row in reading order."""
+    """Return KL (N,) of the role ``reference`` from the active role at each masked token, in reading order."""
 
     def reference_logits(states: Tensor) -> Tensor:
         with backbone.role("reference"):

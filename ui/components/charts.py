@@ -21,7 +21,7 @@ Points = Sequence[tuple[int, float]]
 
 
 class Curve(NamedTuple):
-    """A named line: its numbers are those of `points`; where there is a smoothed line, they stand faintly behind it."""
+    """A named line with the numbers of `points`; where it is smoothed, they are drawn faintly behind it."""
 
     name: str
     points: Points
@@ -52,7 +52,7 @@ def chart(
     *,
     is_log: bool = False,
 ) -> str:
-    """A titled chart of at most a few curves; with no points yet, an empty frame of the same size.
+    """Draw a titled chart of at most a few curves; with no points yet, an empty frame of the same size.
 
     With `is_log` the values stand on a log scale, unless one of them is 0 or less; the chart then says so.
     """
@@ -112,19 +112,19 @@ def _waiting() -> str:
 
 
 def _x_range(curves: list[Curve]) -> tuple[int, int]:
-    """The first and last step of the frame; a single step stands in its middle."""
+    """Return the first and last step of the frame; a single step stands in its middle."""
     xs = [x for curve in curves for x, _ in curve.points] or [0]
     return (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] - 1, xs[0] + 1)
 
 
 def _scale(low: float, high: float, start: float, end: float):
-    """A function from a value to a coordinate."""
+    """Return a function from a value to a coordinate."""
     scale = (end - start) / ((high - low) or 1.0)
     return lambda value: start + (value - low) * scale
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Three to five round values that enclose low and high."""
+    """Return three to five round values that enclose low and high."""
     if high - low < 1e-12:
         low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
     rough = (high - low) / 3
@@ -135,7 +135,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """At most six values that enclose low and high (both above 0): powers of ten, or 1, 2 and 5 of them in a short range."""
+    """Return at most six values that enclose low and high (both above 0): powers of ten, or 1, 2 and 5 of them."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     if last - first > 2:
         stride = -(-(last - first) // 5)
@@ -177,12 +177,12 @@ def _x_axis(curves: list[Curve], to_x, label: str) -> str:
 
 
 def _note(notes: list[str]) -> str:
-    """What a reader must know of how the values are drawn, above the frame."""
+    """Return a note above the frame on how the values are drawn."""
     return f'<text class="tick note" x="{LEFT}" y="{TOP - 4}">{"; ".join(notes)}</text>' if notes else ""
 
 
 def _path(curve: Curve, index: int, to_x, to_y) -> str:
-    """The line, where it is smoothed over the line of its points; a dot shows the newest value."""
+    """Draw the line, over the line of its points where it is smoothed; a dot shows the newest value."""
     x, y = to_x(curve.end[0]), to_y(curve.end[1])
     dot = f'<circle class="dot c{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     if len(curve.points) == 1:

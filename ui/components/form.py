@@ -49,7 +49,7 @@ def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str
 
 
 def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | None, dict[str, str]]:
-    """The config behind the form's values, or None with field name -> what is wrong with it."""
+    """Return the config behind the form's values, or None with field name -> what is wrong with it."""
     given = dict(zip(config_class.model_fields, values, strict=True))
     try:
         return config_class.model_validate(given), {}
@@ -59,13 +59,13 @@ def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | N
 
 
 def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:
-    """What a checkpoint field offers: the default, with what it stands for, and the newest; any other name can be typed."""
+    """Return what a checkpoint field offers: the default, with its meaning, and the newest; any name can be typed."""
     fitting = [c.name for c in shelf.page(ws, *CHECKPOINT_STAGES[name])]
     return [(_automatic(ws, config_class, name), ""), *((c, c) for c in fitting)]
 
 
 def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str, Any]) -> list[Any]:
-    """Updates for the checkpoint dropdowns: new choices, the chosen value kept while it exists."""
+    """Return updates for the checkpoint dropdowns: new choices, the chosen value kept while it exists."""
     updates = []
     for name, value in current.items():
         offered = choices(ws, config_class, name)
@@ -106,7 +106,7 @@ def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: F
 
 
 def _bounds(field: FieldInfo) -> str:
-    """The bounds in words. Gradio's own minimum would answer with a toast that names no field, so the class checks."""
+    """Return the bounds in words. Gradio's own minimum would show a toast that names no field, so the class checks."""
     low = high = ""
     for rule in field.metadata:
         match rule:
@@ -127,7 +127,7 @@ def _figure(bound: Any) -> str:
 
 
 def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
-    """The first choice of a checkpoint field: what an empty value means now."""
+    """Return the first choice of a checkpoint field: what an empty value means now."""
     if "source" in config_class.model_fields:  # of a rating session
         return "the newest, where the source asks for one"
     if name == "opponent":

@@ -29,7 +29,7 @@ SHAPES = {
     "failed": '<path d="M2 2 10 10M10 2 2 10" fill="none"/>',
     "lost": '<path d="M6 1.2 11 10.4H1Z" fill="none"/>',
 }
-"""State to a shape of its own, so that no state is told by colour alone."""
+"""State to its own shape, so that no state is shown by colour alone."""
 
 
 FIGURES = {
@@ -41,13 +41,13 @@ FIGURES = {
 
 
 def badge(state: str) -> str:
-    """A run's state as a shape and a word."""
+    """Draw a run's state as a shape and a word."""
     shape = f'<svg viewBox="0 0 12 12" aria-hidden="true">{SHAPES[state]}</svg>'
     return f'<span class="badge is-{state}">{shape}{state}</span>'
 
 
 def doing(run: Run) -> str:
-    """What a run that has not ended is about, or what it was asked to do."""
+    """Return what a run that has not ended is doing, or what it was asked to do."""
     said = run.progress_text or "Starting."
     if run.stop_requested:
         return "Stopping: it finishes its step and saves."
@@ -59,7 +59,7 @@ def doing(run: Run) -> str:
 
 
 def progress(run: Run) -> str:
-    """A bar with what is happening now; empty for an ended run."""
+    """Draw a bar with what is happening now; empty for an ended run."""
     if run.is_ended:
         return ""
     share = min(max(run.progress, 0.0), 1.0)
@@ -70,7 +70,7 @@ def progress(run: Run) -> str:
 
 
 def notice(text: str, kind: str = "note") -> str:
-    """A sentence beside what it is about; `kind` is note, good or bad. Empty text keeps its place empty."""
+    """Draw a sentence next to its subject; `kind` is note, good or bad. Empty text keeps its place empty."""
     return (
         f'<p class="notice is-{kind}" role="status">{escape(redaction.hide(text))}</p>'
         if text
@@ -79,13 +79,13 @@ def notice(text: str, kind: str = "note") -> str:
 
 
 def empty(title: str, text: str, link: str = "", label: str = "") -> str:
-    """An empty state that teaches: what belongs here, why, and the way to fill it. `link` is page or page/item."""
+    """Draw an empty state that teaches: what belongs here, why, and how to fill it. `link` is page or page/item."""
     button = f'<a class="go" href="#{escape(link)}">{escape(label)}</a>' if link else ""
     return f'<div class="nothing"><h3>{escape(title)}</h3><p>{escape(text)}</p>{button}</div>'
 
 
 def conversation(messages: Messages, response: str = "", label: str = "assistant") -> str:
-    """Turns, formatted as on the Rate page; a response after them where given."""
+    """Draw turns, formatted as on the Rate page; a response after them where given."""
     turns = [(turn["role"], turn["content"]) for turn in messages] + ([(label, response)] if response else [])
     return "".join(
         f'<div class="turn is-{escape(role)}"><span>{escape(role)}</span><div>{rendering.words(text)}</div></div>'
@@ -94,7 +94,7 @@ def conversation(messages: Messages, response: str = "", label: str = "assistant
 
 
 def copyable(text: str) -> str:
-    """Text to be taken along, with a button that copies it."""
+    """Draw text with a button that copies it."""
     return (
         f'<div class="copyable"><button type="button" class="copy" data-copy="{escape(text)}">Copy</button>'
         f"<pre><code>{escape(text)}</code></pre></div>"
@@ -102,17 +102,17 @@ def copyable(text: str) -> str:
 
 
 def tags(names: Iterable[str]) -> str:
-    """Short labels in a row; empty ones are left out."""
+    """Draw short labels in a row; empty ones are left out."""
     return "".join(f'<span class="tag">{escape(name)}</span>' for name in names if name)
 
 
 def key(name: str) -> str:
-    """A drawn keycap."""
+    """Draw a keycap."""
     return f"<kbd>{escape(name)}</kbd>"
 
 
 def number(value: float | None) -> str:
-    """A figure with as many digits as mean something."""
+    """Return a figure with as many digits as mean something."""
     if value is None:
         return "–"
     if float(value).is_integer() and abs(value) < 1e15:
@@ -126,7 +126,7 @@ def number(value: float | None) -> str:
 
 
 def figure(stage: str, metrics: Mapping[str, float]) -> str:
-    """What a checkpoint is known by, in words; an accuracy with its interval."""
+    """Return a checkpoint's main figure in words; an accuracy with its interval."""
     name, words = FIGURES.get(stage, ("", ""))
     value = metrics.get(name)
     if value is None:
@@ -139,7 +139,7 @@ def figure(stage: str, metrics: Mapping[str, float]) -> str:
 
 
 def ago(when: str | None) -> str:
-    """How long ago a UTC time was, in words."""
+    """Return how long ago a UTC time was, in words."""
     if not when:
         return ""
     seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds())

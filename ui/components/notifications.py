@@ -1,4 +1,4 @@
-"""The bell: tells of runs that end or need attention, whatever page is open, and in a hidden tab too.
+"""The bell: reports runs that end or need attention, whatever page is open, and in a hidden tab too.
 
 Gradio's timers belong to open pages, so the bell asks for itself (`static/notifications.js`), through a server function.
 """
@@ -24,11 +24,11 @@ ASK = (
     '<button type="button" class="ask-bell">Notify me when a run ends</button>'
     '<p class="no-bell quiet">The browser allows no notifications here; a hidden tab tells by its title.</p>'
 )
-"""The button that asks the browser for its permission, and what stands there where it was refused."""
+"""The button that asks the browser for its permission, and the text shown where it was refused."""
 
 
 def build(ws: Workspace) -> gr.HTML:
-    """Place it, unseen. Its submit event says that a hidden tab is shown again; its value is then the open page's name."""
+    """Place it, hidden. Its submit event says that a hidden tab is shown again; its value is then the open page."""
 
     def news(_: Any) -> dict[str, Any]:
         return {"runs": _news(ws)}
@@ -37,7 +37,7 @@ def build(ws: Workspace) -> gr.HTML:
 
 
 def _news(ws: Workspace) -> list[dict[str, str]]:
-    """Name, state and a sentence of every run that goes, and of those that ended last."""
+    """Return name, state and a sentence of every active run, and of those that ended last."""
     return _shared.get(ws, "news", partial(_now, ws))
 
 

@@ -11,7 +11,7 @@ from ui.handlers import on
 
 
 class Pager(NamedTuple):
-    """The components of one list; `inputs` is what its page is drawn by, `outputs` what drawing it sets."""
+    """The components of one list; `inputs` are what its page is drawn from, `outputs` what drawing it sets."""
 
     search: gr.Textbox
     offset: gr.Number
@@ -21,16 +21,16 @@ class Pager(NamedTuple):
 
     @property
     def inputs(self) -> list[Any]:
-        """The word that is searched for, and how many rows come before the page."""
+        """The search word, and how many rows come before the page."""
         return [self.search, self.offset]
 
     @property
     def outputs(self) -> list[Any]:
-        """What `states` sets."""
+        """The components that `states` sets."""
         return [self.offset, self.search, self.row, self.newer, self.older]
 
     def bind(self, draw: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Draw again with `draw(*inputs)`, among which are those of the pager as the last two, when either changes."""
+        """Draw again with `draw(*inputs)`, whose last two are the pager's, when either changes."""
         first = partial(_moved, draw, None)
         on(self.search.input, first, list(inputs), list(outputs), trigger_mode="always_last")
         for button, by in ((self.newer, -PAGE), (self.older, PAGE)):
@@ -51,7 +51,7 @@ def build(name: str, words: str) -> Pager:
 
 
 def place(offset: Any) -> int:
-    """The number of rows before the page, whatever was sent."""
+    """Return the number of rows before the page, whatever was sent."""
     try:
         return max(0, min(int(offset or 0), 10**9))
     except (TypeError, ValueError, OverflowError):
@@ -59,7 +59,7 @@ def place(offset: Any) -> int:
 
 
 def states(start: int, num_found: int, search: str) -> list[Any]:
-    """How the pager looks when `num_found` rows were found from `start` on, of which `PAGE` are shown."""
+    """Return the pager's look when `num_found` rows were found from `start` on, of which `PAGE` are shown."""
     is_long = start > 0 or num_found > PAGE
     return [
         start,

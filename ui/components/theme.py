@@ -45,7 +45,7 @@ MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "DejaVu Sans Mono",
 
 
 def theme() -> Base:
-    """The Gradio theme of the studio."""
+    """Return the Gradio theme of the studio."""
     base = Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,

@@ -1,4 +1,4 @@
-"""Text that is typed into a page's fields: a draft in the workspace, and in the browser's tab until it is there (`typed.js`)."""
+"""Text typed into a page's fields: a draft in the workspace, and in the browser's tab until saved (`typed.js`)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ import gradio as gr
 from ui.handlers import on
 
 FIELD = "keeps-typed"
-"""The class of a field whose text is kept; it has an id, too."""
+"""The class of a field whose text is kept; such a field has an id."""
 
 
 def keep(fields: Mapping[str, gr.Textbox], save: Callable[[str, str], None]) -> None:
@@ -21,7 +21,7 @@ def keep(fields: Mapping[str, gr.Textbox], save: Callable[[str, str], None]) -> 
 
 
 def restore(opened: Any, fields: Sequence[gr.Textbox]) -> None:
-    """After a page was opened, show what was typed last, where the workspace has not got it."""
+    """Show what was typed last after a page was opened, where the workspace does not have it."""
     ids = json.dumps([field.elem_id for field in fields])
     one = "[0]" if len(fields) == 1 else ""
     opened.then(None, list(fields), list(fields), js=f"(...texts) => window.studio.typed.restored({ids}, texts){one}")

@@ -43,7 +43,7 @@ def build(ws: Workspace) -> Page:
 
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
-    """The lists with search and pages; returns what they are drawn from and what drawing them sets."""
+    """Place the lists with search and pages; return what they are drawn from and what drawing them sets."""
     counts = html.html(elem_id="data-counts")
     with gr.Row(elem_classes="controls"):
         what = gr.Radio(
@@ -77,7 +77,7 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
 
 
 def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
-    """The import card; returns the events after which the lists have changed, and the offer of the starter kit."""
+    """Place the import card; return the events after which the lists have changed, and the starter kit's offer."""
     source = gr.Textbox(
         "",
         label="Path or hub id",
@@ -108,7 +108,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
 
 
 def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
-    """The writing card. What is typed is kept: neither a reload nor a restart loses it."""
+    """Place the writing card. What is typed is kept: neither a reload nor a restart loses it."""
     labels = ("Prompt", "What the assistant should have said", "Category")
     boxes = [
         gr.Textbox("", label=label, lines=lines, max_lines=24, elem_id=name, elem_classes=typed.FIELD)
@@ -121,7 +121,7 @@ def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
 
 
 def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> list[Any]:
-    """The page as it was left: its list, and the demonstration that was being written."""
+    """Show the page as it was left: its list, and the demonstration that was being written."""
     drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, texts, strict=True)]
     return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
 
@@ -195,7 +195,7 @@ def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list
 
 
 def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]:
-    """One page of demonstrations, prompts or imported preferences that contain the search text."""
+    """Draw one page of demonstrations, prompts or imported preferences that contain the search text."""
     start = max(0, int(offset))
     reads = {"prompts": prompts.list_prompts, "preferences": _imported}
     found: list[Any] = reads.get(what, prompts.list_demonstrations)(
@@ -249,12 +249,12 @@ def _prompt(row: dict[str, Any]) -> str:
 
 
 def _imported(ws: Workspace, *, search: str, limit: int, offset: int) -> list[Entry]:
-    """Judgements that came with an import, as they count now, newest first."""
+    """Return judgements that came with an import, as they count now, newest first."""
     return history.find(ws, Filter(search=search, is_imported=True), limit=offset + limit)[offset:]
 
 
 def _preference(entry: Entry) -> str:
-    """A prompt with both answers."""
+    """Draw a prompt with both answers."""
     names = {"left": ("chosen", "rejected"), "right": ("rejected", "chosen")}.get(
         entry.outcome, ("answer 1", "answer 2")
     )
@@ -265,7 +265,7 @@ def _preference(entry: Entry) -> str:
 
 
 def _preview(found: Preview) -> str:
-    """Counts, the reason for each drop, and the first rows as they would come in."""
+    """Draw counts, the reason for each drop, and the first rows as they would come in."""
     dropped = "".join(
         f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items()
     )

@@ -50,7 +50,7 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     with gr.Row():
         first = gr.Dropdown(
             policies, value=None, label="One checkpoint", allow_custom_value=True, elem_id="try-first", min_width=160
-        )  # chosen when the page is opened: what is newest at the server's start may not be so by then
+        )  # chosen when the page is opened: the newest at the server's start may be old by then
         second = gr.Dropdown(
             policies, value=None, label="Another", allow_custom_value=True, elem_id="try-second", min_width=160
         )
@@ -85,7 +85,7 @@ def _export(ws: Workspace) -> gr.Dropdown:
 def _refresh(
     ws: Workspace, first: str | None, second: str | None, exported: str | None, search: str = "", offset: float = 0
 ) -> list[Any]:
-    """A page of the table, its family tree, and the pickers; what was chosen stays chosen."""
+    """Draw a page of the table, its family tree, and the pickers; what was chosen stays chosen."""
     start, word = pager.place(offset), str(search or "")
     found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
     newest, policies = shelf.page(ws, limit=PAGE), _names(ws, *POLICIES)
@@ -107,7 +107,7 @@ def _refresh(
 
 
 def _picker(ws: Workspace, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:
-    """The newest names to choose from; any other that there is can be typed, and stays."""
+    """Offer the newest names to choose from; any other existing one can be typed, and stays."""
     is_kept = bool(current) and (current in names or shelf.is_known(ws, str(current), *stages))
     offered = [*names, str(current)] if is_kept and current not in names else names
     return gr.Dropdown(choices=offered, value=current if is_kept else otherwise)
@@ -118,13 +118,13 @@ def _names(ws: Workspace, *stages: str) -> list[str]:
 
 
 def _other(policies: list[str]) -> str | None:
-    """A second policy to set beside the newest: the newest of another run."""
+    """Return a second policy to compare with the newest: the newest of another run."""
     other = [name for name in policies if name.partition("@")[0] != policies[0].partition("@")[0]]
     return next(iter(other or policies), None)
 
 
 def _waiting(first: str | None, second: str | None) -> list[Any]:
-    """At once, before the models are loaded."""
+    """Show at once that answers are coming, before the models are loaded."""
     return [
         _answer(first or "", "", is_waiting=True),
         _answer(second or "", "", is_waiting=True),
@@ -135,7 +135,7 @@ def _waiting(first: str | None, second: str | None) -> list[Any]:
 def _ask(
     ws: Workspace, prompt: str, first: str | None, second: str | None, temperature: float, length: float
 ) -> list[Any]:
-    """Both answers to the same prompt, from a child process that holds the models."""
+    """Return both answers to the same prompt, from a child process that holds the models."""
     names = [name for name in (first, second) if name]
     again = gr.Button(interactive=True)
     try:
@@ -192,7 +192,7 @@ def _cells(checkpoint: Checkpoint) -> list[str]:
 
 
 def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
-    """The family tree of the page: a column per stage, a row per run in the order of time, an edge from parent to child."""
+    """Draw the page's family tree: a column per stage, a row per run in order of time, an edge from parent to child."""
     if not shown:
         return ""
     run_ids = sorted({c.run_id for c in shown})
@@ -214,7 +214,7 @@ def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
 
 
 def _edge(start: tuple[float, float], end: tuple[float, float], role: str) -> str:
-    """Along the parent's row, where nothing else stands, then down into the child from the left."""
+    """Draw a line along the parent's row, which is free, then down into the child from the left."""
     x0, y0, y1 = start[0] + BOX, start[1] + 14, end[1] + 14
     is_forward = end[0] > start[0]
     x1 = end[0] if is_forward else end[0] + BOX

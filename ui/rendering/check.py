@@ -1,4 +1,4 @@
-"""What the page may be given: markup is read back here before it leaves the studio, by rules stricter than a browser's.
+"""Checks markup before it leaves the studio: it is read back here, by rules stricter than a browser's.
 
 `read` refuses every element and attribute that is not on the list, and gives the text that stands on the screen;
 `compare` sets that text against the source. So neither a mistake of a library nor one of ours can run anything in the
@@ -28,7 +28,7 @@ ATTRIBUTES = {
      "stretchy", "symmetric", "width"),
     PLAIN,
 )  # fmt: skip
-"""Attribute to the values it may have. None leads anywhere, loads anything or carries a style."""
+"""Attribute to its allowed values. None links anywhere, loads anything or carries a style."""
 SYNTAX = "*_~#>-+=|:\\[]()<!`\"'"
 """Signs that Markdown takes for itself; everything else of a text must be on the screen, in its order."""
 _PIECE = re.compile(r'<(/?)([a-z]+)((?: [a-z]+="[^"<>]*")*)>|([^<>]+)')
@@ -37,7 +37,7 @@ _NO_SYNTAX = re.compile(rf"[\s{re.escape(SYNTAX)}]+")
 
 
 def read(html: str) -> str:
-    """The text that markup shows; a formula stands for its TeX.
+    """Return the text that markup shows; a formula stands for its TeX.
 
     Raises:
         RenderingError: something in it is not on the list.
@@ -93,10 +93,10 @@ def compare(text: str, shown: str) -> None:
 
 
 def kept(text: str) -> str:
-    """A text without blanks and without signs that may be Markdown."""
+    """Return a text without blanks and without signs that may be Markdown."""
     return _NO_SYNTAX.sub("", text)
 
 
 def squeeze(text: str) -> str:
-    """A text without blanks."""
+    """Return a text without blanks."""
     return "".join(text.split())

@@ -1,7 +1,7 @@
-r"""Where formulas are in a text: rules for markdown-it that find `$...$`, `$$...$$`, `\(...\)` and `\[...\]`.
+r"""Finds formulas in a text: rules for markdown-it for `$...$`, `$$...$$`, `\(...\)` and `\[...\]`.
 
 Dollar signs are more often money or shell variables than math. A formula in single ones touches both of them, holds no
-other one, and no letter or digit stands next to its outside; words alone are no formula.
+other one, and no letter or digit stands next to its outside; words alone are not a formula.
 """
 
 import re
@@ -19,7 +19,7 @@ _MARKS = re.compile(r"[.,;:!?]{0,3}")
 
 
 def span_at(text: str, at: int, end: int) -> tuple[int, str] | None:
-    """Where the formula that begins at `at` ends, and its TeX; none where no formula begins."""
+    """Return where the formula that begins at `at` ends, and its TeX; None where no formula begins."""
     mark = text[at : at + 2]
     if mark in CLOSING:
         close = text.find(CLOSING[mark], at + 2, min(end, at + 4 + MOST))
@@ -34,7 +34,7 @@ def span_at(text: str, at: int, end: int) -> tuple[int, str] | None:
 
 
 def inline_rule(state: StateInline, silent: bool) -> bool:
-    """A formula within a paragraph."""
+    """Find a formula within a paragraph."""
     if state.src[state.pos] not in "$\\":
         return False
     found = span_at(state.src, state.pos, state.posMax)
@@ -49,7 +49,7 @@ def inline_rule(state: StateInline, silent: bool) -> bool:
 
 
 def block_rule(state: StateBlock, start: int, end_line: int, silent: bool) -> bool:
-    """A formula on lines of its own. It may hold what elsewhere begins a list or a heading."""
+    """Find a formula on lines of its own. It may hold what elsewhere begins a list or a heading."""
     at = state.bMarks[start] + state.tShift[start]
     mark = state.src[at : at + 2]
     if mark not in ("$$", "\\[") or state.is_code_block(start):
@@ -76,7 +76,7 @@ def block_rule(state: StateBlock, start: int, end_line: int, silent: bool) -> bo
 
 
 def _is_word(sign: str) -> bool:
-    """True for letters and digits, but not in writing without blanks between words: there, a letter may follow math."""
+    """Return whether a sign is a letter or digit, but not of a script without blanks between words: math may follow."""
     return sign.isdecimal() or (sign.isalpha() and sign.lower() != sign.upper())
 
 

@@ -1,10 +1,10 @@
-"""Why a text is shown as it is. These never reach the person: `draw` turns them into a sentence."""
+"""Errors after which a text is shown as it is. They never reach the person: `draw` turns them into a sentence."""
 
 from studio.errors import StudioError
 
 
 class RenderingError(StudioError):
-    """A text or a formula cannot be drawn without a loss, or not safely."""
+    """A text or a formula cannot be drawn safely and without a loss."""
 
 
 class TooSlowError(RenderingError):

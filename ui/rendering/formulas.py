@@ -80,7 +80,7 @@ _SPACE = re.compile(r"[0-3]?\.?\d{1,3}em")
 
 @lru_cache(maxsize=2000)
 def to_mathml(source: str, is_display: bool) -> str:
-    """The inside of a `<math>` element for a formula.
+    """Return the inside of a `<math>` element for a formula.
 
     Args:
         source: TeX without its dollar signs.
@@ -107,7 +107,7 @@ def to_mathml(source: str, is_display: bool) -> str:
 
 
 def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, bool]]:
-    """Pieces of markup (False) and of text to be escaped (True)."""
+    """Yield pieces of markup (False) and of text to be escaped (True)."""
     if depth > DEEPEST or (node.tail or "").strip():
         raise RenderingError("This formula is nested very deep. Show its source.")
     tag = "mrow" if node.tag == "mpadded" else node.tag  # its only use is to overlay, squeeze or shift
@@ -132,7 +132,7 @@ def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, b
 
 
 def _lay_lines(table: Element) -> None:
-    """Browsers know no lines of tables: give each cell those at its side, which `text.css` draws."""
+    """Give each cell the lines at its side, which `text.css` draws: browsers know no table lines."""
     columns, rows = (table.attrib.pop(name, "").split() for name in ("columnlines", "rowlines"))
     for below, row in zip(rows + ["none"] * len(table), table, strict=False):
         for right, cell in zip(columns + ["none"] * len(row), row, strict=False):
@@ -164,7 +164,7 @@ def _attributes(node: Element) -> str:
 
 
 def _text(raw: str) -> str:
-    """The library writes signs as references such as `&#x0003D;`."""
+    """Decode references such as `&#x0003D;`, as which the library writes signs."""
     return _POINT.sub(lambda found: _sign(int(found[1], 16)), raw)
 
 
@@ -180,7 +180,7 @@ def _letter(command: str, letter: str) -> str:
 
 
 def _compare(tex: str, shown: Iterable[str]) -> None:
-    """Letters and digits that are no part of a command must be on the screen."""
+    """Refuse a drawing that lacks letters or digits which are not part of a command."""
     said = _COMMAND.sub(" ", _ENVIRONMENT.sub(" ", _COLUMNS.sub(" ", tex.replace("\\\\", " "))))
     missing = Counter(filter(str.isalnum, normalize("NFKC", said)))
     missing.subtract(filter(str.isalnum, normalize("NFKC", "".join(shown))))

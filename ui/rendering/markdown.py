@@ -23,7 +23,7 @@ DEEPEST = 20
 MOST_S = 0.5
 """Processor time for one text."""
 LOOKS = 200
-"""Rules tried between two looks at the clock, which are slow."""
+"""Rules tried between two looks at the clock, which is slow."""
 OFF = ["autolink", "entity", "html_block", "html_inline", "newline", "reference"]
 OPENED = {
     "paragraph_open": '<p dir="auto">',
@@ -59,7 +59,7 @@ _DUNDER = re.compile(r"__(?:[a-z0-9]+(?:_[a-z0-9]+)*|[A-Z0-9]+(?:_[A-Z0-9]+)*)__
 
 
 def render(text: str) -> str:
-    """The markup of a text, not checked yet.
+    """Return the markup of a text, not checked yet.
 
     Raises:
         RenderingError: the text is nested too deep.
@@ -96,7 +96,7 @@ class _Parser(MarkdownIt):
 
 
 def _look_at_the_clock(state: Any, *_: Any) -> bool:
-    """A rule that matches nothing, and ends what takes too long."""
+    """Match nothing, as a rule, but end what takes too long."""
     _end_in_time(state.env)
     return False
 
@@ -108,7 +108,7 @@ def _end_in_time(env: Any) -> None:
 
 
 def _dunder(state: StateInline, silent: bool) -> bool:
-    """`__init__` is a name, not a bold word."""
+    """Match `__init__` as a name, not a bold word."""
     if state.src[state.pos] != "_" or (state.pos and state.src[state.pos - 1].isalnum()):
         return False
     found = _DUNDER.match(state.src, state.pos, state.posMax)
@@ -121,7 +121,7 @@ def _dunder(state: StateInline, silent: bool) -> bool:
 
 
 def _write(tokens: Sequence[Token], env: dict[str, Any]) -> list[str]:
-    """Tokens as pieces of markup."""
+    """Return tokens as pieces of markup."""
     out: list[str] = []
     links: list[Token] = []
     for token in tokens:
@@ -146,7 +146,7 @@ def _write(tokens: Sequence[Token], env: dict[str, Any]) -> list[str]:
 
 
 def _address(token: Token, name: str) -> str:
-    """Where a link or an image would lead, as text beside its words, with its title."""
+    """Return where a link or an image would lead, as text next to its words, with its title."""
     address, title = token.attrs.get(name, ""), token.attrs.get("title", "")
     shown = f'({address} "{title}")' if title else f"({address})"
     return f'<span class="where"> {escape(shown, quote=False)}</span>'
@@ -161,7 +161,7 @@ def _heading(token: Token) -> str:
 
 
 def _item(token: Token) -> str:
-    """A numbered item carries its number as it was written: a list that counts 1, 2, 5 is to be seen as such."""
+    """Open a list item with its number as it was written: a list that counts 1, 2, 5 must be seen as such."""
     number = f'<span class="number">{escape(token.info + token.markup)}</span>' if token.info else ""
     opened = '<li class="plus">' if token.markup == "+" else "<li>"
     return f"{opened}{number}<div>"
@@ -173,7 +173,7 @@ def _cell(token: Token) -> str:
 
 
 def _code(token: Token) -> str:
-    """A block of code. What stands on the line of its fence, mostly the language, is above it."""
+    """Draw a block of code below the text on its fence's line, mostly the language."""
     about = f'<div class="language">{escape(token.info.strip(), quote=False)}</div>' if token.info.strip() else ""
     content = token.content.removesuffix("\n")
     return f'{about}<pre dir="auto"><code>{escape(content, quote=False)}</code></pre>'

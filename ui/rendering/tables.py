@@ -1,7 +1,7 @@
 r"""Tables with pipes: a rule for markdown-it that leaves no cell out.
 
 GitHub's rule, and with it the library's, cuts a row at pipes within code and drops the cells that a row has beyond its
-header. Answers of models do both, so here pipes within code, math and after a backslash are text, and all cells are drawn.
+header. Models' answers do both, so here pipes in code, math and after a backslash are text, and all cells are drawn.
 """
 
 import re
@@ -15,7 +15,7 @@ _CODE = re.compile(r"(`+)(?!`)(?:(?!\1(?!`))[\s\S])*?[^`]\1(?!`)")
 
 
 def split_row(line: str) -> list[str]:
-    """The cells of a row."""
+    """Return the cells of a row."""
     line = line.strip()
     cells, cell, at = [], "", 1 if line.startswith("|") else 0
     while at < len(line):
@@ -39,7 +39,7 @@ def split_row(line: str) -> list[str]:
 
 
 def table_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A header, a line of dashes, and rows until a blank line or another block."""
+    """Match a header, a line of dashes, and rows until a blank line or another block."""
     if start + 2 > end or not _is_row(state, start) or not _is_row(state, start + 1):
         return False
     header, dashes = _line(state, start), _line(state, start + 1).strip()

@@ -1,4 +1,4 @@
-"""A brake for guesses at the password: ten wrong ones from one place, or a hundred from all, and nobody there is heard for a while."""
+"""Slows guesses at the password: after ten wrong ones from one place, or a hundred in all, it refuses for a while."""
 
 import ipaddress
 import math
@@ -13,7 +13,7 @@ LOCK_S = 300.0
 FORGET_S = 900.0
 MAX_PLACES = 1000
 DELAYS_S = (0.0, 0.0, 0.25, 0.5, 1.0)
-"""Before the answer to the first, second, ... wrong password; the last one for all further ones."""
+"""Delay before the answer to the first, second, ... wrong password; the last one for all further ones."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Brake:
         self._all = _Count()
 
     def wait_s(self, address: str) -> float:
-        """For how many seconds no password from there is looked at; 0 where one may be tried."""
+        """Return for how many seconds no password from there is checked; 0 where one may be tried."""
         here = self._places.get(_place(address), _Count())
         return max(0.0, here.locked_until - self._clock(), self._all.locked_until - self._clock())
 
@@ -48,11 +48,11 @@ class Brake:
         return DELAYS_S[min(max(here.wrong, 1), len(DELAYS_S)) - 1]
 
     def right(self, address: str) -> None:
-        """Forget the wrong ones of a place whose person knew it after all."""
+        """Forget the wrong passwords of a place that then sent the right one."""
         self._places.pop(_place(address), None)
 
     def left(self, address: str) -> int:
-        """How many wrong ones are borne yet from there."""
+        """Return how many more wrong passwords are allowed from there."""
         return TRIES - self._places.get(_place(address), _Count()).wrong
 
     def _count(self, count: _Count, limit: int) -> None:
@@ -64,7 +64,7 @@ class Brake:
 
 
 def _place(address: str) -> str:
-    """One host may have a whole IPv6 network of addresses to guess from."""
+    """Return the address, or the IPv6 network: one host may have a whole network to guess from."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,6 +1,6 @@
-"""Who may talk to the studio: this page itself, under a name that belongs to it. Everybody else is refused.
+"""Refuses all requests but those of this page under one of its own names.
 
-A page of another site that is open in the same browser can send requests here, and a name of its own can be made to lead
+A page of another site open in the same browser can send requests here, and its own name can be made to lead
 here (DNS rebinding). So the Host must be one of ours, and a request that a browser sends for a page must come from ours.
 
 A proxy in front may change the Host. Then the page's scripts are refused, so what refuses them says what the proxy must
@@ -27,7 +27,7 @@ class Guard:
     """ASGI middleware that refuses foreign hosts (400) and requests of other origins (403)."""
 
     def __init__(self, app: ASGIApp, address: Address, names: Iterable[str] = ()) -> None:
-        """The studio listens at `address`; if others reach it there, addresses and this machine's names lead here too.
+        """Listen at `address`; if others reach the studio there, addresses and this machine's names lead here too.
 
         Args:
             app: what is guarded.
@@ -81,7 +81,7 @@ class Guard:
             return False
 
     def _unknown(self, host: str) -> str:
-        """Refused under this name, with the two ways on."""
+        """Refuse this name, and name the two ways on."""
         plain = "".join(sign for sign in host if sign.isalnum() or sign in ".-:[]")[:80]
         self._tell("", plain)
         return (
@@ -90,7 +90,7 @@ class Guard:
         )
 
     def _tell(self, origin: str, host: str) -> None:
-        """In the terminal, once for each way to get it wrong."""
+        """Log it in the terminal, once for each way to get it wrong."""
         if f"{origin} {host}" in self._told or len(self._told) > 20:
             return
         self._told.add(f"{origin} {host}")
@@ -110,7 +110,7 @@ def _name(host: str) -> str:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """True if the origin is the host: a port that its scheme implies may be written or not."""
+    """Return whether the origin is the host: a port that its scheme implies may be written or not."""
     try:
         theirs, ours = urlsplit(origin), urlsplit(f"//{host}")
         implied = _DEFAULT_PORTS.get(theirs.scheme)

@@ -27,10 +27,10 @@ TOKEN_DAYS = 30
 
 
 def check(password: str) -> str:
-    """The password, where a browser can send it.
+    """Return the password, if a browser can send it.
 
     Raises:
-        ConfigError: it is empty, too long or no text.
+        ConfigError: it is empty, too long or not text.
     """
     if not password:
         raise ConfigError("The password is empty. Choose one, or start the studio without.")
@@ -48,7 +48,7 @@ def check(password: str) -> str:
 
 
 class Login:
-    """ASGI middleware: lets through who gave the password; everybody, where there is none."""
+    """ASGI middleware: lets through who gave the password; everybody, if none is set."""
 
     def __init__(self, app: ASGIApp, password: str | None, port: int) -> None:
         self._app, self._brake = app, Brake()
@@ -108,7 +108,7 @@ class Login:
         return answer
 
     async def _log_out(self, request: Request) -> Response:
-        """By the page's own button only: the guard has checked an Origin, so here it must be there."""
+        """Log out by the page's own button only: the guard has checked an Origin, so it must be present."""
         if "origin" not in request.headers or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return JSONResponse({"detail": "Log out by the button on the page."}, 403)
         self._tokens.pop(self._token(request), None)
@@ -117,7 +117,7 @@ class Login:
         return answer
 
     def _token(self, request: Request) -> str:
-        """What the cookie of this server holds; other cookies of the name may be odd."""
+        """Return what this server's cookie holds; other cookies of the name may be odd."""
         for part in request.headers.get("cookie", "").split(";"):
             try:
                 found = SimpleCookie(part.strip()).get(self._cookie)
@@ -129,7 +129,7 @@ class Login:
 
 
 def _digest(password: str) -> bytes:
-    """Of equal length whatever is given; é is one sign or two, as the keyboard has it."""
+    """Digest a password to a fixed length; é may be typed as one sign or two."""
     return hashlib.sha256(unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")).digest()
 
 

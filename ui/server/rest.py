@@ -1,12 +1,13 @@
 """Lets an idle tab and an idle server rest.
 
-The tab, by a script that runs before Gradio's own, put into the page on its way out. Gradio 6.31 takes its loading screen away without ending the screen's counter of seconds, which then asks for every frame
-for as long as the page is open: some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and
-adds the app's head later, so the counter can only be slowed by a script that stands in the page before it. The same script
-says what a proxy in front must send where the page came here under another Host than the browser went to: Gradio's own
-scripts are refused then, and the page would stay blank.
+The tab: by a script that runs before Gradio's own, added to the page when it is sent. Gradio 6.31 removes its loading
+screen without ending the screen's counter of seconds, which then asks for every frame for as long as the page is open:
+some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and adds the app's head later, so
+the counter can only be slowed by a script that stands in the page before it. The same script says what a proxy in
+front must send if the Host here is not the one that the browser went to: Gradio's own scripts are refused then, and
+the page would stay blank.
 
-The server, by a queue that looks for work less often the longer there was none: Gradio's looks a thousand times a second.
+The server: by a queue that looks for work less often the longer it is idle; Gradio's looks 1,000 times a second.
 """
 
 import json
@@ -17,7 +18,7 @@ from gradio.queueing import Queue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 IDLE_SHARE, SHORTEST_S, LONGEST_S = 0.01, 0.001, 0.1
-"""A look for work comes after a hundredth of the time that there was none, within these bounds."""
+"""The queue looks for work after a hundredth of its idle time, within these bounds."""
 SCRIPT = b"""<script>{
 const frame = requestAnimationFrame.bind(window);
 const isCounter = (draw) => /performance\\.now\\(\\)-.{1,40}\\/1e3/.test(Function.prototype.toString.call(draw));
@@ -39,13 +40,13 @@ if (came && location.host !== new URL(`${location.protocol}//${came}`).host) add
 
 
 class RestingQueue(Queue):
-    """Gradio's queue, which looks for work at once after some, and ever less often the longer there was none."""
+    """Gradio's queue, which looks for work at once after a task, and less often the longer it is idle."""
 
     _busy_at = 0.0
 
     @property
     def sleep_when_free(self) -> float:
-        """How long its loop sleeps when it finds nothing to begin."""
+        """The seconds that its loop sleeps when it finds nothing to begin."""
         now = time.monotonic()
         if len(self) or any(self.active_jobs):
             self._busy_at = now
@@ -57,7 +58,7 @@ class RestingQueue(Queue):
 
 
 def calm(app: gr.Blocks) -> None:
-    """Give the app a queue that rests; no handler here tells progress, for which Gradio looks a hundred times a second."""
+    """Give the app a queue that rests; no handler here reports progress, which Gradio checks 100 times a second."""
     app._queue.__class__ = RestingQueue
     app._queue.progress_update_sleep_when_free = 0.5
 

@@ -1,6 +1,6 @@
-"""What can be asked for at all: the few routes that the page uses. Gradio has some ninety more, and every release adds some.
+"""Allows only the few routes that the page uses. Gradio has some ninety more, and every release adds some.
 
-So this is a list of what is open, not of what is closed: a route that nobody here has looked at answers 404.
+So this lists what is open, not what is closed: a route that was not reviewed answers 404.
 """
 
 import re
@@ -37,7 +37,7 @@ class Routes:
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
-        if path == _STARTUP and not self._is_started:  # Gradio asks itself once, when it starts, and then nobody may
+        if path == _STARTUP and not self._is_started:  # Gradio requests it once, when it starts; then nobody may
             self._is_started = True
             return True
         pattern = _OPEN.get(scope["method"])

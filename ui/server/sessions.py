@@ -1,8 +1,8 @@
-"""What the server keeps of each open tab, and for how long.
+"""Keeps the state of each open tab, for a limited time.
 
 Gradio 6.31 copies the settings of every component for each tab, some 900 KiB, and keeps ten thousand of them. The copy
 serves deep links, which the studio has none of, so it is not made; and what is kept of a tab goes soon after the tab.
-A tab that comes back later (a laptop that slept) begins as one that was loaded before the server was started again.
+A tab that comes back later (a laptop that slept) starts like one loaded before a restart of the server.
 """
 
 import time
@@ -19,7 +19,7 @@ _HEARTBEAT = "/gradio_api/heartbeat/"
 
 
 class Session(SessionState):
-    """What a tab has changed, without the copy of all that it has not."""
+    """The changes of a tab, without a copy of everything else."""
 
     @property
     def config_values(self) -> "_Nothing":  # type: ignore[override]  # Gradio fills a dict here
@@ -50,12 +50,12 @@ class Sessions(StateHolder):
             return self.session_data[session_id]
 
     def opened(self, session_id: str) -> None:
-        """A tab has begun to tell that it is there."""
+        """Note that a tab has begun to report that it is open."""
         with self.lock:
             self._open[session_id] += 1
 
     def closed(self, session_id: str) -> None:
-        """It has ended to."""
+        """Note that a tab has stopped reporting."""
         with self.lock:
             self._open[session_id] -= 1
             if self._open[session_id] <= 0:
@@ -78,7 +78,7 @@ class Sessions(StateHolder):
 
 
 class KeepSessions:
-    """ASGI middleware that gives the app its `Sessions`, and tells them of tabs that come and go."""
+    """ASGI middleware that gives the app its `Sessions`, and reports tabs that come and go to them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -98,7 +98,7 @@ class KeepSessions:
             sessions.closed(session_id)
 
     def _take(self, app: Any) -> Sessions:
-        """Before the first request, which is when the app is started."""
+        """Install the sessions before the first request, which is when the app is started."""
         if self._sessions is None:
             self._sessions = Sessions()
             self._sessions.set_blocks(app.get_blocks())
@@ -107,7 +107,7 @@ class KeepSessions:
 
 
 class _Nothing(dict[int, Any]):
-    """Whatever is put in is there, as an empty thing."""
+    """Holds every key, with an empty value."""
 
     def __contains__(self, key: object) -> bool:
         return True

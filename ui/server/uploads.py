@@ -1,8 +1,8 @@
-"""Where uploaded files lie until they are imported, how large they may be, and when they go.
+"""Keeps uploaded files until they are imported, limits their size, and removes old ones.
 
-Gradio keeps every upload for ever, in a folder that all of its apps share. The studio has a folder of its own for each
+Gradio keeps every upload for ever, in a folder that all of its apps share. The studio has a separate folder for each
 server: an upload goes after its import or after a day, the folder when the server ends, and that of a server that was
-killed is taken away by a later one (it is known by its name and by the lock that nobody holds any more).
+killed is removed by a later one (it is known by its name and by the lock that nobody holds any more).
 """
 
 import atexit
@@ -27,7 +27,7 @@ LOCK = "rlhf-studio.lock"
 PREFIX = "rlhf-studio-uploads-"
 KEEP_S = 86_400.0
 KEEP_PART_S = 600.0
-"""What was refused half way lies as a plain file and grows no more; a whole upload lies in a folder of its own."""
+"""An upload refused half way stays a plain file of fixed size; a whole upload has its own folder."""
 DEFAULT = "2GB"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", re.IGNORECASE)
 _held: list[Any] = []
@@ -35,7 +35,7 @@ _held: list[Any] = []
 
 @cache
 def folder() -> Path:
-    """This server's folder of uploads, made now. Gradio is told of it by its variable."""
+    """Return this server's folder of uploads, made now. Gradio learns it from its variable."""
     base = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def _end(mine: Path) -> None:
 
 
 def _sweep_left_behind(base: Path) -> None:
-    """Take away folders of servers that were killed more than a day ago."""
+    """Remove folders of servers that were killed more than a day ago."""
     for place in base.glob(f"{PREFIX}*"):
         with suppress(OSError), (place / LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,14 +69,14 @@ def _sweep_left_behind(base: Path) -> None:
 
 
 def imported(path: str) -> None:
-    """Take an upload away once all of it is in the workspace. A file that lies elsewhere is somebody's own, and stays."""
+    """Remove an upload once all of it is in the workspace. A file that lies elsewhere is somebody's own, and stays."""
     place = Path(path).resolve()
     if place.parent.parent == folder().resolve() and place.is_file():
         shutil.rmtree(place.parent, ignore_errors=True)
 
 
 def sweep() -> None:
-    """Take away what was uploaded more than a day ago and never imported, and what was begun and refused."""
+    """Remove what was uploaded more than a day ago and never imported, and what was begun and refused."""
     for place in folder().iterdir():
         with suppress(OSError):
             if place.name != LOCK and time.time() - place.stat().st_mtime > (KEEP_S if place.is_dir() else KEEP_PART_S):
@@ -84,10 +84,10 @@ def sweep() -> None:
 
 
 def size(text: str) -> int:
-    """Bytes of a size such as 500MB or 2 GiB.
+    """Return the bytes of a size such as 500MB or 2 GiB.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a size.
     """
     found = _SIZE.fullmatch(text.strip())
     if not found or not float(found[1]):
@@ -96,7 +96,7 @@ def size(text: str) -> int:
 
 
 def refusal(max_bytes: int) -> str:
-    """What is said of a file that is larger."""
+    """Return the message about a file that is larger."""
     return (
         f"The file is larger than {max_bytes / 2**20:,.0f} MiB, the most that may be uploaded. Give its path instead, import it with "
         "`rlhf-studio import FILE`, or start the studio with a larger --max-upload."
@@ -104,13 +104,13 @@ def refusal(max_bytes: int) -> str:
 
 
 class LimitUploads:
-    """ASGI middleware that ends a request whose body is too large, and takes old uploads away when a new one comes."""
+    """ASGI middleware that ends a request whose body is too large, and removes old uploads when a new one comes."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app, self._max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on as far as its body is small enough."""
+        """Pass the request on while its body is small enough."""
         if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/gradio_api/upload"):
             await self._app(scope, receive, send)
             return

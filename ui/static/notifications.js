@@ -1,4 +1,4 @@
-/* The bell, once a page: asks every few seconds how the runs are, hidden tab or not, and tells of those that end or need
+/* The bell, once a page: asks every few seconds how the runs are, hidden tab or not, and reports those that end or need
    attention: as a notification where that is allowed, in the tab's title while it is hidden. A page
    catches up at once when its tab is shown again, and when a run begins or ends. Runs in gr.HTML(js_on_load): `props`, `trigger` and `server` are given. */
 const EVERY_MS = 4000;

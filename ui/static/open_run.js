@@ -1,6 +1,6 @@
 /* Opens a run at once: asks for what is drawn of it by one request and paints that, before Gradio follows with its chain
-   of events, each of which walks through all components of all pages. Until then the run's controls still speak of the run
-   before, so they wait. Runs in gr.HTML(js_on_load): `server` is given. */
+   of events, each of which walks through all components of all pages. Until then the controls still belong to the previous
+   run, so they wait. Runs in gr.HTML(js_on_load): `server` is given. */
 const PATIENCE_MS = 2000;
 const ARRIVAL_MS = 10000;
 const NARROW = 760;
@@ -21,7 +21,7 @@ function reveal() {
   if (window.innerWidth < NARROW) document.getElementById("run")?.scrollIntoView();
 }
 
-/* Answers when the run is on the screen, or cannot be put there so; Gradio may follow then. */
+/* Resolves when the run is on the screen, or cannot be shown this way; Gradio may follow then. */
 async function paint(address) {
   const [page, name] = address.split("/");
   const turn = ++newest;

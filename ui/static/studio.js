@@ -1,6 +1,6 @@
-/* What every page needs: light and dark, the address (#page/item), hover on charts. No framework, no request. */
+/* Shared by all pages: light and dark, the address (#page/item), hover on charts. No framework, no request. */
 (() => {
-  /* A browser may refuse its storage, or find it full: then the page goes on without. */
+  /* A browser may refuse its storage, or find it full: then the page works without. */
   const shelf = (kind, name) => ({
     get() { try { return window[kind].getItem(name); } catch { return null; } },
     put(text) { try { if (text === null) window[kind].removeItem(name); else window[kind].setItem(name, text); return true; } catch { return false; } },
@@ -9,18 +9,18 @@
   const isDark = () => (chosenTheme.get() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const paint = () => document.body?.classList.toggle("dark", isDark());
 
-  /* What is no encoded text is taken as it is. */
+  /* Text that is not encoded stays as it is. */
   function decoded(hash) {
     try { return decodeURIComponent(hash.slice(1)); } catch { return hash.slice(1); }
   }
 
-  /* The address that was asked for, at the start or since, until it is followed or the person does something else: what was on its way
-     before, such as Home, which Gradio opens first, says so late. */
+  /* The address that was asked for, at the start or since, until it is reached or the person does something else: a page opened
+     before it, such as Home, which Gradio opens first, reports late. */
   let asked = decoded(location.hash);
   addEventListener("hashchange", (event) => (asked = decoded(new URL(event.newURL).hash) || "home"), { capture: true });
   for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => (asked = ""), { capture: true });
 
-  /* A page that the person opened while an address was still on its way: what the address brings late must not take its place. */
+  /* A page that the person opened while an address was still on its way: what the address opens late must not replace it. */
   const SETTLING_MS = 1000;
   let isFollowing = false;
   let preferred = "";
@@ -63,7 +63,7 @@
     },
     /* The address, as page/item. */
     address: (hash = location.hash) => asked || decoded(hash) || "home",
-    /* A tab was opened: say so in the address, as a step that the back button goes back; keep the item where the address already is on that page. */
+    /* A tab was opened: show it in the address, as a step for the back button; keep the item where the address already is on that page. */
     opened(page) {
       if (preferred && page !== preferred) return;
       if (asked) { // by the address: the tab only follows it
@@ -72,7 +72,7 @@
       }
       if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
     },
-    /* Another item was chosen. One that the address led to is told back late, when the address may have gone on; it stays as it is. */
+    /* Another item was chosen. One that the address led to is reported late, when the address may have changed; it stays as it is. */
     visited: new Set(),
     chosen(page, item) {
       if (this.visited.has(`${page}/${item}`)) return;
@@ -100,7 +100,7 @@
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });
 
-  /* ---- a link or button that is drawn anew or moves between press and release: a browser lets such a click fall, here it counts ---- */
+  /* ---- clicks that a browser drops as their link or button is redrawn or moves between press and release: here they count ---- */
   const STILL_PX = 5;
   const control = (node) => node?.closest?.("a[href], button");
   const sameAs = (node) => node.getAttribute("href") ?? node.outerHTML;

@@ -1,6 +1,6 @@
-/* Text fields whose text the workspace keeps while it is being written: until the workspace has it, it lies in the tab, so that neither
-   a studio that is away nor a reload loses what was typed meanwhile; nor does the answer to opening a page, asked for before it was
-   typed. A field is one of class `keeps-typed`, by its id. */
+/* Text fields whose text the workspace keeps while it is being written: until it has it, the tab keeps it, so that neither
+   an unreachable studio nor a reload loses what was typed meanwhile; nor does a late answer to opening a page.
+   A field has the class `keeps-typed` and an id. */
 (() => {
   const shelf = () => window.studio.tab(`studio-typed ${document.querySelector(".masthead .where")?.title ?? ""}`); // a workspace's own
   const waiting = () => shelf().read({});
@@ -22,7 +22,7 @@
       shelf().write(others);
       if (text) latest[id] = text; else delete latest[id];
     },
-    /* What the fields show when their page is opened: what was typed last. */
+    /* Text of the fields when their page is opened: what was typed last. */
     restored(ids, texts) {
       const found = ids.map((id, at) => waiting()[id] ?? latest[id] ?? texts[at]);
       const lost = Object.fromEntries(ids.map((id, at) => [id, found[at]]).filter(([, text], at) => text !== texts[at]));

@@ -1,6 +1,6 @@
 """Control tokens that somebody typed into a text: marked before a template is rendered, and then encoded as plain text.
 
-Else a user could end an answer, or speak as another role, by typing what only the template may write.
+Otherwise a user could end an answer, or speak as another role, by typing what only the template may write.
 """
 
 import re
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 from modules.errors import DataError
 
 _START, _END = "\ufdd0", "\ufdd1"
-"""Code points that are no characters, so no text should hold them; one that does is marked itself."""
+"""Code points that are not characters, so no text should hold them; if one does, it is marked itself."""
 
 
 class Controls:
     """The control tokens of a chat format.
 
     Args:
-        tokens: How they are written.
+        tokens: The tokens as text.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -26,15 +26,15 @@ class Controls:
         self._marked = re.compile(f"{_START}({either}){_END}")
 
     def met(self, text: str) -> list[str]:
-        """The control tokens that are typed in a text."""
+        """Return the control tokens that are typed in a text."""
         return [token for token in self._typed.findall(text) if token in self.tokens]
 
     def mark(self, text: str) -> str:
-        """The text with marks around what must not become a control token."""
+        """Return the text with marks around what must not become a control token."""
         return self._typed.sub(lambda found: f"{_START}{found[0]}{_END}", text)
 
     def encode(self, text: str, encode: Callable[[str], list[int]], as_plain: Callable[[str], list[int]]) -> list[int]:
-        """Ids of a marked text: what is marked by `as_plain`, the stretches between by `encode`."""
+        """Encode a marked text: marked stretches by `as_plain`, those between by `encode`."""
         pieces = self._marked.split(text)
         ids: list[int] = []
         for number, piece in enumerate(pieces):
@@ -44,10 +44,10 @@ class Controls:
 
 
 def spell(token: str, encode: Callable[[str], list[int]], forbidden: frozenset[int]) -> list[int]:
-    """Ids of a typed control token as ordinary text.
+    """Return the ids of a typed control token as ordinary text.
 
     Args:
-        token: How it is written.
+        token: The token as text.
         encode: Gives ids of a text, special tokens not being looked for.
         forbidden: Ids that must not come out.
 

@@ -1,7 +1,7 @@
-"""A tokenizer's own chat template: how it renders a conversation, and where in the text each answer stands.
+"""A tokenizer's own chat template: renders a conversation and finds each answer in the text.
 
 Where the template marks what the assistant says (``{% generation %}``), those marks are taken. Else an answer is found by
-rendering the conversation once more with another answer in its place: what differs is the answer. Nothing is ever looked
+rendering the conversation again with another answer instead: what differs is the answer. Nothing is ever looked
 for by its words, which may also stand in a marker or in another turn.
 """
 
@@ -32,14 +32,14 @@ INSTEAD = "choose the chat template chatml or plain"
 
 
 class Place(NamedTuple):
-    """Where an answer stands in a rendered text."""
+    """The place of an answer in a rendered text."""
 
     start: int
     end: int
 
 
 def source_of(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The text of the tokenizer's template, of several the one called default; empty where it has none.
+    """Return the text of the tokenizer's template, of several the default one; empty where it has none.
 
     Raises:
         ConfigError: There are several, but none is called default.
@@ -56,7 +56,7 @@ def source_of(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def fault_of_template(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Why a tokenizer's template cannot be run at all, such as "does not end"; empty where it can."""
+    """Return why a tokenizer's template cannot be run at all, such as "does not end"; empty where it can."""
     return _fault(source_of(tokenizer), tuple(sorted(_special(tokenizer).items())))
 
 
@@ -72,7 +72,7 @@ class OwnTemplate:
 
     Raises:
         BaseModelError: The template does not end, or takes or writes too much.
-        ConfigError: It does not write what is said, or would have training and sampling differ.
+        ConfigError: It does not write what is said, or training and sampling would differ.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -84,13 +84,13 @@ class OwnTemplate:
         whole = self.render(PROBE[:2])
         _check(whole, self.render(PROBE[:1], asks=True))
         self.after = self._after_answer(whole)
-        """What the template writes behind an answer."""
+        """Text that the template writes after an answer."""
         self.knows_thinking = thoughts.are_mentioned(self.source)
         self._strips = self._find_strips(whole)
         self.has_marks = self._are_marks_right(whole)
 
     def render(self, messages: Sequence[Message], *, asks: bool = False, thinks: bool = False) -> str:
-        """The conversation as text.
+        """Return the conversation as text.
 
         Args:
             messages: Its turns.
@@ -103,10 +103,10 @@ class OwnTemplate:
         return self._render(messages, asks=asks, thinks=thinks)[0]
 
     def places(self, messages: Sequence[Message], text: str, end: str, *, thinks: bool = False) -> list[Place]:
-        """Where in `text`, the rendered conversation up to a further answer, its answers stand that can be taught.
+        """Find in `text`, the rendered conversation up to a further answer, its answers that can be taught.
 
-        An answer counts that the template wrote as it is, closed as the last one would be, behind just what the model
-        would be asked with.
+        An answer counts if the template wrote it unchanged, closed as the last one would be, right behind what
+        the model would be asked with.
 
         Args:
             messages: The turns, contents marked by `Controls`.
@@ -125,7 +125,7 @@ class OwnTemplate:
         return sorted(place for place in found if place and text.startswith(end, place.end))
 
     def as_written(self, answer: str) -> str:
-        """An answer as the template writes it: some take the space around it away."""
+        """Return an answer as the template writes it: some strip the space around it."""
         answer = answer.lstrip() if self._strips[0] else answer
         return answer.rstrip() if self._strips[1] else answer
 
@@ -138,7 +138,7 @@ class OwnTemplate:
         return place if thoughts.without(asked) == thoughts.without(text[: place.start]) else None
 
     def _around(self, messages: Sequence[Message], number: int, text: str, thinks: bool) -> tuple[str, str]:
-        """What stands before and behind an answer, whatever it is."""
+        """Return what stands before and behind an answer, whatever it is."""
         other = ANSWER
         while other in text:
             other += ANSWER[-1]
@@ -157,7 +157,7 @@ class OwnTemplate:
             ) from error
 
     def _after_answer(self, whole: str) -> str:
-        """What the template writes behind an answer; some write nothing behind the last turn of all."""
+        """Return what the template writes behind an answer; some write nothing behind the last turn of all."""
         last = whole[whole.rindex(ANSWER) + len(ANSWER) :]
         if last.strip():
             return last
@@ -180,7 +180,7 @@ class OwnTemplate:
         return written.startswith(ANSWER), written.endswith(ANSWER)
 
     def _are_marks_right(self, whole: str) -> bool:
-        """Whether the template marks just the answer, with or without what ends it."""
+        """Return whether the template marks just the answer, with or without what ends it."""
         if not _MARKS.search(self.source):
             return False
         spans = self._render(PROBE[:2], asks=False, thinks=False)[1]
@@ -193,7 +193,7 @@ class OwnTemplate:
 
 
 def _within(text: str, span: tuple[int, int], end: str) -> Place | None:
-    """The answer in a marked stretch, without what ends it where that is marked too."""
+    """Return the answer in a marked stretch, without what ends it where that is marked too."""
     start, stop = span
     if not text.startswith(end, stop):
         stop = text.rfind(end, start, stop)
@@ -201,7 +201,7 @@ def _within(text: str, span: tuple[int, int], end: str) -> Place | None:
 
 
 def _difference(text: str, before: str, behind: str) -> Place | None:
-    """The stretch of a text between two others that it begins and ends with."""
+    """Return the stretch of a text between two others that it begins and ends with."""
     is_between = len(before) + len(behind) <= len(text) and text.startswith(before) and text.endswith(behind)
     return Place(len(before), len(text) - len(behind)) if is_between else None
 
@@ -231,7 +231,7 @@ def _check(whole: str, prompt: str) -> None:
 
 @lru_cache(maxsize=64)
 def _fault(source: str, special: tuple[tuple[str, str], ...]) -> str:
-    """What is wrong with running a template at all, found out in another process; see `trial`."""
+    """Return why a template cannot be run at all, found out in another process; see `trial`."""
     system: Message = {"role": "system", "content": QUESTION}
 
     def render() -> str:
@@ -252,7 +252,7 @@ def _fault(source: str, special: tuple[tuple[str, str], ...]) -> str:
 def _jinja(
     source: str, special: Mapping[str, str], messages: Sequence[Message], asks: bool, thinks: bool
 ) -> tuple[str, list[tuple[int, int]]]:
-    """The text, and the stretches that the template marks as said by the assistant."""
+    """Return the text, and the stretches that the template marks as said by the assistant."""
     names: dict[str, Any] = dict(special)
     from transformers.utils.chat_template_utils import render_jinja_template  # here: the page imports this module too
 

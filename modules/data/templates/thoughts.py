@@ -11,7 +11,7 @@ _AT_END = re.compile(rf"(?P<tag>{_OPENING.pattern})\s*(?P<close>{_CLOSING.patter
 
 
 class Opening(NamedTuple):
-    """What stands before an answer, cut where its thinking block begins."""
+    """Text before an answer, cut where its thinking block begins."""
 
     head: str
     block: str
@@ -21,17 +21,17 @@ class Opening(NamedTuple):
 
 
 def is_tag(text: str) -> bool:
-    """True of a tag that opens or closes a thinking block."""
+    """Return whether a text is a tag that opens or closes a thinking block."""
     return bool(_OPENING.fullmatch(text) or _CLOSING.fullmatch(text))
 
 
 def are_mentioned(text: str) -> bool:
-    """True of a text, such as a template, that holds a tag of thinking blocks."""
+    """Return whether a text, such as a template, holds a tag of thinking blocks."""
     return bool(_OPENING.search(text) or _CLOSING.search(text))
 
 
 def without(text: str) -> str:
-    """A text without thinking blocks, ended or not, and without the space around it."""
+    """Return a text without thinking blocks, ended or not, and without the space around it."""
     return _BLOCK.sub("", text).strip()
 
 
@@ -44,25 +44,25 @@ def split(text: str) -> Opening:
 
 
 def closed(block: str) -> str:
-    """An open, empty block as an ended one."""
+    """Return an open, empty block as an ended one."""
     tag = block.strip()
     return f"{tag}\n\n{closing_of(tag)}\n\n"
 
 
 def closing_of(tag: str) -> str:
-    """The tag that ends a block."""
+    """Return the tag that ends a block."""
     return f"{tag[0]}/{tag[1:]}"
 
 
 def brings(text: str) -> bool:
-    """True of an answer with a thinking block of its own, also where only the block's end is there."""
+    """Return whether an answer has a thinking block of its own, or only the end of one."""
     opening, closing = _OPENING.search(text), _CLOSING.search(text)
     starts = bool(opening and not text[: opening.start()].strip())
     return starts or bool(closing and not (opening and opening.start() < closing.start()))
 
 
 def behind(text: str, block: str) -> str:
-    """An answer that brings a block, as it continues after `block`: the open one of the template, or none."""
+    """Return an answer that brings a block as it continues after `block`: the template's open one, or none."""
     opening = _OPENING.search(text)
     has_own = bool(opening and not text[: opening.start()].strip())
     if block:

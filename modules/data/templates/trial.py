@@ -1,6 +1,6 @@
-"""A chat template is a program that came with a model: it is tried once in a process of its own before it may run here.
+"""A chat template is a program that came with a model: it is tried in a separate process before it may run here.
 
-A loop without end, or a text that doubles itself, cannot be stopped from inside the process that renders it: some of it
+An endless loop, or a text that doubles itself, cannot be stopped from inside the process that renders it: some of it
 happens in one call of C. So a forked child renders first, and what it may use is bounded by the system.
 """
 
@@ -25,9 +25,9 @@ _GOOD, _TOO_MUCH_MEMORY, _TOO_LONG = 0, 3, 4
 
 
 def fault_of(render: Callable[[], str]) -> str:
-    """What is wrong with rendering as words that follow `it`; empty where it ends, in time and within bounds.
+    """Return what is wrong with rendering, in words that follow `it`; empty where it ends in time and within bounds.
 
-    Exceptions of the template are no fault here: they can be met without danger.
+    Exceptions of the template are no fault here: they are harmless.
     """
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def fault_of(render: Callable[[], str]) -> str:
 
 
 def _try(render: Callable[[], str], writing: int) -> None:
-    """Render in the child and leave with what came of it; `writing` tells the parent, since it closes at the end."""
+    """Render in the child and exit with the result; `writing` tells the parent, since it closes at the end."""
     leave = partial(os._exit, _TOO_MUCH_MEMORY)
     try:
         os.set_inheritable(writing, False)

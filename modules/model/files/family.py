@@ -1,4 +1,4 @@
-"""Families that cannot be trained here, as far as their config.json tells it."""
+"""Refuses families that cannot be trained here, as far as their config.json shows."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SUITABLE = "choose a decoder-only model with position ids, such as Llama, Qwen, 
 def check_family(path: Path) -> None:
     """Refuse a language model that is not made of causal attention layers with position ids.
 
-    What this does not know is seen when the model is loaded, see `modules.model.loading.check_forward`.
+    What this misses is found when the model is loaded, see `modules.model.loading.check_forward`.
 
     Raises:
         BaseModelError: it is of such a family.

@@ -1,4 +1,4 @@
-"""Whether a folder holds a whole model: its config, weights that are all there, and a tokenizer that can be read."""
+"""Checks that a folder holds a whole model: its config, all of its weights, and a readable tokenizer."""
 
 import fnmatch
 import importlib.util
@@ -20,7 +20,7 @@ def check_folder(path: Path) -> None:
     """Refuse a folder from which no model can be loaded.
 
     Raises:
-        BaseModelError: it lacks a file, one is damaged or is no file, or only other programs could read it.
+        BaseModelError: a file is missing, damaged or not a regular file, or only other programs could read it.
     """
     try:
         _check_kinds(path)
@@ -34,10 +34,10 @@ def check_folder(path: Path) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a small JSON file of a model; empty where there is no such file.
+    """Return the object in a small JSON file of a model; empty where there is no such file.
 
     Raises:
-        BaseModelError: it is far too large, no JSON, or no object.
+        BaseModelError: it is far too large, not JSON, or not an object.
     """
     if not file.is_file():
         return {}
@@ -53,7 +53,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_kinds(path: Path) -> None:
-    """Refuse pipes and devices, which would be waited for, or skipped without a word, in the place of a file."""
+    """Refuse pipes and devices, which would be waited for, or skipped silently, instead of a file."""
     for file in path.iterdir():
         is_read = any(fnmatch.fnmatch(file.name, pattern) for pattern in READ)
         if not is_read or file.is_file() or file.is_dir():
@@ -97,7 +97,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _check_index(path: Path, index: Path) -> None:
-    """Whether every file is there among which an index spreads the weights."""
+    """Refuse an index that names weight files which are not there."""
     if not index.is_file():
         raise BaseModelError(
             f"The model in {path} has neither model.safetensors nor {INDEX}, which says where its weights are. Fetch the model "

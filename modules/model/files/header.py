@@ -9,7 +9,7 @@ LARGEST_HEADER = 100_000_000
 
 
 def read_header(file: Path) -> tuple[dict[str, Any], int] | None:
-    """The table of tensors, by name, and where the numbers start; None where the file is none."""
+    """Return the table of tensors, by name, and where the numbers start; None for any other kind of file."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > min(LARGEST_HEADER, file.stat().st_size):
@@ -25,7 +25,7 @@ def read_header(file: Path) -> tuple[dict[str, Any], int] | None:
 
 
 def is_whole(file: Path) -> bool:
-    """Whether the file is as long as its head says; what the weights are is seen when they are loaded."""
+    """Return whether the file is as long as its head says; the weights themselves are checked when they are loaded."""
     found = read_header(file)
     if found is None:
         return False

@@ -1,4 +1,4 @@
-"""In which form a model's weights are stored: their number format, and whether they were quantised before."""
+"""Reads how a model's weights are stored: their number format, and whether they were quantised before."""
 
 from collections import Counter
 from pathlib import Path
@@ -45,9 +45,9 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
 
 
 def _quantised(path: Path) -> Any:
-    """What a folder says of how its weights are quantised; nothing where they are plain numbers.
+    """Return what a folder says of how its weights are quantised; nothing where they are plain numbers.
 
-    Older programs say it in a file of its own, and some nowhere but in the kinds of numbers that the weights are.
+    Older programs say it in a separate file, and some only by the kinds of numbers that the weights are.
     """
     config = read_json(path / "config.json")
     for settings in (config, _inner(config)):
@@ -67,7 +67,7 @@ def _quantised(path: Path) -> Any:
 
 
 def stored_dtype(path: Path) -> str:
-    """The number format, in torch's words, that most of a model's weights have in their files; float32 where none is known."""
+    """Return the number format, in torch's words, of most weights in a model's files; float32 if none is known."""
     counts: Counter[str] = Counter()
     for file in sorted(path.glob("*.safetensors")):
         table, _ = read_header(file) or ({}, 0)
@@ -79,7 +79,7 @@ def stored_dtype(path: Path) -> str:
 
 
 def positions(path: Path) -> int | None:
-    """How many positions a model has, where its config says so."""
+    """Return how many positions a model has, where its config says so."""
     config = read_json(path / "config.json")
     inner = _inner(config) or config
     found = next((inner[name] for name in ("max_position_embeddings", "n_positions") if name in inner), None)

@@ -1,4 +1,4 @@
-"""Whether the tokens that every conversation needs have a row in the embedding, as far as small files say."""
+"""Checks that tokens every conversation needs have an embedding row, as far as small files say."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def check_tokens(path: Path, chat_template: str = "auto") -> None:
 
 
 def beyond(path: Path | str, token: str, number: int, rows: int) -> BaseModelError:
-    """What is said of a token without a row."""
+    """Return the error about a token without a row."""
     return BaseModelError(
         f"The tokenizer in {path} writes the token {token!r} as id {number}, but the model has {rows} rows in its embedding, for ids up "
         f"to {rows - 1}: enlarge it (model.resize_token_embeddings(len(tokenizer)), then save_pretrained), or choose another "
@@ -51,7 +51,7 @@ def _template(path: Path, settings: dict[str, Any]) -> str:
 
 
 def _added(path: Path, settings: dict[str, Any]) -> dict[str, int]:
-    """Tokens that were added to the vocabulary, by their text."""
+    """Return tokens that were added to the vocabulary, by their text."""
     found: dict[str, int] = {}
     decoder = settings.get("added_tokens_decoder")
     if isinstance(decoder, dict):

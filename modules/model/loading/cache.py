@@ -11,7 +11,7 @@ _ROOM = 64
 
 
 def new_cache() -> Cache:
-    """An empty cache; it holds attention layers only."""
+    """Return an empty cache; it holds attention layers only."""
     return Cache(layer_class_to_replicate=RoomyLayer)
 
 

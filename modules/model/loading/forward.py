@@ -1,4 +1,4 @@
-"""A few tokens through a loaded model: what comes out is finite, and the same in every way in which it is used here."""
+"""Runs a few tokens through a loaded model: outputs must be finite, and equal in every way it is used here."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def _from_hidden(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 def _sampled(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Logits (1, T, V) of the same tokens as the sampler gets them: left of them pads, some at once, then one by one."""
+    """Return logits (1, T, V) as the sampler gets them: padding on the left, some tokens at once, then one by one."""
     cache = new_cache()
     padded = torch.cat([ids[:, :1].expand(-1, _PADS), ids], dim=1)
     mask = torch.arange(padded.shape[1], device=ids.device).unsqueeze(0) >= _PADS
@@ -76,7 +76,7 @@ def _sampled(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 def _agree(whole: Tensor, sampled: Tensor) -> bool:
-    """Whether two ways to the same logits differ by rounding only. In 16 bits that may send a token to another expert."""
+    """Return whether two ways to the same logits differ by rounding only; in 16 bits that may pick another expert."""
     if sampled.shape != whole.shape:
         return False
     difference = (whole - sampled).abs()
@@ -84,7 +84,7 @@ def _agree(whole: Tensor, sampled: Tensor) -> bool:
 
 
 def _not_finite(model: PreTrainedModel, folder: Path) -> BaseModelError:
-    """What is said of outputs that are no numbers: which weights are none, or that the number format is too small."""
+    """Return the error for outputs that are not finite: which weights are not, or too small a number format."""
     bad = [
         name for name, value in model.state_dict().items() if value.is_floating_point() and not value.isfinite().all()
     ]

@@ -1,4 +1,4 @@
-"""Whether the texts of a run fit into the model's positions."""
+"""Checks that the texts of a run fit into the model's positions."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from modules.errors import DataError
 
 
 def check_lengths(data: Any, positions: int, new_tokens: int = 0) -> None:
-    """Refuse data of which a text is longer than the model has positions, before a step is taken.
+    """Refuse data with a text longer than the model has positions, before a step is taken.
 
     Args:
         data: A data module.
@@ -32,7 +32,7 @@ def check_lengths(data: Any, positions: int, new_tokens: int = 0) -> None:
 
 
 def _length(row: Any) -> int:
-    """Tokens of an encoded conversation or of the longer side of a pair; other rows are prompts, which are counted apart."""
+    """Count the tokens of a conversation or of a pair's longer side; prompts, the other rows, are counted apart."""
     if hasattr(row, "chosen"):
         return len(row.prompt) + max(len(row.chosen), len(row.rejected))
     return len(row.ids) if hasattr(row, "ids") else 0

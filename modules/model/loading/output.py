@@ -1,7 +1,7 @@
 """The output layer: logits in float32, also where hidden states and weights have 16 bits.
 
-Logits rounded to bfloat16 lie up to 0.06 off where they are about 20, and so do log-probabilities; the ratios and KLs of PPO
-are made of differences of them. The products are the same ones, only kept as they are summed.
+Logits rounded to bfloat16 are up to 0.06 off where they are about 20, and so are log-probabilities; the ratios and KLs of PPO
+are made of differences of them. The products are the same, only kept as they are summed.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _BLOCK = 2**24
 
 
 def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Float32 logits (..., V) of last hidden states (..., H), capped where the model caps them (Gemma 2)."""
+    """Return float32 logits (..., V) of last hidden states (..., H), capped where the model caps them (Gemma 2)."""
     output_layer = model.get_output_embeddings()
     assert output_layer is not None, "a causal language model has an output layer"
     kind = hidden.device.type
@@ -55,7 +55,7 @@ class _WideLinear(torch.autograd.Function):
 
 
 def _wide_product(x: Tensor, weight: Tensor) -> Tensor:
-    """x W' in float32 from numbers of 16 bits."""
+    """Return x W' in float32 from numbers of 16 bits."""
     if x.device.type == "cuda":
         return torch.mm(x, weight.to(x.dtype).T, out_dtype=torch.float32)
     wide, rows = x.float(), max(1, _BLOCK // weight.shape[1])

@@ -1,4 +1,4 @@
-"""Whether the weights of a folder are just those of its config.json: none missing, none of another size, none left over."""
+"""Checks that a folder's weights match its config.json: none missing, of another size, or left over."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,11 +9,11 @@ from modules.errors import BaseModelError
 
 _IN_LAYERS = re.compile(r"^(?:[^.\d]+\.)*?(?=\d+\.)")
 _BUFFERS = re.compile(r"(inv_freq|masked_bias|\battn\.bias|\battention\.bias|position_ids)$")
-"""What older files hold beside the weights, and nothing reads."""
+"""Names that older files hold next to the weights and nothing reads."""
 
 
 def check_report(report: Mapping[str, Any], names: Iterable[str], folder: Path) -> None:
-    """Refuse a model that would run with other weights than its files hold.
+    """Refuse a model that would not run with the weights in its files.
 
     Args:
         report: What transformers tells of loading.

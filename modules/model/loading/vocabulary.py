@@ -1,4 +1,4 @@
-"""Whether the ids that conversations become have rows in the model's embedding."""
+"""Checks that the ids of conversations have rows in the model's embedding."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from ui.handlers import on
 
 
 def place(ws: Workspace) -> None:
-    """Place the button and what it says."""
+    """Place the button and its text."""
     with gr.Row(equal_height=True):
         press = gr.Button("Back up the database", size="sm", min_width=180, scale=0, elem_id="backup-now")
         said = html.html("", elem_id="backup-said")
@@ -20,7 +20,7 @@ def place(ws: Workspace) -> None:
 
 
 def line(ws: Workspace) -> str:
-    """When the last backup was made, and where it lies."""
+    """Return when the last backup was made, and where it lies."""
     made = backups.last(ws)
     if made is None:
         return '<p class="quiet" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'

@@ -45,13 +45,13 @@ def build(ws: Workspace) -> Page:
 
 
 def _refresh(ws: Workspace, seen: str):
-    """Redraw, or nothing at all when nothing changed; one drawing serves all tabs."""
+    """Redraw, but only when something changed; one drawing serves all tabs."""
     drawn, mark = _shared.get(ws, "home", partial(_now, ws))
     return (gr.skip(), gr.skip()) if mark == seen else (drawn, mark)
 
 
 def _now(ws: Workspace) -> tuple[str, str]:
-    """The page, and its mark."""
+    """Return the page and its mark."""
     launcher.reap(ws)
     drawn = _draw(next_step.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
     return drawn, str(hash(drawn))
@@ -63,7 +63,7 @@ def _draw(status: LoopStatus, recent: list[Run]) -> str:
 
 
 def _station(place: int, station: Station) -> str:
-    """One station: place, name, count, newest checkpoint, what it lags behind, and the run at work there."""
+    """Draw one station: place, name, count, newest checkpoint, what it lags behind, and the run active there."""
     link = f"runs/{station.run.name}" if station.run else LINKS[station.key]
     stale = f'<p class="stale"><i aria-hidden="true"></i>{escape(station.stale)}</p>' if station.stale else ""
     work = f'<p class="work">{html.badge(station.run.state)} {escape(station.run.name)}</p>' if station.run else ""

@@ -50,7 +50,7 @@ document.addEventListener("click", (event) => {
   if (innerWidth < 800) document.querySelector("#history-picked").scrollIntoView();
 });
 """
-"""A click on a row says which rating is wanted; where the detail stands under the list, it is scrolled to."""
+"""A click on a row chooses its rating; where the detail is below the list, it is scrolled to."""
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
 
@@ -130,7 +130,7 @@ _NONE = '<p class="quiet">Choose a rating to see both answers and every event of
 
 
 def _open(ws: Workspace, *filters: Any) -> list[Any]:
-    """The list, and what it can be filtered by."""
+    """Show the list, and what it can be filtered by."""
     given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
     named = [name for name in prompts.list_categories(ws) if name]
     numbers = [("any or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
@@ -147,7 +147,7 @@ def _older(ws: Workspace, start: int | None, *filters: Any) -> list[Any]:
 
 
 def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
-    """A page of ratings, where the next one begins, and whether there is one."""
+    """Return a page of ratings, where the next one begins, and whether there is one."""
     search, outcome, category, rater, since, until, flag, session, changed = filters
     try:
         wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
@@ -174,7 +174,7 @@ def _row(entry: Entry) -> str:
 
 
 def _pick(ws: Workspace, picked: str) -> list[Any]:
-    """The chosen rating, and the fields that change it as they stand."""
+    """Show the chosen rating, and the fields that change it as they stand."""
     try:
         entry = history.get(ws, history.number(picked.strip()), is_undone_too=True) if picked.strip() else None
     except RatingError as error:
@@ -197,7 +197,7 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
 
 
 def _nothing_picked() -> list[Any]:
-    """The fields that change a rating, where none is chosen."""
+    """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
     return [gr.Dropdown(CORRECTIONS, value="left:2"), ranks, note, gr.CheckboxGroup([], value=[])]
 
@@ -207,7 +207,7 @@ def _name(position: int, texts: tuple[str, ...]) -> str:
 
 
 def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
-    """All answers as they stood on the screen, and every event."""
+    """Draw all answers as they stood on the screen, and every event."""
     events = "".join(_event(event) for event in history.events(ws, entry.id))
     scales = "; ".join(
         f"{name} {' '.join('–' if value is None else str(value) for value in values)}"

@@ -17,7 +17,7 @@ SCRIPTS = (
     "rate.js",
 )
 SCRIPT = "\n".join(static.read(f"rate/{name}") for name in SCRIPTS)
-"""One after the other, in one scope."""
+"""The scripts in order, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 CHOICES = {
     "Left is": (("1", "left:3", "much better"), ("2", "left:2", "better"), ("3", "left:1", "slightly better")),
@@ -54,7 +54,7 @@ HELP = (
 
 
 def stage() -> str:
-    """The page, empty."""
+    """Return the page, empty."""
     return f"""<div class="rating" data-state="loading">
 <header><p class="guideline" data-part="guideline">{escape(GUIDELINE)}</p>
 <div class="tally"><span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
@@ -114,5 +114,5 @@ def _button(name: str, press: str, words: str) -> str:
 
 
 def _drawn(names: str) -> str:
-    """Keys as keycaps, the words between them as words."""
+    """Draw keys as keycaps, the words between them as words."""
     return "".join(f" {word} " if word in ("or", "then", "to") else key(word) for word in names.split())

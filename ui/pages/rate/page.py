@@ -19,7 +19,7 @@ ROOMS = {"Session": rate_session.build, "History": history.build, "Snapshots": s
 
 
 def build(ws: Workspace) -> Page:
-    """Place the page; each room is brought up to date when it is opened, and the session's goes on following."""
+    """Place the page; each room is updated when it is opened, and the session's keeps updating."""
     pages: dict[str, Page] = {}
     room = gr.State("Pairs")
     with gr.Tabs(elem_classes="sub", elem_id="rate-tabs"):
@@ -40,5 +40,5 @@ def build(ws: Workspace) -> Page:
 
 
 def _tick(tick: Callable[..., Any], num: int, room: str, *values: Any) -> Any:
-    """The session's room follows what happens while it is open; the others are quiet."""
+    """Update the session's room while it is open, and no other."""
     return tick(*values) if room == "Session" else [gr.skip()] * num

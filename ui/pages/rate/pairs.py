@@ -26,7 +26,7 @@ from ui.pages.rate.markup import SCRIPT, stage
 
 RATER = "person"
 AHEAD = 4
-"""Items the browser holds: the one on the screen and those behind it."""
+"""Items the browser holds: the one on the screen and the next ones."""
 LONGEST_TEXT = 400_000
 """Characters of an ideal answer or a demonstration."""
 STRENGTHS = {3: "much better", 2: "better", 1: "slightly better"}
@@ -37,7 +37,7 @@ Checked = TypeVar("Checked", bound="Sent")
 
 
 class Sent(BaseModel):
-    """What the browser sends; checked as if a stranger had sent it."""
+    """A message from the browser; checked as if a stranger had sent it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -119,7 +119,7 @@ def _checked(kind: type[Checked], sent: Any) -> Checked:
 
 
 def _refusal(error: ValidationError) -> str:
-    """Why what was sent cannot be recorded."""
+    """Return why what was sent cannot be recorded."""
     fault = error.errors(include_url=False, include_input=False)[0]
     field = fault["loc"][0] if fault["loc"] else ""
     if fault["type"] == "string_too_long" and field in ("note", "text"):
@@ -144,7 +144,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
                 uuid=press.uuid,
                 elapsed_ms=press.elapsed_ms,
             )
-        except RatingError as error:  # for instance: rated in another tab meanwhile; go on with the next item
+        except RatingError as error:  # for instance: rated in another tab meanwhile; continue with the next item
             return _state(ws, db, press.known) | {"error": str(error)}
         for kind in ("note", "remarks"):
             prompts.keep_draft(db, edits.draft_name(kind, press.showing), "")
@@ -192,14 +192,14 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
 
 def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
     with ws.write() as db:
-        # What comes late, after the judgement that it was for, is recorded with that.
+        # What arrives after its judgement is recorded with that judgement.
         if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
             prompts.keep_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
     return {"kept": True}
 
 
 def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
-    """What to show now and after it, with the counts; texts the browser has are not sent again."""
+    """Return what to show now and next, with the counts; texts the browser has are not sent again."""
     counts, rated = comparisons.read_counts(db), ratings.read_summary(db)
     return {
         "items": [_item(db, showing_id, known) for showing_id in sessions.upcoming(ws, db, RATER, AHEAD)],
@@ -211,7 +211,7 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
 
 
 def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
-    """An item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
+    """Return an item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
     told = {"id": showing_id, "remarks": asdict(ratings.remarks_taken_back(db, showing_id))}
     if showing_id in known:
         return told
@@ -225,7 +225,7 @@ def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
 
 
 def _drafts(db: Any, showing_id: int) -> list[dict[str, Any]]:
-    """What is kept of texts that were not recorded yet."""
+    """Return the texts that are kept but not recorded yet."""
     places = [("edit", position) for position in range(9)] + [
         (kind, None) for kind in ("demonstrate", "note", "remarks")
     ]
@@ -235,7 +235,7 @@ def _drafts(db: Any, showing_id: int) -> list[dict[str, Any]]:
 
 
 def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer with its new texts formatted: they stand ready before they are shown, and no transaction waits for it."""
+    """Format the answer's new texts: they are ready before they are shown, and no transaction waits for it."""
     for item in answer["items"]:
         if "texts" in item:
             item["drawn"] = {
@@ -246,7 +246,7 @@ def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(db: Any, rating: ratings.Rating) -> str:
-    """A judgement in words that fit the number of answers."""
+    """Say a judgement in words that fit the number of answers."""
     if rating.outcome == "both_bad" and rating.showing_id is not None:
         showing = comparisons.read_showing(db, rating.showing_id)
         return "all bad" if showing and len(showing.texts) > 2 else "both bad"
@@ -254,7 +254,7 @@ def _said(db: Any, rating: ratings.Rating) -> str:
 
 
 def _words(rating: ratings.Rating) -> str:
-    """A judgement as the page says it."""
+    """Return a judgement as the page says it."""
     if rating.edited_response_id is not None:
         return "your ideal answer, better than the one it was made from"
     if rating.outcome in ("left", "right"):

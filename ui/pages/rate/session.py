@@ -73,7 +73,7 @@ def build(ws: Workspace) -> Page:
 
 
 def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[Any]:
-    """The panel as it stands now, with what was being typed and new choices of checkpoints."""
+    """Show the panel as it is now, with what was being typed and new choices of checkpoints."""
     found = guidelines.current(ws)
     text = gr.skip() if written else prompts.load_draft(ws, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
@@ -82,7 +82,7 @@ def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[
 
 
 def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
-    """What has changed since it was drawn: votes given in another tab, pairs being sampled. The form stays as it is."""
+    """Update what changed since it was drawn: votes in another tab, pairs being sampled. The form stays as it is."""
     drawn = _refresh(ws, chosen)[:-1]
     now, card = drawn[0], drawn[-1]
     if seen == now + card:
@@ -91,7 +91,7 @@ def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
 
 
 def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
-    """Where the session stands, the buttons that fit, and the card of the chosen session, else of the newest one."""
+    """Show the session's state, the buttons that fit, and the card of the chosen session, else of the newest one."""
     everything = sessions.list_all(ws)[:SHOWN]
     session = sessions.active(ws) or next((each for each in everything if each.state == "paused"), None)
     drawn = next((each for each in everything if each.id == chosen), None) or session or next(iter(everything), None)

@@ -22,7 +22,7 @@ NAMES = {
 
 
 def panel(card: Card, title: str = "") -> str:
-    """The whole card; a sentence where nothing was rated yet."""
+    """Draw the whole card; a sentence where nothing was rated yet."""
     if not card.num_votes:
         return '<p class="quiet">No vote was given yet. The card fills as you rate.</p>'
     rows = [

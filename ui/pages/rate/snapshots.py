@@ -42,7 +42,7 @@ def build(ws: Workspace) -> Page:
 
 
 def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
-    """The list; the two newest ones are offered for a comparison."""
+    """Draw the list; the two newest ones are offered for a comparison."""
     found = snapshots.list_all(ws)
     names = [each.name for each in found]
     default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
@@ -119,7 +119,7 @@ def _pairs(found: Difference, first: str, second: str) -> str:
 
 
 def _folded(rows: list[str], num: int, first: str, second: str) -> str:
-    """The pairs after the first ones, behind a line that unfolds them; the last of very many are the terminal's."""
+    """Draw the pairs after the first ones, behind a line that unfolds them; the last of very many need the terminal."""
     if not rows:
         return ""
     rest = num - len(rows)

@@ -62,7 +62,7 @@ def build() -> Controls:
 
 
 def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[Any]:
-    """How the controls look for this run; a chosen checkpoint stays chosen."""
+    """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
         off = gr.Button(interactive=False)
         return [off, off, off, gr.Button(visible=False), gr.Button(visible=False), off, gr.Dropdown(visible=False)]
@@ -92,7 +92,7 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
 
 
 def known(ws: Workspace, chosen: str) -> Run:
-    """The run the buttons speak of: the chosen one, or the newest, which is shown when none is chosen."""
+    """Return the run that the buttons act on: the chosen one, or the newest, which is shown when none is chosen."""
     if chosen:
         return runs.get(ws, chosen)
     newest = runs.chosen_or_newest(ws, "")

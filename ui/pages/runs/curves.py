@@ -1,6 +1,6 @@
 """The curves of a run, alone or laid over those of other runs: smoothing, log scale, and how the runs' configs differ.
 
-The points arrive thinned by `studio.runs.metrics`, at most 140 a curve, whatever was logged: a run of 100,000 steps opens as fast
+The points arrive thinned by `studio.runs.metrics`, at most 140 a curve, however much was logged: a run of 100,000 steps opens as fast
 as one of 100, and the page has little to draw.
 """
 
@@ -22,7 +22,7 @@ from ui.handlers import on
 from ui.pages.runs import reliability
 
 NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
-"""Of a curve, and of one among more than three runs."""
+"""Points of a curve, and of one among more than three runs."""
 MIN_SMOOTHED = 10
 """Points below which a curve stays as it is: a mean of a few evaluations would hide what they say."""
 MAX_OVERLAID = 9
@@ -44,7 +44,7 @@ UNITS = {"ppo": "iteration"}
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
-    """Place the section; it follows the chosen run, and is drawn anew whenever `seen` says that something is new."""
+    """Place the section; it follows the chosen run, and is drawn again whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls curve-controls"):
         others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
@@ -59,7 +59,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
 
 
 def _choices(ws: Workspace, chosen: str) -> Any:
-    """Another run was chosen: nothing lies over it yet."""
+    """Offer the runs to compare once another run was chosen, with none selected yet."""
     return gr.Dropdown(choices=_names(ws, chosen), value=[])
 
 
@@ -68,13 +68,13 @@ def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
 
 
 def _names(ws: Workspace, chosen: str) -> list[str]:
-    """Runs of the same stage, newest first."""
+    """Return the other runs of the same stage, newest first."""
     run = runs.chosen_or_newest(ws, chosen)
     return [other.name for other in shelf.page(ws, stage=run.stage) if other.name != run.name] if run else []
 
 
 def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
-    """The charts, or nothing where what they show is as it was: several events may tell of one change."""
+    """Draw the charts, or nothing where they are unchanged: several events may tell of one change."""
     run = runs.chosen_or_newest(ws, chosen)
     names = [run.name, *(others if isinstance(others, list) else [])] if run else []
     found = shelf.named(ws, list(map(str, names)))
@@ -85,7 +85,7 @@ def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any
 
 
 def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
-    """All charts of the run, with those of the others laid over them."""
+    """Draw all charts of the run, with those of the others laid over them."""
     run = runs.chosen_or_newest(ws, chosen)
     if run is None:
         return ""
@@ -119,7 +119,7 @@ def _title(name: str) -> str:
 def _chart(
     run: Run, title: str, names: list[str], found: dict[str, dict[str, Thinned]], weight: float, is_log: bool
 ) -> str:
-    """One value: of one run a line for each group, with its interval; of several runs a line for each of them."""
+    """Draw one value: of one run a line for each group, with its interval; of several runs a line for each of them."""
     x_label, shown = UNITS.get(run.stage, "step"), title.replace("_", " ")
     if len(found) > 1:
         # Of a value that is trained on and measured, the measured one is compared.
@@ -136,7 +136,7 @@ def _chart(
 
 
 def _curve(name: str, values: Thinned | None, weight: float) -> Curve:
-    """A named line, smoothed where that is wanted and there are points enough."""
+    """Return a named line, smoothed where that is wanted and there are points enough."""
     if values is None:
         return Curve(name, [])
     smoothed = smooth(values, weight) if weight and len(values.steps) >= MIN_SMOOTHED else []
@@ -144,7 +144,7 @@ def _curve(name: str, values: Thinned | None, weight: float) -> Curve:
 
 
 def _band(title: str, names: list[str], values: dict[str, Thinned]) -> Band | None:
-    """The interval of a measured value, or the range of a thinned curve that stands alone."""
+    """Return the interval of a measured value, or the range of a thinned curve that stands alone."""
     low, high = values.get(f"eval/{title}_low"), values.get(f"eval/{title}_high")
     if low and high:
         return Band(_points(low.steps, low.means), _points(high.steps, high.means))
@@ -159,7 +159,7 @@ def _points(steps: list[int], values: list[float]) -> list[tuple[int, float]]:
 
 
 def smooth(curve: Thinned, weight: float) -> list[tuple[int, float]]:
-    """The points with each value as a running mean that keeps `weight` of the past, without a bias to the start."""
+    """Smooth each value by a running mean that keeps `weight` of the past, without a bias to the start."""
     mean = norm = 0.0
     points = []
     for step, value in zip(curve.steps, curve.means, strict=True):
@@ -176,7 +176,7 @@ def _legend(together: list[Run]) -> str:
 
 
 def difference(together: list[Run]) -> str:
-    """The settings in which the runs differ, as a table; empty for one run."""
+    """Draw the settings in which the runs differ, as a table; empty for one run."""
     if len(together) < 2:
         return ""
     configs = [run.config.model_dump() for run in together]

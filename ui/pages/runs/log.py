@@ -1,4 +1,4 @@
-"""The end of a run's log, searched where a word is given, and its samples: what it answered to the same prompts over time."""
+"""The end of a run's log, searched where a word is given, and its samples: answers to the same prompts over time."""
 
 import json
 import re
@@ -19,7 +19,7 @@ TURN = re.compile(r"<\|(?:im_start\|>)?(system|user|assistant)(?:\|>|\n)(.*?)<\|
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
-    """Place the search; it follows the chosen run, and looks again whenever `seen` says that something is new."""
+    """Place the search; it follows the chosen run, and searches again whenever `seen` says that something is new."""
     word = gr.Textbox(
         "", placeholder="Search the log", show_label=False, container=False, max_lines=1, elem_id="log-search"
     )
@@ -29,7 +29,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
 
 
 def _find(ws: Workspace, chosen: str, word: str) -> str:
-    """The last lines that hold the word; nothing without one."""
+    """Return the last lines that hold the word; nothing without one."""
     wanted = (word or "").strip().casefold()
     if not wanted:
         return ""
@@ -44,7 +44,7 @@ def _find(ws: Workspace, chosen: str, word: str) -> str:
 
 
 def _marked(line: str, wanted: str) -> str:
-    """The line with what was searched for marked; where casefolding moves letters, nothing is marked."""
+    """Mark in the line what was searched for; where casefolding moves letters, nothing is marked."""
     if len(line.casefold()) != len(line):
         return escape(line)
     pieces, start = [], 0
@@ -55,7 +55,7 @@ def _marked(line: str, wanted: str) -> str:
 
 
 def samples(ws: Workspace, run_id: int) -> str:
-    """Each fixed prompt with its answers, the newest first."""
+    """Draw each fixed prompt with its answers, the newest first."""
     found = metrics.samples_by_prompt(ws, run_id)
     if not found:
         return '<p class="quiet">No samples. Trainers write some while they evaluate; pairs go to the Rate page.</p>'
@@ -71,7 +71,7 @@ def _prompt(prompt: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _turns(prompt: str) -> list[dict[str, str]]:
-    """The turns of a prompt as the model reads it, in the studio's template or ChatML; any other stays one text."""
+    """Return the turns of a prompt as the model reads it, in the studio's template or ChatML; others stay one text."""
     found = TURN.findall(prompt)
     return [{"role": role, "content": text.strip()} for role, text in found] or [{"role": "user", "content": prompt}]
 

@@ -30,11 +30,11 @@ from ui.pages.runs import log as run_log
 
 REFRESH_S = 2.0
 _shared = Shared(1.0)
-"""The log and the processes are looked at again after a second, whatever the database says."""
+"""The log and the processes are checked again after a second, whatever the database says."""
 QUIET_S = 20.0
-"""Seconds between two looks while no run is at work; the bell (`ui.components.notifications`) tells the page at once of a run that begins."""
+"""Seconds between two looks while no run is active; the bell (`ui.components.notifications`) reports new runs."""
 PULSE_S = 10.0
-"""After which time left, speed and memory are told anew, even when no step has ended."""
+"""Seconds after which time left, speed and memory are shown again, even when no step has ended."""
 
 
 OPENER = static.read("open_run.js")
@@ -96,11 +96,11 @@ def _refresh(
 
 
 def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tuple[str, list[Any], tuple[Any, ...]]:
-    """A signature of what there is to see, the parts that are drawn of it, and the controls, the pace and the pager."""
+    """Return a signature of what is shown, the parts drawn of it, and the controls, the pace and the pager."""
     launcher.reap(ws)
     found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
     listed, going = found[:PAGE], shelf.at_work(ws)
-    if not start and not word:  # what is at work is seen at once, however long ago it was made
+    if not start and not word:  # an active run is seen at once, however long ago it was made
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
     run = runs.chosen_or_newest(ws, chosen)
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
@@ -116,7 +116,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
 
 
 def _show(ws: Workspace, request: Any) -> dict[str, str]:
-    """What is drawn of a run, by the id of its place, for the script that opens a run ahead of Gradio (`static/open_run.js`)."""
+    """Return a run's drawn parts by element id, for `static/open_run.js`, which opens a run before Gradio does."""
     asked = request if isinstance(request, dict) else {}
     run = runs.get(ws, str(asked.get("name")))
     smoothing = asked.get("smoothing")
@@ -126,7 +126,7 @@ def _show(ws: Workspace, request: Any) -> dict[str, str]:
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, *rest: Any) -> list[Any]:
-    """Another run or page was chosen: draw what is not on the page already, such as the list."""
+    """Draw what is not on the page already, such as the list, after another run or page was chosen."""
     return _refresh(ws, chosen, " ".join(["another", *seen.split()[1:]]), *rest)
 
 
@@ -149,7 +149,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None, page: list
 
 
 def _unknown(chosen: str) -> str:
-    """An address may be mistyped, or another workspace's."""
+    """Say that there is no such run: an address may be mistyped, or another workspace's."""
     return (
         html.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
         if chosen
@@ -207,7 +207,7 @@ def _head(ws: Workspace, run: Run) -> str:
 
 
 def _pulse(ws: Workspace, run: Run) -> str:
-    """Time left, speed, where the time goes, memory."""
+    """Draw time left, speed, where the time goes, and memory."""
     found = pulse_of.of_run(ws, run)
     return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
 

@@ -1,4 +1,4 @@
-"""How far a reward model's scores can be trusted: the reliability curve as SVG, and accuracy by strength and category.
+"""Shows how far to trust a reward model's scores: the reliability curve as SVG, accuracy by strength and category.
 
 Each dot is a tenth of the confidences from 1/2 to 1, its area grows with the comparisons in it, and the bar is the 95 %
 interval of what was observed. Dots on the dashed diagonal mean: when it says 70 %, it is right in 70 %.
@@ -18,7 +18,7 @@ LARGEST = 9.0
 
 
 def panel(values: Mapping[str, float]) -> str:
-    """The drawing with its table; empty where nothing was measured on held-out comparisons."""
+    """Return the drawing with its table; empty where nothing was measured on held-out comparisons."""
     rows = lines(values)
     if not rows:
         return ""
@@ -81,7 +81,7 @@ def _dot(point: Point, most: int) -> str:
 
 
 def _zero(values: Mapping[str, float]) -> str:
-    """What a score of 0 means, and how much a point of score is; empty before the end of the fit."""
+    """Say what a score of 0 means, and how much a point of score is; empty before the end of the fit."""
     if "eval/center" not in values:
         return ""
     return (

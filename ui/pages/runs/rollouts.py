@@ -29,11 +29,11 @@ document.addEventListener("click", (event) => {
   trigger("submit");
 });
 """
-"""A click on a row says which response is wanted."""
+"""A click on a row chooses its response."""
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
-    """Place the section; it follows the chosen run, and is drawn anew whenever `seen` says that something is new."""
+    """Place the section; it follows the chosen run, and is drawn again whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls rollout-filters"):
         search = gr.Textbox(
             "", placeholder="Search prompts and responses", elem_id="rollout-search", min_width=220, **_BARE
@@ -66,7 +66,7 @@ _NONE_PICKED = '<p class="quiet">Choose a response to see its tokens.</p>'
 
 
 def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
-    """The rollouts that fit, as a table."""
+    """Draw the rollouts that fit, as a table."""
     run = runs.chosen_or_newest(ws, chosen)
     if run is None or run.stage != "ppo":
         return '<p class="quiet">Only PPO has rollouts. Choose a PPO run.</p>'
@@ -110,7 +110,7 @@ def _pick(ws: Workspace, *values: Any) -> list[str]:
 
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
-    """One response with its figures, its tokens coloured, and all its numbers."""
+    """Draw one response with its figures, its tokens coloured, and all its numbers."""
     run = runs.chosen_or_newest(ws, chosen)
     if run is None or not str(picked).isdecimal():
         return _NONE_PICKED

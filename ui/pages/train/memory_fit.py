@@ -1,4 +1,4 @@
-"""Will it fit: the memory of a run as a stacked bar against what is free now, what to turn, and a probe that measures it."""
+"""Draws a run's memory as a stacked bar against what is free, with advice, and a probe that measures it."""
 
 from functools import partial
 from html import escape
@@ -30,7 +30,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
         stop = gr.Button("Stop measuring", visible=False, elem_id=f"unprobe-{stage}", min_width=150)
     told = html.html("", elem_id=f"fitted-{stage}")
-    # At once with the longest texts that are allowed; then with those that there are, which takes a tokenizer.
+    # At once with the longest allowed texts; then with the existing ones, which takes a tokenizer.
     asked = on(ask.click, partial(_ask, ws, stage), inputs, [told])
     on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
     number = gr.State(0)
@@ -41,7 +41,7 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
 
 
 def states(ws: Workspace, stage: str, shown: Any) -> list[Any]:
-    """How it looks when the page is opened: a measurement outlives the page that asked for it, and can be stopped."""
+    """Update the part when the page is opened: a measurement outlives the page that started it and can be stopped."""
     is_measuring = memory_fit.measured_stage(ws) == stage
     if memory_fit.measured_stage(ws, not_for=_page()) == stage and not shown:
         return [_ORPHAN, *_buttons(True)]
@@ -56,14 +56,14 @@ def _buttons(is_measuring: bool) -> list[Any]:
 
 
 def _working(ws: Workspace, stage: str) -> list[Any]:
-    """From the press on, it can be stopped."""
+    """Show that a measurement runs, so that it can be stopped at once."""
     text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
     return [memory_fit.ask(ws, stage, _page()), said, *_buttons(True)]
 
 
 def _page() -> str:
-    """Name the tab that asks: what it has just begun itself is no news to it, however late its refresh is answered."""
+    """Return the name of the tab that asks, so that a late refresh does not report its own measurement to it."""
     request = LocalContext.request.get(None)
     return str(getattr(request, "session_hash", None) or "")
 
@@ -75,13 +75,13 @@ def _stop(ws: Workspace) -> list[Any]:
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
-    """The estimate for the longest texts that the settings allow, or why there is none."""
+    """Draw the estimate for the longest texts that the settings allow, or why there is none."""
     which = "as many as the settings allow; looking for the longest there are …"
     return page_preview.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
-    """The estimate for the longest text that there is; where that cannot be known, for what the settings allow."""
+    """Draw the estimate for the longest existing text; where that is unknown, for what the settings allow."""
 
     def tell(config: TrainConfig) -> str:
         try:
@@ -96,7 +96,7 @@ def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
 
 
 def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
-    """What a real step takes, or why it cannot be done."""
+    """Measure what a real step takes, or say why it cannot be done."""
 
     def measure(config: TrainConfig) -> str:
         try:
@@ -106,7 +106,7 @@ def _probe(ws: Workspace, stage: str, number: int, *values: Any) -> list[Any]:
 
     said = page_preview.told(ws, stage, values, measure)
     memory_fit.give_up(ws, number)
-    # Where a newer one is at work by now, the page shows that one.
+    # Where a newer one is running by now, the page shows that one.
     return [gr.skip()] * 3 if memory_fit.measured_stage(ws) == stage else [said, *_buttons(False)]
 
 
@@ -135,7 +135,7 @@ def _measured(found: Measured, place: Place) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words."""
+    """Return seconds in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -150,12 +150,12 @@ def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits."""
+    """Return bytes in the unit that suits."""
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 
 def _bar(pieces: dict[str, int], place: Place) -> str:
-    """A stacked bar whose full width is what is free, or what is needed where that is more."""
+    """Draw a stacked bar whose full width is what is free, or what is needed where that is more."""
     whole = max(sum(pieces.values()), place.free, 1)
     shown = [(name, count) for name, count in pieces.items() if count]
     cells = "".join(

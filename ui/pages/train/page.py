@@ -1,6 +1,6 @@
-"""Train: choose a stage, look at its settings, start. What is wrong is said beside the field and beside the button.
+"""Train: choose a stage, look at its settings, start. Errors are shown next to the field and the button.
 
-The form is generated from the stage's config class. The same settings as a command line stand beside it.
+The form is generated from the stage's config class. The same settings are shown as a command line.
 """
 
 from functools import partial
@@ -63,7 +63,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
 
 
 def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any], list[Any]]:
-    """The form of one stage with its start; returns its checkpoint dropdowns, the parts of the fit that change, and what
+    """Place one stage's form with its start; return its checkpoint dropdowns, the changing parts of the fit, and what
     it takes over."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
@@ -115,7 +115,7 @@ def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> lis
 
 
 def _taken(ws: Workspace, stage: str, *chosen: Any) -> str:
-    """What belongs to the model and comes from the chosen checkpoints; empty where there is none yet."""
+    """Say what belongs to the model and comes from the chosen checkpoints; empty where there is none yet."""
     names = [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES]
     config = STAGES[stage].model_construct(
         None, **{name: value or "" for name, value in zip(names, chosen, strict=True)}
@@ -136,7 +136,7 @@ def _preset_choice(stage: str) -> gr.Dropdown:
 
 
 def _preset(stage: str, hardware: str) -> list[Any]:
-    """The values of a preset; fields that it does not name stay as they are."""
+    """Return the values of a preset; fields that it does not name stay as they are."""
     values = preset(stage, hardware) if hardware in HARDWARE else {}
     return [values.get(name, gr.skip()) for name in STAGES[stage].model_fields]
 
@@ -146,7 +146,7 @@ def _show(stage: str) -> list[Any]:
 
 
 def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
-    """What is measured now, and new choices for all checkpoint dropdowns, in the order in which `build` collected them."""
+    """Show what is measured now, and new choices for all checkpoint dropdowns, in the order of `build`."""
     given, sentences = iter(values), []
     updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
     for name in TITLES:
@@ -158,7 +158,7 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
 
 
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
-    """After every change: the command line, or what is wrong, field by field; what was said of other settings goes."""
+    """Show after every change the command line, or what is wrong, field by field; older messages go."""
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
@@ -168,13 +168,13 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
 
 
 def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
-    """Gradio's own mark on each field that is wrong; nothing starts then."""
+    """Mark each wrong field with Gradio's own mark; nothing starts then."""
     _, wrong = form.parse(STAGES[stage], values)
     return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
 
 
 def _looking(*_: Any) -> str:
-    """Said at once, since long rows are encoded before a run may start, which takes some seconds."""
+    """Say at once that rows are being encoded, since long ones take some seconds before a run may start."""
     return '<p class="notice is-note is-working" role="status">Looking at the rows, then it starts …</p>'
 
 
@@ -203,7 +203,7 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
 
 
 def _command(ws: Workspace, config: StageConfig) -> str:
-    """The same run from a terminal."""
+    """Return the command that starts the same run from a terminal."""
     return (
         f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, config))}</div>'
     )

@@ -1,4 +1,4 @@
-"""The look before the start: what the trainer will see, token by token, what it leaves out, and whether it may start so."""
+"""The preview before the start: what the trainer will see token by token, what it leaves out, and any refusal."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ PARTS = ("read", "taught", "scored")
 
 
 def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
-    """Place the button and what it shows; returns the latter."""
+    """Place the button and its output; returns the latter."""
     look = gr.Button("Show what it would teach", elem_id=f"look-{stage}")
     lesson = html.html("", elem_id=f"lesson-{stage}")
     working = on(look.click, _working, None, [lesson])
@@ -30,12 +30,12 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
 
 
 def refusal(ws: Workspace, config: StageConfig) -> Refusal | None:
-    """Why a run should not start as it is; None where it may."""
+    """Return why a run should not start as it is; None where it may."""
     return preview.check(ws, config) if isinstance(config, TrainConfig) else None
 
 
 def complaints(stage: str, wrong: dict[str, str]) -> str:
-    """What is wrong, field by field; each such field is marked where it stands."""
+    """Say what is wrong, field by field; each such field is marked where it stands."""
     items = "".join(f"<li><code>{escape(name)}</code> {escape(message)}</li>" for name, message in wrong.items())
     known = [name for name in wrong if name in STAGES[stage].model_fields]
     marks = "".join(
@@ -51,12 +51,12 @@ def _working() -> str:
 
 
 def _look(ws: Workspace, stage: str, *values: Any) -> str:
-    """Examples as the model would read them, or why there are none."""
+    """Draw examples as the model would read them, or say why there are none."""
     return told(ws, stage, values, lambda config: _draw(preview.lesson(ws, config)))
 
 
 def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[TrainConfig], str]) -> str:
-    """What `tell` says of the form's settings, or what is wrong with them."""
+    """Return what `tell` says of the form's settings, or what is wrong with them."""
     config, wrong = form.parse(STAGES[stage], values)
     if config is None:
         return complaints(stage, wrong)
@@ -90,6 +90,6 @@ def _example(example: Example) -> str:
 
 
 def _token(text: str, part: str) -> str:
-    """One token; line breaks are drawn as a sign and broken, so that a token that is only a break is seen."""
+    """Draw one token; a line break is drawn as a sign and broken, so that a token of only a break is seen."""
     drawn = escape(text).replace("\n", "↵\n") if text else "∅"
     return f'<span class="token is-{escape(part)}">{drawn}</span>'

@@ -1,5 +1,5 @@
-/* What is typed and not recorded yet: each text stands under what it is for from the moment it is typed. It lies in the tab at once,
-   which a reload of any kind leaves alone, and in the workspace half a second later; the tab forgets its copy when the
+/* Typed text that is not recorded yet, each under what it is for. It is in the tab at once,
+   where any reload leaves it, and in the workspace half a second later; the tab forgets its copy when the
    workspace has it. In one scope with rate.js. */
 const DRAFT_MS = 500;
 const DRAFT_AGAIN_MS = 3000;
@@ -9,8 +9,8 @@ const LONGEST = { note: 5000, text: 400000, draft: 1000000 }; // characters
 function draftBook(save) {
   const shelf = window.studio.tab("studio-drafts");
   const texts = new Map(); // all that this page knows
-  const unsaved = new Map(Object.entries(shelf.read({}))); // what the workspace has not got yet: name to [about, text]
-  const refused = new Map(); // what it will not take: name to text
+  const unsaved = new Map(Object.entries(shelf.read({}))); // not in the workspace yet: name to [about, text]
+  const refused = new Map(); // refused by the workspace: name to text
   let timer = 0;
   let isSaving = false;
   const nameOf = ({ kind, showing, position }) => `${showing}/${kind}/${position ?? ""}`;
@@ -32,7 +32,7 @@ function draftBook(save) {
         if (refused.get(name) === text) continue;
         const answer = text.length > LONGEST.draft ? { error: "" } : await save({ ...about, text }).catch(() => null);
         if (answer?.kept && unsaved.get(name)?.[1] === text) unsaved.delete(name);
-        else if (answer?.error !== undefined && !answer.is_kept) refused.set(name, text); // the same again would not help
+        else if (answer?.error !== undefined && !answer.is_kept) refused.set(name, text); // sending it again would not help
         else if (!answer?.kept) isAway = true;
       }
     } finally { isSaving = false; }
@@ -54,9 +54,9 @@ function draftBook(save) {
   return {
     flush,
     read: (about) => texts.get(nameOf(about)),
-    /* Whether it lies in the tab now. */
+    /* Return whether the tab holds it now. */
     write: (about, text) => put(about, text, DRAFT_MS),
-    /* What the workspace has of an item; what this page knows is newer. */
+    /* Take an item's texts from the workspace; those that this page knows are newer. */
     learn(showing, drafts) {
       for (const { kind, position, text } of drafts) {
         const name = nameOf({ kind, showing, position });

@@ -1,5 +1,5 @@
-/* The text field of the rating page: a note, an ideal answer, a demonstration. What is typed is kept as a draft of what it is
-   for until it is recorded, through a reload as well. In one scope with rate.js. */
+/* The text field of the rating page: a note, an ideal answer, a demonstration. Text is kept as a draft
+   until it is recorded, through a reload as well. In one scope with rate.js. */
 
 const WRITER = {
   note: ["Note on this item", "It is recorded with your judgement.", "Keep note"],
@@ -28,7 +28,7 @@ function openWriter(kind, position = null) {
   text.focus();
 }
 
-/* After a reload: the text that was being written on this item is kept, and what is typed on must not judge. */
+/* After a reload: the text that was being written on this item is kept, and further typing must not judge. */
 function recallWriting() {
   const was = lastWriting.read(null);
   isBack = was?.showing === item().id && !part("writer").open;
@@ -59,7 +59,7 @@ function keepDraft() {
   if (!checkLength()) sayInWriter(isKept ? "" : "This is too long to be kept in the tab; record it before you reload the page.", isKept ? "" : "is-bad");
 }
 
-/* Whether it is too long; said so, with what to do. */
+/* Return whether it is too long; if so, say what to do. */
 function checkLength() {
   const isNote = writing.kind === "note";
   const most = isNote ? LONGEST.note : LONGEST.text;

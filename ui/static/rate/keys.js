@@ -1,16 +1,16 @@
-/* From a key event to what is meant by it. A key counts by its character, however that is typed; where the layout writes no
-   Latin letter there, or has its digits under Shift, it counts by its place on the keyboard. What is only half understood
-   is said, and holds back the judgement that may follow by mistake. No function here touches the page. In one scope with rate.js. */
+/* Finds what a key event means. A key counts by its character, however that is typed; where the layout writes no
+   Latin letter there, or has its digits under Shift, it counts by its place on the keyboard. A key only half understood
+   is reported, and blocks the judgement that may follow by mistake. No function here touches the page. In one scope with rate.js. */
 const KEYS = {
   1: "left:3", 2: "left:2", 3: "left:1", 5: "tie", " ": "tie", 8: "right:1", 9: "right:2", 0: "right:3", b: "both_bad", s: "skip",
   z: "undo", e: "edit", d: "demonstrate", n: "note", u: "unsafe", h: "hallucinated", r: "refused", m: "raw", y: "together",
   a: "attributes", g: "guideline", "?": "help", "=": "same", backspace: "back", enter: "ranking", j: "down", k: "up",
 };
 const NAMED = ["enter", "backspace", "escape", "arrowleft", "arrowright"];
-const UNKNOWN = "unknown"; // a letter that may have been meant as one of ours, and is none
+const UNKNOWN = "unknown"; // a letter that may have been meant as one of ours, but is not
 const METHOD = "method"; // an input method has taken the key
 const JUDGING = /^([0-9 b=]|enter)$/;
-/* Characters at the place of a digit that layouts have which keep this digit elsewhere: other Dvoraks, Hungarian. */
+/* Characters at a digit's place in layouts with this digit elsewhere: other Dvoraks, Hungarian. */
 const ELSEWHERE = { 1: "[", 2: "[]", 3: "{/", 4: "}", 6: "=", 7: "*", 8: ")", 9: "+", 0: "]/öÖ" };
 const SERBIAN = { KeyY: ["зЗ", "z"], KeyZ: ["ѕЅ", "y"] }; // there the two have changed places, and their Latin labels with them
 const isDigit = (text) => /^\p{Nd}$/u.test(text);
@@ -54,14 +54,14 @@ function placed(key, code) {
   return KEYS[letter] ? letter : UNKNOWN;
 }
 
-/* What the page is to do for a key, as [name, value], or null. `at` says how the page stands:
+/* Return what the page must do for a key, as [name, value], or null. `at` is the state of the page:
    item: something is on the screen; asking: the question that is open; isRanking; isDeaf; isHeld: the key before was not understood;
    isBack: a text was being written when the page was loaded again; dialog: the one that is open. */
 function order(key, at) {
   if (!key) return null;
   if (at.dialog) return KEYS[key] === at.dialog ? ["press", at.dialog] : null;
   const isOpening = /^[edn]$/.test(key) || (at.asking === "edit" && /^[1-9]$/.test(key));
-  if (at.isBack && !isOpening) return [key === "escape" ? "judge" : "back"]; // what is typed on is not for the answers
+  if (at.isBack && !isOpening) return [key === "escape" ? "judge" : "back"]; // further typing is not for the answers
   if (key === UNKNOWN || key === METHOD) return [key];
   if (at.asking && key === "escape") return ["unask"];
   if (at.asking === "skip" && /^[1-4]$/.test(key)) return ["skip", Number(key) - 1];
@@ -74,7 +74,7 @@ function order(key, at) {
   return name && (at.item || ["undo", "help", "guideline"].includes(name)) ? ["press", name] : null;
 }
 
-/* Of a real event; a field or a button that has the focus may want the key itself. */
+/* The same for a real event; a field or a button that has the focus may want the key itself. */
 const meantBy = (event) => meant({
   key: event.key ?? "", code: event.code, keyCode: event.keyCode, isComposing: event.isComposing, shiftKey: event.shiftKey,
   ctrlKey: event.ctrlKey, altKey: event.altKey, metaKey: event.metaKey, isAltGr: event.getModifierState?.("AltGraph"),

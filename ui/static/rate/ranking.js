@@ -1,5 +1,5 @@
-/* Ranking three or more answers: a ladder of rungs, best first, each with one answer or several that tie; answers get onto
-   it by their number, by a press, or by dragging. Calls `onRanked` after each change. */
+/* Ranking three or more answers: a ladder of rungs, best first, each with one answer or several that tie; answers are put
+   on it by their number, by a press, or by dragging. Calls `onRanked` after each change. */
 const DRAG_PX = 6; // a press that moves less is a click
 
 function ladder(node, onRanked) {
@@ -43,7 +43,7 @@ function ladder(node, onRanked) {
     rungs = rungs.map((rung) => rung.filter((each) => each !== position)).filter((rung) => rung.length);
   }
 
-  /* Place an answer next; one that is placed is taken out again. */
+  /* Place an answer next; one already placed is removed. */
   function place(position, focus = null) {
     if (position >= count) return;
     if (!left().includes(position)) take(position);

@@ -1,5 +1,5 @@
 /* The rating page: shows what is to be judged, turns keys and clicks into presses, and shows the next item at once: it was
-   fetched before, its order on the screen stored. "Recorded" is said when the studio has the press on disk, not before.
+   fetched before, its order on the screen stored. It says "Recorded" only when the studio has the press on disk.
    Runs in gr.HTML(js_on_load), in one scope with the other rate_*.js: `element` and `server` are given. */
 const DEAF_MS = 150; // presses this soon after an item appeared were meant for the item before it
 const CHOSEN_TAB = '[role="tab"][aria-selected="true"]'; // Enter and space would do nothing there
@@ -46,7 +46,7 @@ function onAnswer(answer, name, isLast, data) {
   if (name !== "open_items") studio.send("open_items", {}); // refused, for instance: what was judged is still open
 }
 
-/* New items go behind those that wait; the answer to the last press says what is to be shown. */
+/* New items go after those that wait; the answer to the last press says what is to be shown. */
 function take(found, isWhole) {
   for (const each of found) {
     if (each.texts || seen.has(each.id)) seen.set(each.id, { ...seen.get(each.id), ...each });
@@ -153,7 +153,7 @@ function drawGuideline() {
   if (state.guideline) { part("guideline").textContent = state.guideline.split("\n")[0]; part("guideline-text").textContent = state.guideline; }
 }
 
-/* Between blocks, at the end, and where a session has no pair that it may show. */
+/* Between blocks, at the end, and where a session has no pair to show. */
 function explainSession(session) {
   const titles = { resting: "Time for a rest", done: "The session is done" };
   const next = { resting: "Its card and the next block are under Session.", done: "Its card is under Session; end it there." };
@@ -211,7 +211,7 @@ function ask(name) {
   asking = asking === name ? null : name;
   part("reasons").hidden = asking !== "skip";
   part("which").hidden = !asking || asking === "skip";
-  part("others").hidden = !!asking; // in their place, so that nothing moves
+  part("others").hidden = !!asking; // instead of them, so that nothing moves
   root.dataset.asking = asking ? "yes" : "no";
   if (!asking || asking === "skip") return;
   part("which-words").textContent = asking === "edit" ? "Make ideal" : `Flag as ${asking}`;
@@ -262,7 +262,7 @@ function pressRanking(name) {
 
 function drawPlaces(rungs, left) {
   keepRungs(rungs);
-  if (part("said").classList.contains("is-bad")) say(""); // what was wrong is being mended
+  if (part("said").classList.contains("is-bad")) say(""); // the error is being fixed
   for (const node of part("cards").querySelectorAll("[data-place]")) {
     const place = rungs.findIndex((rung) => rung.includes(Number(node.dataset.place)));
     node.textContent = place < 0 ? "" : `place ${place + 1}${rungs[place].length > 1 ? ", tied" : ""}`;
@@ -306,7 +306,7 @@ function onKey(event) {
   })[name]();
 }
 
-/* What was pressed is not known, and may have been the first of two keys. */
+/* The key is unknown, and may have been the first of two. */
 function hold(text) {
   isHeld = true;
   if (item()) say(text, "is-bad");

@@ -1,5 +1,5 @@
-/* What goes with a judgement: note, flags, scales, and a ranking that is half made. They are a draft until the judgement is recorded, and come back when it is
-   taken back. In one scope with rate.js. */
+/* A judgement's note, flags, scales and half-made ranking. They are a draft until it is recorded, and return when it is
+   undone. In one scope with rate.js. */
 const FLAGS = ["unsafe", "hallucinated", "refused"];
 const ATTRIBUTES = ["helpful", "truthful", "harmless"];
 const remarksOf = (showing) => ({ kind: "remarks", showing });
@@ -10,20 +10,20 @@ function recallRemarks() {
   remarks = { note: "", flags: {}, attributes: {}, rungs: [], ...structuredClone(item().remarks ?? {}), ...kept };
 }
 
-/* They were changed. */
+/* Called when they changed. */
 function keepRemarks() {
   drafts.write(remarksOf(item().id), JSON.stringify(remarks));
   drawRemarks();
 }
 
-/* A ranking that is half made is kept, too. */
+/* Keep a half-made ranking, too. */
 function keepRungs(rungs) {
   if (JSON.stringify(rungs) === JSON.stringify(remarks.rungs)) return;
   remarks.rungs = structuredClone(rungs);
   drafts.write(remarksOf(item().id), JSON.stringify(remarks));
 }
 
-/* Recorded: the workspace keeps no draft of them any more. */
+/* Recorded: the workspace keeps no draft of them. */
 function dropRemarks(showing) {
   drafts.drop(remarksOf(showing));
   drafts.drop({ kind: "note", showing });
@@ -65,7 +65,7 @@ function onAttribute(event) {
   const position = Number(event.target.closest("[data-side]").dataset.side);
   remarks.attributes[name] ??= item().texts.map(() => null);
   remarks.attributes[name][position] = Number(event.target.value);
-  if (!event.target.matches(":focus-visible")) event.target.blur(); // after a click the keys go on judging
+  if (!event.target.matches(":focus-visible")) event.target.blur(); // after a click the keys still judge
   keepRemarks();
 }
 

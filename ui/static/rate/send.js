@@ -1,4 +1,4 @@
-/* Talking to the studio. Presses are sent one after the other, in their order, each until it is answered; its uuid makes
+/* Talks to the studio. Presses are sent in order, each until it is answered; its uuid makes
    a repeated one a single rating. What is not answered yet is kept in the tab, through a reload as well. */
 const RETRY_MS = 1000;
 
@@ -10,7 +10,7 @@ function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/* `known()` names what need not be sent again; `onAnswer(answer, name, isLast)` gets each answer. */
+/* `known()` names texts that need not be sent again; `onAnswer(answer, name, isLast)` gets each answer. */
 function sender(known, onAnswer, onSilence) {
   const shelf = window.studio.tab("studio-pending-presses");
   const found = shelf.read([]);
@@ -26,9 +26,9 @@ function sender(known, onAnswer, onSilence) {
       if (isAnswer && !answer.is_kept) return answer;
       onSilence(answer?.error);
       await new Promise((done) => setTimeout(done, RETRY_MS));
-      if (isAnswer) { tries = 0; continue; } // a full disk, a database that was taken away: the studio is there, the press waits
+      if (isAnswer) { tries = 0; continue; } // a full disk, a missing database: the studio is there, the press waits
       const isUp = await fetch("config").then(() => true, () => false);
-      if (isUp && tries) { isLeaving = true; location.reload(); } // it is back, but as another app; what is kept is sent after the reload
+      if (isUp && tries) { isLeaving = true; location.reload(); } // it is back, but as another app; kept presses are sent after the reload
     }
   }
 
