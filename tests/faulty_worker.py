@@ -20,10 +20,10 @@ import modules.reward
 import modules.sft
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from modules.model import checkpoint
-from studio import worker
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, runs
+from studio.worker import __main__ as worker
 from studio.workspace import Workspace
 from tests.support import warm
 
