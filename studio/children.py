@@ -36,7 +36,7 @@ def ask(
     timeout_s: float | None = None,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> Any:
-    """The answer of a child, from JSON.
+    """Return the answer of a child, from JSON.
 
     Args:
         module: Such as ``studio.worker.preview``.
@@ -60,7 +60,7 @@ def run(
     timeout_s: float | None = None,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> str:
-    """The last line that a child printed; arguments and errors as `ask`."""
+    """Return the last line that a child printed; arguments and errors as `ask`."""
     child = subprocess.Popen(
         command(module, *arguments),
         stdin=subprocess.PIPE,
@@ -91,17 +91,17 @@ def run(
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of a child."""
+    """Return the command line of a child."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """A child's environment: no secrets, and this studio's own code wherever it runs."""
+    """Return a child's environment: no secrets, and this studio's own code wherever it runs."""
     return redaction.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def check_device(device: str) -> str:
-    """The device as given.
+    """Return the device as given.
 
     Raises:
         ConfigError: There is no such choice.

@@ -20,13 +20,13 @@ def program() -> str:
 
 
 def changed(config: StageConfig) -> dict[str, object]:
-    """The fields that differ from their defaults: what a command line has to say."""
+    """Return the fields that differ from their defaults: what a command line has to say."""
     fields = type(config).model_fields
     return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
 
 
 def of_config(ws: Workspace, config: StageConfig) -> str:
-    """The command that starts a run with this config, one setting a line."""
+    """Return the command that starts a run with this config, one setting a line."""
     stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
     settings = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
     return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *settings])

@@ -45,7 +45,7 @@ class Check:
 
 
 def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> list[Check]:
-    """All findings, in a fixed order. Opens the workspace, which makes it where there is none.
+    """Return all findings, in a fixed order. Opens the workspace, which makes it where there is none.
 
     Args:
         root: the workspace.

@@ -59,7 +59,7 @@ class LoopStatus:
     active: tuple[Run, ...]
 
     def station(self, key: str) -> Station:
-        """The station with this key."""
+        """Return the station with this key."""
         return next(station for station in self.stations if station.key == key)
 
 

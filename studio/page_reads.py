@@ -42,7 +42,7 @@ class Shared:
         self._lock = threading.Lock()
 
     def get(self, ws: Workspace, key: Hashable, work_out: Callable[[], Any]) -> Any:
-        """The answer as it is now, worked out by one of those who ask at a time."""
+        """Return the answer as it is now, worked out by one of those who ask at a time."""
         with self._lock:
             answer = self._answers.setdefault((ws.root, key), _Answer())
             self._answers.move_to_end((ws.root, key))

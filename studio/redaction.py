@@ -39,12 +39,12 @@ def environment() -> dict[str, str]:
 
 
 def is_secret(variable: str) -> bool:
-    """Whether the name of a variable of the environment says that it holds a secret."""
+    """Return whether the name of a variable of the environment says that it holds a secret."""
     return bool(_NAMES.search(variable.upper()))
 
 
 def hide(text: str) -> str:
-    """The text without any secret."""
+    """Return the text without any secret."""
     for name, value in _secrets().items():
         for spelling in (value, quote(value, safe=""), *value.splitlines()):
             if len(spelling) >= SHORTEST:

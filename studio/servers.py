@@ -42,7 +42,7 @@ def announce(ws: Workspace, url: str) -> list[str]:
 
 
 def others(ws: Workspace) -> list[str]:
-    """The addresses at which servers have the workspace open; nothing is changed."""
+    """Return the addresses at which servers have the workspace open; nothing is changed."""
     found = []
     with suppress(OSError):
         for path in sorted((ws.root / "servers").glob("*.url")):

@@ -81,7 +81,7 @@ def complaint(field: FieldInfo, fault: Any) -> str:
 
 
 def help_text(config_class: type[BaseModel], width: int = 100) -> str:
-    """All settings of a config class with their sentence, range and default."""
+    """Return all settings of a config class with their sentence, range and default."""
     lines = ["settings, for --set and --config:"]
     for name, field in config_class.model_fields.items():
         default = json.dumps(field.default) if isinstance(field.default, bool) else field.default

@@ -72,7 +72,7 @@ class Workspace:
 
     @staticmethod
     def place(root: str | Path | None = None) -> Path:
-        """The folder that is meant, whatever is in it."""
+        """Return the folder that is meant, whatever is in it."""
         return _resolve(root)
 
     def check_not_lost(self) -> None:
@@ -198,7 +198,7 @@ def _resolve(root: str | Path | None) -> Path:
 
 
 def check_day(text: str) -> str:
-    """A day (UTC) as 2026-03-31, the way times begin in the database; or empty.
+    """Return a day (UTC) as 2026-03-31, the way times begin in the database; or empty.
 
     Raises:
         ValueError: it is none; in words for a person.
@@ -213,5 +213,5 @@ def check_day(text: str) -> str:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the millisecond."""
+    """Return the time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -42,14 +42,14 @@ def write(ws: Workspace, text: str) -> Guideline:
 
 
 def current(ws: Workspace) -> Guideline:
-    """The version in force."""
+    """Return the version in force."""
     with ws.read() as db:
         rows = db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC LIMIT 1")
         return next((Guideline(**row) for row in rows), Guideline(0, FIRST))
 
 
 def list_all(ws: Workspace) -> list[Guideline]:
-    """All versions, newest first, the built-in one last."""
+    """Return all versions, newest first, the built-in one last."""
     with ws.read() as db:
         rows = list(db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC"))
     return [*(Guideline(**row) for row in rows), Guideline(0, FIRST)]

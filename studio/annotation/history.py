@@ -147,7 +147,7 @@ def count_imported(ws: Workspace) -> int:
 
 
 def number(text: str) -> int:
-    """The number of a rating, as a person typed it.
+    """Return the number of a rating, as a person typed it.
 
     Raises:
         RatingError: no rating can have it.
@@ -158,7 +158,7 @@ def number(text: str) -> int:
 
 
 def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
-    """The rating that counts of the chain that this event belongs to.
+    """Return the rating that counts of the chain that this event belongs to.
 
     Args:
         ws: the workspace.
@@ -182,7 +182,7 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
 
 
 def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
-    """All its answers as they stood on the screen; of a judgement without one, by slot."""
+    """Return all its answers as they stood on the screen; of a judgement without one, by slot."""
     showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
     return showing.texts if showing else (entry.left, entry.right)
 
@@ -225,7 +225,7 @@ def check_names(ws: Workspace, wanted: Filter) -> None:
 
 
 def as_json(entry: Entry) -> str:
-    """A rating as one line of JSON."""
+    """Return a rating as one line of JSON."""
     return json.dumps(asdict(entry), ensure_ascii=False)
 
 
@@ -234,7 +234,7 @@ def _entry(row: dict[str, Any]) -> Entry:
 
 
 def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
-    """The events that this one superseded and those that superseded it."""
+    """Return the events that this one superseded and those that superseded it."""
     return list(
         db.query(
             "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"

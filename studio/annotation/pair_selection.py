@@ -97,7 +97,7 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
 
 
 def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
-    """The pairs in the order in which the other arm takes them."""
+    """Return the pairs in the order in which the other arm takes them."""
     if wish.choose == "uncertainty":
         return sorted(
             (row for row in pool if row["uncertainty"] is not None), key=lambda row: (-row["uncertainty"], row["id"])
@@ -106,7 +106,7 @@ def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
 
 
 def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
-    """Every pair that fits and that nobody has judged and this rater has not seen, newest sampled first."""
+    """Return every pair that fits and that nobody has judged and this rater has not seen, newest sampled first."""
     return list(
         db.query(
             "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
@@ -188,7 +188,7 @@ def count_waiting(db: Database, session_id: int) -> int:
 
 
 def waiting_prompts(db: Database, session_id: int) -> set[int]:
-    """The prompts of what was drawn and not shown yet."""
+    """Return the prompts of what was drawn and not shown yet."""
     return {r["prompt_id"] for r in db.query("SELECT prompt_id FROM session_queue WHERE session_id = ?", [session_id])}
 
 

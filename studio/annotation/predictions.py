@@ -100,7 +100,7 @@ def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
 
 
 def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None:
-    """The same in an open write transaction."""
+    """Return the same in an open write transaction."""
     row = _of_showing(db, showing_id)
     if row is None:
         return None
@@ -167,7 +167,7 @@ def run(ws: Workspace) -> str:
 
 
 def is_at_work(ws: Workspace) -> bool:
-    """True while a child that was started here works or waits for the device."""
+    """Return True while a child that was started here works or waits for the device."""
     child = _children.get(str(ws.root))
     return child is not None and child.poll() is None
 
@@ -194,7 +194,7 @@ def _add(db: Database, checkpoint_id: int, comparison_id: int, scores: Scores) -
 
 
 def _of_showing(db: Database, showing_id: int) -> dict[str, Any] | None:
-    """The newest prediction for the pair of a showing, turned to the screen."""
+    """Return the newest prediction for the pair of a showing, turned to the screen."""
     rows = db.query(
         "SELECT q.id, k.name AS checkpoint, q.uncertainty, q.uncertainty_kind, CASE WHEN s.left_response_id = f.response_id"
         " THEN q.preference ELSE 1 - q.preference END AS left FROM showings s"

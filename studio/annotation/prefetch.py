@@ -67,7 +67,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
 
 
 def is_sampled(session: Session) -> bool:
-    """Whether new pairs are sampled for the session by themselves."""
+    """Return whether new pairs are sampled for the session by themselves."""
     return session.config.source in ("policy", "policy_vs_sft") and session.config.sample_below > 0
 
 

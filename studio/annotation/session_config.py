@@ -58,7 +58,7 @@ class SessionConfig(BaseModel):
 
 
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
-    """The config with its checkpoints named: those left empty are the newest ones that fit.
+    """Return the config with its checkpoints named: those left empty are the newest ones that fit.
 
     Raises:
         RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
@@ -129,7 +129,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
 
 
 def wish(ws: Workspace, config: SessionConfig) -> Wish:
-    """The config as ids, for the choice."""
+    """Return the config as ids, for the choice."""
     named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
     return Wish(

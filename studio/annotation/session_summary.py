@@ -88,7 +88,7 @@ class Card:
 
 
 def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
-    """The card of a session; of its newest `last` votes only, where given.
+    """Return the card of a session; of its newest `last` votes only, where given.
 
     Raises:
         RatingError: there is no such session.
@@ -147,7 +147,7 @@ def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:
 
 
 def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | None = None) -> dict[int, int]:
-    """The place a judgement gives to each response, whichever side it stood on: 1 is the best, ties share one.
+    """Return the place a judgement gives to each response, whichever side it stood on: 1 is the best, ties share one.
 
     Args:
         outcome: left, right, tie, both_bad or ranking.
@@ -177,7 +177,7 @@ def _order(where: dict[int, int], one: int, other: int) -> int:
 
 
 def _given(vote: dict[str, Any]) -> float:
-    """The probability that the reward model gave the preferred response."""
+    """Return the probability that the reward model gave the preferred response."""
     return vote["left_p"] if vote["first_outcome"] == "left" else 1.0 - vote["left_p"]
 
 

@@ -95,7 +95,7 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
 
 
 def get(ws: Workspace, session_id: int) -> Session:
-    """The session with this number.
+    """Return the session with this number.
 
     Raises:
         RatingError: there is none.
@@ -105,19 +105,19 @@ def get(ws: Workspace, session_id: int) -> Session:
 
 
 def list_all(ws: Workspace) -> list[Session]:
-    """All sessions, newest first."""
+    """Return all sessions, newest first."""
     with ws.read() as db:
         return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
 
 
 def active(ws: Workspace, rater: str = "person") -> Session | None:
-    """The session at work: running, resting between blocks, or done and not yet ended."""
+    """Return the session at work: running, resting between blocks, or done and not yet ended."""
     with ws.read() as db:
         return read_active(db, rater)
 
 
 def read_active(db: Database, rater: str) -> Session | None:
-    """The same in an open connection."""
+    """Return the same in an open connection."""
     found = _at_work(db, rater)
     return _get(db, found) if found else None
 
@@ -196,7 +196,7 @@ def why_nothing(ws: Workspace, session: Session) -> str:
 
 
 def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
-    """The same in an open connection. Reads a few rows only while something is open."""
+    """Return the same in an open connection. Reads a few rows only while something is open."""
     if session.state != "running" or _open(db, session.id, 1):
         return ""
     near = _recent(db, session.id)
@@ -221,7 +221,7 @@ def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
 
 
 def list_runs(ws: Workspace, session_id: int) -> list[int]:
-    """The sampling runs started for a session, oldest first."""
+    """Return the sampling runs started for a session, oldest first."""
     with ws.read() as db:
         rows = db.query("SELECT run_id FROM session_runs WHERE session_id = ? ORDER BY run_id", [session_id])
         return [row["run_id"] for row in rows]
@@ -263,13 +263,13 @@ def _new(ws: Workspace, db: Database, session: Session) -> int | None:
 
 
 def _recent(db: Database, session_id: int) -> set[int]:
-    """The prompts of the newest items, none of which comes again so soon."""
+    """Return the prompts of the newest items, none of which comes again so soon."""
     sql = "SELECT prompt_id FROM session_items WHERE session_id = ? ORDER BY position DESC LIMIT ?"
     return {row["prompt_id"] for row in db.query(sql, [session_id, pair_selection.DISTANCE])}
 
 
 def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:
-    """A pair nobody has judged, from the block's draw; a new draw where that is used up."""
+    """Return a pair nobody has judged, from the block's draw; a new draw where that is used up."""
     chosen = pair_selection.take(db, session.id, near, session.rater)
     if chosen is None:
         wish = session_config.wish(ws, session.config)
@@ -352,7 +352,7 @@ def _note(db: Database, session_id: int, kind: str, num_given: int) -> None:
 
 
 def _at_work(db: Database, rater: str) -> int | None:
-    """The rater's session that is neither paused nor ended."""
+    """Return the rater's session that is neither paused nor ended."""
     rows = db.query(
         "SELECT s.id FROM sessions s WHERE s.rater = ? AND (SELECT e.kind FROM session_events e WHERE e.session_id = s.id"
         " ORDER BY e.id DESC LIMIT 1) IN ('started', 'resumed') ORDER BY s.id DESC LIMIT 1",

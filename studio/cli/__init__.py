@@ -20,7 +20,7 @@ from studio.workspace import Workspace
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the whole command line."""
     top = argparse.ArgumentParser(
         prog="rlhf-studio",
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",

@@ -7,7 +7,7 @@ from studio.workspace import LARGEST
 
 
 def identifier(text: str) -> int:
-    """The number of a rating, a session or a response."""
+    """Return the number of a rating, a session or a response."""
     return _whole(text, "no number that anything here can have")
 
 
@@ -17,7 +17,7 @@ def count(text: str) -> int:
 
 
 def finite(text: str) -> float:
-    """A number that is no infinity and no NaN."""
+    """Return a number that is no infinity and no NaN."""
     try:
         value = float(text)
     except ValueError:

@@ -78,7 +78,7 @@ def report_end(ws: Workspace, run: Run) -> int:
 
 
 def command(arguments: Namespace, *words: str) -> str:
-    """A command to type, with the workspace that was given."""
+    """Return a command to type, with the workspace that was given."""
     workspace = ["--workspace", arguments.workspace] if arguments.workspace else []
     return shlex.join(["rlhf-studio", *words, *workspace])
 

@@ -160,7 +160,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
-    """The rating that is meant, if it still counts.
+    """Return the rating that is meant, if it still counts.
 
     Raises:
         RatingError: there is none, it was taken back, or a newer one stands in its place.

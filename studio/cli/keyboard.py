@@ -30,18 +30,18 @@ class Pipe:
         """Nothing to wait for: what is in the pipe is meant."""
 
     def press(self, *, takes_enter: bool = False) -> str:
-        """The next character; line ends only where they are wanted. Empty at the end of the input."""
+        """Return the next character; line ends only where they are wanted. Empty at the end of the input."""
         while (key := sys.stdin.read(1)).isspace() and key != " " and not (takes_enter and key == "\n"):
             pass
         return key
 
     def line(self, asked: str) -> str:
-        """A line of text."""
+        """Return a line of text."""
         print(asked, end="", flush=True)
         return sys.stdin.readline().strip()
 
     def text(self, asked: str, before: str = "") -> str:
-        """A text of several lines; a line with a dot alone ends it."""
+        """Return a text of several lines; a line with a dot alone ends it."""
         print(f"{asked} A line with a dot alone ends it.", flush=True)
         lines = []
         while (line := sys.stdin.readline()) and line.rstrip("\r\n") != END:
@@ -71,7 +71,7 @@ class Terminal:
         return key.decode("utf-8", errors="replace")
 
     def line(self, asked: str) -> str:
-        """A line of text, of any length."""
+        """Return a line of text, of any length."""
         with self._as_before(), suppress(EOFError):
             return input(asked).strip()
         return ""
@@ -112,7 +112,7 @@ def _num_following(first: bytes) -> int:
 
 
 def meant(key: str) -> str:
-    """The key as the page's keys are written: small letters, digits of any script and width as 0 to 9."""
+    """Return the key as the page's keys are written: small letters, digits of any script and width as 0 to 9."""
     if len(key) == 1 and "\uff01" <= key <= "\uff5e":
         key = chr(ord(key) - 0xFEE0)
     return str(unicodedata.decimal(key)) if key.isdecimal() else key.lower()

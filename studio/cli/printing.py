@@ -33,7 +33,7 @@ def when(at: str, letters: int = 16) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with a box for each control character, which could command the terminal."""
+    """Return the text with a box for each control character, which could command the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 

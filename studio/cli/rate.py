@@ -94,7 +94,7 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
 
 
 def _last_word(ws: Workspace, keys: Keys) -> int | None:
-    """The last judgement can be taken back, too."""
+    """Take one key; the last judgement can be taken back, too."""
     print("z takes the last one back, any other key ends.", flush=True)
     return _undo(ws) if meant(keys.press()) == "z" else None
 
@@ -241,7 +241,7 @@ def _undo(ws: Workspace) -> int | None:
 
 
 def _said(rating: Rating) -> str:
-    """A judgement in words."""
+    """Return a judgement in words."""
     if rating.edited_response_id is not None:
         return "your ideal answer"
     if rating.ranks:

@@ -88,7 +88,7 @@ class Aside:
         return self._flag(FLAG_KEYS[key], position)
 
     def _which(self, words: str) -> int | None:
-        """The position of the answer whose number is pressed; a letter goes back."""
+        """Return the position of the answer whose number is pressed; a letter goes back."""
         num = len(self.showing.texts)
         return _number(self.keys, f"{words}: which answer, 1 to {num}?", num)
 
@@ -144,7 +144,7 @@ def ask_reason(keys: Keys) -> str | None:
 
 
 def _number(keys: Keys, asked: str, num: int) -> int | None:
-    """A number from 1 to `num` that is pressed, from 0 on; None where a letter goes back.
+    """Return a number from 1 to `num` that is pressed, from 0 on; None where a letter goes back.
 
     What is neither asks again: taken for a way back, it would make the number pressed after it a judgement.
     """

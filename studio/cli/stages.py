@@ -87,7 +87,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
-    """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
+    """Return the config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
     if is_anyway:
         config = config.model_copy(update={"max_dropped": 1.0})
     refused = preview.check(ws, config)

@@ -98,7 +98,7 @@ def _end_in_order() -> None:
 
 
 def _password(given: str | None) -> str | None:
-    """The page's password: typed now, else of the environment, else none."""
+    """Return the page's password: typed now, else of the environment, else none."""
     if given:
         raise ConfigError(
             "A password on a command line can be read by every account of this machine. Choose another one, and write --password "

@@ -23,7 +23,7 @@ Row = tuple[str, ...]
 
 
 def listing(ws: Workspace) -> str:
-    """All runs as a table, newest first, and under it what those at work are doing."""
+    """Return all runs as a table, newest first, and under it what those at work are doing."""
     found = _look(ws)
     return "\n".join(
         [_whole(ws, found), *(line for run in found if run.state == "running" for line in _doing(ws, run))]

@@ -124,7 +124,7 @@ def m015_many_runs(db: Database) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: `executescript` would commit what is under way."""
+    """Yield the statements of a script one by one: `executescript` would commit what is under way."""
     kept = ""
     for line in script.splitlines(keepends=True):
         kept += line
@@ -162,7 +162,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
 
 
 def is_gone(path: Path) -> bool:
-    """True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
+    """Return True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
     try:
         return path.stat().st_size == 0
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +172,7 @@ def is_gone(path: Path) -> bool:
 
 
 def is_blank(path: Path) -> bool:
-    """True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
+    """Return True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is no database.
@@ -245,7 +245,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def known_migrations() -> list[str]:
-    """The names of this version's migrations, in their order."""
+    """Return the names of this version's migrations, in their order."""
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 

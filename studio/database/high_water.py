@@ -21,7 +21,7 @@ def advance(db: Any) -> int:
 
 
 def of(db: Any) -> int:
-    """The number in a database."""
+    """Return the number in a database."""
     return db.execute("PRAGMA user_version").fetchone()[0]
 
 
@@ -32,7 +32,7 @@ def note(database: Path, number: int) -> None:
 
 
 def noted(database: Path) -> int:
-    """The largest number that was kept; 0 where there is none."""
+    """Return the largest number that was kept; 0 where there is none."""
     try:
         text = _path(database).read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -29,7 +29,7 @@ def rotate(folder: Path) -> None:
 
 
 def automatic(folder: Path) -> list[Path]:
-    """The automatic backups, oldest first."""
+    """Return the automatic backups, oldest first."""
     try:
         found = [path for path in folder.iterdir() if _AUTOMATIC.fullmatch(path.name)]
     except OSError:
@@ -38,5 +38,5 @@ def automatic(folder: Path) -> list[Path]:
 
 
 def stamp() -> str:
-    """The time in UTC as a part of a name."""
+    """Return the time in UTC as a part of a name."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:_STAMP]

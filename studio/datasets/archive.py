@@ -116,7 +116,7 @@ def write(ws: Workspace) -> Contents:
 
 
 def is_archive(source: str | Path) -> bool:
-    """True for a file that is an archive of any version, gzipped or not, also one whose first line is lost or broken."""
+    """Return True for a file that is an archive of any version, gzipped or not, also one whose first line is lost or broken."""
     path = Path(source).expanduser()
     try:
         if not path.is_file():
@@ -244,7 +244,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _head(path: Path, line: bytes) -> dict[str, Any]:
-    """The first line, if this version can read what follows it."""
+    """Return the first line, if this version can read what follows it."""
     try:
         head = json.loads(line.decode("utf-8-sig"))
         form, migrations = head["format"], set(head["migrations"])
@@ -281,7 +281,7 @@ def _check_whole(path: Path, head: dict[str, Any], counted: Counter[Any], sha256
 
 
 def _open(path: Path) -> BinaryIO:
-    """The file, unpacked where it is gzipped, whatever its name."""
+    """Return the file, unpacked where it is gzipped, whatever its name."""
     with path.open("rb") as raw:
         is_packed = raw.read(len(_GZIP)) == _GZIP
     return cast(BinaryIO, gzip.open(path)) if is_packed else path.open("rb")

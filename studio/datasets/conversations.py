@@ -23,7 +23,7 @@ class Dropped(Exception):
 
 
 def prompt(value: Any) -> Messages:
-    """A prompt given as a text, a transcript or turns; ends with the user."""
+    """Return a prompt given as a text, a transcript or turns; ends with the user."""
     value = cell(value)
     if isinstance(value, str) and is_transcript(value):
         value = transcript(value, is_prompt=True)
@@ -75,7 +75,7 @@ def _turn(turn: Any) -> dict[str, str]:
 
 
 def is_transcript(text: str) -> bool:
-    """True for Anthropic's way of writing a conversation."""
+    """Return True for Anthropic's way of writing a conversation."""
     return TRANSCRIPT_TURN.match("\n\n" + text.lstrip()) is not None
 
 
@@ -92,7 +92,7 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
 
 
 def ending_with_user(messages: Messages) -> Messages:
-    """The messages, refused unless the last turn is the user's."""
+    """Return the messages, refused unless the last turn is the user's."""
     if not messages:
         raise Dropped("empty prompt")
     if messages[-1]["role"] != "user":

@@ -16,7 +16,7 @@ _KEY = "comparison_id"
 
 
 def comparisons(db: Database) -> Iterator[Row]:
-    """Every comparison with its prompt, its responses and where they came from, every showing and every event."""
+    """Yield every comparison with its prompt, its responses and where they came from, every showing and every event."""
     responses = _in_step(
         db.query(
             "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
@@ -56,7 +56,7 @@ def count_events(db: Database) -> int:
 
 
 def demonstrations(db: Database) -> Iterator[Row]:
-    """The demonstrations as chat messages, oldest first."""
+    """Yield the demonstrations as chat messages, oldest first."""
     for row in db.query(
         "SELECT p.messages, r.text, p.category, p.split FROM demonstrations r JOIN prompts p ON p.id = r.prompt_id ORDER BY r.id"
     ):

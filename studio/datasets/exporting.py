@@ -113,7 +113,7 @@ def _trl(ws: Workspace) -> Path:
 
 
 def _trl_rows(rated: Iterable[dict[str, Any]], seen: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows that the format can carry; of all of them it is counted what it cannot."""
+    """Yield the rows that the format can carry; of all of them it is counted what it cannot."""
     for row in rated:
         seen["rated"] += 1
         seen[row["outcome"]] += 1
@@ -153,7 +153,7 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
 
 
 def _read_meta(found: Checkpoint) -> dict[str, Any]:
-    """The checkpoint's meta.json, its base model named as plain peft finds it: a folder or a hub id."""
+    """Return the checkpoint's meta.json, its base model named as plain peft finds it: a folder or a hub id."""
     try:
         meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -223,7 +223,7 @@ def _rows(raw: RawData) -> Iterator[tuple[dict[str, Any], Format, str | None]]:
 
 
 def _decide(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[Format, Kind]:
-    """The format of the data and the kind it is read as; all parts must be of one kind."""
+    """Return the format of the data and the kind it is read as; all parts must be of one kind."""
     forms = [(part, _format(part)) for part in raw.parts]
     for part, form in forms:
         if (

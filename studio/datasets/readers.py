@@ -162,7 +162,7 @@ def _read_hub(name: str, config: str | None) -> RawData:
 
 
 def _from_datasets(name: str, found: Any) -> RawData:
-    """The rows of a `datasets` Dataset or DatasetDict, only of the columns that are read."""
+    """Return the rows of a `datasets` Dataset or DatasetDict, only of the columns that are read."""
     splits: Mapping[str, Any] = found if isinstance(found, Mapping) else {"": found}
     parts = []
     digest = hashlib.sha256()

@@ -69,7 +69,7 @@ class Format:
 
 
 def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
-    """The format of these rows, by their columns and first values; None for none that is known."""
+    """Return the format of these rows, by their columns and first values; None for none that is known."""
     has = set(columns)
     if set(OWN_NAMES) <= has:
         return Format("the studio's own export", "preferences", _own_export, OWN_NAMES)
@@ -123,7 +123,7 @@ def read_row(row: Row, form: Format, kind: Kind) -> Item:
 
 
 def split_name(value: Any) -> str | None:
-    """The studio's name of a split called `value`: train_sft is train, dev is validation; None where it says nothing."""
+    """Return the studio's name of a split called `value`: train_sft is train, dev is validation; None where it says nothing."""
     found = re.match(r"(train|test|val|dev)", value.lower()) if isinstance(value, str) else None
     return {"train": "train", "test": "test", "val": "validation", "dev": "validation"}[found[1]] if found else None
 

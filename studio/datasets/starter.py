@@ -37,7 +37,7 @@ def load(ws: Workspace) -> None:
 
 
 def is_loaded(ws: Workspace) -> bool:
-    """Whether this kit is in the workspace.
+    """Return whether this kit is in the workspace.
 
     Raises:
         WorkspaceError: the kit is missing from this installation.

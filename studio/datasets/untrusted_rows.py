@@ -37,7 +37,7 @@ _COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
 
 
 def as_archived(row: Row) -> Row:
-    """A run as an archive holds it."""
+    """Return a run as an archive holds it."""
     kept = {name: row[name] for name in RUN_COLUMNS if name in row}
     if kept.get("state") in ("queued", "running"):
         kept |= {"state": "stopped", "message": AT_WORK, "ended_at": kept.get("started_at") or kept.get("created_at")}
@@ -51,7 +51,7 @@ class Rows:
         self._runs: dict[int, str] = {}
 
     def check(self, table: str, row: Row) -> Row:
-        """The row as it may be stored.
+        """Return the row as it may be stored.
 
         Raises:
             ValueError: it is none that this version writes; in words for a person.

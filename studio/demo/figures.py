@@ -35,7 +35,7 @@ def win_rate(winners: Sequence[str]) -> Figures:
 
 
 def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None) -> Figures:
-    """All figures of one round.
+    """Return all figures of one round.
 
     Args:
         ws: the workspace.
@@ -67,7 +67,7 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
 
 
 def _judged(ws: Workspace, judge: str) -> Figures:
-    """The win rate of a judging run; answers that were identical, which nobody has to judge, are ties."""
+    """Return the win rate of a judging run; answers that were identical, which nobody has to judge, are ties."""
     num_identical = round(_latest(ws, judge)("sample/identical"))
     winners = [verdict["winner"] for verdict in ratings.verdicts(ws, judge)]
     config = runs.get(ws, judge).config

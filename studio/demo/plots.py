@@ -181,7 +181,7 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, is_perce
 
 
 def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -> Markup:
-    """The line, a dot at its end, and an invisible target with the exact value at each point."""
+    """Return the line, a dot at its end, and an invisible target with the exact value at each point."""
     pixels = [(x_scale(x), y_scale(y)) for x, y in series.points]
     path = "M" + " L".join(f"{x},{y}" for x, y in pixels)
     style = " dashed" if series.is_dashed else ""
@@ -226,14 +226,14 @@ def _interval(row: Interval, scale: _Scale, y: float) -> list[Markup]:
 
 
 def _text(value: float, is_percent: bool = False) -> str:
-    """A number as short as it can be without losing what a reader needs."""
+    """Return a number as short as it can be without losing what a reader needs."""
     if is_percent:
         return f"{100 * value:.3g} %"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _svg(template: str, *values: object) -> Markup:
-    """The template with every value escaped."""
+    """Return the template with every value escaped."""
     return Markup(template).format(*values)  # Markup.format escapes its arguments
 
 

@@ -38,7 +38,7 @@ def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
 
 
 def render(ws: Workspace, facts: Facts) -> str:
-    """The page as text. Every text in it is escaped."""
+    """Return the page as text. Every text in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -69,7 +69,7 @@ def _summary(facts: Facts) -> str:
 
 
 def _heads(facts: Facts) -> list[dict[str, str]]:
-    """The headline figures of the last round, each with its interval or its two ends."""
+    """Return the headline figures of the last round, each with its interval or its two ends."""
     last = facts["rounds"][-1]
     win, accuracy, ppo, tax = (last[key] for key in ("win_rate", "reward", "ppo", "alignment_tax"))
     minutes, seconds = divmod(round(facts["seconds"]), 60)
@@ -200,7 +200,7 @@ def _reinforced(ws: Workspace, facts: Facts) -> dict[str, Any]:
 
 
 def _pairs(ws: Workspace, judge: str) -> list[dict[str, Any]]:
-    """The first pairs of each category, in the order they were drawn."""
+    """Return the first pairs of each category, in the order they were drawn."""
     words = {"policy": "after preferred", "opponent": "before preferred", "tie": "a tie"}
     kept: dict[str, list[dict[str, Any]]] = {}
     for verdict in ratings.verdicts(ws, judge):
@@ -272,12 +272,12 @@ def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[li
 
 
 def _joined(ws: Workspace, names: list[str], metric: str) -> list[Point]:
-    """The rounds of one metric as one curve."""
+    """Return the rounds of one metric as one curve."""
     return [point for series in _one_after_another(ws, names, metric)[0] for point in series.points]
 
 
 def _relative(points: list[Point]) -> list[Point]:
-    """Each value as its relative change from the first."""
+    """Return each value as its relative change from the first."""
     return [(x, y / points[0][1] - 1) for x, y in points]
 
 

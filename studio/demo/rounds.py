@@ -254,7 +254,7 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
 
 
 def main(root: str | Path, seed: int, rounds: int) -> int:
-    """The command ``rlhf-studio demo``: run it, say what came of it and where the report is."""
+    """Return the command ``rlhf-studio demo``: run it, say what came of it and where the report is."""
     facts = run(root, seed, rounds)
     win = facts["rounds"][-1]["win_rate"]
     print(

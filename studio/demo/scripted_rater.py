@@ -106,7 +106,7 @@ class ScriptedRater:
         return Judgement("right" if judgement.outcome == "left" else "left", judgement.strength)
 
     def _chance(self, purpose: str, prompt_text: str, left: str, right: str) -> float:
-        """A number from 0 to 1 that depends on the seed and the texts, and not on their order."""
+        """Return a number from 0 to 1 that depends on the seed and the texts, and not on their order."""
         key = "\x00".join([str(self.seed), purpose, prompt_text, *sorted((left, right))])
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
 
@@ -170,6 +170,6 @@ def _parts_in(sentence: str, parts: list[list[str]]) -> set[int]:
 
 
 def _repeats(sentences: list[str], words: list[str]) -> bool:
-    """Whether a sentence, or more than a few runs of three words, occur twice."""
+    """Return whether a sentence, or more than a few runs of three words, occur twice."""
     runs = [tuple(word.lower().strip(".,!?") for word in words[start : start + 3]) for start in range(len(words) - 2)]
     return len(set(sentences)) < len(sentences) or len(runs) - len(set(runs)) > 4

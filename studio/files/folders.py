@@ -18,7 +18,7 @@ from studio.files.sync import sync
 
 
 def free_name(parent: Path, stem: str, number: int, taken: set[str]) -> str:
-    """The first of stem-number, stem-(number + 1), ... that is neither among `taken` nor on the disk."""
+    """Return the first of stem-number, stem-(number + 1), ... that is neither among `taken` nor on the disk."""
     while (name := f"{stem}-{number}") in taken or os.path.lexists(parent / name):
         number += 1
     return name

@@ -20,7 +20,7 @@ _HUB_PAGE = re.compile(
 
 
 def resolve(name: str) -> str:
-    """The folder or hub id behind a config's `base_model`.
+    """Return the folder or hub id behind a config's `base_model`.
 
     Raises:
         BaseModelError: a folder that is none, or lacks its config, tokenizer or safetensors weights.
@@ -47,7 +47,7 @@ def resolve(name: str) -> str:
 
 
 def absolute(name: str) -> str:
-    """The name a run keeps: a folder becomes absolute, because its worker has another working directory.
+    """Return the name a run keeps: a folder becomes absolute, because its worker has another working directory.
 
     Raises:
         BaseModelError: as `resolve`.
@@ -101,13 +101,13 @@ def instead(address: str, example: str) -> str:
 
 
 def is_there(name: str) -> bool:
-    """Whether a name is a path of something."""
+    """Return whether a name is a path of something."""
     path = _path(name)
     return path is not None and path.exists()
 
 
 def _path(name: str) -> Path | None:
-    """The path that a name is, or None where the system knows no such path: too long, or the home of nobody."""
+    """Return the path that a name is, or None where the system knows no such path: too long, or the home of nobody."""
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -117,5 +117,5 @@ def _path(name: str) -> Path | None:
 
 
 def short(name: str) -> str:
-    """A name as a sentence shows it."""
+    """Return a name as a sentence shows it."""
     return name if len(name) <= 200 else f"{name[:200]} ... ({len(name):,} characters)"

@@ -23,7 +23,7 @@ def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offse
 
 
 def is_known(ws: Workspace, name: str, *stages: str) -> bool:
-    """True if there is a checkpoint of this name, of one of these stages."""
+    """Return True if there is a checkpoint of this name, of one of these stages."""
     marks = ", ".join("?" * len(stages))
     with ws.read() as db:
         return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
@@ -38,7 +38,7 @@ def ids(ws: Workspace, names: Sequence[str]) -> dict[str, int]:
 
 
 def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
-    """The checkpoints of one run, the last one first."""
+    """Return the checkpoints of one run, the last one first."""
     with ws.read() as db:
         return [of_row(ws, row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.id DESC", [run_id])]
 
@@ -53,7 +53,7 @@ def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
 
 
 def lineage(ws: Workspace, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
-    """The edges (parent run, role, child run) that lead to these runs."""
+    """Return the edges (parent run, role, child run) that lead to these runs."""
     marks = ", ".join("?" * len(run_ids))
     with ws.read() as db:
         rows = db.query(

@@ -71,7 +71,7 @@ def add(
 
 
 def get(ws: Workspace, name: str) -> Checkpoint:
-    """The checkpoint with this name; a run's name alone means the one it hands on.
+    """Return the checkpoint with this name; a run's name alone means the one it hands on.
 
     Raises:
         CheckpointError: there is none, or its folder is gone.
@@ -80,7 +80,7 @@ def get(ws: Workspace, name: str) -> Checkpoint:
 
 
 def last(ws: Workspace, name: str) -> Checkpoint:
-    """The checkpoint with this name; a run's name alone means its last one, from which it goes on.
+    """Return the checkpoint with this name; a run's name alone means its last one, from which it goes on.
 
     Raises:
         CheckpointError: there is none, or its folder is gone.
@@ -89,7 +89,7 @@ def last(ws: Workspace, name: str) -> Checkpoint:
 
 
 def name_of(ws: Workspace, checkpoint_id: int | None) -> str:
-    """The name of the checkpoint with this id; empty for None."""
+    """Return the name of the checkpoint with this id; empty for None."""
     with ws.read() as db:
         return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
 
@@ -126,7 +126,7 @@ def _is_inside(ws: Workspace, found: Checkpoint) -> bool:
 
 
 def _missing(folder: Path) -> str:
-    """A file that was saved and is not there; what the others hold is checked when they are read."""
+    """Return a file that was saved and is not there; what the others hold is checked when they are read."""
     try:
         saved = json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("checksums", {})
     except (OSError, ValueError):
@@ -146,7 +146,7 @@ def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> lis
 
 
 def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
-    """The checkpoint that the run with the newest one of these stages hands on, or None."""
+    """Return the checkpoint that the run with the newest one of these stages hands on, or None."""
     marks = ", ".join("?" * len(stages))
     of_stages = f"WHERE +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
     with ws.read() as db:
@@ -156,7 +156,7 @@ def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
 
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
-    """Role to name of the checkpoints that the run of this one started from."""
+    """Return role to name of the checkpoints that the run of this one started from."""
     return parents_of_run(ws, get(ws, name).run_id)
 
 
@@ -167,7 +167,7 @@ def parents_of_run(ws: Workspace, run_id: int) -> dict[str, str]:
 
 
 def lineage(ws: Workspace) -> list[tuple[str, str, str]]:
-    """All edges (parent run, role, child run) between runs, for drawing the family tree."""
+    """Return all edges (parent run, role, child run) between runs, for drawing the family tree."""
     with ws.read() as db:
         rows = db.query(
             "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
@@ -185,7 +185,7 @@ def _parents(db: Database, run_id: int) -> dict[str, str]:
 
 
 def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of a row of `SELECT`."""
+    """Return the checkpoint of a row of `SELECT`."""
     fields = {name: row[name] for name in Checkpoint.__dataclass_fields__}
     parsed = {
         "folder": ws.root / row["folder"],

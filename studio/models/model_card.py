@@ -26,7 +26,7 @@ def model_card(
     meta: Mapping[str, Any],
     figures: Mapping[str, Any] | None,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     Args:
         checkpoint: What is exported.
@@ -66,7 +66,7 @@ def _facts(checkpoint: Checkpoint, parents: Mapping[str, str], meta: Mapping[str
 
 
 def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | None) -> str:
-    """A snippet for plain peft and transformers, with what has to be known beside it."""
+    """Return a snippet for plain peft and transformers, with what has to be known beside it."""
     if stage == "reward" and figures is not None:
         return _classifying(meta, figures)
     role = main_role(meta)
@@ -108,7 +108,7 @@ def _merging(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
 
 
 def _classifying(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """A snippet that scores conversations with a merged reward model."""
+    """Return a snippet that scores conversations with a merged reward model."""
     bias = figures["score_bias"]
     plus = f" + {bias!r}  # the head's constant, for which this class has no place" if bias else ""
     text = f"""In this folder:
@@ -151,5 +151,5 @@ def _table(metrics: Mapping[str, float]) -> str:
 
 
 def main_role(meta: Mapping[str, Any]) -> str:
-    """The role that the checkpoint is about: the policy where it has one."""
+    """Return the role that the checkpoint is about: the policy where it has one."""
     return "policy" if "policy" in meta["roles"] else meta["roles"][0]

@@ -22,7 +22,7 @@ def answer(
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, str]:
-    """The answer of each named policy to the same prompt; takes as long as loading the model does.
+    """Return the answer of each named policy to the same prompt; takes as long as loading the model does.
 
     Args:
         ws: the workspace.

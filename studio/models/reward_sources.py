@@ -18,7 +18,7 @@ LARGEST_FILE = 2**20
 
 
 def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
-    """The reward with every folder absolute, as text, and one row {file, source} for each file.
+    """Return the reward with every folder absolute, as text, and one row {file, source} for each file.
 
     Raises:
         StudioError: a classifier or a file is none, or a file lies outside the workspace's folder rewards/.
@@ -32,7 +32,7 @@ def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[s
 
 
 def _classifier(source: str) -> str:
-    """The folder, absolute, or the hub id."""
+    """Return the folder, absolute, or the hub id."""
     if source == base_models.STARTER_NAME:
         raise RewardError("starter is a language model and classifies nothing. Give a sequence-classification model.")
     try:
@@ -61,7 +61,7 @@ def _check_name(term: RewardTerm, text: str) -> None:
 
 
 def _read(ws: Workspace, file: str) -> str:
-    """The text of a file of rewards/; neither .. nor a link leads out of it."""
+    """Return the text of a file of rewards/; neither .. nor a link leads out of it."""
     path = (ws.rewards / file).resolve()
     if not path.is_relative_to(ws.rewards):
         raise RewardError(

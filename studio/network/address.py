@@ -37,7 +37,7 @@ class Address:
 
 
 def parse(host: str, port: int) -> Address:
-    """The address behind what was typed.
+    """Return the address behind what was typed.
 
     Raises:
         ConfigError: it is none, or not this machine's, or the port does not exist.
@@ -59,7 +59,7 @@ def parse(host: str, port: int) -> Address:
 
 
 def name(text: str) -> str:
-    """A name under which the studio is reached through a proxy or a DNS entry, as a browser sends it.
+    """Return a name under which the studio is reached through a proxy or a DNS entry, as a browser sends it.
 
     Raises:
         ConfigError: it is none.

@@ -18,7 +18,7 @@ _lock = threading.RLock()
 
 
 def found(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that name a proxy and are not empty."""
+    """Return the variables that name a proxy and are not empty."""
     return {
         name: value for name, value in environment.items() if _is_proxy(name) and name.lower() != "no_proxy" and value
     }

@@ -66,7 +66,7 @@ def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], ru
 
 
 def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -> int | None:
-    """The comparison of these responses, or None."""
+    """Return the comparison of these responses, or None."""
     rows = db.query("SELECT id FROM comparisons WHERE key = ?", [_key(prompt_id, response_ids)])
     return next((row["id"] for row in rows), None)
 
@@ -103,7 +103,7 @@ def read_counts(db: Database) -> dict[str, int]:
 
 
 def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
-    """The next pair to rate, its order stored; None when everything is rated.
+    """Return the next pair to rate, its order stored; None when everything is rated.
 
     An open showing (one undone most recently, else one displayed before a reload) comes back first; then the newest
     sampled pairs, whose policy is the freshest.
@@ -168,13 +168,13 @@ def add_showing(
 
 
 def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
-    """The showing with this id."""
+    """Return the showing with this id."""
     with ws.read() as db:
         return read_showing(db, showing_id)
 
 
 def read_showing(db: Database, showing_id: int) -> Showing | None:
-    """The showing with this id, in an open connection."""
+    """Return the showing with this id, in an open connection."""
     rows = db.query(
         "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category FROM showings s"
         " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id WHERE s.id = ?",

@@ -19,7 +19,7 @@ _AROUND = re.compile("^[\\s\ufeff\u200b\u2060]+|[\\s\ufeff\u200b\u2060]+$")
 
 
 def bare(text: str) -> str:
-    """A text without what nobody sees of it: the kind of its line ends, and the nothing that surrounds it.
+    """Return a text without what nobody sees of it: the kind of its line ends, and the nothing that surrounds it.
 
     A page's text field and many editors change the line ends by themselves, so that alone is no change of a person.
     """

@@ -36,7 +36,7 @@ NO_REMARKS = Remarks()
 
 
 def check_note(note: str) -> str:
-    """The note as it is stored; one that is too long is refused, never cut.
+    """Return the note as it is stored; one that is too long is refused, never cut.
 
     Raises:
         RatingError: it has too many characters.
@@ -60,7 +60,7 @@ def check(outcome: str, strength: int | None) -> None:
 
 
 def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
-    """The ranks as they are stored: without gaps, best first from 1."""
+    """Return the ranks as they are stored: without gaps, best first from 1."""
     if outcome in ("left", "right", "tie") and num > 2:
         raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
     if outcome != "ranking":
@@ -74,7 +74,7 @@ def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | N
 
 
 def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
-    """The remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
+    """Return the remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
     flags = {name: sorted(set(at)) for name, at in remarks.flags.items() if at}
     attributes = {name: list(values) for name, values in remarks.attributes.items() if any(values)}
     if not flags.keys() <= set(FLAGS) or any(not 0 <= position < num for at in flags.values() for position in at):
@@ -92,7 +92,7 @@ def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
 
 
 def read_remarks(row: Mapping[str, str | None]) -> Remarks:
-    """The remarks of a stored event."""
+    """Return the remarks of a stored event."""
     return Remarks(row["note"] or "", json.loads(row["flags"] or "{}"), json.loads(row["attributes"] or "{}"))
 
 

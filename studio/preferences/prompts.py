@@ -150,7 +150,7 @@ def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
 
 
 def find_import(db: Database, sha256: str, kind: str) -> int | None:
-    """The batch that imported this content as this kind, or None."""
+    """Return the batch that imported this content as this kind, or None."""
     rows = db.query("SELECT id FROM imports WHERE sha256 = ? AND kind = ? ORDER BY id", [sha256, kind])
     return next((row["id"] for row in rows), None)
 
@@ -161,7 +161,7 @@ def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int
 
 
 def list_imports(ws: Workspace) -> list[dict[str, Any]]:
-    """All import batches, newest first, with `dropped` as a dict."""
+    """Return all import batches, newest first, with `dropped` as a dict."""
     with ws.read() as db:
         rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
     return [row | {"dropped": json.loads(row["dropped"])} for row in rows]
@@ -260,7 +260,7 @@ def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, mes
 
 
 def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
-    """The text of an ideal answer, and the response that it was made from."""
+    """Return the text of an ideal answer, and the response that it was made from."""
     row = next(db.query("SELECT text, edited_from FROM responses WHERE id = ?", [response_id]))
     return row["text"], row["edited_from"]
 
@@ -285,12 +285,12 @@ def read_drafts(db: Database, names: Sequence[str]) -> dict[str, str]:
 
 
 def load_draft(ws: Workspace, name: str) -> str:
-    """The draft kept under this name, or empty text."""
+    """Return the draft kept under this name, or empty text."""
     with ws.read() as db:
         return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
 
 
 def _id(inserted: sqlite3.Cursor) -> int:
-    """The id of the row just inserted."""
+    """Return the id of the row just inserted."""
     assert inserted.lastrowid is not None
     return inserted.lastrowid

@@ -100,7 +100,7 @@ def record_in(
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
-    """The same in an open write transaction: it is on disk when that is committed."""
+    """Return the same in an open write transaction: it is on disk when that is committed."""
     check(outcome, strength)
     key = uuid or str(uuid_module.uuid4())
     if again := _last(db, "uuid", key):
@@ -193,7 +193,7 @@ def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Ratin
 
 
 def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
-    """The same in an open write transaction; with `since` (a UTC time) nothing that was given before."""
+    """Return the same in an open write transaction; with `since` (a UTC time) nothing that was given before."""
     key = uuid or str(uuid_module.uuid4())
     again = db.query(
         f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
@@ -247,7 +247,7 @@ def counting(db: Database, taken: Rating) -> Rating | None:
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
-    """Whether a judgement of this showing counts."""
+    """Return whether a judgement of this showing counts."""
     return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
 
 
@@ -307,7 +307,7 @@ def summary(ws: Workspace) -> dict[str, int]:
 
 
 def read_summary(db: Database) -> dict[str, int]:
-    """The same in an open connection; the tallies are kept by triggers, so no rating is read."""
+    """Return the same in an open connection; the tallies are kept by triggers, so no rating is read."""
     rows = list(db.query("SELECT outcome, rater, number AS n FROM rating_tallies"))
     by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
     return by_outcome | {

@@ -108,7 +108,7 @@ class Difference:
 
 
 def recipe_of(config: RewardConfig) -> Recipe:
-    """The recipe that a reward run's config asks for.
+    """Return the recipe that a reward run's config asks for.
 
     Raises:
         DataError: a day is none.
@@ -168,18 +168,18 @@ def freeze(
 
 
 def read_recipe(text: str) -> Row:
-    """A stored recipe as setting to value."""
+    """Return a stored recipe as setting to value."""
     return json.loads(text)
 
 
 def list_all(ws: Workspace) -> list[Snapshot]:
-    """All snapshots, newest first."""
+    """Return all snapshots, newest first."""
     with ws.read() as db:
         return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]
 
 
 def get(ws: Workspace, name: str | int) -> Snapshot:
-    """The snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
+    """Return the snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
 
     Raises:
         DataError: there is none, or several begin so.
@@ -204,7 +204,7 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
 
 
 def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
-    """The `training_rows` that a snapshot of the ratings that count now would have; nothing is written.
+    """Return the `training_rows` that a snapshot of the ratings that count now would have; nothing is written.
 
     Raises:
         DataError: there is no rating to train on.
@@ -274,12 +274,12 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
 
 
 def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
-    """The preferences that the ratings which count now give, one by one: there may be a million."""
+    """Return the preferences that the ratings which count now give, one by one: there may be a million."""
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
 def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
-    """The sha256 of the JSON text ``[recipe, [rows without their rating's id]]``, and the number of rows."""
+    """Return the sha256 of the JSON text ``[recipe, [rows without their rating's id]]``, and the number of rows."""
     digest, number = hashlib.sha256(f"[{json.dumps(described)}, [".encode()), 0
     for number, row in enumerate(rows, 1):
         text = json.dumps({name: value for name, value in row.items() if name != "rating_id"})
@@ -289,7 +289,7 @@ def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
 
 
 def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
-    """The ratings that the recipe lets in, in an order that does not depend on when they were given."""
+    """Return the ratings that the recipe lets in, in an order that does not depend on when they were given."""
     return db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
@@ -373,7 +373,7 @@ def _preference(
 
 
 def _by_pair(ws: Workspace, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
-    """The rows by their two responses; where a pair is there twice, by a number too."""
+    """Return the rows by their two responses; where a pair is there twice, by a number too."""
     with ws.read() as db:
         rows = db.query(
             "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"

@@ -25,12 +25,12 @@ def add_functions(db: Database) -> None:
 
 
 def fold(text: str) -> str:
-    """The text as it is compared: composed letters, no case."""
+    """Return the text as it is compared: composed letters, no case."""
     return unicodedata.normalize("NFC", text).casefold()
 
 
 def pattern(piece: str) -> str:
-    """The FTS5 query for texts that hold this piece; empty where the piece is too short for the index."""
+    """Return the FTS5 query for texts that hold this piece; empty where the piece is too short for the index."""
     ways = list(dict.fromkeys(_ways(piece)))
     if not piece or any(len(way) < SHORTEST for way in ways) or "\0" in piece:
         return ""

@@ -50,7 +50,7 @@ def make_daily(ws: Workspace) -> Backup:
 
 
 def last(ws: Workspace) -> Backup | None:
-    """The newest backup that was made of this workspace, also one that lies elsewhere; None where none was."""
+    """Return the newest backup that was made of this workspace, also one that lies elsewhere; None where none was."""
     found: list[Backup] = []
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((ws.backups / "last.json").read_text(encoding="utf-8"))

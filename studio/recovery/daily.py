@@ -43,7 +43,7 @@ def write_back(ws: Workspace) -> None:
 
 
 def is_due(ws: Workspace) -> bool:
-    """Whether something was written since the last automatic backup, and that was a day ago or never."""
+    """Return whether something was written since the last automatic backup, and that was a day ago or never."""
     newest = next(iter(rotation.automatic(ws.backups)[::-1]), None)
     if newest is None:
         return True
@@ -64,7 +64,7 @@ def _keep(ws: Workspace, end: threading.Event) -> None:
 
 
 def _quietly(act) -> bool:
-    """Whether it could be done; a server goes on without."""
+    """Return whether it could be done; a server goes on without."""
     try:
         act()
     except (StudioError, OSError, sqlite3.Error) as error:

@@ -181,7 +181,7 @@ def _enter_parents(db: Database, folder: Path) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The run's settings; {} where they cannot be read, which gives the defaults."""
+    """Return the run's settings; {} where they cannot be read, which gives the defaults."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _checkpoints(run: Path) -> list[Path]:
-    """The folders of its checkpoints, without what was being written."""
+    """Return the folders of its checkpoints, without what was being written."""
     folder = run / "checkpoints"
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
 

@@ -102,7 +102,7 @@ def _mend_head(path: Path) -> None:
 
 
 def _unlisted(damaged: sqlite3.Connection, source: Path) -> list[str]:
-    """The tables that the damaged list of tables lacks. One of an earlier version lacks some and is whole.
+    """Return the tables that the damaged list of tables lacks. One of an earlier version lacks some and is whole.
 
     Raises:
         WorkspaceError: it has none.
@@ -187,7 +187,7 @@ def _decoded(row: Row) -> Row:
 
 
 def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> Iterator[Row]:
-    """The rows by their number; where they cannot be read, on from the next that can."""
+    """Yield the rows by their number; where they cannot be read, on from the next that can."""
     last = 0
     while True:
         try:
@@ -230,7 +230,7 @@ def _one(damaged: sqlite3.Connection, table: str, number: int) -> Row | None:
 
 
 def _next(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
-    """The first number behind `last` from which a row can be read; None where there is none."""
+    """Return the first number behind `last` from which a row can be read; None where there is none."""
     if (near := _soon(damaged, table, last)) is not None:
         return near
     step, failed = NEAR, last + NEAR
@@ -243,7 +243,7 @@ def _next(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
 
 
 def _soon(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
-    """The next number among the near ones: pages lead astray where they are damaged, so each is tried."""
+    """Return the next number among the near ones: pages lead astray where they are damaged, so each is tried."""
     for start in range(last + 1, last + 1 + NEAR):
         number = _first_from(damaged, table, start)
         if number is not None and start <= number <= last + NEAR:
@@ -265,7 +265,7 @@ def _nearest(damaged: sqlite3.Connection, table: str, failed: int, worked: int) 
 
 
 def _first_from(damaged: sqlite3.Connection, table: str, start: int) -> int | None:
-    """The number of the first row from here on; None where there is none, -1 where it cannot be read."""
+    """Return the number of the first row from here on; None where there is none, -1 where it cannot be read."""
     try:
         found = damaged.execute(
             f"SELECT rowid, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1", [start]

@@ -217,7 +217,7 @@ def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
 
 
 def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:
-    """The iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
+    """Return the iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
     if not config.keep_rollouts or module.latest is None:
         return []
     row_of = trainer.datamodule.row_of  # type: ignore[attr-defined]  # the PPODataModule

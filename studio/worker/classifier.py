@@ -18,7 +18,7 @@ PAD = "<|pad|>"
 
 
 def as_classifier(model: PreTrainedModel, head: dict[str, Tensor], pad_id: int) -> PreTrainedModel:
-    """The same model with the head in place of the output layer, in the same number format.
+    """Return the same model with the head in place of the output layer, in the same number format.
 
     Raises:
         CheckpointError: transformers has no such class for this architecture.

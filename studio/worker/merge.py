@@ -207,7 +207,7 @@ def _dress(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, chat: Cha
 
 
 def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
-    """Whether the saved tokenizer, opened by plain transformers, makes of a conversation the ids of training."""
+    """Return whether the saved tokenizer, opened by plain transformers, makes of a conversation the ids of training."""
     tokenizer = AutoTokenizer.from_pretrained(target, local_files_only=True)
     ids = tokenizer.apply_chat_template(CONVERSATION, tokenize=True, return_dict=False)
     expected = chat.encode_conversation(CONVERSATION).ids

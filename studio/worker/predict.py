@@ -65,7 +65,7 @@ def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
 
 
 def load(folder: Path) -> Backbone:
-    """A backbone with the checkpoint's role ``reward``."""
+    """Return a backbone with the checkpoint's role ``reward``."""
     meta = checkpoint.load_meta(folder)
     backbone = Backbone.load(
         base_models.resolve(meta.base_model),
@@ -79,7 +79,7 @@ def load(folder: Path) -> Backbone:
 
 @torch.no_grad()
 def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
-    """The score of each row of ids (prompt + response) by each member of the ensemble."""
+    """Return the score of each row of ids (prompt + response) by each member of the ensemble."""
     if not rows:
         return []
     padded = pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id).to(backbone.device)

@@ -68,7 +68,7 @@ def size(config: StageConfig) -> int:
 
 
 def is_started_elsewhere() -> bool:
-    """Whether torchrun or SLURM started this process, with others that know nothing of our lanes."""
+    """Return whether torchrun or SLURM started this process, with others that know nothing of our lanes."""
     return _from_environment("WORLD_SIZE", "SLURM_NTASKS") > 1
 
 
@@ -92,7 +92,7 @@ def check(config: StageConfig) -> None:
 
 
 def has_others(run: Run) -> bool:
-    """Whether other processes wait for a word from the first one, or soon will."""
+    """Return whether other processes wait for a word from the first one, or soon will."""
     return max(size(run.config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")) > 1
 
 
@@ -138,7 +138,7 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether an error says no more than that another process is gone."""
+    """Return whether an error says no more than that another process is gone."""
     return type(error).__name__.startswith("Dist") or "gloo" in str(error)
 
 
@@ -178,7 +178,7 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> in
 
 
 def _from_environment(*names: str) -> int:
-    """The first of these numbers that torchrun, Lightning or SLURM gave this process; 0 if none did."""
+    """Return the first of these numbers that torchrun, Lightning or SLURM gave this process; 0 if none did."""
     is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell on a node is no task
     for name in names:
         if name in os.environ and not (is_interactive and name.startswith("SLURM_")):
@@ -198,7 +198,7 @@ def _failure(ws: Workspace, run: Run) -> str | None:
 
 
 def _others() -> list[psutil.Process]:
-    """The living processes that Lightning started for the run's other devices.
+    """Return the living processes that Lightning started for the run's other devices.
 
     A child is one of them by the rank in its environment: a library's helper that is about to begin still bears this
     process's own command line, and once ended it is as gone as a process of the run that was killed.

@@ -73,7 +73,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
 
 @during(Phase.LOADING)
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
-    """A backbone with one role per checkpoint, named as `role_of` says."""
+    """Return a backbone with one role per checkpoint, named as `role_of` says."""
     first = next(iter(found.values()))
     meta = checkpoint.load_meta(first.folder)
     backbone = Backbone.load(
@@ -91,7 +91,7 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
 
 
 def role_of(name: str) -> str:
-    """The role that plays a checkpoint; module names hold no dots."""
+    """Return the role that plays a checkpoint; module names hold no dots."""
     return "policy-" + name.replace("@", "-").replace(".", "-")
 
 

@@ -57,7 +57,7 @@ def work(ws: Workspace, run: Run) -> Ending:
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did.
+    """Return the base model of a run, without any role yet; checkpoints name it as the config did.
 
     Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
     """
@@ -93,7 +93,7 @@ def _take_device(config: TrainConfig) -> None:
 
 @during(Phase.LOADING)
 def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
-    """A stage's module and data as its run has them; `rows` gives the parts of what it trains on.
+    """Return a stage's module and data as its run has them; `rows` gives the parts of what it trains on.
 
     Raises:
         StudioError: it cannot be built, or too many rows would be left out.
@@ -164,7 +164,7 @@ def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule)
 
 
 def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) -> Backbone:
-    """The base that all these checkpoints belong to, with the chat template of the first."""
+    """Return the base that all these checkpoints belong to, with the chat template of the first."""
     backbone = load_backbone(config, first.base_model, checkpoint.load_meta(first.folder).chat_template)
     for found in (first, *others):
         checkpoint.check_base(checkpoint.load_meta(found.folder), backbone, found.name)

@@ -34,7 +34,7 @@ def check_alike(first: Traits, *others: Traits) -> None:
 
 
 def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
-    """The config with everything left open taken from the checkpoint whose weights the run goes on from.
+    """Return the config with everything left open taken from the checkpoint whose weights the run goes on from.
 
     Raises:
         ConfigError: a setting contradicts it; both values are named.

@@ -39,7 +39,7 @@ class Traits:
 
 
 def read(ws: Workspace, found: Checkpoint) -> Traits:
-    """The traits of a checkpoint; what its files do not say is taken to be the default of SFT.
+    """Return the traits of a checkpoint; what its files do not say is taken to be the default of SFT.
 
     Raises:
         CheckpointError: a file of it is no JSON.
@@ -66,14 +66,14 @@ def read(ws: Workspace, found: Checkpoint) -> Traits:
 
 
 def _adapter(found: Checkpoint, meta: dict[str, Any]) -> dict[str, Any]:
-    """The adapter's config of the role that the checkpoint is about."""
+    """Return the adapter's config of the role that the checkpoint is about."""
     roles = meta.get("roles", [])
     role = next((role for role in ("policy", "reward") if role in roles), "policy")
     return _read_json(found, found.folder / role / "adapter_config.json")
 
 
 def _layers(adapter: dict[str, Any]) -> frozenset[str]:
-    """The last part of each layer's name; none where they are given by a pattern."""
+    """Return the last part of each layer's name; none where they are given by a pattern."""
     targets = adapter.get("target_modules")
     return frozenset(str(name).rsplit(".", 1)[-1] for name in targets) if isinstance(targets, list) else frozenset()
 
@@ -90,7 +90,7 @@ def _named_targets(ws: Workspace, found: Checkpoint) -> str:
 
 
 def _read_json(found: Checkpoint, file: Path) -> dict[str, Any]:
-    """A file's object; empty where there is no such file, of which the worker speaks."""
+    """Return a file's object; empty where there is no such file, of which the worker speaks."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
