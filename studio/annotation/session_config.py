@@ -1,4 +1,4 @@
-"""What a rating session asks for: its settings, and what they mean in this workspace."""
+"""Settings of a rating session, and their meaning in this workspace."""
 
 from typing import Annotated, Literal
 
@@ -92,7 +92,7 @@ def _check_categories(ws: Workspace, config: SessionConfig) -> None:
 
 
 def why_none(config: SessionConfig, found: dict[str, int]) -> str:
-    """Why a session of this config has no pair to show, and what to do, from the census of `choosing`."""
+    """Explain why a session of this config has no pair to show, and what to do, from `pair_selection.census`."""
     source = {"any": "pairs", "imported": "imported pairs"}.get(
         config.source, f"pairs of {' and '.join(filter(None, [config.checkpoint, config.opponent]))}"
     )
@@ -129,7 +129,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
 
 
 def wish(ws: Workspace, config: SessionConfig) -> Wish:
-    """Return the config as ids, for the choice."""
+    """Return the config as ids, for `pair_selection`."""
     named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
     return Wish(

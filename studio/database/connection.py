@@ -1,8 +1,8 @@
-"""The SQLite file of a workspace: its schema as migrations, and how a connection is opened.
+"""Opens the SQLite file of a workspace and migrates its schema.
 
 STRICT tables, WAL, ``synchronous=FULL`` (an acknowledged rating survives a power cut), foreign keys on. Ratings, responses
-and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read and written by one module only; the
-name of that module stands beside it.
+and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read and written by one module only; that
+module's name is next to it.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ from studio.database.schema import processes as running_schema
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 
 BUSY_TIMEOUT_S = 40.0
-"""A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
+"""A backup or a database browser may hold the file for half a minute: that only delays."""
 
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What a database that cannot be used raises; the second where a damaged schema is in SQLite's own message."""
+"""Errors of an unusable database; the second where SQLite's message quotes a damaged schema."""
 LARGE = 50 * 2**20
-"""Bytes from which a migration is slow enough to be told of."""
+"""Bytes from which a migration is slow enough to be announced."""
 
 migrations = Migrations("rlhf-studio")
 
@@ -41,28 +41,28 @@ def m001_first_schema(db: Database) -> None:
 
 @migrations()
 def m002_chosen_checkpoint(db: Database) -> None:
-    """Mark the checkpoint that a run hands on where it is not its last one."""
+    """Mark the checkpoint that a run hands on, where it is not the run's last one."""
     db.execute("ALTER TABLE checkpoints ADD COLUMN is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1))")
     db.execute("CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen")
 
 
 @migrations()
 def m003_rollouts(db: Database) -> None:
-    """Responses of PPO with their numbers per token; the components of a sample's score."""
+    """Store responses of PPO with their numbers per token; the components of a sample's score."""
     for statement in first.ROLLOUTS:
         db.execute(statement)
 
 
 @migrations()
 def m004_open_showings(db: Database) -> None:
-    """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
+    """Keep the showings nobody has judged yet in their own table: finding the next pair then reads only a few rows."""
     for statement in first.OPEN_SHOWINGS:
         db.execute(statement)
 
 
 @migrations()
 def m005_sessions(db: Database) -> None:
-    """Guidelines, sessions and what they showed, predictions made before a vote."""
+    """Add guidelines, sessions and their items, and predictions made before a vote."""
     for statement in sessions.SESSIONS:
         db.execute(statement)
     for table in sessions.APPEND_ONLY:
@@ -71,34 +71,34 @@ def m005_sessions(db: Database) -> None:
 
 @migrations()
 def m006_richer_ratings(db: Database) -> None:
-    """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
+    """Add rankings, notes, flags, attributes and edits; triggers keep what waits, what was undone and the counts."""
     ratings.enrich(db)
 
 
 @migrations()
 def m007_queue(db: Database) -> None:
-    """Order and pauses of the queue, where a run works, and the verified end of its processes."""
+    """Add the queue's order and pauses, a run's lane, and the verified end of its processes."""
     for statement in queue.STATEMENTS:
         db.execute(statement)
 
 
 @migrations()
 def m008_curves(db: Database) -> None:
-    """Means of stretches of steps beside the metrics: a curve of 100,000 points is then read in a few hundred rows."""
+    """Add means of stretches of steps: a curve of 100,000 points is then read in a few hundred rows."""
     for statement in curves.STATEMENTS:
         db.execute(statement)
 
 
 @migrations()
 def m009_predictions_come_first(db: Database) -> None:
-    """Refuse a prediction of what was judged already. After m006, which rebuilds a table that this names."""
+    """Refuse a prediction of a judged comparison. After m006, which rebuilds a table that this names."""
     for statement in sessions.GUARDS:
         db.execute(statement)
 
 
 @migrations()
 def m010_processes_of_runs(db: Database) -> None:
-    """Who starts a run and what proves that a process is its own; paused and faulty runs told in columns."""
+    """Add columns for a run's starter, the mark of its processes, and paused and faulty runs."""
     for statement in running_schema.STATEMENTS:
         db.execute(statement)
 
@@ -112,19 +112,19 @@ def m011_search(db: Database) -> None:
 
 @migrations()
 def m012_restored_judgements(db: Database) -> None:
-    """Say in a column which judgement an event lets count again, not in its uuid."""
+    """Store in a column, not in the uuid, which judgement an event lets count again."""
     restores.add(db)
 
 
 @migrations()
 def m015_many_runs(db: Database) -> None:
-    """Find the runs at work, and count the others, without reading all of them."""
+    """Find the active runs, and count the others, without reading all of them."""
     for statement in pages.STATEMENTS:
         db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script one by one: `executescript` would commit what is under way."""
+    """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""
     for line in script.splitlines(keepends=True):
         kept += line
@@ -143,7 +143,7 @@ def _refuse_changes(db: Database, table: str) -> None:
 
 
 def connect(path: Path, *, may_create: bool = False) -> Database:
-    """Open the database file; the caller closes it. A file that is not there is made by `migrate` alone.
+    """Open the database file; the caller closes it. Only `migrate` creates a missing file.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is gone.
@@ -162,7 +162,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
 
 
 def is_gone(path: Path) -> bool:
-    """Return True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
+    """Return whether the file is missing or empty: the studio leaves no such file behind."""
     try:
         return path.stat().st_size == 0
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +172,7 @@ def is_gone(path: Path) -> bool:
 
 
 def is_blank(path: Path) -> bool:
-    """Return True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
+    """Return whether the file is gone or holds no table: no workspace was made in it, or its content is lost.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is no database.
@@ -187,7 +187,7 @@ def is_blank(path: Path) -> bool:
 
 
 def migrate(path: Path) -> None:
-    """Create the schema or bring it up to date, wholly or not at all; one program at a time, the others wait.
+    """Create the schema or bring it up to date, completely or not at all; one program at a time, the others wait.
 
     Raises:
         WorkspaceError: the file is damaged, not a database, or was written by a newer version of the studio.
@@ -200,7 +200,7 @@ def migrate(path: Path) -> None:
                     "changed. Choose another workspace, or put studio.db back (a backup: rlhf-studio restore FILE)."
                 )
             db.enable_wal()
-            db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
+            db.execute("PRAGMA foreign_keys = OFF")  # a migration may rebuild a table; it checks them itself
             unknown = {m.name for m in migrations.applied(db)} - set(known_migrations())
             if unknown:
                 raise WorkspaceError(
@@ -214,7 +214,7 @@ def migrate(path: Path) -> None:
 
 
 def _apply(db: Database, path: Path, names: list[str]) -> None:
-    """Apply the migrations that wait. A database that holds something is backed up first, and a large one is told of."""
+    """Apply the pending migrations. A database with content is backed up first, and a large one is announced."""
     is_large = path.stat().st_size >= LARGE
     if migrations.applied(db):
         if is_large:
@@ -250,7 +250,7 @@ def known_migrations() -> list[str]:
 
 
 def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceError:
-    """What to raise when SQLite could not use the file."""
+    """Return the error to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
     if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
@@ -259,7 +259,7 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceE
 
 
 def damaged(path: Path, why: str) -> WorkspaceDamaged:
-    """What to raise when the file cannot be read as what it was written for."""
+    """Return the error to raise when the file is damaged."""
     return WorkspaceDamaged(
         f"The file {path.name} is damaged, not a usable database ({' '.join(why.split())[:200]}). Keep a copy of it; then restore it from a "
         f"backup (rlhf-studio restore FILE), or copy what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
@@ -275,7 +275,7 @@ def _gone(path: Path) -> WorkspaceUnavailable:
 
 
 def quick_check(path: Path) -> str:
-    """What SQLite says of the file's soundness: ok, or the first fault it found."""
+    """Return the result of SQLite's integrity check: ok, or the first fault it found."""
     try:
         db = connect(path)
     except WorkspaceError as error:

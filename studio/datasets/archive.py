@@ -116,7 +116,7 @@ def write(ws: Workspace) -> Contents:
 
 
 def is_archive(source: str | Path) -> bool:
-    """Return True for a file that is an archive of any version, gzipped or not, also one whose first line is lost or broken."""
+    """Return whether a file is an archive of any version, gzipped or not, also without a sound first line."""
     path = Path(source).expanduser()
     try:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Assigns runs to lanes: every GPU is a lane, the CPU is one more, and each lane works on one run at a time.
+"""Assigns runs to lanes: every GPU is a lane, the CPU is one more, and each lane has one run at a time.
 
 A run takes its lanes by kernel locks, which are released even on kill -9. A lane goes to the first run in the queue that
 can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for another GPU's run.
@@ -57,7 +57,7 @@ def check_here(config: StageConfig) -> None:
     """Refuse a run that needs a GPU where this machine has none, as far as that is known without torch.
 
     Raises:
-        ConfigError: the run asks for a GPU and none is known. A run left to torchrun or SLURM may go to another machine.
+        ConfigError: it asks for a GPU and none is known. A run left to torchrun or SLURM may go to another machine.
     """
     if config.device == "cuda" and not gpus.may_be_there():
         raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")

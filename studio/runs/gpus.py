@@ -1,4 +1,4 @@
-"""Lists this machine's GPUs as the driver's `nvidia-smi` (NVML) sees them; no CUDA context, no torch, [] without a GPU."""
+"""Lists this machine's GPUs as the driver's `nvidia-smi` (NVML) sees them; no CUDA context, no torch, [] without."""
 
 import os
 import shutil

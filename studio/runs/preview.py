@@ -100,7 +100,7 @@ class Refusal:
 def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
     """Return the reason not to start a run with this config; None where it may start.
 
-    Rows that are all short are not tokenized, unless the model's own chat template is used, which may refuse any of them.
+    Rows that are all short are not tokenized, unless the model's own chat template is used, which may refuse any.
 
     Raises:
         StudioError: something the stage needs is missing.
