@@ -13,7 +13,7 @@ import pytest
 
 from studio import doctor
 from studio.cli import main
-from studio.database import connection, copying, rotation
+from studio.database import connection, copying, migrations, rotation
 from studio.database import wal as cut
 from studio.errors import WorkspaceError
 from studio.preferences import comparisons, prompts, ratings
@@ -213,7 +213,7 @@ def test_a_database_is_backed_up_before_a_migration_changes_it(tmp_path):
     path.parent.mkdir()
     with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        connection.migrations.apply(db, stop_before="m005_sessions")
+        migrations.ALL.apply(db, stop_before="m005_sessions")
     ws = Workspace.open(path.parent)
     (backup,) = ws.backups.iterdir()
     assert backup.name.startswith("before-m005-")

@@ -9,7 +9,7 @@ from modules.config import PPOConfig, SampleConfig, SFTConfig
 from studio import doctor
 from studio.annotation import history
 from studio.cli import main
-from studio.database import connection
+from studio.database import connection, migrations
 from studio.errors import RunError
 from studio.models import checkpoints
 from studio.preferences import prompts, ratings, snapshots
@@ -17,7 +17,7 @@ from studio.runs import earlier_configs, runs
 from studio.workspace import Workspace
 
 AT = "2026-06-01T10:00:00.000+00:00"
-NEXT = [name for name in connection.known_migrations() if name > "m001_first_schema"]
+NEXT = [name for name in migrations.names() if name > "m001_first_schema"]
 
 
 def config(stage, **changes):
@@ -51,7 +51,7 @@ def ws(request, tmp_path):
     path.parent.mkdir()
     with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        connection.migrations.apply(db, stop_before=[name for name in NEXT if name >= stop])
+        migrations.ALL.apply(db, stop_before=[name for name in NEXT if name >= stop])
         add(db)
     for name in RUNS:
         (tmp_path / "old" / "runs" / name).mkdir(parents=True)

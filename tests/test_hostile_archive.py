@@ -6,7 +6,7 @@ import pytest
 
 from modules.config import SFTConfig
 from studio.cli import main
-from studio.database import connection
+from studio.database import migrations
 from studio.datasets import archive
 from studio.errors import CheckpointError, ImportRefused
 from studio.models import checkpoints
@@ -80,7 +80,7 @@ def showing(number=1, left=1, right=2, **facts):
 def write(tmp_path, *rows):
     """An archive without sha256, as an attacker or an earlier version writes one."""
     order = {table: at for at, table in enumerate(archive.TABLES)}
-    lines = [{"format": archive.FORMAT, "migrations": connection.known_migrations()}]
+    lines = [{"format": archive.FORMAT, "migrations": migrations.names()}]
     path = tmp_path / "hostile.jsonl"
     lines += sorted(rows, key=lambda row: order.get(row["table"], 99))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 from sqlite_utils import Database
 
-from studio.database import connection
+from studio.database import migrations
 from studio.datasets import archive
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
@@ -33,7 +33,7 @@ def before(tmp_path):
     root.mkdir()
     db = Database(sqlite3.connect(root / "studio.db"))
     db.enable_wal()
-    connection.migrations.apply(db, stop_before="m012_restored_judgements")
+    migrations.ALL.apply(db, stop_before="m012_restored_judgements")
     with db.conn:
         for n in (1, 2):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {n}"}]))

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlite_utils import Database
 
-from studio.database import connection
+from studio.database import migrations
 from studio.errors import DataError, RatingError
 from studio.preferences import comparisons, edits, prompts, ratings, snapshots
 from studio.preferences.prompts import NewPrompt
@@ -47,7 +47,7 @@ def older_database(path):
     """A workspace as the version before left it: a vote, one undone, one given again, an import, a snapshot."""
     db = Database(sqlite3.connect(path / "studio.db"))
     db.enable_wal()
-    connection.migrations.apply(db, stop_before="m006_richer_ratings")
+    migrations.ALL.apply(db, stop_before="m006_richer_ratings")
     with db.conn:
         db.execute(
             "INSERT INTO prompts VALUES (1, 'h', '[{\"role\":\"user\",\"content\":\"Q\"}]', '', 'train', '{}', NULL, 'now')"

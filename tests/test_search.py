@@ -9,7 +9,7 @@ from modules.config import SFTConfig
 from studio.annotation import history
 from studio.annotation.history import Filter
 from studio.cli import main
-from studio.database import connection
+from studio.database import connection, migrations
 from studio.preferences import comparisons, prompts, ratings, text_search
 from studio.preferences.prompts import NewPrompt
 from studio.runs import rollouts
@@ -116,7 +116,7 @@ def test_texts_of_a_workspace_of_before_the_index_are_found_too(tmp_path):
     path = tmp_path / "studio.db"
     with closing(connection.connect(path, may_create=True)) as db:
         db.enable_wal()
-        connection.migrations.apply(db, stop_before="m011_search")
+        migrations.ALL.apply(db, stop_before="m011_search")
         messages = json.dumps([{"role": "user", "content": PROMPT}], ensure_ascii=False)
         db.execute(
             "INSERT INTO prompts (id, hash, messages, split, created_at) VALUES (7, 'h', ?, 'train', 'x'), (8, 'i', 'no JSON', 'train', 'x')",

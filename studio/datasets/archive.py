@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, cast
 
 from sqlite_utils import Database
 
-from studio.database import connection
+from studio.database import migrations
 from studio.database.schema import restores
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import DataError, ImportRefused, WorkspaceError
@@ -247,7 +247,7 @@ def _head(path: Path, line: bytes) -> dict[str, Any]:
     """Return the first line, if this version can read what follows it."""
     try:
         head = json.loads(line.decode("utf-8-sig"))
-        form, migrations = head["format"], set(head["migrations"])
+        form, applied = head["format"], set(head["migrations"])
         sum(dict(head.get("rows", {})).values())  # numbers
     except (ValueError, KeyError, TypeError, RecursionError):
         if not _HEAD.search(line) or FORMAT.encode() in line:
@@ -255,8 +255,8 @@ def _head(path: Path, line: bytes) -> dict[str, Any]:
                 f"{path.name} looks like an archive without its first line, or with a broken one, so nothing tells whether "
                 "it is whole. Nothing was imported; copy or export it again."
             ) from None
-        head, form, migrations = {}, "", set()
-    newer = migrations - set(connection.known_migrations())
+        head, form, applied = {}, "", set()
+    newer = applied - set(migrations.names())
     if form != FORMAT or newer:
         has = f" (it has {', '.join(sorted(map(str, newer)))})" if newer else ""
         raise ImportRefused(
@@ -317,4 +317,4 @@ def _order(db: Database, table: str) -> str:
 
 
 def _migrations(db: Database) -> list[str]:
-    return sorted(migration.name for migration in connection.migrations.applied(db))
+    return sorted(migration.name for migration in migrations.ALL.applied(db))

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from studio.database import connection as database
-from studio.database import copying, high_water
+from studio.database import copying, high_water, migrations
 from studio.database.rotation import automatic, rotate, stamp
 from studio.errors import WorkspaceError
 from studio.workspace import Workspace, now
@@ -107,7 +106,7 @@ def _check(connection: sqlite3.Connection, source: Path) -> None:
     if connection.execute(query).fetchone()[0] != 2:
         raise WorkspaceError(f"{source} is no database of RLHF Studio. Choose another backup.")
     applied = {name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations")}
-    if newer := applied - set(database.known_migrations()):
+    if newer := applied - set(migrations.names()):
         raise WorkspaceError(
             f"{source} was written by a newer version of RLHF Studio (it has {', '.join(sorted(newer))}). Update the studio first."
         )

@@ -1,0 +1,352 @@
+CREATE TABLE checkpoints (          -- checkpoints: a row means a complete folder
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,      -- run name @ step
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    step INTEGER NOT NULL,
+    folder TEXT NOT NULL,           -- relative to the workspace
+    base_model TEXT NOT NULL,
+    base_fingerprint TEXT NOT NULL,
+    metrics TEXT NOT NULL,          -- JSON: the newest value of each eval metric
+    created_at TEXT NOT NULL
+, is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1))) STRICT;
+CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen;
+CREATE INDEX checkpoints_run ON checkpoints(run_id, step);
+CREATE TABLE comparison_responses ( -- comparisons
+    comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
+    slot INTEGER NOT NULL,
+    response_id INTEGER NOT NULL REFERENCES responses(id),
+    PRIMARY KEY (comparison_id, slot)
+) STRICT;
+CREATE INDEX comparison_responses_response ON comparison_responses(response_id);
+CREATE TABLE comparisons (          -- comparisons
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,       -- prompt and response ids: the same pair is never put up twice
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    run_id INTEGER REFERENCES runs(id),     -- the sampling run; NULL for imports
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX comparisons_run ON comparisons(run_id DESC, id);
+CREATE TRIGGER comparisons_wait AFTER INSERT ON comparisons BEGIN INSERT INTO waiting_comparisons VALUES (new.id, new.run_id); END;
+CREATE VIEW demonstrations AS       -- what SFT may learn from: an ideal answer whose edit was undone is none
+    SELECT r.* FROM responses r WHERE r.kind = 'demonstration'
+    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id));
+CREATE TABLE drafts (               -- prompts: text typed into the page and not yet saved
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT;
+CREATE TABLE guidelines (           -- guidelines: a version is its id
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER guidelines_refuse_delete BEFORE DELETE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
+CREATE TRIGGER guidelines_refuse_update BEFORE UPDATE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
+CREATE TABLE imports (              -- prompts
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,           -- file name or data set id
+    sha256 TEXT NOT NULL,           -- of the raw bytes, or of the rows of a data set
+    kind TEXT NOT NULL,             -- demonstrations | preferences | prompts
+    kept INTEGER NOT NULL,
+    dropped TEXT NOT NULL,          -- JSON: reason -> count
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE metric_stretches (     -- metrics reads it; the trigger writes it
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,          -- steps in a stretch
+    stretch INTEGER NOT NULL,       -- step / size
+    step INTEGER NOT NULL,          -- the last one in it
+    num INTEGER NOT NULL,
+    total REAL NOT NULL,
+    low REAL NOT NULL,
+    high REAL NOT NULL,
+    PRIMARY KEY (run_id, name, size, stretch)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE metrics (              -- metrics
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    step INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value REAL,
+    at TEXT NOT NULL
+) STRICT;
+CREATE INDEX metrics_newest ON metrics(run_id);
+CREATE INDEX metrics_run ON metrics(run_id, name, step);
+CREATE TRIGGER metrics_stretch AFTER INSERT ON metrics WHEN new.value IS NOT NULL BEGIN INSERT INTO metric_stretches SELECT new.run_id, new.name, size, new.step / size, new.step, 1, new.value, new.value, new.value FROM (SELECT 16 AS size UNION ALL SELECT 128 AS size UNION ALL SELECT 1024 AS size UNION ALL SELECT 8192 AS size) WHERE true ON CONFLICT DO UPDATE SET step = max(step, excluded.step), num = num + 1, total = total + excluded.total, low = min(low, excluded.low), high = max(high, excluded.high); END;
+CREATE TABLE open_showings (        -- comparisons reads it; the triggers write it
+    showing_id INTEGER PRIMARY KEY REFERENCES showings(id)
+) STRICT;
+CREATE TABLE prediction_views (     -- predictions: that a person saw a prediction, and after which vote
+    id INTEGER PRIMARY KEY,
+    prediction_id INTEGER NOT NULL REFERENCES predictions(id),
+    showing_id INTEGER NOT NULL REFERENCES showings(id),
+    event_id INTEGER NOT NULL UNIQUE REFERENCES rating_events(id),
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX prediction_views_showing ON prediction_views(showing_id);
+CREATE TRIGGER prediction_views_refuse_delete BEFORE DELETE ON prediction_views BEGIN SELECT RAISE(ABORT, 'prediction_views is append-only'); END;
+CREATE TRIGGER prediction_views_refuse_update BEFORE UPDATE ON prediction_views BEGIN SELECT RAISE(ABORT, 'prediction_views is append-only'); END;
+CREATE TABLE predictions (          -- predictions: what a reward model thought of a comparison before any vote on it
+    id INTEGER PRIMARY KEY,
+    comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
+    checkpoint_id INTEGER NOT NULL REFERENCES checkpoints(id),
+    scores TEXT NOT NULL,           -- JSON: for each slot the score of each member of the ensemble
+    preference REAL,                -- probability that slot 0 is the better one; NULL for more than two responses
+    uncertainty REAL NOT NULL,
+    uncertainty_kind TEXT NOT NULL CHECK (uncertainty_kind IN ('spread', 'closeness')),
+    created_at TEXT NOT NULL,
+    UNIQUE (comparison_id, checkpoint_id)
+) STRICT;
+CREATE TRIGGER predictions_come_before_votes BEFORE INSERT ON predictions WHEN EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = new.comparison_id) BEGIN SELECT RAISE(ABORT, 'a prediction comes before the first vote'); END;
+CREATE TRIGGER predictions_refuse_delete BEFORE DELETE ON predictions BEGIN SELECT RAISE(ABORT, 'predictions is append-only'); END;
+CREATE TRIGGER predictions_refuse_update BEFORE UPDATE ON predictions BEGIN SELECT RAISE(ABORT, 'predictions is append-only'); END;
+CREATE VIRTUAL TABLE prompt_search USING fts5(text, content = '', columnsize = 0, tokenize = 'trigram');
+CREATE TABLE prompts (              -- prompts
+    id INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,      -- sha256 of the messages
+    messages TEXT NOT NULL,         -- JSON list of {role, content}, ends with a user turn
+    category TEXT NOT NULL DEFAULT '',
+    split TEXT NOT NULL CHECK (split IN ('train', 'validation', 'test')),   -- fixed at birth
+    reference TEXT NOT NULL DEFAULT '{}',   -- JSON: what a scripted rater knows
+    import_id INTEGER REFERENCES imports(id),
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX prompts_split ON prompts(split, category);
+CREATE TRIGGER prompts_are_found AFTER INSERT ON prompts BEGIN INSERT INTO prompt_search (rowid, text) VALUES (new.id, CASE WHEN json_valid(new.messages) THEN (SELECT group_concat(value ->> 'content', char(10)) FROM json_each(new.messages)) ELSE new.messages END); END;
+CREATE TRIGGER prompts_are_immutable BEFORE UPDATE OF hash, messages, split ON prompts
+BEGIN SELECT RAISE(ABORT, 'prompts are immutable'); END;
+CREATE TABLE "rating_events" (    -- ratings
+    id INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,      -- from the client: a resend is one rating
+    comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
+    showing_id INTEGER REFERENCES showings(id),     -- NULL for imports and edits: left is then slot 0
+    outcome TEXT NOT NULL CHECK (outcome IN ('left', 'right', 'tie', 'both_bad', 'ranking', 'skip', 'undo')),
+    strength INTEGER CHECK (strength BETWEEN 1 AND 3),
+    reason TEXT,
+    rater TEXT NOT NULL,
+    elapsed_ms INTEGER,
+    supersedes INTEGER UNIQUE REFERENCES rating_events(id),
+    created_at TEXT NOT NULL,
+    ranks TEXT CHECK (ranks IS NULL OR json_type(ranks) = 'array'),     -- rank by screen position: 1 best, equal = tie
+    note TEXT,
+    flags TEXT CHECK (flags IS NULL OR json_type(flags) = 'object'),    -- unsafe, hallucinated, refused -> screen positions
+    attributes TEXT CHECK (attributes IS NULL OR json_type(attributes) = 'object'),
+                                    -- helpful, truthful, harmless -> 1 to 7 or null by screen position
+    edited_response_id INTEGER REFERENCES responses(id), restores INTEGER REFERENCES rating_events(id) CHECK (restores < id),    -- the ideal answer that was written over the other one
+    CHECK ((outcome IN ('left', 'right')) OR strength IS NULL),
+    CHECK ((outcome = 'ranking') = (ranks IS NOT NULL))
+) STRICT;
+CREATE INDEX rating_events_comparison ON rating_events(comparison_id);
+CREATE INDEX rating_events_edited ON rating_events(edited_response_id) WHERE edited_response_id IS NOT NULL;
+CREATE UNIQUE INDEX rating_events_one_start ON rating_events(showing_id) WHERE supersedes IS NULL;
+CREATE INDEX rating_events_showing ON rating_events(showing_id, id);
+CREATE INDEX rating_events_undone ON rating_events(id) WHERE outcome = 'undo';
+CREATE INDEX rating_events_when ON rating_events(created_at);
+CREATE TRIGGER rating_events_close AFTER INSERT ON rating_events WHEN new.supersedes IS NULL BEGIN DELETE FROM open_showings WHERE showing_id = new.showing_id; END;
+CREATE TRIGGER rating_events_end_wait AFTER INSERT ON rating_events BEGIN DELETE FROM waiting_comparisons WHERE comparison_id = new.comparison_id; END;
+CREATE TRIGGER rating_events_redo AFTER INSERT ON rating_events WHEN new.outcome != 'undo' BEGIN DELETE FROM undone_showings WHERE showing_id = new.showing_id; END;
+CREATE TRIGGER rating_events_refuse_delete BEFORE DELETE ON rating_events BEGIN SELECT RAISE(ABORT, 'rating_events is append-only'); END;
+CREATE TRIGGER rating_events_refuse_update BEFORE UPDATE ON rating_events BEGIN SELECT RAISE(ABORT, 'rating_events is append-only'); END;
+CREATE TRIGGER rating_events_tally AFTER INSERT ON rating_events WHEN new.outcome != 'undo' BEGIN INSERT INTO rating_tallies VALUES (new.outcome, new.rater, 1) ON CONFLICT DO UPDATE SET number = number + 1; END;
+CREATE TRIGGER rating_events_undo AFTER INSERT ON rating_events WHEN new.outcome = 'undo' AND new.showing_id IS NOT NULL BEGIN INSERT OR REPLACE INTO undone_showings VALUES (new.showing_id, new.id); END;
+CREATE TRIGGER rating_events_untally AFTER INSERT ON rating_events WHEN new.supersedes IS NOT NULL BEGIN UPDATE rating_tallies SET number = number - 1 WHERE (outcome, rater) = (SELECT e.outcome, e.rater FROM rating_events e WHERE e.id = new.supersedes); END;
+CREATE TABLE rating_tallies (       -- ratings reads it: how many ratings count
+    outcome TEXT NOT NULL,
+    rater TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (outcome, rater)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW ratings AS              -- the event of each chain that counts now; left and right are positions 0 and 1
+    SELECT e.*, coalesce(s.left_response_id, a.response_id) AS left_id, coalesce(s.right_response_id, b.response_id) AS right_id,
+        coalesce(s.response_ids, CASE WHEN s.id IS NOT NULL THEN json_array(s.left_response_id, s.right_response_id) ELSE
+            (SELECT json_group_array(response_id) FROM (SELECT c.response_id FROM comparison_responses c
+             WHERE c.comparison_id = e.comparison_id ORDER BY c.slot)) END) AS response_ids     -- JSON, by screen position
+    FROM rating_events e
+    LEFT JOIN showings s ON s.id = e.showing_id
+    JOIN comparison_responses a ON a.comparison_id = e.comparison_id AND a.slot = 0
+    JOIN comparison_responses b ON b.comparison_id = e.comparison_id AND b.slot = 1
+    WHERE e.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id);
+CREATE VIRTUAL TABLE response_search USING fts5(text, content = '', columnsize = 0, tokenize = 'trigram');
+CREATE TABLE responses (            -- prompts
+    id INTEGER PRIMARY KEY,
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    text TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('demonstration', 'sample', 'import')),
+    checkpoint_id INTEGER REFERENCES checkpoints(id),
+    run_id INTEGER REFERENCES runs(id),
+    sampling TEXT,                  -- JSON: temperature, top_p, top_k, max_new_tokens, seed
+    token_ids TEXT,                 -- JSON list: the ids as sampled
+    end_reason TEXT CHECK (end_reason IN ('eos', 'length')),
+    import_id INTEGER REFERENCES imports(id),
+    created_at TEXT NOT NULL, edited_from INTEGER REFERENCES responses(id),
+    CHECK (kind != 'sample' OR (checkpoint_id IS NOT NULL AND sampling IS NOT NULL))
+) STRICT;
+CREATE INDEX responses_prompt ON responses(prompt_id, kind);
+CREATE TRIGGER responses_are_found AFTER INSERT ON responses BEGIN INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END;
+CREATE TRIGGER responses_refuse_delete BEFORE DELETE ON responses BEGIN SELECT RAISE(ABORT, 'responses is append-only'); END;
+CREATE TRIGGER responses_refuse_update BEFORE UPDATE ON responses BEGIN SELECT RAISE(ABORT, 'responses is append-only'); END;
+CREATE TABLE rollouts (             -- rollouts: one response of a PPO iteration
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    iteration INTEGER NOT NULL,     -- sampled by the policy after iteration - 1 updates
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    response TEXT NOT NULL,
+    score REAL NOT NULL,            -- raw
+    shaped_score REAL NOT NULL,     -- centred, clipped and penalised
+    components TEXT NOT NULL,       -- JSON: component of a mixed reward -> raw score
+    kl REAL NOT NULL,               -- from the reference, summed over the response, in nats
+    num_tokens INTEGER NOT NULL,
+    end_reason TEXT NOT NULL CHECK (end_reason IN ('eos', 'length')),
+    tokens BLOB NOT NULL            -- ids and numbers per token, packed by rollouts
+) STRICT;
+CREATE INDEX rollouts_run ON rollouts(run_id, iteration);
+CREATE TABLE run_parents (          -- runs
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    role TEXT NOT NULL,             -- sft, reward, policy, opponent
+    checkpoint_id INTEGER NOT NULL REFERENCES checkpoints(id),
+    PRIMARY KEY (run_id, role)
+) STRICT;
+CREATE TABLE runs (                 -- runs
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,      -- sft-1, reward-2, ppo-2, sample-3
+    stage TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'finished', 'stopped', 'failed', 'lost')),
+    config TEXT NOT NULL,           -- JSON, as in the run folder
+    snapshot_id INTEGER REFERENCES snapshots(id),
+    resumed_from INTEGER REFERENCES checkpoints(id),
+    revision TEXT NOT NULL,         -- of the code
+    pid INTEGER,
+    pid_started REAL,               -- process start time: a pid alone can be somebody else's
+    heartbeat_at TEXT,
+    stop_requested INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',
+    progress REAL NOT NULL DEFAULT 0,
+    progress_text TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    ended_at TEXT
+, place REAL, pause_requested INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT '', advanced_at TEXT, gone_at TEXT, starter TEXT NOT NULL DEFAULT '' CHECK (starter IN ('', 'studio', 'others')), paused_at TEXT, is_fault INTEGER NOT NULL DEFAULT 0 CHECK (is_fault IN (0, 1)), mark TEXT NOT NULL DEFAULT '', boot TEXT NOT NULL DEFAULT '', environment TEXT NOT NULL DEFAULT '{}') STRICT;
+CREATE INDEX runs_ended ON runs(ended_at);
+CREATE INDEX runs_ending ON runs(gone_at) WHERE gone_at IS NULL;
+CREATE INDEX runs_stage ON runs(stage, state);
+CREATE INDEX runs_state ON runs(state);
+CREATE TABLE samples (              -- metrics
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    step INTEGER NOT NULL,
+    prompt TEXT NOT NULL,
+    response TEXT NOT NULL,
+    score REAL,
+    kl REAL,
+    end_reason TEXT,
+    at TEXT NOT NULL
+, components TEXT) STRICT;
+CREATE INDEX samples_run ON samples(run_id, step);
+CREATE TABLE session_events (       -- sessions: the newest one is the session's state
+    id INTEGER PRIMARY KEY,
+    session_id INTEGER NOT NULL REFERENCES sessions(id),
+    kind TEXT NOT NULL CHECK (kind IN ('started', 'paused', 'resumed', 'ended')),
+    num_given INTEGER NOT NULL,     -- votes that counted then
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX session_events_session ON session_events(session_id);
+CREATE TRIGGER session_events_refuse_delete BEFORE DELETE ON session_events BEGIN SELECT RAISE(ABORT, 'session_events is append-only'); END;
+CREATE TRIGGER session_events_refuse_update BEFORE UPDATE ON session_events BEGIN SELECT RAISE(ABORT, 'session_events is append-only'); END;
+CREATE TABLE session_items (        -- sessions: what was shown in a session, and why it was chosen
+    showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
+    session_id INTEGER NOT NULL REFERENCES sessions(id),
+    position INTEGER NOT NULL,
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    arm TEXT NOT NULL CHECK (arm IN ('random', 'uncertainty', 'newest', 'repeat')),
+    probability REAL NOT NULL CHECK (probability > 0 AND probability <= 1),     -- of this item in this draw
+    score REAL,                     -- what the choice looked at, where it had a prediction
+    score_kind TEXT CHECK (score_kind IN ('spread', 'closeness')),
+    repeat_of INTEGER REFERENCES showings(id),
+    is_swapped INTEGER CHECK (is_swapped IN (0, 1)),
+    guideline_id INTEGER REFERENCES guidelines(id),     -- in force when it was shown
+    created_at TEXT NOT NULL,
+    UNIQUE (session_id, position),
+    CHECK ((arm = 'repeat') = (repeat_of IS NOT NULL) AND (arm = 'repeat') = (is_swapped IS NOT NULL))
+) STRICT;
+CREATE INDEX session_items_repeats ON session_items(repeat_of) WHERE repeat_of IS NOT NULL;
+CREATE TRIGGER session_items_refuse_delete BEFORE DELETE ON session_items BEGIN SELECT RAISE(ABORT, 'session_items is append-only'); END;
+CREATE TRIGGER session_items_refuse_update BEFORE UPDATE ON session_items BEGIN SELECT RAISE(ABORT, 'session_items is append-only'); END;
+CREATE TABLE session_queue (        -- pair_selection: drawn for a session and not shown yet
+    id INTEGER PRIMARY KEY,
+    session_id INTEGER NOT NULL REFERENCES sessions(id),
+    comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    arm TEXT NOT NULL,
+    probability REAL NOT NULL,
+    score REAL,
+    score_kind TEXT,
+    num_behind INTEGER NOT NULL     -- that could have been drawn and were not
+) STRICT;
+CREATE INDEX session_queue_session ON session_queue(session_id);
+CREATE TABLE session_runs (         -- sessions: sampling runs that a session started by itself
+    session_id INTEGER NOT NULL REFERENCES sessions(id),
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    PRIMARY KEY (session_id, run_id)
+) STRICT;
+CREATE TRIGGER session_runs_refuse_delete BEFORE DELETE ON session_runs BEGIN SELECT RAISE(ABORT, 'session_runs is append-only'); END;
+CREATE TRIGGER session_runs_refuse_update BEFORE UPDATE ON session_runs BEGIN SELECT RAISE(ABORT, 'session_runs is append-only'); END;
+CREATE TABLE sessions (             -- sessions
+    id INTEGER PRIMARY KEY,
+    rater TEXT NOT NULL,
+    config TEXT NOT NULL,           -- JSON: SessionConfig, its names filled in
+    guideline_id INTEGER REFERENCES guidelines(id),     -- in force at the start
+    seed INTEGER NOT NULL,          -- of every draw of the session
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER sessions_refuse_delete BEFORE DELETE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
+CREATE TRIGGER sessions_refuse_update BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
+CREATE TABLE showings (             -- comparisons: what the eye saw, written before it was shown
+    id INTEGER PRIMARY KEY,
+    comparison_id INTEGER NOT NULL REFERENCES comparisons(id),
+    left_response_id INTEGER NOT NULL REFERENCES responses(id),
+    right_response_id INTEGER NOT NULL REFERENCES responses(id),
+    seed INTEGER NOT NULL,
+    rater TEXT NOT NULL,
+    created_at TEXT NOT NULL
+, response_ids TEXT CHECK (response_ids IS NULL OR json_type(response_ids) = 'array')) STRICT;
+CREATE INDEX showings_comparison ON showings(comparison_id);
+CREATE TRIGGER showings_open AFTER INSERT ON showings BEGIN INSERT INTO open_showings VALUES (new.id); END;
+CREATE TRIGGER showings_refuse_delete BEFORE DELETE ON showings BEGIN SELECT RAISE(ABORT, 'showings is append-only'); END;
+CREATE TRIGGER showings_refuse_update BEFORE UPDATE ON showings BEGIN SELECT RAISE(ABORT, 'showings is append-only'); END;
+CREATE TABLE snapshot_rows (        -- snapshots
+    snapshot_id INTEGER NOT NULL REFERENCES snapshots(id),
+    position INTEGER NOT NULL,
+    rating_id INTEGER NOT NULL REFERENCES rating_events(id),
+    chosen_id INTEGER NOT NULL REFERENCES responses(id),
+    rejected_id INTEGER NOT NULL REFERENCES responses(id),
+    target_p REAL NOT NULL,
+    margin REAL NOT NULL,
+    weight REAL NOT NULL,
+    PRIMARY KEY (snapshot_id, position)
+) STRICT;
+CREATE TRIGGER snapshot_rows_refuse_delete BEFORE DELETE ON snapshot_rows BEGIN SELECT RAISE(ABORT, 'snapshot_rows is append-only'); END;
+CREATE TRIGGER snapshot_rows_refuse_update BEFORE UPDATE ON snapshot_rows BEGIN SELECT RAISE(ABORT, 'snapshot_rows is append-only'); END;
+CREATE TABLE snapshots (            -- snapshots
+    id INTEGER PRIMARY KEY,
+    recipe TEXT NOT NULL,           -- JSON
+    sha256 TEXT NOT NULL UNIQUE,
+    row_count INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER snapshots_refuse_delete BEFORE DELETE ON snapshots BEGIN SELECT RAISE(ABORT, 'snapshots is append-only'); END;
+CREATE TRIGGER snapshots_refuse_update BEFORE UPDATE ON snapshots BEGIN SELECT RAISE(ABORT, 'snapshots is append-only'); END;
+CREATE TABLE token_texts (          -- rollouts: how the tokens of a run's rollouts read
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    token_id INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (run_id, token_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE undone_showings (      -- comparisons reads it: those whose rating was taken back and not given again
+    showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
+    event_id INTEGER NOT NULL REFERENCES rating_events(id)
+) STRICT;
+CREATE TABLE waiting_comparisons (  -- comparisons reads it: those nobody has judged
+    comparison_id INTEGER PRIMARY KEY REFERENCES comparisons(id),
+    run_id INTEGER
+) STRICT;
+CREATE INDEX waiting_comparisons_newest ON waiting_comparisons(run_id DESC, comparison_id);
