@@ -1,4 +1,4 @@
-"""The starter kit's prompts and demonstrations, loaded into a workspace: a loop to try with nothing of one's own."""
+"""Loads the starter kit's prompts and demonstrations into a workspace, to try the loop without own data."""
 
 import hashlib
 import json
