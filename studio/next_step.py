@@ -24,8 +24,8 @@ FRESH_RATINGS = 20
 class Station:
     """One station of the loop.
 
-    `checkpoint` is the newest one of a training station, `metrics` its figures; `stale` says what it has not seen, or is
-    empty; `run` is the active run there.
+    `checkpoint` is the newest one of a training station, `metrics` its figures; `stale` says what it lags behind, or
+    is empty; `run` is the active run there.
     """
 
     key: str

@@ -1,7 +1,7 @@
 """Shares one answer among all tabs that ask the same; it is computed again only when the database has changed.
 
-SQLite shows a change by a number (`PRAGMA data_version`) that takes microseconds to read. What is not in the database (a
-growing log, a dead process, an age) is read again after a while.
+SQLite shows a change by a number (`PRAGMA data_version`) that takes microseconds to read. What is not in the database
+(a growing log, a dead process, an age) is read again after a while.
 """
 
 import os

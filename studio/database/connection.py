@@ -44,7 +44,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
 
 
 def is_gone(path: Path) -> bool:
-    """True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
+    """Return whether the file is missing or empty: the studio leaves no such file behind."""
     try:
         return path.stat().st_size == 0
     except (FileNotFoundError, NotADirectoryError):
@@ -54,10 +54,10 @@ def is_gone(path: Path) -> bool:
 
 
 def is_blank(path: Path) -> bool:
-    """True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
+    """Return whether the file is gone or holds no table: no workspace was made in it, or its content is lost.
 
     Raises:
-        WorkspaceError: the file cannot be opened, or is no database.
+        WorkspaceError: the file cannot be opened, or is not a database.
     """
     if is_gone(path):
         return True

@@ -1,7 +1,7 @@
-"""The schema of a workspace, as the migrations that lead to it; what it is now stands in `schema.sql`.
+"""The migrations of a workspace's schema; the resulting schema is in `schema.sql`.
 
-STRICT tables. Ratings, responses and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read and
-written by one module only; the module's name is next to it.
+STRICT tables. Ratings, responses and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read
+and written by one module only; the module's name is next to it.
 """
 
 import json
@@ -17,7 +17,7 @@ ALL = Migrations("rlhf-studio")
 
 @ALL()
 def m001_first_schema(db: Database) -> None:
-    """Prompts, responses, comparisons, showings, ratings, snapshots, runs, metrics, samples, checkpoints."""
+    """Create prompts, responses, comparisons, showings, ratings, snapshots, runs, metrics, samples, checkpoints."""
     for statement in _statements(first.FIRST):
         db.execute(statement)
     for table in ("responses", "showings", "rating_events", "snapshots", "snapshot_rows"):
@@ -109,7 +109,7 @@ def m015_many_runs(db: Database) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: `executescript` would commit what is under way."""
+    """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""
     for line in script.splitlines(keepends=True):
         kept += line
@@ -128,12 +128,12 @@ def _refuse_changes(db: Database, table: str) -> None:
 
 
 def names() -> list[str]:
-    """The names of this version's migrations, in their order."""
+    """Return the names of this version's migrations, in their order."""
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
 def present(db: Database) -> str:
-    """Return the schema that a database has, as SQL: tables with their indexes and triggers, by name."""
+    """Return a database's schema as SQL: tables with their indexes and triggers, by name."""
     shadows = [row["name"] for row in db.query("SELECT name FROM pragma_table_list WHERE type = 'shadow'")]
     rows = db.query(
         "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name NOT LIKE '%sqlite_%' AND name NOT IN"

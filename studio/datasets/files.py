@@ -47,8 +47,8 @@ def text(path: Path, name: str, max_gib: float) -> str:
     """Return the text of a file, unpacked where its name ends with .gz.
 
     Raises:
-        ImportRefused: it is larger than `max_gib` GiB, not a complete gzip file, not a text, or in another encoding than
-            UTF-8 or marked UTF-16 and UTF-32.
+        ImportRefused: it is larger than `max_gib` GiB, not a complete gzip file, not a text, or in an encoding other
+            than UTF-8 or marked UTF-16 and UTF-32.
     """
     raw = _bytes(path, name, max_gib)
     if what := next((words for begin, words in _NO_TEXT.items() if raw.startswith(begin)), ""):

@@ -1,7 +1,7 @@
 """Imports prompts, demonstrations and preferences; the preview and the import read the rows with the same code.
 
-All usable rows are imported in one transaction, or none. The hash of the raw file is recorded, so a second import of the
-same file is recognised and adds nothing.
+All usable rows are imported in one transaction, or none. The hash of the raw file is recorded, so a second import of
+the same file is recognised and adds nothing.
 """
 
 import json

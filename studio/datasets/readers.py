@@ -25,7 +25,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a file, or of a split of a data set; `split` is empty where there are no splits."""
+    """The rows of a file, or of a split of a data set; `split` only where it tells its parts apart."""
 
     name: str
     columns: list[str]
@@ -130,7 +130,7 @@ def _left_out(names: Sequence[str]) -> str:
 
 
 def _split_of_file(name: str) -> str | None:
-    """Return the split in a name such as train-00000.parquet, data/test.jsonl or helpful.valid.csv; None for words.csv."""
+    """Return the split named in train-00000.parquet, data/test.jsonl or helpful.valid.csv; None for words.csv."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((split for word in reversed(words) if (split := split_name(word))), None)
 

@@ -79,7 +79,7 @@ def read_parquet(path: Path, name: str, max_gib: float) -> tuple[list[str], list
 
 
 def _batch_size(file: Any, max_gib: float) -> int:
-    """Return the number of rows to unpack at once: a cell may refer to any text of its row group, so rows can be large."""
+    """Return how many rows to unpack at once: a cell may refer to any text of its row group, so rows can be large."""
     groups = range(file.metadata.num_row_groups)
     largest = max((file.metadata.row_group(i).total_byte_size for i in groups), default=1)
     return max(1, min(_BATCH, int(max_gib * 2**30 / max(1, largest))))

@@ -1,4 +1,4 @@
-"""report.html: what a demo showed, on one page that needs nothing else (no script, font or picture from outside).
+"""Writes report.html: a demo's results on one self-contained page (no script, font or picture from outside).
 
 The figures come from report.json (`studio.demo.rounds` makes it), the curves, pairs and lineage from the workspace.
 """
@@ -260,7 +260,7 @@ def _each_round(ws: Workspace, names: list[str], metric: str) -> list[Series]:
 
 
 def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[list[Series], list[float]]:
-    """One series a round, laid end to end along the x axis, and where each later round begins."""
+    """Return one series a round, placed end to end on the x axis, and the start of each later round."""
     series, marks, offset = [], [], 0.0
     for index, name in enumerate(names, start=1):
         points = [(x + offset, y) for x, y in _curve(ws, name, metric)]
@@ -282,7 +282,7 @@ def _relative(points: list[Point]) -> list[Point]:
 
 
 def _against(ws: Workspace, name: str, index: int) -> Series:
-    """Held-out score over held-out KL, in the order of the evaluations."""
+    """Return held-out score over held-out KL, in the order of the evaluations."""
     kl = dict(_curve(ws, name, "eval/kl"))
     points = [(kl[step], score) for step, score in _curve(ws, name, "eval/score") if step in kl]
     return Series(f"round {index}", points, index)

@@ -124,7 +124,7 @@ def _compare(ws: Workspace, db: Database) -> Found:
 
 
 def whole_step(folder: Path) -> int | None:
-    """Return the step of a checkpoint folder; None if its meta.json is unreadable or a file that it names is missing."""
+    """Return the step of a checkpoint folder; None if its meta.json is unreadable or a file it names is missing."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         is_whole = all((folder / name).is_file() for name in meta.get("checksums", {}))

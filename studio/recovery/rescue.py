@@ -1,7 +1,7 @@
 """Copies the readable rows of a damaged database into a new workspace, and counts the others.
 
-The damaged file is only copied, never written. Unreadable pages are skipped by looking for the next readable id. Rows are
-copied only as this version would write them: one with an invalid text or invalid JSON counts as lost.
+The damaged file is only copied, never written. Unreadable pages are skipped by looking for the next readable id. Rows
+are copied only as this version would write them: one with an invalid text or invalid JSON counts as lost.
 """
 
 import json
