@@ -76,7 +76,7 @@ class Workspace:
         return _resolve(root)
 
     def check_not_lost(self) -> None:
-        """Refuse to begin with an empty database where there was a full one.
+        """Refuse to begin with an empty database where there was one with data.
 
         Raises:
             WorkspaceError: the database is missing or empty, next to files of a workspace; or it cannot be opened.

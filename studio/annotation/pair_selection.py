@@ -169,7 +169,7 @@ def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
 
 
 def take(db: Database, session_id: int, recent_prompts: set[int], rater: str) -> Chosen | None:
-    """Take the first item whose prompt was not shown lately; pairs that were judged or seen elsewhere meanwhile are dropped."""
+    """Take the first item whose prompt was not shown lately; drop pairs judged or seen elsewhere meanwhile."""
     rows = db.query("SELECT * FROM session_queue WHERE session_id = ? ORDER BY id", [session_id])
     for row in list(rows):
         if row["prompt_id"] in recent_prompts:

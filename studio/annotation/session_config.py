@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SessionConfig(BaseModel):
-    """What a rating session asks for."""
+    """The settings of a rating session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -25,19 +25,19 @@ class SessionConfig(BaseModel):
     block_size: Annotated[int, Field(ge=5, le=500)] = 30
     """Votes after which the session rests and shows its card; attention falls after 25 to 40."""
     source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
-    """Whose answers are compared: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    """Answers to compare: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
     checkpoint: str = ""
     """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    """The other model with policy_vs_sft; empty takes the newest SFT checkpoint."""
     rank: Annotated[int, Field(ge=0, le=9)] = 0
     """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
-    """Which pairs come first beside the random arm: those the newest reward model is least sure of, the newest, or none."""
+    """Pairs that come first, apart from the random arm: those the newest reward model is least sure of, the newest, or none."""
     random_share: Share = 0.3
-    """Share of new pairs that are drawn at random, so that the worth of choosing can be measured against them."""
+    """Share of new pairs that are drawn at random, to measure the value of choosing against them."""
     repeat_share: Share = 0.1
     """Share of items that were judged before in the session, half of them with the sides swapped or the ranking in reverse; never trained on."""
     show_predictions: bool = False
@@ -45,7 +45,7 @@ class SessionConfig(BaseModel):
     attributes: bool = False
     """Also ask how helpful, truthful and harmless each answer is, from 1 to 7."""
     sample_below: Annotated[int, Field(ge=0, le=10_000)] = 20
-    """With a policy as source: start a sampling run by itself once fewer pairs than this wait; 0 never does."""
+    """With a policy as source: start a sampling run automatically once fewer pairs than this wait; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Prompts that such a run answers."""
 

@@ -245,7 +245,7 @@ def list_demonstrations(
 
 
 def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, messages: str, response: str = "") -> str:
-    """Return the SQL condition that a prompt, or a response in table `response`, holds the text; fills `values`."""
+    """Return the SQL condition that a prompt (or a response, with `response`) holds the text; fills `values`."""
     if not search:
         return ""
     values["search"] = text_search.pattern(search)

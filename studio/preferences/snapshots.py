@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class Recipe(BaseModel):
-    """What of the ratings is trained on, and how."""
+    """The choice of ratings to train on, and their use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

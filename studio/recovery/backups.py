@@ -98,7 +98,7 @@ def restore(root: Path, file: str | Path) -> Path:
 
 
 def _check(connection: sqlite3.Connection, source: Path) -> None:
-    """Refuse what is no sound database of this version or one of before."""
+    """Refuse a file that is not a sound database of this or an earlier version."""
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise WorkspaceError(f"{source} is damaged ({verdict}). Choose another backup.")

@@ -64,7 +64,7 @@ def _keep(ws: Workspace, end: threading.Event) -> None:
 
 
 def _quietly(act) -> bool:
-    """Do it if possible and return whether it worked; a server goes on without it."""
+    """Call `act` and return whether it worked; a server goes on without it."""
     try:
         act()
     except (StudioError, OSError, sqlite3.Error) as error:

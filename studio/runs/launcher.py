@@ -148,7 +148,7 @@ def _is_found_lost(ws: Workspace, run: Run) -> bool:
 
 
 def _may_come_yet(run: Run) -> bool:
-    """Return whether a run without a process here was just made, or is running on another machine with this folder."""
+    """Return whether a run without a process here was just made, or is running on another machine."""
     if run.pid is None:
         return abs(_age_s(run.created_at)) < ADOPTION_S
     is_fresh = run.heartbeat_at is not None and abs(_age_s(run.heartbeat_at)) < SILENT_S

@@ -118,7 +118,7 @@ def unproven(claim: Claim) -> bool:
 
 
 def end(family: set[psutil.Process], timeout_s: float) -> set[int]:
-    """SIGKILL these processes and wait until they are gone and hold no GPU memory; returns the pids that are left."""
+    """Kill these processes (SIGKILL) and wait until they are gone and hold no GPU memory; returns the pids left."""
     deadline = time.monotonic() + timeout_s
     pids = {process.pid for process in family}
     while True:

@@ -3,7 +3,7 @@
     queued -> running -> finished | stopped | failed | lost
     queued ------------> stopped | failed | lost
 
-A pause is no state: a running run waits after its step, a queued one keeps its place and lets others pass.
+A pause is not a state: a running run waits after its step, a queued one keeps its place and lets others pass.
 
 `move` is the one function that changes a state, and it refuses every other move. The row is the truth, never an exit
 code. Creating a run freezes its config and training rows in the run folder: labels that arrive later do not move it.
