@@ -1,4 +1,4 @@
-"""Child processes that compute for a moment and say one thing: ``python -m MODULE``, so that no torch is loaded here.
+"""Runs short child processes that give one answer: ``python -m MODULE``, so that no torch is loaded here.
 
 A child reads one JSON request from stdin; the last line that it prints is its answer. Where it refuses, the last line on
 stderr is the sentence for the person.
@@ -16,12 +16,12 @@ from studio import redaction
 from studio.errors import ConfigError
 
 CODE = Path(__file__).resolve().parent.parent
-"""Where the packages of this studio are."""
+"""The folder of this studio's packages."""
 DEVICES = ("auto", "cpu")
 
 
 class ChildError(Exception):
-    """A child that refused, failed or took too long; the text is its last words."""
+    """A child refused, failed or took too long; the text is its last line."""
 
     def __init__(self, words: str, *, is_late: bool = False, is_killed: bool = False) -> None:
         super().__init__(words)
@@ -36,15 +36,15 @@ def ask(
     timeout_s: float | None = None,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> Any:
-    """The answer of a child, from JSON.
+    """Return the answer of a child, from JSON.
 
     Args:
         module: Such as ``studio.worker.preview``.
-        request: What it reads from stdin, as JSON.
+        request: The JSON object that it reads from stdin.
         arguments: Words of its command line.
         cwd: Where it runs.
-        timeout_s: After so long it is killed.
-        started: Told of the process, so that it can be ended from elsewhere.
+        timeout_s: Seconds after which it is killed.
+        started: Called with the process, so that others can end it.
 
     Raises:
         ChildError: It refused, failed or took too long.
@@ -60,7 +60,7 @@ def run(
     timeout_s: float | None = None,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> str:
-    """The last line that a child printed; arguments and errors as `ask`."""
+    """Return the last line that a child printed; arguments and errors as `ask`."""
     child = subprocess.Popen(
         command(module, *arguments),
         stdin=subprocess.PIPE,
@@ -91,17 +91,17 @@ def run(
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of a child."""
+    """Return the command line of a child."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """A child's environment: no secrets, and this studio's own code wherever it runs."""
+    """Return a child's environment: no secrets, and this studio's own code wherever it runs."""
     return redaction.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def check_device(device: str) -> str:
-    """The device as given.
+    """Return the device, checked.
 
     Raises:
         ConfigError: There is no such choice.

@@ -1,4 +1,4 @@
-"""Command lines that people copy: as they work in the shell that the studio was started from."""
+"""Builds command lines for people to copy, valid in the shell that started the studio."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from studio.workspace import Workspace
 
 
 def program() -> str:
-    """How ``rlhf-studio`` is called: by its name where the shell finds it, else by its path, as `.venv/bin/rlhf-studio`."""
+    """Return the name of ``rlhf-studio`` where the shell finds it, else its path, such as `.venv/bin/rlhf-studio`."""
     found, own = shutil.which("rlhf-studio"), Path(sys.executable).parent / "rlhf-studio"
     if not own.exists() or (found and Path(found).resolve() == own.resolve()):
         return "rlhf-studio"
@@ -20,13 +20,13 @@ def program() -> str:
 
 
 def changed(config: StageConfig) -> dict[str, object]:
-    """The fields that differ from their defaults: what a command line has to say."""
+    """Return the fields that differ from their defaults, which a command line must name."""
     fields = type(config).model_fields
     return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
 
 
 def of_config(ws: Workspace, config: StageConfig) -> str:
-    """The command that starts a run with this config, one setting a line."""
+    """Return the command that starts a run with this config, one setting a line."""
     stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
     settings = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
     return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *settings])

@@ -1,7 +1,7 @@
-"""``rlhf-studio doctor``: is this machine fit for the studio, and is the workspace sound? Each finding has a next step.
+"""Checks this machine and the workspace (``rlhf-studio doctor``). Each finding has a next step.
 
-What needs torch is asked in a child process (`studio.worker.doctor`), so that a broken installation of it cannot hide
-the other findings.
+Checks that need torch run in a child process (`studio.worker.doctor`), so that a broken torch cannot hide the other
+findings.
 """
 
 import shutil
@@ -31,7 +31,7 @@ CHILD_TIMEOUT_S = 180
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; `next_step` says what to do about a warning or a problem."""
+    """A finding; `next_step` says what to do about a warning or a problem."""
 
     level: Literal["ok", "warning", "problem"]
     name: str
@@ -45,12 +45,12 @@ class Check:
 
 
 def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> list[Check]:
-    """All findings, in a fixed order. Opens the workspace, which makes it where there is none.
+    """Return all findings, in a fixed order. Opens the workspace, which creates it where there is none.
 
     Args:
         root: the workspace.
-        is_repairing: also enter the runs and checkpoints on disk that the database does not know; where the database is
-            gone or empty beside them, make a new one first. Nothing is removed.
+        is_repairing: also add the runs and checkpoints on disk that the database does not know; where the database is
+            gone or empty, make a new one first. Nothing is removed.
     """
     return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
@@ -63,7 +63,7 @@ def _python() -> Check:
 
 
 def _torch() -> list[Check]:
-    """Findings of the child process about torch, the GPUs and 4-bit weights."""
+    """Return the child process's findings about torch, the GPUs and 4-bit weights."""
     again = "install the studio again (make run), or see its message with: python -m studio.worker.doctor"
     try:
         return torch_checks(children.ask("studio.worker.doctor", timeout_s=CHILD_TIMEOUT_S))
@@ -72,7 +72,7 @@ def _torch() -> list[Check]:
 
 
 def torch_checks(facts: dict[str, Any]) -> list[Check]:
-    """Findings from what `studio.worker.doctor` reports."""
+    """Return the findings from the report of `studio.worker.doctor`."""
     found = [Check("ok", "torch", facts["torch"])]
     for device in facts["devices"]:
         text = f"{device['name']}, {device['free'] / GIB:.1f} of {device['total'] / GIB:.1f} GiB free"
@@ -101,7 +101,7 @@ def _chromium() -> Check:
 
 
 def _proxy() -> list[Check]:
-    """What the environment's proxies mean for downloads; the page needs none."""
+    """Check the environment's proxies for downloads; the page needs none."""
     names = ", ".join(sorted(proxies.found())) or "no proxy"
     if fault := proxies.fault():
         step = (
@@ -127,7 +127,7 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
         ws = Workspace.open(path)
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
-            num_lost = num_missing = 0  # said now: this is the newest there is
+            num_lost = num_missing = 0  # reported above: the database as it is now is the newest
         return [
             _writable(ws),
             *found,
@@ -150,7 +150,7 @@ def _taken_up(found: folders.Found) -> Check:
 
 
 def _folders(ws: Workspace) -> list[Check]:
-    """What lies on disk against what the database knows."""
+    """Compare the folders on disk with the database."""
     found = folders.compare(ws)
     checks = []
     unknown = [*found.unknown_runs, *(name for name in found.unknown_checkpoints)]
@@ -171,7 +171,7 @@ def _folders(ws: Workspace) -> list[Check]:
 
 
 def _configs(ws: Workspace) -> list[Check]:
-    """Runs of another version whose settings this one reads only in part."""
+    """Report runs of another version whose settings this one reads only in part."""
     found = [f"{run.name}: {', '.join(run.unread)}" for run in runs.list_all(ws) if run.unread]
     if not found:
         return []
@@ -207,7 +207,7 @@ def _writable(ws: Workspace) -> Check:
 
 
 def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
-    """Soundness, and whether it is whole; a copy of the file alone without its -wal can be sound and lack the newest."""
+    """Check that the database is sound and complete; a copy without its -wal can be sound and lack the newest rows."""
     name = ws.database.name
     verdict = connection.quick_check(ws.database)
     if verdict != "ok":

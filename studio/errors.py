@@ -1,13 +1,13 @@
-"""Everything the studio tells a person when something cannot be done.
+"""The errors that the studio shows to a person.
 
 The tree starts in `modules.errors`; the workbench adds its own branches:
 
     StudioError
     |-- (modules.errors: BaseModelError, CheckpointError, ConfigError, DataError, NonFiniteError, RewardError)
     |-- WorkspaceError     the workspace folder or its database cannot be used
-    |   |-- WorkspaceUnavailable   not now: what was to be written may be sent again once the cause is gone
-    |   `-- WorkspaceDamaged       what it holds cannot be read; `rlhf-studio rescue` copies what can
-    |-- ImportRefused      a file or data set cannot be read as what it was given for
+    |   |-- WorkspaceUnavailable   not now: the write may be tried again once the cause is gone
+    |   `-- WorkspaceDamaged       parts of it cannot be read; `rlhf-studio rescue` copies the rest
+    |-- ImportRefused      a file or data set cannot be read as the given kind
     |-- RunError           a run cannot be created, started, stopped or resumed
     `-- RatingError        a rating cannot be recorded
 
@@ -46,15 +46,15 @@ class WorkspaceError(StudioError):
 
 
 class WorkspaceUnavailable(WorkspaceError):
-    """The database cannot be used now (full disk, held by another program, taken away); the same may be tried again."""
+    """The database cannot be used now (full disk, held by another program, taken away); a retry may work."""
 
 
 class WorkspaceDamaged(WorkspaceError):
-    """The database holds something that cannot be read."""
+    """Parts of the database cannot be read."""
 
 
 class ImportRefused(StudioError):
-    """A file or data set cannot be read as what it was given for; nothing was imported."""
+    """A file or data set cannot be read as the given kind; nothing was imported."""
 
 
 class RunError(StudioError):

@@ -1,7 +1,7 @@
-"""Where the loop stands and what to do next: demonstrations -> SFT -> pairs -> ratings -> reward model -> PPO -> pairs.
+"""Says what to do next in the loop: demonstrations -> SFT -> pairs -> ratings -> reward model -> PPO -> pairs.
 
-`status` reads the workspace once and answers three questions for each station: how much is there, what is its newest
-checkpoint, and what has become stale. From the same facts it derives one suggested next step; it never acts on it.
+`status` reads the workspace once and gives for each station the amount of data, the newest checkpoint, and what has
+become stale. From the same facts it derives one suggested next step; it never acts on it.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ FRESH_RATINGS = 20
 class Station:
     """One station of the loop.
 
-    `checkpoint` is the newest one of a training station, `metrics` its figures; `stale` says in words what it lags
-    behind, or is empty; `run` is the run at work there now.
+    `checkpoint` is the newest one of a training station, `metrics` its figures; `stale` says what it lags behind, or
+    is empty; `run` is the active run there.
     """
 
     key: str
@@ -59,13 +59,13 @@ class LoopStatus:
     active: tuple[Run, ...]
 
     def station(self, key: str) -> Station:
-        """The station with this key."""
+        """Return the station with this key."""
         return next(station for station in self.stations if station.key == key)
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the stations and the next step are derived from."""
+    """The facts from which the stations and the next step are derived."""
 
     num_prompts: int
     num_demonstrations: int
@@ -90,7 +90,7 @@ class _Facts:
 
 
 def status(ws: Workspace) -> LoopStatus:
-    """Read where the loop stands now."""
+    """Read the current state of the loop."""
     facts = _facts(ws)
     return LoopStatus(_stations(facts), _next_step(facts), facts.active)
 
@@ -123,7 +123,7 @@ def _facts(ws: Workspace) -> _Facts:
 
 
 def _began(ws: Workspace, checkpoint: Checkpoint) -> str:
-    """When the run of a checkpoint was made: what is newer than that, it has not seen."""
+    """Return when a checkpoint's run was created: it has seen nothing newer."""
     return runs.get(ws, checkpoint.run_id).created_at
 
 
@@ -162,7 +162,7 @@ def _rating_detail(facts: _Facts) -> str:
 
 
 def _next_step(facts: _Facts) -> Step:
-    """The first of these that applies, in the order of the loop; after the first round, what is newest flows on."""
+    """Return the first step that applies, in the order of the loop; after the first round, the newest data flows on."""
     if not facts.num_prompts:
         return Step(
             "begin",

@@ -1,7 +1,7 @@
-"""One answer for all tabs that ask the same: it is worked out again when the database has changed, and not more often than that.
+"""Shares one answer among all tabs that ask the same; it is computed again only when the database has changed.
 
-SQLite tells of a change by a number (`PRAGMA data_version`) that costs microseconds to ask. What does not stand in the
-database (a log that grows, a process that has died, how long ago something was) is looked at again after a while.
+SQLite shows a change by a number (`PRAGMA data_version`) that takes microseconds to read. What is not in the database
+(a growing log, a dead process, an age) is read again after a while.
 """
 
 import os
@@ -17,9 +17,9 @@ from typing import Any
 from studio.workspace import Workspace
 
 PAGE = 50
-"""Rows of one page of a long list."""
+"""Rows of a page of a long list."""
 MAX_ANSWERS = 64
-"""As many runs may be looked at in different tabs at once; what is beyond is worked out more often, and no more."""
+"""Most answers kept, for as many runs in different tabs; any beyond are only computed more often."""
 
 MAX_HELD = 8
 
@@ -36,13 +36,13 @@ class Shared:
     """Answers by key, for one kind of question."""
 
     def __init__(self, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`keep_s` is how long an answer holds while the database stays as it is."""
+        """Keep an answer for `keep_s` seconds while the database is unchanged."""
         self._keep_s, self._clock = keep_s, clock
         self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, ws: Workspace, key: Hashable, work_out: Callable[[], Any]) -> Any:
-        """The answer as it is now, worked out by one of those who ask at a time."""
+        """Return the current answer, computed by one caller at a time."""
         with self._lock:
             answer = self._answers.setdefault((ws.root, key), _Answer())
             self._answers.move_to_end((ws.root, key))
@@ -57,7 +57,7 @@ class Shared:
 
 
 def version_of(ws: Workspace) -> tuple[int, ...] | None:
-    """A mark that differs after every change of the database, and when another file lies in its place; None where none can be had."""
+    """Return a mark that differs after every change or replacement of the database file; None where it is unknown."""
     with _asking:
         try:
             state = os.stat(ws.database)
@@ -71,7 +71,7 @@ def version_of(ws: Workspace) -> tuple[int, ...] | None:
 
 _asking = threading.Lock()
 _held: dict[Path, tuple[tuple[int, int], sqlite3.Connection]] = {}
-"""A connection that stays open for each workspace: the number only means something on one and the same."""
+"""One open connection for each workspace: the number is only meaningful within one connection."""
 
 
 def _open(path: Path, place: tuple[int, int]) -> None:

@@ -1,7 +1,7 @@
-"""What nobody shall read again: passwords and tokens of the environment, and those that an address carries.
+"""Redacts secrets (environment variables, credentials in URLs) from stored settings, logs and messages.
 
-A config, a log and a sentence are kept, copied and sent to others. So a setting that holds a secret is refused before it is
-stored, and whatever a library or somebody's reward function writes or raises is looked through on its way out. No torch.
+Configs, logs and messages are kept, copied and sent to others. So a setting that holds a secret is refused before it is
+stored, and all output and errors of libraries and reward functions are filtered. No torch.
 """
 
 import os
@@ -17,19 +17,19 @@ from studio.errors import ConfigError
 
 PASSWORD = "RLHF_STUDIO_PASSWORD"
 SHORTEST = 8
-"""Shorter values (true, 1, none) are no secrets, and taking them out of texts would spoil these."""
+"""Shorter values (true, 1, none) are not secrets, and removing them would spoil texts."""
 _NAMES = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(_?\d+)?$")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})|(?<=[Bb]earer )[\w.~+/=-]{8,}")
-"""Tokens known by their look: of the hub (which may lie in a file, not in the environment), of OpenAI, of GitHub."""
+"""Tokens recognised by their form: of the hub (which may be in a file, not in the environment), OpenAI, GitHub."""
 
 
 KEPT: dict[str, str] = {}
-"""Variables that this process does without for a moment (`network.proxies`), and its children do not."""
+"""Variables removed from this process for a moment (`network.proxies`), but not from its children."""
 
 
 def environment() -> dict[str, str]:
-    """Return what a child process gets of this one's environment: all but the studio's own password.
+    """Return the environment for a child process: this one's without the studio's own password.
 
     torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
     compiler at each start of a worker, about a sixth of the time that its imports take.
@@ -39,12 +39,12 @@ def environment() -> dict[str, str]:
 
 
 def is_secret(variable: str) -> bool:
-    """Whether the name of a variable of the environment says that it holds a secret."""
+    """Return whether an environment variable's name says that it holds a secret."""
     return bool(_NAMES.search(variable.upper()))
 
 
 def hide(text: str) -> str:
-    """The text without any secret."""
+    """Return the text without any secret."""
     for name, value in _secrets().items():
         for spelling in (value, quote(value, safe=""), *value.splitlines()):
             if len(spelling) >= SHORTEST:
@@ -53,10 +53,10 @@ def hide(text: str) -> str:
 
 
 def check(config: BaseModel) -> None:
-    """Refuse settings that hold a secret: they would stand in the database, in the run's config and in the model card.
+    """Refuse settings that hold a secret: they would be in the database, the run's config and the model card.
 
     Raises:
-        ConfigError: a field holds the value of a variable of the environment, or an address with a name or a token in it.
+        ConfigError: a field holds the value of a secret environment variable, or a URL with a user name or a token.
     """
     for field, value in config.model_dump().items():
         if isinstance(value, str) and (shown := hide(value)) != value:
@@ -67,12 +67,12 @@ def check(config: BaseModel) -> None:
 
 
 def hide_in_output() -> None:
-    """From now on, what this process prints and logs is written without secrets."""
+    """Remove secrets from everything that this process prints and logs from now on."""
     sys.stdout, sys.stderr = _Hiding(sys.stdout), _Hiding(sys.stderr)  # type: ignore[assignment]
 
 
 class _Hiding:
-    """A stream that takes secrets out of what is written to it; a log that cannot be written, on a full disk, ends nothing."""
+    """A stream that removes secrets from its text; a log that cannot be written, on a full disk, raises nothing."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ class _Hiding:
         return len(text)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the buffered text."""
         with suppress(OSError):
             self._stream.flush()
 
@@ -98,6 +98,6 @@ class _Hiding:
 
 
 def _secrets() -> dict[str, str]:
-    """Variables of the environment whose name says that they are secret, the longest value first."""
+    """Return the environment variables with a secret's name, the longest value first."""
     found = {name: value.strip() for name, value in os.environ.items() if is_secret(name)}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))

@@ -1,6 +1,6 @@
-"""Which servers have a workspace open. Several may: what they share is in the database. But a person should know of it.
+"""Lists the other servers that have this workspace open, so that the user can be told. Several may share it.
 
-Each holds a kernel lock on a file of its own for as long as it lives, so one that was killed is not counted.
+Each holds a kernel lock on its own file while it lives, so a killed server is not counted.
 """
 
 import fcntl
@@ -16,9 +16,9 @@ _held: list[BinaryIO] = []
 
 
 def announce(ws: Workspace, url: str) -> list[str]:
-    """Say that this process serves the workspace at `url`; returns the addresses at which others do.
+    """Register this process as a server of the workspace at `url`; returns the addresses of the others.
 
-    On a disk that cannot be written it says nothing, and returns what it had found.
+    On a disk that cannot be written it registers nothing, and returns the addresses found so far.
     """
     folder = ws.root / "servers"
     others = []
@@ -34,7 +34,7 @@ def announce(ws: Workspace, url: str) -> list[str]:
                 others.append(file.read())
         mine = (folder / f"{os.getpid()}-{uuid4().hex[:8]}.url").open(
             "xb", buffering=0
-        )  # a number may be taken on another machine
+        )  # a pid may be in use on another machine
         _held.append(mine)
         fcntl.flock(mine, fcntl.LOCK_EX)
         mine.write(url.encode())
@@ -42,7 +42,7 @@ def announce(ws: Workspace, url: str) -> list[str]:
 
 
 def others(ws: Workspace) -> list[str]:
-    """The addresses at which servers have the workspace open; nothing is changed."""
+    """Return the addresses of the servers that have the workspace open; nothing is changed."""
     found = []
     with suppress(OSError):
         for path in sorted((ws.root / "servers").glob("*.url")):

@@ -1,6 +1,6 @@
 """Reads a stage's settings from ``--config file.json`` and ``--set key=value``, and describes them for ``--help``.
 
-The pydantic class of the stage decides; here its verdicts become sentences that name the setting and what it takes.
+The stage's pydantic class validates; this module turns its errors into sentences that name the setting and its values.
 """
 
 import difflib
@@ -23,10 +23,10 @@ TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 def read(stage: str, config_file: str | None, settings: Sequence[str], hardware: str | None = None) -> StageConfig:
-    """The config of a stage: the preset's values, over them the file's, over them the ``key=value`` settings; defaults for the rest.
+    """Read a stage's config: ``key=value`` settings over the file's values over the preset's over the defaults.
 
     Raises:
-        ConfigError: a key that is none, or a value out of range; one sentence each.
+        ConfigError: an unknown key, or a value out of range; one sentence each.
     """
     values = preset(stage, hardware) if hardware else {}
     return read_class(STAGES[stage], stage, config_file, settings, values)
@@ -39,7 +39,7 @@ def read_class(
     settings: Sequence[str],
     given: Mapping[str, Any] | None = None,
 ) -> Config:
-    """As `read`, for any config class; `command` is what a person typed, `given` what the file and settings go over."""
+    """Do as `read`, for any config class; `command` is what a person typed, `given` the values to override."""
     values = dict(given or {}) | (_from_file(config_file) if config_file else {})
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -53,7 +53,7 @@ def read_class(
 
 
 def describe(field: FieldInfo) -> str:
-    """What a field takes: its choices, or its type and range."""
+    """Return the values a field takes: its choices, or its type and range."""
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(str(choice) for choice in get_args(field.annotation))
     bounds = []
@@ -72,7 +72,7 @@ def describe(field: FieldInfo) -> str:
 
 
 def complaint(field: FieldInfo, fault: Any) -> str:
-    """What is wrong with a field's value, in the words that the page and the command line share."""
+    """Say what is wrong with a field's value, in the words that the page and the command line share."""
     if fault["input"] is None or fault["input"] == "":
         return f"is empty; it takes {describe(field)}."
     if fault["type"] == "value_error":
@@ -81,7 +81,7 @@ def complaint(field: FieldInfo, fault: Any) -> str:
 
 
 def help_text(config_class: type[BaseModel], width: int = 100) -> str:
-    """All settings of a config class with their sentence, range and default."""
+    """Return all settings of a config class with their description, range and default."""
     lines = ["settings, for --set and --config:"]
     for name, field in config_class.model_fields.items():
         default = json.dumps(field.default) if isinstance(field.default, bool) else field.default

@@ -2,9 +2,9 @@
 
     <root>/studio.db          the truth for prompts, responses, ratings, run states, metrics, lineage
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
-    <root>/exports/           what was exported
-    <root>/backups/           copies of the database, made by themselves or by hand
-    <root>/lanes/, servers/   kernel locks: who works on a device, which servers have the workspace open
+    <root>/exports/           exported files and models
+    <root>/backups/           copies of the database, made automatically or by hand
+    <root>/lanes/, servers/   kernel locks: the run on each device, the servers that have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
 
 Every function of the workbench takes the workspace first and opens one short connection per unit of work.
@@ -24,12 +24,12 @@ from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
 LARGEST = 2**63 - 1
-"""Of a whole number in SQLite."""
+"""The largest integer in SQLite."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """An opened workspace; `Workspace.open` is the way to get one."""
+    """An opened workspace; `Workspace.open` creates one."""
 
     root: Path
 
@@ -57,7 +57,7 @@ class Workspace:
 
     @classmethod
     def existing(cls, root: str | Path | None = None) -> "Workspace":
-        """Open the workspace at `root` for a command that only works with what is there: a mistyped folder is not made.
+        """Open the existing workspace at `root`: a mistyped folder is not created.
 
         Raises:
             WorkspaceError: as `open`, or the folder holds no workspace.
@@ -72,14 +72,14 @@ class Workspace:
 
     @staticmethod
     def place(root: str | Path | None = None) -> Path:
-        """The folder that is meant, whatever is in it."""
+        """Return the workspace's folder, whatever is in it."""
         return _resolve(root)
 
     def check_not_lost(self) -> None:
-        """Refuse to begin with an empty database where one was.
+        """Refuse to begin with an empty database where there was one with data.
 
         Raises:
-            WorkspaceError: the database is missing or empty, beside files of a workspace; or it cannot be opened.
+            WorkspaceError: the database is missing or empty, next to files of a workspace; or it cannot be opened.
         """
         if connection.is_blank(self.database) and (left := self.used_before()):
             what = "has nothing in it" if self.database.exists() else "is gone"
@@ -90,7 +90,7 @@ class Workspace:
             )
 
     def used_before(self) -> str:
-        """What tells that the folder was a workspace already, in words; empty where nothing does."""
+        """Name the signs that the folder was a workspace before; empty where there are none."""
         if connection.is_gone(self.database) and _size(self.database.with_name(f"{self.database.name}-wal")):
             return f"a {self.database.name}-wal, which belongs to it"
         for folder, what in ((self.runs, "run"), (self.exports, "export"), (self.backups, "backup")):
@@ -127,7 +127,7 @@ class Workspace:
 
     @contextmanager
     def read(self) -> Iterator[Database]:
-        """A connection for reading; closed at the end of the block.
+        """Yield a connection for reading; it is closed at the end of the block.
 
         Raises:
             WorkspaceError: another program holds the database for too long, or its disk is full, read-only or faulty.
@@ -135,7 +135,7 @@ class Workspace:
         db = connection.connect(self.database)
         try:
             yield db
-        except OverflowError as error:  # sqlite3 says no more than that a number is too large for it
+        except OverflowError as error:  # sqlite3 only says that a number is too large
             if "SQLite" not in str(error):
                 raise
             raise WorkspaceError("A number is larger than any that is stored here. Check what was given.") from error
@@ -154,14 +154,14 @@ class Workspace:
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Hold the database open for the length of the block: on a disk that is full meanwhile it can still be read."""
+        """Keep the database open for the length of the block, so that it can be read when the disk fills up."""
         with self.read() as db:
             db.execute("SELECT count(*) FROM sqlite_master").fetchall()
             yield
 
     @contextmanager
     def write(self) -> Iterator[Database]:
-        """One write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception.
+        """Open a write transaction (BEGIN IMMEDIATE): committed at the end of the block, rolled back on an exception.
 
         Raises:
             WorkspaceError: as `read`; nothing was written.
@@ -198,10 +198,10 @@ def _resolve(root: str | Path | None) -> Path:
 
 
 def check_day(text: str) -> str:
-    """A day (UTC) as 2026-03-31, the way times begin in the database; or empty.
+    """Return a day (UTC) as 2026-03-31, the way times begin in the database; or empty.
 
     Raises:
-        ValueError: it is none; in words for a person.
+        ValueError: it is not a day; the message is for a person.
     """
     try:
         is_day = not text or date.fromisoformat(text).isoformat() == text
@@ -213,5 +213,5 @@ def check_day(text: str) -> str:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the millisecond."""
+    """Return the time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

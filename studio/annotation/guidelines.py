@@ -1,4 +1,4 @@
-"""Guidelines: what a rater goes by, in versions that are never changed. The owner of that table.
+"""Guidelines for raters, in versions that are never changed. The owner of that table.
 
 A rating's guideline is the version that was in force when its pair was shown.
 """
@@ -9,13 +9,13 @@ from studio.errors import DataError
 from studio.workspace import Workspace, now
 
 FIRST = "Which answer would you rather have been given? Right and helpful first; longer is not better."
-"""In force until somebody writes another."""
+"""The guideline in force until a person writes another."""
 LONGEST = 2000
 
 
 @dataclass(frozen=True)
 class Guideline:
-    """One version; version 0 is the built-in text."""
+    """A version of the guideline; version 0 is the built-in text."""
 
     version: int
     text: str
@@ -42,14 +42,14 @@ def write(ws: Workspace, text: str) -> Guideline:
 
 
 def current(ws: Workspace) -> Guideline:
-    """The version in force."""
+    """Return the version in force."""
     with ws.read() as db:
         rows = db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC LIMIT 1")
         return next((Guideline(**row) for row in rows), Guideline(0, FIRST))
 
 
 def list_all(ws: Workspace) -> list[Guideline]:
-    """All versions, newest first, the built-in one last."""
+    """Return all versions, newest first, the built-in one last."""
     with ws.read() as db:
         rows = list(db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC"))
     return [*(Guideline(**row) for row in rows), Guideline(0, FIRST)]

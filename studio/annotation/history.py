@@ -20,14 +20,14 @@ from studio.workspace import LARGEST, Workspace, check_day
 
 @dataclass(frozen=True)
 class Filter:
-    """Which ratings are wanted; empty fields let all through.
+    """A filter for ratings; empty fields let all through.
 
     `since` and `until` are days (UTC); `flag` is one of the flags given to a response; `is_changed`: only ratings that
-    were corrected, annotated anew, given again after an undo, or taken back, those that count no more included;
+    were corrected, annotated again, given again after an undo, or taken back, those that count no more included;
     `is_imported`: only judgements that came with an import, as they count now.
 
     Raises:
-        RatingError: a day or a flag is none.
+        RatingError: a day or a flag is invalid.
     """
 
     search: str = ""
@@ -57,7 +57,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Entry:
-    """A rating, with the texts as they stood on the screen."""
+    """A rating, with the texts as they were on the screen."""
 
     id: int
     comparison_id: int
@@ -71,7 +71,7 @@ class Entry:
     attributes: str
     ranks: str | None
     is_ranked: int
-    """Whether three or more answers stood on the screen."""
+    """1 if three or more answers were on the screen."""
     elapsed_ms: int | None
     created_at: str
     category: str
@@ -82,7 +82,7 @@ class Entry:
     left: str
     right: str
     is_undone: int = 0
-    """Whether it was taken back, and nothing stands in its place."""
+    """1 if it was taken back and nothing replaces it."""
 
     @property
     def verdict(self) -> str:
@@ -107,13 +107,13 @@ class Entry:
 
 
 def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
-    """Ratings that fit, newest first.
+    """Return the ratings that fit, newest first.
 
     Args:
         ws: the workspace.
         wanted: which ones.
         limit: at most this many.
-        before: only ratings with a smaller id: where the page before ended.
+        before: only ratings with a smaller id: the last one of the previous page.
     """
     wanted = wanted or Filter()
     bound = _bound(wanted) | {"limit": limit, "before": before if before is not None else 2**62}
@@ -124,7 +124,7 @@ def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before
 
 
 def count(ws: Workspace, wanted: Filter | None = None, at_most: int = 2**62) -> int:
-    """How many ratings fit; with a filter, more than `at_most` are not counted on."""
+    """Count the ratings that fit; with a filter, stop counting at `at_most`."""
     wanted = wanted or Filter()
     if wanted == Filter():
         found = ratings.summary(ws)
@@ -141,13 +141,13 @@ def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
 
 
 def count_imported(ws: Workspace) -> int:
-    """Judgements that came with an import, those corrected since included."""
+    """Count the imported judgements, those corrected since included."""
     with ws.read() as db:
         return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
 
 
 def number(text: str) -> int:
-    """The number of a rating, as a person typed it.
+    """Return the number of a rating, as a person typed it.
 
     Raises:
         RatingError: no rating can have it.
@@ -158,15 +158,15 @@ def number(text: str) -> int:
 
 
 def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
-    """The rating that counts of the chain that this event belongs to.
+    """Return the rating that counts of the chain that this event belongs to.
 
     Args:
         ws: the workspace.
         event_id: any event of the chain.
-        is_undone_too: of a chain that was taken back whole, give the judgement that was taken back last.
+        is_undone_too: if the whole chain was taken back, return the judgement that was taken back last.
 
     Raises:
-        RatingError: there is no such event, or nothing of its chain counts.
+        RatingError: there is no such event, or no event of its chain counts.
     """
     chain = events(ws, event_id) if event_id <= LARGEST else []
     is_undone = bool(chain) and chain[-1]["outcome"] == "undo"
@@ -182,21 +182,21 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
 
 
 def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
-    """All its answers as they stood on the screen; of a judgement without one, by slot."""
+    """Return all its answers as they were on the screen; for a judgement without a screen, by slot."""
     showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
     return showing.texts if showing else (entry.left, entry.right)
 
 
 def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
-    """All events of a rating, oldest first, each with `after_prediction`: whether the rater had seen a prediction by then."""
+    """Return a rating's events, oldest first, with `after_prediction`: whether the rater had seen a prediction."""
     with ws.read() as db:
         return _chain(db, event_id)
 
 
 def raters(ws: Workspace) -> list[str]:
-    """Who has rated."""
+    """Return the names of all raters."""
     with ws.read() as db:
-        # A step from name to name, which reads no more rows than there are names.
+        # Steps from name to name, so it reads only as many rows as there are names.
         return [
             row["rater"]
             for row in db.query(
@@ -208,10 +208,10 @@ def raters(ws: Workspace) -> list[str]:
 
 
 def check_names(ws: Workspace, wanted: Filter) -> None:
-    """Tell a name that nothing here bears from one that nothing fits.
+    """Refuse names that do not exist here, as opposed to names that match no rating.
 
     Raises:
-        RatingError: no rater, category or session is called so.
+        RatingError: there is no rater, category or session of that name.
     """
     known = {
         "rater": raters(ws) if wanted.rater else [],
@@ -225,7 +225,7 @@ def check_names(ws: Workspace, wanted: Filter) -> None:
 
 
 def as_json(entry: Entry) -> str:
-    """A rating as one line of JSON."""
+    """Return a rating as one line of JSON."""
     return json.dumps(asdict(entry), ensure_ascii=False)
 
 
@@ -234,7 +234,7 @@ def _entry(row: dict[str, Any]) -> Entry:
 
 
 def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
-    """The events that this one superseded and those that superseded it."""
+    """Return the events that this one superseded and those that superseded it."""
     return list(
         db.query(
             "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"
@@ -253,7 +253,7 @@ def _bound(wanted: Filter) -> dict[str, Any]:
 
 
 def _look_up(db: Database, wanted: Filter, bound: dict[str, Any]) -> bool:
-    """Give the query the answers that hold what is searched for; True where these are all, so that only their ratings need be read."""
+    """Bind the answers that hold the searched text; True where these are all, so only their ratings need be read."""
     texts_of.add_functions(db)
     few, is_all = texts_of.responses(db, wanted.search) if wanted.search else ([], False)
     bound["few"] = json.dumps(few) if few or is_all else ""
@@ -271,7 +271,7 @@ CROSS JOIN comparison_responses g ON g.comparison_id = e.comparison_id AND g.slo
 CROSS JOIN responses x ON x.id = coalesce(s.left_response_id, f.response_id)
 CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """
-"""From the newest event back: the joins may not be turned round."""
+"""From the newest event back: the order of the joins must stay."""
 _IS_UNDONE = """EXISTS (SELECT 1 FROM rating_events u WHERE u.supersedes = e.id AND u.outcome = 'undo'
     AND NOT EXISTS (SELECT 1 FROM rating_events v WHERE v.supersedes = u.id))"""
 _SELECT = f"""

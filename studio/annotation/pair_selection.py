@@ -1,4 +1,4 @@
-"""What a session shows next: a random arm beside the pairs a reward model is least sure of. Owner of `session_queue`.
+"""Chooses what a session shows next: random pairs and those a reward model is least sure of. Owns `session_queue`.
 
 The items of a block are drawn together when it begins, and then shown one by one: a draw looks at every pair that is
 still open, an item only at the queue. Each draw takes, with `random_share`, any of the remaining pairs alike, and else
@@ -17,18 +17,18 @@ from typing import Any
 from sqlite_utils import Database
 
 DISTANCE = 5
-"""Items between two of the same prompt, at least."""
+"""Fewest items between two of the same prompt."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Which pairs a session takes, and how it chooses.
+    """The pairs that a session takes, and the way it chooses.
 
     Attributes:
         categories: only prompts of these; none for all.
         origin: any, imported, or sampled by `checkpoint_id` (and `opponent_id`, else twice by itself).
-        choose: uncertainty, newest or random, beside the random arm.
-        random_share: of the random arm.
+        choose: uncertainty, newest or random, next to the random arm.
+        random_share: share of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
         rank: only rankings of three to this many answers; 0 for pairs and rankings alike.
     """
@@ -67,7 +67,7 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
     """
     ranked = _ranked(pool, wish)
     remaining = {row["id"]: row for row in pool}
-    order = list(remaining)  # for uniform draws: the drawn one makes room for the last one
+    order = list(remaining)  # for uniform draws: the last one takes the place of the drawn one
     place = {key: index for index, key in enumerate(order)}
     found, first = [], 0
     for _ in range(min(num, len(pool))):
@@ -97,7 +97,7 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
 
 
 def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
-    """The pairs in the order in which the other arm takes them."""
+    """Return the pairs in the order in which the non-random arm takes them."""
     if wish.choose == "uncertainty":
         return sorted(
             (row for row in pool if row["uncertainty"] is not None), key=lambda row: (-row["uncertainty"], row["id"])
@@ -106,7 +106,7 @@ def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
 
 
 def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
-    """Every pair that fits and that nobody has judged and this rater has not seen, newest sampled first."""
+    """Return every fitting pair that nobody has judged and this rater has not seen, newest sampled first."""
     return list(
         db.query(
             "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
@@ -127,7 +127,7 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
 
 
 def census(db: Database, wish: Wish, rater: str) -> dict[str, int]:
-    """How many comparisons there are, and what of them is left by each part of the wish: why a pool is empty.
+    """Count the comparisons that each part of the wish leaves, to explain an empty pool.
 
     Returns:
         `all`; `origin`, of the origin; `rank`, of the size too; `category`, of the categories too; of those `judged`, by
@@ -157,7 +157,7 @@ def census(db: Database, wish: Wish, rater: str) -> dict[str, int]:
 
 
 def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
-    """Keep what was drawn until it is shown."""
+    """Store the drawn items until they are shown."""
     db.conn.executemany(
         "INSERT INTO session_queue (session_id, comparison_id, prompt_id, arm, probability, score, score_kind, num_behind)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -169,7 +169,7 @@ def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
 
 
 def take(db: Database, session_id: int, recent_prompts: set[int], rater: str) -> Chosen | None:
-    """Take the first item whose prompt was not shown lately; pairs that were judged or seen elsewhere meanwhile are dropped."""
+    """Take the first item whose prompt was not shown lately; drop pairs judged or seen elsewhere meanwhile."""
     rows = db.query("SELECT * FROM session_queue WHERE session_id = ? ORDER BY id", [session_id])
     for row in list(rows):
         if row["prompt_id"] in recent_prompts:
@@ -181,19 +181,19 @@ def take(db: Database, session_id: int, recent_prompts: set[int], rater: str) ->
 
 
 def count_waiting(db: Database, session_id: int) -> int:
-    """Drawn items that wait, and pairs that were left behind at the last draw."""
+    """Count the drawn items that wait and the pairs that were left at the last draw."""
     sql = "SELECT count(*) AS n, coalesce(min(num_behind), 0) AS behind FROM session_queue WHERE session_id = ?"
     row = next(db.query(sql, [session_id]))
     return row["n"] + row["behind"]
 
 
 def waiting_prompts(db: Database, session_id: int) -> set[int]:
-    """The prompts of what was drawn and not shown yet."""
+    """Return the prompts of the items drawn and not shown yet."""
     return {r["prompt_id"] for r in db.query("SELECT prompt_id FROM session_queue WHERE session_id = ?", [session_id])}
 
 
 def clear(db: Database, session_id: int) -> None:
-    """Give back what was drawn and not shown, when a session pauses or ends."""
+    """Drop the items drawn and not shown, when a session pauses or ends."""
     db.execute("DELETE FROM session_queue WHERE session_id = ?", [session_id])
 
 

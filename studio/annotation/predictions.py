@@ -1,4 +1,4 @@
-"""Predictions: what a reward model thought of a comparison before anybody had judged it. The owner of those tables.
+"""Predictions of a reward model for comparisons that nobody had judged yet. The owner of those tables.
 
 SQLite refuses a prediction that comes after a vote, so that a reward model is measured on votes it cannot have seen. The
 scores come from a child process (`studio.worker.predict`); this module starts it and never loads torch itself.
@@ -26,17 +26,17 @@ from studio.models import checkpoints
 from studio.workspace import Workspace, now
 
 Scores = list[list[float]]
-"""For each slot the score of each member."""
+"""The score of each member, for each slot."""
 MODULE = "studio.worker.predict"
 _children: dict[str, subprocess.Popen[Any]] = {}
 """Workspace to the child started last."""
 _tried: dict[tuple[str, int], int] = {}
-"""Workspace and reward model to the newest comparison when its last child was started."""
+"""(workspace, reward model) to the newest comparison when its last child was started."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the reward model had thought of the pair on the screen."""
+    """The reward model's earlier prediction for the pair on the screen."""
 
     checkpoint: str
     left: float
@@ -46,12 +46,12 @@ class Prediction:
 
 
 def preference(scores: Scores, first: int = 0, second: int = 1) -> float:
-    """Probability that the response in slot `first` is better than that in `second`, by the mean of the members."""
+    """Return the probability that slot `first` is better than slot `second`, by the mean of the members."""
     return _sigmoid(statistics.fmean(scores[first]) - statistics.fmean(scores[second]))
 
 
 def uncertainty(scores: Scores) -> tuple[float, str]:
-    """How unsure the reward model is, and by which measure; see the module."""
+    """Return the reward model's uncertainty and the name of its measure; see the module."""
     pairs = list(combinations(range(len(scores)), 2))
     if len(scores[0]) > 1:
         spreads = [
@@ -62,13 +62,13 @@ def uncertainty(scores: Scores) -> tuple[float, str]:
 
 
 def add(ws: Workspace, checkpoint_id: int, found: Sequence[tuple[int, Scores]]) -> int:
-    """Store predictions (comparison id, scores); what was judged meanwhile, or is predicted, is left out. Returns how many."""
+    """Store predictions (comparison id, scores) of pairs not judged or predicted meanwhile. Returns how many."""
     with ws.write() as db:
         return sum(_add(db, checkpoint_id, comparison_id, scores) for comparison_id, scores in found)
 
 
 def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str, Any]]:
-    """Comparisons nobody has judged that this reward model has not predicted; those that are shown soonest come first.
+    """Return unjudged comparisons that this reward model has not predicted, those shown soonest first.
 
     Returns:
         Dicts with id, messages, responses (texts by slot) and how each ended.
@@ -94,13 +94,13 @@ def _waiting(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
-    """The prediction for a pair that was judged just now, noting that the rater saw it; None where there is none."""
+    """Return the prediction for a pair just judged, storing that the rater saw it; None where there is none."""
     with ws.write() as db:
         return reveal_in(db, showing_id, event_id)
 
 
 def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None:
-    """The same in an open write transaction."""
+    """Do as `reveal`, inside the caller's transaction."""
     row = _of_showing(db, showing_id)
     if row is None:
         return None
@@ -112,7 +112,7 @@ def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None
 
 
 def counts(ws: Workspace) -> dict[str, int]:
-    """`predictions`: of the newest reward model; `waiting`: unjudged comparisons it has no prediction of."""
+    """Count `predictions` of the newest reward model, and `waiting`: unjudged comparisons without one."""
     reward = checkpoints.newest(ws, "reward")
     with ws.read() as db:
         if reward is None:
@@ -126,10 +126,10 @@ def counts(ws: Workspace) -> dict[str, int]:
 
 
 def start(ws: Workspace) -> bool:
-    """Let a child process predict what nobody has judged; True while one works.
+    """Let a child process predict the unjudged comparisons; True while one is running.
 
-    It is started once for each reward model and newest comparison, so that one that fails, or a text that is too long,
-    is not tried for ever.
+    It is started once for each reward model and newest comparison, so that a failing child, or a text that is too long,
+    is not tried forever.
     """
     reward = checkpoints.newest(ws, "reward")
     if reward is None or is_at_work(ws):
@@ -155,10 +155,10 @@ def start(ws: Workspace) -> bool:
 
 
 def run(ws: Workspace) -> str:
-    """Predict what waits, and wait for it; returns the child's last words.
+    """Predict the waiting comparisons, and wait for it; returns the child's last line.
 
     Raises:
-        RunError: a run works on the GPU, or it failed.
+        RunError: a run uses the GPU, or the child failed.
     """
     try:
         return children.run(MODULE, str(ws.root), "now", cwd=ws.root)
@@ -167,7 +167,7 @@ def run(ws: Workspace) -> str:
 
 
 def is_at_work(ws: Workspace) -> bool:
-    """True while a child that was started here works or waits for the device."""
+    """Return whether a child that was started here is running or waits for the device."""
     child = _children.get(str(ws.root))
     return child is not None and child.poll() is None
 
@@ -194,7 +194,7 @@ def _add(db: Database, checkpoint_id: int, comparison_id: int, scores: Scores) -
 
 
 def _of_showing(db: Database, showing_id: int) -> dict[str, Any] | None:
-    """The newest prediction for the pair of a showing, turned to the screen."""
+    """Return the newest prediction for the pair of a showing, turned to the screen."""
     rows = db.query(
         "SELECT q.id, k.name AS checkpoint, q.uncertainty, q.uncertainty_kind, CASE WHEN s.left_response_id = f.response_id"
         " THEN q.preference ELSE 1 - q.preference END AS left FROM showings s"

@@ -1,7 +1,7 @@
-"""Keeps a session supplied without anybody waiting: new pairs are sampled, and predicted, before the old ones run out.
+"""Supplies a session in the background: new pairs are sampled, and predicted, before the old ones run out.
 
-`look_after` is called after a press has been answered. Its work is done in a thread of its own and by child processes;
-one file lock keeps two processes from starting the same run twice. A sampling run that failed is not tried again.
+`look_after` is called after a press was answered. It works in its own thread and in child processes; a file lock keeps
+two processes from starting the same run. A sampling run that failed is not tried again.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ from studio.workspace import Workspace
 log = logging.getLogger("rlhf_studio.sessions")
 _busy = threading.Lock()
 _looked: dict[str, float] = {}
-"""Workspace to when it was looked at last."""
+"""Workspace to the time of its last look."""
 EVERY_S = 2.0
 
 
 def look_after(ws: Workspace, rater: str = "person") -> threading.Thread | None:
-    """See, in the background, whether the rater's session needs new pairs or predictions; None where that goes on or was done just now."""
+    """Supply the rater's session with pairs and predictions in the background; None if that is running or just done."""
     is_due = time.monotonic() - _looked.get(str(ws.root), -EVERY_S) >= EVERY_S
     if not is_due or not _busy.acquire(blocking=False):
         return None
@@ -36,7 +36,7 @@ def look_after(ws: Workspace, rater: str = "person") -> threading.Thread | None:
 
 
 def top_up(ws: Workspace, session: Session) -> Run | None:
-    """Start a sampling run for the session if it will soon run out of pairs; returns the run, or None where none is needed.
+    """Start a sampling run if the session will soon run out of pairs; returns it, or None where none is needed.
 
     Raises:
         StudioError: the run cannot be made.
@@ -67,12 +67,12 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
 
 
 def is_sampled(session: Session) -> bool:
-    """Whether new pairs are sampled for the session by themselves."""
+    """Return whether new pairs are sampled for the session automatically."""
     return session.config.source in ("policy", "policy_vs_sft") and session.config.sample_below > 0
 
 
 def status(ws: Workspace, session: Session) -> str:
-    """What is being done, or went wrong, in the background; empty where there is nothing to say."""
+    """Describe the work, or a failure, in the background; empty where there is neither."""
     made = sessions.list_runs(ws, session.id)
     run = runs.get(ws, made[-1]) if made else None
     if run and not run.is_ended:
@@ -84,7 +84,7 @@ def status(ws: Workspace, session: Session) -> str:
 
 
 def explain(ws: Workspace, session: Session, why_nothing: str) -> str:
-    """What is being done, and why there is nothing to show; first what will change that."""
+    """Say what is being done and why there is nothing to show; first what will change that."""
     done = status(ws, session)
     return (done or why_nothing) if is_sampled(session) else (why_nothing or done)
 

@@ -1,4 +1,4 @@
-"""What a rating session asks for: its settings, and what they mean in this workspace."""
+"""Settings of a rating session, and their meaning in this workspace."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SessionConfig(BaseModel):
-    """What a rating session asks for."""
+    """The settings of a rating session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -25,19 +25,19 @@ class SessionConfig(BaseModel):
     block_size: Annotated[int, Field(ge=5, le=500)] = 30
     """Votes after which the session rests and shows its card; attention falls after 25 to 40."""
     source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
-    """Whose answers are compared: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    """Answers to compare: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
     checkpoint: str = ""
     """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """Who answers beside it with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    """The other model with policy_vs_sft; empty takes the newest SFT checkpoint."""
     rank: Annotated[int, Field(ge=0, le=9)] = 0
     """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
-    """Which pairs come first beside the random arm: those the newest reward model is least sure of, the newest, or none."""
+    """Pairs that come first, apart from the random arm: those the newest reward model is least sure of, the newest, or none."""
     random_share: Share = 0.3
-    """Share of new pairs that are drawn at random, so that the worth of choosing can be measured against them."""
+    """Share of new pairs that are drawn at random, to measure the value of choosing against them."""
     repeat_share: Share = 0.1
     """Share of items that were judged before in the session, half of them with the sides swapped or the ranking in reverse; never trained on."""
     show_predictions: bool = False
@@ -45,7 +45,7 @@ class SessionConfig(BaseModel):
     attributes: bool = False
     """Also ask how helpful, truthful and harmless each answer is, from 1 to 7."""
     sample_below: Annotated[int, Field(ge=0, le=10_000)] = 20
-    """With a policy as source: start a sampling run by itself once fewer pairs than this wait; 0 never does."""
+    """With a policy as source: start a sampling run automatically once fewer pairs than this wait; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Prompts that such a run answers."""
 
@@ -58,7 +58,7 @@ class SessionConfig(BaseModel):
 
 
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
-    """The config with its checkpoints named: those left empty are the newest ones that fit.
+    """Return the config with its checkpoints named: those left empty are the newest ones that fit.
 
     Raises:
         RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
@@ -92,7 +92,7 @@ def _check_categories(ws: Workspace, config: SessionConfig) -> None:
 
 
 def why_none(config: SessionConfig, found: dict[str, int]) -> str:
-    """Why a session of this config has no pair to show, and what to do, from the census of `choosing`."""
+    """Explain why a session of this config has no pair to show, and what to do, from `pair_selection.census`."""
     source = {"any": "pairs", "imported": "imported pairs"}.get(
         config.source, f"pairs of {' and '.join(filter(None, [config.checkpoint, config.opponent]))}"
     )
@@ -129,7 +129,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
 
 
 def wish(ws: Workspace, config: SessionConfig) -> Wish:
-    """The config as ids, for the choice."""
+    """Return the config as ids, for `pair_selection`."""
     named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
     return Wish(

@@ -1,4 +1,4 @@
-"""What the rating page is told of the session at work with each answer, in the transaction that records the press."""
+"""Tells the rating page about the active session, in the transaction that records the press."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from studio.workspace import Workspace
 
 
 def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
-    """What the rating page's scripts are told of the session at work, in its open transaction, and the guideline in force."""
+    """Return the active session for the rating page's scripts, in its open transaction, and the guideline in force."""
     session = sessions.read_active(db, rater)
     told: dict[str, Any] = {"guideline": guidelines.current(ws).text, "session": None, "asks_attributes": False}
     if session is None:
@@ -28,7 +28,7 @@ def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
 
 
 def prediction(db: Database, rater: str, showing_id: int, event_id: int) -> str:
-    """What the reward model had thought of a pair judged just now, where the session shows it; that it was seen is on record."""
+    """Return the prediction for a pair just judged, where the session shows it, and store that it was seen."""
     session = sessions.read_active(db, rater)
     found = predictions.reveal_in(db, showing_id, event_id) if session and session.config.show_predictions else None
     if found is None:

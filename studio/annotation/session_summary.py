@@ -1,4 +1,4 @@
-"""What a session's votes say: pace, ties, sides, agreement with oneself and with the reward model. Read-only.
+"""Sums up a session's votes: pace, ties, sides, agreement with oneself and with the reward model. Read-only.
 
 Shares come with Wilson's 95 % interval. Repeats tell how often the rater agrees with themselves; in all other figures
 they would count a pair twice and are left out, but for the pace. The reward model is measured on the first vote, given
@@ -29,7 +29,7 @@ class Share:
     """A share of what was counted, with its 95 % interval."""
 
     hits: float
-    """A ranking that comes again hits with the share of its pairs that are in the same order."""
+    """Number of hits; a repeated ranking hits with the share of its pairs that are in the same order."""
     num: int
 
     @property
@@ -39,20 +39,20 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end. With parts of hits it is no narrower than it should be: no [0, 1] variable varies more than hit or miss."""
+        """Wilson interval; conservative for fractional hits, whose variance is at most that of a 0/1 outcome."""
         return wilson_interval(self.hits, self.num)
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A vote against a confident reward model: a slip, its error, or a gap in the guideline."""
+    """A vote against a confident reward model: a slip, the model's error, or a gap in the guideline."""
 
     event_id: int
     prompt: str
     preferred: str
     other: str
     probability: float
-    """That the reward model gave the preferred response."""
+    """The reward model's probability for the preferred response."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Card:
     ties: Share
     """Ties and both-bad among the votes on pairs."""
     left: Share
-    """The left one among decided votes: far from one half is a habit of the eye."""
+    """Left among decided votes: far from one half is a habit of the eye."""
     self_agreement: Share
-    """Among repeats; of a ranking the share of its pairs in the same order."""
+    """Agreement among repeats; of a ranking the share of its pairs in the same order."""
     same_sides: Share
     """Self-agreement where a repeat had its sides as before."""
     swapped_sides: Share
@@ -76,19 +76,19 @@ class Card:
     reward_agreement: Share
     """The reward model preferred what the rater preferred, among decided votes with a prediction."""
     log_loss: float
-    """Of the predictions, in nats a vote, a tie counting half for each side; nan without predictions. Guessing gives 0.693."""
+    """Of the predictions, in nats a vote, a tie counting half for each side; nan without any. Guessing gives 0.693."""
     changed: int
     """Votes that were changed after the prediction was shown."""
     contradictions: list[Contradiction] = field(default_factory=list)
 
     @property
     def votes_per_hour(self) -> float:
-        """Of active time; nan before the first vote."""
+        """Votes per hour of active time; nan before the first vote."""
         return 3600.0 * self.num_votes / self.active_s if self.active_s else math.nan
 
 
 def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
-    """The card of a session; of its newest `last` votes only, where given.
+    """Return the card of a session; of its newest `last` votes only, where given.
 
     Raises:
         RatingError: there is no such session.
@@ -125,7 +125,7 @@ def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
 
 
 def active_seconds(votes: Sequence[dict[str, Any]]) -> float:
-    """Time at work: from vote to vote, a pause counting at most `IDLE_S`; the first vote from its display."""
+    """Return the active time: from vote to vote, a pause counting at most `IDLE_S`; the first vote from its display."""
     total, before = 0.0, None
     for vote in votes:
         at = datetime.fromisoformat(vote["created_at"])
@@ -136,7 +136,7 @@ def active_seconds(votes: Sequence[dict[str, Any]]) -> float:
 
 
 def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:
-    """Share of the pairs of responses that two judgements put in the same order; a tie agrees with a tie only.
+    """Return the share of pairs that two judgements put in the same order; a tie agrees with a tie only.
 
     Args:
         first: the place that a judgement gave to each response, by response id; 1 is the best.
@@ -147,7 +147,7 @@ def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:
 
 
 def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | None = None) -> dict[int, int]:
-    """The place a judgement gives to each response, whichever side it stood on: 1 is the best, ties share one.
+    """Return the place a judgement gives to each response, whatever its side: 1 is the best, ties share one.
 
     Args:
         outcome: left, right, tie, both_bad or ranking.
@@ -159,7 +159,7 @@ def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | Non
 
 
 def _agreement(repeats: Iterable[dict[str, Any]]) -> Share:
-    """Repeats that are judged as they were the first time."""
+    """Return the share of repeats that were judged as the first time."""
     found = [self_agreement(_places(vote, "before_"), _places(vote, "")) for vote in repeats]
     return Share(sum(found), len(found))
 
@@ -172,12 +172,12 @@ def _places(vote: dict[str, Any], which: str) -> dict[int, int]:
 
 
 def _order(where: dict[int, int], one: int, other: int) -> int:
-    """-1 where the first of two responses is the better one, 1 where the second is, 0 for a tie."""
+    """Return -1 where the first of two responses is better, 1 where the second is, 0 for a tie."""
     return (where[one] > where[other]) - (where[one] < where[other])
 
 
 def _given(vote: dict[str, Any]) -> float:
-    """The probability that the reward model gave the preferred response."""
+    """Return the probability that the reward model gave the preferred response."""
     return vote["left_p"] if vote["first_outcome"] == "left" else 1.0 - vote["left_p"]
 
 

@@ -1,7 +1,7 @@
-"""Rating sessions: how much, from where, chosen how. The owner of `sessions`, their events, items and runs.
+"""Rating sessions: their amount, source and choice of pairs. The owner of `sessions`, their events, items and runs.
 
-A session lives in the database alone: its state follows from its newest event and the votes that count, so that it goes
-on after a restart as it was. Its items are showings like all others, with a row beside each that says why it was chosen.
+A session lives only in the database: its state follows from its newest event and the votes that count, so that it goes
+on unchanged after a restart. Its items are ordinary showings, each with a row that says why it was chosen.
 
     running -> (a block is full) resting -> running ... -> (the target is reached) done -> ended
     running <-> paused -> ended
@@ -26,7 +26,7 @@ State = Literal["running", "resting", "done", "paused", "ended"]
 
 @dataclass(frozen=True)
 class Session:
-    """A session as it stands."""
+    """The current state of a session."""
 
     id: int
     rater: str
@@ -40,13 +40,13 @@ class Session:
 
     @property
     def num_in_block(self) -> int:
-        """Votes of the block at work, of `config.block_size`; a full block where the session rests on one."""
+        """Votes of the current block, of `config.block_size`; a full block where the session rests after one."""
         size = self.config.block_size
         return size if self.state == "resting" else self.num_given % size
 
     @property
     def sentence(self) -> str:
-        """Where it stands, in words."""
+        """The session's state in words."""
         block = -(-self.num_given // self.config.block_size) if self.state == "resting" else self._block
         where = f"{self.num_given:,} of {self.config.target:,}"
         words = {
@@ -71,10 +71,10 @@ GIVEN = (
 
 
 def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Session:
-    """Start a session; names of checkpoints that are left empty are filled in with the newest ones.
+    """Start a session; empty checkpoint names are filled in with the newest ones.
 
     Raises:
-        RatingError: another session of this rater is at work, or has to be ended first.
+        RatingError: another session of this rater is active, or has to be ended first.
         CheckpointError: there is no checkpoint for this source.
     """
     config = session_config.fill_in(ws, config)
@@ -95,7 +95,7 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
 
 
 def get(ws: Workspace, session_id: int) -> Session:
-    """The session with this number.
+    """Return the session with this number.
 
     Raises:
         RatingError: there is none.
@@ -105,19 +105,19 @@ def get(ws: Workspace, session_id: int) -> Session:
 
 
 def list_all(ws: Workspace) -> list[Session]:
-    """All sessions, newest first."""
+    """Return all sessions, newest first."""
     with ws.read() as db:
         return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
 
 
 def active(ws: Workspace, rater: str = "person") -> Session | None:
-    """The session at work: running, resting between blocks, or done and not yet ended."""
+    """Return the active session: running, resting between blocks, or done and not yet ended."""
     with ws.read() as db:
         return read_active(db, rater)
 
 
 def read_active(db: Database, rater: str) -> Session | None:
-    """The same in an open connection."""
+    """Do as `active`, in an open connection."""
     found = _at_work(db, rater)
     return _get(db, found) if found else None
 
@@ -131,7 +131,7 @@ def resume(ws: Workspace, session_id: int) -> Session:
     """Go on after a pause or with the next block.
 
     Raises:
-        RatingError: it runs already or is over, or another session is at work.
+        RatingError: it is running already or is over, or another session is active.
     """
     return _move(ws, session_id, "resumed", ("paused", "resting"))
 
@@ -142,20 +142,20 @@ def end(ws: Workspace, session_id: int) -> Session:
 
 
 def undo_since(db: Database, rater: str) -> str:
-    """The time from which undo takes back: the start of the session at work, so that it never reaches into another one."""
+    """Return the time from which undo takes back: the active session's start, so that it never reaches another one."""
     session = read_active(db, rater)
     return session.created_at if session else ""
 
 
 def nothing_to_undo(db: Database, rater: str) -> str:
-    """Why undo took nothing back."""
+    """Say why undo took nothing back."""
     if read_active(db, rater):
         return "Nothing of this session is left to undo. History corrects what was given before it."
     return "There is nothing to undo."
 
 
 def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
-    """What the rater sees next: the session's next item, or where no session is at work any pair that waits.
+    """Return what the rater sees next: the session's next item, or without an active session any waiting pair.
 
     None while a session rests, is done, or has no pair left that it may show (see `waiting`). Arguments as in
     `comparisons.next_showing`.
@@ -166,9 +166,9 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
 
 
 def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
-    """The next showings, first the one to show now, in an open write transaction: of the session at work, else any.
+    """Return the next showings, the current one first, in an open write transaction: the active session's, else any.
 
-    What was taken back last comes first, then what is open; new items are chosen and stored as far as the block goes.
+    The one taken back last comes first, then the open ones; new items are chosen and stored to the end of the block.
     """
     session = read_active(db, rater)
     if session is None:
@@ -183,20 +183,20 @@ def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
 
 
 def count_waiting(ws: Workspace, session: Session) -> int:
-    """Pairs this session can still show without new ones."""
+    """Count the pairs this session can still show without new ones."""
     with ws.read() as db:
         drawn = pair_selection.count_waiting(db, session.id)
         return drawn or len(pair_selection.pool_of(db, session_config.wish(ws, session.config), session.rater))
 
 
 def why_nothing(ws: Workspace, session: Session) -> str:
-    """Why a running session has nothing to show now, and what to do; empty where it has something, or does not run."""
+    """Explain why a running session has nothing to show, and what to do; empty if it has, or is not running."""
     with ws.read() as db:
         return read_why_nothing(ws, db, session)
 
 
 def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
-    """The same in an open connection. Reads a few rows only while something is open."""
+    """Do as `why_nothing`, in an open connection. Reads only a few rows while something is open."""
     if session.state != "running" or _open(db, session.id, 1):
         return ""
     near = _recent(db, session.id)
@@ -221,14 +221,14 @@ def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
 
 
 def list_runs(ws: Workspace, session_id: int) -> list[int]:
-    """The sampling runs started for a session, oldest first."""
+    """Return the sampling runs started for a session, oldest first."""
     with ws.read() as db:
         rows = db.query("SELECT run_id FROM session_runs WHERE session_id = ? ORDER BY run_id", [session_id])
         return [row["run_id"] for row in rows]
 
 
 def _open(db: Database, session_id: int, count: int) -> list[int]:
-    """Showings of the session without a judgement: what was taken back last, then those never judged, as they were drawn."""
+    """Return the session's showings without a judgement: taken back last first, then never judged ones, as drawn."""
     undone = db.query(
         "SELECT u.showing_id FROM undone_showings u CROSS JOIN session_items i ON i.showing_id = u.showing_id"
         " WHERE i.session_id = ? ORDER BY u.event_id DESC LIMIT ?",
@@ -244,7 +244,7 @@ def _open(db: Database, session_id: int, count: int) -> list[int]:
 
 
 def _new(ws: Workspace, db: Database, session: Session) -> int | None:
-    """Choose the next item, store the order of its sides and why it was chosen; None where no pair may be shown now."""
+    """Choose the next item, store its order of sides and why it was chosen; None where no pair may be shown now."""
     sql = "SELECT coalesce(max(position) + 1, 0) AS position FROM session_items WHERE session_id = ?"
     position = next(db.query(sql, [session.id]))["position"]
     near = _recent(db, session.id)
@@ -263,13 +263,13 @@ def _new(ws: Workspace, db: Database, session: Session) -> int | None:
 
 
 def _recent(db: Database, session_id: int) -> set[int]:
-    """The prompts of the newest items, none of which comes again so soon."""
+    """Return the prompts of the newest items, which must not come again so soon."""
     sql = "SELECT prompt_id FROM session_items WHERE session_id = ? ORDER BY position DESC LIMIT ?"
     return {row["prompt_id"] for row in db.query(sql, [session_id, pair_selection.DISTANCE])}
 
 
 def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:
-    """A pair nobody has judged, from the block's draw; a new draw where that is used up."""
+    """Return a pair nobody has judged, from the block's draw; draw again where that is used up."""
     chosen = pair_selection.take(db, session.id, near, session.rater)
     if chosen is None:
         wish = session_config.wish(ws, session.config)
@@ -289,7 +289,7 @@ def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: r
 
 
 def _repeat(db: Database, session: Session, position: int, near: set[int], rng: random.Random) -> dict[str, Any] | None:
-    """An item of this session once more, where the share of repeats is behind; every other one with its order reversed."""
+    """Return an item to repeat, where the share of repeats is behind; every other one with its order reversed."""
     sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat'"
     number = next(db.query(sql, [session.id]))["n"]
     if rng.random() >= session.config.repeat_share * (position + 1) - number:
@@ -313,7 +313,7 @@ def _repeat(db: Database, session: Session, position: int, near: set[int], rng: 
 
 
 def _repeatable(db: Database, session_id: int) -> list[dict[str, Any]]:
-    """Items of a session with a vote that counts, skips left out, that did not come again yet."""
+    """Return a session's items with a vote that counts, skips left out, that were not repeated yet."""
     return list(
         db.query(
             "SELECT i.showing_id, i.prompt_id, e.comparison_id FROM session_items i"
@@ -352,7 +352,7 @@ def _note(db: Database, session_id: int, kind: str, num_given: int) -> None:
 
 
 def _at_work(db: Database, rater: str) -> int | None:
-    """The rater's session that is neither paused nor ended."""
+    """Return the rater's session that is neither paused nor ended."""
     rows = db.query(
         "SELECT s.id FROM sessions s WHERE s.rater = ? AND (SELECT e.kind FROM session_events e WHERE e.session_id = s.id"
         " ORDER BY e.id DESC LIMIT 1) IN ('started', 'resumed') ORDER BY s.id DESC LIMIT 1",

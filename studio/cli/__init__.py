@@ -20,7 +20,7 @@ from studio.workspace import Workspace
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(
         prog="rlhf-studio",
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
@@ -63,14 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_what_the_terminal_can(*streams: TextIO) -> None:
-    """Replace characters that a terminal which is not UTF-8 lacks, instead of failing after the work is done."""
+    """Replace characters that a terminal without UTF-8 lacks, instead of failing after the work is done."""
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _add_workspace(command: argparse.ArgumentParser, default: str | None) -> None:
-    """Let --workspace stand after any word of the command."""
+    """Allow --workspace after any word of the command."""
     for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():

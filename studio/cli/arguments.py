@@ -1,4 +1,4 @@
-"""What an argument may be: an id, a count or a number that is finite; anything else is refused before the command runs."""
+"""Argument types: an id, a count or a finite number; anything else is refused before the command runs."""
 
 import argparse
 import math
@@ -7,17 +7,17 @@ from studio.workspace import LARGEST
 
 
 def identifier(text: str) -> int:
-    """The number of a rating, a session or a response."""
+    """Parse the id of a rating, a session or a response."""
     return _whole(text, "no number that anything here can have")
 
 
 def count(text: str) -> int:
-    """How many: at least one."""
+    """Parse a count of at least one."""
     return _whole(text, "not possible")
 
 
 def finite(text: str) -> float:
-    """A number that is no infinity and no NaN."""
+    """Parse a finite number, neither infinity nor NaN."""
     try:
         value = float(text)
     except ValueError:

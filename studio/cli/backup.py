@@ -1,4 +1,4 @@
-"""Looking after the database at the terminal: ``backup``, ``restore`` and ``rescue``."""
+"""Maintains the database at the terminal: ``backup``, ``restore`` and ``rescue``."""
 
 import argparse
 from pathlib import Path
@@ -76,14 +76,14 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 
 def _check_quiet(root: Path) -> None:
-    """Refuse to change the database under a server or a run."""
+    """Refuse to change the database while a server or a run uses it."""
     ws = Workspace(root)
     if found := servers.others(ws):
         raise WorkspaceError(f"The workspace is open at {' and '.join(found)}. Stop that studio first.")
     try:
         at_work = [run.name for run in runs.list_all(ws) if not run.is_ended and launcher.is_alive(run)]
     except StudioError:
-        return  # nothing can be read: that is why it is restored
+        return  # unreadable: that is why it is restored
     if at_work:
         raise WorkspaceError(
             f"{', '.join(at_work[:3])} is at work. Wait for it, or stop it first: rlhf-studio runs stop NAME"

@@ -1,4 +1,4 @@
-"""Data in and out at the terminal: ``import`` and ``export``."""
+"""Imports and exports data at the terminal: ``import`` and ``export``."""
 
 import argparse
 from typing import Any, get_args

@@ -1,6 +1,6 @@
 """Follows a run at the terminal: a bar with what is happening now, and the run's last sentence at its end.
 
-Ctrl-C only stops the watching: a run belongs to no terminal.
+Ctrl-C only stops the watching: a run does not depend on a terminal.
 """
 
 import shlex
@@ -19,7 +19,7 @@ from studio.workspace import Workspace
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
-"""How long a database that was taken away is waited for."""
+"""Seconds to wait for a database that was taken away."""
 BAR = "{percentage:3.0f} %|{bar:20}| {elapsed}  {desc}"
 
 
@@ -78,7 +78,7 @@ def report_end(ws: Workspace, run: Run) -> int:
 
 
 def command(arguments: Namespace, *words: str) -> str:
-    """A command to type, with the workspace that was given."""
+    """Return a command to type, with the given workspace."""
     workspace = ["--workspace", arguments.workspace] if arguments.workspace else []
     return shlex.join(["rlhf-studio", *words, *workspace])
 

@@ -1,4 +1,4 @@
-"""What was rated, at the terminal: ``history`` (search, filter, correct) and ``snapshots`` (freeze, list, compare)."""
+"""Shows ratings at the terminal: ``history`` (search, filter, correct) and ``snapshots`` (freeze, list, compare)."""
 
 import argparse
 from typing import Any
@@ -18,7 +18,7 @@ from studio.workspace import Workspace
 
 FIRST_LETTERS = 90
 COUNTED = 1000
-"""Ratings up to which those that fit are counted; on from there a large workspace would be read whole."""
+"""Most matching ratings that are counted; beyond, all of a large workspace would be read."""
 
 
 def add(commands: Any) -> None:
@@ -160,10 +160,10 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
-    """The rating that is meant, if it still counts.
+    """Return the chosen rating, if it still counts.
 
     Raises:
-        RatingError: there is none, it was taken back, or a newer one stands in its place.
+        RatingError: there is none, it was taken back, or a newer one has replaced it.
     """
     entry = history.get(ws, arguments.id)
     if entry.id != arguments.id:

@@ -1,4 +1,4 @@
-"""Single key presses and lines of text at the terminal, or read from a pipe one character at a time."""
+"""Reads single key presses and lines of text from the terminal, or from a pipe one character at a time."""
 
 import os
 import select
@@ -14,34 +14,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-with suppress(ImportError):  # with it, input() takes more than the 4,095 bytes at which a terminal cuts a line
+with suppress(ImportError):  # lets input() take more than the 4,095 bytes at which a terminal cuts a line
     import readline  # noqa: F401
 
 SETTLE_S = 0.15
 ESCAPE_S = 0.02
 END = "."
-"""A line that ends a text of several lines."""
+"""The line that ends a text of several lines."""
 
 
 class Pipe:
-    """Keys from an input that is no terminal."""
+    """Keys from an input that is not a terminal."""
 
     def settle(self) -> None:
-        """Nothing to wait for: what is in the pipe is meant."""
+        """Do nothing: everything in the pipe is intended."""
 
     def press(self, *, takes_enter: bool = False) -> str:
-        """The next character; line ends only where they are wanted. Empty at the end of the input."""
+        """Return the next character; a line end only with `takes_enter`. Empty at the end of the input."""
         while (key := sys.stdin.read(1)).isspace() and key != " " and not (takes_enter and key == "\n"):
             pass
         return key
 
     def line(self, asked: str) -> str:
-        """A line of text."""
+        """Return a line of text."""
         print(asked, end="", flush=True)
         return sys.stdin.readline().strip()
 
     def text(self, asked: str, before: str = "") -> str:
-        """A text of several lines; a line with a dot alone ends it."""
+        """Return a text of several lines; a line with only a dot ends it."""
         print(f"{asked} A line with a dot alone ends it.", flush=True)
         lines = []
         while (line := sys.stdin.readline()) and line.rstrip("\r\n") != END:
@@ -57,27 +57,27 @@ class Terminal:
         self._modes = modes
 
     def settle(self) -> None:
-        """Drop what was pressed before the pair had been on the screen for a moment: it was meant for another pair."""
+        """Drop keys pressed before the pair was on the screen for a moment: they were meant for another pair."""
         time.sleep(SETTLE_S)
         termios.tcflush(self._descriptor, termios.TCIFLUSH)
 
     def press(self, *, takes_enter: bool = False) -> str:
-        """The next key; arrow and function keys, whose codes hold digits, are passed over. Empty at the end of the input."""
+        """Return the next key, skipping arrow and function keys (their codes hold digits); empty at the input's end."""
         while (key := os.read(self._descriptor, 1)) == b"\x1b":
             while select.select([self._descriptor], [], [], ESCAPE_S)[0]:
                 os.read(self._descriptor, 1)
-        for _ in range(_num_following(key)):  # a letter beyond ASCII has several bytes, and is one key
+        for _ in range(_num_following(key)):  # a letter beyond ASCII has several bytes but is one key
             key += os.read(self._descriptor, 1)
         return key.decode("utf-8", errors="replace")
 
     def line(self, asked: str) -> str:
-        """A line of text, of any length."""
+        """Return a line of text, of any length."""
         with self._as_before(), suppress(EOFError):
             return input(asked).strip()
         return ""
 
     def text(self, asked: str, before: str = "") -> str:
-        """A text in the person's editor ($VISUAL or $EDITOR), which begins with `before`; without one, typed in lines."""
+        """Edit a text, starting from `before`, in the person's editor ($VISUAL or $EDITOR); without one, read lines."""
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         with self._as_before():
             if not editor:
@@ -96,7 +96,7 @@ class Terminal:
 
     @contextmanager
     def _as_before(self) -> Iterator[None]:
-        """The terminal as it was before single presses were asked for."""
+        """Restore the terminal's earlier mode for the length of the block."""
         now = termios.tcgetattr(self._descriptor)
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
         try:
@@ -106,13 +106,13 @@ class Terminal:
 
 
 def _num_following(first: bytes) -> int:
-    """How many bytes of UTF-8 follow the first one of a character."""
+    """Return the number of UTF-8 bytes that follow the first one of a character."""
     lead = first[0] if first else 0
     return 3 if lead >= 0xF0 else 2 if lead >= 0xE0 else 1 if lead >= 0xC0 else 0
 
 
 def meant(key: str) -> str:
-    """The key as the page's keys are written: small letters, digits of any script and width as 0 to 9."""
+    """Return the key in the page's form: small letters, digits of any script and width as 0 to 9."""
     if len(key) == 1 and "\uff01" <= key <= "\uff5e":
         key = chr(ord(key) - 0xFEE0)
     return str(unicodedata.decimal(key)) if key.isdecimal() else key.lower()
@@ -123,7 +123,7 @@ Keys = Pipe | Terminal
 
 @contextmanager
 def keyboard() -> Iterator[Keys]:
-    """The keys, one press each; a terminal is put back as it was at the end."""
+    """Yield the keys, one press each; a terminal is restored at the end."""
     if not sys.stdin.isatty():
         yield Pipe()
         return

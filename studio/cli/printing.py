@@ -1,4 +1,4 @@
-"""What is to be judged, as text: the conversation, then the answers beside or under each other."""
+"""Prints what is to be judged: the conversation, then the answers next to or below each other."""
 
 import shutil
 import textwrap
@@ -9,7 +9,7 @@ NARROWEST_PAIR = 100
 
 
 def page(showing: Showing, heading: str) -> str:
-    """Two answers stand side by side, or one under the other where it is narrow; three or more always so."""
+    """Lay out two answers side by side, or one below the other in a narrow window; three or more always so."""
     width = shutil.get_terminal_size().columns
     lines = ["", f"── {heading} ".ljust(width, "─")]
     for turn in showing.messages:
@@ -28,17 +28,17 @@ def page(showing: Showing, heading: str) -> str:
 
 
 def when(at: str, letters: int = 16) -> str:
-    """A stored time as people read it, with its zone: days and times are UTC everywhere here, the filters too."""
+    """Format a stored time with its zone: days and times are UTC everywhere here, also in the filters."""
     return f"{at[:letters].replace('T', ' ')} UTC"
 
 
 def printable(text: str) -> str:
-    """The text with a box for each control character, which could command the terminal."""
+    """Return the text with a box for each control character, which could control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of the text."""
+    """Return the lines of the text."""
     return [
         line
         for paragraph in printable(text).split("\n")

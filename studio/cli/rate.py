@@ -1,6 +1,6 @@
-"""Rating in the terminal: the same keys as in the browser, one press each, recorded before the next item is shown.
+"""Rates in the terminal: the same keys as in the browser, one press each, recorded before the next item is shown.
 
-Where the input is no terminal (a pipe), keys are read from it one character at a time.
+Where the input is not a terminal (a pipe), keys are read from it one character at a time.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def _rate(arguments: argparse.Namespace) -> int:
 
 
 def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
-    """Why nothing is shown, and what to do next."""
+    """Say why nothing is shown, and what to do next."""
     session = sessions.active(ws, RATER)
     if session is None:
         return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
@@ -94,13 +94,13 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
 
 
 def _last_word(ws: Workspace, keys: Keys) -> int | None:
-    """The last judgement can be taken back, too."""
+    """Offer to take the last judgement back, too."""
     print("z takes the last one back, any other key ends.", flush=True)
     return _undo(ws) if meant(keys.press()) == "z" else None
 
 
 def _heading(ws: Workspace) -> str:
-    """How much is left, of the session at work where there is one; what it asks for beside the judgement."""
+    """Say how much is left, of the active session if there is one, and what it asks besides the judgement."""
     session = sessions.active(ws, RATER)
     if session is None:
         return f"{comparisons.counts(ws)['unrated']} to rate"
@@ -109,7 +109,7 @@ def _heading(ws: Workspace) -> str:
 
 
 class _Judge:
-    """Reads the keys that judge one item."""
+    """Reads the keys that judge an item."""
 
     def __init__(self, ws: Workspace, showing: Showing, keys: Keys) -> None:
         self.ws, self.showing, self.keys = ws, showing, keys
@@ -130,7 +130,7 @@ class _Judge:
                 return change
 
     def _press(self, key: str) -> int | None:
-        """Do what a key stands for; None where the item stays."""
+        """Carry out a key's command; None where the item stays."""
         was_held, self.is_held = self.is_held, False
         if key == "z":
             return _undo(self.ws)
@@ -159,14 +159,14 @@ class _Judge:
         return None
 
     def _is_unknown(self, key: str) -> bool:
-        """A letter of another layout, which may have been meant as one of the keys; a terminal tells no more than the letter."""
+        """Return whether a key is a letter of another layout, perhaps a command; a terminal gives no key codes."""
         return key.isprintable() and not key.isascii()
 
     def _judges(self, key: str) -> bool:
         return key in KEYS or key in ("\n", "\r", "=", *"123456789")
 
     def _record(self, outcome: Outcome, **facts: Any) -> int | None:
-        """Record it; where that cannot be done now, say so and stay: nothing of what was typed is lost."""
+        """Record the judgement; where that fails for now, say so and stay: nothing that was typed is lost."""
         elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
         try:
             with self.ws.write() as db:
@@ -185,7 +185,7 @@ class _Judge:
         return 1
 
     def _place(self, key: str) -> None:
-        """Place an answer next, or take one that is placed out again; or let the next one tie; and show what is placed."""
+        """Place an answer next, remove a placed one, or let the next one tie; then show the placed ones."""
         flat = [position for rung in self.placed for position in rung]
         if key in TAKES_OUT and flat:
             self._take(flat[-1])
@@ -211,7 +211,7 @@ class _Judge:
         self.placed = [left for rung in self.placed if (left := [each for each in rung if each != position])]
 
     def _ranks(self) -> list[int] | None:
-        """Rank by screen position; one answer left over comes last. None, said so, where more are left."""
+        """Return ranks by screen position, one answer left over last; where more are left, say so and return None."""
         flat = [position for rung in self.placed for position in rung]
         left = [position for position in range(len(self.showing.texts)) if position not in flat]
         if len(left) > 1:
@@ -227,7 +227,7 @@ class _Judge:
 
 
 def _undo(ws: Workspace) -> int | None:
-    """Take back the newest judgement; what changes in the number of ratings, or None where nothing is to be undone."""
+    """Take back the newest judgement; returns the change in the number of ratings, or None where there is none."""
     with ws.write() as db:
         last = ratings.undo_in(db, RATER, since=sessions.undo_since(db, RATER))
         edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
@@ -241,7 +241,7 @@ def _undo(ws: Workspace) -> int | None:
 
 
 def _said(rating: Rating) -> str:
-    """A judgement in words."""
+    """Return a judgement in words."""
     if rating.edited_response_id is not None:
         return "your ideal answer"
     if rating.ranks:

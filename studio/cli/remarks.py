@@ -1,4 +1,4 @@
-"""What goes with a judgement in the terminal: notes, flags, scales, ideal answers, demonstrations; the guideline."""
+"""Adds to a judgement in the terminal: notes, flags, scales, ideal answers, demonstrations; shows the guideline."""
 
 import json
 import uuid
@@ -21,7 +21,7 @@ KEYS = ("n", "e", "d", "a", "g", *FLAG_KEYS)
 
 @dataclass
 class Aside:
-    """Remarks that are being made on the item at hand."""
+    """The remarks being made on the current item."""
 
     ws: Workspace
     showing: Showing
@@ -32,7 +32,7 @@ class Aside:
 
     @classmethod
     def begin(cls, ws: Workspace, showing: Showing, keys: Keys) -> "Aside":
-        """Begin with what was noted before: with a judgement that was taken back, or here or on the page and not recorded yet."""
+        """Begin with earlier remarks: those of a judgement taken back, or unrecorded ones from here or the page."""
         with ws.read() as db:
             before = ratings.remarks_taken_back(db, showing.id)
         kept = _read(prompts.load_draft(ws, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
@@ -47,11 +47,11 @@ class Aside:
         return Remarks(self.note, self.flags, self.attributes)
 
     def drop(self, db: Database) -> None:
-        """They are recorded, in this transaction: the workspace need not keep them as a draft."""
+        """Remove the draft of the remarks, in the transaction that records them."""
         prompts.keep_draft(db, edits.draft_name("remarks", self.showing.id), "")
 
     def press(self, key: str) -> None:
-        """Do what one of `KEYS` stands for, and say so."""
+        """Carry out the command of one of `KEYS`, and say so."""
         before = json.dumps(asdict(self.remarks()))
         try:
             print(self._said(key), flush=True)
@@ -88,12 +88,12 @@ class Aside:
         return self._flag(FLAG_KEYS[key], position)
 
     def _which(self, words: str) -> int | None:
-        """The position of the answer whose number is pressed; a letter goes back."""
+        """Return the position of the answer whose number is pressed; a letter goes back."""
         num = len(self.showing.texts)
         return _number(self.keys, f"{words}: which answer, 1 to {num}?", num)
 
     def _write(self, kind: str, position: int | None, words: str, before: str) -> str:
-        """Ask for a text and record it; one that cannot be recorded is kept as a draft, and offered again."""
+        """Ask for a text and record it; if that fails, keep it as a draft and offer it again."""
         name = edits.draft_name(kind, self.showing.id, position)
         draft = prompts.load_draft(self.ws, name)
         if draft:
@@ -123,7 +123,7 @@ class Aside:
         return f"Flagged {name}: answer {position + 1}. It is recorded with your judgement."
 
     def _ask_scales(self) -> str:
-        """Three numbers for each answer; what is no number from 1 to 7 is left open."""
+        """Ask for three numbers for each answer; anything but 1 to 7 is left open."""
         found: dict[str, list[int | None]] = {name: [] for name in ATTRIBUTES}
         for number in range(1, len(self.showing.texts) + 1):
             given = self.keys.line(f"Answer {number}: {', '.join(ATTRIBUTES)}, each 1 to 7 or -: ").split()
@@ -135,7 +135,7 @@ class Aside:
 
 
 def ask_reason(keys: Keys) -> str | None:
-    """Why an item is skipped; a letter goes back to it."""
+    """Ask why an item is skipped; a letter goes back to it."""
     asked = "Skip: " + "   ".join(f"{number} {reason}" for number, reason in enumerate(SKIP_REASONS, 1))
     at = _number(keys, asked, len(SKIP_REASONS))
     if at is None:
@@ -144,9 +144,9 @@ def ask_reason(keys: Keys) -> str | None:
 
 
 def _number(keys: Keys, asked: str, num: int) -> int | None:
-    """A number from 1 to `num` that is pressed, from 0 on; None where a letter goes back.
+    """Ask for a number from 1 to `num` and return it less 1; None where a letter goes back.
 
-    What is neither asks again: taken for a way back, it would make the number pressed after it a judgement.
+    Any other key asks again: if it went back, the number pressed after it would become a judgement.
     """
     while True:
         print(asked, flush=True)
@@ -159,7 +159,7 @@ def _number(keys: Keys, asked: str, num: int) -> int | None:
 
 
 def _read(text: str, num: int) -> Remarks | None:
-    """Remarks that were kept as a draft, if they are some of this item."""
+    """Read remarks kept as a draft, if they fit this item."""
     try:
         found = json.loads(text)
         remarks = Remarks(found["note"], found["flags"], found["attributes"])

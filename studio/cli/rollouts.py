@@ -1,4 +1,4 @@
-"""``runs rollouts NAME``: what a PPO run sampled, searched and sorted; of one response the numbers of each token."""
+"""``runs rollouts NAME``: a PPO run's samples, searched and sorted; for one response the numbers of each token."""
 
 import argparse
 import json
@@ -102,5 +102,5 @@ def _first(text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Control characters, which could command the terminal, are shown as a box."""
+    """Show control characters, which could control the terminal, as boxes."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -1,4 +1,4 @@
-"""Looking after runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
+"""Manages runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
 
 import argparse
 import json
@@ -119,7 +119,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
 
 
 def _show_trust(values: dict[str, float]) -> None:
-    """How far a reward model can be trusted: accuracies with intervals, and the reliability curve."""
+    """Print how far to trust a reward model: accuracies with intervals, and the reliability curve."""
     rows = [
         (f"{row.group}: {row.name}", f"{row.value:.3f}", f"{row.low:.3f} to {row.high:.3f}", str(row.num))
         for row in reward_evaluation.lines(values)

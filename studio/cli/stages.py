@@ -87,7 +87,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
-    """The config, if its rows may be trained on; `--anyway` allows any number of them to be left out."""
+    """Return the config, if its rows may be trained on; `--anyway` allows leaving out any number of them."""
     if is_anyway:
         config = config.model_copy(update={"max_dropped": 1.0})
     refused = preview.check(ws, config)
@@ -97,7 +97,7 @@ def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig
 
 
 def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
-    """Print the estimate, or what a real step took; returns 1 where it does not fit."""
+    """Print the estimate, or the measurement of a real step; returns 1 where it does not fit."""
     if is_measured:
         found = memory_fit.probe(ws, config)
         print(f"Measured peak {found.peak / 2**20:,.0f} MiB and {found.libraries / 2**20:,.0f} MiB of libraries.")

@@ -1,4 +1,4 @@
-"""Opening the studio (``ui``), checking the machine (``doctor``) and showing the whole loop (``demo``)."""
+"""Opens the studio (``ui``), checks the machine (``doctor``) and shows the whole loop (``demo``)."""
 
 import argparse
 import getpass
@@ -74,7 +74,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     if not arguments.empty and not prompts.counts(ws)["prompts"]:
         starter.load(ws)
-    app = importlib.import_module("ui.app")  # by name: studio knows no page, and only this command opens one
+    app = importlib.import_module("ui.app")  # by name: studio does not depend on ui, and only this command opens it
     with ws.kept_open(), daily.kept(ws):
         app.launch(
             ws,
@@ -91,14 +91,14 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _end_in_order() -> None:
-    """Let a shutdown, `kill` or a closed terminal end the server as Ctrl-C does: what was rated is written into the file itself."""
+    """Let a shutdown, `kill` or a closed terminal end the server as Ctrl-C does, with the -wal written back."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, signal.default_int_handler)
 
 
 def _password(given: str | None) -> str | None:
-    """The page's password: typed now, else of the environment, else none."""
+    """Return the page's password: typed now, else from the environment, else none."""
     if given:
         raise ConfigError(
             "A password on a command line can be read by every account of this machine. Choose another one, and write --password "

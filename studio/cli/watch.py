@@ -1,4 +1,4 @@
-"""The list of runs in a terminal, once or live: drawn in place and cut to the window, what is at work first."""
+"""Lists runs in a terminal, once or live: drawn in place and cut to the window, active runs first."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from studio.workspace import Workspace
 
 WATCH_S = 1.0
 OPEN, CLOSE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-"""A screen of its own without a cursor, and back to the one before."""
+"""Escape codes: switch to a separate screen without a cursor, and back."""
 HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 NARROW = 72
 """Columns below which `on` and `started` are left out."""
@@ -23,7 +23,7 @@ Row = tuple[str, ...]
 
 
 def listing(ws: Workspace) -> str:
-    """All runs as a table, newest first, and under it what those at work are doing."""
+    """Return all runs as a table, newest first, and below it what the active ones are doing."""
     found = _look(ws)
     return "\n".join(
         [_whole(ws, found), *(line for run in found if run.state == "running" for line in _doing(ws, run))]
@@ -31,7 +31,7 @@ def listing(ws: Workspace) -> str:
 
 
 def watch(ws: Workspace) -> int:
-    """Show the runs live until Ctrl-C; where no terminal is, print them anew whenever they changed until all have ended."""
+    """Show the runs live until Ctrl-C; without a terminal, print them after each change until all have ended."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return _print_changes(ws)
     resized: SimpleQueue[None] = SimpleQueue()  # an Event would hang: its `set` may not interrupt its own `wait`
@@ -53,7 +53,7 @@ def watch(ws: Workspace) -> int:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as text, each column as wide as its widest cell."""
+    """Return rows as text, each column as wide as its widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -79,14 +79,14 @@ def _look(ws: Workspace) -> list[Run]:
 
 
 def _size() -> tuple[int, int]:
-    """Columns and rows of the window now; the environment may remember older ones."""
+    """Return the window's columns and rows now; the environment may hold older ones."""
     width, height = os.get_terminal_size(sys.stdout.fileno())
     return width or 80, height or 24
 
 
 def _picture(ws: Workspace, width: int, height: int) -> list[str]:
-    """The lines of one screen, none longer than it is wide: runs at work and in the queue first, then those that ended last."""
-    found = sorted(_look(ws), key=lambda run: run.is_ended)  # stable: newest first among each
+    """Return a screen's lines, cut to its width: active and queued runs first, then those that ended last."""
+    found = sorted(_look(ws), key=lambda run: run.is_ended)  # stable: newest first in each group
     doing = [
         part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
     ]
@@ -119,14 +119,14 @@ def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
 
 
 def _doing(ws: Workspace, run: Run) -> list[str]:
-    """What the page shows of a run that is at work, in two lines."""
+    """Return what the page shows of an active run, in two lines."""
     found = progress.of_run(ws, run)
     lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(ws, run))]
     return [f"{run.name}: {line}" for line in lines if line]
 
 
 def _plain(text: str) -> str:
-    """Without what a terminal would obey."""
+    """Return the text without terminal control codes."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -16,16 +16,16 @@ from studio.database import faults, migrations, notice, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
 
 BUSY_TIMEOUT_S = 40.0
-"""A backup or a browser of databases may hold the file for half a minute: that delays, and no more."""
+"""A backup or a database browser may hold the file for half a minute: that only delays."""
 
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What a database that cannot be used raises; the second where a damaged schema is in SQLite's own message."""
+"""Errors of an unusable database; the second where SQLite's message quotes a damaged schema."""
 LARGE = 50 * 2**20
-"""Bytes from which a migration is slow enough to be told of."""
+"""Bytes from which a migration is slow enough to be announced."""
 
 
 def connect(path: Path, *, may_create: bool = False) -> Database:
-    """Open the database file; the caller closes it. A file that is not there is made by `migrate` alone.
+    """Open the database file; the caller closes it. Only `migrate` creates a missing file.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is gone.
@@ -44,7 +44,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
 
 
 def is_gone(path: Path) -> bool:
-    """True where the file is not there, or has no byte in it: the studio leaves no such file behind."""
+    """Return whether the file is missing or empty: the studio leaves no such file behind."""
     try:
         return path.stat().st_size == 0
     except (FileNotFoundError, NotADirectoryError):
@@ -54,10 +54,10 @@ def is_gone(path: Path) -> bool:
 
 
 def is_blank(path: Path) -> bool:
-    """True where the file is gone or holds no table: no workspace was made in it, or what was in it is lost.
+    """Return whether the file is gone or holds no table: no workspace was made in it, or its content is lost.
 
     Raises:
-        WorkspaceError: the file cannot be opened, or is no database.
+        WorkspaceError: the file cannot be opened, or is not a database.
     """
     if is_gone(path):
         return True
@@ -69,7 +69,7 @@ def is_blank(path: Path) -> bool:
 
 
 def migrate(path: Path) -> None:
-    """Create the schema or bring it up to date, wholly or not at all; one program at a time, the others wait.
+    """Create the schema or bring it up to date, completely or not at all; one program at a time, the others wait.
 
     Raises:
         WorkspaceError: the file is damaged, not a database, or was written by a newer version of the studio.
@@ -82,7 +82,7 @@ def migrate(path: Path) -> None:
                     "changed. Choose another workspace, or put studio.db back (a backup: rlhf-studio restore FILE)."
                 )
             db.enable_wal()
-            db.execute("PRAGMA foreign_keys = OFF")  # a migration may make a table anew; it checks them itself
+            db.execute("PRAGMA foreign_keys = OFF")  # a migration may rebuild a table; it checks them itself
             unknown = {m.name for m in migrations.ALL.applied(db)} - set(migrations.names())
             if unknown:
                 raise WorkspaceError(
@@ -96,7 +96,7 @@ def migrate(path: Path) -> None:
 
 
 def _apply(db: Database, path: Path, names: list[str]) -> None:
-    """Apply the migrations that wait. A database that holds something is backed up first, and a large one is told of."""
+    """Apply the pending migrations. A database with content is backed up first, and a large one is announced."""
     is_large = path.stat().st_size >= LARGE
     if migrations.ALL.applied(db):
         if is_large:
@@ -127,7 +127,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceError:
-    """What to raise when SQLite could not use the file."""
+    """Return the error to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
     if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
@@ -136,7 +136,7 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceE
 
 
 def damaged(path: Path, why: str) -> WorkspaceDamaged:
-    """What to raise when the file cannot be read as what it was written for."""
+    """Return the error to raise when the file is damaged."""
     return WorkspaceDamaged(
         f"The file {path.name} is damaged, not a usable database ({' '.join(why.split())[:200]}). Keep a copy of it; then restore it from a "
         f"backup (rlhf-studio restore FILE), or copy what can still be read: rlhf-studio rescue NEW_FOLDER --workspace {path.parent}"
@@ -152,7 +152,7 @@ def _gone(path: Path) -> WorkspaceUnavailable:
 
 
 def quick_check(path: Path) -> str:
-    """What SQLite says of the file's soundness: ok, or the first fault it found."""
+    """Return the result of SQLite's integrity check: ok, or the first fault it found."""
     try:
         db = connect(path)
     except WorkspaceError as error:

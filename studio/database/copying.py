@@ -1,4 +1,4 @@
-"""One copy of a database: through SQLite, as of one moment, checked, and under its name only when it is whole."""
+"""Copies a database through SQLite, as of one moment; the copy is checked, and gets its name only when complete."""
 
 import errno
 import os
@@ -15,11 +15,11 @@ MIB = 2**20
 
 
 def copy(source: sqlite3.Connection, target: Path, *, is_replacing: bool = False) -> Path:
-    """Write what the connection's database holds now to `target`, a single file without a -wal; returns it.
+    """Write the connection's database as it is now to `target`, a single file without a -wal; returns it.
 
     Raises:
         WorkspaceUnavailable: it cannot be written.
-        WorkspaceError: there is such a file already, or what was written is not sound; nothing is left then.
+        WorkspaceError: the file exists already, or the copy is not sound; no file is left then.
     """
     if target.exists() and not is_replacing:
         raise _taken(target)
@@ -59,7 +59,7 @@ def _check_room(source: sqlite3.Connection, folder: Path) -> None:
 
 
 def _place(part: Path, target: Path, is_replacing: bool) -> None:
-    """Give the file its name; never in the place of another one that came up meanwhile."""
+    """Give the file its name; never replace another file created meanwhile."""
     if is_replacing:
         part.replace(target)
         return
@@ -67,7 +67,7 @@ def _place(part: Path, target: Path, is_replacing: bool) -> None:
         os.link(part, target)
     except FileExistsError:
         raise _taken(target) from None
-    except OSError:  # no links on this file system
+    except OSError:  # this file system has no hard links
         if target.exists():
             raise _taken(target) from None
         part.rename(target)

@@ -1,5 +1,5 @@
-"""Faults of the machine, told from what was raised: memory that ran out, a disk that is full or read-only, a database that
-another program holds. Libraries raise them as many types (safetensors its own, torch a plain RuntimeError), so the text is
+"""Recognises faults of the machine in exceptions: out of memory, a disk that is full or read-only, a database that
+another program holds. Libraries raise many types (safetensors its own, torch a plain RuntimeError), so the text is
 read too. No torch.
 """
 
@@ -11,7 +11,7 @@ from modules import phases
 from modules.phases import Phase
 
 _NO_INDEX = sqlite3.SQLITE_IOERR_SHMSIZE
-"""The little file that readers need beside the database does not fit on the disk any more."""
+"""The small -shm file that readers need next to the database does not fit on the disk."""
 _SQLITE = {
     5: "is held by another program (locked), and it did not let go in {patience:.0f} s. Close that program (a backup, a database "
     "browser, a second studio that hangs) and try again.",
@@ -22,7 +22,7 @@ _SQLITE = {
     _NO_INDEX: "cannot be opened: the disk is full. Free some space and try again.",
     14: "cannot be opened. Check that its folder is there and that you may write to it.",
 }
-"""Result codes of SQLite, mostly primary ones -> what to say of the database."""
+"""SQLite result codes, mostly primary ones -> message about the database."""
 _DISK = {
     errno.ENOSPC: "The disk is full: free some space.",
     errno.EDQUOT: "The disk quota is used up: free some space.",
@@ -41,14 +41,14 @@ _SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths,
 
 
 def of_database(error: Exception, name: str, patience_s: float) -> str:
-    """What to say when the database could not be used; empty where the fault lies elsewhere (a constraint, bad SQL)."""
+    """Return the message for an unusable database; empty where the fault lies elsewhere (a constraint, bad SQL)."""
     code = getattr(error, "sqlite_errorcode", 0)
     said = _SQLITE.get(code) or _SQLITE.get(code & 0xFF, "")
     return f"The database {name} {said.format(patience=patience_s)}" if said else ""
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the database file holds what cannot be read: a malformed page, another file's bytes, a text that is no text."""
+    """Return whether the database file is damaged: a malformed page, another file's bytes, an invalid text."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     is_text = isinstance(error, UnicodeDecodeError)
     return (
@@ -59,11 +59,11 @@ def is_damage(error: Exception) -> bool:
 
 
 def of_work(error: BaseException, others: str = "") -> str:
-    """What to say when a run died of its machine, without the next step; empty where it did not.
+    """Return the message for a run that the machine made fail, without the next step; empty for other failures.
 
     Args:
         error: what was raised.
-        others: a sentence on other programs that hold GPU memory.
+        others: a sentence about other programs that hold GPU memory.
     """
     text, phase = str(error), phases.of(error)
     doing = phase or "at work"

@@ -1,8 +1,7 @@
-"""How far a database has got: a number in it that grows with each transaction, and beside it the largest one that was seen.
+"""Numbers the transactions of a database and keeps the largest number seen in a file next to it.
 
-A database behind its mark is not the newest one of its folder: an older copy was put back, or it was copied without its
--wal. The mark is written after the commit, so it is never ahead of what is on disk. Where the mark was not copied along,
-nothing can be told.
+A database behind that mark is not the newest one of its folder: an older copy was put back, or it was copied without
+its -wal. The mark is written after the commit, so it is never ahead of the disk. Without the mark, nothing is known.
 """
 
 import sqlite3
@@ -21,18 +20,18 @@ def advance(db: Any) -> int:
 
 
 def of(db: Any) -> int:
-    """The number in a database."""
+    """Return the number in a database."""
     return db.execute("PRAGMA user_version").fetchone()[0]
 
 
 def note(database: Path, number: int) -> None:
-    """Keep the number beside the database; where that has no room, an older one stays."""
+    """Store the number next to the database; where the disk has no room, an older one stays."""
     with suppress(OSError):
         _path(database).write_text(str(number), encoding="ascii")
 
 
 def noted(database: Path) -> int:
-    """The largest number that was kept; 0 where there is none."""
+    """Return the largest number that was kept; 0 where there is none."""
     try:
         text = _path(database).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -41,7 +40,7 @@ def noted(database: Path) -> int:
 
 
 def num_missing(database: Path) -> int:
-    """How many transactions the database lacks that were once in it, as far as that can be told."""
+    """Count the transactions that the database has lost, as far as that is known."""
     try:
         connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
     except sqlite3.Error:
@@ -55,7 +54,7 @@ def num_missing(database: Path) -> int:
 
 
 def forget(database: Path) -> None:
-    """Begin anew: the database as it is now is the newest one."""
+    """Reset the mark: the database as it is now is the newest one."""
     _path(database).unlink(missing_ok=True)
 
 

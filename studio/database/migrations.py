@@ -1,7 +1,7 @@
-"""The schema of a workspace, as the migrations that lead to it; what it is now stands in `schema.sql`.
+"""The migrations of a workspace's schema; the resulting schema is in `schema.sql`.
 
-STRICT tables. Ratings, responses and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read and
-written by one module only; the name of that module stands beside it.
+STRICT tables. Ratings, responses and showings are append-only: triggers refuse UPDATE and DELETE. Each table is read
+and written by one module only; the module's name is next to it.
 """
 
 import json
@@ -17,7 +17,7 @@ ALL = Migrations("rlhf-studio")
 
 @ALL()
 def m001_first_schema(db: Database) -> None:
-    """Prompts, responses, comparisons, showings, ratings, snapshots, runs, metrics, samples, checkpoints."""
+    """Create prompts, responses, comparisons, showings, ratings, snapshots, runs, metrics, samples, checkpoints."""
     for statement in _statements(first.FIRST):
         db.execute(statement)
     for table in ("responses", "showings", "rating_events", "snapshots", "snapshot_rows"):
@@ -26,28 +26,28 @@ def m001_first_schema(db: Database) -> None:
 
 @ALL()
 def m002_chosen_checkpoint(db: Database) -> None:
-    """Mark the checkpoint that a run hands on where it is not its last one."""
+    """Mark the checkpoint that a run hands on, where it is not the run's last one."""
     db.execute("ALTER TABLE checkpoints ADD COLUMN is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1))")
     db.execute("CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen")
 
 
 @ALL()
 def m003_rollouts(db: Database) -> None:
-    """Responses of PPO with their numbers per token; the components of a sample's score."""
+    """Store responses of PPO with their numbers per token; the components of a sample's score."""
     for statement in first.ROLLOUTS:
         db.execute(statement)
 
 
 @ALL()
 def m004_open_showings(db: Database) -> None:
-    """Keep the showings nobody has judged yet in a table of their own: finding the next pair then reads a few rows, not all."""
+    """Keep the showings nobody has judged yet in their own table: finding the next pair then reads only a few rows."""
     for statement in first.OPEN_SHOWINGS:
         db.execute(statement)
 
 
 @ALL()
 def m005_sessions(db: Database) -> None:
-    """Guidelines, sessions and what they showed, predictions made before a vote."""
+    """Add guidelines, sessions and their items, and predictions made before a vote."""
     for statement in sessions.SESSIONS:
         db.execute(statement)
     for table in sessions.APPEND_ONLY:
@@ -56,60 +56,60 @@ def m005_sessions(db: Database) -> None:
 
 @ALL()
 def m006_richer_ratings(db: Database) -> None:
-    """Rankings, notes, flags, attributes and edits; what waits, what was undone and the counts, kept by triggers."""
+    """Add rankings, notes, flags, attributes and edits; triggers keep what waits, what was undone and the counts."""
     ratings.enrich(db)
 
 
 @ALL()
 def m007_queue(db: Database) -> None:
-    """Order and pauses of the queue, where a run works, and the verified end of its processes."""
+    """Add the queue's order and pauses, a run's lane, and the verified end of its processes."""
     for statement in queue.STATEMENTS:
         db.execute(statement)
 
 
 @ALL()
 def m008_curves(db: Database) -> None:
-    """Means of stretches of steps beside the metrics: a curve of 100,000 points is then read in a few hundred rows."""
+    """Add means of stretches of steps: a curve of 100,000 points is then read in a few hundred rows."""
     for statement in curves.STATEMENTS:
         db.execute(statement)
 
 
 @ALL()
 def m009_predictions_come_first(db: Database) -> None:
-    """Refuse a prediction of what was judged already. After m006, which rebuilds a table that this names."""
+    """Refuse a prediction of a judged comparison. After m006, which rebuilds a table that this names."""
     for statement in sessions.GUARDS:
         db.execute(statement)
 
 
 @ALL()
 def m010_processes_of_runs(db: Database) -> None:
-    """Who starts a run and what proves that a process is its own; paused and faulty runs told in columns."""
+    """Add columns for a run's starter, the mark of its processes, and paused and faulty runs."""
     for statement in processes.STATEMENTS:
         db.execute(statement)
 
 
 @ALL()
 def m011_search(db: Database) -> None:
-    """Index the texts of prompts and answers, so that a search need not read them all. After m006, which names responses."""
+    """Index the texts of prompts and answers, so that a search need not read all. After m006, which names responses."""
     for statement in search.STATEMENTS:
         db.execute(statement)
 
 
 @ALL()
 def m012_restored_judgements(db: Database) -> None:
-    """Say in a column which judgement an event lets count again, not in its uuid."""
+    """Store in a column, not in the uuid, which judgement an event lets count again."""
     restores.add(db)
 
 
 @ALL()
 def m015_many_runs(db: Database) -> None:
-    """Find the runs at work, and count the others, without reading all of them."""
+    """Find the active runs, and count the others, without reading all of them."""
     for statement in pages.STATEMENTS:
         db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: `executescript` would commit what is under way."""
+    """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""
     for line in script.splitlines(keepends=True):
         kept += line
@@ -128,12 +128,12 @@ def _refuse_changes(db: Database, table: str) -> None:
 
 
 def names() -> list[str]:
-    """The names of this version's migrations, in their order."""
+    """Return the names of this version's migrations, in their order."""
     return sorted(name for name, value in globals().items() if name.startswith("m0") and callable(value))
 
 
 def present(db: Database) -> str:
-    """Return the schema that a database has, as SQL: tables with their indexes and triggers, by name."""
+    """Return a database's schema as SQL: tables with their indexes and triggers, by name."""
     shadows = [row["name"] for row in db.query("SELECT name FROM pragma_table_list WHERE type = 'shadow'")]
     rows = db.query(
         "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name NOT LIKE '%sqlite_%' AND name NOT IN"

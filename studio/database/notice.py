@@ -1,4 +1,4 @@
-"""Says at the terminal that a database is being worked on: a line at the start, and the seconds while it lasts."""
+"""Says at the terminal that work on a database is going on: a line at the start, then the seconds it has taken."""
 
 import sqlite3
 import sys
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 EVERY_S = 2.0
 STEPS = 1_000_000
-"""Of SQLite's machine between two looks at the clock: some hundredths of a second."""
+"""Steps of SQLite's virtual machine between two looks at the clock: some hundredths of a second."""
 
 
 def say(line: str) -> None:
-    """One line to the person, beside the output of the command."""
+    """Print a line for the person, apart from the command's output."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def shown(connection: sqlite3.Connection, what: str) -> Iterator[None]:
-    """Say every few seconds how long it has taken; nothing where `what` is empty."""
+    """Print every few seconds how long it has taken; nothing where `what` is empty."""
     if not what:
         yield
         return

@@ -1,4 +1,4 @@
-"""The automatic backups in a folder: their names, and that only the last seven stay."""
+"""Names the automatic backups in a folder and keeps only the last seven."""
 
 import re
 import sqlite3
@@ -22,14 +22,14 @@ def before_migration(connection: sqlite3.Connection, database: Path, migration: 
 
 
 def rotate(folder: Path) -> None:
-    """Remove the oldest automatic backups beyond the last seven; what was made by hand stays."""
+    """Remove all automatic backups but the last seven; those made by hand stay."""
     found = automatic(folder)
     for path in found[: max(0, len(found) - KEEP)]:
         path.unlink(missing_ok=True)
 
 
 def automatic(folder: Path) -> list[Path]:
-    """The automatic backups, oldest first."""
+    """Return the automatic backups, oldest first."""
     try:
         found = [path for path in folder.iterdir() if _AUTOMATIC.fullmatch(path.name)]
     except OSError:
@@ -38,5 +38,5 @@ def automatic(folder: Path) -> list[Path]:
 
 
 def stamp() -> str:
-    """The time in UTC as a part of a name."""
+    """Return the time in UTC as part of a file name."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:_STAMP]

@@ -1,6 +1,6 @@
-"""Whether a -wal was cut or left behind: the little -shm beside it says how many pages it should hold.
+"""Detects a -wal that was cut or left behind: the small -shm next to it says how many pages it should hold.
 
-Only before anything opens the database: SQLite then takes what is whole in the -wal and makes the -shm anew.
+Works only before the database is opened: SQLite then takes the complete part of the -wal and rebuilds the -shm.
 """
 
 import struct
@@ -12,9 +12,9 @@ _WAL_HEADER, _FRAME_HEADER = 32, 24
 
 
 def num_lost_pages(database: Path) -> int:
-    """Pages that were in the -wal, not written back yet, and are not there; 0 where nothing tells so."""
+    """Count the pages missing from the -wal that were not written back yet; 0 where none is known to be missing."""
     first = _look(database)
-    return first if first and first == _look(database) else 0  # twice: somebody may be at work
+    return first if first and first == _look(database) else 0  # twice: another process may be writing
 
 
 def _look(database: Path) -> int:
@@ -35,7 +35,7 @@ def _look(database: Path) -> int:
     frames = struct.unpack_from("=I", head, 16)[0]
     backfilled = struct.unpack_from("=I", head, _BACKFILLED)[0]
     if salt and salt != head[32:40]:
-        return 0  # of another time
+        return 0  # from another time
     page = 65536 if page == 1 else page
     held = max(0, size - _WAL_HEADER) // (_FRAME_HEADER + page)
     return max(0, frames - max(held, backfilled))

@@ -1,14 +1,14 @@
-"""The archive: everything that was recorded about texts and ratings in one JSONL file, and back into an empty workspace.
+"""Writes all records of texts and ratings into one JSONL file, and reads it back into an empty workspace.
 
-A line is a row as the database holds it, so nothing is lost: undone votes, the order on every screen, predictions, the
-rows of every snapshot. An archive that was read in gives the same file again, byte for byte. Runs and checkpoints come
-along as rows, so that each response has its origin; their folders do not. This is the one module that reads and writes
+A line is a row of the database, so nothing is lost: undone votes, the order on every screen, predictions, the
+rows of every snapshot. An imported archive gives the same file again, byte for byte. Runs and checkpoints are included
+as rows, so that each response has its origin; their folders are not. This is the only module that reads and writes
 the tables of others. What it reads may be anybody's: each row is checked (`studio.untrusted`), and of a run comes in what
 describes it, nothing that has to do with processes.
 
 The first line tells the format, the migrations of the writer, the number of rows of each table and a sha256 of all lines
-behind it (without their ends), so that a file that was cut or changed is noticed. Archives of before have neither number nor sha256; they are
-read as they are. A reader takes plain and gzipped files alike.
+after it (without line ends), so that a file that was cut or changed is noticed. Older archives have neither number nor
+sha256; they are read as they are. A reader takes plain and gzipped files.
 """
 
 import gzip
@@ -54,22 +54,22 @@ TABLES = (
     "snapshots",
     "snapshot_rows",
 )
-"""In an order in which they can be read back: predictions before votes, as they were made."""
+"""In an order in which they can be imported: predictions before votes, as they were made."""
 LOOK_AT = 2**16
 LONGEST_LINE = 2**26
-"""Of a row in bytes; a text that is pasted in has some thousand."""
+"""Most bytes of a row; a pasted text has some thousand."""
 _HEAD = re.compile(rb'(?<!\\)"' + NAME.encode())
 _ROW = re.compile(rb'\s*{\s*"table"\s*:\s*"(\w+)"\s*,\s*"\w*id"\s*:')
 """A row names its table first, then an id; the rows of no other data set do."""
 _NO_SHA256 = "0" * 64
 _GZIP = b"\x1f\x8b"
 _FAULTS = (OSError, EOFError, zlib.error, ValueError, RecursionError)
-"""What reading a damaged file raises; a broken encoding is a ValueError too."""
+"""Errors from reading a damaged file; a broken encoding is a ValueError too."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: its path, and rows by table."""
+    """An archive's path, and its rows by table."""
 
     path: Path
     rows: dict[str, int]
@@ -94,7 +94,7 @@ def write(ws: Workspace) -> Contents:
     path = ws.exports / "archive.jsonl"
     try:
         with whole.beside(path) as part, ws.read() as db, part.open("xb") as file:
-            db.execute("BEGIN")  # what is written meanwhile is in the next one
+            db.execute("BEGIN")  # later writes are in the next one
             counted = {table: num for table in TABLES if (num := db.table(table).count)}
             if not counted.get("prompts"):
                 raise DataError("There is nothing to export: the workspace has no prompts yet.")
@@ -107,7 +107,7 @@ def write(ws: Workspace) -> Contents:
                     file.write(line)
                     digest.update(line.rstrip())
             file.seek(0)
-            file.write(_line(head | {"sha256": digest.hexdigest()}))  # as long as the first one
+            file.write(_line(head | {"sha256": digest.hexdigest()}))  # same length as the first head
             file.flush()
             return Contents(whole.place(part, path), counted)
     except OSError as error:
@@ -116,7 +116,7 @@ def write(ws: Workspace) -> Contents:
 
 
 def is_archive(source: str | Path) -> bool:
-    """True for a file that is an archive of any version, gzipped or not, also one whose first line is lost or broken."""
+    """Return whether a file is an archive of any version, gzipped or not, also without a sound first line."""
     path = Path(source).expanduser()
     try:
         if not path.is_file():
@@ -129,7 +129,7 @@ def is_archive(source: str | Path) -> bool:
 
 
 def look(source: str | Path) -> Contents:
-    """What an archive holds; every line is read, nothing is imported.
+    """Read every line of an archive and return its contents; nothing is imported.
 
     Raises:
         ImportRefused: the file is damaged or cut off, or from a newer version.
@@ -147,7 +147,7 @@ def look(source: str | Path) -> Contents:
 
 
 def check_empty(ws: Workspace, source: str | Path) -> None:
-    """Refuse an archive where something is.
+    """Refuse an archive if the workspace is not empty.
 
     Raises:
         ImportRefused: the workspace has something in it.
@@ -157,7 +157,7 @@ def check_empty(ws: Workspace, source: str | Path) -> None:
 
 
 def read(ws: Workspace, source: str | Path) -> Contents:
-    """Bring an archive into an empty workspace: all of it, or nothing.
+    """Import an archive into an empty workspace: all of it, or nothing.
 
     Raises:
         ImportRefused: the workspace has something in it, the file is damaged or cut off, or it is from a newer version.
@@ -217,7 +217,7 @@ def _checked(rows: untrusted.Rows, path: Path, number: int, table: str, row: dic
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows behind the first line with the numbers of their lines; at the end, whether all of them were there."""
+    """Yield the rows after the first line with their line numbers; at the end, check that all of them were there."""
     counted: Counter[Any] = Counter()
     digest = hashlib.sha256()
     number = 1
@@ -244,7 +244,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _head(path: Path, line: bytes) -> dict[str, Any]:
-    """The first line, if this version can read what follows it."""
+    """Return the first line, if this version can read what follows it."""
     try:
         head = json.loads(line.decode("utf-8-sig"))
         form, applied = head["format"], set(head["migrations"])
@@ -266,7 +266,7 @@ def _head(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def _check_whole(path: Path, head: dict[str, Any], counted: Counter[Any], sha256: str) -> None:
-    """Refuse a file that was cut between two lines, or changed. Archives of before tell neither number nor sha256."""
+    """Refuse a file that was cut between two lines, or changed. Older archives have neither number nor sha256."""
     wanted = head.get("rows")
     if wanted is not None and wanted != dict(counted):
         raise ImportRefused(
@@ -281,7 +281,7 @@ def _check_whole(path: Path, head: dict[str, Any], counted: Counter[Any], sha256
 
 
 def _open(path: Path) -> BinaryIO:
-    """The file, unpacked where it is gzipped, whatever its name."""
+    """Return the file, unpacked where it is gzipped, whatever its name."""
     with path.open("rb") as raw:
         is_packed = raw.read(len(_GZIP)) == _GZIP
     return cast(BinaryIO, gzip.open(path)) if is_packed else path.open("rb")
@@ -301,7 +301,7 @@ def _unknown_row(path: Path, number: int) -> ImportRefused:
 
 
 def _check(db: Database, path: Path) -> None:
-    """Refuse an archive with a row that names one which is not there; the commit would, in words for nobody."""
+    """Refuse an archive with a row that names a missing one; the commit would too, but without a clear message."""
     fault = next(db.query("PRAGMA foreign_key_check"), None)
     if fault:
         raise ImportRefused(

@@ -8,11 +8,11 @@ from studio.datasets.row_formats import COLUMNS
 from studio.errors import ImportRefused
 
 _BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
-"""Also those of no width, which nobody sees."""
+"""Including invisible characters of zero width."""
 
 
 def fold(name: str) -> str:
-    """Return the name that is read (`Response ` is response), or the name as it is where none is meant."""
+    """Return the known name that is meant (`Response ` is response), or the name as it is where none is."""
     folded = _BLANKS.sub("", name).casefold()
     return folded if folded in COLUMNS else name
 

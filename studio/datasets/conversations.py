@@ -1,6 +1,6 @@
-"""Reads conversations the way others write them: role/content pairs, from/value pairs, transcripts, plain texts.
+"""Reads conversations in common formats: role/content pairs, from/value pairs, transcripts, plain texts.
 
-What cannot be read raises `Dropped` with a reason that is counted and shown to the person.
+An unreadable one raises `Dropped` with a reason that is counted and shown to the person.
 """
 
 import ast
@@ -14,7 +14,7 @@ from studio.preferences.prompts import Messages
 ROLES = {"human": "user", "gpt": "assistant"}
 LOOKS_LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from|content|value)\1\s*:""")
 LONGEST_NOTATION = 1_000_000
-"""Characters of a cell in Python's notation up to which it is read; its reader holds some hundred bytes for each."""
+"""Most characters of a cell in Python's notation that is read; its parser needs some hundred bytes for each."""
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -23,7 +23,7 @@ class Dropped(Exception):
 
 
 def prompt(value: Any) -> Messages:
-    """A prompt given as a text, a transcript or turns; ends with the user."""
+    """Return a prompt given as a text, a transcript or turns; ends with the user."""
     value = cell(value)
     if isinstance(value, str) and is_transcript(value):
         value = transcript(value, is_prompt=True)
@@ -33,7 +33,7 @@ def prompt(value: Any) -> Messages:
 
 
 def answer(value: Any) -> str:
-    """One response, given as text or as turns."""
+    """Return a response given as text or as turns."""
     value = cell(value)
     if is_empty(value):
         raise Dropped("empty response")
@@ -44,7 +44,7 @@ def answer(value: Any) -> str:
 
 
 def turns(value: Any, role: str) -> Messages:
-    """Turns from a text (one turn of `role`), from role/content pairs, or from from/value pairs."""
+    """Return turns from a text (one turn of `role`), role/content pairs, or from/value pairs."""
     if isinstance(value, str):
         return [{"role": role, "content": value.strip()}]
     if value is not None and not isinstance(value, list):
@@ -75,12 +75,12 @@ def _turn(turn: Any) -> dict[str, str]:
 
 
 def is_transcript(text: str) -> bool:
-    """True for Anthropic's way of writing a conversation."""
+    """Return whether a text is a conversation in Anthropic's format."""
     return TRANSCRIPT_TURN.match("\n\n" + text.lstrip()) is not None
 
 
 def transcript(text: str, is_prompt: bool = False) -> Messages:
-    r"""Turns of a transcript "\n\nHuman: ...\n\nAssistant: ..."; a prompt may end with an open "\n\nAssistant:"."""
+    r"""Read a transcript "\n\nHuman: ...\n\nAssistant: ..."; a prompt may end with an open "\n\nAssistant:"."""
     before, *pieces = TRANSCRIPT_TURN.split("\n\n" + text.lstrip())
     if before.strip():
         raise Dropped("text before the first turn")
@@ -92,7 +92,7 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
 
 
 def ending_with_user(messages: Messages) -> Messages:
-    """The messages, refused unless the last turn is the user's."""
+    """Return the messages, refused unless the last turn is the user's."""
     if not messages:
         raise Dropped("empty prompt")
     if messages[-1]["role"] != "user":

@@ -1,4 +1,4 @@
-"""Comparisons, preferences and demonstrations one after the other, in the order of the file that they go into. Read-only.
+"""Yields comparisons, preferences and demonstrations one by one, in the order of the exported file. Read-only.
 
 The caller holds one read transaction, so that all rows are of one moment.
 """
@@ -16,7 +16,7 @@ _KEY = "comparison_id"
 
 
 def comparisons(db: Database) -> Iterator[Row]:
-    """Every comparison with its prompt, its responses and where they came from, every showing and every event."""
+    """Yield every comparison with its prompt, its responses and where they came from, every showing and every event."""
     responses = _in_step(
         db.query(
             "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
@@ -39,7 +39,7 @@ def comparisons(db: Database) -> Iterator[Row]:
 
 
 def preferences(db: Database) -> Iterator[Row]:
-    """The ratings that count, with the texts by screen position, in the order they were given; repeats of a session left out."""
+    """Yield the ratings that count, without a session's repeats, with texts by screen position, oldest first."""
     for row in db.query(
         "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
         " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
@@ -51,12 +51,12 @@ def preferences(db: Database) -> Iterator[Row]:
 
 
 def count_events(db: Database) -> int:
-    """How many events there are, those that count no more included."""
+    """Count the events, including those that no longer count."""
     return next(db.query("SELECT count(*) AS n FROM rating_events"))["n"]
 
 
 def demonstrations(db: Database) -> Iterator[Row]:
-    """The demonstrations as chat messages, oldest first."""
+    """Yield the demonstrations as chat messages, oldest first."""
     for row in db.query(
         "SELECT p.messages, r.text, p.category, p.split FROM demonstrations r JOIN prompts p ON p.id = r.prompt_id ORDER BY r.id"
     ):
@@ -65,7 +65,7 @@ def demonstrations(db: Database) -> Iterator[Row]:
 
 
 def _in_step(rows: Iterator[Row]) -> Callable[[int], list[Row]]:
-    """A function that gives the rows of one comparison; it must be asked in the order of the rows, which holds one group at a time."""
+    """Return a function from comparison id to its rows; call it in the order of the rows, since it holds one group."""
     groups = groupby(rows, key=itemgetter(_KEY))
     ahead = next(groups, None)
 

@@ -1,7 +1,7 @@
-"""Export: ratings and demonstrations as JSONL, checkpoints as folders that plain peft and transformers open.
+"""Exports ratings and demonstrations as JSONL, checkpoints as folders that plain peft and transformers open.
 
-The native file carries everything that was recorded. The TRL file carries what its format can, and a sidecar
-`.loss.json` counts what it could not. Each export is written under a temporary name and then renamed.
+The native file holds all records. The TRL file holds what its format can, and a sidecar `.loss.json` counts the rest.
+Each export is written under a temporary name and then renamed.
 """
 
 import json
@@ -30,7 +30,7 @@ def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> 
 
     native: one comparison a line, with prompt, responses and their provenance, every showing and every event, undone
     ones too. trl: one preference a line as prompt, chosen and rejected messages, with category, split and strength as
-    extra columns, and `preferences.loss.json` beside it.
+    extra columns, and `preferences.loss.json` next to it.
 
     Raises:
         DataError: there is nothing to export.
@@ -39,7 +39,7 @@ def export_ratings(ws: Workspace, form: Literal["native", "trl"] = "native") -> 
 
 
 def count_lines(path: Path) -> int:
-    """How many rows an exported file has."""
+    """Count the rows of an exported file."""
     with path.open("rb") as file:
         return sum(1 for _ in file)
 
@@ -68,7 +68,7 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device:
         name: a checkpoint, or a run for its newest one.
         is_merged: merge the adapter into the base model (a child process; needs memory for the whole model), giving a
             plain transformers folder. A 4-bit base is dequantised first; the card states the largest change of a logit.
-        device: what merges: auto takes a GPU that no run works on, cpu takes none.
+        device: where to merge: auto takes a GPU that no run uses, cpu takes none.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be merged.
@@ -94,7 +94,7 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device:
 
 def _native(ws: Workspace) -> Path:
     with ws.read() as db:
-        db.execute("BEGIN")  # what is rated meanwhile is in the next export
+        db.execute("BEGIN")  # later ratings are in the next export
         rows = ({"format": "rlhf-studio/1"} | row for row in export_rows.comparisons(db))
         nothing = "There are no comparisons to export. Sample some pairs or import preferences first."
         return _write_lines(ws.exports / "ratings.jsonl", rows, nothing)
@@ -113,7 +113,7 @@ def _trl(ws: Workspace) -> Path:
 
 
 def _trl_rows(rated: Iterable[dict[str, Any]], seen: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows that the format can carry; of all of them it is counted what it cannot."""
+    """Yield the rows that the format can hold; count in `seen` what it cannot."""
     for row in rated:
         seen["rated"] += 1
         seen[row["outcome"]] += 1
@@ -133,7 +133,7 @@ def _trl_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
-    """What the TRL file does not carry: whole judgements, and facts about those it has."""
+    """Count what the TRL file leaves out: whole judgements, and facts about those it has."""
     return {
         "format": "TRL preference (prompt, chosen, rejected)",
         "rows": seen["written"],
@@ -153,7 +153,7 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
 
 
 def _read_meta(found: Checkpoint) -> dict[str, Any]:
-    """The checkpoint's meta.json, its base model named as plain peft finds it: a folder or a hub id."""
+    """Return the checkpoint's meta.json, with the base model's name as plain peft finds it: a folder or a hub id."""
     try:
         meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -164,7 +164,7 @@ def _read_meta(found: Checkpoint) -> dict[str, Any]:
 
 
 def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
-    """The role folders, without the optimizer's state; each adapter is told where its base model is."""
+    """Copy the role folders without the optimizer's state; write into each adapter where its base model is."""
     for role in meta["roles"]:
         shutil.copytree(source / role, folder / role)
         adapter = folder / role / "adapter_config.json"
@@ -174,7 +174,7 @@ def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
 
 
 def _merge(ws: Workspace, source: Path, folder: Path, device: str) -> dict[str, Any]:
-    """Merge in a process of its own, so that the memory it takes is given back and no torch is loaded here."""
+    """Merge in a child process, so that its memory is freed and no torch is loaded here."""
     try:
         return children.ask("studio.worker.merge", None, str(source), str(folder), str(ws.root), device)
     except ChildError as error:
@@ -182,7 +182,7 @@ def _merge(ws: Workspace, source: Path, folder: Path, device: str) -> dict[str, 
 
 
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Path:
-    """Write a line for each row; where there is none, `nothing` says so and a file of before stays."""
+    """Write a line for each row; where there is none, raise `nothing` and keep an earlier file."""
     first = next(rows, None)
     if first is None:
         raise DataError(nothing)

@@ -1,4 +1,4 @@
-"""Opens a data file: what kind it is by its name, its text unpacked within a bound, and its encoding."""
+"""Opens a data file: finds its kind by its name, unpacks its text within a bound, and decodes it."""
 
 import gzip
 import zlib
@@ -27,7 +27,7 @@ _NO_TEXT = {
     b"PAR1": "a Parquet file. Give it the ending .parquet",
     b"\x1f\x8b": "packed with gzip twice. Unpack it once",
 }
-"""How files begin whose content is another one than their name says, and what to do about it."""
+"""First bytes of files whose content differs from their name, and what to do about it."""
 
 _GZIP = b"\x1f\x8b"
 _NO_DATA = (".md", ".py", ".lock", ".gitattributes", ".gitignore", ".license", ".html", ".png", ".jpg", ".jpeg", ".svg")
@@ -39,7 +39,7 @@ def is_type(name: str, endings: tuple[str, ...] = TYPES) -> bool:
 
 
 def may_hold_data(path: Path) -> bool:
-    """Return whether somebody could expect rows from this file, so that leaving it out must be said."""
+    """Return whether a person could expect rows from this file, so that leaving it out must be reported."""
     return not path.name.lower().endswith(_NO_DATA) and path.stem.lower() not in ("readme", "license", "licence")
 
 
@@ -47,8 +47,8 @@ def text(path: Path, name: str, max_gib: float) -> str:
     """Return the text of a file, unpacked where its name ends with .gz.
 
     Raises:
-        ImportRefused: it is larger than `max_gib` GiB, not a whole gzip file, no text at all, or in another encoding than
-            UTF-8 or marked UTF-16 and UTF-32.
+        ImportRefused: it is larger than `max_gib` GiB, not a complete gzip file, not a text, or in an encoding other
+            than UTF-8 or marked UTF-16 and UTF-32.
     """
     raw = _bytes(path, name, max_gib)
     if what := next((words for begin, words in _NO_TEXT.items() if raw.startswith(begin)), ""):
@@ -75,7 +75,7 @@ def check_size(name: str, num_bytes: int, max_gib: float) -> None:
     """Refuse data that is larger than the bound.
 
     Raises:
-        ImportRefused: with what to do about it.
+        ImportRefused: it is larger; the message says what to do about it.
     """
     if num_bytes > max_gib * _BYTES_PER_GIB:
         raise ImportRefused(

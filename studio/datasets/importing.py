@@ -1,7 +1,7 @@
-"""Import of prompts, demonstrations and preferences; the preview and the import read the rows by the same code.
+"""Imports prompts, demonstrations and preferences; the preview and the import read the rows with the same code.
 
-Either everything that can be kept comes in, in one transaction, or nothing does. The hash of the raw file is recorded, so
-the same file a second time is recognised and adds nothing.
+All usable rows are imported in one transaction, or none. The hash of the raw file is recorded, so a second import of
+the same file is recognised and adds nothing.
 """
 
 import json
@@ -35,10 +35,10 @@ Stored = Literal["new", "known", "judged", "contrary"]
 
 @dataclass(frozen=True)
 class Preview:
-    """What a source holds and what would be kept of it. `dropped`: reason to number of rows.
+    """The contents of a source and what would be kept. `dropped`: reason to number of rows.
 
     Each example has `messages` (the prompt), `category` and `split`; a demonstration also `response`; a preference
-    `chosen`, `rejected` (for a tie or an unrated pair the two sides as they came), `outcome` and `strength`.
+    `chosen`, `rejected` (for a tie or an unrated pair the two sides as given), `outcome` and `strength`.
     """
 
     source: str
@@ -52,17 +52,17 @@ class Preview:
 
     @property
     def sentence(self) -> str:
-        """The counts in words, and what was left out."""
+        """The counts and what was left out, in words."""
         counts = f"{self.num_kept:,} of {self.num_rows:,} rows are {self.kind} ({self.format})"
         return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did; `num_new` is what the workspace did not have before.
+    """The result of an import; `num_new` counts what the workspace did not have before.
 
-    Of the preferences whose pair was here already, `num_judged` brought the first judgement of a waiting pair, and
-    `num_contrary` another judgement than the one that counts, which was kept.
+    Of the preferences whose pair was known, `num_judged` brought the first judgement of a waiting pair, and
+    `num_contrary` a judgement that differs from the one that counts, which was kept.
     """
 
     source: str
@@ -99,7 +99,7 @@ class ImportResult:
 def look(
     source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5, max_gib: float = MAX_GIB
 ) -> Preview | archive.Contents:
-    """Look at whatever the source is, an archive or rows, without importing it.
+    """Look at a source, an archive or rows, without importing it.
 
     Raises:
         ImportRefused: as `preview` and `archive.look`.
@@ -116,7 +116,7 @@ def take(
     split: str | None = None,
     max_gib: float = MAX_GIB,
 ) -> str:
-    """Import whatever the source is: an archive into an empty workspace, rows into any; returns what came in, in words.
+    """Import a source, an archive into an empty workspace or rows into any; returns what was imported, in words.
 
     Raises:
         ImportRefused: as `import_source` and `archive.read`; nothing was imported.
@@ -156,7 +156,7 @@ def import_source(
     Args:
         ws: the workspace.
         source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config for a configuration).
-        kind: what to take it for; auto decides by the columns. Preferences also serve as demonstrations (the chosen
+        kind: how to read it; auto decides by the columns. Preferences also serve as demonstrations (the chosen
             side) and everything serves as prompts.
         category: put all prompts into this category; empty honours the rows' own.
         split: put all prompts into this split; None honours the rows' own, else a hash of the first user turn decides.
@@ -217,13 +217,13 @@ def _sift(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[list[Item], str
 def _rows(raw: RawData) -> Iterator[tuple[dict[str, Any], Format, str | None]]:
     for part in raw.parts:
         form = _format(part)
-        assert form is not None  # _decide has refused the others
+        assert form is not None  # _decide refused all others
         for row in part.rows:
             yield row, form, part.split
 
 
 def _decide(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[Format, Kind]:
-    """The format of the data and the kind it is read as; all parts must be of one kind."""
+    """Return the format of the data and the kind to read it as; all parts must be of one kind."""
     forms = [(part, _format(part)) for part in raw.parts]
     for part, form in forms:
         if (
@@ -249,7 +249,7 @@ def _format(part: Part) -> Format | None:
 
 
 def _refuse_again(item: Item, seen: dict[str, str]) -> None:
-    """Drop an item that came before in this source, whichever way round its pair is."""
+    """Drop an item that this source had before, whichever way round its pair is."""
     key = json.dumps([item.messages, *sorted([item.response, item.rejected])])
     verdict = item.response if item.outcome == "left" else item.outcome
     if key in seen:
@@ -258,7 +258,7 @@ def _refuse_again(item: Item, seen: dict[str, str]) -> None:
 
 
 def _store(db: Database, item: Item, kind: Kind, import_id: int) -> Stored:
-    """Store one item, and say whether the workspace had it."""
+    """Store an item, and say whether the workspace had it."""
     before = db.conn.total_changes
     prompt_id = prompts.add_prompt(db, NewPrompt(item.messages, item.category, item.split), import_id)
     if kind == "preferences":
@@ -270,7 +270,7 @@ def _store(db: Database, item: Item, kind: Kind, import_id: int) -> Stored:
 
 
 def _store_pair(db: Database, item: Item, prompt_id: int, import_id: int) -> Stored:
-    """Store a pair with its judgement; of one that is here, the judgement alone if it has none."""
+    """Store a pair with its judgement; for a known pair without a judgement, only the judgement."""
     first, second = (
         prompts.add_response(db, prompt_id, text, "import", import_id=import_id)
         for text in (item.response, item.rejected)
@@ -294,7 +294,7 @@ def _store_pair(db: Database, item: Item, prompt_id: int, import_id: int) -> Sto
 
 
 def _notes(raw: RawData, kind: Kind) -> tuple[str, ...]:
-    """Say which files were left out, and, where only prompts come in, which columns were not read."""
+    """Say which files were left out, and, where only prompts are imported, which columns were not read."""
     if kind != "prompts":
         return raw.notes
     unread: list[str] = []

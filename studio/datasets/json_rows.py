@@ -1,4 +1,4 @@
-"""Rows from JSON: one object a line, a list of objects, several objects one after the other, or columns as pandas writes them."""
+"""Reads rows from JSON: one object a line, a list of objects, consecutive objects, or columns as from pandas."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 class _Twice(ValueError):
-    """An object has one key twice, of which Python's reader would silently drop the first."""
+    """An object has a key twice; Python's reader would silently drop the first."""
 
 
 def lines(text: str, name: str) -> list[Row]:
@@ -62,7 +62,7 @@ def document(text: str, name: str) -> list[Row]:
 
 
 def _refuse_list(text: str, name: str) -> None:
-    """Name the line at which a list breaks that was written over several lines, which is not the list's first."""
+    """Name the line at which a list over several lines breaks, instead of its first line."""
     try:
         _loads(text)
     except (ValueError, RecursionError) as error:
@@ -76,7 +76,7 @@ def _broken(error: Exception, name: str) -> ImportRefused:
 
 
 def _line(line: str) -> Any:
-    """Return the value of one line; a comma after it is what is left of a list whose brackets were cut off."""
+    """Return the value of a line; a comma may follow it, left from a list without its brackets."""
     try:
         return _loads(line)
     except json.JSONDecodeError as error:
@@ -98,7 +98,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def _values(text: str) -> list[Any]:
-    """Return the JSON values that a text holds one after the other; none where a part of it is no JSON."""
+    """Return the consecutive JSON values of a text; none where a part of it is not JSON."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)
     values, position = [], 0
     try:

@@ -1,7 +1,6 @@
-"""Reads raw rows: from a file, a folder, or a data set of the Hugging Face hub. What the rows mean is `row_formats`.
+"""Reads raw rows from a file, a folder, or a data set of the Hugging Face hub. `row_formats` interprets them.
 
-A file that is damaged in one place is refused as a whole, with the file, the line and the cause: half a data set is
-worse than none.
+A file with any damage is refused as a whole, with the file, the line and the cause: half a data set is worse than none.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one file, or of one split of a data set; `split` only where it tells its parts apart."""
+    """The rows of a file, or of a split of a data set; `split` only where it tells its parts apart."""
 
     name: str
     columns: list[str]
@@ -36,9 +35,9 @@ class Part:
 
 @dataclass(frozen=True)
 class RawData:
-    """Everything a source holds; `sha256` is of a file's raw bytes, or of the rows of a data set.
+    """The contents of a source; `sha256` is of a file's raw bytes, or of the rows of a data set.
 
-    `notes` are sentences on what was left out.
+    `notes` are sentences about what was left out.
     """
 
     name: str
@@ -53,7 +52,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     A file that holds more than `max_gib` GiB when unpacked is refused.
 
     Raises:
-        ImportRefused: it is not there, damaged, or of no known type.
+        ImportRefused: it is missing, damaged, or of no known type.
     """
     if "://" in source:
         raise ImportRefused(
@@ -118,7 +117,7 @@ def _read_folder(path: Path, max_gib: float) -> RawData:
 
 
 def _is_beside(path: Path) -> bool:
-    """Return whether a file lies beside data and holds none: hidden, a description, a licence."""
+    """Return whether a file is next to data and holds none: hidden, a description, a licence."""
     is_hidden = any(part.startswith(".") for part in path.parts)
     return is_hidden or path.name in NOT_DATA or not files.may_hold_data(path)
 
@@ -131,13 +130,13 @@ def _left_out(names: Sequence[str]) -> str:
 
 
 def _split_of_file(name: str) -> str | None:
-    """train-00000.parquet, data/test.jsonl and helpful.valid.csv name their split; words.csv does not."""
+    """Return the split named in train-00000.parquet, data/test.jsonl or helpful.valid.csv; None for words.csv."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((split for word in reversed(words) if (split := split_name(word))), None)
 
 
 def _read_hub(name: str, config: str | None) -> RawData:
-    import datasets  # seconds to import, and only needed here
+    import datasets  # takes seconds to import, and is only needed here
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -162,7 +161,7 @@ def _read_hub(name: str, config: str | None) -> RawData:
 
 
 def _from_datasets(name: str, found: Any) -> RawData:
-    """The rows of a `datasets` Dataset or DatasetDict, only of the columns that are read."""
+    """Return the rows of a `datasets` Dataset or DatasetDict, only of the columns that are read."""
     splits: Mapping[str, Any] = found if isinstance(found, Mapping) else {"": found}
     parts = []
     digest = hashlib.sha256()

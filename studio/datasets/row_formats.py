@@ -1,7 +1,7 @@
-"""Turns one row of somebody's data set into a prompt, a demonstration or a preference, or says why it cannot.
+"""Turns a row of any data set into a prompt, a demonstration or a preference, or says why it cannot.
 
-A format is recognised by its columns. A row that does not fit is dropped with a reason instead of being guessed at.
-Beside the columns of a format, `category`, `split`, `strength` (1 to 3) and `margin` are honoured; others are ignored.
+A format is recognised by its columns. A row that does not fit is dropped with a reason; nothing is guessed.
+Besides the columns of a format, `category`, `split`, `strength` (1 to 3) and `margin` are honoured; others are ignored.
 """
 
 import math
@@ -33,7 +33,7 @@ COLUMNS = (
 GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable")
 BAD = ("false", "no", "bad", "0", "0.0", "-1", "-1.0", "rejected", "undesirable")
 LONGEST_ROW = 10_000_000
-"""Characters; a longer row is no prompt and no answer, and would make every page that shows it wait."""
+"""Most characters; a longer row is neither prompt nor answer, and would slow every page that shows it."""
 
 LABELS: dict[str, Literal["first", "second", "tie", "both_bad", "none"]] = {
     **dict.fromkeys(("a", "left", "response_a", "model_a"), "first"),
@@ -46,7 +46,7 @@ LABELS: dict[str, Literal["first", "second", "tie", "both_bad", "none"]] = {
 
 @dataclass(frozen=True)
 class Item:
-    """What a row became. A preference has `response` preferred to `rejected`, unless `outcome` says otherwise."""
+    """A row as read. A preference has `response` preferred to `rejected`, unless `outcome` says otherwise."""
 
     messages: Messages
     response: str = ""
@@ -59,7 +59,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Format:
-    """A way of writing data: the kind of thing it holds, and how a row is read."""
+    """A data format: the kind it holds, and the function that reads a row."""
 
     name: str
     kind: Kind
@@ -69,7 +69,7 @@ class Format:
 
 
 def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
-    """The format of these rows, by their columns and first values; None for none that is known."""
+    """Return the format of these rows, by their columns and first values; None where unknown."""
     has = set(columns)
     if set(OWN_NAMES) <= has:
         return Format("the studio's own export", "preferences", _own_export, OWN_NAMES)
@@ -123,7 +123,7 @@ def read_row(row: Row, form: Format, kind: Kind) -> Item:
 
 
 def split_name(value: Any) -> str | None:
-    """The studio's name of a split called `value`: train_sft is train, dev is validation; None where it says nothing."""
+    """Return the studio's name of the split `value`: train_sft is train, dev is validation; None where unknown."""
     found = re.match(r"(train|test|val|dev)", value.lower()) if isinstance(value, str) else None
     return {"train": "train", "test": "test", "val": "validation", "dev": "validation"}[found[1]] if found else None
 
@@ -161,7 +161,7 @@ def _from_texts(row: Row, chosen: str, rejected: str, has_prompt: bool) -> Item:
         return Item(conversations.prompt(row.get("prompt")), chosen.strip(), rejected.strip())
     if conversations.is_transcript(chosen):
         return _from_turns(row, conversations.transcript(chosen), conversations.transcript(rejected))
-    if has_prompt:  # what both sides begin with is no prompt where the file has a column for it
+    if has_prompt:  # a common beginning is not a prompt where the file has a column for it
         raise Dropped("empty prompt")
     pairs = enumerate(zip(chosen, rejected, strict=False))
     shared = chosen[: next((i for i, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))]
@@ -173,7 +173,7 @@ def _from_texts(row: Row, chosen: str, rejected: str, has_prompt: bool) -> Item:
 
 
 def _from_turns(row: Row, chosen: Messages, rejected: Messages) -> Item:
-    """Both sides as turns: with the prompt inside, or as the one answer to the row's prompt."""
+    """Read both sides as turns: with the prompt inside, or as the one answer to the row's prompt."""
     for side in (chosen, rejected):
         if side[-1]["role"] != "assistant":
             raise Dropped("does not end with an assistant turn")
@@ -200,7 +200,7 @@ def _labelled_pair(row: Row) -> Item:
 
 
 def _own_export(row: Row) -> Item:
-    """A line of `exporting.export_ratings`: the rating that counts, or none; its sides by the showing it was given on."""
+    """Read a line of `exporting.export_ratings`: the rating that counts, if any; sides as on its showing."""
     try:
         superseded = {event["supersedes"] for event in row["events"]}
         rating = next((e for e in row["events"] if e["outcome"] != "undo" and e["id"] not in superseded), None)

@@ -1,4 +1,4 @@
-"""The starter kit's prompts and demonstrations, loaded into a workspace: a loop to try with nothing of one's own."""
+"""Loads the starter kit's prompts and demonstrations into a workspace, to try the loop without own data."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def load(ws: Workspace) -> None:
 
 
 def is_loaded(ws: Workspace) -> bool:
-    """Whether this kit is in the workspace.
+    """Return whether this kit is in the workspace.
 
     Raises:
         WorkspaceError: the kit is missing from this installation.

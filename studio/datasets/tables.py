@@ -1,4 +1,4 @@
-"""Rows from CSV and Parquet. The separator of a CSV file is found by its header, since Excel writes semicolons or tabs by country."""
+"""Reads CSV and Parquet. A CSV file's header tells its separator: Excel writes semicolons or tabs by country."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ _LONGEST_CELL = 2**31 - 1
 _EXCEL_HINT = re.compile(r'"?sep *= *([^\w\s"\']|\t)"?(?:\r\n?|\n)', re.IGNORECASE)
 _BATCH = 256
 _BYTES_PER_ROW = 300
-"""About what Python holds for a row and its short cells beside the text itself."""
+"""About the bytes that Python needs for a row and its short cells, besides the text."""
 
 
 def read_csv(text: str, name: str) -> tuple[list[str], list[Row]]:
@@ -79,7 +79,7 @@ def read_parquet(path: Path, name: str, max_gib: float) -> tuple[list[str], list
 
 
 def _batch_size(file: Any, max_gib: float) -> int:
-    """Return how many rows to unpack at once: a cell may refer to any text of its row group, so that few rows can be very large."""
+    """Return how many rows to unpack at once: a cell may refer to any text of its row group, so rows can be large."""
     groups = range(file.metadata.num_row_groups)
     largest = max((file.metadata.row_group(i).total_byte_size for i in groups), default=1)
     return max(1, min(_BATCH, int(max_gib * 2**30 / max(1, largest))))

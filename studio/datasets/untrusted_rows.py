@@ -1,8 +1,8 @@
-"""Rows of an archive, which may be anybody's: names, times, numbers and JSON are what this version itself writes, or the row is refused.
+"""Checks the rows of an untrusted archive: names, times, numbers and JSON must be as this version writes them.
 
 An archive brings texts, judgements and lineage. Nothing in it may lead out of the workspace (the name of a run and the
-folder of a checkpoint become paths) or steer a process: of a run only what describes it comes in, and one that was at work
-when the archive was made is an ended one here.
+folder of a checkpoint become paths) or control a process: only a run's description is imported, and a run that was
+active when the archive was made has ended here.
 """
 
 import json
@@ -23,7 +23,7 @@ RUN_COLUMNS = (
     "id", "name", "stage", "state", "config", "snapshot_id", "resumed_from", "revision", "message", "progress", "progress_text",
     "created_at", "started_at", "ended_at", "is_fault",
 )  # fmt: skip
-"""What of a run is in an archive: no process, no place in a queue, no wish to stop."""
+"""The columns of a run in an archive: no process, no place in a queue, no request to stop."""
 ENDED = ("finished", "stopped", "failed", "lost")
 AT_WORK = "It was at work when the archive was made."
 _RUN = re.compile(r"[a-z]{1,20}-[1-9][0-9]{0,8}")
@@ -37,7 +37,7 @@ _COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
 
 
 def as_archived(row: Row) -> Row:
-    """A run as an archive holds it."""
+    """Return a run as an archive holds it."""
     kept = {name: row[name] for name in RUN_COLUMNS if name in row}
     if kept.get("state") in ("queued", "running"):
         kept |= {"state": "stopped", "message": AT_WORK, "ended_at": kept.get("started_at") or kept.get("created_at")}
@@ -45,16 +45,16 @@ def as_archived(row: Row) -> Row:
 
 
 class Rows:
-    """Checks the rows of one archive in their order; runs come before their checkpoints."""
+    """Checks the rows of an archive in order; runs come before their checkpoints."""
 
     def __init__(self) -> None:
         self._runs: dict[int, str] = {}
 
     def check(self, table: str, row: Row) -> Row:
-        """The row as it may be stored.
+        """Return the row as it may be stored.
 
         Raises:
-            ValueError: it is none that this version writes; in words for a person.
+            ValueError: this version would not write it; the message is for a person.
         """
         for name, value in row.items():
             _check_value(name, value)
@@ -80,7 +80,7 @@ class Rows:
         if not kept.get("ended_at"):
             kept["ended_at"] = kept.get("started_at") or kept.get("created_at")
         self._runs[row["id"]] = name
-        return kept | {"gone_at": kept["ended_at"]}  # nothing of it was ever here
+        return kept | {"gone_at": kept["ended_at"]}  # its processes were never here
 
     def _checkpoint(self, row: Row) -> Row:
         run, step = self._runs.get(row.get("run_id", 0)), row.get("step")
@@ -153,7 +153,7 @@ def _check_shape(name: str, value: Any, is_right: Callable[[Any], bool]) -> None
     try:
         found = json.loads(value) if isinstance(value, str) else value
         fits = isinstance(value, str) and is_right(found)
-        json.dumps(found, ensure_ascii=False).encode()  # half a character can be in no page and no file
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair cannot be in a page or a file
     except (ValueError, RecursionError):
         fits = False
     if not fits:
@@ -221,7 +221,7 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("rating_events", "attributes"): _is_attributes,
     ("snapshots", "recipe"): _is_dict,
 }
-"""What the JSON of a column must be."""
+"""The check that a column's JSON must pass."""
 
 
 TOGETHER = (
@@ -261,4 +261,4 @@ TOGETHER = (
         "a run comes from one that was made after it",
     ),
 )
-"""What no row shows alone: a query that finds a fault, and the fault in words."""
+"""Faults across rows: a query that finds a fault, and the fault in words."""

@@ -1,4 +1,4 @@
-"""The figures of a demo's rounds, read from the workspace: what report.json says and report.html shows."""
+"""Reads the figures of a demo's rounds from the workspace, for report.json and report.html."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ PACKAGES = ("rlhf-studio", "torch", "lightning", "transformers", "peft")
 
 
 def win_rate(winners: Sequence[str]) -> Figures:
-    """Share of pairs that the policy wins, a tie counting as half a win, with its 95 % interval.
+    """Return the share of pairs that the policy wins, a tie counting as half a win, with its 95 % interval.
 
     Args:
         winners: one of policy, opponent, tie for each judged pair.
@@ -35,7 +35,7 @@ def win_rate(winners: Sequence[str]) -> Figures:
 
 
 def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None) -> Figures:
-    """All figures of one round.
+    """Return all figures of a round.
 
     Args:
         ws: the workspace.
@@ -67,7 +67,7 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
 
 
 def _judged(ws: Workspace, judge: str) -> Figures:
-    """The win rate of a judging run; answers that were identical, which nobody has to judge, are ties."""
+    """Return the win rate of a judging run; identical answers, which need no judgement, are ties."""
     num_identical = round(_latest(ws, judge)("sample/identical"))
     winners = [verdict["winner"] for verdict in ratings.verdicts(ws, judge)]
     config = runs.get(ws, judge).config
@@ -77,12 +77,12 @@ def _judged(ws: Workspace, judge: str) -> Figures:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide the figures."""
+    """Return the versions of Python and of the packages that affect the figures."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def machine() -> str:
-    """What computed, in a few words that name no host."""
+    """Describe the hardware in a few words, without the host's name."""
     return f"{os.cpu_count()} CPU cores, {platform.machine()}"
 
 
@@ -107,7 +107,7 @@ def _latest(ws: Workspace, name: str) -> _Values:
 
 
 def _tax(first: _Values, latest: _Values, before: Figures | None) -> Figures:
-    """Losses of the SFT policy and of this round's policy, on the neutral task and on all held-out demonstrations."""
+    """Return the SFT policy's and this round's policy's losses, on the neutral task and all held-out demonstrations."""
     tax = before["alignment_tax"] if before else None
     story = (tax["before"] if tax else first("eval/tax_loss"), latest("eval/tax_loss"))
     every = (tax["all_before"] if tax else first("eval/demonstration_loss"), latest("eval/demonstration_loss"))

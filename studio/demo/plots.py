@@ -1,7 +1,7 @@
-"""The drawings of report.html as inline SVG: curves, intervals, the family tree of the runs.
+"""Draws the figures of report.html as inline SVG: curves, intervals, the family tree of the runs.
 
 Pure functions from numbers to markup. Colours come from the page's CSS classes (`tone-1`, `tone-2`, ...), so one drawing
-serves the light and the dark page; every text goes through markupsafe. Exact values stand in `<title>`, shown on hover.
+serves the light and the dark page; every text goes through markupsafe. Exact values are in `<title>`, shown on hover.
 """
 
 import math
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name stands at the line's end, its tone is the number of a colour in the page's CSS."""
+    """A curve: its name is written at the line's end, its tone is the number of a colour in the page's CSS."""
 
     name: str
     points: Sequence[Point]
@@ -30,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; all three lie between 0 and 1."""
+    """An estimate with its 95 % interval; all three are between 0 and 1."""
 
     label: str
     value: float
@@ -63,7 +63,7 @@ class _Scale:
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """About `count` round numbers (1, 2 or 5 times a power of ten apart) that span low to high."""
+    """Return about `count` round numbers (1, 2 or 5 times a power of ten apart) that span low to high."""
     if not high > low:
         low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
     rough = (high - low) / count
@@ -82,7 +82,7 @@ def line_chart(
     is_percent: bool = False,
     marks: Sequence[float] = (),
 ) -> Markup:
-    """Curves over one x axis.
+    """Draw curves over one x axis.
 
     Args:
         series: the curves; those without a point are left out.
@@ -90,7 +90,7 @@ def line_chart(
         x_label: under the axis, with the unit.
         y_label: above the axis, with the unit.
         is_percent: write y values as percentages.
-        marks: where upright rules stand.
+        marks: x positions of vertical rules.
     """
     drawn = [s for s in series if s.points]
     if not drawn:
@@ -111,7 +111,7 @@ def line_chart(
 
 
 def interval_chart(rows: Sequence[Interval], *, title: str, reference: float = 0.5, reference_text: str = "") -> Markup:
-    """Estimates with their intervals, one a row, on an axis from 0 to 100 %, with a rule at `reference`."""
+    """Draw estimates with their intervals, one a row, on an axis from 0 to 100 %, with a rule at `reference`."""
     height = 44 + 52 * len(rows)
     left, right = 12, WIDTH - 12
     scale = _Scale(0.0, 1.0, left, right)
@@ -131,7 +131,7 @@ def interval_chart(rows: Sequence[Interval], *, title: str, reference: float = 0
 
 
 def family_tree(nodes: Sequence[Node], edges: Sequence[tuple[str, str, str]], *, title: str) -> Markup:
-    """Runs from the oldest at the top to the newest, with an arc from each parent to each child.
+    """Draw runs from the oldest at the top to the newest, with an arc from each parent to each child.
 
     Args:
         nodes: the runs, each after its parents.
@@ -181,7 +181,7 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, is_perce
 
 
 def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -> Markup:
-    """The line, a dot at its end, and an invisible target with the exact value at each point."""
+    """Return the line, a dot at its end, and an invisible target with the exact value at each point."""
     pixels = [(x_scale(x), y_scale(y)) for x, y in series.points]
     path = "M" + " L".join(f"{x},{y}" for x, y in pixels)
     style = " dashed" if series.is_dashed else ""
@@ -201,7 +201,7 @@ def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -
 
 
 def _end_labels(ends: Sequence[tuple[Series, float, float]]) -> list[Markup]:
-    """The names at the lines' ends, pushed apart where they would cover each other; above a line that ends early."""
+    """Draw the names at the lines' ends, pushed apart where they would overlap; above a line that ends early."""
     parts, previous = [], -math.inf
     edge = max(x for _, x, _ in ends)
     for series, x, y in sorted(ends, key=lambda end: end[2]):
@@ -226,14 +226,14 @@ def _interval(row: Interval, scale: _Scale, y: float) -> list[Markup]:
 
 
 def _text(value: float, is_percent: bool = False) -> str:
-    """A number as short as it can be without losing what a reader needs."""
+    """Return a number in its shortest form with enough digits for a reader."""
     if is_percent:
         return f"{100 * value:.3g} %"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _svg(template: str, *values: object) -> Markup:
-    """The template with every value escaped."""
+    """Return the template with every value escaped."""
     return Markup(template).format(*values)  # Markup.format escapes its arguments
 
 

@@ -1,4 +1,4 @@
-"""Runs of a demo, waited for: how far the whole of it is and how long it will still take, told on stderr."""
+"""Waits for the runs of a demo and reports the whole demo's progress and time left on stderr."""
 
 import sys
 import time
@@ -17,14 +17,14 @@ from studio.workspace import Workspace
 POLL_S = 0.25
 LINE_EVERY_S = 15.0
 EXPECTED_S = {"sft": 35.0, "sample": 15.0, "reward": 35.0, "ppo": 90.0}
-"""Roughly how long a run of each stage takes, relative to the others: what the time left is reckoned with."""
+"""Rough duration of a run of each stage, relative to the others, to estimate the time left."""
 
 
 def follow(ws: Workspace, config: StageConfig, progress: "Progress") -> Run:
     """Create and start a run and wait until it has finished; it is killed when the waiting is interrupted.
 
     Raises:
-        RunError: it ended in another state; the message is its last word.
+        RunError: it ended in another state; the message is the run's.
     """
     run = launcher.start(ws, runs.create(ws, config))
     try:
@@ -43,16 +43,16 @@ def follow(ws: Workspace, config: StageConfig, progress: "Progress") -> Run:
 
 
 class Progress:
-    """One bar over the whole demo on a terminal, and lines every now and then elsewhere; both on stderr."""
+    """A bar for the whole demo on a terminal, occasional lines elsewhere; both on stderr."""
 
     def __init__(self, bar: "tqdm[Any]", expected_s: float) -> None:
         self._bar, self._expected_s = bar, expected_s
         self._done_s, self._started, self._last_line = 0.0, time.monotonic(), time.monotonic()
 
     def show(self, run: Run) -> None:
-        """Where the run stands."""
+        """Show the run's progress."""
         share = (self._done_s + EXPECTED_S[run.stage] * run.progress) / self._expected_s
-        share = min(share, 0.99)  # runs may take longer than was reckoned with
+        share = min(share, 0.99)  # runs may take longer than expected
         self._bar.n = round(share, 3)
         self._bar.set_postfix_str(f"{run.name}: {run.progress_text}")
         if self._bar.disable and time.monotonic() - self._last_line > LINE_EVERY_S:
@@ -66,13 +66,13 @@ class Progress:
         self.say(f"{run.name}: {run.message}")
 
     def say(self, text: str) -> None:
-        """A line that stays, with the time since the start."""
+        """Print a lasting line, with the time since the start."""
         tqdm.write(f"[{time.monotonic() - self._started:4.0f} s] {text}", file=sys.stderr)
 
 
 @contextmanager
 def progress(expected_s: float) -> Iterator[Progress]:
-    """The progress of runs that take about `expected_s` (by `EXPECTED_S`) together."""
+    """Yield the progress of runs that together take about `expected_s` (by `EXPECTED_S`)."""
     shape = "{percentage:3.0f} %|{bar}| {elapsed}, {remaining} left{postfix}"
     with tqdm(total=1.0, file=sys.stderr, disable=not sys.stderr.isatty(), bar_format=shape, smoothing=0) as bar:
         yield Progress(bar, expected_s)

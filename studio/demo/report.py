@@ -1,4 +1,4 @@
-"""report.html: what a demo showed, on one page that needs nothing else (no script, font or picture from outside).
+"""Writes report.html: a demo's results on one self-contained page (no script, font or picture from outside).
 
 The figures come from report.json (`studio.demo.rounds` makes it), the curves, pairs and lineage from the workspace.
 """
@@ -38,7 +38,7 @@ def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
 
 
 def render(ws: Workspace, facts: Facts) -> str:
-    """The page as text. Every text in it is escaped."""
+    """Return the page as text. Every text in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -69,7 +69,7 @@ def _summary(facts: Facts) -> str:
 
 
 def _heads(facts: Facts) -> list[dict[str, str]]:
-    """The headline figures of the last round, each with its interval or its two ends."""
+    """Return the headline figures of the last round, each with its interval or its two ends."""
     last = facts["rounds"][-1]
     win, accuracy, ppo, tax = (last[key] for key in ("win_rate", "reward", "ppo", "alignment_tax"))
     minutes, seconds = divmod(round(facts["seconds"]), 60)
@@ -200,7 +200,7 @@ def _reinforced(ws: Workspace, facts: Facts) -> dict[str, Any]:
 
 
 def _pairs(ws: Workspace, judge: str) -> list[dict[str, Any]]:
-    """The first pairs of each category, in the order they were drawn."""
+    """Return the first pairs of each category, in the order they were drawn."""
     words = {"policy": "after preferred", "opponent": "before preferred", "tie": "a tie"}
     kept: dict[str, list[dict[str, Any]]] = {}
     for verdict in ratings.verdicts(ws, judge):
@@ -260,7 +260,7 @@ def _each_round(ws: Workspace, names: list[str], metric: str) -> list[Series]:
 
 
 def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[list[Series], list[float]]:
-    """One series a round, laid end to end along the x axis, and where each later round begins."""
+    """Return one series a round, placed end to end on the x axis, and the start of each later round."""
     series, marks, offset = [], [], 0.0
     for index, name in enumerate(names, start=1):
         points = [(x + offset, y) for x, y in _curve(ws, name, metric)]
@@ -272,17 +272,17 @@ def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[li
 
 
 def _joined(ws: Workspace, names: list[str], metric: str) -> list[Point]:
-    """The rounds of one metric as one curve."""
+    """Return the rounds of one metric as one curve."""
     return [point for series in _one_after_another(ws, names, metric)[0] for point in series.points]
 
 
 def _relative(points: list[Point]) -> list[Point]:
-    """Each value as its relative change from the first."""
+    """Return each value as its relative change from the first."""
     return [(x, y / points[0][1] - 1) for x, y in points]
 
 
 def _against(ws: Workspace, name: str, index: int) -> Series:
-    """Held-out score over held-out KL, in the order of the evaluations."""
+    """Return held-out score over held-out KL, in the order of the evaluations."""
     kl = dict(_curve(ws, name, "eval/kl"))
     points = [(kl[step], score) for step, score in _curve(ws, name, "eval/score") if step in kl]
     return Series(f"round {index}", points, index)

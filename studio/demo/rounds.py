@@ -1,9 +1,9 @@
-"""The whole loop on the starter kit, with a scripted rater in the place of the person: ``rlhf-studio demo``.
+"""Runs the whole loop on the starter kit, with a scripted rater instead of a person: ``rlhf-studio demo``.
 
     SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT
 
-It uses what a person could use and nothing else: runs in child processes, and pairs that are rated one by one on stored
-showings in shuffled order. The judged pairs are ratings too, of test prompts, which no stage trains on.
+It uses only what a person could use: runs in child processes, and pairs rated one by one on stored showings in shuffled
+order. The judged pairs are ratings too, of test prompts, which no stage trains on.
 """
 
 import json
@@ -74,12 +74,12 @@ RECIPE = Recipe(
     judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
     error_rate=0.1,
 )
-"""What the demo runs with: sizes for two rounds in a few minutes on 2 CPU cores."""
+"""The demo's settings: sizes for two rounds in a few minutes on 2 CPU cores."""
 
 
 @dataclass
 class _Demo:
-    """One demo under way."""
+    """A running demo."""
 
     ws: Workspace
     seed: int
@@ -105,11 +105,11 @@ class _Demo:
 
 
 def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIPE) -> Figures:
-    """Run the loop in a workspace of its own and write report.json and report.html into it; returns the report.
+    """Run the loop in its own workspace and write report.json and report.html into it; returns the report.
 
     Args:
-        root: a new or empty folder, or that of an earlier demo of the same seed, which is then made anew.
-        seed: of every run and of the rater.
+        root: a new or empty folder, or that of an earlier demo of the same seed, which is then made again.
+        seed: the seed of every run and of the rater.
         rounds: how often pairs are sampled, rated, and trained on.
         recipe: other settings than the demo's own.
 
@@ -205,7 +205,7 @@ def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
 
 
 def _new_workspace(root: Path, seed: int) -> Workspace:
-    """An empty workspace for this demo; an earlier demo of the same seed is put into a folder `earlier-1` of it first.
+    """Make an empty workspace; an earlier demo of the same seed is first moved into a folder `earlier-1` of it.
 
     Raises:
         WorkspaceError: the folder holds anything else, a person's ratings, or a run that is still going.
@@ -223,7 +223,7 @@ def _new_workspace(root: Path, seed: int) -> Workspace:
 
 
 def _put_aside(root: Path, earlier: Path) -> None:
-    """Move what an earlier demo made, which may have lost its database, and with it the word on whose work it holds."""
+    """Move an earlier demo's files; if its database is lost, so is the record of who made them."""
     found = [root / name for name in MADE_HERE if os.path.lexists(root / name)]
     if found:
         earlier.mkdir()
@@ -254,7 +254,7 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
 
 
 def main(root: str | Path, seed: int, rounds: int) -> int:
-    """The command ``rlhf-studio demo``: run it, say what came of it and where the report is."""
+    """Run ``rlhf-studio demo``, and print the result and the report's path; returns the exit code."""
     facts = run(root, seed, rounds)
     win = facts["rounds"][-1]["win_rate"]
     print(

@@ -1,8 +1,8 @@
-"""A rater made of rules. It takes the place of a person in the demo and in tests, and nowhere else.
+"""A rater made of rules. It replaces a person in the demo and in tests, nowhere else.
 
-It prefers answers that are courteous, complete and right and that do not ramble. It reads what a task's ``reference``
-says about it, counts courtesy once, and gives nothing for words that stand outside a sentence, so that a policy cannot
-win by stuffing. Like a person it makes mistakes, at a stated rate.
+It prefers answers that are courteous, complete and right and that do not ramble. It uses the task's ``reference``,
+counts courtesy once, and gives nothing for words outside a sentence, so that a policy cannot win by stuffing. Like a
+person it makes mistakes, at a given rate.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ RUDENESS = re.compile(
     flags=re.IGNORECASE,
 )
 WORDS_PER_PART = 3
-"""A sentence needs this many words for each part it is to count for, so that lists of catchwords earn nothing."""
+"""Words a sentence needs for each part it counts for, so that lists of catchwords earn nothing."""
 MAX_COURTEOUS_SENTENCES = 3
 """Courtesy beyond this counts as rambling."""
 TIE_MARGIN = 0.2
@@ -35,7 +35,7 @@ STRENGTH_MARGINS = (0.8, 1.8)
 
 
 class Judgement(NamedTuple):
-    """Which response is better, and by how much."""
+    """The better response, and by how much."""
 
     outcome: Literal["left", "right", "tie"]
     strength: int | None
@@ -43,7 +43,7 @@ class Judgement(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What the rater sees in one response."""
+    """The rater's view of a response."""
 
     is_courteous: bool
     is_rude: bool
@@ -56,18 +56,18 @@ class Assessment(NamedTuple):
     num_excess_words: int
     """Words beyond the task's limit."""
     is_finished: bool
-    """Ends with the end of a sentence."""
+    """True if it ends with the end of a sentence."""
     has_repetition: bool
 
     @property
     def is_ideal(self) -> bool:
-        """Nothing is left to wish for."""
+        """True if nothing could be better."""
         good = self.is_courteous and self.is_right and self.completeness == 1.0 and self.is_finished
         return good and not (self.is_rude or self.num_idle or self.num_excess_words or self.has_repetition)
 
     @property
     def utility(self) -> float:
-        """How much the rater likes it: at most 3.5."""
+        """The rater's score for it: at most 3.5."""
         value = 1.5 * self.is_courteous - 1.5 * self.is_rude
         value += 1.0 * self.completeness * (1.0 if self.is_right else 0.5)
         value += 1.0 * self.is_right - 0.5 * self.has_mistake
@@ -76,11 +76,11 @@ class Assessment(NamedTuple):
 
 
 class ScriptedRater:
-    """Rates pairs by rules. Used by the demo and the tests in the place of a person, nowhere else.
+    """Rates pairs by rules. Used by the demo and the tests instead of a person, nowhere else.
 
     Args:
         error_rate: Share of judgements that are wrong: left and right swapped, or a tie decided at random.
-        seed: Picks which ones. The same texts always get the same judgement, in either order.
+        seed: Picks the wrong ones. The same texts always get the same judgement, in either order.
     """
 
     def __init__(self, error_rate: float = 0.05, seed: int = 0) -> None:
@@ -90,11 +90,11 @@ class ScriptedRater:
         self.seed = seed
 
     def utility(self, prompt_text: str, category: str, reference: dict[str, Any], response: str) -> float:
-        """How much the rater likes a response. Without a reference (stories, own prompts) it has no opinion: 0."""
+        """Return the rater's score for a response; 0 without a reference (stories, own prompts)."""
         return assess(reference, response).utility if reference else 0.0
 
     def rate(self, prompt_text: str, category: str, reference: dict[str, Any], left: str, right: str) -> Judgement:
-        """Which of two responses to a prompt is better."""
+        """Judge which of two responses to a prompt is better."""
         difference = self.utility(prompt_text, category, reference, left)
         difference -= self.utility(prompt_text, category, reference, right)
         judgement = _judge(difference)
@@ -106,13 +106,13 @@ class ScriptedRater:
         return Judgement("right" if judgement.outcome == "left" else "left", judgement.strength)
 
     def _chance(self, purpose: str, prompt_text: str, left: str, right: str) -> float:
-        """A number from 0 to 1 that depends on the seed and the texts, and not on their order."""
+        """Return a number from 0 to 1 that depends on the seed and the texts, not on their order."""
         key = "\x00".join([str(self.seed), purpose, prompt_text, *sorted((left, right))])
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
 
 
 def assess(reference: dict[str, Any], response: str) -> Assessment:
-    """What the rater sees in a response.
+    """Assess a response.
 
     Args:
         reference: `answer` (words of which a right answer has one; may be empty), `wrong` (words that no right answer
@@ -159,17 +159,17 @@ def _has_any(text: str, phrases: list[str]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _any_of(phrases: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches each of the phrases as whole words."""
+    """Return a pattern that matches each of the phrases as whole words."""
     return re.compile(rf"\b(?:{'|'.join(re.escape(phrase) for phrase in phrases)})\b", flags=re.IGNORECASE)
 
 
 def _parts_in(sentence: str, parts: list[list[str]]) -> set[int]:
-    """Which parts the sentence shows; none if it is too short to say so much."""
+    """Return the parts that the sentence shows; none if it is too short for that many."""
     shown = {number for number, words in enumerate(parts) if _has_any(sentence, words)}
     return shown if len(sentence.split()) >= WORDS_PER_PART * len(shown) else set()
 
 
 def _repeats(sentences: list[str], words: list[str]) -> bool:
-    """Whether a sentence, or more than a few runs of three words, occur twice."""
+    """Return whether a sentence, or more than a few runs of three words, occur twice."""
     runs = [tuple(word.lower().strip(".,!?") for word in words[start : start + 3]) for start in range(len(words) - 2)]
     return len(set(sentences)) < len(sentences) or len(runs) - len(set(runs)) > 4

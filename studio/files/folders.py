@@ -1,7 +1,7 @@
-"""Folders that are made once: nothing here takes a name that is on the disk already, or empties what is there.
+"""Makes folders once: never reuses a name that is on the disk, never empties a folder.
 
 A database may be lost, or an older copy of it put back, while the folders of its runs stay. They hold weights that took
-days, so a name that exists is never used a second time, and only what this very call has made is taken away again.
+days, so an existing name is never used again, and a failed call removes only what it made itself.
 """
 
 import json
@@ -18,7 +18,7 @@ from studio.files.sync import sync
 
 
 def free_name(parent: Path, stem: str, number: int, taken: set[str]) -> str:
-    """The first of stem-number, stem-(number + 1), ... that is neither among `taken` nor on the disk."""
+    """Return the first of stem-number, stem-(number + 1), ... that is neither among `taken` nor on the disk."""
     while (name := f"{stem}-{number}") in taken or os.path.lexists(parent / name):
         number += 1
     return name
@@ -28,7 +28,7 @@ def make_run(path: Path, config: StageConfig, rows: dict[str, list[dict[str, Any
     """Make a run's folder with its config and frozen rows; `rows_from` is a run folder to take them from instead.
 
     Raises:
-        OSError: it cannot be written, or is there already; nothing of it is left then, and nothing else is touched.
+        OSError: it cannot be written, or exists already; the call leaves nothing of its own, and changes nothing else.
     """
     path.parent.mkdir(exist_ok=True)
     path.mkdir()
@@ -45,10 +45,10 @@ def make_run(path: Path, config: StageConfig, rows: dict[str, list[dict[str, Any
 
 @during(Phase.SAVING)
 def write(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """Make a folder whose contents `fill(path)` writes: it appears complete and synced, or not at all.
+    """Make a folder with the contents that `fill(path)` writes: it appears complete and synced, or not at all.
 
     Returns:
-        Where it is: `folder`, or, where that is taken (by a save whose row was never written), the same with a number.
+        Its path: `folder`, or, where that is taken (by a save whose row was never written), the same with a number.
     """
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
     temporary.mkdir(parents=True)

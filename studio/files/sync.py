@@ -1,4 +1,4 @@
-"""Put what was written onto the disk itself, so that it survives a power cut."""
+"""Flushes files to the disk itself, so that they survive a power cut."""
 
 import os
 from pathlib import Path

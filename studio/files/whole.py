@@ -1,4 +1,4 @@
-"""Write beside the place, then take it: whole or not at all, and what stood there is put aside, not deleted.
+"""Writes next to the target, then renames: complete or not at all; an earlier file is put aside, not deleted.
 
 An export may be all that is left of a workspace whose database was lost, or hold what a person added to it.
 """
@@ -16,7 +16,7 @@ from studio.files.folders import free_name
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A name beside `path` that nothing has, for what is written there first; what is still there at the end is taken away."""
+    """Yield a free name next to `path` to write to first; remove what is left there at the end."""
     part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
         yield part
@@ -28,7 +28,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def place(part: Path, path: Path) -> Path:
-    """Give `part` the name `path`, and return it; what has that name and differs is first renamed to NAME-earlier-1, -2, ...
+    """Rename `part` to `path`, and return it; an existing one that differs is first renamed to NAME-earlier-1, -2, ...
 
     Raises:
         OSError: it cannot be renamed.
@@ -36,7 +36,7 @@ def place(part: Path, path: Path) -> Path:
     if os.path.lexists(path) and not _is_same(part, path):
         path.rename(_aside(path))
     elif path.is_dir():
-        return path  # holds the same
+        return path  # same content
     return part.replace(path)
 
 

@@ -1,4 +1,4 @@
-"""Where a base model comes from: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
+"""Resolves a base model: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from studio.redaction import hide
 STARTER_NAME = "starter"
 UNKNOWN = 2**31
 LONGEST_ID = 193
-"""Two names of at most 96 characters, as the hub has them."""
+"""Two names of at most 96 characters each and a slash, as on the hub."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 _HUB_PAGE = re.compile(
@@ -20,10 +20,10 @@ _HUB_PAGE = re.compile(
 
 
 def resolve(name: str) -> str:
-    """The folder or hub id behind a config's `base_model`.
+    """Return the folder or hub id behind a config's `base_model`.
 
     Raises:
-        BaseModelError: a folder that is none, or lacks its config, tokenizer or safetensors weights.
+        BaseModelError: not a model folder, or it lacks its config, tokenizer or safetensors weights.
     """
     if name == STARTER_NAME:
         return str(STARTER / "model")
@@ -47,7 +47,7 @@ def resolve(name: str) -> str:
 
 
 def absolute(name: str) -> str:
-    """The name a run keeps: a folder becomes absolute, because its worker has another working directory.
+    """Return the name for a run: a folder becomes absolute, because the worker has another working directory.
 
     Raises:
         BaseModelError: as `resolve`.
@@ -56,7 +56,7 @@ def absolute(name: str) -> str:
 
 
 def check(name: str, method: str, quantisation: str, chat_template: str) -> None:
-    """Refuse a folder whose model cannot be used as a run asks; one of the hub is looked at when it was fetched.
+    """Refuse a folder whose model cannot be used as a run asks; a model of the hub is checked after its download.
 
     Raises:
         BaseModelError: as `modules.model.files.check_family`, `check_kind` and `check_tokens`.
@@ -69,17 +69,17 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
 
 
 def num_positions(name: str) -> int:
-    """How many positions a model has, as far as its folder says so."""
+    """Return the number of positions of a model, as far as its folder says."""
     folder = Path(resolve(name))
     found = positions(folder) if folder.is_dir() else None
     return UNKNOWN if found is None else found
 
 
 def check_room(name: str, settings: dict[str, int]) -> None:
-    """Refuse lengths, by the names of their settings, that together go beyond a model's positions.
+    """Refuse lengths, by the names of their settings, whose sum exceeds a model's positions.
 
     Raises:
-        BaseModelError: they do.
+        BaseModelError: the sum exceeds them.
     """
     most = num_positions(name)
     if sum(settings.values()) <= most:
@@ -91,7 +91,7 @@ def check_room(name: str, settings: dict[str, int]) -> None:
 
 
 def instead(address: str, example: str) -> str:
-    """What to give in the place of an address: the id of a page of the hub, or the folder of a download."""
+    """Say what to give instead of an address: the id of a page of the hub, or the folder of a download."""
     found = _HUB_PAGE.match(address)
     return (
         f"Give its hub id: {found[1]}."
@@ -101,13 +101,13 @@ def instead(address: str, example: str) -> str:
 
 
 def is_there(name: str) -> bool:
-    """Whether a name is a path of something."""
+    """Return whether a name is the path of an existing file or folder."""
     path = _path(name)
     return path is not None and path.exists()
 
 
 def _path(name: str) -> Path | None:
-    """The path that a name is, or None where the system knows no such path: too long, or the home of nobody."""
+    """Return a name as a path, or None where the system refuses it: too long, or the home of no user."""
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -117,5 +117,5 @@ def _path(name: str) -> Path | None:
 
 
 def short(name: str) -> str:
-    """A name as a sentence shows it."""
+    """Return a name as shown in a sentence."""
     return name if len(name) <= 200 else f"{name[:200]} ... ({len(name):,} characters)"

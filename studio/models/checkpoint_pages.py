@@ -1,4 +1,4 @@
-"""Some of the checkpoints: a page of them that a word is found in, those of some runs, and where those came from."""
+"""Reads some of the checkpoints: a page of a search, those of some runs, and their lineage."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from studio.workspace import Workspace
 
 
 def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offset: int = 0) -> list[Checkpoint]:
-    """Checkpoints of these stages, or of all, whose name or base model holds the word, newest first."""
+    """Return checkpoints of these stages, or of all, whose name or base model holds the word, newest first."""
     # The plus keeps SQLite from sorting all checkpoints of a stage: the newest come first in the table as it is.
     marks = ", ".join("?" * len(stages))
     of_stages = f"+c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else "1"
@@ -23,14 +23,14 @@ def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offse
 
 
 def is_known(ws: Workspace, name: str, *stages: str) -> bool:
-    """True if there is a checkpoint of this name, of one of these stages."""
+    """Return whether there is a checkpoint of this name, of one of these stages."""
     marks = ", ".join("?" * len(stages))
     with ws.read() as db:
         return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
 
 
 def ids(ws: Workspace, names: Sequence[str]) -> dict[str, int]:
-    """Name to id of those that there are."""
+    """Map the existing ones of these names to their ids."""
     marks = ", ".join("?" * len(names))
     with ws.read() as db:
         rows = db.query(f"SELECT id, name FROM checkpoints WHERE name IN ({marks})", list(names))
@@ -38,13 +38,13 @@ def ids(ws: Workspace, names: Sequence[str]) -> dict[str, int]:
 
 
 def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
-    """The checkpoints of one run, the last one first."""
+    """Return the checkpoints of a run, the last one first."""
     with ws.read() as db:
         return [of_row(ws, row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.id DESC", [run_id])]
 
 
 def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
-    """What each of these runs hands on: the chosen one, else the last one; newest first."""
+    """Return the checkpoint each run hands on: the chosen one, else the last one; newest first."""
     marks = ", ".join("?" * len(run_ids))
     with ws.read() as db:
         rows = list(db.query(f"{SELECT} WHERE c.run_id IN ({marks}) ORDER BY c.is_chosen, c.id", list(run_ids)))
@@ -53,7 +53,7 @@ def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
 
 
 def lineage(ws: Workspace, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
-    """The edges (parent run, role, child run) that lead to these runs."""
+    """Return the edges (parent run, role, child run) that lead to these runs."""
     marks = ", ".join("?" * len(run_ids))
     with ws.read() as db:
         rows = db.query(

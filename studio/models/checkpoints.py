@@ -1,7 +1,7 @@
 """Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk.
 
-A run *hands on* one of its checkpoints: the chosen one (the best within a budget) where it chose, else its last one. That is
-what a run's name stands for and what the next stage preselects; only a resume takes the last one.
+A run *hands on* one of its checkpoints: the chosen one (the best within a budget) where it chose, else its last one. A
+run's name stands for that one, and the next stage preselects it; only a resume takes the last one.
 """
 
 import json
@@ -32,7 +32,7 @@ class Checkpoint:
     metrics: dict[str, float]
     created_at: str
     is_chosen: bool
-    """Handed on in place of the run's last one."""
+    """True if handed on instead of the run's last one."""
 
 
 SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
@@ -49,7 +49,7 @@ def add(
     metrics: dict[str, float],
     is_chosen: bool = False,
 ) -> str:
-    """Record a folder that is complete on disk, chosen in place of any other of its run or not; returns its name."""
+    """Record a folder that is complete on disk; `is_chosen` replaces the run's earlier choice. Returns its name."""
     with ws.write() as db:
         if is_chosen:
             db.execute("UPDATE checkpoints SET is_chosen = 0 WHERE run_id = ?", [run_id])
@@ -71,7 +71,7 @@ def add(
 
 
 def get(ws: Workspace, name: str) -> Checkpoint:
-    """The checkpoint with this name; a run's name alone means the one it hands on.
+    """Return the checkpoint with this name; a run's name alone means the one it hands on.
 
     Raises:
         CheckpointError: there is none, or its folder is gone.
@@ -80,7 +80,7 @@ def get(ws: Workspace, name: str) -> Checkpoint:
 
 
 def last(ws: Workspace, name: str) -> Checkpoint:
-    """The checkpoint with this name; a run's name alone means its last one, from which it goes on.
+    """Return the checkpoint with this name; a run's name alone means its last one, from which it resumes.
 
     Raises:
         CheckpointError: there is none, or its folder is gone.
@@ -89,7 +89,7 @@ def last(ws: Workspace, name: str) -> Checkpoint:
 
 
 def name_of(ws: Workspace, checkpoint_id: int | None) -> str:
-    """The name of the checkpoint with this id; empty for None."""
+    """Return the name of the checkpoint with this id; empty for None."""
     with ws.read() as db:
         return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
 
@@ -119,14 +119,14 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
 
 
 def _is_inside(ws: Workspace, found: Checkpoint) -> bool:
-    """Whether the folder lies in that of its run, as it is written: a link that a person put there may lead elsewhere."""
+    """Return whether the path is inside its run's folder, as written: a person may have put a link there."""
     run = ws.runs / found.run_name
     is_plain = found.run_name == run.name and run.name != ".."
     return is_plain and run in Path(os.path.normpath(found.folder)).parents
 
 
 def _missing(folder: Path) -> str:
-    """A file that was saved and is not there; what the others hold is checked when they are read."""
+    """Return a saved file that is missing; the content of the others is checked when they are read."""
     try:
         saved = json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("checksums", {})
     except (OSError, ValueError):
@@ -135,7 +135,7 @@ def _missing(folder: Path) -> str:
 
 
 def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:
-    """Checkpoints, newest first; of these stages only where given, only those handed on where wanted."""
+    """Return checkpoints, newest first; only these stages where given, only those handed on where wanted."""
     with ws.read() as db:
         rows = list(db.query(f"{SELECT} ORDER BY c.id DESC"))
     found = [of_row(ws, row) for row in rows if not stages or row["stage"] in stages]
@@ -146,7 +146,7 @@ def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> lis
 
 
 def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
-    """The checkpoint that the run with the newest one of these stages hands on, or None."""
+    """Return the checkpoint handed on by the run with the newest checkpoint of these stages, or None."""
     marks = ", ".join("?" * len(stages))
     of_stages = f"WHERE +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
     with ws.read() as db:
@@ -156,18 +156,18 @@ def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
 
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
-    """Role to name of the checkpoints that the run of this one started from."""
+    """Map each role to the name of the checkpoint that this one's run started from."""
     return parents_of_run(ws, get(ws, name).run_id)
 
 
 def parents_of_run(ws: Workspace, run_id: int) -> dict[str, str]:
-    """Return the same by the run, whose own checkpoint may be gone."""
+    """Do as `parents`, by the run, whose own checkpoint may be gone."""
     with ws.read() as db:
         return _parents(db, run_id)
 
 
 def lineage(ws: Workspace) -> list[tuple[str, str, str]]:
-    """All edges (parent run, role, child run) between runs, for drawing the family tree."""
+    """Return all edges (parent run, role, child run) between runs, for drawing the family tree."""
     with ws.read() as db:
         rows = db.query(
             "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
@@ -185,7 +185,7 @@ def _parents(db: Database, run_id: int) -> dict[str, str]:
 
 
 def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of a row of `SELECT`."""
+    """Return the checkpoint of a row of `SELECT`."""
     fields = {name: row[name] for name in Checkpoint.__dataclass_fields__}
     parsed = {
         "folder": ws.root / row["folder"],

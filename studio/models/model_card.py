@@ -1,4 +1,4 @@
-"""The README of an exported model: what it is, what it came from, how it was measured, and how to load it elsewhere."""
+"""Writes the README of an exported model: its kind, origin and figures, and how to load it elsewhere."""
 
 import json
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ def model_card(
     meta: Mapping[str, Any],
     figures: Mapping[str, Any] | None,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     Args:
-        checkpoint: What is exported.
-        parents: Role to checkpoint its run started from.
+        checkpoint: The exported checkpoint.
+        parents: Role to the checkpoint that its run started from.
         config: The run's config.
         meta: The checkpoint's meta.json, with its base model as plain peft finds it.
-        figures: Of merging, where it was merged.
+        figures: The figures of merging, where it was merged.
     """
     sections = [
         _front_matter(meta["base_model"], is_adapter=meta["method"] == "lora" and figures is None),
@@ -66,7 +66,7 @@ def _facts(checkpoint: Checkpoint, parents: Mapping[str, str], meta: Mapping[str
 
 
 def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | None) -> str:
-    """A snippet for plain peft and transformers, with what has to be known beside it."""
+    """Return a snippet for plain peft and transformers, with the notes it needs."""
     if stage == "reward" and figures is not None:
         return _classifying(meta, figures)
     role = main_role(meta)
@@ -95,7 +95,7 @@ def _loading(stage: str, meta: Mapping[str, Any], figures: Mapping[str, Any] | N
 
 
 def _merging(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """What was lost by merging, in words."""
+    """Say what merging lost."""
     text = f"Merging changed no logit by more than {figures['max_logit_difference']:.2g}"
     text += f" (largest logit: {figures['max_logit']:.3g}; weights saved as {figures['dtype']})"
     text += "; the 4-bit base was dequantised first." if meta["quantisation"] == "nf4" else "."
@@ -108,7 +108,7 @@ def _merging(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
 
 
 def _classifying(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """A snippet that scores conversations with a merged reward model."""
+    """Return a snippet that scores conversations with a merged reward model."""
     bias = figures["score_bias"]
     plus = f" + {bias!r}  # the head's constant, for which this class has no place" if bias else ""
     text = f"""In this folder:
@@ -135,7 +135,7 @@ the right with the tokenizer's pad token, and with nothing else. A score is any 
 
 
 def _scoring(head: str, is_adapter: bool) -> list[str]:
-    """Lines that score `ids`, a conversation up to and with the end token of the response."""
+    """Return lines of code that score `ids`, a conversation including the response's end token."""
     inner = "model.get_base_model().base_model" if is_adapter else "model.base_model"
     return [
         f"head = load_file({head!r})",
@@ -151,5 +151,5 @@ def _table(metrics: Mapping[str, float]) -> str:
 
 
 def main_role(meta: Mapping[str, Any]) -> str:
-    """The role that the checkpoint is about: the policy where it has one."""
+    """Return the checkpoint's main role: the policy where it has one."""
     return "policy" if "policy" in meta["roles"] else meta["roles"][0]

@@ -1,4 +1,4 @@
-"""Ask checkpoints for an answer: the page's and the terminal's "try a prompt". The model runs in a child process."""
+"""Asks checkpoints for an answer: the page's and the terminal's "try a prompt". The model runs in a child process."""
 
 from collections.abc import Sequence
 
@@ -22,19 +22,19 @@ def answer(
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, str]:
-    """The answer of each named policy to the same prompt; takes as long as loading the model does.
+    """Return the answer of each named policy to the same prompt; takes as long as loading the model does.
 
     Args:
         ws: the workspace.
         messages: the prompt.
-        names: of checkpoints.
+        names: the checkpoints' names.
         temperature, max_new_tokens, seed: of sampling.
-        device: auto takes a GPU that no run works on; cpu takes none.
+        device: auto takes a GPU that no run uses; cpu takes none.
 
     Raises:
         DataError: the messages are empty or do not end with a user turn.
-        CheckpointError: a checkpoint is missing or is no policy.
-        RunError: a run works on the GPU, or the child process failed; the message has its last words.
+        CheckpointError: a checkpoint is missing or is not a policy.
+        RunError: a run uses the GPU, or the child process failed; the message has its last line.
     """
     found = {name: checkpoints.get(ws, name) for name in names}
     for checkpoint in found.values():

@@ -1,8 +1,8 @@
-"""What a reward names outside the database: classifiers, and files with Python functions.
+"""Resolves a reward's sources outside the database: classifiers, and files with Python functions.
 
-A run executes the functions it names, and a run can be started by a request to the page. So a file has to lie in the
-workspace's folder ``rewards/``, into which no page writes; its text is frozen with the run's rows, and that text is what
-the worker executes.
+A run executes the functions it names, and a request to the page can start a run. So a file must be in the workspace's
+folder ``rewards/``, into which no page writes; its text is frozen with the run's rows, and the worker executes that
+text.
 """
 
 import ast
@@ -18,10 +18,10 @@ LARGEST_FILE = 2**20
 
 
 def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
-    """The reward with every folder absolute, as text, and one row {file, source} for each file.
+    """Return the reward with every folder absolute, as text, and one row {file, source} for each file.
 
     Raises:
-        StudioError: a classifier or a file is none, or a file lies outside the workspace's folder rewards/.
+        StudioError: a classifier or a file does not exist, or a file is outside the workspace's folder rewards/.
     """
     found = [term._replace(source=_classifier(term.source)) if term.kind == "classifier" else term for term in terms]
     functions = [term for term in terms if term.kind == "function"]
@@ -32,7 +32,7 @@ def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[s
 
 
 def _classifier(source: str) -> str:
-    """The folder, absolute, or the hub id."""
+    """Return the folder, absolute, or the hub id."""
     if source == base_models.STARTER_NAME:
         raise RewardError("starter is a language model and classifies nothing. Give a sequence-classification model.")
     try:
@@ -47,7 +47,7 @@ def _classifier(source: str) -> str:
 
 
 def _check_name(term: RewardTerm, text: str) -> None:
-    """Whether the file binds the function's name, as far as can be seen without running it."""
+    """Refuse a file that does not define the function's name, as far as can be seen without running it."""
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError) as error:
@@ -61,7 +61,7 @@ def _check_name(term: RewardTerm, text: str) -> None:
 
 
 def _read(ws: Workspace, file: str) -> str:
-    """The text of a file of rewards/; neither .. nor a link leads out of it."""
+    """Return the text of a file in rewards/; neither .. nor a link may lead out of it."""
     path = (ws.rewards / file).resolve()
     if not path.is_relative_to(ws.rewards):
         raise RewardError(

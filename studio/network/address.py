@@ -1,4 +1,4 @@
-"""Where the studio listens, in every form in which a person may write it, and the address that opens it in a browser."""
+"""Parses the address at which the studio listens, in any form, and gives the URL that opens it in a browser."""
 
 import errno
 import ipaddress
@@ -12,7 +12,7 @@ _EXAMPLES = "127.0.0.1 (this machine only), ::1, 0.0.0.0 (all of its addresses),
 
 @dataclass(frozen=True)
 class Address:
-    """A host in its plain form: an address without brackets, or a name in lower case, with the address that it stands for."""
+    """A host in plain form: an address without brackets, or a name in lower case with its address."""
 
     host: str
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -30,17 +30,17 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What opens it in a browser on this machine; `0.0.0.0` and `::` are no address that one can go to."""
+        """The URL that opens it on this machine; a browser cannot open `0.0.0.0` or `::`."""
         if self.ip.is_unspecified:
             return f"http://{'localhost' if self.ip.version == 4 else '[::1]'}:{self.port}/"
         return f"http://{self.server_name}:{self.port}/"
 
 
 def parse(host: str, port: int) -> Address:
-    """The address behind what was typed.
+    """Return the address that was typed.
 
     Raises:
-        ConfigError: it is none, or not this machine's, or the port does not exist.
+        ConfigError: it is not an address, or not this machine's, or the port does not exist.
     """
     if not 1 <= port <= 65535:
         raise ConfigError(f"Port {port} does not exist. Choose one from 1024 to 65535 with --port.")
@@ -59,10 +59,10 @@ def parse(host: str, port: int) -> Address:
 
 
 def name(text: str) -> str:
-    """A name under which the studio is reached through a proxy or a DNS entry, as a browser sends it.
+    """Return a name by which a proxy or a DNS entry reaches the studio, as a browser sends it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a name.
     """
     plain = text.strip().lower().removesuffix("/")
     for scheme in ("http://", "https://"):
@@ -86,7 +86,7 @@ def check_free(address: Address) -> None:
     family = socket.AF_INET6 if address.ip.version == 6 else socket.AF_INET
     try:
         socket.create_server((str(address.ip), address.port), family=family).close()
-        if address.ip.version == 6:  # Gradio looks there too, whatever the address
+        if address.ip.version == 6:  # Gradio checks there too, whatever the address
             socket.create_server(("127.0.0.1", address.port)).close()
     except OSError as error:
         raise _refusal(address, error) from error

@@ -1,4 +1,4 @@
-"""Proxies and certificates named in the environment: downloads need them, the page must never meet them.
+"""Handles proxies and certificates of the environment: downloads need them, the page must not use them.
 
 Gradio makes HTTP clients when it is imported and asks its own page once when it starts. Both would go through the person's
 proxy, or fail on a setting that the client does not know (SOCKS without its package, `socks://` as GNOME writes it, a
@@ -18,7 +18,7 @@ _lock = threading.RLock()
 
 
 def found(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that name a proxy and are not empty."""
+    """Return the variables that name a proxy and are not empty."""
     return {
         name: value for name, value in environment.items() if _is_proxy(name) and name.lower() != "no_proxy" and value
     }
@@ -26,7 +26,7 @@ def found(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Until the block ends this process knows no proxy; children that are started meanwhile do."""
+    """Hide the proxies from this process for the length of the block, but not from children started in it."""
     with _lock:
         mine = {name: value for name, value in os.environ.items() if _is_proxy(name) or name in CERTIFICATES}
         redaction.KEPT.update(mine)
@@ -41,8 +41,8 @@ def set_aside() -> Iterator[None]:
 
 
 def fault() -> str:
-    """Why no download can work with these variables: what the HTTP client says of them; empty where it takes them."""
-    import httpx  # here: most commands need no client, and it takes its time
+    """Return the HTTP client's error about these variables, with which no download works; empty if it takes them."""
+    import httpx  # here: most commands need no client, and it is slow to import
 
     try:
         httpx.Client().close()
@@ -52,7 +52,7 @@ def fault() -> str:
 
 
 def sentence() -> str:
-    """For whoever opens the page: what the proxy is used for. Empty where there is none."""
+    """Tell who opens the page what the proxy is used for; empty where there is none."""
     names = ", ".join(sorted(found()))
     if not names:
         return ""

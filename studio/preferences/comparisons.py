@@ -1,7 +1,7 @@
-"""Comparisons (responses to one prompt, to be judged) and showings (what the eye saw): the owner of those tables.
+"""Comparisons (responses to a prompt, to be judged) and showings (as displayed): the owner of those tables.
 
-The order on the screen is drawn and stored before the pair is displayed. A showing that was stored and not yet rated is
-shown again as it was after a reload or restart, so the order a person sees never changes under them.
+The order on the screen is drawn and stored before the pair is displayed. A stored showing without a rating is shown
+again unchanged after a reload or restart, so the order that a person sees never changes.
 """
 
 import json
@@ -19,11 +19,11 @@ from studio.workspace import Workspace, now
 
 @dataclass(frozen=True)
 class Showing:
-    """Two or more responses as they are put on the screen. Holds no model name: rating is blind.
+    """Two or more responses as shown on the screen. Holds no model name: rating is blind.
 
     Attributes:
-        texts: of the responses, by screen position.
-        response_ids: of the same.
+        texts: the responses' texts, by screen position.
+        response_ids: their ids, by screen position.
     """
 
     id: int
@@ -46,7 +46,7 @@ class Showing:
 
 
 def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None) -> int | None:
-    """Put two or more responses up for rating; returns the comparison's id, or None where the same one already is.
+    """Put two or more responses up for rating; returns the comparison's id, or None where it exists already.
 
     `run_id` is the sampling run that made it; None for imported pairs and edits.
     """
@@ -66,7 +66,7 @@ def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], ru
 
 
 def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -> int | None:
-    """The comparison of these responses, or None."""
+    """Return the comparison of these responses, or None."""
     rows = db.query("SELECT id FROM comparisons WHERE key = ?", [_key(prompt_id, response_ids)])
     return next((row["id"] for row in rows), None)
 
@@ -78,7 +78,7 @@ def slot_of(db: Database, comparison_id: int, response_id: int) -> int:
 
 
 def verdict(db: Database, comparison_id: int) -> int | str | None:
-    """Return what counts for a pair: the id of the better response, or the outcome where neither is; None if nobody judged it."""
+    """Return a pair's verdict: the better response's id, or the outcome where neither is better; None if unjudged."""
     sql = "SELECT outcome, left_id, right_id FROM ratings WHERE comparison_id = ? ORDER BY id DESC LIMIT 1"
     for row in db.query(sql, [comparison_id]):
         return {"left": row["left_id"], "right": row["right_id"]}.get(row["outcome"], row["outcome"])
@@ -86,13 +86,13 @@ def verdict(db: Database, comparison_id: int) -> int | str | None:
 
 
 def counts(ws: Workspace) -> dict[str, int]:
-    """`comparisons`: all; `unrated`: those without a rating that counts."""
+    """Count all `comparisons`, and the `unrated` ones without a rating that counts."""
     with ws.read() as db:
         return read_counts(db)
 
 
 def read_counts(db: Database) -> dict[str, int]:
-    """The same in an open connection. What waits and what was undone are kept by triggers, so no rating is read."""
+    """Do as `counts`, in an open connection. Triggers keep what waits and what was undone, so no rating is read."""
     return next(
         db.query(
             "SELECT (SELECT count(*) FROM comparisons) AS comparisons, (SELECT count(*) FROM waiting_comparisons) +"
@@ -103,7 +103,7 @@ def read_counts(db: Database) -> dict[str, int]:
 
 
 def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
-    """The next pair to rate, its order stored; None when everything is rated.
+    """Return the next pair to rate, its order stored; None when everything is rated.
 
     An open showing (one undone most recently, else one displayed before a reload) comes back first; then the newest
     sampled pairs, whose policy is the freshest.
@@ -111,7 +111,7 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
     Args:
         ws: the workspace.
         rater: who will see it.
-        after: look past this showing (to fetch the one behind it ahead of time).
+        after: skip this showing (to fetch the next one ahead of time).
     """
     with ws.write() as db:
         found = upcoming(db, rater, 1 if after is None else 2)
@@ -119,9 +119,9 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
 
 
 def upcoming(db: Database, rater: str, count: int) -> list[int]:
-    """The next showings to rate, first the one to show now, in an open write transaction; new ones are stored by it.
+    """Return the next showings to rate, the one to show now first, and store new ones in the open write transaction.
 
-    Reads a few rows only, whatever the number of ratings.
+    Reads only a few rows, whatever the number of ratings.
     """
     found = _open_showings(db, rater, count)
     if len(found) < count:
@@ -142,10 +142,10 @@ def add_showing(
 
     Args:
         db: an open transaction.
-        comparison_id: what is shown.
+        comparison_id: the comparison that is shown.
         rater: who will see it.
-        like: take the order of this earlier showing; without, the order is drawn.
-        is_swapped: turn that order round.
+        like: take the order of this earlier showing; without it, the order is drawn.
+        is_swapped: reverse that order.
     """
     seed = secrets.randbits(31)
     if like is None:
@@ -168,13 +168,13 @@ def add_showing(
 
 
 def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
-    """The showing with this id."""
+    """Return the showing with this id."""
     with ws.read() as db:
         return read_showing(db, showing_id)
 
 
 def read_showing(db: Database, showing_id: int) -> Showing | None:
-    """The showing with this id, in an open connection."""
+    """Return the showing with this id, in an open connection."""
     rows = db.query(
         "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category FROM showings s"
         " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id WHERE s.id = ?",
@@ -189,7 +189,7 @@ def read_showing(db: Database, showing_id: int) -> Showing | None:
 
 
 def _open_showings(db: Database, rater: str, count: int) -> list[int]:
-    """Stored showings of this rater whose comparison has no rating that counts; the most recently undone first."""
+    """Return this rater's showings whose comparison has no rating that counts; the most recently undone first."""
     undone = db.query(
         "SELECT s.id FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
         " WHERE s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
@@ -207,7 +207,7 @@ def _open_showings(db: Database, rater: str, count: int) -> list[int]:
 
 
 def _order(db: Database, showing_id: int) -> list[int]:
-    """Response ids of a showing by screen position."""
+    """Return the response ids of a showing by screen position."""
     sql = "SELECT left_response_id, right_response_id, response_ids FROM showings WHERE id = ?"
     row = next(db.query(sql, [showing_id]))
     return (

@@ -1,7 +1,7 @@
 """Ideal answers: written over an answer on the screen, or for its prompt.
 
-An edit gives a demonstration for SFT and, at once, a preference: the ideal answer over the one it was made from. The pair
-on the screen stays open and is still to be judged. Undoing an edit takes back both.
+An edit gives a demonstration for SFT and also a preference: the ideal answer over the one it was made from. The pair
+on the screen stays open and must still be judged. Undoing an edit takes back both.
 """
 
 import re
@@ -19,9 +19,9 @@ _AROUND = re.compile("^[\\s\ufeff\u200b\u2060]+|[\\s\ufeff\u200b\u2060]+$")
 
 
 def bare(text: str) -> str:
-    """A text without what nobody sees of it: the kind of its line ends, and the nothing that surrounds it.
+    """Return a text without its invisible parts: the kind of its line ends, and the white space around it.
 
-    A page's text field and many editors change the line ends by themselves, so that alone is no change of a person.
+    A page's text field and many editors change line ends by themselves, so that is not an edit by a person.
     """
     return _AROUND.sub("", _LINE_END.sub("\n", text))
 
@@ -51,7 +51,7 @@ def edit_to_ideal(
 
 
 def demonstrate(ws: Workspace, showing_id: int, text: str) -> int:
-    """Store an ideal answer to the prompt on the screen, made from none; returns the response's id.
+    """Store an ideal answer to the prompt on the screen, written from scratch; returns the response's id.
 
     Raises:
         RatingError: there is no such showing.
@@ -66,12 +66,12 @@ def demonstrate(ws: Workspace, showing_id: int, text: str) -> int:
 
 
 def draft_name(kind: str, showing_id: int, position: int | None = None) -> str:
-    """Under which the workspace keeps what is being written on a showing: edit, demonstrate, note or remarks."""
+    """Return the name of a showing's draft of this kind: edit, demonstrate, note or remarks."""
     return f"rate-{kind}-{showing_id}-{position}"
 
 
 def put_back(db: Database, taken: Rating | None, showing_ids: Sequence[int]) -> None:
-    """Make the text of an edit that was taken back a draft again, on those of the showings that hold what it was made from."""
+    """Make the text of an edit taken back a draft again, on those showings that hold the answer it was made from."""
     if taken is None or taken.edited_response_id is None:
         return
     text, original = prompts.read_ideal(db, taken.edited_response_id)

@@ -1,4 +1,4 @@
-"""What a judgement may be: outcomes, strength, ranks and remarks, checked before they are stored. Holds no SQL."""
+"""Checks a judgement before it is stored: outcome, strength, ranks and remarks. Holds no SQL."""
 
 import json
 import re
@@ -14,16 +14,16 @@ FLAGS = ("unsafe", "hallucinated", "refused")
 ATTRIBUTES = ("helpful", "truthful", "harmless")
 SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
 LONGEST_NOTE = 5000
-"""Characters."""
+"""Most characters of a note."""
 
 
 @dataclass(frozen=True)
 class Remarks:
-    """What a rater says beside the judgement.
+    """A rater's remarks on a judgement.
 
     Attributes:
         note: free text.
-        flags: unsafe, hallucinated or refused -> the screen positions (from 0) it holds for.
+        flags: unsafe, hallucinated or refused -> the screen positions (from 0) of the flagged answers.
         attributes: helpful, truthful or harmless -> 1 to 7, or None, by screen position.
     """
 
@@ -36,7 +36,7 @@ NO_REMARKS = Remarks()
 
 
 def check_note(note: str) -> str:
-    """The note as it is stored; one that is too long is refused, never cut.
+    """Return the note as it is stored; refuse a note that is too long, never cut it.
 
     Raises:
         RatingError: it has too many characters.
@@ -50,7 +50,7 @@ def check_note(note: str) -> str:
 
 
 def check(outcome: str, strength: int | None) -> None:
-    """Refuse an unknown outcome, and a strength that does not go with it."""
+    """Refuse an unknown outcome, or a strength that does not fit it."""
     if outcome not in OUTCOMES:
         raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
     if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
@@ -60,7 +60,7 @@ def check(outcome: str, strength: int | None) -> None:
 
 
 def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
-    """The ranks as they are stored: without gaps, best first from 1."""
+    """Return the ranks as they are stored: without gaps, best first from 1."""
     if outcome in ("left", "right", "tie") and num > 2:
         raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
     if outcome != "ranking":
@@ -74,7 +74,7 @@ def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | N
 
 
 def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
-    """The remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
+    """Return the remarks as columns, checked: known names, positions on the screen, attributes from 1 to 7."""
     flags = {name: sorted(set(at)) for name, at in remarks.flags.items() if at}
     attributes = {name: list(values) for name, values in remarks.attributes.items() if any(values)}
     if not flags.keys() <= set(FLAGS) or any(not 0 <= position < num for at in flags.values() for position in at):
@@ -92,17 +92,17 @@ def stored_remarks(remarks: Remarks, num: int) -> dict[str, str | None]:
 
 
 def read_remarks(row: Mapping[str, str | None]) -> Remarks:
-    """The remarks of a stored event."""
+    """Return the remarks of a stored event."""
     return Remarks(row["note"] or "", json.loads(row["flags"] or "{}"), json.loads(row["attributes"] or "{}"))
 
 
 def parse_ranking(text: str, num: int) -> list[int]:
-    """Ranks by screen position from a line such as ``2 1=3`` or ``b a=c``: best first, ``=`` for a tie.
+    """Read ranks by screen position from a line such as ``2 1=3`` or ``b a=c``: best first, ``=`` for a tie.
 
     An answer that is left over comes last.
 
     Raises:
-        RatingError: an answer is named twice, is none, or two or more are left out.
+        RatingError: an answer is named twice or does not exist, or two or more are left out.
     """
     rungs = [rung for rung in re.split(r"[\s,>]+", re.sub(r"\s*=\s*", "=", text.strip().lower())) if rung]
     named = [[_position(name) for name in rung.split("=")] for rung in rungs]
@@ -115,12 +115,12 @@ def parse_ranking(text: str, num: int) -> list[int]:
 
 
 def ranking_words(ranks: str) -> str:
-    """Stored ranks as one reads them: ``2 > 1 = 3``."""
+    """Write stored ranks for a reader: ``2 > 1 = 3``."""
     found = json.loads(ranks)
     rungs = [" = ".join(str(at + 1) for at, rank in enumerate(found) if rank == place) for place in sorted(set(found))]
     return " > ".join(rungs)
 
 
 def _position(name: str) -> int:
-    """Of an answer named by its number or letter; -1 for what is neither."""
+    """Return the position of an answer named by number or letter; -1 for anything else."""
     return int(name) - 1 if name.isdecimal() else "abcdefghi".find(name) if len(name) == 1 else -1

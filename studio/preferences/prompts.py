@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class NewPrompt:
-    """A prompt to be stored: messages that end with a user turn."""
+    """A prompt to store: messages that end with a user turn."""
 
     messages: Messages
     category: str = ""
@@ -33,7 +33,7 @@ class NewPrompt:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt with the response a person wanted."""
+    """A prompt with the response that a person wanted."""
 
     id: int
     prompt_id: int
@@ -44,7 +44,7 @@ class Demonstration:
 
 
 def split_for(messages: Messages) -> str:
-    """The split of a prompt: 80 % train, 10 % validation, 10 % test, decided by a hash of its first user turn."""
+    """Return a prompt's split: 80 % train, 10 % validation, 10 % test, by a hash of its first user turn."""
     first = next((m["content"] for m in messages if m["role"] == "user"), "")
     group = " ".join(first.lower().split())
     bucket = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % 10
@@ -52,10 +52,10 @@ def split_for(messages: Messages) -> str:
 
 
 def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
-    """The messages as role/content pairs, checked: known roles, text contents, no empty turn, ends with role `last`.
+    """Check messages and return role/content pairs: known roles, text contents, no empty turn, last role `last`.
 
     Raises:
-        DataError: naming what is wrong with them.
+        DataError: a message is wrong; the text says how.
     """
     if not messages:
         raise DataError("The conversation has no turns.")
@@ -73,7 +73,7 @@ def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
 
 
 def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) -> int:
-    """Store the prompt and return its id; the same messages are one prompt, whose first split and category stay."""
+    """Store the prompt and return its id; equal messages are one prompt, which keeps its first split and category."""
     messages = check_messages(prompt.messages, last="user")
     text = json.dumps(messages, ensure_ascii=False)
     key = hashlib.sha256(text.encode()).hexdigest()
@@ -150,7 +150,7 @@ def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
 
 
 def find_import(db: Database, sha256: str, kind: str) -> int | None:
-    """The batch that imported this content as this kind, or None."""
+    """Return the batch that imported this content as this kind, or None."""
     rows = db.query("SELECT id FROM imports WHERE sha256 = ? AND kind = ? ORDER BY id", [sha256, kind])
     return next((row["id"] for row in rows), None)
 
@@ -161,14 +161,14 @@ def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int
 
 
 def list_imports(ws: Workspace) -> list[dict[str, Any]]:
-    """All import batches, newest first, with `dropped` as a dict."""
+    """Return all import batches, newest first, with `dropped` as a dict."""
     with ws.read() as db:
         rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
     return [row | {"dropped": json.loads(row["dropped"])} for row in rows]
 
 
 def counts(ws: Workspace) -> dict[str, int]:
-    """`prompts`, `demonstrations`, `samples`: how many there are; and `demonstrations_train`, those SFT may learn from."""
+    """Count `prompts`, `demonstrations`, `samples`, and `demonstrations_train`, those SFT may learn from."""
     with ws.read() as db:
         row = next(
             db.query(
@@ -183,14 +183,14 @@ def counts(ws: Workspace) -> dict[str, int]:
 
 
 def count_demonstrations_since(ws: Workspace, when: str) -> int:
-    """Demonstrations stored after this UTC time: what a policy made then has not seen."""
+    """Count demonstrations stored after this UTC time: those a policy made then has not seen."""
     with ws.read() as db:
         sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
         return next(db.query(sql, [when]))["n"]
 
 
 def list_categories(ws: Workspace) -> dict[str, int]:
-    """Category name to number of prompts, most frequent first."""
+    """Map each category name to its number of prompts, most frequent first."""
     with ws.read() as db:
         rows = db.query("SELECT category, count(*) AS n FROM prompts GROUP BY category ORDER BY n DESC, category")
         return {row["category"]: row["n"] for row in rows}
@@ -205,7 +205,7 @@ def list_prompts(
     limit: int = -1,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
-    """Prompts as dicts (id, messages, category, split, reference), in the order they came in.
+    """Return prompts as dicts (id, messages, category, split, reference), in the order they were added.
 
     Args:
         ws: the workspace.
@@ -231,7 +231,7 @@ def list_prompts(
 def list_demonstrations(
     ws: Workspace, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
 ) -> list[Demonstration]:
-    """Demonstrations, newest first; arguments as in `list_prompts`."""
+    """Return demonstrations, newest first; arguments as in `list_prompts`."""
     values = {"split": split, "limit": limit, "offset": offset}
     with ws.read() as db:
         rows = db.query(
@@ -245,7 +245,7 @@ def list_demonstrations(
 
 
 def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, messages: str, response: str = "") -> str:
-    """The condition that a prompt, or a response of the table named so, holds the text; `values` gets what it needs."""
+    """Return the SQL condition that a prompt (or a response, with `response`) holds the text; fills `values`."""
     if not search:
         return ""
     values["search"] = text_search.pattern(search)
@@ -260,37 +260,37 @@ def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, mes
 
 
 def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
-    """The text of an ideal answer, and the response that it was made from."""
+    """Return the text of an ideal answer, and the response it was made from."""
     row = next(db.query("SELECT text, edited_from FROM responses WHERE id = ?", [response_id]))
     return row["text"], row["edited_from"]
 
 
 def save_draft(ws: Workspace, name: str, text: str) -> None:
-    """Keep what is being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
+    """Keep a text being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
     with ws.write() as db:
         keep_draft(db, name, text)
 
 
 def keep_draft(db: Database, name: str, text: str) -> None:
-    """The same in an open write transaction."""
+    """Do as `save_draft`, inside the caller's transaction."""
     db.execute("DELETE FROM drafts WHERE name = ?", [name])
     if text:
         db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])
 
 
 def read_drafts(db: Database, names: Sequence[str]) -> dict[str, str]:
-    """Those of the named drafts that there are."""
+    """Return the named drafts that exist."""
     marks = ", ".join("?" * len(names))
     return {row["name"]: row["text"] for row in db.query(f"SELECT * FROM drafts WHERE name IN ({marks})", list(names))}
 
 
 def load_draft(ws: Workspace, name: str) -> str:
-    """The draft kept under this name, or empty text."""
+    """Return the draft kept under this name, or empty text."""
     with ws.read() as db:
         return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
 
 
 def _id(inserted: sqlite3.Cursor) -> int:
-    """The id of the row just inserted."""
+    """Return the id of the row just inserted."""
     assert inserted.lastrowid is not None
     return inserted.lastrowid

@@ -33,7 +33,7 @@ __all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating
 
 @dataclass(frozen=True)
 class Rating:
-    """A recorded event. `outcome` may also be undo."""
+    """A recorded event; `outcome` may also be undo."""
 
     id: int
     comparison_id: int
@@ -43,7 +43,7 @@ class Rating:
     ranks: str | None = None
     """JSON: rank by screen position, of a ranking."""
     edited_response_id: int | None = None
-    """The ideal answer, where one was written over another; left is then the ideal one."""
+    """The ideal answer, where it was written over another; left is then the ideal one."""
 
 
 def record(
@@ -62,11 +62,11 @@ def record(
 
     Args:
         ws: the workspace.
-        showing_id: what was on the screen.
+        showing_id: the showing on the screen.
         outcome: by screen position; left, right and tie judge two responses, ranking three or more.
         strength: 1 slightly, 2, 3 much better; only with left or right.
         reason: why it was skipped.
-        ranks: of a ranking: rank by screen position, 1 the best, equal ranks a tie.
+        ranks: for a ranking: rank by screen position, 1 the best, equal ranks a tie.
         remarks: note, flags and attributes given with it.
         uuid: of the client's press; the same uuid again returns the event recorded first.
         elapsed_ms: from display to press.
@@ -100,7 +100,7 @@ def record_in(
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
-    """The same in an open write transaction: it is on disk when that is committed."""
+    """Do as `record`, inside the caller's transaction: it is on disk when that is committed."""
     check(outcome, strength)
     key = uuid or str(uuid_module.uuid4())
     if again := _last(db, "uuid", key):
@@ -131,7 +131,7 @@ def record_in(
 
 
 def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
-    """Give a rating other remarks after the vote: a new event with the same judgement that supersedes it.
+    """Replace a rating's remarks after the vote: a new event with the same judgement supersedes it.
 
     Raises:
         RatingError: there is no such rating, it does not count any more, or nothing would change.
@@ -159,7 +159,7 @@ def record_edit(
     rater: str = "person",
     elapsed_ms: int | None = None,
 ) -> Rating:
-    """Record that the ideal answer in slot 0 is better than the one it was written over, in an open transaction."""
+    """Record, in an open transaction, that the ideal answer in slot 0 is better than the one it was written over."""
     if again := _last(db, "uuid", uuid):
         return again
     newest = _last(db, "comparison_id", comparison_id)
@@ -176,24 +176,24 @@ def record_import(
     *,
     outcome: Literal["left", "right", "tie", "both_bad"] = "left",
 ) -> Rating:
-    """Record the judgement an imported comparison came with: slot 0 won (left), slot 1, or neither. There was no showing."""
+    """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
     is_won = outcome in ("left", "right")
     return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
-    """Take back the rater's newest rating, edit or correction that counts, of any depth; returns it, or None when there is none.
+    """Take back the rater's newest rating, edit or correction that counts, however deep; returns it, or None.
 
-    Where it stood in the place of an earlier one (a correction, other remarks), that one counts again, at its old place in
-    the order; else the showing is open again and comes next.
+    Where it had replaced an earlier one (a correction, other remarks), that one counts again, at its old place in the
+    order; else the showing is open again and comes next.
     """
     with ws.write() as db:
         return undo_in(db, rater, uuid)
 
 
 def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
-    """The same in an open write transaction; with `since` (a UTC time) nothing that was given before."""
+    """Do as `undo`, inside the caller's transaction; with `since` (a UTC time) only ratings given from then on."""
     key = uuid or str(uuid_module.uuid4())
     again = db.query(
         f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
@@ -213,7 +213,7 @@ def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") 
 
 
 def _newest(db: Database, rater: str, since: str) -> Rating | None:
-    """What undo takes back: of the judgements that count, the one given last. One that counts again was given when it first counted."""
+    """Return what undo takes back: the judgement given last of those that count; a restored one has its first date."""
     rows = db.query(
         f"SELECT {_RATING}, restores FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
         " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
@@ -232,13 +232,13 @@ def _newest(db: Database, rater: str, since: str) -> Rating | None:
 
 
 def _given(db: Database, event_id: int) -> int:
-    """The event in which a judgement was first given: of one that counts again the one it restores, else itself."""
+    """Return the event that first recorded this judgement (a restored rating points to its original)."""
     restored = next(db.query("SELECT restores FROM rating_events WHERE id = ?", [event_id]))["restores"]
     return event_id if restored is None else _given(db, restored)
 
 
 def counting(db: Database, taken: Rating) -> Rating | None:
-    """What counts in the place of a rating that was taken back: the one it had corrected, or None."""
+    """Return the rating that counts instead of one taken back: the one it had corrected, or None."""
     sql = (
         f"SELECT {_RATING} FROM rating_events WHERE supersedes = (SELECT id FROM rating_events WHERE supersedes = ?)"
         " AND outcome != 'undo'"
@@ -247,12 +247,12 @@ def counting(db: Database, taken: Rating) -> Rating | None:
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
-    """Whether a judgement of this showing counts."""
+    """Return whether a judgement of this showing counts."""
     return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
 
 
 def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
-    """What went with the judgement of a showing that was taken back, for the next one; nothing where it was not."""
+    """Return the remarks of a showing's judgement that was taken back, for the next one; else empty remarks."""
     sql = (
         "SELECT t.note, t.flags, t.attributes FROM undone_showings u JOIN rating_events e ON e.id = u.event_id"
         " JOIN rating_events t ON t.id = e.supersedes WHERE u.showing_id = ?"
@@ -261,7 +261,7 @@ def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
 
 
 def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
-    """The event whose place this one took, if that was a judgement; of one that counts again, the one it restores decides."""
+    """Return the judgement that this event replaced, if any; for a restored one, the original decides."""
     sql = "SELECT * FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE id = ?) AND outcome != 'undo'"
     return next(db.query(sql, [_given(db, event_id)]), None)
 
@@ -275,12 +275,12 @@ def correct(
     ranks: Sequence[int] | None = None,
     rater: str = "person",
 ) -> Rating:
-    """Put another judgement in the place of one that counts: a new event that supersedes it. Sides as they were shown.
+    """Replace a judgement that counts: a new event supersedes it. Sides as they were shown.
 
     Note, flags and attributes stay.
 
     Raises:
-        RatingError: there is no such rating, it counts no more, or the outcome does not fit.
+        RatingError: there is no such rating, it no longer counts, or the outcome does not fit.
     """
     check(outcome, strength)
     with ws.write() as db:
@@ -301,13 +301,13 @@ def correct(
 
 
 def summary(ws: Workspace) -> dict[str, int]:
-    """How many ratings count, by outcome, and in all (`rated`: without skips); `person`: given in the browser or terminal."""
+    """Count ratings by outcome and in all (`rated`: without skips); `person`: given in the browser or terminal."""
     with ws.read() as db:
         return read_summary(db)
 
 
 def read_summary(db: Database) -> dict[str, int]:
-    """The same in an open connection; the tallies are kept by triggers, so no rating is read."""
+    """Do as `summary`, in an open connection; triggers keep the counts, so no rating is read."""
     rows = list(db.query("SELECT outcome, rater, number AS n FROM rating_tallies"))
     by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
     return by_outcome | {
@@ -318,14 +318,14 @@ def read_summary(db: Database) -> dict[str, int]:
 
 
 def count_since(ws: Workspace, when: str) -> int:
-    """Ratings that count and were given after this UTC time: what a reward model made then has not seen."""
+    """Count ratings that count and were given after this UTC time: those a reward model made then has not seen."""
     sql = "SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'"
     with ws.read() as db:
         return next(db.query(sql, [when]))["n"]
 
 
 def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
-    """What the ratings that count say of a sampling run with an opponent, in the order its pairs were made.
+    """Return the verdicts that count on a sampling run with an opponent, in the order its pairs were made.
 
     Returns:
         Dicts with comparison_id, prompt_id, messages, category, policy and opponent (checkpoint names), policy_text,
@@ -351,13 +351,13 @@ def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
 
 
 def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
-    """Events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
+    """Return events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
     with ws.read() as db:
         return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
 
 
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
-"""A repeat measures the rater and is no second judgement of its pair."""
+"""A repeat measures the rater; it is not a second judgement of its pair."""
 _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
 
 

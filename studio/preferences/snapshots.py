@@ -1,7 +1,7 @@
 """Snapshots: frozen, hashed sets of preferences that reward runs train on. The owner of those tables.
 
-What to train on is a recipe, applied here to the ratings that count; the collection keeps everything. The same ratings
-and recipe give the same hash, whichever way round the pairs were shown. Repeats in a session never enter.
+A recipe selects from the ratings that count; the collection keeps everything. The same ratings and recipe give the same
+hash, whichever way round the pairs were shown. Repeats in a session never enter.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from studio.errors import DataError
 from studio.workspace import Workspace, check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
-"""Strength to margin, the small scale of Llama 2 (its table 27)."""
+"""Strength to margin, the small scale of Llama 2 (table 27 there)."""
 SOFT_LABELS = {1: 0.7, 2: 0.85, 3: 0.95}
 """Strength to probability that the chosen response is the better one; without a strength the label stays 1."""
 Row = dict[str, Any]
 
 
 class Recipe(BaseModel):
-    """What of the ratings is trained on, and how."""
+    """The choice of ratings to train on, and their use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -58,7 +58,7 @@ class Recipe(BaseModel):
         return ",".join(sorted(categories(text)))
 
     def describe(self) -> Row:
-        """The recipe as it is stored and hashed: what is at its default is left out, but for ties and strength."""
+        """Return the recipe as stored and hashed: without settings at their default, except ties and strength."""
         use = "soft_label" if self.use_strength and self.strength_as == "soft_label" else self.use_strength
         beside = self.model_dump(exclude={"ties", "use_strength", "strength_as"}, exclude_defaults=True)
         return {"ties": self.ties, "use_strength": use} | beside
@@ -77,19 +77,19 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """How people and configs call it."""
+        """The snapshot's name for people and configs."""
         return f"snapshot-{self.id}"
 
     @property
     def sentence(self) -> str:
-        """What it holds, in words."""
+        """The snapshot's content in words."""
         parts = [f"{name} {value}" for name, value in read_recipe(self.recipe).items()]
         return f"{self.name}: {self.row_count:,} preferences, sha256 {self.sha256[:12]} ({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What sets two snapshots apart. Rows are dicts as `training_rows` gives them; a changed one is (before, after)."""
+    """The difference of two snapshots. Rows are dicts as from `training_rows`; a changed one is (before, after)."""
 
     recipe: dict[str, tuple[Any, Any]]
     """Setting to its two values."""
@@ -108,10 +108,10 @@ class Difference:
 
 
 def recipe_of(config: RewardConfig) -> Recipe:
-    """The recipe that a reward run's config asks for.
+    """Return the recipe that a reward run's config asks for.
 
     Raises:
-        DataError: a day is none.
+        DataError: a day is invalid.
     """
     try:
         return Recipe(
@@ -141,7 +141,7 @@ def freeze(
     Args:
         ws: the workspace.
         recipe: what enters, and how.
-        ties, use_strength, strength_as: a recipe of these alone, where none is given.
+        ties, use_strength, strength_as: a recipe of only these, where `recipe` is not given.
 
     Raises:
         DataError: there is no rating to train on.
@@ -168,21 +168,21 @@ def freeze(
 
 
 def read_recipe(text: str) -> Row:
-    """A stored recipe as setting to value."""
+    """Return a stored recipe as a dict of setting to value."""
     return json.loads(text)
 
 
 def list_all(ws: Workspace) -> list[Snapshot]:
-    """All snapshots, newest first."""
+    """Return all snapshots, newest first."""
     with ws.read() as db:
         return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]
 
 
 def get(ws: Workspace, name: str | int) -> Snapshot:
-    """The snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
+    """Return the snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
 
     Raises:
-        DataError: there is none, or several begin so.
+        DataError: there is none, or several match.
     """
     text = str(name).removeprefix("snapshot-")
     with ws.read() as db:
@@ -195,7 +195,7 @@ def get(ws: Workspace, name: str | int) -> Snapshot:
 
 
 def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
-    """The snapshot's rows with their texts and the prompt's split, in the form `modules.data.datamodules.RewardDataModule` takes."""
+    """Return the rows with texts and the prompt's split, as `modules.data.datamodules.RewardDataModule` takes them."""
     with ws.read() as db:
         rows = db.query(
             f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
@@ -204,7 +204,7 @@ def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
 
 
 def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
-    """The `training_rows` that a snapshot of the ratings that count now would have; nothing is written.
+    """Return the `training_rows` of a snapshot of the ratings that count now, without writing anything.
 
     Raises:
         DataError: there is no rating to train on.
@@ -223,7 +223,7 @@ def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
 
 
 def runs_of(ws: Workspace) -> dict[int, list[str]]:
-    """Snapshot id to the names of the reward runs that train on it."""
+    """Map each snapshot id to the names of the reward runs that train on it."""
     found: dict[int, list[str]] = {}
     with ws.read() as db:
         for row in db.query("SELECT snapshot_id, name FROM runs WHERE snapshot_id IS NOT NULL ORDER BY id"):
@@ -232,14 +232,14 @@ def runs_of(ws: Workspace) -> dict[int, list[str]]:
 
 
 def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
-    """What sets two snapshots apart, pair by pair; a pair is two responses, whichever is chosen.
+    """Compare two snapshots pair by pair; a pair is two responses, whichever is chosen.
 
     Raises:
         DataError: there is no such snapshot.
     """
     before, after = get(ws, first), get(ws, second)
     recipes = [read_recipe(found.recipe) for found in (before, after)]
-    # A recipe is stored without what is at its default.
+    # A recipe is stored without settings at their default.
     first_recipe, second_recipe = (Recipe().model_dump() | recipe for recipe in recipes)
     named = {name: (first_recipe.get(name), second_recipe.get(name)) for name in recipes[0] | recipes[1]}
     sides = [_by_pair(ws, found.id) for found in (before, after)]
@@ -274,12 +274,12 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
 
 
 def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
-    """The preferences that the ratings which count now give, one by one: there may be a million."""
+    """Yield the preferences from the ratings that count now, one by one: there may be a million."""
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
 def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
-    """The sha256 of the JSON text ``[recipe, [rows without their rating's id]]``, and the number of rows."""
+    """Return the sha256 of the JSON text ``[recipe, [rows without their rating's id]]``, and the number of rows."""
     digest, number = hashlib.sha256(f"[{json.dumps(described)}, [".encode()), 0
     for number, row in enumerate(rows, 1):
         text = json.dumps({name: value for name, value in row.items() if name != "rating_id"})
@@ -289,7 +289,7 @@ def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
 
 
 def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
-    """The ratings that the recipe lets in, in an order that does not depend on when they were given."""
+    """Return the ratings that the recipe selects, in an order that does not depend on when they were given."""
     return db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
@@ -314,7 +314,7 @@ def _why_none(db: Database) -> str:
 
 
 def _rows(rating: Row, recipe: Recipe) -> list[Row]:
-    """The preferences a rating gives: one of a pair, C(K, 2) of a ranking with weights 1 / C(K, 2), none where it is left out."""
+    """Return a rating's preferences: one of a pair, C(K, 2) of a ranking with weights 1 / C(K, 2), none if left out."""
     if rating["outcome"] == "ranking":
         return _ranked(rating, recipe)
     left, right, outcome, strength = rating["left_id"], rating["right_id"], rating["outcome"], rating["strength"]
@@ -336,7 +336,7 @@ def _rows(rating: Row, recipe: Recipe) -> list[Row]:
 
 
 def _ranked(rating: Row, recipe: Recipe) -> list[Row]:
-    """All pairs of a ranking, in the order of the responses' ids. Each counts 1 / C(K, 2), so that the ranking counts 1."""
+    """Return a ranking's pairs, by their responses' ids. Each counts 1 / C(K, 2), so that the ranking counts 1."""
     rank = dict(zip(json.loads(rating["response_ids"]), json.loads(rating["ranks"]), strict=True))
     pairs = list(combinations(sorted(rank), 2))
     rows = []
@@ -359,7 +359,7 @@ def _preference(
     margin: float = 0.0,
     weight: float = 1.0,
 ) -> Row:
-    """One row; a tie lists the older response first, and has the target 0.5 and no margin."""
+    """Make a row; a tie lists the older response first, and has the target 0.5 and no margin."""
     if is_tie:
         (chosen, rejected), target_p, margin = sorted((chosen, rejected)), 0.5, 0.0
     return {
@@ -373,7 +373,7 @@ def _preference(
 
 
 def _by_pair(ws: Workspace, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
-    """The rows by their two responses; where a pair is there twice, by a number too."""
+    """Map two response ids, and a number where a pair occurs twice, to their row."""
     with ws.read() as db:
         rows = db.query(
             "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"

@@ -1,8 +1,8 @@
-"""Search in prompts and answers: any piece of text, in any case and script, quotes and backslashes as they are.
+"""Searches prompts and answers for any piece of text, in any case and script, with quotes and backslashes.
 
 Two FTS5 indexes of trigrams, kept by triggers, give the few texts that hold a piece of three letters or more without
-reading the others. They know upper and lower case of all scripts; how a letter was composed, and ß beside ss, is tried as
-written both ways. A shorter piece, and one that very many texts hold, is looked for in the texts themselves, newest first.
+reading the others. They know upper and lower case of all scripts; composed and decomposed letters, and ß and ss, are
+both tried. A shorter piece, or one that very many texts hold, is searched in the texts themselves, newest first.
 """
 
 import json
@@ -15,22 +15,22 @@ from sqlite_utils import Database
 SHORTEST = 3
 """Letters of a trigram."""
 FEW = 5000
-"""Texts up to which a search goes from the texts to what they belong to; beyond, from the newest back."""
+"""Most texts from which a search goes to what they belong to; beyond, it reads from the newest back."""
 
 
 def add_functions(db: Database) -> None:
-    """Let SQL ask `holds(text, piece)` and `says(messages, piece)`; the piece is folded by `fold`."""
+    """Add `holds(text, piece)` and `says(messages, piece)` to SQL; the piece is folded by `fold`."""
     db.conn.create_function("holds", 2, _holds, deterministic=True)
     db.conn.create_function("says", 2, _says, deterministic=True)
 
 
 def fold(text: str) -> str:
-    """The text as it is compared: composed letters, no case."""
+    """Return the text in the form that is compared: composed letters, no case."""
     return unicodedata.normalize("NFC", text).casefold()
 
 
 def pattern(piece: str) -> str:
-    """The FTS5 query for texts that hold this piece; empty where the piece is too short for the index."""
+    """Return the FTS5 query for texts that hold this piece; empty where the piece is too short for the index."""
     ways = list(dict.fromkeys(_ways(piece)))
     if not piece or any(len(way) < SHORTEST for way in ways) or "\0" in piece:
         return ""
@@ -38,7 +38,7 @@ def pattern(piece: str) -> str:
 
 
 def responses(db: Database, piece: str) -> tuple[list[int], bool]:
-    """Ids of the answers that hold the piece, and of those to prompts that do; and whether these are all: they are few, and indexed."""
+    """Return the ids of answers that hold the piece or whose prompt does, and whether these are all (few, indexed)."""
     query = pattern(piece)
     if not query:
         return [], False

@@ -1,6 +1,6 @@
 """Backups of a workspace's database: by hand, daily while a server runs, before a migration; the last seven of these stay.
 
-Only the database: the folders of runs are large and change in other ways. What is in `backups/` is a plain SQLite file.
+Only the database: the folders of runs are large and change in other ways. A backup is a plain SQLite file.
 """
 
 import json
@@ -19,7 +19,7 @@ from studio.workspace import Workspace, now
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was made."""
+    """A finished backup."""
 
     path: Path
     made_at: str
@@ -49,7 +49,7 @@ def make_daily(ws: Workspace) -> Backup:
 
 
 def last(ws: Workspace) -> Backup | None:
-    """The newest backup that was made of this workspace, also one that lies elsewhere; None where none was."""
+    """Return the newest backup made of this workspace, also one outside it; None where there is none."""
     found: list[Backup] = []
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((ws.backups / "last.json").read_text(encoding="utf-8"))
@@ -63,12 +63,12 @@ def last(ws: Workspace) -> Backup | None:
 
 
 def restore(root: Path, file: str | Path) -> Path:
-    """Put a backup in the place of the workspace's database, which is set aside; returns the folder it was set aside in.
+    """Replace the workspace's database with a backup; returns the folder to which the old one was moved.
 
-    The caller sees to it that nothing works with the database, and opens the workspace afterwards.
+    The caller ensures that no process uses the database, and opens the workspace afterwards.
 
     Raises:
-        WorkspaceError: the file is no sound database of the studio, or cannot be copied.
+        WorkspaceError: the file is not a sound database of the studio, or cannot be copied.
     """
     ws, source = Workspace(root), Path(file).expanduser().absolute()
     if not source.is_file():
@@ -98,7 +98,7 @@ def restore(root: Path, file: str | Path) -> Path:
 
 
 def _check(connection: sqlite3.Connection, source: Path) -> None:
-    """Refuse what is no sound database of this version or one of before."""
+    """Refuse a file that is not a sound database of this or an earlier version."""
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise WorkspaceError(f"{source} is damaged ({verdict}). Choose another backup.")

@@ -1,6 +1,6 @@
-"""What a server does for its database while it runs: a backup a day, and the -wal written back when nobody writes.
+"""Maintains a server's database: a backup a day, and the -wal written back when nobody writes.
 
-Until it is written back, what was recorded last is only in `studio.db-wal`: a copy of `studio.db` alone lacks it.
+Until it is written back, the last records are only in `studio.db-wal`: a copy of `studio.db` alone lacks them.
 """
 
 import logging
@@ -23,7 +23,7 @@ LOOK_S = 10.0
 
 @contextmanager
 def kept(ws: Workspace) -> Iterator[None]:
-    """Look after the database for the length of the block; at its end the -wal is written back."""
+    """Maintain the database for the length of the block; at its end the -wal is written back."""
     end = threading.Event()
     thread = threading.Thread(target=_keep, args=(ws, end), name="backups", daemon=True)
     thread.start()
@@ -36,14 +36,14 @@ def kept(ws: Workspace) -> Iterator[None]:
 
 
 def write_back(ws: Workspace) -> None:
-    """Write what is in the -wal back to the database file, without waiting for anybody."""
+    """Write the -wal back to the database file, without waiting for other processes."""
     with ws.read() as db:
         db.execute("PRAGMA busy_timeout = 0")
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def is_due(ws: Workspace) -> bool:
-    """Whether something was written since the last automatic backup, and that was a day ago or never."""
+    """Return whether there are writes since the last automatic backup, and that was a day ago or never."""
     newest = next(iter(rotation.automatic(ws.backups)[::-1]), None)
     if newest is None:
         return True
@@ -64,7 +64,7 @@ def _keep(ws: Workspace, end: threading.Event) -> None:
 
 
 def _quietly(act) -> bool:
-    """Whether it could be done; a server goes on without."""
+    """Call `act` and return whether it worked; a server goes on without it."""
     try:
         act()
     except (StudioError, OSError, sqlite3.Error) as error:

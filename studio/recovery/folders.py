@@ -1,7 +1,7 @@
-"""The folders of runs beside the database: which it does not know, and taking those up again.
+"""Compares the folders of runs with the database, and adds those that it does not know.
 
-A run's folder has its config and, in each checkpoint, a `meta.json` that says what it is. That is enough to use the
-checkpoints; what only the database held (curves, samples, ratings, how the run ended) does not come back.
+A run's folder has its config and, in each checkpoint, a descriptive `meta.json`. That is enough to use the checkpoints;
+what only the database held (curves, samples, ratings, how the run ended) does not come back.
 """
 
 import json
@@ -29,30 +29,30 @@ MESSAGE_LOST = "Its process ended without a word; its checkpoint was taken up ag
 
 @dataclass
 class Found:
-    """What does not fit, by name."""
+    """The differences, by name."""
 
     unknown_runs: list[str] = field(default_factory=list)
     """Folders whose run is not in the database."""
     unknown_checkpoints: list[str] = field(default_factory=list)
-    """Whole checkpoints on disk that are not in the database, of known and unknown runs."""
+    """Complete checkpoints on disk that are not in the database, of known and unknown runs."""
     incomplete: list[str] = field(default_factory=list)
     """Folders of checkpoints that lack a file."""
     gone_checkpoints: list[str] = field(default_factory=list)
-    """In the database, and their folder is not there though their run's is."""
+    """Checkpoints in the database whose folder is missing though their run's exists."""
     gone_runs: list[str] = field(default_factory=list)
-    """In the database, and without a folder."""
+    """Runs in the database without a folder."""
 
 
 def compare(ws: Workspace) -> Found:
-    """Look at database and folders; nothing is changed."""
+    """Compare database and folders; nothing is changed."""
     with ws.read() as db:
         return _compare(ws, db)
 
 
 def take_up(ws: Workspace) -> Found:
-    """Enter the runs and checkpoints that lie on disk and are not known; returns what was found before.
+    """Add the unknown runs and checkpoints on disk to the database; returns the differences before that.
 
-    No folder is changed. A run that is not known any more counts as stopped.
+    No folder is changed. An added run counts as stopped.
     """
     with ws.write() as db:
         found = _compare(ws, db)
@@ -65,15 +65,15 @@ def take_up(ws: Workspace) -> Found:
             db.execute("UPDATE runs SET message = ? WHERE name = ? AND state = 'lost'", [said, run])
         for name in found.unknown_runs:
             _enter_parents(db, ws.runs / name)
-    high_water.forget(ws.database)  # as it is now it is the newest there is
+    high_water.forget(ws.database)  # the database as it is now is the newest
     return found
 
 
 def make_new(root: Path) -> Path | None:
-    """Make a new database in the place of one that is gone or has nothing in it; what was there is set aside, and its folder returned.
+    """Replace a missing or empty database with a new one; returns the folder to which the old file was moved.
 
     Raises:
-        WorkspaceError: the database is there and has something in it, or a -wal of it is left.
+        WorkspaceError: the database exists and is not empty, or a -wal of it is left.
     """
     ws = Workspace(root)
     if not connection.is_blank(ws.database):
@@ -124,7 +124,7 @@ def _compare(ws: Workspace, db: Database) -> Found:
 
 
 def whole_step(folder: Path) -> int | None:
-    """The step of a checkpoint's folder; None where its meta.json cannot be read or a file that it names is missing."""
+    """Return the step of a checkpoint folder; None if its meta.json is unreadable or a file it names is missing."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         is_whole = all((folder / name).is_file() for name in meta.get("checksums", {}))
@@ -172,7 +172,7 @@ def _enter_checkpoint(db: Database, ws: Workspace, run: str, step: int) -> None:
 
 
 def _enter_parents(db: Database, folder: Path) -> None:
-    """The checkpoints that the config names, as far as they are known."""
+    """Store the checkpoints that the config names, as far as they are known."""
     run = next(db.query("SELECT id FROM runs WHERE name = ?", [folder.name]))["id"]
     for setting, role in _ROLES.items():
         name = _config(folder).get(setting)
@@ -181,7 +181,7 @@ def _enter_parents(db: Database, folder: Path) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The run's settings; {} where they cannot be read, which gives the defaults."""
+    """Return the run's settings; {} where they cannot be read, which gives the defaults."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _checkpoints(run: Path) -> list[Path]:
-    """The folders of its checkpoints, without what was being written."""
+    """Return the folders of its checkpoints, without unfinished ones."""
     folder = run / "checkpoints"
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
 

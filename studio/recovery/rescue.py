@@ -1,7 +1,7 @@
-"""What can still be read of a damaged database, copied row by row into a new workspace; what cannot is counted.
+"""Copies the readable rows of a damaged database into a new workspace, and counts the others.
 
-The damaged file is only copied, never written. Pages that cannot be read are stepped over by looking for the next id that
-can. What is copied is what this version would have written: a text that is no text, or a JSON that is none, counts as lost.
+The damaged file is only copied, never written. Unreadable pages are skipped by looking for the next readable id. Rows
+are copied only as this version would write them: one with an invalid text or invalid JSON counts as lost.
 """
 
 import json
@@ -24,25 +24,25 @@ from studio.errors import WorkspaceError
 from studio.workspace import Workspace
 
 TABLES = (*archive.TABLES, "metrics", "samples", "rollouts", "drafts")
-"""All but what triggers and sessions make again, and the texts of single tokens."""
+"""All tables but those that triggers and sessions fill again, and the texts of single tokens."""
 _MAGIC = b"SQLite format 3\0"
 _LATER = {"runs": ("snapshot_id", "resumed_from")}
-"""Columns that name rows which come after."""
+"""Columns that name later rows."""
 _OPTIONAL = ("import_id", "run_id", "checkpoint_id", "edited_from", "supersedes", "restores", "edited_response_id", "guideline_id", "repeat_of")  # fmt: skip
-"""Columns that may be empty where what they name is lost."""
+"""Columns that may be empty where the row that they name is lost."""
 NEAR = 1000
-"""Numbers that are tried one by one behind a row that cannot be read; some ten thousandths of a second each."""
+"""Ids that are tried one by one after an unreadable row; some ten thousandths of a second each."""
 Row = dict[str, Any]
 
 
 @dataclass
 class Rescued:
-    """How many rows were copied, and how many were seen or must have been there and were not."""
+    """The number of rows copied, and of rows that were lost."""
 
     saved: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     unlisted: list[str] = field(default_factory=list)
-    """Tables whose entry in the list of tables cannot be read, so that nothing tells where their rows are."""
+    """Tables whose entry in the list of tables cannot be read, so that their rows cannot be found."""
 
     @property
     def lines(self) -> list[str]:
@@ -53,7 +53,7 @@ class Rescued:
 
 
 def rescue(root: Path, new: Path) -> Rescued:
-    """Copy what can be read of the database in `root` into a new workspace in the folder `new`.
+    """Copy the readable rows of the database in `root` into a new workspace in the folder `new`.
 
     Raises:
         WorkspaceError: there is no database, `new` is not empty, or nothing at all can be read.
@@ -75,7 +75,7 @@ def rescue(root: Path, new: Path) -> Rescued:
         _mend_head(copied)
         with closing(sqlite3.connect(copied)) as damaged, ws.write() as db:
             damaged.text_factory = bytes
-            damaged.execute("PRAGMA writable_schema = ON")  # what of the list of tables can be read is used
+            damaged.execute("PRAGMA writable_schema = ON")  # use the readable part of the list of tables
             unlisted = _unlisted(damaged, source)
             found = _copy(damaged, db)
             found.unlisted = unlisted
@@ -89,7 +89,7 @@ def rescue(root: Path, new: Path) -> Rescued:
 
 
 def _mend_head(path: Path) -> None:
-    """Write the first bytes of every database where others stand, and give a file that was cut its length: else nothing is read."""
+    """Restore a database's first bytes, and the length of a file that was cut: otherwise nothing can be read."""
     with path.open("r+b") as file:
         head = file.read(32)
         if head[: len(_MAGIC)] != _MAGIC:
@@ -98,11 +98,11 @@ def _mend_head(path: Path) -> None:
         size, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
         length = file.seek(0, os.SEEK_END)
         if length < size * pages <= 100 * length:
-            file.truncate(size * pages)  # with zeros, which are no page
+            file.truncate(size * pages)  # with zeros, which are not a page
 
 
 def _unlisted(damaged: sqlite3.Connection, source: Path) -> list[str]:
-    """The tables that the damaged list of tables lacks. One of an earlier version lacks some and is whole.
+    """Return the tables that the damaged list of tables lacks. A sound list of an earlier version lacks some too.
 
     Raises:
         WorkspaceError: it has none.
@@ -143,7 +143,7 @@ def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
 
 
 def _insert(db: Database, table: str, row: Row, found: Rescued) -> None:
-    """Store the row, if need be without naming what is lost."""
+    """Store the row, if necessary without references to lost rows."""
     for attempt in (row, {name: value for name, value in row.items() if name not in _OPTIONAL}):
         marks = ", ".join("?" * len(attempt))
         try:
@@ -156,7 +156,7 @@ def _insert(db: Database, table: str, row: Row, found: Rescued) -> None:
 
 
 def _drop_halves(db: Database, found: Rescued) -> None:
-    """A comparison that lost an answer cannot be shown: neither it nor what hangs on it is kept."""
+    """Remove comparisons that lost an answer, which cannot be shown, and the rows that depend on them."""
     half = (
         "SELECT c.id FROM comparisons c WHERE (SELECT count(*) FROM comparison_responses f WHERE f.comparison_id = c.id"
         " AND f.slot IN (0, 1)) < 2"
@@ -169,17 +169,17 @@ def _drop_halves(db: Database, found: Rescued) -> None:
             found.saved["comparison_responses"] -= 1
             found.lost["comparison_responses"] += 1
         for each in halves:
-            with suppress(sqlite3.IntegrityError):  # what was judged keeps its row
+            with suppress(sqlite3.IntegrityError):  # a judged one keeps its row
                 db.execute("DELETE FROM comparisons WHERE id = ?", [each])
                 found.saved["comparisons"] -= 1
                 found.lost["comparisons"] += 1
 
 
 def _decoded(row: Row) -> Row:
-    """Bytes as texts.
+    """Return the row with its bytes decoded to texts.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not valid text.
     """
     return {
         name: value.decode() if isinstance(value, bytes) and name != "tokens" else value for name, value in row.items()
@@ -187,7 +187,7 @@ def _decoded(row: Row) -> Row:
 
 
 def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> Iterator[Row]:
-    """The rows by their number; where they cannot be read, on from the next that can."""
+    """Yield the rows by id, skipping unreadable ones."""
     last = 0
     while True:
         try:
@@ -202,7 +202,7 @@ def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> It
                 if number <= last or (is_far and _soon(damaged, table, last + 1)):
                     raise sqlite3.DatabaseError(
                         "a row's number is damaged"
-                    )  # going on from it would lose others, or never end
+                    )  # continuing from it would lose rows, or never end
                 last = number
                 yield row
             return
@@ -214,7 +214,7 @@ def _readable(damaged: sqlite3.Connection, table: str, lost: Counter[str]) -> It
             last = following
             row = _one(
                 damaged, table, following
-            )  # alone: a cursor looks one row ahead, and fails before it gives this one
+            )  # alone: a cursor reads one row ahead, and fails before it returns this one
             lost[table] += row is None
             if row is not None:
                 yield row
@@ -230,7 +230,7 @@ def _one(damaged: sqlite3.Connection, table: str, number: int) -> Row | None:
 
 
 def _next(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
-    """The first number behind `last` from which a row can be read; None where there is none."""
+    """Return the first id after `last` whose row can be read; None where there is none."""
     if (near := _soon(damaged, table, last)) is not None:
         return near
     step, failed = NEAR, last + NEAR
@@ -243,7 +243,7 @@ def _next(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
 
 
 def _soon(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
-    """The next number among the near ones: pages lead astray where they are damaged, so each is tried."""
+    """Return the next readable id among the near ones; each is tried, since damaged pages mislead a search."""
     for start in range(last + 1, last + 1 + NEAR):
         number = _first_from(damaged, table, start)
         if number is not None and start <= number <= last + NEAR:
@@ -252,7 +252,7 @@ def _soon(damaged: sqlite3.Connection, table: str, last: int) -> int | None:
 
 
 def _nearest(damaged: sqlite3.Connection, table: str, failed: int, worked: int) -> int | None:
-    """Halve the way between a number that cannot be read and one that can."""
+    """Search by halves for the first readable id between one that failed and one that worked."""
     while worked - failed > 1:
         middle = (failed + worked) // 2
         number = _first_from(damaged, table, middle)
@@ -265,7 +265,7 @@ def _nearest(damaged: sqlite3.Connection, table: str, failed: int, worked: int) 
 
 
 def _first_from(damaged: sqlite3.Connection, table: str, start: int) -> int | None:
-    """The number of the first row from here on; None where there is none, -1 where it cannot be read."""
+    """Return the first id from here on; None where there is none, -1 where it cannot be read."""
     try:
         found = damaged.execute(
             f"SELECT rowid, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1", [start]
@@ -276,7 +276,7 @@ def _first_from(damaged: sqlite3.Connection, table: str, start: int) -> int | No
 
 
 def check(ws: Workspace) -> None:
-    """Refuse to list or export from a database that is damaged: what is missing would not be seen. A large one is checked by the doctor.
+    """Refuse to list or export from a damaged database, since gaps would go unseen. Large ones: see the doctor.
 
     Raises:
         WorkspaceError: it is damaged.
@@ -289,11 +289,11 @@ def check(ws: Workspace) -> None:
 
 
 CHECKED = 100 * 2**20
-"""Bytes up to which the whole file is checked before a list: some tenths of a second."""
+"""Bytes up to which the whole file is checked before a list, in some tenths of a second."""
 
 
 def told(root: Path, error: BaseException) -> WorkspaceError | None:
-    """The sentence for an error that comes from a damaged database; None where it is sound, or is no such error."""
+    """Return the error to show if a damaged database caused `error`; None if it is sound or had no part in it."""
     path = Workspace(root).database
     if connection.is_gone(path):
         return None

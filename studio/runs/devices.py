@@ -1,7 +1,7 @@
-"""Which run goes where: every GPU is a lane of its own, the CPU is one more, and each lane works on one run at a time.
+"""Assigns runs to lanes: every GPU is a lane, the CPU is one more, and each lane has one run at a time.
 
 A run takes its lanes by kernel locks, which are released even on kill -9. A lane goes to the first run in the queue that
-could use it, so a later run never overtakes an earlier one that waits for the same GPU, and never waits for another one.
+can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for another GPU's run.
 """
 
 import fcntl
@@ -16,27 +16,27 @@ from studio.workspace import Workspace
 
 CPU = "cpu"
 FOLDER = "lanes"
-"""Of the lock files, in the workspace."""
+"""Folder of the lock files, in the workspace."""
 
 
 def usable(config: StageConfig, num_gpus: int) -> tuple[str, ...]:
-    """The lanes that a run could go to, on a machine with so many GPUs."""
+    """Return the lanes that a run could go to, on a machine with so many GPUs."""
     if config.device == "cpu" or not num_gpus:
         return (CPU,)
     return (f"gpu{config.gpu}",) if config.gpu >= 0 else tuple(f"gpu{number}" for number in range(num_gpus))
 
 
 def needed(config: StageConfig, num_gpus: int) -> int:
-    """How many of them it takes."""
+    """Return the number of lanes that a run takes."""
     devices = config.devices if isinstance(config, TrainConfig) else 1
     return min(devices, len(usable(config, num_gpus)))
 
 
 def check(config: StageConfig) -> None:
-    """Refuse a GPU that is not there.
+    """Refuse a GPU that does not exist.
 
     Raises:
-        ConfigError: `gpu` names none, or one where several are asked for.
+        ConfigError: `gpu` names no GPU of this machine, or one GPU where several are asked for.
     """
     if config.gpu < 0:
         return
@@ -54,10 +54,10 @@ def check(config: StageConfig) -> None:
 
 
 def check_here(config: StageConfig) -> None:
-    """Refuse to compute on this machine what needs a GPU, as far as that can be told without torch.
+    """Refuse a run that needs a GPU where this machine has none, as far as that is known without torch.
 
     Raises:
-        ConfigError: it asks for one, and none is known of. A run that is left to torchrun or SLURM may go to another machine.
+        ConfigError: it asks for a GPU and none is known. A run left to torchrun or SLURM may go to another machine.
     """
     if config.device == "cuda" and not gpus.may_be_there():
         raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")
@@ -65,24 +65,24 @@ def check_here(config: StageConfig) -> None:
 
 @contextmanager
 def taken(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[tuple[str, ...]]:
-    """The names of what `held` holds; () when the lanes are not to be had now."""
+    """Hold lanes as `held` does and yield their names; () when the lanes are taken now."""
     with held(ws, config, ahead) as mine:
         yield tuple(mine)
 
 
 @contextmanager
 def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[dict[str, IO[str]]]:
-    """Hold as many lanes as the run needs for the length of the block; yields {} when they are not to be had now.
+    """Hold as many lanes as the run needs for the length of the block; yields {} when they are taken now.
 
-    A process that inherits the open files holds the lanes too, and goes on to when the block has ended.
+    A process that inherits the open files holds the lanes too, also after the block has ended.
 
     Args:
         ws: The workspace.
-        config: The run's.
-        ahead: Configs of the runs that come before it in the queue.
+        config: The run's config.
+        ahead: Configs of the runs before it in the queue.
 
     Yields:
-        Lane to the open file whose lock it is.
+        Lane to its open lock file.
     """
     num_gpus = gpus.count()
     claimed = {lane for other in ahead for lane in usable(other, num_gpus)}
@@ -98,14 +98,14 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
 
 
 def lock_file(ws: Workspace, name: str) -> IO[str]:
-    """The open file whose kernel lock stands for a lane, or for something else that one process does at a time."""
+    """Open the file whose kernel lock stands for a lane, or for another task that one process does at a time."""
     folder = ws.root / FOLDER
     folder.mkdir(exist_ok=True)
     return (folder / f"{name}.lock").open("a")
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Whether the lock could be taken; it lasts until the file is closed by all that have it open."""
+    """Take the lock and return whether that worked; it lasts until every process has closed the file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
-"""Configs of runs that another version wrote: what this one knows is read, the rest is kept and shown, nothing is an error.
+"""Reads configs that another version wrote: known settings are read, the rest is kept and shown, none is an error.
 
-A setting that is gone, or that takes other values now, is left unread and its field gets the default; one that has another
-name now is read under that. A run with unread settings is not resumed, since it would be trained otherwise.
+A setting that is gone, or that takes other values now, is left unread and its field gets the default; a renamed setting
+is read under its new name. A run with unread settings is not resumed, since it would be trained differently.
 """
 
 import json
@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from modules.config import STAGES, StageConfig
 
 RENAMED: dict[str, dict[str, str]] = {}
-"""Stage -> the name of before -> the name of now."""
+"""Stage -> old name -> new name."""
 
 
 @lru_cache(maxsize=4096)
 def read(stage: str, text: str) -> tuple[StageConfig, dict[str, Any]]:
-    """The config and what of it was not read. Both may be shared: they are never changed."""
+    """Return the config and its unread settings. Both may be shared: never change them."""
     known = STAGES.get(stage, StageConfig)
     try:
         return known.model_validate_json(text), {}

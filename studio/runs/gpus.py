@@ -1,4 +1,4 @@
-"""The GPUs of this machine as the driver's own `nvidia-smi` sees them (NVML); no CUDA context, no torch, [] without one."""
+"""Lists this machine's GPUs as the driver's `nvidia-smi` (NVML) sees them; no CUDA context, no torch, [] without."""
 
 import os
 import shutil
@@ -12,15 +12,15 @@ from functools import lru_cache
 
 TIMEOUT_S = 10.0
 FRESH_S = 30.0
-"""How long the number of GPUs is remembered."""
+"""Seconds for which the number of GPUs is remembered."""
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""What the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux put up."""
+"""Device files of the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux."""
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds memory of a GPU."""
+    """A process that holds GPU memory."""
 
     gpu: int
     pid: int
@@ -29,34 +29,34 @@ class Holder:
 
 
 def count() -> int:
-    """GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
+    """Count the GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
     return len(_visible())
 
 
 def may_be_there() -> bool:
-    """False where neither nvidia-smi nor the kernel knows of one; only torch can tell whether it is of use."""
+    """Return False where neither nvidia-smi nor the kernel knows a GPU; only torch can tell whether it works."""
     return count() > 0 or any(os.path.exists(device) for device in DEVICES)
 
 
 def can_be_used() -> bool:
-    """Whether a process of this environment may come to use one: any that is visible, or that no nvidia-smi can tell of."""
+    """Return whether a process of this environment may use a GPU: a visible one, or one unknown to nvidia-smi."""
     return count() > 0 or (not shutil.which("nvidia-smi") and may_be_there())
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a GPU has."""
+    """The memory of a GPU."""
 
     gpu: int
     title: str
     total: int
     """Bytes."""
     free: int
-    """Bytes that no process holds now."""
+    """Bytes that no process holds."""
 
 
 def memories() -> list[Memory]:
-    """The memory of the GPUs that a run may use, numbered as `count` counts them."""
+    """Return the memory of the GPUs that a run may use, numbered as `count` counts them."""
     rows = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,name,memory.total,memory.free") if len(row) == 5}
     found = []
     for gpu, name in enumerate(_visible()):
@@ -67,13 +67,13 @@ def memories() -> list[Memory]:
 
 
 def visible(lanes: tuple[str, ...]) -> str:
-    """What CUDA_VISIBLE_DEVICES must be for these lanes (`gpu0`, ...)."""
+    """Return the value of CUDA_VISIBLE_DEVICES for these lanes (`gpu0`, ...)."""
     names = _visible()
     return ",".join(names[int(lane.removeprefix("gpu"))] for lane in lanes)
 
 
 def holders() -> list[Holder]:
-    """The processes that hold GPU memory now; GPUs are numbered as `count` counts them."""
+    """Return the processes that hold GPU memory now; GPUs are numbered as `count` counts them."""
     order = {uuid: index for index, uuid in _query("--query-gpu=index,uuid")}
     names, found = _visible(), []
     for uuid, pid, name, memory in _query("--query-compute-apps=gpu_uuid,pid,process_name,used_memory"):
@@ -85,7 +85,7 @@ def holders() -> list[Holder]:
 
 
 def usage(family: set[int]) -> str:
-    """How busy the GPUs of a family of processes are and what it holds of them, in words; empty where it holds none."""
+    """Describe the load of the GPUs that these processes hold, and their memory; empty where they hold none."""
     held: dict[int, int] = {}
     for holder in holders():
         if holder.pid in family:
@@ -102,12 +102,12 @@ def usage(family: set[int]) -> str:
 
 
 def pids() -> set[int]:
-    """The processes that hold GPU memory now."""
+    """Return the processes that hold GPU memory now."""
     return {holder.pid for holder in holders()}
 
 
 def others(family: set[int]) -> str:
-    """Who else holds GPU memory, as a sentence; empty where nobody does."""
+    """Name the other processes that hold GPU memory, in a sentence; empty where there are none."""
     found = sorted((h for h in holders() if h.pid not in family), key=lambda h: -h.memory_mib)[:3]
     held = ", ".join(f"{h.memory_mib:,} MiB of GPU {h.gpu} by process {h.pid} ({h.name})" for h in found)
     return f"Other programs hold GPU memory: {held}. End them, or choose another GPU with gpu." if held else ""
@@ -132,12 +132,12 @@ def _visible() -> list[str]:
 
 @lru_cache(maxsize=4)
 def _indices(command: str | None, _: int) -> tuple[str, ...]:
-    """The numbers of this machine's GPUs, asked for once in a while: who waits for one looks every second."""
+    """Return the numbers of this machine's GPUs, cached because a waiting run asks every second."""
     return tuple(index for (index, *_) in _query("--query-gpu=index,uuid")) if command else ()
 
 
 def _query(question: str) -> list[list[str]]:
-    """The rows of an answer of `nvidia-smi`; none where there is no driver or it does not answer."""
+    """Return the rows that `nvidia-smi` prints; [] where there is no driver or no answer."""
     if not shutil.which("nvidia-smi"):
         return []
     try:

@@ -1,7 +1,7 @@
-"""A workspace that is found through an open handle of its folder: a run goes on where the folder is when somebody moves it.
+"""Finds a workspace through an open handle of its folder: a run goes on when somebody moves the folder.
 
-Linux names an open handle as a path of its own, which leads to the folder wherever it is now. Elsewhere the workspace stays
-the path that it was.
+Linux gives an open handle a path, which leads to the folder wherever it is now. Elsewhere the workspace keeps its
+first path.
 """
 
 import os
@@ -21,13 +21,13 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class HeldWorkspace(Workspace):
-    """A workspace whose database may be away for a while: whoever moves it or puts back a backup does it in steps."""
+    """A workspace whose database may be missing for a while: moving it or restoring a backup takes several steps."""
 
     patience_s: float
 
     @contextmanager
     def read(self) -> Iterator[Database]:
-        """As that of any workspace, after it is there."""
+        """Yield a connection for reading, once the database is there."""
         self._wait()
         with super().read() as db:
             yield db
@@ -48,7 +48,7 @@ class HeldWorkspace(Workspace):
 
 
 def hold(ws: Workspace, patience_s: float = 0.0) -> Workspace:
-    """The same workspace wherever it is moved, for as long as this process lives; a missing database is waited for."""
+    """Return the workspace, followed wherever it is moved while this process lives; waits for a missing database."""
     descriptor = os.open(ws.root, os.O_RDONLY | os.O_DIRECTORY)
     path = Path(f"/proc/self/fd/{descriptor}")
     if path.exists():

@@ -1,8 +1,8 @@
-"""Has workers started as child processes that outlive the page and the server, and finds out what became of them.
+"""Starts workers as child processes that outlive the page and the server, and finds out how they ended.
 
-A worker is known by its pid and its birth, because a pid alone is reused, and by the mark that its processes carry. A running row whose process is gone is `lost`;
-one whose process lives is simply still running, whoever started it. That the processes of an ended run are gone, and
-their GPU memory free, is looked at and then stored; until then the run is still ending.
+A worker is known by its pid and its birth, because a pid alone is reused, and by the mark that its processes carry.
+A running row whose process is gone is `lost`; one whose process lives is still running, whoever started it. An ended
+run is still ending until its processes are seen gone and their GPU memory free, which is then stored.
 """
 
 import threading
@@ -26,11 +26,11 @@ DOUBLE_CLICK_S = 3.0
 _starting = threading.Lock()
 _last_started: dict[Path, tuple[float, StageConfig, str]] = {}
 KILLED = "killed"
-"""A file in a run's folder: somebody chose to kill it, so it is not lost when its process is gone."""
+"""A file in a run's folder: the run was killed on purpose, so it is not lost when its process is gone."""
 
 
 def start(ws: Workspace, run: Run) -> Run:
-    """Put a run that was made into the queue, and start its worker at once where its lane is free.
+    """Put a new run into the queue, and start its worker at once where its lane is free.
 
     Raises:
         RunError: the process could not be started; the run is then failed.
@@ -44,14 +44,14 @@ def start(ws: Workspace, run: Run) -> Run:
 
 
 def look(ws: Workspace) -> None:
-    """Start those whose turn it is; see that somebody looks again where runs go on waiting."""
+    """Start the runs whose turn it is; ensure a waiter where others go on waiting."""
     turns.look(ws)
     if turns.is_waiter_wanted(ws):
         turns.ensure_waiter(ws)
 
 
 def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
-    """Create and start a run, unless one with these very settings was made a moment ago: then that one, and False.
+    """Create and start a run; where one with the same settings was made a moment ago, return that one and False.
 
     Raises:
         StudioError: as `runs.create` and `start`.
@@ -67,7 +67,7 @@ def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
 
 
 def kill(ws: Workspace, name: str) -> Run:
-    """Kill all processes that are proven to be the run's, and say so only when nothing is left of it.
+    """Kill all processes that are proven to be the run's, and store the kill only when none is left.
 
     Raises:
         RunError: the run belongs to another workspace, a process cannot be proven to be the run's, did not die, or its GPU
@@ -104,16 +104,16 @@ def kill(ws: Workspace, name: str) -> Run:
 
 
 def is_alive(run: Run) -> bool:
-    """True if the process that was started for this run still works."""
+    """Return whether the process that was started for this run still lives."""
     processes.see_children()
     return processes.is_alive(run.pid, run.pid_started, run.boot)
 
 
 def reap(ws: Workspace) -> list[str]:
-    """Mark runs whose process is gone as lost, see ended ones to their end, and start those whose turn it is.
+    """Mark runs whose process is gone as lost, finish ending runs, and start those whose turn it is.
 
     Returns:
-        The names of the lost.
+        The names of the lost runs.
     """
     lost = []
     queued = runs.list_all(ws, state="queued")
@@ -130,7 +130,7 @@ def reap(ws: Workspace) -> list[str]:
 
 
 def _is_found_lost(ws: Workspace, run: Run) -> bool:
-    """Look at a run that has not ended; True if its process is gone without a word, which is then stored."""
+    """Check a run that has not ended; if its process is gone without a message, store it as lost and return True."""
     try:
         if runs.is_of_another_workspace(ws, run):
             runs.move(ws, run.id, "lost", f"{_elsewhere(ws, run)} {next_step(ws, run)}")
@@ -148,7 +148,7 @@ def _is_found_lost(ws: Workspace, run: Run) -> bool:
 
 
 def _may_come_yet(run: Run) -> bool:
-    """Whether a run without a process here was only just made, or works on another machine that shares the folder."""
+    """Return whether a run without a process here was just made, or is running on another machine."""
     if run.pid is None:
         return abs(_age_s(run.created_at)) < ADOPTION_S
     is_fresh = run.heartbeat_at is not None and abs(_age_s(run.heartbeat_at)) < SILENT_S
@@ -156,7 +156,7 @@ def _may_come_yet(run: Run) -> bool:
 
 
 def _elsewhere(ws: Workspace, run: Run) -> str:
-    """Whose a run is that was handed over in the workspace of which this one is a copy."""
+    """Say to which workspace a run belongs that was handed over before this workspace was copied."""
     if not (own := runs.folder(ws, run.name)).exists():
         return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
     place = processes.working_folder(run.mark)
@@ -166,7 +166,7 @@ def _elsewhere(ws: Workspace, run: Run) -> str:
 
 
 def trouble(run: Run) -> str:
-    """A sentence on a running process that gives no sign of life, or gets no further; empty where all is well."""
+    """Describe a running process that gives no sign of life or makes no progress; empty where all is well."""
     if run.state != "running":
         return ""
     if run.heartbeat_at and (silent := abs(_age_s(run.heartbeat_at))) > SILENT_S:
@@ -183,7 +183,7 @@ def trouble(run: Run) -> str:
 
 
 def _see_off(ws: Workspace, run: Run) -> None:
-    """Store that nothing is left of an ended run; end what is left of it when it takes too long, or when it was lost."""
+    """Store that no process of an ended run is left; kill the rest when it takes too long, or the run was lost."""
     processes.see_children()
     family = processes.family(runs.claim(ws, run))
     if family and (run.state == "lost" or abs(_age_s(run.ended_at or "")) > ENDING_S):
@@ -199,7 +199,7 @@ def _killed(ws: Workspace, run: Run, num: int) -> str:
 
 
 def _lost(ws: Workspace, run: Run) -> str:
-    """What became of a run that left no last word, as far as that can be known, and what to do next."""
+    """Say how a run ended that left no message, as far as that is known, and what to do next."""
     code = processes.exit_code(run.pid)
     if run.started_at is None:
         cause = "Its process ended before it began (a restart of the machine, or a kill)."
@@ -215,7 +215,7 @@ def _lost(ws: Workspace, run: Run) -> str:
 
 
 def next_step(ws: Workspace, run: Run) -> str:
-    """What is kept of a run that ended before its time, and what to do next."""
+    """Say what is kept of a run that ended early, and what to do next."""
     if run.started_at is None:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":

@@ -1,6 +1,6 @@
-"""Whether a run fits into the memory that is free now: the estimate, what to turn, and a probe that measures a real step.
+"""Tells whether a run fits into the free memory: an estimate, and a probe that measures real steps.
 
-The estimate is arithmetic (`modules.memory`) and may be asked for by the page; the probe is a child process.
+The estimate is arithmetic (`modules.memory`), cheap enough for the page; the probe is a child process.
 """
 
 import atexit
@@ -25,9 +25,9 @@ LIBRARIES = 700 * 2**20
 """RAM that the libraries of a worker take (on a GPU about as much goes to the CUDA context)."""
 PROBE_TIMEOUT_S = 900.0
 BEGIN_S = 30.0
-"""A measurement that was asked for and has not begun by then will not: its page was closed in between."""
+"""A measurement not begun this many seconds after it was asked for never begins: its page was closed."""
 END_S = 15.0
-"""How long the end of a process that was asked to end is waited for."""
+"""Seconds to wait for a process that was asked to end."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fit:
     estimate: Estimate
     place: Place
     length: int
-    """Tokens of the longest text it reckons with."""
+    """Tokens of the longest text that the estimate assumes."""
     advice: list[str]
 
     @property
@@ -57,34 +57,34 @@ class Fit:
 
     @property
     def is_fitting(self) -> bool:
-        """Whether it fits with a tenth to spare, since an estimate may be off."""
+        """True if it fits with a tenth to spare, since an estimate may be off."""
         return self.needed <= 0.9 * self.place.free
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe found."""
+    """The result of a probe."""
 
     peak: int
     """Bytes, without the libraries."""
     libraries: int
     micro_batch_size: int
-    """The one it was measured with."""
+    """The micro-batch size of the measurement."""
     seconds: float
-    """That all steps of the run would take."""
+    """Seconds that all steps of the run would take."""
     num_steps: int
     largest: int
     """The largest micro-batch that fits, of the sizes tried."""
     whole: int
-    """The texts of an optimizer step: a larger micro-batch there is not."""
+    """Texts of an optimizer step: no micro-batch is larger."""
 
 
 class Stopped(RunError):
-    """A measurement was given up: by a person, or by a newer one."""
+    """A measurement was stopped by a person, or by a newer one."""
 
 
 class _Turn:
-    """A measurement from the press that asks for it to its end, and how it is ended from elsewhere."""
+    """A measurement, from the request to its end, that others can stop."""
 
     def __init__(self, stage: str, page: str) -> None:
         self.stage, self.page = stage, page
@@ -97,7 +97,7 @@ class _Turn:
 
     @property
     def counts(self) -> bool:
-        """False for one that was stopped, or that was asked for by a page that closed before it began."""
+        """Return False for one that was stopped, or whose page closed before it began."""
         is_late = not self.is_begun and time.monotonic() - self._asked_at > BEGIN_S
         return not (self.is_stopped or is_late or self.is_over.is_set())
 
@@ -118,7 +118,7 @@ class _Turn:
 _numbers = itertools.count(1)
 _changing = threading.Lock()
 _at_work: dict[Path, _Turn] = {}
-"""Workspace to its measurement: two at a time would measure each other."""
+"""Workspace to its running measurement: two at a time would measure each other."""
 
 
 def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
@@ -127,10 +127,10 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
     Args:
         ws: The workspace.
         config: As the form gives it.
-        longest: Tokens of the longest text, where a look found out; 0 reckons with the longest that is allowed.
+        longest: Tokens of the longest text, where known; 0 assumes the longest that is allowed.
 
     Raises:
-        StudioError: something the stage needs is missing, or the model's size cannot be known before it was fetched.
+        StudioError: something the stage needs is missing, or the model's size is not known before its download.
     """
     devices.check_here(config)
     prepared = prepare.look(ws, config).config
@@ -147,9 +147,9 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
 
 
 def place_of(config: TrainConfig) -> Place:
-    """Where a run would compute: the GPU it chose, else the first that no other program uses, else the first; or RAM.
+    """Return where a run would compute: the chosen GPU, else the first unused one, else the first; or RAM.
 
-    Of several the one with the least memory free counts, since all take a like share.
+    Of several GPUs the one with the least free memory counts, since all take an equal share.
     """
     found = {} if config.device == "cpu" else {each.gpu: each for each in gpus.memories()}
     wanted = [config.gpu] if config.gpu >= 0 else _in_order_of_choice(list(found))[: config.devices]
@@ -162,7 +162,7 @@ def place_of(config: TrainConfig) -> Place:
 
 
 def _in_order_of_choice(found: list[int]) -> list[int]:
-    """GPUs as a run takes them (`studio.runs.devices`): those that nobody uses come first."""
+    """Sort GPUs as a run takes them (`studio.runs.devices`): unused ones first."""
     busy = {holder.gpu for holder in gpus.holders()} if len(found) > 1 else set()
     return sorted(found, key=lambda gpu: (gpu in busy, gpu))
 
@@ -183,16 +183,16 @@ def ask(ws: Workspace, stage: str, page: str = "") -> int:
 
 
 def probe(ws: Workspace, config: TrainConfig, number: int = 0) -> Measured:
-    """Do real steps, then with larger micro-batches as long as the next is expected to fit; an older probe is stopped.
+    """Take real steps, then with larger micro-batches while the next one should fit; an older probe is stopped.
 
     Args:
         ws: The workspace.
         config: As the form gives it.
-        number: What `ask` gave; 0 asks now.
+        number: The number from `ask`; 0 asks now.
 
     Raises:
         Stopped: `stop_probe`, or a newer probe in this workspace.
-        StudioError: A run works on the GPU, or not even the settings as they are fit or work.
+        StudioError: A run uses the GPU, or even the settings as given do not fit or work.
     """
     number = number or ask(ws, prepare.stage_of(config))
     with _changing:
@@ -212,20 +212,20 @@ def probe(ws: Workspace, config: TrainConfig, number: int = 0) -> Measured:
 
 
 def give_up(ws: Workspace, number: int) -> None:
-    """Take back what `ask` announced, where it never came to a measurement."""
+    """Cancel a measurement that `ask` announced and that never began."""
     turn = _at_work.get(ws.root)
     if turn and turn.number == number and not turn.is_begun:
         _end(ws, turn)
 
 
 def measured_stage(ws: Workspace, not_for: str | None = None) -> str:
-    """Return the stage whose real steps are measured in this workspace now; empty where none is, or it is `not_for` this page."""
+    """Return the stage that is measured in this workspace now; empty where none is, or it is `not_for` this page."""
     turn = _at_work.get(ws.root)
     return turn.stage if turn and turn.counts and turn.page != not_for else ""
 
 
 def stop_probe(ws: Workspace) -> bool:
-    """End the measurement that is at work in this workspace, and its process; False where there is none."""
+    """End the running measurement of this workspace and its process; False where there is none."""
     turn = _at_work.get(ws.root)
     if turn is None or not turn.counts:
         return False
@@ -242,7 +242,7 @@ def _end(ws: Workspace, turn: _Turn) -> None:
 
 @atexit.register
 def _stop_all() -> None:
-    """No measurement outlives the studio that asked for it."""
+    """Stop every measurement: none may outlive the studio that asked for it."""
     for turn in list(_at_work.values()):
         turn.stop()
 
@@ -253,7 +253,7 @@ def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
     found = first = _probe_once(ws, config, turn)
     largest, grown = size, found["peak"]
     whole = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size
-    # Twice the texts take twice what the last doubling added; before the first one, at most what the run takes now.
+    # Doubling the texts adds twice what the last doubling added; the first one at most what the run takes now.
     while size * 2 <= whole and found["peak"] + grown + found["libraries"] <= free:
         size *= 2
         try:
@@ -261,7 +261,7 @@ def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
         except RunError:
             if turn.is_stopped:
                 raise
-            break  # out of memory, most likely; what was found so far stands
+            break  # most likely out of memory; the result so far stands
         if larger["peak"] + larger["libraries"] > free:
             break
         largest, grown, found = size, 2 * (larger["peak"] - found["peak"]), larger

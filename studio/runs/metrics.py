@@ -14,7 +14,7 @@ from studio.workspace import Workspace, now
 EVERY_STEP = ("train/loss", "objective/score")
 """A metric that a stage logs at each step."""
 PAUSE = 30
-"""A step that took so many times the usual was interrupted by a pause."""
+"""A step that took this many times the median was interrupted by a pause."""
 
 
 def add(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
@@ -36,38 +36,38 @@ def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping
 
 
 class Thinned(NamedTuple):
-    """A curve in few points: its first value, then of each stretch of steps its last step, mean, lowest and highest value."""
+    """A thinned curve: its first value, then each stretch's last step, mean, lowest and highest value."""
 
     steps: list[int]
     means: list[float]
     lows: list[float]
     highs: list[float]
     newest: float | None
-    """The last value as it was logged, which the last mean need not be."""
+    """The last logged value, which may differ from the last mean."""
 
 
 def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
-    """(step, value) of one metric; a curve of more than `max_points` as its first value and then means of stretches."""
+    """Return (step, value) of a metric; beyond `max_points` values, the first one and then means of stretches."""
     with ws.read() as db:
         found = _thinned(db, run_id, name, max_points)
     return list(zip(found.steps, found.means, strict=True))
 
 
 def curves(ws: Workspace, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
-    """Several metrics of a run at once, each as `curve` thins it; those without values are left out."""
+    """Return several metrics of a run at once, each as `curve` thins it; those without values are left out."""
     with ws.read() as db:
         found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
     return {name: thinned for name, thinned in found.items() if thinned.steps}
 
 
 _Stretch = tuple[int, int, float, float, float]
-"""Consecutive values of a metric: the last step, how many they are, their sum, lowest and highest."""
+"""Consecutive values of a metric: last step, number of values, sum, lowest, highest."""
 
 _OF_METRIC = "FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
 
 
 def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
-    """Up to `max_points` values as they are; of more values some points, between half of `max_points` and all of it."""
+    """Return up to `max_points` values as they are; more values as `max_points` / 2 to `max_points` points."""
     key = [run_id, name]
     first = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step, id LIMIT 1", key).fetchone()
     if first is None:
@@ -82,7 +82,7 @@ def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
 
 
 def _rows(db: Database, key: list[Any], span: int, max_points: int) -> list[_Stretch]:
-    """The longest stored stretches that make half of `max_points`, or the values as they are: at most some 8 times as many."""
+    """Return the longest stored stretches that give `max_points` / 2 rows, or the values: at most 8 times as many."""
     for size in reversed(schema_curves.SIZES):
         if span / size < max_points / 2:
             continue
@@ -95,7 +95,7 @@ def _rows(db: Database, key: list[Any], span: int, max_points: int) -> list[_Str
 
 
 def _joined(rows: list[_Stretch], max_points: int) -> list[_Stretch]:
-    """Neighbours joined in equal numbers; a last point of few values goes into the one before it, or it would be a false turn."""
+    """Join neighbours in equal numbers; a short last point joins the one before it, or it would be a false turn."""
     size = -(-len(rows) // max_points)
     points = [_join(rows[start : start + size]) for start in range(0, len(rows), size)]
     if points[-1][1] <= points[-2][1] / 2:
@@ -109,7 +109,7 @@ def _join(rows: list[_Stretch]) -> _Stretch:
 
 
 def names(ws: Workspace, run_id: int) -> list[str]:
-    """Metric names this run has logged, sorted; one look-up a name, however many values there are."""
+    """Return the metric names this run has logged, sorted; one look-up a name, however many values there are."""
     with ws.read() as db:
         return _names(db, run_id)
 
@@ -125,7 +125,7 @@ def _names(db: Database, run_id: int) -> list[str]:
 
 
 def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
-    """The newest step and the seconds that a step takes of late, pauses left out; None before the second step."""
+    """Return the newest step and the recent seconds per step, without pauses; None before the second step."""
     sql = "SELECT step, max(at) AS at FROM metrics WHERE run_id = ? AND name = ? GROUP BY step ORDER BY step DESC LIMIT 60"
     with ws.read() as db:
         name = next((name for name in EVERY_STEP if name in _names(db, run_id)), None)
@@ -142,20 +142,20 @@ def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
 
 
 def cursor(ws: Workspace, run_id: int) -> int:
-    """Id of the run's newest metric row: unchanged means nothing new to draw."""
+    """Return the id of the run's newest metric row: unchanged means nothing new to draw."""
     with ws.read() as db:
         return next(db.query("SELECT coalesce(max(id), 0) AS n FROM metrics WHERE run_id = ?", [run_id]))["n"]
 
 
 def latest(ws: Workspace, run_id: int) -> dict[str, float]:
-    """Metric name to its value at the last step."""
+    """Map each metric name to its value at the last step."""
     return _ends(
         ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step DESC, id DESC LIMIT 1"
     )
 
 
 def first(ws: Workspace, run_id: int) -> dict[str, float]:
-    """Metric name to its value at the first step."""
+    """Map each metric name to its value at the first step."""
     return _ends(ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step, id LIMIT 1")
 
 
@@ -166,7 +166,7 @@ def _ends(ws: Workspace, run_id: int, question: str) -> dict[str, float]:
 
 
 def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
-    """The run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
+    """Return the run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
     with ws.read() as db:
         return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))
 
@@ -174,7 +174,7 @@ def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, 
 def samples_by_prompt(
     ws: Workspace, run_id: int, num_prompts: int = 8, num_steps: int = 12
 ) -> dict[str, list[dict[str, Any]]]:
-    """Each fixed prompt to its answers over time, newest first; only the newest steps."""
+    """Map each fixed prompt to its answers over time, newest first; only the newest steps."""
     with ws.read() as db:
         rows = db.query(
             "SELECT * FROM samples WHERE run_id = :run AND step IN"

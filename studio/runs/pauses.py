@@ -1,4 +1,4 @@
-"""Pauses: a waiting run is held in the queue, a running one saves after its step and waits there, keeping its memory."""
+"""Pauses runs: a waiting run is held in the queue, a running one saves after its step and waits, keeping its memory."""
 
 from studio.errors import RunError
 from studio.runs import runs
@@ -16,7 +16,7 @@ def pause(ws: Workspace, name: str) -> Run:
 
 
 def go_on(ws: Workspace, name: str) -> Run:
-    """Let a paused or held run go on; one that is neither is left as it is.
+    """Let a paused or held run go on; any other is left as it is.
 
     Raises:
         RunError: it has ended, or it is stopping.
@@ -25,7 +25,7 @@ def go_on(ws: Workspace, name: str) -> Run:
 
 
 def wish(ws: Workspace, run_id: int) -> str:
-    """What the person wants of a run that computes: stop, pause, or nothing ("")."""
+    """Return what a running run is asked to do: stop, pause, or nothing ("")."""
     with ws.read() as db:
         row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
     return "stop" if row["stop_requested"] else "pause" if row["pause_requested"] else ""

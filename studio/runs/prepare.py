@@ -1,4 +1,4 @@
-"""What each stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
+"""Gathers what a stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
 
 The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data.datamodules` takes.
 `look` gives the same for previews and leaves nothing behind.
@@ -37,7 +37,7 @@ MAX_CENTERING = 512
 
 @dataclass(frozen=True)
 class Prepared:
-    """A config whose names are all filled in, with the checkpoints and rows it starts from."""
+    """A config with all names filled in, and the checkpoints and rows it starts from."""
 
     config: StageConfig
     parents: dict[str, int]
@@ -46,7 +46,7 @@ class Prepared:
 
 
 def stage_of(config: StageConfig) -> str:
-    """The stage a config belongs to."""
+    """Return the stage a config belongs to."""
     return next(stage for stage, cls in STAGES.items() if isinstance(config, cls))
 
 
@@ -87,7 +87,7 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
 
 
 def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
-    """Role to the checkpoint that a run with this config would start from; none for SFT.
+    """Map each role to the checkpoint that a run with this config would start from; empty for SFT.
 
     Raises:
         StudioError: there is no such checkpoint.
@@ -109,7 +109,7 @@ def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
 
 
 def inherited(ws: Workspace, config: StageConfig) -> Traits | None:
-    """What a run with this config takes over from the checkpoint whose weights it goes on from; None for SFT.
+    """Return what a run with this config inherits from the checkpoint that it continues; None for SFT.
 
     Raises:
         StudioError: there is no such checkpoint.
@@ -120,7 +120,7 @@ def inherited(ws: Workspace, config: StageConfig) -> Traits | None:
 
 
 def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoint]) -> AnyConfig:
-    """The config with what belongs to the model, if all checkpoints agree on it and their base model is there."""
+    """Fill in the settings of the model, if all checkpoints agree on them and their base model exists."""
     traits = {role: parents.read(ws, found) for role, found in started_from.items()}
     first, *others = traits.values()
     parents.check_alike(first, *others)
@@ -129,7 +129,7 @@ def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoin
 
 
 def _check_devices(config: TrainConfig) -> None:
-    """Refuse what several devices cannot do together."""
+    """Refuse settings that do not work on several devices."""
     if config.strategy == "fsdp":
         raise ConfigError(
             "strategy fsdp is not possible: the four roles share one base, whose parts are called on their own and go backward "
@@ -205,7 +205,7 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
 
 
 def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
-    """The reward checkpoint, or None where the reward is made of other things only."""
+    """Return the reward checkpoint, or None where the reward is made of other things only."""
     if config.needs_reward_checkpoint:
         return _resolve(ws, config.reward_checkpoint, "reward")
     if config.reward_checkpoint:
@@ -230,7 +230,7 @@ def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
 
 
 def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
-    """The named checkpoint, or the newest of the first of these stages that has one; its stage is checked."""
+    """Return the named checkpoint, or the newest of the first of these stages that has one; its stage is checked."""
     if not name:
         found = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
         if found is None:
@@ -247,7 +247,7 @@ def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
 
 
 def _names(stages: Sequence[str]) -> str:
-    """The stages as people write them."""
+    """Return the stages as people write them."""
     return " or ".join({"sft": "SFT", "reward": "the reward model", "ppo": "PPO"}[stage] for stage in stages)
 
 

@@ -1,4 +1,4 @@
-"""What a run would train on, shown before it starts. The tokenizer runs in a child process, since it loads torch."""
+"""Shows what a run would train on before it starts. The tokenizer runs in a child process, since it loads torch."""
 
 import json
 import subprocess
@@ -23,36 +23,36 @@ TEMPLATES = {
     "plain": "plain: each turn on a line of its own",
 }
 _TURN_BYTES = 64
-"""More than a chat template writes around a turn."""
+"""Upper bound of the bytes that a chat template writes around a turn."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row as the model gets it."""
+    """A row as the model gets it."""
 
     title: str
     tokens: list[tuple[str, str]]
     """Each token's text, and whether it is read, taught or scored."""
     rest: str = ""
-    """What follows the tokens, in words."""
+    """The part after the tokens, in words."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a run would train on."""
+    """The training data of a planned run."""
 
     template: str
     """The chat template in words."""
     examples: list[Example]
     """The first rows."""
     summary: str
-    """How much there is, and what is left out, why."""
+    """The number of rows, how many are left out, and why."""
     longest: int = 0
     """Tokens of the longest text, a response of PPO included."""
     refusal: str = ""
-    """Why the run would not start as it is; empty where it would."""
+    """The reason why the run would not start as it is; empty where it would."""
     may_start_anyway: bool = False
-    """It is refused for the rows that would be left out, and for nothing else."""
+    """True if it is refused only for the rows that would be left out."""
 
 
 def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
@@ -91,16 +91,16 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a run should not be started."""
+    """The reason not to start a run."""
 
     text: str
     may_start_anyway: bool
 
 
 def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
-    """Why a run with this config should not be started; None where it may.
+    """Return the reason not to start a run with this config; None where it may start.
 
-    Rows that are all short need no look, unless another model's own chat template is used, which may refuse any of them.
+    Rows that are all short are not tokenized, unless the model's own chat template is used, which may refuse any.
 
     Raises:
         StudioError: something the stage needs is missing.
@@ -113,7 +113,7 @@ def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
 
 
 def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
-    """Base model and chat template of a prepared config: its own, or those of the SFT checkpoint it starts from."""
+    """Return a prepared config's base model and chat template: its own, or those of its SFT checkpoint."""
     if isinstance(config, SFTConfig):
         return config.base_model, config.chat_template
     assert isinstance(config, RewardConfig | PPOConfig)
@@ -132,7 +132,7 @@ def ask(
     timeout_s: float,
     started: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> dict[str, Any]:
-    """The answer of a child process to a question about a run that is about to start; arguments as `children.ask`.
+    """Ask a child process about a run that is about to start; arguments as `children.ask`.
 
     Raises:
         RunError: it refused, failed or took too long.
@@ -150,7 +150,7 @@ def ask(
 
 
 def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
-    """True if the rows are written by a chat template that came with the model, as far as can be seen without loading it."""
+    """Return whether the rows use a chat template that came with the model, as far as known without loading it."""
     assert isinstance(prepared.config, TrainConfig)
     base_model, chat_template = base_of(ws, prepared.config)
     if chat_template in ("chatml", "plain") or base_model == base_models.STARTER_NAME:
@@ -165,7 +165,7 @@ def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
 
 
 def _may_drop(ws: Workspace, prepared: Prepared) -> bool:
-    """False if every row is so short in bytes that settings and model allow it, since a token is at least one byte."""
+    """Return False if every row has few enough bytes for settings and model, a token being at least one byte."""
     config = prepared.config
     assert isinstance(config, TrainConfig)
     positions = base_models.num_positions(base_of(ws, config)[0])
@@ -187,7 +187,7 @@ def _size(text: str) -> int:
 
 
 def _limits(config: TrainConfig) -> list[tuple[str, int]]:
-    """Each part with the tokens its rows may have."""
+    """Return each part with the most tokens its rows may have."""
     if isinstance(config, PPOConfig):
         prompts, texts = config.max_prompt_length, config.max_length
         return [("train", prompts), ("validation", prompts), ("demonstrations", texts), ("ptx", texts)]

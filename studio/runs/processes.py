@@ -1,4 +1,4 @@
-"""Processes of a run, known beyond doubt: by pid and birth, by the mark they carry, by descent; and their end, verified.
+"""Finds the processes of a run by pid and birth, by mark and by descent, and ends them for certain.
 
 A birth is counted from the machine's start where the kernel says so (Linux), because a wall clock that is set forward or
 back would make every living process look like a stranger.
@@ -19,10 +19,10 @@ from studio.runs import gpus, marks
 EPOCH_S = 1e9
 """Births above this are wall-clock times, as earlier versions stored them and other systems give them."""
 CLOSE_S = 1.0
-"""Births as wall-clock times differ by so much when the clock is corrected; no number is given out again within it."""
+"""Seconds by which wall-clock births may differ after a clock correction; no pid is reused within them."""
 POLL_S = 0.05
 WORKER = ("studio.worker", "studio.worker.__main__")
-"""The module of a worker in its command line: as it is started, and as Lightning starts those of the other devices."""
+"""The worker's module in its command line: as the studio starts it, and as Lightning does for the other devices."""
 
 _children: list[subprocess.Popen[bytes]] = []
 _exit_codes: dict[int, int] = {}
@@ -34,7 +34,7 @@ def remember(child: subprocess.Popen[bytes]) -> None:
 
 
 def see_children() -> None:
-    """Take note of the children that have ended."""
+    """Note the children that have ended."""
     for child in [c for c in tuple(_children) if c.poll() is not None]:  # polling removes the zombie
         _exit_codes[child.pid] = child.returncode
         with suppress(ValueError):  # by another thread already
@@ -42,12 +42,12 @@ def see_children() -> None:
 
 
 def exit_code(pid: int | None) -> int | None:
-    """How a child of this process ended; None for one that works, or that another has started."""
+    """Return the exit code of a child of this process; None while it lives, or for another's child."""
     return _exit_codes.get(pid or 0)
 
 
 def birth(pid: int) -> float:
-    """When a process was born, in seconds since the machine's start, or since 1970 where the kernel does not say.
+    """Return a process's birth, in seconds since the machine's start, or since 1970 where the kernel does not say.
 
     Raises:
         psutil.NoSuchProcess: there is no such process.
@@ -60,12 +60,12 @@ def birth(pid: int) -> float:
 
 
 def is_of_this_boot(boot: str) -> bool:
-    """Whether a process that was born in this start of the machine may be here; rows of earlier versions do not say."""
+    """Return whether a process of this boot may be on this machine; rows of earlier versions name no boot."""
     return boot in ("", marks.boot())
 
 
 def is_alive(pid: int | None, born: float | None, boot: str = "") -> bool:
-    """True if the process that was born then, in that start of the machine, still works; a zombie does not."""
+    """Return whether the process born then, in that start of the machine, still lives; a zombie does not."""
     if pid is None or not is_of_this_boot(boot):
         return False
     try:
@@ -78,20 +78,20 @@ def is_alive(pid: int | None, born: float | None, boot: str = "") -> bool:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a row says of a run's first process, to be proven before anything is ended."""
+    """A row's claim about a run's first process, to be proven before any process is ended."""
 
     pid: int | None
     born: float | None
     boot: str
     mark: str
     folder: Path
-    """The run's."""
+    """The run's folder."""
 
 
 def family(claim: Claim) -> set[psutil.Process]:
-    """The living processes that are proven to be the run's: its first one, those that carry its mark, and what descends from these.
+    """Return the run's proven living processes: its first one, those with its mark, and their descendants.
 
-    A process of the same group or with the same number that shows neither is a stranger.
+    A process with the same group or pid but neither proof is not the run's.
     """
     if not is_of_this_boot(claim.boot) or (claim.mark and not marks.is_for(claim.mark, claim.folder)):
         return set()
@@ -104,7 +104,7 @@ def family(claim: Claim) -> set[psutil.Process]:
 
 
 def working_folder(mark: str) -> Path | None:
-    """Where a living process with this mark works, also when it is another workspace's."""
+    """Return the run folder of a living process with this mark, also when it is another workspace's."""
     for process in psutil.process_iter():
         if mark and marks.of(process) == mark:
             with suppress(psutil.Error):
@@ -113,12 +113,12 @@ def working_folder(mark: str) -> Path | None:
 
 
 def unproven(claim: Claim) -> bool:
-    """Whether the process that the row names lives and yet does not show that it is the run's."""
+    """Return whether the process that the row names lives but is not proven to be the run's."""
     return is_alive(claim.pid, claim.born, claim.boot) and _leader(claim) is None
 
 
 def end(family: set[psutil.Process], timeout_s: float) -> set[int]:
-    """SIGKILL these processes and wait until they are gone and hold no GPU memory; returns those that still do either."""
+    """Kill these processes (SIGKILL) and wait until they are gone and hold no GPU memory; returns the pids left."""
     deadline = time.monotonic() + timeout_s
     pids = {process.pid for process in family}
     while True:
@@ -128,12 +128,12 @@ def end(family: set[psutil.Process], timeout_s: float) -> set[int]:
             return holding
         for process in left:
             with suppress(psutil.NoSuchProcess):
-                process.kill()  # only the very process that was found: psutil looks at its birth once more
+                process.kill()  # only the process that was found: psutil checks its birth again
         time.sleep(POLL_S)
 
 
 def machine_started_after(when: str | None) -> bool:
-    """Whether the machine was started after this time (UTC, ISO 8601)."""
+    """Return whether the machine was started after this time (UTC, ISO 8601)."""
     return when is not None and datetime.fromisoformat(when).timestamp() < psutil.boot_time() - 1.0
 
 
@@ -145,7 +145,7 @@ def _works(process: psutil.Process) -> bool:
 
 
 def _leader(claim: Claim) -> psutil.Process | None:
-    """The run's first process, if it lives and is proven by its mark or, where others started it, by its command line."""
+    """Return the run's first process, if it lives and its mark (or command line, if others started it) proves it."""
     if claim.pid is None or not is_alive(claim.pid, claim.born, claim.boot):
         return None
     try:
@@ -158,7 +158,7 @@ def _leader(claim: Claim) -> psutil.Process | None:
 
 
 def _is_worker(process: psutil.Process, folder: Path) -> bool:
-    """Whether a command line says that it works on the run with this folder: ... -m studio.worker WORKSPACE RUN."""
+    """Return whether the command line is that of this folder's worker: ... -m studio.worker WORKSPACE RUN."""
     try:
         words, where = process.cmdline(), Path(process.cwd())
     except psutil.AccessDenied:
@@ -173,7 +173,7 @@ def _is_worker(process: psutil.Process, folder: Path) -> bool:
 
 
 def _descendants(process: psutil.Process, mark: str) -> set[psutil.Process]:
-    """What a process has started and what that has; but not another run, which carries a mark of its own."""
+    """Return a process's descendants, without those of another run, which carry another mark."""
     try:
         children = process.children()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""How a run is doing, in figures: time left, speed, where its time goes, memory. The page and the terminal show the same."""
+"""Gives a run's figures: time left, speed, shares of the time, memory. The page and the terminal show the same."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from studio.runs.runs import Run
 from studio.workspace import Workspace
 
 SHOWN = ("train/loss", "eval/loss", "train/accuracy", "eval/accuracy", "objective/score", "eval/score", "objective/kl")
-"""Figures that tell at a glance how a run goes, where it logs them."""
+"""Metrics that sum up a run, where it logs them."""
 SHARES = {"time/rollout_s": "rollout", "time/score_s": "scoring", "time/update_s": "update"}
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """What is known now; None or empty where it is not."""
+    """The figures known now; None or empty where unknown."""
 
     elapsed_s: float
     left_s: float | None
@@ -32,7 +32,7 @@ class Pulse:
     is_ended: bool
 
     def words(self) -> list[str]:
-        """As short phrases."""
+        """Return the figures as short phrases."""
         said = [f"took {duration(self.elapsed_s)}" if self.is_ended else f"{duration(self.elapsed_s)} so far"]
         if self.left_s is not None:
             said.append(f"about {duration(self.left_s)} left")
@@ -48,13 +48,13 @@ class Pulse:
 
 
 def figures(ws: Workspace, run: Run) -> list[str]:
-    """The newest values of `SHOWN`, as short phrases."""
+    """Return the newest values of `SHOWN`, as short phrases."""
     values = metrics.latest(ws, run.id)
     return [f"{name} {values[name]:.4g}" for name in SHOWN if name in values]
 
 
 def of_run(ws: Workspace, run: Run) -> Pulse | None:
-    """The figures of a run that has started."""
+    """Return the figures of a run that has started."""
     if run.started_at is None:
         return None
     end = datetime.fromisoformat(run.ended_at) if run.ended_at else datetime.now(UTC)
@@ -77,14 +77,14 @@ def of_run(ws: Workspace, run: Run) -> Pulse | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words."""
+    """Write seconds in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _left(ws: Workspace, run: Run, elapsed_s: float) -> float | None:
-    """Seconds to go at the pace of the last steps: a resumed run has not done its first ones itself."""
+    """Return the seconds left at the pace of the last steps: a resumed run did not do its first ones itself."""
     if run.progress <= 0:
         return None
     if pace := metrics.pace(ws, run.id):
@@ -95,14 +95,14 @@ def _left(ws: Workspace, run: Run, elapsed_s: float) -> float | None:
 
 
 def _ppo_speed(run: Run, values: Mapping[str, float], seconds: float) -> float | None:
-    """Response tokens of an iteration by its seconds."""
+    """Return an iteration's response tokens per second."""
     if not isinstance(run.config, PPOConfig) or seconds <= 0 or "rollout/response_tokens" not in values:
         return None
     return values["rollout/response_tokens"] * run.config.batch_size / seconds
 
 
 def _held(run: Run) -> tuple[int | None, str]:
-    """Bytes that the run's processes hold in RAM, and their GPUs in words."""
+    """Return the bytes of RAM that the run's processes hold, and their GPUs in words."""
     if run.pid is None or not processes.is_alive(run.pid, run.pid_started):
         return None, ""
     try:

@@ -1,4 +1,4 @@
-"""What a reward run measured on held-out comparisons, read back from its metrics for the page and the terminal.
+"""Reads a reward run's figures on held-out comparisons back from its metrics, for the page and the terminal.
 
 Only counts and shares are stored; intervals follow from them.
 """
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 def reliability(values: Mapping[str, float]) -> list[Point]:
-    """The reliability curve, from the least to the most confident comparisons; empty where none was measured."""
+    """Return the reliability curve, from the least to the most confident comparisons; empty where none was measured."""
     points = []
     for place in range(NUM_BINS):
         num = int(values.get(f"reliability_num/{place}", 0))
@@ -51,7 +51,7 @@ def reliability(values: Mapping[str, float]) -> list[Point]:
 
 
 def lines(values: Mapping[str, float]) -> list[Line]:
-    """Accuracy over all, at equal length, by strength and by category, and the correlation with length."""
+    """Return accuracy over all, at equal length, by strength and by category, and the correlation with length."""
     num = int(values.get("eval/num", 0))
     if not num:
         return []
@@ -71,7 +71,7 @@ def lines(values: Mapping[str, float]) -> list[Line]:
 
 
 def is_summed_up(name: str) -> bool:
-    """Whether a metric is a part of this report and no curve of its own."""
+    """Return whether a metric is part of this report, not a curve of its own."""
     parts = ("reliability_", "strength_", "category_", "eval/center", "eval/kept_step")
     return name.startswith(parts) or name.endswith(("_num", "/num"))
 

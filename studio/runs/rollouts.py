@@ -1,4 +1,4 @@
-"""Rollouts: every response of PPO with what was computed on it, the owner of `rollouts` and `token_texts`.
+"""Rollouts: every response of PPO with the numbers computed on it. Owner of `rollouts` and `token_texts`.
 
 Texts and figures are columns, so that they can be searched and sorted; the numbers per token are one packed value. For a
 response of R tokens to a prompt of P tokens it is, compressed by zlib,
@@ -6,8 +6,8 @@ response of R tokens to a prompt of P tokens it is, compressed by zlib,
     P and R, the P prompt ids and the R response ids                     int32, little-endian
     R each of logprobs, ref_logprobs, values, advantages, returns        float32, little-endian
 
-where first the lowest byte of all these numbers stands, then the second of all, and so on: numbers that are near each
-other share their upper bytes, which compresses better. Nothing is rounded: what is read is what PPO learnt from.
+stored as the lowest byte of all these numbers, then the second of all, and so on: numbers that are close share their
+upper bytes, which compresses better. Nothing is rounded: PPO learnt from exactly these numbers.
 """
 
 import json
@@ -49,11 +49,11 @@ WHERE r.run_id = :run_id
     AND (:end_reason IS NULL OR r.end_reason = :end_reason)"""
 _FLOATS = 5
 LEVEL = 3
-"""Of the compression: a higher one takes half as long again for half a percent."""
+"""Compression level: a higher one takes half as long again for half a percent."""
 
 
 class Tokens(NamedTuple):
-    """The numbers per token. R = response tokens; value, advantage and the others belong to the t-th of them."""
+    """The numbers per token, one of each for every response token."""
 
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
@@ -118,7 +118,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rollouts of a run are wanted; None and empty text want all."""
+    """A filter for the rollouts of a run; None and empty text let all through."""
 
     search: str = ""
     """Part of the prompt or the response, in any case."""
@@ -147,7 +147,7 @@ def add(
         iteration: counted from 1.
         new: the responses.
         keep: iterations whose rollouts stay.
-        token_texts: how tokens read; known ones may be left out.
+        token_texts: the texts of tokens; known ones may be left out.
     """
     rows = [
         {
@@ -175,7 +175,7 @@ def add(
 def find(
     ws: Workspace, run_id: int, wanted: Filter | None = None, *, sort: Sort = "newest", limit: int = 50, offset: int = 0
 ) -> list[Rollout]:
-    """Rollouts of a run."""
+    """Return rollouts of a run."""
     with ws.read() as db:
         text_search.add_functions(db)
         rows = db.query(
@@ -186,7 +186,7 @@ def find(
 
 
 def count(ws: Workspace, run_id: int, wanted: Filter | None = None) -> int:
-    """How many rollouts of a run are stored and wanted."""
+    """Count the stored rollouts of a run that fit the filter."""
     with ws.read() as db:
         text_search.add_functions(db)
         sql = f"SELECT count(*) AS n FROM rollouts r JOIN prompts p ON p.id = r.prompt_id{_WHERE}"
@@ -194,14 +194,14 @@ def count(ws: Workspace, run_id: int, wanted: Filter | None = None) -> int:
 
 
 def iterations(ws: Workspace, run_id: int) -> list[int]:
-    """Iterations whose rollouts are stored, newest first."""
+    """Return the iterations whose rollouts are stored, newest first."""
     with ws.read() as db:
         rows = db.query("SELECT DISTINCT iteration FROM rollouts WHERE run_id = ? ORDER BY iteration DESC", [run_id])
         return [row["iteration"] for row in rows]
 
 
 def get(ws: Workspace, run: Run, rollout_id: int) -> Rollout:
-    """One rollout of a run.
+    """Return a rollout of a run.
 
     Raises:
         RunError: the run has none with this id (any more).
@@ -217,13 +217,13 @@ def get(ws: Workspace, run: Run, rollout_id: int) -> Rollout:
 
 
 def tokens_of(ws: Workspace, rollout_id: int) -> Tokens:
-    """The numbers per token of a stored rollout."""
+    """Return the numbers per token of a stored rollout."""
     with ws.read() as db:
         return unpack(next(db.query("SELECT tokens FROM rollouts WHERE id = ?", [rollout_id]))["tokens"])
 
 
 def token_table(ws: Workspace, run_id: int, rollout: Rollout) -> list[Token]:
-    """The tokens of a rollout's response with all their numbers."""
+    """Return the tokens of a rollout's response with all their numbers."""
     tokens = tokens_of(ws, rollout.id)
     texts = token_texts(ws, run_id, tokens.response_ids)
     columns = zip(tokens.response_ids, *tokens[2:], strict=True)
@@ -231,7 +231,7 @@ def token_table(ws: Workspace, run_id: int, rollout: Rollout) -> list[Token]:
 
 
 def token_texts(ws: Workspace, run_id: int, token_ids: Iterable[int]) -> dict[int, str]:
-    """How these tokens read; unknown ones are left out."""
+    """Return the texts of these tokens; unknown ones are left out."""
     with ws.read() as db:
         rows = db.query(
             "SELECT token_id, text FROM token_texts WHERE run_id = ? AND token_id IN (SELECT value FROM json_each(?))",
@@ -241,7 +241,7 @@ def token_texts(ws: Workspace, run_id: int, token_ids: Iterable[int]) -> dict[in
 
 
 def pack(tokens: Tokens) -> bytes:
-    """The packed value of one response; see the module's docstring."""
+    """Return the packed value of one response; see the module's docstring."""
     num_prompt, num_response = len(tokens.prompt_ids), len(tokens.response_ids)
     numbers = [number for column in tokens[2:] for number in column]
     raw = struct.pack(
@@ -256,7 +256,7 @@ def pack(tokens: Tokens) -> bytes:
 
 
 def unpack(packed: bytes) -> Tokens:
-    """What `pack` was given, bit for bit."""
+    """Return what `pack` was given, bit for bit."""
     planes = zlib.decompress(packed)
     raw = bytearray(len(planes))
     size = len(planes) // 4

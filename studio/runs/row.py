@@ -1,4 +1,4 @@
-"""A run as its row in the database says."""
+"""A run as stored in its database row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,12 @@ from modules.config import StageConfig
 
 ENDED = ("finished", "stopped", "failed", "lost")
 Starter = Literal["", "studio", "others"]
-"""Who starts the worker of a queued run: nobody yet, since it is only just made; the studio, when its lane is free; torchrun
-or SLURM."""
+"""Starter of a queued run's worker: nobody yet (just made); the studio, when its lane is free; torchrun or SLURM."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its row says."""
+    """A run as stored in its row."""
 
     id: int
     name: str
@@ -41,18 +40,18 @@ class Run:
     gone_at: str | None
     starter: Starter
     paused_at: str | None
-    """Since when it waits between two steps."""
+    """The time since which it waits between two steps."""
     is_fault: bool
     """It stopped itself, its state saved, since a step could not be taken."""
     mark: str
-    """What its processes carry in their environment; it also says for which folder it was made."""
+    """The mark in its processes' environment; it also names the folder it was made for."""
     boot: str
     """The machine, and its start, in which the process was born."""
     environment: str
-    """JSON: settings of the shell that it was queued from, such as CUDA_VISIBLE_DEVICES."""
+    """JSON: settings of the shell from which it was queued, such as CUDA_VISIBLE_DEVICES."""
 
     unread: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of its config that this version does not know, or whose value it does not take; the default stands for them."""
+    """Settings of its config that this version does not know or accept; their defaults are used."""
 
     @property
     def is_ended(self) -> bool:
@@ -61,7 +60,7 @@ class Run:
 
     @property
     def is_ending(self) -> bool:
-        """True while it has said its last word, but its processes were not yet seen gone and their GPU memory free."""
+        """True while it has ended, but its processes were not yet seen gone and their GPU memory free."""
         return self.is_ended and self.gone_at is None
 
     @property
@@ -71,12 +70,12 @@ class Run:
 
     @property
     def shown_state(self) -> str:
-        """The state as people are told it: `ending` until it is seen that nothing is left of an ended run."""
+        """The state as shown: `ending` until nothing is left of an ended run."""
         return "ending" if self.is_ending else "paused" if self.is_paused else self.state
 
     @property
     def is_waiting_here(self) -> bool:
-        """True until the studio starts its worker: nothing but a row."""
+        """True until the studio starts its worker: only the row exists."""
         return self.state == "queued" and self.pid is None and self.starter == "studio"
 
     @property
@@ -86,11 +85,11 @@ class Run:
 
 
 class Ending(NamedTuple):
-    """How a worker ends its run: a state, one plain sentence, and what others decide by."""
+    """The end of a run by its worker: a state, a plain sentence, and flags that others decide by."""
 
     state: str
     message: str
     is_fault: bool = False
     """It stopped itself, its state saved, since a step could not be taken."""
     is_connection_lost: bool = False
-    """Another process of the run is gone: that one knows why, this one does not."""
+    """Another process of the run is gone; only that one knows why."""

@@ -1,4 +1,4 @@
-"""Some of the runs: those at work, the newest, a page of them that a word is found in."""
+"""Reads some of the runs: the active ones, the newest, a page of a search."""
 
 from studio.page_reads import PAGE
 from studio.runs.runs import Run, of_row
@@ -9,7 +9,7 @@ _FOUND = "(:search = '' OR instr(name, :search) > 0 OR instr(state, :search) > 0
 
 
 def page(ws: Workspace, *, stage: str = "", search: str = "", limit: int = PAGE, offset: int = 0) -> list[Run]:
-    """Runs whose name or state holds the word, newest first."""
+    """Return runs whose name or state holds the word, newest first."""
     given = {"stage": stage, "search": search.strip().lower(), "limit": limit, "offset": max(0, offset)}
     with ws.read() as db:
         rows = db.query(f"SELECT * FROM runs WHERE {_FOUND} ORDER BY id DESC LIMIT :limit OFFSET :offset", given)
@@ -17,13 +17,13 @@ def page(ws: Workspace, *, stage: str = "", search: str = "", limit: int = PAGE,
 
 
 def at_work(ws: Workspace) -> list[Run]:
-    """Runs that wait or go, newest first."""
+    """Return the runs that wait or are running, newest first."""
     with ws.read() as db:
         return [of_row(row) for row in db.query(f"SELECT * FROM runs WHERE {_OPEN} ORDER BY id DESC")]
 
 
 def last_ended(ws: Workspace, limit: int) -> list[Run]:
-    """The runs that ended last, the last one at the end."""
+    """Return the last runs that ended, the latest at the end."""
     with ws.read() as db:
         rows = list(
             db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, id DESC LIMIT ?", [limit])
@@ -32,14 +32,14 @@ def last_ended(ws: Workspace, limit: int) -> list[Run]:
 
 
 def named(ws: Workspace, names: list[str]) -> list[Run]:
-    """The runs with these names that there are."""
+    """Return the existing runs among these names."""
     with ws.read() as db:
         marks = ", ".join("?" * len(names))
         return [of_row(row) for row in db.query(f"SELECT * FROM runs WHERE name IN ({marks}) ORDER BY id DESC", names)]
 
 
 def newest(ws: Workspace, stage: str, *states: str) -> Run | None:
-    """The newest run of a stage in one of these states."""
+    """Return the newest run of a stage in one of these states."""
     marks = ", ".join("?" * len(states))
     with ws.read() as db:
         rows = db.query(
@@ -49,13 +49,13 @@ def newest(ws: Workspace, stage: str, *states: str) -> Run | None:
 
 
 def count(ws: Workspace) -> int:
-    """How many runs there are."""
+    """Count the runs."""
     with ws.read() as db:
         return next(db.query("SELECT count(*) AS n FROM runs"))["n"]
 
 
 def count_ended(ws: Workspace) -> dict[str, int]:
-    """How many runs of each stage have ended."""
+    """Count the ended runs of each stage."""
     with ws.read() as db:
         rows = db.query(f"SELECT stage, count(*) AS n FROM runs WHERE NOT ({_OPEN}) GROUP BY stage")
         return {row["stage"]: row["n"] for row in rows}

@@ -3,7 +3,7 @@
     queued -> running -> finished | stopped | failed | lost
     queued ------------> stopped | failed | lost
 
-A pause is no state: a running run waits after its step, a queued one keeps its place and lets others pass.
+A pause is not a state: a running run waits after its step, a queued one keeps its place and lets others pass.
 
 `move` is the one function that changes a state, and it refuses every other move. The row is the truth, never an exit
 code. Creating a run freezes its config and training rows in the run folder: labels that arrive later do not move it.
@@ -59,13 +59,13 @@ def create(ws: Workspace, config: StageConfig) -> Run:
 def resume(ws: Workspace, name: str) -> Run:
     """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
 
-    A run's name means its last checkpoint, or, where it saved none, the one that it began with itself; one that never began
-    is made again. A checkpoint's name means that very one, also while its run is still going.
+    A run's name means its last checkpoint, or, where it saved none, the one that it began with; a run that never began
+    is created again. A checkpoint's name means exactly that one, also while its run is still going.
 
     Raises:
         RunError: the run is still going, has done all its steps, or is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
-        ConfigError: it was trained in another way than the checkpoints that it began from.
+        ConfigError: it was trained differently from the checkpoints that it began from.
     """
     run = get(ws, name.partition("@")[0])
     if not run.is_ended and "@" not in name:
@@ -92,9 +92,9 @@ def resume(ws: Workspace, name: str) -> Run:
 
 
 def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
-    """The checkpoint that holds most of a run's work: its last one, or the one it began with where that is further.
+    """Return the checkpoint with most of a run's work: its last one, or the one it began with if that is further.
 
-    A resumed run lays down a copy of the best checkpoint before its first step; that is one to hand on, not to go on from.
+    A resumed run saves a copy of the best checkpoint before its first step; that one is handed on, not resumed from.
     None where it has neither.
 
     Raises:
@@ -106,7 +106,7 @@ def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
 
 
 def _origin(ws: Workspace, run: Run, name: str) -> int | None:
-    """The checkpoint to continue from; None where the run never began."""
+    """Return the checkpoint to continue from; None where the run never began."""
     if "@" in name:
         return checkpoints.last(ws, name).id
     if found := newest_state(ws, run):
@@ -119,7 +119,7 @@ def _origin(ws: Workspace, run: Run, name: str) -> int | None:
 
 
 def get(ws: Workspace, name: str | int) -> Run:
-    """The run with this name or id.
+    """Return the run with this name or id.
 
     Raises:
         RunError: there is none.
@@ -132,7 +132,7 @@ def get(ws: Workspace, name: str | int) -> Run:
 
 
 def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
-    """The run with this name, the newest one where the name is empty; None where there is none."""
+    """Return the run with this name, the newest one where the name is empty; None where there is none."""
     with ws.read() as db:
         of_name = "SELECT * FROM runs WHERE name = ?" if name else "SELECT * FROM runs ORDER BY id DESC LIMIT 1"
         rows = db.query(of_name, [name] if name else [])
@@ -140,7 +140,7 @@ def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
 
 
 def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
-    """Runs, newest first."""
+    """Return the runs, newest first."""
     with ws.read() as db:
         given = {"stage": stage, "state": state}
         wanted = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
@@ -149,14 +149,14 @@ def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = Non
 
 
 def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
-    """Role to checkpoint id."""
+    """Map each role to its checkpoint id."""
     with ws.read() as db:
         rows = db.query("SELECT role, checkpoint_id FROM run_parents WHERE run_id = ?", [run.id])
         return {row["role"]: row["checkpoint_id"] for row in rows}
 
 
 def move(ws: Workspace, run_id: int, state: str, message: str = "", *, is_fault: bool = False) -> None:
-    """Move a run to a state with one plain sentence; `is_fault`: it stopped itself, since a step could not be taken.
+    """Move a run to a state with a plain sentence; `is_fault`: it stopped itself, since a step could not be taken.
 
     Raises:
         RunError: the move is not allowed from the state it is in.
@@ -177,19 +177,19 @@ def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = 
 
 
 def list_ending(ws: Workspace) -> list[Run]:
-    """Ended runs of which it is not known yet that nothing is left."""
+    """Return the ended runs whose processes were not yet seen gone."""
     with ws.read() as db:
         return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
 
 
 def queue(ws: Workspace) -> list[Run]:
-    """The runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
+    """Return the runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
     with ws.read() as db:
         return [of_row(row) for row in db.query(_QUEUE)]
 
 
 def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
-    """The runs that come before this one in the queue and are not held."""
+    """Return the runs before this one in the queue that are not held."""
     waiting = queue(ws)
     before = waiting[: next((n for n, run in enumerate(waiting) if run.id == run_id), len(waiting))]
     return [run for run in before if not run.pause_requested]
@@ -227,7 +227,7 @@ def begin(ws: Workspace, run_id: int, lane: str) -> bool:
 
 
 def give_back(ws: Workspace, run_id: int, pid: int) -> None:
-    """Make a row again of a run that this process was to begin on, but that was held meanwhile."""
+    """Turn a run that this process was to begin, but that was held meanwhile, back into a waiting row."""
     with ws.write() as db:
         db.execute(
             "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
@@ -258,28 +258,28 @@ def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
 
 
 def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
-    """Store which process works on the run, and the mark that it carries where that is another one."""
+    """Store the process that works on the run, and its mark where that is a new one."""
     values = {"pid": pid, "pid_started": pid_started, "boot": marks.boot(), "heartbeat_at": now()}
     with ws.write() as db:
         db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
 
 
 def claim(ws: Workspace, run: Run) -> processes.Claim:
-    """What the row says of the run's processes, to be proven."""
+    """Return the row's claim about the run's processes, to be proven."""
     return processes.Claim(run.pid, run.pid_started, run.boot, run.mark, folder(ws, run.name))
 
 
 def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
-    """Whether the run was handed over in the workspace that this one is a copy of: its processes are not ours."""
+    """Return whether the run was handed over in the workspace that this one copies: its processes are not ours."""
     return bool(run.mark) and not run.is_ended and not marks.is_for(run.mark, folder(ws, run.name))
 
 
 def beat(
     ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None, *, paused: bool = False
 ) -> bool:
-    """Heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for.
+    """Store a heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for.
 
-    A text says what it does now, and `paused` that this is to wait between two steps.
+    `text` says what the run does now; `paused` means that it waits between two steps.
     """
     values: dict[str, Any] = {"heartbeat_at": now()}
     if progress is not None:
@@ -296,7 +296,7 @@ def beat(
 def request_stop(ws: Workspace, name: str) -> Run:
     """Ask a run to finish its step, save and stop; a queued run stops at once. An ended run is left as it is."""
     run = get(ws, name)
-    with ws.write() as db:  # it may begin in this very moment, and is then to save
+    with ws.write() as db:  # it may begin at this moment, and must then save
         state = next(db.query("SELECT state FROM runs WHERE id = ?", [run.id]))["state"]
         if state == "queued":
             _move(db, run.id, "stopped", "Cancelled before it started.")
@@ -306,7 +306,7 @@ def request_stop(ws: Workspace, name: str) -> Run:
 
 
 def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
-    """The run's frozen rows of one part (train, validation, demonstrations, ptx, prompts, rewards); [] where it has none."""
+    """Read the run's frozen rows of a part (train, validation, demonstrations, ptx, prompts, rewards); [] if none."""
     path = folder(ws, name) / "data" / f"{part}.jsonl"
     if not path.exists():
         return []
@@ -315,7 +315,7 @@ def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
 
 
 def tail_log(ws: Workspace, name: str, num_lines: int = 200) -> str:
-    """The last lines of the run's log; empty where there is none yet."""
+    """Return the last lines of the run's log; empty where there is none yet."""
     path = folder(ws, name) / "log.txt"
     if not path.exists():
         return ""
@@ -326,7 +326,7 @@ def tail_log(ws: Workspace, name: str, num_lines: int = 200) -> str:
 
 
 def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None, rows_from: Path | None) -> Run:
-    """Insert the row and write the folder; either both are there afterwards, or neither."""
+    """Insert the row and write the folder; afterwards both exist, or neither."""
     stage = prepare.stage_of(prepared.config)
     path: Path | None = None
     try:
@@ -339,7 +339,7 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
             f"The run folder could not be written: {error.strerror}. Free some space and try again."
         ) from error
     except WorkspaceError:
-        if path:  # of this very call, whose row could not be committed
+        if path:  # made by this call, whose row could not be committed
             shutil.rmtree(path, ignore_errors=True)
         raise
     return get(ws, run_id)
@@ -368,7 +368,7 @@ def _insert(
 
 
 def _revision() -> str:
-    """The git revision of the studio's code, or its version where it is no checkout."""
+    """Return the git revision of the studio's code, or its version where it is not a checkout."""
     answer = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=children.CODE,
@@ -381,7 +381,7 @@ def _revision() -> str:
 
 
 def of_row(row: dict[str, Any]) -> Run:
-    """The run of a row of the table."""
+    """Return a table row as a run."""
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
     parsed["config"], parsed["unread"] = earlier_configs.read(row["stage"], row["config"])
     return Run(**(row | parsed))

@@ -1,9 +1,8 @@
-"""Signals to a worker. SIGTERM (a shutdown, `kill`) and SIGINT ask it to stop as the page's button does: it finishes its step,
-saves and ends as `stopped`. SIGHUP (a terminal that closes) is ignored.
+"""Handles a worker's signals. SIGTERM (a shutdown, `kill`) and SIGINT ask it to stop as the page's button does: it
+finishes its step, saves and ends as `stopped`. SIGHUP (a terminal that closes) is ignored.
 
-Python inherits an ignored SIGINT from a shell that starts it in the background, and Lightning puts handlers of its own in
-place of ours at each fit, so both are set again where that matters. A handler only sets a flag: what it interrupts may be
-a transaction.
+Python inherits an ignored SIGINT from a shell that starts it in the background, and Lightning replaces our handlers at
+each fit, so both are set again where that matters. A handler only sets a flag, since it may interrupt a transaction.
 """
 
 import signal
@@ -18,17 +17,17 @@ _handler: list[Callable[[int, FrameType | None], None] | signal.Handlers] = []
 
 
 def heed() -> None:
-    """Take signals from now on; `pass_on` says what they ask for."""
+    """Install the handlers; `pass_on` acts on what they record."""
     _set(_ask)
 
 
 def ignore() -> None:
-    """Leave the end to the first process of the run, which gets the same signals and tells this one."""
+    """Leave signals to the first process of the run, which gets the same ones and tells this one."""
     _set(signal.SIG_IGN)
 
 
 def keep() -> None:
-    """Take the signals again, after a library has put handlers of its own in our place."""
+    """Install the handlers again, after a library has replaced them."""
     for handler in _handler:
         _set(handler)
 
@@ -44,7 +43,7 @@ def pass_on(request_stop: Callable[[], object]) -> None:
 
 
 def received() -> str:
-    """The name of the first signal that asked for a stop; empty where none did."""
+    """Return the name of the first signal that asked for a stop; empty where none did."""
     return next(iter(_received), "")
 
 

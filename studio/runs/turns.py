@@ -1,4 +1,4 @@
-"""Whose turn it is: a waiting run is a row and nothing else; whoever looks here starts its worker when its lane is free.
+"""Starts waiting runs in turn: a waiting run is only a row; whoever looks here starts its worker when its lane is free.
 
 Servers, commands and the waiter look (`studio.runs.waiter`), one at a time. The lane is locked before the worker is
 started, and the worker inherits the lock: there is no moment in which two could take the same lane, or start one run twice.
@@ -19,7 +19,7 @@ from studio.runs.row import Run
 from studio.workspace import Workspace
 
 LANES = "RLHF_STUDIO_LANES"
-"""Of the environment of a worker: JSON, its lanes and the open files that hold their locks."""
+"""Environment variable of a worker: JSON of its lanes and the open files that hold their locks."""
 _WAITER = "waiter"
 _SHELL = (
     "CUDA_",
@@ -34,11 +34,11 @@ _SHELL = (
     "TMPDIR",
     "XDG_CACHE_HOME",
 )
-"""How the settings of a shell begin that belong to a run, whoever starts it in the end."""
+"""Prefixes of the shell's settings that belong to a run, whoever starts it in the end."""
 
 
 def settings() -> str:
-    """The settings of this process's environment that a run is to have, as JSON; never a secret."""
+    """Return this process's environment settings that a run must have, as JSON; never a secret."""
     found = {name: value for name, value in redaction.environment().items() if name.startswith(_SHELL)}
     return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.hide(v) == v})
 
@@ -46,7 +46,7 @@ def settings() -> str:
 def look(ws: Workspace) -> list[str]:
     """Start the waiting runs whose lanes are free, in their order; returns their names.
 
-    Does nothing where another process is looking, or the disk cannot be written.
+    Does nothing while another process is looking, or where the disk cannot be written.
     """
     started, ahead = [], []
     with suppress(OSError), _alone(ws) as is_mine:
@@ -60,15 +60,15 @@ def look(ws: Workspace) -> list[str]:
 
 
 def is_waiter_wanted(ws: Workspace) -> bool:
-    """Whether a run waits here to be started, held ones included."""
+    """Return whether a run waits here to be started, held ones included."""
     try:
         return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in runs.queue(ws))
     except WorkspaceError:
-        return ws.database.exists()  # somebody holds it, or it is on its way out
+        return ws.database.exists()  # another process holds it, or it is ending
 
 
 def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -> None:
-    """Start the workspace's waiter unless it is there, its output going to lanes/waiter.log."""
+    """Start the workspace's waiter unless it is running; its output goes to lanes/waiter.log."""
     given = redaction.environment() if environment is None else environment
     given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {
         "PYTHONPATH": str(children.CODE)
@@ -91,7 +91,7 @@ def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -
 
 
 def inherited() -> dict[str, int]:
-    """The lanes that were locked for this process before it was started, with the open files that hold them."""
+    """Return the lanes that were locked for this process before it was started, with the open files that hold them."""
     found = json.loads(os.environ.pop(LANES, "{}"))
     for descriptor in found.values():
         os.set_inheritable(descriptor, False)
@@ -106,7 +106,7 @@ def _start_where_free(ws: Workspace, run: Run, ahead: list[StageConfig]) -> bool
 
 
 def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
-    """Start the worker in a session of its own, its output going to log.txt; a run whose worker cannot be started has failed."""
+    """Start the worker in its own session, its output going to log.txt; the run fails if that cannot be done."""
     given = {
         name: value
         for name, value in redaction.environment().items()
@@ -140,6 +140,6 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
 
 @contextmanager
 def _alone(ws: Workspace) -> Iterator[bool]:
-    """Whether nobody else looks at this moment; nobody begins to for the length of the block."""
+    """Yield whether no other process is looking; none begins to for the length of the block."""
     with devices.lock_file(ws, "start") as file:
         yield devices.try_lock(file)

@@ -1,7 +1,7 @@
-"""The process that looks whose turn it is while nobody else does: ``python -m studio.runs.waiter WORKSPACE LOCK``.
+"""The process that starts waiting runs while nobody else does: ``python -m studio.runs.waiter WORKSPACE LOCK``.
 
-There is one of a workspace, and only while runs wait: with it they begin when their lane is free, also when no page is
-open and every terminal is closed. It loads no torch, and ends when nothing waits.
+A workspace has one, and only while runs wait: it starts them when their lane is free, also with no page open and every
+terminal closed. It loads no torch, and ends when nothing waits.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ def main(root: str, lock: int) -> int:
             with suppress(WorkspaceError):
                 launcher.reap(ws)
             time.sleep(POLL_S)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # who hands a run over from here on starts another waiter
+        fcntl.flock(lock, fcntl.LOCK_UN)  # a run handed over from here on gets another waiter
         if not turns.is_waiter_wanted(ws):
             return 0
         try:

@@ -1,9 +1,9 @@
-"""The process of one run: ``python -m studio.worker WORKSPACE RUN``. Nobody imports it; `studio.runs.launcher` starts it.
+"""The process of a run: ``python -m studio.worker WORKSPACE RUN``. Never imported; `studio.runs.launcher` starts it.
 
-On several devices there is one such process for each (see `studio.worker.ranks`), and what follows is what the first one does.
+On several devices there is one such process for each (see `studio.worker.ranks`); the first one does the following.
 
-It is started with the lock of its lane (a kernel lock, released even on kill -9) or waits for it, says that it is alive,
-hands over to `studio.worker.training`, and writes the run's last word: one state and one plain sentence.
+It is started with the lock of its lane (a kernel lock, released even on kill -9) or waits for it, reports that it is
+alive, hands over to `studio.worker.training`, and writes how the run ended: a state and a plain sentence.
 """
 
 import gc
@@ -27,13 +27,13 @@ from studio.workspace import Workspace
 POLL_S = 0.5
 HEARTBEAT_S = 5.0
 ROOM_S = 600.0
-"""How long a run that has ended waits until the database can be written, before it goes without a last word."""
+"""Seconds that an ended run waits for a writable database before it exits without storing how it ended."""
 PATIENCE_S = 3600.0
-"""How long a run waits for a database that another program holds; nobody sits before it, and hours of work hang on it."""
+"""Seconds that a run waits for a database that another program holds: long, since hours of work are at stake."""
 
 
 def main(root: str, name: str) -> int:
-    """Work on a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
+    """Execute a queued run until it ends. Returns 0 when it finished or was stopped, else 1."""
     environment = dict(os.environ)  # as it was before this process was given devices and ranks
     if ranks.rank() > 0:
         signals.ignore()
@@ -62,7 +62,7 @@ def main(root: str, name: str) -> int:
 
 
 def _request_stop(ws: Workspace, run: Run) -> None:
-    """Ask for the stop as a person would, as soon as the database can be written."""
+    """Request a stop as a person would, as soon as the database can be written."""
     while True:
         with suppress(WorkspaceError):
             runs.request_stop(ws, run.name)
@@ -71,7 +71,7 @@ def _request_stop(ws: Workspace, run: Run) -> None:
 
 
 def _carry_mark(ws: Workspace, run: Run) -> str:
-    """The mark that this process and all that it starts carry: the launcher's, or, where others started it, a new one."""
+    """Put the run's mark into the environment and return it: the launcher's, or a new one where others started it."""
     if not run.mark or os.environ.get(marks.VARIABLE) != run.mark:
         os.environ[marks.VARIABLE] = marks.make(runs.folder(ws, run.name))
     return os.environ[marks.VARIABLE]
@@ -102,8 +102,8 @@ def _work(ws: Workspace, run: Run) -> Ending:
 def _load_training() -> ModuleType:
     """Import the training only now: torch takes seconds to load, and a cancelled run never needs it.
 
-    What the libraries make lives as long as the process, so nothing is collected meanwhile (a tenth less), nor looked
-    through at each later collection.
+    The libraries' objects live as long as the process, so nothing is collected meanwhile (a tenth faster), and later
+    collections skip them.
     """
     gc.disable()
     from studio.worker import training
@@ -114,10 +114,10 @@ def _load_training() -> ModuleType:
 
 
 def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
-    """End the run; on a disk that is full, as soon as it has room again.
+    """End the run; on a full disk, as soon as it has room again.
 
     Raises:
-        WorkspaceError: it had none for a long time.
+        WorkspaceError: it had no room for too long.
     """
     is_by_signal = ending.state == "stopped" and not ending.is_fault and signals.received()
     message = f"{ending.message} {signals.received()} asked for it." if is_by_signal else ending.message
@@ -135,8 +135,8 @@ def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
 def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
     """Begin on the lanes that were locked for this process, or wait for them where torchrun or SLURM started it.
 
-    Yields False when the run was cancelled or held meanwhile. Where this process is the only one, it sees no other GPU than
-    its own.
+    Yields False when the run was cancelled or held meanwhile. Where this process is the only one, it sees only its own
+    GPU.
     """
     handed_on = turns.inherited()
     if handed_on:
@@ -161,7 +161,7 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
 
 
 def _begin(ws: Workspace, run: Run, mine: tuple[str, ...], mark: str) -> bool:
-    """Say that the run is at work; False if it was cancelled, held or begun by another process meanwhile."""
+    """Store that the run is running; False if it was cancelled, held or begun by another process meanwhile."""
     if not runs.begin(ws, run.id, "+".join(mine)):
         runs.give_back(ws, run.id, os.getpid())
         return False
@@ -173,12 +173,12 @@ def _begin(ws: Workspace, run: Run, mine: tuple[str, ...], mark: str) -> bool:
 
 @contextmanager
 def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
-    """Write a sign of life every few seconds, also while one long step computes."""
+    """Write a heartbeat every few seconds, also during a long step."""
     is_over = threading.Event()
 
     def beat() -> None:
         while not is_over.wait(HEARTBEAT_S):
-            with suppress(WorkspaceError):  # the next one may be written again
+            with suppress(WorkspaceError):  # the next one may succeed
                 runs.beat(ws, run.id)
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -191,8 +191,8 @@ def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    redaction.hide_in_output()  # before torch and Lightning take hold of the streams
+    redaction.hide_in_output()  # before torch and Lightning take the streams
     try:
         sys.exit(main(sys.argv[1], sys.argv[2]))
-    except RunError as gone:  # the run was killed or given up by the launcher while this process still worked
+    except RunError as gone:  # the run was killed or given up by the launcher while this process was still running
         sys.exit(str(gone))

@@ -16,7 +16,7 @@ from studio.workspace import Workspace
 
 
 def main() -> int:
-    """Answer one request, on a GPU that no run works on; see `studio.models.prompting` for its fields. Returns the exit code."""
+    """Answer a request on a GPU that no run uses (fields: `studio.models.prompting`). Returns the exit code."""
     request = json.load(sys.stdin)
     with borrowed(Workspace.existing(request["root"]), request["device"]):
         print(json.dumps(_answers(request)))
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def _answers(request: dict[str, Any]) -> dict[str, str]:
-    """Checkpoint to its answer."""
+    """Map each checkpoint to its answer."""
     folders = {name: Path(folder) for name, folder in request["folders"].items()}
     meta = checkpoint.load_meta(next(iter(folders.values())))
     backbone = Backbone.load(
@@ -52,7 +52,7 @@ def _answers(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:
-    """What is said of an answer that was cut because the model has no more positions."""
+    """Return the note on an answer that was cut because the model has no more positions."""
     is_cut = not rollout.finished[0] and len(rollout.responses[0]) < request["max_new_tokens"]
     return f"\n\n[It ends here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
 

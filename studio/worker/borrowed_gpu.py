@@ -1,6 +1,6 @@
-"""A GPU for work that is no run: held by the kernel lock that a run holds, by the very process that computes on it.
+"""Borrows a GPU for work outside runs: the process that computes on it holds the same kernel lock as a run.
 
-So it is free again even after kill -9, and a run never finds its memory taken by an answer to a prompt. The CPU is shared.
+So it is free again even after kill -9, and an answer to a prompt never takes a run's memory. The CPU is shared.
 """
 
 import os
@@ -19,19 +19,19 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @contextmanager
 def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: bool = False) -> Iterator[str]:
-    """Hold a GPU for the length of the block, in which this process sees no other. CUDA must not have been used before.
+    """Hold a GPU for the length of the block, in which this process sees no other. CUDA must not be in use before.
 
     Args:
         ws: The workspace.
         device: ``cpu`` uses none, anything else takes one where there is one.
         gpu: Its number; -1 for any.
-        is_patient: Wait until one is free that no waiting run could use; else be refused at once.
+        is_patient: Wait until one is free that no waiting run could use; otherwise refuse at once.
 
     Yields:
         The lane, such as gpu0; cpu where no GPU is used.
 
     Raises:
-        RunError: All are at work; the message says on what.
+        RunError: All are in use; the message says by what.
     """
     before = os.environ.get(VISIBLE)
     try:
@@ -59,7 +59,7 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
 
 
 def busy(ws: Workspace, config: SampleConfig) -> str:
-    """Who works on the GPUs that could have been taken, and what to do."""
+    """Say what is using the GPUs that could have been taken, and what to do."""
     holders = {lane: run.name for run in runs.list_all(ws, state="running") for lane in run.lane.split("+")}
     said = []
     for lane in devices.usable(config, gpus.count()):

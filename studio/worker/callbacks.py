@@ -1,4 +1,4 @@
-"""How a Lightning run reports to the workbench: a logger into SQLite, and a callback that saves, samples and stops.
+"""Reports a Lightning run to the workbench: a logger into SQLite, and a callback that saves, samples and stops.
 
 Only the worker imports this. A stop is a column that is polled after each step (PPO: iteration), because Lightning does
 not honour a signal handler; stopping means: finish the step, save, end.
@@ -51,7 +51,7 @@ class SQLiteLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The config is in the run's row already."""
+        """Do nothing: the config is in the run's row already."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -69,7 +69,7 @@ class StudioCallback(Callback):
     """Reports progress, writes samples, saves checkpoints atomically and honours a requested stop."""
 
     def __init__(self, ws: Workspace, run: Run, *, total: int, save_every: int, eval_every: int, unit: str) -> None:
-        """`total` steps are planned, each `eval_every`-th is measured (0: none is); `unit` names a step for people."""
+        """Plan `total` steps, each `eval_every`-th measured (0: none is); `unit` names a step for people."""
         self._ws, self._run = ws, run
         self._total, self._save_every, self._eval_every, self.unit = total, save_every, eval_every, unit
         self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
@@ -78,7 +78,7 @@ class StudioCallback(Callback):
         self.checkpoint_name = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take the signals that Lightning has put handlers of its own for."""
+        """Install our signal handlers again, which Lightning has replaced."""
         signals.keep()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -86,7 +86,7 @@ class StudioCallback(Callback):
         signals.keep()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Store what PPO sampled; report; save when it is time; stop when asked."""
+        """Store PPO's samples; report; save when it is time; stop when asked."""
         step = pl_module.step_index
         if isinstance(pl_module, PPOModule):
             self._write_rollouts(pl_module, _rollouts_of_all(trainer, pl_module, self._run.config))
@@ -98,7 +98,7 @@ class StudioCallback(Callback):
             self._save_when_due(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write the texts that an evaluation of PPO or SFT made, always for the same prompts; save what it knows now."""
+        """Write the texts of an evaluation of PPO or SFT, always for the same prompts; save the measured step."""
         is_best = False
         if isinstance(pl_module, PPOModule):
             self._write_samples(pl_module)
@@ -138,7 +138,7 @@ class StudioCallback(Callback):
         self._saved[step] = self.checkpoint_name
 
     def _wish(self, module: Any) -> str:
-        """What the person wants now; a pause is said, and what it interrupts is saved, unless it is to be measured first."""
+        """Return the person's request; report a pause and save before it, unless the step must be measured first."""
         step = module.step_index
         wish = pauses.wish(self._ws, self._run.id) if step < self._total else ""
         if wish == "pause":
@@ -153,7 +153,7 @@ class StudioCallback(Callback):
             self.save(module)
 
     def _write_rollouts(self, module: PPOModule, new: list[NewRollout]) -> None:
-        """Store the iteration's responses as texts, figures and numbers per token; older iterations make room."""
+        """Store the iteration's responses as texts, figures and numbers per token; remove older iterations."""
         if not new:
             return
         config = self._run.config
@@ -187,7 +187,7 @@ class StudioCallback(Callback):
 
 
 class Companion(Callback):
-    """What a process that is not the first of its run does instead: hand over what it sampled, stop when the first one does."""
+    """The callback of the other processes of a run: hand over their samples, stop when the first process does."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
@@ -201,14 +201,14 @@ class Companion(Callback):
         signals.keep()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Give the first process this one's responses, and learn what it has read."""
+        """Send this process's responses to the first one, and receive the request that it has read."""
         if isinstance(pl_module, PPOModule):
             _rollouts_of_all(trainer, pl_module, self._config)
         steer(trainer, lambda: "")
 
 
 def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
-    """Wait while the first process is to pause, end the fit if it is to stop; all processes come here after each step."""
+    """Wait while the first process is paused, end the fit if it must stop; all processes call this after each step."""
     while (word := trainer.strategy.broadcast(wish())) == "pause":
         time.sleep(PAUSE_POLL_S)
     if word == "stop":
@@ -217,7 +217,7 @@ def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
 
 
 def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:
-    """The iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
+    """Return the iteration's responses of all processes, in the order of their prompts; empty if none are kept."""
     if not config.keep_rollouts or module.latest is None:
         return []
     row_of = trainer.datamodule.row_of  # type: ignore[attr-defined]  # the PPODataModule

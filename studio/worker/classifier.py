@@ -1,7 +1,7 @@
-"""A reward model as plain transformers opens it: `AutoModelForSequenceClassification` with one label, the score.
+"""Turns a reward model into transformers' `AutoModelForSequenceClassification` with one label, the score.
 
-That class reads the score behind the last token that is no pad, so the pad must be a token that never ends a response,
-and its head has no constant, so the head's constant is kept in the config. Only `studio.worker.merge` imports this.
+That class reads the score after the last token that is not a pad, so the pad must be a token that ends no response,
+and its head has no bias, so the head's constant is kept in the config. Only `studio.worker.merge` imports this.
 """
 
 import copy
@@ -18,7 +18,7 @@ PAD = "<|pad|>"
 
 
 def as_classifier(model: PreTrainedModel, head: dict[str, Tensor], pad_id: int) -> PreTrainedModel:
-    """The same model with the head in place of the output layer, in the same number format.
+    """Return the same model with the head instead of the output layer, in the same number format.
 
     Raises:
         CheckpointError: transformers has no such class for this architecture.
@@ -56,7 +56,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> i
 
 @torch.no_grad()
 def scores(classifier: PreTrainedModel, ids: Tensor, lengths: Tensor) -> Tensor:
-    """Scores (B,) of rows (B, T) of which ``lengths`` (B,) tokens are real, as a user of transformers gets them."""
+    """Return the scores (B,) of rows (B, T) with ``lengths`` (B,) real tokens, as a user of transformers gets them."""
     pad_id = classifier.config.get_text_config().pad_token_id
     is_real = torch.arange(ids.shape[1]) < lengths.unsqueeze(-1)
     padded = ids.masked_fill(~is_real, pad_id).to(classifier.device)

@@ -1,4 +1,4 @@
-"""The part of the doctor that loads torch: ``python -m studio.worker.doctor`` prints its facts as JSON. Nobody imports it."""
+"""The doctor's part that loads torch: ``python -m studio.worker.doctor`` prints its facts as JSON. Never imported."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ LARGEST_DEVIATION = 0.2
 
 
 def facts() -> dict[str, Any]:
-    """Version of torch, the GPUs it can use with their memory in bytes, and whether 4-bit weights work."""
+    """Return torch's version, the GPUs it can use with their memory in bytes, and whether 4-bit weights work."""
     devices = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -33,7 +33,7 @@ def nf4() -> dict[str, Any]:
         x = torch.randn(8, SIDE, device=device)
         with torch.no_grad():
             deviation = float((layer(x) - exact(x)).norm() / exact(x).norm())
-    except Exception as error:  # a probe: whatever it raises is the finding
+    except Exception as error:  # a probe: any error is its result
         return answer | {"nf4_error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
     if deviation > LARGEST_DEVIATION:
         return answer | {"nf4_error": f"its products are off by {deviation:.0%}"}

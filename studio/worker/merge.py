@@ -1,4 +1,4 @@
-"""Merges a checkpoint's adapter into its base model: ``python -m studio.worker.merge CHECKPOINT FOLDER WORKSPACE DEVICE``. Nobody imports it.
+"""Merges an adapter into its base model: ``python -m studio.worker.merge CHECKPOINT FOLDER WORKSPACE DEVICE``.
 
 An adapter that was trained on a 4-bit base has learnt to correct that base's rounding, so the base is dequantised first
 and the adapter added to exactly the weights it saw. The largest change of a logit between the model as trained and the
@@ -31,7 +31,7 @@ from studio.worker.classifier import as_classifier, prepare_tokenizer, scores
 from studio.workspace import Workspace
 
 ROUNDING = {"float64": 0.01, "float32": 0.01, "float16": 0.1, "bfloat16": 0.1}
-"""How much of the largest logit a merged model's logits may differ by: what rounding in its number format explains."""
+"""The share of the largest logit by which a merged model's logits may differ: rounding in its number format."""
 PROBE_ROWS, PROBE_TOKENS = 4, 32
 PROBE_LENGTHS = torch.tensor([32, 24, 16, 9])
 CONVERSATION = [
@@ -40,7 +40,7 @@ CONVERSATION = [
     {"role": "user", "content": "And of France?"},
     {"role": "assistant", "content": "Paris."},
 ]
-LINE_END = r"{{ '\n' }}"  # a bare line break behind a block would be trimmed
+LINE_END = r"{{ '\n' }}"  # a bare line break after a block would be trimmed
 TEMPLATES = {
     "chatml": "{% for m in messages %}<|im_start|>{{ m['role'] + '\\n' + m['content'] }}"
     "{% if m['role'] == 'assistant' %}{ANSWER_END}{% else %}{TURN_END}{% endif %}{LINE_END}{% endfor %}"
@@ -52,7 +52,7 @@ TEMPLATES = {
 
 
 class Probe(NamedTuple):
-    """What a model makes of a fixed text; float32, on the CPU."""
+    """A model's outputs on a fixed text; float32, on the CPU."""
 
     logits: Tensor
     """(rows, tokens, V)."""
@@ -97,22 +97,22 @@ def _merge_adapter(
     # 1. as it was trained
     trained = PeftModel.from_pretrained(model, str(role))
     before = _probe(trained.get_base_model(), ids)
-    # 2. the same base weights, no longer in 4 bits, and no two layers with the same tensor of which one has an adapter
+    # 2. the same base weights, not in 4 bits, and no adapted layer that shares its tensor with another
     plain = trained.unload()
     if meta.quantisation == "nf4":
         plain = plain.dequantize()
     _untie(plain, _adapted_layers(role))
-    # 3. the adapter added to them
+    # 3. with the adapter added
     merged = PeftModel.from_pretrained(plain, str(role)).merge_and_unload(safe_merge=True)
     _restore_layers(merged)
     return merged, before, _store(merged, base, before, ids)
 
 
 def _store(model: PreTrainedModel, base: Path, before: Probe, ids: Tensor) -> dict[str, Any]:
-    """Give a model the number format in which its base is stored; returns how far its logits then are from those before.
+    """Convert a model to the number format of its stored base; returns how far its logits move from those before.
 
     Raises:
-        CheckpointError: They are another model's.
+        CheckpointError: They move too far for the same model.
     """
     stored = stored_dtype(base)
     model.to(getattr(torch, stored))
@@ -127,12 +127,12 @@ def _store(model: PreTrainedModel, base: Path, before: Probe, ids: Tensor) -> di
 
 
 def _adapted_layers(role: Path) -> set[str]:
-    """The names of the layers that an adapter's file holds tensors for, as far as they tell embedding and output layer."""
+    """Return the names of the layers in an adapter's file, enough to tell embedding and output layer."""
     return {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in read_weights(role / ADAPTER_WEIGHTS)}
 
 
 def _untie(model: PreTrainedModel, adapted: set[str]) -> None:
-    """Give the output layer a tensor of its own, if it shares the embedding's and one of the two has an adapter."""
+    """Give the output layer its own tensor, if it shares the embedding's and one of the two has an adapter."""
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     if output is None or output.weight is not embedding.weight:
         return
@@ -147,7 +147,7 @@ def _untie(model: PreTrainedModel, adapted: set[str]) -> None:
 
 
 def _restore_layers(model: PreTrainedModel) -> None:
-    """Undo that 4-bit loading makes linear layers of GPT-2's `Conv1D`, whose weights are stored the other way round."""
+    """Turn the linear layers that 4-bit loading makes of GPT-2's `Conv1D` back: its weights are stored transposed."""
     with torch.device("meta"):
         blueprint = type(model)(model.config)
     for path, layer in blueprint.named_modules():
@@ -166,7 +166,7 @@ def _load_full(base: Path, role: Path, ids: Tensor) -> tuple[PreTrainedModel, Pr
 
 
 def _probe_ids(vocab_size: int, end_id: int) -> Tensor:
-    """Random token ids (rows, tokens); row i ends with the end token at the length that `_score_figures` cuts it to."""
+    """Return random token ids (rows, tokens); row i has the end token where `_score_figures` cuts it."""
     ids = torch.randint(vocab_size, (PROBE_ROWS, PROBE_TOKENS), generator=torch.Generator().manual_seed(0))
     ids[torch.arange(PROBE_ROWS), PROBE_LENGTHS - 1] = end_id
     return ids
@@ -181,7 +181,7 @@ def _probe(model: Any, ids: Tensor) -> Probe:
 def _score_figures(
     classifier: PreTrainedModel, head: dict[str, Tensor], ids: Tensor, hidden: Tensor
 ) -> dict[str, float]:
-    """How far the saved model's scores of padded rows lie from those of the model as trained."""
+    """Measure how far the saved model's scores of padded rows are from those of the model as trained."""
     ends = hidden[torch.arange(PROBE_ROWS), PROBE_LENGTHS - 1]
     expected = ends @ head["weight"].float()[0] + head["bias"].float()
     found = scores(classifier, ids, PROBE_LENGTHS)
@@ -207,7 +207,7 @@ def _dress(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, chat: Cha
 
 
 def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
-    """Whether the saved tokenizer, opened by plain transformers, makes of a conversation the ids of training."""
+    """Return whether the saved tokenizer, opened by plain transformers, encodes a conversation as in training."""
     tokenizer = AutoTokenizer.from_pretrained(target, local_files_only=True)
     ids = tokenizer.apply_chat_template(CONVERSATION, tokenize=True, return_dict=False)
     expected = chat.encode_conversation(CONVERSATION).ids
@@ -215,7 +215,7 @@ def _is_template_exact(target: Path, chat: ChatFormat) -> bool:
 
 
 def main(source: str, target: str, root: str = "", device: str = "auto") -> int:
-    """Merge and print the figures; a refusal is one sentence on stderr. In a workspace, on a GPU that no run works on."""
+    """Merge and print the figures; a refusal is a sentence on stderr. In a workspace, on a GPU that no run uses."""
     try:
         with borrowed(Workspace.existing(root), device) if root else nullcontext():
             figures = merge(Path(source), Path(target))

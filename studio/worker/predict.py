@@ -1,8 +1,8 @@
-"""The process that predicts votes: ``python -m studio.worker.predict WORKSPACE``. Loads torch; nobody imports it.
+"""The process that predicts votes: ``python -m studio.worker.predict WORKSPACE``. Loads torch; never imported.
 
-It scores what nobody has judged with the newest reward model, those pairs first that will be shown soonest, and writes
-after each batch, so that a prediction is there when its pair is. It takes a GPU as a run does, and only one that no run
-waits for; of several such processes one works.
+It scores unjudged comparisons with the newest reward model, those shown soonest first, and writes after each batch, so
+that a prediction is there before its pair is shown. It takes a GPU as a run does, and only one that no run waits for;
+of several such processes, one works.
 """
 
 import fcntl
@@ -25,11 +25,11 @@ from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 
 BATCH = 32
-"""Comparisons scored together; the newest votes are looked at before each."""
+"""Comparisons scored together; the newest votes are checked before each batch."""
 
 
 def main(root: str, *how: str) -> int:
-    """Predict until nothing waits; returns the exit code. Where every GPU is at work it waits for one, with ``now`` it refuses."""
+    """Predict until nothing waits; returns the exit code. Waits for a free GPU, or refuses with ``now``."""
     ws = Workspace.open(root)
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
@@ -50,7 +50,7 @@ def main(root: str, *how: str) -> int:
 
 
 def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
-    """How many were predicted, and how many the model cannot read."""
+    """Predict; return how many were predicted, and how many the model cannot read."""
     backbone = load(checkpoints.get(ws, name).folder)
     num, unfit = 0, set()
     while waiting := [
@@ -65,7 +65,7 @@ def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
 
 
 def load(folder: Path) -> Backbone:
-    """A backbone with the checkpoint's role ``reward``."""
+    """Return a backbone with the checkpoint's role ``reward``."""
     meta = checkpoint.load_meta(folder)
     backbone = Backbone.load(
         base_models.resolve(meta.base_model),
@@ -79,7 +79,7 @@ def load(folder: Path) -> Backbone:
 
 @torch.no_grad()
 def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
-    """The score of each row of ids (prompt + response) by each member of the ensemble."""
+    """Return the score of each row of ids (prompt + response) by each member of the ensemble."""
     if not rows:
         return []
     padded = pad_rows(rows, [[True] * len(row) for row in rows], backbone.chat.pad_id).to(backbone.device)
@@ -95,7 +95,7 @@ def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
 
 
 def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
-    """Prompt + response of each slot as ids; None where one does not fit."""
+    """Return prompt + response of each slot as ids; None where one does not fit."""
     try:
         found = [
             [*prompt.ids, *opening, *response]

@@ -12,7 +12,7 @@ from studio.errors import StudioError
 
 
 def main() -> int:
-    """Answer one request; see `studio.runs.preview` for its fields. Returns the exit code."""
+    """Answer a request; see `studio.runs.preview` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
     config = STAGES[request["stage"]].model_validate(request["config"])
     assert isinstance(config, TrainConfig)

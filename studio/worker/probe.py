@@ -1,8 +1,8 @@
-"""The process behind the probe: ``python -m studio.worker.probe``, one real step of a run that is not one, and what it took.
+"""Measures memory and time of real optimizer steps without creating a run: ``python -m studio.worker.probe``.
 
-It builds what the run would build, takes the longest texts, does two optimizer steps (the first makes Adam's moments) and
-reports the peak of memory and the time. On a CPU the peak is that of the process less what the libraries take; pages of
-the model's file, which loading leaves behind and the kernel takes back when it needs them, are not counted.
+It builds what the run would build, takes the longest texts, takes two optimizer steps (the first makes Adam's moments)
+and reports the peak memory and the time. On a CPU the peak is that of the process less the libraries; pages of the
+model's file, which loading leaves in memory and the kernel can reclaim, are not counted.
 """
 
 import json
@@ -29,7 +29,7 @@ PARENT_POLL_S = 1.0
 
 
 def main() -> int:
-    """Answer one request; see `studio.runs.memory_fit` for its fields. Returns the exit code."""
+    """Answer a request; see `studio.runs.memory_fit` for its fields. Returns the exit code."""
     request = json.load(sys.stdin)
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     ws = Workspace.open(request["root"])
@@ -43,14 +43,14 @@ def main() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End when the studio that asked is gone: nobody would read the answer."""
+    """Exit when the studio that asked is gone: nobody would read the answer."""
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_S)
     os._exit(1)
 
 
 def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> dict[str, float]:
-    """Bytes at the peak, seconds of a step (PPO: iteration), steps of the run, and what a micro-batch carried."""
+    """Return bytes (peak, libraries), seconds a step (PPO: iteration), steps, and tokens of the longest text."""
     libraries, private = _resident("VmRSS"), _resident("RssAnon")
     L.seed_everything(config.seed, verbose=False)
     tried = config.model_copy(update={"value_warmup": 0, "epochs": 2}) if isinstance(config, PPOConfig) else config
@@ -90,7 +90,7 @@ def _take_longest(data: Any, config: TrainConfig) -> int:
 
 
 def _step(module: Any, data: Any, device: torch.device) -> float:
-    """Two steps (of PPO one iteration, without early ends); returns the seconds of the last."""
+    """Take two steps (of PPO one iteration, without early ends); returns the seconds of the last."""
     if isinstance(data, PPODataModule):
         module.backbone.chat.stop_ids = frozenset()
     trainer = L.Trainer(
@@ -133,12 +133,12 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _peak(module: Any, private: int) -> int:
-    """Bytes at the peak that are this run's own, and of mapped files only the weights: other pages of files come and go."""
+    """Return the run's own peak bytes; of mapped files only the weights count, since other pages can be reclaimed."""
     return _resident("VmHWM") - _resident("RssFile") - _resident("RssShmem") - private + _mapped_weights(module)
 
 
 def _mapped_weights(module: Any) -> int:
-    """Bytes of weights that were not copied out of their safetensors file."""
+    """Return the bytes of weights that are still mapped from their safetensors file."""
     ranges = []
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         if line.endswith(".safetensors"):
@@ -149,7 +149,7 @@ def _mapped_weights(module: Any) -> int:
 
 
 def _resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at its peak."""
+    """Return the bytes of this process: VmRSS now, VmHWM at its peak."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

@@ -1,8 +1,8 @@
-"""The processes of a run on several devices: which one this is, what the others read, and how all end together.
+"""Coordinates the processes of a run on several devices: their ranks, the others' database copy, a common end.
 
 Lightning (on one machine), torchrun or SLURM start the same worker once per device. The first process is the run as the
-rest of the studio knows it, and the only one that opens the database: the others read a copy that it lays into the run
-folder when its turn has come and takes away at the end, and leave a sentence there if they fail.
+rest of the studio knows it, and only it opens the database: the others read a copy, which it puts into the run folder
+when its turn has come and removes at the end, and leave a sentence there if they fail.
 """
 
 import os
@@ -30,7 +30,7 @@ PATIENCE_S = 2.0
 COPY = "processes.db"
 FAILURE = "failure-of-process-"
 _seen: set[psutil.Process] = set()
-"""The other processes of this process's run that were seen alive."""
+"""The other processes of this run that were seen alive."""
 LOST = "The connection to another process of the run was lost. The log has the details; the last checkpoint is whole."
 
 
@@ -47,36 +47,36 @@ class ReadOnly(Workspace):
 
     @contextmanager
     def write(self) -> Iterator[Database]:
-        """Nothing is ever written."""
+        """Refuse: these processes never write."""
         raise AssertionError("only the first process of a run writes to the database")
         yield
 
 
 def rank() -> int:
-    """Number of this process in its run; 0 is the first, and any process that was started alone."""
+    """Return this process's number in its run; 0 is the first, and any process that was started alone."""
     return _from_environment("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, and so of its device."""
+    """Return this process's number on its machine, which is also its device's number."""
     return _from_environment("LOCAL_RANK", "SLURM_LOCALID")
 
 
 def size(config: StageConfig) -> int:
-    """Processes that a run needs."""
+    """Return the number of processes that a run needs."""
     return config.devices * config.num_nodes if isinstance(config, TrainConfig) else 1
 
 
 def is_started_elsewhere() -> bool:
-    """Whether torchrun or SLURM started this process, with others that know nothing of our lanes."""
+    """Return whether torchrun or SLURM started this process, with others that do not use our lanes."""
     return _from_environment("WORLD_SIZE", "SLURM_NTASKS") > 1
 
 
 def check(config: StageConfig) -> None:
-    """Refuse to begin with another number of processes than the run needs; they would wait for each other for ever.
+    """Refuse to begin with a wrong number of processes; they would wait for each other forever.
 
     Raises:
-        RunError: torchrun or SLURM started too many or too few, or nobody could start them on the other machines.
+        RunError: torchrun or SLURM started too many or too few, or none can be started on the other machines.
     """
     needed, started = size(config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")
     if needed > 1 and started not in (0, needed):
@@ -92,12 +92,12 @@ def check(config: StageConfig) -> None:
 
 
 def has_others(run: Run) -> bool:
-    """Whether other processes wait for a word from the first one, or soon will."""
+    """Return whether other processes wait for a message from the first one, or soon will."""
     return max(size(run.config), _from_environment("WORLD_SIZE", "SLURM_NTASKS")) > 1
 
 
 def lay_copy(ws: Workspace, run: Run) -> Path:
-    """Copy the database for the other processes, which see the run there as it is now: begun, or ended."""
+    """Copy the database for the other processes, with the run's state now: begun, or ended."""
     copy = runs.folder(ws, run.name) / COPY
     part = copy.with_suffix(".part")
     part.unlink(missing_ok=True)
@@ -108,9 +108,9 @@ def lay_copy(ws: Workspace, run: Run) -> Path:
 
 @contextmanager
 def shared(ws: Workspace, run: Run) -> Iterator[None]:
-    """In the first process: let the others begin, watch over them, and wait for their end.
+    """Let the other processes begin, watch them, and wait for their end; called in the first process.
 
-    A process of the run that fails, in whatever way, ends this one too, which says so in the run's row.
+    If any process of the run fails, this one ends too and says so in the run's row.
     """
     if not has_others(run):
         yield
@@ -122,7 +122,7 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
         while not is_over.wait(POLL_S):
             _seen.update(_others())
             sentence = _failure(ws, run)
-            if sentence and not is_over.wait(PATIENCE_S):  # this process may notice by itself, and then it says so
+            if sentence and not is_over.wait(PATIENCE_S):  # this process may notice and report it itself
                 _give_up(ws, run, sentence)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -138,12 +138,12 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether an error says no more than that another process is gone."""
+    """Return whether an error only says that another process is gone."""
     return type(error).__name__.startswith("Dist") or "gloo" in str(error)
 
 
 def explain(ws: Workspace, run: Run) -> Ending:
-    """After a lost connection: in the first process what became of the others, elsewhere only that."""
+    """Explain a lost connection: in the first process, how the others ended; elsewhere, only the loss."""
     deadline = time.monotonic() + PATIENCE_S
     while rank() == 0 and time.monotonic() < deadline:
         if sentence := _failure(ws, run):
@@ -153,7 +153,7 @@ def explain(ws: Workspace, run: Run) -> Ending:
 
 
 def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> int:
-    """In a process that is not the first: wait for the first, do the work, and stay until the first has ended.
+    """Wait for the first process, do the work, and stay until the first has ended; called in the others.
 
     Args:
         root: The workspace's folder.
@@ -178,8 +178,8 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> in
 
 
 def _from_environment(*names: str) -> int:
-    """The first of these numbers that torchrun, Lightning or SLURM gave this process; 0 if none did."""
-    is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell on a node is no task
+    """Return the first of these variables that torchrun, Lightning or SLURM set, as a number; 0 if none."""
+    is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell on a node is not a task
     for name in names:
         if name in os.environ and not (is_interactive and name.startswith("SLURM_")):
             return int(os.environ[name])
@@ -187,7 +187,7 @@ def _from_environment(*names: str) -> int:
 
 
 def _failure(ws: Workspace, run: Run) -> str | None:
-    """What another process of the run wrote when it failed, or that one vanished."""
+    """Return the message of another process of the run that failed, or say that one vanished."""
     for file in sorted(runs.folder(ws, run.name).glob(f"{FAILURE}*")):
         return f"Process {file.name.removeprefix(FAILURE)} of the run failed: {file.read_text(encoding='utf-8')}"
     if any(not _is_alive(process) for process in tuple(_seen)):
@@ -198,10 +198,10 @@ def _failure(ws: Workspace, run: Run) -> str | None:
 
 
 def _others() -> list[psutil.Process]:
-    """The living processes that Lightning started for the run's other devices.
+    """Return the living processes that Lightning started for the run's other devices.
 
-    A child is one of them by the rank in its environment: a library's helper that is about to begin still bears this
-    process's own command line, and once ended it is as gone as a process of the run that was killed.
+    A child is one of them by the rank in its environment: a library's helper that is starting still has this process's
+    command line, and once it has ended it looks like a killed process of the run.
     """
     return [process for process in psutil.Process().children() if _is_other(process)]
 
@@ -224,7 +224,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _give_up(ws: Workspace, run: Run, sentence: str) -> None:
-    """End this process, which may wait for another that is gone, with the run's last word."""
+    """Exit, since this process may be waiting for another that is gone, after storing how the run ended."""
     try:
         runs.move(ws, run.id, "failed", sentence)
         print(f"{run.name}: failed. {sentence}", flush=True)
@@ -240,7 +240,7 @@ def _kill(processes: list[psutil.Process]) -> None:
 
 
 def _die_with_parent(parent: int) -> None:
-    """End at once when whoever started this process is gone: it may be waiting in a collective for ever."""
+    """Exit at once when the parent process is gone: this one may be waiting in a collective forever."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""The sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
+"""Runs the sample stage: checkpoints answer prompts, the answers are put up for rating as pairs. Loads torch.
 
 All pairs of a prompt's answers are put up; with an opponent, those between it and the checkpoint. Or they are put up
-together, to be ranked. Identical answers tell nothing and are dropped, saying how many.
+together, to be ranked. Identical answers say nothing and are dropped; their number is reported.
 """
 
 import json
@@ -73,7 +73,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
 
 @during(Phase.LOADING)
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
-    """A backbone with one role per checkpoint, named as `role_of` says."""
+    """Return a backbone with one role per checkpoint, named as `role_of` says."""
     first = next(iter(found.values()))
     meta = checkpoint.load_meta(first.folder)
     backbone = Backbone.load(
@@ -91,7 +91,7 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
 
 
 def role_of(name: str) -> str:
-    """The role that plays a checkpoint; module names hold no dots."""
+    """Return the role name of a checkpoint; module names hold no dots."""
     return "policy-" + name.replace("@", "-").replace(".", "-")
 
 
@@ -123,7 +123,7 @@ def _store(
 ) -> tuple[int, int, int]:
     """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones.
 
-    All first pairs come before all second ones, so that a rater does not see a prompt twice in a row.
+    All first pairs precede all second ones, so that a rater does not see a prompt twice in a row.
     """
     num_pairs = num_same = num_known = 0
     chosen = [(a, b) for a, b in combinations(range(len(answers)), 2) if not config.opponent or (b - a) % 2]
@@ -164,10 +164,10 @@ def _put_up_rankings(
 
 
 def _encode(rows: list[Row], backbone: Backbone, config: SampleConfig) -> tuple[list[Row], list[list[int]], Dropped]:
-    """Return the prompts that can be asked, with their tokens, and what was left out and why.
+    """Return the usable prompts with their tokens, and the prompts left out and why.
 
     Raises:
-        DataError: None can be asked.
+        DataError: No prompt is usable.
     """
     kept: list[Row] = []
     encoded: list[list[int]] = []
@@ -204,7 +204,7 @@ def _store_answers(
     texts: list[str],
     number: int,
 ) -> list[int]:
-    """Store one answer to each prompt; returns their ids."""
+    """Store an answer to each prompt; returns their ids."""
     settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
     return [
         prompts.add_response(

@@ -1,4 +1,4 @@
-"""What a worker does: build a stage from its config and frozen rows, run it, save it. Loads torch; only the worker imports it.
+"""Builds a stage from its config and frozen rows, runs it and saves it. Loads torch; only the worker imports it.
 
 Each stage is built as in a notebook: a `Backbone` with its roles, a data module, a LightningModule, a plain `Trainer`.
 """
@@ -43,13 +43,13 @@ UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
 
 
 def work(ws: Workspace, run: Run) -> Ending:
-    """Do the run's stage to its end; returns the state it ends in and one plain sentence.
+    """Run the stage to its end; returns the state it ends in and a plain sentence.
 
     Raises:
-        StudioError: what went wrong, for the person.
+        StudioError: the stage failed; the message is for the person.
     """
     L.seed_everything(run.config.seed, verbose=False)
-    os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, after a resume too
+    os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, also after a resume
     if isinstance(run.config, SampleConfig):
         return Ending(*sampling.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
@@ -57,9 +57,9 @@ def work(ws: Workspace, run: Run) -> Ending:
 
 
 def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> Backbone:
-    """The base model of a run, without any role yet; checkpoints name it as the config did.
+    """Return the base model of a run, without any role yet; checkpoints name it as the config did.
 
-    Only SFT makes adapters; those of the other stages come from checkpoints, in the shape that they have.
+    Only SFT makes adapters; the other stages take theirs from checkpoints, in the same shape.
     """
     _take_device(config)
     is_fresh = isinstance(config, SFTConfig)
@@ -81,7 +81,7 @@ def load_backbone(config: TrainConfig, base_model: str, chat_template: str) -> B
 
 
 def _take_device(config: TrainConfig) -> None:
-    """Make this process's GPU the one that everything is put on."""
+    """Make this process's GPU the default device."""
     if config.device == "cpu" or not torch.cuda.is_available():
         return
     if config.devices > torch.cuda.device_count():
@@ -93,7 +93,7 @@ def _take_device(config: TrainConfig) -> None:
 
 @during(Phase.LOADING)
 def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
-    """A stage's module and data as its run has them; `rows` gives the parts of what it trains on.
+    """Return a stage's module and data as in its run; `rows` gives the parts of its training data.
 
     Raises:
         StudioError: it cannot be built, or too many rows would be left out.
@@ -144,15 +144,15 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
 
 
 def _check_data(config: TrainConfig, rows: Rows, data: Any, backbone: Backbone) -> None:
-    """Refuse data of which too much is left out, or not all fits into the model's positions."""
+    """Refuse data if too much of it is left out, or if some exceeds the model's positions."""
     check_dropped(config, data.dropped, num_given(config, rows))
     check_lengths(data, backbone.context_length, config.max_new_tokens if isinstance(config, PPOConfig) else 0)
 
 
 def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule) -> RewardMix | None:
-    """The reward that `rewards` describes, functions from their frozen text; None for the reward checkpoint alone.
+    """Build the reward from `rewards`, functions from their frozen text; None for the reward checkpoint alone.
 
-    The value function foresees the role ``reward``'s share at the start: its copied head is scaled by the weight, to 0
+    The value function starts by predicting the role ``reward``'s share: its copied head is scaled by the weight, to 0
     where there is no such term.
     """
     if not config.reward_terms:
@@ -164,7 +164,7 @@ def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule)
 
 
 def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) -> Backbone:
-    """The base that all these checkpoints belong to, with the chat template of the first."""
+    """Return the base of all these checkpoints, with the chat template of the first."""
     backbone = load_backbone(config, first.base_model, checkpoint.load_meta(first.folder).chat_template)
     for found in (first, *others):
         checkpoint.check_base(checkpoint.load_meta(found.folder), backbone, found.name)
@@ -172,7 +172,7 @@ def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) ->
 
 
 def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Ending:
-    """Fit the module: evaluated before the first and after the last step, saved at the end whatever the end was."""
+    """Fit the module: evaluate before the first and after the last step, save at the end however it ended."""
     if run.resumed_from is not None:
         _take_up(ws, run, module)
         data.start_step = module.step_index
@@ -224,17 +224,17 @@ def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Tra
 
 
 def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Callable[[str], object]) -> None:
-    """Train to the end, measured before the first and after the last step; all processes do the same.
+    """Train to the end, measuring before the first and after the last step; all processes do the same.
 
     Raises:
         NonFiniteError: A step was not taken; the weights are as they were before it.
     """
     # Metrics are sums over processes already, and each process has the same ones.
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-    # The log is for the run, not for what Lightning's own code will have to change.
+    # The log is for the run, not for deprecations inside Lightning.
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", "Total length of .* across ranks is zero.*")
-    # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as a whole one.
+    # Lightning counts batches from this process's first one; a resumed run is measured at the same steps as any other.
     trainer.fit_loop.epoch_loop.batch_progress.total.ready = module.step_index
     if has_held_out and module.step_index == 0 and module.evaluated_at < 0:
         say("measuring before the first step")
@@ -251,9 +251,9 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
 
 
 def _rescue(callback: StudioCallback, module: Any) -> None:
-    """Keep what whole steps have taught before something else failed: a measurement, the zero of the score, a later step.
+    """Save the completed steps when something later fails: a measurement, the zero of the score, a later step.
 
-    It is only tried: where memory or disk is the fault, this may meet it again, and what failed first is what is told.
+    This may fail too, where memory or disk is the fault; the first failure is the one reported.
     """
     if module.step_index and not module.is_half_done:
         try:
@@ -271,7 +271,7 @@ def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
 
 @during(Phase.TAKING_UP)
 def _take_up(ws: Workspace, run: Run, module: Any) -> None:
-    """Restore the checkpoint that a run resumes from; the best one before it becomes one of this run's own."""
+    """Restore the checkpoint that a run resumes from; copy the best one before it as this run's own."""
     origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
     checkpoint.restore(module, origin.folder)
     if not isinstance(module, PPOModule) or module.selection.best is None:

@@ -1,4 +1,4 @@
-"""The migration of the curves: means of ever longer stretches of steps, kept by triggers, so that a long curve opens at once."""
+"""The migration of the curves: triggers keep means of ever longer stretches of steps, so a long curve opens at once."""
 
 SIZES = (16, 128, 1024, 8192)
 """Steps in a stretch, level by level."""

@@ -1,8 +1,8 @@
 """Richer ratings, as a migration of `studio.database.connection` creates them: rankings, notes, flags, attributes, edits.
 
-SQLite cannot change a CHECK, so `rating_events` is made anew and filled; its indexes and triggers are created again as
-they were. Three small tables, kept by triggers, hold what finding the next pair and counting would else read from all
-ratings: their rows follow from the events, and an archive need not hold them.
+SQLite cannot change a CHECK, so `rating_events` is rebuilt and filled; its indexes and triggers are created again as
+they were. Three small tables, kept by triggers, save finding the next pair and counting from reading all ratings: their
+rows follow from the events, and an archive need not hold them.
 """
 
 from sqlite_utils import Database

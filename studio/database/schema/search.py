@@ -1,4 +1,4 @@
-"""The migration of the search: trigram indexes of prompts and answers, kept by triggers; how they are asked is `studio.preferences.text_search`."""
+"""The migration of the search: trigram indexes of prompts and answers, kept by triggers. Queries: `text_search`."""
 
 _TURNS = (
     "CASE WHEN json_valid({row}messages) THEN (SELECT group_concat(value ->> 'content', char(10)) FROM json_each({row}messages))"

@@ -1,7 +1,7 @@
-"""The tables of the rating room beside the ratings themselves, as migrations of `studio.database.connection` create them.
+"""The rating room's tables, without the ratings, as migrations of `studio.database.connection` create them.
 
-What is written once is append-only: triggers refuse UPDATE and DELETE. `session_queue` alone is a working list, which
-can be drawn again from the rest and so is in no archive.
+Triggers refuse UPDATE and DELETE on what is written once. Only `session_queue` is a working list, which can be drawn
+again from the rest and so is in no archive.
 """
 
 SESSIONS = (

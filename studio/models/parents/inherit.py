@@ -1,4 +1,4 @@
-"""Fills a config with what belongs to the model, and refuses what contradicts it."""
+"""Fills a config with the settings of the model, and refuses settings that contradict them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +8,11 @@ from studio.errors import CheckpointError, ConfigError
 from studio.models.parents.traits import Traits
 
 SHARED = ("method", "quantisation", "chat_template")
-"""What all roles of a run have in common, beside the base model."""
+"""Settings that all roles of a run share, besides the base model."""
 
 
 def check_alike(first: Traits, *others: Traits) -> None:
-    """Refuse checkpoints that cannot play on one base in memory, or read conversations in different ways.
+    """Refuse checkpoints that cannot share a base in memory, or that read conversations differently.
 
     Raises:
         CheckpointError: they differ; both values are named.
@@ -34,7 +34,7 @@ def check_alike(first: Traits, *others: Traits) -> None:
 
 
 def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
-    """The config with everything left open taken from the checkpoint whose weights the run goes on from.
+    """Return the config with all open settings taken from the checkpoint that the run continues.
 
     Raises:
         ConfigError: a setting contradicts it; both values are named.
@@ -49,15 +49,15 @@ def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
 
 
 def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) -> None:
-    """Refuse to go on with a run that uses a checkpoint in another way than it was trained, as earlier versions allowed.
+    """Refuse to resume a run that uses a checkpoint differently from its training, as earlier versions allowed.
 
     Args:
-        name: Of the run.
-        config: Its config, as it began.
+        name: The run's name.
+        config: Its config at the start.
         started_from: The checkpoints that it began from.
 
     Raises:
-        ConfigError: it does; both values are named.
+        ConfigError: the run does so; both values are named.
     """
     for trained in started_from:
         for setting in ("method", "quantisation"):
@@ -70,7 +70,7 @@ def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) 
 
 
 def sentence(trained: Traits) -> str:
-    """What a run takes over, in words."""
+    """Say what a run inherits."""
     said = [f"method {trained.method}", f"quantisation {trained.quantisation}"]
     if trained.method == "lora":
         said += [

@@ -1,4 +1,4 @@
-"""What belongs to a trained model, read from the files of its checkpoint."""
+"""Reads the traits of a trained model from the files of its checkpoint."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from studio.workspace import Workspace
 
 @dataclass(frozen=True)
 class Traits:
-    """How a checkpoint was trained, as far as another run must do the same."""
+    """The training settings of a checkpoint that another run must share."""
 
     name: str
     base_model: str
@@ -23,26 +23,26 @@ class Traits:
     quantisation: str
     chat_template: str
     precision: str
-    """As its run's config named it; ``auto`` where it left it to the hardware."""
+    """As named in its run's config; ``auto`` where the hardware decided."""
     lora_rank: int
     lora_alpha: float
     lora_targets: str
-    """As the SFT run at the root of its lineage named them, or the layers themselves; empty with method full."""
+    """As named in the SFT run at the root of its lineage, or the layers themselves; empty with method full."""
     layers: frozenset[str]
-    """The layers that its adapter lies on, as its file names them."""
+    """The layers of its adapter, as named in its file."""
     is_complete: bool
-    """Whether its files are there to say all this; without them it is SFT's defaults, and the worker will refuse it."""
+    """True if its files say all this; without them, these are SFT's defaults, and the worker will refuse it."""
 
     def settings(self) -> dict[str, Any]:
-        """Config fields that belong to the model, with this one's values."""
+        """Return the config fields of the model, with this one's values."""
         return {name: getattr(self, name) for name in FRESH}
 
 
 def read(ws: Workspace, found: Checkpoint) -> Traits:
-    """The traits of a checkpoint; what its files do not say is taken to be the default of SFT.
+    """Return the traits of a checkpoint; where its files say nothing, the default of SFT.
 
     Raises:
-        CheckpointError: a file of it is no JSON.
+        CheckpointError: a file of it is not JSON.
     """
     meta = _read_json(found, found.folder / "meta.json")
     method = meta.get("method", FRESH["method"])
@@ -66,20 +66,20 @@ def read(ws: Workspace, found: Checkpoint) -> Traits:
 
 
 def _adapter(found: Checkpoint, meta: dict[str, Any]) -> dict[str, Any]:
-    """The adapter's config of the role that the checkpoint is about."""
+    """Return the config of the main role's adapter."""
     roles = meta.get("roles", [])
     role = next((role for role in ("policy", "reward") if role in roles), "policy")
     return _read_json(found, found.folder / role / "adapter_config.json")
 
 
 def _layers(adapter: dict[str, Any]) -> frozenset[str]:
-    """The last part of each layer's name; none where they are given by a pattern."""
+    """Return the last part of each layer's name; empty where a pattern gives them."""
     targets = adapter.get("target_modules")
     return frozenset(str(name).rsplit(".", 1)[-1] for name in targets) if isinstance(targets, list) else frozenset()
 
 
 def _named_targets(ws: Workspace, found: Checkpoint) -> str:
-    """The setting of the SFT run that made the adapter; later runs go on training the same layers. Empty if it is gone."""
+    """Return the setting of the SFT run that made the adapter, whose layers later runs train too; empty if gone."""
     try:
         while found.stage != "sft":
             parents = checkpoints.parents(ws, found.name)
@@ -90,7 +90,7 @@ def _named_targets(ws: Workspace, found: Checkpoint) -> str:
 
 
 def _read_json(found: Checkpoint, file: Path) -> dict[str, Any]:
-    """A file's object; empty where there is no such file, of which the worker speaks."""
+    """Return a file's JSON object; empty where the file is missing, which the worker reports."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
