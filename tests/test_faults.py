@@ -314,7 +314,7 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
 
 def test_two_servers_on_one_workspace_make_runs_of_different_names(ws):
     code = (
-        "import sys; from modules.config import SFTConfig; from studio import runs; from studio.workspace import Workspace\n"
+        "import sys; from modules.config import SFTConfig; from studio.runs import runs; from studio.workspace import Workspace\n"
         "ws = Workspace.open(sys.argv[1])\n"
         "for _ in range(6): print(runs.create(ws, SFTConfig()).name)"
     )
