@@ -20,7 +20,7 @@ import json, os, random, signal, sys, time, uuid
 from unittest.mock import MagicMock
 sys.modules["gradio"] = MagicMock()  # the handlers use none of it, and a fork of a process that has loaded it takes 0.1 s
 from studio.workspace import Workspace
-from ui.page import rate
+from ui.pages.rate import pairs as rate
 
 ws, num_kills, rng = Workspace(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2]), random.Random(int(sys.argv[3]))
 

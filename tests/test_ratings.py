@@ -350,7 +350,7 @@ def test_strength_becomes_a_soft_label_instead_where_that_is_wanted(ws):
 
 RATE_FOR_EVER = """
 import sys
-from studio import comparisons, history, ratings
+from studio.preferences import comparisons, ratings
 from studio.workspace import Workspace
 from tests.support import stored
 ws = Workspace.open(sys.argv[1])
