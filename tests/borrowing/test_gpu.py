@@ -192,7 +192,7 @@ def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, m
 def test_every_process_that_loads_a_model_is_a_run_or_borrows():
     loading = ("Backbone.load(", "pick_device(", "load_model(", "training.build(")
     found = {path for path in (ROOT / "studio").rglob("*.py") if any(word in path.read_text() for word in loading)}
-    runs_own = {ROOT / "studio" / name for name in ("training.py", "sampling.py")}
+    runs_own = {ROOT / "studio" / "worker" / name for name in ("training.py", "sampling.py")}
     assert runs_own < found
     assert [path.name for path in sorted(found - runs_own) if "with borrowed(" not in path.read_text()] == []
 

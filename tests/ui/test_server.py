@@ -328,10 +328,11 @@ def test_a_file_that_is_too_large_is_refused_with_the_other_ways(ws, serve):
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
     with asked(served) as client:
         declared = upload(client, b"x" * (FIVE_MIB + 70_000))
+        by_gradio = upload(client, b"x" * (FIVE_MIB + 1000))
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         hidden = client.post("/gradio_api/upload", content=(part for part in (head, *chunks())), headers=headers)
         assert upload(client, b"x" * 1000).status_code == 200
-    for answer in (declared, hidden):
+    for answer in (declared, by_gradio, hidden):
         assert answer.status_code == 413
         assert "5 MiB" in answer.text
         assert "--max-upload" in answer.text

@@ -130,9 +130,16 @@ class LimitUploads:
                 raise _TooLarge
             return message
 
+        async def answered(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                refused = True  # by Gradio, which counts the file alone; its sentence names no other way
+            if not refused:
+                await send(message)
+
         with suppress(_TooLarge):
             if not refused:
-                await self._app(scope, counted, send)
+                await self._app(scope, counted, answered)
         if refused:
             await PlainTextResponse(refusal(self._max_bytes), status_code=413)(scope, receive, send)
 
