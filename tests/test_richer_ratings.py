@@ -9,9 +9,9 @@ from sqlite_utils import Database
 
 from studio.database import migrations
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, edits, prompts, ratings, snapshots
+from studio.preferences import comparisons, edits, prompts, ratings, snapshots, vocabulary
+from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.support import stored
 
@@ -253,7 +253,7 @@ def naive(ws):
     once = {event["comparison_id"] for event in events if event["showing_id"] is None}
     with ws.read() as db:
         ids = {row["id"] for row in db.query("SELECT id FROM comparisons")}
-    outcomes = {outcome: sum(event["outcome"] == outcome for event in counting) for outcome in ratings.OUTCOMES}
+    outcomes = {outcome: sum(event["outcome"] == outcome for event in counting) for outcome in vocabulary.OUTCOMES}
     return outcomes, len(ids - judged - once)
 
 

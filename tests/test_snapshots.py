@@ -15,8 +15,8 @@ from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError
 from studio.models import checkpoints
 from studio.preferences import comparisons, judgements, prompts, ratings, snapshots
+from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Remarks
 from studio.preferences.snapshots import Recipe
 from studio.runs import memory_fit, prepare
 from studio.workspace import Workspace

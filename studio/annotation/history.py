@@ -12,9 +12,10 @@ from sqlite_utils import Database
 
 from studio.annotation import sessions
 from studio.errors import RatingError
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, wording
 from studio.preferences import text_search as texts_of
-from studio.preferences.judgements import FLAGS, Remarks, ranking_words
+from studio.preferences.judgements import Remarks
+from studio.preferences.vocabulary import FLAGS
 from studio.workspace import LARGEST, Workspace, check_day
 
 
@@ -91,14 +92,7 @@ class Entry:
 
     @property
     def _judgement(self) -> str:
-        words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
-        if self.ranks:
-            return f"ranking {ranking_words(self.ranks)}"
-        if self.outcome in ("left", "right"):
-            return f"{self.outcome} {words[self.strength]}"
-        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(
-            self.outcome, self.outcome
-        )
+        return wording.of_judgement(self.outcome, self.strength, self.ranks, is_ranked=bool(self.is_ranked))
 
     @property
     def remarks(self) -> Remarks:

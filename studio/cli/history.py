@@ -13,6 +13,7 @@ from studio.errors import RatingError
 from studio.preferences import ratings, snapshots
 from studio.preferences.judgements import Remarks, parse_ranking
 from studio.preferences.snapshots import Recipe
+from studio.preferences.vocabulary import FLAGS, OUTCOMES, STRENGTHS
 from studio.recovery import rescue
 from studio.workspace import Workspace
 
@@ -26,12 +27,12 @@ def add(commands: Any) -> None:
     summary = "Search, filter and correct what was rated."
     command = commands.add_parser("history", help=summary, description=summary)
     command.add_argument("--search", metavar="TEXT", default="", help="only prompts or answers with this text")
-    command.add_argument("--outcome", choices=[*ratings.OUTCOMES], default="")
+    command.add_argument("--outcome", choices=OUTCOMES, default="")
     command.add_argument("--rater", default="", help="person, import, or another name")
     command.add_argument("--category", default="")
     command.add_argument("--since", metavar="DAY", default="", help="given on this day (UTC, 2026-03-31) or later")
     command.add_argument("--until", metavar="DAY", default="", help="given on this day (UTC) or earlier")
-    command.add_argument("--flag", choices=[*ratings.FLAGS], default="")
+    command.add_argument("--flag", choices=FLAGS, default="")
     command.add_argument("--session", type=takes.identifier, metavar="N")
     command.add_argument(
         "--changed",
@@ -45,8 +46,10 @@ def add(commands: Any) -> None:
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     correct = verbs.add_parser("correct", help="put another judgement in the place of one that counts")
     correct.add_argument("id", type=takes.identifier, help="the rating's number")
-    correct.add_argument("to", choices=[*ratings.OUTCOMES])
-    correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
+    correct.add_argument("to", choices=OUTCOMES)
+    correct.add_argument(
+        "--strength", type=int, choices=[*STRENGTHS], help=", ".join(f"{n} {words}" for n, words in STRENGTHS.items())
+    )
     correct.add_argument("--ranks", metavar="LINE", help="of a ranking: best first, = for a tie, such as '2 1=3'")
     correct.set_defaults(action=_correct)
     annotate = verbs.add_parser("annotate", help="give a rating another note or other flags; the judgement stays")

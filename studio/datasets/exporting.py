@@ -21,6 +21,7 @@ from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.models.model_card import model_card
 from studio.preferences import comparisons
+from studio.preferences.vocabulary import OUTCOMES, SIDES
 from studio.runs import runs
 from studio.workspace import Workspace
 
@@ -117,7 +118,7 @@ def _trl_rows(rated: Iterable[dict[str, Any]], seen: Counter[str]) -> Iterator[d
     for row in rated:
         seen["rated"] += 1
         seen[row["outcome"]] += 1
-        if row["outcome"] in ("left", "right"):
+        if row["outcome"] in SIDES:
             seen["written"] += 1
             seen["shown"] += row["showing_id"] is not None
             seen["timed"] += row["elapsed_ms"] is not None
@@ -138,7 +139,7 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
         "format": "TRL preference (prompt, chosen, rejected)",
         "rows": seen["written"],
         "rows_dropped": {
-            name: seen[name] for name in ("tie", "both_bad", "ranking", "skip") if name != "ranking" or seen[name]
+            name: seen[name] for name in OUTCOMES if name not in SIDES and (name != "ranking" or seen[name])
         }
         | {"unrated": comparisons.counts(ws)["unrated"]},
         "facts_dropped": {

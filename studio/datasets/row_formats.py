@@ -15,6 +15,7 @@ from studio.datasets import conversations
 from studio.datasets.conversations import Dropped
 from studio.preferences.prompts import Messages
 from studio.preferences.snapshots import MARGINS
+from studio.preferences.vocabulary import PairOutcome
 
 Kind = Literal["demonstrations", "preferences", "prompts"]
 Row = Mapping[str, Any]
@@ -51,7 +52,7 @@ class Item:
     messages: Messages
     response: str = ""
     rejected: str = ""
-    outcome: Literal["left", "tie", "both_bad", "unrated"] = "left"
+    outcome: PairOutcome | Literal["unrated"] = "left"
     strength: int | None = None
     category: str = ""
     split: str | None = None

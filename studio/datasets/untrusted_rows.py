@@ -14,8 +14,8 @@ from typing import Any
 
 from modules.config import STAGES
 from studio.errors import DataError
-from studio.preferences.judgements import ATTRIBUTES, FLAGS
 from studio.preferences.prompts import check_messages
+from studio.preferences.vocabulary import ATTRIBUTES, FLAGS
 
 Row = dict[str, Any]
 LARGEST_ID = 2**63 - 1

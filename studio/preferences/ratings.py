@@ -8,27 +8,14 @@ import json
 import uuid as uuid_module
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlite_utils import Database
 
 from studio.errors import RatingError
-from studio.preferences.judgements import (
-    ATTRIBUTES,
-    FLAGS,
-    NO_REMARKS,
-    OUTCOMES,
-    SKIP_REASONS,
-    Outcome,
-    Remarks,
-    check,
-    read_remarks,
-    stored_ranks,
-    stored_remarks,
-)
+from studio.preferences.judgements import NO_REMARKS, Remarks, check, read_remarks, stored_ranks, stored_remarks
+from studio.preferences.vocabulary import OUTCOMES, SIDES, Outcome, PairOutcome
 from studio.workspace import Workspace, now
-
-__all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating", "Remarks"]
 
 
 @dataclass(frozen=True)
@@ -174,11 +161,11 @@ def record_import(
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: Literal["left", "right", "tie", "both_bad"] = "left",
+    outcome: PairOutcome = "left",
 ) -> Rating:
     """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
     event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    is_won = outcome in ("left", "right")
+    is_won = outcome in SIDES
     return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
 
 

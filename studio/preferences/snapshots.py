@@ -16,6 +16,7 @@ from sqlite_utils import Database
 
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
+from studio.preferences.vocabulary import TIES
 from studio.workspace import Workspace, check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
@@ -318,7 +319,7 @@ def _rows(rating: Row, recipe: Recipe) -> list[Row]:
     if rating["outcome"] == "ranking":
         return _ranked(rating, recipe)
     left, right, outcome, strength = rating["left_id"], rating["right_id"], rating["outcome"], rating["strength"]
-    is_tie = outcome in ("tie", "both_bad")
+    is_tie = outcome in TIES
     if (is_tie and recipe.ties == "drop") or (strength == 1 and recipe.weak == "drop"):
         return []
     use = recipe.strength_as if recipe.use_strength else ""

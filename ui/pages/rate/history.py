@@ -9,8 +9,9 @@ import gradio as gr
 from studio.annotation import history, sessions
 from studio.annotation.history import Entry, Filter
 from studio.errors import RatingError, StudioError
-from studio.preferences import prompts, ratings
+from studio.preferences import prompts, ratings, vocabulary
 from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
+from studio.preferences.vocabulary import ALL_BAD, SIDES, STRENGTHS, TIES, WORDS
 from studio.workspace import Workspace
 from ui import rendering
 from ui.components import html
@@ -19,28 +20,15 @@ from ui.page import Page
 
 PAGE_SIZE = 25
 FIRST_LETTERS = 160
-OUTCOMES = [
-    ("any outcome", ""),
-    ("left", "left"),
-    ("right", "right"),
-    ("both fine", "tie"),
-    ("both bad", "both_bad"),
-    ("ranked", "ranking"),
-    ("skipped", "skip"),
-]
+OUTCOMES = [("any outcome", ""), *((WORDS[outcome], outcome) for outcome in vocabulary.OUTCOMES)]
 CORRECTIONS = [
-    ("left is much better", "left:3"),
-    ("left is better", "left:2"),
-    ("left is slightly better", "left:1"),
-    ("both fine", "tie"),
-    ("right is slightly better", "right:1"),
-    ("right is better", "right:2"),
-    ("right is much better", "right:3"),
-    ("both bad", "both_bad"),
-    ("skip", "skip"),
+    *((f"{WORDS[side]} {words}", f"{side}:{n}") for side in SIDES for n, words in reversed(STRENGTHS.items())),
+    *((WORDS[outcome], outcome) for outcome in (*TIES, "skip")),
 ]
-RANK_CORRECTIONS = [("rank anew", "ranking"), ("all bad", "both_bad"), ("skip", "skip")]
-FLAGS = [("any flag", ""), "unsafe", "hallucinated", "refused"]
+BETTER = CORRECTIONS[1][1]
+"""The correction that the field begins with."""
+RANK_CORRECTIONS = [("new ranking", "ranking"), (ALL_BAD, "both_bad"), (WORDS["skip"], "skip")]
+FLAGS = [("any flag", ""), *vocabulary.FLAGS]
 PICK = """
 document.addEventListener("click", (event) => {
   const row = event.target.closest?.("#history-list [data-rating]");
@@ -93,7 +81,7 @@ def build(ws: Workspace) -> Page:
             detail = html.html(_NONE, elem_id="history-detail")
             with gr.Row(elem_classes="controls"):
                 to = gr.Dropdown(
-                    CORRECTIONS, value="left:2", label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
+                    CORRECTIONS, value=BETTER, label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
                 )
                 ranks = gr.Textbox(
                     "",
@@ -186,11 +174,11 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     flags = entry.remarks.flags
     return [
         _detail(ws, entry, texts),
-        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else "left:2"),
+        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else BETTER),
         gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
         gr.CheckboxGroup(
-            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in ratings.FLAGS],
+            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in vocabulary.FLAGS],
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
     ]
@@ -199,11 +187,11 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
 def _nothing_picked() -> list[Any]:
     """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
-    return [gr.Dropdown(CORRECTIONS, value="left:2"), ranks, note, gr.CheckboxGroup([], value=[])]
+    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[])]
 
 
 def _name(position: int, texts: tuple[str, ...]) -> str:
-    return f"answer {position + 1}" if len(texts) > 2 else ("left", "right")[position]
+    return f"answer {position + 1}" if len(texts) > 2 else SIDES[position]
 
 
 def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:

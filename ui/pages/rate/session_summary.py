@@ -7,18 +7,12 @@ import math
 from html import escape
 
 from studio.annotation.session_summary import Card, Contradiction, Share
+from studio.preferences.vocabulary import TIES, WORDS
 
 WIDTH, HEIGHT = 320, 22
 LEFT, RIGHT = 6, 6
 MOST = 20
 FIRST_LETTERS = 220
-NAMES = {
-    "left": "left",
-    "right": "right",
-    "tie": "both fine",
-    "both_bad": "both bad",
-    "ranking": "ranked",
-}
 
 
 def panel(card: Card, title: str = "") -> str:
@@ -27,7 +21,7 @@ def panel(card: Card, title: str = "") -> str:
         return '<p class="quiet">No vote was given yet. The card fills as you rate.</p>'
     rows = [
         ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
-        ("Ties", "both fine and both bad, of all votes", card.ties, None),
+        ("Ties", f"{' and '.join(WORDS[name] for name in TIES)}, of all votes", card.ties, None),
         (
             "You agree with yourself",
             "the same answers a second time; of a ranking, the share of its pairs",
@@ -95,8 +89,8 @@ def _x(share: float) -> float:
 
 
 def _outcomes(card: Card) -> str:
-    counted = [f"{num:,} {NAMES[name]}" for name, num in card.outcomes.items() if num]
-    skipped = f", {card.num_skipped:,} skipped" if card.num_skipped else ""
+    counted = [f"{num:,} {WORDS[name]}" for name, num in card.outcomes.items() if num]
+    skipped = f", {card.num_skipped:,} {WORDS['skip']}" if card.num_skipped else ""
     return f'<p class="quiet">{escape(", ".join(counted))}{skipped}. Shares with 95 % intervals.</p>'
 
 

@@ -33,8 +33,9 @@ function recallWriting() {
   const was = lastWriting.read(null);
   isBack = was?.showing === item().id && !part("writer").open;
   if (!isBack) return;
-  const [what, keys] = { note: ["a note", "n"], demonstrate: ["a demonstration", "d"] }[was.kind] ?? [`the ideal answer from answer ${was.position + 1}`, `e then ${was.position + 1}`];
-  say(`You were writing ${what}; it is kept. Press ${keys} to go on with it, Esc to judge.`, "is-bad");
+  const what = { note: "a note", demonstrate: "a demonstration" }[was.kind] ?? `the ideal answer from answer ${was.position + 1}`;
+  const which = was.kind === "edit" ? ` then ${was.position + 1}` : "";
+  say(`You were writing ${what}; it is kept. Press ${keyOf(was.kind)}${which} to go on with it, Esc to judge.`, "is-bad");
 }
 
 function forgetWriting() {

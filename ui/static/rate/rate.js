@@ -77,7 +77,7 @@ function show() {
   recallRemarks();
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
-  element.querySelector('[data-press="both_bad"] span').textContent = isRanking() ? "all bad" : "both bad";
+  element.querySelector('[data-press="both_bad"] span').textContent = VOCABULARY.bothBad[isRanking() ? "ranking" : "pair"];
   if (isRanking()) layCards();
   for (const node of element.querySelectorAll("[data-side] .attributes")) delete node.dataset.for;
   paint();
@@ -170,7 +170,7 @@ function explain() {
   const isDone = state.total > 0;
   part("none-title").textContent = isDone ? "Every pair is rated" : "No pairs yet";
   part("none-text").textContent = isDone
-    ? `${state.rated.toLocaleString("en")} judgements are in the workspace${state.by_person ? "; z takes back the last" : ""}. See what the loop suggests next.`
+    ? `${state.rated.toLocaleString("en")} judgements are in the workspace${state.by_person ? `; ${keyOf("undo")} takes back the last` : ""}. See what the loop suggests next.`
     : "A pair is two answers to the same prompt. Your choice between them is what the reward model learns from. " +
       "Sample pairs from a checkpoint, or import preferences.";
   part("none-link").textContent = isDone ? "Back to the loop" : "Sample pairs";
@@ -219,7 +219,7 @@ function ask(name) {
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.dataset.pick = position;
     make("kbd", button, String(position + 1));
-    make("span", button, isRanking() ? `answer ${position + 1}` : ["left", "right"][position]);
+    make("span", button, isRanking() ? `answer ${position + 1}` : VOCABULARY.sides[position]);
     return button;
   }));
 }
@@ -246,8 +246,8 @@ function press(name) {
   if (name === "note") return openWriter("note");
   if (name === "demonstrate") return openWriter("demonstrate");
   if (isRanking()) return pressRanking(name);
-  const [outcome, strength] = name.split(":");
-  if (["left", "right", "tie", "both_bad"].includes(outcome)) rate(outcome, strength ? { strength: Number(strength) } : {});
+  const [outcome, strength] = VOCABULARY.judgements[name] ?? [];
+  if (outcome) rate(outcome, strength ? { strength } : {});
 }
 
 function pressRanking(name) {
@@ -292,7 +292,7 @@ function onKey(event) {
   if (!name || (name === "shift" && !chip)) return;
   if (name !== UNKNOWN && name !== METHOD) event.preventDefault(); // nor typed into the field that it opens
   ({
-    [UNKNOWN]: () => hold(`${event.key} is no key here, so nothing was done. Press ? for the keys.`),
+    [UNKNOWN]: () => hold(`${event.key} is not a key here, so nothing was done. Press ${keyOf("help")} for the keys.`),
     [METHOD]: () => hold("An input method has taken this key, so nothing was done. Switch it off to judge by keys."),
     held: () => { isHeld = false; say("The key before it was not understood, so this one was not taken as a judgement. Press it again to judge.", "is-bad"); },
     back: () => recallWriting(),

@@ -1,7 +1,6 @@
 /* A judgement's note, flags, scales and half-made ranking. They are a draft until it is recorded, and return when it is
    undone. In one scope with rate.js. */
-const FLAGS = ["unsafe", "hallucinated", "refused"];
-const ATTRIBUTES = ["helpful", "truthful", "harmless"];
+const FLAGS = VOCABULARY.flags;
 const remarksOf = (showing) => ({ kind: "remarks", showing });
 
 function recallRemarks() {
@@ -47,7 +46,7 @@ function drawAttributes(node, position) {
   if (node.dataset.for === String(item().id)) return;
   node.dataset.for = item().id;
   node.replaceChildren();
-  for (const name of ATTRIBUTES) {
+  for (const name of VOCABULARY.attributes) {
     const field = make("fieldset", node);
     make("legend", field, name);
     for (let value = 1; value <= 7; value += 1) {
