@@ -58,7 +58,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
 def _python() -> Check:
     version = ".".join(str(number) for number in sys.version_info[:3])
     if sys.version_info < OLDEST_PYTHON:
-        return Check("problem", "Python", version, "install Python 3.11 or newer and make the environment anew.")
+        return Check("problem", "Python", version, "install Python 3.11 or newer and make the environment again.")
     return Check("ok", "Python", version)
 
 
@@ -105,7 +105,7 @@ def _proxy() -> list[Check]:
     names = ", ".join(sorted(proxies.found())) or "no proxy"
     if fault := proxies.fault():
         step = (
-            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "the page still opens, but no model or data set can be downloaded: correct or unset these variables, and write "
             "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
         )
         return [Check("warning", "proxy", f"{names}: {fault}", step)]
@@ -122,7 +122,7 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
     found = []
     try:
         if is_repairing and Workspace(path).used_before() and (aside := folders.make_new(path)):
-            found.append(Check("ok", "repair", f"a new database was made; what was there before lies in {aside}"))
+            found.append(Check("ok", "repair", f"a new database was made; what was there before is in {aside}"))
         num_missing = high_water.num_missing(Workspace(path).database)
         ws = Workspace.open(path)
         if is_repairing:
@@ -144,8 +144,8 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
 def _taken_up(found: folders.Found) -> Check:
     runs_, steps = found.unknown_runs, found.unknown_checkpoints
     if not runs_ and not steps:
-        return Check("ok", "repair", "every run and checkpoint on disk was known already")
-    text = f"taken up again: {len(runs_):,} runs{_listed(runs_)}, {len(steps):,} checkpoints{_listed(steps)}"
+        return Check("ok", "repair", "every run and checkpoint on disk was already known")
+    text = f"recovered: {len(runs_):,} runs{_listed(runs_)}, {len(steps):,} checkpoints{_listed(steps)}"
     return Check("ok", "repair", text)
 
 
@@ -155,12 +155,12 @@ def _folders(ws: Workspace) -> list[Check]:
     checks = []
     unknown = [*found.unknown_runs, *(name for name in found.unknown_checkpoints)]
     if unknown:
-        step = "the database is older than they are (was a copy put back?); take them up again: rlhf-studio doctor --repair"
+        step = "the database is older than they are (was a copy restored?); recover them: rlhf-studio doctor --repair"
         text = f"{len(found.unknown_runs):,} runs and {len(found.unknown_checkpoints):,} checkpoints on disk are not in {ws.database.name}"
         checks.append(Check("warning", "folders", text + _listed(unknown), step))
     if found.incomplete:
         text = f"{len(found.incomplete):,} folders of checkpoints are incomplete{_listed(found.incomplete)}"
-        checks.append(Check("warning", "folders", text, "put back what is missing; they are not used until then."))
+        checks.append(Check("warning", "folders", text, "put back what is missing; until then they are not used."))
     if found.gone_checkpoints:
         text = f"the folders of {len(found.gone_checkpoints):,} checkpoints are gone{_listed(found.gone_checkpoints)}"
         checks.append(Check("warning", "folders", text, "put them back; what needs them is refused until then."))
@@ -216,7 +216,7 @@ def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
             "be read: rlhf-studio rescue NEW_FOLDER"
         )
         return Check("problem", "database", f"{name} is damaged: {verdict}", step)
-    step = f"put back {name} together with its {name}-wal; if this is the newest there is, rlhf-studio doctor --repair says so."
+    step = f"put back {name} together with its {name}-wal; if this is the newest copy, rlhf-studio doctor --repair says so."
     if num_lost:
         return Check(
             "problem",

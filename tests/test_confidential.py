@@ -303,7 +303,7 @@ def test_an_address_in_the_place_of_a_model_or_of_data_is_told_what_to_give(ws, 
     assert f"{address!r} is an address" in str(told.value)
     assert instead in str(told.value)
     data = address.replace(".co/", ".co/datasets/").replace("Qwen/Qwen3-0.6B", "someone/data")
-    with pytest.raises(ImportRefused, match="is an address, and data is not read from there") as told:
+    with pytest.raises(ImportRefused, match="is an address, and data is not read from addresses") as told:
         readers.read(data.replace("://", "://me:s3cret@"))
     assert "s3cret" not in str(told.value)
     assert ("someone/data." in str(told.value)) == ("huggingface" in address)

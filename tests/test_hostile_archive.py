@@ -178,7 +178,10 @@ def test_what_is_hostile_is_a_sentence_at_the_terminal_also_in_the_preview(tmp_p
     for words in ((), ("--preview",)):
         assert main(["import", str(path), *words, "--workspace", str(ws.root)]) == 1
         said = capsys.readouterr().err
-        assert "Line 3 of hostile.jsonl is none that this studio writes: '../../outside' is no name of a run" in said
+        assert (
+            "Line 3 of hostile.jsonl is not one that this studio writes: '../../outside' is not the name of a run"
+            in said
+        )
     assert rows_of(ws) == {}
 
 

@@ -302,7 +302,7 @@ def test_rows_of_another_file_that_are_known_already_are_not_new(tmp_path, ws):
     importing.import_source(ws, jsonl(tmp_path / "one.jsonl", PAIR))
     result = importing.import_source(ws, jsonl(tmp_path / "two.jsonl", PAIR, PAIR | {"prompt": "Other"}))
     assert (result.num_kept, result.num_new) == (2, 1)
-    assert "1 were here already" in result.sentence
+    assert "1 were already here" in result.sentence
     assert comparisons.counts(ws)["comparisons"] == 2
 
 
@@ -337,7 +337,7 @@ def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
         ("wide.csv", b"prompt\na,b\n", r"wide\.csv, line 2: has more cells than the header"),
         ("cut.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99, mtime=0)[:-12], r"cut\.jsonl\.gz is not a whole gzip file"),
         ("cut.parquet", b"PAR1 and nothing more", r"cut\.parquet is not a whole Parquet file"),
-        ("notes.txt", b"prompt", r"notes\.txt is of no known type\. Known are \.jsonl"),
+        ("notes.txt", b"prompt", r"notes\.txt is not of a known type\. Known types: \.jsonl"),
         ("other.jsonl", b'{"question": "a", "answer": "b"}\n', r"has the columns question, answer\. Needed .*chosen and rejected"),
         ("bad.jsonl", b'{"messages": []}\n', r"No row of bad\.jsonl can be used as prompts; 1 dropped: empty prompt \(1\)"),
     ],

@@ -80,8 +80,8 @@ def test_a_shard_that_the_index_names_and_that_is_not_there_is_named(ws: Workspa
     ("index", "sentence"),
     [
         (None, "has neither model.safetensors nor model.safetensors.index.json"),
-        ("{", "is no JSON"),
-        ("[]", "holds no object"),
+        ("{", "is not valid JSON"),
+        ("[]", "does not hold an object"),
         ("{}", "does not say where the weights are"),
         ('{"weight_map": {"a": "../model.safetensors"}}', "its index names ../model.safetensors"),
     ],
@@ -102,10 +102,10 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_not_waited_for
 ) -> None:
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    refused(ws, folder, rf"{name} is a pipe or a device, not a regular file")
     (folder / name).unlink()
     (folder / name).symlink_to("/dev/zero")
-    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    refused(ws, folder, rf"{name} is a pipe or a device, not a regular file")
     (folder / name).unlink()
     (folder / name).symlink_to(folder / "gone")
     refused(ws, folder, rf"{name} is a link to nothing")
@@ -115,7 +115,7 @@ def test_a_header_that_claims_gigabytes_is_no_header(ws: Workspace, folder: Path
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", 6_000_000_000))
         file.truncate(6_000_000_016)
-    refused(ws, folder, "is cut off or no safetensors file")
+    refused(ws, folder, "is cut off or not a safetensors file")
 
 
 def test_a_config_of_unlikely_size_is_not_read(ws: Workspace, folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_config_of_unlikely_size_is_not_read(ws: Workspace, folder: Path) -> N
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]"], ids=["no json", "deep", "no object"])
 def test_a_config_that_is_no_object_is_refused(ws: Workspace, folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    refused(ws, folder, r"config.json (is no JSON|holds no object)")
+    refused(ws, folder, r"config.json (is not valid JSON|does not hold an object)")
 
 
 NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -193,16 +193,16 @@ def test_a_sentencepiece_tokenizer_names_the_package_that_reads_it(
     ("config", "sentence"),
     [
         ({"model_type": "bloom"}, r"\(bloom\) has no position ids: choose a decoder-only model"),
-        ({"model_type": "mamba"}, r"\(mamba\) has no attention layers"),
+        ({"model_type": "mamba"}, r"\(mamba\) has not attention layers"),
         ({"model_type": "bert"}, r"\(bert\) is an encoder"),
         ({"model_type": "t5", "is_encoder_decoder": True}, r"\(t5\) has an encoder and a decoder"),
         (
             {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
-            r"has layers that are no attention \(conv\)",
+            r"has layers that are not attention \(conv\)",
         ),
         (
             {"model_type": "new", "text_config": {"layer_types": ["linear_attention"]}},
-            r"no attention \(linear_attention\)",
+            r"not attention \(linear_attention\)",
         ),
     ],
     ids=["alibi", "state space", "encoder", "both", "convolutions", "inside a text_config"],
@@ -229,16 +229,16 @@ def test_a_turn_marker_beyond_the_embedding_is_named_with_its_id_and_the_rows(
 
 def test_an_adapter_given_as_a_base_model_is_called_one(ws: Workspace, folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    refused(ws, folder, "holds an adapter .*beside a model")
+    refused(ws, folder, "holds an adapter .*next to a model")
     (folder / "config.json").unlink()
-    refused(ws, folder, "holds an adapter and no model")
+    refused(ws, folder, "holds an adapter, not a model")
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 5000, "~nobody-of-this-name/model", "a\0b", "y/" * 3000], ids=["long", "home", "null", "deep"]
 )
 def test_a_name_that_can_be_no_path_gets_a_short_sentence(ws: Workspace, name: str) -> None:
-    with pytest.raises(BaseModelError, match="is no folder and no hub id") as error:
+    with pytest.raises(BaseModelError, match="is neither a folder nor a hub id") as error:
         runs.create(ws, SFTConfig(base_model=name))
     assert len(str(error.value)) < 500
     with pytest.raises(RewardError, match="There is no classifier"):

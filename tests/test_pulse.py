@@ -59,7 +59,7 @@ def test_the_time_left_is_that_of_the_last_steps_not_of_what_a_parent_did_nor_of
 
 def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
     run = filling.add_run(ws, SFTConfig(), "running")
-    runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays taken", paused=True)
+    runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays in use", paused=True)
     metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
     found = progress.of_run(ws, pauses.pause(ws, run.name))
     assert found is not None

@@ -75,7 +75,7 @@ def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
     new = runs.create(ws, LONG).name
     assert [run.name for run in runs.queue(ws)][-1] == new
     runs.move(ws, runs.get(ws, new).id, "running")
-    with pytest.raises(RunError, match=f"Run {new} does not wait in the queue"):
+    with pytest.raises(RunError, match=f"Run {new} is not waiting in the queue"):
         runs.shift(ws, new, -1)
 
 

@@ -110,8 +110,8 @@ def test_a_second_press_on_a_rated_showing_is_refused(ws):
 @pytest.mark.parametrize(
     ("outcome", "strength", "sentence"),
     [
-        ("better", None, "'better' is no outcome"),
-        ("undo", None, "'undo' is no outcome"),
+        ("better", None, "'better' is not an outcome"),
+        ("undo", None, "'undo' is not an outcome"),
         ("tie", 2, "Strength 2 does not go with tie"),
         ("left", 4, "Strength 4 does not go with left"),
     ],

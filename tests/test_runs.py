@@ -199,7 +199,7 @@ def test_a_run_is_numbered_within_its_stage(ws):
         (PPOConfig(), CheckpointError, "There is no checkpoint of the reward model yet"),
         (SampleConfig(), CheckpointError, "There is no checkpoint of PPO or SFT yet"),
         (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),
-        (SFTConfig(base_model="no/such/folder"), BaseModelError, "is no folder and no hub id"),
+        (SFTConfig(base_model="no/such/folder"), BaseModelError, "is neither a folder nor a hub id"),
     ],
 )
 def test_a_run_that_lacks_something_is_refused_with_what_to_do_first(ws, config, error, sentence):

@@ -179,11 +179,11 @@ def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
     add_pairs(ws, 20)
     first = sessions.start(ws, SessionConfig())
     vote(ws, sessions.next_showing(ws))
-    with pytest.raises(RatingError, match=f"Session {first.id} is at work"):
+    with pytest.raises(RatingError, match=f"Session {first.id} is running"):
         sessions.start(ws, SessionConfig())
     sessions.pause(ws, first.id)
     second = sessions.start(ws, SessionConfig(target=1))
-    with pytest.raises(RatingError, match=f"Session {second.id} is at work"):
+    with pytest.raises(RatingError, match=f"Session {second.id} is running"):
         sessions.resume(ws, first.id)
     rate_all(ws)
     sessions.end(ws, second.id)

@@ -111,7 +111,7 @@ def test_a_recipe_chooses_by_strength_date_and_category(ws):
     assert len(freeze(ws, since=today, until=today)) == 4
     with pytest.raises(DataError, match="No rating fits the recipe"):
         freeze(ws, since="2999-01-01")
-    with pytest.raises(ValueError, match="is no day"):
+    with pytest.raises(ValueError, match="is not a day"):
         Recipe(until="yesterday")
 
 
@@ -171,7 +171,7 @@ def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older
     assert prepare.prepare(ws, RewardConfig()).config.snapshot == "snapshot-2"
     again = prepare.prepare(ws, RewardConfig(snapshot="snapshot-1"))
     assert again.rows["train"] == old.rows["train"]
-    with pytest.raises(DataError, match="is no day"):
+    with pytest.raises(DataError, match="is not a day"):
         prepare.prepare(ws, RewardConfig(rated_since="soon"))
 
 
@@ -297,7 +297,7 @@ def test_an_archive_goes_into_an_empty_workspace_only_and_whole_or_not_at_all(fu
         archive.read(full, str(path))
     lines = path.read_text(encoding="utf-8").split("\n")
     for number, damage, sentence in (
-        (9, lines[9].replace('"table"', '"tabel"'), "is no row this version knows"),
+        (9, lines[9].replace('"table"', '"tabel"'), "is not a row that this version knows"),
         (9, lines[9][:-9], "cannot be read"),
         (1, "", "cannot be read|is incomplete"),
     ):
@@ -352,10 +352,10 @@ def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     assert ratings.summary(ws)["rated"] == 1
     assert history.find(ws, Filter(is_changed=True)) == [entry]
     for event, outcome, sentence in (
-        (first.id, "tie", "counts no more"),
+        (first.id, "tie", "no longer counts"),
         (99, "tie", "There is no rating 99"),
         (second.id, "ranking", "here are 2 responses"),
-        (second.id, "better", "is no outcome"),
+        (second.id, "better", "is not an outcome"),
     ):
         with pytest.raises(RatingError, match=sentence):
             ratings.correct(ws, event, outcome)
@@ -387,8 +387,8 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     kept = history.get(full, number)
     for words, sentence in (
         (["annotate", str(kept.id)], "Nothing was changed: give --note, --flags or both."),
-        (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} says so already"),
-        (["--since", "2026-11-27", "--until", "2026-11-01"], "the second lies before the first"),
+        (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} already says so"),
+        (["--since", "2026-11-27", "--until", "2026-11-01"], "the second is before the first"),
     ):
         assert main(["history", *words, "--workspace", str(full.root)]) == 1
         assert sentence in capsys.readouterr().err

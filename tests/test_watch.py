@@ -91,7 +91,7 @@ def test_the_runs_are_watched_in_a_terminal_that_is_resized_while_runs_begin_and
     assert has(f"... and {31 - shown} more")(lines)
     assert shown > 15
     assert has(" s so far")(lines)
-    assert lines[-1] == "Ctrl-C ends the watching; runs go on."
+    assert lines[-1] == "Ctrl-C stops watching; the runs keep going."
     terminal.resize(40, 12)
     lines = terminal.wait(lambda lines: len(lines) == 12 and max(map(len, lines)) <= 40)
     assert lines[0].split()[:4] == ["run", "state", "done", "what"], "a narrow window leaves columns out"

@@ -49,9 +49,7 @@ class Filter:
         except ValueError as error:
             raise RatingError(f"{error}.") from error
         if self.since and self.until and self.since > self.until:
-            raise RatingError(
-                f"No day is from {self.since} on and until {self.until}: the second lies before the first."
-            )
+            raise RatingError(f"No day is between {self.since} and {self.until}: the second is before the first.")
         if self.flag and self.flag not in FLAGS:
             raise RatingError(f"There is no flag {self.flag[:60]!r}; use one of {', '.join(FLAGS)}.")
 
@@ -168,7 +166,7 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
         raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
     if is_undone and not is_undone_too:
         raise RatingError(
-            f"Rating {event_id} was taken back and counts no more. Rate its pair again; its events: rlhf-studio history show {event_id}"
+            f"Rating {event_id} was taken back and no longer counts. Rate its pair again; its events: rlhf-studio history show {event_id}"
         )
     with ws.read() as db:
         row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))

@@ -78,9 +78,9 @@ def status(ws: Workspace, session: Session) -> str:
     if run and not run.is_ended:
         return f"{run.name} samples new pairs: {run.progress_text or run.state}."
     if run and run.state != "finished":
-        return f"{run.name}, which was to sample new pairs, {run.state}: {run.message}"
+        return f"{run.name}, which was going to sample new pairs, {run.state}: {run.message}"
     is_wanted = session.state in ("running", "resting") and predictions.is_at_work(ws)
-    return "The reward model predicts the next votes, or waits for the device." if is_wanted else ""
+    return "The reward model is predicting the next votes, or waiting for the device." if is_wanted else ""
 
 
 def explain(ws: Workspace, session: Session, why_nothing: str) -> str:

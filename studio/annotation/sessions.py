@@ -52,7 +52,7 @@ class Session:
         words = {
             "running": f"{where}, block {block}",
             "resting": f"{where}: block {block} is done",
-            "done": f"{where}: all that was wanted",
+            "done": f"{where}: the target is reached",
             "paused": f"{where}, paused",
             "ended": f"{where}, ended",
         }
@@ -81,7 +81,7 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
     version = guidelines.current(ws).version or None
     with ws.write() as db:
         if found := _at_work(db, rater):
-            raise RatingError(f"Session {found} is at work. Pause or end it before you start another.")
+            raise RatingError(f"Session {found} is running. Pause or end it before you start another.")
         row = {
             "rater": rater,
             "config": config.model_dump_json(),
@@ -208,7 +208,7 @@ def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
         return ""
     if waiting:
         return (
-            f"Only pairs of prompts that you saw within the last {pair_selection.DISTANCE} items are left. Bring in other prompts, "
+            f"Only pairs of prompts that you saw within the last {pair_selection.DISTANCE} items are left. Import other prompts, "
             "or end the session."
         )
     return session_config.why_none(session.config, pair_selection.census(db, wish, session.rater))
@@ -337,7 +337,7 @@ def _move(ws: Workspace, session_id: int, kind: str, allowed: tuple[State, ...])
             raise RatingError(f"Session {session_id} is {session.state}, so it cannot be {kind}.")
         other = _at_work(db, session.rater)
         if kind == "resumed" and other not in (None, session_id):
-            raise RatingError(f"Session {other} is at work. Pause or end it before you resume another.")
+            raise RatingError(f"Session {other} is running. Pause or end it before you resume another.")
         if kind != "resumed":
             pair_selection.clear(db, session_id)
         _note(db, session_id, kind, session.num_given)

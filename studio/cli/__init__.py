@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(said, file=sys.stderr)
         return 1
     except MemoryError:
-        print("There is not enough memory for this. Close other programs, or give it less at once.", file=sys.stderr)
+        print("There is not enough memory for this. Close other programs, or give it less at a time.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         "source",
         help="a .jsonl, .json, .csv or .tsv file (or the same with .gz), a .parquet file, an archive, a folder, or a hub id owner/name[:config]",
     )
-    command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what to take it for")
+    command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what it holds")
     command.add_argument("--category", default="", help="put all its prompts into this category")
     command.add_argument("--split", choices=prompts.SPLITS, help="put all its prompts into this split")
     command.add_argument(
@@ -54,7 +54,9 @@ def _add_export(commands: Any) -> None:
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
     model.add_argument("--merged", action="store_true", help="merge the adapter into the base model")
-    model.add_argument("--device", choices=DEVICES, default="auto", help="what merges: auto takes a free GPU, cpu none")
+    model.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to merge: auto takes a free GPU, cpu none"
+    )
     model.set_defaults(action=_export_model)
 
 

@@ -118,7 +118,7 @@ class Aside:
         at = self.flags.setdefault(name, [])
         if position in at:
             at.remove(position)
-            return f"Not flagged {name}: answer {position + 1}."
+            return f"No longer flagged {name}: answer {position + 1}."
         at.append(position)
         return f"Flagged {name}: answer {position + 1}. It is recorded with your judgement."
 

@@ -139,7 +139,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
     launcher.reap(ws)
     run = runs.get(ws, arguments.name)
     if run.is_ended:
-        print(f"{run.name} is {run.state} already. {run.message}".rstrip())
+        print(f"{run.name} is already {run.state}. {run.message}".rstrip())
         return 0
     run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
     if run.is_ended:

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
             metavar="KEY=VALUE",
             action="append",
             default=[],
-            help="one setting; may be repeated, goes over --config",
+            help="one setting; may be repeated, overrides --config",
         )
         how = command.add_mutually_exclusive_group()
         how.add_argument("--detach", action="store_true", help="start it and return at once")
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
             how.add_argument(
                 "--fit",
                 action="store_true",
-                help="start nothing: estimate the memory, and what to turn if it does not fit",
+                help="start nothing: estimate the memory, and what to change if it does not fit",
             )
             how.add_argument(
                 "--probe",
@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
                 help="start nothing: do a real step, and say what it took and how long the run takes",
             )
             command.add_argument(
-                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set go over it"
+                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set override it"
             )
             command.add_argument(
                 "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
@@ -111,11 +111,9 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
         if count:
             print(f"{name:12} {count / 2**20:10,.1f} MiB")
     print(f"{'libraries':12} {memory_fit.LIBRARIES / 2**20:10,.1f} MiB")
-    word = "It fits" if fit.is_fitting else "It will hardly fit"
-    print(
-        f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB that are free ({fit.place.title})."
-    )
-    print(f"Reckoned for texts of {fit.length:,} tokens, the longest there are.")
+    word = "It fits" if fit.is_fitting else "It probably will not fit"
+    print(f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB free ({fit.place.title}).")
+    print(f"Estimated for texts of {fit.length:,} tokens, the longest in the data.")
     for tip in [] if fit.is_fitting else fit.advice:
         print(f"  {tip}")
     if found.refusal:

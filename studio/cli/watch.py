@@ -90,7 +90,7 @@ def _picture(ws: Workspace, width: int, height: int) -> list[str]:
     doing = [
         part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
     ]
-    end = "Ctrl-C ends the watching; runs go on."
+    end = "Ctrl-C stops watching; the runs keep going."
     below = [*([""] if doing else []), *doing[: max(0, height // 2 - 2)], end]
     lines = _whole(ws, found, is_narrow=width < NARROW).splitlines()
     room = max(2, height - len(below))

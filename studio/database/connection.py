@@ -147,7 +147,7 @@ def _gone(path: Path) -> WorkspaceUnavailable:
     what = "is empty (0 bytes) in" if path.exists() else "is gone from"
     return WorkspaceUnavailable(
         f"The database {path.name} {what} {path.parent.resolve()}. Put it back, with its {path.name}-wal where it had one; "
-        "nothing new was made in its place."
+        "nothing new was made instead."
     )
 
 

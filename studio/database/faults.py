@@ -28,7 +28,7 @@ _DISK = {
     errno.EDQUOT: "The disk quota is used up: free some space.",
     errno.EFBIG: "A file would become larger than the disk or a limit (ulimit -f) allows: lift the limit, or use another disk.",
     errno.EROFS: "The disk is read-only: make it writable again (a faulty disk is often switched to read-only; look at dmesg).",
-    errno.EACCES: "A file or folder of the run may not be written or read: mend its permissions.",
+    errno.EACCES: "A file or folder of the run may not be written or read: fix its permissions.",
     errno.EIO: "The disk gives errors: check it and its cable before anything else.",
 }
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")

@@ -65,7 +65,7 @@ def text(path: Path, name: str, max_gib: float) -> str:
     if (zero := text.find("\0")) >= 0:
         line = text.count("\n", 0, zero) + 1
         raise ImportRefused(
-            f"{name}, line {line}: holds a zero byte, so it is no text, was cut off by a crash, or is UTF-16 without a mark. "
+            f"{name}, line {line}: holds a zero byte, so it is not text, was cut off by a crash, or is UTF-16 without a mark. "
             "Nothing was imported; save it as UTF-8."
         )
     return text

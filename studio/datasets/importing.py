@@ -84,13 +84,11 @@ class ImportResult:
         if self.is_repeat:
             return f"{self.source} was imported before as {self.kind}; nothing was added."
         known = self.num_kept - self.num_new - self.num_judged - self.num_contrary
-        told = [f"{known:,} were here already"] if known else []
+        told = [f"{known:,} were already here"] if known else []
         if self.num_judged:
-            told.append(f"{self.num_judged:,} were waiting here and are judged now")
+            told.append(f"{self.num_judged:,} were waiting here and are now judged")
         if self.num_contrary:
-            told.append(
-                f"{self.num_contrary:,} are here with another judgement, which was kept: Rate, History shows it"
-            )
+            told.append(f"{self.num_contrary:,} are here with another judgement, which was kept: see Rate, History")
         already = f" ({'; '.join(told)})" if told else ""
         counts = f"{self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} ({self.format})"
         return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
@@ -125,7 +123,7 @@ def take(
         return import_source(ws, source, kind, category=category, split=split, max_gib=max_gib).sentence
     if kind != "auto" or category or split:
         raise ImportRefused(
-            f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Leave them open."
+            f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Do not set them."
         )
     return archive.read(ws, source).sentence
 
@@ -307,7 +305,7 @@ def _notes(raw: RawData, kind: Kind) -> tuple[str, ...]:
     columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {_listed(unread)} were"
     return (
         *raw.notes,
-        f"Only prompts are read: {columns} not. If one holds answers, rename it response (or chosen and rejected).",
+        f"Only prompts are read; {columns} not. If one holds answers, rename it response (or chosen and rejected).",
     )
 
 

@@ -56,7 +56,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     """
     if "://" in source:
         raise ImportRefused(
-            f"{hide(source)!r} is an address, and data is not read from there. {instead(source, 'Anthropic/hh-rlhf')}"
+            f"{hide(source)!r} is an address, and data is not read from addresses. {instead(source, 'Anthropic/hh-rlhf')}"
         )
     if not source.strip():
         raise ImportRefused(
@@ -126,7 +126,7 @@ def _left_out(names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f" Left out, since of no known type: {', '.join(names[:MOST_NAMED])}{more}."
+    return f" Left out, since their type is not known: {', '.join(names[:MOST_NAMED])}{more}."
 
 
 def _split_of_file(name: str) -> str | None:
@@ -182,7 +182,7 @@ def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) 
         ImportRefused: empty, damaged or of no known type; names file, line and cause.
     """
     if archive.is_archive(path):
-        raise ImportRefused(f"{name} is an archive of a workspace and no list of rows. Import this file alone.")
+        raise ImportRefused(f"{name} is an archive of a workspace, not a list of rows. Import this file alone.")
     if path.stat().st_size == 0:
         raise ImportRefused(f"{name} is empty. Nothing was imported; check that the file was written completely.")
     if files.is_type(name, files.PARQUET):
@@ -196,7 +196,7 @@ def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) 
     elif files.is_type(name, files.TABLES):
         named, rows = tables.read_csv(files.text(path, name, max_gib), name)
     else:
-        raise ImportRefused(f"{name} is of no known type. Known are {', '.join(files.TYPES)}.")
+        raise ImportRefused(f"{name} is not of a known type. Known types: {', '.join(files.TYPES)}.")
     if not rows:
         raise ImportRefused(f"{name} holds no rows. Nothing was imported; check that the file was written completely.")
     return Part(name, named, rows, split)

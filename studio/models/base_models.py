@@ -38,11 +38,9 @@ def resolve(name: str) -> str:
     if HUB_ID.fullmatch(name) and len(name) <= LONGEST_ID and path is not None and not path.exists():
         return name
     if "://" in name:
-        raise BaseModelError(
-            f"{hide(name)!r} is an address, and a base model is none. {instead(name, 'Qwen/Qwen3-0.6B')}"
-        )
+        raise BaseModelError(f"{hide(name)!r} is an address, not a base model. {instead(name, 'Qwen/Qwen3-0.6B')}")
     raise BaseModelError(
-        f"{short(name)!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+        f"{short(name)!r} is neither a folder nor a hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )
 
 

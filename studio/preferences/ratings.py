@@ -129,7 +129,7 @@ def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None =
             return again
         row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
         if row is None:
-            raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
+            raise RatingError(f"Rating {rating_id} no longer counts, or never existed. Reload the page.")
         columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
         if read_remarks(columns) == read_remarks(row):
             raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
@@ -276,12 +276,12 @@ def correct(
             raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
         if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
             raise RatingError(
-                f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
+                f"Rating {event_id} no longer counts: it was taken back or corrected. Correct the newer one."
             )
         sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
         stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
         if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
-            raise RatingError(f"Rating {event_id} says so already; nothing was changed.")
+            raise RatingError(f"Rating {event_id} already says so; nothing was changed.")
         kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
         event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
         return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})

@@ -32,15 +32,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ties: Literal["half", "drop"] = "half"
-    """half gives a tie the target 0.5; drop leaves ties out. Both-bad is a tie here, a skip never enters."""
+    """half gives a tie the target 0.5; drop leaves ties out. Both bad is a tie here; a skip never counts."""
     use_strength: bool = False
-    """Let the strength of a preference count, in the way of strength_as."""
+    """Let the strength of a preference count, as strength_as says."""
     strength_as: Literal["margin", "soft_label"] = "margin"
     """margin asks for a distance between the scores; soft_label takes strength as a probability below 1."""
     weak: Literal["keep", "drop"] = "keep"
     """drop leaves out responses found only slightly better."""
     repeats: Literal["drop", "keep"] = "drop"
-    """keep also trains on pairs that came a second time to measure the rater; they then count twice."""
+    """keep also trains on pairs shown a second time to measure the rater; they then count twice."""
     since: str = ""
     """Only ratings given on this day (UTC, such as 2026-03-31) or later; empty for all."""
     until: str = ""

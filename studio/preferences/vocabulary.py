@@ -83,7 +83,7 @@ MOVED_DIGITS = {"1": "[", "2": "[]", "3": "{/", "4": "}", "6": "=", "7": "*", "8
 MOVED_LETTERS = {"KeyY": ("зЗ", "z"), "KeyZ": ("ѕЅ", "y")}
 """Place to the characters that mean another letter there: Serbian exchanges the two, and their Latin labels with them."""
 CAPS = {" ": "space", "backspace": "⌫", "enter": "⏎"}
-"""Keys that are drawn otherwise than they are called."""
+"""Keys whose cap shows another sign than their name."""
 
 
 def cap(name: str) -> str:

@@ -83,7 +83,7 @@ def kill(ws: Workspace, name: str) -> Run:
         raise RunError(_elsewhere(ws, run))
     if processes.unproven(claim):
         raise RunError(
-            f"Process {run.pid} is said to work on {run.name}, but shows no sign that it does, so it is left alone. Look at it with: "
+            f"Process {run.pid} is recorded as working on {run.name}, but shows no sign of it, so it is left alone. Look at it with: "
             f"ps -f {run.pid}; if it is the run's, end it with: kill {run.pid}"
         )
     with suppress(OSError):  # on a full disk another server may call it lost
@@ -158,11 +158,11 @@ def _may_come_yet(run: Run) -> bool:
 def _elsewhere(ws: Workspace, run: Run) -> str:
     """Say to which workspace a run belongs that was handed over before this workspace was copied."""
     if not (own := runs.folder(ws, run.name)).exists():
-        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
+        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and with it what was saved."
     place = processes.working_folder(run.mark)
     if place is None:
-        return f"This workspace is a copy, or was put back from one: it was made while {run.name} had not ended there."
-    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one, and goes on there."
+        return f"This workspace is a copy, or was restored from one, made before {run.name} had ended there."
+    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one and continues there."
 
 
 def trouble(run: Run) -> str:
@@ -176,7 +176,7 @@ def trouble(run: Run) -> str:
         )
     if run.advanced_at and not run.pause_requested and (stuck := _age_s(run.advanced_at)) > STUCK_S:
         return (
-            f"No step has ended for {stuck / 60:.0f} min: it computes a long one, or hangs. The log may say which; "
+            f"No step has ended for {stuck / 60:.0f} min: it is a long step, or the run hangs. The log may say which; "
             "Kill now ends it, and what is saved stays."
         )
     return ""
@@ -210,7 +210,7 @@ def _lost(ws: Workspace, run: Run) -> str:
     elif code:
         cause = f"Its process ended with exit code {code}; the end of the log may say why."
     else:
-        cause = "Its process ended without a word (killed, out of memory, or power loss)."
+        cause = "Its process ended without a message (killed, out of memory, or power loss)."
     return f"{cause} {next_step(ws, run)}"
 
 
@@ -219,11 +219,11 @@ def next_step(ws: Workspace, run: Run) -> str:
     if run.started_at is None:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":
-        return "Nothing of it was stored; start it again on the Train page."
+        return "Nothing was stored; start it again on the Train page."
     try:
         newest = runs.newest_state(ws, run)
     except CheckpointError as error:
-        return f"To resume it, see to its newest checkpoint: {error}"
+        return f"To resume it, fix its newest checkpoint: {error}"
     if newest is None:
         return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
     if newest.run_id != run.id:

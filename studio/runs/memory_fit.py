@@ -138,7 +138,9 @@ def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
     config = prepared  # with what it takes over from its checkpoint
     name = base_models.resolve(preview.base_of(ws, config)[0])
     if not Path(name).is_dir():
-        raise BaseModelError(f"The size of {name} is known once it was fetched: start a run, or give a local folder.")
+        raise BaseModelError(
+            f"The size of {name} is known once it has been fetched: start a run, or give a local folder."
+        )
     sizes = memory.read_sizes(Path(name))
     place = place_of(config)
     load = memory.worst_load(config, sizes, longest)

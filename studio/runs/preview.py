@@ -141,10 +141,10 @@ def ask(
         return children.ask(module, request, cwd=ws.root, timeout_s=timeout_s, started=started)
     except ChildError as error:
         if error.is_late:
-            raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
+            raise RunError(f"The check before the start took longer than {timeout_s:.0f} s and was stopped.") from error
         if error.is_killed:
             raise RunError(
-                "It does not fit: the system ended its process for want of memory. Lower micro_batch_size or lengths."
+                "It does not fit: the system ended its process for lack of memory. Lower micro_batch_size or lengths."
             ) from error
         raise RunError(f"This run could not start: {error}") from error
 

@@ -42,7 +42,7 @@ def folder(ws: Workspace, name: str) -> Path:
     """
     if name != Path(name).name or name in ("", ".."):
         raise RunError(
-            f"The run {name!r} of the database has a name that leads out of the workspace's runs: it is left alone."
+            f"The run {name!r} in the database has a name that leads out of the workspace's runs: it is left alone."
         )
     return ws.runs / name
 
@@ -77,7 +77,7 @@ def resume(ws: Workspace, name: str) -> Run:
     if run.unread:
         raise RunError(
             f"Run {run.name} was made by another version of the studio with settings that this one does not know "
-            f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
+            f"({', '.join(run.unread)}), so it would not continue as it began. Start a new run."
         )
     prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
@@ -86,7 +86,7 @@ def resume(ws: Workspace, name: str) -> Run:
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(
             f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
-            "to take another way from there, or start a new run with more of them."
+            "to branch off from there, or start a new run with more steps."
         )
     return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
@@ -207,7 +207,7 @@ def shift(ws: Workspace, name: str, by: int) -> None:
         at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
         if at is None:
             raise RunError(
-                f"Run {name} does not wait in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
+                f"Run {name} is not waiting in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
             )
         places = [row["id"] if row["place"] is None else row["place"] for row in rows]
         rows.insert(max(0, at + by), rows.pop(at))

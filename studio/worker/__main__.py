@@ -43,7 +43,7 @@ def main(root: str, name: str) -> int:
     ws = held.hold(Workspace.existing(root), PATIENCE_S)
     run = runs.get(ws, name)
     if run.state != "queued":
-        raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
+        raise RunError(f"Run {run.name} is already {run.state}; start another, or resume it.")
     mark = _carry_mark(ws, run)
     signals.pass_on(lambda: _request_stop(ws, run))
     with ws.kept_open(), _turn(ws, run, mark) as is_ours:

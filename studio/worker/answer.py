@@ -54,7 +54,7 @@ def _answers(request: dict[str, Any]) -> dict[str, str]:
 def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:
     """Return the note on an answer that was cut because the model has no more positions."""
     is_cut = not rollout.finished[0] and len(rollout.responses[0]) < request["max_new_tokens"]
-    return f"\n\n[It ends here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
+    return f"\n\n[Cut off here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def busy(ws: Workspace, config: SampleConfig) -> str:
     said = []
     for lane in devices.usable(config, gpus.count()):
         place = "the GPU" if lane == devices.CPU else f"GPU {lane.removeprefix('gpu')}"
-        said.append(f"{holders.get(lane, 'other work of the studio')} works on {place}")
+        said.append(f"{holders.get(lane, 'another task of the studio')} works on {place}")
     return (
         f"{' and '.join(said)}: try again when it has ended, or use the CPU (device=cpu; at the terminal --device cpu)."
     )

@@ -144,7 +144,7 @@ class StudioCallback(Callback):
         if wish == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)
-            said = f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            said = f"paused after {self.unit} {step} of {self._total}; its memory stays in use"
             runs.beat(self._ws, self._run.id, text=said, paused=True)
         return wish
 

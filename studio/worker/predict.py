@@ -38,7 +38,7 @@ def main(root: str, *how: str) -> int:
         try:
             fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Another process predicts already.")
+            print("Another process is already predicting.")
             return 0
         num, num_unfit = 0, 0
         if predictions.pending(ws, reward.id, 1):

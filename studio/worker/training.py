@@ -264,7 +264,7 @@ def _rescue(callback: StudioCallback, module: Any) -> None:
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume continues from there with the "
         "same settings and the same reward functions; to change those, start a new run."
     )
 
@@ -297,7 +297,7 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
         said.insert(0, module.selection.sentence())
     if isinstance(module, PPOModule) and 0 < module.step_index <= module.value_warmup:
         said.append(
-            f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
+            f"The policy is still unchanged: the first {module.value_warmup} iterations (value_warmup) train the value function only."
         )
     if isinstance(module, RewardModule) and module.keep_best and not module.best:
         said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")

@@ -123,7 +123,7 @@ def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with devices.taken(ws, SFTConfig(), []) as mine:
         assert mine == ("cpu",)
-        with pytest.raises(RunError, match="other work of the studio works on the GPU"), borrowed(ws):
+        with pytest.raises(RunError, match="another task of the studio works on the GPU"), borrowed(ws):
             pass
     with borrowed(ws):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "torch goes on seeing it"

@@ -679,7 +679,7 @@ def test_the_controller_does_not_steer_while_the_policy_is_held_still(build: Any
 
 
 def test_a_price_of_0_that_is_to_adapt_is_refused(build: Any) -> None:
-    with pytest.raises(ConfigError, match=r"kl_target is 6, .* begins at 0 .*: set kl_coef to a start such as 0\.05"):
+    with pytest.raises(ConfigError, match=r"kl_target is 6, .* starts at 0 .*: set kl_coef to a start such as 0\.05"):
         build(kl_target=6.0, kl_coef=0.0)
 
 

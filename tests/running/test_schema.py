@@ -9,7 +9,7 @@ from studio.runs import runs
 from studio.workspace import Workspace
 
 ROWS = {
-    "paused": {"state": "running", "pause_requested": 1, "progress_text": "paused after step 3 of 9; its memory stays taken", "heartbeat_at": "t"},
+    "paused": {"state": "running", "pause_requested": 1, "progress_text": "paused after step 3 of 9; its memory stays in use", "heartbeat_at": "t"},
     "pausing": {"state": "running", "pause_requested": 1, "progress_text": "step 3 of 9"},
     "faulty": {"state": "stopped", "message": "Paused: the loss is nan. The state before that step is saved."},
     "stopped": {"state": "stopped", "message": "Stopped and saved as sft-1@3."},

@@ -56,7 +56,7 @@ def rate(page: Page, ws: Workspace, key: str) -> None:
 def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, visit):
     served = serve(pairs_ws)
     page = open_room(visit, served, "Session")
-    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    expect(page.locator("#session-now")).to_contain_text("No session is running")
     page.locator("#session-target input").fill("0")
     page.locator("#session-start").click()
     expect(page.locator("#session-form")).to_contain_text("takes a whole number, at least 1")
@@ -89,7 +89,7 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     expect(card).to_contain_text("3 left, 3 right, 1 both fine")
     expect(card.locator("tr", has_text="Left side chosen")).to_contain_text("50%")
     page.locator("#session-end").click()
-    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    expect(page.locator("#session-now")).to_contain_text("No session is running")
     assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
 
 
@@ -212,7 +212,7 @@ def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-1")
     page.locator("#recipe-since input, #recipe-since textarea").fill("soon")
     page.locator("#snapshot-freeze").click()
-    expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is no day")
+    expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is not a day")
     page.locator("#recipe-since input, #recipe-since textarea").fill("")
     ratings.undo(pairs_ws)
     page.locator("#snapshot-freeze").click()

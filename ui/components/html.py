@@ -52,7 +52,7 @@ def doing(run: Run) -> str:
     if run.stop_requested:
         return "Stopping: it finishes its step and saves."
     if run.pause_requested and run.state == "queued":
-        return "Held in the queue: others pass until you choose Go on."
+        return "Held in the queue: others go first until you choose Continue."
     if run.pause_requested and not run.is_paused:
         return "Pausing: it finishes its step and saves."
     return said

@@ -21,7 +21,7 @@ from ui.page import Page
 from ui.server import uploads
 
 PAGE_SIZE = 20
-KINDS = [("by its columns", "auto"), "demonstrations", "preferences", "prompts"]
+KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
 SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
 
@@ -91,7 +91,7 @@ def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
     with gr.Row(elem_classes="controls"):
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
-        look = gr.Button("Look at it", variant="primary", min_width=120, elem_id="look")
+        look = gr.Button("Preview", variant="primary", min_width=120, elem_id="look")
         take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
     told = html.html(html.notice(""), elem_id="import-told")
     on(upload.upload, lambda path: path, [upload], [source])
@@ -186,7 +186,7 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
         "",
         "",
         gr.skip(),
-        html.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good"),
+        html.notice("Saved. The next SFT run learns from it if its prompt is in the train split.", "good"),
     ]
 
 
@@ -231,7 +231,7 @@ def _nothing(ws: Workspace, what: str, search: str) -> str:
             "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.",
         )
     if what == "preferences":
-        text = "Pairs whose judgement came with a file stand here with both answers. What you rate yourself is under Rate, History."
+        text = "Imported pairs that came with a judgement are listed here with both answers. Your own ratings are under Rate, History."
         return html.empty("No imported preferences", text)
     text = (
         "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "

@@ -91,14 +91,14 @@ def size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if not found or not float(found[1]):
-        raise ConfigError(f"--max-upload {text} is no size. Write it as 500MB or {DEFAULT}.")
+        raise ConfigError(f"--max-upload {text} is not a size. Write it as 500MB or {DEFAULT}.")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def refusal(max_bytes: int) -> str:
     """Return the message about a file that is larger."""
     return (
-        f"The file is larger than {max_bytes / 2**20:,.0f} MiB, the most that may be uploaded. Give its path instead, import it with "
+        f"The file is larger than {max_bytes / 2**20:,.0f} MiB, the upload limit. Give its path instead, import it with "
         "`rlhf-studio import FILE`, or start the studio with a larger --max-upload."
     )
 

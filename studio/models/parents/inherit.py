@@ -28,7 +28,7 @@ def check_alike(first: Traits, *others: Traits) -> None:
             if mine != theirs and mine and theirs:
                 raise CheckpointError(
                     f"Checkpoint {other.name} was trained with {name.replace('_', ' ')} {theirs}, but {first.name} with {mine}, and "
-                    f"one run can use one of them only. Choose checkpoints that agree, or train the stage of {other.name} again "
+                    f"one run can use only one of them. Choose checkpoints that agree, or train the stage of {other.name} again "
                     f"from {first.name}."
                 )
 
@@ -65,7 +65,7 @@ def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) 
             if trained.is_complete and ours not in ("auto", theirs):
                 raise ConfigError(
                     f"Run {name} has {setting} {ours}, but {trained.name}, from which it began, was trained with {theirs}, so what it "
-                    "learnt belongs to another model than that one. Start a new run: it takes over how its checkpoint was trained."
+                    "learned belongs to another model. Start a new run: it takes over how its checkpoint was trained."
                 )
 
 

@@ -18,13 +18,13 @@ FIRST_LETTERS = 220
 def panel(card: Card, title: str = "") -> str:
     """Draw the whole card; a sentence where nothing was rated yet."""
     if not card.num_votes:
-        return '<p class="quiet">No vote was given yet. The card fills as you rate.</p>'
+        return '<p class="quiet">No votes yet. The card fills as you rate.</p>'
     rows = [
-        ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
+        ("Left side chosen", "of decided votes; far from half is a habit of position", card.left, 0.5),
         ("Ties", f"{' and '.join(WORDS[name] for name in TIES)}, of all votes", card.ties, None),
         (
             "You agree with yourself",
-            "the same answers a second time; of a ranking, the share of its pairs",
+            "the same answers judged twice; for a ranking, the share of its pairs",
             card.self_agreement,
             None,
         ),
@@ -105,7 +105,7 @@ def _contradictions(card: Card) -> str:
     more = f"<p class='quiet'>{len(card.contradictions) - MOST:,} more.</p>" if len(card.contradictions) > MOST else ""
     return (
         f"<h4>Against a confident reward model ({len(card.contradictions):,})</h4>"
-        '<p class="quiet">A slip, its error, or a gap in the guideline? A slip is corrected under History.</p>'
+        '<p class="quiet">Your slip, its error, or a gap in the guideline? Correct a slip under History.</p>'
         f"{shown}{more}"
     )
 

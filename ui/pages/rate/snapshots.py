@@ -1,4 +1,4 @@
-"""Snapshots, a section of Rate: freeze the ratings of now by a recipe, see which runs trained on what, compare two."""
+"""Snapshots, a section of Rate: freeze the current ratings by a recipe, see which runs trained on what, compare two."""
 
 from functools import partial
 from html import escape
@@ -30,7 +30,7 @@ def build(ws: Workspace) -> Page:
                 second = gr.Dropdown([], label="with", elem_id="snapshot-second", min_width=150)
                 compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
             difference = html.html(elem_id="snapshot-difference")
-        with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the ratings of now", elem_classes="card"):
+        with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the current ratings", elem_classes="card"):
             fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
             freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
             told = html.html(html.notice(""), elem_id="snapshot-told")
@@ -55,8 +55,8 @@ def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
     if not found:
         return html.empty(
             "No snapshot yet",
-            "A snapshot is a frozen, hashed set of preferences: what a reward model was trained on, for good. Each reward run "
-            "makes one of the ratings of now, or trains on one that you froze.",
+            "A snapshot is a frozen, hashed set of preferences: exactly what a reward model was trained on. Each reward run "
+            "makes one from the current ratings, or trains on one that you froze.",
         )
     used = snapshots.runs_of(ws)
     rows = "".join(

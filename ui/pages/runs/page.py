@@ -158,7 +158,7 @@ def _unknown(chosen: str) -> str:
 
 
 def _nothing() -> str:
-    text = "A run trains one stage of the loop in a process of its own: you may close this tab, and it goes on."
+    text = "A run trains one stage of the loop in its own process: close this tab and it keeps running."
     return html.empty("No runs yet", text, "train", "Start the first run")
 
 
@@ -182,7 +182,7 @@ def _doing(run: Run, queue: list[str]) -> str:
     if run.name in queue:
         return f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
     if run.is_ending:
-        return "its process ends"
+        return "its process is exiting"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
     return run.message if run.is_ended else f"{run.progress:.0%} {html.doing(run)}{where}"
 
@@ -190,9 +190,7 @@ def _doing(run: Run, queue: list[str]) -> str:
 def _head(ws: Workspace, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
     if run.is_ending:
-        said = html.notice(
-            "It has written its last word; this says so as soon as its process is gone and its memory is free."
-        )
+        said = html.notice("It has ended; waiting for its process to exit and free its memory.")
     if trouble := launcher.trouble(run):
         said += html.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
@@ -202,7 +200,7 @@ def _head(ws: Workspace, run: Run) -> str:
         chosen += "<style>#run :is(.rollout-filters,.rollout-side,.more){display:none!important}</style>"
     return (
         f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{html.badge(run.shown_state)}{facts}'
-        f'<span class="num when">{"started" if run.started_at else "made"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
+        f'<span class="num when">{"started" if run.started_at else "created"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 
 

@@ -162,7 +162,7 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [html.notice("The command line stands here again once the marked fields are mended."),
+        return [html.notice("The command line is shown again once the marked fields are fixed."),
                 preview.complaints(stage, wrong), *off]  # fmt: skip
     return [_command(ws, config), html.notice(""), *off]
 
@@ -175,7 +175,7 @@ def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
 
 def _looking(*_: Any) -> str:
     """Say at once that rows are being encoded, since long ones take some seconds before a run may start."""
-    return '<p class="notice is-note is-working" role="status">Looking at the rows, then it starts …</p>'
+    return '<p class="notice is-note is-working" role="status">Checking the rows before the start …</p>'
 
 
 def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
@@ -197,7 +197,7 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
     said = (
         "was started."
         if is_new
-        else "was started a moment ago with these settings; a second click starts no second run."
+        else "was started a moment ago with these settings; a second click does not start another run."
     )
     return [html.notice(f"{run.name} {said}", "good"), off, gr.Tabs(selected="runs"), run.name]
 

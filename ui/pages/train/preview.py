@@ -40,7 +40,7 @@ def complaints(stage: str, wrong: dict[str, str]) -> str:
     known = [name for name in wrong if name in STAGES[stage].model_fields]
     marks = "".join(
         f"#{stage}-{name} :is(input,textarea){{border-color:var(--alert)!important}}"
-        f'#{stage}-{name}::after{{content:"Not possible: see beside Start.";color:var(--alert);font-size:.8125rem}}'
+        f'#{stage}-{name}::after{{content:"Not valid: see next to Start.";color:var(--alert);font-size:.8125rem}}'
         for name in known
     )
     return f'<style>{marks}</style><div class="notice is-bad" role="alert">Not ready to start:<ul>{items}</ul></div>'

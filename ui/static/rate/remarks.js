@@ -72,7 +72,7 @@ function onAttribute(event) {
 function onAttributeKey(event, key) {
   const field = event.target.closest("fieldset");
   if (key === "escape") return event.target.blur();
-  if (!/^[1-7]$/.test(key)) { if (KEYS[key]) say("Digits choose on the scale now; Esc goes back to judging."); return; }
+  if (!/^[1-7]$/.test(key)) { if (KEYS[key]) say("Digits set the scale now; Esc goes back to judging."); return; }
   event.preventDefault();
   const radio = field.querySelector(`[value="${key}"]`);
   radio.checked = true;
@@ -83,6 +83,6 @@ function onAttributeKey(event, key) {
 function flag(name, position) {
   const at = remarks.flags[name] ?? [];
   remarks.flags[name] = at.includes(position) ? at.filter((each) => each !== position) : [...at, position];
-  say(`${at.includes(position) ? "Not flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
+  say(`${at.includes(position) ? "No longer flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
   keepRemarks();
 }
