@@ -159,10 +159,10 @@ def _elsewhere(ws: Workspace, run: Run) -> str:
     """Say to which workspace a run belongs that was handed over before this workspace was copied."""
     if not (own := runs.folder(ws, run.name)).exists():
         return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
-    place = processes.working_folder(run.mark)
+    place = processes.works_for(runs.claim(ws, run)) if not run.mark else processes.working_folder(run.mark)
     if place is None:
         return f"This workspace is a copy, or was put back from one: it was made while {run.name} had not ended there."
-    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one, and goes on there."
+    return f"This workspace is a copy of {place.parent.parent if run.mark else place}: {run.name} belongs to that one, and goes on there."
 
 
 def trouble(run: Run) -> str:
