@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from modules.config import STAGES, StageConfig
@@ -30,6 +31,12 @@ def of_config(ws: Workspace, config: StageConfig) -> str:
     stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
     settings = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
     return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *settings])
+
+
+def of_run(ws: Workspace, stage: str, config: Path, other: Mapping[str, str]) -> str:
+    """Return the command that starts a run with the settings of a run's config.json but for some `other` ones."""
+    settings = [word for name, value in other.items() for word in ("--set", f"{name}={value}")]
+    return shlex.join([program(), stage, "--workspace", str(ws.root), "--config", str(config), *settings])
 
 
 def _plain(value: object) -> str:

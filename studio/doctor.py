@@ -52,7 +52,7 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also add the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(root), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
@@ -62,11 +62,13 @@ def _python() -> Check:
     return Check("ok", "Python", version)
 
 
-def _torch() -> list[Check]:
-    """Return the child process's findings about torch, the GPUs and 4-bit weights."""
+def _torch(root: str | Path | None) -> list[Check]:
+    """Return the child process's findings about torch, the GPUs and 4-bit weights; it leaves runs their GPUs."""
+    ws = Workspace(Workspace.place(root))
     again = "install the studio again (make run), or see its message with: python -m studio.worker.doctor"
     try:
-        return torch_checks(children.ask("studio.worker.doctor", timeout_s=CHILD_TIMEOUT_S))
+        place = [str(ws.root)] if ws.database.exists() else []
+        return torch_checks(children.ask("studio.worker.doctor", None, *place, timeout_s=CHILD_TIMEOUT_S))
     except ChildError as error:
         return [Check("problem", "torch", f"does not work: {error}", again)]
 
@@ -79,7 +81,10 @@ def torch_checks(facts: dict[str, Any]) -> list[Check]:
         is_crowded = device["free"] < device["total"] / 2
         step = "another process holds its memory; see nvidia-smi." if is_crowded else ""
         found.append(Check("warning" if is_crowded else "ok", "GPU", text, step))
-    if not facts["devices"]:
+    if facts.get("busy"):
+        step = "4-bit weights were tried on the CPU; call the doctor again when the GPU is free to try them there."
+        found.append(Check("ok", "GPU", f"left alone: {facts['busy'].partition(':')[0]}", step))
+    elif not facts["devices"]:
         step = "fine for small models; for a GPU install the CUDA build of torch that fits its driver (README)."
         found.append(Check("warning", "GPU", "none that torch can use", step))
     if facts["nf4_error"]:

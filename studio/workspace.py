@@ -130,7 +130,8 @@ class Workspace:
         """Yield a connection for reading; it is closed at the end of the block.
 
         Raises:
-            WorkspaceError: another program holds the database for too long, or its disk is full, read-only or faulty.
+            WorkspaceError: another program holds the database for too long, its disk is full, read-only or faulty, or a newer
+                version has changed the schema meanwhile.
         """
         db = connection.connect(self.database)
         try:
@@ -147,6 +148,8 @@ class Workspace:
             if not (
                 faults.of_database(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)
             ):
+                if newer := connection.newer(self.database):
+                    raise WorkspaceError(newer) from error
                 raise
             raise connection.refusal(self.database, error) from error
         finally:

@@ -135,7 +135,7 @@ def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
 def count_imported(ws: Workspace) -> int:
     """Count the imported judgements, those corrected since included."""
     with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
+        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE is_imported"))["n"]
 
 
 def number(text: str) -> int:
@@ -277,7 +277,7 @@ AND (NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) OR (:i
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
 AND (:is_changed = 0 OR e.supersedes IS NOT NULL OR {_IS_UNDONE}) AND (:session IS NULL OR i.session_id = :session)
-AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
+AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.comparison_id = e.comparison_id AND m.is_imported))
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
 AND (:search = '' OR says(p.messages, :search) OR EXISTS (SELECT 1 FROM comparison_responses t JOIN responses z

@@ -83,16 +83,35 @@ def migrate(path: Path) -> None:
                 )
             db.enable_wal()
             db.execute("PRAGMA foreign_keys = OFF")  # a migration may rebuild a table; it checks them itself
-            unknown = {m.name for m in migrations.ALL.applied(db)} - set(migrations.names())
-            if unknown:
+            if unknown := _unknown(db):
                 raise WorkspaceError(
-                    f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
+                    f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(unknown)}). "
                     "Update the studio, or choose another workspace."
                 )
             if waiting := migrations.ALL.pending(db):
                 _apply(db, path, [migration.name for migration in waiting])
         except FAULTS as error:
             raise refusal(path, error) from error
+
+
+def newer(path: Path) -> str:
+    """Return what to say where a newer version has changed the schema while this program was at work; else empty."""
+    try:
+        with closing(connect(path)) as db:
+            unknown = _unknown(db)
+    except (*FAULTS, WorkspaceError):
+        return ""
+    if not unknown:
+        return ""
+    return (
+        f"The database {path.name} was brought up to date by a newer version of RLHF Studio (it has {', '.join(unknown)}) while this "
+        "program was at work, which cannot go on with it. Nothing was changed. Start it again with the newer version."
+    )
+
+
+def _unknown(db: Database) -> list[str]:
+    """Return the migrations of the database that this version does not have."""
+    return sorted({m.name for m in migrations.ALL.applied(db)} - set(migrations.names()))
 
 
 def _apply(db: Database, path: Path, names: list[str]) -> None:
@@ -104,8 +123,7 @@ def _apply(db: Database, path: Path, names: list[str]) -> None:
                 f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
             )
         made = rotation.before_migration(db.conn, path, names[0])
-        if is_large:
-            notice.say(f"Backup: {made}")
+        notice.say(f"{path.name} is brought up to date by this version; as it was it stays in {made}")
     with db.atomic(), notice.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
         migrations.ALL.apply(db)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-from studio.database.schema import curves, first, pages, processes, queue, ratings, restores, search, sessions
+from studio.database.schema import curves, first, imported, pages, processes, queue, ratings, restores, search, sessions
 
 ALL = Migrations("rlhf-studio")
 
@@ -106,6 +106,12 @@ def m015_many_runs(db: Database) -> None:
     """Find the active runs, and count the others, without reading all of them."""
     for statement in pages.STATEMENTS:
         db.execute(statement)
+
+
+@ALL()
+def m020_imported_judgements(db: Database) -> None:
+    """Store in a column, not in the uuid, that a judgement came in with a file."""
+    imported.add(db)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, cast
 from sqlite_utils import Database
 
 from studio.database import migrations
-from studio.database.schema import restores
+from studio.database.schema import imported, restores
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import DataError, ImportRefused, WorkspaceError
 from studio.files import whole
@@ -195,6 +195,8 @@ def _read_all(db: Database, path: Path) -> Counter[str]:
         row = _checked(rows, path, number, table, row)
         if table == "rating_events" and "restores" not in row:  # of an archive older than that column
             row["restores"] = restores.restored_by(db, row)
+        if table == "rating_events" and "is_imported" not in row:
+            row["is_imported"] = int(imported.was_imported(row))
         names = list(row)
         marks = ", ".join("?" * len(names))
         try:

@@ -164,9 +164,11 @@ def record_import(
     outcome: PairOutcome = "left",
 ) -> Rating:
     """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
-    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    is_won = outcome in SIDES
-    return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
+    sql = f"SELECT {_RATING} FROM rating_events WHERE comparison_id = ? AND is_imported"
+    if before := next((Rating(**row) for row in db.query(sql, [comparison_id])), None):
+        return before
+    event = {"uuid": str(uuid_module.uuid4()), "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
+    return _insert(db, event | {"strength": strength if outcome in SIDES else None, "is_imported": 1})
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -360,12 +362,12 @@ _OPTIONAL = (
 
 
 def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": now()}
+    row = dict.fromkeys(_OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
     db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores) VALUES (:uuid, :comparison_id,"
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, is_imported) VALUES (:uuid, :comparison_id,"
         " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
-        " :attributes, :edited_response_id, :restores)",
+        " :attributes, :edited_response_id, :restores, :is_imported)",
         row,
     )
     (stored,) = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])

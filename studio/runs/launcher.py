@@ -161,10 +161,11 @@ def _elsewhere(ws: Workspace, run: Run) -> str:
     """Say to which workspace a run belongs that was handed over before this workspace was copied."""
     if not (own := runs.folder(ws, run.name)).exists():
         return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and with it what was saved."
-    place = processes.working_folder(run.mark)
+    place = processes.works_for(runs.claim(ws, run)) if not run.mark else processes.working_folder(run.mark)
     if place is None:
         return f"This workspace is a copy, or was restored from one, made before {run.name} had ended there."
-    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one and continues there."
+    own_place = place.parent.parent if run.mark else place
+    return f"This workspace is a copy of {own_place}: {run.name} belongs to that one and continues there."
 
 
 def trouble(run: Run) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import children, redaction
+from studio import children, commands, redaction
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
@@ -90,7 +90,9 @@ def resume(ws: Workspace, name: str) -> Run:
         )
     prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
-    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from])
+    config = folder(ws, run.name) / "config.json"
+    way_out = commands.of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
+    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(
@@ -280,7 +282,12 @@ def claim(ws: Workspace, run: Run) -> processes.Claim:
 
 def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
     """Return whether the run was handed over in the workspace that this one copies: its processes are not ours."""
-    return bool(run.mark) and not run.is_ended and not marks.is_for(run.mark, folder(ws, run.name))
+    if run.is_ended:
+        return False
+    if run.mark:
+        return not marks.is_for(run.mark, folder(ws, run.name))
+    theirs = processes.works_for(claim(ws, run)) if run.pid else None
+    return theirs is not None and theirs.exists() and not theirs.samefile(ws.root)
 
 
 def beat(
@@ -391,7 +398,7 @@ def _revision() -> str:
 
 
 def of_row(row: dict[str, Any]) -> Run:
-    """Return a table row as a run."""
+    """Return a table row as a run; columns that a newer version has added meanwhile are left out."""
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
     parsed["config"], parsed["unread"] = earlier_configs.read(row["stage"], row["config"])
-    return Run(**(row | parsed))
+    return Run(**{name: value for name, value in (row | parsed).items() if name in Run.__dataclass_fields__})

@@ -178,6 +178,28 @@ def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, m
     assert str(refused.value).startswith(all_at_work)
 
 
+def test_the_doctor_opens_a_gpu_only_with_its_lane_and_none_that_a_run_works_on(ws, two_gpus, monkeypatch):
+    doctor = pytest.importorskip("studio.worker.doctor")
+    opened = []
+
+    def nf4(device):
+        with devices.taken(ws, SFTConfig(), []) as left:
+            opened.append((device, left))
+        return {}
+
+    monkeypatch.setattr(doctor, "nf4", nf4)
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: True)
+    facts = doctor.facts(str(ws.root))
+    assert facts["busy"] == ""
+    assert opened == [("cuda", ())], "the one GPU that it sees is locked while it computes there"
+    first, second = running(ws, 0), running(ws, 1)
+    with devices.taken(ws, first.config, []), devices.taken(ws, second.config, []):
+        facts = doctor.facts(str(ws.root))
+    assert opened[1:] == [("cpu", ())]
+    assert [each["name"] for each in facts["devices"]] == ["Small", "Large"], "the driver tells of them"
+    assert facts["busy"].startswith(f"{first.name} works on GPU 0 and {second.name} works on GPU 1: ")
+
+
 def test_every_process_that_loads_a_model_is_a_run_or_borrows():
     loading = ("Backbone.load(", "pick_device(", "load_model(", "training.build(")
     found = {path for path in (ROOT / "studio").rglob("*.py") if any(word in path.read_text() for word in loading)}

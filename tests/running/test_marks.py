@@ -192,6 +192,22 @@ def test_a_copy_of_a_workspace_says_whose_the_run_is_and_cannot_kill_it(ws, begi
     assert launcher.kill(ws, run.name).state == "stopped"
 
 
+def test_a_copy_tells_it_also_of_a_run_of_a_version_before_the_marks(ws, begin, tmp_path):
+    fake = tmp_path / "code" / "studio"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").touch()
+    (fake / "worker.py").write_text("import sys; print('ready', flush=True); sys.stdin.read()")
+    run = at_work(ws, mark="", boot="")
+    child = begin([sys.executable, "-m", "studio.worker", str(ws.root), run.name], cwd=fake.parent)
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
+    assert launcher.reap(ws) == []
+    assert launcher.reap(copy) == [run.name]
+    assert runs.get(copy, run.name).message.startswith(f"This workspace is a copy of {ws.root}: {run.name} belongs to")
+    assert child.poll() is None
+    assert launcher.kill(ws, run.name).state == "stopped"
+
+
 def test_a_workspace_that_was_moved_keeps_its_running_run(ws, begin):
     run = at_work(ws)
     child = begin(mark=run.mark)

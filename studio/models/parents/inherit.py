@@ -48,16 +48,17 @@ def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
     return config
 
 
-def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) -> None:
+def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits], way_out: str) -> None:
     """Refuse to resume a run that uses a checkpoint differently from its training, as earlier versions allowed.
 
     Args:
         name: The run's name.
         config: Its config at the start.
         started_from: The checkpoints that it began from.
+        way_out: The command of a new run with the other settings.
 
     Raises:
-        ConfigError: the run does so; both values are named.
+        ConfigError: the run does so; both values are named, and the way out.
     """
     for trained in started_from:
         for setting in ("method", "quantisation"):
@@ -65,7 +66,8 @@ def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) 
             if trained.is_complete and ours not in ("auto", theirs):
                 raise ConfigError(
                     f"Run {name} has {setting} {ours}, but {trained.name}, from which it began, was trained with {theirs}, so what it "
-                    "learned belongs to another model. Start a new run: it takes over how its checkpoint was trained."
+                    "learned belongs to another model. Start a new run with its other settings, which takes over how its "
+                    f"checkpoint was trained: {way_out}"
                 )
 
 
