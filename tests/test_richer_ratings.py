@@ -184,7 +184,7 @@ def test_remarks_after_the_vote_are_a_new_event_with_the_same_judgement(ws):
     assert (old["note"], new["note"], new["supersedes"]) == (None, "checked", old["id"])
     assert (new["outcome"], new["strength"], new["elapsed_ms"]) == ("left", 2, 900)
     assert ratings.summary(ws)["rated"] == 1
-    with pytest.raises(RatingError, match="does not count any more"):
+    with pytest.raises(RatingError, match="no longer counts"):
         ratings.annotate(ws, first.id, REMARKS)
 
 
