@@ -12,9 +12,10 @@ from studio.cli import main
 from studio.database import connection, migrations
 from studio.errors import RunError
 from studio.models import checkpoints
-from studio.preferences import prompts, ratings, snapshots
+from studio.preferences import prompts, ratings
 from studio.runs import earlier_configs, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 AT = "2026-06-01T10:00:00.000+00:00"
 NEXT = [name for name in migrations.names() if name > "m001_first_schema"]
@@ -103,7 +104,7 @@ def test_everything_is_there_after_it_was_opened(ws, capsys):
     assert [event["outcome"] for event in ratings.list_events(ws)] == ["left", "right"]
     (entry,) = history.find(ws, history.Filter(search="über"))
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
-    assert snapshots.freeze(ws).row_count == 1
+    assert stored.freeze(ws).row_count == 1
     assert [c.name for c in checkpoints.list_all(ws)] == ["sft-1@1"]
     assert connection.quick_check(ws.database) == "ok"
     assert {run.name: set(run.unread) for run in runs.list_all(ws)} == UNREAD

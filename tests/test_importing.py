@@ -12,8 +12,9 @@ import pytest
 
 from studio.datasets import importing, starter
 from studio.errors import ImportRefused
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.workspace import Workspace
+from tests.support import stored
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data in ../shared/data are not here")
@@ -257,8 +258,8 @@ def test_preferences_become_prompts_responses_comparisons_and_ratings(tmp_path, 
     assert [(row["category"], row["split"]) for row in prompts.list_prompts(ws)] == [("maths", "train"), ("", "test")]
     assert ratings.summary(ws) | {"left": 2, "rated": 2, "import": 2, "person": 0} == ratings.summary(ws)
     assert [event["strength"] for event in ratings.list_events(ws)] == [3, 2]
-    snapshot = snapshots.freeze(ws, ties="half", use_strength=False)
-    trained = snapshots.training_rows(ws, snapshot.id)
+    snapshot = stored.freeze(ws, ties="half", use_strength=False)
+    trained = stored.training_rows(ws, snapshot.id)
     assert [(row["chosen"], row["rejected"], row["split"]) for row in trained] == [
         ("7", "9", "train"),
         ("Red", "Cow", "test"),

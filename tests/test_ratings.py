@@ -13,7 +13,7 @@ import pytest
 
 from studio.annotation import history
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.support import stored
@@ -53,7 +53,7 @@ def rate(ws, outcome="left", **facts):
 def test_sqlite_refuses_to_change_or_delete_what_was_recorded(ws, table, statement):
     add_pairs(ws, 1)
     rate(ws)
-    snapshots.freeze(ws, ties="half", use_strength=False)
+    stored.freeze(ws, ties="half", use_strength=False)
     column = {"rating_events": "outcome", "showings": "seed", "responses": "text", "snapshots": "sha256"}.get(
         table, "margin"
     )
@@ -135,7 +135,7 @@ def test_a_skip_is_kept_with_its_reason_and_does_not_count_as_rated(ws):
     assert (summary["skip"], summary["rated"]) == (1, 0)
     assert comparisons.next_showing(ws) is None
     with pytest.raises(DataError, match="no ratings to train on"):
-        snapshots.freeze(ws, ties="half", use_strength=False)
+        stored.freeze(ws, ties="half", use_strength=False)
 
 
 # Undo.
@@ -299,7 +299,7 @@ def snapshot_after(root, swap):
             "tie" if showing.comparison_id == 3 else winner,
             strength=None if showing.comparison_id == 3 else 2,
         )
-    return ws, snapshots.freeze(ws, ties="half", use_strength=True)
+    return ws, stored.freeze(ws, ties="half", use_strength=True)
 
 
 def test_the_same_judgements_on_flipped_screens_give_the_same_snapshot(tmp_path):
@@ -308,26 +308,26 @@ def test_the_same_judgements_on_flipped_screens_give_the_same_snapshot(tmp_path)
     assert {s["left_response_id"] % 2 for row in stored.comparisons(ws) for s in row["showings"]} == {1}
     assert {s["left_response_id"] % 2 for row in stored.comparisons(other) for s in row["showings"]} == {0}
     assert straight.sha256 == flipped.sha256
-    assert snapshots.training_rows(ws, straight.id) == snapshots.training_rows(other, flipped.id)
+    assert stored.training_rows(ws, straight.id) == stored.training_rows(other, flipped.id)
 
 
 def test_the_same_ratings_and_recipe_are_one_snapshot_and_other_ones_another(ws):
     add_pairs(ws, 2)
     rate(ws, "left", strength=3)
-    first = snapshots.freeze(ws, ties="half", use_strength=False)
-    assert snapshots.freeze(ws, ties="half", use_strength=False) == first
-    assert snapshots.freeze(ws, ties="half", use_strength=True).sha256 != first.sha256
+    first = stored.freeze(ws, ties="half", use_strength=False)
+    assert stored.freeze(ws, ties="half", use_strength=False) == first
+    assert stored.freeze(ws, ties="half", use_strength=True).sha256 != first.sha256
     rate(ws, "tie")
-    assert snapshots.freeze(ws, ties="half", use_strength=False).row_count == 2
-    assert snapshots.freeze(ws, ties="drop", use_strength=False).row_count == 1
+    assert stored.freeze(ws, ties="half", use_strength=False).row_count == 2
+    assert stored.freeze(ws, ties="drop", use_strength=False).row_count == 1
 
 
 def test_ties_and_strength_become_targets_and_margins(ws):
     add_pairs(ws, 4)
     for outcome, strength in (("left", 1), ("right", 3), ("tie", None), ("both_bad", None)):
         rate(ws, outcome, strength=strength)
-    snapshot = snapshots.freeze(ws, ties="half", use_strength=True)
-    rows = snapshots.training_rows(ws, snapshot.id)
+    snapshot = stored.freeze(ws, ties="half", use_strength=True)
+    rows = stored.training_rows(ws, snapshot.id)
     assert [row["target_p"] for row in rows] == [1.0, 1.0, 0.5, 0.5]
     assert [row["margin"] for row in rows] == [0.0, 2 / 3, 0.0, 0.0]
     assert [row["strength"] for row in rows] == [1, 3, None, None]
@@ -337,13 +337,13 @@ def test_strength_becomes_a_soft_label_instead_where_that_is_wanted(ws):
     add_pairs(ws, 5)
     for outcome, strength in (("left", 1), ("right", 2), ("left", 3), ("tie", None), ("left", None)):
         rate(ws, outcome, strength=strength)
-    soft = snapshots.freeze(ws, ties="half", use_strength=True, strength_as="soft_label")
-    rows = snapshots.training_rows(ws, soft.id)
+    soft = stored.freeze(ws, ties="half", use_strength=True, strength_as="soft_label")
+    rows = stored.training_rows(ws, soft.id)
     assert [row["target_p"] for row in rows] == [0.7, 0.85, 0.95, 0.5, 1.0]
     assert {row["margin"] for row in rows} == {0.0}
-    assert soft.sha256 != snapshots.freeze(ws, ties="half", use_strength=True).sha256
-    off = snapshots.freeze(ws, ties="half", use_strength=False, strength_as="soft_label")
-    assert off == snapshots.freeze(ws, ties="half", use_strength=False), "strength_as means nothing on its own"
+    assert soft.sha256 != stored.freeze(ws, ties="half", use_strength=True).sha256
+    off = stored.freeze(ws, ties="half", use_strength=False, strength_as="soft_label")
+    assert off == stored.freeze(ws, ties="half", use_strength=False), "strength_as means nothing on its own"
 
 
 # Nothing acknowledged is lost.

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from studio.database import migrations
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, edits, prompts, ratings, snapshots, vocabulary
+from studio.preferences import comparisons, edits, prompts, ratings, vocabulary
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
@@ -92,7 +92,7 @@ def test_a_database_of_the_version_before_keeps_its_ratings_and_gains_the_new_co
     }  # fmt: skip
     assert comparisons.counts(ws) == {"comparisons": 5, "unrated": 2}
     assert shown(ws).id == 2, "the undone one comes first"
-    assert snapshots.training_rows(ws, 1)[0]["chosen"] == "text 2"
+    assert stored.training_rows(ws, 1)[0]["chosen"] == "text 2"
     for sql in ("UPDATE rating_events SET rater = 'x'", "DELETE FROM rating_events", "UPDATE showings SET seed = 1"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"), ws.write() as db:
             db.execute(sql)

@@ -368,13 +368,13 @@ def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch)
     monkeypatch.setattr(gpus, "may_be_there", lambda: False)
     for refuse in (launcher.start_once, memory_fit.fit):
         with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
-            refuse(ws, SFTConfig(device="cuda"))
+            refuse(ws, prepare.resolve(ws, SFTConfig(device="cuda")))
     words = ["sft", "--set", "device=cuda", "--workspace", str(ws.root)]
     assert main([*words, "--detach"]) == 1
     assert runs.list_all(ws) == []
     assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
-    assert memory_fit.fit(ws, SFTConfig(device="cuda")).needed > 0
+    assert memory_fit.fit(ws, prepare.resolve(ws, SFTConfig(device="cuda"))).needed > 0
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, 5000])

@@ -15,11 +15,12 @@ from studio.annotation.pair_selection import Wish
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
 from studio.models import checkpoints
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 
 
@@ -269,7 +270,7 @@ def test_rankings_come_again_too_half_of_them_in_reverse(ws):
     shown = {row["id"]: json.loads(row["response_ids"]) for row in rows_of(ws, "showings")}
     for row in repeats:
         assert shown[row["showing_id"]] == shown[row["repeat_of"]][:: -1 if row["is_swapped"] else 1]
-    frozen = snapshots.freeze(ws, Recipe())
+    frozen = stored.freeze(ws, Recipe())
     assert frozen.row_count == (60 - len(repeats)) * 10  # repeats are not trained on
 
 

@@ -10,10 +10,11 @@ from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.errors import RatingError, WorkspaceError
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
+from tests.support import stored
 
 HUGE = "99999999999999999999999"
 
@@ -172,8 +173,8 @@ def test_a_replaced_rating_names_the_one_in_its_place(ws, cli):
 
 def test_a_comparison_of_snapshots_fills_in_what_an_older_recipe_left_out(ws, cli):
     rate(ws)
-    snapshots.freeze(ws)
-    snapshots.freeze(ws, Recipe(repeats="keep", weak="drop", use_strength=True))
+    stored.freeze(ws)
+    stored.freeze(ws, Recipe(repeats="keep", weak="drop", use_strength=True))
     _, out, _ = cli("snapshots", "diff", "1", "2")
     assert "recipe: repeats is drop in the first and keep in the second" in out
     assert "recipe: weak is keep in the first and drop in the second" in out

@@ -78,7 +78,7 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
 
     Args:
         config: Of a stage that trains.
-        rows: Part to its rows, as `studio.runs.prepare.prepare` gives them.
+        rows: Part to its rows, as `studio.runs.prepare.resolve` gives them.
         chat: The base model's chat format.
 
     Raises:

@@ -197,7 +197,8 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
     rescue.check(Workspace.existing(arguments.workspace))
-    print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
+    with Workspace.existing(arguments.workspace).write() as db:
+        print(snapshots.freeze(db, recipe).sentence)
     return 0
 
 

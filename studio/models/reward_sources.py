@@ -17,7 +17,7 @@ from studio.workspace import Workspace
 LARGEST_FILE = 2**20
 
 
-def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
+def resolve(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
     """Return the reward with every folder absolute, as text, and one row {file, source} for each file.
 
     Raises:

@@ -129,43 +129,29 @@ def recipe_of(config: RewardConfig) -> Recipe:
         raise DataError(f"rated_since and rated_until: {why}.") from error
 
 
-def freeze(
-    ws: Workspace,
-    recipe: Recipe | None = None,
-    *,
-    ties: Literal["half", "drop"] = "half",
-    use_strength: bool = False,
-    strength_as: Literal["margin", "soft_label"] = "margin",
-) -> Snapshot:
-    """Freeze the ratings that count now; the same content is one snapshot.
-
-    Args:
-        ws: the workspace.
-        recipe: what enters, and how.
-        ties, use_strength, strength_as: a recipe of only these, where `recipe` is not given.
+def freeze(db: Database, recipe: Recipe) -> Snapshot:
+    """Freeze the ratings that count now, by a recipe; the same content is one snapshot.
 
     Raises:
         DataError: there is no rating to train on.
     """
-    recipe = recipe or Recipe(ties=ties, use_strength=use_strength, strength_as=strength_as)
     described = recipe.describe()
-    with ws.write() as db:
-        sha256, num_rows = _hash(described, _preferences(db, recipe))
-        if not num_rows:
-            raise DataError(_why_none(db))
-        found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
-        if found:
-            return _get(db, found["id"])
-        row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": num_rows, "created_at": now()}
-        snapshot_id: Any = db.table("snapshots").insert(row).last_pk
-        db.conn.executemany(
-            f"INSERT INTO snapshot_rows (snapshot_id, position, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)})",
-            (
-                (snapshot_id, position, *(row[name] for name in _COLUMNS))
-                for position, row in enumerate(_preferences(db, recipe))
-            ),
-        )
-        return _get(db, snapshot_id)
+    sha256, num_rows = _hash(described, _preferences(db, recipe))
+    if not num_rows:
+        raise DataError(_why_none(db))
+    found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
+    if found:
+        return _get(db, found["id"])
+    row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": num_rows, "created_at": now()}
+    snapshot_id: Any = db.table("snapshots").insert(row).last_pk
+    db.conn.executemany(
+        f"INSERT INTO snapshot_rows (snapshot_id, position, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)})",
+        (
+            (snapshot_id, position, *(row[name] for name in _COLUMNS))
+            for position, row in enumerate(_preferences(db, recipe))
+        ),
+    )
+    return _get(db, snapshot_id)
 
 
 def read_recipe(text: str) -> Row:
@@ -195,32 +181,29 @@ def get(ws: Workspace, name: str | int) -> Snapshot:
     return Snapshot(**rows[0])
 
 
-def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
+def training_rows(db: Database, snapshot_id: int) -> list[Row]:
     """Return the rows with texts and the prompt's split, as `modules.data.datamodules.RewardDataModule` takes them."""
-    with ws.read() as db:
-        rows = db.query(
-            f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+    rows = db.query(
+        f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
+    )
+    return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
+def unfrozen_rows(db: Database, recipe: Recipe) -> list[Row]:
     """Return the `training_rows` of a snapshot of the ratings that count now, without writing anything.
 
     Raises:
         DataError: there is no rating to train on.
     """
     columns = ", ".join(f"value ->> '{name}' AS {name}" for name in _COLUMNS)
-    with ws.read() as db:
-        found = list(_preferences(db, recipe))
-        if not found:
-            raise DataError(_why_none(db))
-        given = json.dumps(found)
-        rows = db.query(
-            f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
-            [given],
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+    found = list(_preferences(db, recipe))
+    if not found:
+        raise DataError(_why_none(db))
+    rows = db.query(
+        f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
+        [json.dumps(found)],
+    )
+    return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
 def runs_of(ws: Workspace) -> dict[int, list[str]]:

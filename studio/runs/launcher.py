@@ -14,6 +14,7 @@ from pathlib import Path
 from modules.config import StageConfig
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import devices, gpus, processes, runs, turns
+from studio.runs.prepare import Prepared
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -50,18 +51,19 @@ def look(ws: Workspace) -> None:
         turns.ensure_waiter(ws)
 
 
-def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
+def start_once(ws: Workspace, prepared: Prepared) -> tuple[Run, bool]:
     """Create and start a run; where one with the same settings was made a moment ago, return that one and False.
 
     Raises:
-        StudioError: as `runs.create` and `start`.
+        StudioError: as `runs.create_prepared` and `start`.
     """
+    config = prepared.config
     devices.check_here(config)
     with _starting:
         last = _last_started.get(ws.root)
         if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
             return runs.get(ws, last[2]), False
-        run = start(ws, runs.create(ws, config))
+        run = start(ws, runs.create_prepared(ws, prepared))
         _last_started[ws.root] = (time.monotonic(), config, run.name)
         return run, True
 

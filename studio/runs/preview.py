@@ -55,7 +55,7 @@ class Lesson:
     """True if it is refused only for the rows that would be left out."""
 
 
-def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
+def lesson(ws: Workspace, prepared: Prepared) -> Lesson:
     """Look at what a run with this config would train on; takes as long as loading a tokenizer does.
 
     Raises:
@@ -64,11 +64,10 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
         BaseModelError: there is no such model.
         RunError: the template or the rows cannot be used; the message says why.
     """
-    prepared = prepare.look(ws, config)
     assert isinstance(prepared.config, TrainConfig)
     base_model, chat_template = base_of(ws, prepared.config)
     request = {
-        "stage": prepare.stage_of(config),
+        "stage": prepare.stage_of(prepared.config),
         "config": prepared.config.model_dump(),
         "base_model": base_models.resolve(base_model),
         "chat_template": chat_template,
@@ -97,18 +96,17 @@ class Refusal:
     may_start_anyway: bool
 
 
-def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
-    """Return the reason not to start a run with this config; None where it may start.
+def check(ws: Workspace, prepared: Prepared) -> Refusal | None:
+    """Return the reason not to start this run; None where it may start.
 
     Rows that are all short are not tokenized, unless the model's own chat template is used, which may refuse any.
 
     Raises:
         StudioError: something the stage needs is missing.
     """
-    prepared = prepare.look(ws, config)
     if not _may_drop(ws, prepared) and not _may_refuse(ws, prepared):
         return None
-    found = lesson(ws, config)
+    found = lesson(ws, prepared)
     return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
 
 

@@ -53,7 +53,16 @@ def create(ws: Workspace, config: StageConfig) -> Run:
     Raises:
         StudioError: what the stage needs is missing (no demonstrations, no ratings, no checkpoint); nothing is created.
     """
-    return _create(ws, prepare.prepare(ws, config), resumed_from=None, rows_from=None)
+    return create_prepared(ws, prepare.resolve(ws, config))
+
+
+def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
+    """Create a queued run from a config that was resolved already, such as one that was checked before the start.
+
+    Raises:
+        StudioError: there is no rating to train on any more; nothing is created.
+    """
+    return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 
 def resume(ws: Workspace, name: str) -> Run:
@@ -331,6 +340,7 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
     path: Path | None = None
     try:
         with ws.write() as db:
+            prepared = prepared if rows_from else prepare.freeze(db, prepared)
             run_id, name = _insert(ws, db, stage, prepared, resumed_from)
             folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)
             path = folder(ws, name)

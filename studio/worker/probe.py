@@ -33,7 +33,7 @@ def main() -> int:
     request = json.load(sys.stdin)
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     ws = Workspace.open(request["root"])
-    prepared = prepare.look(ws, STAGES[request["stage"]].model_validate(request["config"]))
+    prepared = prepare.resolve(ws, STAGES[request["stage"]].model_validate(request["config"]))
     config = prepared.config
     assert isinstance(config, TrainConfig)
     with borrowed(ws, config.device, config.gpu):

@@ -3,6 +3,8 @@
 from typing import Any
 
 from studio.datasets import export_rows
+from studio.preferences import snapshots
+from studio.preferences.snapshots import Recipe, Snapshot
 from studio.workspace import Workspace
 
 
@@ -16,6 +18,18 @@ def preferences(ws: Workspace) -> list[dict[str, Any]]:
     """The ratings that count, as the export for TRL reads them."""
     with ws.read() as db:
         return list(export_rows.preferences(db))
+
+
+def freeze(ws: Workspace, recipe: Recipe | None = None, **settings: Any) -> Snapshot:
+    """A snapshot of the ratings that count now, by a recipe or its settings."""
+    with ws.write() as db:
+        return snapshots.freeze(db, recipe or Recipe(**settings))
+
+
+def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
+    """The rows of a snapshot, as a reward model trains on them."""
+    with ws.read() as db:
+        return snapshots.training_rows(db, snapshot_id)
 
 
 def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:

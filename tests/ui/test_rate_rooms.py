@@ -13,6 +13,7 @@ from studio.datasets import importing
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages.rate import snapshots as snapshots_page
@@ -207,7 +208,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
 
 def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 6)
-    snapshots.freeze(pairs_ws)
+    stored.freeze(pairs_ws)
     page = open_room(visit, serve(pairs_ws), "Snapshots")
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-1")
     page.locator("#recipe-since input, #recipe-since textarea").fill("soon")
@@ -238,7 +239,7 @@ def test_a_long_difference_of_snapshots_unfolds_and_names_the_command_for_the_re
 def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
     sessions.start(pairs_ws, SessionConfig())
     filling.add_rated(pairs_ws, 5)
-    snapshots.freeze(pairs_ws)
+    stored.freeze(pairs_ws)
     page = open_room(visit, serve(pairs_ws), title, width=390)
     page.wait_for_timeout(800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -90,7 +90,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
     ids = filling.add_texts(ws)
     names = {}
     for stage, config in (("sft", SFTConfig()), ("reward", RewardConfig())):
-        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, prepare.prepare(ws, config).config))
+        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, prepare.resolve(ws, config).config))
         folder = ws.runs / names[stage].partition("@")[0] / "checkpoints" / "step-40"
         (folder / "meta.json").write_text('{"chat_template": "own"}')
         if stage == "sft":

@@ -85,7 +85,8 @@ def _freeze(ws: Workspace, *values: Any) -> str:
     if recipe is None:
         return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
     try:
-        found = snapshots.freeze(ws, recipe)
+        with ws.write() as db:
+            found = snapshots.freeze(db, recipe)
     except StudioError as error:
         return html.notice(str(error), "bad")
     return html.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")

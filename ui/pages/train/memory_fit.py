@@ -9,7 +9,7 @@ from gradio.context import LocalContext
 
 from modules.config import TrainConfig
 from studio.errors import StudioError
-from studio.runs import memory_fit, preview
+from studio.runs import memory_fit, prepare, preview
 from studio.runs.memory_fit import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
 from ui.components import html
@@ -77,20 +77,23 @@ def _stop(ws: Workspace) -> list[Any]:
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw the estimate for the longest texts that the settings allow, or why there is none."""
     which = "the most the settings allow; looking for the longest text in the data …"
-    return page_preview.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
+    return page_preview.told(
+        ws, stage, values, lambda config: _draw(memory_fit.fit(ws, prepare.resolve(ws, config)), which)
+    )
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw the estimate for the longest existing text; where that is unknown, for what the settings allow."""
 
     def tell(config: TrainConfig) -> str:
+        prepared = prepare.resolve(ws, config)
         try:
-            longest = preview.lesson(ws, config).longest
+            longest = preview.lesson(ws, prepared).longest
         except StudioError as error:
             return _draw(
-                memory_fit.fit(ws, config), f"the most the settings allow. The rows could not be read: {error}"
+                memory_fit.fit(ws, prepared), f"the most the settings allow. The rows could not be read: {error}"
             )
-        return _draw(memory_fit.fit(ws, config, longest), "the longest in the data.")
+        return _draw(memory_fit.fit(ws, prepared, longest), "the longest in the data.")
 
     return page_preview.told(ws, stage, values, tell)
 

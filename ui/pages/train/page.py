@@ -188,10 +188,11 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
         if anyway:
             config = config.model_copy(update={"max_dropped": 1.0})
         file_access.check_config(ws, config)
-        refused = preview.refusal(ws, config)
+        prepared = prepare.resolve(ws, config)
+        refused = preview.refusal(ws, prepared)
         if refused:
             return [html.notice(refused.text, "bad"), gr.Button(visible=refused.may_start_anyway), *stay]
-        run, is_new = launcher.start_once(ws, config)
+        run, is_new = launcher.start_once(ws, prepared)
     except StudioError as error:
         return [html.notice(str(error), "bad"), off, *stay]
     said = (
