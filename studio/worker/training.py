@@ -295,9 +295,9 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
     said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
     if isinstance(module, PPOModule) and module.selection.is_on:
         said.insert(0, module.selection.sentence())
-    if isinstance(module, PPOModule) and 0 < module.step_index <= module.value_warmup:
+    if isinstance(module, PPOModule) and 0 < module.step_index <= module.config.value_warmup:
         said.append(
-            f"The policy is still unchanged: the first {module.value_warmup} iterations (value_warmup) train the value function only."
+            f"The policy is still unchanged: the first {module.config.value_warmup} iterations (value_warmup) train the value function only."
         )
     if isinstance(module, RewardModule) and module.keep_best and not module.best:
         said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")
