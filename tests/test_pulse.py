@@ -11,6 +11,7 @@ from modules.config import PPOConfig, SFTConfig
 from studio.cli import main
 from studio.runs import gpus, launcher, metrics, pauses, processes, progress, runs
 from studio.workspace import Workspace
+from tests.support import driver
 from tests.ui import filling
 
 
@@ -99,15 +100,8 @@ def test_a_run_that_waits_has_no_figures_and_an_ended_one_no_time_left(ws):
     assert found.words()[0].startswith("took ")
 
 
-def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, tmp_path, monkeypatch):
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    answers = {"compute": f"GPU-b, {os.getpid()}, python, 2048", "utilization": "1, GPU-b, 73, 24576"}
-    cases = "".join(f'*{word}*) echo "{line}";; ' for word, line in answers.items())
-    program.write_text(f'#!/bin/sh\ncase "$1" in {cases}*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, monkeypatch):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE)).hold("GPU-b", os.getpid(), "python", 2048)
     run = filling.add_run(ws, SFTConfig(), "running")
     run = dataclasses.replace(run, pid=os.getpid(), pid_started=psutil.Process().create_time())
     found = progress.of_run(ws, run)

@@ -1,4 +1,4 @@
-"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for nvidia-smi."""
+"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for the GPUs' driver."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, metrics, pauses, processes, runs
 from studio.workspace import Workspace
-from tests.support import waiting, warm
+from tests.support import driver, waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
@@ -37,19 +37,9 @@ def ws(tmp_path):
 
 
 @pytest.fixture
-def two_gpus(tmp_path, monkeypatch):
-    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
-    holders = tmp_path / "holders"
-    holders.write_text("")
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};; *) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
-    )
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return holders
+def two_gpus(monkeypatch):
+    """A driver that knows two GPUs."""
+    return driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
 
 
 def marked(run):
@@ -129,7 +119,7 @@ def test_each_gpu_is_a_lane_and_a_run_goes_where_nothing_before_it_wants_to_go(w
 
 
 def test_a_gpu_that_another_program_uses_is_the_last_choice_and_is_named(ws, two_gpus):
-    two_gpus.write_text("GPU-a, 4711, /usr/bin/blender, 18000\n")
+    two_gpus.hold("GPU-a", 4711, "/usr/bin/blender", 18000)
     assert taken(ws, SFTConfig()) == ("gpu1",)
     assert taken(ws, SFTConfig(gpu=0)) == ("gpu0",)
     assert gpus.others({1}) == (
@@ -160,13 +150,13 @@ def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked(run))
     runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     assert runs.begin(ws, run.id, "gpu0")
-    two_gpus.write_text(f"GPU-a, {child.pid}, python, 900\n")
+    two_gpus.hold("GPU-a", child.pid, "python", 900)
     monkeypatch.setattr(launcher, "KILL_TIMEOUT_S", 0.3)
     with pytest.raises(RunError, match=f"process {child.pid} still works or holds GPU memory"):
         launcher.kill(ws, run.name)
     child.communicate()
     assert runs.get(ws, run.id).state == "running"
-    two_gpus.write_text("")
+    two_gpus.release()
     killed = launcher.kill(ws, run.name)
     assert killed.message.startswith("Killed: no process was left and their GPU memory is free.")
 

@@ -1,6 +1,6 @@
 """Nothing computes on a GPU without holding its lane: answers, merges, predictions and measurements, beside runs.
 
-There is no GPU here; a stand-in for nvidia-smi tells of two.
+There is no GPU here; a stand-in for the driver tells of two.
 """
 
 import io
@@ -19,6 +19,7 @@ from studio.preferences import prompts
 from studio.runs import devices, gpus, memory_fit, pauses, runs
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
+from tests.support import driver
 from tests.ui import filling
 
 ROOT = Path(__file__).parents[2]
@@ -32,21 +33,9 @@ def ws(tmp_path):
 
 
 @pytest.fixture
-def two_gpus(tmp_path, monkeypatch):
-    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
-    holders = tmp_path / "holders"
-    holders.write_text("")
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};;\n'
-        '*memory.free*) printf "0, GPU-a, Small, 8192, 6000\\n1, GPU-b, Large, 24576, 20000\\n";;\n'
-        '*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
-    )
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return holders
+def two_gpus(monkeypatch):
+    """A driver that knows two GPUs."""
+    return driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
 
 
 def running(ws, gpu):
@@ -110,15 +99,15 @@ def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpu
     if has_gpus:
         request.getfixturevalue("all_at_work")
     else:
-        monkeypatch.setenv("PATH", str(tmp_path))
+        driver.use(monkeypatch, driver.Missing())
         monkeypatch.setattr(gpus, "DEVICES", ())
     with devices.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
         assert lane == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch sees none"
 
 
-def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_gpu_that_the_driver_does_not_tell_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
+    driver.use(monkeypatch, driver.Missing())
     monkeypatch.setattr(gpus, "DEVICES", (str(tmp_path),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with devices.taken(ws, SFTConfig(), []) as mine:
@@ -214,7 +203,7 @@ def test_the_estimate_is_made_for_the_gpu_that_the_run_would_get(two_gpus, monke
     assert place(gpu=1).title == "GPU 1, Large"
     assert place(device="cpu").is_cpu
     assert place(devices=2).title == "GPU 0, Small", "all take a like share, so the one with the least decides"
-    two_gpus.write_text("GPU-a, 4242, /usr/bin/blender, 2048\n")
+    two_gpus.hold("GPU-a", 4242, "/usr/bin/blender", 2048)
     assert place().title == "GPU 1, Large", "one that another program uses is a run's last choice"
     assert place(gpu=0).title == "GPU 0, Small"
 

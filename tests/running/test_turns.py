@@ -16,6 +16,7 @@ from studio import children
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, pauses, processes, runs, turns
 from studio.workspace import Workspace
+from tests.support import driver
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -154,13 +155,8 @@ def test_the_settings_of_the_shell_go_with_the_run_and_its_secrets_do_not(monkey
     assert not {"HF_TOKEN", "HF_ENDPOINT", "EDITOR"} & found.keys()
 
 
-def test_a_run_from_a_shell_that_sees_another_gpu_waits_for_that_one(tmp_path, monkeypatch):
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text('#!/bin/sh\ncase "$1" in *compute*) ;; *) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_a_run_from_a_shell_that_sees_another_gpu_waits_for_that_one(monkeypatch):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
     assert gpus.count() == 2
     with gpus.seen_as({"CUDA_VISIBLE_DEVICES": "1"}):
         assert (gpus.count(), gpus.visible(("gpu0",))) == (1, "1")
