@@ -4,10 +4,11 @@
 two processes from starting the same run. A sampling run that failed is not tried again.
 """
 
-import fcntl
 import logging
 import threading
 import time
+
+from filelock import FileLock
 
 from modules.config import SampleConfig
 from studio.annotation import predictions, sessions
@@ -44,8 +45,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
     config = session.config
     if session.state in ("ended", "paused") or not is_sampled(session):
         return None
-    with (ws.root / "sampling-ahead.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(ws.root / "sampling-ahead.lock"):
         waiting = sessions.count_waiting(ws, session)
         before = [runs.get(ws, run_id) for run_id in sessions.list_runs(ws, session.id)]
         is_wanted = waiting < min(config.sample_below, config.target - session.num_given)

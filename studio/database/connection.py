@@ -3,7 +3,6 @@
 WAL, ``synchronous=FULL`` (an acknowledged rating survives a power cut), foreign keys on.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from sqlite_utils import Database
 
 from studio.database import faults, migrations, notice, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.files import locks
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a database browser may hold the file for half a minute: that only delays."""
@@ -120,7 +120,7 @@ def _alone(folder: Path) -> Iterator[None]:
             f"The workspace folder {folder} cannot be read: {error.strerror}. Choose another with --workspace."
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from modules.config import StageConfig
 from studio import children, redaction
 from studio.errors import WorkspaceError
+from studio.files import locks
 from studio.runs import devices, gpus, marks, processes, runs
 from studio.runs.row import Run
 from studio.workspace import Workspace
@@ -74,7 +75,7 @@ def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -
         "PYTHONPATH": str(children.CODE)
     }
     with suppress(OSError), devices.lock_file(ws, _WAITER) as file:
-        if not devices.try_lock(file):
+        if not locks.try_lock(file):
             return
         with (ws.root / devices.FOLDER / f"{_WAITER}.log").open("ab") as log:
             child = subprocess.Popen(
@@ -142,4 +143,4 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
 def _alone(ws: Workspace) -> Iterator[bool]:
     """Yield whether no other process is looking; none begins to for the length of the block."""
     with devices.lock_file(ws, "start") as file:
-        yield devices.try_lock(file)
+        yield locks.try_lock(file)

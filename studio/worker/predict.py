@@ -5,13 +5,13 @@ that a prediction is there before its pair is shown. It takes a GPU as a run doe
 of several such processes, one works.
 """
 
-import fcntl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from modules.data.sequences import by_length, pad_rows
 from modules.errors import DataError
@@ -34,12 +34,12 @@ def main(root: str, *how: str) -> int:
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
         raise CheckpointError("There is no reward model yet. Train one first.")
-    with (ws.root / "predictions.lock").open("a") as mine:
-        try:
-            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another process is already predicting.")
-            return 0
+    try:
+        mine = FileLock(ws.root / "predictions.lock").acquire(blocking=False)
+    except Timeout:
+        print("Another process is already predicting.")
+        return 0
+    with mine:
         num, num_unfit = 0, 0
         if predictions.pending(ws, reward.id, 1):
             with borrowed(ws, is_patient="now" not in how):

@@ -13,6 +13,7 @@ import pytest
 
 from modules.config import SFTConfig
 from studio import children
+from studio.files import locks
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, pauses, processes, runs, turns
 from studio.workspace import Workspace
@@ -37,7 +38,7 @@ def ws(tmp_path):
 def busy(ws):
     """The CPU's lane is taken by something else; calling it lets go."""
     file = devices.lock_file(ws, devices.CPU)
-    assert devices.try_lock(file)
+    assert locks.try_lock(file)
     yield file.close
     file.close()
 
