@@ -46,7 +46,7 @@ def rated(ws):
         showing = comparisons.next_showing(ws)
         assert showing is not None
         ratings.record(ws, showing.id, outcome, strength=strength, elapsed_ms=900)
-    ratings.undo(ws)
+    stored.undone(ws)
     row = {"prompt": "Imported", "chosen": "yes", "rejected": "no", "split": "test"}
     source = ws.root / "import.jsonl"
     source.write_text(json.dumps(row) + "\n")
