@@ -25,6 +25,7 @@ from studio import redaction
 from studio.cli import main
 from studio.datasets import archive, exporting, readers
 from studio.errors import BaseModelError, ConfigError, ImportRefused
+from studio.models import export
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, runs
 from studio.workspace import Workspace
@@ -184,7 +185,7 @@ def loop(tmp_path_factory, surroundings):
         server.stop()
     while showing := comparisons.next_showing(ws):
         ratings.record(ws, showing.id, "left", strength=1)
-    exporting.export_checkpoint(ws, trained.name)
+    export.export_checkpoint(ws, trained.name)
     exporting.export_ratings(ws, "native")
     archive.write(ws)
     return ws, dict(zip(("trained", "hub", "gone", "refused", "sampled"), found, strict=True)), sights

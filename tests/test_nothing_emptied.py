@@ -106,7 +106,7 @@ def _sample(ws, monkeypatch):
 def _predict(ws, monkeypatch):
     monkeypatch.setattr(predict.checkpoints, "newest", lambda *_: type("R", (), {"id": 1, "name": "reward-1@1"}))
     monkeypatch.setattr(predict.predictions, "pending", lambda *_: [])
-    assert predict.main(str(ws.root)) == 0
+    assert predict.reply({"root": str(ws.root), "is_patient": True}).startswith("reward-1@1 predicted 0")
 
 
 LOCKING = {

@@ -145,13 +145,13 @@ def test_undo_goes_back_to_any_depth_and_the_taken_back_pair_comes_next(ws):
     add_pairs(ws, 4)
     given = [rate(ws, outcome) for outcome in ("left", "right", "tie", "both_bad")]
     for expected in reversed(given):
-        taken_back = ratings.undo(ws)
+        taken_back = stored.undone(ws)
         assert taken_back is not None
         assert taken_back.id == expected.id
         showing = comparisons.next_showing(ws)
         assert showing is not None
         assert showing.id == expected.showing_id
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
     assert len(ratings.list_events(ws)) == 8
 
@@ -161,7 +161,7 @@ def test_a_pair_can_be_rated_again_after_undo_as_often_as_wanted(ws):
     showing_ids = set()
     for outcome in ("left", "right", "tie", "left"):
         showing_ids.add(rate(ws, outcome).showing_id)
-        ratings.undo(ws)
+        stored.undone(ws)
     rate(ws, "right")
     assert len(showing_ids) == 1
     assert ratings.summary(ws) | {"right": 1, "rated": 1, "left": 0, "tie": 0} == ratings.summary(ws)
@@ -171,8 +171,8 @@ def test_the_same_undo_sent_twice_takes_back_one_rating(ws):
     add_pairs(ws, 2)
     rate(ws, "left")
     rate(ws, "right")
-    taken_back = ratings.undo(ws, uuid="press-z")
-    assert ratings.undo(ws, uuid="press-z") == taken_back
+    taken_back = stored.undone(ws, uuid="press-z")
+    assert stored.undone(ws, uuid="press-z") == taken_back
     assert ratings.summary(ws)["rated"] == 1
 
 
@@ -183,7 +183,7 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
     showing = comparisons.next_showing(ws, rater="scripted")
     assert showing is not None
     ratings.record(ws, showing.id, "left")
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 2
 
 
@@ -193,14 +193,14 @@ def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
     others = [rate(ws, "right") for _ in range(2)]
     once = ratings.correct(ws, first.id, "tie")
     twice = ratings.correct(ws, once.id, "both_bad")
-    taken = [ratings.undo(ws) for _ in range(5)]
+    taken = [stored.undone(ws) for _ in range(5)]
     assert [each and each.outcome for each in taken] == ["both_bad", "tie", "right", "right", "left"]
     assert [each and each.showing_id for each in taken[2:]] == [
         *(each.showing_id for each in others[::-1]),
         first.showing_id,
     ]
     assert twice.showing_id == first.showing_id
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
 
 
@@ -215,11 +215,11 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
 
     assert outcomes() == {ids[0]: "right", ids[1]: "left"}
     assert history.count_imported(ws) == 2
-    taken = ratings.undo(ws)
+    taken = stored.undone(ws)
     assert taken is not None
     assert taken.outcome == "right"
     assert outcomes() == {ids[0]: "left", ids[1]: "left"}
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
 
 
 # What the eye saw.
@@ -260,7 +260,7 @@ def test_the_table_of_open_showings_holds_those_without_an_event_and_no_others(w
     rate(ws, "skip", reason="other")
     shown = comparisons.next_showing(ws)
     comparisons.next_showing(ws, after=shown.id)
-    ratings.undo(ws)
+    stored.undone(ws)
     with ws.read() as db:
         found = {row["showing_id"] for row in db.query("SELECT showing_id FROM open_showings")}
         expected = db.query("SELECT id FROM showings WHERE id NOT IN (SELECT showing_id FROM rating_events)")
@@ -386,7 +386,7 @@ def test_kill_minus_9_between_ratings_loses_none_that_was_acknowledged(ws):
 def test_the_history_for_the_export_has_every_showing_and_every_event(ws):
     add_pairs(ws, 2)
     rate(ws, "left")
-    ratings.undo(ws)
+    stored.undone(ws)
     rate(ws, "right")
     comparisons.next_showing(ws)
     history = stored.comparisons(ws)

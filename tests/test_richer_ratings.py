@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from studio.database import migrations
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, edits, prompts, ratings, vocabulary
+from studio.preferences import comparisons, edits, prompts, ratings, undo, vocabulary
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
@@ -214,7 +214,7 @@ def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws)
     put_up(ws, num=2)
     showing = shown(ws)
     edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="one")
-    taken = ratings.undo(ws)
+    taken = stored.undone(ws)
     assert taken is not None
     assert taken.edited_response_id is not None
     assert (prompts.counts(ws)["demonstrations"], prompts.list_demonstrations(ws), stored.preferences(ws)) == (
@@ -265,7 +265,7 @@ def test_the_tallies_are_what_counting_all_events_gives_whatever_was_done(ws):
         showing = comparisons.next_showing(ws)
         action = rng.choice(["rate", "rate", "undo", "edit", "remark", "skip"])
         if action == "undo" or showing is None:
-            ratings.undo(ws)
+            stored.undone(ws)
         elif action == "edit":
             edits.edit_to_ideal(ws, showing.id, 0, f"Ideal {step}", uuid=f"e{step}")
         elif action == "remark" and (events := ratings.list_events(ws, limit=-1)):
@@ -289,7 +289,7 @@ def test_no_press_scans_a_table_that_grows_with_the_ratings(ws):
     with ws.write() as db:
         db.conn.set_trace_callback(statements.append)
         ratings.record_in(db, comparisons.upcoming(db, "person", 4)[0], "left")
-        ratings.undo_in(db, "person")
+        undo.newest(db, "person")
         comparisons.upcoming(db, "person", 4)
         ratings.read_summary(db)
         comparisons.read_counts(db)

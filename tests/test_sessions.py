@@ -137,7 +137,7 @@ def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
     session = sessions.start(ws, SessionConfig(target=20, block_size=5, repeat_share=0.0))
     vote(ws, sessions.next_showing(ws), "skip", reason="other")
     assert rate_all(ws) == 5
-    last = ratings.undo(ws)
+    last = stored.undone(ws)
     back = sessions.get(ws, session.id)
     assert (back.state, back.num_given) == ("running", 4)
     assert sessions.next_showing(ws).id == last.showing_id
@@ -156,7 +156,7 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
 
     def undo():
         with ws.write() as db:
-            return ratings.undo_in(db, "person", since=sessions.undo_since(db, "person"))
+            return undo.newest(db, "person", since=sessions.undo_since(db, "person"))
 
     assert undo() is not None
     assert undo() is None
@@ -352,7 +352,7 @@ def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back
     reward = add_reward(ws)
     showing = comparisons.next_showing(ws)
     vote(ws, showing)
-    ratings.undo(ws)
+    stored.undone(ws)
     assert predictions.add(ws, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0
     row = {
         "comparison_id": showing.comparison_id,
@@ -380,7 +380,7 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
         seen = predictions.reveal(ws, showing.id, vote(ws, showing, "right" if is_left else "left").id)
         assert seen.left == pytest.approx(good if is_left else 1 - good)
         if number == 0:
-            ratings.undo(ws)
+            stored.undone(ws)
             vote(ws, showing)
     found = session_summary.card(ws, session.id)
     assert found.changed == 1

@@ -276,7 +276,7 @@ def full(ws):
         vote = ratings.record(ws, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]}))
         predictions.reveal(ws, showing.id, vote.id)
         if number % 4 == 0:
-            ratings.undo(ws)
+            stored.undone(ws)
     ratings.correct(ws, vote.id, "both_bad")
     sessions.pause(ws, session.id)
     stored.freeze(ws)
@@ -442,11 +442,11 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
 
     steps = [[("right", 1, "clear")], [("left", 3, "clear")], []]
     for step in steps:
-        taken = ratings.undo(ws)
+        taken = stored.undone(ws)
         assert counts() == step
         with ws.read() as db:
             assert (ratings.counting(db, taken) is not None) == bool(step)
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
     with ws.read() as db:

@@ -127,7 +127,7 @@ def test_a_flag_that_is_none_is_refused_with_those_there_are(cli):
 def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli):
     kept = rate(ws)
     skipped = rate(ws, "skip", reason="too close")
-    ratings.undo(ws)
+    stored.undone(ws)
     code, out, _ = cli("history", "--changed")
     assert code == 0
     assert "skipped, taken back" in out
@@ -152,9 +152,9 @@ def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli
 def test_of_a_correction_that_was_taken_back_the_list_of_changed_ones_has_what_counts_alone(ws):
     first = rate(ws)
     ratings.correct(ws, first.id, "right")
-    ratings.undo(ws)
+    stored.undone(ws)
     assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 0)]
-    ratings.undo(ws)
+    stored.undone(ws)
     assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 1)]
     assert history.count(ws, Filter(is_changed=True)) == 1
     assert history.find(ws) == []
@@ -192,7 +192,7 @@ def test_the_page_says_the_same_of_numbers_and_days(ws):
     filters = ["", "", "", "", "tomorrow", "", "", 0, False]
     assert "is not a day; write it as 2026-03-31." in page._list(ws, None, *filters)[0]
     taken = rate(ws, "skip", reason="too close")
-    ratings.undo(ws)
+    stored.undone(ws)
     assert "skipped, taken back" in page._pick(ws, str(taken.id))[0]
 
 

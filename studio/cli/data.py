@@ -8,6 +8,7 @@ from studio.cli import arguments as takes
 from studio.datasets import archive, exporting, importing
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.row_formats import Kind
+from studio.models import export
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace
@@ -114,7 +115,7 @@ def _export_demonstrations(arguments: argparse.Namespace) -> int:
 
 def _export_model(arguments: argparse.Namespace) -> int:
     print(
-        exporting.export_checkpoint(
+        export.export_checkpoint(
             Workspace.existing(arguments.workspace), arguments.name, arguments.merged, arguments.device
         )
     )

@@ -13,7 +13,7 @@ from studio.cli.keyboard import Keys, keyboard, meant
 from studio.cli.printing import page, printable
 from studio.cli.remarks import Aside
 from studio.errors import RatingError, WorkspaceError
-from studio.preferences import comparisons, edits, ratings, vocabulary, wording
+from studio.preferences import comparisons, edits, ratings, undo, vocabulary, wording
 from studio.preferences.comparisons import Showing
 from studio.preferences.vocabulary import JUDGEMENTS, JUDGING, KEYS, QUIT, Outcome
 from studio.workspace import Workspace
@@ -220,9 +220,9 @@ class _Judge:
 def _undo(ws: Workspace) -> int | None:
     """Take back the newest judgement; returns the change in the number of ratings, or None where there is none."""
     with ws.write() as db:
-        last = ratings.undo_in(db, RATER, since=sessions.undo_since(db, RATER))
+        last = undo.newest(db, RATER, since=sessions.undo_since(db, RATER))
         edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
-        again = ratings.counting(db, last) if last else None
+        again = undo.counting(db, last) if last else None
         said, again_said = (wording.of_rating(db, each, SIDES) if each else "" for each in (last, again))
         why = "" if last else sessions.nothing_to_undo(db, RATER)
     if last is None:

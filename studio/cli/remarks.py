@@ -10,7 +10,7 @@ from studio.annotation import guidelines
 from studio.cli.keyboard import Keys, meant
 from studio.cli.printing import printable
 from studio.errors import StudioError
-from studio.preferences import edits, prompts, ratings
+from studio.preferences import edits, prompts, undo
 from studio.preferences.comparisons import Showing
 from studio.preferences.judgements import Remarks, check_note, stored_remarks
 from studio.preferences.vocabulary import ATTRIBUTES, FLAGS, JUDGING, QUIT, SKIP_REASONS
@@ -34,7 +34,7 @@ class Aside:
     def begin(cls, ws: Workspace, showing: Showing, keys: Keys) -> "Aside":
         """Begin with earlier remarks: those of a judgement taken back, or unrecorded ones from here or the page."""
         with ws.read() as db:
-            before = ratings.remarks_taken_back(db, showing.id)
+            before = undo.remarks_taken_back(db, showing.id)
         kept = _read(prompts.load_draft(ws, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
         flags = {name: list(at) for name, at in kept.flags.items()}
         begun = cls(ws, showing, keys, kept.note, flags, {name: list(at) for name, at in kept.attributes.items()})

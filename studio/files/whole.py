@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from studio.errors import WorkspaceError
 from studio.files.folders import free_name
 
 
@@ -25,6 +26,24 @@ def beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def exported(path: Path) -> Iterator[Path]:
+    """Yield a free name to write an export to, file or folder; give it the name `path` when the block has ended.
+
+    Raises:
+        WorkspaceError: it cannot be written; what stands there stays.
+    """
+    try:
+        with beside(path) as part:
+            yield part
+            place(part, path)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise WorkspaceError(
+            f"The export {path.name} could not be written: {cause}. Free some space and try again."
+        ) from error
 
 
 def place(part: Path, path: Path) -> Path:

@@ -114,7 +114,7 @@ def record_in(
         "elapsed_ms": elapsed_ms,
         "supersedes": newest.id if newest else None,
     }
-    return _insert(db, event | stored_remarks(remarks, showing["num"]))
+    return insert(db, event | stored_remarks(remarks, showing["num"]))
 
 
 def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
@@ -133,8 +133,8 @@ def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None =
         columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
         if read_remarks(columns) == read_remarks(row):
             raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
-        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
-        return _insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
+        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *OPTIONAL)}
+        return insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
 
 
 def record_edit(
@@ -153,7 +153,7 @@ def record_edit(
     if newest and newest.outcome != "undo":
         raise RatingError("This ideal answer is recorded already.")
     event = {"uuid": uuid, "comparison_id": comparison_id, "outcome": "left", "rater": rater, "elapsed_ms": elapsed_ms}
-    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
+    return insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
 
 
 def record_import(
@@ -164,95 +164,16 @@ def record_import(
     outcome: PairOutcome = "left",
 ) -> Rating:
     """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
-    sql = f"SELECT {_RATING} FROM rating_events WHERE comparison_id = ? AND is_imported"
+    sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported"
     if before := next((Rating(**row) for row in db.query(sql, [comparison_id])), None):
         return before
     event = {"uuid": str(uuid_module.uuid4()), "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    return _insert(db, event | {"strength": strength if outcome in SIDES else None, "is_imported": 1})
-
-
-def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
-    """Take back the rater's newest rating, edit or correction that counts, however deep; returns it, or None.
-
-    Where it had replaced an earlier one (a correction, other remarks), that one counts again, at its old place in the
-    order; else the showing is open again and comes next.
-    """
-    with ws.write() as db:
-        return undo_in(db, rater, uuid)
-
-
-def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
-    """Do as `undo`, inside the caller's transaction; with `since` (a UTC time) only ratings given from then on."""
-    key = uuid or str(uuid_module.uuid4())
-    again = db.query(
-        f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
-    )
-    if taken_back := next((Rating(**row) for row in again), None):
-        return taken_back
-    last = _newest(db, rater, since)
-    if last is None:
-        return None
-    event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
-    taken = _insert(db, event | {"rater": rater, "supersedes": last.id})
-    if earlier := _earlier(db, last.id):
-        judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
-        links = {"uuid": str(uuid_module.uuid4()), "supersedes": taken.id, "restores": earlier["id"]}
-        _insert(db, judgement | links)
-    return last
-
-
-def _newest(db: Database, rater: str, since: str) -> Rating | None:
-    """Return what undo takes back: the judgement given last of those that count; a restored one has its first date."""
-    rows = db.query(
-        f"SELECT {_RATING}, restores FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
-        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC",
-        [rater],
-    )
-    found: list[tuple[int, Rating]] = []
-    for row in rows:
-        restores = row.pop("restores")
-        found.append((_given(db, row["id"]), Rating(**row)))
-        if restores is None:
-            break
-    first, last = max(found, key=lambda pair: pair[0], default=(0, None))
-    sql = "SELECT 1 FROM rating_events WHERE id = ? AND created_at >= ?"
-    return last if last and list(db.query(sql, [first, since])) else None
-
-
-def _given(db: Database, event_id: int) -> int:
-    """Return the event that first recorded this judgement (a restored rating points to its original)."""
-    restored = next(db.query("SELECT restores FROM rating_events WHERE id = ?", [event_id]))["restores"]
-    return event_id if restored is None else _given(db, restored)
-
-
-def counting(db: Database, taken: Rating) -> Rating | None:
-    """Return the rating that counts instead of one taken back: the one it had corrected, or None."""
-    sql = (
-        f"SELECT {_RATING} FROM rating_events WHERE supersedes = (SELECT id FROM rating_events WHERE supersedes = ?)"
-        " AND outcome != 'undo'"
-    )
-    return next((Rating(**row) for row in db.query(sql, [taken.id])), None)
+    return insert(db, event | {"strength": strength if outcome in SIDES else None, "is_imported": 1})
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
     """Return whether a judgement of this showing counts."""
     return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
-
-
-def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
-    """Return the remarks of a showing's judgement that was taken back, for the next one; else empty remarks."""
-    sql = (
-        "SELECT t.note, t.flags, t.attributes FROM undone_showings u JOIN rating_events e ON e.id = u.event_id"
-        " JOIN rating_events t ON t.id = e.supersedes WHERE u.showing_id = ?"
-    )
-    return next((read_remarks(row) for row in db.query(sql, [showing_id])), NO_REMARKS)
-
-
-def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
-    """Return the judgement that this event replaced, if any; for a restored one, the original decides."""
-    sql = "SELECT * FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE id = ?) AND outcome != 'undo'"
-    return next(db.query(sql, [_given(db, event_id)]), None)
 
 
 def correct(
@@ -286,7 +207,7 @@ def correct(
             raise RatingError(f"Rating {event_id} already says so; nothing was changed.")
         kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
         event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
-        return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
+        return insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
 
 
 def summary(ws: Workspace) -> dict[str, int]:
@@ -347,22 +268,23 @@ def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict
 
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater; it is not a second judgement of its pair."""
-_RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
+RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
 
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:
-    sql = f"SELECT {_RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+    sql = f"SELECT {RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
     return next((Rating(**row) for row in db.query(sql, [value])), None)
 
 
-_OPTIONAL = (
+OPTIONAL = (
     "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
     "edited_response_id", "restores",
 )  # fmt: skip
 
 
-def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    row = dict.fromkeys(_OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
+def insert(db: Database, event: dict[str, Any]) -> Rating:
+    """Add an event; columns of `OPTIONAL` may be missing."""
+    row = dict.fromkeys(OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
     db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
         " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, is_imported) VALUES (:uuid, :comparison_id,"
@@ -370,5 +292,5 @@ def _insert(db: Database, event: dict[str, Any]) -> Rating:
         " :attributes, :edited_response_id, :restores, :is_imported)",
         row,
     )
-    (stored,) = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
+    (stored,) = db.query(f"SELECT {RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
     return Rating(**stored)

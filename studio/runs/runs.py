@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import children, commands, redaction
+from studio import children, settings, redaction
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
@@ -91,7 +91,7 @@ def resume(ws: Workspace, name: str) -> Run:
     prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
     config = folder(ws, run.name) / "config.json"
-    way_out = commands.of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
+    way_out = settings.command_of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:

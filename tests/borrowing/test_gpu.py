@@ -3,10 +3,7 @@
 There is no GPU here; a stand-in for the driver tells of two.
 """
 
-import io
-import json
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -140,12 +137,11 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
     assert got == ["gpu0"]
 
 
-def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     answer = pytest.importorskip("studio.worker.answer")
     request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
-        answer.main()
+        answer.reply(request)
     assert str(refused.value).startswith(all_at_work)
 
 
@@ -164,17 +160,16 @@ def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_a
             "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?", [RewardConfig().model_dump_json(), run.id]
         )
     with pytest.raises(RunError) as refused:
-        predict.main(str(ws.root), "now")
+        predict.reply({"root": str(ws.root), "is_patient": False})
     assert str(refused.value).startswith(all_at_work)
     assert not (ws.root / "device.lock").exists(), "a lock that nobody else takes"
 
 
-def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     probe = pytest.importorskip("studio.worker.probe")
     request = {"root": str(ws.root), "stage": "sft", "config": SFTConfig().model_dump()}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
-        probe.main()
+        probe.reply(request)
     assert str(refused.value).startswith(all_at_work)
 
 

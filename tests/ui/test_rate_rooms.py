@@ -215,7 +215,7 @@ def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
     page.locator("#snapshot-freeze").click()
     expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is not a day")
     page.locator("#recipe-since input, #recipe-since textarea").fill("")
-    ratings.undo(pairs_ws)
+    stored.undone(pairs_ws)
     page.locator("#snapshot-freeze").click()
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-2")
     page.locator("#snapshot-compare").click()

@@ -7,10 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from studio.datasets import exporting
 from studio.errors import StudioError
 from studio.models import checkpoint_pages as shelf
-from studio.models import prompting
+from studio.models import export, prompting
 from studio.models.checkpoints import Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
@@ -159,7 +158,7 @@ def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
     if not name:
         return html.notice("There is no checkpoint to export yet.", "bad")
     try:
-        folder = exporting.export_checkpoint(ws, name, is_merged)
+        folder = export.export_checkpoint(ws, name, is_merged)
     except StudioError as error:
         return html.notice(str(error), "bad")
     return html.notice(f"Written to {folder}", "good")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio.annotation import session_status, sessions
 from studio.errors import RatingError, StudioError, WorkspaceUnavailable
-from studio.preferences import comparisons, edits, prompts, ratings, wording
+from studio.preferences import comparisons, edits, prompts, ratings, undo, wording
 from studio.preferences.judgements import LONGEST_NOTE, Remarks
 from studio.preferences.vocabulary import SKIP_REASONS, Outcome
 from studio.workspace import Workspace
@@ -154,7 +154,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
 def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
     """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
     with ws.write() as db:
-        taken = ratings.undo_in(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
+        taken = undo.newest(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
         edits.put_back(db, taken, sessions.upcoming(ws, db, RATER, AHEAD))
         state = _state(ws, db, sent.known)
         if taken and taken.edited_response_id:
@@ -162,7 +162,7 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
                 item["drafts"] = _drafts(db, item["id"])
         if taken is None:
             return state | {"error": sessions.nothing_to_undo(db, RATER)}
-        again = ratings.counting(db, taken)
+        again = undo.counting(db, taken)
         told = {"undone": wording.of_rating(db, taken), "again": wording.of_rating(db, again) if again else ""}
         if taken.showing_id is not None and again is None:
             told["back"] = "here" if [taken.showing_id] == [each["id"] for each in state["items"][:1]] else "elsewhere"
@@ -211,7 +211,7 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
 
 def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     """Return an item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
-    told = {"id": showing_id, "remarks": asdict(ratings.remarks_taken_back(db, showing_id))}
+    told = {"id": showing_id, "remarks": asdict(undo.remarks_taken_back(db, showing_id))}
     if showing_id in known:
         return told
     showing = comparisons.read_showing(db, showing_id)

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio import commands
+from studio import settings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
 from studio.runs import launcher, metrics, runs
@@ -229,6 +229,6 @@ def _config(ws: Workspace, run: Run) -> str:
     written = run.config.model_dump_json(indent=2)
     return (
         f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
-        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, run.config))}'
+        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command(ws, run.config))}'
         f"<h4>Its config, for --config</h4>{html.copyable(written)}</div>"
     )
