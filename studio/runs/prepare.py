@@ -69,7 +69,7 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: as `prepare`.
     """
-    redaction.check(config)
+    redaction.refuse_secrets(config)
     contradictions.check(config)
     devices.check(config)
     if isinstance(config, TrainConfig):

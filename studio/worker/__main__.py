@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 
 from studio import redaction
-from studio.database import connection, faults
+from studio.database import connection
 from studio.errors import RunError, StudioError, WorkspaceError
 from studio.runs import devices, gpus, held, launcher, marks, processes, runs, signals, turns
 from studio.runs.row import Ending, Run
-from studio.worker import ranks
+from studio.worker import failures, ranks
 from studio.workspace import Workspace
 
 POLL_S = 0.5
@@ -94,7 +94,7 @@ def _work(ws: Workspace, run: Run) -> Ending:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
             return ranks.explain(ws, run)
-        said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
+        said = failures.explain(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
         return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
 

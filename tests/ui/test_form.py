@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
-from studio import commands
+from studio import settings
 from studio.runs import prepare
 from tests.ui import filling
 from ui.components import form
@@ -49,7 +49,7 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             continue
         assert not wrong
         assert getattr(config, name) == value
-        assert commands.changed(config) == ({} if value == field.default else {name: value})
+        assert settings.changed(config) == ({} if value == field.default else {name: value})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
 from modules.presets import HARDWARE, preset
-from studio import commands
+from studio import settings
 from studio.errors import StudioError
 from studio.models import parents
 from studio.runs import launcher, prepare
@@ -204,6 +204,4 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
 
 def _command(ws: Workspace, config: StageConfig) -> str:
     """Return the command that starts the same run from a terminal."""
-    return (
-        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, config))}</div>'
-    )
+    return f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, config))}</div>'
