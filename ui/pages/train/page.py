@@ -98,7 +98,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             trigger_mode="always_last",
         )
     outputs = [told, anyway, tabs, run_chosen]
-    looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
+    looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return checkpoint_fields, fits, taken
@@ -165,12 +165,6 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
         return [html.notice("The command line is shown again once the marked fields are fixed."),
                 preview.complaints(stage, wrong), *off]  # fmt: skip
     return [_command(ws, config), html.notice(""), *off]
-
-
-def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
-    """Mark each wrong field with Gradio's own mark; nothing starts then."""
-    _, wrong = form.parse(STAGES[stage], values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
 
 
 def _looking(*_: Any) -> str:
