@@ -1,5 +1,5 @@
-"""Reads a stage's settings from ``--config file.json`` and ``--set key=value``, describes them for ``--help``, and builds
-the command line that has them, for people to copy.
+"""Reads a stage's settings from ``--config file.json`` and ``--set key=value``, describes them for ``--help``, and
+writes the command line that gives them again.
 
 The stage's pydantic class validates; this module turns its errors into sentences that name the setting and its values.
 """
@@ -113,7 +113,7 @@ def changed(config: StageConfig) -> dict[str, object]:
     return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
 
 
-def command(ws: Workspace, config: StageConfig) -> str:
+def command_line(ws: Workspace, config: StageConfig) -> str:
     """Return the command that starts a run with this config, one setting a line."""
     stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
     given = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]

@@ -145,9 +145,7 @@ class Workspace:
                 "A text contains half a character, which cannot be stored. Check the input."
             ) from error
         except connection.FAULTS as error:
-            if not (
-                faults.of_database(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)
-            ):
+            if not (faults.explain(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)):
                 if newer := connection.newer(self.database):
                     raise WorkspaceError(newer) from error
                 raise

@@ -319,7 +319,7 @@ def test_words_that_only_look_like_secrets_stay(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     text = "starting is true at http://127.0.0.1:7860/?a=me@example.org, sk-learn, hf_hub, user@host, bearer of news"
-    assert redaction.hide(text) == text
+    assert redaction.redact(text) == text
 
 
 def test_secrets_are_hidden_in_every_spelling(monkeypatch):
@@ -327,6 +327,6 @@ def test_secrets_are_hidden_in_every_spelling(monkeypatch):
     monkeypatch.setenv("SECOND_TOKEN", "abcdefgh-and+more")
     monkeypatch.setenv("PRIVATE_KEY", "-----BEGIN\nMIIEvQIBADANBg\nAAAAshort\n")
     text = "abcdefgh abcdefgh-and+more abcdefgh-and%2Bmore MIIEvQIBADANBg Bearer eyJhbGciOi.e30 ghp_" + "a" * 36
-    assert redaction.hide(text) == (
+    assert redaction.redact(text) == (
         "[FIRST_TOKEN] [SECOND_TOKEN] [SECOND_TOKEN] [PRIVATE_KEY] Bearer [hidden] [hidden]"
     )

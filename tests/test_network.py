@@ -53,7 +53,7 @@ def test_children_keep_the_proxies_that_the_page_does_without(plain, monkeypatch
     with proxies.set_aside():
         assert "HTTPS_PROXY" not in os.environ
         asked = [sys.executable, "-c", "import os; print(os.environ['HTTPS_PROXY'])"]
-        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=redaction.environment())
+        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=redaction.child_environment())
         assert child.stdout.strip() == "http://proxy.example:3128"
     assert os.environ["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert redaction.KEPT == {}

@@ -11,7 +11,7 @@ import pytest
 from modules.config import RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
 from studio.annotation import guidelines, pair_selection, predictions, session_summary, sessions
-from studio.annotation.pair_selection import Wish
+from studio.annotation.pair_selection import PairQuery
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
 from studio.models import checkpoints
@@ -291,10 +291,10 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
     pool = [
         {"id": n, "prompt_id": n, "uncertainty": u, "uncertainty_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
     ]
-    wish = Wish(choose="uncertainty", random_share=0.4)
+    query = PairQuery(choose="uncertainty", random_share=0.4)
     rng, first, stored = random.Random(0), Counter(), {}
     for _ in range(20_000):
-        chosen = pair_selection.draw(pool, wish, 1, rng)[0]
+        chosen = pair_selection.draw(pool, query, 1, rng)[0]
         first[chosen.comparison_id] += 1
         stored[chosen.comparison_id] = chosen.probability
     assert stored == {0: pytest.approx(0.4 / 3), 1: pytest.approx(0.4 / 3 + 0.6), 2: pytest.approx(0.4 / 3)}
@@ -303,7 +303,7 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
 
 def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_arm():
     pool = [{"id": n, "prompt_id": n, "uncertainty": n / 100, "uncertainty_kind": "spread"} for n in range(100)]
-    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 60, random.Random(1))
+    chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 60, random.Random(1))
     arms = Counter(item.arm for item in chosen)
     assert 10 <= arms["random"] <= 27
     active = [item.comparison_id for item in chosen if item.arm == "uncertainty"]
@@ -314,7 +314,7 @@ def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_
 
 def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
     pool = [{"id": n, "prompt_id": n, "uncertainty": None, "uncertainty_kind": None} for n in range(8)]
-    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 8, random.Random(0))
+    chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 8, random.Random(0))
     assert [item.arm for item in chosen] == ["random"] * 8
     assert [item.probability for item in chosen] == [1 / (8 - n) for n in range(8)]
     assert sorted(item.comparison_id for item in chosen) == list(range(8))

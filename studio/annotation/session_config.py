@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modules.config import categories
-from studio.annotation.pair_selection import Wish
+from studio.annotation.pair_selection import PairQuery
 from studio.errors import RatingError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
@@ -128,11 +128,11 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
     return found.name
 
 
-def wish(ws: Workspace, config: SessionConfig) -> Wish:
+def query(ws: Workspace, config: SessionConfig) -> PairQuery:
     """Return the config as ids, for `pair_selection`."""
     named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
-    return Wish(
+    return PairQuery(
         tuple(sorted(categories(config.categories))),
         config.source if config.source in ("any", "imported") else "sampled",
         named.get(config.checkpoint),

@@ -92,7 +92,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if arguments.watch and not run.is_ended:
         return follow.follow(ws, run, arguments)
     print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
-    if found := progress.of_run(ws, run):
+    if found := progress.read(ws, run):
         print("; ".join(found.words()))
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"

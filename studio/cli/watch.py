@@ -113,7 +113,7 @@ def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
 
 def _doing(ws: Workspace, run: Run) -> list[str]:
     """Return what the page shows of an active run, in two lines."""
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(ws, run))]
     return [f"{run.name}: {line}" for line in lines if line]
 

@@ -148,7 +148,7 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceE
     """Return the error to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
-    if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
+    if said := faults.explain(error, path.name, BUSY_TIMEOUT_S):
         return WorkspaceUnavailable(said)
     return damaged(path, str(error))
 

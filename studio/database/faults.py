@@ -1,4 +1,4 @@
-"""Says what SQLite's errors mean: a disk that is full or read-only, a database that another program holds, damage."""
+"""Recognises what is wrong with the database in SQLite's errors: a lock, a full or read-only disk, a damaged file."""
 
 import sqlite3
 
@@ -17,7 +17,7 @@ _SQLITE = {
 """SQLite result codes, mostly primary ones -> message about the database."""
 
 
-def of_database(error: Exception, name: str, patience_s: float) -> str:
+def explain(error: Exception, name: str, patience_s: float) -> str:
     """Return the message for an unusable database; empty where the fault lies elsewhere (a constraint, bad SQL)."""
     code = getattr(error, "sqlite_errorcode", 0)
     said = _SQLITE.get(code) or _SQLITE.get(code & 0xFF, "")

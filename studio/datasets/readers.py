@@ -16,7 +16,7 @@ from studio.datasets.files import MAX_GIB as MAX_GIB
 from studio.datasets.row_formats import COLUMNS, split_name
 from studio.errors import ImportRefused
 from studio.models.base_models import instead
-from studio.redaction import hide
+from studio.redaction import redact
 
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -56,7 +56,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     """
     if "://" in source:
         raise ImportRefused(
-            f"{hide(source)!r} is an address, and data is not read from addresses. {instead(source, 'Anthropic/hh-rlhf')}"
+            f"{redact(source)!r} is an address, and data is not read from addresses. {instead(source, 'Anthropic/hh-rlhf')}"
         )
     if not source.strip():
         raise ImportRefused(

@@ -6,7 +6,7 @@ from pathlib import Path
 from assets import STARTER
 from modules.model.files import check_family, check_folder, check_kind, check_tokens, positions
 from studio.errors import BaseModelError
-from studio.redaction import hide
+from studio.redaction import redact
 
 STARTER_NAME = "starter"
 UNKNOWN = 2**31
@@ -38,7 +38,7 @@ def resolve(name: str) -> str:
     if HUB_ID.fullmatch(name) and len(name) <= LONGEST_ID and path is not None and not path.exists():
         return name
     if "://" in name:
-        raise BaseModelError(f"{hide(name)!r} is an address, not a base model. {instead(name, 'Qwen/Qwen3-0.6B')}")
+        raise BaseModelError(f"{redact(name)!r} is an address, not a base model. {instead(name, 'Qwen/Qwen3-0.6B')}")
     raise BaseModelError(
         f"{short(name)!r} is neither a folder nor a hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )

@@ -58,7 +58,7 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
-    redaction.check(config)
+    redaction.refuse_secrets(config)
     contradictions.check(config)
     devices.check(config)
     if isinstance(config, TrainConfig):

@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import children, settings, redaction
+from studio import children, redaction, settings
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
@@ -183,7 +183,7 @@ def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = 
     stamps = {"started_at" if state == "running" else "ended_at": now()}
     if state in ENDED and current["pid"] is None:
         stamps["gone_at"] = now()
-    said = {"state": state, "message": redaction.hide(message), "is_fault": int(is_fault)}
+    said = {"state": state, "message": redaction.redact(message), "is_fault": int(is_fault)}
     db.table("runs").update(run_id, said | stamps)
 
 
@@ -392,7 +392,7 @@ def _revision() -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=redaction.environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
+        env=redaction.child_environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
     )
     return answer.stdout.strip() or "0.1.0"
 

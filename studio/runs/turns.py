@@ -40,8 +40,8 @@ _SHELL = (
 
 def settings() -> str:
     """Return this process's environment settings that a run must have, as JSON; never a secret."""
-    found = {name: value for name, value in redaction.environment().items() if name.startswith(_SHELL)}
-    return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.hide(v) == v})
+    found = {name: value for name, value in redaction.child_environment().items() if name.startswith(_SHELL)}
+    return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.redact(v) == v})
 
 
 def look(ws: Workspace) -> list[str]:
@@ -70,7 +70,7 @@ def is_waiter_wanted(ws: Workspace) -> bool:
 
 def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -> None:
     """Start the workspace's waiter unless it is running; its output goes to lanes/waiter.log."""
-    given = redaction.environment() if environment is None else environment
+    given = redaction.child_environment() if environment is None else environment
     given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {
         "PYTHONPATH": str(children.CODE)
     }
@@ -110,7 +110,7 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
     """Start the worker in its own session, its output going to log.txt; the run fails if that cannot be done."""
     given = {
         name: value
-        for name, value in redaction.environment().items()
+        for name, value in redaction.child_environment().items()
         if not name.startswith(_SHELL) or redaction.is_secret(name)
     }
     own = {

@@ -94,7 +94,7 @@ def _work(ws: Workspace, run: Run) -> Ending:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
             return ranks.explain(ws, run)
-        said = failures.describe(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
+        said = failures.explain(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
         return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
 

@@ -1,4 +1,4 @@
-"""Recognises faults of the machine in what a worker raised: out of memory, a disk that is full or read-only.
+"""Recognises faults of the machine in a run's exceptions: out of memory, a disk that is full or read-only, damaged weights.
 
 Libraries raise many types (safetensors its own, torch a plain RuntimeError), so the text is read too.
 """
@@ -26,7 +26,7 @@ _SMALLER: dict[Phase | None, str] = {
 _SMALLER_STEP = "Close other programs, or lower micro_batch_size or the lengths, or turn on gradient_checkpointing or nf4, in a new run."
 
 
-def describe(error: BaseException, others: str = "") -> str:
+def explain(error: BaseException, others: str = "") -> str:
     """Return the message for a run that the machine made fail, without the next step; empty for other failures.
 
     Args:
@@ -34,7 +34,7 @@ def describe(error: BaseException, others: str = "") -> str:
         others: a sentence about other programs that hold GPU memory.
     """
     text, phase = str(error), phases.of(error)
-    doing = phase or "at work"
+    doing = phase or "working"
     if isinstance(error, MemoryError) or any(word in text.lower() for word in _MEMORY_WORDS):
         kind = "GPU memory" if "cuda" in text.lower() else "memory"
         return f"Out of {kind} while {doing}. {others or _SMALLER.get(phase, _SMALLER_STEP)}"

@@ -34,10 +34,10 @@ def raised(*within, error=None):
 def test_the_phase_that_tells_most_is_named(within, named):
     error = raised(*within)
     assert phases.of(error) == named
-    assert failures.describe(error).startswith(f"Out of memory while {named or 'at work'}. ")
+    assert failures.explain(error).startswith(f"Out of memory while {named or 'working'}. ")
 
 
 def test_two_errors_do_not_share_their_phases():
     first, second = raised(Phase.LOADING), raised(Phase.SCORING, error=OSError(28, "No space left on device"))
     assert (phases.of(first), phases.of(second)) == (Phase.LOADING, Phase.SCORING)
-    assert failures.describe(second).endswith("It happened while scoring responses.")
+    assert failures.explain(second).endswith("It happened while scoring responses.")

@@ -63,7 +63,7 @@ def test_an_error_names_its_field_and_no_other(name, value):
     assert config is None
     assert list(wrong) == [name]
     assert wrong[name]
-    marks = page._validate("sft", *values)
+    marks = form.validate(SFTConfig, *values)
     assert [n for n, mark in zip(SFTConfig.model_fields, marks, strict=True) if not mark["is_valid"]] == [name]
 
 

@@ -72,7 +72,7 @@ def progress(run: Run) -> str:
 def notice(text: str, kind: str = "note") -> str:
     """Draw a sentence next to its subject; `kind` is note, good or bad. Empty text keeps its place empty."""
     return (
-        f'<p class="notice is-{kind}" role="status">{escape(redaction.hide(text))}</p>'
+        f'<p class="notice is-{kind}" role="status">{escape(redaction.redact(text))}</p>'
         if text
         else '<p class="notice"></p>'
     )

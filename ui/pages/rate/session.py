@@ -56,7 +56,7 @@ def build(ws: Workspace) -> Page:
                 version = html.html(html.notice(""), elem_id="guideline-told")
     outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
-    begun = on(start.click, partial(_start, ws), values, [told], validator=_validate)
+    begun = on(start.click, partial(_start, ws), values, [told], validator=partial(form.validate, SessionConfig))
     on(begun.then, partial(_refresh, ws), [chosen], outputs)
     for name, button in moves.items():
         moved = on(button.click, partial(_move, ws, name), None, [told])
@@ -159,19 +159,12 @@ def _card(ws: Workspace, session: Session | None) -> str:
     return drawing.panel(block, "Card of this block") + card
 
 
-def _validate(*values: Any) -> list[dict[str, Any]]:
-    _, wrong = form.parse(SessionConfig, values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in SessionConfig.model_fields]
-
-
 def _start(ws: Workspace, *values: Any) -> str:
-    config, wrong = form.parse(SessionConfig, values)
-    if config is None:
-        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
-    try:
-        session = sessions.start(ws, config)
-    except StudioError as error:
-        return html.notice(str(error), "bad")
+    return form.submit(SessionConfig, values, partial(_start_session, ws))
+
+
+def _start_session(ws: Workspace, config: SessionConfig) -> str:
+    session = sessions.start(ws, config)
     why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
     prefetch.look_after(ws)
     if why:

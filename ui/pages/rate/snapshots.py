@@ -35,7 +35,9 @@ def build(ws: Workspace) -> Page:
             freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
             told = html.html(html.notice(""), elem_id="snapshot-told")
     outputs = [table, first, second]
-    frozen = on(freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=_validate)
+    frozen = on(
+        freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=partial(form.validate, Recipe)
+    )
     on(frozen.then, partial(_refresh, ws), [first, second], outputs)
     on(compare.click, partial(_compare, ws), [first, second], [difference])
     return Page(partial(_refresh, ws), [first, second], outputs)
@@ -75,20 +77,13 @@ def _recipe(text: str) -> str:
     return escape(", ".join(f"{name} {value}" for name, value in snapshots.read_recipe(text).items()))
 
 
-def _validate(*values: Any) -> list[dict[str, Any]]:
-    _, wrong = form.parse(Recipe, values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in Recipe.model_fields]
-
-
 def _freeze(ws: Workspace, *values: Any) -> str:
-    recipe, wrong = form.parse(Recipe, values)
-    if recipe is None:
-        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
-    try:
-        with ws.write() as db:
-            found = snapshots.freeze(db, recipe)
-    except StudioError as error:
-        return html.notice(str(error), "bad")
+    return form.submit(Recipe, values, partial(_freeze_now, ws))
+
+
+def _freeze_now(ws: Workspace, recipe: Recipe) -> str:
+    with ws.write() as db:
+        found = snapshots.freeze(db, recipe)
     return html.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")
 
 

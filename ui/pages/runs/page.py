@@ -15,8 +15,7 @@ import gradio as gr
 from studio import settings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
-from studio.runs import launcher, metrics, runs
-from studio.runs import progress as pulse_of
+from studio.runs import launcher, metrics, progress, runs
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -206,7 +205,7 @@ def _head(ws: Workspace, run: Run) -> str:
 
 def _pulse(ws: Workspace, run: Run) -> str:
     """Draw time left, speed, where the time goes, and memory."""
-    found = pulse_of.of_run(ws, run)
+    found = progress.read(ws, run)
     return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
 
 
@@ -229,6 +228,6 @@ def _config(ws: Workspace, run: Run) -> str:
     written = run.config.model_dump_json(indent=2)
     return (
         f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
-        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command(ws, run.config))}'
+        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, run.config))}'
         f"<h4>Its config, for --config</h4>{html.copyable(written)}</div>"
     )

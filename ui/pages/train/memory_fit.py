@@ -9,7 +9,7 @@ from gradio.context import LocalContext
 
 from modules.config import TrainConfig
 from studio.errors import StudioError
-from studio.runs import memory_fit, prepare, preview
+from studio.runs import memory_fit, prepare, preview, progress
 from studio.runs.memory_fit import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
 from ui.components import html
@@ -132,18 +132,9 @@ def _measured(found: Measured, place: Place) -> str:
         if found.largest > found.micro_batch_size
         else f"micro_batch_size {found.largest} is the largest found to fit"
     )
-    steps = f"Its {found.num_steps:,} steps take about {duration(found.seconds)}, loading and evaluation not counted."
+    steps = f"Its {found.num_steps:,} steps take about {progress.duration(found.seconds)}, loading and evaluation not counted."
     said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. {steps}"
     return f'<div class="command fit">{verdict}{bar}<p>{escape(said)}</p></div>'
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:

@@ -98,7 +98,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             trigger_mode="always_last",
         )
     outputs = [told, anyway, tabs, run_chosen]
-    looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
+    looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return checkpoint_fields, fits, taken
@@ -167,12 +167,6 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     return [_command(ws, config), html.notice(""), *off]
 
 
-def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
-    """Mark each wrong field with Gradio's own mark; nothing starts then."""
-    _, wrong = form.parse(STAGES[stage], values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
-
-
 def _looking(*_: Any) -> str:
     """Say at once that rows are being encoded, since long ones take some seconds before a run may start."""
     return '<p class="notice is-note is-working" role="status">Checking the rows before the start …</p>'
@@ -205,4 +199,4 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
 
 def _command(ws: Workspace, config: StageConfig) -> str:
     """Return the command that starts the same run from a terminal."""
-    return f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command(ws, config))}</div>'
+    return f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, config))}</div>'
