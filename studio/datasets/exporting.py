@@ -16,7 +16,7 @@ from studio import children
 from studio.children import ChildError, check_device
 from studio.datasets import export_rows
 from studio.errors import CheckpointError, DataError, WorkspaceError
-from studio.files import whole
+from studio.files import earlier, whole
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.models.model_card import model_card
@@ -195,7 +195,9 @@ def _write(path: Path, texts: Iterable[str]) -> Path:
         with whole.beside(path) as part:
             with part.open("x", encoding="utf-8") as file:
                 file.writelines(texts)
-            return whole.place(part, path)
+            whole.place(part, path)
+            earlier.bound(path)
+            return path
     except OSError as error:
         raise _not_written(path, error) from error
 
@@ -206,7 +208,9 @@ def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
         with whole.beside(path) as part:
             part.mkdir(parents=True)
             write(part)
-            return whole.place(part, path)
+            whole.place(part, path)
+            earlier.bound(path)
+            return path
     except OSError as error:
         raise _not_written(path, error) from error
 
