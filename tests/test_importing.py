@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from modules.model import hub
 from studio.datasets import importing, starter
 from studio.errors import ImportRefused
 from studio.preferences import comparisons, prompts, ratings, snapshots

@@ -57,6 +57,8 @@ def prepare(ws: Workspace, config: StageConfig) -> Prepared:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
     found = look(ws, config)
+    if isinstance(found.config, SFTConfig):
+        base_models.check_finite(found.config.base_model)
     if not isinstance(found.config, RewardConfig) or found.config.snapshot:
         return found
     snapshot = snapshots.freeze(ws, snapshots.recipe_of(found.config))
