@@ -95,6 +95,8 @@ class PPOModule(StageModule):
             eps=ADAM_EPS,
         )
         self.latest: tuple[Answers, Experience] | None = None
+        self.half_iteration = 0, 0
+        """Optimizer steps of the next iteration that the weights have already, and of how many: not 0 where one failed."""
         """The last iteration's responses (in a data-parallel run, this process's) and what was learnt from them."""
         self.latest_eval_samples: list[Sample] = []
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
@@ -208,6 +210,7 @@ class PPOModule(StageModule):
             "score_center": self.score_center,
             "score_moments": self.score_moments.state(),
             "selection": self.selection.state(),
+            "half_iteration": self.half_iteration,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -233,10 +236,14 @@ class PPOModule(StageModule):
     ) -> float:
         """Take several passes of optimizer steps, ended early at the KL limit; return the share of steps taken."""
         plan = [rows for epoch in range(self.config.epochs) for rows in self._minibatches(num_responses, epoch)]
-        for taken, rows in enumerate(plan):
+        taken = 0
+        for rows in plan:
+            self.half_iteration = taken, len(plan)
             if not self._update(experience, rows, demonstrations, sums):
-                return taken / len(plan)
-        return 1.0
+                break
+            taken += 1
+        self.half_iteration = 0, 0
+        return taken / len(plan)
 
     def _update(self, experience: Experience, rows: Tensor, demonstrations: Sequences | None, sums: StepSums) -> bool:
         """Take one optimizer step on responses ``rows`` (N,); False if the policy is too far from the rollout's."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from modules.model import hub
 from studio.datasets import importing, starter
 from studio.errors import ImportRefused
 from studio.preferences import comparisons, prompts, ratings
@@ -228,10 +229,35 @@ def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
         asked.append((name, config))
         return datasets.DatasetDict(train=datasets.Dataset.from_list([PAIR | {"score": 1.0}]))
 
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert importing.import_source(ws, "owner/pairs:small").num_new == 1
     assert asked == [("owner/pairs", "small")]
     assert prompts.list_imports(ws)[0]["source"] == "owner/pairs:small"
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_its_library_then_uses_what_it_has_stored(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    class Session:
+        def head(self, address, timeout):
+            asked.append((address, timeout))
+            raise ConnectionError("no network")
+
+    def load_dataset(*_):
+        offline = (datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE)
+        raise ConnectionError(f"not stored here, offline {offline}")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ImportRefused, match=r"not stored here, offline \(True, True\). Check the network"):
+        importing.preview("owner/pairs")
+    assert asked == [(huggingface_hub.constants.ENDPOINT, 5.0)]
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE, "the next one is asked again"
 
 
 def test_an_unreachable_hub_is_a_clear_sentence(monkeypatch):

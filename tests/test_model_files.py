@@ -11,7 +11,7 @@ import pytest
 
 from modules.config import SFTConfig
 from studio.errors import BaseModelError, RewardError
-from studio.models import base_models, reward_sources
+from studio.models import base_models, finite, reward_sources
 from studio.preferences import prompts
 from studio.runs import runs
 from studio.workspace import Workspace
@@ -243,3 +243,52 @@ def test_a_name_that_can_be_no_path_gets_a_short_sentence(ws: Workspace, name: s
     assert len(str(error.value)) < 500
     with pytest.raises(RewardError, match="There is no classifier"):
         reward_sources._classifier(name)
+
+
+LAYERS = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48, "num_hidden_layers": 3}
+WHOLE = ["model.embed_tokens.weight", "lm_head.weight", *(f"model.layers.{n}.{name}" for n in range(3) for name in ("a", "b"))]
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "sentence"),
+    [
+        ([n for n in WHOLE if n != "model.layers.1.b"], {}, r"lacks the weights \(model\.layers\.1\.b\)"),
+        ([n for n in WHOLE if "layers.2" not in n], {}, r"lacks 2 weights \(model\.layers\.2\.a, model\.layers\.2\.b\)"),
+        (WHOLE[:1] + WHOLE[2:], {"tie_word_embeddings": False}, r"lacks the weights \(lm_head\.weight\)"),
+        ([f"base_model.model.{n}" for n in WHOLE], {}, "name weights in another way than its family, such as base_model"),
+    ],
+    ids=["one of a layer", "a layer", "the output layer", "all, by their names"],
+)
+def test_weights_that_are_missing_or_no_numbers_are_refused_before_a_run_is_made(
+    ws: Workspace, folder: Path, names: list[str], settings: dict[str, Any], sentence: str
+) -> None:
+    write(folder / "config.json", **LAYERS)
+    safetensors(folder / "model.safetensors", WHOLE)
+    base_models.check(str(folder), "lora", "none", "plain")
+    write(folder / "config.json", **settings)
+    safetensors(folder / "model.safetensors", names)
+    refused(ws, folder, sentence)
+
+
+def test_a_weight_that_the_index_names_and_its_file_lacks_is_named(ws: Workspace, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    write(folder / "model.safetensors.index.json", weight_map={"a": "model-1.safetensors", "c": "model-1.safetensors"})
+    refused(ws, folder, r"lacks the weights \(c\)")
+
+
+@pytest.mark.parametrize(("dtype", "width", "bits"), [("BF16", 2, b"\x80\x7f"), ("F16", 2, b"\x01\x7c"), ("F32", 4, b"\0\0\xc0\xff"), ("F64", 8, b"\0" * 6 + b"\xf0\x7f")])  # fmt: skip
+def test_a_weight_that_is_no_number_is_found_wherever_it_stands_and_the_largest_numbers_are_numbers(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, width: int, bits: bytes
+) -> None:
+    monkeypatch.setattr(finite, "BLOCK", 256)  # of which one tensor takes several
+    names = [f"w{n}" for n in range(50)]
+    safetensors(folder / "model.safetensors", names, dtype, width)
+    raw = bytearray((folder / "model.safetensors").read_bytes())
+    at = len(raw) - 25 * width
+    largest = bytes(bits[:-2]) + {"F16": b"\xff\x7b", "BF16": b"\x7f\x7f", "F32": b"\x7f\x7f", "F64": b"\xef\x7f"}[dtype]
+    for number, name in ((largest, ""), (bits, "w25")):
+        raw[at : at + width] = number
+        (folder / "model.safetensors").write_bytes(raw)
+        assert finite.find(folder, 30.0) == name
+    refused(ws, folder, "its weights w25 hold NaN or infinity.*Fetch it again")
+    assert finite.find(folder, 0.0) == "", "what it does not come to in time is met when the model is loaded"

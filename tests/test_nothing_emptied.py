@@ -42,6 +42,19 @@ def test_an_export_of_before_that_differs_is_put_aside(ws, kind):
     assert texts(ws.exports) == before, "what is the same is not kept twice"
 
 
+def test_of_exports_put_aside_the_last_seven_stay_and_those_that_somebody_changed(ws):
+    for number in range(12):
+        prompts.add_demonstration(ws, [{"role": "user", "content": f"Why {number}?"}], "So.")
+        path = exporting.export_demonstrations(ws)
+        if number == 2:
+            path.write_text("with a word of mine")
+        archive.write(ws)
+    left = {each.name: each.read_text().count("\n") for each in ws.exports.glob("demonstrations-earlier-*")}
+    kept = {f"demonstrations-earlier-{number}.jsonl": number + 1 for number in (5, 6, 7, 8, 9, 10, 11)}
+    assert left == kept | {"demonstrations-earlier-3.jsonl": 0}
+    assert len(list(ws.exports.glob("archive-earlier-*"))) == 7
+
+
 def test_a_folder_of_before_that_differs_is_put_aside(tmp_path):
     target = tmp_path / "sft-1@13"
     for note in ("first", "second", "second", "third"):

@@ -190,7 +190,8 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
     step = checkpoints.last(ws, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
-    time.sleep(1.0)
+    beats = set()
+    wait(ws, first, lambda r: len(beats.add(r.heartbeat_at) or beats) > 2)  # it lives, and takes no step
     assert metrics.curve(ws, paused.id, "train/loss")[-1][0] in (step - 1, step)
     branch = launcher.start(ws, runs.resume(ws, f"{first}@2"))
     assert checkpoints.name_of(ws, branch.resumed_from) == f"{first}@2"

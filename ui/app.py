@@ -227,6 +227,8 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
             shown = on(opened[name].select, page.refresh, page.inputs, page.outputs)
             if page.typed:
                 typed.restore(shown, page.typed)
+        if page.pulse is not None:
+            on(page.pulse.submit, page.refresh, page.inputs, page.outputs, trigger_mode="always_last")
     for name, timer in timers.items():
         page = pages[name]
         on(timer.tick, *(page.live or (page.refresh, page.inputs, page.outputs)))
@@ -235,7 +237,7 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
 def _catch_up(pages: dict[str, Page], shown_again: gr.HTML) -> None:
     """Update a live page at once when its hidden tab is shown again: timers may have slept meanwhile."""
     for name, page in pages.items():
-        if page.timer is not None:
+        if page.timer is not None or page.pulse is not None:
             inputs = [shown_again, *page.inputs]
             on(shown_again.submit, partial(_if_open, name, page), inputs, page.outputs, trigger_mode="always_last")
 

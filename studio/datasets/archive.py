@@ -28,7 +28,7 @@ from studio.database import migrations
 from studio.database.schema import imported, restores
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import DataError, ImportRefused, WorkspaceError
-from studio.files import whole
+from studio.files import earlier, whole
 from studio.workspace import Workspace
 
 NAME = "rlhf-studio-archive/"
@@ -109,7 +109,9 @@ def write(ws: Workspace) -> Contents:
             file.seek(0)
             file.write(_line(head | {"sha256": digest.hexdigest()}))  # same length as the first head
             file.flush()
-            return Contents(whole.place(part, path), counted)
+            whole.place(part, path)
+        earlier.bound(path)
+        return Contents(path, counted)
     except OSError as error:
         cause = error.strerror or str(error)
         raise WorkspaceError(f"The archive could not be written: {cause}. Free some space and try again.") from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modules.model import hub
 from studio.datasets import archive, columns, files, json_rows, tables
 from studio.datasets.files import MAX_GIB as MAX_GIB
 from studio.datasets.row_formats import COLUMNS, split_name
@@ -138,10 +139,12 @@ def _split_of_file(name: str) -> str | None:
 def _read_hub(name: str, config: str | None) -> RawData:
     import datasets  # takes seconds to import, and is only needed here
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        found = datasets.load_dataset(name, config)
+        with hub.asked(datasets.config, constants):
+            found = datasets.load_dataset(name, config)
     except DatasetNotFoundError as error:
         raise ImportRefused(
             f"The hub has no data set {name} that is open to you. Check the spelling; a gated one needs `hf auth login`."

@@ -5,6 +5,7 @@ An export may be all that is left of a workspace whose database was lost, or hol
 
 import filecmp
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from studio.errors import WorkspaceError
+from studio.files import earlier
 from studio.files.folders import free_name
 
 
@@ -39,6 +41,7 @@ def exported(path: Path) -> Iterator[Path]:
         with beside(path) as part:
             yield part
             place(part, path)
+            earlier.bound(path)
     except OSError as error:
         cause = error.strerror or str(error)
         raise WorkspaceError(
@@ -61,7 +64,9 @@ def place(part: Path, path: Path) -> Path:
 
 def _aside(path: Path) -> Path:
     stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
-    number = 1
+    taken = re.compile(rf"{re.escape(stem)}-earlier-(\d+)\b")
+    numbers = [int(match[1]) for each in path.parent.iterdir() if (match := taken.match(each.name))]
+    number = max(numbers, default=0) + 1  # so that the order of the numbers is that of the times
     while os.path.lexists(
         free := path.with_name(f"{free_name(path.parent, f'{stem}-earlier', number, set())}{suffix}")
     ):

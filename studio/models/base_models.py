@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from assets import STARTER
-from modules.model.files import check_family, check_folder, check_kind, check_tokens, positions
+from modules.model.files import check_complete, check_family, check_folder, check_kind, check_tokens, positions
 from studio.errors import BaseModelError
+from studio.models import finite
 from studio.redaction import redact
 
 STARTER_NAME = "starter"
@@ -57,13 +58,25 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
     """Refuse a folder whose model cannot be used as a run asks; a model of the hub is checked after its download.
 
     Raises:
-        BaseModelError: as `modules.model.files.check_family`, `check_kind` and `check_tokens`.
+        BaseModelError: as `modules.model.files.check_family`, `check_complete`, `check_kind` and `check_tokens`.
     """
     folder = Path(resolve(name))
     if folder.is_dir():
         check_family(folder)
+        check_complete(folder)
         check_kind(folder, method, quantisation)
         check_tokens(folder, chat_template)
+
+
+def check_finite(name: str) -> None:
+    """Refuse a folder whose files hold weights that are no numbers, as far as a few seconds of reading find them.
+
+    Raises:
+        BaseModelError: as `studio.models.finite.check`.
+    """
+    folder = Path(resolve(name))
+    if name != STARTER_NAME and folder.is_dir():
+        finite.check(folder)
 
 
 def num_positions(name: str) -> int:

@@ -112,6 +112,10 @@ class StudioCallback(Callback):
         else:
             self._save_when_due(pl_module)
 
+    def has_saved(self, step: int) -> bool:
+        """Return whether the run has a checkpoint of this step."""
+        return step in self._saved
+
     def save(self, module: Any, *, is_chosen: bool = False) -> None:
         """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded.
 

@@ -193,8 +193,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     try:
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
+        half = "" if callback.has_saved(module.step_index) else _half(module)
         callback.save(module)  # the step that failed was not taken
-        return Ending("stopped", _pause_word(callback, error), is_fault=True)
+        return Ending("stopped", _pause_word(callback, error) + half, is_fault=True)
     except Exception:
         _rescue(callback, module)
         raise
@@ -266,6 +267,17 @@ def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
         f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume continues from there with the "
         "same settings and the same reward functions; to change those, start a new run."
+    )
+
+
+def _half(module: Any) -> str:
+    """Say which part of an iteration of PPO a state holds that is saved in the middle of it; empty for a whole one."""
+    taken, planned = module.half_iteration if isinstance(module, PPOModule) else (0, 0)
+    if not taken:
+        return ""
+    return (
+        f" It is no whole iteration: {taken} of the {planned} optimizer steps of iteration {module.step_index + 1} are in it, and "
+        "resume does that iteration anew."
     )
 
 

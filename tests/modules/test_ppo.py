@@ -23,6 +23,7 @@ from modules.rl.evaluation import demonstration_losses
 from modules.rl.experience import Experience, Objective, as_rollout, gather_experience, score_texts
 from modules.rl.settings import PPOSettings
 from modules.rl.step_metrics import StepSums
+from studio.worker import training
 
 Load = Callable[..., Backbone]
 SMALL: dict[str, Any] = {
@@ -536,6 +537,26 @@ def test_item_40_a_gradient_that_is_not_finite_takes_no_step(build: Any) -> None
         module._update(broken, torch.arange(8), None, StepSums(torch.device("cpu")))
     assert all(same(tensors_of(module.backbone, role), before[role]) for role in before)
     assert all(p.grad is None for p in module.parameters())
+
+
+def test_item_40_a_state_that_is_left_in_the_middle_of_an_iteration_says_how_much_of_it_it_holds(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build(minibatch_size=4)
+    real, calls = update.Surrogate.backward, []
+
+    def backward(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        shares = real(*given, **named)
+        return shares._replace(loss=shares.loss * float("nan")) if len(calls) == 7 else shares
+
+    monkeypatch.setattr(update.Surrogate, "backward", backward)
+    module.training_step(batch_of(module.backbone), 0)
+    assert module.state()["half_iteration"] == (0, 0)
+    with pytest.raises(NonFiniteError):
+        module.training_step(batch_of(module.backbone), 1)
+    assert module.state()["half_iteration"] == (2, 4), "two epochs of two minibatches, of which the third failed"
+    assert training._half(module).startswith(" It is no whole iteration: 2 of the 4 optimizer steps of iteration 2 are")
 
 
 def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(build: Any) -> None:
