@@ -10,7 +10,7 @@ from studio.database import migrations
 from studio.datasets import archive
 from studio.errors import CheckpointError, ImportRefused
 from studio.models import checkpoints
-from studio.runs import launcher, runs
+from studio.runs import launcher, queue, runs
 from studio.workspace import Workspace
 
 AT = "2026-11-01T10:00:00.000+00:00"
@@ -211,7 +211,7 @@ def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeyp
         assert not found.stop_requested
         assert not found.pause_requested
         assert not found.is_ending
-    assert runs.queue(ws) == []
+    assert queue.waiting(ws) == []
     assert not any(name in archive.write(ws).path.read_text() for name in ('"pid"', '"lane"', '"stop_requested"'))
 
 

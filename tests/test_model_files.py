@@ -246,16 +246,28 @@ def test_a_name_that_can_be_no_path_gets_a_short_sentence(ws: Workspace, name: s
 
 
 LAYERS = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48, "num_hidden_layers": 3}
-WHOLE = ["model.embed_tokens.weight", "lm_head.weight", *(f"model.layers.{n}.{name}" for n in range(3) for name in ("a", "b"))]
+WHOLE = [
+    "model.embed_tokens.weight",
+    "lm_head.weight",
+    *(f"model.layers.{n}.{name}" for n in range(3) for name in ("a", "b")),
+]
 
 
 @pytest.mark.parametrize(
     ("names", "settings", "sentence"),
     [
         ([n for n in WHOLE if n != "model.layers.1.b"], {}, r"lacks the weights \(model\.layers\.1\.b\)"),
-        ([n for n in WHOLE if "layers.2" not in n], {}, r"lacks 2 weights \(model\.layers\.2\.a, model\.layers\.2\.b\)"),
+        (
+            [n for n in WHOLE if "layers.2" not in n],
+            {},
+            r"lacks 2 weights \(model\.layers\.2\.a, model\.layers\.2\.b\)",
+        ),
         (WHOLE[:1] + WHOLE[2:], {"tie_word_embeddings": False}, r"lacks the weights \(lm_head\.weight\)"),
-        ([f"base_model.model.{n}" for n in WHOLE], {}, "name weights in another way than its family, such as base_model"),
+        (
+            [f"base_model.model.{n}" for n in WHOLE],
+            {},
+            "name weights in another way than its family, such as base_model",
+        ),
     ],
     ids=["one of a layer", "a layer", "the output layer", "all, by their names"],
 )
@@ -285,7 +297,9 @@ def test_a_weight_that_is_no_number_is_found_wherever_it_stands_and_the_largest_
     safetensors(folder / "model.safetensors", names, dtype, width)
     raw = bytearray((folder / "model.safetensors").read_bytes())
     at = len(raw) - 25 * width
-    largest = bytes(bits[:-2]) + {"F16": b"\xff\x7b", "BF16": b"\x7f\x7f", "F32": b"\x7f\x7f", "F64": b"\xef\x7f"}[dtype]
+    largest = (
+        bytes(bits[:-2]) + {"F16": b"\xff\x7b", "BF16": b"\x7f\x7f", "F32": b"\x7f\x7f", "F64": b"\xef\x7f"}[dtype]
+    )
     for number, name in ((largest, ""), (bits, "w25")):
         raw[at : at + width] = number
         (folder / "model.safetensors").write_bytes(raw)

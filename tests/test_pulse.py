@@ -9,7 +9,7 @@ import pytest
 
 from modules.config import PPOConfig, SFTConfig
 from studio.cli import main
-from studio.runs import gpus, launcher, metrics, pauses, processes, progress, runs
+from studio.runs import gpus, launcher, metrics, processes, progress, queue, runs
 from studio.workspace import Workspace
 from tests.support import driver
 from tests.ui import filling
@@ -62,11 +62,11 @@ def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
     run = filling.add_run(ws, SFTConfig(), "running")
     runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays in use", paused=True)
     metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
-    found = progress.of_run(ws, pauses.pause(ws, run.name))
+    found = progress.of_run(ws, queue.pause(ws, run.name))
     assert found is not None
     assert (found.left_s, found.tokens_per_s) == (None, None)
     assert runs.get(ws, run.name).shown_state == "paused"
-    assert pauses.go_on(ws, run.name).shown_state == "running"
+    assert queue.go_on(ws, run.name).shown_state == "running"
 
 
 def test_the_memory_of_a_run_is_told_whichever_way_its_birth_was_counted(ws):

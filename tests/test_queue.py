@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -11,7 +10,7 @@ from modules.config import PPOConfig, SampleConfig, SFTConfig
 from studio.errors import ConfigError, RunError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import devices, gpus, launcher, marks, metrics, pauses, processes, runs
+from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs
 from studio.workspace import Workspace
 from tests.support import driver, waiting, warm
 
@@ -56,36 +55,36 @@ def wait(ws, name, condition):
 
 def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
     names = [runs.create(ws, LONG).name for _ in range(4)]
-    runs.shift(ws, names[3], -1)
-    assert [run.name for run in runs.queue(ws)] == [names[0], names[1], names[3], names[2]]
-    runs.shift(ws, names[2], -99)
-    runs.shift(ws, names[0], 99)
-    runs.shift(ws, names[0], 1)
-    assert [run.name for run in runs.queue(ws)] == [names[2], names[1], names[3], names[0]]
+    queue.shift(ws, names[3], -1)
+    assert [run.name for run in queue.waiting(ws)] == [names[0], names[1], names[3], names[2]]
+    queue.shift(ws, names[2], -99)
+    queue.shift(ws, names[0], 99)
+    queue.shift(ws, names[0], 1)
+    assert [run.name for run in queue.waiting(ws)] == [names[2], names[1], names[3], names[0]]
     new = runs.create(ws, LONG).name
-    assert [run.name for run in runs.queue(ws)][-1] == new
+    assert [run.name for run in queue.waiting(ws)][-1] == new
     runs.move(ws, runs.get(ws, new).id, "running")
     with pytest.raises(RunError, match=f"Run {new} is not waiting in the queue"):
-        runs.shift(ws, new, -1)
+        queue.shift(ws, new, -1)
 
 
 def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
     first, second = runs.create(ws, LONG), runs.create(ws, LONG)
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
-    pauses.pause(ws, first.name)
-    assert runs.ahead_of(ws, second.id) == []
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
+    queue.pause(ws, first.name)
+    assert queue.ahead_of(ws, second.id) == []
     assert not runs.begin(ws, first.id, "cpu")
-    pauses.go_on(ws, first.name)
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    queue.go_on(ws, first.name)
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
     runs.move(ws, second.id, "running")
     runs.request_stop(ws, second.name)
     with pytest.raises(RunError, match="is stopping and cannot go on"):
-        pauses.go_on(ws, second.name)
+        queue.go_on(ws, second.name)
     runs.move(ws, first.id, "stopped")
     with pytest.raises(RunError, match="is stopped and cannot be paused"):
-        pauses.pause(ws, first.name)
+        queue.pause(ws, first.name)
     with pytest.raises(RunError, match="There is no run named 'sft-99'"):
-        runs.shift(ws, "sft-99", 1)
+        queue.shift(ws, "sft-99", 1)
 
 
 def taken(ws, config, ahead=()):
@@ -185,8 +184,8 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     first = launcher.start(ws, runs.create(ws, LONG)).name
     wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
     second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
-    runs.shift(ws, third, -1)
-    pauses.pause(ws, first)
+    queue.shift(ws, third, -1)
+    queue.pause(ws, first)
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
     step = checkpoints.last(ws, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
@@ -199,7 +198,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
         runs.resume(ws, first)
     runs.request_stop(ws, second)
     wait(ws, second, lambda r: r.state == "stopped")
-    pauses.go_on(ws, first)
+    queue.go_on(ws, first)
     wait(ws, first, lambda r: len(metrics.curve(ws, r.id, "train/loss")) > step + 1)
     runs.request_stop(ws, first)
     stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)

@@ -22,7 +22,7 @@ from studio.database.schema import ratings
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, runs
+from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, queue, runs
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -87,11 +87,11 @@ def test_a_run_moves_only_along_the_arrows(ws, before, after):
 
 def test_runs_wait_for_those_before_them_and_begin_once(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
-    assert runs.ahead_of(ws, first.id) == []
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
+    assert queue.ahead_of(ws, first.id) == []
     assert runs.begin(ws, first.id, "cpu")
     assert not runs.begin(ws, first.id, "cpu")
-    assert runs.ahead_of(ws, second.id) == []
+    assert queue.ahead_of(ws, second.id) == []
     assert runs.begin(ws, second.id, "cpu")
     assert [run.state for run in runs.list_all(ws)] == ["running", "running"]
 
@@ -99,7 +99,7 @@ def test_runs_wait_for_those_before_them_and_begin_once(ws):
 def test_a_cancelled_run_leaves_the_queue_to_the_next(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
     assert runs.request_stop(ws, first.name).state == "stopped"
-    assert runs.ahead_of(ws, second.id) == []
+    assert queue.ahead_of(ws, second.id) == []
 
 
 def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws):
@@ -383,7 +383,7 @@ def test_a_base_model_whose_weights_are_cut_off_is_refused_before_the_start(ws, 
     (weights,) = (tmp_path / "cut").glob("*.safetensors")
     assert runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut"))).state == "queued"
     weights.write_bytes(weights.read_bytes()[:cut])
-    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or not a safetensors file"):
         runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut")))
 
 

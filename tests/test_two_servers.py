@@ -10,7 +10,7 @@ from modules.config import SFTConfig
 from studio.annotation import sessions
 from studio.annotation.session_config import SessionConfig
 from studio.preferences import comparisons, prompts, ratings
-from studio.runs import launcher, processes, runs
+from studio.runs import launcher, processes, queue, runs
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
 from tests.support.waiting import until as wait
@@ -152,15 +152,15 @@ def test_runs_that_both_start_order_and_stop_at_once_are_each_started_and_stoppe
     assert len({*started} - known) == 3
     wait(lambda: sum(runs.get(ws, name).progress > 0 for name in started) == 1)
     at_work = next(name for name in started if runs.get(ws, name).state == "running")
-    waiting = [run.name for run in runs.queue(ws)]
+    waiting = [run.name for run in queue.waiting(ws)]
     assert {*waiting} == {*started} - {at_work}
     at_once(*(lambda s=s: s.click("run-earlier", [waiting[1], "", "", "", 0]) for s in (a, b)))
-    assert [run.name for run in runs.queue(ws)] == waiting[::-1]
+    assert [run.name for run in queue.waiting(ws)] == waiting[::-1]
     at_once(
         lambda: a.click("run-earlier", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-later", [waiting[0], "", "", "", 0]),
     )
-    assert sorted(run.name for run in runs.queue(ws)) == sorted(waiting)
+    assert sorted(run.name for run in queue.waiting(ws)) == sorted(waiting)
     cancelled = at_once(
         lambda: a.click("run-stop", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-stop", [waiting[0], "", "", "", 0]),

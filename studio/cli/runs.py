@@ -9,7 +9,7 @@ from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.models import checkpoints, prompting
 from studio.preferences import snapshots
-from studio.runs import launcher, metrics, pauses, progress, reward_evaluation, runs
+from studio.runs import launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
 
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
@@ -149,7 +149,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 
 
 def _pause_run(arguments: argparse.Namespace) -> int:
-    run = pauses.pause(Workspace.existing(arguments.workspace), arguments.name)
+    run = queue.pause(Workspace.existing(arguments.workspace), arguments.name)
     how = (
         "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
     )
@@ -160,15 +160,15 @@ def _pause_run(arguments: argparse.Namespace) -> int:
 def _continue_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     was_paused = runs.get(ws, arguments.name).pause_requested
-    run = pauses.go_on(ws, arguments.name)
+    run = queue.go_on(ws, arguments.name)
     print(f"{run.name} goes on." if was_paused else f"{run.name} is {run.state} and was not paused.")
     return 0
 
 
 def _move_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    runs.shift(ws, arguments.name, WHERE[arguments.where])
-    print(f"queue: {', '.join(run.name for run in runs.queue(ws))}")
+    queue.shift(ws, arguments.name, WHERE[arguments.where])
+    print(f"queue: {', '.join(run.name for run in queue.waiting(ws))}")
     return 0
 
 

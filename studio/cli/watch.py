@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.text import Text
 
-from studio.runs import launcher, progress, runs
+from studio.runs import launcher, progress, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -100,11 +100,13 @@ def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
 
 
 def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
-    queue, rows = [run.name for run in runs.queue(ws)], []
+    waiting, rows = [run.name for run in queue.waiting(ws)], []
     for run in found:
         text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
-        if run.name in queue:
-            text = f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+        if run.name in waiting:
+            text = (
+                f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
+            )
         started = (run.started_at or run.created_at)[:16].replace("T", " ")
         said = _plain(text.splitlines()[0] if text else "")
         rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))

@@ -138,6 +138,7 @@ def _split_of_file(name: str) -> str | None:
 
 def _read_hub(name: str, config: str | None) -> RawData:
     import datasets  # takes seconds to import, and is only needed here
+    import datasets.config
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError

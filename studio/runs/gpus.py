@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pynvml
-from pynvml import NVMLError, NVMLError_LibraryNotFound
+from pynvml import NVML_ERROR_LIBRARY_NOT_FOUND, NVMLError
 
 TIMEOUT_S = 10.0
 """Seconds after which the driver is taken to hang, as one does whose GPU is lost."""
@@ -128,12 +128,12 @@ def _numbered() -> Iterator[tuple[int, "_Card"]]:
     """Yield the cards that a run may use with the number that it gives them."""
     cards = _ask(_cards) or []
     for gpu, name in enumerate(_visible() if cards else []):
-        yield from ((gpu, card) for card in cards if name in (str(card.index), card.uuid))
+        yield from ((gpu, card) for card in cards if name in (str(card.number), card.uuid))
 
 
 def _indices() -> tuple[str, ...] | None:
     """Return the driver's numbers of this machine's GPUs; None where it has no such driver."""
-    return _remembered(pynvml, int(time.monotonic() / FRESH_S))
+    return _remembered(cast(Any, pynvml), int(time.monotonic() / FRESH_S))
 
 
 @lru_cache(maxsize=4)
@@ -154,7 +154,7 @@ class _Process(NamedTuple):
 
 
 class _Card(NamedTuple):
-    index: int
+    number: int
     uuid: str
     title: str
     total: int
@@ -225,7 +225,5 @@ def _answer(question: Callable[[], Any], otherwise: Any) -> Any:
             return question()
         finally:
             pynvml.nvmlShutdown()
-    except NVMLError_LibraryNotFound:
-        return None
-    except NVMLError:
-        return otherwise
+    except NVMLError as error:
+        return None if cast(Any, error).value == NVML_ERROR_LIBRARY_NOT_FOUND else otherwise

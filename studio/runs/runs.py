@@ -31,7 +31,6 @@ MOVES = {
     "queued": ("running", "stopped", "failed", "lost"),
     "running": ("finished", "stopped", "failed", "lost"),
 }
-_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
 
 
 def folder(ws: Workspace, name: str) -> Path:
@@ -191,39 +190,6 @@ def list_ending(ws: Workspace) -> list[Run]:
     """Return the ended runs whose processes were not yet seen gone."""
     with ws.read() as db:
         return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
-
-
-def queue(ws: Workspace) -> list[Run]:
-    """Return the runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
-    with ws.read() as db:
-        return [of_row(row) for row in db.query(_QUEUE)]
-
-
-def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
-    """Return the runs before this one in the queue that are not held."""
-    waiting = queue(ws)
-    before = waiting[: next((n for n, run in enumerate(waiting) if run.id == run_id), len(waiting))]
-    return [run for run in before if not run.pause_requested]
-
-
-def shift(ws: Workspace, name: str, by: int) -> None:
-    """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
-
-    Raises:
-        RunError: there is no such run, or it does not wait.
-    """
-    get(ws, name)
-    with ws.write() as db:
-        rows = list(db.query(_QUEUE))
-        at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
-        if at is None:
-            raise RunError(
-                f"Run {name} is not waiting in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
-            )
-        places = [row["id"] if row["place"] is None else row["place"] for row in rows]
-        rows.insert(max(0, at + by), rows.pop(at))
-        for row, place in zip(rows, places, strict=True):
-            db.table("runs").update(row["id"], {"place": float(place)})
 
 
 def begin(ws: Workspace, run_id: int, lane: str) -> bool:

@@ -15,7 +15,7 @@ from modules.config import StageConfig
 from studio import children, redaction
 from studio.errors import WorkspaceError
 from studio.files import locks
-from studio.runs import devices, gpus, marks, processes, runs
+from studio.runs import devices, gpus, marks, processes, queue, runs
 from studio.runs.row import Run
 from studio.workspace import Workspace
 
@@ -51,7 +51,7 @@ def look(ws: Workspace) -> list[str]:
     """
     started, ahead = [], []
     with suppress(OSError), _alone(ws) as is_mine:
-        for run in runs.queue(ws) if is_mine else []:
+        for run in queue.waiting(ws) if is_mine else []:
             if run.pause_requested:
                 continue
             if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
@@ -63,7 +63,7 @@ def look(ws: Workspace) -> list[str]:
 def is_waiter_wanted(ws: Workspace) -> bool:
     """Return whether a run waits here to be started, held ones included."""
     try:
-        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in runs.queue(ws))
+        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in queue.waiting(ws))
     except WorkspaceError:
         return ws.database.exists()  # another process holds it, or it is ending
 

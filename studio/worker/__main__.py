@@ -19,7 +19,7 @@ from types import ModuleType
 from studio import redaction
 from studio.database import connection
 from studio.errors import RunError, StudioError, WorkspaceError
-from studio.runs import devices, gpus, held, launcher, marks, processes, runs, signals, turns
+from studio.runs import devices, gpus, held, launcher, marks, processes, queue, runs, signals, turns
 from studio.runs.row import Ending, Run
 from studio.worker import failures, ranks
 from studio.workspace import Workspace
@@ -149,7 +149,7 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
     runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
     runs.beat(ws, run.id, text="waiting for its turn")
     while not runs.get(ws, run.id).is_ended:
-        ahead = [other.config for other in runs.ahead_of(ws, run.id)]
+        ahead = [other.config for other in queue.ahead_of(ws, run.id)]
         with devices.taken(ws, run.config, ahead) as mine:
             if mine and _begin(ws, run, mine, mark):
                 yield True

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from modules.config import SampleConfig
 from studio.errors import RunError
-from studio.runs import devices, gpus, runs
+from studio.runs import devices, gpus, queue, runs
 from studio.workspace import Workspace
 
 POLL_S = 0.5
@@ -41,7 +41,7 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
             return
         config = SampleConfig(gpu=gpu)
         while True:
-            ahead = [run.config for run in runs.queue(ws) if not run.pause_requested] if is_patient else []
+            ahead = [run.config for run in queue.waiting(ws) if not run.pause_requested] if is_patient else []
             with devices.taken(ws, config, ahead) as mine:
                 if mine:
                     if mine != (devices.CPU,):

@@ -19,7 +19,7 @@ from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts
-from studio.runs import metrics, pauses, runs
+from studio.runs import metrics, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -46,7 +46,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             share = (before + done / len(rows)) / len(names)
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
             runs.beat(ws, run.id, share, text)
-            while (wish := pauses.wish(ws, run.id)) == "pause":
+            while (wish := queue.wish(ws, run.id)) == "pause":
                 runs.beat(ws, run.id, share, f"paused after {text}; its memory stays in use", paused=True)
                 time.sleep(PAUSE_POLL_S)
             if wish == "stop":

@@ -13,7 +13,7 @@ from modules.config import RewardConfig, SFTConfig
 from studio.children import check_device
 from studio.errors import ConfigError, RunError
 from studio.preferences import prompts
-from studio.runs import devices, gpus, memory_fit, pauses, runs
+from studio.runs import devices, gpus, memory_fit, queue, runs
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 from tests.support import driver
@@ -132,7 +132,7 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
     thread.start()
     assert asked.wait(10)
     assert not got
-    pauses.pause(ws, waiting.name)  # a run that is held lets others pass
+    queue.pause(ws, waiting.name)  # a run that is held lets others pass
     thread.join(10)
     assert got == ["gpu0"]
 

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from studio.database.schema import processes
-from studio.runs import runs
+from studio.runs import queue, runs
 from studio.workspace import Workspace
 
 ROWS = {
@@ -42,7 +42,7 @@ def test_what_texts_told_of_runs_is_in_columns_after_the_migration(old):
     assert {name for name, run in found.items() if run.is_paused} == {"paused"}
     assert {name for name, run in found.items() if run.is_fault} == {"faulty"}
     assert {name for name, run in found.items() if run.is_awaited} == {"awaited"}
-    assert {run.name for run in runs.queue(ws)} == {"waiting", "made"}
+    assert {run.name for run in queue.waiting(ws)} == {"waiting", "made"}
     assert [name for name, run in found.items() if run.is_waiting_here] == [], (
         "nothing of an old version begins by itself"
     )

@@ -10,4 +10,13 @@ from modules.model.files.folder import check_folder, read_json
 from modules.model.files.stored import check_kind, positions, stored_dtype
 from modules.model.files.tokens import check_tokens
 
-__all__ = ["check_complete", "check_family", "check_folder", "check_kind", "check_tokens", "positions", "read_json", "stored_dtype"]
+__all__ = [
+    "check_complete",
+    "check_family",
+    "check_folder",
+    "check_kind",
+    "check_tokens",
+    "positions",
+    "read_json",
+    "stored_dtype",
+]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from modules.config import FRESH, AnyConfig, is_open, settle
+from modules.config import FRESH, AnyConfig, StageConfig, is_open, settle
 from studio.errors import CheckpointError, ConfigError
 from studio.models.parents.traits import Traits
 
@@ -48,7 +48,7 @@ def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
     return config
 
 
-def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits], way_out: str) -> None:
+def check_resumed(name: str, config: StageConfig, started_from: Iterable[Traits], way_out: str) -> None:
     """Refuse to resume a run that uses a checkpoint differently from its training, as earlier versions allowed.
 
     Args:

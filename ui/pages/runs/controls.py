@@ -10,7 +10,7 @@ import gradio as gr
 from studio.errors import RunError
 from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
-from studio.runs import launcher, pauses, runs
+from studio.runs import launcher, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui.handlers import on
@@ -120,11 +120,11 @@ def _kill(ws: Workspace, run: Run) -> None:
 
 
 def _pause(ws: Workspace, run: Run) -> None:
-    (pauses.go_on if run.pause_requested else pauses.pause)(ws, run.name)
+    (queue.go_on if run.pause_requested else queue.pause)(ws, run.name)
 
 
 def _shift(ws: Workspace, run: Run, by: int) -> None:
-    runs.shift(ws, run.name, by)
+    queue.shift(ws, run.name, by)
 
 
 def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:

@@ -15,7 +15,7 @@ import gradio as gr
 from studio import settings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
-from studio.runs import launcher, metrics, progress, runs
+from studio.runs import launcher, metrics, progress, queue, runs
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -105,7 +105,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
     nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
-    listing = _listing(listed, [r.name for r in runs.queue(ws)]) if listed else nothing
+    listing = _listing(listed, [r.name for r in queue.waiting(ws)]) if listed else nothing
     pace = gr.Timer(REFRESH_S if going or runs.list_ending(ws) else QUIET_S)
     return (
         signature,
@@ -165,21 +165,21 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
     return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
-def _listing(everything: list[Run], queue: list[str]) -> str:
+def _listing(everything: list[Run], waiting: list[str]) -> str:
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{html.badge(run.shown_state)}"
         f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, queue))}">'
-        f"{escape(_doing(run, queue))}</span></a>"
+        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, waiting))}">'
+        f"{escape(_doing(run, waiting))}</span></a>"
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
 
 
-def _doing(run: Run, queue: list[str]) -> str:
-    if run.name in queue:
-        return f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+def _doing(run: Run, waiting: list[str]) -> str:
+    if run.name in waiting:
+        return f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
     if run.is_ending:
         return "its process is exiting"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
