@@ -2,9 +2,9 @@
 
 Both classes have one interface, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
 
-What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
-as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
-exactly when its role was added as trainable, whichever role is active.
+peft's way to switch adapters is not used: its ``set_adapter`` visits every layer and rewrites ``requires_grad``, so that a
+forward as policy, a switch to value and a backward would silently lose the policy's gradients. Here the layers read one
+`modules.model.adapters.Turn`, and a tensor requires a gradient exactly when its role was added as trainable.
 """
 
 import json
@@ -28,12 +28,12 @@ from transformers.pytorch_utils import Conv1D
 
 from modules.config import FRESH
 from modules.errors import CheckpointError, ConfigError
+from modules.model.adapters import BASE, Turn, share_turn
+from modules.model.cpu_linear import quicken
 from modules.model.pretrained import load_config, load_model
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-BASE = "base"
-"""The role without any adapter: the pretrained model itself. Exists with LoRA only."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class LoraRoles(nn.Module):
         self._peft: list[PeftModel] = []  # in a list, so that the base is not registered twice
         self._configs: dict[str, LoraConfig] = {}
         self._trainable: set[str] = set()
+        self._turn = Turn()
         self._layers: list[BaseTunerLayer] = []
         self._parameters_of: dict[str, dict[str, nn.Parameter]] = {}
 
@@ -81,10 +82,13 @@ class LoraRoles(nn.Module):
             else:
                 self._peft.append(self._inject(name, config))
         self._configs[name] = config
-        self._layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        quicken(self.model)
+        layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        self._layers = [share_turn(layer, self._turn) for layer in layers]
         self._parameters_of[name] = self._find_parameters(name)
         if trainable:
             self._trainable.add(name)
+        self._require_gradients()
         if source is not None:
             self.load(name, source)
         if copy_of is not None:
@@ -92,16 +96,8 @@ class LoraRoles(nn.Module):
         self.activate(name)
 
     def activate(self, name: str) -> PreTrainedModel:
-        """Make a role's adapter the one that forward passes go through; returns the model."""
-        is_base = name == BASE
-        for layer in self._layers:
-            if layer.disable_adapters != is_base:
-                layer.enable_adapters(not is_base)
-            if not is_base:
-                layer.set_adapter(name, inference_mode=True)
-        for role, parameters in self._parameters_of.items():
-            for parameter in parameters.values():
-                parameter.requires_grad_(role in self._trainable)
+        """Make a role's adapter the one that forward passes go through; returns the model. No layer is touched."""
+        self._turn.role = name
         return self.model
 
     @contextmanager
@@ -122,7 +118,7 @@ class LoraRoles(nn.Module):
                 assert isinstance(weight, nn.Parameter)
                 originals.append((weight, weight.data))
                 weight.data = weight.data + layer.get_delta_weight(name).detach()
-                layer.enable_adapters(False)
+            self.activate(BASE)
             yield
         finally:
             for weight, data in originals:
@@ -156,6 +152,12 @@ class LoraRoles(nn.Module):
     def load(self, name: str, folder: Path) -> None:
         """Overwrite a role's weights in place with those of a folder."""
         _copy_into(self._parameters_of[name], read_weights(folder / ADAPTER_WEIGHTS), str(folder))
+
+    def _require_gradients(self) -> None:
+        """Let the trainable roles require gradients and no other; peft has just set it by the adapter added last."""
+        for role, parameters in self._parameters_of.items():
+            for parameter in parameters.values():
+                parameter.requires_grad_(role in self._trainable)
 
     def _can_fold(self) -> bool:
         tied = self.model.get_input_embeddings().weight
