@@ -24,7 +24,7 @@ from modules.errors import CheckpointError, ConfigError
 from modules.model.files import check_kind
 from modules.model.files.tokens import beyond
 from modules.model.heads import head_tensors, load_head, member_outputs, new_head, num_members
-from modules.model.loading import check_vocabulary, output_logits
+from modules.model.loading import FixedCache, check_vocabulary, output_logits
 from modules.model.pretrained import (
     blueprint,
     end_ids,
@@ -241,6 +241,25 @@ class Backbone(nn.Module):
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=cache is not None,
+            )
+        return output.last_hidden_state
+
+    def new_cache(self, room: int) -> FixedCache:
+        """Return an empty cache of the active role for texts of at most ``room`` tokens."""
+        return FixedCache(self._active(), room)
+
+    def next_hidden(self, tokens: Tensor, kept: Tensor, positions: Tensor, cache: FixedCache) -> Tensor:
+        """Return as `hidden` for one more token (N, 1) a row, with no look at any number.
+
+        The positions (N, 1) must be below `context_length`; ``kept`` (N, C) bool says which columns of the cache to attend to.
+        """
+        with self._autocast():
+            output = self._active().base_model(
+                input_ids=tokens,
+                attention_mask=cache.mask(kept, self.dtype),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
             )
         return output.last_hidden_state
 
