@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from modules.config import PPOConfig
+from modules.config import PPOConfig, RolloutWeights
 from modules.data.datamodules import PPOBatch, PPOHeldOut
 from modules.data.sequences import Sequences
 from modules.distributed import gather_rows, gather_shares, place, share, sum_over_ranks, world
@@ -73,6 +73,7 @@ class PPOModule(StageModule):
         minibatch_size: int = 32,
         micro_batch_size: int = 32,
         rollout_batch_size: int = 64,
+        rollout_weights: RolloutWeights = "auto",
         epochs: int = 4,
         learning_rate: float = 1e-4,
         value_learning_rate: float = 2e-4,
@@ -112,7 +113,7 @@ class PPOModule(StageModule):
         self.seed = seed
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.minibatch_size, self.micro_batch_size = minibatch_size, micro_batch_size
-        self.rollout_batch_size, self.epochs = rollout_batch_size, epochs
+        self.rollout_batch_size, self.rollout_weights, self.epochs = rollout_batch_size, rollout_weights, epochs
         self.value_warmup, self.max_grad_norm = value_warmup, max_grad_norm
         self.approx_kl_limit = approx_kl_limit
         self.center_scores, self.score_scale = center_scores, score_scale
@@ -340,6 +341,7 @@ class PPOModule(StageModule):
             seed=seed,
             places=[place(i) * copies + copy for i in range(len(prompts)) for copy in range(copies)],
             batch_size=self.rollout_batch_size,
+            weights=self.rollout_weights,
         )
 
     @during(Phase.SCORING)

@@ -5,13 +5,17 @@ all layers read one `Turn`. In 16 bits the adapters' float32 weights are rounded
 a layer keeps its input once, not a float32 copy of it for each adapter (QLoRA computes in this way too).
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import Tensor, nn
 
 BASE = "base"
@@ -64,6 +68,47 @@ def _with_turn(kind: type[BaseTunerLayer]) -> type[BaseTunerLayer]:
     TurnLayer.__name__ = f"Turn{kind.__name__}"
     _kinds.add(TurnLayer)
     return TurnLayer
+
+
+@contextmanager
+def folded(layers: Sequence[BaseTunerLayer], name: str) -> Iterator[None]:
+    """Fold an adapter into the base weights of its layers inside the block, in which the base must play.
+
+    The original tensors come back afterwards, so nothing drifts. 4-bit weights are spelt out in the format they compute in.
+    """
+    originals: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            assert isinstance(weight, nn.Parameter)
+            if is_4bit(layer):
+                layer.sampling_weight = _sum(dequantize_bnb_weight(weight), layer, name)
+            else:
+                originals.append((weight, weight.data))
+                weight.data = _sum(weight.data, layer, name)
+        yield
+    finally:
+        for weight, data in originals:
+            weight.data = data
+        for layer in layers:
+            layer.sampling_weight = None
+
+
+def _sum(weight: Tensor, layer: BaseTunerLayer, name: str) -> Tensor:
+    if name not in layer.lora_A:  # type: ignore[operator]
+        return weight
+    return (weight.float() + layer.get_delta_weight(name).detach().float()).to(weight.dtype)  # type: ignore[operator]
+
+
+def is_4bit(layer: BaseTunerLayer) -> bool:
+    """Return whether a layer's base holds 4-bit weights."""
+    return get_bnb_param_type(layer.get_base_layer().weight) == "4bit"
+
+
+def can_fold(layers: Sequence[BaseTunerLayer], tied: Tensor) -> bool:
+    """Return whether all layers are linear and none of their weights is the embedding's, ``tied``."""
+    kinds = all(isinstance(layer, LoraLinear) or is_4bit(layer) for layer in layers)
+    return kinds and all(layer.get_base_layer().weight is not tied for layer in layers)
 
 
 def _is_half(layer: BaseTunerLayer, x: Tensor, name: str) -> bool:

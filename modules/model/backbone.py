@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+from modules.config import RolloutWeights
 from modules.data.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
 from modules.model.files import check_kind
@@ -195,13 +196,13 @@ class Backbone(nn.Module):
                 self._enter(self._stack[-1])
 
     @contextmanager
-    def sampling(self, name: str) -> Iterator[None]:
+    def sampling(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:
         """Activate a role for sampling: in evaluation mode (no dropout, nor checkpointing, which drops the cache)."""
         assert not self._stack, "sampling does not happen inside another role"
         was_training = self.training
         self.eval()
         try:
-            with self.role(name), self.roles.folded(name):
+            with self.role(name), self.roles.folded(name, weights):
                 yield
         finally:
             self.train(was_training)
@@ -277,9 +278,7 @@ class Backbone(nn.Module):
     def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the active role's score (B,) of each row, read at its last real token.
 
-        Args:
-            ids: (B, T) token ids, padded on the right.
-            lengths: (B,) real tokens per row.
+        ``ids`` (B, T) are padded on the right, and ``lengths`` (B,) count a row's real tokens.
         """
         hidden = self.hidden(ids)
         rows = torch.arange(len(ids), device=ids.device)

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from modules.config import RolloutWeights
 from modules.data.sequences import Sequences, pad_rows
 from modules.errors import ConfigError
 from modules.model.backbone import Backbone
@@ -61,6 +62,7 @@ def generate(
     seed: int = 0,
     places: Sequence[int] | None = None,
     batch_size: int = 64,
+    weights: RolloutWeights = "auto",
     on_progress: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Sample one response to each prompt.
@@ -79,6 +81,7 @@ def generate(
         seed: Of the random numbers.
         places: B different numbers, if ``prompts`` are a share of a longer list; None counts from 0.
         batch_size: Prompts answered at a time.
+        weights: See ``rollout_weights`` in `PPOConfig`.
         on_progress: Called with the number of finished responses after each batch.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -88,7 +91,7 @@ def generate(
     )[torch.tensor(places, dtype=torch.long)].to(backbone.device)
     responses: list[list[int]] = [[] for _ in prompts]
     draws = _Draws(temperature, top_p, top_k)
-    with backbone.sampling(role):
+    with backbone.sampling(role, weights):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             answers = _answer(backbone, [prompts[i] for i in rows], draws, noise[rows])

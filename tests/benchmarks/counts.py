@@ -70,14 +70,14 @@ def rollout(folder: Path) -> dict[str, float]:
     with _on_device() as device:
         backbone = _four_roles(folder)
         backbone.chat.stop_ids = frozenset()
-        for name in ("base", "policy"):
+        for name, weights in (("base", "adapter"), ("policy", "adapter"), ("policy", "merged")):
             counts = []
             for num_tokens in (24, 56):
                 device.counts.clear()
-                generate(backbone, name, [[5] * 8] * 8, max_new_tokens=num_tokens)
+                generate(backbone, name, [[5] * 8] * 8, max_new_tokens=num_tokens, weights=weights)
                 counts.append(Counter(device.counts))
             for kind in ("kernels", "waits"):
-                found[f"rollout, {name}: {kind} a step"] = (counts[1][kind] - counts[0][kind]) / 32
+                found[f"rollout, {name} by {weights}: {kind} a step"] = (counts[1][kind] - counts[0][kind]) / 32
         found["switch of a role: Python calls"] = _python_calls(lambda: _switch(backbone)) / 2
     return found
 

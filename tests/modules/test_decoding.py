@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from modules.model import decoding, generate
+from modules.errors import ConfigError
+from modules.model import decoding, generate, roles
 from modules.model.backbone import Backbone
 from modules.model.decoding import Decoder, Pace, Repeater
 from modules.model.generate import _Draws
@@ -168,3 +169,47 @@ def test_the_fixed_cache_holds_what_transformers_own_holds(backbone: Backbone) -
         assert torch.equal(found[1], expected[1])
     assert isinstance(cache, FixedCache)
     assert cache.get_seq_length() == 17, "before the newest column"
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"quantisation": "nf4"}], ids=["fp32", "bf16", "nf4"])
+def test_merged_weights_sample_the_same_policy_and_leave_nothing_behind(
+    four_roles: Load, options: dict[str, Any]
+) -> None:
+    backbone = four_roles(**options)
+    ids = torch.tensor([[1, 5, 6, 7, 8, 9]])
+    found = {}
+    for weights in ("adapter", "merged", "adapter", "auto"):
+        with torch.no_grad(), backbone.sampling("policy", weights):  # type: ignore[arg-type]
+            found.setdefault(weights, []).append(backbone.logits(backbone.hidden(ids)))
+    (before, after), (merged,), (auto,) = found["adapter"], found["merged"], found["auto"]
+    assert torch.equal(before, after), "the copy is gone, and the base is as it was"
+    rounding = 1e-4 if not options else 0.1 * float(before.std())
+    assert float((merged - before).abs().max()) < rounding
+    assert torch.equal(auto, before if options else merged), "on a CPU only float32 is merged by itself"
+    with torch.no_grad(), backbone.role("base"):
+        assert float((backbone.logits(backbone.hidden(ids)) - before).abs().max()) > rounding
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_merged_weights_come_back_after_an_error_and_are_refused_where_they_cannot_be_made(load: Load) -> None:
+    backbone = load()
+    backbone.add_role("policy")
+    held = {name: tensor.data_ptr() for name, tensor in backbone.named_parameters()}
+    with pytest.raises(ZeroDivisionError), backbone.sampling("policy", "merged"):
+        raise ZeroDivisionError
+    assert {name: tensor.data_ptr() for name, tensor in backbone.named_parameters()} == held
+    tied = load(lora_targets="q_proj,lm_head")
+    tied.add_role("policy")
+    with pytest.raises(ConfigError, match="choose auto or adapter"), tied.sampling("policy", "merged"):
+        pass
+
+
+def test_a_copy_is_made_by_itself_where_a_third_of_the_gpu_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Properties:
+        total_memory = 12 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    cuda = torch.device("cuda")
+    assert roles._has_room(4 * 2**30, cuda)
+    assert not roles._has_room(4 * 2**30 + 1, cuda)
+    assert not roles._has_room(1, torch.device("cpu"))
