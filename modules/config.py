@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+RolloutWeights = Literal["auto", "merged", "adapter"]
 
 
 class StageConfig(BaseModel):
@@ -169,6 +170,8 @@ class PPOConfig(TrainConfig):
     """Responses per forward pass; smaller needs less memory and does not change the result."""
     rollout_batch_size: PositiveInt = 64
     """Responses sampled at a time; smaller needs less memory for keys and values and changes nothing in the result."""
+    rollout_weights: RolloutWeights = "auto"
+    """What samples: merged is a copy of the policy's weights with the adapter folded in, which halves a token's work; adapter takes no copy. auto merges in fp32, and on a GPU where the copy fits into a third of its memory. Log-probabilities are the trained policy's either way."""
     epochs: PositiveInt = 4
     """Passes over each iteration's responses."""
     learning_rate: PositiveFloat = 1e-4

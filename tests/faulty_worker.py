@@ -60,16 +60,17 @@ def die(*args: Any, **options: Any) -> Any:
 def killed_in_rollout() -> None:
     """At the third token of an iteration's responses."""
     generate, choose = modules.rl.sampler.generate, modules.model.generate._Draws.choose
-    calls = {"training rollouts": 0}
+    calls = {"training rollouts": 0, "tokens": 0}
 
     def counted(backbone: Any, role: str, *args: Any, **options: Any) -> Any:
         calls["training rollouts"] += role == "policy"
+        calls["tokens"] = 0
         return generate(backbone, role, *args, **options)
 
-    def fatal(self: Any, logits: Any, rows: Any, step: int) -> Any:
-        return (
-            die() if calls["training rollouts"] == FATAL_ITERATION and step == 2 else choose(self, logits, rows, step)
-        )
+    def fatal(self: Any, logits: Any, noise: Any) -> Any:
+        calls["tokens"] += 1
+        is_time = calls["training rollouts"] == FATAL_ITERATION and calls["tokens"] == 3
+        return die() if is_time else choose(self, logits, noise)
 
     modules.rl.sampler.generate, modules.model.generate._Draws.choose = counted, fatal
 

@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+from modules.config import RolloutWeights
 from modules.data.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
-from modules.model.cpu_linear import use_onednn
 from modules.model.files import check_kind
 from modules.model.files.tokens import beyond
 from modules.model.heads import head_tensors, load_head, member_outputs, new_head, num_members
-from modules.model.loading import check_vocabulary, output_logits
+from modules.model.loading import FixedCache, check_vocabulary, output_logits
 from modules.model.pretrained import (
     blueprint,
     end_ids,
@@ -179,7 +179,6 @@ class Backbone(nn.Module):
             self._trunks[name] = trunk_of
         else:
             self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
-            use_onednn(self.roles)
         if head:
             self.heads[name] = self._new_head(source, copy_of or trunk_of, members).requires_grad_(trainable)
 
@@ -197,13 +196,13 @@ class Backbone(nn.Module):
                 self._enter(self._stack[-1])
 
     @contextmanager
-    def sampling(self, name: str) -> Iterator[None]:
+    def sampling(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:
         """Activate a role for sampling: in evaluation mode (no dropout, nor checkpointing, which drops the cache)."""
         assert not self._stack, "sampling does not happen inside another role"
         was_training = self.training
         self.eval()
         try:
-            with self.role(name), self.roles.folded(name):
+            with self.role(name), self.roles.folded(name, weights):
                 yield
         finally:
             self.train(was_training)
@@ -246,6 +245,25 @@ class Backbone(nn.Module):
             )
         return output.last_hidden_state
 
+    def new_cache(self, room: int) -> FixedCache:
+        """Return an empty cache of the active role for texts of at most ``room`` tokens."""
+        return FixedCache(self._active(), room)
+
+    def next_hidden(self, tokens: Tensor, kept: Tensor, positions: Tensor, cache: FixedCache) -> Tensor:
+        """Return as `hidden` for one more token (N, 1) a row, with no look at any number.
+
+        The positions (N, 1) must be below `context_length`; ``kept`` (N, C) bool says which columns of the cache to attend to.
+        """
+        with self._autocast():
+            output = self._active().base_model(
+                input_ids=tokens,
+                attention_mask=cache.mask(kept, self.dtype),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return output.last_hidden_state
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():
@@ -260,9 +278,7 @@ class Backbone(nn.Module):
     def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the active role's score (B,) of each row, read at its last real token.
 
-        Args:
-            ids: (B, T) token ids, padded on the right.
-            lengths: (B,) real tokens per row.
+        ``ids`` (B, T) are padded on the right, and ``lengths`` (B,) count a row's real tokens.
         """
         hidden = self.hidden(ids)
         rows = torch.arange(len(ids), device=ids.device)

@@ -2,7 +2,7 @@
 
 Its own sampling loop instead of ``generate``: rows that have ended leave the batch, so a long response does not
 make the others wait, and log-probabilities, filters and random numbers are exactly known. Text is never decoded and
-encoded again.
+encoded again. `modules.model.decoding` has the step of the loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,15 +11,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from modules.config import RolloutWeights
 from modules.data.sequences import Sequences, pad_rows
 from modules.errors import ConfigError
 from modules.model.backbone import Backbone
-from modules.model.loading import new_cache
+from modules.model.decoding import Decoder, Repeater, recorder_of
 from modules.phases import Phase, during
 
 EndReason = Literal["eos", "length"]
-
-_LEAVE_AT = 0.875
 
 
 class Rollout(NamedTuple):
@@ -63,6 +62,7 @@ def generate(
     seed: int = 0,
     places: Sequence[int] | None = None,
     batch_size: int = 64,
+    weights: RolloutWeights = "auto",
     on_progress: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Sample one response to each prompt.
@@ -81,6 +81,7 @@ def generate(
         seed: Of the random numbers.
         places: B different numbers, if ``prompts`` are a share of a longer list; None counts from 0.
         batch_size: Prompts answered at a time.
+        weights: See ``rollout_weights`` in `PPOConfig`.
         on_progress: Called with the number of finished responses after each batch.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -89,11 +90,12 @@ def generate(
         max(places, default=-1) + 1, max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )[torch.tensor(places, dtype=torch.long)].to(backbone.device)
     responses: list[list[int]] = [[] for _ in prompts]
-    with backbone.sampling(role):
+    draws = _Draws(temperature, top_p, top_k)
+    with backbone.sampling(role, weights):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            draws = _Draws(noise[rows], temperature, top_p, top_k)
-            for row, response in zip(rows, _answer(backbone, [prompts[i] for i in rows], draws), strict=True):
+            answers = _answer(backbone, [prompts[i] for i in rows], draws, noise[rows])
+            for row, response in zip(rows, answers, strict=True):
                 responses[row] = response
             if on_progress is not None:
                 on_progress(min(start + batch_size, len(order)))
@@ -102,21 +104,16 @@ def generate(
 
 
 class _Draws:
-    """Chooses tokens from logits with uniform random numbers that belong to rows.
+    """Chooses tokens from logits with uniform random numbers that belong to rows."""
 
-    Args:
-        noise: (B, R) uniform numbers in [0, 1).
-    """
-
-    def __init__(self, noise: Tensor, temperature: float, top_p: float, top_k: int) -> None:
-        self.noise = noise
+    def __init__(self, temperature: float, top_p: float, top_k: int) -> None:
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
-    def choose(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """Choose token ids (N,) from logits (N, V) for the batch's rows (N,), inverting the distribution function."""
+    def choose(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Choose token ids (N,) from logits (N, V) by numbers (N,) in [0, 1), inverting the distribution function."""
         probs = torch.softmax(filter_logits(logits / self.temperature, top_p=self.top_p, top_k=self.top_k), -1)
         cumulative = probs.cumsum(-1, dtype=torch.float64)
-        heights = self.noise[rows, step].unsqueeze(-1) * cumulative[:, -1:]
+        heights = noise.unsqueeze(-1) * cumulative[:, -1:]
         return torch.searchsorted(cumulative, heights, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
@@ -148,39 +145,29 @@ def _limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: in
     return room
 
 
-def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws) -> list[list[int]]:
+def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws, noise: Tensor) -> list[list[int]]:
     """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
-    device = backbone.device
-    limits = _limits(backbone, prompts, draws.noise.shape[1])
-    longest = max(len(prompt) for prompt in prompts)
-    max_new_tokens = draws.noise.shape[1]
-    ids = torch.full((len(prompts), longest), backbone.chat.pad_id)
-    mask = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        mask[row, longest - len(prompt) :] = True
-    ids, mask = ids.to(device), mask.to(device)
-    stops = torch.tensor(sorted(backbone.chat.stop_ids), device=device)
-    sampled = torch.full((len(prompts), max_new_tokens), backbone.chat.pad_id, device=device)
-    lengths = torch.tensor(limits, device=device)
-    rows = torch.arange(len(prompts), device=device)
-    cache = new_cache()
+    decoder = Decoder(backbone, prompts, noise, _limits(backbone, prompts, noise.shape[1]), draws.choose)
+    repeater = Repeater(decoder, recorder_of(backbone.device))
+    rows, found = list(range(len(prompts))), [[] for _ in prompts]  # type: ignore[var-annotated]
+    for step in range(1, noise.shape[1]):
+        # 1. Rows that have ended leave, a few at a time, since leaving copies the cache.
+        if step % decoder.pace.look_every == 0:
+            alive = decoder.alive(step)
+            if not any(alive):
+                break
+            if sum(alive) <= decoder.pace.leave_at * len(rows):
+                _note(found, rows, decoder)
+                kept = [index for index, goes_on in enumerate(alive) if goes_on]
+                rows = [rows[index] for index in kept]
+                decoder.keep(kept)
+                repeater.forget()
+        # 2. One more token for each row.
+        repeater.run(step)
+    _note(found, rows, decoder)
+    return found
 
-    for step in range(max_new_tokens):
-        # 1. One forward over what the cache does not hold yet.
-        hidden = backbone.hidden(ids, mask[rows, : longest + step], cache=cache)
-        tokens = draws.choose(backbone.logits(hidden[:, -1]), rows, step)
-        # 2. Note the tokens; a row that was ended earlier keeps the length it has.
-        sampled[rows, step] = tokens
-        has_ended = torch.isin(tokens, stops)
-        lengths[rows] = torch.where(has_ended, lengths[rows].clamp(max=step + 1), lengths[rows])
-        # 3. Rows that have ended leave, a few at a time, since leaving copies the cache; at the last position, at once.
-        alive = lengths[rows] > step + 1
-        num_alive = int(alive.sum())
-        if num_alive == 0:
-            break
-        if num_alive <= _LEAVE_AT * len(rows) or step + 1 in limits:
-            cache.batch_select_indices(alive.nonzero().squeeze(-1))
-            rows, tokens = rows[alive], tokens[alive]
-        ids = tokens.unsqueeze(-1)
-    return [row[:length] for row, length in zip(sampled.tolist(), lengths.tolist(), strict=True)]
+
+def _note(found: list[list[int]], rows: list[int], decoder: Decoder) -> None:
+    for row, response in zip(rows, decoder.responses(), strict=True):
+        found[row] = response

@@ -2,9 +2,9 @@
 
 Both classes have one interface, which `modules.model.backbone.Backbone` uses: `add`, `activate`, `named_parameters`, `save`, `load`.
 
-What peft does on a switch of adapters is not enough here. Its ``set_adapter`` also rewrites ``requires_grad``: a forward
-as policy, a switch to value and a backward would silently lose the policy's gradients. Here a tensor requires a gradient
-exactly when its role was added as trainable, whichever role is active.
+peft's way to switch adapters is not used: its ``set_adapter`` visits every layer and rewrites ``requires_grad``, so that a
+forward as policy, a switch to value and a backward would silently lose the policy's gradients. Here the layers read one
+`modules.model.adapters.Turn`, and a tensor requires a gradient exactly when its role was added as trainable.
 """
 
 import json
@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -26,14 +25,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from modules.config import FRESH
+from modules.config import FRESH, RolloutWeights
 from modules.errors import CheckpointError, ConfigError
+from modules.model.adapters import BASE, Turn, can_fold, folded, share_turn
+from modules.model.cpu_linear import use_onednn
 from modules.model.pretrained import load_config, load_model
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-BASE = "base"
-"""The role without any adapter: the pretrained model itself. Exists with LoRA only."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class LoraRoles(nn.Module):
         self._peft: list[PeftModel] = []  # in a list, so that the base is not registered twice
         self._configs: dict[str, LoraConfig] = {}
         self._trainable: set[str] = set()
+        self._turn = Turn()
         self._layers: list[BaseTunerLayer] = []
         self._parameters_of: dict[str, dict[str, nn.Parameter]] = {}
 
@@ -81,10 +81,13 @@ class LoraRoles(nn.Module):
             else:
                 self._peft.append(self._inject(name, config))
         self._configs[name] = config
-        self._layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        use_onednn(self.model)
+        layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        self._layers = [share_turn(layer, self._turn) for layer in layers]
         self._parameters_of[name] = self._find_parameters(name)
         if trainable:
             self._trainable.add(name)
+        self._require_gradients()
         if source is not None:
             self.load(name, source)
         if copy_of is not None:
@@ -92,42 +95,29 @@ class LoraRoles(nn.Module):
         self.activate(name)
 
     def activate(self, name: str) -> PreTrainedModel:
-        """Make a role's adapter the one that forward passes go through; returns the model."""
-        is_base = name == BASE
-        for layer in self._layers:
-            if layer.disable_adapters != is_base:
-                layer.enable_adapters(not is_base)
-            if not is_base:
-                layer.set_adapter(name, inference_mode=True)
-        for role, parameters in self._parameters_of.items():
-            for parameter in parameters.values():
-                parameter.requires_grad_(role in self._trainable)
+        """Make a role's adapter the one that forward passes go through; returns the model. No layer is touched."""
+        self._turn.role = name
         return self.model
 
     @contextmanager
-    def folded(self, name: str) -> Iterator[None]:
-        """Fold a role's adapter into the base weights inside the block, which halves the time of sampling on a CPU.
+    def folded(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:
+        """Fold a role's adapter into a copy of the base weights inside the block, which halves the work of a step of sampling.
 
-        The original tensors come back afterwards, so nothing drifts. Only float32 weights are folded: there
-        the two ways differ by rounding of 1e-6; in bfloat16 or 4 bits they would be different policies.
+        In float32 the two ways differ by rounding of 1e-6. In 16 or 4 bits the copy is rounded once more, so ``auto`` folds there
+        on a GPU with room for it only, and tokens come from a policy that is a little off the one that is trained.
+
+        Raises:
+            ConfigError: ``merged`` is asked for, but the adapter has layers that cannot be folded.
         """
-        if name == BASE or not self._can_fold():
+        if name == BASE or not self._is_folded(weights):
             yield
             return
-        originals: list[tuple[nn.Parameter, Tensor]] = []
-        try:
-            for layer in self._layers:
-                weight = layer.get_base_layer().weight
-                assert isinstance(layer, LoraLinear)
-                assert isinstance(weight, nn.Parameter)
-                originals.append((weight, weight.data))
-                weight.data = weight.data + layer.get_delta_weight(name).detach()
-                layer.enable_adapters(False)
-            yield
-        finally:
-            for weight, data in originals:
-                weight.data = data
-            self.activate(name)
+        with folded(self._layers, name):
+            self.activate(BASE)
+            try:
+                yield
+            finally:
+                self.activate(name)
 
     def has(self, name: str) -> bool:
         """Return whether a role can be activated."""
@@ -157,11 +147,24 @@ class LoraRoles(nn.Module):
         """Overwrite a role's weights in place with those of a folder."""
         _copy_into(self._parameters_of[name], read_weights(folder / ADAPTER_WEIGHTS), str(folder))
 
-    def _can_fold(self) -> bool:
-        tied = self.model.get_input_embeddings().weight
-        bases = [layer.get_base_layer() for layer in self._layers]
-        is_plain = all(isinstance(layer, LoraLinear) for layer in self._layers)
-        return is_plain and all(base.weight.dtype == torch.float32 and base.weight is not tied for base in bases)
+    def _require_gradients(self) -> None:
+        """Let the trainable roles require gradients and no other; peft has just set it by the adapter added last."""
+        for role, parameters in self._parameters_of.items():
+            for parameter in parameters.values():
+                parameter.requires_grad_(role in self._trainable)
+
+    def _is_folded(self, weights: RolloutWeights) -> bool:
+        bases = [layer.get_base_layer().weight for layer in self._layers]
+        if weights == "adapter" or not can_fold(self._layers, self.model.get_input_embeddings().weight):
+            if weights == "merged":
+                raise ConfigError(
+                    "rollout_weights is merged, but this adapter has layers that cannot be merged (embeddings, or an output layer tied to "
+                    "them): choose auto or adapter."
+                )
+            return False
+        if weights == "merged" or all(weight.dtype is torch.float32 for weight in bases):
+            return True
+        return _has_room(2 * sum(layer.in_features * layer.out_features for layer in self._layers), bases[0].device)  # type: ignore[attr-defined]
 
     def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:
         if source is not None:
@@ -263,7 +266,7 @@ class FullRoles(nn.Module):
         return model
 
     @contextmanager
-    def folded(self, name: str) -> Iterator[None]:
+    def folded(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:
         """Do nothing: a full model has nothing to fold."""
         yield
 
@@ -290,6 +293,11 @@ class FullRoles(nn.Module):
             if file.name != "head.safetensors":
                 tensors |= read_weights(file)
         _copy_into(self.named_parameters_of(name), tensors, str(folder))
+
+
+def _has_room(num_bytes: int, device: torch.device) -> bool:
+    """Return whether a copy takes at most a third of a GPU: of its whole memory, so that a resumed run decides alike."""
+    return device.type == "cuda" and 3 * num_bytes <= torch.cuda.get_device_properties(device).total_memory
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

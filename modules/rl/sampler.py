@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modules.config import RolloutWeights
 from modules.distributed import place
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
@@ -16,6 +17,7 @@ class Sampler:
     max_new_tokens: int = 96
     temperature: float = 1.0
     rollout_batch_size: int = 64
+    rollout_weights: RolloutWeights = "auto"
 
     @during(Phase.SAMPLING)
     def sample(
@@ -31,4 +33,5 @@ class Sampler:
             seed=seed,
             places=[place(i) * copies + copy for i in range(len(prompts)) for copy in range(copies)],
             batch_size=self.rollout_batch_size,
+            weights=self.rollout_weights,
         )

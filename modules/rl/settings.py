@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypedDict, TypeVar
 
-from modules.config import PPOConfig
+from modules.config import PPOConfig, RolloutWeights
 
 
 class PPOSettings(TypedDict, total=False):
@@ -19,6 +19,7 @@ class PPOSettings(TypedDict, total=False):
     minibatch_size: int
     micro_batch_size: int
     rollout_batch_size: int
+    rollout_weights: RolloutWeights
     epochs: int
     learning_rate: float
     value_learning_rate: float

@@ -6,11 +6,9 @@ import pytest
 import torch
 from conftest import END, UNKNOWN, prompt
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
 
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, filter_logits, generate
-from modules.model.loading import RoomyLayer
 from modules.rl.experience import all_logprobs, reward_scores
 
 Load = Callable[..., Backbone]
@@ -143,20 +141,3 @@ def test_all_kinds_of_backbone_sample(load: Load, options: dict[str, object]) ->
     backbone.train()
     rollout = generate(backbone, "policy", prompts_of(backbone, 3), max_new_tokens=4)
     assert all(1 <= len(response) <= 4 for response in rollout.responses)
-
-
-def test_the_cache_with_room_holds_what_transformers_own_holds() -> None:
-    roomy, plain = RoomyLayer(), DynamicLayer()
-    generator = torch.Generator().manual_seed(0)
-    rows = 4
-    for step, length in enumerate([3] + [1] * 150):  # more than its room, twice
-        if step == 40:
-            kept = torch.tensor([0, 2, 3])
-            roomy.batch_select_indices(kept)
-            plain.batch_select_indices(kept)
-            rows = 3
-        states = torch.randn(2, rows, 2, length, 8, generator=generator)
-        found, expected = roomy.update(*states), plain.update(*states)
-        assert torch.equal(found[0], expected[0])
-        assert torch.equal(found[1], expected[1])
-    assert roomy.get_seq_length() == 153

@@ -1,6 +1,6 @@
 """Checks that a loaded model runs as the trainers expect, before anything is trained."""
 
-from modules.model.loading.cache import RoomyLayer, new_cache
+from modules.model.loading.cache import FixedCache
 from modules.model.loading.forward import check_forward
 from modules.model.loading.lengths import check_lengths
 from modules.model.loading.output import output_logits
@@ -8,11 +8,10 @@ from modules.model.loading.report import check_report
 from modules.model.loading.vocabulary import check_vocabulary
 
 __all__ = [
-    "RoomyLayer",
+    "FixedCache",
     "check_forward",
     "check_lengths",
     "check_report",
     "check_vocabulary",
-    "new_cache",
     "output_logits",
 ]

@@ -1,48 +1,93 @@
-"""Keys and values of the past while sampling."""
+"""Keys and values of the past while sampling: room for all tokens from the start, filled in place.
 
+transformers' own layer copies all it holds at every token, and its shapes change with each, so a step could not be recorded as a
+CUDA graph. Here a step writes at a column that is a tensor on the device, and reads as many columns as the host says.
+"""
+
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 64
 
+class FixedCache(Cache):
+    """The past of N rows, of at most ``room`` columns, the same in all layers.
 
-def new_cache() -> Cache:
-    """Return an empty cache; it holds attention layers only."""
-    return Cache(layer_class_to_replicate=RoomyLayer)
-
-
-class RoomyLayer(DynamicLayer):
-    """Keys and values (B, heads, T, D) of one layer, with room for tokens to come.
-
-    transformers' own layer copies all it holds at every token, which takes two fifths of the time of sampling on a CPU.
+    The first forward fills columns from the left. Each later one brings one token a row, which goes to `column`.
     """
 
+    def __init__(self, model: PreTrainedModel, room: int) -> None:
+        super().__init__(layer_class_to_replicate=partial(FixedLayer, self))  # type: ignore[arg-type]  # called without arguments
+        self.room = room
+        self.is_windowed = _is_windowed(model, room)
+        """True if some layer sees less than ``room`` tokens. transformers then makes the masks, each time from numbers that the host
+        reads, and expects a cache that ends with the newest column."""
+        self._is_eager = model.config._attn_implementation == "eager"
+        self.num_filled = 0
+        """Columns before the newest one, as the host knows them."""
+        self.num_read = 0
+        """Columns that a step attends to; those not filled yet must be masked."""
+        self.column: Tensor | None = None
+        """(1,) where a step writes; None in the first forward."""
+
+    def mask(self, kept: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the attention mask of a step from what is kept (N, num_read), True on columns to attend to."""
+        if self.is_windowed:
+            return kept.long()
+        kept = kept[:, None, None]
+        if self._is_eager:  # it is added to the scores
+            return torch.zeros(kept.shape, dtype=dtype, device=kept.device).masked_fill(~kept, torch.finfo(dtype).min)
+        return kept
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep some rows (M,)."""
+        for layer in self.layers:
+            layer.batch_select_indices(rows)
+
+
+class FixedLayer(DynamicLayer):
+    """Keys and values (N, heads, room, D) of one layer of a `FixedCache`."""
+
+    def __init__(self, cache: FixedCache) -> None:
+        super().__init__()
+        self._cache = cache
+
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Add the newest tokens; returns all keys and values."""
-        start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+        """Add the newest tokens; returns the keys and values to attend to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = torch.empty(0), torch.empty(0)
-        if start == 0 or end > self._room[0].shape[-2]:
-            self._room = self._grown(self.keys, key_states, end), self._grown(self.values, value_states, end)
-        for room, states in zip(self._room, (key_states, value_states), strict=True):
-            room[..., start:end, :] = states
-        self.keys, self.values = (room[..., :end, :] for room in self._room)
-        return self.keys, self.values
+            self.keys, self.values = self._room(key_states), self._room(value_states)
+        column, end = self._cache.column, key_states.shape[-2]
+        if column is None:
+            self.keys[..., :end, :], self.values[..., :end, :] = key_states, value_states
+            return key_states, value_states
+        self.keys.index_copy_(2, column, key_states)
+        self.values.index_copy_(2, column, value_states)
+        return self.keys[..., : self._cache.num_read, :], self.values[..., : self._cache.num_read, :]
+
+    def get_seq_length(self) -> int:
+        """Return the columns filled before this forward."""
+        return self._cache.num_filled
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return how many columns a mask covers, and that it begins at the first."""
+        return (query_length if self._cache.column is None else self._cache.num_read), 0
+
+    def _room(self, states: Tensor) -> Tensor:
+        rows, heads, _, size = states.shape
+        return torch.zeros(rows, heads, self._cache.room, size, dtype=states.dtype, device=states.device)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some rows."""
-        length = self.get_seq_length()
-        self._room = self._room[0][indices], self._room[1][indices]
-        self.keys, self.values = (room[..., :length, :] for room in self._room)
+        self.keys, self.values = self.keys.index_select(0, indices), self.values.index_select(0, indices)
 
-    def _grown(self, held: Tensor | None, states: Tensor, end: int) -> Tensor:
-        rows, heads, _, size = states.shape
-        room = states.new_empty(rows, heads, end + max(_ROOM, end // 2), size)
-        if held is not None and held.numel():
-            room[..., : held.shape[-2], :] = held
-        return room
+
+def _is_windowed(model: PreTrainedModel, length: int) -> bool:
+    text = model.config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    window = getattr(text, "sliding_window", None)
+    is_short = window is not None and window < length
+    return is_short or bool(kinds - {"full_attention", "attention", "sliding_attention"})

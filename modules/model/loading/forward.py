@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from modules.errors import BaseModelError
 from modules.model.files.family import SUITABLE
-from modules.model.loading.cache import new_cache
+from modules.model.loading.cache import FixedCache
 from modules.model.loading.output import output_logits
 
 _TOKENS, _PAST, _PADS = 8, 6, 2
@@ -57,15 +57,17 @@ def _from_hidden(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 def _sampled(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """Return logits (1, T, V) as the sampler gets them: padding on the left, some tokens at once, then one by one."""
-    cache = new_cache()
     padded = torch.cat([ids[:, :1].expand(-1, _PADS), ids], dim=1)
     mask = torch.arange(padded.shape[1], device=ids.device).unsqueeze(0) >= _PADS
     positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    cache = FixedCache(model, padded.shape[1])
     found, start = [], 0
     for end in range(_PADS + _PAST, padded.shape[1] + 1):
+        cache.num_filled, cache.num_read = start, end
+        cache.column = torch.tensor([start], device=ids.device) if start else None
         output = model.base_model(
             input_ids=padded[:, start:end],
-            attention_mask=mask[:, :end].long(),
+            attention_mask=cache.mask(mask[:, :end], model.dtype) if start else mask[:, :end].long(),
             position_ids=positions[:, start:end],
             past_key_values=cache,
             use_cache=True,
