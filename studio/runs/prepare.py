@@ -15,6 +15,7 @@ from modules import contradictions
 from modules.config import (
     STAGES,
     AnyConfig,
+    EvaluateConfig,
     PPOConfig,
     RewardConfig,
     SampleConfig,
@@ -25,6 +26,7 @@ from modules.config import (
 )
 from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
+from studio.evaluation import freeze
 from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
@@ -72,6 +74,8 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
             return _ppo(ws, config)
         case SampleConfig():
             return _sample(ws, config)
+        case EvaluateConfig():
+            return Prepared(*freeze.freeze(ws, config))
     raise TypeError(f"no stage for {type(config).__name__}")
 
 

@@ -15,7 +15,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
+from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.data.stages import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from modules.distributed import SummedByHand
@@ -35,7 +35,7 @@ from studio.models.checkpoints import Checkpoint
 from studio.runs import runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
-from studio.worker import ranks, sampling
+from studio.worker import evaluating, ranks, sampling
 from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.workspace import Workspace
 
@@ -52,6 +52,8 @@ def work(ws: Workspace, run: Run) -> Ending:
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, also after a resume
     if isinstance(run.config, SampleConfig):
         return Ending(*sampling.work(ws, run, run.config))
+    if isinstance(run.config, EvaluateConfig):
+        return Ending(*evaluating.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
