@@ -1,1 +1,1 @@
-"""Evaluation: suites, results item by item, and the alignment-tax report."""
+"""Evaluation: suites, results, report."""
