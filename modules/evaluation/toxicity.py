@@ -30,7 +30,7 @@ class ToxicityClassifier(ClassifierReward):
 
     def __init__(self, source: str, label: str, chat: ChatFormat, device: torch.device) -> None:
         super().__init__(source, label, Texts(chat), device=device)
-        if self.model.config.num_labels < 2:
+        if len(self.model.config.id2label or {}) < 2:
             raise RewardError(
                 f"The classifier {source} has one label, so its score is no probability of a text being toxic: choose one with two labels or more."
             )

@@ -73,7 +73,9 @@ def paired(
     middle, error = _binary(lost or 0, won or 0, len(first)) if is_binary else (difference, _error(change, weight))
     resampled = _resampled(change, weight, clusters, seed)
     factor = Z if is_binary else t_quantile(len(first) - 1)
-    widest = max([error * factor, *((high - low) / 2 for low, high in [resampled] if high is not None)]) / Z
+    widest = error * factor
+    if resampled is not None:
+        widest = max(widest, (resampled[1] - resampled[0]) / 2)
     return Difference(
         len(first),
         float(first @ weight) / total,
@@ -81,13 +83,12 @@ def paired(
         difference,
         middle - factor * error,
         middle + factor * error,
-        resampled[0],
-        resampled[1],
+        *(resampled or (None, None)),
         len(set(clusters)) if clusters is not None else 0,
         lost,
         won,
         mcnemar(lost, won) if lost is not None and won is not None else p_of_t(difference, error, len(first) - 1),
-        (Z + POWER_Z) * widest,
+        (Z + POWER_Z) / Z * widest,
     )
 
 
@@ -157,16 +158,14 @@ def _error(change: Array, weight: Array) -> float:
     return math.sqrt(float(spread @ spread) * num / (num - 1)) / total
 
 
-def _resampled(
-    change: Array, weight: Array, clusters: Sequence[str] | None, seed: int
-) -> tuple[float, float] | tuple[None, None]:
-    """Return the 95 % interval of the weighted mean change when whole clusters are drawn with replacement.
+def _resampled(change: Array, weight: Array, clusters: Sequence[str] | None, seed: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of the weighted mean change when whole clusters are drawn with replacement; None without any.
 
     The quantiles are moved outwards by what a t distribution with so few clusters asks for.
     """
     names = sorted(set(clusters or ()))
     if len(names) < 2 or len(names) == len(change):
-        return None, None
+        return None
     place = {name: index for index, name in enumerate(names)}
     index = np.array([place[name] for name in clusters or ()])
     changes, weights = (np.bincount(index, values, len(names)) for values in (change * weight, weight))
