@@ -3,7 +3,7 @@
 import argparse
 
 from modules.config import EvaluateConfig
-from studio.evaluation import comparison, freeze, report
+from studio.evaluation import comparison, plan, report
 from studio.workspace import Workspace
 
 COLUMNS = (0, 1, 2, 3, 4, 5, 6, 10)
@@ -23,7 +23,7 @@ def add_report(command: argparse.ArgumentParser) -> None:
 def report_of(ws: Workspace, config: EvaluateConfig, against: str) -> comparison.Comparison:
     """Return the comparison that the settings `checkpoints` and `suites` ask for."""
     suites = [name.strip() for name in config.suites.split(",") if name.strip()]
-    return comparison.compare(ws, against, freeze.subjects(config.checkpoints), suites)
+    return comparison.compare(ws, against, plan.subjects(config.checkpoints), suites)
 
 
 def report_lines(found: comparison.Comparison) -> list[str]:

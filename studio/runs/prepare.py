@@ -26,7 +26,7 @@ from modules.config import (
 )
 from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
-from studio.evaluation import freeze
+from studio.evaluation import plan
 from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
@@ -75,7 +75,7 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
         case SampleConfig():
             return _sample(ws, config)
         case EvaluateConfig():
-            return Prepared(*freeze.freeze(ws, config))
+            return Prepared(*plan.resolve(ws, config))
     raise TypeError(f"no stage for {type(config).__name__}")
 
 

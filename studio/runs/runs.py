@@ -68,7 +68,8 @@ def resume(ws: Workspace, name: str) -> Run:
     """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
 
     A run's name means its last checkpoint, or, where it saved none, the one that it began with; a run that never began
-    is created again, and so is an evaluation, which skips what is measured. A checkpoint's name means exactly that one, also while its run is still going.
+    is created again. A checkpoint's name means exactly that one, also while its run is still going. An evaluation has no
+    checkpoint: it is created again, and skips what is measured.
 
     Raises:
         RunError: the run is still going, has done all its steps, or is a sampling run that began.
@@ -94,9 +95,7 @@ def resume(ws: Workspace, name: str) -> Run:
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
     if run.stage == "evaluate" and run.state == "finished":
-        raise RunError(
-            f"Run {run.name} is finished: everything is measured. Start a new run for other checkpoints or suites."
-        )
+        raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with other suites.")
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(
             f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "

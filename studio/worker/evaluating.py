@@ -21,7 +21,7 @@ from modules.model.generate import Rollout, generate
 from modules.model.roles import BASE
 from modules.phases import Phase, during
 from modules.rl.experience import reward_scores
-from studio.evaluation import freeze, results, rules, suites
+from studio.evaluation import plan, results, rules, suites
 from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints
@@ -47,8 +47,8 @@ class _Stopped(Exception):
 
 def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
     """Measure every subject on every suite; returns the state the run ends in and one plain sentence."""
-    names = freeze.subjects(config.checkpoints)
-    chosen = freeze.thaw(runs.read_rows(ws, run.name, freeze.PART))
+    names = plan.subjects(config.checkpoints)
+    chosen = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
     steps = _Steps(ws, run, len(names) * sum(len(_places(suite, config)) for suite in chosen))
     left_out = Dropped()
     try:
@@ -106,9 +106,9 @@ def _measure_subject(
 @during(Phase.LOADING)
 def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Backbone, Subject]:
     """Return a backbone with the role that is measured, and a role ``reward`` where answers are scored by one."""
-    found = None if name == freeze.BASE else checkpoints.get(ws, name)
+    found = None if name == plan.BASE else checkpoints.get(ws, name)
     reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
-    others = [checkpoints.get(ws, each) for each in freeze.subjects(config.checkpoints) if each != freeze.BASE]
+    others = [checkpoints.get(ws, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
     backbone = _backbone(config, found or next((c for c in others if c.base_model == config.base_model), None))
     role = role_of(found.name) if found else BASE
     if found:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from modules.config import EvaluateConfig
 from studio.errors import StudioError
-from studio.evaluation import comparison, freeze, report, results, suites
+from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
 from studio.runs import launcher
 from studio.workspace import Workspace
@@ -61,7 +61,7 @@ def _choice(label: str, info: str, elem_id: str) -> gr.Dropdown:
 
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
-    policies = [freeze.BASE, *(c.name for c in shelf.page(ws, *POLICIES))]
+    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *POLICIES))]
     measured = list(dict.fromkeys(name for suite in results.measured(ws) for name in suite.subjects))
     first = str(against or "")
     first = first if first in measured else ""

@@ -1,4 +1,4 @@
-"""Fills in what an evaluation measures, and freezes the items of its suites into the run."""
+"""Plans an evaluation: fills in what is measured, checks that it fits together, and reads the items of its suites."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ PART = "suites"
 """Part of the run's frozen rows: one row a suite."""
 
 
-class Frozen(NamedTuple):
+class Plan(NamedTuple):
     """A config with all names filled in, and the checkpoints and rows that the run starts from."""
 
     config: EvaluateConfig
@@ -26,7 +26,7 @@ class Frozen(NamedTuple):
     rows: dict[str, list[dict[str, Any]]]
 
 
-def freeze(ws: Workspace, config: EvaluateConfig) -> Frozen:
+def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
     """Fill in defaults, check that everything fits together, and read the suites.
 
     Raises:
@@ -56,7 +56,7 @@ def freeze(ws: Workspace, config: EvaluateConfig) -> Frozen:
         "toxicity": toxicity,
     }
     ids = {f"measured-{number}": each.id for number, each in enumerate(found.values(), start=1)}
-    return Frozen(
+    return Plan(
         config.model_copy(update=filled),
         ids | ({"reward": reward.id} if reward else {}),
         {PART: [suite._asdict() for suite in measured]},
