@@ -101,6 +101,10 @@ class SFTConfig(TrainConfig):
     """Measure the held-out loss after every this many steps."""
     eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
     """Held-out prompts answered at each evaluation, always the same ones, to read next to the curves; 0 for none."""
+    eval_suites: str = ""
+    """Suites measured at each evaluation too, such as grammar, facts@chat: any of the stage evaluate that need no sampling. Empty measures none."""
+    eval_suite_items: PositiveInt = 64
+    """Items of each of them, drawn by the seed, always the same ones."""
 
 
 class RewardConfig(TrainConfig):
@@ -241,6 +245,10 @@ class PPOConfig(TrainConfig):
     """Score held-out prompts and measure held-out losses after every this many iterations."""
     eval_prompts: Annotated[int, Field(ge=1, le=2048)] = 64
     """Held-out prompts scored at each evaluation."""
+    eval_suites: str = ""
+    """Suites measured at each evaluation too, such as grammar, facts@chat: any of the stage evaluate that need no sampling. Empty measures none."""
+    eval_suite_items: PositiveInt = 64
+    """Items of each of them, drawn by the seed, always the same ones."""
     keep_rollouts: Annotated[int, Field(ge=0)] = 20
     """Store every response with its numbers per token, for this many of the newest iterations; 0 stores none."""
     save_every: PositiveInt = 20

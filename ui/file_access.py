@@ -79,7 +79,8 @@ def check_config(ws: Workspace, config: StageConfig) -> None:
     base_model = getattr(config, "base_model", STARTER_NAME)
     if base_model != STARTER_NAME and base_model.strip():  # the stage itself says that it is empty
         check(ws, base_model)
-    for path in suites.files(getattr(config, "suites", "")):
+    named = [getattr(config, field, "") for field in ("suites", "eval_suites")]
+    for path in [path for text in named for path in suites.files(text)]:
         check(ws, path)
     for term in getattr(config, "reward_terms", ()):
         if term.kind == "classifier":

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modules.config import EvaluateConfig
-from studio.errors import CheckpointError, ConfigError, RewardError
+from modules.config import EvaluateConfig, PPOConfig, SFTConfig
+from studio.errors import CheckpointError, ConfigError, DataError, RewardError
 from studio.evaluation import suites
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints, parents, reward_sources
@@ -66,6 +66,33 @@ def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
 def subjects(text: str) -> list[str]:
     """Return the names in `checkpoints`, each once, in their order."""
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return the part of a trainer's rows with the items that each evaluation measures; none where it names no suite.
+
+    Raises:
+        StudioError: there is no such suite, it needs sampling, or nothing is held out, so that nothing is ever evaluated.
+    """
+    if not config.eval_suites.strip():
+        return {}
+    if not has_held_out:
+        raise DataError(
+            "eval_suites is measured at each evaluation, but nothing is held out to evaluate on. Import more, or leave it empty."
+        )
+    found = suites.find(ws, config.eval_suites)
+    for suite in found:
+        if suite.kind == "prompt":
+            raise ConfigError(
+                f"eval_suites names {suite.name}, whose answers are sampled, which takes too long within a training. Measure it afterwards: "
+                f"rlhf-studio evaluate --set suites={suite.name}"
+            )
+    return {PART: [_cut(suite, config.eval_suite_items, config.seed)._asdict() for suite in found]}
+
+
+def _cut(suite: Suite, num_items: int, seed: int) -> Suite:
+    """Return the suite with a fixed draw of its items."""
+    return suite._replace(items=[suite.items[place] for place in suites.subset(suite.items, num_items, seed)])
 
 
 def thaw(rows: list[dict[str, Any]]) -> list[Suite]:

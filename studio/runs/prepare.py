@@ -169,7 +169,9 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
         )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)
-    return Prepared(config, {}, {"train": train, "validation": _held_out_demonstrations(ws)})
+    held_out = _held_out_demonstrations(ws)
+    rows = {"train": train, "validation": held_out} | plan.fixed(ws, config, has_held_out=bool(held_out))
+    return Prepared(config, {}, rows)
 
 
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
@@ -213,6 +215,7 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    rows |= plan.fixed(ws, config, has_held_out=bool(held_out or demonstrations))
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:

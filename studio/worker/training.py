@@ -29,6 +29,7 @@ from modules.reward import RewardModule
 from modules.rl.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from studio.errors import NonFiniteError
+from studio.evaluation import plan
 from studio.files import folders
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
@@ -37,6 +38,7 @@ from studio.runs.row import Ending
 from studio.runs.runs import Run
 from studio.worker import evaluating, ranks, sampling
 from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
+from studio.worker.suites import SuitesCallback
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
@@ -180,7 +182,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         data.start_step = module.step_index
     has_held_out = len(data.val_dataloader()) > 0
     if ranks.rank() > 0:
-        trainer = _trainer(config, module, Companion(config), logger=False)
+        trainer = _trainer(config, module, [Companion(config)], logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return Ending("finished", "")
     callback = StudioCallback(
@@ -191,7 +193,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         eval_every=config.eval_every if has_held_out else 0,
         unit=UNITS[run.stage],
     )
-    trainer = _trainer(config, module, callback, logger=SQLiteLogger(ws, run))
+    measured = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
+    callbacks = [SuitesCallback(ws, run, measured), callback]  # measured before it is saved
+    trainer = _trainer(config, module, callbacks, logger=SQLiteLogger(ws, run))
     try:
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
@@ -205,7 +209,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     return Ending(*_last_word(callback, module, data))
 
 
-def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
+def _trainer(config: Any, module: Any, callbacks: list[Callback], logger: Any) -> L.Trainer:
     is_parallel = config.strategy == "ddp" or ranks.size(config) > 1
     return L.Trainer(
         max_epochs=1,
@@ -214,7 +218,7 @@ def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Tra
         num_nodes=config.num_nodes,
         strategy=SummedByHand() if is_parallel else "auto",
         logger=logger,
-        callbacks=[callback],
+        callbacks=callbacks,
         log_every_n_steps=1,
         val_check_interval=config.eval_every,
         check_val_every_n_epoch=None,

@@ -16,7 +16,7 @@ from studio.evaluation.measures import MEASURES, values
 from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
-from studio.runs import launcher, runs
+from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
 from tests.support import stored, warm
 from tests.support.waiting import for_run
@@ -199,3 +199,40 @@ def classifier(folder, labels):
     }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def test_sft_measures_the_same_items_of_a_suite_at_each_evaluation(trained):
+    small = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128, "eval_samples": 0}
+    held_out(trained)
+    config = SFTConfig(**small, epochs=2, eval_every=2, eval_suites="grammar, stories", eval_suite_items=8)
+    run = end(trained, config)
+    assert run.state == "finished", run.message
+    measured = metrics.curve(trained, run.id, "suite/grammar")
+    assert [step for step, _ in measured] == [step for step, _ in metrics.curve(trained, run.id, "eval/loss")]
+    assert all((value * 8).is_integer() for _, value in measured)
+    checkpoint = checkpoints.get(trained, run.name)
+    again = end(trained, evaluation(checkpoints=checkpoint.name, suites="stories", limit=8, seed=config.seed))
+    assert again.state == "finished", again.message
+    suite = next(s for s in results.measured(trained) if s.name == "stories" and checkpoint.name in s.subjects)
+    items = results.items(trained, suite.id, [checkpoint.name])
+    nats = sum(item.scores[checkpoint.name][0]["nats"] for item in items)
+    size = sum(item.scores[checkpoint.name][0]["bytes"] for item in items)
+    assert metrics.curve(trained, run.id, "suite/stories")[-1][1] == pytest.approx(nats / size, rel=1e-4)
+
+
+def test_suites_within_a_training_are_refused_where_they_would_be_ignored_or_take_too_long(tmp_path):
+    ws = Workspace.open(tmp_path / "studio")
+    with ws.write() as db:
+        asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why?"}], split="train"))
+        prompts.add_response(db, asked, "So.", "demonstration")
+    with pytest.raises(DataError, match="nothing is held out"):
+        runs.create(ws, SFTConfig(eval_suites="grammar"))
+    held_out(ws)
+    with pytest.raises(ConfigError, match="suites=caution"):
+        runs.create(ws, SFTConfig(eval_suites="caution"))
+
+
+def held_out(ws):
+    with ws.write() as db:
+        asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Who is it?"}], split="validation"))
+        prompts.add_response(db, asked, "It is a friend.", "demonstration")
