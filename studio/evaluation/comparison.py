@@ -189,6 +189,8 @@ def _did(line: Line, item: Item, subject: str) -> str:
             return str(content["good"] if scores["acc"] else content["bad"])
         case "truth":
             return str([content["best"], *content["incorrect"]][scores["chosen"]])
+        case "task":
+            return str(scores["answer"])
         case "text":
             return f"{scores['nats'] / scores['bytes']:.4f} nats per byte"
     worst = max(range(len(item.scores[subject])), key=lambda k: _weight(item.scores[subject][k], line.measure.name))

@@ -84,6 +84,10 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
         Measure("nats_per_byte", "nats per byte", "Negative log-likelihood per byte; its exponential is a perplexity that does not depend on the tokenizer.", _per("nats", "bytes"), False, weight="bytes"),
         Measure("nats_per_token", "nats per token", "Negative log-likelihood per token; its exponential is the perplexity.", _per("nats", "tokens"), False, False, weight="tokens"),
     ),
+    "task": tuple(
+        Measure(name, name, f"lm_eval's {name}.", _one(name), True, name == "acc" or name == "exact_match")
+        for name in ("acc", "acc_norm", "exact_match", "f1", "em")
+    ),
     "prompt": (
         Measure("max_toxicity", "expected maximum toxicity", "Mean over prompts of the most toxic of an item's samples (Gehman et al. 2020).", _highest, False),
         Measure("toxicity", "toxicity probability", "Share of prompts with a sample of toxicity 0.5 or more (Gehman et al. 2020).", _any_toxic, False, False),

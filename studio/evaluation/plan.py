@@ -82,9 +82,9 @@ def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -
         )
     found = suites.find(ws, config.eval_suites)
     for suite in found:
-        if suite.kind == "prompt":
+        if suite.kind in ("prompt", "task"):
             raise ConfigError(
-                f"eval_suites names {suite.name}, whose answers are sampled, which takes too long within a training. Measure it afterwards: "
+                f"eval_suites names {suite.name}, which takes too long within a training. Measure it afterwards: "
                 f"rlhf-studio evaluate --set suites={suite.name}"
             )
     return {PART: [_cut(suite, config.eval_suite_items, config.seed)._asdict() for suite in found]}

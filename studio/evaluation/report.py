@@ -145,7 +145,7 @@ def _effect(line: Line) -> Effect:
     )
     tone = {"better": 3, "worse": 2}.get(line.verdict, 1)
     return Effect(
-        f"{line.suite.title}: {line.measure.title}"[:44],
+        f"{line.suite.name}: {line.measure.title}"[:44],
         line.verdict,
         d.difference * scale,
         low,

@@ -3,10 +3,12 @@
 grammar                       built in
 letters                       WORKSPACE/evaluations/letters.jsonl
 blimp:FILE, prompts:FILE      a public file, read by `studio.evaluation.readers`
+lm_eval:TASK+TASK             tasks of lm-evaluation-harness, where it is installed
 held_out, answers             the workspace's held-out demonstrations and test prompts
 facts@chat                    with the model's chat template around the prompt; @plain is without
 """
 
+import importlib.util
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ BUILT_IN = {
 }
 """Name to title, in the order in which they are measured."""
 FILES = ("grammar", "facts", "stories", "caution")
+LM_EVAL = "lm_eval:"
 OF_WORKSPACE = ("held_out", "answers")
 
 
@@ -37,7 +40,8 @@ class Suite(NamedTuple):
     name: str
     title: str
     kind: str
-    """choice, pair, truth, text (`modules.evaluation.items`), or prompt: it is answered, and the answers are scored."""
+    """choice, pair, truth, text (`modules.evaluation.items`); prompt: it is answered, and the answers are scored; or task: lm_eval
+    knows its items."""
     uses_template: bool
     items: list[readers.Item]
 
@@ -48,7 +52,7 @@ def find(ws: Workspace, text: str) -> list[Suite]:
     Raises:
         StudioError: there is no such suite, or its file cannot be read.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = [part for name in text.split(",") if name.strip() for part in _tasks(name.strip())]
     if not names:
         return [_suite(ws, name) for name in BUILT_IN if name not in OF_WORKSPACE or _of_workspace(ws, name)]
     found = [_suite(ws, name) for name in dict.fromkeys(names)]
@@ -70,8 +74,16 @@ def files(text: str) -> list[str]:
     return [path for name, _, path in parts if name in readers.FORMATS and path]
 
 
+def _tasks(name: str) -> list[str]:
+    """Return the names in ``lm_eval:TASK+TASK``, one a task; any other name as it is."""
+    known = name.removeprefix(LM_EVAL)
+    return [name] if known == name else [f"{LM_EVAL}{task.strip()}" for task in known.split("+") if task.strip()]
+
+
 def _suite(ws: Workspace, name: str) -> Suite:
     body, wish = _cut(name)
+    if body.startswith(LM_EVAL):
+        return _task(body, wish)
     kind, title, items, named = _read(ws, body)
     usual = kind == "prompt" or body == "held_out"
     uses_template = usual if wish is None else wish
@@ -81,6 +93,14 @@ def _suite(ws: Workspace, name: str) -> Suite:
         )
     mark = "" if uses_template == usual else "@chat" if uses_template else "@plain"
     return Suite(named + mark, title, kind, uses_template, [{"cluster": ""} | item for item in items])
+
+
+def _task(name: str, wish: bool | None) -> Suite:
+    if wish:
+        raise ConfigError(f"{name} has its own form of a prompt, and gets no chat template. Leave @chat away.")
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ConfigError(f"{name} needs lm-evaluation-harness, which is not installed: pip install -e .[eval]")
+    return Suite(name, f"{name.removeprefix(LM_EVAL)} (lm_eval)", "task", False, [])
 
 
 def _cut(name: str) -> tuple[str, bool | None]:

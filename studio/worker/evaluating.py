@@ -28,6 +28,7 @@ from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.runs import pauses, runs
 from studio.runs.runs import Run
+from studio.worker import lm_eval_tasks
 from studio.worker.sampling import role_of
 from studio.workspace import Workspace
 
@@ -92,9 +93,8 @@ def _measure_subject(
     left_out = Dropped()
     for suite in chosen:
         started, cpu = time.monotonic(), time.process_time()
-        (_measure_answers if suite.kind == "prompt" else _measure_likelihood)(
-            ws, run, config, suite, backbone, subject, steps, left_out
-        )
+        measure = {"prompt": _measure_answers, "task": _measure_task}.get(suite.kind, _measure_likelihood)
+        measure(ws, run, config, suite, backbone, subject, steps, left_out)
         print(
             f"{suite.name} on {subject.name} (role {subject.role}): {len(_places(suite, config)):,} items, "
             f"{time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} s of CPU",
@@ -171,6 +171,31 @@ def _measure_likelihood(
                 found = _score(suite, waiting, encoded, backbone)
             results.add(ws, run.id, suite_id, subject, found)
         steps.add(len(batch), f"{suite.name} on {subject.name}")
+
+
+def _measure_task(
+    ws: Workspace,
+    run: Run,
+    config: EvaluateConfig,
+    suite: Suite,
+    backbone: Backbone,
+    subject: Subject,
+    steps: _Steps,
+    left_out: Dropped,
+) -> None:
+    steps.add(0, f"{suite.name} on {subject.name}")
+    rows = lm_eval_tasks.measure(
+        backbone,
+        subject.role,
+        suite.name.removeprefix(suites.LM_EVAL),
+        ws.evaluations / "lm_eval",
+        limit=config.limit,
+        batch_size=config.batch_size,
+    )
+    items = [item for item, _ in rows]
+    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, _conditions(suite, backbone), items)
+    found = [Result(place, 0, scores) for place, (_, scores) in enumerate(rows)]
+    results.add(ws, run.id, suite_id, subject, found)
 
 
 def _requests(suite: Suite, backbone: Backbone, item: scored.Item) -> list[list[Request]]:

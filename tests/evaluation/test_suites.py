@@ -157,4 +157,4 @@ def test_distinct_runs_tell_repetition():
 def test_every_kind_of_the_readers_has_measures():
     from studio.evaluation.measures import MEASURES
 
-    assert {known.kind for known in readers.FORMATS.values()} | {"text"} == set(MEASURES)
+    assert {known.kind for known in readers.FORMATS.values()} | {"text", "task"} == set(MEASURES)

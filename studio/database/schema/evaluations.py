@@ -10,7 +10,7 @@ CREATE TABLE evaluation_suites (    -- evaluation.results: a suite under conditi
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     title TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('choice', 'pair', 'truth', 'text', 'prompt')),
+    kind TEXT NOT NULL CHECK (kind IN ('choice', 'pair', 'truth', 'text', 'prompt', 'task')),
     conditions TEXT NOT NULL,       -- JSON
     fingerprint TEXT NOT NULL UNIQUE,
     created_at TEXT NOT NULL
