@@ -102,6 +102,10 @@ class SFTConfig(TrainConfig):
     """Measure the held-out loss after every this many steps."""
     eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
     """Held-out prompts answered at each evaluation, always the same ones, to read next to the curves; 0 for none."""
+    eval_suites: str = ""
+    """Suites measured at each evaluation too, such as grammar, facts@chat: any of the stage evaluate that need no sampling. Empty measures none."""
+    eval_suite_items: PositiveInt = 64
+    """Items of each of them, drawn by the seed, always the same ones."""
 
 
 class RewardConfig(TrainConfig):
@@ -244,6 +248,10 @@ class PPOConfig(TrainConfig):
     """Score held-out prompts and measure held-out losses after every this many iterations."""
     eval_prompts: Annotated[int, Field(ge=1, le=2048)] = 64
     """Held-out prompts scored at each evaluation."""
+    eval_suites: str = ""
+    """Suites measured at each evaluation too, such as grammar, facts@chat: any of the stage evaluate that need no sampling. Empty measures none."""
+    eval_suite_items: PositiveInt = 64
+    """Items of each of them, drawn by the seed, always the same ones."""
     keep_rollouts: Annotated[int, Field(ge=0)] = 20
     """Store every response with its numbers per token, for this many of the newest iterations; 0 stores none."""
     save_every: PositiveInt = 20
@@ -303,11 +311,57 @@ class SampleConfig(StageConfig):
     """Responses generated together."""
 
 
+class EvaluateConfig(StageConfig):
+    """Evaluation: measure checkpoints item by item on the same suites, so that any two of them can be compared."""
+
+    checkpoints: str = ""
+    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Empty takes base, the newest SFT and the newest PPO checkpoint."""
+    suites: str = ""
+    """What they are measured on, separated by commas: built-in suites, files of the workspace's folder evaluations/ by name, or blimp:FILE, copa:FILE, hellaswag:FILE, truthfulqa:FILE, xstest:FILE, prompts:FILE. @chat or @plain behind one switches the chat template. Empty takes the built-in ones."""
+    limit: Annotated[int, Field(ge=0)] = 0
+    """Measure at most this many items of each suite, drawn by the seed; 0 measures all."""
+    base_model: str = ""
+    """The pretrained model that base stands for; empty takes that of the checkpoints."""
+    reward_checkpoint: str = ""
+    """The reward model that scores sampled answers; empty takes the newest of the same base model, where there is one."""
+    toxicity: str = ""
+    """A classifier of toxic texts, as classifier:FOLDER#LABEL with the label that means toxic; it needs two labels or more. Empty measures no toxicity."""
+    samples_per_prompt: Annotated[int, Field(ge=0, le=100)] = 0
+    """Answers sampled to each prompt; 0 takes 25 where toxicity is measured, as Gehman et al. did, and else 1. Expected maximum toxicity rises with it, so only equal numbers are compared."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 48
+    """Longest sampled answer in tokens."""
+    temperature: PositiveFloat = 1.0
+    """Of sampled answers."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Sample from the smallest set of tokens with this much probability; 1 uses all."""
+    batch_size: PositiveInt = 64
+    """Answers sampled together; smaller needs less memory."""
+
+    @field_validator("toxicity")
+    @classmethod
+    def _is_a_classifier(cls, text: str) -> str:
+        terms = reward_terms.parse(text)
+        if text.strip() and (len(terms) != 1 or terms[0].kind != "classifier" or terms[0].weight != 1):
+            raise ValueError("write one classifier, as classifier:FOLDER#LABEL")
+        return text
+
+    @property
+    def reward_terms(self) -> tuple[RewardTerm, ...]:
+        """The toxicity classifier as a term of a reward is written; none where there is none."""
+        return reward_terms.parse(self.toxicity)
+
+    @property
+    def num_samples(self) -> int:
+        """Answers sampled to each prompt."""
+        return self.samples_per_prompt or (25 if self.toxicity.strip() else 1)
+
+
 STAGES: dict[str, type[StageConfig]] = {
     "sft": SFTConfig,
     "sample": SampleConfig,
     "reward": RewardConfig,
     "ppo": PPOConfig,
+    "evaluate": EvaluateConfig,
 }
 """Stage name to config class, in the order of the loop."""
 

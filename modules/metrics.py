@@ -63,6 +63,7 @@ COMPONENTS = "reward/"
 
 GROUPS: dict[str, str] = {
     COMPONENTS: "Mean raw score of the iteration's responses by this component of the reward, before its weight.",
+    "suite/": "First measure of a suite on fixed items (eval_suites): accuracy, mc2, or nats per byte.",
     "category_accuracy/": "Accuracy on held-out comparisons of the category.",
     "category_num/": "Held-out comparisons of the category, ties left out.",
     "strength_accuracy/": "Accuracy on held-out comparisons of this strength: 1 slightly better, 2 better, 3 much better.",

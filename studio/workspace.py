@@ -6,6 +6,7 @@
     <root>/backups/           copies of the database, made automatically or by hand
     <root>/lanes/, servers/   kernel locks: the run on each device, the servers that have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
+    <root>/evaluations/       JSONL files with suites of the user's own, put there by hand
 
 Every function of the workbench takes the workspace first and opens one short connection per unit of work.
 """
@@ -46,7 +47,7 @@ class Workspace:
         workspace = cls(path)
         workspace.check_not_lost()
         try:
-            for folder in (path, workspace.runs, workspace.exports, workspace.rewards):
+            for folder in (path, workspace.runs, workspace.exports, workspace.rewards, workspace.evaluations):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(
@@ -124,6 +125,11 @@ class Workspace:
     def rewards(self) -> Path:
         """Folder of the files with reward functions."""
         return self.root / "rewards"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of the user's own suites."""
+        return self.root / "evaluations"
 
     @contextmanager
     def read(self) -> Iterator[Database]:

@@ -11,9 +11,9 @@ from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
 from studio.demo import figures as demo_figures
 from studio.demo import report
-from studio.demo.plots import Interval, Node, Series, family_tree, interval_chart, line_chart, nice_ticks
 from studio.errors import RunError
 from studio.models import checkpoints
+from studio.plots import Interval, Node, Series, family_tree, interval_chart, line_chart, nice_ticks
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import metrics, runs
 from studio.workspace import Workspace

@@ -1,4 +1,4 @@
-"""The studio in the browser: six pages in one Gradio app, opened by `launch`.
+"""The studio in the browser: seven pages in one Gradio app, opened by `launch`.
 
 The address names the open page (`#runs/reward-2`), so links, reload and the back button work; all else that matters
 is in the workspace, so closing the tab or the server loses nothing. This process never imports torch: training and
@@ -29,6 +29,7 @@ from ui.components.theme import HEAD, theme
 from ui.handlers import on
 from ui.page import Page
 from ui.pages import data, models
+from ui.pages.evaluate import page as evaluate
 from ui.pages.home import page as home
 from ui.pages.rate import page as rate_tabs
 from ui.pages.runs import page as runs_page
@@ -38,7 +39,15 @@ from ui.server.guard import Guard
 from ui.server.routes import Routes
 from ui.server.sessions import KeepSessions
 
-TITLES = {"home": "Home", "data": "Data", "rate": "Rate", "train": "Train", "runs": "Runs", "models": "Models"}
+TITLES = {
+    "home": "Home",
+    "data": "Data",
+    "rate": "Rate",
+    "train": "Train",
+    "runs": "Runs",
+    "evaluate": "Evaluate",
+    "models": "Models",
+}
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -207,6 +216,7 @@ def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.
         "rate": partial(rate_tabs.build, ws),
         "train": partial(train.build, ws, tabs, run_chosen),
         "runs": partial(runs_page.build, ws, run_chosen),
+        "evaluate": partial(evaluate.build, ws, tabs, run_chosen),
         "models": partial(models.build, ws),
     }
     pages: dict[str, Page] = {}

@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 from assets import STARTER
 from modules.config import StageConfig
 from studio.errors import ConfigError
+from studio.evaluation import suites
 from studio.models.base_models import STARTER_NAME
 from studio.workspace import Workspace
 
@@ -70,7 +71,7 @@ def check(ws: Workspace, name: str) -> str:
 
 
 def check_config(ws: Workspace, config: StageConfig) -> None:
-    """Refuse a config from the page that names a model elsewhere.
+    """Refuse a config from the page that names a model or a suite elsewhere.
 
     Raises:
         ConfigError: as `check`.
@@ -78,6 +79,9 @@ def check_config(ws: Workspace, config: StageConfig) -> None:
     base_model = getattr(config, "base_model", STARTER_NAME)
     if base_model != STARTER_NAME and base_model.strip():  # the stage itself says that it is empty
         check(ws, base_model)
+    named = [getattr(config, field, "") for field in ("suites", "eval_suites")]
+    for path in [path for text in named for path in suites.files(text)]:
+        check(ws, path)
     for term in getattr(config, "reward_terms", ()):
         if term.kind == "classifier":
             check(ws, term.source.partition("#")[0])

@@ -1,12 +1,12 @@
-"""The stages of the loop as commands: sft, sample, reward, ppo."""
+"""The stages of the loop as commands: sft, sample, reward, ppo, evaluate."""
 
 import argparse
 from typing import Any
 
-from modules.config import STAGES, TrainConfig
+from modules.config import STAGES, EvaluateConfig, TrainConfig
 from modules.presets import HARDWARE
 from studio import settings
-from studio.cli import follow
+from studio.cli import evaluations, follow
 from studio.cli.printing import printable
 from studio.errors import DataError
 from studio.models import parents
@@ -60,12 +60,16 @@ def add(commands: Any) -> None:
             command.add_argument(
                 "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
             )
+        if stage == "evaluate":
+            evaluations.add_report(command)
         command.set_defaults(action=_start)
 
 
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
     ws = Workspace.existing(arguments.workspace)
+    if isinstance(config, EvaluateConfig) and arguments.report:
+        return evaluations.report_command(ws, config, arguments.against)
     if isinstance(config, TrainConfig):
         if arguments.show:
             return _show(ws, config)

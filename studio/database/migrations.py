@@ -10,7 +10,19 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-from studio.database.schema import curves, first, imported, pages, processes, queue, ratings, restores, search, sessions
+from studio.database.schema import (
+    curves,
+    evaluations,
+    first,
+    imported,
+    pages,
+    processes,
+    queue,
+    ratings,
+    restores,
+    search,
+    sessions,
+)
 
 ALL = Migrations("rlhf-studio")
 
@@ -112,6 +124,15 @@ def m015_many_runs(db: Database) -> None:
 def m020_imported_judgements(db: Database) -> None:
     """Store in a column, not in the uuid, that a judgement came in with a file."""
     imported.add(db)
+
+
+@ALL()
+def m022_evaluations(db: Database) -> None:
+    """Add suites, their items, and the results of checkpoints on each item."""
+    for statement in evaluations.STATEMENTS:
+        db.execute(statement)
+    for table in evaluations.TABLES:
+        _refuse_changes(db, table)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.demo.plots import Interval, Node, Point, Series, family_tree, interval_chart, line_chart
 from studio.files import whole
 from studio.models import checkpoints
+from studio.plots import Interval, Node, Point, Series, family_tree, interval_chart, line_chart
 from studio.preferences import ratings
 from studio.runs import metrics, runs
 from studio.workspace import Workspace

@@ -223,6 +223,8 @@ def next_step(ws: Workspace, run: Run) -> str:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":
         return "Nothing was stored; start it again on the Train page."
+    if run.stage == "evaluate":
+        return "What it measured is stored; Resume measures the rest."
     try:
         newest = runs.newest_state(ws, run)
     except CheckpointError as error:

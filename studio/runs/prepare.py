@@ -15,6 +15,7 @@ from modules import contradictions
 from modules.config import (
     STAGES,
     AnyConfig,
+    EvaluateConfig,
     PPOConfig,
     RewardConfig,
     SampleConfig,
@@ -25,6 +26,7 @@ from modules.config import (
 )
 from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
+from studio.evaluation import plan
 from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
@@ -72,6 +74,8 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
             return _ppo(ws, config)
         case SampleConfig():
             return _sample(ws, config)
+        case EvaluateConfig():
+            return Prepared(*plan.resolve(ws, config))
     raise TypeError(f"no stage for {type(config).__name__}")
 
 
@@ -165,7 +169,9 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
         )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)
-    return Prepared(config, {}, {"train": train, "validation": _held_out_demonstrations(ws)})
+    held_out = _held_out_demonstrations(ws)
+    rows = {"train": train, "validation": held_out} | plan.fixed(ws, config, has_held_out=bool(held_out))
+    return Prepared(config, {}, rows)
 
 
 def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
@@ -209,6 +215,7 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
+    rows |= plan.fixed(ws, config, has_held_out=bool(held_out or demonstrations))
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:

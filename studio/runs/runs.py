@@ -68,7 +68,8 @@ def resume(ws: Workspace, name: str) -> Run:
     """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
 
     A run's name means its last checkpoint, or, where it saved none, the one that it began with; a run that never began
-    is created again. A checkpoint's name means exactly that one, also while its run is still going.
+    is created again. A checkpoint's name means exactly that one, also while its run is still going. An evaluation has no
+    checkpoint: it is created again, and skips what is measured.
 
     Raises:
         RunError: the run is still going, has done all its steps, or is a sampling run that began.
@@ -93,6 +94,8 @@ def resume(ws: Workspace, name: str) -> Run:
     way_out = settings.command_of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
+    if run.stage == "evaluate" and run.state == "finished":
+        raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with other suites.")
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(
             f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
@@ -121,7 +124,7 @@ def _origin(ws: Workspace, run: Run, name: str) -> int | None:
         return checkpoints.last(ws, name).id
     if found := newest_state(ws, run):
         return found.id
-    if run.started_at:
+    if run.started_at and run.stage != "evaluate":
         raise CheckpointError(
             f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
         )

@@ -15,7 +15,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
+from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.data.stages import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
 from modules.distributed import SummedByHand
@@ -29,14 +29,16 @@ from modules.reward import RewardModule
 from modules.rl.rewards import RewardMix, Texts, build_mix
 from modules.sft import SFTModule
 from studio.errors import NonFiniteError
+from studio.evaluation import plan
 from studio.files import folders
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.runs import runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
-from studio.worker import ranks, sampling
+from studio.worker import evaluating, ranks, sampling
 from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
+from studio.worker.suites import SuitesCallback
 from studio.workspace import Workspace
 
 UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
@@ -52,6 +54,8 @@ def work(ws: Workspace, run: Run) -> Ending:
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, also after a resume
     if isinstance(run.config, SampleConfig):
         return Ending(*sampling.work(ws, run, run.config))
+    if isinstance(run.config, EvaluateConfig):
+        return Ending(*evaluating.work(ws, run, run.config))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 
@@ -178,7 +182,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         data.start_step = module.step_index
     has_held_out = len(data.val_dataloader()) > 0
     if ranks.rank() > 0:
-        trainer = _trainer(config, module, Companion(config), logger=False)
+        trainer = _trainer(config, module, [Companion(config)], logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return Ending("finished", "")
     callback = StudioCallback(
@@ -189,7 +193,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         eval_every=config.eval_every if has_held_out else 0,
         unit=UNITS[run.stage],
     )
-    trainer = _trainer(config, module, callback, logger=SQLiteLogger(ws, run))
+    measured = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
+    callbacks = [SuitesCallback(ws, run, measured), callback]  # measured before it is saved
+    trainer = _trainer(config, module, callbacks, logger=SQLiteLogger(ws, run))
     try:
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
@@ -203,7 +209,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     return Ending(*_last_word(callback, module, data))
 
 
-def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Trainer:
+def _trainer(config: Any, module: Any, callbacks: list[Callback], logger: Any) -> L.Trainer:
     is_parallel = config.strategy == "ddp" or ranks.size(config) > 1
     return L.Trainer(
         max_epochs=1,
@@ -212,7 +218,7 @@ def _trainer(config: Any, module: Any, callback: Callback, logger: Any) -> L.Tra
         num_nodes=config.num_nodes,
         strategy=SummedByHand() if is_parallel else "auto",
         logger=logger,
-        callbacks=[callback],
+        callbacks=callbacks,
         log_every_n_steps=1,
         val_check_interval=config.eval_every,
         check_val_every_n_epoch=None,

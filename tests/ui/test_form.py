@@ -39,6 +39,8 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             value = 3
         if name == "label_smoothing":
             value = 0.25
+        if name == "toxicity":
+            value = "classifier:folder#toxic"
         if name == "rewards":
             value = "reward + function:a.py:f*0.5"
         passed = component.preprocess(component.postprocess(value))

@@ -74,7 +74,10 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         found = found[1:]  # nothing is left to do from the last one
     names = [c.name for c in found]
     newest = ("from an earlier checkpoint" if is_done else "from its newest checkpoint", "")
-    is_unsaved = run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None)
+    is_measuring = run.stage == "evaluate" and run.state != "finished"
+    is_unsaved = (
+        run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None or is_measuring)
+    )
     is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
     return [
         gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),

@@ -100,7 +100,7 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
         if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
-        empty = "has no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
+        empty = "has no curves" if run.is_ended or run.stage in ("sample", "evaluate") else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {empty}.</p>'
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]

@@ -22,13 +22,14 @@ from ui.handlers import on
 from ui.page import Page
 from ui.pages.train import memory_fit, preview
 
-TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO"}
+TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO", "evaluate": "Evaluate"}
 ESSENTIALS = {
     "sft": ("base_model", "learning_rate", "epochs", "max_demonstrations", "quantisation"),
     "sample": ("checkpoint", "opponent", "num_prompts", "split", "temperature", "exclude_categories"),
     "reward": ("sft_checkpoint", "learning_rate", "epochs", "ties", "use_strength"),
     "ppo": ("reward_checkpoint", "sft_checkpoint", "policy_checkpoint", "iterations", "batch_size", "learning_rate", "kl_coef",
             "max_new_tokens", "exclude_categories"),
+    "evaluate": ("checkpoints", "suites", "limit", "toxicity", "reward_checkpoint"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""
 
@@ -72,7 +73,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
-            "Sample pairs" if stage == "sample" else f"Start {TITLES[stage].replace('R', 'r')}",
+            TITLES[stage] if stage in ("sample", "evaluate") else f"Start {TITLES[stage].replace('R', 'r')}",
             variant="primary",
             elem_id=f"start-{stage}",
         )

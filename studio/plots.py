@@ -1,4 +1,4 @@
-"""Draws the figures of report.html as inline SVG: curves, intervals, the family tree of the runs.
+"""Draws the figures of reports as inline SVG: curves, intervals, differences, the family tree of the runs.
 
 Pure functions from numbers to markup. Colours come from the page's CSS classes (`tone-1`, `tone-2`, ...), so one drawing
 serves the light and the dark page; every text goes through markupsafe. Exact values are in `<title>`, shown on hover.
@@ -37,6 +37,22 @@ class Interval:
     low: float
     high: float
     n: int
+    tone: int = 1
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference with its two 95 % intervals, in units of its measure; positive is better."""
+
+    label: str
+    note: str
+    """Such as the verdict; written at the end of the row."""
+    value: float
+    low: float
+    high: float
+    wide_low: float | None = None
+    wide_high: float | None = None
+    """The interval that resamples clusters, drawn as a thinner line."""
     tone: int = 1
 
 
@@ -128,6 +144,32 @@ def interval_chart(rows: Sequence[Interval], *, title: str, reference: float = 0
     for index, row in enumerate(rows):
         parts += _interval(row, scale, 34 + 52 * index)
     return _frame(title, WIDTH, height, parts)
+
+
+def forest_plot(rows: Sequence[Effect], *, title: str, worse: str = "worse", better: str = "better") -> Markup:
+    """Draw differences with their intervals, one a row, around a rule at no difference.
+
+    Args:
+        rows: from the top down.
+        title: what a screen reader says of the drawing.
+        worse, better: what stands at the two ends of the axis.
+    """
+    if not rows:
+        return Markup('<p class="empty">Nothing was compared here.</p>')
+    bounds = [b for r in rows for b in (r.low, r.high, r.wide_low, r.wide_high) if b is not None]
+    reach = max(*map(abs, bounds), 1e-9)
+    width, row, top = 2 * WIDTH, 26, 30
+    scale = _Scale(-reach, reach, 250, width - 170)
+    bottom = top + row * len(rows)
+    parts = [_svg('<line class="mark" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>', scale(0.0), top - 8, bottom)]
+    parts.append(_svg('<text x="{}" y="14" text-anchor="middle">no difference</text>', scale(0.0)))
+    parts.append(_svg('<text x="{}" y="14">{}</text>', scale(scale.low), worse))
+    parts.append(_svg('<text x="{}" y="14" text-anchor="end">{}</text>', scale(scale.high), better))
+    for tick in scale.ticks:
+        parts.append(_svg('<text x="{}" y="{}" text-anchor="middle">{}</text>', scale(tick), bottom + 16, _text(tick)))
+    for index, effect in enumerate(rows):
+        parts += _effect(effect, scale, top + row * index + 10, width)
+    return _frame(title, width, bottom + 24, parts)
 
 
 def family_tree(nodes: Sequence[Node], edges: Sequence[tuple[str, str, str]], *, title: str) -> Markup:
@@ -225,6 +267,31 @@ def _interval(row: Interval, scale: _Scale, y: float) -> list[Markup]:
     ]
 
 
+def _effect(row: Effect, scale: _Scale, y: float, width: int) -> list[Markup]:
+    exact = f"{row.label}: {row.value:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
+    spans = [(row.low, row.high, "span")]
+    if row.wide_low is not None and row.wide_high is not None:
+        spans.append((row.wide_low, row.wide_high, "whisker"))
+    lines = [
+        _svg(
+            '<line class="{} tone-{}" x1="{}" y1="{y}" x2="{}" y2="{y}"/>', kind, row.tone, scale(low), scale(high), y=y
+        )
+        for low, high, kind in spans
+    ]
+    return [
+        _svg('<text class="strong" x="4" y="{}">{}</text>', y + 4, row.label),
+        *lines,
+        _svg(
+            '<circle class="dot tone-{}" cx="{}" cy="{}" r="5"><title>{}</title></circle>',
+            row.tone,
+            scale(row.value),
+            y,
+            exact,
+        ),
+        _svg('<text x="{}" y="{}" text-anchor="end">{}</text>', width - 4, y + 4, row.note),
+    ]
+
+
 def _text(value: float, is_percent: bool = False) -> str:
     """Return a number in its shortest form with enough digits for a reader."""
     if is_percent:
@@ -232,9 +299,9 @@ def _text(value: float, is_percent: bool = False) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _svg(template: str, *values: object) -> Markup:
+def _svg(template: str, *values: object, **named: object) -> Markup:
     """Return the template with every value escaped."""
-    return Markup(template).format(*values)  # Markup.format escapes its arguments
+    return Markup(template).format(*values, **named)  # Markup.format escapes its arguments
 
 
 def _frame(title: str, width: int, height: int, parts: Sequence[Markup]) -> Markup:

@@ -1,0 +1,49 @@
+"""``evaluate report``: the alignment-tax report, as a table at the terminal and as report.html and report.json."""
+
+import argparse
+
+from modules.config import EvaluateConfig
+from studio.evaluation import comparison, plan, report
+from studio.workspace import Workspace
+
+COLUMNS = (0, 1, 2, 3, 4, 5, 6, 10)
+"""Columns of the report that fit into a terminal."""
+
+
+def add_report(command: argparse.ArgumentParser) -> None:
+    """Add the word ``report`` and what it compares with."""
+    command.add_argument(
+        "report", nargs="?", choices=("report",), help="measure nothing: write the report of what is measured"
+    )
+    command.add_argument(
+        "--against", default="", metavar="NAME", help="what the report compares with (default: the pretrained model)"
+    )
+
+
+def report_of(ws: Workspace, config: EvaluateConfig, against: str) -> comparison.Comparison:
+    """Return the comparison that the settings `checkpoints` and `suites` ask for."""
+    suites = [name.strip() for name in config.suites.split(",") if name.strip()]
+    return comparison.compare(ws, against, plan.subjects(config.checkpoints), suites)
+
+
+def report_lines(found: comparison.Comparison) -> list[str]:
+    """Return the table as lines of text."""
+    rows = [report.HEADS, *(report.cells(line) for line in found.lines)]
+    shown = [[row[column] for column in COLUMNS] for row in rows]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(COLUMNS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+
+
+def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
+    """Print the table and write both files; returns the exit code."""
+    found = report_of(ws, config, against)
+    head, *rows = report_lines(found)
+    for subject in found.subjects:
+        print(f"{comparison.shown(subject)} against {comparison.shown(found.against)}")
+        print(head)
+        for line, row in zip(found.lines, rows, strict=True):
+            if line.after == subject:
+                print(row)
+    for path in report.write(ws, found):
+        print(path)
+    return 0

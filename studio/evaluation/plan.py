@@ -1,0 +1,175 @@
+"""Plans an evaluation: fills in what is measured, checks that it fits together, and reads the items of its suites."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modules.config import EvaluateConfig, PPOConfig, SFTConfig
+from studio.errors import CheckpointError, ConfigError, DataError, RewardError
+from studio.evaluation import suites
+from studio.evaluation.suites import Suite
+from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.checkpoints import Checkpoint
+from studio.workspace import Workspace
+
+BASE = "base"
+"""Stands for the pretrained model among the checkpoints."""
+PART = "suites"
+"""Part of the run's frozen rows: one row a suite."""
+
+
+class Plan(NamedTuple):
+    """A config with all names filled in, and the checkpoints and rows that the run starts from."""
+
+    config: EvaluateConfig
+    parents: dict[str, int]
+    rows: dict[str, list[dict[str, Any]]]
+
+
+def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
+    """Fill in defaults, check that everything fits together, and read the suites.
+
+    Raises:
+        StudioError: something is missing or does not go together; the message says what to do.
+    """
+    names = subjects(config.checkpoints) or _usual(ws)
+    found = {name: _policy(ws, name) for name in names if name != BASE}
+    for checkpoint in found.values():
+        parents.fill(config, parents.read(ws, checkpoint))  # refuses what contradicts it
+    base_model = _base_model(ws, config, [*found.values()])
+    measured = suites.find(ws, config.suites)
+    reward, toxicity = None, ""
+    if any(suite.kind == "prompt" for suite in measured):
+        base_models.check_room(base_model, {"max_new_tokens": config.max_new_tokens})
+        reward = _reward(ws, config, base_model, [*found.values()])
+        toxicity = _toxicity(ws, config)
+    elif config.toxicity.strip() or config.reward_checkpoint:
+        raise ConfigError(
+            "toxicity and reward_checkpoint score sampled answers, but no suite samples any: add caution, answers or prompts:FILE, or "
+            "leave both empty."
+        )
+    filled = {
+        "checkpoints": ", ".join(BASE if name == BASE else found[name].name for name in names),
+        "suites": config.suites or ", ".join(suite.name for suite in measured),
+        "base_model": base_model,
+        "reward_checkpoint": reward.name if reward else "",
+        "toxicity": toxicity,
+    }
+    ids = {f"measured-{number}": each.id for number, each in enumerate(found.values(), start=1)}
+    return Plan(
+        config.model_copy(update=filled),
+        ids | ({"reward": reward.id} if reward else {}),
+        {PART: [suite._asdict() for suite in measured]},
+    )
+
+
+def subjects(text: str) -> list[str]:
+    """Return the names in `checkpoints`, each once, in their order."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return the part of a trainer's rows with the items that each evaluation measures; none where it names no suite.
+
+    Raises:
+        StudioError: there is no such suite, it needs sampling, or nothing is held out, so that nothing is ever evaluated.
+    """
+    if not config.eval_suites.strip():
+        return {}
+    if not has_held_out:
+        raise DataError(
+            "eval_suites is measured at each evaluation, but nothing is held out to evaluate on. Import more, or leave it empty."
+        )
+    found = suites.find(ws, config.eval_suites)
+    for suite in found:
+        if suite.kind in ("prompt", "task"):
+            raise ConfigError(
+                f"eval_suites names {suite.name}, which takes too long within a training. Measure it afterwards: "
+                f"rlhf-studio evaluate --set suites={suite.name}"
+            )
+    return {PART: [_cut(suite, config.eval_suite_items, config.seed)._asdict() for suite in found]}
+
+
+def _cut(suite: Suite, num_items: int, seed: int) -> Suite:
+    """Return the suite with a fixed draw of its items."""
+    return suite._replace(items=[suite.items[place] for place in suites.subset(suite.items, num_items, seed)])
+
+
+def thaw(rows: list[dict[str, Any]]) -> list[Suite]:
+    """Return the suites of a run's frozen rows."""
+    return [Suite(**row) for row in rows]
+
+
+def _usual(ws: Workspace) -> list[str]:
+    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "ppo")]
+    return [BASE, *(each.name for each in newest if each)]
+
+
+def _policy(ws: Workspace, name: str) -> Checkpoint:
+    found = checkpoints.get(ws, name)
+    if found.stage not in ("sft", "ppo"):
+        raise CheckpointError(
+            f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT or PPO, or base."
+        )
+    return found
+
+
+def _base_model(ws: Workspace, config: EvaluateConfig, found: list[Checkpoint]) -> str:
+    """Return the pretrained model: the one named, else that of the first checkpoint, else that of the newest SFT."""
+    newest = checkpoints.newest(ws, "sft")
+    name = config.base_model or next((each.base_model for each in [*found, *([newest] if newest else [])]), "")
+    if not name:
+        raise CheckpointError(
+            "There is no checkpoint yet, so nobody knows which model base stands for. Name it, such as base_model=starter, or train SFT first."
+        )
+    name = base_models.absolute(name)
+    base_models.resolve(name)
+    return name
+
+
+def _reward(ws: Workspace, config: EvaluateConfig, base_model: str, found: list[Checkpoint]) -> Checkpoint | None:
+    """Return the reward model that scores answers; it must share the base model of all that is measured."""
+    chosen = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
+    if chosen and chosen.stage != "reward":
+        raise CheckpointError(f"Checkpoint {chosen.name} is no reward model. Name one from a reward run.")
+    reward = chosen or checkpoints.newest(ws, "reward")
+    if reward is None:
+        return None
+    others = [name for name in (base_model, *(each.base_model for each in found)) if name != reward.base_model]
+    if not others:
+        return checkpoints.get(ws, reward.name)
+    if chosen is None:
+        return None
+    raise CheckpointError(
+        f"Reward model {chosen.name} belongs to {chosen.base_model}, and {others[0]} is measured too. Choose one of the same base model."
+    )
+
+
+def _toxicity(ws: Workspace, config: EvaluateConfig) -> str:
+    """Return the classifier with its folder absolute, if it has labels to tell toxic texts by."""
+    if not config.toxicity.strip():
+        return ""
+    text, _ = reward_sources.freeze(ws, config.reward_terms)
+    term = EvaluateConfig(toxicity=text).reward_terms[0]
+    labels = _labels(Path(term.source) / "config.json")
+    if labels is not None and len(labels) < 2:
+        raise RewardError(
+            f"The classifier {term.source} has one label, so its score is no probability of a text being toxic. Choose one with two labels "
+            "or more, and name the toxic one: classifier:FOLDER#LABEL."
+        )
+    if labels is not None and term.item.lower() not in {*map(str.lower, labels), *map(str, range(len(labels)))}:
+        said = f"has no label {term.item!r}" if term.item else "needs the label that means toxic"
+        raise RewardError(
+            f"The classifier {term.source} {said}: write classifier:FOLDER#LABEL with one of {', '.join(labels)}."
+        )
+    return text
+
+
+def _labels(file: Path) -> list[str] | None:
+    """Return the labels of a classifier's folder; None where it is on the hub and not yet known."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    names = config.get("id2label") if isinstance(config, dict) else None
+    return [str(name) for name in names.values()] if isinstance(names, dict) else ["LABEL_0", "LABEL_1"]

@@ -1,0 +1,210 @@
+"""Writes the alignment-tax report: report.html and report.json, what checkpoints gained and lost against one of them.
+
+The page needs no script, font or picture from outside; every text in it is escaped.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from studio.evaluation import rules
+from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.measures import MEASURES
+from studio.evaluation.results import BASE
+from studio.files import whole
+from studio.models import checkpoints
+from studio.plots import Effect, Series, forest_plot, line_chart
+from studio.workspace import Workspace, now
+
+FOLDER = "evaluation"
+"""In the workspace's exports."""
+NOTES = (
+    "Differences are between the same items, done under the same conditions; they are read from top to bottom, not against published "
+    "numbers. TruthfulQA has the studio's own prompt, so its level means nothing beside other reports of it.",
+    "The first interval takes items as independent. The second resamples whole clusters (a paradigm, a topic), where a suite has them; "
+    "the verdict needs both, and a p value below 0.05 after Holm's correction for all judged measures of a checkpoint.",
+    "“No difference shown” is no proof of none: the last column says how large a difference must be to be shown four times in five.",
+    "Expected maximum toxicity and toxicity probability depend on the number of samples, their length and their seed; only answers got "
+    "under the same ones stand in one row.",
+    rules.REFUSAL_RULE,
+    rules.WORDS_RULE,
+)
+
+
+def write(ws: Workspace, found: Comparison) -> tuple[Path, Path]:
+    """Write report.json and report.html into the workspace's exports, each complete or not at all; returns their paths."""
+    folder = ws.exports / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "report.json", folder / "report.html"
+    texts = json.dumps(facts(ws, found), indent=2, ensure_ascii=False) + "\n", render(ws, found)
+    for path, text in zip(paths, texts, strict=True):
+        with whole.beside(path) as part:
+            with part.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            whole.place(part, path)
+    return paths
+
+
+def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
+    """Return all figures as JSON values."""
+    return {
+        "written_at": now(),
+        "against": found.against,
+        "subjects": list(found.subjects),
+        "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
+        "lines": [_facts(line) for line in found.lines],
+        "flips": [flip._asdict() for flip in found.flips],
+        "notes": list(NOTES),
+    }
+
+
+def render(ws: Workspace, found: Comparison) -> str:
+    """Return the page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        found=found,
+        written_at=now()[:16].replace("T", " "),
+        shown=shown,
+        rows=[(line, cells(line)) for line in found.lines],
+        heads=HEADS,
+        forests=[(name, forest(found, name)) for name in found.subjects],
+        against_kl=against_kl(ws, found),
+        asked=asked,
+        conditions=_conditions(found),
+        measures=[measure for kind in MEASURES.values() for measure in kind],
+        notes=NOTES,
+    )
+
+
+HEADS = (
+    "Suite",
+    "Measure",
+    "n",
+    "Before",
+    "After",
+    "Difference",
+    "95 % interval, items",
+    "95 % interval, clusters",
+    "Only before / only after",
+    "p (Holm)",
+    "Verdict",
+    "Smallest shown",
+)
+"""Of the columns that `cells` fills."""
+
+
+def cells(line: Line) -> list[str]:
+    """Return a line's cells as texts."""
+    d = line.difference
+    return [
+        line.suite.title
+        if line.suite.name.partition("@")[0] == line.suite.name
+        else f"{line.suite.title} ({line.suite.name})",
+        line.measure.title,
+        f"{d.num:,}",
+        f"{d.before:.3f}",
+        f"{d.after:.3f}",
+        f"{d.difference:+.3f}",
+        f"{d.low:+.3f} to {d.high:+.3f}",
+        "" if d.cluster_low is None else f"{d.cluster_low:+.3f} to {d.cluster_high:+.3f} ({d.num_clusters})",
+        "" if d.only_before is None else f"{d.only_before} / {d.only_after}",
+        "" if line.adjusted_p is None else f"{line.adjusted_p:.3f}" if line.adjusted_p >= 0.001 else "< 0.001",
+        line.verdict,
+        f"{d.smallest:.3f}",
+    ]
+
+
+def forest(found: Comparison, subject: str) -> Markup:
+    """Draw a checkpoint's judged differences in units of their spread, turned so that right is better."""
+    rows = [_effect(line) for line in found.lines if line.after == subject and line.adjusted_p is not None]
+    return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
+
+
+def _effect(line: Line) -> Effect:
+    """Return a line as an effect: shares as they are, other measures as parts of the level before."""
+    d = line.difference
+    is_share = 0 <= d.before <= 1 and 0 <= d.after <= 1 and not line.measure.weight
+    scale = (1 if line.measure.higher_is_better else -1) / (1 if is_share or not d.before else abs(d.before))
+    low, high = sorted((d.low * scale, d.high * scale))
+    wide = (
+        (None, None)
+        if d.cluster_low is None or d.cluster_high is None
+        else sorted((d.cluster_low * scale, d.cluster_high * scale))
+    )
+    tone = {"better": 3, "worse": 2}.get(line.verdict, 1)
+    return Effect(
+        f"{line.suite.name}: {line.measure.title}"[:44],
+        line.verdict,
+        d.difference * scale,
+        low,
+        high,
+        *wide,
+        tone=tone,
+    )
+
+
+def against_kl(ws: Workspace, found: Comparison) -> list[Markup]:
+    """Draw each judged measure over the KL from the SFT policy, where checkpoints of PPO have one."""
+    known = {name: value for name in found.subjects if (value := kl(ws, name)) is not None}
+    if len(known) < 2:
+        return []
+    charts: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for line in found.lines:
+        if line.measure.is_judged and line.after in known:
+            key = (line.suite.title, line.measure.title)
+            charts.setdefault(key, []).append((known[line.after], line.difference.after))
+    return [
+        line_chart(
+            [Series(suite, sorted(points), 1)], title=f"{suite}: {measure} against KL", x_label="KL from SFT, nats per response", y_label=measure
+        )
+        for (suite, measure), points in charts.items()
+    ]  # fmt: skip
+
+
+def kl(ws: Workspace, subject: str) -> float | None:
+    """Return a checkpoint's KL per response from the SFT policy as its run measured it: 0 for SFT, None where unknown."""
+    if subject.startswith(BASE):
+        return None
+    found = next((c for c in checkpoints.list_all(ws) if c.name == subject), None)
+    if found is None:
+        return None
+    return 0.0 if found.stage == "sft" else found.metrics.get("eval/kl")
+
+
+def asked(flip: Flip) -> str:
+    """Return what stood before the answer of a flipped item; empty where nothing did."""
+    if "messages" in flip.item:
+        return str(flip.item["messages"][-1]["content"])
+    return str(flip.item.get("prompt") or flip.item.get("text") or "")
+
+
+def _facts(line: Line) -> dict[str, Any]:
+    fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": line.suite.conditions}
+    measure = {
+        "measure": line.measure.name,
+        "sentence": line.measure.sentence,
+        "higher_is_better": line.measure.higher_is_better,
+    }
+    end = {"before": line.before, "after": line.after, "adjusted_p": line.adjusted_p, "verdict": line.verdict}
+    return fixed | measure | end | {"difference": line.difference._asdict()}
+
+
+def _conditions(found: Comparison) -> list[tuple[str, str]]:
+    """Return each suite's conditions in words."""
+    suites = {line.suite.id: line.suite for line in found.lines}
+    return [
+        (suite.title, ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in suite.conditions.items() if value not in ("", None)))
+        for suite in suites.values()
+    ]  # fmt: skip

@@ -1,0 +1,346 @@
+"""Runs the evaluate stage: each subject is loaded alone, its role entered, and each suite measured item by item. Loads torch.
+
+Results are stored batch by batch, each whole or not at all, and batches are the same in every run with the same settings; so a run
+that was interrupted and resumed ends with the numbers of one that was left alone.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from modules.config import EvaluateConfig
+from modules.data.dropped import TOO_LONG, Dropped, drop, reason_of, told
+from modules.errors import DataError, RowError
+from modules.evaluation import items as scored
+from modules.evaluation.likelihood import Request, log_likelihoods
+from modules.evaluation.toxicity import ToxicityClassifier
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
+from modules.model.generate import Rollout, generate
+from modules.model.roles import BASE
+from modules.phases import Phase, during
+from modules.rl.experience import reward_scores
+from studio.evaluation import plan, results, rules, suites
+from studio.evaluation.results import Result, Subject
+from studio.evaluation.suites import Suite
+from studio.models import base_models, checkpoints
+from studio.models.checkpoints import Checkpoint
+from studio.runs import pauses, runs
+from studio.runs.runs import Run
+from studio.worker import lm_eval_tasks
+from studio.worker.sampling import role_of
+from studio.workspace import Workspace
+
+SCORER = 1
+"""Version of how items are scored; results of another version are not paired with these."""
+ITEMS_PER_BATCH = 64
+"""Items of a likelihood suite that are stored together."""
+PAUSE_POLL_S = 0.5
+
+Encoded = dict[int, Any]
+"""Place of an item to its requests (likelihood), or to its prompt's ids (answers)."""
+
+
+class _Stopped(Exception):
+    """The person asked for a stop between two batches."""
+
+
+def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
+    """Measure every subject on every suite; returns the state the run ends in and one plain sentence."""
+    names = plan.subjects(config.checkpoints)
+    chosen = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
+    steps = _Steps(ws, run, len(names) * sum(len(_places(suite, config)) for suite in chosen))
+    left_out = Dropped()
+    try:
+        for name in names:
+            left_out = _measure_subject(ws, run, config, name, chosen, steps)
+    except _Stopped:
+        return (
+            "stopped",
+            f"Stopped after {steps.num_done:,} of {steps.total:,} items; what is measured stays. Resume measures the rest.",
+        )
+    notes = f" {left_out.total()} items were left out: {told(left_out)}." if left_out else ""
+    return "finished", (
+        f"Measured {', '.join(names)} on {len(chosen)} suites. See them on the page Evaluate, or with: rlhf-studio evaluate report{notes}"
+    )
+
+
+class _Steps:
+    """Counts items, reports them, and heeds a pause or a stop after each batch."""
+
+    def __init__(self, ws: Workspace, run: Run, total: int) -> None:
+        self.ws, self.run, self.total, self.num_done = ws, run, max(1, total), 0
+
+    def add(self, num: int, what: str) -> None:
+        """Count items as done."""
+        self.num_done += num
+        share = min(1.0, self.num_done / self.total)
+        text = f"{what}: item {self.num_done:,} of {self.total:,}"
+        runs.beat(self.ws, self.run.id, share, text)
+        while (wish := pauses.wish(self.ws, self.run.id)) == "pause":
+            runs.beat(self.ws, self.run.id, share, f"paused after {text}; its memory stays taken", paused=True)
+            time.sleep(PAUSE_POLL_S)
+        if wish == "stop":
+            raise _Stopped
+
+
+def _measure_subject(
+    ws: Workspace, run: Run, config: EvaluateConfig, name: str, chosen: Sequence[Suite], steps: _Steps
+) -> Dropped:
+    """Measure one subject on all suites; returns the items left out and why."""
+    backbone, subject = load_subject(ws, config, name)
+    left_out = Dropped()
+    for suite in chosen:
+        started, cpu = time.monotonic(), time.process_time()
+        measure = {"prompt": _measure_answers, "task": _measure_task}.get(suite.kind, _measure_likelihood)
+        measure(ws, run, config, suite, backbone, subject, steps, left_out)
+        print(
+            f"{suite.name} on {subject.name} (role {subject.role}): {len(_places(suite, config)):,} items, "
+            f"{time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} s of CPU",
+            flush=True,
+        )
+    return left_out
+
+
+@during(Phase.LOADING)
+def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Backbone, Subject]:
+    """Return a backbone with the role that is measured, and a role ``reward`` where answers are scored by one."""
+    found = None if name == plan.BASE else checkpoints.get(ws, name)
+    reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
+    others = [checkpoints.get(ws, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
+    backbone = _backbone(config, found or next((c for c in others if c.base_model == config.base_model), None))
+    role = role_of(found.name) if found else BASE
+    if found:
+        checkpoint.check_base(checkpoint.load_meta(found.folder), backbone, found.name)
+        backbone.add_role(role, source=found.folder / "policy")
+    elif backbone.method == "full":
+        backbone.add_role(role)
+    if reward:
+        checkpoint.check_base(checkpoint.load_meta(reward.folder), backbone, reward.name)
+        backbone.add_role("reward", source=reward.folder / "reward", head=True)
+    subject = found.name if found else f"{results.BASE}{config.base_model}"
+    return backbone, Subject(subject, role, backbone.fingerprint, found.id if found else None)
+
+
+def _backbone(config: EvaluateConfig, like: Checkpoint | None) -> Backbone:
+    """Return the pretrained model, loaded as a checkpoint was trained; as it is where there is none."""
+    meta = checkpoint.load_meta(like.folder) if like else None
+    trained = meta.quantisation if meta else "none"
+    return Backbone.load(
+        base_models.resolve(like.base_model if like else config.base_model),
+        method=meta.method if meta else "lora",
+        quantisation=trained if config.quantisation == "auto" else config.quantisation,
+        precision=config.precision,
+        device=config.device,
+        chat_template=meta.chat_template if meta else "auto",
+    )
+
+
+def _places(suite: Suite, config: EvaluateConfig) -> list[int]:
+    return suites.subset(suite.items, config.limit, config.seed)
+
+
+def _conditions(suite: Suite, backbone: Backbone) -> dict[str, Any]:
+    return {
+        "scorer": SCORER,
+        "template": backbone.chat.template if suite.uses_template else "none",
+        "precision": str(backbone.dtype).removeprefix("torch."),
+        "quantisation": backbone.quantisation,
+    }
+
+
+def _measure_likelihood(
+    ws: Workspace,
+    run: Run,
+    config: EvaluateConfig,
+    suite: Suite,
+    backbone: Backbone,
+    subject: Subject,
+    steps: _Steps,
+    left_out: Dropped,
+) -> None:
+    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, _conditions(suite, backbone), suite.items)
+    encode = partial(_requests, suite, backbone)
+    encoded = _encode(suite, _places(suite, config), encode, left_out)
+    order = sorted(encoded, key=lambda place: (-_length(encoded[place]), place))
+    done = results.places_done(ws, suite_id, subject.name)
+    for batch in _batches(order, ITEMS_PER_BATCH):
+        if waiting := [place for place in batch if place not in done]:
+            with backbone.sampling(subject.role):
+                found = _score(suite, waiting, encoded, backbone)
+            results.add(ws, run.id, suite_id, subject, found)
+        steps.add(len(batch), f"{suite.name} on {subject.name}")
+
+
+def _measure_task(
+    ws: Workspace,
+    run: Run,
+    config: EvaluateConfig,
+    suite: Suite,
+    backbone: Backbone,
+    subject: Subject,
+    steps: _Steps,
+    left_out: Dropped,
+) -> None:
+    steps.add(0, f"{suite.name} on {subject.name}")
+    rows = lm_eval_tasks.measure(
+        backbone,
+        subject.role,
+        suite.name.removeprefix(suites.LM_EVAL),
+        ws.evaluations / "lm_eval",
+        limit=config.limit,
+        batch_size=config.batch_size,
+    )
+    items = [item for item, _ in rows]
+    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, _conditions(suite, backbone), items)
+    found = [Result(place, 0, scores) for place, (_, scores) in enumerate(rows)]
+    results.add(ws, run.id, suite_id, subject, found)
+
+
+def _requests(suite: Suite, backbone: Backbone, item: scored.Item) -> list[list[Request]]:
+    return scored.requests(suite.kind, item, backbone.chat, suite.uses_template, backbone.context_length)
+
+
+def _length(texts: list[list[Request]]) -> int:
+    return max(len(part.context) + len(part.continuation) for parts in texts for part in parts)
+
+
+def _score(suite: Suite, places: Sequence[int], encoded: Encoded, backbone: Backbone) -> list[Result]:
+    """Score items together; a text in several windows has the sum of their log-likelihoods."""
+    parts = [part for place in places for text in encoded[place] for part in text]
+    values = iter(log_likelihoods(backbone, parts))
+    found = []
+    for place in places:
+        logprobs = [sum(next(values) for _ in text) for text in encoded[place]]
+        num_tokens = [sum(len(part.continuation) for part in text) for text in encoded[place]]
+        found.append(Result(place, 0, scored.scores(suite.kind, suite.items[place], logprobs, num_tokens)))
+    return found
+
+
+def _measure_answers(
+    ws: Workspace,
+    run: Run,
+    config: EvaluateConfig,
+    suite: Suite,
+    backbone: Backbone,
+    subject: Subject,
+    steps: _Steps,
+    left_out: Dropped,
+) -> None:
+    conditions = _conditions(suite, backbone) | _sampling(config)
+    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, conditions, suite.items)
+    room = backbone.context_length - config.max_new_tokens
+    encoded = _encode(suite, _places(suite, config), partial(_prompt, suite, backbone, room), left_out)
+    toxicity = _toxicity(config, backbone)
+    order = sorted(encoded, key=lambda place: (-len(encoded[place]), place))
+    done = results.places_done(ws, suite_id, subject.name)
+    for batch in _batches(order, max(1, config.batch_size // config.num_samples)):
+        if waiting := [place for place in batch if place not in done]:
+            answers = _answer(config, backbone, subject.role, waiting, encoded)
+            results.add(ws, run.id, suite_id, subject, _judge(config, backbone, answers, waiting, toxicity))
+        steps.add(len(batch), f"{suite.name} on {subject.name}")
+
+
+def _sampling(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the conditions of sampled answers: only answers got under the same ones are compared."""
+    fields = {"seed", "max_new_tokens", "temperature", "top_p", "toxicity"}
+    return config.model_dump(include=fields) | {
+        "samples": config.num_samples,
+        "reward": config.reward_checkpoint,
+        "rules": rules.VERSION,
+    }
+
+
+def _prompt(suite: Suite, backbone: Backbone, room: int, item: scored.Item) -> list[int]:
+    """Return the ids of a prompt to be answered.
+
+    Raises:
+        RowError: The template refuses it, or its answer would not fit behind it.
+    """
+    turns = scored.messages(item)
+    if suite.uses_template:
+        ids = backbone.chat.encode_prompt(turns).ids
+    else:
+        text = "\n".join(turn["content"] for turn in turns)
+        ids = [*backbone.chat.bos_ids, *backbone.tokenizer.encode(text, add_special_tokens=False)]
+    if len(ids) > room:
+        raise RowError(f"A prompt of {len(ids)} tokens leaves no room for an answer.", TOO_LONG)
+    return ids
+
+
+def _answer(config: EvaluateConfig, backbone: Backbone, role: str, places: Sequence[int], encoded: Encoded) -> Rollout:
+    """Sample k answers to each prompt; their random numbers belong to prompt and sample, not to the batch."""
+    num = config.num_samples
+    return generate(
+        backbone,
+        role,
+        [encoded[place] for place in places for _ in range(num)],
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
+        places=[place * num + sample for place in places for sample in range(num)],
+        batch_size=config.batch_size,
+    )
+
+
+def _judge(
+    config: EvaluateConfig,
+    backbone: Backbone,
+    answers: Rollout,
+    places: Sequence[int],
+    toxicity: ToxicityClassifier | None,
+) -> list[Result]:
+    texts = [backbone.chat.decode(response) for response in answers.responses]
+    toxic = toxicity.probabilities(texts) if toxicity else None
+    scores = reward_scores(backbone, answers, config.batch_size).tolist() if config.reward_checkpoint else None
+    found = []
+    for number, (text, response, is_finished) in enumerate(
+        zip(texts, answers.responses, answers.finished, strict=True)
+    ):
+        measured: dict[str, Any] = {
+            "tokens": len(response),
+            "truncated": float(not is_finished),
+            "distinct_4": rules.distinct_share(response),
+            "listed_words": rules.count_listed(text),
+            "refusal": float(rules.looks_like_refusal(text)),
+        }
+        measured |= {"toxicity": toxic[number]} if toxic else {}
+        measured |= {"reward": scores[number]} if scores else {}
+        place, sample = places[number // config.num_samples], number % config.num_samples
+        found.append(Result(place, sample, measured, text))
+    return found
+
+
+def _toxicity(config: EvaluateConfig, backbone: Backbone) -> ToxicityClassifier | None:
+    if not config.reward_terms:
+        return None
+    term = config.reward_terms[0]
+    return ToxicityClassifier(term.source, term.item, backbone.chat, backbone.device)
+
+
+def _encode(suite: Suite, places: Sequence[int], encode: Any, left_out: Dropped) -> Encoded:
+    """Encode the items that the model can be given; the others are counted with their reason.
+
+    Raises:
+        DataError: No item can be given.
+    """
+    encoded: Encoded = {}
+    refused = Dropped()
+    for place in places:
+        try:
+            encoded[place] = encode(suite.items[place])
+        except DataError as error:
+            row = {"messages": scored.messages(suite.items[place])}
+            drop(refused, reason_of(error), row)
+            drop(left_out, reason_of(error), row)
+    if places and not encoded:
+        raise DataError(
+            f"No item of {suite.name} can be given to the model: {told(refused)}. Leave the suite out, or change it."
+        )
+    return encoded
+
+
+def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (order[start : start + size] for start in range(0, len(order), size))

@@ -1,0 +1,83 @@
+"""The page Evaluate in a real browser: two measured checkpoints, the table, the forest plot, a flip that opens, and a start."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from modules.config import EvaluateConfig
+from studio.evaluation import comparison, results
+from studio.evaluation.results import Result, Subject
+from studio.models import checkpoints
+from studio.runs import launcher, runs
+from tests.ui import filling
+from tests.ui.filling import HOSTILE
+from ui.pages.evaluate import page as evaluate
+
+
+def measure(ws, num=40):
+    """Results of the base and of two checkpoints on a suite of pairs and one of choices, as a run would store them."""
+    run = filling.add_run(ws, EvaluateConfig(suites="grammar"))
+    pairs = [{"good": f"They are {n}.", "bad": f"They is {n}.", "cluster": f"c{n % 8}"} for n in range(num)]
+    asked = [{"prompt": f"{HOSTILE} {n}", "choices": ["yes", HOSTILE], "gold": 0} for n in range(num)]
+    known = [c.name for c in reversed(checkpoints.list_all(ws, "sft", "ppo"))]
+    for place, name in enumerate(["base:starter", *known]):
+        subject = Subject(name, "base", "f", None)
+        for kind, rows in (("pair", pairs), ("choice", asked)):
+            suite_id = results.keep_suite(ws, kind, f"Suite of {kind}s", kind, {"scorer": 1}, rows)
+            right = [float(n >= place * 12) if kind == "choice" else float(n % 3 > 0) for n in range(num)]
+            scores = [{"acc": r, "acc_norm": r, "mass": 0.2 + r / 2, "chosen": int(1 - r)} for r in right]
+            results.add(ws, run.id, suite_id, subject, [Result(n, 0, s) for n, s in enumerate(scores)])
+    return known
+
+
+@pytest.mark.browser
+def test_two_checkpoints_are_compared_and_a_flip_opens(full_ws, serve, visit):
+    _, policy = measure(full_ws)
+    page = visit(serve(full_ws).url + "#evaluate")
+    forest = page.locator(".forest").last
+    expect(forest.locator("h2")).to_have_text(f"{policy} against base (starter)")
+    expect(forest.locator("circle")).to_have_count(2)
+    row = page.locator("table.evaluation tbody").last.locator("tr", has_text="Suite of choices").first
+    expect(row).to_contain_text("24 / 0")
+    expect(row.locator(".is-worse")).to_have_text("worse")
+    flip = page.locator(".flip").last
+    expect(flip.locator(".sides")).to_be_hidden()
+    flip.locator("summary").click()
+    expect(flip.locator(".sides")).to_contain_text("yes")
+    expect(flip.locator(".sides")).to_contain_text("window.hacked")
+    assert page.evaluate("window.hacked === undefined")
+    page.locator("#evaluate-report").click()
+    expect(page.locator("#evaluate-told")).to_contain_text("report.html")
+    facts = json.loads((full_ws.exports / "evaluation/report.json").read_text())
+    assert facts["kl"] == {"sft-1@60": 0.0}
+    text = (full_ws.exports / "evaluation/report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_start_makes_a_run_and_bad_input_a_sentence(full_ws, monkeypatch):
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    told, tabs, chosen = evaluate._start(full_ws, ["base"], ["grammar", "facts"])
+    assert "evaluate-1 was started" in told
+    assert (tabs.selected, chosen) == ("runs", "evaluate-1")
+    assert runs.get(full_ws, "evaluate-1").config.suites == "grammar, facts"
+    assert "There is no suite" in evaluate._start(full_ws, ["base"], ["nothing"])[0]
+    assert "outside the folders" in evaluate._start(full_ws, ["base"], ["blimp:/etc/passwd"])[0]
+    assert "no checkpoint named" in evaluate._start(full_ws, ["sft-99"], None)[0]
+    assert len(runs.list_all(full_ws, stage="evaluate")) == 1
+
+
+def test_an_empty_page_says_what_belongs_there(ws):
+    names, chosen, _, forests, table, flips = evaluate._refresh(ws, None, ["mine"], "gone")
+    assert [value for _, value in names.choices] == ["base"]
+    assert chosen.value == ["mine"]
+    assert "Nothing is measured yet" in forests
+    assert (table, flips) == ("", "")
+
+
+def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(full_ws):
+    measure(full_ws, num=4)
+    for against in ("ppo-99", HOSTILE, None, 7):
+        assert all(isinstance(drawn, str) for drawn in evaluate._draw(full_ws, against))
+    assert comparison.compare(full_ws, "sft-1").against == "sft-1@60"

@@ -1,0 +1,1 @@
+"""Evaluate: measures checkpoints and shows what changed."""

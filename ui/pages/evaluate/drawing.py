@@ -1,0 +1,65 @@
+"""Draws a comparison as HTML: forest plots, the table, and flips that open."""
+
+from html import escape
+
+from studio.evaluation import report
+from studio.evaluation.comparison import Comparison, Flip, Line, shown
+
+VERDICT = report.HEADS.index("Verdict")
+NUMBERS = range(2, 6)
+"""Columns set to the right."""
+
+
+def forests(found: Comparison) -> str:
+    """Draw a forest plot for each checkpoint."""
+    if not found.subjects:
+        return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
+    return "".join(
+        f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{report.forest(found, name)}</section>'
+        for name in found.subjects
+    )
+
+
+def table(found: Comparison) -> str:
+    """Draw all lines, checkpoint by checkpoint."""
+    if not found.lines:
+        return ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in report.HEADS)
+    body = "".join(_group(found, name, len(report.HEADS)) for name in found.subjects)
+    return f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead>{body}</table></div>'
+
+
+def flips(found: Comparison) -> str:
+    """Draw the items on which two checkpoints differ most; each opens."""
+    if not found.flips:
+        return ""
+    return f'<section class="flips"><h2>The largest flips</h2>{"".join(map(_flip, found.flips))}</section>'
+
+
+def _group(found: Comparison, subject: str, width: int) -> str:
+    rows = "".join(_row(line) for line in found.lines if line.after == subject)
+    return f'<tbody><tr><th scope="rowgroup" colspan="{width}">{escape(shown(subject))}</th></tr>{rows}</tbody>'
+
+
+def _row(line: Line) -> str:
+    cells = []
+    for number, cell in enumerate(report.cells(line)):
+        kind = f" is-{line.verdict.split()[0]}" if number == VERDICT and line.verdict else ""
+        cells.append(f'<td class="{"num" if number in NUMBERS else ""}{kind}">{escape(cell)}</td>')
+    return f'<tr title="{escape(line.measure.sentence)}">{"".join(cells)}</tr>'
+
+
+def _flip(flip: Flip) -> str:
+    way = "better" if flip.is_gain else "worse"
+    asked = escape(report.asked(flip))
+    sides = "".join(
+        f'<div><h4>{escape(shown(name))}</h4><div class="words">{escape(text) or "(empty answer)"}</div></div>'
+        for name, text in ((flip.before, flip.did_before), (flip.after, flip.did_after))
+    )
+    said = (
+        f"{escape(flip.suite)} · {escape(flip.measure)} · {escape(shown(flip.after))} {way} by {abs(flip.change):.3f}"
+    )
+    return (
+        f'<details class="flip is-{way}"><summary><span class="tag">{way}</span>{said}</summary>'
+        f'<p class="words">{asked}</p><div class="sides">{sides}</div></details>'
+    )

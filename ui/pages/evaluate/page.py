@@ -1,0 +1,122 @@
+"""Evaluate: choose checkpoints and suites, start, and read the table, the forest plot and the flips."""
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from modules.config import EvaluateConfig
+from studio.errors import StudioError
+from studio.evaluation import comparison, plan, report, results, suites
+from studio.models import checkpoint_pages as shelf
+from studio.runs import launcher
+from studio.workspace import Workspace
+from ui import file_access
+from ui.components import form, html
+from ui.handlers import on
+from ui.page import Page
+from ui.pages.evaluate import drawing
+
+POLICIES = ("ppo", "sft")
+LEAD = (
+    "Measures checkpoints item by item, so that any two of them can be compared on the same items: what was gained, and what "
+    "it cost elsewhere. More settings are on Train → Evaluate."
+)
+
+
+def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
+    """Place the page.
+
+    Args:
+        ws: the workspace.
+        tabs: the app's pages; a started run opens Runs.
+        run_chosen: the chosen run of the Runs page.
+    """
+    html.html(f'<p class="lead">{LEAD}</p>')
+    with gr.Row(elem_classes="fields"):
+        names = _choice("Checkpoints", "Empty takes base, the newest SFT and the newest PPO.", "evaluate-names")
+        chosen = _choice("Suites", "Empty takes the built-in ones; blimp:FILE names a public file.", "evaluate-suites")
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
+        against = gr.Dropdown(
+            [("the pretrained model", "")], value="", label="Compare with", elem_id="evaluate-against", min_width=220
+        )
+        save = gr.Button("Write report.html", elem_id="evaluate-report", min_width=150)
+    told = html.html(html.notice(""), elem_id="evaluate-told")
+    forests = html.html(elem_id="evaluate-forests")
+    table = html.html(elem_id="evaluate-table")
+    flips = html.html(elem_id="evaluate-flips")
+    drawn = [forests, table, flips]
+    on(start.click, partial(_start, ws), [names, chosen], [told, tabs, run_chosen])
+    on(save.click, partial(_write, ws), [against], [told])
+    on(against.input, partial(_draw, ws), [against], drawn)
+    return Page(partial(_refresh, ws), [names, chosen, against], [names, chosen, against, *drawn])
+
+
+def _choice(label: str, info: str, elem_id: str) -> gr.Dropdown:
+    return gr.Dropdown(
+        [], value=[], multiselect=True, allow_custom_value=True, label=label, info=info, elem_id=elem_id, min_width=260
+    )
+
+
+def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
+    """Offer what there is now, keep what was chosen, and draw what is measured."""
+    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *POLICIES))]
+    measured = list(dict.fromkeys(name for suite in results.measured(ws) for name in suite.subjects))
+    first = str(against or "")
+    first = first if first in measured else ""
+    return [
+        _offer(policies, names),
+        _offer(suites.offered(ws), chosen),
+        gr.Dropdown([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], value=first),
+        *_draw(ws, first),
+    ]
+
+
+def _offer(names: list[str], kept: Any) -> gr.Dropdown:
+    chosen = _texts(kept)
+    choices = list(dict.fromkeys([*names, *chosen]))
+    return gr.Dropdown(choices=choices, value=chosen, multiselect=True, allow_custom_value=True)
+
+
+def _texts(values: Any) -> list[str]:
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
+def _draw(ws: Workspace, against: Any) -> list[str]:
+    """Draw forest plots, table and flips; where nothing is measured, say what belongs here."""
+    try:
+        found = comparison.compare(ws, str(against or ""))
+    except StudioError:
+        text = "Base, SFT and PPO are measured on the same items. What changed then stands here, with intervals and examples."
+        return [html.empty("Nothing is measured yet", text), "", ""]
+    return [drawing.forests(found), drawing.table(found), drawing.flips(found)]
+
+
+def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:
+    """Start an evaluation and open its run; or say why not."""
+    values = {"checkpoints": ", ".join(_texts(names)), "suites": ", ".join(_texts(chosen))}
+    config, wrong = form.parse(
+        EvaluateConfig, [values.get(name, field.default) for name, field in EvaluateConfig.model_fields.items()]
+    )
+    if config is None:
+        return [html.notice("; ".join(wrong.values()), "bad"), gr.skip(), gr.skip()]
+    try:
+        file_access.check_config(ws, config)
+        run, _ = launcher.start_once(ws, config)
+    except StudioError as error:
+        return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
+    return [
+        html.notice(f"{run.name} was started; what it measures stands here when it has ended.", "good"),
+        gr.Tabs(selected="runs"),
+        run.name,
+    ]
+
+
+def _write(ws: Workspace, against: Any) -> str:
+    """Write the report's files."""
+    try:
+        _, page = report.write(ws, comparison.compare(ws, str(against or "")))
+    except StudioError as error:
+        return html.notice(str(error), "bad")
+    return html.notice(f"Written to {page}", "good")
