@@ -6,8 +6,8 @@ from typing import Any, get_args
 from studio.children import DEVICES
 from studio.cli import arguments as takes
 from studio.datasets import archive, exporting, importing
+from studio.datasets.formats.family import Kind
 from studio.datasets.readers import MAX_GIB
-from studio.datasets.row_formats import Kind
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace

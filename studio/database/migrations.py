@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-from studio.database.schema import curves, first, pages, processes, queue, ratings, restores, search, sessions
+from studio.database.schema import curves, first, imports, pages, processes, queue, ratings, restores, search, sessions
 
 ALL = Migrations("rlhf-studio")
 
@@ -105,6 +105,13 @@ def m012_restored_judgements(db: Database) -> None:
 def m015_many_runs(db: Database) -> None:
     """Find the active runs, and count the others, without reading all of them."""
     for statement in pages.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m020_imported_judgements(db: Database) -> None:
+    """Store when an imported judgement was given, its raw margin and its other facts, and the model of an imported response."""
+    for statement in imports.STATEMENTS:
         db.execute(statement)
 
 

@@ -77,9 +77,9 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
     messages = check_messages(prompt.messages, last="user")
     text = json.dumps(messages, ensure_ascii=False)
     key = hashlib.sha256(text.encode()).hexdigest()
-    found = list(db.query("SELECT id FROM prompts WHERE hash = ?", [key]))
+    found = db.execute("SELECT id FROM prompts WHERE hash = ?", [key]).fetchone()
     if found:
-        return found[0]["id"]
+        return found[0]
     row = {
         "hash": key,
         "messages": text,
@@ -101,17 +101,15 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
 def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
     """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
     if kind != "sample":
-        found = list(
-            db.query(
-                "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
-                " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
-                [prompt_id, kind, text, "edited_from" in facts, prompt_id],
-            )
-        )
+        found = db.execute(
+            "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
+            " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+            [prompt_id, kind, text, "edited_from" in facts, prompt_id],
+        ).fetchone()
         if found:
-            return found[0]["id"]
+            return found[0]
     row: dict[str, Any] = dict.fromkeys(
-        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from")
+        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from", "model")
     )
     assert facts.keys() <= row.keys(), facts.keys()
     row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
@@ -119,11 +117,18 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: An
     return _id(
         db.execute(
             "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
-            " import_id, edited_from, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
-            " :token_ids, :end_reason, :import_id, :edited_from, :created_at)",
+            " import_id, edited_from, model, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
+            " :token_ids, :end_reason, :import_id, :edited_from, :model, :created_at)",
             row,
         )
     )
+
+
+def find_response(db: Database, prompt_id: int, text: str) -> int | None:
+    """Return the oldest response to a prompt with this text, wherever it came from."""
+    sql = "SELECT id FROM responses WHERE prompt_id = ? AND text = ? ORDER BY id LIMIT 1"
+    found = db.execute(sql, [prompt_id, text]).fetchone()
+    return found[0] if found else None
 
 
 def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:

@@ -169,17 +169,57 @@ def record_edit(
     return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
 
 
+@dataclass(frozen=True)
+class Imported:
+    """An imported judgement's sides: by slot of its comparison, or by screen position where `showing_id` is given."""
+
+    rater: str = "import"
+    uuid: str = ""
+    """Empty: the one anonymous judgement of its comparison."""
+    showing_id: int | None = None
+    ranks: str | None = None
+    """JSON, as `judgements.stored_ranks` gives it."""
+    margin: float | None = None
+    judged_at: str | None = None
+    elapsed_ms: int | None = None
+    note: str | None = None
+    flags: str | None = None
+    facts: str | None = None
+    """JSON object."""
+    supersedes: int | None = None
+
+
 def record_import(
     db: Database,
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: Literal["left", "right", "tie", "both_bad"] = "left",
+    outcome: Literal["left", "right", "tie", "both_bad", "ranking"] = "left",
+    said: Imported = Imported(),  # frozen
 ) -> Rating:
-    """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
-    event = {"uuid": f"import-{comparison_id}", "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    is_won = outcome in ("left", "right")
-    return _last(db, "uuid", event["uuid"]) or _insert(db, event | {"strength": strength if is_won else None})
+    """Record an imported judgement; the same uuid again returns the event recorded first."""
+    event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome}
+    event["uuid"] = said.uuid or f"import-{comparison_id}"
+    event["strength"] = strength if outcome in ("left", "right") else None
+    return _last(db, "uuid", event["uuid"]) or _insert(db, event)
+
+
+def find_import(db: Database, uuid: str) -> Rating | None:
+    """Return the newest event of the chain that this imported event began; None where it is not here."""
+    found = _last(db, "uuid", uuid)
+    while found and (newer := _last(db, "supersedes", found.id)):
+        found = newer
+    return found
+
+
+def restore_event(db: Database, event: dict[str, Any]) -> int:
+    """Store an event of our own export as it was, under a new id; returns the id of the one with its uuid."""
+    if again := _last(db, "uuid", event["uuid"]):
+        return again.id
+    at = event.get("created_at") or now()
+    return _insert(
+        db, {name: event.get(name) for name in ("uuid", "comparison_id", "outcome", "rater", *_OPTIONAL)}, at
+    ).id
 
 
 def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
@@ -363,23 +403,24 @@ _RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_respo
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:
     sql = f"SELECT {_RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
-    return next((Rating(**row) for row in db.query(sql, [value])), None)
+    found = db.execute(sql, [value]).fetchone()
+    return Rating(*found) if found else None
 
 
 _OPTIONAL = (
     "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
-    "edited_response_id", "restores",
+    "edited_response_id", "restores", "judged_at", "margin", "facts",
 )  # fmt: skip
 
 
-def _insert(db: Database, event: dict[str, Any]) -> Rating:
-    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": now()}
-    db.execute(
+def _insert(db: Database, event: dict[str, Any], at: str = "") -> Rating:
+    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": at or now()}
+    stored = db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores) VALUES (:uuid, :comparison_id,"
-        " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
-        " :attributes, :edited_response_id, :restores)",
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, judged_at, margin, facts)"
+        " VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at,"
+        " :ranks, :note, :flags, :attributes, :edited_response_id, :restores, :judged_at, :margin, :facts)",
         row,
     )
-    (stored,) = db.query(f"SELECT {_RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
-    return Rating(**stored)
+    assert stored.lastrowid is not None
+    return Rating(id=stored.lastrowid, **{name: row[name] for name in _RATING.split(", ")[1:]})

@@ -4,9 +4,9 @@ The readers make items of rows; `studio.datasets.storing` brings items into the 
 says and nothing else.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from studio.datasets.conversations import Dropped as Dropped
 from studio.preferences.prompts import Messages
@@ -46,6 +46,8 @@ class Item:
         metadata: what the source kept of the task it was given. Our exports put `rlhf_studio_comparison` and
             `rlhf_studio_order` there.
         facts: other values of the source that belong to this judgement.
+        warnings: what a person should know before trusting it; counted in the preview.
+        record: a line of our own export, whose showings and events come back as they were.
     """
 
     kind: Kind
@@ -69,6 +71,8 @@ class Item:
     scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    record: Mapping[str, Any] | None = None
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -85,3 +89,27 @@ class Item:
     def rejected(self) -> str:
         """The worse response of a pair."""
         return self.responses[self.groups[1][0]]
+
+
+def pick(item: Item, kept: Sequence[int]) -> Item:
+    """Return a judgement of only these of its responses.
+
+    Raises:
+        Dropped: fewer than two are left.
+    """
+    if len(kept) < 2:
+        raise Dropped("all responses are the same")
+    groups = tuple(group for old in item.groups if (group := tuple(kept.index(at) for at in old if at in kept)))
+    kind = item.kind
+    if kind == "ranking" and len(kept) == 2:
+        kind = "pair" if len(groups) == 2 else "tie"
+    return replace(
+        item,
+        kind=kind,
+        responses=tuple(item.responses[at] for at in kept),
+        groups=groups,
+        models=tuple(item.models[at] for at in kept) if item.models else (),
+        flags={name: tuple(kept.index(at) for at in where if at in kept) for name, where in item.flags.items()},
+        scores={name: tuple(values[at] for at in kept) for name, values in item.scores.items()},
+        rewritten=tuple(kept.index(at) for at in item.rewritten if at in kept),
+    )
