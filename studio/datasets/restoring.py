@@ -1,6 +1,7 @@
 """Brings a line of our own export back: the comparison with its showings and all its events, as they were."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ def store(db: Database, item: Item, import_id: int) -> Literal["new", "known", "
     found = comparisons.find_by_texts(db, prompt_id, texts)
     if found is None:
         ids = [_response(db, prompt_id, response, import_id) for response in record["responses"]]
-        made = comparisons.add_comparison(db, prompt_id, ids)
+        made = comparisons.add_comparison(db, prompt_id, ids, created_at=record.get("created_at") or "")
         assert made is not None
         comparison_id, here = made, ids
     else:
@@ -41,7 +42,13 @@ def _response(db: Database, prompt_id: int, response: Mapping[str, Any], import_
     """Store a response; one that was sampled comes back as an imported one with its checkpoint's name as model."""
     kind = "demonstration" if response.get("kind") == "demonstration" else "import"
     model = response.get("checkpoint") or response.get("model")
-    return prompts.add_response(db, prompt_id, response["text"], kind, import_id=import_id, model=model)
+    return prompts.add_response(
+        db, prompt_id, response["text"], kind, import_id=import_id, model=model, **_made(response)
+    )
+
+
+def _made(response: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: response[name] for name in ("end_reason", "created_at") if response.get(name)}
 
 
 def _events(
@@ -54,4 +61,5 @@ def _events(
         row = event | {name: ids.get(event[name]) if event.get(name) else None for name, ids in links.items()}
         for name in ("ranks", "flags", "attributes", "facts"):
             row[name] = json.dumps(row[name]) if isinstance(row.get(name), dict | list) else row.get(name)
-        events[event["id"]] = ratings.restore_event(db, row | {"comparison_id": comparison_id})
+        uuid = re.sub(rf"^import-{record['id']}(?=$|-)", f"import-{comparison_id}", event["uuid"])
+        events[event["id"]] = ratings.restore_event(db, row | {"comparison_id": comparison_id, "uuid": uuid})

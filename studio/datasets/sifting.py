@@ -39,10 +39,7 @@ def items(plans: list[PartPlan], kind: Kind, tally: Tally, progress: Progress | 
         try:
             if isinstance(outcome, Dropped):
                 raise outcome
-            if pairing and outcome.kind == "unpaired":
-                found = pairing.pairs(outcome)
-            else:
-                found = [as_kind(outcome, kind)]
+            found = pairing.pairs(outcome) if pairing and outcome.kind == "unpaired" else [as_kind(outcome, kind)]
             for item in map(_without_twins, found):
                 _check_text(item)
                 _refuse_again(item, seen)

@@ -65,7 +65,7 @@ def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> 
         place, is_new = _place(db, item, import_id)
     if item.kind == "unrated":
         return "new" if is_new else "known"
-    order = _order(db, place)
+    order = list(place.response_ids) if is_new else _order(db, place)
     outcome, ranks = _outcome(item, place, order)
     said = _said(item, place, order, ranks)
     if not is_new and (here := ratings.find_import(db, said.uuid or f"import-{place.comparison_id}")):
@@ -93,11 +93,12 @@ def _place(db: Database, item: Item, import_id: int) -> tuple[Place, bool]:
     """Return the comparison of an item's responses, and whether it is new."""
     before = db.conn.total_changes
     prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
-    if db.conn.total_changes == before and (found := comparisons.find_by_texts(db, prompt_id, item.responses)):
+    is_first = db.conn.total_changes > before
+    if not is_first and (found := comparisons.find_by_texts(db, prompt_id, item.responses)):
         return Place(found[0], tuple(found[1])), False
     models = item.models or (None,) * len(item.responses)
     ids = [
-        prompts.add_response(db, prompt_id, text, "import", import_id=import_id, model=model)
+        prompts.add_response(db, prompt_id, text, "import", is_first=is_first, import_id=import_id, model=model)
         for text, model in zip(item.responses, models, strict=True)
     ]
     comparison_id = comparisons.add_comparison(db, prompt_id, ids)

@@ -45,14 +45,16 @@ class Showing:
         return self.texts[1]
 
 
-def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None) -> int | None:
+def add_comparison(
+    db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None, created_at: str = ""
+) -> int | None:
     """Put two or more responses up for rating; returns the comparison's id, or None where it exists already.
 
-    `run_id` is the sampling run that made it; None for imported pairs and edits.
+    `run_id` is the sampling run that made it; None for imported pairs and edits. `created_at`: of our own export; empty is now.
     """
     made = db.execute(
         "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-        [_key(prompt_id, response_ids), prompt_id, run_id, now()],
+        [_key(prompt_id, response_ids), prompt_id, run_id, created_at or now()],
     )
     if not made.rowcount:
         return None

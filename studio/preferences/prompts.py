@@ -19,6 +19,17 @@ from studio.workspace import Workspace, now
 
 Messages = list[dict[str, str]]
 SPLITS = ("train", "validation", "test")
+_FACTS = {
+    "checkpoint_id",
+    "run_id",
+    "sampling",
+    "token_ids",
+    "end_reason",
+    "import_id",
+    "edited_from",
+    "model",
+    "created_at",
+}
 
 
 @dataclass(frozen=True)
@@ -98,9 +109,12 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
     )
 
 
-def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
-    """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
-    if kind != "sample":
+def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:
+    """Store a response and return its id; the same demonstration or import of a prompt is stored once.
+
+    `is_first`: its prompt is new, so that no response need be looked for.
+    """
+    if kind != "sample" and not is_first:
         found = db.execute(
             "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
             " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
@@ -108,20 +122,12 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: An
         ).fetchone()
         if found:
             return found[0]
-    row: dict[str, Any] = dict.fromkeys(
-        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from", "model")
-    )
-    assert facts.keys() <= row.keys(), facts.keys()
-    row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
-    row |= {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
-    return _id(
-        db.execute(
-            "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
-            " import_id, edited_from, model, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
-            " :token_ids, :end_reason, :import_id, :edited_from, :model, :created_at)",
-            row,
-        )
-    )
+    assert facts.keys() <= _FACTS, facts.keys()
+    given = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
+    row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
+    row |= {name: value for name, value in given.items() if value is not None}
+    names = ", ".join(row)
+    return _id(db.execute(f"INSERT INTO responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())))
 
 
 def find_response(db: Database, prompt_id: int, text: str) -> int | None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from sqlite_utils import Database
 
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
+from studio.preferences import consensus
 from studio.workspace import Workspace, check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
@@ -46,6 +48,10 @@ class Recipe(BaseModel):
     """Only ratings given on this day (UTC) or earlier; empty for all."""
     categories: str = ""
     """Only prompts of these categories, separated by commas; empty for all."""
+
+    raters: str = "all"
+    """all: each rater's rating is a preference of its own; majority: one for each pair, as most raters said; share: one for each
+    pair, its probability the share of raters who said so; else the names of raters, separated by commas."""
 
     @field_validator("since", "until")
     @classmethod
@@ -122,6 +128,7 @@ def recipe_of(config: RewardConfig) -> Recipe:
             since=config.rated_since,
             until=config.rated_until,
             categories=config.rated_categories,
+            raters=config.raters.strip() or "all",
         )
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -275,6 +282,10 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
 
 def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Yield the preferences from the ratings that count now, one by one: there may be a million."""
+    if recipe.raters in consensus.WAYS:
+        return consensus.rows(
+            _ratings(db, recipe), partial(_rows, recipe=recipe.model_copy(update={"ties": "half"})), is_share=recipe.raters == "share", ties=recipe.ties
+        )
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
@@ -293,8 +304,9 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
     return db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-        " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
-        " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
+        " WHERE r.outcome != 'skip' AND (:since = '' OR coalesce(r.judged_at, r.created_at) >= :since)"
+        " AND (:until = '' OR substr(coalesce(r.judged_at, r.created_at), 1, 10) <= :until)"
+        " AND (:raters = '[]' OR r.rater IN (SELECT value FROM json_each(:raters)))"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
         " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
         " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
@@ -303,6 +315,9 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
             "until": recipe.until,
             "categories": json.dumps(sorted(categories(recipe.categories))),
             "repeats": recipe.repeats,
+            "raters": json.dumps(
+                [] if recipe.raters in ("all", *consensus.WAYS) else sorted(categories(recipe.raters))
+            ),
         },
     )
 

@@ -93,7 +93,7 @@ def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Item:
             has_lost_order |= not _rank(answer, value, of.ids)
         elif isinstance(value, list):
             answer.flags |= {str(each): () for each in value}
-        elif isinstance(value, bool) or isinstance(value, int | float):
+        elif isinstance(value, (bool, int | float)):
             answer.notes.append(f"{question}: {value:g}")
         elif isinstance(value, str):
             _say(answer, question, value, of.ids)

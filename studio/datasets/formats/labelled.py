@@ -147,9 +147,14 @@ def _has_sides(rows: Sequence[Row]) -> bool:
 
 
 _PKU = frozenset(
-    ("prompt", "prompt_source", "better_response_id", "safer_response_id")
-    + tuple(
-        f"{name}" for at in (0, 1) for name in (f"response_{at}", f"response_{at}_source", f"is_response_{at}_safe")
+    (
+        "prompt",
+        "prompt_source",
+        "better_response_id",
+        "safer_response_id",
+        *tuple(
+            f"{name}" for at in (0, 1) for name in (f"response_{at}", f"response_{at}_source", f"is_response_{at}_safe")
+        ),
     )
 )
 _PKU_NEEDS = (("prompt",), ("response_0",), ("response_1",), ("safer_response_id",))
@@ -166,7 +171,7 @@ FAMILIES = (
         (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read, reads=READS, looks=_has_sides,
     ),
     Family(
-        "pku-better", "PKU-SafeRLHF by helpfulness (better_response_id)", "preferences", (*_PKU_NEEDS, ("better_response_id",)),
+        "pku-better", "PKU-SafeRLHF by better_response_id; --format pku-safer goes by safer_response_id", "preferences", (*_PKU_NEEDS, ("better_response_id",)),
         read_pku, reads=_PKU,
     ),
     Family(
