@@ -284,7 +284,10 @@ def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Yield the preferences from the ratings that count now, one by one: there may be a million."""
     if recipe.raters in consensus.WAYS:
         return consensus.rows(
-            _ratings(db, recipe), partial(_rows, recipe=recipe.model_copy(update={"ties": "half"})), is_share=recipe.raters == "share", ties=recipe.ties
+            _ratings(db, recipe),
+            partial(_rows, recipe=recipe.model_copy(update={"ties": "half"})),
+            is_share=recipe.raters == "share",
+            ties=recipe.ties,
         )
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 

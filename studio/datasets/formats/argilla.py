@@ -10,7 +10,7 @@ from typing import Any
 from studio.datasets.formats import cells, tasks
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Columns, Family, Outcome
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import Dropped
 from studio.datasets.formats.tasks import Answer, Task
 
 UNKNOWN_ORDER = "a ranking without ranks: its order is unknown (the SDK of Argilla 2 drops them)"
@@ -78,12 +78,12 @@ def _all(fields: Any, metadata: Mapping[str, Any], people: Answered, record: str
     of = tasks.task(fields, metadata)
     for user, answers in people.items():
         try:
-            yield _one(of, user, answers, record)
+            yield from _one(of, user, answers, record)
         except Dropped as reason:
             yield reason
 
 
-def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Item:
+def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Iterator[Outcome]:
     if status := answers.pop("", None):
         raise Dropped("a draft" if status == "draft" else f"{str(status)[:20]} by the rater")
     answer = Answer()
@@ -97,10 +97,9 @@ def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Item:
             answer.notes.append(f"{question}: {value:g}")
         elif isinstance(value, str):
             _say(answer, question, value, of.ids)
-    if has_lost_order and not answer.verdicts:
-        raise Dropped(UNKNOWN_ORDER)
     said = {"rater": user} if user else {}
-    return tasks.item(of, answer, event_id=f"argilla-{record}-{user}", **said)
+    unsure = UNKNOWN_ORDER if has_lost_order else ""
+    yield from tasks.outcomes(of, answer, unsure, event_id=f"argilla-{record}-{user}", **said)
 
 
 def _names(value: Sequence[Any]) -> list[str]:

@@ -6,14 +6,14 @@ each is checked here. Drafts and predictions are nobody's judgement.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.formats import cells, tasks
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Columns, Family, Outcome
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import Dropped
 from studio.datasets.formats.tasks import Answer, Task
 
 Value = Mapping[str, Any]
@@ -33,14 +33,10 @@ def read_task(row: Row, columns: Columns) -> Iterator[Outcome]:
         raise Dropped("a task without data")
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
     for annotation in annotations:
-        yield _outcome(lambda each=annotation: _annotation(data, meta, each))
-
-
-def _outcome(read: Callable[[], Item]) -> Outcome:
-    try:
-        return read()
-    except Dropped as reason:
-        return reason
+        try:
+            yield from _annotation(data, meta, annotation)
+        except Dropped as reason:
+            yield reason
 
 
 def _why_none(row: Row) -> str:
@@ -49,7 +45,7 @@ def _why_none(row: Row) -> str:
     return "only a prediction" if row.get("predictions") or row.get("total_predictions") else "nobody answered"
 
 
-def _annotation(data: Value, meta: Value, annotation: Any) -> Item:
+def _annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outcome]:
     if not isinstance(annotation, dict):
         raise Dropped("an annotation that is no object")
     if annotation.get("was_cancelled") or annotation.get("skipped"):
@@ -65,7 +61,7 @@ def _annotation(data: Value, meta: Value, annotation: Any) -> Item:
         if not isinstance(each, dict) or not isinstance(each.get("value"), dict):
             raise Dropped("a result that is not understood")
         _add(answer, str(each.get("from_name") or ""), str(each.get("to_name") or ""), each["value"], of)
-    return tasks.item(of, answer, **_said(annotation, annotation.get("id")))
+    yield from tasks.outcomes(of, answer, **_said(annotation, annotation.get("id")))
 
 
 def _said(row: Value, event_id: Any) -> dict[str, Any]:
@@ -145,7 +141,7 @@ def _position(control: str, num: int) -> int | None:
     return at if 0 <= at < num else None
 
 
-def read_row(row: Row, columns: Columns) -> Iterator[Item]:
+def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
     """Yield the annotation of a row of JSON_MIN, CSV or TSV."""
     if conversations.is_empty(row.get("annotation_id")):
         raise Dropped("nobody answered")
@@ -163,7 +159,7 @@ def read_row(row: Row, columns: Columns) -> Iterator[Item]:
         or answer.rewrites
     ):
         raise Dropped(UNSURE)
-    yield tasks.item(of, answer, **_said(row, row.get("annotation_id")))
+    yield from tasks.outcomes(of, answer, **_said(row, row.get("annotation_id")))
 
 
 def _unpacked(cell: Any) -> Any:

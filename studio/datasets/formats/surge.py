@@ -11,7 +11,7 @@ from typing import Any
 from studio.datasets.formats import cells, tasks
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Family, Outcome
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import Dropped
 from studio.datasets.formats.tasks import Answer, Task
 
 Questions = dict[str, Mapping[str, Any]]
@@ -41,12 +41,12 @@ def _task(row: Row, questions: Questions) -> Iterator[Outcome]:
     for response in responses:
         try:
             of = tasks.task(row["fields"])
-            yield _response(of, response, questions)
+            yield from _response(of, response, questions)
         except Dropped as reason:
             yield reason
 
 
-def _response(of: Task, response: Any, questions: Questions) -> Item:
+def _response(of: Task, response: Any, questions: Questions) -> Iterator[Outcome]:
     data = response.get("data") if isinstance(response, dict) else None
     if not isinstance(data, dict):
         raise Dropped("a response without data")
@@ -60,7 +60,7 @@ def _response(of: Task, response: Any, questions: Questions) -> Item:
         "event_id": f"surge-{cells.name(response.get('id'))}",
     }
     said |= {"rater": rater} if (rater := cells.name(response.get("worker_id"))) else {}
-    return tasks.item(of, answer, **said)
+    yield from tasks.outcomes(of, answer, **said)
 
 
 def _add(answer: Answer, name: str, value: Any, kind: str, num: int, ids: tuple[str, ...]) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Verdict
+from studio.datasets.formats.family import Outcome
 from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.formats.labelled import SIDES
 from studio.datasets.formats.prompts import with_context
@@ -167,6 +168,21 @@ def item(of: Task, answer: Answer, **said: Any) -> Item:
     return replace(found, rewrites=texts, rewritten=rewritten)
 
 
+def outcomes(of: Task, answer: Answer, unsure: str = "", **said: Any) -> Iterator[Outcome]:
+    """Yield a person's judgement of a task, or why there is none; answers that the person wrote are kept in either case.
+
+    `unsure`: why an answer without a verdict in words cannot be read.
+    """
+    try:
+        if unsure and not answer.verdicts:
+            raise Dropped(unsure)
+        yield item(of, answer, **said)
+    except Dropped as reason:
+        yield reason
+        for text in answer.rewrites:
+            yield Item("demonstration", of.prompt, (text,), **{**of.said, **said, "models": ()})
+
+
 def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
     verdicts = list(dict.fromkeys(answer.verdicts))
     strength = answer.strengths[0] if len(set(answer.strengths)) == 1 else None
@@ -180,6 +196,8 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
     if answer.ranks is not None and verdict != "tie":
         at = list(answer.of if answer.of is not None else range(len(of.texts)))
         part = _part(said, at, len(of.texts))
+        if strength and len(at) > 2:  # a strength of a ranking has no place but beside it
+            part["facts"] = {**part.get("facts", {}), "strength": strength}
         return cells.ranking(of.prompt, [of.texts[each] for each in at], answer.ranks, strength=strength, **part)
     if verdict is None:
         raise Dropped("rated, nothing chosen" if answer.scores or strength or answer.flags else "nothing chosen")
