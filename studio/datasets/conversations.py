@@ -100,6 +100,8 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
     before, *pieces = TRANSCRIPT_TURN.split("\n\n" + text.lstrip())
     if before.strip():
         raise Dropped("text before the first turn")
+    if not pieces:
+        raise Dropped("no turns")
     if is_prompt and pieces[-2] == "Assistant" and not pieces[-1].strip():
         pieces = pieces[:-2]
     names = {"Human": "user", "Assistant": "assistant"}

@@ -13,6 +13,7 @@ from studio.datasets.splits import split_name
 
 LONGEST_ROW = 10_000_000
 """Most characters; a longer row is neither prompt nor answer, and would slow every page that shows it."""
+OTHERWISE = "its values are of other types than the format has"
 EVERY = 2000
 """Rows between two reports of progress."""
 Progress = Callable[[int, float], None]
@@ -70,6 +71,8 @@ def _of_row(plan: PartPlan, row: dict[str, Any]) -> Iterable[Outcome]:
         found = list(plan.family.read(row, plan.names))
     except Dropped as reason:
         return [reason]
+    except (AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):  # of a file of anybody's
+        return [Dropped(OTHERWISE)]
     if plan.family.is_open or not ("category" in row or "split" in row):
         return found
     category, split = row.get("category"), split_name(row.get("split"))

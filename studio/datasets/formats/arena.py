@@ -19,14 +19,15 @@ WINNERS: dict[str, Verdict] = {
 
 def read_log(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield a vote of the raw log. The address of the voter is never read."""
-    if row.get("type") not in VOTES:
+    verdict = VOTES.get(str(row.get("type")))
+    if verdict is None:
         raise Dropped("not a vote")
     states = row.get("states")
     if not isinstance(states, list) or len(states) != 2 or not all(isinstance(state, dict) for state in states):
         raise Dropped("a vote without two conversations")
     sides = [_of_state(state) for state in states]
     models = tuple(cells.name(state.get("model_name")) for state in states)
-    yield _battle(sides, VOTES[row["type"]], models, row)
+    yield _battle(sides, verdict, models, row)
 
 
 def _of_state(state: dict[str, Any]) -> Messages:

@@ -3,6 +3,7 @@
 A value that cannot be read drops its row with a reason; no value is made up.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -37,6 +38,26 @@ def text(value: Any, what: str = "response") -> str:
     if not isinstance(value, str):
         raise Dropped(f"the {what} is not a text")
     return value.strip()
+
+
+def parsed(value: Any) -> Any:
+    """Return a list or an object that a table holds as JSON text as what it is, any other value unchanged."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; none of anything else."""
+    return [each for each in listed(value) if isinstance(each, dict)]
 
 
 def number(value: Any, name: str) -> float | None:

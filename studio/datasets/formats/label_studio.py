@@ -149,7 +149,7 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
     answer = Answer()
     for control, cell in row.items():
         if control not in _META and control not in of.ids:
-            _cell(answer, control, _unpacked(cell), of)
+            _cell(answer, control, cells.parsed(cell), of)
     if not (
         answer.verdicts
         or answer.ranks is not None
@@ -160,16 +160,6 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
     ):
         raise Dropped(UNSURE)
     yield from tasks.outcomes(of, answer, **_said(row, row.get("annotation_id")))
-
-
-def _unpacked(cell: Any) -> Any:
-    """Return a cell; one that holds JSON of a table as its value."""
-    if isinstance(cell, str) and cell[:1] in "[{" and cell.strip():
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-    return cell
 
 
 def _cell(answer: Answer, control: str, value: Any, of: Task) -> None:
@@ -192,15 +182,13 @@ def _is_data(control: str) -> bool:
 
 
 def _lone(answer: Answer, control: str, value: str, of: Task) -> None:
-    said = tasks.judgement(value)
-    if said.is_judgement:
-        answer.say(said)
-    elif tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
+    """Add a cell of one word or text: of a control as far as its name tells, else of the task's own data."""
+    if tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
         tasks.words(answer, control, value)
-    elif re.search(r"flag|issue|problem|tag", control, re.IGNORECASE):
-        answer.flags[value] = ()
-    elif tasks.JUDGEMENT_NAME.search(control):
+    elif tasks.JUDGEMENT_NAME.search(control) or (tasks.judgement(value).is_judgement and len(value.split()) > 1):
         tasks.choice(answer, control, value, of.ids)
+    elif re.search(r"flag|issue|problem", control, re.IGNORECASE):
+        answer.flags[value] = ()
 
 
 FAMILIES = (

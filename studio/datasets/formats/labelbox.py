@@ -59,18 +59,20 @@ def _task(row_data: Object, annotations: list[Object]) -> Task:
     if not isinstance(messages, dict):
         raise Dropped("a data row without messages")
     parent = next((found for each in annotations if (found := _parent(each))), None)
-    forks = [
-        key for key, each in messages.items() if isinstance(each, dict) and len(each.get("childMessageIds") or ()) > 1
-    ]
+    forks = [key for key, each in messages.items() if isinstance(each, dict) and len(_children(each)) > 1]
     parent = parent or (forks[-1] if forks else None)
     if parent not in messages:
         raise Dropped("a data row without two responses")
-    ids = tuple(str(each) for each in messages[parent].get("childMessageIds") or ())
+    ids = tuple(str(each) for each in _children(messages[parent]))
     actors = row_data.get("actors") if isinstance(row_data.get("actors"), dict) else {}
     texts = tuple(_text(messages.get(each)) for each in ids)
     models = tuple(cells.name(_config(actors, messages.get(each))) for each in ids)
     said = {"models": models} if all(models) else {}
     return Task(_path(messages, actors, str(parent)), texts, ids, said)
+
+
+def _children(message: Any) -> list[Any]:
+    return cells.listed(message.get("childMessageIds")) if isinstance(message, dict) else []
 
 
 def _parent(annotation: Object) -> str | None:
@@ -79,8 +81,13 @@ def _parent(annotation: Object) -> str | None:
     return cells.name(data.get("parentMessageId")) or None if isinstance(data, dict) else None
 
 
+def _role(actors: Object, message: Any) -> Any:
+    actor = actors.get(str(message.get("actorId"))) if isinstance(message, dict) else None
+    return {"human": "user"}.get(str(actor.get("role")), actor.get("role")) if isinstance(actor, dict) else None
+
+
 def _config(actors: Object, message: Any) -> Any:
-    actor = actors.get(message.get("actorId")) if isinstance(message, dict) else None
+    actor = actors.get(str(message.get("actorId"))) if isinstance(message, dict) else None
     metadata = actor.get("metadata") if isinstance(actor, dict) else None
     return metadata.get("modelConfigName") if isinstance(metadata, dict) else None
 
@@ -97,20 +104,15 @@ def _text(message: Any) -> str:
 
 def _path(messages: Object, actors: Object, key: str) -> Messages:
     """Return the turns down to a message."""
-    above = {
-        str(child): name
-        for name, each in messages.items()
-        if isinstance(each, dict)
-        for child in each.get("childMessageIds") or ()
-    }
+    above = {str(child): name for name, each in messages.items() if isinstance(each, dict) for child in _children(each)}
     path: list[str] = []
     at: str | None = key
     while at is not None and at not in path:
         path.insert(0, at)
         at = above.get(at)
-    roles = [(actors.get(messages[each].get("actorId")) or {}).get("role") for each in path]
+    roles = [_role(actors, messages[each]) for each in path]
     turns = [
-        {"role": {"human": "user"}.get(role, role), "content": _text(messages[each])}
+        {"role": role, "content": _text(messages[each])}
         for role, each in zip(roles, path, strict=True)
     ]
     return conversations.ending_with_user(conversations.turns(turns, "user"))
@@ -118,7 +120,7 @@ def _path(messages: Object, actors: Object, key: str) -> Messages:
 
 def _older(row_data: Object, messages: list[Any]) -> Task:
     """Read a data row of the older preference editor: turns and model outputs."""
-    outputs = [each for each in row_data.get("modelOutputs") or () if isinstance(each, dict)]
+    outputs = cells.objects(row_data.get("modelOutputs"))
     turns = [
         {"role": "assistant" if _is_model(each) else "user", "content": _text(each)}
         for each in messages
@@ -197,7 +199,10 @@ def _exported(row: Row) -> Iterator[Outcome]:
     key = cells.name(first(data_row, ("global_key", "id")))
     projects = row.get("projects") if isinstance(row.get("projects"), dict) else {}
     labels = [
-        label for project in projects.values() if isinstance(project, dict) for label in project.get("labels") or ()
+        label
+        for project in projects.values()
+        if isinstance(project, dict)
+        for label in cells.listed(project.get("labels"))
     ]
     if not labels:
         yield Dropped("nobody answered")

@@ -57,12 +57,17 @@ def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
 
 
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:
-    value = conversations.cell(value)
+    value = cells.parsed(value)
     if not isinstance(value, list) or not value:
         raise Dropped(f"no {name}")
     if not all(isinstance(each, dict) for each in value):
         raise Dropped(f"the {name} are no objects")
     return value
+
+
+def _is_listed(value: Any) -> bool:
+    value = cells.parsed(value)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def read_ratings(rows: Iterable[Row]) -> Iterator[Outcome]:
@@ -115,7 +120,7 @@ FAMILIES = (
     Family(
         "ranked-answers", "answers with ranks or votes (Nectar, StackExchange)", "preferences", (("prompt", "question"), ("answers",)),
         read_ranked_answers, reads=frozenset(("prompt", "question", "answers")),
-        looks=lambda rows: any(isinstance(row.get("answers"), list) and row["answers"] and isinstance(row["answers"][0], dict) for row in rows),
+        looks=lambda rows: any(_is_listed(row.get("answers")) for row in rows),
     ),
     Family(
         "helpsteer-ratings", "HelpSteer ratings, joined by prompt", "preferences", _RATED, read_all=read_ratings,

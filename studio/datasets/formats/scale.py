@@ -13,7 +13,7 @@ from studio.datasets.formats.words import Said, judgement
 from studio.preferences.prompts import Messages
 
 Object = Mapping[str, Any]
-LIKERT = {1: Said("first", 3), 2: Said("first", 2), 3: Said("first", 1), 4: Said("tie"), 5: Said("second", 1), 6: Said("second", 2), 7: Said("second", 3)}  # fmt: skip
+LIKERT: dict[float, Said] = {1: Said("first", 3), 2: Said("first", 2), 3: Said("first", 1), 4: Said("tie"), 5: Said("second", 1), 6: Said("second", 2), 7: Said("second", 3)}  # fmt: skip
 """A scale of seven without labels: 1 the first is much better, 4 about the same."""
 
 
@@ -53,7 +53,7 @@ def _thread(thread: Object, row: Row, number: int) -> Iterator[Outcome]:
 
 def _said(thread: Object, row: Row) -> dict[str, Any]:
     """Return who submitted the thread and when, and what the task keeps of ours."""
-    submissions = [each for each in thread.get("submissions") or () if isinstance(each, dict)]
+    submissions = cells.objects(thread.get("submissions"))
     last = submissions[-1] if submissions else {}
     said: dict[str, Any] = {"at": cells.when(last.get("submitted_at") or row.get("completed_at"))}
     said |= {"rater": rater} if (rater := cells.name(last.get("contributor_id"))) else {}
@@ -69,6 +69,11 @@ def _messages(turn: Any) -> tuple[list[dict[str, Any]], list[Object]]:
     return asked, [each for each in messages if each.get("role") == "assistant"]
 
 
+def _model(message: Object) -> Any:
+    parameters = message.get("model_parameters")
+    return parameters.get("model") if isinstance(parameters, dict) else None
+
+
 def _text(message: Object) -> Any:
     content = message.get("content")
     return content.get("text") if isinstance(content, dict) else content
@@ -77,7 +82,7 @@ def _text(message: Object) -> Any:
 def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str, Any]) -> Item:
     ids = tuple(cells.name(each.get("source_id")) for each in answers)
     texts = tuple(cells.text(_text(each)) for each in answers)
-    models = tuple(cells.name((each.get("model_parameters") or {}).get("model")) for each in answers)
+    models = tuple(cells.name(_model(each)) for each in answers)
     answer = Answer()
     for at, message in enumerate(answers):
         for each in _annotations(message):
@@ -92,7 +97,7 @@ def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str,
 
 
 def _annotations(of: Object) -> list[Object]:
-    return [each for each in of.get("annotations") or () if isinstance(each, dict)]
+    return cells.objects(of.get("annotations"))
 
 
 def _on_message(answer: Answer, annotation: Object, at: int, num: int) -> None:
@@ -146,7 +151,7 @@ def _likert(answer: Answer, key: str, value: float, labels: Any) -> None:
     if isinstance(labels, list) and value in range(1, len(labels) + 1):
         said = judgement(labels[int(value) - 1])
     else:
-        said = LIKERT.get(int(value), Said()) if "likert" in key.lower() and value == int(value) else Said()
+        said = LIKERT.get(value, Said()) if "likert" in key.lower() else Said()
     if said.is_judgement:
         answer.say(said)
     elif tasks.JUDGEMENT_NAME.search(key):

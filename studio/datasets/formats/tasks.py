@@ -13,7 +13,7 @@ from studio.datasets.formats.family import Outcome
 from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.formats.labelled import SIDES
 from studio.datasets.formats.prompts import with_context
-from studio.datasets.formats.words import JUDGEMENT_NAME, NOTE_NAME, REWRITE_NAME, Said, judgement
+from studio.datasets.formats.words import JUDGEMENT_NAME, NOTE_NAME, REWRITE_NAME, WORST_NAME, Said, judgement
 from studio.datasets.splits import split_name
 from studio.preferences.prompts import Messages
 
@@ -99,8 +99,7 @@ def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Ta
 def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return names and texts of a task's responses: a list of them, numbered columns, or two sides."""
     for name in LISTS:
-        found = conversations.cell(data.get(name))
-        found = _parsed(found)
+        found = cells.parsed(conversations.cell(data.get(name)))
         if isinstance(found, list) and len(found) > 1:
             listed = [_listed(at, each) for at, each in enumerate(found)]
             return tuple(name for name, _ in listed), tuple(text for _, text in listed)
@@ -131,15 +130,6 @@ def _side(value: Any) -> str:
     if conversations.is_empty(value):
         return ""
     return conversations.answer(value).strip()
-
-
-def _parsed(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _as_text(value: Any) -> str:
@@ -236,16 +226,21 @@ def _part(said: dict[str, Any], at: list[int], num: int) -> dict[str, Any]:
 def choice(answer: Answer, control: str, value: str, ids: Sequence[str]) -> None:
     """Add a choice: a judgement in words, the name of a response, or a flag.
 
+    A single word such as *left* or *2* is a judgement only where the control's name says that it asks for one.
+
     Raises:
         Dropped: the control is one of judgements by its name, and the choice is not understood.
     """
     said = judgement(value)
-    if said.is_judgement:
+    asks = JUDGEMENT_NAME.search(control) is not None and not re.search(r"flag|issue|problem", control, re.IGNORECASE)
+    if (said.verdict or value in ids) and WORST_NAME.search(control):
+        raise Dropped(f"{control[:30]} asks for the worse one, which is not understood")
+    if said.is_judgement and (asks or len(value.split()) > 1):
         answer.say(said)
-    elif value in ids and len(ids) == 2:
+    elif value in ids and len(ids) == 2 and asks:
         answer.verdicts.append("first" if value == ids[0] else "second")
-    elif JUDGEMENT_NAME.search(control) and not re.search(r"flag|issue|problem", control, re.IGNORECASE):
-        raise Dropped(f"the answer {value[:30]!r} to {control} is not understood")
+    elif asks:
+        raise Dropped(f"the answer {value[:30]!r} to {control[:30]} is not understood")
     else:
         answer.flags[value] = ()
 

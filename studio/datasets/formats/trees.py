@@ -91,7 +91,7 @@ def _replies(path: list[dict[str, Any]], replies: list[dict[str, Any]]) -> Itera
         yield _ranking(prompt, [reply["text"].strip() for reply, _ in ranked], [rank for _, rank in ranked])
         yield from [Dropped("ranked with its siblings")] * (len(ranked) - 1)
         yield from [Dropped("a reply without a rank")] * (len(kept) - len(ranked))
-    elif len(kept) == 1:
+    elif len(kept) == 1 and not _rank(kept[0]):  # alone, or the best of replies that are not here
         yield Item("demonstration", prompt, (kept[0]["text"].strip(),))
     else:
         yield from [Dropped("replies without ranks")] * len(kept)

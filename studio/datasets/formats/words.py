@@ -35,6 +35,7 @@ _FILLER = re.compile(r"\b(is|was|are|the|better|preferred|wins|won|prefer|i|answ
 JUDGEMENT_NAME = re.compile(
     r"prefer|compar|better|best|verdict|winner|choice|strength|likert|which|overall|outcome|judg", re.IGNORECASE
 )
+WORST_NAME = re.compile(r"worse|worst|least|reject|dislik|lower", re.IGNORECASE)
 REWRITE_NAME = re.compile(
     r"re-?writ|edit|ideal|correct(ed|ion)|improv|revis|demonstration|better.answer", re.IGNORECASE
 )
