@@ -71,7 +71,7 @@ def lines(path: Path, name: str, max_gib: float, meter: Meter) -> Iterator[tuple
             yield from enumerate(text(path, name, max_gib).split("\n"), start=1)
             return
         is_packed = begin.startswith(_GZIP) or name.lower().endswith(".gz")
-        file = cast(BinaryIO, gzip.open(raw)) if is_packed else raw
+        file = cast(BinaryIO, gzip.open(raw)) if is_packed else raw  # noqa: SIM115  # raw is what has to be closed
         try:
             for number, line in enumerate(iter(lambda: file.readline(longest + 1), b""), start=1):
                 if number == 1:

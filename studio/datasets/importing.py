@@ -54,9 +54,14 @@ class Preview:
     """Column that is not read to the number of rows in which it holds something."""
 
     @property
+    def counts(self) -> str:
+        """How many are kept, of how many."""
+        return _counted(self.num_kept, self.num_rows, self.dropped)
+
+    @property
     def sentence(self) -> str:
         """The counts and what was left out, in words."""
-        counts = f"{_counted(self.num_kept, self.num_rows, self.dropped)} are {self.kind} ({self.format})"
+        counts = f"{self.counts} are {self.kind} ({self.format})"
         return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
 
 

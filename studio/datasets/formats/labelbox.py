@@ -111,10 +111,7 @@ def _path(messages: Object, actors: Object, key: str) -> Messages:
         path.insert(0, at)
         at = above.get(at)
     roles = [_role(actors, messages[each]) for each in path]
-    turns = [
-        {"role": role, "content": _text(messages[each])}
-        for role, each in zip(roles, path, strict=True)
-    ]
+    turns = [{"role": role, "content": _text(messages[each])} for role, each in zip(roles, path, strict=True)]
     return conversations.ending_with_user(conversations.turns(turns, "user"))
 
 
