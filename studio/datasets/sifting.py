@@ -114,10 +114,10 @@ def as_kind(item: Item, kind: Kind) -> Item:
         raise Dropped("labelled as a bad response")
     if item.kind == "prompt":
         raise Dropped("no response in it")
-    best = item.groups[0] if item.groups and len(item.groups) > 1 else ()
+    best: tuple[int, ...] = item.groups[0] if len(item.groups) > 1 else ()
     if item.kind in COMPARED and len(best) != 1:
         raise Dropped("no side is preferred")
-    response = item.responses[best[0]] if item.kind in COMPARED else item.responses[0]
+    response = item.responses[next(iter(best), 0)]
     return Item("demonstration", item.prompt, (response,), category=item.category, split=item.split)
 
 

@@ -16,9 +16,8 @@ from studio.datasets import restoring, returning
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item
 from studio.datasets.returning import Place
 from studio.preferences import comparisons, prompts, ratings
-from studio.preferences.judgements import LONGEST_NOTE
+from studio.preferences.judgements import LONGEST_NOTE, Imported
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Imported
 
 Stored = Literal["new", "known", "judged", "added", "corrected", "contrary"]
 """new: not here before; judged: the first judgement of a pair that waited; added: one more on a judged pair; contrary: another

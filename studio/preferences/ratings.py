@@ -7,7 +7,6 @@ event of each chain that counts. The outcome is stored by screen position; who w
 import json
 import uuid as uuid_module
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -17,9 +16,12 @@ from studio.preferences.judgements import (
     ATTRIBUTES,
     FLAGS,
     NO_REMARKS,
+    NOBODY,
     OUTCOMES,
     SKIP_REASONS,
+    Imported,
     Outcome,
+    Rating,
     Remarks,
     check,
     read_remarks,
@@ -29,21 +31,6 @@ from studio.preferences.judgements import (
 from studio.workspace import Workspace, now
 
 __all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating", "Remarks"]
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A recorded event; `outcome` may also be undo."""
-
-    id: int
-    comparison_id: int
-    showing_id: int | None
-    outcome: str
-    strength: int | None
-    ranks: str | None = None
-    """JSON: rank by screen position, of a ranking."""
-    edited_response_id: int | None = None
-    """The ideal answer, where it was written over another; left is then the ideal one."""
 
 
 def record(
@@ -169,33 +156,13 @@ def record_edit(
     return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
 
 
-@dataclass(frozen=True)
-class Imported:
-    """An imported judgement's sides: by slot of its comparison, or by screen position where `showing_id` is given."""
-
-    rater: str = "import"
-    uuid: str = ""
-    """Empty: the one anonymous judgement of its comparison."""
-    showing_id: int | None = None
-    ranks: str | None = None
-    """JSON, as `judgements.stored_ranks` gives it."""
-    margin: float | None = None
-    judged_at: str | None = None
-    elapsed_ms: int | None = None
-    note: str | None = None
-    flags: str | None = None
-    facts: str | None = None
-    """JSON object."""
-    supersedes: int | None = None
-
-
 def record_import(
     db: Database,
     comparison_id: int,
     strength: int | None = None,
     *,
     outcome: Literal["left", "right", "tie", "both_bad", "ranking"] = "left",
-    said: Imported = Imported(),  # frozen
+    said: Imported = NOBODY,
 ) -> Rating:
     """Record an imported judgement; the same uuid again returns the event recorded first."""
     event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome}
@@ -423,4 +390,5 @@ def _insert(db: Database, event: dict[str, Any], at: str = "") -> Rating:
         row,
     )
     assert stored.lastrowid is not None
-    return Rating(id=stored.lastrowid, **{name: row[name] for name in _RATING.split(", ")[1:]})
+    told: dict[str, Any] = {name: row[name] for name in _RATING.split(", ")[1:]}
+    return Rating(id=stored.lastrowid, **told)

@@ -50,8 +50,7 @@ class Recipe(BaseModel):
     """Only prompts of these categories, separated by commas; empty for all."""
 
     raters: str = "all"
-    """all: each rater's rating is a preference of its own; majority: one for each pair, as most raters said; share: one for each
-    pair, its probability the share of raters who said so; else the names of raters, separated by commas."""
+    """all; majority or share for one preference of each pair, as `consensus` makes it; else names, separated by commas."""
 
     @field_validator("since", "until")
     @classmethod

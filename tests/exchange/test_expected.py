@@ -260,7 +260,7 @@ def test_argilla_rankings_without_ranks_are_refused_and_what_is_sure_comes_in(na
 
 
 def test_argilla_1x_rankings_have_their_ranks():
-    (item,) = outcomes(SHARED / "argilla" / "feedback_1x_by_hand.json")
+    ((item,), _) = kept(SHARED / "argilla" / "feedback_1x_by_hand.json")
     assert (item.kind, item.groups) == ("ranking", ((0, 1), (2,)))
 
 

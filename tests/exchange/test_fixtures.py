@@ -144,7 +144,7 @@ def mutants():
             for other in RETYPED:
                 yield name, path, changed(rows, path, other)
             if isinstance(value, str) and len(value) > 3:
-                yield name, path, changed(rows, path, value[: len(value) // 2])
+                yield name, path, changed(rows, path, str(value)[: len(value) // 2])
 
 
 def rows_of(path):

@@ -35,7 +35,7 @@ def _of_state(state: dict[str, Any]) -> Messages:
     turns = state.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in turns):
         raise Dropped("no turns")
-    roles = state.get("roles") if isinstance(state.get("roles"), list) else []
+    roles = cells.listed(state.get("roles"))
     names = {name: role for name, role in zip(roles, ("user", "assistant"), strict=False) if isinstance(name, str)}
     return conversations.turns(
         [{"role": names.get(str(who), who), "content": text} for who, text in turns[offset:]], "user"

@@ -23,7 +23,7 @@ def read_record(row: Row, columns: Columns) -> Iterator[Outcome]:
     """Yield each person's answers to a record, as 2.x and 1.x write it."""
     given = row.get("responses")
     people = _by_person(given) if isinstance(given, dict) else _of_1x(given)
-    metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
+    metadata = cells.inside(row.get("metadata"))
     yield from _all(row.get("fields"), metadata, people, cells.name(row.get("id") or row.get("external_id")))
 
 

@@ -50,6 +50,11 @@ def parsed(value: Any) -> Any:
     return value
 
 
+def inside(value: Any) -> dict[str, Any]:
+    """Return an object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def listed(value: Any) -> list[Any]:
     """Return a list; an empty one for anything else."""
     return value if isinstance(value, list) else []

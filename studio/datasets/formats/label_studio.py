@@ -31,7 +31,7 @@ def read_task(row: Row, columns: Columns) -> Iterator[Outcome]:
     data = row.get("data")
     if not isinstance(data, dict):
         raise Dropped("a task without data")
-    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
+    meta = cells.inside(row.get("meta"))
     for annotation in annotations:
         try:
             yield from _annotation(data, meta, annotation)

@@ -3,7 +3,7 @@
 The body of an exported ranking is not documented; it is read where it looks like the imported one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from studio.datasets import conversations
@@ -37,7 +37,7 @@ def read_all(rows: Iterable[Row]) -> Iterator[Outcome]:
     yield from (Dropped("nobody answered") for key in data if key not in given)
 
 
-def _judged(row_data: Object | None, annotations: list[Object], key: str, **said: Any) -> Outcome:
+def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **said: Any) -> Outcome:
     try:
         if row_data is None:
             raise Dropped("its data row is not there; put annotations and data rows into one folder or zip file")
@@ -52,7 +52,7 @@ def _judged(row_data: Object | None, annotations: list[Object], key: str, **said
         return reason
 
 
-def _task(row_data: Object, annotations: list[Object]) -> Task:
+def _task(row_data: Object, annotations: Sequence[Object]) -> Task:
     messages = row_data.get("messages")
     if isinstance(messages, list):
         return _older(row_data, messages)
@@ -64,7 +64,7 @@ def _task(row_data: Object, annotations: list[Object]) -> Task:
     if parent not in messages:
         raise Dropped("a data row without two responses")
     ids = tuple(str(each) for each in _children(messages[parent]))
-    actors = row_data.get("actors") if isinstance(row_data.get("actors"), dict) else {}
+    actors = cells.inside(row_data.get("actors"))
     texts = tuple(_text(messages.get(each)) for each in ids)
     models = tuple(cells.name(_config(actors, messages.get(each))) for each in ids)
     said = {"models": models} if all(models) else {}
@@ -133,7 +133,7 @@ def _older(row_data: Object, messages: list[Any]) -> Task:
 
 
 def _is_model(message: Object) -> bool:
-    user = message.get("user") if isinstance(message.get("user"), dict) else {}
+    user = cells.inside(message.get("user"))
     return any(word in f"{user.get('userId')} {user.get('name')}".lower() for word in ("bot", "model", "assistant"))
 
 
@@ -194,7 +194,7 @@ def _exported(row: Row) -> Iterator[Outcome]:
     """Yield the labels of an exported row."""
     data_row = row["data_row"]
     key = cells.name(first(data_row, ("global_key", "id")))
-    projects = row.get("projects") if isinstance(row.get("projects"), dict) else {}
+    projects = cells.inside(row.get("projects"))
     labels = [
         label
         for project in projects.values()

@@ -37,7 +37,7 @@ def read_comparison(row: Row, columns: Columns) -> Iterator[Item]:
     choice = cells.whole(row.get("choice"), "choice", (0, 1))
     if choice is None:
         raise Dropped("no preference")
-    extra = row.get("extra") if isinstance(row.get("extra"), dict) else {}
+    extra = cells.inside(row.get("extra"))
     confidence = cells.number(extra.get("confidence"), "confidence")
     models = tuple(cells.name(each.get("policy")) for each in summaries)
     said = _said(row) | ({"models": models} if all(models) else {})

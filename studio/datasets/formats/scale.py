@@ -1,6 +1,6 @@
 """Scale AI, GenAI v2: tasks with threads of turns. Which keys a project uses is its own choice; the types tell what they are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from studio.datasets import conversations
@@ -35,7 +35,7 @@ def read(row: Row, columns: Columns) -> Iterator[Outcome]:
 def _thread(thread: Object, row: Row, number: int) -> Iterator[Outcome]:
     said = _said(thread, row)
     before: Messages = []
-    turns = thread.get("turns") if isinstance(thread.get("turns"), list) else []
+    turns = cells.listed(thread.get("turns"))
     if not turns:
         yield Dropped("a thread without turns")
     for at, turn in enumerate(turns):
@@ -57,7 +57,7 @@ def _said(thread: Object, row: Row) -> dict[str, Any]:
     last = submissions[-1] if submissions else {}
     said: dict[str, Any] = {"at": cells.when(last.get("submitted_at") or row.get("completed_at"))}
     said |= {"rater": rater} if (rater := cells.name(last.get("contributor_id"))) else {}
-    metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
+    metadata = cells.inside(row.get("metadata"))
     return said | {"metadata": {key: str(value) for key, value in metadata.items() if key.startswith(tasks.OURS)}}
 
 
@@ -96,7 +96,7 @@ def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str,
     return tasks.item(Task(prompt, texts, ids, {"models": models} if all(models) else {}), answer, **said)
 
 
-def _annotations(of: Object) -> list[Object]:
+def _annotations(of: Object) -> Sequence[Object]:
     return cells.objects(of.get("annotations"))
 
 

@@ -61,7 +61,7 @@ def _path(messages: dict[str, dict[str, Any]], key: str) -> list[dict[str, Any]]
 
 def _below(message: dict[str, Any], path: list[dict[str, Any]]) -> Iterator[Outcome]:
     path = [*path, message]
-    replies = message.get("replies") if isinstance(message.get("replies"), list) else []
+    replies = cells.listed(message.get("replies"))
     replies = [reply for reply in replies if isinstance(reply, dict)]
     answers = [reply for reply in replies if reply.get("role") == ASSISTANT]
     if answers:
