@@ -1,4 +1,4 @@
-"""The starter kit (``starter/``) and the program that builds it (``build_starter/``)."""
+"""The starter kit (``starter/``), the program that builds it (``build_starter/``) and the install (``install/``)."""
 
 from pathlib import Path
 

@@ -28,11 +28,11 @@ class StageConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: auto takes the GPU when there is one."""
     gpu: Annotated[int, Field(ge=-1, le=63)] = -1
-    """Which GPU, by its number; -1 takes the first that is free. Runs on different GPUs do not wait for each other."""
+    """Number of the GPU; -1 takes the first free one. Runs on different GPUs do not wait for each other."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the base weights: auto is what the checkpoint's run named, else bf16 on GPUs that have it and fp32 elsewhere."""
+    """Number format of the base weights: auto takes that of the checkpoint's run, else bf16 on GPUs that support it and fp32 elsewhere."""
     quantisation: Literal["auto", "none", "nf4"] = "auto"
-    """nf4 holds the frozen base in 4 bits, none does not. It belongs to the model: auto takes what the checkpoint was trained with, and another value is refused."""
+    """nf4 keeps the frozen base in 4 bits, none does not. It belongs to the model: auto takes what the checkpoint was trained with, and another value is refused."""
 
 
 class TrainConfig(StageConfig):
@@ -41,13 +41,13 @@ class TrainConfig(StageConfig):
     method: Literal["auto", "lora", "full"] = "auto"
     """lora trains small adapters on a frozen base, full every weight. It belongs to the model: auto takes what the checkpoint was trained with."""
     lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
-    """Rank of the LoRA adapters. The run goes on training the checkpoint's adapters, so 0 takes theirs and another rank is refused."""
+    """Rank of the LoRA adapters. The run continues training the checkpoint's adapters, so 0 takes their rank and any other is refused."""
     lora_alpha: NonNegativeFloat = 0.0
-    """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, and another is refused."""
+    """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, any other is refused."""
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout inside the adapters; PPO takes 0 only, since it needs log-probabilities that repeat."""
+    """Dropout inside the adapters; PPO accepts only 0, since it needs log-probabilities that repeat."""
     lora_targets: str = ""
-    """Layers that have an adapter; empty takes those of the checkpoint, and others are refused."""
+    """Layers that have an adapter; empty takes those of the checkpoint, any others are refused."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512
@@ -57,17 +57,17 @@ class TrainConfig(StageConfig):
     batch_size: PositiveInt = 16
     """Examples per optimizer step."""
     micro_batch_size: PositiveInt = 16
-    """Examples per forward pass; smaller needs less memory and changes nothing in the result."""
+    """Examples per forward pass; smaller needs less memory and does not change the result."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm before each step."""
     save_every: PositiveInt = 100
-    """Write a resumable checkpoint every this many steps (PPO: iterations)."""
+    """Write a resumable checkpoint after every this many steps (PPO: iterations)."""
     devices: PositiveInt = 1
-    """GPUs (on a CPU: processes) on each machine that share every batch; the result is that of one."""
+    """GPUs (on a CPU: processes) per machine that share every batch; the result is the same as with one."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How devices work together: auto is ddp where there are several; fsdp is refused with its reason."""
+    """How devices work together: auto is ddp where there are several; fsdp is refused, with the reason."""
     num_nodes: PositiveInt = 1
-    """Machines; for more than one, torchrun or SLURM starts the run's worker on each of them."""
+    """Machines; with more than one, torchrun or SLURM starts the run's worker on each."""
 
 
 class SFTConfig(TrainConfig):
@@ -78,29 +78,29 @@ class SFTConfig(TrainConfig):
     chat_template: Literal["auto", "chatml", "plain"] = "auto"
     """How turns become text: auto takes the tokenizer's own template, and plain where it has none."""
     quantisation: Literal["none", "nf4"] = "none"  # type: ignore[assignment]  # there is no checkpoint to take it from
-    """nf4 holds the frozen base in 4 bits (QLoRA, double quantisation): about a quarter of the memory of bf16."""
+    """nf4 keeps the frozen base in 4 bits (QLoRA, double quantisation): about a quarter of the memory of bf16."""
     method: Literal["lora", "full"] = "lora"  # type: ignore[assignment]
     """lora trains small adapters on a frozen base; full trains every weight and needs several times the memory."""
     lora_rank: Annotated[int, Field(ge=1, le=512)] = 16
-    """Rank of the LoRA adapters: more rank, more capacity and memory."""
+    """Rank of the LoRA adapters; a higher rank has more capacity and needs more memory."""
     lora_alpha: PositiveFloat = 32.0
     """LoRA scale; the adapter's output is multiplied by alpha / rank."""
     lora_targets: str = "all-linear"
-    """Layers that get an adapter: all-linear is every one but the output layer, attention only those in it, or names (q_proj,v_proj)."""
+    """Layers that get an adapter: all-linear is all but the output layer, attention only the attention layers; or names (q_proj,v_proj)."""
     learning_rate: PositiveFloat = 2e-4
-    """Peak learning rate: 1e-4 to 3e-4 with LoRA, about 2e-5 in full."""
+    """Peak learning rate: 1e-4 to 3e-4 with LoRA, about 2e-5 with method=full."""
     warmup_fraction: Fraction = 0.05
     """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
     epochs: PositiveInt = 2
     """How many times each demonstration is seen."""
     packing: bool = False
-    """Lay several short demonstrations into one row of max_length tokens, none seeing another; changes the speed, not the result."""
+    """Pack several short demonstrations into one row of max_length tokens, each unable to see the others; changes the speed, not the result."""
     max_demonstrations: Annotated[int, Field(ge=0)] = 0
     """Use at most this many demonstrations, drawn by the seed; 0 uses all."""
     eval_every: PositiveInt = 25
-    """Measure the held-out loss every this many steps."""
+    """Measure the held-out loss after every this many steps."""
     eval_samples: Annotated[int, Field(ge=0, le=64)] = 4
-    """Held-out prompts that are answered at each evaluation, always the same ones, for reading next to the curves; 0 for none."""
+    """Held-out prompts answered at each evaluation, always the same ones, to read next to the curves; 0 for none."""
 
 
 class RewardConfig(TrainConfig):
@@ -109,7 +109,7 @@ class RewardConfig(TrainConfig):
     sft_checkpoint: str = ""
     """The SFT checkpoint it starts from; empty takes the newest."""
     learning_rate: PositiveFloat = 1e-4
-    """Peak learning rate: about 1e-4 with LoRA, 9e-6 in full."""
+    """Peak learning rate: about 1e-4 with LoRA, 9e-6 with method=full."""
     warmup_fraction: Fraction = 0.05
     """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
     epochs: PositiveInt = 1
@@ -117,9 +117,9 @@ class RewardConfig(TrainConfig):
     ties: Literal["half", "drop"] = "half"
     """half trains on a tie as a probability of one half; drop leaves ties out."""
     use_strength: bool = False
-    """Learn more from strong preferences than from weak ones, in the way of strength_as; off treats them alike."""
+    """Learn more from strong preferences than from weak ones, as strength_as says; off treats them alike."""
     strength_as: Literal["margin", "soft_label"] = "margin"
-    """How use_strength enters: margin asks for more distance between clearly different responses (Llama 2); soft_label takes slightly, better, much better as a probability of 0.7, 0.85, 0.95."""
+    """How use_strength works: margin asks for more distance between clearly different responses (Llama 2); soft_label takes slightly better, better, much better as a probability of 0.7, 0.85, 0.95."""
     weak_labels: Literal["keep", "drop"] = "keep"
     """drop leaves out preferences for a response found only slightly better."""
     rated_since: str = ""
@@ -131,21 +131,21 @@ class RewardConfig(TrainConfig):
     raters: str = "all"
     """Whose ratings count: all; majority for one preference of each pair, that of most raters; share for one with the share of raters as its probability; or names, separated by commas."""
     snapshot: str = ""
-    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides over ties, strength, dates, categories and raters. Empty freezes the ratings of now."""
+    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides on ties, strength, dates, categories and raters. Empty freezes the current ratings."""
     weighting: Literal["pair", "prompt"] = "pair"
     """pair counts each pair once; prompt counts each prompt once, with 1 / C(K, 2) for each pair of K ranked responses (InstructGPT), and batch_size then counts prompts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
-    """Rate at which raters are believed to err; above 0 it keeps the model from growing certain of few and noisy labels."""
+    """Rate at which raters are believed to err; above 0 it keeps the model from becoming certain of a few noisy labels."""
     weight_decay: NonNegativeFloat = 0.0
-    """Pull of the trained weights towards 0 (AdamW), against overfitting; 0 is off."""
+    """Pulls the trained weights towards 0 (AdamW), against overfitting; 0 is off."""
     offtopic_share: Fraction = 0.0
     """Share of the prompts that get one more pair, made without a rater: a preferred response over an answer to another prompt. It keeps a policy from earning the same high score with one answer to everything."""
     ensemble: Annotated[int, Field(ge=1, le=32)] = 1
-    """Heads that learn from different draws of the prompts: the score is their mean, their disagreement its uncertainty; 1 is off."""
+    """Heads that learn from different samples of the prompts: the score is their mean, their disagreement its uncertainty; 1 is off."""
     keep_best: bool = False
-    """End with the weights of the lowest held-out loss instead of the last ones; the held-out figures are then a little flattering."""
+    """End with the weights of the lowest held-out loss instead of the last ones; the held-out figures are then slightly optimistic."""
     eval_every: PositiveInt = 25
-    """Measure accuracy on held-out comparisons every this many steps."""
+    """Measure accuracy on held-out comparisons after every this many steps."""
 
 
 class PPOConfig(TrainConfig):
@@ -154,7 +154,7 @@ class PPOConfig(TrainConfig):
     sft_checkpoint: str = ""
     """The reference policy: the KL penalty is measured against it; empty takes the reward model's parent, else the newest."""
     reward_checkpoint: str = ""
-    """The reward model that scores responses; empty takes the newest. Not used where `rewards` has no term reward."""
+    """The reward model that scores responses; empty takes the newest. Not used if `rewards` has no term reward."""
     rewards: str = ""
     """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 +
     function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A
@@ -168,7 +168,7 @@ class PPOConfig(TrainConfig):
     minibatch_size: PositiveInt = 32
     """Responses per optimizer step."""
     micro_batch_size: PositiveInt = 32
-    """Responses per forward pass; smaller needs less memory and changes nothing in the result."""
+    """Responses per forward pass; smaller needs less memory and does not change the result."""
     rollout_batch_size: PositiveInt = 64
     """Responses sampled at a time; smaller needs less memory for keys and values and changes nothing in the result."""
     epochs: PositiveInt = 4
@@ -178,29 +178,29 @@ class PPOConfig(TrainConfig):
     value_learning_rate: PositiveFloat = 2e-4
     """Learning rate of the value function, usually 1 to 3 times the policy's."""
     value_trunk: Literal["own", "reward"] = "own"
-    """own gives the value function weights of its own; with reward it is a head on the reward model's frozen hidden states, which halves the update's time and memory."""
+    """own gives the value function its own weights; with reward it is a head on the reward model's frozen hidden states, which halves the update's time and memory."""
     value_start: Literal["reward", "zero"] = "reward"
-    """The head that the value function starts with: the reward model's, as InstructGPT did, or one that says 0; the weights below are the reward model's either way."""
+    """The head that the value function starts with: the reward model's, as InstructGPT did, or one that outputs 0; the weights below it are the reward model's either way."""
     value_warmup: Annotated[int, Field(ge=0)] = 5
-    """First iterations that train only the value function, so that early advantages are not noise."""
+    """Number of first iterations that train only the value function, so that early advantages are not noise."""
     kl_coef: NonNegativeFloat = 0.05
     """Price of one nat of divergence from the SFT policy, taken from the reward of every token."""
     kl_estimator: Literal["k1", "k3"] = "k1"
     """Estimate of the per-token KL in the reward: k1 is unbiased, k3 is unbiased, never negative and less noisy."""
     kl_target: NonNegativeFloat = 0.0
-    """Adapt kl_coef, which must then begin above 0, towards this KL per response, in nats (6 is usual) from the first iteration that trains the policy; 0 keeps it fixed."""
+    """Adapt kl_coef, which must then start above 0, towards this KL per response in nats (6 is usual), from the first iteration that trains the policy; 0 keeps it fixed."""
     clip_range: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """How far one iteration may move a token's probability ratio before its gradient is cut."""
     value_clip_range: PositiveFloat = 0.2
-    """How far one iteration may move a value estimate before its gradient is cut; not in the first iterations of value_warmup, in which no policy leans on it."""
+    """How far one iteration may move a value estimate before its gradient is cut; not during value_warmup, when no policy depends on it."""
     value_coef: NonNegativeFloat = 0.1
-    """Weight of the value loss. The value function has weights and an Adam of its own, which undoes a factor: this only decides from which gradient norm on max_grad_norm cuts, and 0 trains no value function."""
+    """Weight of the value loss. The value function has its own weights and its own Adam, which cancels a factor: this only decides above which gradient norm max_grad_norm clips, and 0 trains no value function."""
     entropy_coef: NonNegativeFloat = 0.0
     """Bonus for keeping the policy's choices varied; 0 is usual."""
     gamma: Fraction = 1.0
     """Discount per token; 1 is usual for responses."""
     lam: Fraction = 0.95
-    """GAE lambda: 1 is unbiased and noisy, lower leans on the value function."""
+    """GAE lambda: 1 is unbiased and noisy, lower relies more on the value function."""
     whiten_advantages: bool = True
     """Scale each iteration's advantages to mean 0 and variance 1 over real tokens."""
     center_scores: bool = True
@@ -208,29 +208,29 @@ class PPOConfig(TrainConfig):
     center_on: Literal["responses", "demonstrations"] = "responses"
     """Whose mean score counts as 0: the SFT policy's own responses, or the held-out demonstrations (InstructGPT)."""
     score_scale: Literal["none", "running"] = "none"
-    """running divides centred scores by the standard deviation of all scores of the run so far; none leaves their size."""
+    """running divides centred scores by the standard deviation of all scores of the run so far; none leaves them as they are."""
     score_clip: PositiveFloat = 10.0
     """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
     missing_eos: Literal["penalty", "score"] = "penalty"
-    """What a response that did not end by itself gets: its score less missing_eos_penalty, or missing_eos_score instead."""
+    """What a response that did not end by itself gets: its score minus missing_eos_penalty, or missing_eos_score instead."""
     missing_eos_penalty: NonNegativeFloat = 1.0
-    """Taken from the score of a response that did not end by itself."""
+    """Subtracted from the score of a response that did not end by itself."""
     missing_eos_score: float = -1.0
     """The fixed score of a response that did not end by itself, with missing_eos=score; it is neither centred nor scaled."""
     bootstrap_unfinished: bool = False
-    """Credit a response that did not end by itself with the value of what would follow; off treats it as over."""
+    """Credit a response that did not end by itself with the value of what would follow; off treats it as finished."""
     ptx_coef: NonNegativeFloat = 0.0
-    """Weight of a language-model loss on demonstrations mixed into each step, InstructGPT's remedy for the alignment tax."""
+    """Weight of a language-model loss on demonstrations mixed into each step (InstructGPT's remedy for the alignment tax)."""
     ptx_target: Literal["tokens", "reference"] = "tokens"
-    """What that loss pulls towards: the demonstrations' tokens (InstructGPT), or what the reference expects at each of them, which pulls the same way without the noise of single tokens."""
+    """The target of that loss: the demonstrations' tokens (InstructGPT), or what the reference predicts at each of them, which has the same direction without the noise of single tokens."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Measure and hand on an average of the policy over steps with this decay (InstructGPT: 0.992); 0 hands on the policy itself. With method=full it needs one more copy."""
+    """Measure and hand on a running average of the policy with this decay (InstructGPT: 0.992); 0 hands on the policy itself. With method=full it needs one more copy of the weights."""
     approx_kl_limit: NonNegativeFloat = 0.0
     """End an iteration's updates once a minibatch's approximate KL since the rollout exceeds this (0.02 to 0.1); 0 takes all steps."""
     kl_budget: NonNegativeFloat = 0.0
     """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
     tax_budget: NonNegativeFloat = 0.0
-    """Hand on no policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit."""
+    """Do not hand on a policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit."""
     max_prompt_length: Annotated[int, Field(ge=1)] = 256
     """Longer prompts are dropped and counted."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96
@@ -238,15 +238,15 @@ class PPOConfig(TrainConfig):
     temperature: PositiveFloat = 1.0
     """Sampling temperature; the same one is used for every log-probability."""
     exclude_categories: str = ""
-    """Prompt categories, separated by commas, that are not trained on; their held-out demonstrations measure the alignment tax."""
+    """Prompt categories, separated by commas, not to train on; their held-out demonstrations measure the alignment tax."""
     eval_every: PositiveInt = 10
-    """Score held-out prompts and measure held-out losses every this many iterations."""
+    """Score held-out prompts and measure held-out losses after every this many iterations."""
     eval_prompts: Annotated[int, Field(ge=1, le=2048)] = 64
     """Held-out prompts scored at each evaluation."""
     keep_rollouts: Annotated[int, Field(ge=0)] = 20
-    """Store every response with its numbers per token, and keep those of this many newest iterations; 0 stores none."""
+    """Store every response with its numbers per token, for this many of the newest iterations; 0 stores none."""
     save_every: PositiveInt = 20
-    """Write a resumable checkpoint every this many iterations."""
+    """Write a resumable checkpoint after every this many iterations."""
 
     @field_validator("rewards")
     @classmethod
@@ -283,15 +283,15 @@ class SampleConfig(StageConfig):
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
     responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
-    """Answers to each prompt, of which all pairs are put up: 3 give 3 pairs, 4 give 6. Checkpoint and opponent answer in turn, and only pairs between them are put up."""
+    """Answers to each prompt; all their pairs are put up for rating: 3 give 3 pairs, 4 give 6. With an opponent the two answer in turn, and only pairs between them are put up."""
     put_up: Literal["pairs", "rankings"] = "pairs"
     """Rate the answers to a prompt as pairs, each on a screen of its own, or as one ranking of all of them; a ranking of 2 is a pair."""
     split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
-    """Which prompts to draw from. Ratings of validation and test prompts are never trained on: they measure."""
+    """Which prompts to draw from. Ratings of validation and test prompts are never trained on; they measure."""
     exclude_categories: str = ""
     """Prompt categories, separated by commas, to leave out."""
     temperature: PositiveFloat = 1.0
-    """Higher is more varied, lower is safer."""
+    """Sampling temperature; higher is more varied, lower is safer."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Sample from the smallest set of tokens with this much probability; 1 uses all."""
     top_k: Annotated[int, Field(ge=0)] = 0

@@ -23,7 +23,7 @@ def check_kl(coef: float, target: float) -> None:
     """
     if target > 0 and coef <= 0:
         raise ConfigError(
-            f"kl_target is {target:g}, so kl_coef is to adapt, but it begins at 0 and is only ever multiplied: set kl_coef to a "
+            f"kl_target is {target:g}, so kl_coef should adapt, but it starts at 0 and is only ever multiplied: set kl_coef to a "
             "start such as 0.05, or kl_target to 0."
         )
 

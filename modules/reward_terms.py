@@ -43,7 +43,7 @@ def parse(text: str) -> tuple[RewardTerm, ...]:
     for written in re.split(r"\s+\+\s+", text.strip()):
         term = _term(written)
         if any(term[:3] == other[:3] for other in terms):
-            raise ValueError(f"the term {written!r} comes twice; give it once, with the sum of its weights")
+            raise ValueError(f"the term {written!r} occurs twice; give it once, with the sum of the weights")
         taken = {other.name for other in terms}
         names = [term.name, *(f"{term.name}_{n}" for n in range(2, len(terms) + 2))]
         terms.append(term._replace(name=next(name for name in names if name not in taken)))
@@ -78,7 +78,7 @@ def _weight(text: str, written: str) -> float:
         weight = math.nan
     if not math.isfinite(weight) or weight == 0:
         raise ValueError(
-            f"the weight {text.strip()!r} of the term {written!r} is no number other than 0; join terms with ' + '"
+            f"the weight {text.strip()!r} of the term {written!r} is not a number other than 0; join terms with ' + '"
         )
     return weight
 

@@ -97,7 +97,7 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return a child's environment: no secrets, and this studio's own code wherever it runs."""
-    return redaction.environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
+    return redaction.child_environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def check_device(device: str) -> str:

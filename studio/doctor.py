@@ -52,21 +52,23 @@ def examine(root: str | Path | None = None, *, is_repairing: bool = False) -> li
         is_repairing: also add the runs and checkpoints on disk that the database does not know; where the database is
             gone or empty, make a new one first. Nothing is removed.
     """
-    return [_python(), *_torch(), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
+    return [_python(), *_torch(root), _chromium(), *_proxy(), *_workspace(root, is_repairing)]
 
 
 def _python() -> Check:
     version = ".".join(str(number) for number in sys.version_info[:3])
     if sys.version_info < OLDEST_PYTHON:
-        return Check("problem", "Python", version, "install Python 3.11 or newer and make the environment anew.")
+        return Check("problem", "Python", version, "install Python 3.11 or newer and make the environment again.")
     return Check("ok", "Python", version)
 
 
-def _torch() -> list[Check]:
-    """Return the child process's findings about torch, the GPUs and 4-bit weights."""
+def _torch(root: str | Path | None) -> list[Check]:
+    """Return the child process's findings about torch, the GPUs and 4-bit weights; it leaves runs their GPUs."""
+    ws = Workspace(Workspace.place(root))
     again = "install the studio again (make run), or see its message with: python -m studio.worker.doctor"
     try:
-        return torch_checks(children.ask("studio.worker.doctor", timeout_s=CHILD_TIMEOUT_S))
+        place = [str(ws.root)] if ws.database.exists() else []
+        return torch_checks(children.ask("studio.worker.doctor", None, *place, timeout_s=CHILD_TIMEOUT_S))
     except ChildError as error:
         return [Check("problem", "torch", f"does not work: {error}", again)]
 
@@ -79,7 +81,10 @@ def torch_checks(facts: dict[str, Any]) -> list[Check]:
         is_crowded = device["free"] < device["total"] / 2
         step = "another process holds its memory; see nvidia-smi." if is_crowded else ""
         found.append(Check("warning" if is_crowded else "ok", "GPU", text, step))
-    if not facts["devices"]:
+    if facts.get("busy"):
+        step = "4-bit weights were tried on the CPU; call the doctor again when the GPU is free to try them there."
+        found.append(Check("ok", "GPU", f"left alone: {facts['busy'].partition(':')[0]}", step))
+    elif not facts["devices"]:
         step = "fine for small models; for a GPU install the CUDA build of torch that fits its driver (README)."
         found.append(Check("warning", "GPU", "none that torch can use", step))
     if facts["nf4_error"]:
@@ -105,7 +110,7 @@ def _proxy() -> list[Check]:
     names = ", ".join(sorted(proxies.found())) or "no proxy"
     if fault := proxies.fault():
         step = (
-            "the page opens all the same, but no model or data set can be downloaded: correct or unset these variables, and write "
+            "the page still opens, but no model or data set can be downloaded: correct or unset these variables, and write "
             "no_proxy as names and addresses. A SOCKS proxy needs `pip install 'httpx[socks]'` and is written socks5://HOST:PORT."
         )
         return [Check("warning", "proxy", f"{names}: {fault}", step)]
@@ -122,7 +127,7 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
     found = []
     try:
         if is_repairing and Workspace(path).used_before() and (aside := folders.make_new(path)):
-            found.append(Check("ok", "repair", f"a new database was made; what was there before lies in {aside}"))
+            found.append(Check("ok", "repair", f"a new database was made; what was there before is in {aside}"))
         num_missing = high_water.num_missing(Workspace(path).database)
         ws = Workspace.open(path)
         if is_repairing:
@@ -144,8 +149,8 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
 def _taken_up(found: folders.Found) -> Check:
     runs_, steps = found.unknown_runs, found.unknown_checkpoints
     if not runs_ and not steps:
-        return Check("ok", "repair", "every run and checkpoint on disk was known already")
-    text = f"taken up again: {len(runs_):,} runs{_listed(runs_)}, {len(steps):,} checkpoints{_listed(steps)}"
+        return Check("ok", "repair", "every run and checkpoint on disk was already known")
+    text = f"recovered: {len(runs_):,} runs{_listed(runs_)}, {len(steps):,} checkpoints{_listed(steps)}"
     return Check("ok", "repair", text)
 
 
@@ -155,12 +160,12 @@ def _folders(ws: Workspace) -> list[Check]:
     checks = []
     unknown = [*found.unknown_runs, *(name for name in found.unknown_checkpoints)]
     if unknown:
-        step = "the database is older than they are (was a copy put back?); take them up again: rlhf-studio doctor --repair"
+        step = "the database is older than they are (was a copy restored?); recover them: rlhf-studio doctor --repair"
         text = f"{len(found.unknown_runs):,} runs and {len(found.unknown_checkpoints):,} checkpoints on disk are not in {ws.database.name}"
         checks.append(Check("warning", "folders", text + _listed(unknown), step))
     if found.incomplete:
         text = f"{len(found.incomplete):,} folders of checkpoints are incomplete{_listed(found.incomplete)}"
-        checks.append(Check("warning", "folders", text, "put back what is missing; they are not used until then."))
+        checks.append(Check("warning", "folders", text, "put back what is missing; until then they are not used."))
     if found.gone_checkpoints:
         text = f"the folders of {len(found.gone_checkpoints):,} checkpoints are gone{_listed(found.gone_checkpoints)}"
         checks.append(Check("warning", "folders", text, "put them back; what needs them is refused until then."))
@@ -216,7 +221,7 @@ def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
             "be read: rlhf-studio rescue NEW_FOLDER"
         )
         return Check("problem", "database", f"{name} is damaged: {verdict}", step)
-    step = f"put back {name} together with its {name}-wal; if this is the newest there is, rlhf-studio doctor --repair says so."
+    step = f"put back {name} together with its {name}-wal; if this is the newest copy, rlhf-studio doctor --repair says so."
     if num_lost:
         return Check(
             "problem",

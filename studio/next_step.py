@@ -166,15 +166,13 @@ def _next_step(facts: _Facts) -> Step:
     if not facts.num_prompts:
         return Step(
             "begin",
-            "Nothing is here yet. Begin with the built-in starter kit, or bring your own data.",
-            "Bring in data",
+            "Nothing is here yet. Start with the built-in starter kit, or import your own data.",
+            "Import data",
             "data",
         )
     if facts.active:
         run = facts.active[-1]
-        return Step(
-            "watch", f"{run.name} is at work. Watch its curves as they grow.", f"Watch {run.name}", "runs", run.name
-        )
+        return Step("watch", f"{run.name} is running. Watch its curves.", f"Watch {run.name}", "runs", run.name)
     if facts.sft is None:
         return _first_sft(facts)
     return _first_reward(facts) if facts.reward is None else _next_round(facts, facts.reward)
@@ -182,7 +180,7 @@ def _next_step(facts: _Facts) -> Step:
 
 def _first_sft(facts: _Facts) -> Step:
     if not facts.num_demonstrations:
-        sentence = f"There are {facts.num_prompts:,} prompts and no demonstration. Import some, or write the first one yourself."
+        sentence = f"There are {facts.num_prompts:,} prompts and no demonstrations. Import some, or write the first one yourself."
         return Step("demonstrate", sentence, "Write a demonstration", "data")
     sentence = f"Teach the base model your {facts.num_demonstrations:,} demonstrations."
     return Step("sft", sentence, "Train SFT", "train", "sft")
@@ -226,6 +224,6 @@ def _next_round(facts: _Facts, reward: Checkpoint) -> Step:
         return Step("ppo", f"Improve the policy against {reward.name}.", "Run PPO", "train", "ppo")
     assert facts.policy is not None
     if facts.num_unrated and not facts.is_pairs_behind:
-        return Step("rate", f"{facts.num_unrated:,} pairs wait for your judgement.", "Rate pairs", "rate")
+        return Step("rate", f"{facts.num_unrated:,} pairs are waiting for your judgement.", "Rate pairs", "rate")
     sentence = f"Let {facts.policy.name} answer, and see whether you like what it learned."
     return Step("sample", sentence, "Sample new pairs", "train", "sample")

@@ -28,7 +28,7 @@ KEPT: dict[str, str] = {}
 """Variables removed from this process for a moment (`network.proxies`), but not from its children."""
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return the environment for a child process: this one's without the studio's own password.
 
     torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
@@ -43,7 +43,7 @@ def is_secret(variable: str) -> bool:
     return bool(_NAMES.search(variable.upper()))
 
 
-def hide(text: str) -> str:
+def redact(text: str) -> str:
     """Return the text without any secret."""
     for name, value in _secrets().items():
         for spelling in (value, quote(value, safe=""), *value.splitlines()):
@@ -52,14 +52,14 @@ def hide(text: str) -> str:
     return _SHAPES.sub("[hidden]", _IN_ADDRESS.sub("[hidden]", text))
 
 
-def check(config: BaseModel) -> None:
+def refuse_secrets(config: BaseModel) -> None:
     """Refuse settings that hold a secret: they would be in the database, the run's config and the model card.
 
     Raises:
         ConfigError: a field holds the value of a secret environment variable, or a URL with a user name or a token.
     """
     for field, value in config.model_dump().items():
-        if isinstance(value, str) and (shown := hide(value)) != value:
+        if isinstance(value, str) and (shown := redact(value)) != value:
             raise ConfigError(
                 f"{field} = {shown} holds a password or a token, and settings are stored with the run. Leave it out; log in with "
                 "`hf auth login`, or set HF_TOKEN before you start the studio."
@@ -80,7 +80,7 @@ class _Hiding:
     def write(self, text: str) -> int:
         """Write the text; returns its length, as the caller knows it."""
         with suppress(OSError):
-            self._stream.write(hide(text))
+            self._stream.write(redact(text))
         return len(text)
 
     def flush(self) -> None:

@@ -3,12 +3,14 @@
 Each holds a kernel lock on its own file while it lives, so a killed server is not counted.
 """
 
-import fcntl
 import os
 from contextlib import ExitStack, suppress
 from typing import BinaryIO
 from uuid import uuid4
 
+from filelock import FileLock
+
+from studio.files import locks
 from studio.workspace import Workspace
 
 _held: list[BinaryIO] = []
@@ -24,19 +26,18 @@ def announce(ws: Workspace, url: str) -> list[str]:
     others = []
     with suppress(OSError), ExitStack() as stack:
         folder.mkdir(exist_ok=True)
-        fcntl.flock(stack.enter_context((folder / "announcing.lock").open("a")), fcntl.LOCK_EX)
+        stack.enter_context(FileLock(folder / "announcing.lock"))
         for path in folder.glob("[0-9]*.url"):
             file = stack.enter_context(path.open(encoding="utf-8"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if locks.try_lock(file):
                 path.unlink()  # its server is gone
-            except BlockingIOError:
+            else:
                 others.append(file.read())
         mine = (folder / f"{os.getpid()}-{uuid4().hex[:8]}.url").open(
             "xb", buffering=0
         )  # a pid may be in use on another machine
         _held.append(mine)
-        fcntl.flock(mine, fcntl.LOCK_EX)
+        locks.lock(mine)
         mine.write(url.encode())
     return sorted(others)
 
@@ -47,8 +48,6 @@ def others(ws: Workspace) -> list[str]:
     with suppress(OSError):
         for path in sorted((ws.root / "servers").glob("*.url")):
             with path.open(encoding="utf-8") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if locks.is_locked(file):
                     found.append(file.read())
     return found

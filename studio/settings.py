@@ -1,10 +1,15 @@
-"""Reads a stage's settings from ``--config file.json`` and ``--set key=value``, and describes them for ``--help``.
+"""Reads a stage's settings from ``--config file.json`` and ``--set key=value``, describes them for ``--help``, and
+writes the command line that gives them again.
 
 The stage's pydantic class validates; this module turns its errors into sentences that name the setting and its values.
 """
 
 import difflib
 import json
+import os
+import shlex
+import shutil
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +22,7 @@ from pydantic.fields import FieldInfo
 from modules.config import STAGES, StageConfig
 from modules.presets import preset
 from studio.errors import ConfigError
+from studio.workspace import Workspace
 
 Config = TypeVar("Config", bound=BaseModel)
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -92,6 +98,34 @@ def help_text(config_class: type[BaseModel], width: int = 100) -> str:
     return "\n".join(lines)
 
 
+def program() -> str:
+    """Return the name of ``rlhf-studio`` where the shell finds it, else its path, such as `.venv/bin/rlhf-studio`."""
+    found, own = shutil.which("rlhf-studio"), Path(sys.executable).parent / "rlhf-studio"
+    if not own.exists() or (found and Path(found).resolve() == own.resolve()):
+        return "rlhf-studio"
+    relative = os.path.relpath(own)
+    return str(own) if relative.startswith("..") else relative
+
+
+def changed(config: StageConfig) -> dict[str, object]:
+    """Return the fields that differ from their defaults, which a command line must name."""
+    fields = type(config).model_fields
+    return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
+
+
+def command_line(ws: Workspace, config: StageConfig) -> str:
+    """Return the command that starts a run with this config, one setting a line."""
+    stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
+    given = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
+    return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *given])
+
+
+def command_of_run(ws: Workspace, stage: str, config: Path, other: Mapping[str, str]) -> str:
+    """Return the command that starts a run with the settings of a run's config.json but for some `other` ones."""
+    given = [word for name, value in other.items() for word in ("--set", f"{name}={value}")]
+    return shlex.join([program(), stage, "--workspace", str(ws.root), "--config", str(config), *given])
+
+
 def _from_file(name: str) -> dict[str, Any]:
     try:
         values = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
@@ -112,3 +146,7 @@ def _sentence(config_class: type[BaseModel], stage: str, fault: Any) -> str:
         meant = f" Did you mean {near[0]}?" if near else ""
         return f"{stage} has no setting {name!r}.{meant} See them all with: rlhf-studio {stage} --help"
     return f"{stage}: {name} {complaint(fields[name], fault)}"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

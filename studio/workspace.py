@@ -82,9 +82,9 @@ class Workspace:
             WorkspaceError: the database is missing or empty, next to files of a workspace; or it cannot be opened.
         """
         if connection.is_blank(self.database) and (left := self.used_before()):
-            what = "has nothing in it" if self.database.exists() else "is gone"
+            what = "is empty" if self.database.exists() else "is gone"
             raise WorkspaceUnavailable(
-                f"The database {self.database.name} of {self.root} {what}, but the folder is no new one: it has {left}. Nothing was "
+                f"The database {self.database.name} of {self.root} {what}, but the folder is not new: it has {left}. Nothing was "
                 f"made or changed. Put {self.database.name} back (a backup: rlhf-studio restore FILE), or have a new one made that "
                 f"knows the runs and checkpoints of these folders, without the ratings: rlhf-studio doctor --repair --workspace {self.root}"
             )
@@ -130,7 +130,8 @@ class Workspace:
         """Yield a connection for reading; it is closed at the end of the block.
 
         Raises:
-            WorkspaceError: another program holds the database for too long, or its disk is full, read-only or faulty.
+            WorkspaceError: another program holds the database for too long, its disk is full, read-only or faulty, or a newer
+                version has changed the schema meanwhile.
         """
         db = connection.connect(self.database)
         try:
@@ -138,15 +139,15 @@ class Workspace:
         except OverflowError as error:  # sqlite3 only says that a number is too large
             if "SQLite" not in str(error):
                 raise
-            raise WorkspaceError("A number is larger than any that is stored here. Check what was given.") from error
+            raise WorkspaceError("A number is too large to be stored here. Check the input.") from error
         except UnicodeEncodeError as error:
             raise WorkspaceError(
-                "A text holds half a character, which cannot be stored. Check what was given."
+                "A text contains half a character, which cannot be stored. Check the input."
             ) from error
         except connection.FAULTS as error:
-            if not (
-                faults.of_database(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)
-            ):
+            if not (faults.explain(error, self.database.name, connection.BUSY_TIMEOUT_S) or faults.is_damage(error)):
+                if newer := connection.newer(self.database):
+                    raise WorkspaceError(newer) from error
                 raise
             raise connection.refusal(self.database, error) from error
         finally:
@@ -208,7 +209,7 @@ def check_day(text: str) -> str:
     except ValueError:
         is_day = False
     if not is_day:
-        raise ValueError(f"{text[:60]!r} is no day; write it as 2026-03-31")
+        raise ValueError(f"{text[:60]!r} is not a day; write it as 2026-03-31")
     return text
 
 

@@ -17,6 +17,7 @@ import torch
 import modules.model.generate
 import modules.ppo
 import modules.reward
+import modules.rl.sampler
 import modules.sft
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from modules.model import checkpoint
@@ -58,7 +59,7 @@ def die(*args: Any, **options: Any) -> Any:
 
 def killed_in_rollout() -> None:
     """At the third token of an iteration's responses."""
-    generate, choose = modules.ppo.generate, modules.model.generate._Draws.choose
+    generate, choose = modules.rl.sampler.generate, modules.model.generate._Draws.choose
     calls = {"training rollouts": 0}
 
     def counted(backbone: Any, role: str, *args: Any, **options: Any) -> Any:
@@ -70,7 +71,7 @@ def killed_in_rollout() -> None:
             die() if calls["training rollouts"] == FATAL_ITERATION and step == 2 else choose(self, logits, rows, step)
         )
 
-    modules.ppo.generate, modules.model.generate._Draws.choose = counted, fatal
+    modules.rl.sampler.generate, modules.model.generate._Draws.choose = counted, fatal
 
 
 def killed_in_mid_epoch() -> None:

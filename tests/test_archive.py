@@ -124,7 +124,7 @@ def test_a_damaged_gzip_file_is_refused(path, cli):
 
 
 def test_an_archive_is_never_read_as_rows(path, empty, cli):
-    with pytest.raises(ImportRefused, match="is an archive of a workspace and no list of rows"):
+    with pytest.raises(ImportRefused, match="is an archive of a workspace, not a list of rows"):
         importing.preview(str(path))
     with pytest.raises(ImportRefused, match=r"archive.jsonl is an archive"):
         importing.import_source(empty, str(path.parent))
@@ -138,5 +138,5 @@ def test_an_archive_is_never_read_as_rows(path, empty, cli):
 def test_a_workspace_with_something_in_it_is_left_alone(ws, path, capsys):
     assert main(["import", str(path), "--workspace", str(ws.root)]) == 1
     err = capsys.readouterr().err
-    assert "goes into an empty workspace, and workspace has something in it" in err
+    assert "goes into an empty workspace, and workspace is not empty" in err
     assert "rlhf-studio import archive.jsonl --workspace NEW_FOLDER" in err

@@ -23,7 +23,7 @@ from studio.cli import keyboard, main, printing
 from studio.datasets import starter
 from studio.errors import ConfigError
 from studio.models import checkpoints, prompting
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, vocabulary
 from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
@@ -329,7 +329,7 @@ def test_each_key_is_recorded_as_the_browser_would(ws, cli, monkeypatch):
         *[("left", 3), ("left", 2), ("left", 1), ("right", 1), ("right", 2), ("right", 3)],
         *[("tie", None), ("tie", None), ("both_bad", None), ("skip", None), ("left", 3)],
     ]
-    assert ratings.list_events(ws)[9]["reason"] == ratings.SKIP_REASONS[1]
+    assert ratings.list_events(ws)[9]["reason"] == vocabulary.SKIP_REASONS[1]
     assert all(event["elapsed_ms"] is not None for event in ratings.list_events(ws))
     assert "Nothing is left to rate" in out
 

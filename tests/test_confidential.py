@@ -25,6 +25,7 @@ from studio import redaction
 from studio.cli import main
 from studio.datasets import archive, exporting, readers
 from studio.errors import BaseModelError, ConfigError, ImportRefused
+from studio.models import export
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, runs
 from studio.workspace import Workspace
@@ -184,7 +185,7 @@ def loop(tmp_path_factory, surroundings):
         server.stop()
     while showing := comparisons.next_showing(ws):
         ratings.record(ws, showing.id, "left", strength=1)
-    exporting.export_checkpoint(ws, trained.name)
+    export.export_checkpoint(ws, trained.name)
     exporting.export_ratings(ws, "native")
     archive.write(ws)
     return ws, dict(zip(("trained", "hub", "gone", "refused", "sampled"), found, strict=True)), sights
@@ -303,7 +304,7 @@ def test_an_address_in_the_place_of_a_model_or_of_data_is_told_what_to_give(ws, 
     assert f"{address!r} is an address" in str(told.value)
     assert instead in str(told.value)
     data = address.replace(".co/", ".co/datasets/").replace("Qwen/Qwen3-0.6B", "someone/data")
-    with pytest.raises(ImportRefused, match="is an address, and data is not read from there") as told:
+    with pytest.raises(ImportRefused, match="is an address, and data is not read from addresses") as told:
         readers.read(data.replace("://", "://me:s3cret@"))
     assert "s3cret" not in str(told.value)
     assert ("someone/data." in str(told.value)) == ("huggingface" in address)
@@ -318,7 +319,7 @@ def test_words_that_only_look_like_secrets_stay(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     text = "starting is true at http://127.0.0.1:7860/?a=me@example.org, sk-learn, hf_hub, user@host, bearer of news"
-    assert redaction.hide(text) == text
+    assert redaction.redact(text) == text
 
 
 def test_secrets_are_hidden_in_every_spelling(monkeypatch):
@@ -326,6 +327,6 @@ def test_secrets_are_hidden_in_every_spelling(monkeypatch):
     monkeypatch.setenv("SECOND_TOKEN", "abcdefgh-and+more")
     monkeypatch.setenv("PRIVATE_KEY", "-----BEGIN\nMIIEvQIBADANBg\nAAAAshort\n")
     text = "abcdefgh abcdefgh-and+more abcdefgh-and%2Bmore MIIEvQIBADANBg Bearer eyJhbGciOi.e30 ghp_" + "a" * 36
-    assert redaction.hide(text) == (
+    assert redaction.redact(text) == (
         "[FIRST_TOKEN] [SECOND_TOKEN] [SECOND_TOKEN] [PRIVATE_KEY] Bearer [hidden] [hidden]"
     )

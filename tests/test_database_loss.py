@@ -110,7 +110,7 @@ def test_what_the_workspace_cannot_take_now_is_kept_by_the_page_and_what_is_wron
         raise WorkspaceUnavailable("The disk is full.")
 
     def wrong(_):
-        raise WorkspaceError("A number is larger than any that is stored here.")
+        raise WorkspaceError("A number is too large to be stored here.")
 
     assert served(unavailable)() == {"error": "The disk is full.", "is_kept": True}
     assert "is_kept" not in served(wrong)()

@@ -10,11 +10,12 @@ from studio import doctor
 from studio.annotation import history
 from studio.cli import main
 from studio.database import connection, migrations
-from studio.errors import RunError
+from studio.errors import RunError, WorkspaceError
 from studio.models import checkpoints
-from studio.preferences import prompts, ratings, snapshots
+from studio.preferences import prompts, ratings
 from studio.runs import earlier_configs, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 AT = "2026-06-01T10:00:00.000+00:00"
 NEXT = [name for name in migrations.names() if name > "m001_first_schema"]
@@ -103,7 +104,7 @@ def test_everything_is_there_after_it_was_opened(ws, capsys):
     assert [event["outcome"] for event in ratings.list_events(ws)] == ["left", "right"]
     (entry,) = history.find(ws, history.Filter(search="über"))
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
-    assert snapshots.freeze(ws).row_count == 1
+    assert stored.freeze(ws).row_count == 1
     assert [c.name for c in checkpoints.list_all(ws)] == ["sft-1@1"]
     assert connection.quick_check(ws.database) == "ok"
     assert {run.name: set(run.unread) for run in runs.list_all(ws)} == UNREAD
@@ -148,3 +149,39 @@ def test_a_run_whose_settings_are_not_all_known_is_not_resumed_in_another_way(tm
         )
     with pytest.raises(RunError, match=r"settings that this one does not know \(magic\)"):
         runs.resume(ws, "sft-1")
+
+
+def test_a_migration_says_where_the_database_stays_as_it_was(tmp_path, capsys):
+    path = tmp_path / "old" / "studio.db"
+    path.parent.mkdir()
+    with closing(connection.connect(path, may_create=True)) as db:
+        migrations.ALL.apply(db, stop_before="m015_many_runs")
+    ws = Workspace.open(path.parent)
+    (backup,) = ws.backups.iterdir()
+    assert (
+        capsys.readouterr().err == f"studio.db is brought up to date by this version; as it was it stays in {backup}\n"
+    )
+    Workspace.open(tmp_path / "new")
+    assert capsys.readouterr().err == "", "a new workspace has nothing to be kept"
+
+
+def test_a_program_at_work_while_a_newer_version_migrates_goes_on_where_it_can_and_else_says_so(tmp_path):
+    ws = Workspace.open(tmp_path / "studio")
+    run = _queued(ws)
+    with ws.write() as db:
+        db.execute("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'")
+        applied = {"migration_set": "rlhf-studio", "name": "m099_moods", "applied_at": "2030-01-01"}
+        db.table("_sqlite_migrations").insert(applied)
+    runs.beat(ws, run.id, 0.5, "step 1 of 2")
+    assert runs.get(ws, run.name).progress == 0.5, "a column more is none of its business"
+    with ws.write() as db:
+        db.execute("ALTER TABLE runs RENAME COLUMN progress TO share")
+    with pytest.raises(
+        WorkspaceError, match=r"brought up to date by a newer version of RLHF Studio \(it has m099_moods\)"
+    ):
+        runs.beat(ws, run.id, 0.7, "step 2 of 2")
+
+
+def _queued(ws):
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Why?"}], "So.")
+    return runs.create(ws, SFTConfig())

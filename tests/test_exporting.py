@@ -9,7 +9,7 @@ from assets import STARTER
 from modules.config import SFTConfig
 from studio.datasets import exporting, importing
 from studio.errors import CheckpointError, DataError, WorkspaceError
-from studio.models import checkpoints
+from studio.models import checkpoints, export
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.runs import runs
@@ -46,7 +46,7 @@ def rated(ws):
         showing = comparisons.next_showing(ws)
         assert showing is not None
         ratings.record(ws, showing.id, outcome, strength=strength, elapsed_ms=900)
-    ratings.undo(ws)
+    stored.undone(ws)
     row = {"prompt": "Imported", "chosen": "yes", "rejected": "no", "split": "test"}
     source = ws.root / "import.jsonl"
     source.write_text(json.dumps(row) + "\n")
@@ -118,13 +118,13 @@ def test_demonstrations_come_back_as_they_went(ws, tmp_path):
 
 
 def test_an_empty_workspace_has_nothing_to_export_and_no_file_appears(ws):
-    for export in (
+    for write in (
         exporting.export_ratings,
         exporting.export_demonstrations,
         lambda ws: exporting.export_ratings(ws, "trl"),
     ):
         with pytest.raises(DataError, match="There are no"):
-            export(ws)
+            write(ws)
     assert list(ws.exports.iterdir()) == []
 
 
@@ -158,7 +158,7 @@ def make_checkpoint(ws, role, *, quantisation="none"):
         quantisation=quantisation,
         chat_template=backbone.chat.template,
         roles=(role,),
-        config={},
+        config=run.config.model_dump(mode="json"),
     )
     (folder / "meta.json").write_text(meta.model_dump_json())
     figures = {"base_model": "starter", "base_fingerprint": backbone.fingerprint, "metrics": {"eval/loss": 1.5}}
@@ -190,7 +190,7 @@ def chat_ids(backbone):
 
 def test_an_exported_adapter_opens_with_plain_peft_and_gives_the_same_logits(ws):
     name, backbone = make_checkpoint(ws, "policy")
-    folder = exporting.export_checkpoint(ws, name)
+    folder = export.export_checkpoint(ws, name)
     assert folder == ws.exports / name
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         "README.md",
@@ -208,7 +208,7 @@ def test_an_exported_adapter_opens_with_plain_peft_and_gives_the_same_logits(ws)
 
 def test_item_31_a_merged_4_bit_model_is_dequantised_and_states_how_far_its_logits_moved(ws):
     name, backbone = make_checkpoint(ws, "policy", quantisation="nf4")
-    folder = exporting.export_checkpoint(ws, name, is_merged=True)
+    folder = export.export_checkpoint(ws, name, is_merged=True)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -234,8 +234,8 @@ def test_the_card_of_a_reward_model_tells_how_to_score_and_it_is_true(ws, monkey
     name, backbone = make_checkpoint(ws, "reward")
     with ws.write() as db:
         db.table("runs").update(1, {"stage": "reward", "config": "{}"})
-    monkeypatch.setattr(exporting, "_merge", merge_here)
-    folder = exporting.export_checkpoint(ws, name, is_merged)
+    monkeypatch.setattr(export, "_merge", merge_here)
+    folder = export.export_checkpoint(ws, name, is_merged)
     card = (folder / "README.md").read_text()
     snippet = re.search(r"```python\n(.*?)```", card, flags=re.S)
     assert snippet is not None
@@ -280,22 +280,22 @@ def test_a_merged_model_carries_the_built_in_chat_format_it_was_trained_with(tmp
 
 def test_the_card_names_base_lineage_figures_and_settings(ws):
     name, _ = make_checkpoint(ws, "policy")
-    card = (exporting.export_checkpoint(ws, name) / "README.md").read_text()
+    card = (export.export_checkpoint(ws, name) / "README.md").read_text()
     for fact in (f"# {name}", "a language model fine-tuned on demonstrations", "| eval/loss | 1.5 |", '"seed": 3'):
         assert fact in card
 
 
 def test_a_failed_export_leaves_the_earlier_one_whole_and_no_remains(ws, monkeypatch):
     name, _ = make_checkpoint(ws, "policy")
-    folder = exporting.export_checkpoint(ws, name)
+    folder = export.export_checkpoint(ws, name)
     before = sorted(folder.rglob("*"))
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting, "model_card", fail)
+    monkeypatch.setattr(export, "model_card", fail)
     with pytest.raises(WorkspaceError, match=f"The export {name} could not be written: No space left on device"):
-        exporting.export_checkpoint(ws, name)
+        export.export_checkpoint(ws, name)
     assert sorted(folder.rglob("*")) == before
     assert [path.name for path in ws.exports.iterdir()] == [name]
 
@@ -304,10 +304,10 @@ def test_a_damaged_checkpoint_is_refused_by_name(ws):
     name, _ = make_checkpoint(ws, "policy")
     (checkpoints.get(ws, name).folder / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match=f"Checkpoint {name} is damaged"):
-        exporting.export_checkpoint(ws, name)
+        export.export_checkpoint(ws, name)
     assert list(ws.exports.iterdir()) == []
 
 
 def test_an_unknown_checkpoint_is_refused_with_the_known_ones(ws):
     with pytest.raises(CheckpointError, match=r"no checkpoint named 'sft-9'\. Newest ones: none yet"):
-        exporting.export_checkpoint(ws, "sft-9")
+        export.export_checkpoint(ws, "sft-9")

@@ -26,7 +26,7 @@ from studio.errors import WorkspaceError
 from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
-from studio.runs import launcher, metrics, processes, runs
+from studio.runs import launcher, metrics, prepare, processes, runs
 from studio.workspace import Workspace
 from tests.support import warm
 from tests.support.waiting import PATIENCE_S, until
@@ -331,8 +331,8 @@ def test_two_servers_on_one_workspace_make_runs_of_different_names(ws):
 def test_a_double_click_starts_one_run(ws, monkeypatch):
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     with ThreadPoolExecutor(4) as pool:
-        started = list(pool.map(lambda _: launcher.start_once(ws, LONG), range(4)))
+        started = list(pool.map(lambda _: launcher.start_once(ws, prepare.resolve(ws, LONG)), range(4)))
     assert len(runs.list_all(ws)) == 1
     assert sorted(is_new for _, is_new in started) == [False, False, False, True]
     monkeypatch.setattr(launcher, "DOUBLE_CLICK_S", 0.0)
-    assert launcher.start_once(ws, LONG)[1], "later it is meant"
+    assert launcher.start_once(ws, prepare.resolve(ws, LONG))[1], "later it is meant"

@@ -67,7 +67,7 @@ def test_out_of_memory_at_once_is_a_sentence(ws, machine, tmp_path, monkeypatch)
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(killed))
-    with pytest.raises(RunError, match="the system ended its process for want of memory"):
+    with pytest.raises(RunError, match="the system ended its process for lack of memory"):
         preview.ask(ws, "studio.worker.probe", {}, 10)
 
 

@@ -10,7 +10,7 @@ from studio.database import migrations
 from studio.datasets import archive
 from studio.errors import CheckpointError, ImportRefused
 from studio.models import checkpoints
-from studio.runs import launcher, runs
+from studio.runs import launcher, queue, runs
 from studio.workspace import Workspace
 
 AT = "2026-11-01T10:00:00.000+00:00"
@@ -178,7 +178,10 @@ def test_what_is_hostile_is_a_sentence_at_the_terminal_also_in_the_preview(tmp_p
     for words in ((), ("--preview",)):
         assert main(["import", str(path), *words, "--workspace", str(ws.root)]) == 1
         said = capsys.readouterr().err
-        assert "Line 3 of hostile.jsonl is none that this studio writes: '../../outside' is no name of a run" in said
+        assert (
+            "Line 3 of hostile.jsonl is not one that this studio writes: '../../outside' is not the name of a run"
+            in said
+        )
     assert rows_of(ws) == {}
 
 
@@ -208,7 +211,7 @@ def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeyp
         assert not found.stop_requested
         assert not found.pause_requested
         assert not found.is_ending
-    assert runs.queue(ws) == []
+    assert queue.waiting(ws) == []
     assert not any(name in archive.write(ws).path.read_text() for name in ('"pid"', '"lane"', '"stop_requested"'))
 
 

@@ -104,7 +104,7 @@ def test_a_folder_tells_which_files_it_left_out(tmp_path, ws):
     (folder / "README.md").write_text("words")
     said = importing.import_source(ws, str(folder)).sentence
     assert "2 new demonstrations" in said
-    assert said.endswith("Left out, since of no known type: c.xlsx.")
+    assert said.endswith("Left out, since their type is not known: c.xlsx.")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
@@ -318,7 +318,7 @@ def test_a_judgement_on_a_pair_that_waits_here_is_recorded(tmp_path, ws, row):
     importing.import_source(ws, str(tmp_path / "waiting.jsonl"))
     assert comparisons.counts(ws)["unrated"] == 1
     said = importing.import_source(ws, str(tmp_path / "judged.jsonl")).sentence
-    assert "0 new preferences from 1 rows (1 were waiting here and are judged now)" in said
+    assert "0 new preferences from 1 rows (1 were waiting here and are now judged)" in said
     (found,) = stored.preferences(ws)
     sides = {"left": found["left"], "right": found["right"]}
     assert (sides[found["outcome"]], found["strength"]) == ("Blue.", 2)
@@ -331,7 +331,7 @@ def test_another_judgement_on_a_judged_pair_is_told_and_the_first_is_kept(tmp_pa
         (tmp_path / f"{name}.jsonl").write_text(lines(pair("Teal.", "Blue.", label) | {"id": name}))
     importing.import_source(ws, str(tmp_path / "first.jsonl"))
     assert "1 are here with another judgement, which was kept" in importing.import_source(ws, str(tmp_path / "other.jsonl")).sentence  # fmt: skip
-    assert "(1 were here already)" in importing.import_source(ws, str(tmp_path / "same.jsonl")).sentence
+    assert "(1 were already here)" in importing.import_source(ws, str(tmp_path / "same.jsonl")).sentence
     (found,) = stored.preferences(ws)
     assert found[found["outcome"]] == "Teal."
 

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from modules.model import hub
 from studio.datasets import importing, starter
 from studio.errors import ImportRefused
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.workspace import Workspace
+from tests.support import stored
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data in ../shared/data are not here")
@@ -227,10 +229,35 @@ def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
         asked.append((name, config))
         return datasets.DatasetDict(train=datasets.Dataset.from_list([PAIR | {"score": 1.0}]))
 
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert importing.import_source(ws, "owner/pairs:small").num_new == 1
     assert asked == [("owner/pairs", "small")]
     assert prompts.list_imports(ws)[0]["source"] == "owner/pairs:small"
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_its_library_then_uses_what_it_has_stored(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    class Session:
+        def head(self, address, timeout):
+            asked.append((address, timeout))
+            raise ConnectionError("no network")
+
+    def load_dataset(*_):
+        offline = (datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE)
+        raise ConnectionError(f"not stored here, offline {offline}")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ImportRefused, match=r"not stored here, offline \(True, True\). Check the network"):
+        importing.preview("owner/pairs")
+    assert asked == [(huggingface_hub.constants.ENDPOINT, 5.0)]
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE, "the next one is asked again"
 
 
 def test_an_unreachable_hub_is_a_clear_sentence(monkeypatch):
@@ -257,8 +284,8 @@ def test_preferences_become_prompts_responses_comparisons_and_ratings(tmp_path, 
     assert [(row["category"], row["split"]) for row in prompts.list_prompts(ws)] == [("maths", "train"), ("", "test")]
     assert ratings.summary(ws) | {"left": 2, "rated": 2, "import": 2, "person": 0} == ratings.summary(ws)
     assert [event["strength"] for event in ratings.list_events(ws)] == [3, 2]
-    snapshot = snapshots.freeze(ws, ties="half", use_strength=False)
-    trained = snapshots.training_rows(ws, snapshot.id)
+    snapshot = stored.freeze(ws, ties="half", use_strength=False)
+    trained = stored.training_rows(ws, snapshot.id)
     assert [(row["chosen"], row["rejected"], row["split"]) for row in trained] == [
         ("7", "9", "train"),
         ("Red", "Cow", "test"),
@@ -302,7 +329,7 @@ def test_rows_of_another_file_that_are_known_already_are_not_new(tmp_path, ws):
     importing.import_source(ws, jsonl(tmp_path / "one.jsonl", PAIR))
     result = importing.import_source(ws, jsonl(tmp_path / "two.jsonl", PAIR, PAIR | {"prompt": "Other"}))
     assert (result.num_kept, result.num_new) == (2, 1)
-    assert "1 were here already" in result.sentence
+    assert "1 were already here" in result.sentence
     assert comparisons.counts(ws)["comparisons"] == 2
 
 
@@ -337,7 +364,7 @@ def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
         ("wide.csv", b"prompt\na,b\n", r"wide\.csv, line 2: has more cells than the header"),
         ("cut.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99, mtime=0)[:-12], r"cut\.jsonl\.gz is not a whole gzip file"),
         ("cut.parquet", b"PAR1 and nothing more", r"cut\.parquet is not a whole Parquet file"),
-        ("notes.txt", b"prompt", r"notes\.txt is of no known type\. Known are \.jsonl"),
+        ("notes.txt", b"prompt", r"notes\.txt is not of a known type\. Known types: \.jsonl"),
         ("other.jsonl", b'{"question": "a", "answer": "b"}\n', r"has the columns question, answer\. Needed .*chosen and rejected"),
         ("bad.jsonl", b'{"messages": []}\n', r"No row of bad\.jsonl can be used as prompts; 1 dropped: empty prompt \(1\)"),
     ],

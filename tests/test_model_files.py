@@ -11,7 +11,7 @@ import pytest
 
 from modules.config import SFTConfig
 from studio.errors import BaseModelError, RewardError
-from studio.models import base_models, reward_sources
+from studio.models import base_models, finite, reward_sources
 from studio.preferences import prompts
 from studio.runs import runs
 from studio.workspace import Workspace
@@ -80,8 +80,8 @@ def test_a_shard_that_the_index_names_and_that_is_not_there_is_named(ws: Workspa
     ("index", "sentence"),
     [
         (None, "has neither model.safetensors nor model.safetensors.index.json"),
-        ("{", "is no JSON"),
-        ("[]", "holds no object"),
+        ("{", "is not valid JSON"),
+        ("[]", "does not hold an object"),
         ("{}", "does not say where the weights are"),
         ('{"weight_map": {"a": "../model.safetensors"}}', "its index names ../model.safetensors"),
     ],
@@ -102,10 +102,10 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_not_waited_for
 ) -> None:
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    refused(ws, folder, rf"{name} is a pipe or a device, not a regular file")
     (folder / name).unlink()
     (folder / name).symlink_to("/dev/zero")
-    refused(ws, folder, rf"{name} is a pipe or a device and no regular file")
+    refused(ws, folder, rf"{name} is a pipe or a device, not a regular file")
     (folder / name).unlink()
     (folder / name).symlink_to(folder / "gone")
     refused(ws, folder, rf"{name} is a link to nothing")
@@ -115,7 +115,7 @@ def test_a_header_that_claims_gigabytes_is_no_header(ws: Workspace, folder: Path
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", 6_000_000_000))
         file.truncate(6_000_000_016)
-    refused(ws, folder, "is cut off or no safetensors file")
+    refused(ws, folder, "is cut off or not a safetensors file")
 
 
 def test_a_config_of_unlikely_size_is_not_read(ws: Workspace, folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_config_of_unlikely_size_is_not_read(ws: Workspace, folder: Path) -> N
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]"], ids=["no json", "deep", "no object"])
 def test_a_config_that_is_no_object_is_refused(ws: Workspace, folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    refused(ws, folder, r"config.json (is no JSON|holds no object)")
+    refused(ws, folder, r"config.json (is not valid JSON|does not hold an object)")
 
 
 NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -193,16 +193,16 @@ def test_a_sentencepiece_tokenizer_names_the_package_that_reads_it(
     ("config", "sentence"),
     [
         ({"model_type": "bloom"}, r"\(bloom\) has no position ids: choose a decoder-only model"),
-        ({"model_type": "mamba"}, r"\(mamba\) has no attention layers"),
+        ({"model_type": "mamba"}, r"\(mamba\) has not attention layers"),
         ({"model_type": "bert"}, r"\(bert\) is an encoder"),
         ({"model_type": "t5", "is_encoder_decoder": True}, r"\(t5\) has an encoder and a decoder"),
         (
             {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
-            r"has layers that are no attention \(conv\)",
+            r"has layers that are not attention \(conv\)",
         ),
         (
             {"model_type": "new", "text_config": {"layer_types": ["linear_attention"]}},
-            r"no attention \(linear_attention\)",
+            r"not attention \(linear_attention\)",
         ),
     ],
     ids=["alibi", "state space", "encoder", "both", "convolutions", "inside a text_config"],
@@ -229,17 +229,80 @@ def test_a_turn_marker_beyond_the_embedding_is_named_with_its_id_and_the_rows(
 
 def test_an_adapter_given_as_a_base_model_is_called_one(ws: Workspace, folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    refused(ws, folder, "holds an adapter .*beside a model")
+    refused(ws, folder, "holds an adapter .*next to a model")
     (folder / "config.json").unlink()
-    refused(ws, folder, "holds an adapter and no model")
+    refused(ws, folder, "holds an adapter, not a model")
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 5000, "~nobody-of-this-name/model", "a\0b", "y/" * 3000], ids=["long", "home", "null", "deep"]
 )
 def test_a_name_that_can_be_no_path_gets_a_short_sentence(ws: Workspace, name: str) -> None:
-    with pytest.raises(BaseModelError, match="is no folder and no hub id") as error:
+    with pytest.raises(BaseModelError, match="is neither a folder nor a hub id") as error:
         runs.create(ws, SFTConfig(base_model=name))
     assert len(str(error.value)) < 500
     with pytest.raises(RewardError, match="There is no classifier"):
         reward_sources._classifier(name)
+
+
+LAYERS = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48, "num_hidden_layers": 3}
+WHOLE = [
+    "model.embed_tokens.weight",
+    "lm_head.weight",
+    *(f"model.layers.{n}.{name}" for n in range(3) for name in ("a", "b")),
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "sentence"),
+    [
+        ([n for n in WHOLE if n != "model.layers.1.b"], {}, r"lacks the weights \(model\.layers\.1\.b\)"),
+        (
+            [n for n in WHOLE if "layers.2" not in n],
+            {},
+            r"lacks 2 weights \(model\.layers\.2\.a, model\.layers\.2\.b\)",
+        ),
+        (WHOLE[:1] + WHOLE[2:], {"tie_word_embeddings": False}, r"lacks the weights \(lm_head\.weight\)"),
+        (
+            [f"base_model.model.{n}" for n in WHOLE],
+            {},
+            "name weights in another way than its family, such as base_model",
+        ),
+    ],
+    ids=["one of a layer", "a layer", "the output layer", "all, by their names"],
+)
+def test_weights_that_are_missing_or_no_numbers_are_refused_before_a_run_is_made(
+    ws: Workspace, folder: Path, names: list[str], settings: dict[str, Any], sentence: str
+) -> None:
+    write(folder / "config.json", **LAYERS)
+    safetensors(folder / "model.safetensors", WHOLE)
+    base_models.check(str(folder), "lora", "none", "plain")
+    write(folder / "config.json", **settings)
+    safetensors(folder / "model.safetensors", names)
+    refused(ws, folder, sentence)
+
+
+def test_a_weight_that_the_index_names_and_its_file_lacks_is_named(ws: Workspace, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    write(folder / "model.safetensors.index.json", weight_map={"a": "model-1.safetensors", "c": "model-1.safetensors"})
+    refused(ws, folder, r"lacks the weights \(c\)")
+
+
+@pytest.mark.parametrize(("dtype", "width", "bits"), [("BF16", 2, b"\x80\x7f"), ("F16", 2, b"\x01\x7c"), ("F32", 4, b"\0\0\xc0\xff"), ("F64", 8, b"\0" * 6 + b"\xf0\x7f")])  # fmt: skip
+def test_a_weight_that_is_no_number_is_found_wherever_it_stands_and_the_largest_numbers_are_numbers(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, width: int, bits: bytes
+) -> None:
+    monkeypatch.setattr(finite, "BLOCK", 256)  # of which one tensor takes several
+    names = [f"w{n}" for n in range(50)]
+    safetensors(folder / "model.safetensors", names, dtype, width)
+    raw = bytearray((folder / "model.safetensors").read_bytes())
+    at = len(raw) - 25 * width
+    largest = (
+        bytes(bits[:-2]) + {"F16": b"\xff\x7b", "BF16": b"\x7f\x7f", "F32": b"\x7f\x7f", "F64": b"\xef\x7f"}[dtype]
+    )
+    for number, name in ((largest, ""), (bits, "w25")):
+        raw[at : at + width] = number
+        (folder / "model.safetensors").write_bytes(raw)
+        assert finite.find(folder, 30.0) == name
+    refused(ws, folder, "its weights w25 hold NaN or infinity.*Fetch it again")
+    assert finite.find(folder, 0.0) == "", "what it does not come to in time is met when the model is loaded"

@@ -53,7 +53,7 @@ def test_children_keep_the_proxies_that_the_page_does_without(plain, monkeypatch
     with proxies.set_aside():
         assert "HTTPS_PROXY" not in os.environ
         asked = [sys.executable, "-c", "import os; print(os.environ['HTTPS_PROXY'])"]
-        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=redaction.environment())
+        child = subprocess.run(asked, capture_output=True, text=True, check=True, env=redaction.child_environment())
         assert child.stdout.strip() == "http://proxy.example:3128"
     assert os.environ["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert redaction.KEPT == {}
@@ -104,10 +104,10 @@ def test_every_form_of_an_address_leads_to_one_that_a_browser_opens(host, url, i
 @pytest.mark.parametrize(
     ("host", "word"),
     [
-        ("", "is no address"),
-        ("http://localhost", "is no address"),
-        ("fe80::1%lo", "is no address"),
-        ("a b", "is no address"),
+        ("", "is not an address"),
+        ("http://localhost", "is not an address"),
+        ("fe80::1%lo", "is not an address"),
+        ("a b", "is not an address"),
         ("localhost:7860", "--host localhost --port 7860"),
         ("nosuch.invalid", "knows no address"),
         ("x" * 300, "knows no address"),
@@ -125,7 +125,7 @@ def test_a_port_or_an_address_that_cannot_be_used_is_told_apart(tmp_path, capsys
         for host in ("127.0.0.1", "::1"):  # Gradio looks at 127.0.0.1 for either
             assert main(["ui", "--workspace", str(tmp_path), "--no-browser", "--host", host, "--port", str(port)]) == 1
             assert f"Port {port} of {host} cannot be used: Address already in use" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="no address of this machine"):
+    with pytest.raises(ConfigError, match="not an address of this machine"):
         address.check_free(address.parse("192.0.2.7", free_port()))
 
 
@@ -133,5 +133,5 @@ def test_names_are_taken_as_a_browser_sends_them():
     assert address.name(" https://Studio.Example.org:8443/ ") == "studio.example.org"
     assert address.name("bücher.example") == "xn--bcher-kva.example"
     for text in ("", "a/b", "a b", "*"):
-        with pytest.raises(ConfigError, match="is no name"):
+        with pytest.raises(ConfigError, match="is not a name"):
             address.name(text)

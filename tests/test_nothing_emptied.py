@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_an_export_of_before_that_differs_is_put_aside(ws, kind):
     assert texts(ws.exports) == before, "what is the same is not kept twice"
 
 
+def test_of_exports_put_aside_the_last_seven_stay_and_those_that_somebody_changed(ws):
+    for number in range(12):
+        prompts.add_demonstration(ws, [{"role": "user", "content": f"Why {number}?"}], "So.")
+        path = exporting.export_demonstrations(ws)
+        if number == 2:
+            path.write_text("with a word of mine")
+        archive.write(ws)
+    left = {each.name: each.read_text().count("\n") for each in ws.exports.glob("demonstrations-earlier-*")}
+    kept = {f"demonstrations-earlier-{number}.jsonl": number + 1 for number in (5, 6, 7, 8, 9, 10, 11)}
+    assert left == kept | {"demonstrations-earlier-3.jsonl": 0}
+    assert len(list(ws.exports.glob("archive-earlier-*"))) == 7
+
+
 def test_a_folder_of_before_that_differs_is_put_aside(tmp_path):
     target = tmp_path / "sft-1@13"
     for note in ("first", "second", "second", "third"):
@@ -70,13 +84,26 @@ def test_what_was_written_beside_is_taken_away_after_an_error_and_nothing_else(t
 
 @pytest.mark.parametrize("name", ["announcing.lock", "sampling-ahead.lock", "predictions.lock"])
 def test_a_lock_is_taken_without_emptying_what_bears_its_name(ws, name, monkeypatch):
-    precious = ws.root / "notes.txt"
+    precious = place_of(ws, name)
     precious.write_text("notes")
-    folder = ws.root / "servers" if name == "announcing.lock" else ws.root
-    folder.mkdir(exist_ok=True)
-    (folder / name).symlink_to(precious)
     LOCKING[name](ws, monkeypatch)
     assert precious.read_text() == "notes"
+
+
+@pytest.mark.parametrize("name", ["announcing.lock", "sampling-ahead.lock", "predictions.lock"])
+def test_a_link_that_bears_a_locks_name_is_not_followed(ws, name, monkeypatch):
+    precious = ws.root / "notes.txt"
+    precious.write_text("notes")
+    place_of(ws, name).symlink_to(precious)
+    with suppress(OSError):  # a server goes on without being known to others
+        LOCKING[name](ws, monkeypatch)
+    assert precious.read_text() == "notes"
+
+
+def place_of(ws, name):
+    folder = ws.root / "servers" if name == "announcing.lock" else ws.root
+    folder.mkdir(exist_ok=True)
+    return folder / name
 
 
 def _sample(ws, monkeypatch):
@@ -92,7 +119,7 @@ def _sample(ws, monkeypatch):
 def _predict(ws, monkeypatch):
     monkeypatch.setattr(predict.checkpoints, "newest", lambda *_: type("R", (), {"id": 1, "name": "reward-1@1"}))
     monkeypatch.setattr(predict.predictions, "pending", lambda *_: [])
-    assert predict.main(str(ws.root)) == 0
+    assert predict.reply({"root": str(ws.root), "is_patient": True}).startswith("reward-1@1 predicted 0")
 
 
 LOCKING = {

@@ -1,6 +1,7 @@
 """What belongs to a model goes from a checkpoint to the runs that start from it, and what contradicts it is refused."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,14 @@ def test_a_run_that_an_earlier_version_began_on_another_quantisation_than_its_ch
     number = len(runs.list_all(ws))
     with pytest.raises(
         ConfigError, match=rf"Run {run.name} has quantisation none, but sft-1@1, .*was trained with nf4.*new run"
-    ):
+    ) as refused:
         runs.resume(ws, run.name)
     assert len(runs.list_all(ws)) == number
+    (runs.folder(ws, run.name) / "config.json").write_text(json.dumps(config | {"seed": 77}))
+    words = shlex.split(str(refused.value).partition("trained: ")[2])
+    asked = words[words.index("--config") + 1], [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+    again = runs.create(ws, settings.read(stage, *asked))
+    assert (again.config.seed, again.config.quantisation) == (77, "nf4"), "the way out that it names is one"
 
 
 def test_adapters_of_different_ranks_may_meet_and_the_policys_is_the_runs(ws: Workspace) -> None:

@@ -11,11 +11,12 @@ from modules.config import PPOConfig, RewardConfig, SFTConfig
 from modules.data.stages import refusal
 from studio.cli import main
 from studio.errors import RunError
-from studio.runs import prepare, preview, runs
+from studio.runs import launcher, prepare, preview, runs
 from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.ui import filling
+from ui.pages.train import page as train_page
 from ui.pages.train import preview as page_preview
 
 
@@ -32,8 +33,12 @@ def ws(tmp_path) -> Workspace:
     return ws
 
 
+def lesson(ws: Workspace, config: SFTConfig) -> preview.Lesson:
+    return preview.lesson(ws, prepare.resolve(ws, config))
+
+
 def test_the_answer_is_taught_and_the_prompt_read(ws):
-    found = preview.lesson(ws, SFTConfig())
+    found = lesson(ws, SFTConfig())
     first = found.examples[0]
     taught = "".join(text for text, part in first.tokens if part == "taught")
     read = "".join(text for text, part in first.tokens if part == "read")
@@ -46,13 +51,13 @@ def test_the_answer_is_taught_and_the_prompt_read(ws):
 
 @pytest.mark.usefixtures("quick_starts")
 def test_too_many_rows_left_out_are_refused_with_count_and_reason(ws):
-    longest = preview.lesson(ws, SFTConfig()).longest
-    found = preview.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
+    longest = lesson(ws, SFTConfig()).longest
+    found = lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=0.0))
     assert "rows (" in found.refusal
     assert "start anyway with max_dropped=1" in found.refusal
     assert found.may_start_anyway, "a field says so, not the words"
     assert f"longer than max_length = {longest - 1} tokens" in found.summary
-    assert preview.lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=1.0)).refusal == ""
+    assert lesson(ws, SFTConfig(max_length=longest - 1, max_dropped=1.0)).refusal == ""
 
 
 @pytest.mark.parametrize(("dropped", "is_refused"), [(0, False), (10, False), (11, True)])
@@ -83,9 +88,23 @@ def test_rows_that_are_short_in_bytes_need_no_tokenizer(ws, monkeypatch, config,
 
 @pytest.mark.usefixtures("quick_starts")
 def test_a_look_leaves_no_trace(ws):
-    preview.lesson(ws, SFTConfig())
-    assert prepare.prepare(ws, SFTConfig()).rows["train"]
+    before = stored.tables(ws)
+    lesson(ws, SFTConfig())
+    assert prepare.resolve(ws, SFTConfig()).rows["train"]
+    assert stored.tables(ws) == before
     assert not list(ws.runs.iterdir())
+
+
+def test_a_start_gathers_what_it_needs_once_from_the_page_as_from_the_terminal(ws, monkeypatch, capsys):
+    resolve, gathered = prepare.resolve, []
+    monkeypatch.setattr(prepare, "resolve", lambda *given: gathered.append(given) or resolve(*given))
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    values = [getattr(SFTConfig(), name) for name in SFTConfig.model_fields]
+    assert "sft-1 was started." in train_page._start(ws, "sft", False, *values)[0]
+    assert len(gathered) == 1
+    assert main(["sft", "--workspace", str(ws.root), "--detach"]) == 0
+    assert len(gathered) == 2
+    assert [run.name for run in runs.list_all(ws)] == ["sft-2", "sft-1"]
 
 
 @pytest.mark.usefixtures("quick_starts")
@@ -106,7 +125,7 @@ def test_a_template_that_cannot_be_used_is_refused_before_a_run_also_where_rows_
     assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={base}", "--anyway"]) == 1
     assert sentence in capsys.readouterr().err
     with pytest.raises(RunError, match=sentence):
-        page_preview.refusal(ws, SFTConfig(base_model=str(base), max_dropped=1.0))
+        page_preview.refusal(ws, prepare.resolve(ws, SFTConfig(base_model=str(base), max_dropped=1.0)))
     assert runs.list_all(ws) == []
     assert not list(ws.runs.iterdir())
 

@@ -9,8 +9,9 @@ import pytest
 
 from modules.config import PPOConfig, SFTConfig
 from studio.cli import main
-from studio.runs import gpus, launcher, metrics, pauses, processes, progress, runs
+from studio.runs import gpus, launcher, metrics, processes, progress, queue, runs
 from studio.workspace import Workspace
+from tests.support import driver
 from tests.ui import filling
 
 
@@ -59,13 +60,13 @@ def test_the_time_left_is_that_of_the_last_steps_not_of_what_a_parent_did_nor_of
 
 def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
     run = filling.add_run(ws, SFTConfig(), "running")
-    runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays taken", paused=True)
+    runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays in use", paused=True)
     metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
-    found = progress.of_run(ws, pauses.pause(ws, run.name))
+    found = progress.of_run(ws, queue.pause(ws, run.name))
     assert found is not None
     assert (found.left_s, found.tokens_per_s) == (None, None)
     assert runs.get(ws, run.name).shown_state == "paused"
-    assert pauses.go_on(ws, run.name).shown_state == "running"
+    assert queue.go_on(ws, run.name).shown_state == "running"
 
 
 def test_the_memory_of_a_run_is_told_whichever_way_its_birth_was_counted(ws):
@@ -99,15 +100,8 @@ def test_a_run_that_waits_has_no_figures_and_an_ended_one_no_time_left(ws):
     assert found.words()[0].startswith("took ")
 
 
-def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, tmp_path, monkeypatch):
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    answers = {"compute": f"GPU-b, {os.getpid()}, python, 2048", "utilization": "1, GPU-b, 73, 24576"}
-    cases = "".join(f'*{word}*) echo "{line}";; ' for word, line in answers.items())
-    program.write_text(f'#!/bin/sh\ncase "$1" in {cases}*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, monkeypatch):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE)).hold("GPU-b", os.getpid(), "python", 2048)
     run = filling.add_run(ws, SFTConfig(), "running")
     run = dataclasses.replace(run, pid=os.getpid(), pid_started=psutil.Process().create_time())
     found = progress.of_run(ws, run)

@@ -1,9 +1,8 @@
-"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for nvidia-smi."""
+"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for the GPUs' driver."""
 
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -11,9 +10,9 @@ from modules.config import PPOConfig, SampleConfig, SFTConfig
 from studio.errors import ConfigError, RunError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import devices, gpus, launcher, marks, metrics, pauses, processes, runs
+from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs
 from studio.workspace import Workspace
-from tests.support import waiting, warm
+from tests.support import driver, waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
@@ -37,19 +36,9 @@ def ws(tmp_path):
 
 
 @pytest.fixture
-def two_gpus(tmp_path, monkeypatch):
-    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
-    holders = tmp_path / "holders"
-    holders.write_text("")
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};; *) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
-    )
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return holders
+def two_gpus(monkeypatch):
+    """A driver that knows two GPUs."""
+    return driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
 
 
 def marked(run):
@@ -66,36 +55,36 @@ def wait(ws, name, condition):
 
 def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
     names = [runs.create(ws, LONG).name for _ in range(4)]
-    runs.shift(ws, names[3], -1)
-    assert [run.name for run in runs.queue(ws)] == [names[0], names[1], names[3], names[2]]
-    runs.shift(ws, names[2], -99)
-    runs.shift(ws, names[0], 99)
-    runs.shift(ws, names[0], 1)
-    assert [run.name for run in runs.queue(ws)] == [names[2], names[1], names[3], names[0]]
+    queue.shift(ws, names[3], -1)
+    assert [run.name for run in queue.waiting(ws)] == [names[0], names[1], names[3], names[2]]
+    queue.shift(ws, names[2], -99)
+    queue.shift(ws, names[0], 99)
+    queue.shift(ws, names[0], 1)
+    assert [run.name for run in queue.waiting(ws)] == [names[2], names[1], names[3], names[0]]
     new = runs.create(ws, LONG).name
-    assert [run.name for run in runs.queue(ws)][-1] == new
+    assert [run.name for run in queue.waiting(ws)][-1] == new
     runs.move(ws, runs.get(ws, new).id, "running")
-    with pytest.raises(RunError, match=f"Run {new} does not wait in the queue"):
-        runs.shift(ws, new, -1)
+    with pytest.raises(RunError, match=f"Run {new} is not waiting in the queue"):
+        queue.shift(ws, new, -1)
 
 
 def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
     first, second = runs.create(ws, LONG), runs.create(ws, LONG)
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
-    pauses.pause(ws, first.name)
-    assert runs.ahead_of(ws, second.id) == []
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
+    queue.pause(ws, first.name)
+    assert queue.ahead_of(ws, second.id) == []
     assert not runs.begin(ws, first.id, "cpu")
-    pauses.go_on(ws, first.name)
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
+    queue.go_on(ws, first.name)
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
     runs.move(ws, second.id, "running")
     runs.request_stop(ws, second.name)
     with pytest.raises(RunError, match="is stopping and cannot go on"):
-        pauses.go_on(ws, second.name)
+        queue.go_on(ws, second.name)
     runs.move(ws, first.id, "stopped")
     with pytest.raises(RunError, match="is stopped and cannot be paused"):
-        pauses.pause(ws, first.name)
+        queue.pause(ws, first.name)
     with pytest.raises(RunError, match="There is no run named 'sft-99'"):
-        runs.shift(ws, "sft-99", 1)
+        queue.shift(ws, "sft-99", 1)
 
 
 def taken(ws, config, ahead=()):
@@ -129,7 +118,7 @@ def test_each_gpu_is_a_lane_and_a_run_goes_where_nothing_before_it_wants_to_go(w
 
 
 def test_a_gpu_that_another_program_uses_is_the_last_choice_and_is_named(ws, two_gpus):
-    two_gpus.write_text("GPU-a, 4711, /usr/bin/blender, 18000\n")
+    two_gpus.hold("GPU-a", 4711, "/usr/bin/blender", 18000)
     assert taken(ws, SFTConfig()) == ("gpu1",)
     assert taken(ws, SFTConfig(gpu=0)) == ("gpu0",)
     assert gpus.others({1}) == (
@@ -160,13 +149,13 @@ def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked(run))
     runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     assert runs.begin(ws, run.id, "gpu0")
-    two_gpus.write_text(f"GPU-a, {child.pid}, python, 900\n")
+    two_gpus.hold("GPU-a", child.pid, "python", 900)
     monkeypatch.setattr(launcher, "KILL_TIMEOUT_S", 0.3)
     with pytest.raises(RunError, match=f"process {child.pid} still works or holds GPU memory"):
         launcher.kill(ws, run.name)
     child.communicate()
     assert runs.get(ws, run.id).state == "running"
-    two_gpus.write_text("")
+    two_gpus.release()
     killed = launcher.kill(ws, run.name)
     assert killed.message.startswith("Killed: no process was left and their GPU memory is free.")
 
@@ -195,12 +184,13 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     first = launcher.start(ws, runs.create(ws, LONG)).name
     wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
     second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
-    runs.shift(ws, third, -1)
-    pauses.pause(ws, first)
+    queue.shift(ws, third, -1)
+    queue.pause(ws, first)
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
     step = checkpoints.last(ws, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
-    time.sleep(1.0)
+    beats = set()
+    wait(ws, first, lambda r: len(beats.add(r.heartbeat_at) or beats) > 2)  # it lives, and takes no step
     assert metrics.curve(ws, paused.id, "train/loss")[-1][0] in (step - 1, step)
     branch = launcher.start(ws, runs.resume(ws, f"{first}@2"))
     assert checkpoints.name_of(ws, branch.resumed_from) == f"{first}@2"
@@ -208,7 +198,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
         runs.resume(ws, first)
     runs.request_stop(ws, second)
     wait(ws, second, lambda r: r.state == "stopped")
-    pauses.go_on(ws, first)
+    queue.go_on(ws, first)
     wait(ws, first, lambda r: len(metrics.curve(ws, r.id, "train/loss")) > step + 1)
     runs.request_stop(ws, first)
     stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)

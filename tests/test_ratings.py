@@ -13,7 +13,7 @@ import pytest
 
 from studio.annotation import history
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.support import stored
@@ -53,7 +53,7 @@ def rate(ws, outcome="left", **facts):
 def test_sqlite_refuses_to_change_or_delete_what_was_recorded(ws, table, statement):
     add_pairs(ws, 1)
     rate(ws)
-    snapshots.freeze(ws, ties="half", use_strength=False)
+    stored.freeze(ws, ties="half", use_strength=False)
     column = {"rating_events": "outcome", "showings": "seed", "responses": "text", "snapshots": "sha256"}.get(
         table, "margin"
     )
@@ -110,8 +110,8 @@ def test_a_second_press_on_a_rated_showing_is_refused(ws):
 @pytest.mark.parametrize(
     ("outcome", "strength", "sentence"),
     [
-        ("better", None, "'better' is no outcome"),
-        ("undo", None, "'undo' is no outcome"),
+        ("better", None, "'better' is not an outcome"),
+        ("undo", None, "'undo' is not an outcome"),
         ("tie", 2, "Strength 2 does not go with tie"),
         ("left", 4, "Strength 4 does not go with left"),
     ],
@@ -135,7 +135,7 @@ def test_a_skip_is_kept_with_its_reason_and_does_not_count_as_rated(ws):
     assert (summary["skip"], summary["rated"]) == (1, 0)
     assert comparisons.next_showing(ws) is None
     with pytest.raises(DataError, match="no ratings to train on"):
-        snapshots.freeze(ws, ties="half", use_strength=False)
+        stored.freeze(ws, ties="half", use_strength=False)
 
 
 # Undo.
@@ -145,13 +145,13 @@ def test_undo_goes_back_to_any_depth_and_the_taken_back_pair_comes_next(ws):
     add_pairs(ws, 4)
     given = [rate(ws, outcome) for outcome in ("left", "right", "tie", "both_bad")]
     for expected in reversed(given):
-        taken_back = ratings.undo(ws)
+        taken_back = stored.undone(ws)
         assert taken_back is not None
         assert taken_back.id == expected.id
         showing = comparisons.next_showing(ws)
         assert showing is not None
         assert showing.id == expected.showing_id
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
     assert len(ratings.list_events(ws)) == 8
 
@@ -161,7 +161,7 @@ def test_a_pair_can_be_rated_again_after_undo_as_often_as_wanted(ws):
     showing_ids = set()
     for outcome in ("left", "right", "tie", "left"):
         showing_ids.add(rate(ws, outcome).showing_id)
-        ratings.undo(ws)
+        stored.undone(ws)
     rate(ws, "right")
     assert len(showing_ids) == 1
     assert ratings.summary(ws) | {"right": 1, "rated": 1, "left": 0, "tie": 0} == ratings.summary(ws)
@@ -171,8 +171,8 @@ def test_the_same_undo_sent_twice_takes_back_one_rating(ws):
     add_pairs(ws, 2)
     rate(ws, "left")
     rate(ws, "right")
-    taken_back = ratings.undo(ws, uuid="press-z")
-    assert ratings.undo(ws, uuid="press-z") == taken_back
+    taken_back = stored.undone(ws, uuid="press-z")
+    assert stored.undone(ws, uuid="press-z") == taken_back
     assert ratings.summary(ws)["rated"] == 1
 
 
@@ -183,7 +183,7 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
     showing = comparisons.next_showing(ws, rater="scripted")
     assert showing is not None
     ratings.record(ws, showing.id, "left")
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 2
 
 
@@ -193,14 +193,14 @@ def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
     others = [rate(ws, "right") for _ in range(2)]
     once = ratings.correct(ws, first.id, "tie")
     twice = ratings.correct(ws, once.id, "both_bad")
-    taken = [ratings.undo(ws) for _ in range(5)]
+    taken = [stored.undone(ws) for _ in range(5)]
     assert [each and each.outcome for each in taken] == ["both_bad", "tie", "right", "right", "left"]
     assert [each and each.showing_id for each in taken[2:]] == [
         *(each.showing_id for each in others[::-1]),
         first.showing_id,
     ]
     assert twice.showing_id == first.showing_id
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
 
 
@@ -215,11 +215,11 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
 
     assert outcomes() == {ids[0]: "right", ids[1]: "left"}
     assert history.count_imported(ws) == 2
-    taken = ratings.undo(ws)
+    taken = stored.undone(ws)
     assert taken is not None
     assert taken.outcome == "right"
     assert outcomes() == {ids[0]: "left", ids[1]: "left"}
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
 
 
 # What the eye saw.
@@ -260,7 +260,7 @@ def test_the_table_of_open_showings_holds_those_without_an_event_and_no_others(w
     rate(ws, "skip", reason="other")
     shown = comparisons.next_showing(ws)
     comparisons.next_showing(ws, after=shown.id)
-    ratings.undo(ws)
+    stored.undone(ws)
     with ws.read() as db:
         found = {row["showing_id"] for row in db.query("SELECT showing_id FROM open_showings")}
         expected = db.query("SELECT id FROM showings WHERE id NOT IN (SELECT showing_id FROM rating_events)")
@@ -299,7 +299,7 @@ def snapshot_after(root, swap):
             "tie" if showing.comparison_id == 3 else winner,
             strength=None if showing.comparison_id == 3 else 2,
         )
-    return ws, snapshots.freeze(ws, ties="half", use_strength=True)
+    return ws, stored.freeze(ws, ties="half", use_strength=True)
 
 
 def test_the_same_judgements_on_flipped_screens_give_the_same_snapshot(tmp_path):
@@ -308,26 +308,26 @@ def test_the_same_judgements_on_flipped_screens_give_the_same_snapshot(tmp_path)
     assert {s["left_response_id"] % 2 for row in stored.comparisons(ws) for s in row["showings"]} == {1}
     assert {s["left_response_id"] % 2 for row in stored.comparisons(other) for s in row["showings"]} == {0}
     assert straight.sha256 == flipped.sha256
-    assert snapshots.training_rows(ws, straight.id) == snapshots.training_rows(other, flipped.id)
+    assert stored.training_rows(ws, straight.id) == stored.training_rows(other, flipped.id)
 
 
 def test_the_same_ratings_and_recipe_are_one_snapshot_and_other_ones_another(ws):
     add_pairs(ws, 2)
     rate(ws, "left", strength=3)
-    first = snapshots.freeze(ws, ties="half", use_strength=False)
-    assert snapshots.freeze(ws, ties="half", use_strength=False) == first
-    assert snapshots.freeze(ws, ties="half", use_strength=True).sha256 != first.sha256
+    first = stored.freeze(ws, ties="half", use_strength=False)
+    assert stored.freeze(ws, ties="half", use_strength=False) == first
+    assert stored.freeze(ws, ties="half", use_strength=True).sha256 != first.sha256
     rate(ws, "tie")
-    assert snapshots.freeze(ws, ties="half", use_strength=False).row_count == 2
-    assert snapshots.freeze(ws, ties="drop", use_strength=False).row_count == 1
+    assert stored.freeze(ws, ties="half", use_strength=False).row_count == 2
+    assert stored.freeze(ws, ties="drop", use_strength=False).row_count == 1
 
 
 def test_ties_and_strength_become_targets_and_margins(ws):
     add_pairs(ws, 4)
     for outcome, strength in (("left", 1), ("right", 3), ("tie", None), ("both_bad", None)):
         rate(ws, outcome, strength=strength)
-    snapshot = snapshots.freeze(ws, ties="half", use_strength=True)
-    rows = snapshots.training_rows(ws, snapshot.id)
+    snapshot = stored.freeze(ws, ties="half", use_strength=True)
+    rows = stored.training_rows(ws, snapshot.id)
     assert [row["target_p"] for row in rows] == [1.0, 1.0, 0.5, 0.5]
     assert [row["margin"] for row in rows] == [0.0, 2 / 3, 0.0, 0.0]
     assert [row["strength"] for row in rows] == [1, 3, None, None]
@@ -337,13 +337,13 @@ def test_strength_becomes_a_soft_label_instead_where_that_is_wanted(ws):
     add_pairs(ws, 5)
     for outcome, strength in (("left", 1), ("right", 2), ("left", 3), ("tie", None), ("left", None)):
         rate(ws, outcome, strength=strength)
-    soft = snapshots.freeze(ws, ties="half", use_strength=True, strength_as="soft_label")
-    rows = snapshots.training_rows(ws, soft.id)
+    soft = stored.freeze(ws, ties="half", use_strength=True, strength_as="soft_label")
+    rows = stored.training_rows(ws, soft.id)
     assert [row["target_p"] for row in rows] == [0.7, 0.85, 0.95, 0.5, 1.0]
     assert {row["margin"] for row in rows} == {0.0}
-    assert soft.sha256 != snapshots.freeze(ws, ties="half", use_strength=True).sha256
-    off = snapshots.freeze(ws, ties="half", use_strength=False, strength_as="soft_label")
-    assert off == snapshots.freeze(ws, ties="half", use_strength=False), "strength_as means nothing on its own"
+    assert soft.sha256 != stored.freeze(ws, ties="half", use_strength=True).sha256
+    off = stored.freeze(ws, ties="half", use_strength=False, strength_as="soft_label")
+    assert off == stored.freeze(ws, ties="half", use_strength=False), "strength_as means nothing on its own"
 
 
 # Nothing acknowledged is lost.
@@ -386,7 +386,7 @@ def test_kill_minus_9_between_ratings_loses_none_that_was_acknowledged(ws):
 def test_the_history_for_the_export_has_every_showing_and_every_event(ws):
     add_pairs(ws, 2)
     rate(ws, "left")
-    ratings.undo(ws)
+    stored.undone(ws)
     rate(ws, "right")
     comparisons.next_showing(ws)
     history = stored.comparisons(ws)

@@ -56,7 +56,7 @@ def test_runs_and_checkpoints_on_disk_that_the_database_lacks_are_told_and_taken
     assert (run.state, run.is_ending, run.pid) == ("stopped", False, None)
     assert "doctor --repair" in run.message
     assert ("ok", "folders") in findings(ws)
-    assert "known already" in findings(ws, is_repairing=True)["ok", "repair"]
+    assert "already known" in findings(ws, is_repairing=True)["ok", "repair"]
 
 
 @pytest.mark.parametrize("lose", ["gone", "empty"])

@@ -11,6 +11,7 @@ from studio.datasets import archive
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 EVENTS = (
     (1, "a", 1, "left", None),
@@ -59,7 +60,7 @@ def restores(ws):
 
 
 def check_undo_goes_on_in_the_order_of_giving(ws):
-    taken = [ratings.undo(ws) for _ in range(3)]
+    taken = [stored.undone(ws) for _ in range(3)]
     assert [each and (each.showing_id, each.outcome) for each in taken] == [(2, "right"), (1, "left"), None]
 
 

@@ -118,7 +118,7 @@ def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good
     assert follow.report_end(ws, replace(run, is_fault=False)) == 0
     assert "finite" in run.message or "loss of nan" in run.message
     assert "weights are as they were" in run.message
-    assert f"saved as {saved.name}: resume goes on from there" in run.message
+    assert f"saved as {saved.name}: resume continues from there" in run.message
     if stage == "ppo":
         whole = checkpoints.get(ws, f"{names['whole'][0]}@3")
         mine, other = files_of(saved), files_of(whole)

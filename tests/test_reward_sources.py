@@ -58,7 +58,7 @@ def hostile_files(ws):
 
 def test_a_function_outside_the_folder_is_never_taken_whatever_leads_there(ws):
     for file in hostile_files(ws):
-        with pytest.raises(RewardError, match=r"lies outside .*rewards\. A run executes it"):
+        with pytest.raises(RewardError, match=r"is outside .*rewards\. A run executes it"):
             runs.create(ws, PPOConfig(rewards=f"function:{file}:short"))
     assert [run.stage for run in runs.list_all(ws)] == ["sft"]
 
@@ -66,7 +66,7 @@ def test_a_function_outside_the_folder_is_never_taken_whatever_leads_there(ws):
 def test_a_rewards_folder_that_is_itself_a_link_is_refused(ws):
     ws.rewards.rename(ws.root.parent / "moved")
     ws.rewards.symlink_to(ws.root.parent / "moved")
-    with pytest.raises(RewardError, match="lies outside"):
+    with pytest.raises(RewardError, match="is outside"):
         runs.create(ws, PPOConfig(rewards="function:short.py:short"))
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_file_of_code_is_refused_with_those_that_are_there(ws):
     with pytest.raises(RewardError, match=r"There is no reward file folder\.py"):
         runs.create(ws, PPOConfig(rewards="function:folder.py:short"))
     (ws.rewards / "large.py").write_text("#" * 2**21)
-    with pytest.raises(RewardError, match="more than 1 MiB"):
+    with pytest.raises(RewardError, match="larger than 1 MiB"):
         runs.create(ws, PPOConfig(rewards="function:large.py:short"))
     (ws.rewards / "bytes.py").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RewardError, match="cannot be read as text"):
@@ -88,7 +88,7 @@ def test_a_function_that_the_file_does_not_bind_is_refused_before_there_is_a_run
     with pytest.raises(RewardError, match=r"There is no function brief in short\.py \(there: short\)"):
         runs.create(ws, PPOConfig(rewards="function:short.py:short + function:short.py:brief*0.1"))
     (ws.rewards / "torn.py").write_text("def short(prompts, responses:")
-    with pytest.raises(RewardError, match=r"The reward file torn\.py is no Python: .*line 1"):
+    with pytest.raises(RewardError, match=r"The reward file torn\.py is not valid Python: .*line 1"):
         runs.create(ws, PPOConfig(rewards="function:torn.py:short"))
     assert {run.stage for run in runs.list_all(ws)} == {"sft"}
     for text in (
@@ -105,9 +105,11 @@ def test_a_classifier_is_a_local_model_folder_or_a_hub_id(ws, tmp_path, monkeypa
     (tmp_path / "notes").mkdir()
     with pytest.raises(BaseModelError, match=r"has no config\.json"):
         runs.create(ws, PPOConfig(rewards=f"classifier:{tmp_path / 'notes'}"))
-    with pytest.raises(RewardError, match="starter is a language model and classifies nothing"):
+    with pytest.raises(RewardError, match="starter is a language model, not a classifier"):
         runs.create(ws, PPOConfig(rewards="classifier:starter"))
-    with pytest.raises(RewardError, match="There is no classifier '/no/such/folder': it is no folder and no hub id"):
+    with pytest.raises(
+        RewardError, match="There is no classifier '/no/such/folder': it is neither a folder nor a hub id"
+    ):
         runs.create(ws, PPOConfig(rewards="classifier:/no/such/folder"))
     model = tmp_path / "judge"
     model.mkdir()

@@ -9,9 +9,9 @@ from sqlite_utils import Database
 
 from studio.database import migrations
 from studio.errors import DataError, RatingError
-from studio.preferences import comparisons, edits, prompts, ratings, snapshots
+from studio.preferences import comparisons, edits, prompts, ratings, undo, vocabulary
+from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.support import stored
 
@@ -92,7 +92,7 @@ def test_a_database_of_the_version_before_keeps_its_ratings_and_gains_the_new_co
     }  # fmt: skip
     assert comparisons.counts(ws) == {"comparisons": 5, "unrated": 2}
     assert shown(ws).id == 2, "the undone one comes first"
-    assert snapshots.training_rows(ws, 1)[0]["chosen"] == "text 2"
+    assert stored.training_rows(ws, 1)[0]["chosen"] == "text 2"
     for sql in ("UPDATE rating_events SET rater = 'x'", "DELETE FROM rating_events", "UPDATE showings SET seed = 1"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"), ws.write() as db:
             db.execute(sql)
@@ -184,7 +184,7 @@ def test_remarks_after_the_vote_are_a_new_event_with_the_same_judgement(ws):
     assert (old["note"], new["note"], new["supersedes"]) == (None, "checked", old["id"])
     assert (new["outcome"], new["strength"], new["elapsed_ms"]) == ("left", 2, 900)
     assert ratings.summary(ws)["rated"] == 1
-    with pytest.raises(RatingError, match="does not count any more"):
+    with pytest.raises(RatingError, match="no longer counts"):
         ratings.annotate(ws, first.id, REMARKS)
 
 
@@ -214,7 +214,7 @@ def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws)
     put_up(ws, num=2)
     showing = shown(ws)
     edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="one")
-    taken = ratings.undo(ws)
+    taken = stored.undone(ws)
     assert taken is not None
     assert taken.edited_response_id is not None
     assert (prompts.counts(ws)["demonstrations"], prompts.list_demonstrations(ws), stored.preferences(ws)) == (
@@ -253,7 +253,7 @@ def naive(ws):
     once = {event["comparison_id"] for event in events if event["showing_id"] is None}
     with ws.read() as db:
         ids = {row["id"] for row in db.query("SELECT id FROM comparisons")}
-    outcomes = {outcome: sum(event["outcome"] == outcome for event in counting) for outcome in ratings.OUTCOMES}
+    outcomes = {outcome: sum(event["outcome"] == outcome for event in counting) for outcome in vocabulary.OUTCOMES}
     return outcomes, len(ids - judged - once)
 
 
@@ -265,7 +265,7 @@ def test_the_tallies_are_what_counting_all_events_gives_whatever_was_done(ws):
         showing = comparisons.next_showing(ws)
         action = rng.choice(["rate", "rate", "undo", "edit", "remark", "skip"])
         if action == "undo" or showing is None:
-            ratings.undo(ws)
+            stored.undone(ws)
         elif action == "edit":
             edits.edit_to_ideal(ws, showing.id, 0, f"Ideal {step}", uuid=f"e{step}")
         elif action == "remark" and (events := ratings.list_events(ws, limit=-1)):
@@ -289,7 +289,7 @@ def test_no_press_scans_a_table_that_grows_with_the_ratings(ws):
     with ws.write() as db:
         db.conn.set_trace_callback(statements.append)
         ratings.record_in(db, comparisons.upcoming(db, "person", 4)[0], "left")
-        ratings.undo_in(db, "person")
+        undo.newest(db, "person")
         comparisons.upcoming(db, "person", 4)
         ratings.read_summary(db)
         comparisons.read_counts(db)

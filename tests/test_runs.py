@@ -22,7 +22,7 @@ from studio.database.schema import ratings
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, runs
+from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, queue, runs
 from studio.workspace import Workspace
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
@@ -87,11 +87,11 @@ def test_a_run_moves_only_along_the_arrows(ws, before, after):
 
 def test_runs_wait_for_those_before_them_and_begin_once(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
-    assert [run.id for run in runs.ahead_of(ws, second.id)] == [first.id]
-    assert runs.ahead_of(ws, first.id) == []
+    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
+    assert queue.ahead_of(ws, first.id) == []
     assert runs.begin(ws, first.id, "cpu")
     assert not runs.begin(ws, first.id, "cpu")
-    assert runs.ahead_of(ws, second.id) == []
+    assert queue.ahead_of(ws, second.id) == []
     assert runs.begin(ws, second.id, "cpu")
     assert [run.state for run in runs.list_all(ws)] == ["running", "running"]
 
@@ -99,7 +99,7 @@ def test_runs_wait_for_those_before_them_and_begin_once(ws):
 def test_a_cancelled_run_leaves_the_queue_to_the_next(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
     assert runs.request_stop(ws, first.name).state == "stopped"
-    assert runs.ahead_of(ws, second.id) == []
+    assert queue.ahead_of(ws, second.id) == []
 
 
 def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws):
@@ -199,7 +199,7 @@ def test_a_run_is_numbered_within_its_stage(ws):
         (PPOConfig(), CheckpointError, "There is no checkpoint of the reward model yet"),
         (SampleConfig(), CheckpointError, "There is no checkpoint of PPO or SFT yet"),
         (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),
-        (SFTConfig(base_model="no/such/folder"), BaseModelError, "is no folder and no hub id"),
+        (SFTConfig(base_model="no/such/folder"), BaseModelError, "is neither a folder nor a hub id"),
     ],
 )
 def test_a_run_that_lacks_something_is_refused_with_what_to_do_first(ws, config, error, sentence):
@@ -368,13 +368,13 @@ def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch)
     monkeypatch.setattr(gpus, "may_be_there", lambda: False)
     for refuse in (launcher.start_once, memory_fit.fit):
         with pytest.raises(ConfigError, match="There is no GPU on this machine: set device to auto or cpu"):
-            refuse(ws, SFTConfig(device="cuda"))
+            refuse(ws, prepare.resolve(ws, SFTConfig(device="cuda")))
     words = ["sft", "--set", "device=cuda", "--workspace", str(ws.root)]
     assert main([*words, "--detach"]) == 1
     assert runs.list_all(ws) == []
     assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
-    assert memory_fit.fit(ws, SFTConfig(device="cuda")).needed > 0
+    assert memory_fit.fit(ws, prepare.resolve(ws, SFTConfig(device="cuda"))).needed > 0
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, 5000])
@@ -383,7 +383,7 @@ def test_a_base_model_whose_weights_are_cut_off_is_refused_before_the_start(ws, 
     (weights,) = (tmp_path / "cut").glob("*.safetensors")
     assert runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut"))).state == "queued"
     weights.write_bytes(weights.read_bytes()[:cut])
-    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or not a safetensors file"):
         runs.create(ws, SFTConfig(base_model=str(tmp_path / "cut")))
 
 

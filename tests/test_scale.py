@@ -7,8 +7,9 @@ import pytest
 from studio.annotation import history
 from studio.database import connection
 from studio.datasets import archive, exporting
-from studio.preferences import snapshots, text_search
+from studio.preferences import text_search
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.many import fill
 
 SOME, MANY = 300, 3000
@@ -18,7 +19,7 @@ JOBS = {
     "export ratings": lambda ws: exporting.export_ratings(ws),
     "export ratings as TRL": lambda ws: exporting.export_ratings(ws, "trl"),
     "export demonstrations": exporting.export_demonstrations,
-    "freeze a snapshot": snapshots.freeze,
+    "freeze a snapshot": stored.freeze,
     "write an archive": archive.write,
 }
 
@@ -87,7 +88,7 @@ def test_the_rows_of_a_snapshot_are_hashed_as_one_text(workspaces):
     import json
 
     ws = workspaces[0]
-    frozen = snapshots.freeze(ws)
+    frozen = stored.freeze(ws)
     with ws.read() as db:
         columns = ("chosen_id", "rejected_id", "target_p", "margin", "weight")
         rows = [

@@ -11,15 +11,16 @@ import pytest
 from modules.config import RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
 from studio.annotation import guidelines, pair_selection, predictions, session_summary, sessions
-from studio.annotation.pair_selection import Wish
+from studio.annotation.pair_selection import PairQuery
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
 from studio.models import checkpoints
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 
 
@@ -136,7 +137,7 @@ def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
     session = sessions.start(ws, SessionConfig(target=20, block_size=5, repeat_share=0.0))
     vote(ws, sessions.next_showing(ws), "skip", reason="other")
     assert rate_all(ws) == 5
-    last = ratings.undo(ws)
+    last = stored.undone(ws)
     back = sessions.get(ws, session.id)
     assert (back.state, back.num_given) == ("running", 4)
     assert sessions.next_showing(ws).id == last.showing_id
@@ -155,7 +156,7 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
 
     def undo():
         with ws.write() as db:
-            return ratings.undo_in(db, "person", since=sessions.undo_since(db, "person"))
+            return undo.newest(db, "person", since=sessions.undo_since(db, "person"))
 
     assert undo() is not None
     assert undo() is None
@@ -179,11 +180,11 @@ def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
     add_pairs(ws, 20)
     first = sessions.start(ws, SessionConfig())
     vote(ws, sessions.next_showing(ws))
-    with pytest.raises(RatingError, match=f"Session {first.id} is at work"):
+    with pytest.raises(RatingError, match=f"Session {first.id} is running"):
         sessions.start(ws, SessionConfig())
     sessions.pause(ws, first.id)
     second = sessions.start(ws, SessionConfig(target=1))
-    with pytest.raises(RatingError, match=f"Session {second.id} is at work"):
+    with pytest.raises(RatingError, match=f"Session {second.id} is running"):
         sessions.resume(ws, first.id)
     rate_all(ws)
     sessions.end(ws, second.id)
@@ -269,7 +270,7 @@ def test_rankings_come_again_too_half_of_them_in_reverse(ws):
     shown = {row["id"]: json.loads(row["response_ids"]) for row in rows_of(ws, "showings")}
     for row in repeats:
         assert shown[row["showing_id"]] == shown[row["repeat_of"]][:: -1 if row["is_swapped"] else 1]
-    frozen = snapshots.freeze(ws, Recipe())
+    frozen = stored.freeze(ws, Recipe())
     assert frozen.row_count == (60 - len(repeats)) * 10  # repeats are not trained on
 
 
@@ -290,10 +291,10 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
     pool = [
         {"id": n, "prompt_id": n, "uncertainty": u, "uncertainty_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
     ]
-    wish = Wish(choose="uncertainty", random_share=0.4)
+    query = PairQuery(choose="uncertainty", random_share=0.4)
     rng, first, stored = random.Random(0), Counter(), {}
     for _ in range(20_000):
-        chosen = pair_selection.draw(pool, wish, 1, rng)[0]
+        chosen = pair_selection.draw(pool, query, 1, rng)[0]
         first[chosen.comparison_id] += 1
         stored[chosen.comparison_id] = chosen.probability
     assert stored == {0: pytest.approx(0.4 / 3), 1: pytest.approx(0.4 / 3 + 0.6), 2: pytest.approx(0.4 / 3)}
@@ -302,7 +303,7 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
 
 def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_arm():
     pool = [{"id": n, "prompt_id": n, "uncertainty": n / 100, "uncertainty_kind": "spread"} for n in range(100)]
-    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 60, random.Random(1))
+    chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 60, random.Random(1))
     arms = Counter(item.arm for item in chosen)
     assert 10 <= arms["random"] <= 27
     active = [item.comparison_id for item in chosen if item.arm == "uncertainty"]
@@ -313,7 +314,7 @@ def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_
 
 def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
     pool = [{"id": n, "prompt_id": n, "uncertainty": None, "uncertainty_kind": None} for n in range(8)]
-    chosen = pair_selection.draw(pool, Wish(random_share=0.3), 8, random.Random(0))
+    chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 8, random.Random(0))
     assert [item.arm for item in chosen] == ["random"] * 8
     assert [item.probability for item in chosen] == [1 / (8 - n) for n in range(8)]
     assert sorted(item.comparison_id for item in chosen) == list(range(8))
@@ -351,7 +352,7 @@ def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back
     reward = add_reward(ws)
     showing = comparisons.next_showing(ws)
     vote(ws, showing)
-    ratings.undo(ws)
+    stored.undone(ws)
     assert predictions.add(ws, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0
     row = {
         "comparison_id": showing.comparison_id,
@@ -379,7 +380,7 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
         seen = predictions.reveal(ws, showing.id, vote(ws, showing, "right" if is_left else "left").id)
         assert seen.left == pytest.approx(good if is_left else 1 - good)
         if number == 0:
-            ratings.undo(ws)
+            stored.undone(ws)
             vote(ws, showing)
     found = session_summary.card(ws, session.id)
     assert found.changed == 1

@@ -12,13 +12,14 @@ from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.datasets import archive
 from studio.datasets.untrusted_rows import as_archived
-from studio.errors import DataError, ImportRefused, RatingError
+from studio.errors import DataError, ImportRefused, RatingError, RunError
+from studio.files import folders
 from studio.models import checkpoints
 from studio.preferences import comparisons, judgements, prompts, ratings, snapshots
+from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Remarks
 from studio.preferences.snapshots import Recipe
-from studio.runs import memory_fit, prepare
+from studio.runs import memory_fit, prepare, runs
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
@@ -61,7 +62,7 @@ def rank(ws, order):
 
 
 def freeze(ws, **recipe):
-    return snapshots.training_rows(ws, snapshots.freeze(ws, Recipe(**recipe)).id)
+    return stored.training_rows(ws, stored.freeze(ws, Recipe(**recipe)).id)
 
 
 # Recipes.
@@ -95,7 +96,7 @@ def test_a_ranking_gives_the_same_snapshot_in_whatever_order_it_stood_on_the_scr
         rank(ws, {"a": 1, "b": 2, "c": 2, "d": 4})
         with ws.read() as db:
             shown = next(db.query("SELECT response_ids FROM showings"))["response_ids"]
-        found.add((shown, snapshots.freeze(ws).sha256))
+        found.add((shown, stored.freeze(ws).sha256))
     assert len(found) == 3, "the orders were to differ"
     assert len({sha256 for _, sha256 in found}) == 1
 
@@ -111,7 +112,7 @@ def test_a_recipe_chooses_by_strength_date_and_category(ws):
     assert len(freeze(ws, since=today, until=today)) == 4
     with pytest.raises(DataError, match="No rating fits the recipe"):
         freeze(ws, since="2999-01-01")
-    with pytest.raises(ValueError, match="is no day"):
+    with pytest.raises(ValueError, match="is not a day"):
         Recipe(until="yesterday")
 
 
@@ -143,11 +144,11 @@ def test_two_snapshots_are_compared_pair_by_pair(ws):
     for number, strength in enumerate((1, 3, None)):
         add(ws, number)
         rate_for(ws, "one", strength)
-    first = snapshots.freeze(ws)
+    first = stored.freeze(ws)
     ratings.correct(ws, 1, "tie")
     add(ws, 3)
     rate_for(ws, "two")
-    second = snapshots.freeze(ws, Recipe(use_strength=True))
+    second = stored.freeze(ws, Recipe(use_strength=True))
     found = snapshots.compare(ws, first.name, second.sha256[:8])
     assert found.recipe == {"use_strength": (False, True)}
     assert (found.num_same, len(found.changed), found.only_first) == (1, 2, [])
@@ -164,15 +165,15 @@ def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older
         rate_for(ws, "one")
     prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    old = prepare.prepare(ws, RewardConfig())
+    old = runs.create(ws, RewardConfig())
     assert (old.config.snapshot, old.snapshot_id) == ("snapshot-1", 1)
     add(ws, 4)
     rate_for(ws, "two")
-    assert prepare.prepare(ws, RewardConfig()).config.snapshot == "snapshot-2"
-    again = prepare.prepare(ws, RewardConfig(snapshot="snapshot-1"))
-    assert again.rows["train"] == old.rows["train"]
-    with pytest.raises(DataError, match="is no day"):
-        prepare.prepare(ws, RewardConfig(rated_since="soon"))
+    assert runs.create(ws, RewardConfig()).config.snapshot == "snapshot-2"
+    again = prepare.resolve(ws, RewardConfig(snapshot="snapshot-1"))
+    assert again.rows["train"] == runs.read_rows(ws, old.name, "train")
+    with pytest.raises(DataError, match="is not a day"):
+        prepare.resolve(ws, RewardConfig(rated_since="soon"))
 
 
 def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the_database(ws):
@@ -183,7 +184,7 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
     add(ws, 0, split="test")
     rate_for(ws, "one")
     before = whole(ws)
-    for ask in (prepare.look, prepare.prepare):
+    for ask in (prepare.resolve, runs.create):
         with pytest.raises(DataError, match="belong to held-out prompts"):
             ask(ws, RewardConfig())
     assert whole(ws) == before
@@ -192,13 +193,42 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
     rate_for(ws, "two", strength=2)
     rank(ws, {"one": 1, "two": 2, "three": 2})
     before = whole(ws)
-    seen = prepare.look(ws, RewardConfig(use_strength=True))
-    memory_fit.fit(ws, RewardConfig(use_strength=True))
+    seen = prepare.resolve(ws, RewardConfig(use_strength=True))
+    memory_fit.fit(ws, seen)
     assert whole(ws) == before
     assert (seen.config.snapshot, seen.snapshot_id) == ("", None)
-    kept = prepare.prepare(ws, RewardConfig(use_strength=True))
+    with ws.write() as db:
+        kept = prepare.freeze(db, seen)
     assert kept.rows == seen.rows
     assert kept.config.snapshot == "snapshot-1"
+
+
+def test_a_reward_run_whose_folder_cannot_be_written_leaves_no_snapshot_behind(ws, monkeypatch):
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    add(ws, 0)
+    rate_for(ws, "one")
+    before = whole(ws)
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "make_run", lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(RunError, match="No space left on device"):
+            runs.create(ws, RewardConfig())
+    assert whole(ws) == before
+    assert runs.create(ws, RewardConfig()).snapshot_id == 1
+
+
+def test_a_run_trains_on_the_ratings_that_count_when_it_is_made_not_when_it_was_looked_at(ws):
+    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    add(ws, 0)
+    rate_for(ws, "one")
+    seen = prepare.resolve(ws, RewardConfig())
+    add(ws, 1)
+    rate_for(ws, "two")
+    run = runs.create_prepared(ws, seen)
+    assert run.config.snapshot == "snapshot-1"
+    assert runs.read_rows(ws, run.name, "train") == stored.training_rows(ws, 1)
+    assert len(stored.training_rows(ws, 1)) == 2
 
 
 def whole(ws):
@@ -246,10 +276,10 @@ def full(ws):
         vote = ratings.record(ws, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]}))
         predictions.reveal(ws, showing.id, vote.id)
         if number % 4 == 0:
-            ratings.undo(ws)
+            stored.undone(ws)
     ratings.correct(ws, vote.id, "both_bad")
     sessions.pause(ws, session.id)
-    snapshots.freeze(ws)
+    stored.freeze(ws)
     return ws
 
 
@@ -276,7 +306,7 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
         tables["runs"] = [as_archived(row) for row in tables["runs"]]
     assert both[0] == both[1], "the tables kept by triggers too"
     assert archive.write(other).path.read_bytes() == first.path.read_bytes()
-    assert snapshots.freeze(other) == snapshots.freeze(full)
+    assert stored.freeze(other) == stored.freeze(full)
     assert sessions.list_all(other) == sessions.list_all(full)
 
 
@@ -298,7 +328,7 @@ def test_an_archive_goes_into_an_empty_workspace_only_and_whole_or_not_at_all(fu
         archive.read(full, str(path))
     lines = path.read_text(encoding="utf-8").split("\n")
     for number, damage, sentence in (
-        (9, lines[9].replace('"table"', '"tabel"'), "is no row this version knows"),
+        (9, lines[9].replace('"table"', '"tabel"'), "is not a row that this version knows"),
         (9, lines[9][:-9], "cannot be read"),
         (1, "", "cannot be read|is incomplete"),
     ):
@@ -353,10 +383,10 @@ def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     assert ratings.summary(ws)["rated"] == 1
     assert history.find(ws, Filter(is_changed=True)) == [entry]
     for event, outcome, sentence in (
-        (first.id, "tie", "counts no more"),
+        (first.id, "tie", "no longer counts"),
         (99, "tie", "There is no rating 99"),
         (second.id, "ranking", "here are 2 responses"),
-        (second.id, "better", "is no outcome"),
+        (second.id, "better", "is not an outcome"),
     ):
         with pytest.raises(RatingError, match=sentence):
             ratings.correct(ws, event, outcome)
@@ -388,8 +418,8 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     kept = history.get(full, number)
     for words, sentence in (
         (["annotate", str(kept.id)], "Nothing was changed: give --note, --flags or both."),
-        (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} says so already"),
-        (["--since", "2026-11-27", "--until", "2026-11-01"], "the second lies before the first"),
+        (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} already says so"),
+        (["--since", "2026-11-27", "--until", "2026-11-01"], "the second is before the first"),
     ):
         assert main(["history", *words, "--workspace", str(full.root)]) == 1
         assert sentence in capsys.readouterr().err
@@ -413,11 +443,11 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
 
     steps = [[("right", 1, "clear")], [("left", 3, "clear")], []]
     for step in steps:
-        taken = ratings.undo(ws)
+        taken = stored.undone(ws)
         assert counts() == step
         with ws.read() as db:
             assert (ratings.counting(db, taken) is not None) == bool(step)
-    assert ratings.undo(ws) is None
+    assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
     with ws.read() as db:

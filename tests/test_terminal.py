@@ -10,10 +10,11 @@ from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.errors import RatingError, WorkspaceError
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
+from tests.support import stored
 
 HUGE = "99999999999999999999999"
 
@@ -82,7 +83,7 @@ def test_a_number_too_large_for_the_database_is_said_wherever_it_enters(ws):
     for text in (HUGE, "9" * 5000, "one", "-1"):
         with pytest.raises(RatingError, match="There is no rating"):
             history.number(text)
-    with pytest.raises(WorkspaceError, match="larger than any that is stored here"):
+    with pytest.raises(WorkspaceError, match="too large to be stored here"):
         history.find(ws, Filter(session=int(HUGE)))
 
 
@@ -109,7 +110,7 @@ def test_a_day_that_is_none_is_refused_by_history_and_snapshots_alike(cli, day):
     ):
         code, out, err = cli(*words)
         assert (code, out) == (1, "")
-        assert f"{day!r} is no day; write it as 2026-03-31." in err
+        assert f"{day!r} is not a day; write it as 2026-03-31." in err
     code, out, _ = cli("history", "--since", "2026-03-31")
     assert (code, out) == (0, "0 of 0 ratings that fit.\n")
 
@@ -126,7 +127,7 @@ def test_a_flag_that_is_none_is_refused_with_those_there_are(cli):
 def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli):
     kept = rate(ws)
     skipped = rate(ws, "skip", reason="too close")
-    ratings.undo(ws)
+    stored.undone(ws)
     code, out, _ = cli("history", "--changed")
     assert code == 0
     assert "skipped, taken back" in out
@@ -141,7 +142,7 @@ def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli
     for verb in (("correct", str(skipped.id), "left"), ("annotate", str(skipped.id), "--note", "x")):
         code, _, err = cli("history", *verb)
         assert code == 1
-        assert f"Rating {skipped.id} was taken back and counts no more." in err
+        assert f"Rating {skipped.id} was taken back and no longer counts." in err
     again = rate(ws, "right")
     assert [entry.id for entry in history.find(ws, Filter(is_changed=True))] == [again.id]
     assert [entry.id for entry in history.find(ws)] == [again.id, kept.id]
@@ -151,9 +152,9 @@ def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli
 def test_of_a_correction_that_was_taken_back_the_list_of_changed_ones_has_what_counts_alone(ws):
     first = rate(ws)
     ratings.correct(ws, first.id, "right")
-    ratings.undo(ws)
+    stored.undone(ws)
     assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 0)]
-    ratings.undo(ws)
+    stored.undone(ws)
     assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 1)]
     assert history.count(ws, Filter(is_changed=True)) == 1
     assert history.find(ws) == []
@@ -165,15 +166,15 @@ def test_a_replaced_rating_names_the_one_in_its_place(ws, cli):
     for verb, *words in (("annotate", "--note", "x"), ("correct", "left")):
         code, _, err = cli("history", verb, str(first.id), *words)
         assert code == 1
-        assert f"Rating {first.id} counts no more: rating {newest.id} stands in its place." in err
+        assert f"Rating {first.id} no longer counts: rating {newest.id} has replaced it." in err
         assert f"rlhf-studio history {verb} {newest.id} " in err
         assert "Reload" not in err
 
 
 def test_a_comparison_of_snapshots_fills_in_what_an_older_recipe_left_out(ws, cli):
     rate(ws)
-    snapshots.freeze(ws)
-    snapshots.freeze(ws, Recipe(repeats="keep", weak="drop", use_strength=True))
+    stored.freeze(ws)
+    stored.freeze(ws, Recipe(repeats="keep", weak="drop", use_strength=True))
     _, out, _ = cli("snapshots", "diff", "1", "2")
     assert "recipe: repeats is drop in the first and keep in the second" in out
     assert "recipe: weak is keep in the first and drop in the second" in out
@@ -189,9 +190,9 @@ def test_the_page_says_the_same_of_numbers_and_days(ws):
         assert "There is no rating" in page._correct(ws, number, "tie", "")[0]
         assert "There is no rating" in page._annotate(ws, number, "", [])[0]
     filters = ["", "", "", "", "tomorrow", "", "", 0, False]
-    assert "is no day; write it as 2026-03-31." in page._list(ws, None, *filters)[0]
+    assert "is not a day; write it as 2026-03-31." in page._list(ws, None, *filters)[0]
     taken = rate(ws, "skip", reason="too close")
-    ratings.undo(ws)
+    stored.undone(ws)
     assert "skipped, taken back" in page._pick(ws, str(taken.id))[0]
 
 
@@ -261,7 +262,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
     assert "4 were shown to you, or drawn, outside of this session" in why()
     while comparisons.next_showing(ws):
         rate(ws)
-    assert "All 4 pairs that it asks for are judged already" in why()
+    assert "All 4 pairs that it asks for are already judged" in why()
     empty = Workspace.open(ws.root.parent / "empty")
     assert "There are no pairs in this workspace yet" in sessions.why_nothing(
         empty, sessions.start(empty, SessionConfig())
@@ -311,5 +312,5 @@ def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the
     press("1q")
     assert cli("session", "resume")[0] == 0
     out = press("11q")
-    assert "all that was wanted.\nEnd it: rlhf-studio session end --workspace" in out
+    assert "the target is reached.\nEnd it: rlhf-studio session end --workspace" in out
     assert "Taken back" in press("zq")

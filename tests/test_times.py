@@ -9,9 +9,9 @@ import pytest
 from modules.config import SFTConfig
 from studio.annotation import sessions
 from studio.annotation.session_config import SessionConfig
-from studio.preferences import snapshots
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT
+from tests.support import stored
 from tests.support.many import fill
 from tests.ui import filling
 
@@ -22,7 +22,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(.{0,7})")
 def ws(tmp_path_factory):
     ws = Workspace.open(tmp_path_factory.mktemp("times") / "workspace")
     fill(ws, 12)
-    snapshots.freeze(ws)
+    stored.freeze(ws)
     sessions.start(ws, SessionConfig())
     filling.add_run(ws, SFTConfig())
     return ws

@@ -10,7 +10,7 @@ from modules.config import SFTConfig
 from studio.annotation import sessions
 from studio.annotation.session_config import SessionConfig
 from studio.preferences import comparisons, prompts, ratings
-from studio.runs import launcher, processes, runs
+from studio.runs import launcher, processes, queue, runs
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
 from tests.support.waiting import until as wait
@@ -68,9 +68,9 @@ def press(showing, outcome):
 
 def test_both_start_at_once_on_a_new_workspace_load_the_starter_kit_once_and_the_later_one_names_the_other(servers):
     ws, (a, b) = servers
-    assert sum("This workspace is open at" in server.said for server in (a, b)) == 1
-    later, other = (a, b) if "This workspace is open at" in a.said else (b, a)
-    assert f"This workspace is open at {other.url} too. Both may be used" in later.said
+    assert sum("This workspace is also open at" in server.said for server in (a, b)) == 1
+    later, other = (a, b) if "This workspace is also open at" in a.said else (b, a)
+    assert f"This workspace is also open at {other.url}. Both can be used" in later.said
     with ws.read() as db:
         imports = list(db.query("SELECT kept FROM imports"))
         twice = list(db.query("SELECT text FROM responses GROUP BY prompt_id, text HAVING count(*) > 1"))
@@ -123,7 +123,7 @@ def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_
     told = at_once(*(lambda s=s: s.click("session-start", values)["data"][0] for s in (a, b)))
     assert len(sessions.list_all(ws)) == 1
     assert sorted("has begun" in text for text in told) == [False, True]
-    assert any("Session 1 is at work. Pause or end it before you start another." in text for text in told)
+    assert any("Session 1 is running. Pause or end it before you start another." in text for text in told)
     shown = [server.ask("rate", "open_items", {})["items"] for server in (a, b)]
     assert shown[0] == shown[1]
     for server, other in ((a, b), (b, a)) * 2:
@@ -152,15 +152,15 @@ def test_runs_that_both_start_order_and_stop_at_once_are_each_started_and_stoppe
     assert len({*started} - known) == 3
     wait(lambda: sum(runs.get(ws, name).progress > 0 for name in started) == 1)
     at_work = next(name for name in started if runs.get(ws, name).state == "running")
-    waiting = [run.name for run in runs.queue(ws)]
+    waiting = [run.name for run in queue.waiting(ws)]
     assert {*waiting} == {*started} - {at_work}
     at_once(*(lambda s=s: s.click("run-earlier", [waiting[1], "", "", "", 0]) for s in (a, b)))
-    assert [run.name for run in runs.queue(ws)] == waiting[::-1]
+    assert [run.name for run in queue.waiting(ws)] == waiting[::-1]
     at_once(
         lambda: a.click("run-earlier", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-later", [waiting[0], "", "", "", 0]),
     )
-    assert sorted(run.name for run in runs.queue(ws)) == sorted(waiting)
+    assert sorted(run.name for run in queue.waiting(ws)) == sorted(waiting)
     cancelled = at_once(
         lambda: a.click("run-stop", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-stop", [waiting[0], "", "", "", 0]),

@@ -13,9 +13,8 @@ from studio.annotation import guidelines, history
 from studio.cli import keyboard, main, remarks
 from studio.errors import RatingError, WorkspaceError
 from studio.preferences import comparisons, edits, prompts, ratings
-from studio.preferences.judgements import LONGEST_NOTE
+from studio.preferences.judgements import LONGEST_NOTE, Remarks
 from studio.preferences.prompts import NewPrompt
-from studio.preferences.ratings import Remarks
 from studio.workspace import Workspace
 from tests.test_cli import process, read_until
 from ui.pages.rate import history as history_page
@@ -243,7 +242,7 @@ def test_a_line_that_a_terminal_would_cut_arrives_whole(ws, monkeypatch):
 
 def test_in_the_terminal_a_letter_of_another_layout_is_one_key_that_is_none_and_holds_the_judgement_after_it(ws, rate):
     out = rate("σ1" + "q")
-    assert "σ is no key here" in out
+    assert "σ is not a key here" in out
     assert "Press it again to judge" in out
     assert not ratings.list_events(ws)
     rate("σ11q")

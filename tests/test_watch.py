@@ -10,16 +10,21 @@ import subprocess
 import sys
 import termios
 import time
+from io import StringIO
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from modules.config import SFTConfig
+from studio.cli import watch
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.ui import filling
 
 PROGRAM = [sys.executable, "-c", "import sys; from studio.cli import main; sys.exit(main())"]
 PATIENCE_S = 60
+END = "Ctrl-C stops watching; the runs keep going."
 
 
 class Terminal:
@@ -49,8 +54,8 @@ class Terminal:
         return lines
 
     def lines(self) -> list[str]:
-        whole = self.raw.rpartition("\x1b[J")[0].rpartition("\x1b[H")[2]
-        return whole.replace("\x1b[K", "").split("\r\n")
+        whole = self.raw.rpartition(END)[0].rpartition("\x1b[H")[2] + END
+        return [line.rstrip() for line in whole.split("\r\n")]
 
     def finish(self) -> int:
         """Wait for the end; returns the exit code."""
@@ -91,7 +96,6 @@ def test_the_runs_are_watched_in_a_terminal_that_is_resized_while_runs_begin_and
     assert has(f"... and {31 - shown} more")(lines)
     assert shown > 15
     assert has(" s so far")(lines)
-    assert lines[-1] == "Ctrl-C ends the watching; runs go on."
     terminal.resize(40, 12)
     lines = terminal.wait(lambda lines: len(lines) == 12 and max(map(len, lines)) <= 40)
     assert lines[0].split()[:4] == ["run", "state", "done", "what"], "a narrow window leaves columns out"
@@ -106,6 +110,7 @@ def test_the_runs_are_watched_in_a_terminal_that_is_resized_while_runs_begin_and
     assert terminal.finish() == 0
     assert terminal.raw.count("\x1b[?1049h") == terminal.raw.count("\x1b[?1049l") == 1
     assert terminal.raw.index("\x1b[?1049l") > terminal.raw.rindex("\x1b[H"), "the screen before is back"
+    assert END in terminal.raw.rpartition("\x1b[?1049l")[2], "with the last picture"
     assert "Traceback" not in terminal.raw
 
 
@@ -146,3 +151,10 @@ def test_a_window_that_is_drawn_larger_and_smaller_all_the_time_is_still_drawn_a
     terminal.wait(has("It came later."))
     terminal.type("\x03")
     assert terminal.finish() == 0
+
+
+def test_letters_of_double_width_are_cut_where_the_window_ends(ws):
+    filling.add_run(ws, SFTConfig(), message="雪" * 60)
+    screen = Console(width=41, file=StringIO())
+    screen.print(watch._picture(ws, 41, 10))
+    assert max(map(cell_len, screen.file.getvalue().splitlines())) in (40, 41)

@@ -18,6 +18,7 @@ import torch
 
 import modules.ppo
 import modules.reward
+import modules.rl.sampler
 import modules.sft
 import studio.worker.training
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
@@ -129,7 +130,7 @@ def main(root: str) -> None:
         "memory: loading": fresh(ws, SFT, at(studio.worker.training.Backbone, "load", exhaust)),
         "memory: sft step": fresh(ws, SFT, at(modules.sft, "take_step", exhaust, call=3)),
         "memory: reward step": fresh(ws, REWARD, at(modules.reward, "take_step", exhaust)),
-        "memory: rollout": fresh(ws, PPO, at(modules.ppo, "generate", exhaust, call=2, within="training_step")),
+        "memory: rollout": fresh(ws, PPO, at(modules.rl.sampler, "generate", exhaust, call=2, within="training_step")),
         "memory: scoring": fresh(ws, PPO, at(modules.ppo, "reward_scores", exhaust, call=2, within="training_step")),
         "memory: update": fresh(ws, PPO, at(modules.ppo, "take_step", exhaust, call=2)),
         "memory: evaluation": fresh(ws, SFT, at(modules.sft, "generate", exhaust, call=2)),

@@ -119,12 +119,12 @@ def launch(
     at = address.parse(host, port)
     if not at.is_loopback and not password:
         raise ConfigError(
-            f"At {host} other machines can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --host away."
+            f"On {host} other machines can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave out --host."
         )
     known_as = [address.name(each) for each in names]
     if known_as and not password:
         raise ConfigError(
-            f"Under {known_as[0]} others can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave --name away."
+            f"Under {known_as[0]} others can reach the studio. Set RLHF_STUDIO_PASSWORD (or --password), or leave out --name."
         )
     file_access.allow(roots)
     address.check_free(at)
@@ -189,11 +189,11 @@ def _say(ws: Workspace, at: Address) -> None:
         )
     if said := proxies.sentence():
         print(said, flush=True)
-    print(f"RLHF Studio is at {at.url}  (workspace {ws.root}; stop with Ctrl-C, runs go on)", flush=True)
+    print(f"RLHF Studio is at {at.url}  (workspace {ws.root}; stop with Ctrl-C, runs keep going)", flush=True)
     if others := servers.announce(ws, at.url):
         print(
-            f"This workspace is open at {' and '.join(others)} too. Both may be used: they share runs, queue and sessions, and a pair "
-            "that is rated at one is not rated again at the other.",
+            f"This workspace is also open at {' and '.join(others)}. Both can be used: they share runs, queue and sessions, and a pair "
+            "rated in one is not shown again in the other.",
             flush=True,
         )
 
@@ -227,6 +227,8 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
             shown = on(opened[name].select, page.refresh, page.inputs, page.outputs)
             if page.typed:
                 typed.restore(shown, page.typed)
+        if page.pulse is not None:
+            on(page.pulse.submit, page.refresh, page.inputs, page.outputs, trigger_mode="always_last")
     for name, timer in timers.items():
         page = pages[name]
         on(timer.tick, *(page.live or (page.refresh, page.inputs, page.outputs)))
@@ -235,7 +237,7 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
 def _catch_up(pages: dict[str, Page], shown_again: gr.HTML) -> None:
     """Update a live page at once when its hidden tab is shown again: timers may have slept meanwhile."""
     for name, page in pages.items():
-        if page.timer is not None:
+        if page.timer is not None or page.pulse is not None:
             inputs = [shown_again, *page.inputs]
             on(shown_again.submit, partial(_if_open, name, page), inputs, page.outputs, trigger_mode="always_last")
 

@@ -29,7 +29,7 @@ def allow(folders: Iterable[str]) -> None:
     for folder in folders:
         path = Path(folder).expanduser().resolve()
         if not path.is_dir():
-            raise ConfigError(f"--root {folder} is no folder. Give one whose files the page may read.")
+            raise ConfigError(f"--root {folder} is not a folder. Give one whose files the page may read.")
         _listed.append(path)
 
 
@@ -59,12 +59,12 @@ def check(ws: Workspace, name: str) -> str:
         is_hub_id = is_plain and not path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            "This is no path and no hub id. Give a file, a folder, or an id such as Qwen/Qwen3-0.6B."
+            "This is neither a path nor a hub id. Give a file, a folder, or an id such as Qwen/Qwen3-0.6B."
         ) from error
     if is_hub_id or any(path.is_relative_to(root.resolve()) for root in roots(ws)):
         return name
     raise ConfigError(
-        f"{name[:200]} lies outside the folders that the page may read. Choose the file with the upload button, put it into "
+        f"{name[:200]} is outside the folders that the page may read. Choose the file with the upload button, put it into "
         f"{ws.root}, start the studio with --root FOLDER, or use the command line, which has no such limit."
     )
 

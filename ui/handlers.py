@@ -58,9 +58,9 @@ def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str
         try:
             return handler(data)
         except WorkspaceUnavailable as error:
-            return {"error": redaction.hide(str(error)), "is_kept": True}
+            return {"error": redaction.redact(str(error)), "is_kept": True}
         except StudioError as error:
-            return {"error": redaction.hide(str(error))}
+            return {"error": redaction.redact(str(error))}
         except Exception:
             log.exception("%s failed", _name(handler))
             return {"error": SURPRISE}
@@ -74,7 +74,7 @@ def _guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*values)
         except StudioError as error:
-            raise gr.Error(escape(redaction.hide(str(error))), title="Not done", print_exception=False) from error
+            raise gr.Error(escape(redaction.redact(str(error))), title="Not done", print_exception=False) from error
         except Exception as error:
             log.exception("%s failed", _name(handler))
             raise gr.Error(SURPRISE, title="Not done", print_exception=False) from error

@@ -14,6 +14,7 @@ class Page(NamedTuple):
         inputs: what `refresh` is given.
         outputs: what it sets.
         timer: ticks while the page is open, where the page is live.
+        pulse: tells by its submit event that what the open page shows has changed, where a look at that is cheap.
         live: what the timer calls instead of `refresh`, with its inputs and outputs, where that is less work.
         item: the component that holds the choice on the page; `#page/item` in the address sets it.
         typed: fields in which a text is written, which `ui.components.typed` keeps.
@@ -23,6 +24,7 @@ class Page(NamedTuple):
     inputs: list[Any]
     outputs: list[Any]
     timer: gr.Timer | None = None
+    pulse: gr.HTML | None = None
     live: tuple[Callable[..., Any], list[Any], list[Any]] | None = None
     item: gr.Textbox | gr.Radio | None = None
     typed: Sequence[gr.Textbox] = ()

@@ -171,13 +171,13 @@ class ChatFormat:
         if closes and not self.end_text:
             taught = self.tokenizer.convert_ids_to_tokens(self.end_id)
             found.append(
-                f"The chat template closes an answer with {closes.splitlines()[0]}, which is no token of the vocabulary; "
+                f"The chat template closes an answer with {closes.splitlines()[0]}, which is not a token of the vocabulary; "
                 f"{taught} is taught as its end."
             )
         if self.own.knows_thinking and thoughts.split(self.own.render(PROBE[:1], asks=True)).is_open:
             found.append(
-                "The chat template opens a thinking block before each answer; it is closed at once, so that answers stand "
-                "behind it."
+                "The chat template opens a thinking block before each answer; it is closed at once, so that answers "
+                "follow it."
             )
         if "strftime_now" in self.own.source:
             found.append("The chat template writes the time into each prompt, so what is read differs from day to day.")
@@ -312,7 +312,7 @@ def _resolve(tokenizer: "PreTrainedTokenizerBase", template: str) -> str:
         return template
     has_own = bool(source_of(tokenizer))
     if template == "own" and not has_own:
-        raise ConfigError("The tokenizer carries no chat template of its own: choose chatml or plain.")
+        raise ConfigError("The tokenizer has no chat template of its own: choose chatml or plain.")
     return "own" if has_own else "plain"
 
 

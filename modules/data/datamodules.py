@@ -69,7 +69,16 @@ class PPOHeldOut(NamedTuple):
     """(B,) bool, True on demonstrations of categories that PPO leaves out."""
 
 
-class SFTDataModule(L.LightningDataModule):
+class _Rows(L.LightningDataModule):
+    """Rows encoded by a chat format; those that cannot be used are dropped and counted."""
+
+    def __init__(self, chat: ChatFormat, start_step: int) -> None:
+        super().__init__()
+        self.pad_id, self.start_step = chat.pad_id, start_step
+        self.dropped = Dropped()
+
+
+class SFTDataModule(_Rows):
     """Demonstrations: ``{"prompt_id", "category", "messages"}``, the last message being the assistant's.
 
     Args:
@@ -92,14 +101,12 @@ class SFTDataModule(L.LightningDataModule):
         seed: int = 0,
         start_step: int = 0,
     ) -> None:
-        super().__init__()
-        self.pad_id = chat.pad_id
-        self.dropped = Dropped()
+        super().__init__(chat, start_step)
         encode = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)
         self.rows = [row for row in map(encode, rows) if row is not None]
         self.validation_rows = [row for row in map(encode, validation_rows) if row is not None]
         _require(self.rows, "demonstrations", self.dropped)
-        self.batch_size, self.start_step = batch_size, start_step
+        self.batch_size = batch_size
         self.plan = plan_by_length([len(row.ids) for row in self.rows], batch_size, epochs, seed)
 
     @property
@@ -122,7 +129,7 @@ class SFTDataModule(L.LightningDataModule):
         return Batches(plan, lambda rows: _pad([self.validation_rows[i] for i in rows], self.pad_id))
 
 
-class RewardDataModule(L.LightningDataModule):
+class RewardDataModule(_Rows):
     """Comparisons: ``{"comparison_id", "prompt_id", "category", "messages", "chosen", "rejected", "target_p", "margin",
     "weight"}``, the messages ending with the user's turn and the responses being texts; ``"strength"`` may be there. So may
     ``"chosen_end_reason"`` and ``"rejected_end_reason"``, or ``"end_reason"`` for both: ``eos`` or ``length`` of a response
@@ -159,14 +166,13 @@ class RewardDataModule(L.LightningDataModule):
         seed: int = 0,
         start_step: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(chat, start_step)
         leaked = {row["prompt_id"] for row in rows} & {row["prompt_id"] for row in validation_rows}
         if leaked:
             raise DataError(
                 f"{len(leaked)} prompts (such as {min(map(str, leaked))}) are in the training and in the held-out comparisons, so the "
                 "accuracy would be flattered: split comparisons by prompt."
             )
-        self.dropped = Dropped()
         self._pairs = Pairs(chat, max_length, weighting, self.dropped)
         self.rows = self._pairs.encode(rows)
         self.rows += offtopic_pairs(self.rows, offtopic_share, max_length, seed)
@@ -175,7 +181,7 @@ class RewardDataModule(L.LightningDataModule):
         self.demonstrations = self._pairs.encode_demonstrations(demonstrations)
         prompts = [pair.prompt_id for pair in self.rows]
         self.bootstrap = bootstrap_weights(prompts, ensemble, seed)
-        self.batch_size, self.start_step = batch_size, start_step
+        self.batch_size = batch_size
         self.plan = plan_by_prompt(
             prompts,
             batch_size,
@@ -211,7 +217,7 @@ class RewardDataModule(L.LightningDataModule):
         return [self._pairs.pad([answers[i] for i in rows]) for rows in in_order(len(answers), self.batch_size)]
 
 
-class PPODataModule(L.LightningDataModule):
+class PPODataModule(_Rows):
     """Prompts: ``{"prompt_id", "category", "messages"}`` ending with the user's turn; demonstrations as in SFT.
 
     Args:
@@ -246,10 +252,8 @@ class PPODataModule(L.LightningDataModule):
         seed: int = 0,
         start_step: int = 0,
     ) -> None:
-        super().__init__()
-        self.pad_id = chat.pad_id
-        self.dropped = Dropped()
-        self.seed, self.start_step, self.iterations = seed, start_step, iterations
+        super().__init__(chat, start_step)
+        self.seed, self.iterations = seed, iterations
         self.batch_size, self.ptx_per_iteration = batch_size, ptx_per_iteration
         to_prompt = _encoder(chat.encode_prompt, "messages", max_prompt_length, self.dropped)
         to_row = _encoder(chat.encode_conversation, "messages", max_length, self.dropped)

@@ -78,7 +78,7 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
 
     Args:
         config: Of a stage that trains.
-        rows: Part to its rows, as `studio.runs.prepare.prepare` gives them.
+        rows: Part to its rows, as `studio.runs.prepare.resolve` gives them.
         chat: The base model's chat format.
 
     Raises:
@@ -134,20 +134,20 @@ def _remarks(rows: Rows, chat: ChatFormat, num_unlearnt: int) -> list[str]:
     found = []
     if num_unlearnt:
         found.append(
-            f"{num_unlearnt:,} earlier answers are read but not taught, since the chat template writes them otherwise than "
+            f"{num_unlearnt:,} earlier answers are read but not taught, since the chat template does not write them as "
             "it asks for them."
         )
     every = [row for part in PARTS for row in rows(part) if "ids" not in row]
     typed = [token for row in every if (met := chat.controls.met("\n".join(_texts_of(row)))) for token in met[:1]]
     if typed:
         found.append(
-            f"{len(typed):,} rows hold a control token typed as text, such as {typed[0]}; it is read as ordinary text and "
+            f"{len(typed):,} rows contain a control token typed as text, such as {typed[0]}; it is read as ordinary text and "
             "steers nothing."
         )
     num_thinking = sum(any(map(chat.brings_thought, _answers_of(row))) for row in every)
     if num_thinking:
         found.append(
-            f"{num_thinking:,} rows bring a thinking block of their own, which stands in the place of the chat template's; "
+            f"{num_thinking:,} rows have a thinking block of their own, which is used instead of the chat template's; "
             "sampling and PPO let the model answer without thinking."
         )
     return found
@@ -198,7 +198,7 @@ def _ppo(config: PPOConfig, rows: Rows, chat: ChatFormat) -> _Found:
         Example(
             f"Prompt {number}",
             _tokens(chat, ids, _READ * len(ids)),
-            f"the policy answers from here, with at most {config.max_new_tokens} tokens, which are all taught",
+            f"the policy answers from here, with at most {config.max_new_tokens} tokens, all of which are taught",
         )
         for number, ids in enumerate(data.prompts[:NUM_EXAMPLES], start=1)
     ]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
 from modules.data.chat import ChatFormat
@@ -19,10 +20,7 @@ def sft_data(config: SFTConfig, rows: Rows, chat: ChatFormat) -> SFTDataModule:
         rows("train"),
         rows("validation"),
         chat,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        max_length=config.max_length,
-        seed=config.seed,
+        **_settings(config, "batch_size", "epochs", "max_length", "seed"),
     )
 
 
@@ -33,13 +31,7 @@ def reward_data(config: RewardConfig, rows: Rows, chat: ChatFormat) -> RewardDat
         rows("validation"),
         chat,
         demonstrations=rows("demonstrations"),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        max_length=config.max_length,
-        weighting=config.weighting,
-        ensemble=config.ensemble,
-        offtopic_share=config.offtopic_share,
-        seed=config.seed,
+        **_settings(config, "batch_size", "epochs", "max_length", "weighting", "ensemble", "offtopic_share", "seed"),
     )
 
 
@@ -54,12 +46,7 @@ def ppo_data(config: PPOConfig, rows: Rows, chat: ChatFormat) -> PPODataModule:
         excluded=categories(config.exclude_categories),
         ptx_per_iteration=config.minibatch_size if config.ptx_coef > 0 else 0,
         is_centred=config.center_scores and config.center_on == "demonstrations",
-        batch_size=config.batch_size,
-        iterations=config.iterations,
-        max_prompt_length=config.max_prompt_length,
-        max_length=config.max_length,
-        eval_prompts=config.eval_prompts,
-        seed=config.seed,
+        **_settings(config, "batch_size", "iterations", "max_prompt_length", "max_length", "eval_prompts", "seed"),
     )
 
 
@@ -96,3 +83,8 @@ def check_dropped(config: TrainConfig, dropped: Counter[str], given: int) -> Non
     found = refusal(config, dropped, given)
     if found:
         raise DataError(found)
+
+
+def _settings(config: TrainConfig, *names: str) -> dict[str, Any]:
+    """Return the settings that a data module takes under their own names."""
+    return {name: getattr(config, name) for name in names}

@@ -21,7 +21,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.data.chat import ChatFormat
 from modules.errors import CheckpointError, ConfigError
-from modules.model.cpu_linear import quicken
+from modules.model.cpu_linear import use_onednn
 from modules.model.files import check_kind
 from modules.model.files.tokens import beyond
 from modules.model.heads import head_tensors, load_head, member_outputs, new_head, num_members
@@ -179,7 +179,7 @@ class Backbone(nn.Module):
             self._trunks[name] = trunk_of
         else:
             self.roles.add(name, source=source, copy_of=copy_of, trainable=trainable)
-            quicken(self.roles)
+            use_onednn(self.roles)
         if head:
             self.heads[name] = self._new_head(source, copy_of or trunk_of, members).requires_grad_(trainable)
 

@@ -107,7 +107,7 @@ def load_meta(folder: Path) -> CheckpointMeta:
     file = folder / "meta.json"
     if not file.is_file():
         raise CheckpointError(
-            f"The folder {folder} is no checkpoint, or an incomplete one: it has no meta.json. Choose another."
+            f"The folder {folder} is not a checkpoint, or is incomplete: it has no meta.json. Choose another."
         )
     try:
         meta = CheckpointMeta.model_validate_json(file.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 
-def quicken(model: nn.Module) -> None:
+def use_onednn(model: nn.Module) -> None:
     """Let a model's float32 linear layers on the CPU, adapted or not, use oneDNN; others stay unchanged."""
     if not onednn_is_exact():
         return

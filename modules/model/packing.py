@@ -86,8 +86,8 @@ def check_packing(backbone: Backbone, role: str) -> None:
         alone = backbone.hidden(second.unsqueeze(0))
     if not torch.allclose(packed.float(), alone.float().expand_as(packed), atol=_TOLERANCE * float(alone.abs().max())):
         raise ConfigError(
-            f"In the model {backbone.base_model} a packed text would see the text before it: its architecture does not "
-            "heed positions that start again. Set packing to false."
+            f"In the model {backbone.base_model} a packed text would see the text before it: its architecture "
+            "ignores positions that start again. Set packing to false."
         )
 
 

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from modules.errors import BaseModelError
+from modules.model import hub
 from modules.model.files import check_folder
 from modules.model.files.family import SUITABLE
 from modules.model.loading import check_forward, check_report
@@ -74,12 +75,14 @@ def _download(base_model: str, patterns: list[str]) -> Path:
         raise BaseModelError(
             f"There is no model folder {base_model!r}: correct the path, or give a hub id such as Qwen/Qwen3-0.6B."
         )
+    is_offline = not hub.is_reachable()
     try:
-        return Path(snapshot_download(base_model, allow_patterns=patterns))
+        return Path(snapshot_download(base_model, allow_patterns=patterns, local_files_only=is_offline))
     except (OSError, ValueError, RuntimeError) as error:
+        cause = "which does not answer" if is_offline else type(error).__name__
         raise BaseModelError(
             f"The model {base_model} is neither a folder here nor could it be fetched from the hub "
-            f"({type(error).__name__}): check its name and the connection, or give the path of a local folder."
+            f"({cause}): check its name and the connection, or give the path of a local folder."
         ) from error
 
 

@@ -63,8 +63,8 @@ class Selection:
         if self.best is None:
             return f"No policy that was measured kept within {budget}, so the last one is handed on."
         figures = f"score {self.best.score:.3g}, KL {self.best.kl:.3g} nats"
-        start = "the start, " if self.best.step == 0 else ""
-        return f"Handed on is {start}step {self.best.step}: the best held-out score within {budget} ({figures})."
+        start = " (the start)" if self.best.step == 0 else ""
+        return f"Step {self.best.step}{start} is handed on: the best held-out score within {budget} ({figures})."
 
     def state(self) -> dict[str, Any]:
         """Return what has been measured, as JSON values; budgets belong to the config."""

@@ -31,7 +31,7 @@ def write(ws: Workspace, text: str) -> Guideline:
     if not text:
         raise DataError("The guideline is empty. Write what makes one answer better than the other.")
     if len(text) > LONGEST:
-        raise DataError(f"The guideline has {len(text):,} characters; more than {LONGEST:,} nobody reads while rating.")
+        raise DataError(f"The guideline has {len(text):,} characters; nobody reads more than {LONGEST:,} while rating.")
     found = current(ws)
     if found.text.replace("\r\n", "\n") == text:
         return found

@@ -12,9 +12,10 @@ from sqlite_utils import Database
 
 from studio.annotation import sessions
 from studio.errors import RatingError
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, wording
 from studio.preferences import text_search as texts_of
-from studio.preferences.judgements import FLAGS, Remarks, ranking_words
+from studio.preferences.judgements import Remarks
+from studio.preferences.vocabulary import FLAGS
 from studio.workspace import LARGEST, Workspace, check_day
 
 
@@ -48,9 +49,7 @@ class Filter:
         except ValueError as error:
             raise RatingError(f"{error}.") from error
         if self.since and self.until and self.since > self.until:
-            raise RatingError(
-                f"No day is from {self.since} on and until {self.until}: the second lies before the first."
-            )
+            raise RatingError(f"No day is between {self.since} and {self.until}: the second is before the first.")
         if self.flag and self.flag not in FLAGS:
             raise RatingError(f"There is no flag {self.flag[:60]!r}; use one of {', '.join(FLAGS)}.")
 
@@ -91,14 +90,7 @@ class Entry:
 
     @property
     def _judgement(self) -> str:
-        words = {3: "much better", 2: "better", 1: "slightly better", None: "better"}
-        if self.ranks:
-            return f"ranking {ranking_words(self.ranks)}"
-        if self.outcome in ("left", "right"):
-            return f"{self.outcome} {words[self.strength]}"
-        return {"both_bad": "all bad" if self.is_ranked else "both bad", "skip": "skipped"}.get(
-            self.outcome, self.outcome
-        )
+        return wording.of_judgement(self.outcome, self.strength, self.ranks, is_ranked=bool(self.is_ranked))
 
     @property
     def remarks(self) -> Remarks:
@@ -143,7 +135,7 @@ def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
 def count_imported(ws: Workspace) -> int:
     """Count the imported judgements, those corrected since included."""
     with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE uuid GLOB 'import-*'"))["n"]
+        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE is_imported"))["n"]
 
 
 def number(text: str) -> int:
@@ -174,7 +166,7 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
         raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
     if is_undone and not is_undone_too:
         raise RatingError(
-            f"Rating {event_id} was taken back and counts no more. Rate its pair again; its events: rlhf-studio history show {event_id}"
+            f"Rating {event_id} was taken back and no longer counts. Rate its pair again; its events: rlhf-studio history show {event_id}"
         )
     with ws.read() as db:
         row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
@@ -285,7 +277,7 @@ AND (NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) OR (:i
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)
 AND (:is_changed = 0 OR e.supersedes IS NOT NULL OR {_IS_UNDONE}) AND (:session IS NULL OR i.session_id = :session)
-AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.uuid = 'import-' || e.comparison_id))
+AND (:is_imported = 0 OR EXISTS (SELECT 1 FROM rating_events m WHERE m.comparison_id = e.comparison_id AND m.is_imported))
 AND (:category = '' OR p.category = :category)
 AND (:flag = '' OR (e.flags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(e.flags) WHERE key = :flag)))
 AND (:search = '' OR says(p.messages, :search) OR EXISTS (SELECT 1 FROM comparison_responses t JOIN responses z

@@ -21,7 +21,7 @@ DISTANCE = 5
 
 
 @dataclass(frozen=True)
-class Wish:
+class PairQuery:
     """The pairs that a session takes, and the way it chooses.
 
     Attributes:
@@ -56,16 +56,16 @@ class Chosen:
     num_behind: int
 
 
-def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -> list[Chosen]:
+def draw(pool: list[dict[str, Any]], query: PairQuery, num: int, rng: random.Random) -> list[Chosen]:
     """Draw `num` of the pool without replacement; see the module for the probabilities.
 
     Args:
         pool: dicts with id, prompt_id, uncertainty (or None) and uncertainty_kind; newest first.
-        wish: how to choose.
+        query: how to choose.
         num: how many; fewer where the pool is smaller.
         rng: makes the draws.
     """
-    ranked = _ranked(pool, wish)
+    ranked = _ranked(pool, query)
     remaining = {row["id"]: row for row in pool}
     order = list(remaining)  # for uniform draws: the last one takes the place of the drawn one
     place = {key: index for index, key in enumerate(order)}
@@ -74,7 +74,7 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
         while first < len(ranked) and ranked[first]["id"] not in remaining:
             first += 1
         top = ranked[first]["id"] if first < len(ranked) else None
-        share = 1.0 if top is None else wish.random_share
+        share = 1.0 if top is None else query.random_share
         is_random = rng.random() < share
         key = order[rng.randrange(len(order))] if is_random or top is None else top
         probability = share / len(order) + (1.0 - share) * (key == top)
@@ -86,7 +86,7 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
             Chosen(
                 key,
                 row["prompt_id"],
-                "random" if is_random else wish.choose,
+                "random" if is_random else query.choose,
                 probability,
                 row["uncertainty"],
                 row["uncertainty_kind"],
@@ -96,16 +96,16 @@ def draw(pool: list[dict[str, Any]], wish: Wish, num: int, rng: random.Random) -
     return found
 
 
-def _ranked(pool: list[dict[str, Any]], wish: Wish) -> list[dict[str, Any]]:
+def _ranked(pool: list[dict[str, Any]], query: PairQuery) -> list[dict[str, Any]]:
     """Return the pairs in the order in which the non-random arm takes them."""
-    if wish.choose == "uncertainty":
+    if query.choose == "uncertainty":
         return sorted(
             (row for row in pool if row["uncertainty"] is not None), key=lambda row: (-row["uncertainty"], row["id"])
         )
-    return list(pool) if wish.choose == "newest" else []
+    return list(pool) if query.choose == "newest" else []
 
 
-def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
+def pool_of(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
     """Return every fitting pair that nobody has judged and this rater has not seen, newest sampled first."""
     return list(
         db.query(
@@ -121,13 +121,13 @@ def pool_of(db: Database, wish: Wish, rater: str) -> list[dict[str, Any]]:
             " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
             " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             " ORDER BY c.run_id DESC, c.id",
-            _bound(wish, rater) | {"reward": wish.reward_id},
+            _bound(query, rater) | {"reward": query.reward_id},
         )
     )
 
 
-def census(db: Database, wish: Wish, rater: str) -> dict[str, int]:
-    """Count the comparisons that each part of the wish leaves, to explain an empty pool.
+def census(db: Database, query: PairQuery, rater: str) -> dict[str, int]:
+    """Count the comparisons that each part of the query leaves, to explain an empty pool.
 
     Returns:
         `all`; `origin`, of the origin; `rank`, of the size too; `category`, of the categories too; of those `judged`, by
@@ -150,7 +150,7 @@ def census(db: Database, wish: Wish, rater: str) -> dict[str, int]:
             " sum(origin AND rank AND category AND judged AND imported) AS imported,"
             " sum(origin AND rank AND category AND NOT judged AND seen) AS seen,"
             " sum(origin AND rank AND category AND NOT judged AND NOT seen) AS free FROM found",
-            _bound(wish, rater),
+            _bound(query, rater),
         )
     )
     return {name: number or 0 for name, number in row.items()}
@@ -197,14 +197,14 @@ def clear(db: Database, session_id: int) -> None:
     db.execute("DELETE FROM session_queue WHERE session_id = ?", [session_id])
 
 
-def _bound(wish: Wish, rater: str) -> dict[str, Any]:
+def _bound(query: PairQuery, rater: str) -> dict[str, Any]:
     return {
         "rater": rater,
-        "categories": json.dumps(wish.categories),
-        "origin": wish.origin,
-        "checkpoint": wish.checkpoint_id,
-        "opponent": wish.opponent_id,
-        "rank": wish.rank,
+        "categories": json.dumps(query.categories),
+        "origin": query.origin,
+        "checkpoint": query.checkpoint_id,
+        "opponent": query.opponent_id,
+        "rank": query.rank,
     }
 
 

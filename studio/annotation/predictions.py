@@ -13,6 +13,7 @@ import math
 import statistics
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -142,26 +143,30 @@ def start(ws: Workspace) -> bool:
     _tried[key] = newest
     with (ws.root / "predictions.log").open("ab") as log:
         child: subprocess.Popen[Any] = subprocess.Popen(
-            children.command(MODULE, str(ws.root)),
-            stdin=subprocess.DEVNULL,
+            children.command(MODULE),
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd=ws.root,
             env=children.environment(),
+            text=True,
         )
+    assert child.stdin is not None
+    with suppress(BrokenPipeError), child.stdin as request:
+        json.dump({"root": str(ws.root), "is_patient": True}, request)
     _children[str(ws.root)] = child
     return True
 
 
 def run(ws: Workspace) -> str:
-    """Predict the waiting comparisons, and wait for it; returns the child's last line.
+    """Predict the waiting comparisons, and wait for it; returns what the child says of it.
 
     Raises:
         RunError: a run uses the GPU, or the child failed.
     """
     try:
-        return children.run(MODULE, str(ws.root), "now", cwd=ws.root)
+        return children.ask(MODULE, {"root": str(ws.root), "is_patient": False}, cwd=ws.root)
     except ChildError as error:
         raise RunError(f"The reward model could not predict: {error}") from error
 

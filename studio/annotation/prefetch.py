@@ -4,10 +4,11 @@
 two processes from starting the same run. A sampling run that failed is not tried again.
 """
 
-import fcntl
 import logging
 import threading
 import time
+
+from filelock import FileLock
 
 from modules.config import SampleConfig
 from studio.annotation import predictions, sessions
@@ -44,8 +45,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
     config = session.config
     if session.state in ("ended", "paused") or not is_sampled(session):
         return None
-    with (ws.root / "sampling-ahead.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(ws.root / "sampling-ahead.lock"):
         waiting = sessions.count_waiting(ws, session)
         before = [runs.get(ws, run_id) for run_id in sessions.list_runs(ws, session.id)]
         is_wanted = waiting < min(config.sample_below, config.target - session.num_given)
@@ -78,9 +78,9 @@ def status(ws: Workspace, session: Session) -> str:
     if run and not run.is_ended:
         return f"{run.name} samples new pairs: {run.progress_text or run.state}."
     if run and run.state != "finished":
-        return f"{run.name}, which was to sample new pairs, {run.state}: {run.message}"
+        return f"{run.name}, which was going to sample new pairs, {run.state}: {run.message}"
     is_wanted = session.state in ("running", "resting") and predictions.is_at_work(ws)
-    return "The reward model predicts the next votes, or waits for the device." if is_wanted else ""
+    return "The reward model is predicting the next votes, or waiting for the device." if is_wanted else ""
 
 
 def explain(ws: Workspace, session: Session, why_nothing: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from modules.config import categories
-from studio.annotation.pair_selection import Wish
+from studio.annotation.pair_selection import PairQuery
 from studio.errors import RatingError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
@@ -23,31 +23,31 @@ class SessionConfig(BaseModel):
     target: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Votes wanted; skips do not count, repeats do."""
     block_size: Annotated[int, Field(ge=5, le=500)] = 30
-    """Votes after which the session rests and shows its card; attention falls after 25 to 40."""
+    """Votes after which the session rests and shows its card; attention drops after 25 to 40."""
     source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
-    """Answers to compare: any pairs that wait, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    """Answers to compare: any waiting pairs, two answers of one policy, a policy against the SFT model, or imported pairs."""
     checkpoint: str = ""
-    """The policy that answers, with the sources that name one; empty takes the newest policy, else the newest SFT checkpoint."""
+    """The policy that answers, for the sources policy and policy_vs_sft; empty takes the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """The other model with policy_vs_sft; empty takes the newest SFT checkpoint."""
+    """The other model, for policy_vs_sft; empty takes the newest SFT checkpoint."""
     rank: Annotated[int, Field(ge=0, le=9)] = 0
-    """Rank up to this many answers to a prompt on one screen (fewer where some were identical, three at least); 0 takes pairs and rankings as they wait, and samples pairs."""
+    """Rank up to this many answers to a prompt on one screen (fewer if some were identical, at least three); 0 takes pairs and rankings as they come, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
     choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
-    """Pairs that come first, apart from the random arm: those the newest reward model is least sure of, the newest, or none."""
+    """Which pairs come first, apart from the random share: those the newest reward model is least sure of, the newest, or none in particular."""
     random_share: Share = 0.3
-    """Share of new pairs that are drawn at random, to measure the value of choosing against them."""
+    """Share of new pairs drawn at random, the baseline against which choosing is measured."""
     repeat_share: Share = 0.1
-    """Share of items that were judged before in the session, half of them with the sides swapped or the ranking in reverse; never trained on."""
+    """Share of items shown a second time in the session, half of them with the sides swapped or the ranking reversed; never trained on."""
     show_predictions: bool = False
-    """Show after each vote what the reward model had thought before it."""
+    """Show after each vote what the reward model predicted before it."""
     attributes: bool = False
     """Also ask how helpful, truthful and harmless each answer is, from 1 to 7."""
     sample_below: Annotated[int, Field(ge=0, le=10_000)] = 20
-    """With a policy as source: start a sampling run automatically once fewer pairs than this wait; 0 never does."""
+    """With a policy as source: start a sampling run automatically when fewer pairs than this are waiting; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
-    """Prompts that such a run answers."""
+    """Number of prompts such a run answers."""
 
     @field_validator("rank")
     @classmethod
@@ -104,17 +104,17 @@ def why_none(config: SessionConfig, found: dict[str, int]) -> str:
     if not found["origin"]:
         return f"There are no {source} yet. {also}"
     if not found["rank"]:
-        return f"Of the {source} none is a ranking of 3 to {config.rank} answers. {also}"
+        return f"None of the {source} is a ranking of 3 to {config.rank} answers. {also}"
     if not found["category"]:
         return f"None of the {source} has a prompt of the categories {config.categories}. {also}"
     fitting = f"{'The one pair' if found['category'] == 1 else 'All ' + format(found['category'], ',') + ' pairs'} that it asks for"
     if found["imported"] == found["category"]:
         return f"{fitting} came with a judgement, so nothing is left to rate in it. {also}"
     if found["judged"] == found["category"]:
-        return f"{fitting} {'is' if found['category'] == 1 else 'are'} judged already. {also}"
+        return f"{fitting} {'is' if found['category'] == 1 else 'are'} already judged. {also}"
     return (
-        f"{found['judged']:,} of the pairs that it asks for are judged already, and {found['category'] - found['judged']:,} "
-        f"were shown to you, or drawn, outside of this session and wait there: pause or end it to rate them. {also}"
+        f"{found['judged']:,} of the pairs that it asks for are already judged, and {found['category'] - found['judged']:,} "
+        f"were shown to you, or drawn, outside this session and wait there: pause or end it to rate them. {also}"
     )
 
 
@@ -124,15 +124,15 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
         raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
     found = checkpoints.get(ws, name or (newest.name if newest else ""))
     if found.stage not in ("sft", "ppo"):
-        raise RatingError(f"Checkpoint {found.name} is a reward model and answers nothing. Choose an SFT or PPO one.")
+        raise RatingError(f"Checkpoint {found.name} is a reward model and gives no answers. Choose an SFT or PPO one.")
     return found.name
 
 
-def wish(ws: Workspace, config: SessionConfig) -> Wish:
+def query(ws: Workspace, config: SessionConfig) -> PairQuery:
     """Return the config as ids, for `pair_selection`."""
     named = shelf.ids(ws, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
-    return Wish(
+    return PairQuery(
         tuple(sorted(categories(config.categories))),
         config.source if config.source in ("any", "imported") else "sampled",
         named.get(config.checkpoint),

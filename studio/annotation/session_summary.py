@@ -15,6 +15,7 @@ from typing import Any
 
 from modules.intervals import wilson_interval
 from studio.errors import RatingError
+from studio.preferences.vocabulary import OUTCOMES, SIDES, TIES
 from studio.workspace import Workspace
 
 IDLE_S = 120.0
@@ -104,15 +105,15 @@ def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
     fresh = [vote for vote in counted if vote["arm"] != "repeat"]
     repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"]]
     pairs = [vote for vote in fresh if vote["outcome"] != "ranking"]
-    decided = [vote for vote in fresh if vote["outcome"] in ("left", "right")]
+    decided = [vote for vote in fresh if vote["outcome"] in SIDES]
     predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in _TARGET]
     judged = [vote for vote in predicted if _TARGET[vote["first_outcome"]] != 0.5]
     return Card(
         num_votes=len(counted),
         num_skipped=len(votes) - len(counted),
         active_s=active_seconds(votes),
-        outcomes={name: sum(vote["outcome"] == name for vote in counted) for name in _OUTCOMES},
-        ties=Share(sum(vote["outcome"] in ("tie", "both_bad") for vote in pairs), len(pairs)),
+        outcomes={name: sum(vote["outcome"] == name for vote in counted) for name in OUTCOMES if name != "skip"},
+        ties=Share(sum(vote["outcome"] in TIES for vote in pairs), len(pairs)),
         left=Share(sum(vote["outcome"] == "left" for vote in decided), len(decided)),
         self_agreement=_agreement(repeats),
         same_sides=_agreement(vote for vote in repeats if not vote["is_swapped"]),
@@ -193,8 +194,7 @@ def _contradiction(vote: dict[str, Any]) -> Contradiction:
     return Contradiction(vote["id"], vote["prompt"], preferred, other, _given(vote))
 
 
-_OUTCOMES = ("left", "right", "tie", "both_bad", "ranking")
-_TARGET = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}
+_TARGET = {"left": 1.0, "right": 0.0} | dict.fromkeys(TIES, 0.5)
 _VOTES = """
 SELECT r.id, r.outcome, r.ranks, s.left_response_id AS left_id, s.right_response_id AS right_id, s.response_ids,
     r.elapsed_ms, r.created_at, i.arm, i.is_swapped, b.outcome AS before, b.ranks AS before_ranks,

@@ -52,7 +52,7 @@ class Session:
         words = {
             "running": f"{where}, block {block}",
             "resting": f"{where}: block {block} is done",
-            "done": f"{where}: all that was wanted",
+            "done": f"{where}: the target is reached",
             "paused": f"{where}, paused",
             "ended": f"{where}, ended",
         }
@@ -81,7 +81,7 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
     version = guidelines.current(ws).version or None
     with ws.write() as db:
         if found := _at_work(db, rater):
-            raise RatingError(f"Session {found} is at work. Pause or end it before you start another.")
+            raise RatingError(f"Session {found} is running. Pause or end it before you start another.")
         row = {
             "rater": rater,
             "config": config.model_dump_json(),
@@ -186,7 +186,7 @@ def count_waiting(ws: Workspace, session: Session) -> int:
     """Count the pairs this session can still show without new ones."""
     with ws.read() as db:
         drawn = pair_selection.count_waiting(db, session.id)
-        return drawn or len(pair_selection.pool_of(db, session_config.wish(ws, session.config), session.rater))
+        return drawn or len(pair_selection.pool_of(db, session_config.query(ws, session.config), session.rater))
 
 
 def why_nothing(ws: Workspace, session: Session) -> str:
@@ -200,18 +200,18 @@ def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
     if session.state != "running" or _open(db, session.id, 1):
         return ""
     near = _recent(db, session.id)
-    wish = session_config.wish(ws, session.config)
+    query = session_config.query(ws, session.config)
     waiting = pair_selection.waiting_prompts(db, session.id) | {
-        row["prompt_id"] for row in pair_selection.pool_of(db, wish, session.rater)
+        row["prompt_id"] for row in pair_selection.pool_of(db, query, session.rater)
     }
     if waiting - near:
         return ""
     if waiting:
         return (
-            f"Only pairs of prompts that you saw within the last {pair_selection.DISTANCE} items are left. Bring in other prompts, "
+            f"Only pairs of prompts that you saw within the last {pair_selection.DISTANCE} items are left. Import other prompts, "
             "or end the session."
         )
-    return session_config.why_none(session.config, pair_selection.census(db, wish, session.rater))
+    return session_config.why_none(session.config, pair_selection.census(db, query, session.rater))
 
 
 def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
@@ -272,9 +272,9 @@ def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: r
     """Return a pair nobody has judged, from the block's draw; draw again where that is used up."""
     chosen = pair_selection.take(db, session.id, near, session.rater)
     if chosen is None:
-        wish = session_config.wish(ws, session.config)
-        pool = pair_selection.pool_of(db, wish, session.rater)
-        pair_selection.fill_queue(db, session.id, pair_selection.draw(pool, wish, session.config.block_size, rng))
+        query = session_config.query(ws, session.config)
+        pool = pair_selection.pool_of(db, query, session.rater)
+        pair_selection.fill_queue(db, session.id, pair_selection.draw(pool, query, session.config.block_size, rng))
         chosen = pair_selection.take(db, session.id, near, session.rater)
     if chosen is None:
         return None
@@ -337,7 +337,7 @@ def _move(ws: Workspace, session_id: int, kind: str, allowed: tuple[State, ...])
             raise RatingError(f"Session {session_id} is {session.state}, so it cannot be {kind}.")
         other = _at_work(db, session.rater)
         if kind == "resumed" and other not in (None, session_id):
-            raise RatingError(f"Session {other} is at work. Pause or end it before you resume another.")
+            raise RatingError(f"Session {other} is running. Pause or end it before you resume another.")
         if kind != "resumed":
             pair_selection.clear(db, session_id)
         _note(db, session_id, kind, session.num_given)

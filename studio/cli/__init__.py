@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen.action(chosen)
     except StudioError as error:
-        print(redaction.hide(str(error)), file=sys.stderr)
+        print(redaction.redact(str(error)), file=sys.stderr)
         return 1
     except (sqlite3.Error, ValueError, LookupError, TypeError) as error:  # is it the database that cannot be read?
         if not (said := rescue.told(Workspace.place(chosen.workspace), error)):
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(said, file=sys.stderr)
         return 1
     except MemoryError:
-        print("There is not enough memory for this. Close other programs, or give it less at once.", file=sys.stderr)
+        print("There is not enough memory for this. Close other programs, or give it less at a time.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

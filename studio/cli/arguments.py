@@ -8,7 +8,7 @@ from studio.workspace import LARGEST
 
 def identifier(text: str) -> int:
     """Parse the id of a rating, a session or a response."""
-    return _whole(text, "no number that anything here can have")
+    return _whole(text, "not a valid number here")
 
 
 def count(text: str) -> int:
@@ -23,7 +23,7 @@ def finite(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is no number.")
+        raise argparse.ArgumentTypeError(f"{text} is not a number.")
     return value
 
 

@@ -14,16 +14,16 @@ from studio.workspace import Workspace
 
 def add(commands: Any) -> None:
     """Add ``backup``, ``restore`` and ``rescue``."""
-    summary = "Copy the database to one file, checked, also while the studio is at work."
+    summary = "Copy the database to one file and check it, also while the studio is running."
     command = commands.add_parser(
         "backup",
         help=summary,
-        description=f"{summary} The folders of runs are not in it. Back: rlhf-studio restore FILE",
+        description=f"{summary} The folders of runs are not in it. To restore it: rlhf-studio restore FILE",
     )
-    command.add_argument("file", nargs="?", help="the new file; without one a name in WORKSPACE/backups")
+    command.add_argument("file", nargs="?", help="the new file; by default a new one in WORKSPACE/backups")
     command.add_argument("--force", action="store_true", help="replace the file if there is one")
     command.set_defaults(action=_backup)
-    summary = "Put a backup in the place of the database, which is set aside."
+    summary = "Replace the database with a backup; the old database is set aside."
     command = commands.add_parser("restore", help=summary, description=summary)
     command.add_argument("file", help="a backup, such as one of WORKSPACE/backups")
     command.set_defaults(action=_restore)
@@ -56,7 +56,7 @@ def _rescue(arguments: argparse.Namespace) -> int:
 def _backup(arguments: argparse.Namespace) -> int:
     made = backups.make(Workspace.existing(arguments.workspace), arguments.file, is_replacing=arguments.force)
     print(
-        f"{made.path}\nThe database as of now, checked ({made.path.stat().st_size / 2**20:,.1f} MiB). Back: rlhf-studio restore FILE"
+        f"{made.path}\nThe database as of now, checked ({made.path.stat().st_size / 2**20:,.1f} MiB). To restore it: rlhf-studio restore FILE"
     )
     return 0
 
@@ -67,10 +67,10 @@ def _restore(arguments: argparse.Namespace) -> int:
     aside = backups.restore(root, arguments.file)
     ws = Workspace.open(root)
     counts = f"{prompts.counts(ws)['prompts']:,} prompts, {ratings.summary(ws)['rated']:,} ratings, {len(runs.list_all(ws)):,} runs"
-    before = f" What was there before lies in {aside}." if any(aside.iterdir()) else ""
-    print(f"{ws.database} is the backup now: {counts}.{before}")
+    before = f" What was there before is in {aside}." if any(aside.iterdir()) else ""
+    print(f"{ws.database} is now the backup: {counts}.{before}")
     print(
-        "Runs and checkpoints that are newer than the backup: rlhf-studio doctor tells them, and rlhf-studio doctor --repair takes them up."
+        "For runs and checkpoints newer than the backup: rlhf-studio doctor lists them, and rlhf-studio doctor --repair recovers them."
     )
     return 0
 
@@ -86,5 +86,5 @@ def _check_quiet(root: Path) -> None:
         return  # unreadable: that is why it is restored
     if at_work:
         raise WorkspaceError(
-            f"{', '.join(at_work[:3])} is at work. Wait for it, or stop it first: rlhf-studio runs stop NAME"
+            f"{', '.join(at_work[:3])} is running. Wait for it, or stop it first: rlhf-studio runs stop NAME"
         )

@@ -16,6 +16,7 @@ from studio.datasets.formats.table import NAMED
 from studio.datasets.importing import Choice
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
+from studio.models import export
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace
@@ -32,7 +33,7 @@ def add(commands: Any) -> None:
         help="a .jsonl, .json, .csv or .tsv file (or the same with .gz), a .parquet or .zip file, an archive, a folder, or a hub id "
         "owner/name[:config[:split]]",
     )
-    command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what to take it for")
+    command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what it holds")
     command.add_argument(
         "--format",
         default="",
@@ -76,7 +77,9 @@ def _add_export(commands: Any) -> None:
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
     model.add_argument("--merged", action="store_true", help="merge the adapter into the base model")
-    model.add_argument("--device", choices=DEVICES, default="auto", help="what merges: auto takes a free GPU, cpu none")
+    model.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to merge: auto takes a free GPU, cpu none"
+    )
     model.set_defaults(action=_export_model)
 
 
@@ -167,7 +170,7 @@ def _export_demonstrations(arguments: argparse.Namespace) -> int:
 
 def _export_model(arguments: argparse.Namespace) -> int:
     print(
-        exporting.export_checkpoint(
+        export.export_checkpoint(
             Workspace.existing(arguments.workspace), arguments.name, arguments.merged, arguments.device
         )
     )

@@ -42,7 +42,7 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
             _draw(bar, run.progress, run.name)
     except KeyboardInterrupt:
         print(
-            f"\n{run.name} goes on in the background. Watch it: {command(arguments, 'runs', 'show', run.name, '--watch')}\n"
+            f"\n{run.name} keeps running in the background. Watch it: {command(arguments, 'runs', 'show', run.name, '--watch')}\n"
             f"Stop it: {command(arguments, 'runs', 'stop', run.name)}",
             file=sys.stderr,
         )

@@ -13,6 +13,7 @@ from studio.errors import RatingError
 from studio.preferences import ratings, snapshots
 from studio.preferences.judgements import Remarks, parse_ranking
 from studio.preferences.snapshots import Recipe
+from studio.preferences.vocabulary import FLAGS, OUTCOMES, STRENGTHS
 from studio.recovery import rescue
 from studio.workspace import Workspace
 
@@ -26,32 +27,34 @@ def add(commands: Any) -> None:
     summary = "Search, filter and correct what was rated."
     command = commands.add_parser("history", help=summary, description=summary)
     command.add_argument("--search", metavar="TEXT", default="", help="only prompts or answers with this text")
-    command.add_argument("--outcome", choices=[*ratings.OUTCOMES], default="")
+    command.add_argument("--outcome", choices=OUTCOMES, default="")
     command.add_argument("--rater", default="", help="person, import, or another name")
     command.add_argument("--category", default="")
     command.add_argument("--since", metavar="DAY", default="", help="given on this day (UTC, 2026-03-31) or later")
     command.add_argument("--until", metavar="DAY", default="", help="given on this day (UTC) or earlier")
-    command.add_argument("--flag", choices=[*ratings.FLAGS], default="")
+    command.add_argument("--flag", choices=FLAGS, default="")
     command.add_argument("--session", type=takes.identifier, metavar="N")
     command.add_argument(
         "--changed",
         action="store_true",
-        help="only ratings that were corrected, annotated anew, given again after an undo, or taken back",
+        help="only ratings that were corrected, annotated again, given again after an undo, or taken back",
     )
     command.add_argument("--limit", type=takes.count, default=20, metavar="N", help="show this many (20)")
-    command.add_argument("--before", type=takes.identifier, metavar="ID", help="go on behind this rating")
+    command.add_argument("--before", type=takes.identifier, metavar="ID", help="continue after this rating")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.set_defaults(action=_history)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
-    correct = verbs.add_parser("correct", help="put another judgement in the place of one that counts")
+    correct = verbs.add_parser("correct", help="replace a judgement that counts with another")
     correct.add_argument("id", type=takes.identifier, help="the rating's number")
-    correct.add_argument("to", choices=[*ratings.OUTCOMES])
-    correct.add_argument("--strength", type=int, choices=[1, 2, 3], help="1 slightly better to 3 much better")
+    correct.add_argument("to", choices=OUTCOMES)
+    correct.add_argument(
+        "--strength", type=int, choices=[*STRENGTHS], help=", ".join(f"{n} {words}" for n, words in STRENGTHS.items())
+    )
     correct.add_argument("--ranks", metavar="LINE", help="of a ranking: best first, = for a tie, such as '2 1=3'")
     correct.set_defaults(action=_correct)
     annotate = verbs.add_parser("annotate", help="give a rating another note or other flags; the judgement stays")
     annotate.add_argument("id", type=takes.identifier, help="the rating's number")
-    annotate.add_argument("--note", help="instead of the note it has; '' takes it away")
+    annotate.add_argument("--note", help="instead of the note it has; '' removes it")
     annotate.add_argument(
         "--flags", nargs="*", metavar="FLAG:N", help="instead of the flags it has: unsafe:2 flags the second answer"
     )
@@ -69,13 +72,13 @@ def _add_snapshots(commands: Any) -> None:
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     freeze = verbs.add_parser(
         "freeze",
-        help="freeze the ratings of now; train on it with: rlhf-studio reward --set snapshot=NAME",
+        help="freeze the current ratings; train on them with: rlhf-studio reward --set snapshot=NAME",
         epilog=settings.help_text(Recipe),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     freeze.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; may be repeated")
     freeze.set_defaults(action=_freeze)
-    compare = verbs.add_parser("diff", help="what sets two snapshots apart, pair by pair")
+    compare = verbs.add_parser("diff", help="how two snapshots differ, pair by pair")
     compare.add_argument("first", help="a number, snapshot-3, or the beginning of a sha256")
     compare.add_argument("second")
     compare.add_argument(
@@ -139,7 +142,7 @@ def _correct(arguments: argparse.Namespace) -> int:
     if arguments.ranks is not None:
         ranks = parse_ranking(arguments.ranks, len(history.texts(ws, entry)))
     found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
-    print(f"Rating {found.id} stands in the place of {arguments.id}, which stays on record.")
+    print(f"Rating {found.id} replaces {arguments.id}, which stays on record.")
     return 0
 
 
@@ -151,7 +154,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
     flags = dict(kept.flags) if arguments.flags is None else {}
     for name, _, number in (flag.partition(":") for flag in arguments.flags or []):
         if not number.isdecimal():
-            raise RatingError(f"Write the answer's number behind {name}, such as {name}:2")
+            raise RatingError(f"Write the answer's number after {name}, such as {name}:2")
         flags[name] = [*flags.get(name, []), int(number) - 1]
     note = kept.note if arguments.note is None else arguments.note
     found = ratings.annotate(ws, arguments.id, Remarks(note, flags, kept.attributes))
@@ -168,7 +171,7 @@ def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
     entry = history.get(ws, arguments.id)
     if entry.id != arguments.id:
         raise RatingError(
-            f"Rating {arguments.id} counts no more: rating {entry.id} stands in its place. "
+            f"Rating {arguments.id} no longer counts: rating {entry.id} has replaced it. "
             f"Change that one: {follow.command(arguments, 'history', verb, str(entry.id), '...')}"
         )
     return entry
@@ -194,7 +197,8 @@ def _list_snapshots(arguments: argparse.Namespace) -> int:
 def _freeze(arguments: argparse.Namespace) -> int:
     recipe = settings.read_class(Recipe, "snapshots freeze", None, arguments.set)
     rescue.check(Workspace.existing(arguments.workspace))
-    print(snapshots.freeze(Workspace.existing(arguments.workspace), recipe).sentence)
+    with Workspace.existing(arguments.workspace).write() as db:
+        print(snapshots.freeze(db, recipe).sentence)
     return 0
 
 

@@ -19,6 +19,8 @@ with suppress(ImportError):  # lets input() take more than the 4,095 bytes at wh
 
 SETTLE_S = 0.15
 ESCAPE_S = 0.02
+NAMED = {"\n": "enter", "\r": "enter", "\x7f": "backspace", "\b": "backspace", "<": "backspace"}
+"""Keys with a name; ``<`` stands for backspace in a pipe."""
 END = "."
 """The line that ends a text of several lines."""
 
@@ -112,10 +114,10 @@ def _num_following(first: bytes) -> int:
 
 
 def meant(key: str) -> str:
-    """Return the key in the page's form: small letters, digits of any script and width as 0 to 9."""
+    """Return the key in the page's form: small letters, digits of any script and width as 0 to 9, enter, backspace."""
     if len(key) == 1 and "\uff01" <= key <= "\uff5e":
         key = chr(ord(key) - 0xFEE0)
-    return str(unicodedata.decimal(key)) if key.isdecimal() else key.lower()
+    return str(unicodedata.decimal(key)) if key.isdecimal() else NAMED.get(key, key.lower())
 
 
 Keys = Pipe | Terminal

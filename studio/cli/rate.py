@@ -13,34 +13,20 @@ from studio.cli.keyboard import Keys, keyboard, meant
 from studio.cli.printing import page, printable
 from studio.cli.remarks import Aside
 from studio.errors import RatingError, WorkspaceError
-from studio.preferences import comparisons, edits, ratings
+from studio.preferences import comparisons, edits, ratings, undo, vocabulary, wording
 from studio.preferences.comparisons import Showing
-from studio.preferences.judgements import Outcome, ranking_words
-from studio.preferences.ratings import Rating
+from studio.preferences.vocabulary import JUDGEMENTS, JUDGING, KEYS, QUIT, Outcome
 from studio.workspace import Workspace
 
 RATER = "person"
-KEYS: dict[str, tuple[Outcome, int | None]] = {
-    "1": ("left", 3),
-    "2": ("left", 2),
-    "3": ("left", 1),
-    "8": ("right", 1),
-    "9": ("right", 2),
-    "0": ("right", 3),
-    "5": ("tie", None),
-    " ": ("tie", None),
-    "b": ("both_bad", None),
-}
-LEGEND = (
-    "1 2 3  response 1 is much better, better, slightly better     5 or space  tie, both fine     z  undo\n"
-    "8 9 0  response 2 is slightly better, better, much better     b  all bad     s  skip         q  quit\n"
-    "ranking: numbers from best to worst, = between two that tie, backspace takes the last out, enter records: 2 1=3\n"
-    "n  note     u h r  flag as unsafe, hallucinated, refused     a  scales     e  edit into the ideal answer\n"
-    "d  write a demonstration     g  guideline     ?  this list"
+SIDES = ("response 1", "response 2")
+LEGEND = "\n".join(
+    f"{keys:<20}  {words.format(left=SIDES[0], right=SIDES[1])}"
+    for keys, words in (
+        *((row.keys, row.words) for row in vocabulary.HELP if row.is_in_terminal),
+        (QUIT.keys[0], QUIT.words),
+    )
 )
-WORDS = {"left": "response 1", "right": "response 2", "tie": "tie", "both_bad": "all bad", "skip": "skipped"}
-STRENGTHS = {1: " slightly better", 2: " better", 3: " much better", None: ""}
-TAKES_OUT = ("\x7f", "\b", "<")
 
 
 def add(commands: Any) -> None:
@@ -95,8 +81,8 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
 
 def _last_word(ws: Workspace, keys: Keys) -> int | None:
     """Offer to take the last judgement back, too."""
-    print("z takes the last one back, any other key ends.", flush=True)
-    return _undo(ws) if meant(keys.press()) == "z" else None
+    print(f"{vocabulary.cap('undo')} takes the last one back, any other key ends.", flush=True)
+    return _undo(ws) if KEYS.get(meant(keys.press())) == "undo" else None
 
 
 def _heading(ws: Workspace) -> str:
@@ -104,7 +90,7 @@ def _heading(ws: Workspace) -> str:
     session = sessions.active(ws, RATER)
     if session is None:
         return f"{comparisons.counts(ws)['unrated']} to rate"
-    scales = " It asks for scales: a" if session.config.attributes else ""
+    scales = f" It asks for scales: {vocabulary.cap('attributes')}" if session.config.attributes else ""
     return f"{session.sentence}{scales}"
 
 
@@ -124,7 +110,7 @@ class _Judge:
         self.keys.settle()
         while True:
             key = meant(self.keys.press(takes_enter=self.is_ranking))
-            if key in ("q", ""):
+            if key in (*QUIT.keys, ""):
                 return None
             if (change := self._press(key)) is not None:
                 return change
@@ -132,26 +118,30 @@ class _Judge:
     def _press(self, key: str) -> int | None:
         """Carry out a key's command; None where the item stays."""
         was_held, self.is_held = self.is_held, False
-        if key == "z":
+        name = KEYS.get(key, "")
+        if name == "undo":
             return _undo(self.ws)
-        if key == "?":
+        if name == "help":
             print(LEGEND, flush=True)
-        elif key in remarks.KEYS:
-            self.aside.press(key)
-        elif key == "s":
+        elif name in remarks.COMMANDS:
+            self.aside.press(name)
+        elif name == "skip":
             reason = remarks.ask_reason(self.keys)
             return self._record("skip", reason=reason) if reason else None
         elif self._is_unknown(key):
             self.is_held = True
-            print(f"{printable(key)} is no key here, so nothing was done. Press ? for the keys.", flush=True)
+            print(
+                f"{printable(key)} is not a key here, so nothing was done. Press {vocabulary.cap('help')} for the keys.",
+                flush=True,
+            )
         elif was_held and self._judges(key):
             print(
                 "The key before it was not understood, so this one was not taken. Press it again to judge.", flush=True
             )
-        elif key == "b" or (key in KEYS and not self.is_ranking):
-            outcome, strength = KEYS[key]
+        elif name == "both_bad" or (name in JUDGEMENTS and not self.is_ranking):
+            outcome, strength = JUDGEMENTS[name]
             return self._record(outcome, strength=strength)
-        elif self.is_ranking and key in ("\n", "\r"):
+        elif self.is_ranking and name == "ranking":
             ranks = self._ranks()
             return None if ranks is None else self._record("ranking", ranks=ranks)
         elif self.is_ranking:
@@ -163,7 +153,7 @@ class _Judge:
         return key.isprintable() and not key.isascii()
 
     def _judges(self, key: str) -> bool:
-        return key in KEYS or key in ("\n", "\r", "=", *"123456789")
+        return key in JUDGING or key.isdecimal()
 
     def _record(self, outcome: Outcome, **facts: Any) -> int | None:
         """Record the judgement; where that fails for now, say so and stay: nothing that was typed is lost."""
@@ -174,6 +164,7 @@ class _Judge:
                     db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
                 )
                 self.aside.drop(db)
+                said = wording.of_rating(db, rating, SIDES)
                 seen = session_status.prediction(db, RATER, self.showing.id, rating.id)
         except RatingError as error:  # for instance: rated elsewhere meanwhile; go on with the next item
             print(error, flush=True)
@@ -181,15 +172,15 @@ class _Judge:
         except WorkspaceError as error:
             print(f"{error}\nNothing was recorded. Press the key again when that is done.", flush=True)
             return None
-        print(_said(rating) + (f". {seen}" if seen else ""), flush=True)
+        print(said + (f". {seen}" if seen else ""), flush=True)
         return 1
 
     def _place(self, key: str) -> None:
         """Place an answer next, remove a placed one, or let the next one tie; then show the placed ones."""
         flat = [position for rung in self.placed for position in rung]
-        if key in TAKES_OUT and flat:
+        if KEYS.get(key) == "back" and flat:
             self._take(flat[-1])
-        elif key == "=":
+        elif KEYS.get(key) == "same":
             self.is_tie = bool(flat)
         elif key in "123456789"[: len(self.showing.texts)]:
             self._place_answer(int(key) - 1, is_placed=int(key) - 1 in flat)
@@ -229,21 +220,13 @@ class _Judge:
 def _undo(ws: Workspace) -> int | None:
     """Take back the newest judgement; returns the change in the number of ratings, or None where there is none."""
     with ws.write() as db:
-        last = ratings.undo_in(db, RATER, since=sessions.undo_since(db, RATER))
+        last = undo.newest(db, RATER, since=sessions.undo_since(db, RATER))
         edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
-        again = ratings.counting(db, last) if last else None
+        again = undo.counting(db, last) if last else None
+        said, again_said = (wording.of_rating(db, each, SIDES) if each else "" for each in (last, again))
         why = "" if last else sessions.nothing_to_undo(db, RATER)
     if last is None:
         print(why, flush=True)
         return None
-    print(f"Taken back: {_said(last)}." + (f" Counts again: {_said(again)}." if again else ""), flush=True)
+    print(f"Taken back: {said}." + (f" Counts again: {again_said}." if again else ""), flush=True)
     return 0 if again or last.edited_response_id is not None else -1
-
-
-def _said(rating: Rating) -> str:
-    """Return a judgement in words."""
-    if rating.edited_response_id is not None:
-        return "your ideal answer"
-    if rating.ranks:
-        return f"ranking {ranking_words(rating.ranks)}"
-    return f"{WORDS[rating.outcome]}{STRENGTHS[rating.strength]}"

@@ -10,13 +10,13 @@ from studio.annotation import guidelines
 from studio.cli.keyboard import Keys, meant
 from studio.cli.printing import printable
 from studio.errors import StudioError
-from studio.preferences import edits, prompts, ratings
+from studio.preferences import edits, prompts, undo
 from studio.preferences.comparisons import Showing
-from studio.preferences.judgements import ATTRIBUTES, SKIP_REASONS, Remarks, check_note, stored_remarks
+from studio.preferences.judgements import Remarks, check_note, stored_remarks
+from studio.preferences.vocabulary import ATTRIBUTES, FLAGS, JUDGING, QUIT, SKIP_REASONS
 from studio.workspace import Workspace
 
-FLAG_KEYS = {"u": "unsafe", "h": "hallucinated", "r": "refused"}
-KEYS = ("n", "e", "d", "a", "g", *FLAG_KEYS)
+COMMANDS = ("note", "edit", "demonstrate", "attributes", "guideline", *FLAGS)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Aside:
     def begin(cls, ws: Workspace, showing: Showing, keys: Keys) -> "Aside":
         """Begin with earlier remarks: those of a judgement taken back, or unrecorded ones from here or the page."""
         with ws.read() as db:
-            before = ratings.remarks_taken_back(db, showing.id)
+            before = undo.remarks_taken_back(db, showing.id)
         kept = _read(prompts.load_draft(ws, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
         flags = {name: list(at) for name, at in kept.flags.items()}
         begun = cls(ws, showing, keys, kept.note, flags, {name: list(at) for name, at in kept.attributes.items()})
@@ -50,11 +50,11 @@ class Aside:
         """Remove the draft of the remarks, in the transaction that records them."""
         prompts.keep_draft(db, edits.draft_name("remarks", self.showing.id), "")
 
-    def press(self, key: str) -> None:
-        """Carry out the command of one of `KEYS`, and say so."""
+    def press(self, name: str) -> None:
+        """Carry out one of `COMMANDS`, and say so."""
         before = json.dumps(asdict(self.remarks()))
         try:
-            print(self._said(key), flush=True)
+            print(self._said(name), flush=True)
             if (after := json.dumps(asdict(self.remarks()))) != before:
                 prompts.save_draft(self.ws, edits.draft_name("remarks", self.showing.id), after)
         except StudioError as error:
@@ -69,23 +69,23 @@ class Aside:
         ]
         return " and ".join([*said, "scales"] if any(map(any, self.attributes.values())) else said)
 
-    def _said(self, key: str) -> str:
-        if key == "g":
+    def _said(self, name: str) -> str:
+        if name == "guideline":
             return printable(guidelines.current(self.ws).text)
-        if key == "n":
+        if name == "note":
             self.note = check_note(self.keys.line("Note: ")) or self.note
             return "It is recorded with your judgement." if self.note else "No note."
-        if key == "d":
+        if name == "demonstrate":
             return self._write("demonstrate", None, "What should the assistant have said?", "")
-        if key == "a":
+        if name == "attributes":
             return self._ask_scales()
-        position = self._which("Make ideal" if key == "e" else f"Flag as {FLAG_KEYS[key]}")
+        position = self._which("Edit into the ideal answer" if name == "edit" else f"Flag as {name}")
         if position is None:
             return "Back."
-        if key == "e":
-            words = f"The ideal answer in the place of answer {position + 1}."
+        if name == "edit":
+            words = f"The ideal answer, instead of answer {position + 1}."
             return self._write("edit", position, words, self.showing.texts[position])
-        return self._flag(FLAG_KEYS[key], position)
+        return self._flag(name, position)
 
     def _which(self, words: str) -> int | None:
         """Return the position of the answer whose number is pressed; a letter goes back."""
@@ -118,7 +118,7 @@ class Aside:
         at = self.flags.setdefault(name, [])
         if position in at:
             at.remove(position)
-            return f"Not flagged {name}: answer {position + 1}."
+            return f"No longer flagged {name}: answer {position + 1}."
         at.append(position)
         return f"Flagged {name}: answer {position + 1}. It is recorded with your judgement."
 
@@ -151,11 +151,11 @@ def _number(keys: Keys, asked: str, num: int) -> int | None:
     while True:
         print(asked, flush=True)
         key = meant(keys.press())
-        if not key or (key.isascii() and key.isalpha() and key != "b"):
+        if not key or (key.isascii() and key.isalpha() and key not in JUDGING):
             return None
         if key in "123456789"[:num]:
             return int(key) - 1
-        asked = f"Press 1 to {num}, or a letter such as q to go back."
+        asked = f"Press 1 to {num}, or a letter such as {QUIT.keys[0]} to go back."
 
 
 def _read(text: str, num: int) -> Remarks | None:

@@ -9,7 +9,7 @@ from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.models import checkpoints, prompting
 from studio.preferences import snapshots
-from studio.runs import launcher, metrics, pauses, progress, reward_evaluation, runs
+from studio.runs import launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
 
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
@@ -92,7 +92,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if arguments.watch and not run.is_ended:
         return follow.follow(ws, run, arguments)
     print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
-    if found := progress.of_run(ws, run):
+    if found := progress.read(ws, run):
         print("; ".join(found.words()))
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
@@ -139,7 +139,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
     launcher.reap(ws)
     run = runs.get(ws, arguments.name)
     if run.is_ended:
-        print(f"{run.name} is {run.state} already. {run.message}".rstrip())
+        print(f"{run.name} is already {run.state}. {run.message}".rstrip())
         return 0
     run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
     if run.is_ended:
@@ -149,7 +149,7 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 
 
 def _pause_run(arguments: argparse.Namespace) -> int:
-    run = pauses.pause(Workspace.existing(arguments.workspace), arguments.name)
+    run = queue.pause(Workspace.existing(arguments.workspace), arguments.name)
     how = (
         "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
     )
@@ -160,15 +160,15 @@ def _pause_run(arguments: argparse.Namespace) -> int:
 def _continue_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     was_paused = runs.get(ws, arguments.name).pause_requested
-    run = pauses.go_on(ws, arguments.name)
+    run = queue.go_on(ws, arguments.name)
     print(f"{run.name} goes on." if was_paused else f"{run.name} is {run.state} and was not paused.")
     return 0
 
 
 def _move_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    runs.shift(ws, arguments.name, WHERE[arguments.where])
-    print(f"queue: {', '.join(run.name for run in runs.queue(ws))}")
+    queue.shift(ws, arguments.name, WHERE[arguments.where])
+    print(f"queue: {', '.join(run.name for run in queue.waiting(ws))}")
     return 0
 
 

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
             metavar="KEY=VALUE",
             action="append",
             default=[],
-            help="one setting; may be repeated, goes over --config",
+            help="one setting; may be repeated, overrides --config",
         )
         how = command.add_mutually_exclusive_group()
         how.add_argument("--detach", action="store_true", help="start it and return at once")
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
             how.add_argument(
                 "--fit",
                 action="store_true",
-                help="start nothing: estimate the memory, and what to turn if it does not fit",
+                help="start nothing: estimate the memory, and what to change if it does not fit",
             )
             how.add_argument(
                 "--probe",
@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
                 help="start nothing: do a real step, and say what it took and how long the run takes",
             )
             command.add_argument(
-                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set go over it"
+                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set override it"
             )
             command.add_argument(
                 "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
@@ -71,11 +71,14 @@ def _start(arguments: argparse.Namespace) -> int:
             return _show(ws, config)
         if arguments.fit or arguments.probe:
             return _fit(ws, config, is_measured=arguments.probe)
-        config = _checked(ws, config, arguments.anyway)
+        if arguments.anyway:
+            config = config.model_copy(update={"max_dropped": 1.0})
+    prepared = prepare.resolve(ws, config)
+    _check(ws, prepared)
     is_for_others = isinstance(config, TrainConfig) and arguments.queue
     if not is_for_others:
         devices.check_here(config)
-    run = runs.create(ws, config)
+    run = runs.create_prepared(ws, prepared)
     if is_for_others:
         return follow.leave(ws, run)
     run = launcher.start(ws, run)
@@ -86,14 +89,11 @@ def _start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _checked(ws: Workspace, config: TrainConfig, is_anyway: bool) -> TrainConfig:
-    """Return the config, if its rows may be trained on; `--anyway` allows leaving out any number of them."""
-    if is_anyway:
-        config = config.model_copy(update={"max_dropped": 1.0})
-    refused = preview.check(ws, config)
+def _check(ws: Workspace, prepared: prepare.Prepared) -> None:
+    """Refuse a run whose rows may not be trained on."""
+    refused = preview.check(ws, prepared) if isinstance(prepared.config, TrainConfig) else None
     if refused:
         raise DataError(f"Not started. {refused.text}")
-    return config
 
 
 def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
@@ -105,17 +105,16 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
             f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes about {found.seconds / 60:.1f} min."
         )
         return 0
-    found = preview.lesson(ws, config)
-    fit = memory_fit.fit(ws, config, found.longest)
+    prepared = prepare.resolve(ws, config)
+    found = preview.lesson(ws, prepared)
+    fit = memory_fit.fit(ws, prepared, found.longest)
     for name, count in fit.estimate.parts.items():
         if count:
             print(f"{name:12} {count / 2**20:10,.1f} MiB")
     print(f"{'libraries':12} {memory_fit.LIBRARIES / 2**20:10,.1f} MiB")
-    word = "It fits" if fit.is_fitting else "It will hardly fit"
-    print(
-        f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB that are free ({fit.place.title})."
-    )
-    print(f"Reckoned for texts of {fit.length:,} tokens, the longest there are.")
+    word = "It fits" if fit.is_fitting else "It probably will not fit"
+    print(f"{word}: about {fit.needed / 2**20:,.0f} MiB of {fit.place.free / 2**20:,.0f} MiB free ({fit.place.title}).")
+    print(f"Estimated for texts of {fit.length:,} tokens, the longest in the data.")
     for tip in [] if fit.is_fitting else fit.advice:
         print(f"  {tip}")
     if found.refusal:
@@ -124,7 +123,7 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
 
 
 def _show(ws: Workspace, config: TrainConfig) -> int:
-    found = preview.lesson(ws, config)
+    found = preview.lesson(ws, prepare.resolve(ws, config))
     if taken_over := prepare.inherited(ws, config):
         print(parents.sentence(taken_over))
     print(f"Chat template: {found.template}. {found.summary}")

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         metavar="DIR",
         action="append",
         default=[],
-        help="a folder beside the workspace whose files the page may read; may be repeated",
+        help="a folder outside the workspace whose files the page may read; may be repeated",
     )
     command.add_argument(
         "--name",
@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--repair",
         action="store_true",
-        help="also take up runs and checkpoints on disk that the database does not know; removes nothing",
+        help="also recover runs and checkpoints on disk that the database does not know; removes nothing",
     )
     command.set_defaults(action=_doctor)
     summary = "Run the whole loop on the starter kit, with a scripted rater."

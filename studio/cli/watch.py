@@ -1,21 +1,19 @@
 """Lists runs in a terminal, once or live: drawn in place and cut to the window, active runs first."""
 
 import os
-import signal
 import sys
 import textwrap
 import time
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 
-from studio.runs import launcher, progress, runs
+from rich.console import Console, ConsoleDimensions, Group
+from rich.live import Live
+from rich.text import Text
+
+from studio.runs import launcher, progress, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
 WATCH_S = 1.0
-OPEN, CLOSE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-"""Escape codes: switch to a separate screen without a cursor, and back."""
-HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 NARROW = 72
 """Columns below which `on` and `started` are left out."""
 
@@ -34,22 +32,17 @@ def watch(ws: Workspace) -> int:
     """Show the runs live until Ctrl-C; without a terminal, print them after each change until all have ended."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return _print_changes(ws)
-    resized: SimpleQueue[None] = SimpleQueue()  # an Event would hang: its `set` may not interrupt its own `wait`
-    before = signal.signal(signal.SIGWINCH, lambda *_: resized.put(None))
-    lines: list[str] = []
+    console, picture = Console(), Group()
     try:
-        sys.stdout.write(OPEN)
-        while True:
-            lines = _picture(ws, *_size())
-            body = "\n".join(REST_OF_LINE + line for line in lines)
-            print(HOME + body + REST_OF_SCREEN, end="", flush=True)
-            with suppress(Empty):
-                resized.get(timeout=WATCH_S)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                console.size = _size()
+                picture = _picture(ws, *console.size)
+                live.update(picture, refresh=True)
+                time.sleep(WATCH_S)
     except KeyboardInterrupt:
+        console.print(picture)
         return 0
-    finally:
-        signal.signal(signal.SIGWINCH, before)
-        print(CLOSE + "\n".join(lines), flush=True)
 
 
 def table(rows: list[Row]) -> str:
@@ -78,25 +71,25 @@ def _look(ws: Workspace) -> list[Run]:
     return runs.list_all(ws)
 
 
-def _size() -> tuple[int, int]:
+def _size() -> ConsoleDimensions:
     """Return the window's columns and rows now; the environment may hold older ones."""
     width, height = os.get_terminal_size(sys.stdout.fileno())
-    return width or 80, height or 24
+    return ConsoleDimensions(width or 80, height or 24)
 
 
-def _picture(ws: Workspace, width: int, height: int) -> list[str]:
+def _picture(ws: Workspace, width: int, height: int) -> Group:
     """Return a screen's lines, cut to its width: active and queued runs first, then those that ended last."""
     found = sorted(_look(ws), key=lambda run: run.is_ended)  # stable: newest first in each group
     doing = [
         part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
     ]
-    end = "Ctrl-C ends the watching; runs go on."
+    end = "Ctrl-C stops watching; the runs keep going."
     below = [*([""] if doing else []), *doing[: max(0, height // 2 - 2)], end]
     lines = _whole(ws, found, is_narrow=width < NARROW).splitlines()
     room = max(2, height - len(below))
     if len(lines) > room:
         lines = [*lines[: room - 1], f"... and {len(lines) - room + 1:,} more"]
-    return [_cut(line, width) for line in (*lines, *below)][:height]
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *below][:height]))
 
 
 def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
@@ -107,11 +100,13 @@ def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
 
 
 def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
-    queue, rows = [run.name for run in runs.queue(ws)], []
+    waiting, rows = [run.name for run in queue.waiting(ws)], []
     for run in found:
         text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
-        if run.name in queue:
-            text = f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+        if run.name in waiting:
+            text = (
+                f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
+            )
         started = (run.started_at or run.created_at)[:16].replace("T", " ")
         said = _plain(text.splitlines()[0] if text else "")
         rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))
@@ -120,7 +115,7 @@ def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
 
 def _doing(ws: Workspace, run: Run) -> list[str]:
     """Return what the page shows of an active run, in two lines."""
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(ws, run))]
     return [f"{run.name}: {line}" for line in lines if line]
 
@@ -132,7 +127,3 @@ def _plain(text: str) -> str:
 
 def _wrapped(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, max(width, 20), subsequent_indent="  ")
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else f"{line[: width - 3]}..." if width > 3 else line[:width]

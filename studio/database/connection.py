@@ -3,7 +3,6 @@
 WAL, ``synchronous=FULL`` (an acknowledged rating survives a power cut), foreign keys on.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from sqlite_utils import Database
 
 from studio.database import faults, migrations, notice, rotation
 from studio.errors import WorkspaceDamaged, WorkspaceError, WorkspaceUnavailable
+from studio.files import locks
 
 BUSY_TIMEOUT_S = 40.0
 """A backup or a database browser may hold the file for half a minute: that only delays."""
@@ -83,16 +83,35 @@ def migrate(path: Path) -> None:
                 )
             db.enable_wal()
             db.execute("PRAGMA foreign_keys = OFF")  # a migration may rebuild a table; it checks them itself
-            unknown = {m.name for m in migrations.ALL.applied(db)} - set(migrations.names())
-            if unknown:
+            if unknown := _unknown(db):
                 raise WorkspaceError(
-                    f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(sorted(unknown))}). "
+                    f"The database {path.name} was written by a newer version of RLHF Studio (it has {', '.join(unknown)}). "
                     "Update the studio, or choose another workspace."
                 )
             if waiting := migrations.ALL.pending(db):
                 _apply(db, path, [migration.name for migration in waiting])
         except FAULTS as error:
             raise refusal(path, error) from error
+
+
+def newer(path: Path) -> str:
+    """Return what to say where a newer version has changed the schema while this program was at work; else empty."""
+    try:
+        with closing(connect(path)) as db:
+            unknown = _unknown(db)
+    except (*FAULTS, WorkspaceError):
+        return ""
+    if not unknown:
+        return ""
+    return (
+        f"The database {path.name} was brought up to date by a newer version of RLHF Studio (it has {', '.join(unknown)}) while this "
+        "program was at work, which cannot go on with it. Nothing was changed. Start it again with the newer version."
+    )
+
+
+def _unknown(db: Database) -> list[str]:
+    """Return the migrations of the database that this version does not have."""
+    return sorted({m.name for m in migrations.ALL.applied(db)} - set(migrations.names()))
 
 
 def _apply(db: Database, path: Path, names: list[str]) -> None:
@@ -104,8 +123,7 @@ def _apply(db: Database, path: Path, names: list[str]) -> None:
                 f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
             )
         made = rotation.before_migration(db.conn, path, names[0])
-        if is_large:
-            notice.say(f"Backup: {made}")
+        notice.say(f"{path.name} is brought up to date by this version; as it was it stays in {made}")
     with db.atomic(), notice.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
         migrations.ALL.apply(db)
 
@@ -120,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
             f"The workspace folder {folder} cannot be read: {error.strerror}. Choose another with --workspace."
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.lock(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -130,7 +148,7 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> WorkspaceE
     """Return the error to raise when SQLite could not use the file."""
     if is_gone(path):
         return _gone(path)
-    if said := faults.of_database(error, path.name, BUSY_TIMEOUT_S):
+    if said := faults.explain(error, path.name, BUSY_TIMEOUT_S):
         return WorkspaceUnavailable(said)
     return damaged(path, str(error))
 
@@ -147,7 +165,7 @@ def _gone(path: Path) -> WorkspaceUnavailable:
     what = "is empty (0 bytes) in" if path.exists() else "is gone from"
     return WorkspaceUnavailable(
         f"The database {path.name} {what} {path.parent.resolve()}. Put it back, with its {path.name}-wal where it had one; "
-        "nothing new was made in its place."
+        "nothing new was made instead."
     )
 
 

@@ -33,7 +33,7 @@ def copy(source: sqlite3.Connection, target: Path, *, is_replacing: bool = False
             verdict = written.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise WorkspaceError(
-                f"The database is damaged ({verdict}), so no backup of it was made. Restore one of before, or copy what can "
+                f"The database is damaged ({verdict}), so no backup of it was made. Restore an earlier one, or copy what can "
                 "still be read: rlhf-studio rescue NEW_FOLDER"
             )
         sync(part)

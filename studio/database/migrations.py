@@ -10,7 +10,19 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-from studio.database.schema import curves, first, imports, pages, processes, queue, ratings, restores, search, sessions
+from studio.database.schema import (
+    curves,
+    facts,
+    first,
+    imported,
+    pages,
+    processes,
+    queue,
+    ratings,
+    restores,
+    search,
+    sessions,
+)
 
 ALL = Migrations("rlhf-studio")
 
@@ -110,8 +122,14 @@ def m015_many_runs(db: Database) -> None:
 
 @ALL()
 def m020_imported_judgements(db: Database) -> None:
+    """Store in a column, not in the uuid, that a judgement came in with a file."""
+    imported.add(db)
+
+
+@ALL()
+def m021_facts_of_imports(db: Database) -> None:
     """Store when an imported judgement was given, its raw margin and its other facts, and the model of an imported response."""
-    for statement in imports.STATEMENTS:
+    for statement in facts.STATEMENTS:
         db.execute(statement)
 
 

@@ -28,7 +28,7 @@ def shown(connection: sqlite3.Connection, what: str) -> Iterator[None]:
         nonlocal told
         if time.monotonic() - told >= EVERY_S:
             told = time.monotonic()
-            say(f"{what}: at work for {told - started:.0f} s ...")
+            say(f"{what}: working for {told - started:.0f} s ...")
         return 0
 
     connection.set_progress_handler(look, STEPS)

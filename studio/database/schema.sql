@@ -138,12 +138,13 @@ CREATE TABLE "rating_events" (    -- ratings
     flags TEXT CHECK (flags IS NULL OR json_type(flags) = 'object'),    -- unsafe, hallucinated, refused -> screen positions
     attributes TEXT CHECK (attributes IS NULL OR json_type(attributes) = 'object'),
                                     -- helpful, truthful, harmless -> 1 to 7 or null by screen position
-    edited_response_id INTEGER REFERENCES responses(id), restores INTEGER REFERENCES rating_events(id) CHECK (restores < id), judged_at TEXT, margin REAL, facts TEXT CHECK (facts IS NULL OR json_type(facts) = 'object'),    -- the ideal answer that was written over the other one
+    edited_response_id INTEGER REFERENCES responses(id), restores INTEGER REFERENCES rating_events(id) CHECK (restores < id), is_imported INTEGER NOT NULL DEFAULT 0 CHECK (is_imported IN (0, 1)), judged_at TEXT, margin REAL, facts TEXT CHECK (facts IS NULL OR json_type(facts) = 'object'),    -- the ideal answer that was written over the other one
     CHECK ((outcome IN ('left', 'right')) OR strength IS NULL),
     CHECK ((outcome = 'ranking') = (ranks IS NOT NULL))
 ) STRICT;
 CREATE INDEX rating_events_comparison ON rating_events(comparison_id);
 CREATE INDEX rating_events_edited ON rating_events(edited_response_id) WHERE edited_response_id IS NOT NULL;
+CREATE INDEX rating_events_imported ON rating_events(comparison_id) WHERE is_imported;
 CREATE UNIQUE INDEX rating_events_one_start ON rating_events(showing_id) WHERE supersedes IS NULL;
 CREATE INDEX rating_events_showing ON rating_events(showing_id, id);
 CREATE INDEX rating_events_undone ON rating_events(id) WHERE outcome = 'undo';

@@ -25,10 +25,10 @@ from typing import Any, BinaryIO, cast
 from sqlite_utils import Database
 
 from studio.database import migrations
-from studio.database.schema import restores
+from studio.database.schema import imported, restores
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import DataError, ImportRefused, WorkspaceError
-from studio.files import whole
+from studio.files import earlier, whole
 from studio.workspace import Workspace
 
 NAME = "rlhf-studio-archive/"
@@ -109,7 +109,9 @@ def write(ws: Workspace) -> Contents:
             file.seek(0)
             file.write(_line(head | {"sha256": digest.hexdigest()}))  # same length as the first head
             file.flush()
-            return Contents(whole.place(part, path), counted)
+            whole.place(part, path)
+        earlier.bound(path)
+        return Contents(path, counted)
     except OSError as error:
         cause = error.strerror or str(error)
         raise WorkspaceError(f"The archive could not be written: {cause}. Free some space and try again.") from error
@@ -174,13 +176,13 @@ def read(ws: Workspace, source: str | Path) -> Contents:
 def _check_empty(db: Database, ws: Workspace, path: Path) -> None:
     if any(list(db.query(f"SELECT 1 FROM {table} LIMIT 1")) for table in TABLES):
         raise ImportRefused(
-            f"An archive goes into an empty workspace, and {ws.root.name} has something in it. Import it into a new folder: "
+            f"An archive goes into an empty workspace, and {ws.root.name} is not empty. Import it into a new folder: "
             f"rlhf-studio import {path.name} --workspace NEW_FOLDER"
         )
     if ws.runs.is_dir() and any(ws.runs.iterdir()):
         raise ImportRefused(
-            f"An archive goes into an empty workspace, and {ws.root.name} has folders of runs, which the archive's runs would be "
-            f"taken for. Import it into a new folder: rlhf-studio import {path.name} --workspace NEW_FOLDER"
+            f"An archive goes into an empty workspace, and {ws.root.name} has folders of runs, which would be taken for those "
+            f"of the archive. Import it into a new folder: rlhf-studio import {path.name} --workspace NEW_FOLDER"
         )
 
 
@@ -193,8 +195,10 @@ def _read_all(db: Database, path: Path) -> Counter[str]:
         if table not in columns or not row.keys() <= columns[table]:
             raise _unknown_row(path, number)
         row = _checked(rows, path, number, table, row)
-        if table == "rating_events" and "restores" not in row:  # of an archive of before that column
+        if table == "rating_events" and "restores" not in row:  # of an archive older than that column
             row["restores"] = restores.restored_by(db, row)
+        if table == "rating_events" and "is_imported" not in row:
+            row["is_imported"] = int(imported.was_imported(row))
         names = list(row)
         marks = ", ".join("?" * len(names))
         try:
@@ -212,7 +216,7 @@ def _checked(rows: untrusted.Rows, path: Path, number: int, table: str, row: dic
         return rows.check(table, row)
     except ValueError as error:
         raise ImportRefused(
-            f"Line {number} of {path.name} is none that this studio writes: {error}. Nothing was imported."
+            f"Line {number} of {path.name} is not one that this studio writes: {error}. Nothing was imported."
         ) from error
 
 
@@ -229,7 +233,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise ValueError(f"it is longer than {LONGEST_LINE // 2**20} MiB")
                 row = json.loads(line.decode())
                 if not isinstance(row, dict):
-                    raise ValueError("it is no object")
+                    raise ValueError("it is not an object")
                 counted[str(row.get("table"))] += 1
                 digest.update(line.rstrip())
                 yield number, row
@@ -297,7 +301,7 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _unknown_row(path: Path, number: int) -> ImportRefused:
-    return ImportRefused(f"Line {number} of {path.name} is no row this version knows. Nothing was imported.")
+    return ImportRefused(f"Line {number} of {path.name} is not a row that this version knows. Nothing was imported.")
 
 
 def _check(db: Database, path: Path) -> None:
@@ -305,7 +309,7 @@ def _check(db: Database, path: Path) -> None:
     fault = next(db.query("PRAGMA foreign_key_check"), None)
     if fault:
         raise ImportRefused(
-            f"{path.name} is incomplete: a row of {fault['table']} names one that it lacks. Nothing was imported."
+            f"{path.name} is incomplete: a row of {fault['table']} refers to one that is missing. Nothing was imported."
         )
     for query, words in untrusted.TOGETHER:
         if next(db.query(f"{query} LIMIT 1"), None):

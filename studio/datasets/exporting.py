@@ -1,27 +1,21 @@
-"""Exports ratings and demonstrations as JSONL, checkpoints as folders that plain peft and transformers open.
+"""Exports ratings and demonstrations as JSONL.
 
 The native file holds all records. The TRL file holds what its format can, and a sidecar `.loss.json` counts the rest.
 Each export is written under a temporary name and then renamed.
 """
 
 import json
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import children
-from studio.children import ChildError, check_device
 from studio.datasets import export_rows
-from studio.errors import CheckpointError, DataError, WorkspaceError
+from studio.errors import DataError
 from studio.files import whole
-from studio.models import base_models, checkpoints
-from studio.models.checkpoints import Checkpoint
-from studio.models.model_card import model_card
 from studio.preferences import comparisons
-from studio.runs import runs
+from studio.preferences.vocabulary import OUTCOMES, SIDES
 from studio.workspace import Workspace
 
 
@@ -60,38 +54,6 @@ def export_demonstrations(ws: Workspace) -> Path:
         )
 
 
-def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device: str = "auto") -> Path:
-    """Copy a checkpoint with a model card to `exports/` and return the folder.
-
-    Args:
-        ws: the workspace.
-        name: a checkpoint, or a run for its newest one.
-        is_merged: merge the adapter into the base model (a child process; needs memory for the whole model), giving a
-            plain transformers folder. A 4-bit base is dequantised first; the card states the largest change of a logit.
-        device: where to merge: auto takes a GPU that no run uses, cpu takes none.
-
-    Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be merged.
-        WorkspaceError: the folder cannot be written.
-    """
-    found = checkpoints.get(ws, name)
-    parents = checkpoints.parents(ws, found.name)
-    config = runs.get(ws, found.run_name).config
-    meta = _read_meta(found)
-    target = ws.exports / (f"{found.name}-merged" if is_merged else found.name)
-
-    def write(folder: Path) -> None:
-        figures = None
-        if is_merged:
-            figures = _merge(ws, found.folder, folder, check_device(device))
-        else:
-            _copy_roles(found.folder, folder, meta)
-        card = model_card(found, parents, config, meta, figures)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-
-    return _write_folder(target, write)
-
-
 def _native(ws: Workspace) -> Path:
     with ws.read() as db:
         db.execute("BEGIN")  # later ratings are in the next export
@@ -117,7 +79,7 @@ def _trl_rows(rated: Iterable[dict[str, Any]], seen: Counter[str]) -> Iterator[d
     for row in rated:
         seen["rated"] += 1
         seen[row["outcome"]] += 1
-        if row["outcome"] in ("left", "right"):
+        if row["outcome"] in SIDES:
             seen["written"] += 1
             seen["shown"] += row["showing_id"] is not None
             seen["timed"] += row["elapsed_ms"] is not None
@@ -138,7 +100,7 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
         "format": "TRL preference (prompt, chosen, rejected)",
         "rows": seen["written"],
         "rows_dropped": {
-            name: seen[name] for name in ("tie", "both_bad", "ranking", "skip") if name != "ranking" or seen[name]
+            name: seen[name] for name in OUTCOMES if name not in SIDES and (name != "ranking" or seen[name])
         }
         | {"unrated": comparisons.counts(ws)["unrated"]},
         "facts_dropped": {
@@ -152,35 +114,6 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _read_meta(found: Checkpoint) -> dict[str, Any]:
-    """Return the checkpoint's meta.json, with the base model's name as plain peft finds it: a folder or a hub id."""
-    try:
-        meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"Checkpoint {found.name} is damaged: its meta.json cannot be read. Choose another."
-        ) from error
-    return meta | {"base_model": base_models.resolve(found.base_model)}
-
-
-def _copy_roles(source: Path, folder: Path, meta: dict[str, Any]) -> None:
-    """Copy the role folders without the optimizer's state; write into each adapter where its base model is."""
-    for role in meta["roles"]:
-        shutil.copytree(source / role, folder / role)
-        adapter = folder / role / "adapter_config.json"
-        if adapter.exists():
-            content = json.loads(adapter.read_text(encoding="utf-8")) | {"base_model_name_or_path": meta["base_model"]}
-            adapter.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _merge(ws: Workspace, source: Path, folder: Path, device: str) -> dict[str, Any]:
-    """Merge in a child process, so that its memory is freed and no torch is loaded here."""
-    try:
-        return children.ask("studio.worker.merge", None, str(source), str(folder), str(ws.root), device)
-    except ChildError as error:
-        raise CheckpointError(f"The checkpoint could not be merged: {error}") from error
-
-
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Path:
     """Write a line for each row; where there is none, raise `nothing` and keep an earlier file."""
     first = next(rows, None)
@@ -191,26 +124,6 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]], nothing: str) -> Pa
 
 def _write(path: Path, texts: Iterable[str]) -> Path:
     """Write the file under a temporary name as its parts come, then rename; an earlier one that differs is put aside."""
-    try:
-        with whole.beside(path) as part:
-            with part.open("x", encoding="utf-8") as file:
-                file.writelines(texts)
-            return whole.place(part, path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _write_folder(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary folder, then rename it; an earlier export of the same name that differs is put aside."""
-    try:
-        with whole.beside(path) as part:
-            part.mkdir(parents=True)
-            write(part)
-            return whole.place(part, path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _not_written(path: Path, error: OSError) -> WorkspaceError:
-    cause = error.strerror or str(error)
-    return WorkspaceError(f"The export {path.name} could not be written: {cause}. Free some space and try again.")
+    with whole.exported(path) as part, part.open("x", encoding="utf-8") as file:
+        file.writelines(texts)
+    return path

@@ -109,7 +109,7 @@ def _not_text(name: str, line: int, encoding: str) -> ImportRefused:
 
 def _zero(name: str, line: int) -> ImportRefused:
     return ImportRefused(
-        f"{name}, line {line}: holds a zero byte, so it is no text, was cut off by a crash, or is UTF-16 without a mark. "
+        f"{name}, line {line}: holds a zero byte, so it is not text, was cut off by a crash, or is UTF-16 without a mark. "
         "Nothing was imported; save it as UTF-8."
     )
 

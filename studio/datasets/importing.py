@@ -96,17 +96,15 @@ class ImportResult:
             return f"{self.source} was imported before as {self.kind}; nothing was added."
         others = self.num_judged + self.num_contrary + self.num_added + self.num_corrected
         known = self.num_kept - self.num_new - others
-        told = [f"{known:,} were here already"] if known else []
+        told = [f"{known:,} were already here"] if known else []
         if self.num_judged:
-            told.append(f"{self.num_judged:,} were waiting here and are judged now")
+            told.append(f"{self.num_judged:,} were waiting here and are now judged")
         if self.num_added:
             told.append(f"{self.num_added:,} are one more judgement of a pair that was judged here")
         if self.num_corrected:
             told.append(f"{self.num_corrected:,} correct a judgement that was here")
         if self.num_contrary:
-            told.append(
-                f"{self.num_contrary:,} are here with another judgement, which was kept: Rate, History shows it"
-            )
+            told.append(f"{self.num_contrary:,} are here with another judgement, which was kept: see Rate, History")
         already = f" ({'; '.join(told)})" if told else ""
         counts = f"{self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} ({self.format})"
         return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
@@ -153,7 +151,7 @@ def take(
         return import_source(ws, source, kind, **options, choice=choice, progress=progress).sentence
     if kind != "auto" or category or split or choice != Choice():
         raise ImportRefused(
-            f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Leave them open."
+            f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Do not set them."
         )
     return archive.read(ws, source).sentence
 
@@ -346,7 +344,7 @@ def _notes(plans: list[PartPlan], kind: Kind, tally: Tally) -> tuple[str, ...]:
 
 def _only_prompts(unread: list[str]) -> str:
     columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {listed(unread)} were"
-    return f"Only prompts are read: {columns} not. If one holds answers, rename it response (or chosen and rejected)."
+    return f"Only prompts are read; {columns} not. If one holds answers, rename it response (or chosen and rejected)."
 
 
 def _example(item: Item) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from modules.model import hub
 from studio.datasets import archive, columns, files, json_rows, mapping, tables
 from studio.datasets.files import MAX_GIB as MAX_GIB
 from studio.datasets.files import Meter
@@ -24,7 +25,7 @@ from studio.datasets.mapping import Mapped
 from studio.datasets.splits import split_name
 from studio.errors import ImportRefused
 from studio.models.base_models import instead
-from studio.redaction import hide
+from studio.redaction import redact
 
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?::([\w.\[\]%+-]+))?")
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -103,7 +104,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
     """
     if "://" in source:
         raise ImportRefused(
-            f"{hide(source)!r} is an address, and data is not read from there. {instead(source, 'Anthropic/hh-rlhf')}"
+            f"{redact(source)!r} is an address, and data is not read from addresses. {instead(source, 'Anthropic/hh-rlhf')}"
         )
     if not source.strip():
         raise ImportRefused(
@@ -185,7 +186,7 @@ def _left_out(names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f" Left out, since of no known type: {', '.join(names[:MOST_NAMED])}{more}."
+    return f" Left out, since their type is not known: {', '.join(names[:MOST_NAMED])}{more}."
 
 
 def _split_of_file(name: str) -> str | None:
@@ -196,11 +197,14 @@ def _split_of_file(name: str) -> str | None:
 
 def _read_hub(name: str, config: str | None, split: str | None) -> RawData:
     import datasets  # takes seconds to import, and is only needed here
+    import datasets.config
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        found = datasets.load_dataset(name, config, split=split) if split else datasets.load_dataset(name, config)
+        with hub.asked(datasets.config, constants):
+            found = datasets.load_dataset(name, config, split=split) if split else datasets.load_dataset(name, config)
     except DatasetNotFoundError as error:
         raise ImportRefused(
             f"The hub has no data set {name} that is open to you. Check the spelling; a gated one needs `hf auth login`."
@@ -241,7 +245,7 @@ def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) 
         ImportRefused: empty, damaged or of no known type; names file, line and cause.
     """
     if archive.is_archive(path):
-        raise ImportRefused(f"{name} is an archive of a workspace and no list of rows. Import this file alone.")
+        raise ImportRefused(f"{name} is an archive of a workspace, not a list of rows. Import this file alone.")
     if path.stat().st_size == 0:
         raise ImportRefused(f"{name} is empty. Nothing was imported; check that the file was written completely.")
     meter = Meter(total=path.stat().st_size)
@@ -254,7 +258,7 @@ def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) 
     elif files.is_type(name, files.TABLES):
         rows = partial(iter, tables.read_csv(files.text(path, name, max_gib), name)[1])
     else:
-        raise ImportRefused(f"{name} is of no known type. Known are {', '.join((*files.TYPES, *files.ZIP))}.")
+        raise ImportRefused(f"{name} is not of a known type. Known types: {', '.join((*files.TYPES, *files.ZIP))}.")
     part = Part(name, rows, split, mapping.described(path), meter)
     if not part.sample:
         raise ImportRefused(f"{name} holds no rows. Nothing was imported; check that the file was written completely.")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from studio.database.schema import imported
 from studio.datasets.formats.item import Item
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
@@ -61,5 +62,6 @@ def _events(
         row = event | {name: ids.get(event[name]) if event.get(name) else None for name, ids in links.items()}
         for name in ("ranks", "flags", "attributes", "facts"):
             row[name] = json.dumps(row[name]) if isinstance(row.get(name), dict | list) else row.get(name)
+        row["is_imported"] = int(event["is_imported"] if "is_imported" in event else imported.was_imported(event))
         uuid = re.sub(rf"^import-{record['id']}(?=$|-)", f"import-{comparison_id}", event["uuid"])
         events[event["id"]] = ratings.restore_event(db, row | {"comparison_id": comparison_id, "uuid": uuid})

@@ -67,7 +67,7 @@ def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> 
     order = list(place.response_ids) if is_new else _order(db, place)
     outcome, ranks = _outcome(item, place, order)
     said = _said(item, place, order, ranks)
-    if not is_new and (here := ratings.find_import(db, said.uuid or f"import-{place.comparison_id}")):
+    if not is_new and (here := ratings.find_import(db, place.comparison_id, said.uuid)):
         if not said.uuid:
             return "known" if (here.outcome, here.ranks) == (outcome, ranks) else "contrary"
         if (here.outcome, here.ranks, here.strength) == (outcome, ranks, item.strength):
@@ -82,7 +82,7 @@ def _correct(db: Database, item: Item, place: Place, outcome: Any, said: Importe
     """Let a later version of the same event take the place of the one that is here."""
     version = _digest(item.at, outcome, said.ranks, item.strength)
     changed = Imported(**(vars(said) | {"uuid": f"{said.uuid}-{version}", "supersedes": here}))
-    if ratings.find_import(db, changed.uuid):
+    if ratings.find_import(db, place.comparison_id, changed.uuid):
         return "known"
     ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=changed)
     return "corrected"

@@ -14,8 +14,8 @@ from typing import Any
 
 from modules.config import STAGES
 from studio.errors import DataError
-from studio.preferences.judgements import ATTRIBUTES, FLAGS
 from studio.preferences.prompts import check_messages
+from studio.preferences.vocabulary import ATTRIBUTES, FLAGS
 
 Row = dict[str, Any]
 LARGEST_ID = 2**63 - 1
@@ -25,7 +25,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 """The columns of a run in an archive: no process, no place in a queue, no request to stop."""
 ENDED = ("finished", "stopped", "failed", "lost")
-AT_WORK = "It was at work when the archive was made."
+AT_WORK = "It was running when the archive was made."
 _RUN = re.compile(r"[a-z]{1,20}-[1-9][0-9]{0,8}")
 _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 _ROLE = re.compile(r"[a-z_]{1,20}")
@@ -66,14 +66,14 @@ class Rows:
     def _run(self, row: Row) -> Row:
         name, stage = row.get("name"), row.get("stage")
         if not isinstance(name, str) or not _RUN.fullmatch(name):
-            raise ValueError(f"{_short(name)} is no name of a run (such as sft-1)")
+            raise ValueError(f"{_short(name)} is not the name of a run (such as sft-1)")
         if stage not in STAGES:
-            raise ValueError(f"{_short(stage)} is no stage ({', '.join(STAGES)})")
+            raise ValueError(f"{_short(stage)} is not a stage ({', '.join(STAGES)})")
         if row.get("state") not in (*ENDED, "queued", "running"):
-            raise ValueError(f"{_short(row.get('state'))} is no state of a run")
+            raise ValueError(f"{_short(row.get('state'))} is not the state of a run")
         progress = row.get("progress", 0.0)
         if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
-            raise ValueError(f"{_short(progress)} is no progress from 0 to 1")
+            raise ValueError(f"{_short(progress)} is not a progress from 0 to 1")
         kept = as_archived(row)
         for text in ("message", "progress_text", "revision"):
             kept[text] = _CONTROL.sub("?", str(kept.get(text) or ""))
@@ -87,13 +87,13 @@ class Rows:
         if run is None:
             raise ValueError("the checkpoint's run is not in the archive before it")
         if type(step) is not int or not 0 <= step < 10**12 or row.get("name") != f"{run}@{step}":
-            raise ValueError(f"{_short(row.get('name'))} is no name of a checkpoint of {run} (such as {run}@10)")
+            raise ValueError(f"{_short(row.get('name'))} is not the name of a checkpoint of {run} (such as {run}@10)")
         folder = row.get("folder")
         start, leaf = f"runs/{run}/checkpoints/", str(folder).rpartition("/")[2]
         if folder != start + leaf or not _LEAF.fullmatch(leaf):
-            raise ValueError(f"the folder {_short(folder)} is none of a checkpoint of {run} ({start}...)")
+            raise ValueError(f"the folder {_short(folder)} is not that of a checkpoint of {run} ({start}...)")
         if not isinstance(row.get("base_model"), str) or _CONTROL.search(row["base_model"]):
-            raise ValueError(f"{_short(row.get('base_model'))} is no base model")
+            raise ValueError(f"{_short(row.get('base_model'))} is not a base model")
         return row
 
 
@@ -107,9 +107,9 @@ def _prompt(row: Row) -> Row:
 
 def _check_value(name: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, which is no number")
+        raise ValueError(f"{name} is {value}, which is not a number")
     if isinstance(value, bool | list | dict):
-        raise ValueError(f"{name} is {_short(value)}, which no column holds")
+        raise ValueError(f"{name} is {_short(value)}, which no column can hold")
     if value is None:
         return
     if isinstance(value, str):
@@ -119,23 +119,23 @@ def _check_value(name: str, value: Any) -> None:
             raise ValueError(f"{name} holds half a character") from error
     if name == "id" or name.endswith("_id") or name in _IDS:
         if type(value) is not int or not 0 < value <= LARGEST_ID:
-            raise ValueError(f"{name} is {_short(value)}, which is no id")
+            raise ValueError(f"{name} is {_short(value)}, which is not an id")
     elif name in _COUNTS:
         if type(value) is not int or not 0 <= value <= LARGEST_ID:
-            raise ValueError(f"{name} is {_short(value)}, which is no count")
+            raise ValueError(f"{name} is {_short(value)}, which is not a count")
     elif name.endswith("_at"):
         _check_time(name, value)
     elif name == "uuid":
         if not isinstance(value, str) or not _UUID.fullmatch(value):
-            raise ValueError(f"{_short(value)} is no uuid")
+            raise ValueError(f"{_short(value)} is not a uuid")
     elif name == "role":
         if not isinstance(value, str) or not _ROLE.fullmatch(value):
-            raise ValueError(f"{_short(value)} is no role")
+            raise ValueError(f"{_short(value)} is not a role")
     elif name == "sha256":
         if not isinstance(value, str) or not _HEX.fullmatch(value):
-            raise ValueError(f"{_short(value)} is no sha256")
+            raise ValueError(f"{_short(value)} is not a sha256")
     elif name in ("rater", "model") and (not isinstance(value, str) or _CONTROL.search(value)):
-        raise ValueError(f"{_short(value)} is no name of a {name}")
+        raise ValueError(f"{_short(value)} is not the name of a {name}")
 
 
 def _check_time(name: str, value: Any) -> None:
@@ -144,7 +144,9 @@ def _check_time(name: str, value: Any) -> None:
     except (ValueError, TypeError):
         is_utc = False
     if not is_utc or "T" not in value or not value.endswith("+00:00"):
-        raise ValueError(f"{name} is {_short(value)}, which is no time in UTC (such as 2026-03-31T10:00:00.000+00:00)")
+        raise ValueError(
+            f"{name} is {_short(value)}, which is not a time in UTC (such as 2026-03-31T10:00:00.000+00:00)"
+        )
 
 
 def _check_shape(name: str, value: Any, is_right: Callable[[Any], bool]) -> None:

@@ -63,7 +63,7 @@ def _summary(facts: Facts) -> str:
     rounds, num_ratings = len(facts["rounds"]), facts["rounds"][-1]["ratings"]
     return (
         f"{rounds} round{'s' * (rounds > 1)} of the loop on the starter kit, seed {facts['seed']}: SFT, sampled pairs, "
-        f"{num_ratings} ratings by the scripted rater in the place of a person, reward model, PPO. "
+        f"{num_ratings} ratings by the scripted rater instead of a person, reward model, PPO. "
         f"Finished {facts['finished_at'][:16].replace('T', ' ')} UTC."
     )
 

@@ -5,12 +5,15 @@ An export may be all that is left of a workspace whose database was lost, or hol
 
 import filecmp
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from studio.errors import WorkspaceError
+from studio.files import earlier
 from studio.files.folders import free_name
 
 
@@ -25,6 +28,25 @@ def beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def exported(path: Path) -> Iterator[Path]:
+    """Yield a free name to write an export to, file or folder; give it the name `path` when the block has ended.
+
+    Raises:
+        WorkspaceError: it cannot be written; what stands there stays.
+    """
+    try:
+        with beside(path) as part:
+            yield part
+            place(part, path)
+            earlier.bound(path)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise WorkspaceError(
+            f"The export {path.name} could not be written: {cause}. Free some space and try again."
+        ) from error
 
 
 def place(part: Path, path: Path) -> Path:
@@ -42,7 +64,9 @@ def place(part: Path, path: Path) -> Path:
 
 def _aside(path: Path) -> Path:
     stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
-    number = 1
+    taken = re.compile(rf"{re.escape(stem)}-earlier-(\d+)\b")
+    numbers = [int(match[1]) for each in path.parent.iterdir() if (match := taken.match(each.name))]
+    number = max(numbers, default=0) + 1  # so that the order of the numbers is that of the times
     while os.path.lexists(
         free := path.with_name(f"{free_name(path.parent, f'{stem}-earlier', number, set())}{suffix}")
     ):

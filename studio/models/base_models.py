@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from assets import STARTER
-from modules.model.files import check_family, check_folder, check_kind, check_tokens, positions
+from modules.model.files import check_complete, check_family, check_folder, check_kind, check_tokens, positions
 from studio.errors import BaseModelError
-from studio.redaction import hide
+from studio.models import finite
+from studio.redaction import redact
 
 STARTER_NAME = "starter"
 UNKNOWN = 2**31
@@ -38,11 +39,9 @@ def resolve(name: str) -> str:
     if HUB_ID.fullmatch(name) and len(name) <= LONGEST_ID and path is not None and not path.exists():
         return name
     if "://" in name:
-        raise BaseModelError(
-            f"{hide(name)!r} is an address, and a base model is none. {instead(name, 'Qwen/Qwen3-0.6B')}"
-        )
+        raise BaseModelError(f"{redact(name)!r} is an address, not a base model. {instead(name, 'Qwen/Qwen3-0.6B')}")
     raise BaseModelError(
-        f"{short(name)!r} is no folder and no hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
+        f"{short(name)!r} is neither a folder nor a hub id. Give a local Hugging Face folder, an id such as Qwen/Qwen3-0.6B, or starter."
     )
 
 
@@ -59,13 +58,25 @@ def check(name: str, method: str, quantisation: str, chat_template: str) -> None
     """Refuse a folder whose model cannot be used as a run asks; a model of the hub is checked after its download.
 
     Raises:
-        BaseModelError: as `modules.model.files.check_family`, `check_kind` and `check_tokens`.
+        BaseModelError: as `modules.model.files.check_family`, `check_complete`, `check_kind` and `check_tokens`.
     """
     folder = Path(resolve(name))
     if folder.is_dir():
         check_family(folder)
+        check_complete(folder)
         check_kind(folder, method, quantisation)
         check_tokens(folder, chat_template)
+
+
+def check_finite(name: str) -> None:
+    """Refuse a folder whose files hold weights that are no numbers, as far as a few seconds of reading find them.
+
+    Raises:
+        BaseModelError: as `studio.models.finite.check`.
+    """
+    folder = Path(resolve(name))
+    if name != STARTER_NAME and folder.is_dir():
+        finite.check(folder)
 
 
 def num_positions(name: str) -> int:

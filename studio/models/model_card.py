@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modules.config import StageConfig
+from modules.config import STAGES
 from studio.models.checkpoints import Checkpoint
 
 WHAT = {
@@ -22,7 +22,6 @@ TEMPLATES = {
 def model_card(
     checkpoint: Checkpoint,
     parents: Mapping[str, str],
-    config: StageConfig,
     meta: Mapping[str, Any],
     figures: Mapping[str, Any] | None,
 ) -> str:
@@ -31,7 +30,6 @@ def model_card(
     Args:
         checkpoint: The exported checkpoint.
         parents: Role to the checkpoint that its run started from.
-        config: The run's config.
         meta: The checkpoint's meta.json, with its base model as plain peft finds it.
         figures: The figures of merging, where it was merged.
     """
@@ -43,9 +41,15 @@ def model_card(
         + (_table(checkpoint.metrics) if checkpoint.metrics else "Nothing was measured on held-out data."),
         "## Loading it\n\n" + _loading(checkpoint.stage, meta, figures),
         "## Settings that were not defaults\n\n"
-        + f"```json\n{json.dumps(config.model_dump(exclude_defaults=True), indent=2)}\n```",
+        + f"```json\n{json.dumps(_changed(checkpoint.stage, meta.get('config', {})), indent=2)}\n```",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _changed(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's settings that were not at their default, those of another version of the studio too."""
+    fields = STAGES[stage].model_fields
+    return {name: value for name, value in config.items() if name not in fields or value != fields[name].default}
 
 
 def _front_matter(base_model: str, is_adapter: bool) -> str:

@@ -17,7 +17,7 @@ from studio.workspace import Workspace
 LARGEST_FILE = 2**20
 
 
-def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
+def resolve(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[str, Any]]]:
     """Return the reward with every folder absolute, as text, and one row {file, source} for each file.
 
     Raises:
@@ -34,14 +34,14 @@ def freeze(ws: Workspace, terms: Sequence[RewardTerm]) -> tuple[str, list[dict[s
 def _classifier(source: str) -> str:
     """Return the folder, absolute, or the hub id."""
     if source == base_models.STARTER_NAME:
-        raise RewardError("starter is a language model and classifies nothing. Give a sequence-classification model.")
+        raise RewardError("starter is a language model, not a classifier. Give a sequence-classification model.")
     try:
         return base_models.absolute(source)
     except BaseModelError as error:
         if "://" in source or base_models.is_there(source):
             raise
         raise RewardError(
-            f"There is no classifier {base_models.short(source)!r}: it is no folder and no hub id. Give the folder of a sequence-classification "
+            f"There is no classifier {base_models.short(source)!r}: it is neither a folder nor a hub id. Give the folder of a sequence-classification "
             "model in Hugging Face format, or its hub id."
         ) from error
 
@@ -51,7 +51,7 @@ def _check_name(term: RewardTerm, text: str) -> None:
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError) as error:
-        raise RewardError(f"The reward file {term.source} is no Python: {error}. Correct it.") from error
+        raise RewardError(f"The reward file {term.source} is not valid Python: {error}. Correct it.") from error
     defined = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assigned = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     imported = [node.asname or node.name for node in nodes if isinstance(node, ast.alias)]
@@ -65,8 +65,8 @@ def _read(ws: Workspace, file: str) -> str:
     path = (ws.rewards / file).resolve()
     if not path.is_relative_to(ws.rewards):
         raise RewardError(
-            f"The reward file {file} lies outside {ws.rewards}. A run executes it, so only files that somebody put into that "
-            "folder are taken: copy it there and name it by its place in it."
+            f"The reward file {file} is outside {ws.rewards}. A run executes it, so only files put into that "
+            "folder are accepted: copy it there and give its path within it."
         )
     if not path.is_file():
         known = ", ".join(sorted(str(p.relative_to(ws.rewards)) for p in ws.rewards.rglob("*.py"))[:5]) or "none"
@@ -74,7 +74,7 @@ def _read(ws: Workspace, file: str) -> str:
             f"There is no reward file {file} in {ws.rewards} (there: {known}). Put it there, or correct its name."
         )
     if path.stat().st_size > LARGEST_FILE:
-        raise RewardError(f"The reward file {file} has more than 1 MiB, which is no code. Choose another.")
+        raise RewardError(f"The reward file {file} is larger than 1 MiB, too large for code. Choose another.")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

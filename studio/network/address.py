@@ -49,7 +49,7 @@ def parse(host: str, port: int) -> Address:
         name = name[1:-1]
     name = name.removesuffix(".")
     if not name or any(sign in name for sign in "/[]@%* "):
-        raise ConfigError(f"--host {host!r} is no address. Give {_EXAMPLES}.")
+        raise ConfigError(f"--host {host!r} is not an address. Give {_EXAMPLES}.")
     try:
         ip = ipaddress.ip_address(name)
     except ValueError:
@@ -73,7 +73,7 @@ def name(text: str) -> str:
     except UnicodeError:
         plain = ""
     if not plain or not all(sign.isalnum() or sign in "-._" for sign in plain):
-        raise ConfigError(f"--name {text!r} is no name. Give one without a path, such as studio.example.org.")
+        raise ConfigError(f"--name {text!r} is not a name. Give one without a path, such as studio.example.org.")
     return plain
 
 
@@ -95,9 +95,9 @@ def check_free(address: Address) -> None:
 def _refusal(address: Address, error: OSError) -> ConfigError:
     where = f"Port {address.port} of {address.host}"
     if isinstance(error, PermissionError):
-        return ConfigError(f"{where} may be used by the system only. Choose one from 1024 to 65535 with --port.")
+        return ConfigError(f"{where} may be used only by the system. Choose one from 1024 to 65535 with --port.")
     if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL):
-        return ConfigError(f"{address.host} is no address of this machine. Give --host {_EXAMPLES}.")
+        return ConfigError(f"{address.host} is not an address of this machine. Give --host {_EXAMPLES}.")
     return ConfigError(f"{where} cannot be used: {error.strerror}. Choose another with --port.")
 
 
@@ -107,7 +107,7 @@ def _resolved(host: str, name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Add
         raise ConfigError(
             f"--host {host} holds a port. Write --host {before} --port {after}."
             if after.isdigit() and ":" not in before
-            else f"--host {host!r} is no address. Give {_EXAMPLES}."
+            else f"--host {host!r} is not an address. Give {_EXAMPLES}."
         )
     try:
         known = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)

@@ -47,7 +47,7 @@ def fault() -> str:
     try:
         httpx.Client().close()
     except (ImportError, ValueError, TypeError, OSError, httpx.InvalidURL) as error:
-        return redaction.hide(str(error).split("\n")[0].split(". ")[0])
+        return redaction.redact(str(error).split("\n")[0].split(". ")[0])
     return ""
 
 

@@ -7,8 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, Literal
 
+from modules.config import categories
+
 Row = dict[str, Any]
 WAYS = ("majority", "share")
+
+
+def names(raters: str) -> list[str]:
+    """Return the raters that a recipe names; none where it takes all of them."""
+    return [] if raters in ("all", *WAYS) else sorted(categories(raters))
 
 
 def rows(

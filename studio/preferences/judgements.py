@@ -4,15 +4,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from studio.errors import RatingError
+from studio.preferences.vocabulary import ATTRIBUTES, FLAGS, OUTCOMES, SIDES, STRENGTHS
 
-Outcome = Literal["left", "right", "tie", "both_bad", "ranking", "skip"]
-OUTCOMES: tuple[Outcome, ...] = ("left", "right", "tie", "both_bad", "ranking", "skip")
-FLAGS = ("unsafe", "hallucinated", "refused")
-ATTRIBUTES = ("helpful", "truthful", "harmless")
-SKIP_REASONS = ("cannot judge", "broken prompt", "same answer", "other")
 LONGEST_NOTE = 5000
 """Most characters of a note."""
 
@@ -33,21 +28,6 @@ class Remarks:
 
 
 NO_REMARKS = Remarks()
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A recorded event; `outcome` may also be undo."""
-
-    id: int
-    comparison_id: int
-    showing_id: int | None
-    outcome: str
-    strength: int | None
-    ranks: str | None = None
-    """JSON: rank by screen position, of a ranking."""
-    edited_response_id: int | None = None
-    """The ideal answer, where it was written over another; left is then the ideal one."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +70,8 @@ def check_note(note: str) -> str:
 def check(outcome: str, strength: int | None) -> None:
     """Refuse an unknown outcome, or a strength that does not fit it."""
     if outcome not in OUTCOMES:
-        raise RatingError(f"{outcome!r} is no outcome; use one of {', '.join(OUTCOMES)}.")
-    if strength is not None and (outcome not in ("left", "right") or strength not in (1, 2, 3)):
+        raise RatingError(f"{outcome!r} is not an outcome; use one of {', '.join(OUTCOMES)}.")
+    if strength is not None and (outcome not in SIDES or strength not in STRENGTHS):
         raise RatingError(
             f"Strength {strength} does not go with {outcome}: left and right take 1, 2 or 3, the others none."
         )
@@ -99,7 +79,7 @@ def check(outcome: str, strength: int | None) -> None:
 
 def stored_ranks(outcome: str, ranks: Sequence[int] | None, num: int) -> str | None:
     """Return the ranks as they are stored: without gaps, best first from 1."""
-    if outcome in ("left", "right", "tie") and num > 2:
+    if outcome in (*SIDES, "tie") and num > 2:
         raise RatingError(f"{num} responses are ranked; {outcome} judges two.")
     if outcome != "ranking":
         if ranks is not None:

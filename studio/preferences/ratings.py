@@ -7,30 +7,39 @@ event of each chain that counts. The outcome is stored by screen position; who w
 import json
 import uuid as uuid_module
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from studio.errors import RatingError
 from studio.preferences.judgements import (
-    ATTRIBUTES,
-    FLAGS,
     NO_REMARKS,
     NOBODY,
-    OUTCOMES,
-    SKIP_REASONS,
     Imported,
-    Outcome,
-    Rating,
     Remarks,
     check,
     read_remarks,
     stored_ranks,
     stored_remarks,
 )
+from studio.preferences.vocabulary import OUTCOMES, SIDES, Outcome, PairOutcome
 from studio.workspace import Workspace, now
 
-__all__ = ["ATTRIBUTES", "FLAGS", "OUTCOMES", "SKIP_REASONS", "Outcome", "Rating", "Remarks"]
+
+@dataclass(frozen=True)
+class Rating:
+    """A recorded event; `outcome` may also be undo."""
+
+    id: int
+    comparison_id: int
+    showing_id: int | None
+    outcome: str
+    strength: int | None
+    ranks: str | None = None
+    """JSON: rank by screen position, of a ranking."""
+    edited_response_id: int | None = None
+    """The ideal answer, where it was written over another; left is then the ideal one."""
 
 
 def record(
@@ -114,7 +123,7 @@ def record_in(
         "elapsed_ms": elapsed_ms,
         "supersedes": newest.id if newest else None,
     }
-    return _insert(db, event | stored_remarks(remarks, showing["num"]))
+    return insert(db, event | stored_remarks(remarks, showing["num"]))
 
 
 def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
@@ -129,12 +138,12 @@ def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None =
             return again
         row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
         if row is None:
-            raise RatingError(f"Rating {rating_id} does not count any more, or never was. Reload the page.")
+            raise RatingError(f"Rating {rating_id} no longer counts, or never existed. Reload the page.")
         columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
         if read_remarks(columns) == read_remarks(row):
             raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
-        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
-        return _insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
+        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *OPTIONAL)}
+        return insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
 
 
 def record_edit(
@@ -153,7 +162,7 @@ def record_edit(
     if newest and newest.outcome != "undo":
         raise RatingError("This ideal answer is recorded already.")
     event = {"uuid": uuid, "comparison_id": comparison_id, "outcome": "left", "rater": rater, "elapsed_ms": elapsed_ms}
-    return _insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
+    return insert(db, event | {"edited_response_id": edited_response_id, "supersedes": newest.id if newest else None})
 
 
 def record_import(
@@ -161,19 +170,22 @@ def record_import(
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: Literal["left", "right", "tie", "both_bad", "ranking"] = "left",
+    outcome: PairOutcome | Literal["ranking"] = "left",
     said: Imported = NOBODY,
 ) -> Rating:
-    """Record an imported judgement; the same uuid again returns the event recorded first."""
-    event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome}
-    event["uuid"] = said.uuid or f"import-{comparison_id}"
-    event["strength"] = strength if outcome in ("left", "right") else None
-    return _last(db, "uuid", event["uuid"]) or _insert(db, event)
+    """Record an imported judgement by slot, or by the showing it names; the same event again returns the one recorded first."""
+    if before := find_import(db, comparison_id, said.uuid):
+        return before
+    event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome, "is_imported": 1}
+    event["uuid"] = said.uuid or str(uuid_module.uuid4())
+    return insert(db, event | {"strength": strength if outcome in SIDES else None})
 
 
-def find_import(db: Database, uuid: str) -> Rating | None:
-    """Return the newest event of the chain that this imported event began; None where it is not here."""
-    found = _last(db, "uuid", uuid)
+def find_import(db: Database, comparison_id: int, uuid: str = "") -> Rating | None:
+    """Return the newest version of an imported event; without a uuid, of the one that nobody in particular gave."""
+    sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported AND rater = 'import' ORDER BY id LIMIT 1"
+    row = None if uuid else db.execute(sql, [comparison_id]).fetchone()
+    found = _last(db, "uuid", uuid) if uuid else Rating(*row) if row else None
     while found and (newer := _last(db, "supersedes", found.id)):
         found = newer
     return found
@@ -183,94 +195,13 @@ def restore_event(db: Database, event: dict[str, Any]) -> int:
     """Store an event of our own export as it was, under a new id; returns the id of the one with its uuid."""
     if again := _last(db, "uuid", event["uuid"]):
         return again.id
-    at = event.get("created_at") or now()
-    return _insert(
-        db, {name: event.get(name) for name in ("uuid", "comparison_id", "outcome", "rater", *_OPTIONAL)}, at
-    ).id
-
-
-def undo(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
-    """Take back the rater's newest rating, edit or correction that counts, however deep; returns it, or None.
-
-    Where it had replaced an earlier one (a correction, other remarks), that one counts again, at its old place in the
-    order; else the showing is open again and comes next.
-    """
-    with ws.write() as db:
-        return undo_in(db, rater, uuid)
-
-
-def undo_in(db: Database, rater: str, uuid: str | None = None, since: str = "") -> Rating | None:
-    """Do as `undo`, inside the caller's transaction; with `since` (a UTC time) only ratings given from then on."""
-    key = uuid or str(uuid_module.uuid4())
-    again = db.query(
-        f"SELECT {_RATING} FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE uuid = ?)", [key]
-    )
-    if taken_back := next((Rating(**row) for row in again), None):
-        return taken_back
-    last = _newest(db, rater, since)
-    if last is None:
-        return None
-    event = {"uuid": key, "comparison_id": last.comparison_id, "showing_id": last.showing_id, "outcome": "undo"}
-    taken = _insert(db, event | {"rater": rater, "supersedes": last.id})
-    if earlier := _earlier(db, last.id):
-        judgement = {name: earlier[name] for name in ("comparison_id", "outcome", "rater", *_OPTIONAL)}
-        links = {"uuid": str(uuid_module.uuid4()), "supersedes": taken.id, "restores": earlier["id"]}
-        _insert(db, judgement | links)
-    return last
-
-
-def _newest(db: Database, rater: str, since: str) -> Rating | None:
-    """Return what undo takes back: the judgement given last of those that count; a restored one has its first date."""
-    rows = db.query(
-        f"SELECT {_RATING}, restores FROM rating_events newest WHERE rater = ? AND outcome != 'undo'"
-        " AND (showing_id IS NOT NULL OR edited_response_id IS NOT NULL OR supersedes IS NOT NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = newest.id) ORDER BY id DESC",
-        [rater],
-    )
-    found: list[tuple[int, Rating]] = []
-    for row in rows:
-        restores = row.pop("restores")
-        found.append((_given(db, row["id"]), Rating(**row)))
-        if restores is None:
-            break
-    first, last = max(found, key=lambda pair: pair[0], default=(0, None))
-    sql = "SELECT 1 FROM rating_events WHERE id = ? AND created_at >= ?"
-    return last if last and list(db.query(sql, [first, since])) else None
-
-
-def _given(db: Database, event_id: int) -> int:
-    """Return the event that first recorded this judgement (a restored rating points to its original)."""
-    restored = next(db.query("SELECT restores FROM rating_events WHERE id = ?", [event_id]))["restores"]
-    return event_id if restored is None else _given(db, restored)
-
-
-def counting(db: Database, taken: Rating) -> Rating | None:
-    """Return the rating that counts instead of one taken back: the one it had corrected, or None."""
-    sql = (
-        f"SELECT {_RATING} FROM rating_events WHERE supersedes = (SELECT id FROM rating_events WHERE supersedes = ?)"
-        " AND outcome != 'undo'"
-    )
-    return next((Rating(**row) for row in db.query(sql, [taken.id])), None)
+    names = ("uuid", "comparison_id", "outcome", "rater", "is_imported", *OPTIONAL)
+    return insert(db, {name: event.get(name) for name in names} | {"created_at": event.get("created_at") or now()}).id
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
     """Return whether a judgement of this showing counts."""
     return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
-
-
-def remarks_taken_back(db: Database, showing_id: int) -> Remarks:
-    """Return the remarks of a showing's judgement that was taken back, for the next one; else empty remarks."""
-    sql = (
-        "SELECT t.note, t.flags, t.attributes FROM undone_showings u JOIN rating_events e ON e.id = u.event_id"
-        " JOIN rating_events t ON t.id = e.supersedes WHERE u.showing_id = ?"
-    )
-    return next((read_remarks(row) for row in db.query(sql, [showing_id])), NO_REMARKS)
-
-
-def _earlier(db: Database, event_id: int) -> dict[str, Any] | None:
-    """Return the judgement that this event replaced, if any; for a restored one, the original decides."""
-    sql = "SELECT * FROM rating_events WHERE id = (SELECT supersedes FROM rating_events WHERE id = ?) AND outcome != 'undo'"
-    return next(db.query(sql, [_given(db, event_id)]), None)
 
 
 def correct(
@@ -296,15 +227,15 @@ def correct(
             raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
         if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
             raise RatingError(
-                f"Rating {event_id} counts no more: it was taken back or corrected. Correct the newer one."
+                f"Rating {event_id} no longer counts: it was taken back or corrected. Correct the newer one."
             )
         sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
         stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
         if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
-            raise RatingError(f"Rating {event_id} says so already; nothing was changed.")
+            raise RatingError(f"Rating {event_id} already says so; nothing was changed.")
         kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
         event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
-        return _insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
+        return insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
 
 
 def summary(ws: Workspace) -> dict[str, int]:
@@ -365,30 +296,30 @@ def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict
 
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater; it is not a second judgement of its pair."""
-_RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
+RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
 
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:
-    sql = f"SELECT {_RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+    sql = f"SELECT {RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
     found = db.execute(sql, [value]).fetchone()
     return Rating(*found) if found else None
 
 
-_OPTIONAL = (
+OPTIONAL = (
     "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
     "edited_response_id", "restores", "judged_at", "margin", "facts",
 )  # fmt: skip
 
 
-def _insert(db: Database, event: dict[str, Any], at: str = "") -> Rating:
-    row = dict.fromkeys(_OPTIONAL) | event | {"created_at": at or now()}
+def insert(db: Database, event: dict[str, Any]) -> Rating:
+    """Add an event; columns of `OPTIONAL` may be missing."""
+    row: dict[str, Any] = dict.fromkeys(OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
     stored = db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, judged_at, margin, facts)"
-        " VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at,"
-        " :ranks, :note, :flags, :attributes, :edited_response_id, :restores, :judged_at, :margin, :facts)",
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, judged_at, margin, facts,"
+        " is_imported) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes,"
+        " :created_at, :ranks, :note, :flags, :attributes, :edited_response_id, :restores, :judged_at, :margin, :facts, :is_imported)",
         row,
     )
     assert stored.lastrowid is not None
-    told: dict[str, Any] = {name: row[name] for name in _RATING.split(", ")[1:]}
-    return Rating(id=stored.lastrowid, **told)
+    return Rating(stored.lastrowid, *(row[name] for name in RATING.split(", ")[1:]))

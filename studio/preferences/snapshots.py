@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
 from studio.preferences import consensus
+from studio.preferences.vocabulary import TIES
 from studio.workspace import Workspace, check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
@@ -33,22 +34,21 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ties: Literal["half", "drop"] = "half"
-    """half gives a tie the target 0.5; drop leaves ties out. Both-bad is a tie here, a skip never enters."""
+    """half gives a tie the target 0.5; drop leaves ties out. Both bad is a tie here; a skip never counts."""
     use_strength: bool = False
-    """Let the strength of a preference count, in the way of strength_as."""
+    """Let the strength of a preference count, as strength_as says."""
     strength_as: Literal["margin", "soft_label"] = "margin"
     """margin asks for a distance between the scores; soft_label takes strength as a probability below 1."""
     weak: Literal["keep", "drop"] = "keep"
     """drop leaves out responses found only slightly better."""
     repeats: Literal["drop", "keep"] = "drop"
-    """keep also trains on pairs that came a second time to measure the rater; they then count twice."""
+    """keep also trains on pairs shown a second time to measure the rater; they then count twice."""
     since: str = ""
     """Only ratings given on this day (UTC, such as 2026-03-31) or later; empty for all."""
     until: str = ""
     """Only ratings given on this day (UTC) or earlier; empty for all."""
     categories: str = ""
     """Only prompts of these categories, separated by commas; empty for all."""
-
     raters: str = "all"
     """all; majority or share for one preference of each pair, as `consensus` makes it; else names, separated by commas."""
 
@@ -134,43 +134,29 @@ def recipe_of(config: RewardConfig) -> Recipe:
         raise DataError(f"rated_since and rated_until: {why}.") from error
 
 
-def freeze(
-    ws: Workspace,
-    recipe: Recipe | None = None,
-    *,
-    ties: Literal["half", "drop"] = "half",
-    use_strength: bool = False,
-    strength_as: Literal["margin", "soft_label"] = "margin",
-) -> Snapshot:
-    """Freeze the ratings that count now; the same content is one snapshot.
-
-    Args:
-        ws: the workspace.
-        recipe: what enters, and how.
-        ties, use_strength, strength_as: a recipe of only these, where `recipe` is not given.
+def freeze(db: Database, recipe: Recipe) -> Snapshot:
+    """Freeze the ratings that count now, by a recipe; the same content is one snapshot.
 
     Raises:
         DataError: there is no rating to train on.
     """
-    recipe = recipe or Recipe(ties=ties, use_strength=use_strength, strength_as=strength_as)
     described = recipe.describe()
-    with ws.write() as db:
-        sha256, num_rows = _hash(described, _preferences(db, recipe))
-        if not num_rows:
-            raise DataError(_why_none(db))
-        found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
-        if found:
-            return _get(db, found["id"])
-        row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": num_rows, "created_at": now()}
-        snapshot_id: Any = db.table("snapshots").insert(row).last_pk
-        db.conn.executemany(
-            f"INSERT INTO snapshot_rows (snapshot_id, position, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)})",
-            (
-                (snapshot_id, position, *(row[name] for name in _COLUMNS))
-                for position, row in enumerate(_preferences(db, recipe))
-            ),
-        )
-        return _get(db, snapshot_id)
+    sha256, num_rows = _hash(described, _preferences(db, recipe))
+    if not num_rows:
+        raise DataError(_why_none(db))
+    found = next(db.query("SELECT id FROM snapshots WHERE sha256 = ?", [sha256]), None)
+    if found:
+        return _get(db, found["id"])
+    row = {"recipe": json.dumps(described), "sha256": sha256, "row_count": num_rows, "created_at": now()}
+    snapshot_id: Any = db.table("snapshots").insert(row).last_pk
+    db.conn.executemany(
+        f"INSERT INTO snapshot_rows (snapshot_id, position, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)})",
+        (
+            (snapshot_id, position, *(row[name] for name in _COLUMNS))
+            for position, row in enumerate(_preferences(db, recipe))
+        ),
+    )
+    return _get(db, snapshot_id)
 
 
 def read_recipe(text: str) -> Row:
@@ -200,32 +186,29 @@ def get(ws: Workspace, name: str | int) -> Snapshot:
     return Snapshot(**rows[0])
 
 
-def training_rows(ws: Workspace, snapshot_id: int) -> list[Row]:
+def training_rows(db: Database, snapshot_id: int) -> list[Row]:
     """Return the rows with texts and the prompt's split, as `modules.data.datamodules.RewardDataModule` takes them."""
-    with ws.read() as db:
-        rows = db.query(
-            f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+    rows = db.query(
+        f"{_TEXTS} FROM snapshot_rows s {_JOINS} WHERE s.snapshot_id = ? ORDER BY s.position", [snapshot_id]
+    )
+    return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def unfrozen_rows(ws: Workspace, recipe: Recipe) -> list[Row]:
+def unfrozen_rows(db: Database, recipe: Recipe) -> list[Row]:
     """Return the `training_rows` of a snapshot of the ratings that count now, without writing anything.
 
     Raises:
         DataError: there is no rating to train on.
     """
     columns = ", ".join(f"value ->> '{name}' AS {name}" for name in _COLUMNS)
-    with ws.read() as db:
-        found = list(_preferences(db, recipe))
-        if not found:
-            raise DataError(_why_none(db))
-        given = json.dumps(found)
-        rows = db.query(
-            f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
-            [given],
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+    found = list(_preferences(db, recipe))
+    if not found:
+        raise DataError(_why_none(db))
+    rows = db.query(
+        f"WITH s AS (SELECT key AS position, {columns} FROM json_each(?)) {_TEXTS} FROM s {_JOINS} ORDER BY s.position",
+        [json.dumps(found)],
+    )
+    return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
 def runs_of(ws: Workspace) -> dict[int, list[str]]:
@@ -282,12 +265,8 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
 def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Yield the preferences from the ratings that count now, one by one: there may be a million."""
     if recipe.raters in consensus.WAYS:
-        return consensus.rows(
-            _ratings(db, recipe),
-            partial(_rows, recipe=recipe.model_copy(update={"ties": "half"})),
-            is_share=recipe.raters == "share",
-            ties=recipe.ties,
-        )
+        every = partial(_rows, recipe=recipe.model_copy(update={"ties": "half"}))
+        return consensus.rows(_ratings(db, recipe), every, is_share=recipe.raters == "share", ties=recipe.ties)
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
@@ -317,9 +296,7 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
             "until": recipe.until,
             "categories": json.dumps(sorted(categories(recipe.categories))),
             "repeats": recipe.repeats,
-            "raters": json.dumps(
-                [] if recipe.raters in ("all", *consensus.WAYS) else sorted(categories(recipe.raters))
-            ),
+            "raters": json.dumps(consensus.names(recipe.raters)),
         },
     )
 
@@ -335,7 +312,7 @@ def _rows(rating: Row, recipe: Recipe) -> list[Row]:
     if rating["outcome"] == "ranking":
         return _ranked(rating, recipe)
     left, right, outcome, strength = rating["left_id"], rating["right_id"], rating["outcome"], rating["strength"]
-    is_tie = outcome in ("tie", "both_bad")
+    is_tie = outcome in TIES
     if (is_tie and recipe.ties == "drop") or (strength == 1 and recipe.weak == "drop"):
         return []
     use = recipe.strength_as if recipe.use_strength else ""

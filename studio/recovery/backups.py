@@ -37,7 +37,9 @@ def make(ws: Workspace, target: str | Path | None = None, *, is_replacing: bool 
     if path.exists() and ws.database.exists() and path.samefile(ws.database):
         raise WorkspaceError(f"{path} is the database itself. Name another file for its backup.")
     if path.name.startswith(ws.database.name) and path.parent.resolve() == ws.root.resolve():
-        raise WorkspaceError(f"{path.name} is a name of the database's own files. Name another file for its backup.")
+        raise WorkspaceError(
+            f"{path.name} is the name of one of the database's own files. Name another file for its backup."
+        )
     return _make(ws, path, is_replacing)
 
 
@@ -88,9 +90,9 @@ def restore(root: Path, file: str | Path) -> Path:
                 path.rename(aside / path.name)
         new.rename(ws.database)
     except sqlite3.Error as error:
-        raise WorkspaceError(f"{source} is no sound database ({error}). Choose another backup.") from error
+        raise WorkspaceError(f"{source} is not a sound database ({error}). Choose another backup.") from error
     except OSError as error:
-        raise WorkspaceError(f"{source} could not be put back: {error.strerror}. Nothing was removed.") from error
+        raise WorkspaceError(f"{source} could not be restored: {error.strerror}. Nothing was removed.") from error
     finally:
         new.unlink(missing_ok=True)
     high_water.forget(ws.database)
@@ -104,7 +106,7 @@ def _check(connection: sqlite3.Connection, source: Path) -> None:
         raise WorkspaceError(f"{source} is damaged ({verdict}). Choose another backup.")
     query = "SELECT count(*) FROM sqlite_master WHERE name IN ('_sqlite_migrations', 'rating_events')"
     if connection.execute(query).fetchone()[0] != 2:
-        raise WorkspaceError(f"{source} is no database of RLHF Studio. Choose another backup.")
+        raise WorkspaceError(f"{source} is not a database of RLHF Studio. Choose another backup.")
     applied = {name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations")}
     if newer := applied - set(migrations.names()):
         raise WorkspaceError(

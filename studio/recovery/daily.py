@@ -68,7 +68,7 @@ def _quietly(act) -> bool:
     try:
         act()
     except (StudioError, OSError, sqlite3.Error) as error:
-        log.warning("The database could not be looked after: %s", error)
+        log.warning("The database could not be maintained: %s", error)
         return False
     return True
 

@@ -22,9 +22,9 @@ from studio.workspace import Workspace
 _NAME = re.compile(r"([a-z]+)-([1-9][0-9]{0,8})")
 _ROLES = {"sft_checkpoint": "sft", "policy_checkpoint": "policy", "reward_checkpoint": "reward", "checkpoint": "policy", "opponent": "opponent"}  # fmt: skip
 """Settings that name a checkpoint -> the role that it has in the run."""
-MESSAGE = "Taken up again from its folder by doctor --repair; how it ended is not known."
+MESSAGE = "Recovered from its folder by doctor --repair; how it ended is not known."
 
-MESSAGE_LOST = "Its process ended without a word; its checkpoint was taken up again from its folder by doctor --repair."
+MESSAGE_LOST = "Its process ended without a message; its checkpoint was recovered from its folder by doctor --repair."
 
 
 @dataclass
@@ -81,7 +81,7 @@ def make_new(root: Path) -> Path | None:
     wal = ws.database.with_name(f"{ws.database.name}-wal")
     if connection.is_gone(ws.database) and wal.exists() and wal.stat().st_size:
         raise WorkspaceError(
-            f"{wal} belongs to the database that is gone, and holds what was recorded last. Put {ws.database.name} back beside it, or "
+            f"{wal} belongs to the database that is gone, and holds what was recorded last. Put {ws.database.name} back next to it, or "
             "move it elsewhere first."
         )
     aside = ws.backups / f"replaced-{stamp()}"

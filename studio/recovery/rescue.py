@@ -18,6 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio.database import connection
+from studio.database.schema import imported
 from studio.datasets import archive
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import WorkspaceError
@@ -130,6 +131,8 @@ def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
             except ValueError:
                 found.lost[table] += 1
                 continue
+            if table == "rating_events" and "is_imported" not in clean:
+                clean["is_imported"] = int(imported.was_imported(clean))
             waiting = {name: clean.pop(name) for name in _LATER.get(table, ()) if clean.get(name) is not None}
             if waiting:
                 later.append((clean["id"], waiting))

@@ -4,13 +4,13 @@ A run takes its lanes by kernel locks, which are released even on kill -9. A lan
 can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for another GPU's run.
 """
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from modules.config import StageConfig, TrainConfig
 from studio.errors import ConfigError
+from studio.files import locks
 from studio.runs import gpus
 from studio.workspace import Workspace
 
@@ -88,7 +88,7 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
     claimed = {lane for other in ahead for lane in usable(other, num_gpus)}
     lanes = [lane for lane in usable(config, num_gpus) if lane not in claimed]
     with ExitStack() as stack:
-        free = {lane: file for lane in lanes if try_lock(file := stack.enter_context(lock_file(ws, lane)))}
+        free = {lane: file for lane in lanes if locks.try_lock(file := stack.enter_context(lock_file(ws, lane)))}
         num = needed(config, num_gpus)
         busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(free) > num else set()
         chosen = sorted(free, key=lambda lane: lane in busy)[:num]  # a GPU that another program uses is the last choice
@@ -102,12 +102,3 @@ def lock_file(ws: Workspace, name: str) -> IO[str]:
     folder = ws.root / FOLDER
     folder.mkdir(exist_ok=True)
     return (folder / f"{name}.lock").open("a")
-
-
-def try_lock(file: IO[str]) -> bool:
-    """Take the lock and return whether that worked; it lasts until every process has closed the file."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,20 +1,28 @@
-"""Lists this machine's GPUs as the driver's `nvidia-smi` (NVML) sees them; no CUDA context, no torch, [] without."""
+"""Asks the driver of this machine's GPUs (NVML) what they are and who holds them; no CUDA context, no torch.
+
+Without a driver there are none. This is the only place that asks it.
+"""
 
 import os
-import shutil
-import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import pynvml
+from pynvml import NVML_ERROR_LIBRARY_NOT_FOUND, NVMLError
 
 TIMEOUT_S = 10.0
+"""Seconds after which the driver is taken to hang, as one does whose GPU is lost."""
 FRESH_S = 30.0
 """Seconds for which the number of GPUs is remembered."""
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Device files of the drivers of NVIDIA, of AMD and of Windows' subsystem for Linux."""
+MIB = 2**20
 _environment: ContextVar[Mapping[str, str] | None] = ContextVar("environment", default=None)
 
 
@@ -26,21 +34,6 @@ class Holder:
     pid: int
     name: str
     memory_mib: int
-
-
-def count() -> int:
-    """Count the GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
-    return len(_visible())
-
-
-def may_be_there() -> bool:
-    """Return False where neither nvidia-smi nor the kernel knows a GPU; only torch can tell whether it works."""
-    return count() > 0 or any(os.path.exists(device) for device in DEVICES)
-
-
-def can_be_used() -> bool:
-    """Return whether a process of this environment may use a GPU: a visible one, or one unknown to nvidia-smi."""
-    return count() > 0 or (not shutil.which("nvidia-smi") and may_be_there())
 
 
 @dataclass(frozen=True)
@@ -55,15 +48,24 @@ class Memory:
     """Bytes that no process holds."""
 
 
+def count() -> int:
+    """Count the GPUs that a run may use: those of CUDA_VISIBLE_DEVICES where it is set, numbered as there."""
+    return len(_visible())
+
+
+def may_be_there() -> bool:
+    """Return False where neither the driver nor the kernel knows a GPU; only torch can tell whether it works."""
+    return count() > 0 or any(os.path.exists(device) for device in DEVICES)
+
+
+def can_be_used() -> bool:
+    """Return whether a process of this environment may use a GPU: a visible one, or one of another maker's driver."""
+    return count() > 0 or (_indices() is None and may_be_there())
+
+
 def memories() -> list[Memory]:
     """Return the memory of the GPUs that a run may use, numbered as `count` counts them."""
-    rows = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,name,memory.total,memory.free") if len(row) == 5}
-    found = []
-    for gpu, name in enumerate(_visible()):
-        row = next((row for index, row in rows.items() if name in (index, row[0])), ["", "", "", ""])
-        if row[2].isdigit() and row[3].isdigit():
-            found.append(Memory(gpu, row[1], int(row[2]) * 2**20, int(row[3]) * 2**20))
-    return found
+    return [Memory(gpu, card.title, card.total, card.free) for gpu, card in _numbered() if card.total]
 
 
 def visible(lanes: tuple[str, ...]) -> str:
@@ -74,30 +76,20 @@ def visible(lanes: tuple[str, ...]) -> str:
 
 def holders() -> list[Holder]:
     """Return the processes that hold GPU memory now; GPUs are numbered as `count` counts them."""
-    order = {uuid: index for index, uuid in _query("--query-gpu=index,uuid")}
-    names, found = _visible(), []
-    for uuid, pid, name, memory in _query("--query-compute-apps=gpu_uuid,pid,process_name,used_memory"):
-        index = order.get(uuid, "")
-        place = next((n for n, visible in enumerate(names) if visible in (index, uuid)), None)
-        if place is not None and pid.isdigit():
-            found.append(Holder(place, int(pid), os.path.basename(name), int(memory) if memory.isdigit() else 0))
-    return found
+    return [
+        Holder(gpu, each.pid, os.path.basename(each.name), each.memory // MIB)
+        for gpu, card in _numbered()
+        for each in card.processes
+    ]
 
 
 def usage(family: set[int]) -> str:
     """Describe the load of the GPUs that these processes hold, and their memory; empty where they hold none."""
-    held: dict[int, int] = {}
-    for holder in holders():
-        if holder.pid in family:
-            held[holder.gpu] = held.get(holder.gpu, 0) + holder.memory_mib
-    if not held:
-        return ""
-    figures = {row[0]: row[1:] for row in _query("--query-gpu=index,uuid,utilization.gpu,memory.total")}
-    names, said = _visible(), []
-    for gpu, memory in sorted(held.items()):
-        found = next((row for index, row in figures.items() if names[gpu] in (index, row[0])), ["", "?", "0"])
-        total = f" of {int(found[2]) / 1024:.0f}" if found[2].isdigit() else ""
-        said.append(f"GPU {gpu} {found[1]} % busy, {memory / 1024:.1f}{total} GiB")
+    said = []
+    for gpu, card in _numbered():
+        if held := [each.memory for each in card.processes if each.pid in family]:
+            total = f" of {card.total / 2**30:.0f}" if card.total else ""
+            said.append(f"GPU {gpu} {card.busy} % busy, {sum(held) / 2**30:.1f}{total} GiB")
     return ", ".join(said)
 
 
@@ -109,7 +101,7 @@ def pids() -> set[int]:
 def others(family: set[int]) -> str:
     """Name the other processes that hold GPU memory, in a sentence; empty where there are none."""
     found = sorted((h for h in holders() if h.pid not in family), key=lambda h: -h.memory_mib)[:3]
-    held = ", ".join(f"{h.memory_mib:,} MiB of GPU {h.gpu} by process {h.pid} ({h.name})" for h in found)
+    held = ", ".join(f"{h.memory_mib:,} MiB of GPU {h.gpu} by process {h.pid} ({h.name or '?'})" for h in found)
     return f"Other programs hold GPU memory: {held}. End them, or choose another GPU with gpu." if held else ""
 
 
@@ -124,32 +116,114 @@ def seen_as(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _visible() -> list[str]:
+    """Return the names (index or uuid) of the GPUs that a run may use, in the order in which it numbers them."""
     given = (os.environ if (seen := _environment.get()) is None else seen).get("CUDA_VISIBLE_DEVICES")
-    if given is not None and shutil.which("nvidia-smi"):
+    known = _indices()
+    if given is not None and known is not None:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    return list(_indices(shutil.which("nvidia-smi"), int(time.monotonic() / FRESH_S)))
+    return list(known or ())
+
+
+def _numbered() -> Iterator[tuple[int, "_Card"]]:
+    """Yield the cards that a run may use with the number that it gives them."""
+    cards = _ask(_cards) or []
+    for gpu, name in enumerate(_visible() if cards else []):
+        yield from ((gpu, card) for card in cards if name in (str(card.number), card.uuid))
+
+
+def _indices() -> tuple[str, ...] | None:
+    """Return the driver's numbers of this machine's GPUs; None where it has no such driver."""
+    return _remembered(cast(Any, pynvml), int(time.monotonic() / FRESH_S))
 
 
 @lru_cache(maxsize=4)
-def _indices(command: str | None, _: int) -> tuple[str, ...]:
-    """Return the numbers of this machine's GPUs, cached because a waiting run asks every second."""
-    return tuple(index for (index, *_) in _query("--query-gpu=index,uuid")) if command else ()
+def _remembered(driver: Any, _: int) -> tuple[str, ...] | None:
+    """Ask for the numbers; remembered because a waiting run asks every second."""
+    found = _ask(lambda: range(driver.nvmlDeviceGetCount()), ())
+    return None if found is None else tuple(map(str, found))
 
 
-def _query(question: str) -> list[list[str]]:
-    """Return the rows that `nvidia-smi` prints; [] where there is no driver or no answer."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", question, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
+# What the driver says.
+
+
+class _Process(NamedTuple):
+    pid: int
+    name: str
+    memory: int
+    """Bytes; 0 where the driver does not tell."""
+
+
+class _Card(NamedTuple):
+    number: int
+    uuid: str
+    title: str
+    total: int
+    """Bytes; 0 where the driver does not tell, as for one that shares the machine's memory."""
+    free: int
+    busy: str
+    """Percent of the last moments in which it computed; ? where the driver does not tell."""
+    processes: list[_Process]
+
+
+def _cards() -> list[_Card]:
+    found = []
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        card = pynvml.nvmlDeviceGetHandleByIndex(index)
+        memory = _or_none(pynvml.nvmlDeviceGetMemoryInfo, card)
+        load = _or_none(pynvml.nvmlDeviceGetUtilizationRates, card)
+        at_work = _or_none(pynvml.nvmlDeviceGetComputeRunningProcesses, card) or []
+        found.append(
+            _Card(
+                index,
+                pynvml.nvmlDeviceGetUUID(card),
+                pynvml.nvmlDeviceGetName(card),
+                memory.total if memory else 0,
+                memory.free if memory else 0,
+                str(load.gpu) if load else "?",
+                [
+                    _Process(
+                        each.pid, _or_none(pynvml.nvmlSystemGetProcessName, each.pid) or "", each.usedGpuMemory or 0
+                    )
+                    for each in at_work
+                ],
+            )
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    if done.returncode:
-        return []
-    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+    return found
+
+
+def _or_none(question: Callable[..., Any], *about: Any) -> Any:
+    """Ask what not every card or driver can answer."""
+    try:
+        return question(*about)
+    except NVMLError:
+        return None
+
+
+_silent: list[threading.Thread] = []
+"""The question that the driver has not answered in time; nothing more is asked until it has."""
+
+
+def _ask(question: Callable[[], Any], otherwise: Any = None) -> Any:
+    """Return the driver's answer; None where there is no driver, `otherwise` where it fails or does not answer in time.
+
+    It is asked in a thread, because nothing ends a call into a driver that hangs.
+    """
+    if any(thread.is_alive() for thread in _silent):
+        return otherwise
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(_answer(question, otherwise)), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_S)
+    _silent[:] = [thread] if thread.is_alive() else []
+    return answers[0] if answers else otherwise
+
+
+def _answer(question: Callable[[], Any], otherwise: Any) -> Any:
+    try:
+        pynvml.nvmlInit()
+        try:
+            return question()
+        finally:
+            pynvml.nvmlShutdown()
+    except NVMLError as error:
+        return None if cast(Any, error).value == NVML_ERROR_LIBRARY_NOT_FOUND else otherwise

@@ -14,6 +14,7 @@ from pathlib import Path
 from modules.config import StageConfig
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import devices, gpus, processes, runs, turns
+from studio.runs.prepare import Prepared
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -50,18 +51,19 @@ def look(ws: Workspace) -> None:
         turns.ensure_waiter(ws)
 
 
-def start_once(ws: Workspace, config: StageConfig) -> tuple[Run, bool]:
+def start_once(ws: Workspace, prepared: Prepared) -> tuple[Run, bool]:
     """Create and start a run; where one with the same settings was made a moment ago, return that one and False.
 
     Raises:
-        StudioError: as `runs.create` and `start`.
+        StudioError: as `runs.create_prepared` and `start`.
     """
+    config = prepared.config
     devices.check_here(config)
     with _starting:
         last = _last_started.get(ws.root)
         if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
             return runs.get(ws, last[2]), False
-        run = start(ws, runs.create(ws, config))
+        run = start(ws, runs.create_prepared(ws, prepared))
         _last_started[ws.root] = (time.monotonic(), config, run.name)
         return run, True
 
@@ -83,7 +85,7 @@ def kill(ws: Workspace, name: str) -> Run:
         raise RunError(_elsewhere(ws, run))
     if processes.unproven(claim):
         raise RunError(
-            f"Process {run.pid} is said to work on {run.name}, but shows no sign that it does, so it is left alone. Look at it with: "
+            f"Process {run.pid} is recorded as working on {run.name}, but shows no sign of it, so it is left alone. Look at it with: "
             f"ps -f {run.pid}; if it is the run's, end it with: kill {run.pid}"
         )
     with suppress(OSError):  # on a full disk another server may call it lost
@@ -158,11 +160,12 @@ def _may_come_yet(run: Run) -> bool:
 def _elsewhere(ws: Workspace, run: Run) -> str:
     """Say to which workspace a run belongs that was handed over before this workspace was copied."""
     if not (own := runs.folder(ws, run.name)).exists():
-        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and what it had saved with it."
-    place = processes.working_folder(run.mark)
+        return f"The folder of {run.name} is gone ({own.relative_to(ws.root)}), and with it what was saved."
+    place = processes.works_for(runs.claim(ws, run)) if not run.mark else processes.working_folder(run.mark)
     if place is None:
-        return f"This workspace is a copy, or was put back from one: it was made while {run.name} had not ended there."
-    return f"This workspace is a copy of {place.parent.parent}: {run.name} belongs to that one, and goes on there."
+        return f"This workspace is a copy, or was restored from one, made before {run.name} had ended there."
+    own_place = place.parent.parent if run.mark else place
+    return f"This workspace is a copy of {own_place}: {run.name} belongs to that one and continues there."
 
 
 def trouble(run: Run) -> str:
@@ -176,7 +179,7 @@ def trouble(run: Run) -> str:
         )
     if run.advanced_at and not run.pause_requested and (stuck := _age_s(run.advanced_at)) > STUCK_S:
         return (
-            f"No step has ended for {stuck / 60:.0f} min: it computes a long one, or hangs. The log may say which; "
+            f"No step has ended for {stuck / 60:.0f} min: it is a long step, or the run hangs. The log may say which; "
             "Kill now ends it, and what is saved stays."
         )
     return ""
@@ -210,7 +213,7 @@ def _lost(ws: Workspace, run: Run) -> str:
     elif code:
         cause = f"Its process ended with exit code {code}; the end of the log may say why."
     else:
-        cause = "Its process ended without a word (killed, out of memory, or power loss)."
+        cause = "Its process ended without a message (killed, out of memory, or power loss)."
     return f"{cause} {next_step(ws, run)}"
 
 
@@ -219,11 +222,11 @@ def next_step(ws: Workspace, run: Run) -> str:
     if run.started_at is None:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":
-        return "Nothing of it was stored; start it again on the Train page."
+        return "Nothing was stored; start it again on the Train page."
     try:
         newest = runs.newest_state(ws, run)
     except CheckpointError as error:
-        return f"To resume it, see to its newest checkpoint: {error}"
+        return f"To resume it, fix its newest checkpoint: {error}"
     if newest is None:
         return "It had not saved anything yet: start it again on the Train page; a smaller save_every saves earlier."
     if newest.run_id != run.id:

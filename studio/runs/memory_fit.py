@@ -19,6 +19,7 @@ from modules.memory import Estimate
 from studio.errors import BaseModelError, RunError
 from studio.models import base_models
 from studio.runs import devices, gpus, prepare, preview
+from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
 
 LIBRARIES = 700 * 2**20
@@ -121,24 +122,25 @@ _at_work: dict[Path, _Turn] = {}
 """Workspace to its running measurement: two at a time would measure each other."""
 
 
-def fit(ws: Workspace, config: TrainConfig, longest: int = 0) -> Fit:
+def fit(ws: Workspace, prepared: Prepared, longest: int = 0) -> Fit:
     """Estimate a run's memory and compare it with what is free on its device.
 
     Args:
         ws: The workspace.
-        config: As the form gives it.
+        prepared: The run, with what it takes over from its checkpoint.
         longest: Tokens of the longest text, where known; 0 assumes the longest that is allowed.
 
     Raises:
         StudioError: something the stage needs is missing, or the model's size is not known before its download.
     """
+    config = prepared.config
+    assert isinstance(config, TrainConfig)
     devices.check_here(config)
-    prepared = prepare.look(ws, config).config
-    assert isinstance(prepared, TrainConfig)
-    config = prepared  # with what it takes over from its checkpoint
     name = base_models.resolve(preview.base_of(ws, config)[0])
     if not Path(name).is_dir():
-        raise BaseModelError(f"The size of {name} is known once it was fetched: start a run, or give a local folder.")
+        raise BaseModelError(
+            f"The size of {name} is known once it has been fetched: start a run, or give a local folder."
+        )
     sizes = memory.read_sizes(Path(name))
     place = place_of(config)
     load = memory.worst_load(config, sizes, longest)

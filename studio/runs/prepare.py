@@ -1,13 +1,15 @@
-"""Gathers what a stage needs from the workspace: `prepare` turns a config with defaults into one that names everything.
+"""Gathers what a stage needs from the workspace: `resolve` turns a config with defaults into one that names everything.
 
-The result is frozen into the run: parents by checkpoint, training rows as plain dicts in the form `modules.data.datamodules` takes.
-`look` gives the same for previews and leaves nothing behind.
+It only reads, so previews and refused starts leave nothing behind. `freeze` stores the ratings that a reward run trains
+on; only the creation of a run calls it. Training rows are plain dicts in the form `modules.data.datamodules` takes.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
+
+from sqlite_utils import Database
 
 from modules import contradictions
 from modules.config import (
@@ -50,26 +52,13 @@ def stage_of(config: StageConfig) -> str:
     return next(stage for stage, cls in STAGES.items() if isinstance(config, cls))
 
 
-def prepare(ws: Workspace, config: StageConfig) -> Prepared:
-    """Fill in defaults from the workspace and freeze what the stage trains on.
+def resolve(ws: Workspace, config: StageConfig) -> Prepared:
+    """Fill in defaults and gather what the stage would train on now, without writing anything.
 
     Raises:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
-    found = look(ws, config)
-    if not isinstance(found.config, RewardConfig) or found.config.snapshot:
-        return found
-    snapshot = snapshots.freeze(ws, snapshots.recipe_of(found.config))
-    return _reward(ws, found.config.model_copy(update={"snapshot": snapshot.name}))
-
-
-def look(ws: Workspace, config: StageConfig) -> Prepared:
-    """Fill in defaults and gather what the stage would train on now, without writing anything.
-
-    Raises:
-        StudioError: as `prepare`.
-    """
-    redaction.check(config)
+    redaction.refuse_secrets(config)
     contradictions.check(config)
     devices.check(config)
     if isinstance(config, TrainConfig):
@@ -84,6 +73,24 @@ def look(ws: Workspace, config: StageConfig) -> Prepared:
         case SampleConfig():
             return _sample(ws, config)
     raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def freeze(db: Database, prepared: Prepared) -> Prepared:
+    """Freeze the ratings that count now for a reward run that names no snapshot; return any other run as it is.
+
+    Raises:
+        DataError: there is no rating to train on any more.
+    """
+    config = prepared.config
+    if not isinstance(config, RewardConfig) or config.snapshot:
+        return prepared
+    snapshot = snapshots.freeze(db, snapshots.recipe_of(config))
+    return replace(
+        prepared,
+        config=config.model_copy(update={"snapshot": snapshot.name}),
+        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id)),
+        snapshot_id=snapshot.id,
+    )
 
 
 def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
@@ -166,28 +173,33 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     sft, config = started_from["sft"], _inherit(ws, config, started_from)
     recipe = snapshots.recipe_of(config)
     snapshot = snapshots.get(ws, config.snapshot) if config.snapshot else None
-    rated = snapshots.training_rows(ws, snapshot.id) if snapshot else snapshots.unfrozen_rows(ws, recipe)
+    with ws.read() as db:
+        rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
+    demonstrations = _demonstrations(ws, "train")
+    if len(demonstrations) > MAX_CENTERING:
+        demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
+    named = {"snapshot": snapshot.name} if snapshot else {}
+    config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
+    rows = _by_split(rated) | {"demonstrations": demonstrations}
+    return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
+
+
+def _by_split(rated: list[Row]) -> dict[str, list[Row]]:
+    """Split preferences into those that are trained on and those that are held out."""
     train = [row for row in rated if row["split"] == "train"]
     if not train:
         raise DataError(
             f"All {len(rated)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
         )
     measured = [row for row in rated if row["split"] == "validation"]  # the test split measures policies
-    held_out = measured or [row for row in rated if row["split"] == "test"]
-    demonstrations = _demonstrations(ws, "train")
-    if len(demonstrations) > MAX_CENTERING:
-        demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
-    named = {"snapshot": snapshot.name} if snapshot else {}
-    config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
-    rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
-    return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
+    return {"train": train, "validation": measured or [row for row in rated if row["split"] == "test"]}
 
 
 def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     started_from = parents_of(ws, config)
     config = _inherit(ws, config, started_from)
     base_models.check_room(started_from["sft"].base_model, {"max_new_tokens": config.max_new_tokens})
-    rewards, sources = reward_sources.freeze(ws, config.reward_terms)
+    rewards, sources = reward_sources.resolve(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
     train = _prompt_rows(ws, ("train",), excluded)
     if not train:

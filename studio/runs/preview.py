@@ -55,7 +55,7 @@ class Lesson:
     """True if it is refused only for the rows that would be left out."""
 
 
-def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
+def lesson(ws: Workspace, prepared: Prepared) -> Lesson:
     """Look at what a run with this config would train on; takes as long as loading a tokenizer does.
 
     Raises:
@@ -64,11 +64,10 @@ def lesson(ws: Workspace, config: TrainConfig) -> Lesson:
         BaseModelError: there is no such model.
         RunError: the template or the rows cannot be used; the message says why.
     """
-    prepared = prepare.look(ws, config)
     assert isinstance(prepared.config, TrainConfig)
     base_model, chat_template = base_of(ws, prepared.config)
     request = {
-        "stage": prepare.stage_of(config),
+        "stage": prepare.stage_of(prepared.config),
         "config": prepared.config.model_dump(),
         "base_model": base_models.resolve(base_model),
         "chat_template": chat_template,
@@ -97,18 +96,17 @@ class Refusal:
     may_start_anyway: bool
 
 
-def check(ws: Workspace, config: TrainConfig) -> Refusal | None:
-    """Return the reason not to start a run with this config; None where it may start.
+def check(ws: Workspace, prepared: Prepared) -> Refusal | None:
+    """Return the reason not to start this run; None where it may start.
 
     Rows that are all short are not tokenized, unless the model's own chat template is used, which may refuse any.
 
     Raises:
         StudioError: something the stage needs is missing.
     """
-    prepared = prepare.look(ws, config)
     if not _may_drop(ws, prepared) and not _may_refuse(ws, prepared):
         return None
-    found = lesson(ws, config)
+    found = lesson(ws, prepared)
     return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
 
 
@@ -141,10 +139,10 @@ def ask(
         return children.ask(module, request, cwd=ws.root, timeout_s=timeout_s, started=started)
     except ChildError as error:
         if error.is_late:
-            raise RunError(f"The look before the start took longer than {timeout_s:.0f} s and was given up.") from error
+            raise RunError(f"The check before the start took longer than {timeout_s:.0f} s and was stopped.") from error
         if error.is_killed:
             raise RunError(
-                "It does not fit: the system ended its process for want of memory. Lower micro_batch_size or lengths."
+                "It does not fit: the system ended its process for lack of memory. Lower micro_batch_size or lengths."
             ) from error
         raise RunError(f"This run could not start: {error}") from error
 

@@ -112,6 +112,19 @@ def working_folder(mark: str) -> Path | None:
     return None
 
 
+def works_for(claim: Claim) -> Path | None:
+    """Return the workspace whose worker the row's process is by its command line; None where it is none, or is gone.
+
+    Rows of versions before the marks have only this to tell a copied workspace from the one it copies.
+    """
+    if not is_alive(claim.pid, claim.born, claim.boot):
+        return None
+    try:
+        return _workspace_of(psutil.Process(claim.pid), claim.folder.name)
+    except (psutil.Error, OSError):
+        return None
+
+
 def unproven(claim: Claim) -> bool:
     """Return whether the process that the row names lives but is not proven to be the run's."""
     return is_alive(claim.pid, claim.born, claim.boot) and _leader(claim) is None
@@ -158,18 +171,20 @@ def _leader(claim: Claim) -> psutil.Process | None:
 
 
 def _is_worker(process: psutil.Process, folder: Path) -> bool:
-    """Return whether the command line is that of this folder's worker: ... -m studio.worker WORKSPACE RUN."""
+    """Return whether the command line is that of this folder's worker."""
     try:
-        words, where = process.cmdline(), Path(process.cwd())
-    except psutil.AccessDenied:
+        root = _workspace_of(process, folder.name)
+        return root is not None and (root / "runs" / folder.name).samefile(folder)
+    except (psutil.AccessDenied, OSError):
         return False
-    if words[-4:-3] != ["-m"] or words[-3] not in WORKER or words[-1] != folder.name:
-        return False
-    root = where / Path(words[-2]).expanduser()
-    try:
-        return (root / "runs" / folder.name).samefile(folder)
-    except OSError:
-        return False
+
+
+def _workspace_of(process: psutil.Process, name: str) -> Path | None:
+    """Return the workspace in the command line of a run's worker, ... -m studio.worker WORKSPACE RUN; None for others."""
+    words, where = process.cmdline(), Path(process.cwd())
+    if words[-4:-3] != ["-m"] or words[-3] not in WORKER or words[-1] != name:
+        return None
+    return where / Path(words[-2]).expanduser()
 
 
 def _descendants(process: psutil.Process, mark: str) -> set[psutil.Process]:

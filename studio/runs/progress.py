@@ -17,7 +17,7 @@ SHARES = {"time/rollout_s": "rollout", "time/score_s": "scoring", "time/update_s
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Progress:
     """The figures known now; None or empty where unknown."""
 
     elapsed_s: float
@@ -53,7 +53,7 @@ def figures(ws: Workspace, run: Run) -> list[str]:
     return [f"{name} {values[name]:.4g}" for name in SHOWN if name in values]
 
 
-def of_run(ws: Workspace, run: Run) -> Pulse | None:
+def read(ws: Workspace, run: Run) -> Progress | None:
     """Return the figures of a run that has started."""
     if run.started_at is None:
         return None
@@ -65,7 +65,7 @@ def of_run(ws: Workspace, run: Run) -> Pulse | None:
     is_going = run.state == "running"
     memory, gpu = _held(run) if is_going else (None, "")
     is_paused = run.is_paused
-    return Pulse(
+    return Progress(
         elapsed,
         _left(ws, run, elapsed) if is_going and not is_paused else None,
         None if is_paused else values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from modules.intervals import wilson_interval
+from studio.preferences.vocabulary import STRENGTHS
 
 NUM_BINS = 10
-STRENGTHS = {"1": "slightly better", "2": "better", "3": "much better"}
+_STRENGTHS = {str(number): words for number, words in STRENGTHS.items()}
 
 
 class Point(NamedTuple):
@@ -63,7 +64,7 @@ def lines(values: Mapping[str, float]) -> list[Line]:
         prefix = f"{group}_accuracy/"
         for name in (key.removeprefix(prefix) for key in values if key.startswith(prefix)):
             share, count = values[f"{prefix}{name}"], int(values[f"{group}_num/{name}"])
-            shown = STRENGTHS.get(name, name) if group == "strength" else name
+            shown = _STRENGTHS.get(name, name) if group == "strength" else name
             found.append(Line(group, shown, share, *wilson_interval(share * count, count), count))
     if "eval/length_correlation" in values:
         found.append(_line(values, "correlation", "score and length", "eval/length_correlation", num))

@@ -18,7 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import children, redaction
+from studio import children, redaction, settings
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
@@ -31,7 +31,6 @@ MOVES = {
     "queued": ("running", "stopped", "failed", "lost"),
     "running": ("finished", "stopped", "failed", "lost"),
 }
-_QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
 
 
 def folder(ws: Workspace, name: str) -> Path:
@@ -42,7 +41,7 @@ def folder(ws: Workspace, name: str) -> Path:
     """
     if name != Path(name).name or name in ("", ".."):
         raise RunError(
-            f"The run {name!r} of the database has a name that leads out of the workspace's runs: it is left alone."
+            f"The run {name!r} in the database has a name that leads out of the workspace's runs: it is left alone."
         )
     return ws.runs / name
 
@@ -53,7 +52,16 @@ def create(ws: Workspace, config: StageConfig) -> Run:
     Raises:
         StudioError: what the stage needs is missing (no demonstrations, no ratings, no checkpoint); nothing is created.
     """
-    return _create(ws, prepare.prepare(ws, config), resumed_from=None, rows_from=None)
+    return create_prepared(ws, prepare.resolve(ws, config))
+
+
+def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
+    """Create a queued run from a config that was resolved already, such as one that was checked before the start.
+
+    Raises:
+        StudioError: there is no rating to train on any more; nothing is created.
+    """
+    return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 
 def resume(ws: Workspace, name: str) -> Run:
@@ -77,16 +85,18 @@ def resume(ws: Workspace, name: str) -> Run:
     if run.unread:
         raise RunError(
             f"Run {run.name} was made by another version of the studio with settings that this one does not know "
-            f"({', '.join(run.unread)}), so it would go on in another way than it began. Start a new run."
+            f"({', '.join(run.unread)}), so it would not continue as it began. Start a new run."
         )
     prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
-    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from])
+    config = folder(ws, run.name) / "config.json"
+    way_out = settings.command_of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
+    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
     if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
         raise RunError(
             f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
-            "to take another way from there, or start a new run with more of them."
+            "to branch off from there, or start a new run with more steps."
         )
     return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
@@ -172,7 +182,7 @@ def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = 
     stamps = {"started_at" if state == "running" else "ended_at": now()}
     if state in ENDED and current["pid"] is None:
         stamps["gone_at"] = now()
-    said = {"state": state, "message": redaction.hide(message), "is_fault": int(is_fault)}
+    said = {"state": state, "message": redaction.redact(message), "is_fault": int(is_fault)}
     db.table("runs").update(run_id, said | stamps)
 
 
@@ -180,39 +190,6 @@ def list_ending(ws: Workspace) -> list[Run]:
     """Return the ended runs whose processes were not yet seen gone."""
     with ws.read() as db:
         return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
-
-
-def queue(ws: Workspace) -> list[Run]:
-    """Return the runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
-    with ws.read() as db:
-        return [of_row(row) for row in db.query(_QUEUE)]
-
-
-def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
-    """Return the runs before this one in the queue that are not held."""
-    waiting = queue(ws)
-    before = waiting[: next((n for n, run in enumerate(waiting) if run.id == run_id), len(waiting))]
-    return [run for run in before if not run.pause_requested]
-
-
-def shift(ws: Workspace, name: str, by: int) -> None:
-    """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
-
-    Raises:
-        RunError: there is no such run, or it does not wait.
-    """
-    get(ws, name)
-    with ws.write() as db:
-        rows = list(db.query(_QUEUE))
-        at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
-        if at is None:
-            raise RunError(
-                f"Run {name} does not wait in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
-            )
-        places = [row["id"] if row["place"] is None else row["place"] for row in rows]
-        rows.insert(max(0, at + by), rows.pop(at))
-        for row, place in zip(rows, places, strict=True):
-            db.table("runs").update(row["id"], {"place": float(place)})
 
 
 def begin(ws: Workspace, run_id: int, lane: str) -> bool:
@@ -271,7 +248,12 @@ def claim(ws: Workspace, run: Run) -> processes.Claim:
 
 def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
     """Return whether the run was handed over in the workspace that this one copies: its processes are not ours."""
-    return bool(run.mark) and not run.is_ended and not marks.is_for(run.mark, folder(ws, run.name))
+    if run.is_ended:
+        return False
+    if run.mark:
+        return not marks.is_for(run.mark, folder(ws, run.name))
+    theirs = processes.works_for(claim(ws, run)) if run.pid else None
+    return theirs is not None and theirs.exists() and not theirs.samefile(ws.root)
 
 
 def beat(
@@ -331,6 +313,7 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
     path: Path | None = None
     try:
         with ws.write() as db:
+            prepared = prepared if rows_from else prepare.freeze(db, prepared)
             run_id, name = _insert(ws, db, stage, prepared, resumed_from)
             folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)
             path = folder(ws, name)
@@ -375,13 +358,13 @@ def _revision() -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=redaction.environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
+        env=redaction.child_environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
     )
     return answer.stdout.strip() or "0.1.0"
 
 
 def of_row(row: dict[str, Any]) -> Run:
-    """Return a table row as a run."""
+    """Return a table row as a run; columns that a newer version has added meanwhile are left out."""
     parsed: dict[str, Any] = {name: bool(row[name]) for name in ("stop_requested", "pause_requested", "is_fault")}
     parsed["config"], parsed["unread"] = earlier_configs.read(row["stage"], row["config"])
-    return Run(**(row | parsed))
+    return Run(**{name: value for name, value in (row | parsed).items() if name in Run.__dataclass_fields__})

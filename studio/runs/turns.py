@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from modules.config import StageConfig
 from studio import children, redaction
 from studio.errors import WorkspaceError
-from studio.runs import devices, gpus, marks, processes, runs
+from studio.files import locks
+from studio.runs import devices, gpus, marks, processes, queue, runs
 from studio.runs.row import Run
 from studio.workspace import Workspace
 
@@ -39,8 +40,8 @@ _SHELL = (
 
 def settings() -> str:
     """Return this process's environment settings that a run must have, as JSON; never a secret."""
-    found = {name: value for name, value in redaction.environment().items() if name.startswith(_SHELL)}
-    return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.hide(v) == v})
+    found = {name: value for name, value in redaction.child_environment().items() if name.startswith(_SHELL)}
+    return json.dumps({k: v for k, v in found.items() if not redaction.is_secret(k) and redaction.redact(v) == v})
 
 
 def look(ws: Workspace) -> list[str]:
@@ -50,7 +51,7 @@ def look(ws: Workspace) -> list[str]:
     """
     started, ahead = [], []
     with suppress(OSError), _alone(ws) as is_mine:
-        for run in runs.queue(ws) if is_mine else []:
+        for run in queue.waiting(ws) if is_mine else []:
             if run.pause_requested:
                 continue
             if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
@@ -62,19 +63,19 @@ def look(ws: Workspace) -> list[str]:
 def is_waiter_wanted(ws: Workspace) -> bool:
     """Return whether a run waits here to be started, held ones included."""
     try:
-        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in runs.queue(ws))
+        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in queue.waiting(ws))
     except WorkspaceError:
         return ws.database.exists()  # another process holds it, or it is ending
 
 
 def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -> None:
     """Start the workspace's waiter unless it is running; its output goes to lanes/waiter.log."""
-    given = redaction.environment() if environment is None else environment
+    given = redaction.child_environment() if environment is None else environment
     given = {name: value for name, value in given.items() if name != marks.VARIABLE} | {
         "PYTHONPATH": str(children.CODE)
     }
     with suppress(OSError), devices.lock_file(ws, _WAITER) as file:
-        if not devices.try_lock(file):
+        if not locks.try_lock(file):
             return
         with (ws.root / devices.FOLDER / f"{_WAITER}.log").open("ab") as log:
             child = subprocess.Popen(
@@ -109,7 +110,7 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
     """Start the worker in its own session, its output going to log.txt; the run fails if that cannot be done."""
     given = {
         name: value
-        for name, value in redaction.environment().items()
+        for name, value in redaction.child_environment().items()
         if not name.startswith(_SHELL) or redaction.is_secret(name)
     }
     own = {
@@ -142,4 +143,4 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
 def _alone(ws: Workspace) -> Iterator[bool]:
     """Yield whether no other process is looking; none begins to for the length of the block."""
     with devices.lock_file(ws, "start") as file:
-        yield devices.try_lock(file)
+        yield locks.try_lock(file)

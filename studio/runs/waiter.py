@@ -4,13 +4,13 @@ A workspace has one, and only while runs wait: it starts them when their lane is
 terminal closed. It loads no torch, and ends when nothing waits.
 """
 
-import fcntl
 import sys
 import time
 from contextlib import suppress
 
 from studio import redaction
 from studio.errors import WorkspaceError
+from studio.files import locks
 from studio.runs import held, launcher, signals, turns
 from studio.workspace import Workspace
 
@@ -25,12 +25,10 @@ def main(root: str, lock: int) -> int:
             with suppress(WorkspaceError):
                 launcher.reap(ws)
             time.sleep(POLL_S)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # a run handed over from here on gets another waiter
+        locks.unlock(lock)  # a run handed over from here on gets another waiter
         if not turns.is_waiter_wanted(ws):
             return 0
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.try_lock(lock):
             return 0
 
 

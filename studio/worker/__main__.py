@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 
 from studio import redaction
-from studio.database import connection, faults
+from studio.database import connection
 from studio.errors import RunError, StudioError, WorkspaceError
-from studio.runs import devices, gpus, held, launcher, marks, processes, runs, signals, turns
+from studio.runs import devices, gpus, held, launcher, marks, processes, queue, runs, signals, turns
 from studio.runs.row import Ending, Run
-from studio.worker import ranks
+from studio.worker import failures, ranks
 from studio.workspace import Workspace
 
 POLL_S = 0.5
@@ -43,7 +43,7 @@ def main(root: str, name: str) -> int:
     ws = held.hold(Workspace.existing(root), PATIENCE_S)
     run = runs.get(ws, name)
     if run.state != "queued":
-        raise RunError(f"Run {run.name} is {run.state} already; make another, or resume it.")
+        raise RunError(f"Run {run.name} is already {run.state}; start another, or resume it.")
     mark = _carry_mark(ws, run)
     signals.pass_on(lambda: _request_stop(ws, run))
     with ws.kept_open(), _turn(ws, run, mark) as is_ours:
@@ -94,7 +94,7 @@ def _work(ws: Workspace, run: Run) -> Ending:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
             return ranks.explain(ws, run)
-        said = faults.of_work(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
+        said = failures.explain(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
         return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
 
@@ -149,7 +149,7 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
     runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
     runs.beat(ws, run.id, text="waiting for its turn")
     while not runs.get(ws, run.id).is_ended:
-        ahead = [other.config for other in runs.ahead_of(ws, run.id)]
+        ahead = [other.config for other in queue.ahead_of(ws, run.id)]
         with devices.taken(ws, run.config, ahead) as mine:
             if mine and _begin(ws, run, mine, mark):
                 yield True

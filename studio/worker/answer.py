@@ -1,6 +1,5 @@
 """The process behind "try a prompt": ``python -m studio.worker.answer``, a JSON request on stdin, a JSON answer on stdout."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,19 +7,17 @@ from typing import Any
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
-from studio.errors import StudioError
 from studio.models import base_models
+from studio.worker import child
 from studio.worker.borrowed_gpu import borrowed
 from studio.worker.sampling import role_of
 from studio.workspace import Workspace
 
 
-def main() -> int:
-    """Answer a request on a GPU that no run uses (fields: `studio.models.prompting`). Returns the exit code."""
-    request = json.load(sys.stdin)
+def reply(request: dict[str, Any]) -> dict[str, str]:
+    """Map each checkpoint to its answer, on a GPU that no run uses (fields: `studio.models.prompting`)."""
     with borrowed(Workspace.existing(request["root"]), request["device"]):
-        print(json.dumps(_answers(request)))
-    return 0
+        return _answers(request)
 
 
 def _answers(request: dict[str, Any]) -> dict[str, str]:
@@ -54,12 +51,8 @@ def _answers(request: dict[str, Any]) -> dict[str, str]:
 def _end(backbone: Backbone, rollout: Rollout, request: dict[str, Any]) -> str:
     """Return the note on an answer that was cut because the model has no more positions."""
     is_cut = not rollout.finished[0] and len(rollout.responses[0]) < request["max_new_tokens"]
-    return f"\n\n[It ends here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
+    return f"\n\n[Cut off here: the model has no more than {backbone.context_length} positions.]" if is_cut else ""
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StudioError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    sys.exit(child.answer(reply))

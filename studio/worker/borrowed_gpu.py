@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from modules.config import SampleConfig
 from studio.errors import RunError
-from studio.runs import devices, gpus, runs
+from studio.runs import devices, gpus, queue, runs
 from studio.workspace import Workspace
 
 POLL_S = 0.5
@@ -41,7 +41,7 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
             return
         config = SampleConfig(gpu=gpu)
         while True:
-            ahead = [run.config for run in runs.queue(ws) if not run.pause_requested] if is_patient else []
+            ahead = [run.config for run in queue.waiting(ws) if not run.pause_requested] if is_patient else []
             with devices.taken(ws, config, ahead) as mine:
                 if mine:
                     if mine != (devices.CPU,):
@@ -64,7 +64,7 @@ def busy(ws: Workspace, config: SampleConfig) -> str:
     said = []
     for lane in devices.usable(config, gpus.count()):
         place = "the GPU" if lane == devices.CPU else f"GPU {lane.removeprefix('gpu')}"
-        said.append(f"{holders.get(lane, 'other work of the studio')} works on {place}")
+        said.append(f"{holders.get(lane, 'another task of the studio')} works on {place}")
     return (
         f"{' and '.join(said)}: try again when it has ended, or use the CPU (device=cpu; at the terminal --device cpu)."
     )

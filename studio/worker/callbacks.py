@@ -22,7 +22,7 @@ from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio.files import folders
 from studio.models import checkpoints
-from studio.runs import metrics, pauses, rollouts, runs, signals
+from studio.runs import metrics, queue, rollouts, runs, signals
 from studio.runs.rollouts import NewRollout, Tokens
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -112,6 +112,10 @@ class StudioCallback(Callback):
         else:
             self._save_when_due(pl_module)
 
+    def has_saved(self, step: int) -> bool:
+        """Return whether the run has a checkpoint of this step."""
+        return step in self._saved
+
     def save(self, module: Any, *, is_chosen: bool = False) -> None:
         """Save the module's state as a checkpoint: complete under a temporary name, then renamed, then recorded.
 
@@ -140,11 +144,11 @@ class StudioCallback(Callback):
     def _wish(self, module: Any) -> str:
         """Return the person's request; report a pause and save before it, unless the step must be measured first."""
         step = module.step_index
-        wish = pauses.wish(self._ws, self._run.id) if step < self._total else ""
+        wish = queue.wish(self._ws, self._run.id) if step < self._total else ""
         if wish == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)
-            said = f"paused after {self.unit} {step} of {self._total}; its memory stays taken"
+            said = f"paused after {self.unit} {step} of {self._total}; its memory stays in use"
             runs.beat(self._ws, self._run.id, text=said, paused=True)
         return wish
 

@@ -1,26 +1,50 @@
-"""The doctor's part that loads torch: ``python -m studio.worker.doctor`` prints its facts as JSON. Never imported."""
+"""The doctor's part that loads torch: ``python -m studio.worker.doctor [WORKSPACE]`` prints its facts as JSON.
+
+It computes on a GPU only with that GPU's lane in its hands; of the others it asks the driver, which opens none.
+"""
 
 import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from studio.errors import RunError
+from studio.runs import gpus
+from studio.worker.borrowed_gpu import borrowed
+from studio.workspace import Workspace
 
 SIDE = 256
 LARGEST_DEVIATION = 0.2
 
 
-def facts() -> dict[str, Any]:
-    """Return torch's version, the GPUs it can use with their memory in bytes, and whether 4-bit weights work."""
-    devices = []
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        devices.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
-    return {"torch": torch.__version__, "devices": devices} | nf4()
+def facts(root: str = "") -> dict[str, Any]:
+    """Return torch's version, the GPUs with their memory in bytes, whether 4-bit weights work, and what is at work.
+
+    Args:
+        root: The workspace whose runs may be using the GPUs; empty where there is none yet.
+    """
+    known = [{"name": each.title, "free": each.free, "total": each.total} for each in gpus.memories()]
+    try:
+        with borrowed(Workspace(Path(root))) if root else nullcontext():
+            return _facts(known, can_open=True)
+    except RunError as error:
+        return _facts(known, can_open=False) | {"busy": str(error)}
 
 
-def nf4() -> dict[str, Any]:
+def _facts(known: list[dict[str, Any]], can_open: bool) -> dict[str, Any]:
+    has_gpu = torch.cuda.is_available()
+    if has_gpu and not known and can_open:  # of a driver without nvidia-smi
+        free, total = torch.cuda.mem_get_info()
+        known = [{"name": torch.cuda.get_device_name(), "free": free, "total": total}]
+    device = "cuda" if has_gpu and can_open else "cpu"
+    return {"torch": torch.__version__, "devices": known if has_gpu else [], "busy": ""} | nf4(device)
+
+
+def nf4(device: str) -> dict[str, Any]:
     """Multiply by a matrix held in NF4 and compare with the exact product (relative error, about 10 %)."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     answer: dict[str, Any] = {"nf4_device": device, "nf4_deviation": None, "nf4_error": ""}
     try:
         from bitsandbytes.nn.modules import Linear4bit
@@ -41,4 +65,4 @@ def nf4() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(facts()))
+    print(json.dumps(facts(*sys.argv[1:])))

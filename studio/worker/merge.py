@@ -120,7 +120,7 @@ def _store(model: PreTrainedModel, base: Path, before: Probe, ids: Tensor) -> di
     largest = float(before.logits.abs().max())
     if not difference <= ROUNDING[stored] * largest:
         raise CheckpointError(
-            f"The merged model in {stored} answers otherwise than the one that was trained: a logit differs by {difference:.2g}, where "
+            f"The merged model in {stored} answers differently from the one that was trained: a logit differs by {difference:.2g}, where "
             f"the largest is {largest:.3g}. Nothing was written. Export the checkpoint without merging; its card says how to load it."
         )
     return {"max_logit_difference": difference, "max_logit": largest, "dtype": stored}

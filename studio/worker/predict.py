@@ -1,17 +1,17 @@
-"""The process that predicts votes: ``python -m studio.worker.predict WORKSPACE``. Loads torch; never imported.
+"""The process that predicts votes: ``python -m studio.worker.predict``, a JSON request on stdin. Loads torch; never imported.
 
 It scores unjudged comparisons with the newest reward model, those shown soonest first, and writes after each batch, so
 that a prediction is there before its pair is shown. It takes a GPU as a run does, and only one that no run waits for;
 of several such processes, one works.
 """
 
-import fcntl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from modules.data.sequences import by_length, pad_rows
 from modules.errors import DataError
@@ -19,8 +19,9 @@ from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from studio import redaction
 from studio.annotation import predictions
-from studio.errors import CheckpointError, StudioError
+from studio.errors import CheckpointError
 from studio.models import base_models, checkpoints
+from studio.worker import child
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 
@@ -28,25 +29,23 @@ BATCH = 32
 """Comparisons scored together; the newest votes are checked before each batch."""
 
 
-def main(root: str, *how: str) -> int:
-    """Predict until nothing waits; returns the exit code. Waits for a free GPU, or refuses with ``now``."""
-    ws = Workspace.open(root)
+def reply(request: dict[str, Any]) -> str:
+    """Predict until nothing waits; say what was predicted. Fields: the workspace's `root`; `is_patient` waits for a GPU."""
+    ws = Workspace.open(request["root"])
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
         raise CheckpointError("There is no reward model yet. Train one first.")
-    with (ws.root / "predictions.lock").open("a") as mine:
-        try:
-            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another process predicts already.")
-            return 0
+    try:
+        mine = FileLock(ws.root / "predictions.lock").acquire(blocking=False)
+    except Timeout:
+        return "Another process is already predicting."
+    with mine:
         num, num_unfit = 0, 0
         if predictions.pending(ws, reward.id, 1):
-            with borrowed(ws, is_patient="now" not in how):
+            with borrowed(ws, is_patient=request["is_patient"]):
                 num, num_unfit = _predict(ws, reward.id, reward.name)
     unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
-    print(f"{reward.name} predicted {num} comparisons.{unfit}")
-    return 0
+    return f"{reward.name} predicted {num} comparisons.{unfit}"
 
 
 def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
@@ -109,8 +108,4 @@ def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
 
 if __name__ == "__main__":
     redaction.hide_in_output()
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except StudioError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    sys.exit(child.answer(reply))

@@ -5,7 +5,6 @@ and reports the peak memory and the time. On a CPU the peak is that of the proce
 model's file, which loading leaves in memory and the kernel can reclaim, are not counted.
 """
 
-import json
 import os
 import sys
 import threading
@@ -19,27 +18,29 @@ import torch
 
 from modules.config import STAGES, PPOConfig, RewardConfig, TrainConfig
 from modules.data.datamodules import PPODataModule
-from studio.errors import StudioError
+from studio.errors import RunError
 from studio.runs import prepare
-from studio.worker import training
+from studio.worker import child, training
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 
 PARENT_POLL_S = 1.0
 
 
-def main() -> int:
-    """Answer a request; see `studio.runs.memory_fit` for its fields. Returns the exit code."""
-    request = json.load(sys.stdin)
+def reply(request: dict[str, Any]) -> dict[str, float]:
+    """Return what real steps of a run take; see `studio.runs.memory_fit` for the request's fields."""
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     ws = Workspace.open(request["root"])
-    prepared = prepare.look(ws, STAGES[request["stage"]].model_validate(request["config"]))
+    prepared = prepare.resolve(ws, STAGES[request["stage"]].model_validate(request["config"]))
     config = prepared.config
     assert isinstance(config, TrainConfig)
     with borrowed(ws, config.device, config.gpu):
-        found = measure(ws, config, prepared.rows)
-    print(json.dumps(found))
-    return 0
+        try:
+            return measure(ws, config, prepared.rows)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            traceback.print_exc()
+            first = (str(error).splitlines() or ["no more"])[0]
+            raise RunError(f"It does not fit: out of memory ({first}).") from error
 
 
 def _end_with(parent: int) -> None:
@@ -157,15 +158,4 @@ def _resident(field: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StudioError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        traceback.print_exc()
-        print(
-            f"It does not fit: out of memory ({str(error).splitlines()[0] if str(error) else 'no more'}).",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    sys.exit(child.answer(reply))

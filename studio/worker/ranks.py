@@ -170,7 +170,7 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> in
     ending = work(ws, run)
     has_failed = ending.state == "failed"
     if has_failed and not ending.is_connection_lost:
-        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(redaction.hide(ending.message), encoding="utf-8")
+        (runs.folder(ws, name) / f"{FAILURE}{rank()}").write_text(redaction.redact(ending.message), encoding="utf-8")
     deadline = time.monotonic() + (5 * PATIENCE_S if has_failed else float("inf"))
     while ws.database.exists() and time.monotonic() < deadline:
         time.sleep(POLL_S)

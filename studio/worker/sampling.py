@@ -19,7 +19,7 @@ from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts
-from studio.runs import metrics, pauses, runs
+from studio.runs import metrics, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -46,8 +46,8 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             share = (before + done / len(rows)) / len(names)
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
             runs.beat(ws, run.id, share, text)
-            while (wish := pauses.wish(ws, run.id)) == "pause":
-                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays taken", paused=True)
+            while (wish := queue.wish(ws, run.id)) == "pause":
+                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays in use", paused=True)
                 time.sleep(PAUSE_POLL_S)
             if wish == "stop":
                 raise _Stopped
@@ -57,13 +57,13 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
         except _Stopped:
             return (
                 "stopped",
-                "Stopped before all answers were there; pairs are put up at the end only, so none was. Start it again for all.",
+                "Stopped before all answers were there; pairs are put up only at the end, so there are none. Start it again for all.",
             )
     num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
     what = "rankings" if config.put_up == "rankings" else "pairs"
     dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
     notes = f" {num_same} {dropped} and were dropped." if num_same else ""
-    notes += f" {num_known} {what} were there already." if num_known else ""
+    notes += f" {num_known} {what} were already there." if num_known else ""
     num_long = left_out.pop(TOO_LONG, 0)
     notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
     notes += f" {left_out.total()} prompts cannot be asked and were left out: {told(left_out)}." if left_out else ""

@@ -193,8 +193,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     try:
         _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
     except NonFiniteError as error:
+        half = "" if callback.has_saved(module.step_index) else _half(module)
         callback.save(module)  # the step that failed was not taken
-        return Ending("stopped", _pause_word(callback, error), is_fault=True)
+        return Ending("stopped", _pause_word(callback, error) + half, is_fault=True)
     except Exception:
         _rescue(callback, module)
         raise
@@ -264,8 +265,19 @@ def _rescue(callback: StudioCallback, module: Any) -> None:
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume goes on from there with the "
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume continues from there with the "
         "same settings and the same reward functions; to change those, start a new run."
+    )
+
+
+def _half(module: Any) -> str:
+    """Say which part of an iteration of PPO a state holds that is saved in the middle of it; empty for a whole one."""
+    taken, planned = module.half_iteration if isinstance(module, PPOModule) else (0, 0)
+    if not taken:
+        return ""
+    return (
+        f" It is no whole iteration: {taken} of the {planned} optimizer steps of iteration {module.step_index + 1} are in it, and "
+        "resume does that iteration anew."
     )
 
 
@@ -295,9 +307,9 @@ def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, s
     said = [f"{count} rows were left out: {reason}." for reason, count in sorted(data.dropped.items())]
     if isinstance(module, PPOModule) and module.selection.is_on:
         said.insert(0, module.selection.sentence())
-    if isinstance(module, PPOModule) and 0 < module.step_index <= module.value_warmup:
+    if isinstance(module, PPOModule) and 0 < module.step_index <= module.config.value_warmup:
         said.append(
-            f"The policy is still as it began: the first {module.value_warmup} iterations (value_warmup) train the value function only."
+            f"The policy is still unchanged: the first {module.config.value_warmup} iterations (value_warmup) train the value function only."
         )
     if isinstance(module, RewardModule) and module.keep_best and not module.best:
         said.append("keep_best had no held-out comparisons to choose by, so the last weights are kept.")

@@ -1,12 +1,9 @@
 """Nothing computes on a GPU without holding its lane: answers, merges, predictions and measurements, beside runs.
 
-There is no GPU here; a stand-in for nvidia-smi tells of two.
+There is no GPU here; a stand-in for the driver tells of two.
 """
 
-import io
-import json
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -16,9 +13,10 @@ from modules.config import RewardConfig, SFTConfig
 from studio.children import check_device
 from studio.errors import ConfigError, RunError
 from studio.preferences import prompts
-from studio.runs import devices, gpus, memory_fit, pauses, runs
+from studio.runs import devices, gpus, memory_fit, queue, runs
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
+from tests.support import driver
 from tests.ui import filling
 
 ROOT = Path(__file__).parents[2]
@@ -32,21 +30,9 @@ def ws(tmp_path):
 
 
 @pytest.fixture
-def two_gpus(tmp_path, monkeypatch):
-    """A stand-in for nvidia-smi that knows two GPUs, and the file that lists who holds their memory."""
-    holders = tmp_path / "holders"
-    holders.write_text("")
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text(
-        f'#!/bin/sh\ncase "$1" in *compute*) cat {holders};;\n'
-        '*memory.free*) printf "0, GPU-a, Small, 8192, 6000\\n1, GPU-b, Large, 24576, 20000\\n";;\n'
-        '*) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n'
-    )
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return holders
+def two_gpus(monkeypatch):
+    """A driver that knows two GPUs."""
+    return driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
 
 
 def running(ws, gpu):
@@ -110,20 +96,20 @@ def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpu
     if has_gpus:
         request.getfixturevalue("all_at_work")
     else:
-        monkeypatch.setenv("PATH", str(tmp_path))
+        driver.use(monkeypatch, driver.Missing())
         monkeypatch.setattr(gpus, "DEVICES", ())
     with devices.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
         assert lane == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch sees none"
 
 
-def test_a_gpu_that_no_nvidia_smi_tells_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_gpu_that_the_driver_does_not_tell_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
+    driver.use(monkeypatch, driver.Missing())
     monkeypatch.setattr(gpus, "DEVICES", (str(tmp_path),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with devices.taken(ws, SFTConfig(), []) as mine:
         assert mine == ("cpu",)
-        with pytest.raises(RunError, match="other work of the studio works on the GPU"), borrowed(ws):
+        with pytest.raises(RunError, match="another task of the studio works on the GPU"), borrowed(ws):
             pass
     with borrowed(ws):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "torch goes on seeing it"
@@ -146,17 +132,16 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
     thread.start()
     assert asked.wait(10)
     assert not got
-    pauses.pause(ws, waiting.name)  # a run that is held lets others pass
+    queue.pause(ws, waiting.name)  # a run that is held lets others pass
     thread.join(10)
     assert got == ["gpu0"]
 
 
-def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     answer = pytest.importorskip("studio.worker.answer")
     request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
-        answer.main()
+        answer.reply(request)
     assert str(refused.value).startswith(all_at_work)
 
 
@@ -175,18 +160,39 @@ def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_a
             "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?", [RewardConfig().model_dump_json(), run.id]
         )
     with pytest.raises(RunError) as refused:
-        predict.main(str(ws.root), "now")
+        predict.reply({"root": str(ws.root), "is_patient": False})
     assert str(refused.value).startswith(all_at_work)
     assert not (ws.root / "device.lock").exists(), "a lock that nobody else takes"
 
 
-def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, monkeypatch):
+def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     probe = pytest.importorskip("studio.worker.probe")
     request = {"root": str(ws.root), "stage": "sft", "config": SFTConfig().model_dump()}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(RunError) as refused:
-        probe.main()
+        probe.reply(request)
     assert str(refused.value).startswith(all_at_work)
+
+
+def test_the_doctor_opens_a_gpu_only_with_its_lane_and_none_that_a_run_works_on(ws, two_gpus, monkeypatch):
+    doctor = pytest.importorskip("studio.worker.doctor")
+    opened = []
+
+    def nf4(device):
+        with devices.taken(ws, SFTConfig(), []) as left:
+            opened.append((device, left))
+        return {}
+
+    monkeypatch.setattr(doctor, "nf4", nf4)
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: True)
+    facts = doctor.facts(str(ws.root))
+    assert facts["busy"] == ""
+    assert opened == [("cuda", ())], "the one GPU that it sees is locked while it computes there"
+    first, second = running(ws, 0), running(ws, 1)
+    with devices.taken(ws, first.config, []), devices.taken(ws, second.config, []):
+        facts = doctor.facts(str(ws.root))
+    assert opened[1:] == [("cpu", ())]
+    assert [each["name"] for each in facts["devices"]] == ["Small", "Large"], "the driver tells of them"
+    assert facts["busy"].startswith(f"{first.name} works on GPU 0 and {second.name} works on GPU 1: ")
 
 
 def test_every_process_that_loads_a_model_is_a_run_or_borrows():
@@ -214,7 +220,7 @@ def test_the_estimate_is_made_for_the_gpu_that_the_run_would_get(two_gpus, monke
     assert place(gpu=1).title == "GPU 1, Large"
     assert place(device="cpu").is_cpu
     assert place(devices=2).title == "GPU 0, Small", "all take a like share, so the one with the least decides"
-    two_gpus.write_text("GPU-a, 4242, /usr/bin/blender, 2048\n")
+    two_gpus.hold("GPU-a", 4242, "/usr/bin/blender", 2048)
     assert place().title == "GPU 1, Large", "one that another program uses is a run's last choice"
     assert place(gpu=0).title == "GPU 0, Small"
 

@@ -34,6 +34,11 @@ def votes(**raters):
     return [PAIR | {"rater": rater, "preference": label} for rater, label in raters.items()]
 
 
+def frozen(ws, recipe):
+    with ws.write() as db:
+        return snapshots.training_rows(db, snapshots.freeze(db, recipe).id)
+
+
 def events(ws):
     return [event for row in stored.comparisons(ws) for event in row["events"]]
 
@@ -149,8 +154,8 @@ def test_an_item_that_names_a_comparison_of_ours_joins_it(ws, monkeypatch):
 )
 def test_a_snapshot_takes_all_raters_named_ones_their_majority_or_their_share(tmp_path, ws, raters, rows):
     importing.import_source(ws, write(tmp_path / "v.jsonl", *votes(zoe="a", bea="a", max="b", ann="tie")))
-    frozen = snapshots.training_rows(ws, snapshots.freeze(ws, Recipe(raters=raters)).id)
-    assert [(row["chosen"] if row["target_p"] != 0.5 else None, row["target_p"]) for row in frozen] == rows
+    found = frozen(ws, Recipe(raters=raters))
+    assert [(row["chosen"] if row["target_p"] != 0.5 else None, row["target_p"]) for row in found] == rows
 
 
 def test_a_rater_who_answered_twice_has_one_voice_and_a_draw_is_a_tie(tmp_path, ws):
@@ -160,17 +165,17 @@ def test_a_rater_who_answered_twice_has_one_voice_and_a_draw_is_a_tie(tmp_path, 
     ]
     importing.import_source(ws, write(tmp_path / "v.jsonl", *rows, *votes(max="a")))
     for way in ("majority", "share"):
-        (row,) = snapshots.training_rows(ws, snapshots.freeze(ws, Recipe(raters=way)).id)
+        (row,) = frozen(ws, Recipe(raters=way))
         assert row["target_p"] == 0.5
     with pytest.raises(Exception, match="No rating fits the recipe"):
-        snapshots.freeze(ws, Recipe(raters="share", ties="drop"))
+        frozen(ws, Recipe(raters="share", ties="drop"))
 
 
 def test_since_goes_by_the_day_of_the_judgement(tmp_path, ws):
     importing.import_source(
         ws, write(tmp_path / "v.jsonl", PAIR | {"preference": "a", "rater": "zoe", "judged_at": "2024-02-01"})
     )
-    assert snapshots.freeze(ws, Recipe(until="2024-02-01")).row_count == 1
+    assert len(frozen(ws, Recipe(until="2024-02-01"))) == 1
 
 
 # Asking.

@@ -141,7 +141,7 @@ def test_the_token_that_the_template_writes_behind_an_answer_ends_it_and_stops_s
 def test_what_begins_a_users_turn_ends_no_answer_and_an_end_that_is_no_token_is_told() -> None:
     assert chat(ZEPHYR_WITHOUT_END, ("<|user|>", "<|assistant|>")).end_id == 1
     [remark] = chat(CHATML, ()).remarks()
-    assert "closes an answer with <|im_end|>, which is no token" in remark
+    assert "closes an answer with <|im_end|>, which is not a token" in remark
     assert "</s> is taught as its end" in remark
 
 

@@ -214,6 +214,6 @@ def test_a_preview_counts_typed_control_tokens_answers_that_are_only_read_and_ow
     text = " ".join(found.remarks)
     assert "earlier answers are read but not taught" in text
     assert "a control token typed as text, such as </s>; it is read as ordinary text" in text
-    assert "bring a thinking block of their own" in text
+    assert "have a thinking block of their own" in text
     plain = preview(SFTConfig(), lambda part: [conversation(0)] if part == "train" else [], chat)
     assert plain.remarks == []

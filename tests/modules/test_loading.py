@@ -320,10 +320,10 @@ def test_gradients_through_the_wide_output_layer_are_those_of_the_plain_one(tmp_
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=100)).to(torch.bfloat16)
     hidden = torch.randn(3, 5, 64).bfloat16().requires_grad_()
-    wish = torch.randn(3, 5, 100)
+    query = torch.randn(3, 5, 100)
 
     def gradients(logits: torch.Tensor) -> list[torch.Tensor]:
-        return list(torch.autograd.grad((logits * wish).sum(), [hidden, model.lm_head.weight]))
+        return list(torch.autograd.grad((logits * query).sum(), [hidden, model.lm_head.weight]))
 
     for found, expected in zip(
         gradients(output_logits(model, hidden)), gradients(model.lm_head(hidden).float()), strict=True

@@ -77,5 +77,5 @@ def test_a_merged_model_that_answers_otherwise_is_not_written(
     source, _ = checkpoint(base, tmp_path, lora_targets="q_proj,lm_head")
     monkeypatch.setattr(merge, "_untie", lambda model, adapted: None)
     assert merge.main(str(source), str(tmp_path / "merged")) == 1
-    assert "answers otherwise than the one that was trained: a logit differs by" in capsys.readouterr().err
+    assert "answers differently from the one that was trained: a logit differs by" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()

@@ -4,7 +4,7 @@ import pytest
 
 from modules import phases
 from modules.phases import Phase, during
-from studio.database import faults
+from studio.worker import failures
 
 
 def raised(*within, error=None):
@@ -34,10 +34,10 @@ def raised(*within, error=None):
 def test_the_phase_that_tells_most_is_named(within, named):
     error = raised(*within)
     assert phases.of(error) == named
-    assert faults.of_work(error).startswith(f"Out of memory while {named or 'at work'}. ")
+    assert failures.explain(error).startswith(f"Out of memory while {named or 'working'}. ")
 
 
 def test_two_errors_do_not_share_their_phases():
     first, second = raised(Phase.LOADING), raised(Phase.SCORING, error=OSError(28, "No space left on device"))
     assert (phases.of(first), phases.of(second)) == (Phase.LOADING, Phase.SCORING)
-    assert faults.of_work(second).endswith("It happened while scoring responses.")
+    assert failures.explain(second).endswith("It happened while scoring responses.")

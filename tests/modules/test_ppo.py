@@ -1,9 +1,8 @@
-import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -19,10 +18,12 @@ from modules.metrics import METRICS
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.ppo import ADAM_EPS, PPOModule
-from modules.rl import update
+from modules.rl import sampler, update
 from modules.rl.evaluation import demonstration_losses
 from modules.rl.experience import Experience, Objective, as_rollout, gather_experience, score_texts
+from modules.rl.settings import PPOSettings
 from modules.rl.step_metrics import StepSums
+from studio.worker import training
 
 Load = Callable[..., Backbone]
 SMALL: dict[str, Any] = {
@@ -55,7 +56,7 @@ def batch_of(backbone: Backbone, count: int = 8, demonstrations: Any = None) -> 
 
 
 def experience_of(module: PPOModule, count: int = 8) -> Experience:
-    rollout = module._sample("policy", batch_of(module.backbone, count).prompts, seed=5)
+    rollout = module.sampler.sample(module.backbone, "policy", batch_of(module.backbone, count).prompts, seed=5)
     return gather_experience(
         module.backbone,
         rollout,
@@ -63,8 +64,8 @@ def experience_of(module: PPOModule, count: int = 8) -> Experience:
         scores=module._score(rollout),
         center=0.0,
         kl_coef=0.05,
-        temperature=module.temperature,
-        micro_batch_size=module.micro_batch_size,
+        temperature=module.config.temperature,
+        micro_batch_size=module.config.micro_batch_size,
     )
 
 
@@ -184,11 +185,14 @@ def test_item_7_ppo_samples_without_filters_and_the_config_refuses_them(
     for name, value in (("top_p", 0.9), ("top_k", 5), ("repetition_penalty", 1.1)):
         with pytest.raises(ValueError, match=f"{name}\n.*[Ee]xtra inputs are not permitted"):
             PPOConfig.model_validate({name: value})
-        assert name not in inspect.signature(PPOModule).parameters
+        with pytest.raises(TypeError, match=f"PPOModule has no setting {name}"):
+            build(**{name: value})
     module, _ = build(epochs=1)
     asked = []
-    real = ppo.generate
-    monkeypatch.setattr(ppo, "generate", lambda *args, **options: (asked.append(options), real(*args, **options))[1])
+    real = sampler.generate
+    monkeypatch.setattr(
+        sampler, "generate", lambda *args, **options: (asked.append(options), real(*args, **options))[1]
+    )
     module.training_step(batch_of(module.backbone), 0)
     module.validation_step(PPOHeldOut(batch_of(module.backbone).prompts, None, torch.zeros(0)), 0)
     assert len(asked) == 3
@@ -535,6 +539,26 @@ def test_item_40_a_gradient_that_is_not_finite_takes_no_step(build: Any) -> None
     assert all(p.grad is None for p in module.parameters())
 
 
+def test_item_40_a_state_that_is_left_in_the_middle_of_an_iteration_says_how_much_of_it_it_holds(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = build(minibatch_size=4)
+    real, calls = update.Surrogate.backward, []
+
+    def backward(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        shares = real(*given, **named)
+        return shares._replace(loss=shares.loss * float("nan")) if len(calls) == 7 else shares
+
+    monkeypatch.setattr(update.Surrogate, "backward", backward)
+    module.training_step(batch_of(module.backbone), 0)
+    assert module.state()["half_iteration"] == (0, 0)
+    with pytest.raises(NonFiniteError):
+        module.training_step(batch_of(module.backbone), 1)
+    assert module.state()["half_iteration"] == (2, 4), "two epochs of two minibatches, of which the third failed"
+    assert training._half(module).startswith(" It is no whole iteration: 2 of the 4 optimizer steps of iteration 2 are")
+
+
 def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(build: Any) -> None:
     module, log = build(epochs=1, value_start="reward")
     module.score_function = None
@@ -679,7 +703,7 @@ def test_the_controller_does_not_steer_while_the_policy_is_held_still(build: Any
 
 
 def test_a_price_of_0_that_is_to_adapt_is_refused(build: Any) -> None:
-    with pytest.raises(ConfigError, match=r"kl_target is 6, .* begins at 0 .*: set kl_coef to a start such as 0\.05"):
+    with pytest.raises(ConfigError, match=r"kl_target is 6, .* starts at 0 .*: set kl_coef to a start such as 0\.05"):
         build(kl_target=6.0, kl_coef=0.0)
 
 
@@ -768,13 +792,25 @@ def test_the_tax_is_the_loss_on_excluded_demonstrations_only(build: Any) -> None
     )
 
 
+def test_every_setting_of_the_trainer_is_one_of_the_config_with_the_same_type_and_default(build: Any) -> None:
+    named, configured = get_type_hints(PPOSettings), get_type_hints(PPOConfig)
+    assert {name: configured[name] for name in named} == named
+    module, _ = build()
+    assert module.config == PPOConfig(**SMALL)
+
+
 def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_roles: Load) -> None:
     config = PPOConfig(
         kl_coef=0.3, clip_range=0.11, max_new_tokens=7, minibatch_size=5, seed=9, lam=0.5, score_clip=2.0
     )
     module = PPOModule.from_config(config, four_roles())
-    assert (module.kl_controller.coef, module.surrogate.clip_range, module.max_new_tokens) == (0.3, 0.11, 7)
-    assert (module.minibatch_size, module.seed, module.objective.lam, module.objective.score_clip) == (5, 9, 0.5, 2.0)
+    assert (module.kl_controller.coef, module.surrogate.clip_range, module.sampler.max_new_tokens) == (0.3, 0.11, 7)
+    assert (module.config.minibatch_size, module.config.seed, module.objective.lam, module.objective.score_clip) == (
+        5,
+        9,
+        0.5,
+        2.0,
+    )
 
 
 def test_each_iteration_samples_and_shuffles_with_numbers_of_its_own(build: Any) -> None:

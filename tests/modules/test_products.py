@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from modules.model import cpu_linear
-from modules.model.cpu_linear import QuickLinear, QuickLoraLinear, onednn_is_exact, quicken
+from modules.model.cpu_linear import QuickLinear, QuickLoraLinear, onednn_is_exact, use_onednn
 
 
 class Pair(nn.Module):
@@ -53,7 +53,7 @@ def test_values_and_gradients_are_those_of_plain_layers(bias, is_frozen):
     for name, parameter in plain.named_parameters():
         parameter.requires_grad_("lora_" in name or not is_frozen)
     quick = copy.deepcopy(plain)
-    quicken(quick)
+    use_onednn(quick)
     assert {type(m) for m in quick.modules()} >= {QuickLinear, QuickLoraLinear}
     x = torch.randn(3, 5, 24)
     expected, found = gradients(plain, x), gradients(quick, x)
@@ -66,7 +66,7 @@ def test_values_and_gradients_are_those_of_plain_layers(bias, is_frozen):
 
 def test_a_disabled_adapter_leaves_the_base_layer():
     model = adapted(bias=True)
-    quicken(model)
+    use_onednn(model)
     x = torch.randn(2, 24)
     with model.disable_adapter():
         base = model(x)
@@ -78,7 +78,7 @@ def test_a_disabled_adapter_leaves_the_base_layer():
 
 def test_dropout_still_drops_in_training_and_only_there():
     model = adapted(bias=True, dropout=0.5)
-    quicken(model)
+    use_onednn(model)
     x = torch.randn(2, 24)
     assert not torch.equal(model.train()(x), model(x))
     assert torch.equal(model.eval()(x), model(x))
@@ -86,18 +86,18 @@ def test_dropout_still_drops_in_training_and_only_there():
 
 def test_autocast_and_other_number_formats_take_the_plain_way():
     model = adapted(bias=True)
-    quicken(model)
+    use_onednn(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model(torch.randn(2, 24)).dtype is torch.bfloat16
     half = Pair(bias=True).to(torch.bfloat16)
-    quicken(half)
+    use_onednn(half)
     assert type(half.first) is nn.Linear
 
 
 def test_the_switch_is_off_again_afterwards_and_attention_never_sees_it():
     before = torch.backends.mkldnn.matmul.fp32_precision
     model = adapted(bias=True)
-    quicken(model)
+    use_onednn(model)
     seen = []
     model.base_model.model.second.register_forward_pre_hook(
         lambda *_: seen.append(torch.backends.mkldnn.matmul.fp32_precision)
@@ -112,7 +112,7 @@ def test_a_machine_that_would_round_to_bfloat16_is_found_out_and_keeps_its_plain
     assert not cpu_linear.onednn_is_exact()
     plain = adapted(bias=True)
     quick = copy.deepcopy(plain)
-    quicken(quick)
+    use_onednn(quick)
     assert [type(m) for m in quick.modules()] == [type(m) for m in plain.modules()]
     x = torch.randn(3, 5, 24)
     expected, found = gradients(plain, x), gradients(quick, x)

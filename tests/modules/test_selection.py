@@ -19,7 +19,7 @@ def test_the_best_score_within_the_budget_wins_and_on_equal_scores_the_earlier()
     assert found.best is not None
     assert found.best.step == 1
     assert found.sentence().startswith(
-        "Handed on is step 1: the best held-out score within 5 nats of KL (score 0.7, KL 4"
+        "Step 1 is handed on: the best held-out score within 5 nats of KL (score 0.7, KL 4"
     )
     assert measure(Selection(kl_budget=5.0), (0.1, 0.0), (0.7, 5.0)).best == (1, 0.7, 5.0, None), (
         "the budget itself is allowed"
@@ -30,7 +30,7 @@ def test_the_start_counts_so_nothing_worse_is_handed_on() -> None:
     found = measure(Selection(kl_budget=1.0), (0.5, 0.0), (0.9, 2.0), (0.4, 0.5))
     assert found.best is not None
     assert found.best.step == 0
-    assert "Handed on is the start, step 0" in found.sentence()
+    assert "Step 0 (the start) is handed on" in found.sentence()
 
 
 def test_where_no_policy_keeps_within_the_budget_the_last_is_handed_on_and_the_run_says_so() -> None:

@@ -13,7 +13,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import held, launcher, metrics, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -72,7 +72,7 @@ def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_data
     codes = []
     following = threading.Thread(target=lambda: codes.append(follow.follow(ws, run, None)))  # type: ignore[arg-type]
     following.start()
-    time.sleep(0.5)
+    waiting.until(lambda: f"{run.name}: " in capsys.readouterr().err, "the follower at the terminal")
     moved = Workspace(ws.root.rename(ws.root.with_name("moved")))
     try:
         at = runs.get(moved, run.name).progress
@@ -80,7 +80,8 @@ def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_data
         parts = list(moved.root.glob("studio.db*"))
         for path in parts:
             path.rename(path.with_name(f"away-{path.name}"))
-        time.sleep(1.0)
+        log = runs.folder(moved, run.name) / "log.txt"
+        waiting.until(lambda: "studio.db is gone from" in log.read_text(), "the run to notice")
         for path in parts:
             path.with_name(f"away-{path.name}").rename(path)
         at = runs.get(moved, run.name).progress

@@ -108,7 +108,9 @@ def test_a_row_that_names_a_strangers_number_and_birth_kills_nothing(ws, begin, 
     run = at_work(ws, stranger.pid, state=state, **ended)
     launcher.reap(ws)
     if state == "running":
-        with pytest.raises(RunError, match=f"Process {stranger.pid} is said to work on {run.name}, but shows no sign"):
+        with pytest.raises(
+            RunError, match=f"Process {stranger.pid} is recorded as working on {run.name}, but shows no sign"
+        ):
             launcher.kill(ws, run.name)
     assert stranger.poll() is None
     assert (runs.get(ws, run.id).gone_at is None) == (state == "running")
@@ -118,7 +120,7 @@ def test_another_runs_process_with_the_same_number_is_not_killed_either(ws, begi
     other = runs.hand_over(ws, runs.create(ws, SFTConfig()))
     child = begin(mark=other.mark)
     run = at_work(ws, child.pid)
-    with pytest.raises(RunError, match="shows no sign that it does, so it is left alone"):
+    with pytest.raises(RunError, match="shows no sign of it, so it is left alone"):
         launcher.kill(ws, run.name)
     assert child.poll() is None
 
@@ -179,7 +181,7 @@ def test_a_copy_of_a_workspace_says_whose_the_run_is_and_cannot_kill_it(ws, begi
     child = begin(mark=run.mark, cwd=runs.folder(ws, run.name))
     runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
     copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
-    with pytest.raises(RunError, match=f"is a copy of {ws.root}: {run.name} belongs to that one, and goes on there"):
+    with pytest.raises(RunError, match=f"is a copy of {ws.root}: {run.name} belongs to that one and continues there"):
         launcher.kill(copy, run.name)
     assert main(["runs", "stop", run.name, "--now", "--workspace", str(copy.root)]) == 0
     assert f"is a copy of {ws.root}" in capsys.readouterr().out
@@ -187,6 +189,22 @@ def test_a_copy_of_a_workspace_says_whose_the_run_is_and_cannot_kill_it(ws, begi
     assert child.poll() is None
     assert launcher.reap(ws) == []
     assert runs.get(ws, run.name).state == "running"
+    assert launcher.kill(ws, run.name).state == "stopped"
+
+
+def test_a_copy_tells_it_also_of_a_run_of_a_version_before_the_marks(ws, begin, tmp_path):
+    fake = tmp_path / "code" / "studio"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").touch()
+    (fake / "worker.py").write_text("import sys; print('ready', flush=True); sys.stdin.read()")
+    run = at_work(ws, mark="", boot="")
+    child = begin([sys.executable, "-m", "studio.worker", str(ws.root), run.name], cwd=fake.parent)
+    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
+    assert launcher.reap(ws) == []
+    assert launcher.reap(copy) == [run.name]
+    assert runs.get(copy, run.name).message.startswith(f"This workspace is a copy of {ws.root}: {run.name} belongs to")
+    assert child.poll() is None
     assert launcher.kill(ws, run.name).state == "stopped"
 
 

@@ -5,11 +5,11 @@ import sqlite3
 import pytest
 
 from studio.database.schema import processes
-from studio.runs import runs
+from studio.runs import queue, runs
 from studio.workspace import Workspace
 
 ROWS = {
-    "paused": {"state": "running", "pause_requested": 1, "progress_text": "paused after step 3 of 9; its memory stays taken", "heartbeat_at": "t"},
+    "paused": {"state": "running", "pause_requested": 1, "progress_text": "paused after step 3 of 9; its memory stays in use", "heartbeat_at": "t"},
     "pausing": {"state": "running", "pause_requested": 1, "progress_text": "step 3 of 9"},
     "faulty": {"state": "stopped", "message": "Paused: the loss is nan. The state before that step is saved."},
     "stopped": {"state": "stopped", "message": "Stopped and saved as sft-1@3."},
@@ -42,7 +42,7 @@ def test_what_texts_told_of_runs_is_in_columns_after_the_migration(old):
     assert {name for name, run in found.items() if run.is_paused} == {"paused"}
     assert {name for name, run in found.items() if run.is_fault} == {"faulty"}
     assert {name for name, run in found.items() if run.is_awaited} == {"awaited"}
-    assert {run.name for run in runs.queue(ws)} == {"waiting", "made"}
+    assert {run.name for run in queue.waiting(ws)} == {"waiting", "made"}
     assert [name for name, run in found.items() if run.is_waiting_here] == [], (
         "nothing of an old version begins by itself"
     )

@@ -13,9 +13,11 @@ import pytest
 
 from modules.config import SFTConfig
 from studio import children
+from studio.files import locks
 from studio.preferences import prompts
-from studio.runs import devices, gpus, launcher, marks, pauses, processes, runs, turns
+from studio.runs import devices, gpus, launcher, marks, processes, queue, runs, turns
 from studio.workspace import Workspace
+from tests.support import driver
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -36,7 +38,7 @@ def ws(tmp_path):
 def busy(ws):
     """The CPU's lane is taken by something else; calling it lets go."""
     file = devices.lock_file(ws, devices.CPU)
-    assert devices.try_lock(file)
+    assert locks.try_lock(file)
     yield file.close
     file.close()
 
@@ -64,7 +66,7 @@ def wait_for(until, timeout_s=100):
 
 def test_many_waiting_runs_are_rows_and_one_waiter_that_ends_with_the_last_of_them(ws, busy):
     names = [launcher.start(ws, runs.create(ws, LONG)).name for _ in range(12)]
-    assert [run.name for run in runs.queue(ws)] == names
+    assert [run.name for run in queue.waiting(ws)] == names
     assert ours(ws) == ["studio.runs.waiter"]
     assert launcher.reap(ws) == []
     assert all(run.is_waiting_here and run.pid is None for run in runs.list_all(ws))
@@ -75,12 +77,12 @@ def test_many_waiting_runs_are_rows_and_one_waiter_that_ends_with_the_last_of_th
 
 def test_a_waiting_run_begins_when_its_lane_is_free_though_nobody_looks(ws, busy):
     first, second = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
-    pauses.pause(ws, first)
+    queue.pause(ws, first)
     busy()
     wait_for(lambda: runs.get(ws, second).state == "running")
     assert runs.get(ws, first).is_waiting_here, "a held run lets others pass"
     assert ours(ws) == ["studio.runs.waiter", "studio.worker"]
-    pauses.go_on(ws, first)
+    queue.go_on(ws, first)
     runs.request_stop(ws, second)
     wait_for(lambda: runs.get(ws, first).state == "running")
     assert runs.get(ws, second).state == "stopped"
@@ -106,7 +108,7 @@ def test_several_that_look_at_once_start_a_run_once_and_the_lane_is_its_own_from
     assert spawned == [first.name]
     with devices.taken(ws, LONG, []) as mine:
         assert mine == (), "the worker has it before its first line"
-    assert [run.name for run in runs.ahead_of(ws, second.id)] == [first.name]
+    assert [run.name for run in queue.ahead_of(ws, second.id)] == [first.name]
 
 
 def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(ws, busy, monkeypatch):
@@ -123,7 +125,7 @@ def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(
             )
             runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
             if run is held:
-                pauses.pause(ws, run.name)
+                queue.pause(ws, run.name)
             else:
                 runs.request_stop(ws, run.name)
             _, said = child.communicate(timeout=60)
@@ -154,13 +156,8 @@ def test_the_settings_of_the_shell_go_with_the_run_and_its_secrets_do_not(monkey
     assert not {"HF_TOKEN", "HF_ENDPOINT", "EDITOR"} & found.keys()
 
 
-def test_a_run_from_a_shell_that_sees_another_gpu_waits_for_that_one(tmp_path, monkeypatch):
-    command = tmp_path / "bin" / "nvidia-smi"
-    command.parent.mkdir()
-    command.write_text('#!/bin/sh\ncase "$1" in *compute*) ;; *) printf "0, GPU-a\\n1, GPU-b\\n";; esac\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_a_run_from_a_shell_that_sees_another_gpu_waits_for_that_one(monkeypatch):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE))
     assert gpus.count() == 2
     with gpus.seen_as({"CUDA_VISIBLE_DEVICES": "1"}):
         assert (gpus.count(), gpus.visible(("gpu0",))) == (1, "1")

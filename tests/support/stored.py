@@ -1,8 +1,11 @@
-"""What a workspace holds, read for a test."""
+"""What a workspace holds, read for a test, and what a test does to it in one transaction."""
 
 from typing import Any
 
 from studio.datasets import export_rows
+from studio.preferences import snapshots, undo
+from studio.preferences.ratings import Rating
+from studio.preferences.snapshots import Recipe, Snapshot
 from studio.workspace import Workspace
 
 
@@ -16,6 +19,24 @@ def preferences(ws: Workspace) -> list[dict[str, Any]]:
     """The ratings that count, as the export for TRL reads them."""
     with ws.read() as db:
         return list(export_rows.preferences(db))
+
+
+def freeze(ws: Workspace, recipe: Recipe | None = None, **settings: Any) -> Snapshot:
+    """A snapshot of the ratings that count now, by a recipe or its settings."""
+    with ws.write() as db:
+        return snapshots.freeze(db, recipe or Recipe(**settings))
+
+
+def undone(ws: Workspace, rater: str = "person", uuid: str | None = None) -> Rating | None:
+    """The rater's newest rating, taken back now."""
+    with ws.write() as db:
+        return undo.newest(db, rater, uuid)
+
+
+def training_rows(ws: Workspace, snapshot_id: int) -> list[dict[str, Any]]:
+    """The rows of a snapshot, as a reward model trains on them."""
+    with ws.read() as db:
+        return snapshots.training_rows(db, snapshot_id)
 
 
 def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:

@@ -163,6 +163,6 @@ def fill(ws: Workspace) -> None:
         ws,
         SFTConfig(epochs=3),
         "lost",
-        message="Its process ended without a word (killed, out of memory, or power loss).",
+        message="Its process ended without a message (killed, out of memory, or power loss).",
     )
     assert lost.is_ended

@@ -7,6 +7,7 @@ from modules.config import SFTConfig
 from studio.runs import metrics, runs
 from tests.ui import filling
 from ui.components import notifications
+from ui.pages.home import page as home_page
 from ui.pages.runs import page as runs_page
 
 pytestmark = pytest.mark.browser
@@ -60,3 +61,35 @@ def test_a_hidden_tab_tells_of_an_end_and_catches_up_when_shown(ws, serve, visit
     expect(page.locator("#run-head .badge")).to_have_text("failed")
     expect(page.locator("#run-curves svg text.name")).to_contain_text("1.50")
     assert page.title() == "RLHF Studio"
+
+
+def test_a_seen_tab_asks_little_and_a_hidden_one_only_for_the_bell(ws, serve, visit, monkeypatch):
+    filling.add_texts(ws)
+    monkeypatch.setattr(home_page, "PULSE", home_page.PULSE.replace("3000", "150"))
+    monkeypatch.setattr(notifications, "SCRIPT", notifications.SCRIPT.replace("4000", "150"))
+    page = visit(serve(ws).url)
+    expect(page.locator("#next-step")).to_be_visible()
+    asked = []
+
+    def name(request):
+        return request.post_data_json["fn_name"] if "component_server" in request.url else request.url.split("/")[-1]
+
+    def wait(wanted, times):
+        for _ in range(times):
+            page.wait_for_event("request", lambda request: name(request) == wanted)
+
+    wait("mark", 3)  # the first has Home drawn
+    page.on("request", lambda request: asked.append(name(request)))
+    wait("mark", 3)
+    assert set(asked) == {"mark", "news"}, "nothing is drawn while nothing changes"
+    run = filling.add_run(ws, SFTConfig(), "finished", "Saved.")
+    expect(page.locator("#home .recent")).to_contain_text(run.name)
+    page.evaluate("document.hidden || Object.defineProperty(document, 'hidden', { get: () => true })")
+    page.evaluate("setInterval(() => (window.ticked = true), 1000)")  # as Gradio's timers do
+    for _ in range(20):  # what it began to draw before comes to its end
+        asked.clear()
+        wait("news", 8)
+        if set(asked) == {"news"}:
+            break
+    assert set(asked) == {"news"}
+    assert page.evaluate("window.ticked === undefined")

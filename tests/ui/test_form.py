@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
-from studio import commands
+from studio import settings
 from studio.runs import prepare
 from tests.ui import filling
 from ui.components import form
@@ -49,7 +49,7 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             continue
         assert not wrong
         assert getattr(config, name) == value
-        assert commands.changed(config) == ({} if value == field.default else {name: value})
+        assert settings.changed(config) == ({} if value == field.default else {name: value})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_error_names_its_field_and_no_other(name, value):
     assert config is None
     assert list(wrong) == [name]
     assert wrong[name]
-    marks = page._validate("sft", *values)
+    marks = form.validate(SFTConfig, *values)
     assert [n for n, mark in zip(SFTConfig.model_fields, marks, strict=True) if not mark["is_valid"]] == [name]
 
 
@@ -98,9 +98,9 @@ def test_checkpoint_fields_offer_what_the_workspace_has(full_ws):
 
 def test_what_the_empty_choice_says_is_what_a_run_gets(full_ws):
     promised = form.choices(full_ws, RewardConfig, "sft_checkpoint")[0][0]
-    assert prepare.prepare(full_ws, RewardConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
+    assert prepare.resolve(full_ws, RewardConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
     promised = form.choices(full_ws, PPOConfig, "sft_checkpoint")[0][0]
-    assert prepare.prepare(full_ws, PPOConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
+    assert prepare.resolve(full_ws, PPOConfig()).config.sft_checkpoint in promised  # type: ignore[attr-defined]
 
 
 def test_a_new_checkpoint_is_offered_and_the_choice_is_kept(full_ws):

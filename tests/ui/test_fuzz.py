@@ -23,9 +23,8 @@ import pytest
 from starlette.routing import Route
 
 from assets import STARTER
-from studio.datasets import exporting
 from studio.errors import RunError
-from studio.models import prompting
+from studio.models import export, prompting
 from studio.runs import launcher, memory_fit, preview, runs
 
 pytestmark = pytest.mark.timeout(900)
@@ -182,7 +181,7 @@ def watched(full_ws, outside, serve, monkeypatch):
     """A served app in which runs are created but no worker is started; yields it with a caller."""
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     monkeypatch.setattr(memory_fit, "_probe_once", refuse)  # after its checks it would train, which takes minutes here
-    for module, name in ((prompting, "answer"), (exporting, "export_checkpoint"), (preview, "lesson")):
+    for module, name in ((prompting, "answer"), (export, "export_checkpoint"), (preview, "lesson")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, real if name == "answer" else refuse)
     served = serve(full_ws)

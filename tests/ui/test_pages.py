@@ -136,7 +136,7 @@ def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit)
     )
     expect(page.locator("#command-sft")).not_to_contain_text("rlhf-studio")
     mark = page.evaluate("getComputedStyle(document.querySelector('#sft-epochs'), '::after').content")
-    assert "Not possible" in mark
+    assert "Not valid" in mark
 
 
 def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):
@@ -155,7 +155,7 @@ def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second
     )
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#start-sft").dblclick()
-    expect(page.locator("#told-sft .is-working")).to_have_text("Looking at the rows, then it starts …")
+    expect(page.locator("#told-sft .is-working")).to_have_text("Checking the rows before the start …")
     page.locator("#start-sft").click()
     gate.set()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")

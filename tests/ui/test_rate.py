@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
-from studio.preferences import comparisons, ratings
+from studio.preferences import comparisons, ratings, vocabulary
 from studio.workspace import Workspace
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
@@ -54,7 +54,7 @@ def test_ten_keys_are_ten_rows_with_their_outcome_and_strength(pairs_ws, serve, 
         ("left", 3), ("left", 2), ("left", 1), ("tie", None), ("right", 1), ("right", 2), ("right", 3), ("tie", None),
         ("both_bad", None), ("skip", None),
     ]  # fmt: skip
-    assert events[-1]["reason"] == ratings.SKIP_REASONS[1]
+    assert events[-1]["reason"] == vocabulary.SKIP_REASONS[1]
     assert all(e["elapsed_ms"] >= 150 for e in events)
     assert len({e["comparison_id"] for e in events}) == 10
     expect(page.locator("[data-part=tally]")).to_contain_text("15 to rate")

@@ -1,5 +1,6 @@
 """Keys of any keyboard: each does what is meant by it, or nothing at all, and a half-understood one records nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 import ui
-from studio.preferences import ratings
+from studio.preferences import ratings, vocabulary
 from tests.ui.test_rate import rated, wait_for
 from tests.ui.test_rating_room import open_room, put_up
 
@@ -68,6 +69,7 @@ ORDERS: dict[str, tuple[tuple[str, dict[str, Any], list[Any] | None], ...]] = {
 
 def test_a_key_counts_by_its_character_else_by_its_place_and_never_as_another(chromium):
     page = chromium.new_page()
+    page.add_script_tag(content=f"const VOCABULARY = {vocabulary.as_json()};")
     page.add_script_tag(path=Path(ui.__file__).parent / "static/rate/keys.js")
     rows = [(name, *row) for name, table in KEYS.items() for row in table]
     events = [{"key": key, "code": code, **(held[0] if held else {})} for _, key, code, _, *held in rows]
@@ -77,6 +79,17 @@ def test_a_key_counts_by_its_character_else_by_its_place_and_never_as_another(ch
     asked = [[key, {**PAIR, **at}] for _, key, at, _ in orders]
     done = page.evaluate("(asked) => asked.map(([key, at]) => order(key, at))", asked)
     assert list(zip(orders, done, strict=True)) == [(row, row[3]) for row in orders]
+    page.close()
+
+
+def test_the_table_decides_what_a_key_does(chromium):
+    page = chromium.new_page()
+    table = json.loads(vocabulary.as_json())
+    table["keys"]["x"] = table["keys"].pop("b")
+    page.add_script_tag(content=f"const VOCABULARY = {json.dumps(table)};")
+    page.add_script_tag(path=Path(ui.__file__).parent / "static/rate/keys.js")
+    found = page.evaluate("(at) => ['x', 'b', '1'].map((key) => order(key, at))", PAIR)
+    assert found == [["press", "both_bad"], None, ["press", "left:3"]]
     page.close()
 
 
@@ -104,7 +117,7 @@ def test_real_keys_of_other_layouts_judge_and_a_half_understood_order_records_no
     key("σ", "KeyS")
     expect(page.locator("[data-part=reasons]")).to_be_visible()
     key("&", "Digit1")
-    assert recorded(3)[-1] == ("skip", None, ratings.SKIP_REASONS[0])
+    assert recorded(3)[-1] == ("skip", None, vocabulary.SKIP_REASONS[0])
     key("я", "KeyZ")
     assert recorded(4)[-1][0] == "undo"
     expect(said).to_contain_text("Undone: skipped")
@@ -116,7 +129,7 @@ def test_real_keys_of_other_layouts_judge_and_a_half_understood_order_records_no
     key("G", "KeyG")
     expect(page.locator("[data-part=guideline-dialog]")).to_be_hidden()
     key("ж", "Semicolon")
-    expect(said).to_contain_text("ж is no key here")
+    expect(said).to_contain_text("ж is not a key here")
     key("1", "Digit1")
     expect(said).to_contain_text("was not taken as a judgement")
     assert len(ratings.list_events(ws)) == 4

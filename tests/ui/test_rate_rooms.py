@@ -13,6 +13,7 @@ from studio.datasets import importing
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages.rate import snapshots as snapshots_page
@@ -56,7 +57,7 @@ def rate(page: Page, ws: Workspace, key: str) -> None:
 def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, visit):
     served = serve(pairs_ws)
     page = open_room(visit, served, "Session")
-    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    expect(page.locator("#session-now")).to_contain_text("No session is running")
     page.locator("#session-target input").fill("0")
     page.locator("#session-start").click()
     expect(page.locator("#session-form")).to_contain_text("takes a whole number, at least 1")
@@ -89,7 +90,7 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     expect(card).to_contain_text("3 left, 3 right, 1 both fine")
     expect(card.locator("tr", has_text="Left side chosen")).to_contain_text("50%")
     page.locator("#session-end").click()
-    expect(page.locator("#session-now")).to_contain_text("No session is at work")
+    expect(page.locator("#session-now")).to_contain_text("No session is running")
     assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
 
 
@@ -207,14 +208,14 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
 
 def test_ratings_are_frozen_and_two_snapshots_compared(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 6)
-    snapshots.freeze(pairs_ws)
+    stored.freeze(pairs_ws)
     page = open_room(visit, serve(pairs_ws), "Snapshots")
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-1")
     page.locator("#recipe-since input, #recipe-since textarea").fill("soon")
     page.locator("#snapshot-freeze").click()
-    expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is no day")
+    expect(page.locator("#rate-snapshots")).to_contain_text("'soon' is not a day")
     page.locator("#recipe-since input, #recipe-since textarea").fill("")
-    ratings.undo(pairs_ws)
+    stored.undone(pairs_ws)
     page.locator("#snapshot-freeze").click()
     expect(page.locator("#snapshot-list")).to_contain_text("snapshot-2")
     page.locator("#snapshot-compare").click()
@@ -238,7 +239,7 @@ def test_a_long_difference_of_snapshots_unfolds_and_names_the_command_for_the_re
 def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
     sessions.start(pairs_ws, SessionConfig())
     filling.add_rated(pairs_ws, 5)
-    snapshots.freeze(pairs_ws)
+    stored.freeze(pairs_ws)
     page = open_room(visit, serve(pairs_ws), title, width=390)
     page.wait_for_timeout(800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -150,7 +150,7 @@ def test_after_a_click_on_a_scale_keys_judge_and_by_keys_the_scale_says_that_it_
     page.locator('[data-side="1"] [data-attribute="helpful"]').first.focus()
     page.keyboard.press("5")
     page.keyboard.press("9")
-    expect(page.locator("[data-part=said]")).to_contain_text("Digits choose on the scale now")
+    expect(page.locator("[data-part=said]")).to_contain_text("Digits set the scale now")
     assert rated(ws) == 0
     page.keyboard.press("Escape")
     page.locator('[data-side="1"] [data-attribute="truthful"]').nth(6).click()

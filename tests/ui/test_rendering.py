@@ -268,7 +268,7 @@ def test_a_parser_that_drops_words_or_fails_does_not_get_its_markup_to_the_page(
 
         monkeypatch.setattr(markdown, "render", fake)
         drawn = draw(f"one two{' ' * n}")
-        assert (drawn.html, drawn.why) == ("", "Shown as it is: formatted, a part of it could not be seen.")
+        assert (drawn.html, drawn.why) == ("", "Shown as it is: when formatted, part of it would not be shown.")
     draw.cache_clear()
 
 

@@ -36,7 +36,7 @@ def test_rollouts_are_searched_sorted_and_filtered(full_ws, serve, visit):
     page.get_by_role("option", name="lowest score", exact=True).click()
     expect(rows.first.locator("td").nth(1)).to_have_text("2.80")
     page.locator("#rollout-end input").click()
-    page.get_by_role("option", name="cut at the longest length").click()
+    page.get_by_role("option", name="cut at the length limit").click()
     expect(rows).to_have_count(3)
     page.get_by_text("More filters").click()
     field("iteration").fill("38")
@@ -44,10 +44,10 @@ def test_rollouts_are_searched_sorted_and_filtered(full_ws, serve, visit):
     if field("iteration").input_value() != "38":  # Gradio sets a field that comes into view once more
         field("iteration").fill("38")
     expect(rows).to_have_count(1)
-    field("least-score").fill("99")
-    expect(page.locator("#run-rollouts")).to_contain_text("None of the 12 stored responses fits.")
-    field("greatest-KL").fill("much")
-    expect(page.locator("#run-rollouts")).to_contain_text("A filter is no number.")
+    field("lowest-score").fill("99")
+    expect(page.locator("#run-rollouts")).to_contain_text("None of the 12 stored responses match.")
+    field("highest-KL").fill("much")
+    expect(page.locator("#run-rollouts")).to_contain_text("A filter is not a number.")
 
 
 def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws, serve, visit):

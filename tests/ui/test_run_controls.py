@@ -57,7 +57,7 @@ def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behi
     expect(says(page, "sft-3")).to_contain_text("1 of 2 in the queue")
     page.locator("#run-pause").click()
     expect(says(page, "sft-3")).to_contain_text("held")
-    expect(page.locator("#run-pause")).to_have_text("Go on")
+    expect(page.locator("#run-pause")).to_have_text("Continue")
     page.locator("#run-pause").click()
     expect(says(page, "sft-3")).not_to_contain_text("held")
     show(page, "sft-2")

@@ -23,7 +23,7 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#fit-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_contain_text("It fits: about")
-    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest there are.", timeout=PATIENCE_MS)
+    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest in the data.", timeout=PATIENCE_MS)
     names = page.locator("#fitted-sft .stack-names li").all_inner_texts()
     assert [name.split()[0] for name in names][:4] == ["weights", "adapters", "gradients", "optimizer"]
     figures = {"peak": GIB / 4, "libraries": GIB / 2, "seconds_per_step": 2.0, "num_steps": 90.0}
@@ -59,7 +59,7 @@ def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, mo
     page.locator("#probe-sft").click()
     expect(page.locator("#unprobe-sft")).to_be_visible()
     page.reload()
-    expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
+    expect(page.locator("#fitted-sft .notice")).to_contain_text("started before this page was loaded")
     expect(page.locator("#probe-sft")).to_be_hidden()
     page.locator("#unprobe-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_have_text("The measurement was stopped.")
@@ -76,7 +76,7 @@ def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, ser
     at_work = ["sft"]
     monkeypatch.setattr(memory_fit, "measured_stage", lambda _, not_for=None: at_work[0])
     page = visit(serve(ws).url + "#train/sft")
-    expect(page.locator("#fitted-sft .notice")).to_contain_text("begun before this page was loaded")
+    expect(page.locator("#fitted-sft .notice")).to_contain_text("started before this page was loaded")
     expect(page.locator("#unprobe-sft")).to_be_visible()
     at_work[0] = ""
     page.goto(page.url.replace("train/sft", "home"))
@@ -90,7 +90,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
     ids = filling.add_texts(ws)
     names = {}
     for stage, config in (("sft", SFTConfig()), ("reward", RewardConfig())):
-        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, prepare.prepare(ws, config).config))
+        names[stage] = filling.add_checkpoint(ws, filling.add_run(ws, prepare.resolve(ws, config).config))
         folder = ws.runs / names[stage].partition("@")[0] / "checkpoints" / "step-40"
         (folder / "meta.json").write_text('{"chat_template": "own"}')
         if stage == "sft":
@@ -122,7 +122,7 @@ def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, 
     page.locator("#run-list a", has_text="ppo-1").click()
     expect(page.locator("#run-head h2")).to_have_text("ppo-1")
     expect(page.locator("#run-head")).to_contain_text("Lower the learning rate.")
-    expect(page.locator("#run-curves")).to_have_text("ppo-1 draws no curves.")
+    expect(page.locator("#run-curves")).to_have_text("ppo-1 has no curves.")
     assert page.evaluate("document.getElementById('run').inert"), "the buttons still speak of ppo-2"
     page.unroute("**/queue/join**")  # what was held goes on
     page.wait_for_function("!document.getElementById('run').inert")
@@ -142,7 +142,7 @@ def test_the_log_is_searched_in_the_page(full_ws, serve, visit):
     page.get_by_role("tab", name="Log").click()
     page.locator("#log-search :is(input,textarea)").fill("ITERATION")
     expect(page.locator("#log-found mark")).to_have_text(["iteration"])
-    expect(page.locator("#log-found")).to_contain_text("1 of the last 3 lines hold it.")
+    expect(page.locator("#log-found")).to_contain_text("1 of the last 3 lines contain it.")
 
 
 def test_a_branch_from_the_newest_checkpoint_of_a_run_at_work_and_none_from_the_end_of_a_finished_one(
@@ -210,7 +210,7 @@ def test_what_was_said_of_other_settings_goes_when_a_setting_changes(ws, serve, 
     filling.add_texts(ws)
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#fit-sft").click()
-    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest there are.", timeout=PATIENCE_MS)
+    expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest in the data.", timeout=PATIENCE_MS)
     page.locator("#look-sft").click()
     expect(page.locator("#lesson-sft .legend")).to_be_visible(timeout=PATIENCE_MS)
     page.locator("#sft-epochs input").fill("3")

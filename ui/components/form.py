@@ -4,7 +4,7 @@ Label = the field's name (as in `--set name=value`), help = its docstring and bo
 checkbox, numbers -> number, checkpoint names -> dropdown of what the workspace has. Values are checked by the class alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from studio import settings
-from studio.errors import CheckpointError
+from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.workspace import Workspace
+from ui.components import html
 
 Choices = list[tuple[str, str]]
 Field = gr.Dropdown | gr.Checkbox | gr.Number | gr.Textbox
@@ -56,6 +57,23 @@ def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | N
     except ValidationError as error:
         fields = config_class.model_fields
         return None, {str(e["loc"][0]): settings.complaint(fields[str(e["loc"][0])], e) for e in error.errors()}
+
+
+def validate(config_class: type[BaseModel], *values: Any) -> list[dict[str, Any]]:
+    """Mark each wrong field with Gradio's own mark, as the `validator` of an event; its handler is not called then."""
+    _, wrong = parse(config_class, values)
+    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in config_class.model_fields]
+
+
+def submit(config_class: type[BaseModel], values: Sequence[Any], act: Callable[[Any], str]) -> str:
+    """Return the notice that `act` gives for the form's config, or one that says what is wrong."""
+    config, wrong = parse(config_class, values)
+    if config is None:
+        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
+    try:
+        return act(config)
+    except StudioError as error:
+        return html.notice(str(error), "bad")
 
 
 def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:

@@ -52,7 +52,7 @@ def doing(run: Run) -> str:
     if run.stop_requested:
         return "Stopping: it finishes its step and saves."
     if run.pause_requested and run.state == "queued":
-        return "Held in the queue: others pass until you choose Go on."
+        return "Held in the queue: others go first until you choose Continue."
     if run.pause_requested and not run.is_paused:
         return "Pausing: it finishes its step and saves."
     return said
@@ -72,7 +72,7 @@ def progress(run: Run) -> str:
 def notice(text: str, kind: str = "note") -> str:
     """Draw a sentence next to its subject; `kind` is note, good or bad. Empty text keeps its place empty."""
     return (
-        f'<p class="notice is-{kind}" role="status">{escape(redaction.hide(text))}</p>'
+        f'<p class="notice is-{kind}" role="status">{escape(redaction.redact(text))}</p>'
         if text
         else '<p class="notice"></p>'
     )

@@ -22,7 +22,7 @@ NUM_ENDED = 20
 _shared = Shared(1.0)
 ASK = (
     '<button type="button" class="ask-bell">Notify me when a run ends</button>'
-    '<p class="no-bell quiet">The browser allows no notifications here; a hidden tab tells by its title.</p>'
+    '<p class="no-bell quiet">The browser does not allow notifications here; a hidden tab shows the news in its title.</p>'
 )
 """The button that asks the browser for its permission, and the text shown where it was refused."""
 

@@ -128,7 +128,7 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
         "",
         "",
         gr.skip(),
-        html.notice("Saved. The next SFT run learns from it, if its prompt fell into the train split.", "good"),
+        html.notice("Saved. The next SFT run learns from it if its prompt is in the train split.", "good"),
     ]
 
 
@@ -173,7 +173,7 @@ def _nothing(ws: Workspace, what: str, search: str) -> str:
             "Prompts are what the policy answers, for you to compare. Import some, or load the starter kit.",
         )
     if what == "preferences":
-        text = "Pairs whose judgement came with a file stand here with both answers. What you rate yourself is under Rate, History."
+        text = "Imported pairs that came with a judgement are listed here with both answers. Your own ratings are under Rate, History."
         return html.empty("No imported preferences", text)
     text = (
         "A demonstration is a prompt with the answer you would have wanted. SFT teaches the base model to imitate them. "

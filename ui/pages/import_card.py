@@ -23,7 +23,7 @@ from ui.components import html
 from ui.handlers import on
 from ui.server import uploads
 
-KINDS = [("by its columns", "auto"), "demonstrations", "preferences", "prompts"]
+KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
 SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
 FORMATS = [("as recognised", ""), *((f"{name}: {family.says}", name) for name, family in NAMED.items())]
 MAPPED = (
@@ -57,7 +57,7 @@ def place(ws: Workspace) -> tuple[Any, Any]:
     category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
     with gr.Row(elem_classes="controls"):
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
-        look = gr.Button("Look at it", variant="primary", min_width=120, elem_id="look")
+        look = gr.Button("Preview", variant="primary", min_width=120, elem_id="look")
         take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
         stop = gr.Button("Stop", min_width=80, elem_id="stop-import")
     mapping, fields, form = _mapping()

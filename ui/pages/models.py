@@ -7,10 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from studio.datasets import exporting
 from studio.errors import StudioError
 from studio.models import checkpoint_pages as shelf
-from studio.models import prompting
+from studio.models import export, prompting
 from studio.models.checkpoints import Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
@@ -23,8 +22,8 @@ from ui.page import Page
 POLICIES = ("ppo", "sft")
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
-WAITING = "Loading the model and writing …"
-NOTHING = "It wrote nothing: its first token was the end."
+WAITING = "Loading the model and generating …"
+NOTHING = "An empty answer: its first token was the end token."
 
 
 def build(ws: Workspace) -> Page:
@@ -49,13 +48,18 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     )
     with gr.Row():
         first = gr.Dropdown(
-            policies, value=None, label="One checkpoint", allow_custom_value=True, elem_id="try-first", min_width=160
+            policies, value=None, label="First checkpoint", allow_custom_value=True, elem_id="try-first", min_width=160
         )  # chosen when the page is opened: the newest at the server's start may be old by then
         second = gr.Dropdown(
-            policies, value=None, label="Another", allow_custom_value=True, elem_id="try-second", min_width=160
+            policies,
+            value=None,
+            label="Second checkpoint",
+            allow_custom_value=True,
+            elem_id="try-second",
+            min_width=160,
         )
         temperature = gr.Slider(0.1, 2.0, value=0.7, step=0.1, label="Temperature", min_width=230)
-        length = gr.Slider(8, 512, value=96, step=8, label="Most tokens", min_width=230)
+        length = gr.Slider(8, 512, value=96, step=8, label="Maximum tokens", min_width=230)
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
     with gr.Row(elem_classes="answers"):
@@ -90,10 +94,8 @@ def _refresh(
     found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
     newest, policies = shelf.page(ws, limit=PAGE), _names(ws, *POLICIES)
     if not newest:
-        text = (
-            "Every training run leaves checkpoints here: what it learned, where it came from, and a way to talk to it."
-        )
-        nothing = html.empty("No checkpoints yet", text, "train", "Train the first")
+        text = "Every training run leaves checkpoints here: what it learned, where it came from, and a way to try it."
+        nothing = html.empty("No checkpoints yet", text, "train", "Train the first one")
         return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
     shown = found[:PAGE]
     return [
@@ -156,7 +158,7 @@ def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
     if not name:
         return html.notice("There is no checkpoint to export yet.", "bad")
     try:
-        folder = exporting.export_checkpoint(ws, name, is_merged)
+        folder = export.export_checkpoint(ws, name, is_merged)
     except StudioError as error:
         return html.notice(str(error), "bad")
     return html.notice(f"Written to {folder}", "good")

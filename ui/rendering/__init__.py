@@ -48,7 +48,7 @@ def draw(text: str) -> Drawn:
     except TooSlowError:
         return Drawn(why="Shown as it is: formatting it would take too long.")
     except (RenderingError, RecursionError):
-        return Drawn(why="Shown as it is: formatted, a part of it could not be seen.")
+        return Drawn(why="Shown as it is: when formatted, part of it would not be shown.")
     return Drawn(html, is_plain="<math" not in html and check.squeeze(text) == check.squeeze(shown))
 
 

@@ -48,7 +48,7 @@ def read(html: str) -> str:
     while at < len(html):
         piece = _PIECE.match(html, at)
         if piece is None:
-            raise RenderingError("The markup has a stray sign. Show the text as it is.")
+            raise RenderingError("The markup has a stray character. Show the text as it is.")
         end, tag, attributes, text = piece.groups()
         at = piece.end()
         if text is not None:
@@ -56,7 +56,7 @@ def read(html: str) -> str:
                 shown.append(text)
         elif end:
             if not opened or opened.pop() != tag or attributes:
-                raise RenderingError(f"The markup closes {tag} at a wrong place. Show the text as it is.")
+                raise RenderingError(f"The markup closes {tag} in the wrong place. Show the text as it is.")
         else:
             tex = _look_at(tag, attributes)
             if tag == "math":
@@ -89,7 +89,7 @@ def compare(text: str, shown: str) -> None:
     if kept(text) == kept(shown):
         return
     if kept(unescape(text)) != kept(unescape(shown)):  # in the address of a link, &amp; is an ampersand
-        raise RenderingError("Something of the text is not in its markup. Show the text as it is.")
+        raise RenderingError("Part of the text is missing from its markup. Show the text as it is.")
 
 
 def kept(text: str) -> str:

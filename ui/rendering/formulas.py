@@ -93,7 +93,7 @@ def to_mathml(source: str, is_display: bool) -> str:
         raise RenderingError("This formula is long, defines commands or has comments. Show its source.")
     braces = _ESCAPED.sub("", source)
     if braces.count("{") != braces.count("}"):
-        raise RenderingError("This formula has a brace without its partner. Show its source.")
+        raise RenderingError("This formula has an unmatched brace. Show its source.")
     tex = _ROW_SPACE.sub(r"\\\\", source)
     tex = _OPERATOR.sub(lambda found: f"\\operatorname{{{re.sub('[^a-zA-Z]+', ' ', found[1])}}}", tex)
     tex = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{SAME.get(found[2], found[2])}}}", tex)
@@ -109,7 +109,7 @@ def to_mathml(source: str, is_display: bool) -> str:
 def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, bool]]:
     """Yield pieces of markup (False) and of text to be escaped (True)."""
     if depth > DEEPEST or (node.tail or "").strip():
-        raise RenderingError("This formula is nested very deep. Show its source.")
+        raise RenderingError("This formula is nested too deeply. Show its source.")
     tag = "mrow" if node.tag == "mpadded" else node.tag  # its only use is to overlay, squeeze or shift
     if tag == "mspace":
         width = node.get("width", "")
@@ -119,7 +119,7 @@ def _write(node: Element, is_display: bool, depth: int) -> Iterator[tuple[str, b
         yield from _write_leaf(node)
         return
     if tag not in ROWS or (node.text or "").strip() or len(node) != CHILDREN.get(tag, len(node)):
-        raise RenderingError(f"This formula has a part of kind {tag}. Show its source.")
+        raise RenderingError(f"This formula uses {tag}, which is not supported. Show its source.")
     if tag in UNDER and is_display and _text(node[0].text or "") in TALL:
         tag = UNDER[tag]
     if tag == "mtable":
@@ -143,13 +143,13 @@ def _lay_lines(table: Element) -> None:
 def _write_leaf(node: Element) -> Iterator[tuple[str, bool]]:
     raw = BRACKETS.get(node.text or "", node.text or "")
     if "\\" in raw or raw == "&" or len(node):
-        raise RenderingError("This formula has a command that is not known. Show its source.")
+        raise RenderingError("This formula has an unknown command. Show its source.")
     font = node.attrib.pop("mathvariant", "")
     text = _text(raw)
     if font in FONTS:
         text = "".join(_letter(FONTS[font], letter) for letter in text)
     elif font not in ("", "normal"):
-        raise RenderingError(f"This formula has a font {font}. Show its source.")
+        raise RenderingError(f"This formula uses the font {font}, which is not supported. Show its source.")
     upright = ' mathvariant="normal"' if font == "normal" and node.tag == "mi" else ""
     yield f"<{node.tag}{_attributes(node)}{upright}>", False
     yield text, True
@@ -170,7 +170,7 @@ def _text(raw: str) -> str:
 
 def _sign(point: int) -> str:
     if point < 0x20 or 0xD800 <= point < 0xE000 or point > 0x10FFFF:
-        raise RenderingError("This formula has a sign that is none. Show its source.")
+        raise RenderingError("This formula has an invalid character code. Show its source.")
     return chr(point)
 
 
@@ -185,4 +185,4 @@ def _compare(tex: str, shown: Iterable[str]) -> None:
     missing = Counter(filter(str.isalnum, normalize("NFKC", said)))
     missing.subtract(filter(str.isalnum, normalize("NFKC", "".join(shown))))
     if any(count > 0 for count in missing.values()):
-        raise RenderingError("A part of this formula would not be seen. Show its source.")
+        raise RenderingError("A part of this formula would not be shown. Show its source.")

@@ -33,12 +33,12 @@ def check(password: str) -> str:
         ConfigError: it is empty, too long or not text.
     """
     if not password:
-        raise ConfigError("The password is empty. Choose one, or start the studio without.")
+        raise ConfigError("The password is empty. Choose one, or start the studio without a password.")
     try:
         length = len(password.encode())
     except UnicodeEncodeError as error:
         raise ConfigError(
-            "The password holds bytes that are no UTF-8 text, which no browser can send. Choose another one."
+            "The password contains bytes that are not UTF-8 text, which no browser can send. Choose another one."
         ) from error
     if length > 1000 or any(sign in password for sign in "\r\n\0"):
         raise ConfigError(
@@ -110,7 +110,7 @@ class Login:
     async def _log_out(self, request: Request) -> Response:
         """Log out by the page's own button only: the guard has checked an Origin, so it must be present."""
         if "origin" not in request.headers or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return JSONResponse({"detail": "Log out by the button on the page."}, 403)
+            return JSONResponse({"detail": "Log out with the button on the page."}, 403)
         self._tokens.pop(self._token(request), None)
         answer = RedirectResponse("/", 303)
         answer.delete_cookie(self._cookie)
@@ -141,7 +141,7 @@ def _page(said: str, status: int) -> Response:
 def _locked(wait: float) -> Response:
     minutes = max(1, round(wait / 60))
     answer = _page(
-        f"Too many wrong passwords. Try again in {minutes} minute{'s' * (minutes != 1)}; starting the studio again lifts this.",
+        f"Too many wrong passwords. Try again in {minutes} minute{'s' * (minutes != 1)}; restarting the studio resets this.",
         429,
     )
     answer.headers["Retry-After"] = str(int(wait) + 1)

@@ -1,6 +1,7 @@
 """Lets an idle tab and an idle server rest.
 
-The tab: by a script that runs before Gradio's own, added to the page when it is sent. Gradio 6.31 removes its loading
+The tab: by a script that runs before Gradio's own, added to the page when it is sent. While the tab is hidden it holds
+the clocks of a second and more, such as Gradio's timers; only the bell goes on. And Gradio 6.31 removes its loading
 screen without ending the screen's counter of seconds, which then asks for every frame for as long as the page is open:
 some 5 % of a core. Gradio keeps `requestAnimationFrame` for itself while it loads, and adds the app's head later, so
 the counter can only be slowed by a script that stands in the page before it. The same script says what a proxy in
@@ -22,6 +23,9 @@ IDLE_SHARE, SHORTEST_S, LONGEST_S = 0.01, 0.001, 0.1
 SCRIPT = b"""<script>{
 const frame = requestAnimationFrame.bind(window);
 const isCounter = (draw) => /performance\\.now\\(\\)-.{1,40}\\/1e3/.test(Function.prototype.toString.call(draw));
+const every = setInterval.bind(window);
+const rests = (act, ms) => ms >= 1000 && typeof act === "function" && !act.isForHiddenTabs;
+window.setInterval = (act, ms, ...given) => every(rests(act, ms) ? (...values) => document.hidden || act(...values) : act, ms, ...given);
 window.requestAnimationFrame = (draw) => (isCounter(draw) ? setTimeout(() => frame(draw), 1000) : frame(draw));
 }</script>"""
 PROXY = """<script>{

@@ -6,7 +6,6 @@ killed is removed by a later one (it is known by its name and by the lock that n
 """
 
 import atexit
-import fcntl
 import os
 import re
 import shutil
@@ -15,8 +14,8 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from filelock import BaseFileLock, FileLock
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +29,7 @@ KEEP_PART_S = 600.0
 """An upload refused half way stays a plain file of fixed size; a whole upload has its own folder."""
 DEFAULT = "2GB"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", re.IGNORECASE)
-_held: list[Any] = []
+_held: list[BaseFileLock] = []
 
 
 @cache
@@ -40,8 +39,8 @@ def folder() -> Path:
     try:
         base.mkdir(parents=True, exist_ok=True)
         mine = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = (mine / LOCK).open("x")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = FileLock(mine / LOCK, thread_local=False)
+        lock.acquire()
     except OSError as error:
         raise ConfigError(
             f"No folder for uploads can be made in {base}: {error.strerror}. Free some space, or set TMPDIR to another folder."
@@ -55,15 +54,16 @@ def folder() -> Path:
 
 def _end(mine: Path) -> None:
     while _held:
-        _held.pop().close()
+        _held.pop().release()
     shutil.rmtree(mine, ignore_errors=True)
 
 
 def _sweep_left_behind(base: Path) -> None:
     """Remove folders of servers that were killed more than a day ago."""
     for place in base.glob(f"{PREFIX}*"):
-        with suppress(OSError), (place / LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not (place / LOCK).is_file():
+            continue
+        with suppress(OSError), FileLock(place / LOCK, blocking=False):  # a lock that is held times out, an OSError
             if time.time() - place.stat().st_mtime > KEEP_S:
                 shutil.rmtree(place)
 
@@ -91,14 +91,14 @@ def size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if not found or not float(found[1]):
-        raise ConfigError(f"--max-upload {text} is no size. Write it as 500MB or {DEFAULT}.")
+        raise ConfigError(f"--max-upload {text} is not a size. Write it as 500MB or {DEFAULT}.")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def refusal(max_bytes: int) -> str:
     """Return the message about a file that is larger."""
     return (
-        f"The file is larger than {max_bytes / 2**20:,.0f} MiB, the most that may be uploaded. Give its path instead, import it with "
+        f"The file is larger than {max_bytes / 2**20:,.0f} MiB, the upload limit. Give its path instead, import it with "
         "`rlhf-studio import FILE`, or start the studio with a larger --max-upload."
     )
 

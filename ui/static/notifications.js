@@ -51,4 +51,5 @@ document.addEventListener("click", async (event) => {
 });
 mark();
 ask();
+ask.isForHiddenTabs = true;
 setInterval(ask, EVERY_MS);

@@ -49,8 +49,8 @@ def source_of(tokenizer: "PreTrainedTokenizerBase") -> str:
         return found or ""
     if found and not found.get("default"):
         raise ConfigError(
-            f"The tokenizer carries the chat templates {', '.join(sorted(map(str, found)))}, but none called default, so "
-            f"none is taken: {INSTEAD}, or call one of them default in the tokenizer's files."
+            f"The tokenizer has the chat templates {', '.join(sorted(map(str, found)))}, but none called default, so "
+            f"none is used: {INSTEAD}, or call one of them default in the tokenizer's files."
         )
     return found.get("default", "")
 

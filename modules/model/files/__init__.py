@@ -4,9 +4,19 @@ Nothing is executed and nothing large is read, so a folder can be refused before
 again at what it fetched from the hub.
 """
 
+from modules.model.files.complete import check_complete
 from modules.model.files.family import check_family
 from modules.model.files.folder import check_folder, read_json
 from modules.model.files.stored import check_kind, positions, stored_dtype
 from modules.model.files.tokens import check_tokens
 
-__all__ = ["check_family", "check_folder", "check_kind", "check_tokens", "positions", "read_json", "stored_dtype"]
+__all__ = [
+    "check_complete",
+    "check_family",
+    "check_folder",
+    "check_kind",
+    "check_tokens",
+    "positions",
+    "read_json",
+    "stored_dtype",
+]

@@ -35,6 +35,6 @@ def check_family(path: Path) -> None:
     elif config.get("is_encoder_decoder"):
         why = "has an encoder and a decoder"
     elif others:
-        why = f"has layers that are no attention ({', '.join(sorted(others))})"
+        why = f"has layers that are not attention ({', '.join(sorted(others))})"
     if why:
         raise BaseModelError(f"The model in {path} ({kind}) {why}: {SUITABLE}")

@@ -42,13 +42,13 @@ def read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     if file.stat().st_size > LARGEST_CONFIG:
-        raise BaseModelError(f"The file {file} has more than 64 MiB, which no such file has. Fetch the model again.")
+        raise BaseModelError(f"The file {file} has more than 64 MiB, too large for such a file. Fetch the model again.")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BaseModelError(f"The file {file} is no JSON ({error}). Fetch the model again.") from error
+        raise BaseModelError(f"The file {file} is not valid JSON ({error}). Fetch the model again.") from error
     if not isinstance(content, dict):
-        raise BaseModelError(f"The file {file} holds no object. Fetch the model again.")
+        raise BaseModelError(f"The file {file} does not hold an object. Fetch the model again.")
     return content
 
 
@@ -61,7 +61,7 @@ def _check_kinds(path: Path) -> None:
         if not file.exists():
             raise BaseModelError(f"The file {file} is a link to nothing. Fetch the model again.")
         raise BaseModelError(
-            f"{file} is a pipe or a device and no regular file, so it cannot be read. Fetch the model again."
+            f"{file} is a pipe or a device, not a regular file, so it cannot be read. Fetch the model again."
         )
 
 
@@ -69,14 +69,14 @@ def _check_config(path: Path) -> None:
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
             raise BaseModelError(
-                f"The folder {path} holds an adapter and no model (it has no config.json). Choose the model that it belongs to, "
+                f"The folder {path} holds an adapter, not a model (it has no config.json). Choose the model that it belongs to, "
                 "or merge the adapter into it and choose the result."
             )
         raise BaseModelError(f"The folder {path} is not a Hugging Face model: it has no config.json. Choose another.")
     read_json(path / "config.json")
     if (path / "adapter_config.json").exists():
         raise BaseModelError(
-            f"The folder {path} holds an adapter (adapter_config.json) beside a model, and it would be loaded with it. Move the "
+            f"The folder {path} holds an adapter (adapter_config.json) next to a model, and both would be loaded. Move the "
             "adapter away, or merge it and choose the result."
         )
 
@@ -93,7 +93,7 @@ def _check_weights(path: Path) -> None:
         _check_index(path, index)
     for file in weights:
         if not is_whole(file):
-            raise BaseModelError(f"The file {file} is cut off or no safetensors file. Fetch the model again.")
+            raise BaseModelError(f"The file {file} is cut off or not a safetensors file. Fetch the model again.")
 
 
 def _check_index(path: Path, index: Path) -> None:

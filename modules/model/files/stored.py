@@ -29,7 +29,7 @@ def check_kind(path: Path, method: str, quantisation: str) -> None:
     if not is_nf4:
         bits = f" in {stored['bits']} bits" if isinstance(stored, dict) and "bits" in stored else ""
         raise BaseModelError(
-            f"The model in {path} is stored quantised{bits} by {how} (as its files say), and cannot be trained so. Choose the "
+            f"The model in {path} is stored quantised{bits} by {how} (as its files say), and cannot be trained that way. Choose the "
             "unquantised model; quantisation nf4 then makes 4 bits of it while loading."
         )
     if method == "full":

@@ -45,7 +45,7 @@ def check_forward(model: PreTrainedModel, folder: Path) -> None:
     if not _agree(whole, sampled):
         raise BaseModelError(
             f"The model in {folder} ({model.config.model_type}) expects other tokens when it samples, with padding on the left and a "
-            f"cache of the past, than when it reads a text at once, so it cannot be trained here: {SUITABLE}"
+            f"cache of the past, than when it reads a whole text, so it cannot be trained here: {SUITABLE}"
         )
 
 

@@ -36,7 +36,7 @@ def check_report(report: Mapping[str, Any], names: Iterable[str], folder: Path) 
     lost = [name for name in left_over if name.startswith(tuple(layers)) and not _BUFFERS.search(name)]
     if lost:
         raise BaseModelError(
-            f"The files of the model in {folder} hold weights of its layers that its config.json knows nothing of "
+            f"The files of the model in {folder} hold weights of its layers that its config.json does not mention "
             f"({_some(lost)}): they would be left out, and its answers would be those of another model. Fetch the model again, all of "
             "its files; an adapter has to be merged into its model first."
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from modules.config import FRESH, AnyConfig, is_open, settle
+from modules.config import FRESH, AnyConfig, StageConfig, is_open, settle
 from studio.errors import CheckpointError, ConfigError
 from studio.models.parents.traits import Traits
 
@@ -28,7 +28,7 @@ def check_alike(first: Traits, *others: Traits) -> None:
             if mine != theirs and mine and theirs:
                 raise CheckpointError(
                     f"Checkpoint {other.name} was trained with {name.replace('_', ' ')} {theirs}, but {first.name} with {mine}, and "
-                    f"one run can use one of them only. Choose checkpoints that agree, or train the stage of {other.name} again "
+                    f"one run can use only one of them. Choose checkpoints that agree, or train the stage of {other.name} again "
                     f"from {first.name}."
                 )
 
@@ -48,16 +48,17 @@ def fill(config: AnyConfig, trained: Traits) -> AnyConfig:
     return config
 
 
-def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) -> None:
+def check_resumed(name: str, config: StageConfig, started_from: Iterable[Traits], way_out: str) -> None:
     """Refuse to resume a run that uses a checkpoint differently from its training, as earlier versions allowed.
 
     Args:
         name: The run's name.
         config: Its config at the start.
         started_from: The checkpoints that it began from.
+        way_out: The command of a new run with the other settings.
 
     Raises:
-        ConfigError: the run does so; both values are named.
+        ConfigError: the run does so; both values are named, and the way out.
     """
     for trained in started_from:
         for setting in ("method", "quantisation"):
@@ -65,7 +66,8 @@ def check_resumed(name: str, config: AnyConfig, started_from: Iterable[Traits]) 
             if trained.is_complete and ours not in ("auto", theirs):
                 raise ConfigError(
                     f"Run {name} has {setting} {ours}, but {trained.name}, from which it began, was trained with {theirs}, so what it "
-                    "learnt belongs to another model than that one. Start a new run: it takes over how its checkpoint was trained."
+                    "learned belongs to another model. Start a new run with its other settings, which takes over how its "
+                    f"checkpoint was trained: {way_out}"
                 )
 
 

@@ -23,11 +23,13 @@ def line(ws: Workspace) -> str:
     """Return when the last backup was made, and where it lies."""
     made = backups.last(ws)
     if made is None:
-        return '<p class="quiet" id="backup-last">The database was not backed up yet; while the studio runs that happens once a day.</p>'
+        return '<p class="quiet" id="backup-last">The database has not been backed up yet; the studio does it once a day while it runs.</p>'
     return f'<p class="quiet" id="backup-last">Last backup of the database: {html.ago(made.made_at)} ({escape(str(made.path))})</p>'
 
 
 def _back_up(ws: Workspace) -> str:
     made = backups.make(ws)
     size = made.path.stat().st_size / 2**20
-    return html.notice(f"Backed up to {made.path} ({size:,.1f} MiB, checked). Back: rlhf-studio restore FILE", "good")
+    return html.notice(
+        f"Backed up to {made.path} ({size:,.1f} MiB, checked). To restore it: rlhf-studio restore FILE", "good"
+    )

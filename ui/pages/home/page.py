@@ -2,6 +2,7 @@
 
 from functools import partial
 from html import escape
+from typing import Any
 
 import gradio as gr
 
@@ -12,11 +13,14 @@ from studio.runs import launcher
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
+from ui import static
 from ui.components import html
+from ui.handlers import served
 from ui.page import Page
 from ui.pages.home import backup
 
 REFRESH_S = 3.0
+PULSE = static.read("pulse.js").replace("EVERY_MS", f"{1000 * REFRESH_S:.0f}")
 _shared = Shared(REFRESH_S)
 LINKS = {
     "demonstrations": "data",
@@ -41,13 +45,23 @@ def build(ws: Workspace) -> Page:
     seen = gr.Textbox("", visible=False)
     picture = html.html(elem_id="home")
     backup.place(ws)
-    return Page(partial(_refresh, ws), [seen], [picture, seen], timer=gr.Timer(REFRESH_S, active=False))
+
+    def mark(_: Any) -> dict[str, Any]:
+        return {"mark": _shown(ws)[1]}
+
+    pulse = html.html("", html_template="", js_on_load=PULSE, server_functions=[served(mark)], elem_id="home-pulse")
+    return Page(partial(_refresh, ws), [seen], [picture, seen], pulse=pulse)
 
 
 def _refresh(ws: Workspace, seen: str):
-    """Redraw, but only when something changed; one drawing serves all tabs."""
-    drawn, mark = _shared.get(ws, "home", partial(_now, ws))
+    """Redraw, but only when something changed."""
+    drawn, mark = _shown(ws)
     return (gr.skip(), gr.skip()) if mark == seen else (drawn, mark)
+
+
+def _shown(ws: Workspace) -> tuple[str, str]:
+    """Return the page and its mark; one drawing serves all tabs."""
+    return _shared.get(ws, "home", partial(_now, ws))
 
 
 def _now(ws: Workspace) -> tuple[str, str]:

@@ -9,8 +9,9 @@ import gradio as gr
 from studio.annotation import history, sessions
 from studio.annotation.history import Entry, Filter
 from studio.errors import RatingError, StudioError
-from studio.preferences import prompts, ratings
+from studio.preferences import prompts, ratings, vocabulary
 from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
+from studio.preferences.vocabulary import ALL_BAD, SIDES, STRENGTHS, TIES, WORDS
 from studio.workspace import Workspace
 from ui import rendering
 from ui.components import html
@@ -19,28 +20,15 @@ from ui.page import Page
 
 PAGE_SIZE = 25
 FIRST_LETTERS = 160
-OUTCOMES = [
-    ("any outcome", ""),
-    ("left", "left"),
-    ("right", "right"),
-    ("both fine", "tie"),
-    ("both bad", "both_bad"),
-    ("ranked", "ranking"),
-    ("skipped", "skip"),
-]
+OUTCOMES = [("any outcome", ""), *((WORDS[outcome], outcome) for outcome in vocabulary.OUTCOMES)]
 CORRECTIONS = [
-    ("left is much better", "left:3"),
-    ("left is better", "left:2"),
-    ("left is slightly better", "left:1"),
-    ("both fine", "tie"),
-    ("right is slightly better", "right:1"),
-    ("right is better", "right:2"),
-    ("right is much better", "right:3"),
-    ("both bad", "both_bad"),
-    ("skip", "skip"),
+    *((f"{WORDS[side]} {words}", f"{side}:{n}") for side in SIDES for n, words in reversed(STRENGTHS.items())),
+    *((WORDS[outcome], outcome) for outcome in (*TIES, "skip")),
 ]
-RANK_CORRECTIONS = [("rank anew", "ranking"), ("all bad", "both_bad"), ("skip", "skip")]
-FLAGS = [("any flag", ""), "unsafe", "hallucinated", "refused"]
+BETTER = CORRECTIONS[1][1]
+"""The correction that the field begins with."""
+RANK_CORRECTIONS = [("new ranking", "ranking"), (ALL_BAD, "both_bad"), (WORDS["skip"], "skip")]
+FLAGS = [("any flag", ""), *vocabulary.FLAGS]
 PICK = """
 document.addEventListener("click", (event) => {
   const row = event.target.closest?.("#history-list [data-rating]");
@@ -76,8 +64,8 @@ def build(ws: Workspace) -> Page:
         since = gr.Textbox("", label="from (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
         until = gr.Textbox("", label="to (UTC day)", placeholder="2026-03-31", max_lines=1, min_width=140)
         flag = gr.Dropdown(FLAGS, value="", label="flag", min_width=140)
-        session = gr.Dropdown([("any or none", 0)], value=0, label="session", min_width=140)
-        changed = gr.Checkbox(False, label="only changed, undone or taken back ones")
+        session = gr.Dropdown([("any session or none", 0)], value=0, label="session", min_width=140)
+        changed = gr.Checkbox(False, label="only ratings that were changed or undone")
     filters = [search, outcome, category, rater, since, until, flag, session, changed]
     start = gr.State(None)
     with gr.Row(elem_classes="split"):
@@ -89,11 +77,13 @@ def build(ws: Workspace) -> Page:
                 newest = gr.Button("Newest", size="sm", min_width=90, elem_id="history-newest")
                 older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
         with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
-            picked = gr.Textbox("", label="Rating", placeholder="its number", max_lines=1, elem_id="history-picked")
+            picked = gr.Textbox(
+                "", label="Rating", placeholder="number of a rating", max_lines=1, elem_id="history-picked"
+            )
             detail = html.html(_NONE, elem_id="history-detail")
             with gr.Row(elem_classes="controls"):
                 to = gr.Dropdown(
-                    CORRECTIONS, value="left:2", label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
+                    CORRECTIONS, value=BETTER, label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
                 )
                 ranks = gr.Textbox(
                     "",
@@ -104,10 +94,10 @@ def build(ws: Workspace) -> Page:
                     elem_id="history-ranks",
                     **_BARE,
                 )
-                correct = gr.Button("Correct it", elem_id="history-correct", min_width=110)
+                correct = gr.Button("Correct the rating", elem_id="history-correct", min_width=110)
             note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
             marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
-            annotate = gr.Button("Keep note and flags", elem_id="history-annotate")
+            annotate = gr.Button("Save note and flags", elem_id="history-annotate")
             told = html.html(html.notice(""), elem_id="history-told")
     for changed_filter in filters:
         on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
@@ -126,14 +116,14 @@ def build(ws: Workspace) -> Page:
     return Page(partial(_open, ws), filters, [table, start, older, *choices])
 
 
-_NONE = '<p class="quiet">Choose a rating to see both answers and every event of it, and to correct it.</p>'
+_NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
 
 
 def _open(ws: Workspace, *filters: Any) -> list[Any]:
     """Show the list, and what it can be filtered by."""
     given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
     named = [name for name in prompts.list_categories(ws) if name]
-    numbers = [("any or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
+    numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
     return [
         *_list(ws, None, *filters),
         gr.Dropdown([("any category", ""), *named], value=given["category"]),
@@ -156,7 +146,7 @@ def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
     found = history.find(ws, wanted, limit=PAGE_SIZE + 1, before=before)
     shown = found[:PAGE_SIZE]
     if not shown:
-        text = html.empty("No rating fits", "Loosen the filters, or rate some pairs first.")
+        text = html.empty("No rating matches", "Loosen the filters, or rate some pairs first.")
         return [text, None, gr.Button(interactive=False)]
     rows = "".join(map(_row, shown))
     more = len(found) > PAGE_SIZE
@@ -186,11 +176,11 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     flags = entry.remarks.flags
     return [
         _detail(ws, entry, texts),
-        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else "left:2"),
+        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else BETTER),
         gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
         gr.CheckboxGroup(
-            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in ratings.FLAGS],
+            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in vocabulary.FLAGS],
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
     ]
@@ -199,11 +189,11 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
 def _nothing_picked() -> list[Any]:
     """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
-    return [gr.Dropdown(CORRECTIONS, value="left:2"), ranks, note, gr.CheckboxGroup([], value=[])]
+    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[])]
 
 
 def _name(position: int, texts: tuple[str, ...]) -> str:
-    return f"answer {position + 1}" if len(texts) > 2 else ("left", "right")[position]
+    return f"answer {position + 1}" if len(texts) > 2 else SIDES[position]
 
 
 def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
@@ -243,7 +233,7 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
         found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip()]
-    return [html.notice(f"Corrected. What it was before stays on record as {entry.id}.", "good"), str(found.id)]
+    return [html.notice(f"Corrected. The earlier judgement stays on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[Any]:
@@ -258,7 +248,7 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
         found = ratings.annotate(ws, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]
-    return [html.notice(f"Kept. What was noted before stays on record as {entry.id}.", "good"), str(found.id)]
+    return [html.notice(f"Saved. The earlier note and flags stay on record as {entry.id}.", "good"), str(found.id)]
 
 
 def _first(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from html import escape
 
-from studio.preferences import ratings
+from studio.preferences import vocabulary
+from studio.preferences.vocabulary import Command
 from ui import static
 from ui.components.html import key
 
@@ -16,41 +17,9 @@ SCRIPTS = (
     "editor.js",
     "rate.js",
 )
-SCRIPT = "\n".join(static.read(f"rate/{name}") for name in SCRIPTS)
-"""The scripts in order, in one scope."""
+SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(f"rate/{name}") for name in SCRIPTS)])
+"""The vocabulary and the scripts in order, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
-CHOICES = {
-    "Left is": (("1", "left:3", "much better"), ("2", "left:2", "better"), ("3", "left:1", "slightly better")),
-    "Neither": (("5", "tie", "both fine"),),
-    "Right is": (("8", "right:1", "slightly better"), ("9", "right:2", "better"), ("0", "right:3", "much better")),
-}
-"""Group to key, press and words, in the order of the buttons."""
-OTHERS = (
-    ("b", "both_bad", "both bad"), ("s", "skip", "skip …"), ("z", "undo", "undo"), ("e", "edit", "edit to ideal …"),
-    ("d", "demonstrate", "demonstrate"), ("n", "note", "note"), ("u", "unsafe", "unsafe …"), ("h", "hallucinated", "hallucinated …"),
-    ("r", "refused", "refused …"), ("m", "raw", "raw text"), ("y", "together", "scroll together"), ("a", "attributes", "scales"),
-    ("g", "guideline", "guideline"), ("?", "help", "keys"),
-)  # fmt: skip
-HELP = (
-    ("1 2 3", "the left answer is much better, better, slightly better"),
-    ("8 9 0", "the right answer is slightly better, better, much better"),
-    ("5 or space", "a tie: both are fine"),
-    ("b", "both are bad, or all of them"),
-    ("1 to 9", "ranking: this answer comes next; once more takes it out again"),
-    ("=", "ranking: the next answer ties with the one before"),
-    ("⌫ then ⏎", "ranking: take the last one out; record"),
-    ("← →", "ranking: move the answer in focus; dragging does the same"),
-    ("s then 1 to 4", "skip, with a reason"),
-    ("z", "undo, as often as you like"),
-    ("e then 1 or 2", "write the ideal answer over this one: a demonstration and a preference"),
-    ("d", "write a demonstration for this prompt"),
-    ("u h r then 1 or 2", "flag as unsafe, hallucinated, refused"),
-    ("n", "a note, recorded with the judgement"),
-    ("a", "scales from 1 to 7: helpful, truthful, harmless"),
-    ("m", "show the texts raw or formatted"),
-    ("j k y", "scroll down, up; scroll answers together or apart"),
-    ("g or ?", "the guideline; this list"),
-)
 
 
 def stage() -> str:
@@ -79,24 +48,27 @@ def _side(position: int, name: str) -> str:
 def _controls() -> str:
     groups = "".join(
         f'<div class="group" role="group" aria-label="{escape(name)}"><span class="side-name">{escape(name)}</span>'
-        f"{''.join(_button(*choice) for choice in choices)}</div>"
-        for name, choices in CHOICES.items()
+        f"{''.join(map(_command, commands))}</div>"
+        for name, commands in vocabulary.PAIR.items()
     )
     reasons = "".join(
         f'<button type="button" data-reason="{n}">{key(str(n + 1))}<span>{escape(reason)}</span></button>'
-        for n, reason in enumerate(ratings.SKIP_REASONS)
+        for n, reason in enumerate(vocabulary.SKIP_REASONS)
     )
     return f"""<p class="said" data-part="said" role="status"></p><p class="noted" data-part="noted"></p>
 <div class="presses" data-part="presses">{groups}</div>
 <div class="ranking-presses"><div class="ladder" data-part="ladder" role="group" aria-label="Ranking, best first"></div>
-<div class="ranking-keys">{_button("=", "same", "ties with it")}{_button("⌫", "back", "take out")}{_button("⏎", "ranking", "record ranking")}</div></div>
-<div class="others" data-part="others">{"".join(_button(*other) for other in OTHERS)}</div>
-<div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}{_button("s", "skip", "back")}</div>
+<div class="ranking-keys">{"".join(map(_command, vocabulary.RANKING))}</div></div>
+<div class="others" data-part="others">{"".join(map(_command, vocabulary.OTHERS))}</div>
+<div class="reasons" data-part="reasons" hidden><span>Skip because</span>{reasons}{_button(vocabulary.cap("skip"), "skip", "back")}</div>
 <div class="reasons" data-part="which" hidden><span data-part="which-words"></span><span class="which-sides" data-part="which-sides"></span>{_button("Esc", "asked", "back")}</div>"""
 
 
 def _dialogs() -> str:
-    rows = "".join(f"<dt>{_drawn(names)}</dt><dd>{escape(text)}</dd>" for names, text in HELP)
+    rows = "".join(
+        f"<dt>{_drawn(row.keys)}</dt><dd>{escape(row.words.format(left='the left answer', right='the right answer'))}</dd>"
+        for row in vocabulary.HELP
+    )
     return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>
@@ -105,8 +77,12 @@ def _dialogs() -> str:
 <dialog class="sheet writer" data-part="writer" aria-label="Write"><h3 data-part="writer-title"></h3><p class="quiet" data-part="writer-words"></p>
 <div class="writer-prompt" data-part="writer-prompt" tabindex="0" role="region" aria-label="Prompt"></div><textarea data-part="writer-text" rows="12" dir="auto" spellcheck="true"></textarea>
 <p class="said" data-part="writer-said" role="status"></p>
-<div class="writer-keys"><button type="button" class="is-primary" data-part="writer-keep"></button><span class="quiet">{key("Ctrl")} {key("⏎")}</span>
+<div class="writer-keys"><button type="button" class="is-primary" data-part="writer-keep"></button><span class="quiet">{key("Ctrl")} {key(vocabulary.CAPS["enter"])}</span>
 <form method="dialog"><button type="submit">Cancel</button></form></div></dialog>"""
+
+
+def _command(command: Command) -> str:
+    return _button(vocabulary.cap(command.name), command.name, command.words)
 
 
 def _button(name: str, press: str, words: str) -> str:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio.annotation import session_status, sessions
 from studio.errors import RatingError, StudioError, WorkspaceUnavailable
-from studio.preferences import comparisons, edits, prompts, ratings
-from studio.preferences.judgements import LONGEST_NOTE, ranking_words
-from studio.preferences.ratings import Remarks
+from studio.preferences import comparisons, edits, prompts, ratings, undo, wording
+from studio.preferences.judgements import LONGEST_NOTE, Remarks
+from studio.preferences.vocabulary import SKIP_REASONS, Outcome
 from studio.workspace import Workspace
 from ui import rendering
 from ui.components import html
@@ -29,7 +29,6 @@ AHEAD = 4
 """Items the browser holds: the one on the screen and the next ones."""
 LONGEST_TEXT = 400_000
 """Characters of an ideal answer or a demonstration."""
-STRENGTHS = {3: "much better", 2: "better", 1: "slightly better"}
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 Position = Annotated[int, Field(ge=0, le=8)]
@@ -50,9 +49,9 @@ class Press(Sent):
 
     uuid: Uuid
     showing: int
-    outcome: ratings.Outcome
+    outcome: Outcome
     strength: Literal[1, 2, 3] | None = None
-    reason: Annotated[int, Field(ge=0, lt=len(ratings.SKIP_REASONS))] | None = None
+    reason: Annotated[int, Field(ge=0, lt=len(SKIP_REASONS))] | None = None
     ranks: Annotated[list[Annotated[int, Field(ge=1, le=9)]], Field(min_length=3, max_length=9)] | None = None
     note: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
     flags: dict[str, Annotated[list[Position], Field(max_length=9)]] = {}
@@ -130,7 +129,7 @@ def _refusal(error: ValidationError) -> str:
 
 def _record(ws: Workspace, press: Press) -> dict[str, Any]:
     """Record a press; answers with what was recorded and what comes next."""
-    reason = ratings.SKIP_REASONS[press.reason] if press.reason is not None and press.outcome == "skip" else None
+    reason = SKIP_REASONS[press.reason] if press.reason is not None and press.outcome == "skip" else None
     with ws.write() as db:
         try:
             rating = ratings.record_in(
@@ -149,13 +148,13 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
         for kind in ("note", "remarks"):
             prompts.keep_draft(db, edits.draft_name(kind, press.showing), "")
         seen = session_status.prediction(db, RATER, press.showing, rating.id)
-        return _state(ws, db, press.known) | {"recorded": _said(db, rating), "prediction": seen}
+        return _state(ws, db, press.known) | {"recorded": wording.of_rating(db, rating), "prediction": seen}
 
 
 def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
     """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
     with ws.write() as db:
-        taken = ratings.undo_in(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
+        taken = undo.newest(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
         edits.put_back(db, taken, sessions.upcoming(ws, db, RATER, AHEAD))
         state = _state(ws, db, sent.known)
         if taken and taken.edited_response_id:
@@ -163,8 +162,8 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
                 item["drafts"] = _drafts(db, item["id"])
         if taken is None:
             return state | {"error": sessions.nothing_to_undo(db, RATER)}
-        again = ratings.counting(db, taken)
-        told = {"undone": _said(db, taken), "again": _said(db, again) if again else ""}
+        again = undo.counting(db, taken)
+        told = {"undone": wording.of_rating(db, taken), "again": wording.of_rating(db, again) if again else ""}
         if taken.showing_id is not None and again is None:
             told["back"] = "here" if [taken.showing_id] == [each["id"] for each in state["items"][:1]] else "elsewhere"
         return state | told
@@ -174,10 +173,10 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
     """Keep an ideal answer or a demonstration. The item on the screen stays."""
     try:
         if sent.kind == "edit":
-            rating = edits.edit_to_ideal(
+            edits.edit_to_ideal(
                 ws, sent.showing, sent.position or 0, sent.text, uuid=sent.uuid, elapsed_ms=sent.elapsed_ms
             )
-            answer = {"recorded": _words(rating)}
+            answer = {"recorded": wording.IDEAL}
         else:
             edits.demonstrate(ws, sent.showing, sent.text)
             answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
@@ -212,7 +211,7 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
 
 def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     """Return an item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
-    told = {"id": showing_id, "remarks": asdict(ratings.remarks_taken_back(db, showing_id))}
+    told = {"id": showing_id, "remarks": asdict(undo.remarks_taken_back(db, showing_id))}
     if showing_id in known:
         return told
     showing = comparisons.read_showing(db, showing_id)
@@ -243,22 +242,3 @@ def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
                 "texts": [rendering.draw(text).sent() for text in item["texts"]],
             }
     return answer
-
-
-def _said(db: Any, rating: ratings.Rating) -> str:
-    """Say a judgement in words that fit the number of answers."""
-    if rating.outcome == "both_bad" and rating.showing_id is not None:
-        showing = comparisons.read_showing(db, rating.showing_id)
-        return "all bad" if showing and len(showing.texts) > 2 else "both bad"
-    return _words(rating)
-
-
-def _words(rating: ratings.Rating) -> str:
-    """Return a judgement as the page says it."""
-    if rating.edited_response_id is not None:
-        return "your ideal answer, better than the one it was made from"
-    if rating.outcome in ("left", "right"):
-        return f"{rating.outcome} {STRENGTHS[rating.strength]}" if rating.strength else f"{rating.outcome} better"
-    if rating.ranks:
-        return f"ranking {ranking_words(rating.ranks)}"
-    return {"tie": "tie, both fine", "both_bad": "both bad", "skip": "skipped"}.get(rating.outcome, rating.outcome)

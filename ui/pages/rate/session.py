@@ -31,7 +31,7 @@ def build(ws: Workspace) -> Page:
             with gr.Row(elem_classes="controls"):
                 moves = {
                     "resume": gr.Button(
-                        "Go on", variant="primary", visible=False, elem_id="session-resume", min_width=110
+                        "Resume", variant="primary", visible=False, elem_id="session-resume", min_width=110
                     ),
                     "pause": gr.Button("Pause", visible=False, elem_id="session-pause", min_width=110),
                     "end": gr.Button("End the session", visible=False, elem_id="session-end", min_width=140),
@@ -46,17 +46,17 @@ def build(ws: Workspace) -> Page:
             with gr.Accordion("Guideline", elem_classes="card", elem_id="session-guideline"):
                 text = gr.Textbox(
                     "",
-                    label="What you go by",
+                    label="How you judge",
                     lines=3,
                     max_lines=12,
                     elem_id="guideline-text",
                     elem_classes=typed.FIELD,
                 )
-                save = gr.Button("Put it in force", elem_id="guideline-save")
+                save = gr.Button("Save the guideline", elem_id="guideline-save")
                 version = html.html(html.notice(""), elem_id="guideline-told")
     outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
-    begun = on(start.click, partial(_start, ws), values, [told], validator=_validate)
+    begun = on(start.click, partial(_start, ws), values, [told], validator=partial(form.validate, SessionConfig))
     on(begun.then, partial(_refresh, ws), [chosen], outputs)
     for name, button in moves.items():
         moved = on(button.click, partial(_move, ws, name), None, [told])
@@ -96,10 +96,10 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
     session = sessions.active(ws) or next((each for each in everything if each.state == "paused"), None)
     drawn = next((each for each in everything if each.id == chosen), None) or session or next(iter(everything), None)
     status = session.state if session else ""
-    labels = {"resting": "Next block", "paused": "Go on"}
+    labels = {"resting": "Next block", "paused": "Resume"}
     return [
         _now(ws, session),
-        gr.Button(labels.get(status, "Go on"), visible=status in labels),
+        gr.Button(labels.get(status, "Resume"), visible=status in labels),
         gr.Button(visible=status in ("running", "resting", "done")),
         gr.Button(visible=bool(status)),
         gr.Dropdown(
@@ -115,21 +115,21 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
 def _now(ws: Workspace, session: Session | None) -> str:
     if session is None:
         return html.empty(
-            "No session is at work",
-            "A session sets a target and blocks with a rest between them, chooses the pairs that teach most beside a random "
-            "share, shows a tenth of them twice to measure you, and ends with a card. Without one you rate what waits.",
+            "No session is running",
+            "A session has a target and blocks with a rest between them. It chooses the most informative pairs, mixed with a random "
+            "share, shows a tenth of them twice to measure how consistent you are, and ends with a card. Without one you rate whatever is waiting.",
         )
     config = session.config
     share = min(session.num_given / config.target, 1.0)
     behind = prefetch.explain(ws, session, sessions.why_nothing(ws, session))
     counted = predictions.counts(ws)
     reward = (
-        f"{counted['predictions']:,} votes are predicted, {counted['waiting']:,} pairs wait for a prediction."
+        f"{counted['predictions']:,} votes have a prediction; {counted['waiting']:,} pairs are waiting for one."
         if counted["predictions"] or counted["waiting"]
         else "There is no reward model yet, so pairs are chosen at random."
     )
     source = {
-        "any": "any pairs that wait",
+        "any": "any waiting pairs",
         "imported": "imported pairs",
         "policy": f"two answers of {config.checkpoint}",
         "policy_vs_sft": f"{config.checkpoint} against {config.opponent}",
@@ -156,27 +156,20 @@ def _card(ws: Workspace, session: Session | None) -> str:
     if session.state != "resting" or session.num_given <= session.config.block_size:
         return card
     block = session_summary.card(ws, session.id, last=session.config.block_size)
-    return drawing.panel(block, "Card of the block") + card
-
-
-def _validate(*values: Any) -> list[dict[str, Any]]:
-    _, wrong = form.parse(SessionConfig, values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in SessionConfig.model_fields]
+    return drawing.panel(block, "Card of this block") + card
 
 
 def _start(ws: Workspace, *values: Any) -> str:
-    config, wrong = form.parse(SessionConfig, values)
-    if config is None:
-        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
-    try:
-        session = sessions.start(ws, config)
-    except StudioError as error:
-        return html.notice(str(error), "bad")
+    return form.submit(SessionConfig, values, partial(_start_session, ws))
+
+
+def _start_session(ws: Workspace, config: SessionConfig) -> str:
+    session = sessions.start(ws, config)
     why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
     prefetch.look_after(ws)
     if why:
-        return html.notice(f"Session {session.id} has begun, but has nothing to show. {why}", "bad")
-    return html.notice(f"Session {session.id} has begun. Rate under Pairs.", "good")
+        return html.notice(f"Session {session.id} has started, but has nothing to show. {why}", "bad")
+    return html.notice(f"Session {session.id} has started. Rate under Pairs.", "good")
 
 
 def _move(ws: Workspace, name: str) -> str:
@@ -205,5 +198,5 @@ def _save(ws: Workspace, text: str) -> str:
 
 
 def _version(found: guidelines.Guideline) -> str:
-    which = f"Version {found.version}" if found.version else "The built-in one"
+    which = f"Version {found.version}" if found.version else "The built-in guideline"
     return html.notice(f"{which} is in force. Older versions stay with the ratings given under them.")

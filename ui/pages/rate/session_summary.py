@@ -7,30 +7,24 @@ import math
 from html import escape
 
 from studio.annotation.session_summary import Card, Contradiction, Share
+from studio.preferences.vocabulary import TIES, WORDS
 
 WIDTH, HEIGHT = 320, 22
 LEFT, RIGHT = 6, 6
 MOST = 20
 FIRST_LETTERS = 220
-NAMES = {
-    "left": "left",
-    "right": "right",
-    "tie": "both fine",
-    "both_bad": "both bad",
-    "ranking": "ranked",
-}
 
 
 def panel(card: Card, title: str = "") -> str:
     """Draw the whole card; a sentence where nothing was rated yet."""
     if not card.num_votes:
-        return '<p class="quiet">No vote was given yet. The card fills as you rate.</p>'
+        return '<p class="quiet">No votes yet. The card fills as you rate.</p>'
     rows = [
-        ("Left side chosen", "of decided votes; far from half is a habit of the eye", card.left, 0.5),
-        ("Ties", "both fine and both bad, of all votes", card.ties, None),
+        ("Left side chosen", "of decided votes; far from half is a habit of position", card.left, 0.5),
+        ("Ties", f"{' and '.join(WORDS[name] for name in TIES)}, of all votes", card.ties, None),
         (
             "You agree with yourself",
-            "the same answers a second time; of a ranking, the share of its pairs",
+            "the same answers judged twice; for a ranking, the share of its pairs",
             card.self_agreement,
             None,
         ),
@@ -95,8 +89,8 @@ def _x(share: float) -> float:
 
 
 def _outcomes(card: Card) -> str:
-    counted = [f"{num:,} {NAMES[name]}" for name, num in card.outcomes.items() if num]
-    skipped = f", {card.num_skipped:,} skipped" if card.num_skipped else ""
+    counted = [f"{num:,} {WORDS[name]}" for name, num in card.outcomes.items() if num]
+    skipped = f", {card.num_skipped:,} {WORDS['skip']}" if card.num_skipped else ""
     return f'<p class="quiet">{escape(", ".join(counted))}{skipped}. Shares with 95 % intervals.</p>'
 
 
@@ -111,7 +105,7 @@ def _contradictions(card: Card) -> str:
     more = f"<p class='quiet'>{len(card.contradictions) - MOST:,} more.</p>" if len(card.contradictions) > MOST else ""
     return (
         f"<h4>Against a confident reward model ({len(card.contradictions):,})</h4>"
-        '<p class="quiet">A slip, its error, or a gap in the guideline? A slip is corrected under History.</p>'
+        '<p class="quiet">Your slip, its error, or a gap in the guideline? Correct a slip under History.</p>'
         f"{shown}{more}"
     )
 

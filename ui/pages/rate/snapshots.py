@@ -1,4 +1,4 @@
-"""Snapshots, a section of Rate: freeze the ratings of now by a recipe, see which runs trained on what, compare two."""
+"""Snapshots, a section of Rate: freeze the current ratings by a recipe, see which runs trained on what, compare two."""
 
 from functools import partial
 from html import escape
@@ -30,12 +30,14 @@ def build(ws: Workspace) -> Page:
                 second = gr.Dropdown([], label="with", elem_id="snapshot-second", min_width=150)
                 compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
             difference = html.html(elem_id="snapshot-difference")
-        with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the ratings of now", elem_classes="card"):
+        with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the current ratings", elem_classes="card"):
             fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
             freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
             told = html.html(html.notice(""), elem_id="snapshot-told")
     outputs = [table, first, second]
-    frozen = on(freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=_validate)
+    frozen = on(
+        freeze.click, partial(_freeze, ws), list(fields.values()), [told], validator=partial(form.validate, Recipe)
+    )
     on(frozen.then, partial(_refresh, ws), [first, second], outputs)
     on(compare.click, partial(_compare, ws), [first, second], [difference])
     return Page(partial(_refresh, ws), [first, second], outputs)
@@ -55,8 +57,8 @@ def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
     if not found:
         return html.empty(
             "No snapshot yet",
-            "A snapshot is a frozen, hashed set of preferences: what a reward model was trained on, for good. Each reward run "
-            "makes one of the ratings of now, or trains on one that you froze.",
+            "A snapshot is a frozen, hashed set of preferences: exactly what a reward model was trained on. Each reward run "
+            "makes one from the current ratings, or trains on one that you froze.",
         )
     used = snapshots.runs_of(ws)
     rows = "".join(
@@ -75,19 +77,13 @@ def _recipe(text: str) -> str:
     return escape(", ".join(f"{name} {value}" for name, value in snapshots.read_recipe(text).items()))
 
 
-def _validate(*values: Any) -> list[dict[str, Any]]:
-    _, wrong = form.parse(Recipe, values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in Recipe.model_fields]
-
-
 def _freeze(ws: Workspace, *values: Any) -> str:
-    recipe, wrong = form.parse(Recipe, values)
-    if recipe is None:
-        return html.notice("; ".join(f"{name} {text}" for name, text in wrong.items()), "bad")
-    try:
-        found = snapshots.freeze(ws, recipe)
-    except StudioError as error:
-        return html.notice(str(error), "bad")
+    return form.submit(Recipe, values, partial(_freeze_now, ws))
+
+
+def _freeze_now(ws: Workspace, recipe: Recipe) -> str:
+    with ws.write() as db:
+        found = snapshots.freeze(db, recipe)
     return html.notice(f"{found.sentence}. Train on it with snapshot = {found.name}.", "good")
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from studio.errors import RunError
 from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
-from studio.runs import launcher, pauses, runs
+from studio.runs import launcher, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui.handlers import on
@@ -49,7 +49,7 @@ def build() -> Controls:
         later = gr.Button("Later", visible=False, elem_id="run-later", min_width=90)
         resume = gr.Button("Resume", interactive=False, elem_id="run-resume", min_width=100)
         origin = gr.Dropdown(
-            [("from its newest", "")],
+            [("from its newest checkpoint", "")],
             value="",
             visible=False,
             container=False,
@@ -73,13 +73,13 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
     if is_done:
         found = found[1:]  # nothing is left to do from the last one
     names = [c.name for c in found]
-    newest = ("from an earlier checkpoint" if is_done else "from its newest", "")
+    newest = ("from an earlier checkpoint" if is_done else "from its newest checkpoint", "")
     is_unsaved = run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None)
     is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
     return [
         gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
         gr.Button(interactive=is_open or run.is_ending),
-        gr.Button("Go on" if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
+        gr.Button("Continue" if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
         gr.Button(visible=is_waiting),
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
@@ -120,11 +120,11 @@ def _kill(ws: Workspace, run: Run) -> None:
 
 
 def _pause(ws: Workspace, run: Run) -> None:
-    (pauses.go_on if run.pause_requested else pauses.pause)(ws, run.name)
+    (queue.go_on if run.pause_requested else queue.pause)(ws, run.name)
 
 
 def _shift(ws: Workspace, run: Run, by: int) -> None:
-    runs.shift(ws, run.name, by)
+    queue.shift(ws, run.name, by)
 
 
 def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:

@@ -46,7 +46,9 @@ UNITS = {"ppo": "iteration"}
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     """Place the section; it follows the chosen run, and is drawn again whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls curve-controls"):
-        others = gr.Dropdown([], value=[], multiselect=True, label="lay over", elem_id="curve-others", min_width=200)
+        others = gr.Dropdown(
+            [], value=[], multiselect=True, label="compare with", elem_id="curve-others", min_width=200
+        )
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
         is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=130)
     drawn = html.html(elem_id="run-curves")
@@ -98,7 +100,7 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
         if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
-        empty = "draws no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
+        empty = "has no curves" if run.is_ended or run.stage == "sample" else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {empty}.</p>'
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]

@@ -39,7 +39,7 @@ def _find(ws: Workspace, chosen: str, word: str) -> str:
     lines = runs.tail_log(ws, run.name, NUM_LINES).splitlines()
     found = [line for line in lines if wanted in line.casefold()]
     body = "\n".join(_marked(line, wanted) for line in found[-NUM_SHOWN:])
-    said = f'<p class="quiet">{len(found):,} of the last {len(lines):,} lines hold it.</p>'
+    said = f'<p class="quiet">{len(found):,} of the last {len(lines):,} lines contain it.</p>'
     return f'{said}<pre class="log"><code>{body}</code></pre>' if found else said
 
 
@@ -83,5 +83,5 @@ def _answer(row: dict[str, Any]) -> str:
 def _figures(row: dict[str, Any]) -> str:
     figures = [f"{name} {html.number(row[name])}" for name in ("score", "kl") if row[name] is not None]
     components = [f"{name} {html.number(value)}" for name, value in json.loads(row["components"] or "{}").items()]
-    cut = ["cut at the longest length"] if row["end_reason"] == "length" else []
+    cut = ["cut at the length limit"] if row["end_reason"] == "length" else []
     return html.tags([f"step {row['step']}", *figures, *components, *cut])

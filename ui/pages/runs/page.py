@@ -12,11 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio import commands
+from studio import settings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
-from studio.runs import launcher, metrics, runs
-from studio.runs import progress as pulse_of
+from studio.runs import launcher, metrics, progress, queue, runs
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -106,7 +105,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
     nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
-    listing = _listing(listed, [r.name for r in runs.queue(ws)]) if listed else nothing
+    listing = _listing(listed, [r.name for r in queue.waiting(ws)]) if listed else nothing
     pace = gr.Timer(REFRESH_S if going or runs.list_ending(ws) else QUIET_S)
     return (
         signature,
@@ -158,7 +157,7 @@ def _unknown(chosen: str) -> str:
 
 
 def _nothing() -> str:
-    text = "A run trains one stage of the loop in a process of its own: you may close this tab, and it goes on."
+    text = "A run trains one stage of the loop in its own process: close this tab and it keeps running."
     return html.empty("No runs yet", text, "train", "Start the first run")
 
 
@@ -166,23 +165,23 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
     return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
 
 
-def _listing(everything: list[Run], queue: list[str]) -> str:
+def _listing(everything: list[Run], waiting: list[str]) -> str:
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{html.badge(run.shown_state)}"
         f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, queue))}">'
-        f"{escape(_doing(run, queue))}</span></a>"
+        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, waiting))}">'
+        f"{escape(_doing(run, waiting))}</span></a>"
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
 
 
-def _doing(run: Run, queue: list[str]) -> str:
-    if run.name in queue:
-        return f"{queue.index(run.name) + 1} of {len(queue)} in the queue{', held' if run.pause_requested else ''}"
+def _doing(run: Run, waiting: list[str]) -> str:
+    if run.name in waiting:
+        return f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
     if run.is_ending:
-        return "its process ends"
+        return "its process is exiting"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
     return run.message if run.is_ended else f"{run.progress:.0%} {html.doing(run)}{where}"
 
@@ -190,9 +189,7 @@ def _doing(run: Run, queue: list[str]) -> str:
 def _head(ws: Workspace, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
     if run.is_ending:
-        said = html.notice(
-            "It has written its last word; this says so as soon as its process is gone and its memory is free."
-        )
+        said = html.notice("It has ended; waiting for its process to exit and free its memory.")
     if trouble := launcher.trouble(run):
         said += html.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
@@ -202,13 +199,13 @@ def _head(ws: Workspace, run: Run) -> str:
         chosen += "<style>#run :is(.rollout-filters,.rollout-side,.more){display:none!important}</style>"
     return (
         f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{html.badge(run.shown_state)}{facts}'
-        f'<span class="num when">{"started" if run.started_at else "made"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
+        f'<span class="num when">{"started" if run.started_at else "created"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
 
 
 def _pulse(ws: Workspace, run: Run) -> str:
     """Draw time left, speed, where the time goes, and memory."""
-    found = pulse_of.of_run(ws, run)
+    found = progress.read(ws, run)
     return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
 
 
@@ -231,6 +228,6 @@ def _config(ws: Workspace, run: Run) -> str:
     written = run.config.model_dump_json(indent=2)
     return (
         f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults.</p><dl class="config">{rows}</dl>'
-        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, run.config))}'
+        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, run.config))}'
         f"<h4>Its config, for --config</h4>{html.copyable(written)}</div>"
     )

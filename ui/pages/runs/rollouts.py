@@ -18,8 +18,8 @@ from ui.handlers import on
 NUM_ROWS = 50
 FIRST_LETTERS = 140
 COLOURS = {"advantage": "advantage", "KL": "kl"}
-ENDS = [("any end", ""), ("ended by itself", "eos"), ("cut at the longest length", "length")]
-BOUNDS = ("iteration", "least score", "greatest score", "least KL", "greatest KL")
+ENDS = [("any end", ""), ("ended by itself", "eos"), ("cut at the length limit", "length")]
+BOUNDS = ("iteration", "lowest score", "highest score", "lowest KL", "highest KL")
 """Texts, not `gr.Number`: an empty one of those becomes 0 when its accordion opens."""
 PICK = """
 document.addEventListener("click", (event) => {
@@ -73,17 +73,17 @@ def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end:
     try:
         iteration, *figures = (float(bound) if bound.strip() else None for bound in bounds)
     except ValueError:
-        return html.notice(f"A filter is no number. Leave it empty, or give one: {', '.join(BOUNDS)}.", "bad")
+        return html.notice(f"A filter is not a number. Leave it empty, or give a number: {', '.join(BOUNDS)}.", "bad")
     wanted = Filter(search, iteration, *figures, end_reason=end or None)
     stored = rollouts.count(ws, run.id)
     if not stored:
         return '<p class="quiet">No rollouts are stored. PPO keeps those of its newest iterations (keep_rollouts).</p>'
     found = rollouts.find(ws, run.id, wanted, sort=sort, limit=NUM_ROWS)
     if not found:
-        return f'<p class="quiet">None of the {stored:,} stored responses fits.</p>'
+        return f'<p class="quiet">None of the {stored:,} stored responses match.</p>'
     rows = "".join(_row(rollout, str(rollout.id) == picked) for rollout in found)
     num = rollouts.count(ws, run.id, wanted)
-    shown = f"{len(found):,} of {num:,} that fit" if num > len(found) else f"{num:,} that fit"
+    shown = f"{len(found):,} of {num:,} that match" if num > len(found) else f"{num:,} match"
     return (
         '<div class="scroll"><table class="rollouts"><thead><tr><th class="num">iteration</th><th class="num">score</th>'
         f'<th class="num">KL</th><th class="num">tokens</th><th>response</th></tr></thead><tbody>{rows}</tbody></table></div>'

@@ -9,7 +9,7 @@ from gradio.context import LocalContext
 
 from modules.config import TrainConfig
 from studio.errors import StudioError
-from studio.runs import memory_fit, preview
+from studio.runs import memory_fit, prepare, preview, progress
 from studio.runs.memory_fit import LIBRARIES, Fit, Measured, Place
 from studio.workspace import Workspace
 from ui.components import html
@@ -19,7 +19,7 @@ from ui.pages.train import preview as page_preview
 GIB = 2**30
 MIB = 2**20
 _ORPHAN = html.notice(
-    "A measurement that was begun before this page was loaded is going on; its figures are lost with that page."
+    "A measurement started before this page was loaded is still running; its figures will not be shown here."
 )
 
 
@@ -57,7 +57,7 @@ def _buttons(is_measuring: bool) -> list[Any]:
 
 def _working(ws: Workspace, stage: str) -> list[Any]:
     """Show that a measurement runs, so that it can be stopped at once."""
-    text = "Doing real steps in a process of its own, with larger micro-batches as long as they fit …"
+    text = "Running real steps in a separate process, with larger micro-batches while they fit …"
     said = f'<p class="notice is-note is-working" role="status">{text}</p>'
     return [memory_fit.ask(ws, stage, _page()), said, *_buttons(True)]
 
@@ -70,27 +70,30 @@ def _page() -> str:
 
 def _stop(ws: Workspace) -> list[Any]:
     was_at_work = memory_fit.stop_probe(ws)
-    said = "The measurement was stopped." if was_at_work else "The measurement had ended already."
+    said = "The measurement was stopped." if was_at_work else "The measurement had already ended."
     return [html.notice(said), *_buttons(False)]
 
 
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw the estimate for the longest texts that the settings allow, or why there is none."""
-    which = "as many as the settings allow; looking for the longest there are …"
-    return page_preview.told(ws, stage, values, lambda config: _draw(memory_fit.fit(ws, config), which))
+    which = "the most the settings allow; looking for the longest text in the data …"
+    return page_preview.told(
+        ws, stage, values, lambda config: _draw(memory_fit.fit(ws, prepare.resolve(ws, config)), which)
+    )
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw the estimate for the longest existing text; where that is unknown, for what the settings allow."""
 
     def tell(config: TrainConfig) -> str:
+        prepared = prepare.resolve(ws, config)
         try:
-            longest = preview.lesson(ws, config).longest
+            longest = preview.lesson(ws, prepared).longest
         except StudioError as error:
             return _draw(
-                memory_fit.fit(ws, config), f"as many as the settings allow. The rows could not be read: {error}"
+                memory_fit.fit(ws, prepared), f"the most the settings allow. The rows could not be read: {error}"
             )
-        return _draw(memory_fit.fit(ws, config, longest), "the longest there are.")
+        return _draw(memory_fit.fit(ws, prepared, longest), "the longest in the data.")
 
     return page_preview.told(ws, stage, values, tell)
 
@@ -114,7 +117,7 @@ def _draw(fit: Fit, which: str) -> str:
     parts_of = {**fit.estimate.parts, "libraries": LIBRARIES}
     verdict = _verdict(fit.needed, fit.place, fit.is_fitting, "about ")
     tips = "" if fit.is_fitting else "<ul>" + "".join(f"<li>{escape(tip)}</li>" for tip in fit.advice) + "</ul>"
-    detail = f"The {fit.estimate.phase} takes most. Reckoned for texts of {fit.length:,} tokens, {which}"
+    detail = f"The {fit.estimate.phase} needs the most memory. Estimated for texts of {fit.length:,} tokens, {which}"
     return f'<div class="command fit">{verdict}{_bar(parts_of, fit.place)}<p class="quiet">{escape(detail)}</p>{tips}</div>'
 
 
@@ -127,25 +130,16 @@ def _measured(found: Measured, place: Place) -> str:
         if found.largest >= found.whole
         else f"micro_batch_size {found.largest} fits too"
         if found.largest > found.micro_batch_size
-        else f"micro_batch_size {found.largest} is the largest that was found to fit"
+        else f"micro_batch_size {found.largest} is the largest found to fit"
     )
-    steps = f"Its {found.num_steps:,} steps take about {duration(found.seconds)}, loading and evaluation not counted."
+    steps = f"Its {found.num_steps:,} steps take about {progress.duration(found.seconds)}, loading and evaluation not counted."
     said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. {steps}"
     return f'<div class="command fit">{verdict}{bar}<p>{escape(said)}</p></div>'
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:
-    word = "It fits" if is_fitting else "It will hardly fit"
-    text = f"{word}: {about}{size(needed)} of the {size(place.free)} that are free now ({place.title}, {size(place.total)})."
+    word = "It fits" if is_fitting else "It probably will not fit"
+    text = f"{word}: {about}{size(needed)} of the {size(place.free)} free now ({place.title}, {size(place.total)})."
     return html.notice(text, "good" if is_fitting else "bad")
 
 

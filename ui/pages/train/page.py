@@ -11,7 +11,7 @@ import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
 from modules.presets import HARDWARE, preset
-from studio import commands
+from studio import settings
 from studio.errors import StudioError
 from studio.models import parents
 from studio.runs import launcher, prepare
@@ -98,7 +98,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             trigger_mode="always_last",
         )
     outputs = [told, anyway, tabs, run_chosen]
-    looking = on(start.click, _looking, inputs, [told], validator=partial(_validate, stage))
+    looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return checkpoint_fields, fits, taken
@@ -162,20 +162,14 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [html.notice("The command line stands here again once the marked fields are mended."),
+        return [html.notice("The command line is shown again once the marked fields are fixed."),
                 preview.complaints(stage, wrong), *off]  # fmt: skip
     return [_command(ws, config), html.notice(""), *off]
 
 
-def _validate(stage: str, *values: Any) -> list[dict[str, Any]]:
-    """Mark each wrong field with Gradio's own mark; nothing starts then."""
-    _, wrong = form.parse(STAGES[stage], values)
-    return [gr.validate(name not in wrong, wrong.get(name, "")) for name in STAGES[stage].model_fields]
-
-
 def _looking(*_: Any) -> str:
     """Say at once that rows are being encoded, since long ones take some seconds before a run may start."""
-    return '<p class="notice is-note is-working" role="status">Looking at the rows, then it starts …</p>'
+    return '<p class="notice is-note is-working" role="status">Checking the rows before the start …</p>'
 
 
 def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
@@ -188,22 +182,21 @@ def _start(ws: Workspace, stage: str, anyway: bool, *values: Any) -> list[Any]:
         if anyway:
             config = config.model_copy(update={"max_dropped": 1.0})
         file_access.check_config(ws, config)
-        refused = preview.refusal(ws, config)
+        prepared = prepare.resolve(ws, config)
+        refused = preview.refusal(ws, prepared)
         if refused:
             return [html.notice(refused.text, "bad"), gr.Button(visible=refused.may_start_anyway), *stay]
-        run, is_new = launcher.start_once(ws, config)
+        run, is_new = launcher.start_once(ws, prepared)
     except StudioError as error:
         return [html.notice(str(error), "bad"), off, *stay]
     said = (
         "was started."
         if is_new
-        else "was started a moment ago with these settings; a second click starts no second run."
+        else "was started a moment ago with these settings; a second click does not start another run."
     )
     return [html.notice(f"{run.name} {said}", "good"), off, gr.Tabs(selected="runs"), run.name]
 
 
 def _command(ws: Workspace, config: StageConfig) -> str:
     """Return the command that starts the same run from a terminal."""
-    return (
-        f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(commands.of_config(ws, config))}</div>'
-    )
+    return f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, config))}</div>'

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from modules.config import STAGES, StageConfig, TrainConfig
+from modules.config import STAGES, TrainConfig
 from studio.errors import StudioError
-from studio.runs import preview
+from studio.runs import prepare, preview
+from studio.runs.prepare import Prepared
 from studio.runs.preview import Example, Lesson, Refusal
 from studio.workspace import Workspace
 from ui import file_access
@@ -29,9 +30,9 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> Any:
     return lesson
 
 
-def refusal(ws: Workspace, config: StageConfig) -> Refusal | None:
+def refusal(ws: Workspace, prepared: Prepared) -> Refusal | None:
     """Return why a run should not start as it is; None where it may."""
-    return preview.check(ws, config) if isinstance(config, TrainConfig) else None
+    return preview.check(ws, prepared) if isinstance(prepared.config, TrainConfig) else None
 
 
 def complaints(stage: str, wrong: dict[str, str]) -> str:
@@ -40,7 +41,7 @@ def complaints(stage: str, wrong: dict[str, str]) -> str:
     known = [name for name in wrong if name in STAGES[stage].model_fields]
     marks = "".join(
         f"#{stage}-{name} :is(input,textarea){{border-color:var(--alert)!important}}"
-        f'#{stage}-{name}::after{{content:"Not possible: see beside Start.";color:var(--alert);font-size:.8125rem}}'
+        f'#{stage}-{name}::after{{content:"Not valid: see next to Start.";color:var(--alert);font-size:.8125rem}}'
         for name in known
     )
     return f'<style>{marks}</style><div class="notice is-bad" role="alert">Not ready to start:<ul>{items}</ul></div>'
@@ -52,7 +53,7 @@ def _working() -> str:
 
 def _look(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw examples as the model would read them, or say why there are none."""
-    return told(ws, stage, values, lambda config: _draw(preview.lesson(ws, config)))
+    return told(ws, stage, values, lambda config: _draw(preview.lesson(ws, prepare.resolve(ws, config))))
 
 
 def told(ws: Workspace, stage: str, values: Sequence[Any], tell: Callable[[TrainConfig], str]) -> str:

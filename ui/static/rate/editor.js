@@ -2,9 +2,9 @@
    until it is recorded, through a reload as well. In one scope with rate.js. */
 
 const WRITER = {
-  note: ["Note on this item", "It is recorded with your judgement.", "Keep note"],
-  edit: ["The ideal answer", "It becomes a demonstration for SFT, and is preferred to the answer it was made from. The pair stays open.", "Keep ideal answer"],
-  demonstrate: ["A demonstration for this prompt", "What should the assistant have said? SFT learns from it.", "Keep demonstration"],
+  note: ["Note on this item", "It is recorded with your judgement.", "Save note"],
+  edit: ["The ideal answer", "It becomes a demonstration for SFT, and is preferred to the answer it was made from. The pair stays open.", "Save ideal answer"],
+  demonstrate: ["A demonstration for this prompt", "What should the assistant have said? SFT learns from it.", "Save demonstration"],
 };
 const lastWriting = window.studio.tab("studio-writing"); // what is being written, for the page after a reload
 const bare = (text) => text.replace(/\r\n?|[\u0085\u2028\u2029]/g, "\n").replace(/^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/g, "");
@@ -33,8 +33,9 @@ function recallWriting() {
   const was = lastWriting.read(null);
   isBack = was?.showing === item().id && !part("writer").open;
   if (!isBack) return;
-  const [what, keys] = { note: ["a note", "n"], demonstrate: ["a demonstration", "d"] }[was.kind] ?? [`the ideal answer from answer ${was.position + 1}`, `e then ${was.position + 1}`];
-  say(`You were writing ${what}; it is kept. Press ${keys} to go on with it, Esc to judge.`, "is-bad");
+  const what = { note: "a note", demonstrate: "a demonstration" }[was.kind] ?? `the ideal answer from answer ${was.position + 1}`;
+  const which = was.kind === "edit" ? ` then ${was.position + 1}` : "";
+  say(`You were writing ${what}; it is kept. Press ${keyOf(was.kind)}${which} to go on with it, Esc to judge.`, "is-bad");
 }
 
 function forgetWriting() {
@@ -56,7 +57,7 @@ function sayInWriter(text, kind = "") {
 function keepDraft() {
   if (!writing) return;
   const isKept = drafts.write(writing, part("writer-text").value);
-  if (!checkLength()) sayInWriter(isKept ? "" : "This is too long to be kept in the tab; record it before you reload the page.", isKept ? "" : "is-bad");
+  if (!checkLength()) sayInWriter(isKept ? "" : "This is too long to be kept in the tab; save it before you reload the page.", isKept ? "" : "is-bad");
 }
 
 /* Return whether it is too long; if so, say what to do. */
@@ -78,7 +79,7 @@ function keepWriting() {
   if (text.toWellFormed && text !== text.toWellFormed()) {
     part("writer-text").value = text.toWellFormed();
     keepDraft();
-    return sayInWriter("It held half a character, which cannot be stored: it stands as \ufffd now. Look at it and keep it again.", "is-bad");
+    return sayInWriter("The text held half a character, which cannot be stored; it is shown as \ufffd now. Check it and save it again.", "is-bad");
   }
   if (writing.kind === "note") {
     remarks.note = text.trim();
@@ -88,7 +89,7 @@ function keepWriting() {
     return keepRemarks();
   }
   const isSame = writing.kind === "edit" && bare(text) === bare(item().texts[writing.position]);
-  if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing was changed yet." : "It is empty.", "is-bad");
+  if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing was changed yet." : "The text is empty.", "is-bad");
   const { kind, position, showing, from, uuid: key } = writing;
   const elapsed = Math.min(Math.round(performance.now() - from), 86400000);
   forgetWriting();

@@ -1,19 +1,14 @@
 /* Finds what a key event means. A key counts by its character, however that is typed; where the layout writes no
    Latin letter there, or has its digits under Shift, it counts by its place on the keyboard. A key only half understood
-   is reported, and blocks the judgement that may follow by mistake. No function here touches the page. In one scope with rate.js. */
-const KEYS = {
-  1: "left:3", 2: "left:2", 3: "left:1", 5: "tie", " ": "tie", 8: "right:1", 9: "right:2", 0: "right:3", b: "both_bad", s: "skip",
-  z: "undo", e: "edit", d: "demonstrate", n: "note", u: "unsafe", h: "hallucinated", r: "refused", m: "raw", y: "together",
-  a: "attributes", g: "guideline", "?": "help", "=": "same", backspace: "back", enter: "ranking", j: "down", k: "up",
-};
+   is reported, and blocks the judgement that may follow by mistake. No function here touches the page. In one scope with rate.js;
+   VOCABULARY (studio/preferences/vocabulary.py) stands before all scripts. */
+const KEYS = VOCABULARY.keys; // character to command
 const NAMED = ["enter", "backspace", "escape", "arrowleft", "arrowright"];
 const UNKNOWN = "unknown"; // a letter that may have been meant as one of ours, but is not
 const METHOD = "method"; // an input method has taken the key
-const JUDGING = /^([0-9 b=]|enter)$/;
-/* Characters at a digit's place in layouts with this digit elsewhere: other Dvoraks, Hungarian. */
-const ELSEWHERE = { 1: "[", 2: "[]", 3: "{/", 4: "}", 6: "=", 7: "*", 8: ")", 9: "+", 0: "]/öÖ" };
-const SERBIAN = { KeyY: ["зЗ", "z"], KeyZ: ["ѕЅ", "y"] }; // there the two have changed places, and their Latin labels with them
 const isDigit = (text) => /^\p{Nd}$/u.test(text);
+const isJudging = (key) => /^[0-9]$/.test(key) || VOCABULARY.judging.includes(key);
+const keyOf = (name) => Object.keys(KEYS).find((key) => KEYS[key] === name);
 
 /* The key that is meant: a character of the page, a name of NAMED, UNKNOWN, METHOD, or "" for what is left to the browser. */
 function meant({ key, code = "", keyCode = 0, ...event }) {
@@ -25,7 +20,7 @@ function meant({ key, code = "", keyCode = 0, ...event }) {
   const typed = plain(key);
   if (/^[a-z]$/i.test(typed)) return !KEYS[typed.toLowerCase()] ? "" : event.shiftKey || isAltGr ? UNKNOWN : typed.toLowerCase();
   if (typed === " ") return event.shiftKey ? "" : typed;
-  if (/^[0-9=?]$/.test(typed)) return typed;
+  if (/^[0-9]$/.test(typed) || KEYS[typed]) return typed;
   if (key === "Unidentified") return UNKNOWN;
   if (/^[a-z][a-z0-9]+$/i.test(key) && key !== "Dead") return ""; // F1, Tab, Shift
   if (event.shiftKey || isAltGr) return /\p{L}/u.test(key) ? UNKNOWN : "";
@@ -45,12 +40,12 @@ function plain(key) {
 
 /* By place: a digit where the layout has digits under Shift, a letter where it writes no Latin ones. */
 function placed(key, code) {
-  const digit = code.match(/^Digit([0-9])$/)?.[1];
-  if (digit && !ELSEWHERE[digit]?.includes(key)) return digit;
+  const placedHere = VOCABULARY.places[code] ?? "";
+  if (isDigit(placedHere) && !VOCABULARY.movedDigits[placedHere]?.includes(key)) return placedHere;
   if (!/[\p{L}\p{M}]/u.test(key) || key === "Dead") return "";
   if (/\p{Script=Latin}/u.test(key)) return UNKNOWN;
-  const [letters, serbian] = SERBIAN[code] ?? ["", ""];
-  const letter = letters.includes(key) ? serbian : code.match(/^Key([A-Z])$/)?.[1].toLowerCase();
+  const [letters, moved] = VOCABULARY.movedLetters[code] ?? ["", ""];
+  const letter = letters.includes(key) ? moved : placedHere;
   return KEYS[letter] ? letter : UNKNOWN;
 }
 
@@ -60,15 +55,16 @@ function placed(key, code) {
 function order(key, at) {
   if (!key) return null;
   if (at.dialog) return KEYS[key] === at.dialog ? ["press", at.dialog] : null;
-  const isOpening = /^[edn]$/.test(key) || (at.asking === "edit" && /^[1-9]$/.test(key));
+  const number = /^[1-9]$/.test(key) ? Number(key) : 0;
+  const isOpening = ["edit", "demonstrate", "note"].includes(KEYS[key]) || (at.asking === "edit" && number);
   if (at.isBack && !isOpening) return [key === "escape" ? "judge" : "back"]; // further typing is not for the answers
   if (key === UNKNOWN || key === METHOD) return [key];
   if (at.asking && key === "escape") return ["unask"];
-  if (at.asking === "skip" && /^[1-4]$/.test(key)) return ["skip", Number(key) - 1];
-  if (at.asking && at.asking !== "skip" && /^[1-9]$/.test(key)) return ["pick", Number(key) - 1];
-  if (at.asking && JUDGING.test(key)) return null; // a judgement now would be a slip
-  if (at.isHeld && at.item && JUDGING.test(key)) return ["held"];
-  if (at.isRanking && !at.isDeaf && /^[1-9]$/.test(key)) return ["place", Number(key) - 1];
+  if (at.asking === "skip" && number && number <= VOCABULARY.skipReasons) return ["skip", number - 1];
+  if (at.asking && at.asking !== "skip" && number) return ["pick", number - 1];
+  if (at.asking && isJudging(key)) return null; // a judgement now would be a slip
+  if (at.isHeld && at.item && isJudging(key)) return ["held"];
+  if (at.isRanking && !at.isDeaf && number) return ["place", number - 1];
   if (key === "arrowleft" || key === "arrowright") return ["shift", key === "arrowleft" ? -1 : 1];
   const name = KEYS[key];
   return name && (at.item || ["undo", "help", "guideline"].includes(name)) ? ["press", name] : null;

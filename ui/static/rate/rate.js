@@ -38,7 +38,7 @@ function onAnswer(answer, name, isLast, data) {
   if (name === "write" && !answer.error && drafts.read(data) === data.text) drafts.forget(data);
   if (answer.error) say(answer.error + (name === "write" ? " Your text is kept as a draft." : ""), "is-bad");
   else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${answer.prediction}` : ""}`);
-  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.back === "here" ? " Here it is again." : answer.back ? " It waits until no session is at work." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
+  else if (answer.undone) say(`Undone: ${answer.undone}.${answer.back === "here" ? " Here it is again." : answer.back ? " It waits until no session is running." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
   else if (answer.said) say(answer.said);
   if (!isLast) return take(answer.items ?? [], false);
   if (answer.items) return take(answer.items, true);
@@ -77,7 +77,7 @@ function show() {
   recallRemarks();
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
-  element.querySelector('[data-press="both_bad"] span').textContent = isRanking() ? "all bad" : "both bad";
+  element.querySelector('[data-press="both_bad"] span').textContent = VOCABULARY.bothBad[isRanking() ? "ranking" : "pair"];
   if (isRanking()) layCards();
   for (const node of element.querySelectorAll("[data-side] .attributes")) delete node.dataset.for;
   paint();
@@ -158,7 +158,7 @@ function explainSession(session) {
   const titles = { resting: "Time for a rest", done: "The session is done" };
   const next = { resting: "Its card and the next block are under Session.", done: "Its card is under Session; end it there." };
   part("none-title").textContent = titles[session.state] ?? "No pair for this session now";
-  part("none-text").textContent = `${session.said} ${next[session.state] ?? (session.background || "Its pairs are used up, or only prompts are left that you saw just now. Pause or end it under Session.")}`;
+  part("none-text").textContent = `${session.said} ${next[session.state] ?? (session.background || "Its pairs are used up, or the only prompts left are ones you have just seen. Pause or end it under Session.")}`;
   part("none-link").textContent = "Open the session";
   part("none-link").href = "#rate";
   part("none-link").onclick = () => document.querySelectorAll("#rate-tabs [role=tab]")[1]?.click();
@@ -170,7 +170,7 @@ function explain() {
   const isDone = state.total > 0;
   part("none-title").textContent = isDone ? "Every pair is rated" : "No pairs yet";
   part("none-text").textContent = isDone
-    ? `${state.rated.toLocaleString("en")} judgements are in the workspace${state.by_person ? "; z takes back the last" : ""}. See what the loop suggests next.`
+    ? `${state.rated.toLocaleString("en")} judgements are in the workspace${state.by_person ? `; ${keyOf("undo")} takes back the last` : ""}. See what the loop suggests next.`
     : "A pair is two answers to the same prompt. Your choice between them is what the reward model learns from. " +
       "Sample pairs from a checkpoint, or import preferences.";
   part("none-link").textContent = isDone ? "Back to the loop" : "Sample pairs";
@@ -214,12 +214,12 @@ function ask(name) {
   part("others").hidden = !!asking; // instead of them, so that nothing moves
   root.dataset.asking = asking ? "yes" : "no";
   if (!asking || asking === "skip") return;
-  part("which-words").textContent = asking === "edit" ? "Make ideal" : `Flag as ${asking}`;
+  part("which-words").textContent = asking === "edit" ? "Edit into the ideal answer" : `Flag as ${asking}`;
   part("which-sides").replaceChildren(...item().texts.map((_, position) => {
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.dataset.pick = position;
     make("kbd", button, String(position + 1));
-    make("span", button, isRanking() ? `answer ${position + 1}` : ["left", "right"][position]);
+    make("span", button, isRanking() ? `answer ${position + 1}` : VOCABULARY.sides[position]);
     return button;
   }));
 }
@@ -246,8 +246,8 @@ function press(name) {
   if (name === "note") return openWriter("note");
   if (name === "demonstrate") return openWriter("demonstrate");
   if (isRanking()) return pressRanking(name);
-  const [outcome, strength] = name.split(":");
-  if (["left", "right", "tie", "both_bad"].includes(outcome)) rate(outcome, strength ? { strength: Number(strength) } : {});
+  const [outcome, strength] = VOCABULARY.judgements[name] ?? [];
+  if (outcome) rate(outcome, strength ? { strength } : {});
 }
 
 function pressRanking(name) {
@@ -292,11 +292,11 @@ function onKey(event) {
   if (!name || (name === "shift" && !chip)) return;
   if (name !== UNKNOWN && name !== METHOD) event.preventDefault(); // nor typed into the field that it opens
   ({
-    [UNKNOWN]: () => hold(`${event.key} is no key here, so nothing was done. Press ? for the keys.`),
-    [METHOD]: () => hold("An input method has taken this key, so nothing was done. Switch it off to judge by keys."),
+    [UNKNOWN]: () => hold(`${event.key} is not a key here, so nothing was done. Press ${keyOf("help")} for the keys.`),
+    [METHOD]: () => hold("An input method took this key, so nothing was done. Switch it off to judge by keys."),
     held: () => { isHeld = false; say("The key before it was not understood, so this one was not taken as a judgement. Press it again to judge.", "is-bad"); },
     back: () => recallWriting(),
-    judge: () => { forgetWriting(); say("The text stays kept as a draft."); },
+    judge: () => { forgetWriting(); say("The text is kept as a draft."); },
     unask: () => ask(null),
     skip: () => rate("skip", { reason: value }),
     pick: () => pick(value),

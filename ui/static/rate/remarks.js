@@ -1,7 +1,6 @@
 /* A judgement's note, flags, scales and half-made ranking. They are a draft until it is recorded, and return when it is
    undone. In one scope with rate.js. */
-const FLAGS = ["unsafe", "hallucinated", "refused"];
-const ATTRIBUTES = ["helpful", "truthful", "harmless"];
+const FLAGS = VOCABULARY.flags;
 const remarksOf = (showing) => ({ kind: "remarks", showing });
 
 function recallRemarks() {
@@ -47,7 +46,7 @@ function drawAttributes(node, position) {
   if (node.dataset.for === String(item().id)) return;
   node.dataset.for = item().id;
   node.replaceChildren();
-  for (const name of ATTRIBUTES) {
+  for (const name of VOCABULARY.attributes) {
     const field = make("fieldset", node);
     make("legend", field, name);
     for (let value = 1; value <= 7; value += 1) {
@@ -73,7 +72,7 @@ function onAttribute(event) {
 function onAttributeKey(event, key) {
   const field = event.target.closest("fieldset");
   if (key === "escape") return event.target.blur();
-  if (!/^[1-7]$/.test(key)) { if (KEYS[key]) say("Digits choose on the scale now; Esc goes back to judging."); return; }
+  if (!/^[1-7]$/.test(key)) { if (KEYS[key]) say("Digits set the scale now; Esc goes back to judging."); return; }
   event.preventDefault();
   const radio = field.querySelector(`[value="${key}"]`);
   radio.checked = true;
@@ -84,6 +83,6 @@ function onAttributeKey(event, key) {
 function flag(name, position) {
   const at = remarks.flags[name] ?? [];
   remarks.flags[name] = at.includes(position) ? at.filter((each) => each !== position) : [...at, position];
-  say(`${at.includes(position) ? "Not flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
+  say(`${at.includes(position) ? "No longer flagged" : "Flagged"} ${name}: answer ${position + 1}. It is recorded with your judgement.`);
   keepRemarks();
 }

@@ -1,0 +1,70 @@
+"""The settings that `modules.ppo.PPOModule` takes, and how its parts are made of them.
+
+`PPOConfig` explains each and holds the defaults.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, TypedDict, TypeVar
+
+from modules.config import PPOConfig
+
+
+class PPOSettings(TypedDict, total=False):
+    """The fields of `PPOConfig` that belong to the trainer; the others are for models, data and runs."""
+
+    seed: int
+    max_new_tokens: int
+    temperature: float
+    minibatch_size: int
+    micro_batch_size: int
+    rollout_batch_size: int
+    epochs: int
+    learning_rate: float
+    value_learning_rate: float
+    value_start: Literal["reward", "zero"]
+    value_warmup: int
+    max_grad_norm: float
+    kl_coef: float
+    kl_estimator: Literal["k1", "k3"]
+    kl_target: float
+    clip_range: float
+    value_clip_range: float
+    value_coef: float
+    entropy_coef: float
+    gamma: float
+    lam: float
+    whiten_advantages: bool
+    center_scores: bool
+    score_scale: Literal["none", "running"]
+    score_clip: float
+    missing_eos: Literal["penalty", "score"]
+    missing_eos_penalty: float
+    missing_eos_score: float
+    bootstrap_unfinished: bool
+    ptx_coef: float
+    ptx_target: Literal["tokens", "reference"]
+    approx_kl_limit: float
+    kl_budget: float
+    tax_budget: float
+    ema_decay: float
+
+
+NAMES = tuple(PPOSettings.__annotations__)
+Part = TypeVar("Part")
+
+
+def complete(settings: Mapping[str, Any]) -> PPOConfig:
+    """Return a config with these settings and the defaults of the others; a notebook may go beyond a form's bounds.
+
+    Raises:
+        TypeError: The trainer has no such setting.
+    """
+    if unknown := [name for name in settings if name not in NAMES]:
+        raise TypeError(f"PPOModule has no setting {', '.join(unknown)}. It has: {', '.join(NAMES)}.")
+    return PPOConfig.model_construct(None, **settings)
+
+
+def part(kind: type[Part], config: PPOConfig) -> Part:
+    """Build a dataclass, such as the objective, from the settings that its fields are named after."""
+    return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})  # type: ignore[arg-type]
