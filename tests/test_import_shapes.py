@@ -211,7 +211,7 @@ def test_a_strength_that_is_none_drops_its_row(tmp_path, strength):
 
 @pytest.mark.parametrize(
     ("margin", "strength"),
-    [("nan", None), ("NaN", None), ("", None), ("0.1", 1), ("0.7", 3), ("5", 3), ("-2.5", "negative"), ("inf", "infinite"), ("1e999", "infinite")],
+    [("nan", None), ("NaN", None), ("", None), ("0.1", 1), ("0.7", 3), ("5", 3), ("-2.5", None), ("0", None), ("inf", "infinite"), ("1e999", "infinite")],
 )  # fmt: skip
 def test_no_strength_is_invented_from_a_margin_that_says_nothing(tmp_path, margin, strength):
     found = look(tmp_path, "a.csv", f"prompt,chosen,rejected,margin\np,c,r,{margin}\n")

@@ -123,7 +123,7 @@ def test_each_way_of_writing_a_demonstration_gives_the_same_demonstration(tmp_pa
 def test_an_alpaca_input_follows_its_instruction(tmp_path):
     row = {"instruction": "Translate.", "input": "cheval", "output": "horse"}
     example = importing.preview(jsonl(tmp_path / "alpaca.jsonl", row)).examples[0]
-    assert example["messages"] == [user("Translate.\n\ncheval")]
+    assert example["messages"] == [user("Translate.\ncheval")]
 
 
 @pytest.mark.parametrize("row", [{"prompt": "Name a prime."}, {"messages": [user("Name a prime.")]}])

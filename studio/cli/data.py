@@ -1,13 +1,21 @@
 """Imports and exports data at the terminal: ``import`` and ``export``."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
+
+from tqdm import tqdm
 
 from studio.children import DEVICES
 from studio.cli import arguments as takes
-from studio.datasets import archive, exporting, importing
+from studio.datasets import archive, exporting, importing, mapping
+from studio.datasets.formats.family import Kind
+from studio.datasets.formats.table import NAMED
+from studio.datasets.importing import Choice
 from studio.datasets.readers import MAX_GIB
-from studio.datasets.row_formats import Kind
+from studio.datasets.sifting import Progress
 from studio.models import export
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
@@ -22,9 +30,23 @@ def add(commands: Any) -> None:
     command = commands.add_parser("import", help=summary, description=summary)
     command.add_argument(
         "source",
-        help="a .jsonl, .json, .csv or .tsv file (or the same with .gz), a .parquet file, an archive, a folder, or a hub id owner/name[:config]",
+        help="a .jsonl, .json, .csv or .tsv file (or the same with .gz), a .parquet or .zip file, an archive, a folder, or a hub id "
+        "owner/name[:config[:split]]",
     )
     command.add_argument("--kind", choices=["auto", *get_args(Kind)], default="auto", help="what it holds")
+    command.add_argument(
+        "--format",
+        default="",
+        choices=["", *NAMED],
+        metavar="NAME",
+        help=f"how to read it, where it is not clear: {', '.join(NAMED)}",
+    )
+    command.add_argument(
+        "--map",
+        default="",
+        metavar="prompt=COLUMN,...",
+        help=f"what its columns are, remembered for files of the same columns: {', '.join(mapping.TARGETS)}; a.b is a key in an object",
+    )
     command.add_argument("--category", default="", help="put all its prompts into this category")
     command.add_argument("--split", choices=prompts.SPLITS, help="put all its prompts into this split")
     command.add_argument(
@@ -65,20 +87,44 @@ def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
     ws = Workspace.open(arguments.workspace)
-    said = importing.take(
-        ws,
-        arguments.source,
-        arguments.kind,
-        category=arguments.category,
-        split=arguments.split,
-        max_gib=arguments.max_gib,
-    )
+    with _progress() as progress:
+        said = importing.take(
+            ws,
+            arguments.source,
+            arguments.kind,
+            category=arguments.category,
+            split=arguments.split,
+            max_gib=arguments.max_gib,
+            choice=Choice(arguments.format, arguments.map),
+            progress=progress,
+        )
     print(said)
     return 0
 
 
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Show on a terminal how far a long import is. Ctrl-C ends it with nothing imported."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(unit=" rows", file=sys.stderr, delay=1.0, leave=False) as bar:
+
+        def show(num_rows: int, share: float) -> None:
+            bar.total = round(num_rows / share) if share > 0 else None
+            bar.update(num_rows - bar.n)
+
+        yield show
+
+
 def _preview(arguments: argparse.Namespace) -> int:
-    found = importing.look(arguments.source, arguments.kind, max_gib=arguments.max_gib)
+    place = Workspace.place(arguments.workspace)
+    ws = Workspace.existing(arguments.workspace) if (place / "studio.db").is_file() else None
+    choice = Choice(arguments.format, arguments.map)
+    with _progress() as progress:
+        found = importing.look(
+            arguments.source, arguments.kind, max_gib=arguments.max_gib, choice=choice, ws=ws, progress=progress
+        )
     print(found.sentence)
     if isinstance(found, archive.Contents):
         print("It goes into an empty workspace.")
@@ -86,10 +132,19 @@ def _preview(arguments: argparse.Namespace) -> int:
     for example in found.examples:
         print()
         sides = {name: example[name] for name in ("response", "chosen", "rejected") if name in example}
-        for name, text in {"prompt": example["messages"][-1]["content"], **sides}.items():
-            line = " ".join(text.split())
-            print(f"  {name:>8}: {line[:FIRST_LETTERS]}{'…' if len(line) > FIRST_LETTERS else ''}")
+        ranked = [(f"rank {at}", text) for at, group in enumerate(example.get("groups", ()), 1) for text in group]
+        for name, text in [("prompt", example["messages"][-1]["content"]), *sides.items(), *ranked]:
+            _print_line(name, text)
+        if example.get("outcome") not in (None, "left", "ranking"):
+            _print_line("outcome", example["outcome"])
+        if example.get("rater") not in (None, "import"):
+            _print_line("rater", example["rater"])
     return 0
+
+
+def _print_line(name: str, text: str) -> None:
+    line = " ".join(text.split())
+    print(f"  {name:>8}: {line[:FIRST_LETTERS]}{'…' if len(line) > FIRST_LETTERS else ''}")
 
 
 def _export_ratings(arguments: argparse.Namespace) -> int:

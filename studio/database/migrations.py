@@ -13,6 +13,7 @@ from sqlite_utils import Database, Migrations
 from studio.database.schema import (
     curves,
     evaluations,
+    facts,
     first,
     imported,
     pages,
@@ -124,6 +125,13 @@ def m015_many_runs(db: Database) -> None:
 def m020_imported_judgements(db: Database) -> None:
     """Store in a column, not in the uuid, that a judgement came in with a file."""
     imported.add(db)
+
+
+@ALL()
+def m021_facts_of_imports(db: Database) -> None:
+    """Store when an imported judgement was given, its raw margin and its other facts, and the model of an imported response."""
+    for statement in facts.STATEMENTS:
+        db.execute(statement)
 
 
 @ALL()

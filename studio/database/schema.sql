@@ -80,6 +80,12 @@ CREATE TABLE guidelines (           -- guidelines: a version is its id
 ) STRICT;
 CREATE TRIGGER guidelines_refuse_delete BEFORE DELETE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
 CREATE TRIGGER guidelines_refuse_update BEFORE UPDATE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
+CREATE TABLE import_maps (         -- mapping: columns that a person mapped, to be offered again
+    structure TEXT PRIMARY KEY,     -- sha256 of the sorted columns
+    columns TEXT NOT NULL,          -- JSON list
+    mapped TEXT NOT NULL,           -- JSON: our name -> the file's
+    created_at TEXT NOT NULL
+) STRICT;
 CREATE TABLE imports (              -- prompts
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,           -- file name or data set id
@@ -171,7 +177,7 @@ CREATE TABLE "rating_events" (    -- ratings
     flags TEXT CHECK (flags IS NULL OR json_type(flags) = 'object'),    -- unsafe, hallucinated, refused -> screen positions
     attributes TEXT CHECK (attributes IS NULL OR json_type(attributes) = 'object'),
                                     -- helpful, truthful, harmless -> 1 to 7 or null by screen position
-    edited_response_id INTEGER REFERENCES responses(id), restores INTEGER REFERENCES rating_events(id) CHECK (restores < id), is_imported INTEGER NOT NULL DEFAULT 0 CHECK (is_imported IN (0, 1)),    -- the ideal answer that was written over the other one
+    edited_response_id INTEGER REFERENCES responses(id), restores INTEGER REFERENCES rating_events(id) CHECK (restores < id), is_imported INTEGER NOT NULL DEFAULT 0 CHECK (is_imported IN (0, 1)), judged_at TEXT, margin REAL, facts TEXT CHECK (facts IS NULL OR json_type(facts) = 'object'),    -- the ideal answer that was written over the other one
     CHECK ((outcome IN ('left', 'right')) OR strength IS NULL),
     CHECK ((outcome = 'ranking') = (ranks IS NOT NULL))
 ) STRICT;
@@ -218,7 +224,7 @@ CREATE TABLE responses (            -- prompts
     token_ids TEXT,                 -- JSON list: the ids as sampled
     end_reason TEXT CHECK (end_reason IN ('eos', 'length')),
     import_id INTEGER REFERENCES imports(id),
-    created_at TEXT NOT NULL, edited_from INTEGER REFERENCES responses(id),
+    created_at TEXT NOT NULL, edited_from INTEGER REFERENCES responses(id), model TEXT,
     CHECK (kind != 'sample' OR (checkpoint_id IS NOT NULL AND sampling IS NOT NULL))
 ) STRICT;
 CREATE INDEX responses_prompt ON responses(prompt_id, kind);

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from studio.datasets.row_formats import COLUMNS
+from studio.datasets.formats.table import COLUMNS
 from studio.errors import ImportRefused
 
 _BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")

@@ -7,12 +7,21 @@ import ast
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studio.preferences.prompts import Messages
 
-ROLES = {"human": "user", "gpt": "assistant"}
-LOOKS_LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from|content|value)\1\s*:""")
+ROLES = {
+    **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "bot", "chatbot", "chatgpt", "bing", "bard", "model", "ai"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
+ROLE_NAMES = ("role", "from", "author", "speaker")
+CONTENT_NAMES = ("content", "value", "text", "message")
+TOOL_NAMES = ("tool_calls", "function_call")
+TOOL_ROLES = ("function", "function_call", "observation", "tool_call", "tool_response")
+LOOKS_LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from|author|speaker|content|value|text)\1\s*:""")
 LONGEST_NOTATION = 1_000_000
 """Most characters of a cell in Python's notation that is read; its parser needs some hundred bytes for each."""
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -57,11 +66,13 @@ def turns(value: Any, role: str) -> Messages:
 def _turn(turn: Any) -> dict[str, str]:
     if not isinstance(turn, dict):
         raise Dropped("a turn has no role")
-    role = turn.get("role", turn.get("from"))
-    role = ROLES.get(role, role) if isinstance(role, str) else role
-    if role not in ("system", "user", "assistant"):
-        raise Dropped(f"a turn has the role {str(role)[:20]}")
-    content = _as_text(turn.get("content", turn.get("value")))
+    written = first(turn, ROLE_NAMES)
+    role = ROLES.get(written.strip().lower()) if isinstance(written, str) else None
+    if any(turn.get(name) is not None for name in TOOL_NAMES) or written in TOOL_ROLES:
+        raise Dropped("tool calls")
+    if role is None:
+        raise Dropped("a turn has no role" if written is None else f"a turn has the role {str(written)[:20]}")
+    content = _as_text(first(turn, CONTENT_NAMES))
     if isinstance(content, list):  # the parts of a multimodal message
         parts = [part.get("text") if isinstance(part, dict) else None for part in content]
         if not all(isinstance(part, str) for part in parts):
@@ -74,6 +85,11 @@ def _turn(turn: Any) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
+def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Return the first of these values that is there; None where none is."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
 def is_transcript(text: str) -> bool:
     """Return whether a text is a conversation in Anthropic's format."""
     return TRANSCRIPT_TURN.match("\n\n" + text.lstrip()) is not None
@@ -84,6 +100,8 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
     before, *pieces = TRANSCRIPT_TURN.split("\n\n" + text.lstrip())
     if before.strip():
         raise Dropped("text before the first turn")
+    if not pieces:
+        raise Dropped("no turns")
     if is_prompt and pieces[-2] == "Assistant" and not pieces[-1].strip():
         pieces = pieces[:-2]
     names = {"Human": "user", "Assistant": "assistant"}
@@ -106,7 +124,7 @@ def cell(value: Any) -> Any:
     Raises:
         Dropped: it looks like turns and cannot be read as such.
     """
-    if isinstance(value, dict) and ("role" in value or "from" in value):
+    if isinstance(value, dict) and any(name in value for name in ROLE_NAMES):
         return [value]
     if not isinstance(value, str):
         return _as_text(value)
@@ -133,11 +151,11 @@ def ends_with_assistant(value: Any) -> bool:
     except Dropped:
         return False
     last = value[-1] if isinstance(value, list) and value else {}
-    return isinstance(last, dict) and last.get("role", last.get("from")) in ("assistant", "gpt")
+    return isinstance(last, dict) and ROLES.get(str(first(last, ROLE_NAMES)).lower()) == "assistant"
 
 
 def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
+    return isinstance(value, dict) and any(n in value for n in ROLE_NAMES) and any(n in value for n in CONTENT_NAMES)
 
 
 def _notation(text: str) -> Any:

@@ -20,7 +20,7 @@ def comparisons(db: Database) -> Iterator[Row]:
     responses = _in_step(
         db.query(
             "SELECT cr.comparison_id, cr.slot, r.id, r.text, r.kind, k.name AS checkpoint, r.sampling, r.token_ids,"
-            " r.end_reason, r.created_at FROM comparison_responses cr JOIN responses r ON r.id = cr.response_id"
+            " r.end_reason, r.model, r.created_at FROM comparison_responses cr JOIN responses r ON r.id = cr.response_id"
             " LEFT JOIN checkpoints k ON k.id = r.checkpoint_id ORDER BY cr.comparison_id, cr.slot"
         )
     )

@@ -4,33 +4,32 @@ All usable rows are imported in one transaction, or none. The hash of the raw fi
 the same file is recognised and adds nothing.
 """
 
-import json
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from sqlite_utils import Database
-
-from studio.datasets import archive, readers
+from studio.datasets import archive, mapping, plan, readers, sifting, storing
+from studio.datasets.formats.family import Kind
+from studio.datasets.formats.item import COMPARED, Dropped, Item
+from studio.datasets.mapping import Mapped
+from studio.datasets.plan import PartPlan, Wanted, listed
 from studio.datasets.readers import MAX_GIB, Part, RawData
-from studio.datasets.row_formats import Dropped, Format, Item, Kind, read_row, recognise
+from studio.datasets.sifting import Progress, Tally
+from studio.datasets.storing import Stored
 from studio.errors import ImportRefused
-from studio.preferences import comparisons, prompts, ratings
-from studio.preferences.prompts import NewPrompt
+from studio.preferences import prompts, text_search
 from studio.workspace import Workspace
 
-NEEDED = {
-    "auto": "chosen and rejected; messages; prompt with response, completion or output; instruction with output; "
-    "or prompt alone",
-    "preferences": "chosen and rejected (with a prompt column or the prompt inside), or prompt, response_a, response_b "
-    "and preference",
-    "demonstrations": "messages, prompt with response, completion or output, or instruction with output",
-    "prompts": "prompt or messages",
-}
-LOOK_AT = 100
-Stored = Literal["new", "known", "judged", "contrary"]
+
+@dataclass(frozen=True)
+class Choice:
+    """How a person wants a source to be read, where it is not to be found out: a family's name, and names of columns."""
+
+    format: str = ""
+    map: str = ""
+    """Such as `prompt=question,chosen=good`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Preview:
     """The contents of a source and what would be kept. `dropped`: reason to number of rows.
 
     Each example has `messages` (the prompt), `category` and `split`; a demonstration also `response`; a preference
-    `chosen`, `rejected` (for a tie or an unrated pair the two sides as given), `outcome` and `strength`.
+    `chosen`, `rejected` (for a tie or an unrated pair the two sides as given), `outcome`, `strength` and `rater`; a ranking
+    `groups`, best first.
     """
 
     source: str
@@ -49,11 +49,19 @@ class Preview:
     dropped: dict[str, int]
     examples: list[dict[str, Any]]
     notes: tuple[str, ...] = ()
+    columns: list[str] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+    """Column that is not read to the number of rows in which it holds something."""
+
+    @property
+    def counts(self) -> str:
+        """How many are kept, of how many."""
+        return _counted(self.num_kept, self.num_rows, self.dropped)
 
     @property
     def sentence(self) -> str:
         """The counts and what was left out, in words."""
-        counts = f"{self.num_kept:,} of {self.num_rows:,} rows are {self.kind} ({self.format})"
+        counts = f"{self.counts} are {self.kind} ({self.format})"
         return " ".join([f"{self.source}: {counts}{_reasons(self.dropped)}.", *self.notes])
 
 
@@ -61,8 +69,9 @@ class Preview:
 class ImportResult:
     """The result of an import; `num_new` counts what the workspace did not have before.
 
-    Of the preferences whose pair was known, `num_judged` brought the first judgement of a waiting pair, and
-    `num_contrary` a judgement that differs from the one that counts, which was kept.
+    Of the preferences whose pair was known, `num_judged` brought the first judgement of a waiting pair, `num_added` one
+    more on a judged pair, `num_corrected` a later version of a judgement, and `num_contrary` a judgement of nobody in
+    particular that differs from the one that counts, which was kept.
     """
 
     source: str
@@ -76,6 +85,8 @@ class ImportResult:
     is_repeat: bool = False
     num_judged: int = 0
     num_contrary: int = 0
+    num_added: int = 0
+    num_corrected: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -83,10 +94,15 @@ class ImportResult:
         """The counts in words."""
         if self.is_repeat:
             return f"{self.source} was imported before as {self.kind}; nothing was added."
-        known = self.num_kept - self.num_new - self.num_judged - self.num_contrary
+        others = self.num_judged + self.num_contrary + self.num_added + self.num_corrected
+        known = self.num_kept - self.num_new - others
         told = [f"{known:,} were already here"] if known else []
         if self.num_judged:
             told.append(f"{self.num_judged:,} were waiting here and are now judged")
+        if self.num_added:
+            told.append(f"{self.num_added:,} are one more judgement of a pair that was judged here")
+        if self.num_corrected:
+            told.append(f"{self.num_corrected:,} correct a judgement that was here")
         if self.num_contrary:
             told.append(f"{self.num_contrary:,} are here with another judgement, which was kept: see Rate, History")
         already = f" ({'; '.join(told)})" if told else ""
@@ -95,24 +111,35 @@ class ImportResult:
 
 
 def look(
-    source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5, max_gib: float = MAX_GIB
+    source: str,
+    kind: Wanted = "auto",
+    limit: int = 5,
+    max_gib: float = MAX_GIB,
+    *,
+    choice: Choice = Choice(),  # frozen
+    ws: Workspace | None = None,
+    progress: Progress | None = None,
 ) -> Preview | archive.Contents:
     """Look at a source, an archive or rows, without importing it.
 
     Raises:
         ImportRefused: as `preview` and `archive.look`.
     """
-    return archive.look(source) if archive.is_archive(source) else preview(source, kind, limit, max_gib)
+    if archive.is_archive(source):
+        return archive.look(source)
+    return preview(source, kind, limit, max_gib, choice=choice, ws=ws, progress=progress)
 
 
 def take(
     ws: Workspace,
     source: str,
-    kind: Kind | Literal["auto"] = "auto",
+    kind: Wanted = "auto",
     *,
     category: str = "",
     split: str | None = None,
     max_gib: float = MAX_GIB,
+    choice: Choice = Choice(),  # frozen
+    progress: Progress | None = None,
 ) -> str:
     """Import a source, an archive into an empty workspace or rows into any; returns what was imported, in words.
 
@@ -120,207 +147,230 @@ def take(
         ImportRefused: as `import_source` and `archive.read`; nothing was imported.
     """
     if not archive.is_archive(source):
-        return import_source(ws, source, kind, category=category, split=split, max_gib=max_gib).sentence
-    if kind != "auto" or category or split:
+        options: dict[str, Any] = {"category": category, "split": split, "max_gib": max_gib}
+        return import_source(ws, source, kind, **options, choice=choice, progress=progress).sentence
+    if kind != "auto" or category or split or choice != Choice():
         raise ImportRefused(
             f"{Path(source).name} is an archive, which brings its own kinds, categories and splits. Do not set them."
         )
     return archive.read(ws, source).sentence
 
 
-def preview(source: str, kind: Kind | Literal["auto"] = "auto", limit: int = 5, max_gib: float = MAX_GIB) -> Preview:
+def preview(
+    source: str,
+    kind: Wanted = "auto",
+    limit: int = 5,
+    max_gib: float = MAX_GIB,
+    *,
+    choice: Choice = Choice(),  # frozen
+    ws: Workspace | None = None,
+    progress: Progress | None = None,
+) -> Preview:
     """Look at a file, a folder or a hub data set without importing it; shows at most `limit` examples.
+
+    Args:
+        source: as in `import_source`.
+        kind: how to read it.
+        limit: the number of examples.
+        max_gib: refuse a file of which more than this would be held in memory.
+        choice: how to read it, where it is not to be found out.
+        ws: the workspace that remembers mapped columns.
+        progress: gets the rows read and the share of the source.
 
     Raises:
         ImportRefused: it cannot be read as this kind.
+        Asks: a person must say how.
     """
-    raw = readers.read(source, max_gib)
-    items, form, kind, num_rows, dropped = _sift(raw, kind)
-    examples = [_example(item, kind) for item in items[:limit]]
-    return Preview(raw.name, kind, form, num_rows, len(items), dropped, examples, _notes(raw, kind))
+    with readers.opened(source, max_gib) as raw:
+        plans, kind, notes = _decide(raw, kind, choice, ws)
+        tally = Tally()
+        examples = [_example(item) for at, item in enumerate(sifting.items(plans, kind, tally, progress)) if at < limit]
+        columns = list(dict.fromkeys(column for each in plans for column in each.part.columns))
+    told = (*raw.notes, *notes, *_notes(plans, kind, tally))
+    dropped = dict(tally.dropped.most_common())
+    return Preview(
+        raw.name,
+        kind,
+        plans[0].family.says,
+        tally.num_rows,
+        tally.num_kept,
+        dropped,
+        examples,
+        told,
+        columns,
+        dict(tally.ignored),
+    )
 
 
 def import_source(
     ws: Workspace,
     source: str,
-    kind: Kind | Literal["auto"] = "auto",
+    kind: Wanted = "auto",
     *,
     category: str = "",
     split: str | None = None,
     max_gib: float = MAX_GIB,
+    choice: Choice = Choice(),  # frozen
+    progress: Progress | None = None,
 ) -> ImportResult:
-    """Import a file, a folder or a hub data set.
+    """Import a file, a folder, a zip file or a hub data set.
 
     Args:
         ws: the workspace.
-        source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config for a configuration).
+        source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config:split for a configuration and a split).
         kind: how to read it; auto decides by the columns. Preferences also serve as demonstrations (the chosen
             side) and everything serves as prompts.
         category: put all prompts into this category; empty honours the rows' own.
         split: put all prompts into this split; None honours the rows' own, else a hash of the first user turn decides.
-        max_gib: refuse a file that holds more than this when unpacked.
+        max_gib: refuse a file of which more than this would be held in memory.
+        choice: how to read it, where it is not to be found out; mapped columns are remembered.
+        progress: gets the rows read and the share of the source; what it raises ends the import with nothing imported.
 
     Raises:
         ImportRefused: it cannot be read as this kind; nothing was imported.
+        Asks: a person must say how.
     """
     if split is not None and split not in prompts.SPLITS:
         raise ImportRefused(f"There is no split {split!r}; use one of {', '.join(prompts.SPLITS)}.")
-    raw = readers.read(source, max_gib)
-    items, form, kind, num_rows, dropped = _sift(raw, kind)
-    if not items:
-        raise ImportRefused(f"No row of {raw.name} can be used as {kind}{_reasons(dropped)}. Nothing was imported.")
-    stored: Counter[Stored] = Counter()
-    with ws.write() as db:
-        known = prompts.find_import(db, raw.sha256, kind)
-        import_id = known or prompts.record_import(db, raw.name, raw.sha256, kind)
-        if not known:
-            for item in items:
-                chosen = replace(item, category=category or item.category, split=split or item.split)
-                stored[_store(db, chosen, kind, import_id)] += 1
-            prompts.close_import(db, import_id, len(items), dropped)
+    with readers.opened(source, max_gib) as raw:
+        plans, kind, notes = _decide(raw, kind, choice, ws)
+        tally = Tally()
+        stored: Counter[Stored] = Counter()
+        sha256 = _sha256(raw, plans, choice)
+        with ws.write() as db:
+            known = prompts.find_import(db, sha256, kind)
+            import_id = known or prompts.record_import(db, raw.name, sha256, kind)
+            if known:
+                _count(plans, kind, tally, progress)
+            else:
+                with text_search.many_texts(db):
+                    for item in sifting.items(plans, kind, tally, progress):
+                        chosen = (
+                            item
+                            if not category and not split
+                            else replace(item, category=category or item.category, split=split or item.split)
+                        )
+                        _store(db, chosen, import_id, tally, stored)
+                dropped = dict(tally.dropped.most_common())
+                if not tally.num_kept:
+                    raise ImportRefused(
+                        f"No row of {raw.name} can be used as {kind}{_reasons(dropped)}. Nothing was imported."
+                    )
+                prompts.close_import(db, import_id, tally.num_kept, dropped)
+                if mapped := mapping.parse(choice.map):
+                    mapping.remember(db, plans[0].part.columns, mapped)
     return ImportResult(
         source=raw.name,
         kind=kind,
-        format=form,
-        num_rows=num_rows,
-        num_kept=len(items),
-        dropped=dropped,
+        format=plans[0].family.says,
+        num_rows=tally.num_rows,
+        num_kept=tally.num_kept,
+        dropped=dict(tally.dropped.most_common()),
         import_id=import_id,
         num_new=stored["new"],
         is_repeat=known is not None,
         num_judged=stored["judged"],
         num_contrary=stored["contrary"],
-        notes=_notes(raw, kind),
+        num_added=stored["added"],
+        num_corrected=stored["corrected"],
+        notes=(*raw.notes, *notes, *_notes(plans, kind, tally)),
     )
 
 
-def _sift(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[list[Item], str, Kind, int, dict[str, int]]:
-    """Read every row: the items kept, the format, the kind, the number of rows, and why the others were dropped."""
-    form, kind = _decide(raw, wanted)
-    items: list[Item] = []
-    dropped: Counter[str] = Counter()
-    seen: dict[str, str] = {}
-    for row, part_form, split in _rows(raw):
-        try:
-            item = read_row(row, part_form, kind)
-            _refuse_again(item, seen)
-        except Dropped as reason:
-            dropped[str(reason)] += 1
-        else:
-            items.append(item if item.split else replace(item, split=split))
-    num_rows = sum(len(part.rows) for part in raw.parts)
-    return items, form.name, kind, num_rows, dict(dropped.most_common())
+def _store(db: Any, item: Item, import_id: int, tally: Tally, stored: Counter[Stored]) -> None:
+    try:
+        stored[storing.store(db, item, import_id)] += 1
+    except Dropped as reason:
+        tally.num_kept -= 1
+        tally.dropped[str(reason)] += 1
 
 
-def _rows(raw: RawData) -> Iterator[tuple[dict[str, Any], Format, str | None]]:
-    for part in raw.parts:
-        form = _format(part)
-        assert form is not None  # _decide refused all others
-        for row in part.rows:
-            yield row, form, part.split
+def _count(plans: list[PartPlan], kind: Kind, tally: Tally, progress: Progress | None) -> None:
+    for _ in sifting.items(plans, kind, tally, progress):
+        pass
 
 
-def _decide(raw: RawData, wanted: Kind | Literal["auto"]) -> tuple[Format, Kind]:
-    """Return the format of the data and the kind to read it as; all parts must be of one kind."""
-    forms = [(part, _format(part)) for part in raw.parts]
-    for part, form in forms:
-        if (
-            form is None
-            or (wanted == "preferences" and form.kind != wanted)
-            or (wanted == "demonstrations" and form.kind == "prompts")
-        ):
-            raise ImportRefused(
-                f"{part.name or raw.name} has the columns {_listed(part.columns)}. Needed for "
-                f"{'an import' if wanted == 'auto' else wanted}: {NEEDED[wanted]}. Rename the columns, or choose another kind."
-            )
-    kinds = {form.kind for _, form in forms if form}
-    if wanted == "auto" and len(kinds) > 1:
-        named = ", ".join(f"{part.name} ({form.kind})" for part, form in forms if form)
-        raise ImportRefused(f"{raw.name} holds several kinds of data: {named}. Import its files one by one.")
-    form = forms[0][1]
-    assert form is not None
-    return form, form.kind if wanted == "auto" else wanted
-
-
-def _format(part: Part) -> Format | None:
-    return recognise(part.columns, part.rows[:LOOK_AT])
-
-
-def _refuse_again(item: Item, seen: dict[str, str]) -> None:
-    """Drop an item that this source had before, whichever way round its pair is."""
-    key = json.dumps([item.messages, *sorted([item.response, item.rejected])])
-    verdict = item.response if item.outcome == "left" else item.outcome
-    if key in seen:
-        raise Dropped("duplicate" if seen[key] == verdict else "the same pair with another preference came before")
-    seen[key] = verdict
-
-
-def _store(db: Database, item: Item, kind: Kind, import_id: int) -> Stored:
-    """Store an item, and say whether the workspace had it."""
-    before = db.conn.total_changes
-    prompt_id = prompts.add_prompt(db, NewPrompt(item.messages, item.category, item.split), import_id)
-    if kind == "preferences":
-        return _store_pair(db, item, prompt_id, import_id)
-    if kind == "demonstrations":
-        before = db.conn.total_changes
-        prompts.add_response(db, prompt_id, item.response, "demonstration", import_id=import_id)
-    return "new" if db.conn.total_changes > before else "known"
-
-
-def _store_pair(db: Database, item: Item, prompt_id: int, import_id: int) -> Stored:
-    """Store a pair with its judgement; for a known pair without a judgement, only the judgement."""
-    first, second = (
-        prompts.add_response(db, prompt_id, text, "import", import_id=import_id)
-        for text in (item.response, item.rejected)
+def _decide(
+    raw: RawData, wanted: Wanted, choice: Choice, ws: Workspace | None
+) -> tuple[list[PartPlan], Kind, tuple[str, ...]]:
+    """Return how each part is read, as which kind, and what a person should know of it."""
+    given = mapping.parse(choice.map)
+    mapped = [given or part.mapped for part in raw.parts]
+    notes = tuple(
+        f"Columns as {mapping.DESCRIPTION} says ({part.mapped.sentence})."
+        for part in raw.parts
+        if part.mapped and not given
     )
-    comparison_id = comparisons.add_comparison(db, prompt_id, (first, second))
-    if comparison_id is not None:
-        if item.outcome != "unrated":
-            ratings.record_import(db, comparison_id, item.strength, outcome=item.outcome)
-        return "new"
-    comparison_id = comparisons.find_comparison(db, prompt_id, (first, second))
-    assert comparison_id is not None
-    if item.outcome == "unrated":
-        return "known"
-    verdict = first if item.outcome == "left" else item.outcome
-    here = comparisons.verdict(db, comparison_id)
-    if here is not None:
-        return "known" if here == verdict else "contrary"
-    is_swapped = item.outcome == "left" and comparisons.slot_of(db, comparison_id, first) == 1
-    ratings.record_import(db, comparison_id, item.strength, outcome="right" if is_swapped else item.outcome)
-    return "judged"
+    try:
+        plans, kind = plan.decide(raw, wanted, _format(choice), mapped)
+    except plan.Asks:
+        found = None if given or choice.format or ws is None else _remembered(ws, raw.parts)
+        if found is None:
+            raise
+        plans, kind = plan.decide(raw, wanted, "", [found] * len(raw.parts))
+        notes = (f"Columns mapped as before ({found.sentence}).",)
+    return plans, kind, notes
 
 
-def _notes(raw: RawData, kind: Kind) -> tuple[str, ...]:
-    """Say which files were left out, and, where only prompts are imported, which columns were not read."""
-    if kind != "prompts":
-        return raw.notes
-    unread: list[str] = []
-    for part in raw.parts:
-        form = _format(part)
-        reads = {*(form.reads if form else ()), "category", "split"}
-        unread += [column for column in part.columns if column not in reads and column not in unread]
-    if not unread:
-        return raw.notes
-    columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {_listed(unread)} were"
-    return (
-        *raw.notes,
-        f"Only prompts are read; {columns} not. If one holds answers, rename it response (or chosen and rejected).",
+def _format(choice: Choice) -> str:
+    return choice.format
+
+
+def _remembered(ws: Workspace, parts: list[Part]) -> Mapped | None:
+    with ws.read() as db:
+        return mapping.remembered(db, parts[0].columns)
+
+
+def _sha256(raw: RawData, plans: list[PartPlan], choice: Choice) -> str:
+    """Return the hash by which a second import is recognised: of the content, and of how it is read where a person said so."""
+    if choice == Choice() and not any(each.mapped for each in plans):
+        return raw.sha256
+    said = "".join(f"{each.family.name} {each.mapped.sentence if each.mapped else ''}\n" for each in plans)
+    return hashlib.sha256(f"{raw.sha256}\n{said}".encode()).hexdigest()
+
+
+def _notes(plans: list[PartPlan], kind: Kind, tally: Tally) -> tuple[str, ...]:
+    """Say which columns were not read, and what is odd."""
+    odd = tuple(
+        f"In {count:,} {'row' if count == 1 else 'rows'}, {told}." for told, count in tally.warnings.most_common()
     )
+    if not tally.ignored:
+        return odd
+    if kind == "prompts" and not any(each.mapped for each in plans):
+        return (*odd, _only_prompts(list(tally.ignored)))
+    told = [f"{column} ({count:,})" for column, count in tally.ignored.most_common()]
+    return (*odd, f"Not read: {listed(told)}.")
 
 
-def _example(item: Item, kind: Kind) -> dict[str, Any]:
-    shown: dict[str, Any] = {"messages": item.messages, "category": item.category, "split": item.split}
-    if kind == "demonstrations":
-        shown["response"] = item.response
-    elif kind == "preferences":
+def _only_prompts(unread: list[str]) -> str:
+    columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {listed(unread)} were"
+    return f"Only prompts are read; {columns} not. If one holds answers, rename it response (or chosen and rejected)."
+
+
+def _example(item: Item) -> dict[str, Any]:
+    shown: dict[str, Any] = {"messages": item.prompt, "category": item.category, "split": item.split}
+    if item.kind == "ranking":
+        groups = [[item.responses[at] for at in group] for group in item.groups]
+        shown |= {"groups": groups, "outcome": "ranking", "rater": item.rater}
+    elif item.kind in COMPARED:
+        sides = (item.chosen, item.rejected) if item.kind == "pair" else item.responses
+        outcome = {"pair": "left"}.get(item.kind, item.kind)
         shown |= {
-            "chosen": item.response,
-            "rejected": item.rejected,
-            "outcome": item.outcome,
+            "chosen": sides[0],
+            "rejected": sides[1],
+            "outcome": outcome,
             "strength": item.strength,
+            "rater": item.rater,
         }
+    elif item.responses:
+        shown["response"] = item.responses[0]
     return shown
+
+
+def _counted(kept: int, rows: int, dropped: dict[str, int]) -> str:
+    """Say how many were kept: of rows, or, where a row holds several judgements, of judgements."""
+    all_read = kept + sum(dropped.values())
+    return f"{kept:,} of {rows:,} rows" if all_read == rows else f"{kept:,} of {all_read:,} judgements in {rows:,} rows"
 
 
 def _reasons(dropped: dict[str, int]) -> str:
@@ -328,7 +378,3 @@ def _reasons(dropped: dict[str, int]) -> str:
         return ""
     named = ", ".join(f"{reason} ({count:,})" for reason, count in dropped.items())
     return f"; {sum(dropped.values()):,} dropped: {named}"
-
-
-def _listed(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "(none)"

@@ -1,11 +1,13 @@
 """Reads rows from JSON: one object a line, a list of objects, consecutive objects, or columns as from pandas."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from studio.datasets import columns
-from studio.datasets.row_formats import COLUMNS
+from studio.datasets import columns, files
+from studio.datasets.files import Meter
+from studio.datasets.formats.table import ROW_COLUMNS
 from studio.errors import ImportRefused
 
 Row = dict[str, Any]
@@ -13,6 +15,34 @@ Row = dict[str, Any]
 
 class _Twice(ValueError):
     """An object has a key twice; Python's reader would silently drop the first."""
+
+
+def stream(path: Path, name: str, max_gib: float, meter: Meter) -> Iterator[Row]:
+    """Yield the rows of a file that should hold one object a line, of which only one line is in memory.
+
+    A file whose first line is no object is read as `lines` reads it.
+
+    Raises:
+        ImportRefused: as `lines`; the rows before the broken line were yielded.
+    """
+    has_begun = False
+    for number, line in files.lines(path, name, max_gib, meter):
+        if not line.strip():
+            continue
+        try:
+            row = _line(line)
+        except (ValueError, RecursionError) as error:
+            if not has_begun:
+                break
+            raise _broken_line(error, name, number) from error
+        if not isinstance(row, dict):
+            if not has_begun:
+                break
+            raise _not_an_object(f"{name}, line {number}", row)
+        has_begun = True
+        yield columns.rename(row, name, number)
+    if not has_begun:
+        yield from lines(files.text(path, name, max_gib), name)
 
 
 def lines(text: str, name: str) -> list[Row]:
@@ -34,9 +64,7 @@ def lines(text: str, name: str) -> list[Row]:
                 return _of_values(values, name)
             if not rows and text.lstrip().startswith("["):
                 _refuse_list(text, name)
-            raise ImportRefused(
-                f"{name}, line {number}: {_cause(error, is_line=True)}. Nothing was imported; fix this line and try again."
-            ) from error
+            raise _broken_line(error, name, number) from error
         if not isinstance(row, dict):
             if not rows and isinstance(row, list) and (values := _values(text)) and len(values) == 1:
                 return _of_values(values, name)
@@ -68,6 +96,11 @@ def _refuse_list(text: str, name: str) -> None:
     except (ValueError, RecursionError) as error:
         if not isinstance(error, json.JSONDecodeError) or error.msg != "Extra data":
             raise _broken(error, name) from error
+
+
+def _broken_line(error: Exception, name: str, number: int) -> ImportRefused:
+    cause = _cause(error, is_line=True)
+    return ImportRefused(f"{name}, line {number}: {cause}. Nothing was imported; fix this line and try again.")
 
 
 def _broken(error: Exception, name: str) -> ImportRefused:
@@ -129,13 +162,13 @@ def _rows(value: Any, name: str) -> list[Any]:
         raise ImportRefused(f"{name} holds {_type(value)} where a list of objects is needed. Nothing was imported.")
     if set(value) >= {"columns", "data"} and isinstance(value["columns"], list):  # pandas, orient="split"
         return [dict(zip(map(str, value["columns"]), row, strict=False)) for row in value["data"]]
-    if any(columns.fold(column) in COLUMNS for column in value):
+    if any(columns.fold(column) in ROW_COLUMNS for column in value):
         return _of_columns(value, name) or [value]
     lists = [part for part in value.values() if isinstance(part, list) and part and isinstance(part[0], dict)]
     if len(lists) == 1:
         return lists[0]
     entries = list(value.values())
-    is_by_index = all(isinstance(row, dict) and any(columns.fold(key) in COLUMNS for key in row) for row in entries)
+    is_by_index = all(isinstance(row, dict) and any(columns.fold(key) in ROW_COLUMNS for key in row) for row in entries)
     return entries if entries and is_by_index else [value]  # pandas, orient="index"
 
 

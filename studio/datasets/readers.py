@@ -1,37 +1,67 @@
-"""Reads raw rows from a file, a folder, or a data set of the Hugging Face hub. `row_formats` interprets them.
+"""Opens a file, a folder, a zip file or a data set of the Hugging Face hub, and yields its raw rows. `formats` interprets them.
 
-A file with any damage is refused as a whole, with the file, the line and the cause: half a data set is worse than none.
+JSONL and Parquet are read row by row, so that they need no more memory than a row or a batch. A file with any damage is
+refused as a whole, with the file, the line and the cause: half a data set is worse than none.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from modules.model import hub
-from studio.datasets import archive, columns, files, json_rows, tables
+from studio.datasets import archive, columns, files, json_rows, mapping, tables
 from studio.datasets.files import MAX_GIB as MAX_GIB
-from studio.datasets.row_formats import COLUMNS, split_name
+from studio.datasets.files import Meter
+from studio.datasets.mapping import Mapped
+from studio.datasets.splits import split_name
 from studio.errors import ImportRefused
 from studio.models.base_models import instead
 from studio.redaction import redact
 
-HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?::([\w.\[\]%+-]+))?")
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 MOST_NAMED = 5
+LOOK_AT = 100
+"""Rows by which a format is recognised."""
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a file, or of a split of a data set; `split` only where it tells its parts apart."""
+    """The rows of a file, or of a split of a data set; `split` only where it tells its parts apart.
+
+    Attributes:
+        name: the file's name, or the split's.
+        rows: opens the part and yields its rows; each call begins anew.
+        split: the split that its name tells.
+        mapped: which columns mean what, where a description beside the file says so.
+        meter: how far the rows were read.
+    """
 
     name: str
-    columns: list[str]
-    rows: list[dict[str, Any]]
+    rows: Callable[[], Iterator[Row]]
     split: str | None = None
+    mapped: Mapped | None = None
+    meter: Meter = field(default_factory=Meter)
+
+    @cached_property
+    def sample(self) -> list[Row]:
+        """The first rows."""
+        return list(islice(self.rows(), LOOK_AT))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the first rows."""
+        return columns.of_rows(self.sample)
 
 
 @dataclass(frozen=True)
@@ -47,10 +77,27 @@ class RawData:
     notes: tuple[str, ...] = ()
 
 
-def read(source: str, max_gib: float = MAX_GIB) -> RawData:
-    """Read a file, a folder (of data files, or written by `datasets.save_to_disk`), or a hub id (owner/name[:config]).
+@contextmanager
+def opened(source: str, max_gib: float = MAX_GIB) -> Iterator[RawData]:
+    """Open a source as `read` does; a zip file is unpacked for as long as the block lasts.
 
-    A file that holds more than `max_gib` GiB when unpacked is refused.
+    Raises:
+        ImportRefused: as `read`.
+    """
+    path = Path(source).expanduser()
+    if not files.is_type(path.name, files.ZIP) or not path.is_file():
+        yield read(source, max_gib)
+        return
+    with tempfile.TemporaryDirectory(prefix="rlhf-studio-import-") as folder:
+        _unpack(path, Path(folder), max_gib)
+        found = _read_folder(Path(folder), max_gib, path.name)
+        yield RawData(path.name, _sha256(path), found.parts, found.notes)
+
+
+def read(source: str, max_gib: float = MAX_GIB) -> RawData:
+    """Read a file, a folder (of data files, or written by `datasets.save_to_disk`), or a hub id (owner/name[:config[:split]]).
+
+    A file of which more than `max_gib` GiB would be held in memory is refused.
 
     Raises:
         ImportRefused: it is missing, damaged, or of no known type.
@@ -68,7 +115,7 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
         if path.is_file():
             return RawData(path.name, _sha256(path), [_read_file(path, path.name, max_gib)])
         if path.is_dir():
-            return _read_folder(path, max_gib)
+            return _read_folder(path, max_gib, str(path))
         if path.exists():
             raise ImportRefused(
                 f"{source} is not a regular file but a pipe or a device. Give the path of a file or a folder."
@@ -83,14 +130,26 @@ def read(source: str, max_gib: float = MAX_GIB) -> RawData:
         ) from error
     hub_id = HUB_ID.fullmatch(source)
     if hub_id and not files.is_type(source):
-        return _read_hub(hub_id[1], hub_id[2])
+        return _read_hub(hub_id[1], hub_id[2], hub_id[3])
     raise ImportRefused(
-        f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv, .tsv or .parquet file, "
+        f"There is no file or folder {source}. Give the path of a .jsonl, .json, .csv, .tsv, .parquet or .zip file, "
         "a folder, or a hub id such as Anthropic/hh-rlhf."
     )
 
 
-def _read_folder(path: Path, max_gib: float) -> RawData:
+def _unpack(path: Path, folder: Path, max_gib: float) -> None:
+    """Unpack a zip file's data files into a folder, within the bound."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            files.check_size(path.name, sum(each.file_size for each in packed.infolist()), max_gib)
+            for each in packed.infolist():
+                if not each.is_dir() and not each.filename.startswith("__MACOSX"):
+                    packed.extract(each, folder)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise ImportRefused(f"{path.name} cannot be unpacked ({error}). Download or pack it again.") from error
+
+
+def _read_folder(path: Path, max_gib: float, told: str) -> RawData:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         import datasets
 
@@ -103,7 +162,7 @@ def _read_folder(path: Path, max_gib: float) -> RawData:
     left_out = [file.relative_to(path).as_posix() for file in there if not files.is_type(file.name)]
     if not found:
         raise ImportRefused(
-            f"The folder {path} holds no data files. Known types: {', '.join(files.TYPES)}.{_left_out(left_out)}"
+            f"{'The folder ' if path.is_dir() and told == str(path) else ''}{told} holds no data files. Known types: {', '.join(files.TYPES)}.{_left_out(left_out)}"
         )
     names = [file.relative_to(path).as_posix() for file in found]
     splits = [_split_of_file(name) for name in names]
@@ -136,7 +195,7 @@ def _split_of_file(name: str) -> str | None:
     return next((split for word in reversed(words) if (split := split_name(word))), None)
 
 
-def _read_hub(name: str, config: str | None) -> RawData:
+def _read_hub(name: str, config: str | None, split: str | None) -> RawData:
     import datasets  # takes seconds to import, and is only needed here
     import datasets.config
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -145,7 +204,7 @@ def _read_hub(name: str, config: str | None) -> RawData:
 
     try:
         with hub.asked(datasets.config, constants):
-            found = datasets.load_dataset(name, config)
+            found = datasets.load_dataset(name, config, split=split) if split else datasets.load_dataset(name, config)
     except DatasetNotFoundError as error:
         raise ImportRefused(
             f"The hub has no data set {name} that is open to you. Check the spelling; a gated one needs `hf auth login`."
@@ -161,26 +220,26 @@ def _read_hub(name: str, config: str | None) -> RawData:
         raise ImportRefused(
             f"The hub's data set {name} cannot be loaded: {cause} A configuration is given as {name}:config."
         ) from error
-    return _from_datasets(f"{name}:{config}" if config else name, found)
+    return _from_datasets(":".join(filter(None, (name, config, split))), found)
 
 
 def _from_datasets(name: str, found: Any) -> RawData:
-    """Return the rows of a `datasets` Dataset or DatasetDict, only of the columns that are read."""
+    """Return the rows of a `datasets` Dataset or DatasetDict."""
     splits: Mapping[str, Any] = found if isinstance(found, Mapping) else {"": found}
     parts = []
     digest = hashlib.sha256()
     for split, data in splits.items():
         written = list(data.column_names)
         named = columns.names(written, split or name)
-        wanted = {old: new for old, new in zip(written, named, strict=True) if new in COLUMNS}
-        rows = data.select_columns(list(wanted)).rename_columns(wanted).to_list()
-        digest.update(json.dumps([split, rows], default=str, sort_keys=True).encode())
-        parts.append(Part(split, named, rows, split_name(split) if len(splits) > 1 else None))
+        data = data.rename_columns({old: new for old, new in zip(written, named, strict=True) if old != new})
+        for row in data:
+            digest.update(json.dumps([split, row], default=str, sort_keys=True).encode())
+        parts.append(Part(split, partial(iter, data), split_name(split) if len(splits) > 1 else None))
     return RawData(name, digest.hexdigest(), parts)
 
 
 def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) -> Part:
-    """Read one file by the ending of its name.
+    """Open one file by the ending of its name.
 
     Raises:
         ImportRefused: empty, damaged or of no known type; names file, line and cause.
@@ -189,21 +248,21 @@ def _read_file(path: Path, name: str, max_gib: float, split: str | None = None) 
         raise ImportRefused(f"{name} is an archive of a workspace, not a list of rows. Import this file alone.")
     if path.stat().st_size == 0:
         raise ImportRefused(f"{name} is empty. Nothing was imported; check that the file was written completely.")
+    meter = Meter(total=path.stat().st_size)
     if files.is_type(name, files.PARQUET):
-        named, rows = tables.read_parquet(path, name, max_gib)
+        rows = partial(tables.read_parquet, path, name, max_gib)
     elif files.is_type(name, files.JSON_LINES):
-        rows = json_rows.lines(files.text(path, name, max_gib), name)
-        named = columns.of_rows(rows)
+        rows = partial(json_rows.stream, path, name, max_gib, meter)
     elif files.is_type(name, files.JSON):
-        rows = json_rows.document(files.text(path, name, max_gib), name)
-        named = columns.of_rows(rows)
+        rows = partial(iter, json_rows.document(files.text(path, name, max_gib), name))
     elif files.is_type(name, files.TABLES):
-        named, rows = tables.read_csv(files.text(path, name, max_gib), name)
+        rows = partial(iter, tables.read_csv(files.text(path, name, max_gib), name)[1])
     else:
-        raise ImportRefused(f"{name} is not of a known type. Known types: {', '.join(files.TYPES)}.")
-    if not rows:
+        raise ImportRefused(f"{name} is not of a known type. Known types: {', '.join((*files.TYPES, *files.ZIP))}.")
+    part = Part(name, rows, split, mapping.described(path), meter)
+    if not part.sample:
         raise ImportRefused(f"{name} holds no rows. Nothing was imported; check that the file was written completely.")
-    return Part(name, named, rows, split)
+    return part
 
 
 def _sha256(path: Path) -> str:

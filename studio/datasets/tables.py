@@ -3,11 +3,12 @@
 import csv
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from studio.datasets import columns, files
-from studio.datasets.row_formats import COLUMNS
+from studio.datasets.formats.table import COLUMNS
 from studio.errors import ImportRefused
 
 Row = dict[str, Any]
@@ -52,11 +53,11 @@ def read_csv(text: str, name: str) -> tuple[list[str], list[Row]]:
     return header or [], rows
 
 
-def read_parquet(path: Path, name: str, max_gib: float) -> tuple[list[str], list[Row]]:
-    """Return all columns of a Parquet file, and its rows with those columns that are read.
+def read_parquet(path: Path, name: str, max_gib: float) -> Iterator[Row]:
+    """Yield the rows of a Parquet file, of which only one batch is in memory.
 
     Raises:
-        ImportRefused: it is damaged, has a column twice, or holds more than `max_gib` GiB when unpacked.
+        ImportRefused: it is damaged, has a column twice, or grows beyond all measure when unpacked.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -65,17 +66,15 @@ def read_parquet(path: Path, name: str, max_gib: float) -> tuple[list[str], list
         with pq.ParquetFile(path) as file:
             written = file.schema_arrow.names
             named = columns.names(written, name)
-            wanted = {old: new for old, new in zip(written, named, strict=True) if new in COLUMNS}
-            rows: list[Row] = []
             num_bytes = 0
-            for batch in file.iter_batches(batch_size=_batch_size(file, max_gib), columns=list(wanted)):
-                rows += batch.rename_columns([wanted[column] for column in batch.schema.names]).to_pylist()
-                num_bytes += sum(_size(row) for row in rows[-batch.num_rows :])
-                files.check_size(name, num_bytes, max_gib)
+            for batch in file.iter_batches(batch_size=_batch_size(file, max_gib)):
+                rows = batch.rename_columns(named).to_pylist()
+                num_bytes += sum(_size(row) for row in rows)
+                files.check_growth(path, name, num_bytes, max_gib)
+                yield from rows
     except (pa.ArrowException, OSError) as error:
         cause = str(error).splitlines()[0]
         raise ImportRefused(f"{name} is not a whole Parquet file ({cause}). Download or write it again.") from error
-    return named, rows
 
 
 def _batch_size(file: Any, max_gib: float) -> int:

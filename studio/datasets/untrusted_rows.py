@@ -134,8 +134,8 @@ def _check_value(name: str, value: Any) -> None:
     elif name == "sha256":
         if not isinstance(value, str) or not _HEX.fullmatch(value):
             raise ValueError(f"{_short(value)} is not a sha256")
-    elif name == "rater" and (not isinstance(value, str) or _CONTROL.search(value)):
-        raise ValueError(f"{_short(value)} is not the name of a rater")
+    elif name in ("rater", "model") and (not isinstance(value, str) or _CONTROL.search(value)):
+        raise ValueError(f"{_short(value)} is not the name of a {name}")
 
 
 def _check_time(name: str, value: Any) -> None:
@@ -221,6 +221,7 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("rating_events", "ranks"): _is_ints,
     ("rating_events", "flags"): _is_flags,
     ("rating_events", "attributes"): _is_attributes,
+    ("rating_events", "facts"): _is_dict,
     ("snapshots", "recipe"): _is_dict,
 }
 """The check that a column's JSON must pass."""

@@ -45,23 +45,24 @@ class Showing:
         return self.texts[1]
 
 
-def add_comparison(db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None) -> int | None:
+def add_comparison(
+    db: Database, prompt_id: int, response_ids: Sequence[int], run_id: int | None = None, created_at: str = ""
+) -> int | None:
     """Put two or more responses up for rating; returns the comparison's id, or None where it exists already.
 
-    `run_id` is the sampling run that made it; None for imported pairs and edits.
+    `run_id` is the sampling run that made it; None for imported pairs and edits. `created_at`: of our own export; empty is now.
     """
-    key = _key(prompt_id, response_ids)
-    if list(db.query("SELECT 1 FROM comparisons WHERE key = ?", [key])):
+    made = db.execute(
+        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+        [_key(prompt_id, response_ids), prompt_id, run_id, created_at or now()],
+    )
+    if not made.rowcount:
         return None
-    comparison_id = db.execute(
-        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?)",
-        [key, prompt_id, run_id, now()],
-    ).lastrowid
-    for slot, response_id in enumerate(response_ids):
-        db.execute(
-            "INSERT INTO comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
-            [comparison_id, slot, response_id],
-        )
+    comparison_id = made.lastrowid
+    db.conn.executemany(
+        "INSERT INTO comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
+        [(comparison_id, slot, response_id) for slot, response_id in enumerate(response_ids)],
+    )
     return comparison_id
 
 
@@ -69,6 +70,49 @@ def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -
     """Return the comparison of these responses, or None."""
     rows = db.query("SELECT id FROM comparisons WHERE key = ?", [_key(prompt_id, response_ids)])
     return next((row["id"] for row in rows), None)
+
+
+def find_by_texts(db: Database, prompt_id: int, texts: Sequence[str]) -> tuple[int, list[int]] | None:
+    """Return the comparison of responses with these texts, wherever they came from, and their ids in this order; or None."""
+    candidates = db.execute(
+        "SELECT c.comparison_id FROM responses r JOIN comparison_responses c ON c.response_id = r.id"
+        " WHERE r.prompt_id = ? AND r.text = ? ORDER BY c.comparison_id",
+        [prompt_id, texts[0]],
+    ).fetchall()
+    for (comparison_id,) in candidates:
+        sql = "SELECT r.text, r.id FROM comparison_responses c JOIN responses r ON r.id = c.response_id WHERE c.comparison_id = ?"
+        found = db.execute(sql, [comparison_id]).fetchall()
+        ids = dict(found)
+        if len(found) == len(texts) and ids.keys() == set(texts):
+            return comparison_id, [ids[text] for text in texts]
+    return None
+
+
+def prompt_of(db: Database, comparison_id: int) -> int:
+    """Return the id of a comparison's prompt."""
+    return db.execute("SELECT prompt_id FROM comparisons WHERE id = ?", [comparison_id]).fetchone()[0]
+
+
+def slots(db: Database, comparison_id: int) -> list[int]:
+    """Return the response ids of a comparison by slot."""
+    sql = "SELECT response_id FROM comparison_responses WHERE comparison_id = ? ORDER BY slot"
+    return [row[0] for row in db.execute(sql, [comparison_id]).fetchall()]
+
+
+def restore_showing(db: Database, comparison_id: int, showing: dict[str, Any], ids: dict[int, int]) -> int:
+    """Store a showing of our own export; `ids` maps its response ids to those here. Returns the id of the one that is here."""
+    order = showing.get("response_ids") or [showing["left_response_id"], showing["right_response_id"]]
+    here = [ids[each] for each in order]
+    row = {
+        "comparison_id": comparison_id, "left_response_id": here[0], "right_response_id": here[1], "seed": showing["seed"],
+        "rater": showing["rater"], "created_at": showing["created_at"], "response_ids": json.dumps(here) if len(here) > 2 else None,
+    }  # fmt: skip
+    found = db.execute(
+        "SELECT id FROM showings WHERE comparison_id = :comparison_id AND seed = :seed AND rater = :rater AND created_at = :created_at",
+        row,
+    ).fetchone()
+    showing_id: Any = found[0] if found else db.table("showings").insert(row).last_pk
+    return showing_id
 
 
 def slot_of(db: Database, comparison_id: int, response_id: int) -> int:

@@ -30,6 +30,29 @@ class Remarks:
 NO_REMARKS = Remarks()
 
 
+@dataclass(frozen=True)
+class Imported:
+    """An imported judgement's sides: by slot of its comparison, or by screen position where `showing_id` is given."""
+
+    rater: str = "import"
+    uuid: str = ""
+    """Empty: the one anonymous judgement of its comparison."""
+    showing_id: int | None = None
+    ranks: str | None = None
+    """JSON, as `judgements.stored_ranks` gives it."""
+    margin: float | None = None
+    judged_at: str | None = None
+    elapsed_ms: int | None = None
+    note: str | None = None
+    flags: str | None = None
+    facts: str | None = None
+    """JSON object."""
+    supersedes: int | None = None
+
+
+NOBODY = Imported()
+
+
 def check_note(note: str) -> str:
     """Return the note as it is stored; refuse a note that is too long, never cut it.
 

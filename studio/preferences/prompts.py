@@ -19,6 +19,17 @@ from studio.workspace import Workspace, now
 
 Messages = list[dict[str, str]]
 SPLITS = ("train", "validation", "test")
+_FACTS = {
+    "checkpoint_id",
+    "run_id",
+    "sampling",
+    "token_ids",
+    "end_reason",
+    "import_id",
+    "edited_from",
+    "model",
+    "created_at",
+}
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,9 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
     messages = check_messages(prompt.messages, last="user")
     text = json.dumps(messages, ensure_ascii=False)
     key = hashlib.sha256(text.encode()).hexdigest()
-    found = list(db.query("SELECT id FROM prompts WHERE hash = ?", [key]))
+    found = db.execute("SELECT id FROM prompts WHERE hash = ?", [key]).fetchone()
     if found:
-        return found[0]["id"]
+        return found[0]
     row = {
         "hash": key,
         "messages": text,
@@ -98,32 +109,32 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
     )
 
 
-def add_response(db: Database, prompt_id: int, text: str, kind: str, **facts: Any) -> int:
-    """Store a response and return its id; the same demonstration or import of a prompt is stored once."""
-    if kind != "sample":
-        found = list(
-            db.query(
-                "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
-                " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
-                [prompt_id, kind, text, "edited_from" in facts, prompt_id],
-            )
-        )
+def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:
+    """Store a response and return its id; the same demonstration or import of a prompt is stored once.
+
+    `is_first`: its prompt is new, so that no response need be looked for.
+    """
+    if kind != "sample" and not is_first:
+        found = db.execute(
+            "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
+            " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+            [prompt_id, kind, text, "edited_from" in facts, prompt_id],
+        ).fetchone()
         if found:
-            return found[0]["id"]
-    row: dict[str, Any] = dict.fromkeys(
-        ("checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from")
-    )
-    assert facts.keys() <= row.keys(), facts.keys()
-    row |= {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
-    row |= {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
-    return _id(
-        db.execute(
-            "INSERT INTO responses (prompt_id, text, kind, checkpoint_id, run_id, sampling, token_ids, end_reason,"
-            " import_id, edited_from, created_at) VALUES (:prompt_id, :text, :kind, :checkpoint_id, :run_id, :sampling,"
-            " :token_ids, :end_reason, :import_id, :edited_from, :created_at)",
-            row,
-        )
-    )
+            return found[0]
+    assert facts.keys() <= _FACTS, facts.keys()
+    given = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
+    row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
+    row |= {name: value for name, value in given.items() if value is not None}
+    names = ", ".join(row)
+    return _id(db.execute(f"INSERT INTO responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())))
+
+
+def find_response(db: Database, prompt_id: int, text: str) -> int | None:
+    """Return the oldest response to a prompt with this text, wherever it came from."""
+    sql = "SELECT id FROM responses WHERE prompt_id = ? AND text = ? ORDER BY id LIMIT 1"
+    found = db.execute(sql, [prompt_id, text]).fetchone()
+    return found[0] if found else None
 
 
 def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:

@@ -8,12 +8,21 @@ import json
 import uuid as uuid_module
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from studio.errors import RatingError
-from studio.preferences.judgements import NO_REMARKS, Remarks, check, read_remarks, stored_ranks, stored_remarks
+from studio.preferences.judgements import (
+    NO_REMARKS,
+    NOBODY,
+    Imported,
+    Remarks,
+    check,
+    read_remarks,
+    stored_ranks,
+    stored_remarks,
+)
 from studio.preferences.vocabulary import OUTCOMES, SIDES, Outcome, PairOutcome
 from studio.workspace import Workspace, now
 
@@ -161,14 +170,33 @@ def record_import(
     comparison_id: int,
     strength: int | None = None,
     *,
-    outcome: PairOutcome = "left",
+    outcome: PairOutcome | Literal["ranking"] = "left",
+    said: Imported = NOBODY,
 ) -> Rating:
-    """Record the judgement of an imported comparison: slot 0 won (left), slot 1, or neither. It has no showing."""
-    sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported"
-    if before := next((Rating(**row) for row in db.query(sql, [comparison_id])), None):
+    """Record an imported judgement by slot, or by the showing it names; the same event again returns the one recorded first."""
+    if before := find_import(db, comparison_id, said.uuid):
         return before
-    event = {"uuid": str(uuid_module.uuid4()), "comparison_id": comparison_id, "outcome": outcome, "rater": "import"}
-    return insert(db, event | {"strength": strength if outcome in SIDES else None, "is_imported": 1})
+    event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome, "is_imported": 1}
+    event["uuid"] = said.uuid or str(uuid_module.uuid4())
+    return insert(db, event | {"strength": strength if outcome in SIDES else None})
+
+
+def find_import(db: Database, comparison_id: int, uuid: str = "") -> Rating | None:
+    """Return the newest version of an imported event; without a uuid, of the one that nobody in particular gave."""
+    sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported AND rater = 'import' ORDER BY id LIMIT 1"
+    row = None if uuid else db.execute(sql, [comparison_id]).fetchone()
+    found = _last(db, "uuid", uuid) if uuid else Rating(*row) if row else None
+    while found and (newer := _last(db, "supersedes", found.id)):
+        found = newer
+    return found
+
+
+def restore_event(db: Database, event: dict[str, Any]) -> int:
+    """Store an event of our own export as it was, under a new id; returns the id of the one with its uuid."""
+    if again := _last(db, "uuid", event["uuid"]):
+        return again.id
+    names = ("uuid", "comparison_id", "outcome", "rater", "is_imported", *OPTIONAL)
+    return insert(db, {name: event.get(name) for name in names} | {"created_at": event.get("created_at") or now()}).id
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
@@ -273,24 +301,25 @@ RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_respon
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:
     sql = f"SELECT {RATING} FROM rating_events WHERE {column} = ? ORDER BY id DESC LIMIT 1"
-    return next((Rating(**row) for row in db.query(sql, [value])), None)
+    found = db.execute(sql, [value]).fetchone()
+    return Rating(*found) if found else None
 
 
 OPTIONAL = (
     "showing_id", "strength", "reason", "elapsed_ms", "supersedes", "ranks", "note", "flags", "attributes",
-    "edited_response_id", "restores",
+    "edited_response_id", "restores", "judged_at", "margin", "facts",
 )  # fmt: skip
 
 
 def insert(db: Database, event: dict[str, Any]) -> Rating:
     """Add an event; columns of `OPTIONAL` may be missing."""
-    row = dict.fromkeys(OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
-    db.execute(
+    row: dict[str, Any] = dict.fromkeys(OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
+    stored = db.execute(
         "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
-        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, is_imported) VALUES (:uuid, :comparison_id,"
-        " :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes, :created_at, :ranks, :note, :flags,"
-        " :attributes, :edited_response_id, :restores, :is_imported)",
+        " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, judged_at, margin, facts,"
+        " is_imported) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes,"
+        " :created_at, :ranks, :note, :flags, :attributes, :edited_response_id, :restores, :judged_at, :margin, :facts, :is_imported)",
         row,
     )
-    (stored,) = db.query(f"SELECT {RATING} FROM rating_events WHERE uuid = ?", [event["uuid"]])
-    return Rating(**stored)
+    assert stored.lastrowid is not None
+    return Rating(stored.lastrowid, *(row[name] for name in RATING.split(", ")[1:]))

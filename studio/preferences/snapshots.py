@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from sqlite_utils import Database
 
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
+from studio.preferences import consensus
 from studio.preferences.vocabulary import TIES
 from studio.workspace import Workspace, check_day, now
 
@@ -47,6 +49,8 @@ class Recipe(BaseModel):
     """Only ratings given on this day (UTC) or earlier; empty for all."""
     categories: str = ""
     """Only prompts of these categories, separated by commas; empty for all."""
+    raters: str = "all"
+    """all; majority or share for one preference of each pair, as `consensus` makes it; else names, separated by commas."""
 
     @field_validator("since", "until")
     @classmethod
@@ -123,6 +127,7 @@ def recipe_of(config: RewardConfig) -> Recipe:
             since=config.rated_since,
             until=config.rated_until,
             categories=config.rated_categories,
+            raters=config.raters.strip() or "all",
         )
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -259,6 +264,9 @@ def _get(db: Database, snapshot_id: int) -> Snapshot:
 
 def _preferences(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Yield the preferences from the ratings that count now, one by one: there may be a million."""
+    if recipe.raters in consensus.WAYS:
+        every = partial(_rows, recipe=recipe.model_copy(update={"ties": "half"}))
+        return consensus.rows(_ratings(db, recipe), every, is_share=recipe.raters == "share", ties=recipe.ties)
     return (row for rating in _ratings(db, recipe) for row in _rows(rating, recipe))
 
 
@@ -277,8 +285,9 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
     return db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-        " WHERE r.outcome != 'skip' AND (:since = '' OR r.created_at >= :since)"
-        " AND (:until = '' OR substr(r.created_at, 1, 10) <= :until)"
+        " WHERE r.outcome != 'skip' AND (:since = '' OR coalesce(r.judged_at, r.created_at) >= :since)"
+        " AND (:until = '' OR substr(coalesce(r.judged_at, r.created_at), 1, 10) <= :until)"
+        " AND (:raters = '[]' OR r.rater IN (SELECT value FROM json_each(:raters)))"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
         " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
         " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
@@ -287,6 +296,7 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
             "until": recipe.until,
             "categories": json.dumps(sorted(categories(recipe.categories))),
             "repeats": recipe.repeats,
+            "raters": json.dumps(consensus.names(recipe.raters)),
         },
     )
 

@@ -8,12 +8,19 @@ both tried. A shorter piece, or one that very many texts hold, is searched in th
 import json
 import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlite_utils import Database
 
+from studio.database.schema import search
+
 SHORTEST = 3
 """Letters of a trigram."""
+_INDEXES = ("prompt_search", "response_search")
+_TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
+_MANY, _USUAL = 2**24, 2**20
+"""Bytes that an index gathers before it writes."""
 FEW = 5000
 """Most texts from which a search goes to what they belong to; beyond, it reads from the newest back."""
 
@@ -22,6 +29,29 @@ def add_functions(db: Database) -> None:
     """Add `holds(text, piece)` and `says(messages, piece)` to SQL; the piece is folded by `fold`."""
     db.conn.create_function("holds", 2, _holds, deterministic=True)
     db.conn.create_function("says", 2, _says, deterministic=True)
+
+
+@contextmanager
+def many_texts(db: Database) -> Iterator[None]:
+    """Index the texts stored in this block together at its end, inside the caller's transaction.
+
+    A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import.
+    """
+    triggers = {row["name"]: row["sql"] for row in db.query(_TRIGGERS)}
+    before = [
+        db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0] for table in ("prompts", "responses")
+    ]
+    for name in triggers:
+        db.execute(f"DROP TRIGGER {name}")
+    yield
+    for index in _INDEXES:
+        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_MANY])
+    for sql, last in zip(search.NEWER, before, strict=True):
+        db.execute(sql, [last])
+    for index in _INDEXES:
+        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_USUAL])
+    for statement in triggers.values():
+        db.execute(statement)
 
 
 def fold(text: str) -> str:

@@ -266,6 +266,31 @@ def test_an_import_is_looked_at_first_and_then_taken(ws, serve, visit, tmp_path)
     assert page.evaluate("window.hacked === undefined")
 
 
+def test_columns_that_are_not_understood_are_mapped_with_live_examples_and_remembered(ws, serve, visit, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"ask": f"Why? {HOSTILE}", "good": "Because.", "poor": "No.", "who": "zoe"}) + "\n")
+    page = visit(serve(ws).url + "#data")
+    page.locator("#source textarea, #source input").first.fill(str(path))
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("has the columns ask, good, poor, who")
+    expect(page.locator("#mapping")).to_be_visible()
+    for name, column in {"prompt": "ask", "chosen": "good", "rejected": "poor", "rater": "who"}.items():
+        field = page.locator(f"#map-{name} input")
+        field.fill(column)
+        field.press("Enter")
+        expect(field).to_have_value(column)
+    expect(page.locator("#import-told")).to_contain_text("1 of 1 rows can be kept as preferences")
+    expect(page.locator("#import-told")).to_contain_text("zoe")
+    page.locator("#take").click()
+    expect(page.locator("#import-told")).to_contain_text("1 new preferences")
+    path.write_text(json.dumps({"ask": "When?", "good": "Now.", "poor": "Never.", "who": "max"}) + "\n")
+    page.reload()
+    page.locator("#source textarea, #source input").first.fill(str(path))
+    page.locator("#look").click()
+    expect(page.locator("#import-told")).to_contain_text("Columns mapped as before")
+    assert page.evaluate("window.hacked === undefined")
+
+
 def test_an_archive_is_told_and_restored_into_an_empty_workspace_only(full_ws, serve, visit, tmp_path):
     found = archive.write(full_ws)
     path = tmp_path / "archive.jsonl.gz"

@@ -1,28 +1,22 @@
 """Data: bring in files and data sets after a look at them, browse what is there, write a demonstration."""
 
 from functools import partial
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from studio.annotation import history
 from studio.annotation.history import Entry, Filter
-from studio.datasets import archive, importing, starter
-from studio.datasets.archive import Contents
-from studio.datasets.importing import Preview
+from studio.datasets import starter
 from studio.errors import StudioError
 from studio.preferences import prompts
 from studio.workspace import Workspace
-from ui import file_access
 from ui.components import html, typed
 from ui.handlers import on
 from ui.page import Page
-from ui.server import uploads
+from ui.pages import import_card
 
 PAGE_SIZE = 20
-KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
-SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
 
 
@@ -78,27 +72,7 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
 
 def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     """Place the import card; return the events after which the lists have changed, and the starter kit's offer."""
-    source = gr.Textbox(
-        "",
-        label="Path or hub id",
-        info="A .jsonl, .json, .csv, .tsv or .parquet file (also .gz), an archive, a folder, or an id such as Anthropic/hh-rlhf.",
-        max_lines=1,
-        elem_id="source",
-    )
-    with gr.Row():
-        kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=200)
-        split = gr.Dropdown(SPLITS, value="", label="Split", min_width=200)
-    category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
-    with gr.Row(elem_classes="controls"):
-        upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
-        look = gr.Button("Preview", variant="primary", min_width=120, elem_id="look")
-        take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
-    told = html.html(html.notice(""), elem_id="import-told")
-    on(upload.upload, lambda path: path, [upload], [source])
-    for field in (source, kind):
-        on(field.change, lambda: gr.Button(interactive=False), None, [take])
-    on(look.click, partial(_look, ws), [source, kind], [told, take], progress=True)
-    taken = on(take.click, partial(_take, ws), [source, kind, category, split], [told, take], progress=True)
+    taken, told = import_card.place(ws)
     with gr.Column(visible=not starter.is_loaded(ws), elem_id="starter") as kit:
         begin = gr.Button("Load the starter kit", elem_id="load-starter")
         html.html(
@@ -124,38 +98,6 @@ def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> 
     """Show the page as it was left: its list, and the demonstration that was being written."""
     drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, texts, strict=True)]
     return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
-
-
-def _look(ws: Workspace, source: str, kind: str) -> list[Any]:
-    """Read the source and show what would come in; the import button opens when something would."""
-    if not source.strip():
-        return [html.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False)]
-    try:
-        found = importing.look(file_access.check(ws, source.strip()), kind)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
-    except StudioError as error:
-        return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
-    if isinstance(found, Contents):
-        return _look_at_archive(ws, found)
-    return [_preview(found), gr.Button(interactive=found.num_kept > 0)]
-
-
-def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
-    try:
-        archive.check_empty(ws, found.path)
-    except StudioError as error:
-        return [html.notice(f"{found.sentence} {error}", "bad"), gr.Button(interactive=False)]
-    said = f"{found.sentence} Import brings all of it into this workspace, which is empty."
-    return [html.notice(said), gr.Button(interactive=True)]
-
-
-def _take(ws: Workspace, source: str, kind: str, category: str, split: str) -> list[Any]:
-    try:
-        checked = file_access.check(ws, source.strip())
-        said = importing.take(ws, checked, kind, category=category.strip(), split=split or None)  # type: ignore[arg-type]
-    except StudioError as error:
-        return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
-    uploads.imported(checked)
-    return [html.notice(said, "good"), gr.Button(interactive=False)]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
@@ -262,22 +204,3 @@ def _preference(entry: Entry) -> str:
     verdict = "" if entry.outcome == "left" and not entry.strength else entry.verdict
     tags = html.tags([verdict, entry.category, entry.split])
     return f'<article class="entry">{html.conversation(entry.messages)}{sides}<footer>{tags}</footer></article>'
-
-
-def _preview(found: Preview) -> str:
-    """Draw counts, the reason for each drop, and the first rows as they would come in."""
-    dropped = "".join(
-        f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items()
-    )
-    reasons = f"<h4>Dropped</h4><ul>{dropped}</ul>" if dropped else ""
-    examples = "".join(f'<article class="entry">{_example(example)}</article>' for example in found.examples)
-    return (
-        f'<div class="preview"><p><b class="num">{found.num_kept:,}</b> of <b class="num">{found.num_rows:,}</b> rows can be '
-        f"kept as {escape(found.kind)} ({escape(found.format)}).</p>{reasons}<h4>The first rows</h4>{examples}</div>"
-    )
-
-
-def _example(example: dict[str, Any]) -> str:
-    sides = "".join(html.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
-    tags = html.tags([example.get("category") or "", example.get("split") or ""])
-    return html.conversation(example["messages"], example.get("response", "")) + sides + f"<footer>{tags}</footer>"

@@ -16,3 +16,9 @@ STATEMENTS = (
     "CREATE INDEX comparison_responses_response ON comparison_responses(response_id)",
 )
 """The migration. Prompts and responses are never changed or removed, so no other trigger is needed."""
+
+NEWER = (
+    f"INSERT INTO prompt_search (rowid, text) SELECT id, {_TURNS.format(row='')} FROM prompts WHERE id > ?",
+    "INSERT INTO response_search (rowid, text) SELECT id, text FROM responses WHERE id > ?",
+)
+"""What the triggers do, for all texts after an id."""

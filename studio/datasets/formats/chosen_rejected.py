@@ -1,0 +1,161 @@
+"""Pairs whose columns say which response was chosen: HH, TRL, UltraFeedback binarised, Skywork, Tulu, Orca, LLaMA-Factory, axolotl."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from studio.datasets import conversations
+from studio.datasets.conversations import first
+from studio.datasets.formats import cells
+from studio.datasets.formats.cells import Row
+from studio.datasets.formats.family import Columns, Family
+from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.prompts import ASKED, ASKED_WITH, asked, with_context
+from studio.preferences.prompts import Messages
+
+CHOSEN = ("chosen", "chosen_response", "response_j")
+REJECTED = ("rejected", "rejected_response", "response_k")
+SCORES = (
+    ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
+    ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"),
+)  # fmt: skip
+MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"))
+BESIDE = frozenset(
+    (
+        "id",
+        "idx",
+        "index",
+        "source",
+        "dataset",
+        "origin",
+        "prompt_id",
+        "qid",
+        "date",
+        "metadata",
+        "margin",
+        "subset",
+        "hash",
+    )
+)
+"""Columns that tell where a row comes from, and are no prompt."""
+READS = frozenset(
+    (*CHOSEN, *REJECTED, *ASKED_WITH, "status", "messages", "conversations", *(c for pair in (*SCORES, *MODELS) for c in pair))
+) | cells.COMMON  # fmt: skip
+_OPEN = "\n\nAssistant:"
+
+
+def read(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the pair of a row."""
+    chosen, rejected = (conversations.cell(first(row, names)) for names in (CHOSEN, REJECTED))
+    for side in (chosen, rejected):
+        if conversations.is_empty(side):
+            raise Dropped("empty response")
+    if chosen == rejected:
+        raise Dropped("chosen and rejected are the same")
+    said = _said(row) if columns - {*CHOSEN, *REJECTED} else {}
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        prompt, sides = _of_texts(row, chosen, rejected, columns)
+    else:
+        prompt, sides, warning = _of_turns(row, _turns(chosen), _turns(rejected))
+        said["warnings"] = (*said.get("warnings", ()), *warning)
+    verdict = "tie" if row.get("status") == "tie" else "first"
+    yield cells.pair(prompt, sides, verdict, **said)
+
+
+def _said(row: Row) -> dict[str, Any]:
+    """Return what stands beside the pair: rater, strength, scores and models."""
+    said = cells.common(row) | cells.strength(row)
+    warnings = list(said.get("warnings", ()))
+    for names in SCORES:
+        scores = tuple(_score(row.get(name)) for name in names)
+        if None not in scores:
+            said["scores"] = {"score": scores}
+            if scores[0] == scores[1]:
+                warnings.append("both sides have the same score: which one is called chosen says little")
+            break
+    for names in MODELS:
+        models = tuple(cells.name(row.get(name)) for name in names)
+        if all(models):
+            said["models"] = models
+    return said | ({"warnings": tuple(warnings)} if warnings else {})
+
+
+def _score(value: Any) -> float | None:
+    try:
+        return cells.number(value, "score")
+    except Dropped:
+        return None
+
+
+def _turns(side: Any) -> Messages:
+    return conversations.turns(side, "assistant")
+
+
+def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[Messages, tuple[str, str]]:
+    if any(
+        not conversations.is_empty(conversations.cell(row.get(name))) for name in (*ASKED, "messages", "conversations")
+    ):
+        return asked(row), (chosen.strip(), rejected.strip())
+    if conversations.is_transcript(chosen):
+        return _of_transcripts(row, chosen, rejected)
+    if columns & {*ASKED, "messages", "conversations"}:  # a common beginning is not a prompt where a column holds it
+        raise Dropped("empty prompt")
+    others = sorted(columns - READS - BESIDE)
+    if others:
+        raise Dropped(
+            f"no prompt is understood; if it is in {' or '.join(others[:3])}, map it: --map prompt={others[0]}"
+        )
+    return _shared_words(chosen, rejected)
+
+
+def _of_transcripts(row: Row, chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+    """Read two transcripts; their shared turns only once, which is most of the work."""
+    before, _, answer = chosen.rpartition(_OPEN)
+    before_too, _, other = rejected.rpartition(_OPEN)
+    if before == before_too and "\n\nHuman:" not in answer and "\n\nHuman:" not in other and before.startswith("\n\n"):
+        if not answer.strip() or not other.strip():
+            raise Dropped("empty response")
+        return conversations.ending_with_user(conversations.transcript(before)), (answer.strip(), other.strip())
+    prompt, sides, _ = _of_turns(row, conversations.transcript(chosen), conversations.transcript(rejected))
+    return prompt, sides
+
+
+def _shared_words(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    shared = chosen[: next((i for i, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))]
+    shared = shared[: max((shared.rfind(space) for space in " \n\t"), default=-1) + 1]  # end the prompt at a whole word
+    if not shared.strip():
+        raise Dropped("the two sides share no prompt")
+    sides = (chosen[len(shared) :].strip(), rejected[len(shared) :].strip())
+    return [{"role": "user", "content": shared.strip()}], sides
+
+
+def _of_turns(row: Row, chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str], tuple[str, ...]]:
+    """Read both sides as turns: with the prompt inside, or as the one answer to the row's prompt."""
+    for side in (chosen, rejected):
+        if side[-1]["role"] != "assistant":
+            raise Dropped("does not end with an assistant turn")
+    if chosen[:-1] != rejected[:-1]:
+        raise Dropped("prompts of the two sides differ")
+    inside = chosen[:-1]
+    sides = (chosen[-1]["content"].strip(), rejected[-1]["content"].strip())
+    if not inside:
+        return asked(row), sides, ()
+    prompt = conversations.cell(row.get("prompt"))
+    if isinstance(prompt, list) and prompt and conversations.turns(prompt, "user") != inside:
+        raise Dropped("the prompt column and the prompt inside differ")
+    is_other = isinstance(prompt, str) and prompt.strip() and prompt.strip() not in inside[-1]["content"]
+    warning = ("the prompt column differs from the conversation, which counts",) if is_other else ()
+    return conversations.ending_with_user(with_context(row, inside)), sides, warning
+
+
+def _is_hh(rows: Any) -> bool:
+    found = next((row for row in rows if row.get("chosen")), {})
+    is_bare = all(conversations.is_empty(found.get(name)) for name in ASKED)
+    return is_bare and isinstance(found.get("chosen"), str) and conversations.is_transcript(found["chosen"])
+
+
+_NEEDS = (CHOSEN, REJECTED)
+HH = Family("hh", "Anthropic HH transcripts", "preferences", _NEEDS, read, reads=READS, looks=_is_hh)
+PAIRS = Family(
+    "chosen-rejected", "prompt, chosen, rejected", "preferences", _NEEDS, read, reads=READS, looks=lambda rows: not _is_hh(rows)
+)  # fmt: skip

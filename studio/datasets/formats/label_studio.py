@@ -1,0 +1,203 @@
+"""Label Studio: tasks with annotations (JSON, snapshot, API), and one row an annotation (JSON_MIN, CSV, TSV).
+
+An annotation that was skipped can still carry a result, so that is asked first. The server does not check results, so
+each is checked here. Drafts and predictions are nobody's judgement.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from studio.datasets import conversations
+from studio.datasets.formats import cells, tasks
+from studio.datasets.formats.cells import Row
+from studio.datasets.formats.family import Columns, Family, Outcome
+from studio.datasets.formats.item import Dropped
+from studio.datasets.formats.tasks import Answer, Task
+
+Value = Mapping[str, Any]
+_MAIL = re.compile(r"[^\s,]+@[^\s,]+")
+_POSITION = re.compile(r"(\d{1,2}|[a-z])$", re.IGNORECASE)
+_META = ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time")
+UNSURE = "submitted with nothing chosen: no preference or no answer, which cannot be told apart"
+
+
+def read_task(row: Row, columns: Columns) -> Iterator[Outcome]:
+    """Yield every annotation of a task."""
+    annotations = conversations.first(row, ("annotations", "completions"))
+    if not isinstance(annotations, list) or not annotations:
+        raise Dropped(_why_none(row))
+    data = row.get("data")
+    if not isinstance(data, dict):
+        raise Dropped("a task without data")
+    meta = cells.inside(row.get("meta"))
+    for annotation in annotations:
+        try:
+            yield from _annotation(data, meta, annotation)
+        except Dropped as reason:
+            yield reason
+
+
+def _why_none(row: Row) -> str:
+    if row.get("drafts"):
+        return "only a draft"
+    return "only a prediction" if row.get("predictions") or row.get("total_predictions") else "nobody answered"
+
+
+def _annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outcome]:
+    if not isinstance(annotation, dict):
+        raise Dropped("an annotation that is no object")
+    if annotation.get("was_cancelled") or annotation.get("skipped"):
+        raise Dropped("skipped")
+    result = annotation.get("result")
+    if not isinstance(result, list):
+        raise Dropped("an annotation without a result")
+    if not result:
+        raise Dropped(UNSURE)
+    of = tasks.task(data, meta)
+    answer = Answer()
+    for each in result:
+        if not isinstance(each, dict) or not isinstance(each.get("value"), dict):
+            raise Dropped("a result that is not understood")
+        _add(answer, str(each.get("from_name") or ""), str(each.get("to_name") or ""), each["value"], of)
+    yield from tasks.outcomes(of, answer, **_said(annotation, annotation.get("id")))
+
+
+def _said(row: Value, event_id: Any) -> dict[str, Any]:
+    """Return rater, times and the annotation's id."""
+    who = row.get("completed_by", row.get("annotator"))
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("username") or who.get("id")
+    mail = _MAIL.search(str(row.get("created_username") or ""))
+    said: dict[str, Any] = {"at": cells.when(row.get("created_at")), "event_id": f"label-studio-{cells.name(event_id)}"}
+    said |= {"rater": rater} if (rater := mail[0] if mail else cells.name(who)) else {}
+    lead_time = cells.number(row.get("lead_time"), "lead_time") or 0
+    said |= {"elapsed_ms": round(lead_time * 1000)} if 0 < lead_time < 10**9 else {}
+    return said | ({"facts": {"ground_truth": True}} if row.get("ground_truth") is True else {})
+
+
+def _add(answer: Answer, control: str, target: str, value: Value, of: Task) -> None:
+    """Add what one control says; an unknown one is kept as a note."""
+    if "selected" in value:
+        _select(answer, value["selected"])
+    elif "ranker" in value:
+        _rank(answer, control, value["ranker"], of.ids)
+    elif isinstance(value.get("choices"), list):
+        for each in value["choices"]:
+            tasks.choice(answer, control, str(each), of.ids)
+    elif "rating" in value:
+        _rate(answer, control, target, cells.number(value["rating"], "rating"), of)
+    elif "text" in value:
+        texts = value["text"] if isinstance(value["text"], list) else [value["text"]]
+        for text in texts:
+            tasks.words(answer, control, str(text))
+    else:
+        answer.notes.append(f"{control}: {json.dumps(value, ensure_ascii=False)}")
+
+
+def _select(answer: Answer, selected: Any) -> None:
+    if selected not in ("left", "right"):
+        raise Dropped(f"unknown selection {str(selected)[:20]!r}")
+    answer.verdicts.append("first" if selected == "left" else "second")
+
+
+def _rank(answer: Answer, control: str, value: Any, ids: tuple[str, ...]) -> None:
+    """Read a ranking: a plain list, one list under the tag's name, or buckets, which have no order among them."""
+    lists = value if isinstance(value, dict) else {control: value}
+    named = {name: [cells.name(each) for each in found] for name, found in lists.items() if isinstance(found, list)}
+    listed = [each for found in named.values() for each in found]
+    if len(named) != len(lists) or len(set(listed)) != len(listed) or not set(listed) <= set(ids):
+        raise Dropped("a ranking that does not fit its items")
+    full = [found for found in named.values() if len(found) > 1]
+    if len(named) == 1:
+        if len(listed) != len(ids):
+            raise Dropped(f"only {len(listed)} of {len(ids)} items are listed")
+        answer.ranks = [listed.index(each) for each in ids]
+        return
+    if len(full) == 1 and len(full[0]) == len(ids):
+        answer.ranks = [full[0].index(each) for each in ids]
+        return
+    raise Dropped("sorted into buckets, which have no order among them")
+
+
+def _rate(answer: Answer, control: str, target: str, rating: float | None, of: Task) -> None:
+    """Add a rating of one response, found by its target or by the number in its control's name; else a note."""
+    at = of.ids.index(target) if target in of.ids else _position(control, len(of.ids))
+    if at is None:
+        answer.notes.append(f"{control}: {rating:g}" if rating is not None else "")
+        return
+    name = _POSITION.sub("", control).rstrip("-_ ") or control
+    before = list(answer.scores.get(name, (None,) * len(of.ids)))
+    before[at] = rating
+    answer.scores[name] = tuple(before)
+
+
+def _position(control: str, num: int) -> int | None:
+    found = _POSITION.search(control)
+    if not found:
+        return None
+    at = int(found[1]) - 1 if found[1].isdecimal() else ord(found[1].lower()) - ord("a")
+    return at if 0 <= at < num else None
+
+
+def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
+    """Yield the annotation of a row of JSON_MIN, CSV or TSV."""
+    if conversations.is_empty(row.get("annotation_id")):
+        raise Dropped("nobody answered")
+    of = tasks.task(row)
+    answer = Answer()
+    for control, cell in row.items():
+        if control not in _META and control not in of.ids:
+            _cell(answer, control, cells.parsed(cell), of)
+    if not (
+        answer.verdicts
+        or answer.ranks is not None
+        or answer.scores
+        or answer.strengths
+        or answer.flags
+        or answer.rewrites
+    ):
+        raise Dropped(UNSURE)
+    yield from tasks.outcomes(of, answer, **_said(row, row.get("annotation_id")))
+
+
+def _cell(answer: Answer, control: str, value: Any, of: Task) -> None:
+    """Add a control's cell: results as in JSON, or, where there is one choice or text, that alone."""
+    if isinstance(value, dict) and ({"choices"} == value.keys() or {"text"} == value.keys()):
+        _add(answer, control, "", value, of)
+    elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        for each in value:
+            if each.keys() & {"selected", "ranker", "rating"}:
+                _add(answer, control, "", each, of)
+    elif isinstance(value, str) and value.strip() and not _is_data(control):
+        _lone(answer, control, value, of)
+
+
+def _is_data(control: str) -> bool:
+    """Return whether a column is the task's own, as far as names tell."""
+    return control in (*tasks.PROMPTS, *tasks.LISTS, "source_id", "split", "category", "system") or control.startswith(
+        (tasks.OURS, "model")
+    )
+
+
+def _lone(answer: Answer, control: str, value: str, of: Task) -> None:
+    """Add a cell of one word or text: of a control as far as its name tells, else of the task's own data."""
+    if tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
+        tasks.words(answer, control, value)
+    elif tasks.JUDGEMENT_NAME.search(control) or (tasks.judgement(value).is_judgement and len(value.split()) > 1):
+        tasks.choice(answer, control, value, of.ids)
+    elif re.search(r"flag|issue|problem", control, re.IGNORECASE):
+        answer.flags[value] = ()
+
+
+FAMILIES = (
+    Family(
+        "label-studio", "Label Studio tasks", "preferences", (("data",), ("annotations", "completions")), read_task, is_open=True,
+        looks=lambda rows: any(isinstance(row.get("data"), dict) for row in rows),
+    ),
+    Family(
+        "label-studio-rows", "Label Studio rows (JSON_MIN, CSV, TSV)", "preferences", (("annotation_id",), ("annotator",), ("lead_time",)),
+        read_row, is_open=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,196 @@
+"""Two responses and a label or number that says which is better: our own columns, PKU-SafeRLHF, HelpSteer, SHP, WebGPT, AlpacaFarm."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from studio.datasets import conversations
+from studio.datasets.conversations import first
+from studio.datasets.formats import cells
+from studio.datasets.formats.cells import Row, Verdict
+from studio.datasets.formats.family import Columns, Family
+from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.prompts import ASKED_WITH, asked
+from studio.datasets.splits import split_name
+
+SIDES = (
+    ("response_a", "response_b"), ("response_A", "response_B"), ("answer_a", "answer_b"), ("completion_a", "completion_b"),
+    ("output_a", "output_b"), ("response_1", "response_2"), ("response1", "response2"), ("output_1", "output_2"),
+    ("completion_1", "completion_2"), ("answer1", "answer2"), ("answer_1", "answer_2"), ("response_0", "response_1"),
+)  # fmt: skip
+LABELS = ("preference", "winner", "label", "choice", "better", "chosen", "preferred")
+SIDE_WORDS: dict[str, Verdict] = {"left": "first", "right": "second", "model_a": "first", "model_b": "second"}
+WORDS: dict[str, Verdict] = {
+    **dict.fromkeys(("", "none", "nan"), "none"),
+    **dict.fromkeys(("tie", "tied", "equal", "same", "about the same", "draw"), "tie"),
+    **dict.fromkeys(("both_bad", "both bad", "bothbad", "tie (bothbad)", "neither"), "both_bad"),
+}
+ALL_SIDES = frozenset(name for pair in SIDES for name in pair)
+MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"))
+READS = frozenset((*ASKED_WITH, *ALL_SIDES, *LABELS, *(name for pair in MODELS for name in pair))) | cells.COMMON
+
+
+def read(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield a pair by its label; the preferred side comes first."""
+    names = next(pair for pair in SIDES if set(pair) <= columns)
+    sides = [conversations.answer(row.get(name)) for name in names]
+    value = first(row, [name for name in LABELS if name not in names])
+    verdict = _verdict(value, names)
+    models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
+    prompt = asked(row)
+    said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
+    if verdict == "second":
+        sides, models, verdict = sides[::-1], models[::-1], "first"
+    yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
+
+
+def _verdict(value: Any, names: Sequence[str]) -> Verdict:
+    word = str(value if value is not None else "").strip().lower()
+    found = (WORDS | SIDE_WORDS).get(word)
+    for name, verdict in zip(names, ("first", "second"), strict=True):
+        if word in (name.lower(), name.lower()[-1], f"{name.lower()[-1]}.0"):
+            return verdict  # type: ignore[return-value]
+    if found is None:
+        raise Dropped(f"unknown preference {str(value)[:20]!r}")
+    return found
+
+
+def read_pku(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the more helpful response over the other; which one is safer stays beside it."""
+    yield _pku(row, "better_response_id", "safer_response_id")
+
+
+def read_pku_safer(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the safer response over the other."""
+    yield _pku(row, "safer_response_id", "better_response_id")
+
+
+def _pku(row: Row, axis: str, other: str) -> Item:
+    sides = [conversations.answer(row.get(name)) for name in ("response_0", "response_1")]
+    better = cells.whole(row.get(axis), axis, (0, 1))
+    if better is None:
+        raise Dropped("no preference")
+    unsafe = tuple(at for at in (0, 1) if cells.yes_or_no(row.get(f"is_response_{at}_safe")) is False)
+    also = cells.whole(row.get(other), other, (0, 1))
+    said: dict[str, Any] = {"flags": {"unsafe": unsafe}} if unsafe else {}
+    said["facts"] = {other: also} if also is not None else {}
+    models = tuple(cells.name(row.get(f"response_{at}_source")) for at in (0, 1))
+    said |= {"models": models} if all(models) else {}
+    return cells.pair(asked(row), sides, ("first", "second")[better], **said)
+
+
+def read_helpsteer(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield a pair by its signed strength: negative where response 1 is better."""
+    prompt = conversations.prompt(first(row, ("context", "prompt")))
+    sides = [
+        conversations.answer(first(row, names)) for names in (("response_1", "response1"), ("response_2", "response2"))
+    ]
+    name = "preference_strength" if "preference_strength" in row else "overall_preference"
+    value = cells.whole(row.get(name), name, range(-3, 4))
+    if value is None:
+        raise Dropped("no preference")
+    note = row.get("preference_statement") or row.get("preference_elaboration")
+    said: dict[str, Any] = {"note": note.strip()} if isinstance(note, str) else {}
+    if votes := _votes(row):
+        said["facts"] = {"individual preferences": votes}
+    category = row.get("domain")
+    said |= {"category": category.strip()} if isinstance(category, str) else {}
+    verdict: Verdict = "tie" if value == 0 else "first" if value < 0 else "second"
+    yield cells.pair(prompt, sides, verdict, strength=abs(value) or None, **said)
+
+
+def _votes(row: Row) -> str:
+    """Return the single raters' numbers, which have no names: -2, -3, 0."""
+    votes = first(row, ("individual_preference", "all_preferences_unprocessed"))
+    votes = (
+        [first(vote, ("score", "strength")) for vote in votes if isinstance(vote, dict)]
+        if isinstance(votes, list)
+        else []
+    )
+    return ", ".join(str(vote) for vote in votes if isinstance(vote, int))
+
+
+def read_shp(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield a pair of comments on a post: label 1 where A is preferred."""
+    prompt = conversations.prompt(row.get("history"))
+    sides = [cells.text(row.get(f"human_ref_{side}")) for side in "AB"]
+    if any(side in ("[removed]", "[deleted]") for side in sides):
+        raise Dropped("a side was removed")
+    label = cells.whole(row.get("labels"), "labels", (0, 1))
+    if label is None:
+        raise Dropped("no preference")
+    said: dict[str, Any] = (
+        {"category": str(row["domain"]).rpartition("_")[0] or str(row["domain"])} if row.get("domain") else {}
+    )
+    said["split"] = split_name(str(row.get("domain") or "").rpartition("_")[2])
+    scores = tuple(cells.number(row.get(f"score_{side}"), "score") for side in "AB")
+    said |= {"scores": {"score": scores}} if None not in scores else {}
+    ratio = cells.number(row.get("score_ratio"), "score_ratio")
+    said |= {"facts": {"score_ratio": ratio}} if ratio is not None else {}
+    yield cells.pair(prompt, sides, "first" if label else "second", **said)
+
+
+def read_webgpt(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield two answers to a question; their scores sum to 0, and 0 is a tie."""
+    question = row.get("question")
+    prompt = conversations.prompt(question.get("full_text") if isinstance(question, dict) else question)
+    scores = [cells.number(row.get(f"score_{at}"), f"score_{at}") for at in (0, 1)]
+    if scores[0] is None or scores[1] is None:
+        raise Dropped("no preference")
+    verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
+    sides = [cells.text(row.get(f"answer_{at}")) for at in (0, 1)]
+    yield cells.pair(prompt, sides, verdict, margin=abs(scores[0] - scores[1]), scores={"score": tuple(scores)})
+
+
+def _has_sides(rows: Sequence[Row]) -> bool:
+    columns = {name for row in rows for name in row}
+    return any(set(pair) <= columns for pair in SIDES) and not {"better_response_id", "preference_strength"} & columns
+
+
+_PKU = frozenset(
+    (
+        "prompt",
+        "prompt_source",
+        "better_response_id",
+        "safer_response_id",
+        *tuple(
+            f"{name}" for at in (0, 1) for name in (f"response_{at}", f"response_{at}_source", f"is_response_{at}_safe")
+        ),
+    )
+)
+_PKU_NEEDS = (("prompt",), ("response_0",), ("response_1",), ("safer_response_id",))
+_HELPSTEER = frozenset(
+    (
+        "prompt", "context", "response_1", "response_2", "response1", "response2", "preference_strength", "overall_preference",
+        "preference_statement", "preference_elaboration", "individual_preference", "all_preferences_unprocessed", "domain",
+        "split", "category",
+    )
+)  # fmt: skip
+FAMILIES = (
+    Family(
+        "labelled-pairs", "labelled pairs (prompt, response_a, response_b, preference)", "preferences",
+        (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read, reads=READS, looks=_has_sides,
+    ),
+    Family(
+        "pku-better", "PKU-SafeRLHF by better_response_id; --format pku-safer goes by safer_response_id", "preferences", (*_PKU_NEEDS, ("better_response_id",)),
+        read_pku, reads=_PKU,
+    ),
+    Family(
+        "helpsteer", "HelpSteer preferences", "preferences",
+        (("prompt", "context"), ("response_1", "response1"), ("response_2", "response2"), ("preference_strength", "overall_preference")),
+        read_helpsteer, reads=_HELPSTEER,
+    ),
+    Family(
+        "shp", "Stanford Human Preferences", "preferences", (("history",), ("human_ref_A",), ("human_ref_B",), ("labels",)),
+        read_shp, reads=frozenset(("history", "human_ref_A", "human_ref_B", "labels", "domain", "score_A", "score_B", "score_ratio")),
+    ),
+    Family(
+        "webgpt", "WebGPT comparisons", "preferences", (("question",), ("answer_0",), ("answer_1",), ("score_0",), ("score_1",)),
+        read_webgpt, reads=frozenset(("question", "answer_0", "answer_1", "score_0", "score_1")),
+    ),
+)  # fmt: skip
+NAMED = (
+    Family(
+        "pku-safer", "PKU-SafeRLHF by safety (safer_response_id)", "preferences", _PKU_NEEDS, read_pku_safer, reads=_PKU
+    ),
+)
+"""Found only by `--format`."""

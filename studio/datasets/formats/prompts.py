@@ -1,0 +1,54 @@
+"""The prompt of a flat row: a text or turns, with an Alpaca input, a system text and earlier turns beside it."""
+
+from typing import Any
+
+from studio.datasets import conversations
+from studio.datasets.formats.cells import Row
+from studio.datasets.formats.item import Dropped
+from studio.preferences.prompts import Messages
+
+ASKED = ("prompt", "instruction", "question", "query", "input")
+"""Columns of a prompt; the first that is there holds it."""
+SYSTEM = ("system", "system_prompt")
+ASKED_WITH = (*ASKED, *SYSTEM, "history")
+"""Columns of which a prompt is made."""
+
+
+def asked(row: Row) -> Messages:
+    """Return the prompt of a row, ending with the user.
+
+    Raises:
+        Dropped: there is none, or it cannot be read.
+    """
+    for name in ("messages", "conversations"):  # earlier turns whose answers stand in columns of their own
+        if not any(row.get(each) for each in ASKED) and isinstance(turns := conversations.cell(row.get(name)), list):
+            return conversations.ending_with_user(with_context(row, conversations.turns(turns, "user")))
+    name = next((name for name in ASKED if not conversations.is_empty(conversations.cell(row.get(name)))), None)
+    if name is None:
+        raise Dropped("empty prompt")
+    messages = conversations.prompt(row.get(name))
+    more = conversations.cell(row.get("input")) if name == "instruction" else None
+    if name == "instruction" and isinstance(more, str) and more.strip():
+        messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n{more.strip()}"}]
+    return with_context(row, messages)
+
+
+def with_context(row: Row, messages: Messages) -> Messages:
+    """Return messages after the row's history, and after its system text where they have none."""
+    messages = [*_history(row.get("history")), *messages] if row.get("history") else messages
+    system = next((row[name] for name in SYSTEM if row.get(name) is not None), None)
+    if isinstance(system, str) and system.strip() and all(turn["role"] != "system" for turn in messages):
+        return [{"role": "system", "content": system.strip()}, *messages]
+    return messages
+
+
+def _history(value: Any) -> Messages:
+    """Read earlier exchanges: pairs of a question and its answer, or turns."""
+    value = conversations.cell(value)
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return conversations.turns(value, "user")
+    if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
+        raise Dropped("the history is no list of questions with their answers")
+    roles = ("user", "assistant")
+    turns = [{"role": role, "content": text} for each in value for role, text in zip(roles, each, strict=True)]
+    return conversations.turns(turns, "user")

@@ -1,0 +1,134 @@
+"""Several responses with a score or a rank each: UltraFeedback raw, Nectar, StackExchange, HelpSteer ratings; and red-team transcripts."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from statistics import mean
+from typing import Any
+
+from studio.datasets import conversations
+from studio.datasets.conversations import first
+from studio.datasets.formats import cells
+from studio.datasets.formats.cells import Row
+from studio.datasets.formats.family import Columns, Family, Outcome
+from studio.datasets.formats.item import Dropped, Item
+
+HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+
+
+def read_ultrafeedback(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the completions, ranked by the mean of their four ratings; `overall_score` is known to be wrong in places."""
+    prompt = conversations.prompt(row.get("instruction"))
+    found = _objects(row.get("completions"), "completions")
+    means = [mean(_aspects(each)) for each in found]
+    models = tuple(cells.name(each.get("model")) for each in found)
+    texts = [cells.text(each.get("response")) for each in found]
+    said = {"models": models} if all(models) else {}
+    yield cells.ranking(prompt, texts, [-value for value in means], scores={"mean rating": tuple(means)}, **said)
+
+
+def _aspects(completion: dict[str, Any]) -> list[float]:
+    given = completion.get("annotations")
+    if not isinstance(given, dict):
+        raise Dropped("a completion without ratings")
+    ratings = [given[name].get("Rating") if isinstance(given.get(name), dict) else None for name in ASPECTS]
+    if any(str(rating).strip().upper() == "N/A" for rating in ratings):
+        raise Dropped("a rating is N/A")
+    numbers = [cells.number(rating, "a rating") for rating in ratings]
+    if None in numbers:
+        raise Dropped("a completion without ratings")
+    return [number for number in numbers if number is not None]
+
+
+def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield answers by their rank, 1 the best (Nectar), or by their votes (StackExchange)."""
+    prompt = conversations.prompt(first(row, ("prompt", "question")))
+    found = _objects(row.get("answers"), "answers")
+    ranks = [cells.number(each.get("rank"), "rank") for each in found]
+    votes = [cells.number(first(each, ("pm_score", "score")), "score") for each in found]
+    places = ranks if None not in ranks else [None if vote is None else -vote for vote in votes]
+    if None in places:
+        raise Dropped("an answer without rank or score")
+    texts = [cells.text(first(each, ("answer", "text"))) for each in found]
+    models = tuple(cells.name(each.get("model")) for each in found)
+    said: dict[str, Any] = {"models": models} if all(models) else {}
+    said |= {"scores": {"votes": tuple(votes)}} if None not in votes else {}
+    yield cells.ranking(prompt, texts, [place for place in places if place is not None], **said)
+
+
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    value = cells.parsed(value)
+    if not isinstance(value, list) or not value:
+        raise Dropped(f"no {name}")
+    if not all(isinstance(each, dict) for each in value):
+        raise Dropped(f"the {name} are no objects")
+    return value
+
+
+def _is_listed(value: Any) -> bool:
+    value = cells.parsed(value)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def read_ratings(rows: Iterable[Row]) -> Iterator[Outcome]:
+    """Yield a pair or ranking for consecutive rows of one prompt, by helpfulness."""
+    for _, group in groupby(rows, key=lambda row: str(row.get("prompt"))):
+        responses: list[str] = []
+        scores: list[list[float | None]] = []
+        prompt = None
+        for row in group:
+            try:
+                prompt = prompt or conversations.prompt(row.get("prompt"))
+                text, given = (
+                    conversations.answer(row.get("response")),
+                    [cells.number(row.get(name), name) for name in HELPSTEER],
+                )
+                if given[0] is None:
+                    raise Dropped("no helpfulness")
+                if responses:
+                    yield Dropped("joined with the row before")
+                responses.append(text)
+                scores.append(given)
+            except Dropped as reason:
+                yield reason
+        if prompt and responses:
+            yield _rated(prompt, responses, scores)
+
+
+def _rated(prompt: Any, responses: list[str], scores: list[list[float | None]]) -> Outcome:
+    named = {name: tuple(each[at] for each in scores) for at, name in enumerate(HELPSTEER)}
+    try:
+        return cells.ranking(prompt, responses, [-(each[0] or 0) for each in scores], scores=named)
+    except Dropped as reason:
+        return reason
+
+
+def read_red_team(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the turns before the last answer as a prompt: nobody compared two answers."""
+    turns = conversations.transcript(str(row.get("transcript") or ""), is_prompt=True)
+    while turns and turns[-1]["role"] != "user":
+        turns = turns[:-1]
+    yield Item("prompt", conversations.ending_with_user(turns))
+
+
+_RATED = (("prompt",), ("response",), ("helpfulness",), ("correctness",), ("coherence",))
+FAMILIES = (
+    Family(
+        "ultrafeedback", "UltraFeedback, ranked by the mean of its ratings (made by an AI)", "preferences",
+        (("instruction",), ("completions",)), read_ultrafeedback, reads=frozenset(("instruction", "completions", "models")),
+    ),
+    Family(
+        "ranked-answers", "answers with ranks or votes (Nectar, StackExchange)", "preferences", (("prompt", "question"), ("answers",)),
+        read_ranked_answers, reads=frozenset(("prompt", "question", "answers")),
+        looks=lambda rows: any(_is_listed(row.get("answers")) for row in rows),
+    ),
+    Family(
+        "helpsteer-ratings", "HelpSteer ratings, joined by prompt", "preferences", _RATED, read_all=read_ratings,
+        reads=frozenset(("prompt", "response", *HELPSTEER)),
+    ),
+    Family(
+        "red-team", "red-team transcripts, which hold no preference", "preferences",
+        (("transcript",), ("red_team_member_id", "task_description", "min_harmlessness_score_transcript")), read_red_team,
+        reads=frozenset(("transcript",)),
+    ),
+)  # fmt: skip

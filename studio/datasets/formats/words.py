@@ -1,0 +1,75 @@
+"""Judgements in words, as labelling projects call them: *A is much better*, *about the same*, *both bad*, *Response B*."""
+
+import re
+from typing import NamedTuple
+
+from studio.datasets.formats.cells import Verdict
+
+STRENGTHS = {
+    "negligibly": 1, "slightly": 1, "slight": 1, "a little": 1, "somewhat": 1, "weak": 1, "marginally": 1,
+    "much": 3, "far": 3, "strongly": 3, "significantly": 3, "clearly": 3, "clear": 3, "a lot": 3, "strong": 3, "definitely": 3,
+}  # fmt: skip
+TIES = (
+    "tie", "tied", "same", "equal", "equally good", "about the same", "no preference", "both good", "neither is better", "similar",
+    "they are about the same", "no difference", "draw", "both are good", "both equal",
+)  # fmt: skip
+BOTH_BAD = (
+    "both bad",
+    "bothbad",
+    "both are bad",
+    "neither",
+    "neither is good",
+    "tie bothbad",
+    "both wrong",
+    "none of them",
+    "equally bad",
+)
+_SIDE = re.compile(
+    r"(?:(?:response|answer|completion|model|output|option|assistant|side|candidate)[\s:#-]*)?\(?([ab12]|left|right|first|second)\)?(?: one)?"
+)
+_SIDES: dict[str, Verdict] = {
+    **dict.fromkeys(("a", "1", "left", "first"), "first"),
+    **dict.fromkeys(("b", "2", "right", "second"), "second"),
+}
+_FILLER = re.compile(r"\b(is|was|are|the|better|preferred|wins|won|prefer|i|answer is|than .*)\b")
+JUDGEMENT_NAME = re.compile(
+    r"prefer|compar|better|best|verdict|winner|choice|strength|likert|which|overall|outcome|judg", re.IGNORECASE
+)
+WORST_NAME = re.compile(r"worse|worst|least|reject|dislik|lower", re.IGNORECASE)
+REWRITE_NAME = re.compile(
+    r"re-?writ|edit|ideal|correct(ed|ion)|improv|revis|demonstration|better.answer", re.IGNORECASE
+)
+NOTE_NAME = re.compile(r"note|comment|reason|justif|rational|explan|feedback|why", re.IGNORECASE)
+
+
+class Said(NamedTuple):
+    """What words say: which side, how strongly; None where they do not say it."""
+
+    verdict: Verdict | None = None
+    strength: int | None = None
+
+    @property
+    def is_judgement(self) -> bool:
+        """Whether they say anything."""
+        return self.verdict is not None or self.strength is not None
+
+
+def judgement(value: object) -> Said:
+    """Return what a short text says of two responses; nothing where it says something else."""
+    if not isinstance(value, str) or len(value) > 80:
+        return Said()
+    text = " ".join(re.sub(r"[_\-.,;()!]+", " ", value.lower()).split())
+    if text in TIES:
+        return Said("tie")
+    if text in BOTH_BAD:
+        return Said("both_bad")
+    strength = next((step for word, step in STRENGTHS.items() if re.search(rf"\b{word}\b", text)), None)
+    for word in STRENGTHS:
+        text = re.sub(rf"\b{word}\b", " ", text)
+    says_better = re.search(r"\bbetter\b|\bprefer", text) is not None
+    side = _SIDE.fullmatch(" ".join(_FILLER.sub(" ", text).split()))
+    if side:
+        return Said(_SIDES[side[1]], strength or (2 if says_better else None))
+    if text.split() in ([], ["better"]) and (strength or says_better):
+        return Said(None, strength or 2)
+    return Said()

@@ -1,0 +1,153 @@
+"""Decides how the parts of a source are read: by which family, under which names of columns, as which kind.
+
+Nothing is guessed. Where no family fits, or several do, or a column that looks like a judgement is not understood, the
+person is asked.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from studio.datasets.formats.family import Family, Kind
+from studio.datasets.formats.table import NAMED, recognise
+from studio.datasets.mapping import Mapped
+from studio.datasets.readers import Part, RawData
+from studio.errors import ImportRefused
+
+Wanted = Kind | Literal["auto"]
+NEEDED = {
+    "auto": "chosen and rejected; messages; prompt with response, completion or output; instruction with output; "
+    "or prompt alone",
+    "preferences": "chosen and rejected (with a prompt column or the prompt inside), or prompt, response_a, response_b "
+    "and preference",
+    "demonstrations": "messages, prompt with response, completion or output, or instruction with output",
+    "prompts": "prompt or messages",
+}
+JUDGES = re.compile(
+    r"(^|[_\W])(chosen|rejected|prefer\w*|win(s|ner)?|better|best|worse|worst|ranks?|ranking|labels?|scores?|ratings?|rate|votes?|choice|"
+    r"select\w*|thumbs?|judg\w*|verdict|feedback|reward|likert|quality|helpful\w*|harmless\w*|safe\w*|safer|good|bad|correct|upvotes?|"
+    r"annotations?|grade|stars?|desirable|accepted|tie)([_\W]|\d|$)",
+    re.IGNORECASE,
+)
+"""Names of columns that sound like a judgement."""
+BESIDE = re.compile(
+    r"_(source|id|ids|model|name|date|count|type|by|prompt|sha256|length|tokens|category)$", re.IGNORECASE
+)
+"""Ends of names that say something about a judgement, and not what it is."""
+DECIDES = re.compile(r"(preferences?|preferred|winner|labels?|verdict|votes?|better|is_tie|tie)", re.IGNORECASE)
+"""Names of columns that could decide otherwise beside chosen and rejected."""
+
+
+class Asks(ImportRefused):
+    """A person must say how a file is to be read: by one of `choices`, or by mapping its columns."""
+
+    def __init__(self, sentence: str, columns: Sequence[str], choices: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.columns = list(columns)
+        self.choices = list(choices)
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """A part with the family that reads it, and its columns under other names."""
+
+    part: Part
+    family: Family
+    mapped: Mapped | None = None
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Columns of the first rows, under our names."""
+        rows = [self.mapped.of(row) for row in self.part.sample] if self.mapped else self.part.sample
+        return frozenset(column for row in rows for column in row)
+
+    def reads(self, column: str) -> bool:
+        """Return whether a column of the file is read."""
+        return self.mapped.reads(column) if self.mapped else self.family.understands(column)
+
+
+def decide(raw: RawData, wanted: Wanted, family: str, mapped: Sequence[Mapped | None]) -> tuple[list[PartPlan], Kind]:
+    """Return the plan of each part, and the kind to read them as; all parts must be of one kind.
+
+    Args:
+        raw: the source.
+        wanted: the kind that the person wants.
+        family: the family that the person named; empty recognises it.
+        mapped: for each part, names of columns that a person or a description gave.
+
+    Raises:
+        ImportRefused: a part cannot be read as the kind.
+        Asks: a person must say how.
+    """
+    plans = [
+        PartPlan(part, _family(part, wanted, family, names), names)
+        for part, names in zip(raw.parts, mapped, strict=True)
+    ]
+    kinds = {plan.family.kind for plan in plans}
+    if wanted == "auto" and len(kinds) > 1:
+        named = ", ".join(f"{plan.part.name} ({plan.family.kind})" for plan in plans)
+        raise ImportRefused(f"{raw.name} holds several kinds of data: {named}. Import its files one by one.")
+    if any(plan.family.read_all for plan in plans) and len({plan.family.name for plan in plans}) > 1:
+        named = ", ".join(f"{plan.part.name} ({plan.family.says})" for plan in plans)
+        raise ImportRefused(f"{raw.name} holds several formats: {named}. Import its files one by one.")
+    kind = plans[0].family.kind if wanted == "auto" else wanted
+    for plan in plans:
+        _refuse_unread(plan, kind, wanted)
+    return plans, kind
+
+
+def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Family:
+    if named:
+        if named not in NAMED:
+            raise ImportRefused(f"There is no format {named!r}. Known are {', '.join(NAMED)}.")
+        return NAMED[named]
+    if mapped:
+        mapped.check(part.sample, part.name)
+    found = recognise([mapped.of(row) for row in part.sample] if mapped else part.sample)
+    if len(found) > 1:
+        told = "; ".join(f"{family.name} ({family.says})" for family in found)
+        raise Asks(
+            f"{part.name} can be read in several ways: {told}. Say which: --format {found[0].name}",
+            part.columns,
+            [f.name for f in found],
+        )
+    if (
+        not found
+        or (wanted == "preferences" and found[0].kind != wanted and not _has_thumbs(found[0], part))
+        or (wanted == "demonstrations" and found[0].kind == "prompts")
+    ):
+        raise Asks(
+            f"{part.name} has the columns {listed(part.columns)}. Needed for "
+            f"{'an import' if wanted == 'auto' else wanted}: {NEEDED[wanted]}. Rename the columns, say what they are "
+            "(--map prompt=question,chosen=good), or choose another kind.",
+            part.columns,
+        )
+    return found[0]
+
+
+def _has_thumbs(family: Family, part: Part) -> bool:
+    """Return whether single responses have thumbs, of which a person can ask for pairs."""
+    return family.name in ("prompt-response", "chat") and bool({"label", "kto_tag", "thumbs_up"} & set(part.columns))
+
+
+def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
+    """Refuse columns that sound like a judgement and are not read, unless only prompts are asked for, or columns were mapped."""
+    if plan.mapped or plan.family.is_open or wanted == "prompts":
+        return
+    filled = [c for c in plan.part.columns if any(row.get(c) is not None for row in plan.part.sample)]
+    unread = [column for column in filled if not plan.family.understands(column)]
+    judges = DECIDES.fullmatch if plan.family.kind == "preferences" else JUDGES.search
+    if found := [column for column in unread if judges(column) and not BESIDE.search(column)]:
+        raise Asks(
+            f"{plan.part.name} holds {listed(found)}, which may be a judgement and {'is' if len(found) == 1 else 'are'} not understood in "
+            f"{plan.family.says}. Say what the columns are (--map prompt=...,{'preference' if kind == 'preferences' else 'response'}=...), "
+            "or take only the prompts (--kind prompts).",
+            plan.part.columns,
+        )
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return names for a sentence, not more than a person reads."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "(none)"

@@ -1,0 +1,197 @@
+"""Brings items into the database, in the caller's transaction: prompts, responses, comparisons and judgements.
+
+The hook where an item meets the database is `_place`: an item whose metadata names one of our comparisons joins it
+(`returning.find`); any other finds a comparison of the same texts, or makes one. Each rater's judgement is an event of its
+own; the same event twice is one, and a later version of it takes its place.
+"""
+
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from studio.datasets import restoring, returning
+from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item
+from studio.datasets.returning import Place
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.judgements import LONGEST_NOTE, Imported
+from studio.preferences.prompts import NewPrompt
+
+Stored = Literal["new", "known", "judged", "added", "corrected", "contrary"]
+"""new: not here before; judged: the first judgement of a pair that waited; added: one more on a judged pair; contrary: another
+judgement of nobody in particular, which was not stored."""
+FLAGS = {
+    "unsafe": "unsafe", "harmful": "unsafe", "hallucinated": "hallucinated", "hallucination": "hallucinated", "refused": "refused",
+    "refusal": "refused",
+}  # fmt: skip
+
+
+def store(db: Database, item: Item, import_id: int) -> Stored:
+    """Store an item, and say what it brought.
+
+    Raises:
+        Dropped: it names a comparison of ours and does not fit it.
+    """
+    if item.record is not None:
+        return restoring.store(db, item, import_id)
+    before = db.conn.total_changes
+    if item.kind in COMPARED:
+        place = returning.find(db, item)
+        stored = _compared(db, item, import_id, place)
+        prompt_id = _prompt_of(db, item, import_id, place) if item.rewrites else 0
+    else:
+        prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
+        if item.kind == "demonstration":
+            prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
+        stored = "new" if db.conn.total_changes > before else "known"
+    for text in item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ():
+        _rewrite(db, item, prompt_id, text, import_id)
+    return stored
+
+
+def _prompt_of(db: Database, item: Item, import_id: int, place: Place | None) -> int:
+    if place:
+        return comparisons.prompt_of(db, place.comparison_id)
+    return prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
+
+
+def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> Stored:
+    """Store two or more responses with their judgement; for a known comparison only the judgement."""
+    is_new = False
+    if place is None:
+        place, is_new = _place(db, item, import_id)
+    if item.kind == "unrated":
+        return "new" if is_new else "known"
+    order = list(place.response_ids) if is_new else _order(db, place)
+    outcome, ranks = _outcome(item, place, order)
+    said = _said(item, place, order, ranks)
+    if not is_new and (here := ratings.find_import(db, place.comparison_id, said.uuid)):
+        if not said.uuid:
+            return "known" if (here.outcome, here.ranks) == (outcome, ranks) else "contrary"
+        if (here.outcome, here.ranks, here.strength) == (outcome, ranks, item.strength):
+            return "known"
+        return _correct(db, item, place, outcome, said, here.id)
+    was_judged = not is_new and comparisons.verdict(db, place.comparison_id) is not None
+    ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=said)
+    return "new" if is_new else "added" if was_judged else "judged"
+
+
+def _correct(db: Database, item: Item, place: Place, outcome: Any, said: Imported, here: int) -> Stored:
+    """Let a later version of the same event take the place of the one that is here."""
+    version = _digest(item.at, outcome, said.ranks, item.strength)
+    changed = Imported(**(vars(said) | {"uuid": f"{said.uuid}-{version}", "supersedes": here}))
+    if ratings.find_import(db, place.comparison_id, changed.uuid):
+        return "known"
+    ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=changed)
+    return "corrected"
+
+
+def _place(db: Database, item: Item, import_id: int) -> tuple[Place, bool]:
+    """Return the comparison of an item's responses, and whether it is new."""
+    before = db.conn.total_changes
+    prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
+    is_first = db.conn.total_changes > before
+    if not is_first and (found := comparisons.find_by_texts(db, prompt_id, item.responses)):
+        return Place(found[0], tuple(found[1])), False
+    models = item.models or (None,) * len(item.responses)
+    ids = [
+        prompts.add_response(db, prompt_id, text, "import", is_first=is_first, import_id=import_id, model=model)
+        for text, model in zip(item.responses, models, strict=True)
+    ]
+    comparison_id = comparisons.add_comparison(db, prompt_id, ids)
+    if comparison_id is not None:
+        return Place(comparison_id, tuple(ids)), True
+    comparison_id = comparisons.find_comparison(db, prompt_id, ids)
+    assert comparison_id is not None
+    return Place(comparison_id, tuple(ids)), False
+
+
+def _order(db: Database, place: Place) -> list[int]:
+    """Return the response ids by which sides are stored: by screen position of a showing, else by slot."""
+    if place.showing_id is not None:
+        showing = comparisons.read_showing(db, place.showing_id)
+        assert showing is not None
+        return list(showing.response_ids)
+    return comparisons.slots(db, place.comparison_id)
+
+
+def _outcome(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, str | None]:
+    """Return outcome and ranks of a judgement by the stored order of its responses."""
+    if item.kind in ("tie", "both_bad"):
+        return item.kind, None
+    by_id = dict(zip(place.response_ids, item.ranks, strict=True))
+    ranks = [by_id[each] for each in order]
+    if item.kind == "ranking":
+        return "ranking", json.dumps(ranks)
+    return ("left" if ranks[0] < ranks[1] else "right"), None
+
+
+def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> Imported:
+    """Return what stands beside the outcome, by the stored order."""
+    to = [list(order).index(each) for each in place.response_ids]
+    flags = {
+        FLAGS[name.lower()]: sorted(to[at] for at in where)
+        for name, where in item.flags.items()
+        if name.lower() in FLAGS and where
+    }
+    facts = dict(item.facts)
+    others = {
+        name: sorted(to[at] for at in where)
+        for name, where in item.flags.items()
+        if name.lower() not in FLAGS or not where
+    }
+    scores = {
+        name: [values[list(place.response_ids).index(each)] for each in order] for name, values in item.scores.items()
+    }
+    named = {"flags": others, "scores": scores, "event": item.event_id, "metadata": dict(item.metadata)}
+    facts |= {name: value for name, value in named.items() if value}
+    if len(item.note) > LONGEST_NOTE:
+        facts["note"] = item.note
+    return Imported(
+        rater=item.rater,
+        uuid=_uuid(item, place.comparison_id),
+        showing_id=place.showing_id,
+        ranks=ranks,
+        margin=item.margin,
+        judged_at=item.at or None,
+        elapsed_ms=item.elapsed_ms,
+        note=item.note[:LONGEST_NOTE] or None,
+        flags=json.dumps(flags) if flags else None,
+        facts=json.dumps(facts, ensure_ascii=False) if facts else None,
+    )
+
+
+def _uuid(item: Item, comparison_id: int) -> str:
+    """Return the name of an event: by the source's own name of it, else by rater, time and verdict; empty where nobody is named."""
+    if item.event_id:
+        return f"import-{comparison_id}-{_digest(item.event_id)}"
+    if item.rater == ANONYMOUS and not item.at:
+        return ""
+    verdict = [[item.responses[at] for at in group] for group in item.groups] if not item.at else []
+    return f"import-{comparison_id}-{_digest(item.rater, item.at, sorted(map(sorted, verdict[:1])), item.kind)}"
+
+
+def _digest(*parts: Any) -> str:
+    return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+
+
+def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int) -> None:
+    """Store a rater's own better answer: a demonstration, and better than those it was written over."""
+    ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
+    for at in item.rewritten:
+        if item.responses[at] == text or not item.responses[at]:
+            continue
+        over = Item(
+            "pair", item.prompt, (text, item.responses[at]), ((0,), (1,)), rater=item.rater, at=item.at,
+            event_id=f"{item.event_id}-rewrite-{at}" if item.event_id else "", facts={"rewrite": True},
+        )  # fmt: skip
+        found = comparisons.find_by_texts(db, prompt_id, over.responses)
+        if found is None:
+            other = prompts.find_response(db, prompt_id, over.responses[1])
+            other = other or prompts.add_response(db, prompt_id, over.responses[1], "import", import_id=import_id)
+            made = comparisons.add_comparison(db, prompt_id, (ideal, other))
+            assert made is not None
+            found = (made, [ideal, other])
+        _compared(db, over, import_id, Place(found[0], tuple(found[1])))

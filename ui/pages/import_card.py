@@ -1,0 +1,199 @@
+"""The import card of the Data page: a look at a file, what its columns are where that is not clear, and the import.
+
+A mapping of columns is shown on the first rows with each change, and remembered for files of the same columns.
+"""
+
+from functools import partial
+from html import escape
+from threading import Event
+from typing import Any
+
+import gradio as gr
+
+from studio.datasets import archive, importing
+from studio.datasets.archive import Contents
+from studio.datasets.formats.table import NAMED
+from studio.datasets.importing import Choice, Preview
+from studio.datasets.plan import Asks
+from studio.errors import ImportRefused, StudioError
+from studio.preferences import prompts
+from studio.workspace import Workspace
+from ui import file_access
+from ui.components import html
+from ui.handlers import on
+from ui.server import uploads
+
+KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
+SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
+FORMATS = [("as recognised", ""), *((f"{name}: {family.says}", name) for name, family in NAMED.items())]
+MAPPED = (
+    "prompt",
+    "system",
+    "messages",
+    "response",
+    "chosen",
+    "rejected",
+    "response_a",
+    "response_b",
+    "preference",
+    "label",
+    "rater",
+)
+"""What the page offers to map; the terminal maps more."""
+
+
+def place(ws: Workspace) -> tuple[Any, Any]:
+    """Place the card; return the event after which the lists have changed, and where results are told."""
+    source = gr.Textbox(
+        "",
+        label="Path or hub id",
+        info="A .jsonl, .json, .csv, .tsv, .parquet or .zip file (also .gz), an archive, a folder, or an id such as Anthropic/hh-rlhf.",
+        max_lines=1,
+        elem_id="source",
+    )
+    with gr.Row():
+        kind = gr.Dropdown(KINDS, value="auto", label="What it holds", min_width=200)
+        split = gr.Dropdown(SPLITS, value="", label="Split", min_width=200)
+    category = gr.Textbox("", label="Category", placeholder="as in the file", max_lines=1)
+    with gr.Row(elem_classes="controls"):
+        upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
+        look = gr.Button("Preview", variant="primary", min_width=120, elem_id="look")
+        take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
+        stop = gr.Button("Stop", min_width=80, elem_id="stop-import")
+    mapping, fields, form = _mapping()
+    told = html.html(html.notice(""), elem_id="import-told")
+    stopped = Event()
+    on(upload.upload, lambda path: path, [upload], [source])
+    for field in (source, kind):
+        on(field.change, lambda: gr.Button(interactive=False), None, [take])
+    inputs = [source, kind, form, *fields]
+    on(source.change, _forget, None, [mapping, form, *fields])
+    on(look.click, partial(_look, ws, stopped), inputs, [told, take, mapping, form, *fields], progress=True)
+    for field in (form, *fields):
+        on(field.input, partial(_look, ws, stopped), inputs, [told, take, mapping, form, *fields])
+    on(stop.click, stopped.set, None, None)
+    taken = on(
+        take.click,
+        partial(_take, ws, stopped),
+        [source, kind, category, split, form, *fields],
+        [told, take],
+        progress=True,
+    )
+    return taken, told
+
+
+def _mapping() -> tuple[gr.Column, list[gr.Dropdown], gr.Dropdown]:
+    """Place what a person says of a file that is not clear; hidden until one is looked at."""
+    with gr.Column(visible=False, elem_id="mapping") as mapping:
+        html.html('<p class="quiet">Say what the columns are; the first rows are shown with each change.</p>')
+        form = gr.Dropdown(FORMATS, value="", label="Format", elem_id="map-format")
+        with gr.Row():
+            fields = [
+                gr.Dropdown(
+                    [("", "")],
+                    value="",
+                    label=name.replace("_", " "),
+                    min_width=140,
+                    allow_custom_value=True,
+                    elem_id=f"map-{name}",
+                )
+                for name in MAPPED
+            ]
+    return mapping, fields, form
+
+
+def _forget() -> list[Any]:
+    """Hide the mapping of another file."""
+    return [gr.Column(visible=False), gr.Dropdown(value=""), *(gr.Dropdown(value="") for _ in MAPPED)]
+
+
+def _choice(form: str, columns: tuple[str, ...]) -> Choice:
+    given = [f"{name}={column}" for name, column in zip(MAPPED, columns, strict=True) if column]
+    return Choice(form or "", ",".join(given))
+
+
+def _look(ws: Workspace, stopped: Event, source: str, kind: str, form: str, *columns: str) -> list[Any]:
+    """Read the source and show what would come in; the import button opens when something would."""
+    same = [gr.skip()] * (len(MAPPED) + 2)
+    if not source.strip():
+        return [html.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False), *same]
+    stopped.clear()
+    try:
+        checked = file_access.check(ws, source.strip())
+        choice = _choice(form, columns)
+        found = importing.look(checked, kind, choice=choice, ws=ws, progress=partial(_go_on, stopped))  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+    except Asks as error:
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns, columns)]
+    except StudioError as error:
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *same]
+    if isinstance(found, Contents):
+        return [*_look_at_archive(ws, found), *same]
+    shown = _offer(found.columns, columns) if choice != Choice() else same
+    return [_preview(found), gr.Button(interactive=found.num_kept > 0), *shown]
+
+
+def _offer(there: list[str], columns: tuple[str, ...]) -> list[Any]:
+    """Show the mapping with the file's columns to choose from."""
+    choices = [("", ""), *there]
+    fields = [gr.Dropdown(choices, value=column or "") for column in columns]
+    return [gr.Column(visible=True), gr.skip(), *fields]
+
+
+def _go_on(stopped: Event, num_rows: int, share: float) -> None:
+    if stopped.is_set():
+        raise ImportRefused(f"Stopped after {num_rows:,} rows. Nothing was imported.")
+
+
+def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
+    try:
+        archive.check_empty(ws, found.path)
+    except StudioError as error:
+        return [html.notice(f"{found.sentence} {error}", "bad"), gr.Button(interactive=False)]
+    said = f"{found.sentence} Import brings all of it into this workspace, which is empty."
+    return [html.notice(said), gr.Button(interactive=True)]
+
+
+def _take(
+    ws: Workspace, stopped: Event, source: str, kind: str, category: str, split: str, form: str, *columns: str
+) -> list[Any]:
+    stopped.clear()
+    try:
+        checked = file_access.check(ws, source.strip())
+        options: dict[str, Any] = {
+            "category": category.strip(),
+            "split": split or None,
+            "choice": _choice(form, columns),
+        }
+        said = importing.take(ws, checked, kind, **options, progress=partial(_go_on, stopped))  # type: ignore[arg-type]
+    except StudioError as error:
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
+    uploads.imported(checked)
+    return [html.notice(said, "good"), gr.Button(interactive=False)]
+
+
+def _preview(found: Preview) -> str:
+    """Draw counts, the reason for each drop, and the first rows as they would come in."""
+    dropped = "".join(
+        f'<li><b class="num">{count:,}</b> {escape(reason)}</li>' for reason, count in found.dropped.items()
+    )
+    reasons = f"<h4>Dropped</h4><ul>{dropped}</ul>" if dropped else ""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
+    examples = "".join(f'<article class="entry">{_example(example)}</article>' for example in found.examples)
+    return (
+        f'<div class="preview"><p>{escape(found.counts)} can be kept as {escape(found.kind)} ({escape(found.format)}).</p>'
+        f"{reasons}{notes}<h4>The first rows</h4>{examples}</div>"
+    )
+
+
+def _example(example: dict[str, Any]) -> str:
+    sides = "".join(html.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
+    sides += "".join(
+        html.conversation([], text, f"rank {rank}")
+        for rank, group in enumerate(example.get("groups", ()), 1)
+        for text in group
+    )
+    rater = example.get("rater") or ""
+    outcome = (example.get("outcome") or "").replace("_", " ")
+    said = [outcome if outcome not in ("left", "ranking") else "", "" if rater == "import" else rater]
+    tags = html.tags([*said, example.get("category") or "", example.get("split") or ""])
+    return html.conversation(example["messages"], example.get("response", "")) + sides + f"<footer>{tags}</footer>"
