@@ -149,7 +149,7 @@ def _toxicity(ws: Workspace, config: EvaluateConfig) -> str:
     """Return the classifier with its folder absolute, if it has labels to tell toxic texts by."""
     if not config.toxicity.strip():
         return ""
-    text, _ = reward_sources.freeze(ws, config.reward_terms)
+    text, _ = reward_sources.resolve(ws, config.reward_terms)
     term = EvaluateConfig(toxicity=text).reward_terms[0]
     labels = _labels(Path(term.source) / "config.json")
     if labels is not None and len(labels) < 2:

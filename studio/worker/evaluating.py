@@ -26,7 +26,7 @@ from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.runs import pauses, runs
+from studio.runs import queue, runs
 from studio.runs.runs import Run
 from studio.worker import lm_eval_tasks
 from studio.worker.sampling import role_of
@@ -78,7 +78,7 @@ class _Steps:
         share = min(1.0, self.num_done / self.total)
         text = f"{what}: item {self.num_done:,} of {self.total:,}"
         runs.beat(self.ws, self.run.id, share, text)
-        while (wish := pauses.wish(self.ws, self.run.id)) == "pause":
+        while (wish := queue.wish(self.ws, self.run.id)) == "pause":
             runs.beat(self.ws, self.run.id, share, f"paused after {text}; its memory stays taken", paused=True)
             time.sleep(PAUSE_POLL_S)
         if wish == "stop":
