@@ -92,12 +92,13 @@ def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
         predictions.run(ws)
 
 
-def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypatch):
+def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypatch, tmp_path):
     started = []
 
     class Child:
         def __init__(self, *_, **__):
             started.append(self)
+            self.stdin = (tmp_path / "request").open("w")
 
         def poll(self):
             return 1
@@ -108,6 +109,7 @@ def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypat
     as_reward(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
     monkeypatch.setattr(predictions.subprocess, "Popen", Child)
     assert [predictions.start(ws) for _ in range(3)] == [True, False, False]
+    assert json.loads((tmp_path / "request").read_text()) == {"root": str(ws.root), "is_patient": True}
     filling.add_pairs(ws, [1], "reward-1@40" if False else checkpoints.list_all(ws)[0].name)
     assert predictions.start(ws) is True
     assert len(started) == 2

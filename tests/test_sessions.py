@@ -15,7 +15,7 @@ from studio.annotation.pair_selection import PairQuery
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
 from studio.models import checkpoints
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, undo
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import runs
@@ -154,15 +154,15 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
     new = sessions.start(ws, SessionConfig(repeat_share=0.0))
     vote(ws, sessions.next_showing(ws))
 
-    def undo():
+    def take_back():
         with ws.write() as db:
             return undo.newest(db, "person", since=sessions.undo_since(db, "person"))
 
-    assert undo() is not None
-    assert undo() is None
+    assert take_back() is not None
+    assert take_back() is None
     assert sessions.get(ws, old.id).num_given == 2
     sessions.end(ws, new.id)
-    assert undo() is not None
+    assert take_back() is not None
     assert sessions.get(ws, old.id).num_given == 1
 
 

@@ -15,7 +15,7 @@ from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError, RunError
 from studio.files import folders
 from studio.models import checkpoints
-from studio.preferences import comparisons, judgements, prompts, ratings, snapshots
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshots, undo
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
@@ -446,7 +446,7 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
         taken = stored.undone(ws)
         assert counts() == step
         with ws.read() as db:
-            assert (ratings.counting(db, taken) is not None) == bool(step)
+            assert (undo.counting(db, taken) is not None) == bool(step)
     assert stored.undone(ws) is None
     assert ratings.summary(ws)["rated"] == 0
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
