@@ -234,7 +234,8 @@ def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
         return Check("problem", "database", text, step)
     try:
         rated = history.find(ws, limit=1)
-        count = ratings.summary(ws)["rated"]
+        with ws.read() as db:
+            count = ratings.summary(db)["rated"]
     except (WorkspaceError, ValueError) as error:
         return Check(
             "problem", "database", f"{name} is damaged: {error}", "copy what can be read: rlhf-studio rescue NEW_FOLDER"

@@ -96,7 +96,9 @@ def status(ws: Workspace) -> LoopStatus:
 
 
 def _facts(ws: Workspace) -> _Facts:
-    texts, pairs, rated = prompts.counts(ws), comparisons.counts(ws), ratings.summary(ws)
+    with ws.read() as db:
+        pairs, rated = comparisons.counts(db), ratings.summary(db)
+    texts = prompts.counts(ws)
     sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
     last = shelf.newest(ws, "sample", "finished", "stopped")
     sampled = last.config if last else None

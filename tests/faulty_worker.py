@@ -26,7 +26,7 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, runs
 from studio.worker import __main__ as worker
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 
 TINY: dict[str, Any] = {"lora_rank": 2, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
 SFT = SFTConfig(**TINY, epochs=2)
@@ -157,7 +157,9 @@ def main(root: str) -> None:
     fresh(ws, SFT)
     fresh(ws, SampleConfig(num_prompts=16, max_new_tokens=12, temperature=1.3))
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
+        stored.written(
+            ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
+        )
     fresh(ws, REWARD)
     names = {"whole": [fresh(ws, PPO)]}
     for fault in (killed_in_rollout, killed_in_mid_epoch, killed_in_a_checkpoint, killed_before_the_row):

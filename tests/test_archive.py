@@ -12,6 +12,7 @@ from studio.errors import ImportRefused
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def ws(tmp_path):
             pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left", strength=2)
+        stored.written(ws, ratings.record, showing.id, "left", strength=2)
     return ws
 
 
@@ -76,7 +77,7 @@ def test_a_gzipped_archive_is_looked_at_and_restored_whatever_its_name(path, cli
     assert not prompts.counts(empty)["prompts"]
     code, out, _ = cli("import", str(packed))
     assert (code, "6 rating events" in out) == (0, True)
-    assert ratings.summary(empty)["rated"] == 6
+    assert stored.read(empty, ratings.summary)["rated"] == 6
     assert archive.write(empty).path.read_bytes() == path.read_bytes()
 
 

@@ -21,6 +21,7 @@ from studio.preferences.prompts import NewPrompt
 from studio.recovery import backups, daily
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
+from tests.support import stored
 from tests.support.waiting import PATIENCE_S
 
 
@@ -34,7 +35,7 @@ def add_pairs(ws, count, start=0):
 
 def rate(ws, count):
     for _ in range(count):
-        ratings.record(ws, comparisons.next_showing(ws).id, "left")
+        stored.written(ws, ratings.record, comparisons.next_showing(ws).id, "left")
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_backup_that_is_made_while_somebody_writes_is_of_one_moment(ws, tmp_pa
     def write():
         while not end.is_set() and (showing := comparisons.next_showing(ws)):
             try:
-                ratings.record(ws, showing.id, "tie")
+                stored.written(ws, ratings.record, showing.id, "tie")
             except Exception as error:
                 failed.append(error)
 
@@ -179,7 +180,7 @@ def test_a_restored_backup_has_what_it_had_and_what_was_there_is_set_aside(ws, t
     assert command(ws, "restore", str(backup)) == 0
     said = capsys.readouterr().out
     assert "12 prompts, 5 ratings, 0 runs" in said
-    assert ratings.summary(ws)["rated"] == 5
+    assert stored.read(ws, ratings.summary)["rated"] == 5
     aside = next(ws.backups.glob("replaced-*"))
     assert count(aside / "studio.db") == 9
     assert verdict(ws).level == "ok"
@@ -189,7 +190,7 @@ def test_a_lost_database_is_restored_from_its_backup(ws, capsys):
     backup = backups.make_daily(ws).path
     ws.database.unlink()
     assert command(ws, "restore", str(backup)) == 0
-    assert ratings.summary(ws)["rated"] == 5
+    assert stored.read(ws, ratings.summary)["rated"] == 5
 
 
 def test_what_is_no_backup_is_refused_and_the_database_stays(ws, tmp_path, capsys):
@@ -204,7 +205,7 @@ def test_what_is_no_backup_is_refused_and_the_database_stays(ws, tmp_path, capsy
     for path in (broken, foreign, text, tmp_path / "missing.db", ws.database):
         assert command(ws, "restore", str(path)) == 1
         assert "Traceback" not in capsys.readouterr().err
-    assert ratings.summary(ws)["rated"] == 5
+    assert stored.read(ws, ratings.summary)["rated"] == 5
     assert not list(ws.root.glob(".restored*"))
 
 

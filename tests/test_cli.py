@@ -27,7 +27,7 @@ from studio.preferences import comparisons, prompts, ratings, vocabulary
 from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S
 from tests.ui import filling
 
@@ -179,7 +179,7 @@ def test_import_previews_imports_once_and_says_why_rows_were_dropped(ws, cli, tm
     assert code == 0
     assert "1 of 3 rows are preferences" in out
     assert "chosen: 7" in out
-    assert comparisons.counts(ws)["comparisons"] == 0
+    assert stored.read(ws, comparisons.counts)["comparisons"] == 0
     code, out, _ = cli("import", str(path), "--category", "maths")
     assert (code, "1 new preferences" in out, "duplicate (1)" in out) == (0, True, True)
     assert prompts.list_categories(ws) == {"maths": 1}
@@ -244,7 +244,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start):
     assert "sft-1: queued" in shown
     assert "train/loss  2.5" in shown
     assert cli("runs", "stop", "sft-1")[:2] == (0, "sft-1 stopped. Cancelled before it started.\n")
-    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is stopped already. Cancelled before it started.\n"
+    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is already stopped. Cancelled before it started.\n"
     assert "sft-1 is stopped and cannot go on" in cli("runs", "continue", "sft-1")[2]
     assert cli("runs", "resume", "sft-1")[0] == 1
     folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"
@@ -350,7 +350,7 @@ def test_the_end_of_a_pipe_ends_the_rating_and_an_open_pair_stays_open(ws, cli, 
     add_pairs(ws, 2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
     assert cli("rate")[1].endswith("1 rated now, 1 in all.\n")
-    assert comparisons.counts(ws)["unrated"] == 1
+    assert stored.read(ws, comparisons.counts)["unrated"] == 1
 
 
 @pytest.fixture
@@ -410,7 +410,7 @@ def test_an_edit_that_changes_nothing_is_a_sentence_and_undo_takes_back_edits_to
     monkeypatch.setattr(sys, "stdin", io.StringIO("e1.\n" + "e2Better.\n.\nz" + "q"))
     _, out, _ = cli("rate")
     assert "Nothing was changed, so there is no ideal answer to keep." in out
-    assert "Taken back: your ideal answer." in out
+    assert "Taken back: your ideal answer, better than the one it was made from." in out
     assert prompts.list_demonstrations(ws) == []
     assert out.endswith("0 rated now, 0 in all.\n")
 

@@ -184,7 +184,7 @@ def loop(tmp_path_factory, surroundings):
     finally:
         server.stop()
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left", strength=1)
+        stored.written(ws, ratings.record, showing.id, "left", strength=1)
     export.export_checkpoint(ws, trained.name)
     exporting.export_ratings(ws, "native")
     archive.write(ws)

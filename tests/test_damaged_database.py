@@ -12,6 +12,7 @@ from studio.datasets import archive
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.many import AT, fill
 
 NUMBER = 800
@@ -149,7 +150,7 @@ def test_a_sound_database_is_rescued_whole(ws, sound, tmp_path):
     found = rescue.rescue(ws.root, tmp_path / "rescued")
     assert not found.lost
     new = Workspace.open(tmp_path / "rescued")
-    assert ratings.summary(new) == ratings.summary(Workspace.open(ws.root))
+    assert stored.read(new, ratings.summary) == stored.read(Workspace.open(ws.root), ratings.summary)
     assert prompts.counts(new) == prompts.counts(ws)
     assert found.saved["metrics"] == 500
 

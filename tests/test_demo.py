@@ -11,7 +11,7 @@ from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 
 TINY = rounds.Recipe(
     sft=SFTConfig(max_demonstrations=64, epochs=1, eval_every=1000, learning_rate=1e-3),
@@ -54,7 +54,7 @@ def test_a_demo_that_a_person_rated_in_is_refused(tmp_path):
         comparisons.add_comparison(db, prompt, (pair[0], pair[1]))
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    ratings.record(ws, showing.id, "left")
+    stored.written(ws, ratings.record, showing.id, "left")
     with pytest.raises(WorkspaceError, match="1 ratings by a person"):
         rounds.run(tmp_path)
 
@@ -115,7 +115,7 @@ def _check_workspace(ws, one):
     assert len(events) == one["pairs"] + sum(win["n"] - win["identical"] for win in judged)
     assert {event["rater"] for event in events} == {"scripted"}
     assert all(event["showing_id"] for event in events)
-    assert comparisons.counts(ws)["unrated"] == 0
+    assert stored.read(ws, comparisons.counts)["unrated"] == 0
     assert {run.state for run in runs.list_all(ws)} == {"finished"}
     split = {row["id"]: (row["split"], row["category"]) for row in prompts.list_prompts(ws)}
     trained_on = [split[row["prompt_id"]] for row in runs.read_rows(ws, "reward-1", "train")]

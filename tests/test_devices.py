@@ -25,7 +25,7 @@ from studio.runs import launcher, metrics, rollouts, runs
 from studio.runs.processes import family
 from studio.worker import ranks
 from studio.workspace import Workspace
-from tests.support import waiting, warm
+from tests.support import stored, waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"device": "cpu", "lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
@@ -157,7 +157,7 @@ def add_ratings(ws):
             better, worse = (prompts.add_response(db, row.prompt_id, text, "import") for text in texts)
             comparisons.add_comparison(db, row.prompt_id, (better, worse))
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left" if showing.left.endswith("Yes.") else "right", strength=2)
+        stored.written(ws, ratings.record, showing.id, "left" if showing.left.endswith("Yes.") else "right", strength=2)
 
 
 def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):

@@ -45,7 +45,7 @@ def rated(ws):
     ):
         showing = comparisons.next_showing(ws)
         assert showing is not None
-        ratings.record(ws, showing.id, outcome, strength=strength, elapsed_ms=900)
+        stored.written(ws, ratings.record, showing.id, outcome, strength=strength, elapsed_ms=900)
     stored.undone(ws)
     row = {"prompt": "Imported", "chosen": "yes", "rejected": "no", "split": "test"}
     source = ws.root / "import.jsonl"
@@ -99,10 +99,10 @@ def test_export_import_export_is_a_fixed_point(rated, tmp_path, form):
     assert result.dropped == {}
     if form == "trl":
         assert exporting.export_ratings(other, form).read_bytes() == first.read_bytes()
-    before, after = ratings.summary(rated), ratings.summary(other)
+    before, after = stored.read(rated, ratings.summary), stored.read(other, ratings.summary)
     if form == "native":
         assert (after["tie"], after["both_bad"]) == (1, 1)
-        assert comparisons.counts(other)["unrated"] == 1
+        assert stored.read(other, comparisons.counts)["unrated"] == 1
     assert after["left"] + after["right"] == before["left"] + before["right"] == 3
     assert exporting.export_ratings(other, "trl").read_bytes() == exporting.export_ratings(rated, "trl").read_bytes()
 

@@ -316,13 +316,13 @@ def test_a_judgement_on_a_pair_that_waits_here_is_recorded(tmp_path, ws, row):
     for name, content in (("waiting", pair("Teal.", "Blue.", "")), ("judged", row)):
         (tmp_path / f"{name}.jsonl").write_text(lines(content | {"strength": 2}))
     importing.import_source(ws, str(tmp_path / "waiting.jsonl"))
-    assert comparisons.counts(ws)["unrated"] == 1
+    assert stored.read(ws, comparisons.counts)["unrated"] == 1
     said = importing.import_source(ws, str(tmp_path / "judged.jsonl")).sentence
     assert "0 new preferences from 1 rows (1 were waiting here and are now judged)" in said
     (found,) = stored.preferences(ws)
     sides = {"left": found["left"], "right": found["right"]}
     assert (sides[found["outcome"]], found["strength"]) == ("Blue.", 2)
-    assert comparisons.counts(ws) == {"comparisons": 1, "unrated": 0}
+    assert stored.read(ws, comparisons.counts) == {"comparisons": 1, "unrated": 0}
 
 
 @pytest.mark.parametrize("preference", ["b", "tie", "both_bad"])

@@ -282,7 +282,9 @@ def test_preferences_become_prompts_responses_comparisons_and_ratings(tmp_path, 
     result = importing.import_source(ws, jsonl(tmp_path / "pairs.jsonl", *rows))
     assert (result.num_rows, result.num_kept, result.num_new, result.dropped) == (2, 2, 2, {})
     assert [(row["category"], row["split"]) for row in prompts.list_prompts(ws)] == [("maths", "train"), ("", "test")]
-    assert ratings.summary(ws) | {"left": 2, "rated": 2, "import": 2, "person": 0} == ratings.summary(ws)
+    assert stored.read(ws, ratings.summary) | {"left": 2, "rated": 2, "import": 2, "person": 0} == stored.read(
+        ws, ratings.summary
+    )
     assert [event["strength"] for event in ratings.list_events(ws)] == [3, 2]
     snapshot = stored.freeze(ws, ties="half", use_strength=False)
     trained = stored.training_rows(ws, snapshot.id)
@@ -300,7 +302,7 @@ def test_labelled_pairs_bring_ties_and_pairs_that_are_still_to_be_rated(tmp_path
     ]
     result = importing.import_source(ws, jsonl(tmp_path / "pairs.jsonl", *pairs))
     assert result.dropped == {"unknown preference 'perhaps'": 1}
-    summary = ratings.summary(ws)
+    summary = stored.read(ws, ratings.summary)
     assert (summary["tie"], summary["both_bad"], summary["left"], summary["right"]) == (1, 1, 1, 0)
     showing = comparisons.next_showing(ws)
     assert showing is not None
@@ -330,7 +332,7 @@ def test_rows_of_another_file_that_are_known_already_are_not_new(tmp_path, ws):
     result = importing.import_source(ws, jsonl(tmp_path / "two.jsonl", PAIR, PAIR | {"prompt": "Other"}))
     assert (result.num_kept, result.num_new) == (2, 1)
     assert "1 were already here" in result.sentence
-    assert comparisons.counts(ws)["comparisons"] == 2
+    assert stored.read(ws, comparisons.counts)["comparisons"] == 2
 
 
 def test_preferences_also_serve_as_demonstrations_and_as_prompts(tmp_path, ws):
@@ -338,7 +340,7 @@ def test_preferences_also_serve_as_demonstrations_and_as_prompts(tmp_path, ws):
     assert importing.import_source(ws, path, "prompts").num_new == 1
     assert importing.import_source(ws, path, "demonstrations").num_new == 1
     assert [found.response for found in prompts.list_demonstrations(ws)] == ["7"]
-    assert comparisons.counts(ws)["comparisons"] == 0
+    assert stored.read(ws, comparisons.counts)["comparisons"] == 0
 
 
 def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
@@ -413,7 +415,11 @@ def test_an_import_that_fails_midway_leaves_nothing_behind(tmp_path, ws, monkeyp
     monkeypatch.setattr(ratings, "record_import", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         importing.import_source(ws, path)
-    assert (prompts.counts(ws)["prompts"], comparisons.counts(ws)["comparisons"], prompts.list_imports(ws)) == (
+    assert (
+        prompts.counts(ws)["prompts"],
+        stored.read(ws, comparisons.counts)["comparisons"],
+        prompts.list_imports(ws),
+    ) == (
         0,
         0,
         [],

@@ -15,6 +15,7 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.runs import prepare, runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.test_exporting import chat_ids, make_checkpoint, role_logits
 
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -35,7 +36,7 @@ def ws(tmp_path: Path) -> Workspace:
         prompts.add_response(db, prompt_id, "Air scatters blue light.", "demonstration")
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    ratings.record(ws, showing.id, "left")
+    stored.written(ws, ratings.record, showing.id, "left")
     return ws
 
 

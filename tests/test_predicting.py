@@ -15,7 +15,7 @@ from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, runs
 from studio.worker import sampling
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.support.waiting import for_run
 from tests.test_exporting import make_checkpoint
 from tests.ui import filling
@@ -56,7 +56,7 @@ def as_reward(ws, name):
 def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_reward_model(ws, capsys):
     add_pairs(ws, 5)
     showing = comparisons.next_showing(ws)
-    ratings.record(ws, showing.id, "left")
+    stored.written(ws, ratings.record, showing.id, "left")
     name, backbone = make_checkpoint(ws, "reward")
     as_reward(ws, name)
     assert main(["session", "predict", "--workspace", str(ws.root)]) == 0
@@ -92,12 +92,13 @@ def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
         predictions.run(ws)
 
 
-def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypatch):
+def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypatch, tmp_path):
     started = []
 
     class Child:
         def __init__(self, *_, **__):
             started.append(self)
+            self.stdin = (tmp_path / "request").open("w")
 
         def poll(self):
             return 1
@@ -108,6 +109,7 @@ def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypat
     as_reward(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
     monkeypatch.setattr(predictions.subprocess, "Popen", Child)
     assert [predictions.start(ws) for _ in range(3)] == [True, False, False]
+    assert json.loads((tmp_path / "request").read_text()) == {"root": str(ws.root), "is_patient": True}
     filling.add_pairs(ws, [1], "reward-1@40" if False else checkpoints.list_all(ws)[0].name)
     assert predictions.start(ws) is True
     assert len(started) == 2
@@ -137,7 +139,7 @@ def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, 
     filling.add_pairs(ws, list(range(1, 13)), policy, run=run)
     assert prefetch.top_up(ws, session) is None, "12 wait"
     for _ in range(3):
-        ratings.record(ws, sessions.next_showing(ws).id, "left")
+        stored.written(ws, ratings.record, sessions.next_showing(ws).id, "left")
     again = prefetch.top_up(ws, sessions.get(ws, session.id))
     assert again is not None
     assert again.config.seed != run.config.seed
@@ -189,7 +191,7 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
         ]
     assert len(sampled) == 4 * 6
     assert len({json.loads(each)["seed"] for each in sampled}) == 4, "each answer with a seed of its own"
-    ratings.record(ws, showing.id, "ranking", ranks=[2, 1, 3, 3])
+    stored.written(ws, ratings.record, showing.id, "ranking", ranks=[2, 1, 3, 3])
     assert sessions.get(ws, session.id).num_given == 1
     assert prefetch.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
 

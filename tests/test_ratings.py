@@ -42,7 +42,7 @@ def add_pairs(ws, count, split="train"):
 def rate(ws, outcome="left", **facts):
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    return ratings.record(ws, showing.id, outcome, **facts)
+    return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
 
 # Append-only, enforced by SQLite.
@@ -86,15 +86,15 @@ def test_a_rating_counts_with_its_strength_and_the_time_it_took(ws):
     assert (rating.outcome, rating.strength) == ("right", 3)
     event = ratings.list_events(ws)[0]
     assert (event["elapsed_ms"], event["rater"], event["supersedes"]) == (1234, "person", None)
-    assert ratings.summary(ws)["rated"] == 1
+    assert stored.read(ws, ratings.summary)["rated"] == 1
 
 
 def test_the_same_press_sent_twice_is_one_rating(ws):
     add_pairs(ws, 2)
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    first = ratings.record(ws, showing.id, "left", uuid="press-1")
-    again = ratings.record(ws, showing.id, "left", uuid="press-1")
+    first = stored.written(ws, ratings.record, showing.id, "left", uuid="press-1")
+    again = stored.written(ws, ratings.record, showing.id, "left", uuid="press-1")
     assert first == again
     assert len(ratings.list_events(ws)) == 1
 
@@ -103,8 +103,8 @@ def test_a_second_press_on_a_rated_showing_is_refused(ws):
     add_pairs(ws, 1)
     rating = rate(ws)
     with pytest.raises(RatingError, match=r"rated already \(left\)\. Undo it first"):
-        ratings.record(ws, rating.showing_id, "right")
-    assert ratings.summary(ws)["rated"] == 1
+        stored.written(ws, ratings.record, rating.showing_id, "right")
+    assert stored.read(ws, ratings.summary)["rated"] == 1
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_an_impossible_judgement_is_refused(ws, outcome, strength, sentence):
 
 def test_an_unknown_showing_is_refused(ws):
     with pytest.raises(RatingError, match="Showing 99 does not exist"):
-        ratings.record(ws, 99, "left")
+        stored.written(ws, ratings.record, 99, "left")
 
 
 def test_a_skip_is_kept_with_its_reason_and_does_not_count_as_rated(ws):
     add_pairs(ws, 1)
     rate(ws, "skip", reason="cannot judge")
-    summary = ratings.summary(ws)
+    summary = stored.read(ws, ratings.summary)
     assert (summary["skip"], summary["rated"]) == (1, 0)
     assert comparisons.next_showing(ws) is None
     with pytest.raises(DataError, match="no ratings to train on"):
@@ -152,7 +152,7 @@ def test_undo_goes_back_to_any_depth_and_the_taken_back_pair_comes_next(ws):
         assert showing is not None
         assert showing.id == expected.showing_id
     assert stored.undone(ws) is None
-    assert ratings.summary(ws)["rated"] == 0
+    assert stored.read(ws, ratings.summary)["rated"] == 0
     assert len(ratings.list_events(ws)) == 8
 
 
@@ -164,7 +164,9 @@ def test_a_pair_can_be_rated_again_after_undo_as_often_as_wanted(ws):
         stored.undone(ws)
     rate(ws, "right")
     assert len(showing_ids) == 1
-    assert ratings.summary(ws) | {"right": 1, "rated": 1, "left": 0, "tie": 0} == ratings.summary(ws)
+    assert stored.read(ws, ratings.summary) | {"right": 1, "rated": 1, "left": 0, "tie": 0} == stored.read(
+        ws, ratings.summary
+    )
 
 
 def test_the_same_undo_sent_twice_takes_back_one_rating(ws):
@@ -173,7 +175,7 @@ def test_the_same_undo_sent_twice_takes_back_one_rating(ws):
     rate(ws, "right")
     taken_back = stored.undone(ws, uuid="press-z")
     assert stored.undone(ws, uuid="press-z") == taken_back
-    assert ratings.summary(ws)["rated"] == 1
+    assert stored.read(ws, ratings.summary)["rated"] == 1
 
 
 def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
@@ -182,9 +184,9 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
         ratings.record_import(db, ids[0])
     showing = comparisons.next_showing(ws, rater="scripted")
     assert showing is not None
-    ratings.record(ws, showing.id, "left")
+    stored.written(ws, ratings.record, showing.id, "left")
     assert stored.undone(ws) is None
-    assert ratings.summary(ws)["rated"] == 2
+    assert stored.read(ws, ratings.summary)["rated"] == 2
 
 
 def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
@@ -201,7 +203,7 @@ def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
     ]
     assert twice.showing_id == first.showing_id
     assert stored.undone(ws) is None
-    assert ratings.summary(ws)["rated"] == 0
+    assert stored.read(ws, ratings.summary)["rated"] == 0
 
 
 def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
@@ -239,7 +241,7 @@ def test_the_order_on_the_screen_is_stored_before_it_is_shown_and_varies(ws):
     while showing := comparisons.next_showing(ws):
         assert comparisons.get_showing(ws, showing.id) == showing
         lefts.append(showing.left.split()[0])
-        ratings.record(ws, showing.id, "left")
+        stored.written(ws, ratings.record, showing.id, "left")
     assert 8 < lefts.count("one") < 32  # 40 fair draws fall outside once in 30,000 times
 
 
@@ -250,7 +252,7 @@ def test_the_pair_behind_the_one_on_the_screen_can_be_fetched_ahead(ws):
     ahead = comparisons.next_showing(ws, after=first.id)
     assert ahead is not None
     assert ahead.comparison_id != first.comparison_id
-    ratings.record(ws, first.id, "left")
+    stored.written(ws, ratings.record, first.id, "left")
     assert comparisons.next_showing(ws) == ahead
 
 
@@ -293,8 +295,9 @@ def snapshot_after(root, swap):
             showing = comparisons.get_showing(ws, showing.id)
             assert showing is not None
         winner = "left" if showing.left.startswith("one") else "right"
-        ratings.record(
+        stored.written(
             ws,
+            ratings.record,
             showing.id,
             "tie" if showing.comparison_id == 3 else winner,
             strength=None if showing.comparison_id == 3 else 2,
@@ -355,7 +358,7 @@ from studio.workspace import Workspace
 from tests.support import stored
 ws = Workspace.open(sys.argv[1])
 while showing := comparisons.next_showing(ws):
-    ratings.record(ws, showing.id, "left", uuid=f"press-{showing.id}")
+    stored.written(ws, ratings.record, showing.id, "left", uuid=f"press-{showing.id}")
     print(f"press-{showing.id}", flush=True)
 """
 

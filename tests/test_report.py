@@ -17,6 +17,7 @@ from studio.plots import Interval, Node, Series, family_tree, interval_chart, li
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import metrics, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -52,7 +53,7 @@ def rate_open(ws, wanted):
     """Rate all open pairs: the response with the text `wanted` wins, else a tie."""
     while showing := comparisons.next_showing(ws, rater="scripted"):
         outcome = "left" if showing.left == wanted else "right" if showing.right == wanted else "tie"
-        ratings.record(ws, showing.id, outcome)
+        stored.written(ws, ratings.record, showing.id, outcome)
 
 
 def ppo_metrics(shift):

@@ -216,3 +216,12 @@ def test_ids_of_tests_depend_neither_on_the_clock_nor_on_the_order_of_sets(reque
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     later = {line for line in done.stdout.splitlines() if "::" in line}
     assert items - later == set(), "these ids are others at another time or in another process: name them with ids="
+
+
+def test_no_function_has_a_twin_that_takes_the_open_database():
+    twins = []
+    for path in (ROOT / "studio").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        twins += [f"{path.name}: {name}" for name in names if {f"{name}_in", f"read_{name}"} & names]
+    assert twins == []

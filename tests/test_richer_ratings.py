@@ -86,11 +86,11 @@ def test_a_database_of_the_version_before_keeps_its_ratings_and_gains_the_new_co
     assert {row[name] for row in after for name in ("ranks", "note", "flags", "attributes", "edited_response_id")} == {
         None
     }
-    summary = ratings.summary(ws)
+    summary = stored.read(ws, ratings.summary)
     assert {name: summary[name] for name in ("left", "both_bad", "tie", "rated", "import", "person")} == {
         "left": 2, "both_bad": 1, "tie": 0, "rated": 3, "import": 1, "person": 2,
     }  # fmt: skip
-    assert comparisons.counts(ws) == {"comparisons": 5, "unrated": 2}
+    assert stored.read(ws, comparisons.counts) == {"comparisons": 5, "unrated": 2}
     assert shown(ws).id == 2, "the undone one comes first"
     assert stored.training_rows(ws, 1)[0]["chosen"] == "text 2"
     for sql in ("UPDATE rating_events SET rater = 'x'", "DELETE FROM rating_events", "UPDATE showings SET seed = 1"):
@@ -109,13 +109,13 @@ def test_a_database_of_the_version_before_keeps_its_ratings_and_gains_the_new_co
 def test_a_ranking_is_stored_by_screen_position_without_gaps(ws):
     put_up(ws, size=4)
     showing = shown(ws)
-    rating = ratings.record(ws, showing.id, "ranking", ranks=[5, 2, 9, 2])
+    rating = stored.written(ws, ratings.record, showing.id, "ranking", ranks=[5, 2, 9, 2])
     assert json.loads(rating.ranks) == [2, 1, 3, 1]
     with ws.read() as db:
         row = next(db.query("SELECT response_ids, left_id, right_id FROM ratings"))
     assert json.loads(row["response_ids"]) == list(showing.response_ids)
     assert (row["left_id"], row["right_id"]) == showing.response_ids[:2]
-    assert ratings.summary(ws)["ranking"] == 1
+    assert stored.read(ws, ratings.summary)["ranking"] == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_ranking_is_stored_by_screen_position_without_gaps(ws):
 def test_an_impossible_ranking_is_refused(ws, size, outcome, ranks, sentence):
     put_up(ws, size=size)
     with pytest.raises(RatingError, match=sentence):
-        ratings.record(ws, shown(ws).id, outcome, ranks=ranks)
+        stored.written(ws, ratings.record, shown(ws).id, outcome, ranks=ranks)
     assert ratings.list_events(ws) == []
 
 
@@ -143,7 +143,7 @@ def test_the_order_of_a_ranking_is_shuffled_stored_and_the_same_after_a_reload(w
         assert comparisons.next_showing(Workspace.open(ws.root)) == showing
         assert [text.split()[1] for text in showing.texts] == [str((i - 1) % 3) for i in showing.response_ids]
         firsts.append(showing.texts[0].split()[1])
-        ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 3])
+        stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 3])
     assert all(2 < firsts.count(each) < 20 for each in "012")  # fair draws fall outside once in 2,000 times
 
 
@@ -154,7 +154,7 @@ REMARKS = Remarks(" checked ", {"unsafe": [1], "refused": []}, {"helpful": [5, N
 
 def test_note_flags_and_attributes_are_stored_with_the_vote(ws):
     put_up(ws)
-    ratings.record(ws, shown(ws).id, "left", remarks=REMARKS)
+    stored.written(ws, ratings.record, shown(ws).id, "left", remarks=REMARKS)
     event = ratings.list_events(ws)[0]
     assert event["note"] == "checked"
     assert json.loads(event["flags"]) == {"unsafe": [1]}
@@ -171,19 +171,19 @@ def test_note_flags_and_attributes_are_stored_with_the_vote(ws):
 def test_impossible_remarks_are_refused(ws, remarks):
     put_up(ws)
     with pytest.raises(RatingError, match="A flag is one of|go from 1 to 7"):
-        ratings.record(ws, shown(ws).id, "left", remarks=remarks)
+        stored.written(ws, ratings.record, shown(ws).id, "left", remarks=remarks)
     assert ratings.list_events(ws) == []
 
 
 def test_remarks_after_the_vote_are_a_new_event_with_the_same_judgement(ws):
     put_up(ws)
-    first = ratings.record(ws, shown(ws).id, "left", strength=2, elapsed_ms=900)
+    first = stored.written(ws, ratings.record, shown(ws).id, "left", strength=2, elapsed_ms=900)
     later = ratings.annotate(ws, first.id, REMARKS, uuid="remark")
     assert ratings.annotate(ws, first.id, REMARKS, uuid="remark") == later
     old, new = ratings.list_events(ws)
     assert (old["note"], new["note"], new["supersedes"]) == (None, "checked", old["id"])
     assert (new["outcome"], new["strength"], new["elapsed_ms"]) == ("left", 2, 900)
-    assert ratings.summary(ws)["rated"] == 1
+    assert stored.read(ws, ratings.summary)["rated"] == 1
     with pytest.raises(RatingError, match="no longer counts"):
         ratings.annotate(ws, first.id, REMARKS)
 
@@ -207,7 +207,7 @@ def test_an_edit_is_a_demonstration_and_a_preference_at_once_and_the_pair_stays(
         ideal = next(db.query("SELECT * FROM responses WHERE kind = 'demonstration'"))
     assert ideal["edited_from"] == showing.response_ids[1]
     assert comparisons.next_showing(ws) == showing
-    assert comparisons.counts(ws)["unrated"] == 1
+    assert stored.read(ws, comparisons.counts)["unrated"] == 1
 
 
 def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws):
@@ -222,7 +222,7 @@ def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws)
         [],
         [],
     )
-    assert comparisons.counts(ws)["unrated"] == 2
+    assert stored.read(ws, comparisons.counts)["unrated"] == 2
     assert comparisons.next_showing(ws) == showing
     edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="two")
     assert prompts.counts(ws)["demonstrations_train"] == 1
@@ -274,25 +274,27 @@ def test_the_tallies_are_what_counting_all_events_gives_whatever_was_done(ws):
             except RatingError:
                 continue
         elif len(showing.texts) > 2:
-            ratings.record(ws, showing.id, "ranking", ranks=[1, 1, 2])
+            stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 1, 2])
         else:
-            ratings.record(ws, showing.id, "skip" if action == "skip" else rng.choice(["left", "right", "tie"]))
+            stored.written(
+                ws, ratings.record, showing.id, "skip" if action == "skip" else rng.choice(["left", "right", "tie"])
+            )
         outcomes, unrated = naive(ws)
-        assert {name: ratings.summary(ws)[name] for name in outcomes} == outcomes
-        assert comparisons.counts(ws)["unrated"] == unrated
+        assert {name: stored.read(ws, ratings.summary)[name] for name in outcomes} == outcomes
+        assert stored.read(ws, comparisons.counts)["unrated"] == unrated
 
 
 def test_no_press_scans_a_table_that_grows_with_the_ratings(ws):
     put_up(ws, num=8)
-    ratings.record(ws, shown(ws).id, "left")
+    stored.written(ws, ratings.record, shown(ws).id, "left")
     statements: list[str] = []
     with ws.write() as db:
         db.conn.set_trace_callback(statements.append)
-        ratings.record_in(db, comparisons.upcoming(db, "person", 4)[0], "left")
+        ratings.record(db, comparisons.upcoming(db, "person", 4)[0], "left")
         undo.newest(db, "person")
         comparisons.upcoming(db, "person", 4)
-        ratings.read_summary(db)
-        comparisons.read_counts(db)
+        ratings.summary(db)
+        comparisons.counts(db)
         db.conn.set_trace_callback(None)
         plans = [
             row["detail"]

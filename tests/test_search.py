@@ -14,6 +14,7 @@ from studio.preferences import comparisons, prompts, ratings, text_search
 from studio.preferences.prompts import NewPrompt
 from studio.runs import rollouts
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 
 PROMPT = 'Über "quoted" C:\\dir straße; naïve ПРИВЕТ 日本語 100% a_b\nsecond line'
@@ -63,7 +64,7 @@ def ws(tmp_path_factory):
             prompts.add_response(db, prompt_id, answer, "demonstration")
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left")
+        stored.written(ws, ratings.record, showing.id, "left")
     return ws
 
 

@@ -15,7 +15,7 @@ from studio.annotation.pair_selection import PairQuery
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
 from studio.models import checkpoints
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, undo
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import runs
@@ -54,7 +54,9 @@ def add_rankings(ws, num, size):
 def rank_well(ws, showing):
     """All in order, the better answers first."""
     order = sorted(text[-1] for text in showing.texts)
-    return ratings.record(ws, showing.id, "ranking", ranks=[order.index(text[-1]) + 1 for text in showing.texts])
+    return stored.written(
+        ws, ratings.record, showing.id, "ranking", ranks=[order.index(text[-1]) + 1 for text in showing.texts]
+    )
 
 
 def add_reward(ws):
@@ -71,7 +73,9 @@ def add_reward(ws):
 
 def vote(ws, showing, outcome=None, **facts):
     """A vote; without an outcome for the good answer."""
-    return ratings.record(ws, showing.id, outcome or ("left" if showing.left.startswith("good") else "right"), **facts)
+    return stored.written(
+        ws, ratings.record, showing.id, outcome or ("left" if showing.left.startswith("good") else "right"), **facts
+    )
 
 
 def rate_all(ws, judge=vote):
@@ -104,7 +108,7 @@ def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, a
     sessions.add_run(ws, session.id, runs.list_all(ws)[0].id)
     predictions.add(ws, reward, [(row["id"], [[1.0], [0.0]]) for row in predictions.pending(ws, reward)])
     showing = sessions.next_showing(ws)
-    assert predictions.reveal(ws, showing.id, vote(ws, showing).id)
+    assert stored.written(ws, predictions.reveal, showing.id, vote(ws, showing).id)
     assert rows_of(ws, table), "nothing to refuse"
     with ws.read() as db:
         column = next(db.query(f"SELECT name FROM pragma_table_info('{table}') LIMIT 1"))["name"]
@@ -125,10 +129,10 @@ def test_a_session_rests_after_a_block_and_is_done_at_its_target(ws):
     assert rate_all(ws) == 5
     sessions.resume(ws, session.id)
     assert rate_all(ws) == 2
-    done = sessions.active(ws)
+    done = stored.read(ws, sessions.active)
     assert (done.state, done.num_given) == ("done", 12)
     assert sessions.end(ws, session.id).state == "ended"
-    assert sessions.active(ws) is None
+    assert stored.read(ws, sessions.active) is None
     assert sessions.next_showing(ws) is not None, "other pairs can be rated without a session"
 
 
@@ -154,15 +158,15 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
     new = sessions.start(ws, SessionConfig(repeat_share=0.0))
     vote(ws, sessions.next_showing(ws))
 
-    def undo():
+    def take_back():
         with ws.write() as db:
             return undo.newest(db, "person", since=sessions.undo_since(db, "person"))
 
-    assert undo() is not None
-    assert undo() is None
+    assert take_back() is not None
+    assert take_back() is None
     assert sessions.get(ws, old.id).num_given == 2
     sessions.end(ws, new.id)
-    assert undo() is not None
+    assert take_back() is not None
     assert sessions.get(ws, old.id).num_given == 1
 
 
@@ -172,7 +176,7 @@ def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(
     vote(ws, sessions.next_showing(ws))
     shown = sessions.next_showing(ws)
     again = Workspace.open(ws.root)
-    assert sessions.active(again) == sessions.get(ws, session.id)
+    assert stored.read(again, sessions.active) == sessions.get(ws, session.id)
     assert sessions.next_showing(again) == shown
 
 
@@ -377,7 +381,7 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
     for number in range(4):
         showing = sessions.next_showing(ws)
         is_left = showing.left.startswith("good")
-        seen = predictions.reveal(ws, showing.id, vote(ws, showing, "right" if is_left else "left").id)
+        seen = stored.written(ws, predictions.reveal, showing.id, vote(ws, showing, "right" if is_left else "left").id)
         assert seen.left == pytest.approx(good if is_left else 1 - good)
         if number == 0:
             stored.undone(ws)
@@ -458,7 +462,9 @@ def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_coun
     other = Workspace.open(ws.root.parent / "other")
     add_rankings(other, 40, 3)
     session = sessions.start(other, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
-    rate_all(other, lambda ws, showing: ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 3]))  # as they stand
+    rate_all(
+        other, lambda ws, showing: stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 3])
+    )  # as they stand
     found = session_summary.card(other, session.id)
     assert (found.same_sides.value, found.swapped_sides.value) == (1.0, 0.0)
 

@@ -15,7 +15,7 @@ from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError, RunError
 from studio.files import folders
 from studio.models import checkpoints
-from studio.preferences import comparisons, judgements, prompts, ratings, snapshots
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshots, undo
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
@@ -44,21 +44,25 @@ def add(ws, number, texts=("one", "two"), category="", split="train"):
 def rate(ws, outcome, **facts):
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    return ratings.record(ws, showing.id, outcome, **facts)
+    return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
 
 def rate_for(ws, winner, strength=None):
     """A vote for the answer that begins so, wherever it stands."""
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    return ratings.record(ws, showing.id, "left" if showing.left.startswith(winner) else "right", strength=strength)
+    return stored.written(
+        ws, ratings.record, showing.id, "left" if showing.left.startswith(winner) else "right", strength=strength
+    )
 
 
 def rank(ws, order):
     """A ranking by the first word of each answer; `order` is word to rank."""
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    return ratings.record(ws, showing.id, "ranking", ranks=[order[text.split()[0]] for text in showing.texts])
+    return stored.written(
+        ws, ratings.record, showing.id, "ranking", ranks=[order[text.split()[0]] for text in showing.texts]
+    )
 
 
 def freeze(ws, **recipe):
@@ -121,7 +125,7 @@ def test_repeats_of_a_session_never_enter_unless_the_recipe_says_so(ws):
         add(ws, number)
     sessions.start(ws, SessionConfig(target=30, block_size=100, repeat_share=0.3))
     while showing := sessions.next_showing(ws):
-        ratings.record(ws, showing.id, "left" if showing.left.startswith("one") else "right")
+        stored.written(ws, ratings.record, showing.id, "left" if showing.left.startswith("one") else "right")
     with ws.read() as db:
         repeats = next(db.query("SELECT count(*) AS n FROM session_items WHERE arm = 'repeat'"))["n"]
     assert repeats >= 5
@@ -273,8 +277,10 @@ def full(ws):
     for number in range(10):
         showing = sessions.next_showing(ws)
         assert showing is not None
-        vote = ratings.record(ws, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]}))
-        predictions.reveal(ws, showing.id, vote.id)
+        vote = stored.written(
+            ws, ratings.record, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]})
+        )
+        stored.written(ws, predictions.reveal, showing.id, vote.id)
         if number % 4 == 0:
             stored.undone(ws)
     ratings.correct(ws, vote.id, "both_bad")
@@ -380,7 +386,7 @@ def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     entry = history.get(ws, first.id)
     assert (entry.id, entry.verdict, entry.note) == (second.id, "right slightly better", "clear")
     assert [event["outcome"] for event in history.events(ws, second.id)] == ["left", "right"]
-    assert ratings.summary(ws)["rated"] == 1
+    assert stored.read(ws, ratings.summary)["rated"] == 1
     assert history.find(ws, Filter(is_changed=True)) == [entry]
     for event, outcome, sentence in (
         (first.id, "tie", "no longer counts"),
@@ -446,9 +452,9 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
         taken = stored.undone(ws)
         assert counts() == step
         with ws.read() as db:
-            assert (ratings.counting(db, taken) is not None) == bool(step)
+            assert (undo.counting(db, taken) is not None) == bool(step)
     assert stored.undone(ws) is None
-    assert ratings.summary(ws)["rated"] == 0
+    assert stored.read(ws, ratings.summary)["rated"] == 0
     assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
     with ws.read() as db:
         assert [row["id"] for row in db.query("SELECT id FROM rating_events WHERE supersedes IS NULL")] == [first.id]
@@ -459,7 +465,7 @@ def test_a_ranking_is_corrected_by_a_line(ws, capsys):
         prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Rank."}]))
         ids = [prompts.add_response(db, prompt_id, f"answer {n}", "import") for n in range(3)]
         comparisons.add_comparison(db, prompt_id, ids)
-    first = ratings.record(ws, comparisons.next_showing(ws).id, "ranking", ranks=[1, 2, 3])
+    first = stored.written(ws, ratings.record, comparisons.next_showing(ws).id, "ranking", ranks=[1, 2, 3])
     for line, sentence in (("1 1 2", "names each of 3 answers once"), ("1", "names each"), ("4 1 2", "names each")):
         assert main(["history", "correct", str(first.id), "ranking", "--ranks", line, "--workspace", str(ws.root)]) == 1
         assert sentence in capsys.readouterr().err

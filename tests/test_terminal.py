@@ -49,7 +49,7 @@ def cli(ws, capsys):
 def rate(ws, outcome="left", **facts):
     showing = comparisons.next_showing(ws)
     assert showing is not None
-    return ratings.record(ws, showing.id, outcome, **facts)
+    return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
 
 @pytest.mark.parametrize("number", [HUGE, "9" * 5000, "0", "-3", "1.5", "²"])
@@ -69,6 +69,11 @@ def rate(ws, outcome="left", **facts):
         "runs rollouts ppo-1 --limit",
     ],
 )
+def why_nothing(ws, session):
+    with ws.read() as db:
+        return sessions.why_nothing(ws, db, session)
+
+
 def test_a_number_that_can_be_none_is_refused_in_a_sentence(cli, words, number):
     code, out, err = cli(*words.split(), number)
     assert (code, out) == (2, "")
@@ -250,7 +255,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
     def why(**config):
         session = sessions.start(ws, SessionConfig(repeat_share=0.0, **config))
         state_of(ws)
-        found = sessions.why_nothing(ws, session)
+        found = why_nothing(ws, session)
         sessions.end(ws, session.id)
         return found
 
@@ -264,9 +269,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
         rate(ws)
     assert "All 4 pairs that it asks for are already judged" in why()
     empty = Workspace.open(ws.root.parent / "empty")
-    assert "There are no pairs in this workspace yet" in sessions.why_nothing(
-        empty, sessions.start(empty, SessionConfig())
-    )
+    assert "There are no pairs in this workspace yet" in why_nothing(empty, sessions.start(empty, SessionConfig()))
 
 
 def test_a_session_that_has_only_prompts_of_just_now_left_says_so(ws):
@@ -276,10 +279,10 @@ def test_a_session_that_has_only_prompts_of_just_now_left_says_so(ws):
             pair = [prompts.add_response(db, prompt_id, f"{side} more {number}", "import") for side in ("a", "b")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
     session = sessions.start(ws, SessionConfig(repeat_share=0.0, target=20))
-    assert sessions.why_nothing(ws, session) == ""
+    assert why_nothing(ws, session) == ""
     while showing := sessions.next_showing(ws):
-        ratings.record(ws, showing.id, "tie")
-    assert "Only pairs of prompts that you saw within the last 5 items are left" in sessions.why_nothing(ws, session)
+        stored.written(ws, ratings.record, showing.id, "tie")
+    assert "Only pairs of prompts that you saw within the last 5 items are left" in why_nothing(ws, session)
 
 
 def test_categories_that_no_prompt_has_are_refused_with_the_known_ones(ws, cli):
@@ -308,7 +311,7 @@ def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the
     assert "z takes the last one back" in out
     assert out.endswith("0 rated now, 5 in all.\n")
     assert "Taken back: response 1 much better." in press("zq")
-    assert ratings.summary(ws)["rated"] == 4
+    assert stored.read(ws, ratings.summary)["rated"] == 4
     press("1q")
     assert cli("session", "resume")[0] == 0
     out = press("11q")

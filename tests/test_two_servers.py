@@ -114,7 +114,7 @@ def test_a_press_that_is_sent_again_to_the_other_server_is_one_rating_and_undo_t
     assert len(ratings.list_events(ws, limit=-1)) == before + 2
     assert {server.ask("rate", "open_items", {})["items"][0]["id"] for server in (a, b)} == {showing}
     with ws.read() as db:
-        assert comparisons.read_counts(db)["unrated"] == PAIRS - before
+        assert comparisons.counts(db)["unrated"] == PAIRS - before
 
 
 def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_both(servers):

@@ -16,6 +16,7 @@ from studio.preferences import comparisons, edits, prompts, ratings
 from studio.preferences.judgements import LONGEST_NOTE, Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.test_cli import process, read_until
 from ui.pages.rate import history as history_page
 from ui.pages.rate import pairs as rate_page
@@ -66,7 +67,7 @@ def given(ws):
 
 
 def test_undo_brings_the_remarks_of_the_judgement_back_to_the_page_and_to_the_terminal(ws, rate):
-    ratings.record(ws, shown(ws).id, "left", remarks=FULL)
+    stored.written(ws, ratings.record, shown(ws).id, "left", remarks=FULL)
     page = rate_page._undo(ws, rate_page.Undo(uuid="0" * 36))
     assert page["items"][0]["remarks"] == {"note": FULL.note, "flags": FULL.flags, "attributes": FULL.attributes}
     assert page["items"][1]["remarks"]["note"] == ""
@@ -101,7 +102,7 @@ def test_remarks_outlast_quitting_and_meet_on_the_page_and_in_the_terminal(ws, r
 
 def test_a_draft_that_comes_after_its_judgement_is_not_kept(ws):
     showing = shown(ws)
-    ratings.record(ws, showing.id, "left")
+    stored.written(ws, ratings.record, showing.id, "left")
     for kind in ("note", "remarks", "demonstrate"):
         rate_page._draft(ws, rate_page.Draft(kind=kind, showing=showing.id, text="late"))
     with ws.read() as db:
@@ -110,7 +111,7 @@ def test_a_draft_that_comes_after_its_judgement_is_not_kept(ws):
 
 def test_a_judgement_that_cannot_be_stored_now_stays_to_be_given_again_in_the_terminal(ws, rate, monkeypatch):
     record, faults = (
-        ratings.record_in,
+        ratings.record,
         [WorkspaceError("The disk is full."), RatingError("This pair is rated already.")],
     )
 
@@ -119,7 +120,7 @@ def test_a_judgement_that_cannot_be_stored_now_stays_to_be_given_again_in_the_te
             raise faults.pop(0)
         return record(*given, **facts)
 
-    monkeypatch.setattr(ratings, "record_in", fail_at_first)
+    monkeypatch.setattr(ratings, "record", fail_at_first)
     out = rate("nnoted\n1" + "1" + "2q")
     assert "The disk is full.\nNothing was recorded. Press the key again" in out
     assert "rated already" in out
@@ -176,7 +177,7 @@ def test_an_editor_that_changes_line_ends_alone_gives_no_ideal_answer(ws, monkey
 def test_the_same_guideline_and_the_same_remarks_are_no_new_version(ws):
     first = guidelines.write(ws, "Right first.\nThen short.")
     assert guidelines.write(ws, "Right first.\r\nThen short.\r\n") == first
-    event = ratings.record(ws, shown(ws).id, "left", remarks=FULL)
+    event = stored.written(ws, ratings.record, shown(ws).id, "left", remarks=FULL)
     with pytest.raises(RatingError, match="already; nothing was changed"):
         ratings.annotate(ws, event.id, Remarks(f" {FULL.note}\n", {"refused": [], "unsafe": [1]}, FULL.attributes))
     assert len(ratings.list_events(ws)) == 1
@@ -188,10 +189,10 @@ def test_the_same_guideline_and_the_same_remarks_are_no_new_version(ws):
 def test_a_note_of_5000_characters_is_kept_whole_and_a_longer_one_is_refused_with_both_numbers(ws, rate):
     longest, longer = "\U0001f600" * LONGEST_NOTE, "x" * 6004
     sentence = "A note has at most 5,000 characters; this one has 6,004."
-    event = ratings.record(ws, shown(ws).id, "left", remarks=Remarks(longest))
+    event = stored.written(ws, ratings.record, shown(ws).id, "left", remarks=Remarks(longest))
     assert history.get(ws, event.id).note == longest
     for refuse in (
-        lambda: ratings.record(ws, shown(ws).id, "left", remarks=Remarks(longer)),
+        lambda: stored.written(ws, ratings.record, shown(ws).id, "left", remarks=Remarks(longer)),
         lambda: ratings.annotate(ws, event.id, Remarks(longer)),
     ):
         with pytest.raises(RatingError, match=sentence):

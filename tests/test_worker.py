@@ -78,7 +78,9 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     texts = [(row["prompt_id"], *sorted(answer["text"] for answer in row["responses"])) for row in made]
     assert len(set(texts)) == len(texts)
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
+        stored.written(
+            ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
+        )
     reward = launcher.start(ws, runs.create(ws, RewardConfig(**TINY, epochs=2, ensemble=2, keep_best=True)))
     assert wait(ws, reward.name, ended).state == "finished"
     assert metrics.latest(ws, reward.id)["eval/center_num"] > 10, "demonstrations set the zero of the score"

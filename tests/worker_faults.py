@@ -28,7 +28,7 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.faulty_worker import TINY, fresh, work
-from tests.support import warm
+from tests.support import stored, warm
 
 SMALL = TINY | {"epochs": 1, "eval_every": 2}
 SFT = SFTConfig(**SMALL, save_every=2)
@@ -124,7 +124,9 @@ def main(root: str) -> None:
     sft = fresh(ws, SFT)
     fresh(ws, SampleConfig(num_prompts=16, max_new_tokens=8, temperature=1.3))
     while showing := comparisons.next_showing(ws):
-        ratings.record(ws, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2)
+        stored.written(
+            ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
+        )
     fresh(ws, REWARD)
     made = {
         "memory: loading": fresh(ws, SFT, at(studio.worker.training.Backbone, "load", exhaust)),

@@ -119,7 +119,8 @@ def count(ws: Workspace, wanted: Filter | None = None, at_most: int = 2**62) -> 
     """Count the ratings that fit; with a filter, stop counting at `at_most`."""
     wanted = wanted or Filter()
     if wanted == Filter():
-        found = ratings.summary(ws)
+        with ws.read() as db:
+            found = ratings.summary(db)
         return found["rated"] + found["skip"]
     bound = _bound(wanted) | {"before": 2**62, "limit": at_most}
     with ws.read() as db:

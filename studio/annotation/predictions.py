@@ -94,14 +94,8 @@ def _waiting(row: dict[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "messages": json.loads(row["messages"]), "responses": texts, "end_reasons": ends}
 
 
-def reveal(ws: Workspace, showing_id: int, event_id: int) -> Prediction | None:
+def reveal(db: Database, showing_id: int, event_id: int) -> Prediction | None:
     """Return the prediction for a pair just judged, storing that the rater saw it; None where there is none."""
-    with ws.write() as db:
-        return reveal_in(db, showing_id, event_id)
-
-
-def reveal_in(db: Database, showing_id: int, event_id: int) -> Prediction | None:
-    """Do as `reveal`, inside the caller's transaction."""
     row = _of_showing(db, showing_id)
     if row is None:
         return None

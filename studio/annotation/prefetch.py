@@ -91,7 +91,8 @@ def explain(ws: Workspace, session: Session, why_nothing: str) -> str:
 
 def _look(ws: Workspace, rater: str) -> None:
     try:
-        session = sessions.active(ws, rater)
+        with ws.read() as db:
+            session = sessions.active(db, rater)
         if session:
             launcher.reap(ws)
             top_up(ws, session)

@@ -10,14 +10,14 @@ from studio.workspace import Workspace
 
 def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
     """Return the active session for the rating page's scripts, in its open transaction, and the guideline in force."""
-    session = sessions.read_active(db, rater)
+    session = sessions.active(db, rater)
     told: dict[str, Any] = {"guideline": guidelines.current(ws).text, "session": None, "asks_attributes": False}
     if session is None:
         return told
     prefetch.look_after(ws, rater)
     background = ""
     if session.state == "running":
-        background = prefetch.explain(ws, session, sessions.read_why_nothing(ws, db, session))
+        background = prefetch.explain(ws, session, sessions.why_nothing(ws, db, session))
     known = {
         "state": session.state,
         "said": session.sentence,
@@ -29,8 +29,8 @@ def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
 
 def prediction(db: Database, rater: str, showing_id: int, event_id: int) -> str:
     """Return the prediction for a pair just judged, where the session shows it, and store that it was seen."""
-    session = sessions.read_active(db, rater)
-    found = predictions.reveal_in(db, showing_id, event_id) if session and session.config.show_predictions else None
+    session = sessions.active(db, rater)
+    found = predictions.reveal(db, showing_id, event_id) if session and session.config.show_predictions else None
     if found is None:
         return ""
     side, share = ("left", found.left) if found.left >= 0.5 else ("right", 1.0 - found.left)

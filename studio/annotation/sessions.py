@@ -110,14 +110,8 @@ def list_all(ws: Workspace) -> list[Session]:
         return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
 
 
-def active(ws: Workspace, rater: str = "person") -> Session | None:
+def active(db: Database, rater: str = "person") -> Session | None:
     """Return the active session: running, resting between blocks, or done and not yet ended."""
-    with ws.read() as db:
-        return read_active(db, rater)
-
-
-def read_active(db: Database, rater: str) -> Session | None:
-    """Do as `active`, in an open connection."""
     found = _at_work(db, rater)
     return _get(db, found) if found else None
 
@@ -143,13 +137,13 @@ def end(ws: Workspace, session_id: int) -> Session:
 
 def undo_since(db: Database, rater: str) -> str:
     """Return the time from which undo takes back: the active session's start, so that it never reaches another one."""
-    session = read_active(db, rater)
+    session = active(db, rater)
     return session.created_at if session else ""
 
 
 def nothing_to_undo(db: Database, rater: str) -> str:
     """Say why undo took nothing back."""
-    if read_active(db, rater):
+    if active(db, rater):
         return "Nothing of this session is left to undo. History corrects what was given before it."
     return "There is nothing to undo."
 
@@ -170,7 +164,7 @@ def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
 
     The one taken back last comes first, then the open ones; new items are chosen and stored to the end of the block.
     """
-    session = read_active(db, rater)
+    session = active(db, rater)
     if session is None:
         return comparisons.upcoming(db, rater, count)
     if session.state != "running":
@@ -189,14 +183,11 @@ def count_waiting(ws: Workspace, session: Session) -> int:
         return drawn or len(pair_selection.pool_of(db, session_config.query(ws, session.config), session.rater))
 
 
-def why_nothing(ws: Workspace, session: Session) -> str:
-    """Explain why a running session has nothing to show, and what to do; empty if it has, or is not running."""
-    with ws.read() as db:
-        return read_why_nothing(ws, db, session)
+def why_nothing(ws: Workspace, db: Database, session: Session) -> str:
+    """Explain why a running session has nothing to show, and what to do; empty if it has, or is not running.
 
-
-def read_why_nothing(ws: Workspace, db: Database, session: Session) -> str:
-    """Do as `why_nothing`, in an open connection. Reads only a few rows while something is open."""
+    Reads only a few rows while something is open.
+    """
     if session.state != "running" or _open(db, session.id, 1):
         return ""
     near = _recent(db, session.id)

@@ -66,7 +66,9 @@ def _restore(arguments: argparse.Namespace) -> int:
     _check_quiet(root)
     aside = backups.restore(root, arguments.file)
     ws = Workspace.open(root)
-    counts = f"{prompts.counts(ws)['prompts']:,} prompts, {ratings.summary(ws)['rated']:,} ratings, {len(runs.list_all(ws)):,} runs"
+    with ws.read() as db:
+        rated = ratings.summary(db)["rated"]
+    counts = f"{prompts.counts(ws)['prompts']:,} prompts, {rated:,} ratings, {len(runs.list_all(ws)):,} runs"
     before = f" What was there before is in {aside}." if any(aside.iterdir()) else ""
     print(f"{ws.database} is now the backup: {counts}.{before}")
     print(

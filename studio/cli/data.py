@@ -157,7 +157,9 @@ def _export_ratings(arguments: argparse.Namespace) -> int:
     path = exporting.export_ratings(ws, arguments.format)
     num = exporting.count_lines(path)
     what = ("preference" if arguments.format == "trl" else "comparison") + "s" * (num != 1)
-    print(f"{path}\n{num:,} {what}, {ratings.summary(ws)['rated']:,} judgements in the workspace.")
+    with ws.read() as db:
+        rated = ratings.summary(db)["rated"]
+    print(f"{path}\n{num:,} {what}, {rated:,} judgements in the workspace.")
     if arguments.format == "trl":
         print(f"What this format cannot carry is counted in {path.with_suffix('.loss.json').name}.")
     return 0

@@ -49,18 +49,25 @@ def _rate(arguments: argparse.Namespace) -> int:
                 change = _Judge(ws, showing, keys).judge()
             else:
                 print(f"\n{_end(ws, arguments)}", flush=True)
-                change = _last_word(ws, keys) if ratings.summary(ws)[RATER] else None
+                change = _last_word(ws, keys) if _counts(ws)[RATER] else None
             if change is None:
                 break
             num_rated += change
             prefetch.look_after(ws)
-    print(f"{max(0, num_rated)} rated now, {ratings.summary(ws)['rated']} in all.")
+    print(f"{max(0, num_rated)} rated now, {_counts(ws)['rated']} in all.")
     return 0
+
+
+def _counts(ws: Workspace) -> dict[str, int]:
+    with ws.read() as db:
+        return ratings.summary(db)
 
 
 def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
     """Say why nothing is shown, and what to do next."""
-    session = sessions.active(ws, RATER)
+    with ws.read() as db:
+        session = sessions.active(db, RATER)
+        why_nothing = sessions.why_nothing(ws, db, session) if session else ""
     if session is None:
         return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
     lines = {
@@ -68,7 +75,7 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
         "done": [f"End it: {follow.command(arguments, 'session', 'end')}"],
     }.get(session.state)
     if lines is None:
-        why = prefetch.explain(ws, session, sessions.why_nothing(ws, session))
+        why = prefetch.explain(ws, session, why_nothing)
         lines = [
             f"Nothing to rate in it now. {why}".rstrip(),
             f"Sample: {follow.command(arguments, 'sample')}",
@@ -87,9 +94,10 @@ def _last_word(ws: Workspace, keys: Keys) -> int | None:
 
 def _heading(ws: Workspace) -> str:
     """Say how much is left, of the active session if there is one, and what it asks besides the judgement."""
-    session = sessions.active(ws, RATER)
+    with ws.read() as db:
+        session, counts = sessions.active(db, RATER), comparisons.counts(db)
     if session is None:
-        return f"{comparisons.counts(ws)['unrated']} to rate"
+        return f"{counts['unrated']} to rate"
     scales = f" It asks for scales: {vocabulary.cap('attributes')}" if session.config.attributes else ""
     return f"{session.sentence}{scales}"
 
@@ -160,7 +168,7 @@ class _Judge:
         elapsed_ms = round(1000 * (time.monotonic() - self.displayed))
         try:
             with self.ws.write() as db:
-                rating = ratings.record_in(
+                rating = ratings.record(
                     db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
                 )
                 self.aside.drop(db)

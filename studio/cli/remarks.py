@@ -48,7 +48,7 @@ class Aside:
 
     def drop(self, db: Database) -> None:
         """Remove the draft of the remarks, in the transaction that records them."""
-        prompts.keep_draft(db, edits.draft_name("remarks", self.showing.id), "")
+        prompts.save_draft(db, edits.draft_name("remarks", self.showing.id), "")
 
     def press(self, name: str) -> None:
         """Carry out one of `COMMANDS`, and say so."""
@@ -56,9 +56,13 @@ class Aside:
         try:
             print(self._said(name), flush=True)
             if (after := json.dumps(asdict(self.remarks()))) != before:
-                prompts.save_draft(self.ws, edits.draft_name("remarks", self.showing.id), after)
+                self._keep(edits.draft_name("remarks", self.showing.id), after)
         except StudioError as error:
             print(error, flush=True)
+
+    def _keep(self, name: str, text: str) -> None:
+        with self.ws.write() as db:
+            prompts.save_draft(db, name, text)
 
     def _words(self) -> str:
         said = [f"the note {printable(self.note)!r}"] if self.note else []
@@ -107,9 +111,9 @@ class Aside:
         except StudioError as error:
             if edits.bare(text) in ("", edits.bare(before)):
                 raise
-            prompts.save_draft(self.ws, name, text)
+            self._keep(name, text)
             return f"{error} Your text is kept as a draft."
-        prompts.save_draft(self.ws, name, "")
+        self._keep(name, "")
         if position is None:
             return "Recorded: a demonstration for this prompt."
         return "Recorded: your ideal answer, better than the one it was made from, and a demonstration. The item stays open."

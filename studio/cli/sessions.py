@@ -67,7 +67,8 @@ def _start(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     session = sessions.start(ws, config)
     print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
-    why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
+    with ws.read() as db:
+        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
     prefetch.look_after(ws)
     if why:
         print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")

@@ -70,7 +70,8 @@ def _trl(ws: Workspace) -> Path:
         nothing = "There are no preferences to export. Rate some pairs first, or import preferences."
         path = _write_lines(ws.exports / "preferences.jsonl", rows, nothing)
         seen["events"] = export_rows.count_events(db)
-    _write(ws.exports / "preferences.loss.json", [json.dumps(_trl_loss(ws, seen), indent=2) + "\n"])
+        seen["unrated"] = comparisons.counts(db)["unrated"]
+    _write(ws.exports / "preferences.loss.json", [json.dumps(_trl_loss(seen), indent=2) + "\n"])
     return path
 
 
@@ -94,7 +95,7 @@ def _trl_row(row: dict[str, Any]) -> dict[str, Any]:
     return kept | {name: value for name, value in extra.items() if value}
 
 
-def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
+def _trl_loss(seen: Counter[str]) -> dict[str, Any]:
     """Count what the TRL file leaves out: whole judgements, and facts about those it has."""
     return {
         "format": "TRL preference (prompt, chosen, rejected)",
@@ -102,7 +103,7 @@ def _trl_loss(ws: Workspace, seen: Counter[str]) -> dict[str, Any]:
         "rows_dropped": {
             name: seen[name] for name in OUTCOMES if name not in SIDES and (name != "ranking" or seen[name])
         }
-        | {"unrated": comparisons.counts(ws)["unrated"]},
+        | {"unrated": seen["unrated"]},
         "facts_dropped": {
             "order on the screen": seen["shown"],
             "time taken": seen["timed"],

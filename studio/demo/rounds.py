@@ -199,7 +199,8 @@ def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
         prompt_text = showing.messages[-1]["content"]
         reference = references[showing.prompt_id]
         judgement = rater.rate(prompt_text, showing.category, reference, showing.left, showing.right)
-        ratings.record(ws, showing.id, judgement.outcome, strength=judgement.strength)
+        with ws.write() as db:
+            ratings.record(db, showing.id, judgement.outcome, strength=judgement.strength)
         count += 1
     return count
 
@@ -247,7 +248,9 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
         raise WorkspaceError(
             f"Run {going[0].name} in {root} is still going. Wait for it, stop it, or choose another folder."
         )
-    if num_person := ratings.summary(ws)["person"]:
+    with ws.read() as db:
+        num_person = ratings.summary(db)["person"]
+    if num_person:
         raise WorkspaceError(
             f"The demo in {root} holds {num_person} ratings by a person, which a new demo would put aside. Choose another folder."
         )

@@ -129,14 +129,11 @@ def verdict(db: Database, comparison_id: int) -> int | str | None:
     return None
 
 
-def counts(ws: Workspace) -> dict[str, int]:
-    """Count all `comparisons`, and the `unrated` ones without a rating that counts."""
-    with ws.read() as db:
-        return read_counts(db)
+def counts(db: Database) -> dict[str, int]:
+    """Count all `comparisons`, and the `unrated` ones without a rating that counts.
 
-
-def read_counts(db: Database) -> dict[str, int]:
-    """Do as `counts`, in an open connection. Triggers keep what waits and what was undone, so no rating is read."""
+    Triggers keep what waits and what was undone, so no rating is read.
+    """
     return next(
         db.query(
             "SELECT (SELECT count(*) FROM comparisons) AS comparisons, (SELECT count(*) FROM waiting_comparisons) +"

@@ -78,4 +78,4 @@ def put_back(db: Database, taken: Rating | None, showing_ids: Sequence[int]) -> 
     for showing_id in showing_ids:
         showing = comparisons.read_showing(db, showing_id)
         if showing and original in showing.response_ids:
-            prompts.keep_draft(db, draft_name("edit", showing_id, showing.response_ids.index(original)), text)
+            prompts.save_draft(db, draft_name("edit", showing_id, showing.response_ids.index(original)), text)

@@ -276,14 +276,8 @@ def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
     return row["text"], row["edited_from"]
 
 
-def save_draft(ws: Workspace, name: str, text: str) -> None:
+def save_draft(db: Database, name: str, text: str) -> None:
     """Keep a text being typed, so that a reload or a restart does not lose it; empty text removes the draft."""
-    with ws.write() as db:
-        keep_draft(db, name, text)
-
-
-def keep_draft(db: Database, name: str, text: str) -> None:
-    """Do as `save_draft`, inside the caller's transaction."""
     db.execute("DELETE FROM drafts WHERE name = ?", [name])
     if text:
         db.execute("INSERT INTO drafts (name, text) VALUES (?, ?)", [name, text])

@@ -43,7 +43,7 @@ class Rating:
 
 
 def record(
-    ws: Workspace,
+    db: Database,
     showing_id: int,
     outcome: Outcome,
     *,
@@ -54,10 +54,10 @@ def record(
     uuid: str | None = None,
     elapsed_ms: int | None = None,
 ) -> Rating:
-    """Record one judgement on a showing; it is on disk when this returns.
+    """Record one judgement on a showing; it is on disk when the transaction is committed.
 
     Args:
-        ws: the workspace.
+        db: in a transaction.
         showing_id: the showing on the screen.
         outcome: by screen position; left, right and tie judge two responses, ranking three or more.
         strength: 1 slightly, 2, 3 much better; only with left or right.
@@ -70,33 +70,6 @@ def record(
     Raises:
         RatingError: unknown showing or outcome, or the showing is rated already (undo first).
     """
-    with ws.write() as db:
-        return record_in(
-            db,
-            showing_id,
-            outcome,
-            strength=strength,
-            reason=reason,
-            ranks=ranks,
-            remarks=remarks,
-            uuid=uuid,
-            elapsed_ms=elapsed_ms,
-        )
-
-
-def record_in(
-    db: Database,
-    showing_id: int,
-    outcome: Outcome,
-    *,
-    strength: int | None = None,
-    reason: str | None = None,
-    ranks: Sequence[int] | None = None,
-    remarks: Remarks = NO_REMARKS,
-    uuid: str | None = None,
-    elapsed_ms: int | None = None,
-) -> Rating:
-    """Do as `record`, inside the caller's transaction: it is on disk when that is committed."""
     check(outcome, strength)
     key = uuid or str(uuid_module.uuid4())
     if again := _last(db, "uuid", key):
@@ -238,14 +211,11 @@ def correct(
         return insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
 
 
-def summary(ws: Workspace) -> dict[str, int]:
-    """Count ratings by outcome and in all (`rated`: without skips); `person`: given in the browser or terminal."""
-    with ws.read() as db:
-        return read_summary(db)
+def summary(db: Database) -> dict[str, int]:
+    """Count ratings by outcome and in all (`rated`: without skips); `person`: given in the browser or terminal.
 
-
-def read_summary(db: Database) -> dict[str, int]:
-    """Do as `summary`, in an open connection; triggers keep the counts, so no rating is read."""
+    Triggers keep the counts, so no rating is read.
+    """
     rows = list(db.query("SELECT outcome, rater, number AS n FROM rating_tallies"))
     by_outcome = {outcome: sum(row["n"] for row in rows if row["outcome"] == outcome) for outcome in OUTCOMES}
     return by_outcome | {

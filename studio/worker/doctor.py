@@ -36,7 +36,7 @@ def facts(root: str = "") -> dict[str, Any]:
 
 def _facts(known: list[dict[str, Any]], can_open: bool) -> dict[str, Any]:
     has_gpu = torch.cuda.is_available()
-    if has_gpu and not known and can_open:  # of a driver without nvidia-smi
+    if has_gpu and not known and can_open:  # of another maker's driver
         free, total = torch.cuda.mem_get_info()
         known = [{"name": torch.cuda.get_device_name(), "free": free, "total": total}]
     device = "cuda" if has_gpu and can_open else "cpu"

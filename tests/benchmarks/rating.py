@@ -23,6 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 WAITING = 2000
 STEPS_MS = (10, 20, 30, 50, 75, 100, 150, 250, 500)
@@ -98,7 +99,10 @@ def main() -> None:
         root, began = Path(scratch) / "studio", time.monotonic()
         ws = Workspace.open(root)
         fill(ws, args.ratings)
-        print(f"{ratings.summary(ws)['rated']:,} ratings made in {time.monotonic() - began:.0f} s", flush=True)
+        print(
+            f"{stored.read(ws, ratings.summary)['rated']:,} ratings made in {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -118,7 +122,7 @@ def main() -> None:
             server.wait()
         print(told("next pair painted", painted))
         print(told("recorded on disk", recorded))
-        print(f"{ratings.summary(ws)['rated'] - args.ratings} ratings arrived for {args.presses} presses")
+        print(f"{stored.read(ws, ratings.summary)['rated'] - args.ratings} ratings arrived for {args.presses} presses")
 
 
 def _wait_for(url: str) -> None:

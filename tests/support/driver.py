@@ -72,7 +72,7 @@ class Missing(Driver):
     """No driver is installed."""
 
     def nvmlInit(self) -> None:
-        raise pynvml.NVMLError_LibraryNotFound  # type: ignore[attr-defined]
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
 
 def use(patch: pytest.MonkeyPatch, driver: Driver) -> Driver:

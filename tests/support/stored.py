@@ -1,12 +1,27 @@
 """What a workspace holds, read for a test, and what a test does to it in one transaction."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from studio.datasets import export_rows
 from studio.preferences import snapshots, undo
 from studio.preferences.ratings import Rating
 from studio.preferences.snapshots import Recipe, Snapshot
 from studio.workspace import Workspace
+
+Answer = TypeVar("Answer")
+
+
+def read(ws: Workspace, ask: Callable[..., Answer], *given: Any) -> Answer:
+    """The answer of a function that reads from an open database."""
+    with ws.read() as db:
+        return ask(db, *given)
+
+
+def written(ws: Workspace, do: Callable[..., Answer], *given: Any, **named: Any) -> Answer:
+    """What a function returns that writes in a transaction, committed now."""
+    with ws.write() as db:
+        return do(db, *given, **named)
 
 
 def comparisons(ws: Workspace) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from studio.preferences.prompts import NewPrompt
 from studio.runs import metrics, rollouts, runs
 from studio.runs.rollouts import NewRollout, Tokens
 from studio.workspace import Workspace
+from tests.support import stored
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;${alert(1)} {{7*7}} `x`"
 QUESTIONS = (
@@ -103,7 +104,7 @@ def add_rated(ws: Workspace, num: int) -> None:
     for n in range(num):
         showing = comparisons.next_showing(ws)
         assert showing is not None
-        ratings.record(ws, showing.id, "left" if n % 3 else "tie", strength=2 if n % 3 else None)
+        stored.written(ws, ratings.record, showing.id, "left" if n % 3 else "tie", strength=2 if n % 3 else None)
 
 
 def fill(ws: Workspace) -> None:

@@ -14,6 +14,7 @@ from studio.datasets import archive
 from studio.preferences import prompts, ratings
 from studio.runs import launcher, metrics, preview, runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
@@ -306,7 +307,7 @@ def test_an_archive_is_told_and_restored_into_an_empty_workspace_only(full_ws, s
             page.locator("#take").click()
             expect(page.locator("#import-told .is-good").first).to_contain_text("rating events")
             expect(page.locator("#listing .entry").first).to_be_visible()
-            assert ratings.summary(empty) == ratings.summary(full_ws)
+            assert stored.read(empty, ratings.summary) == stored.read(full_ws, ratings.summary)
         else:
             expect(page.locator("#import-told")).to_contain_text(
                 "goes into an empty workspace, and studio has something"

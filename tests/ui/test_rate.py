@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from modules.config import SFTConfig
 from studio.preferences import comparisons, ratings, vocabulary
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
@@ -37,7 +38,7 @@ def press(page: Page, key: str) -> None:
 
 
 def rated(ws: Workspace) -> int:
-    summary = ratings.summary(ws)
+    summary = stored.read(ws, ratings.summary)
     return summary["rated"] + summary["skip"]
 
 

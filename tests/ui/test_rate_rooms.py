@@ -61,7 +61,7 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     page.locator("#session-target input").fill("0")
     page.locator("#session-start").click()
     expect(page.locator("#session-form")).to_contain_text("takes a whole number, at least 1")
-    assert sessions.active(pairs_ws) is None
+    assert stored.read(pairs_ws, sessions.active) is None
     page.locator("#session-target input").fill("7")
     page.locator("#session-form").get_by_text(re.compile("More settings")).click()
     expect(page.locator("#session-block_size input")).to_have_value("30")
@@ -108,7 +108,7 @@ def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_co
     page.locator(".rating[data-ready]").wait_for()
     page.keyboard.press("z")
     expect(said).to_contain_text("Nothing of this session is left to undo")
-    assert ratings.summary(ws)["rated"] == 1
+    assert stored.read(ws, ratings.summary)["rated"] == 1
 
 
 def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form_alone(pairs_ws, serve, visit):
@@ -121,7 +121,7 @@ def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form
     page.locator("#session-target input").fill("77")
     showing = sessions.next_showing(pairs_ws)
     assert showing is not None
-    ratings.record(pairs_ws, showing.id, "tie")
+    stored.written(pairs_ws, ratings.record, showing.id, "tie")
     expect(page.locator("#session-now")).to_contain_text("1 of 20")
     expect(page.locator("#session-card")).to_contain_text("1 both fine")
     expect(page.locator("#session-target input")).to_have_value("77")
@@ -188,7 +188,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
         for _ in range(60)
         if len((s := comparisons.next_showing(pairs_ws)).texts) == 3 or filling.add_rated(pairs_ws, 1)
     )
-    ratings.record(pairs_ws, ranked.id, "ranking", ranks=[1, 2, 3])
+    stored.written(pairs_ws, ratings.record, ranked.id, "ranking", ranks=[1, 2, 3])
     page = open_room(visit, serve(pairs_ws), "History")
     page.locator("[data-rating]").nth(1).click()
     expect(page.locator("#history-detail")).to_contain_text("All events")

@@ -90,8 +90,13 @@ def _write(ws: Workspace) -> tuple[Any, list[gr.Textbox]]:
     ]
     save = gr.Button("Save demonstration", elem_id="save-demonstration")
     told = html.html(html.notice(""), elem_id="write-told")
-    typed.keep(dict(zip(DRAFTS, boxes, strict=True)), partial(prompts.save_draft, ws))
+    typed.keep(dict(zip(DRAFTS, boxes, strict=True)), partial(_keep, ws))
     return on(save.click, partial(_save, ws), boxes, [*boxes, told]), boxes
+
+
+def _keep(ws: Workspace, name: str, text: str) -> None:
+    with ws.write() as db:
+        prompts.save_draft(db, name, text)
 
 
 def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> list[Any]:
@@ -123,7 +128,7 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
     except StudioError as error:
         return [gr.skip(), gr.skip(), gr.skip(), html.notice(str(error), "bad")]
     for name in DRAFTS[:2]:
-        prompts.save_draft(ws, name, "")
+        _keep(ws, name, "")
     return [
         "",
         "",

@@ -132,7 +132,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
     reason = SKIP_REASONS[press.reason] if press.reason is not None and press.outcome == "skip" else None
     with ws.write() as db:
         try:
-            rating = ratings.record_in(
+            rating = ratings.record(
                 db,
                 press.showing,
                 press.outcome,
@@ -146,7 +146,7 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
         except RatingError as error:  # for instance: rated in another tab meanwhile; continue with the next item
             return _state(ws, db, press.known) | {"error": str(error)}
         for kind in ("note", "remarks"):
-            prompts.keep_draft(db, edits.draft_name(kind, press.showing), "")
+            prompts.save_draft(db, edits.draft_name(kind, press.showing), "")
         seen = session_status.prediction(db, RATER, press.showing, rating.id)
         return _state(ws, db, press.known) | {"recorded": wording.of_rating(db, rating), "prediction": seen}
 
@@ -180,7 +180,8 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
         else:
             edits.demonstrate(ws, sent.showing, sent.text)
             answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
-        prompts.save_draft(ws, edits.draft_name(sent.kind, sent.showing, sent.position), "")
+        with ws.write() as db:
+            prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), "")
     except WorkspaceUnavailable:  # the browser keeps the text and sends it again
         raise
     except StudioError as error:
@@ -193,13 +194,13 @@ def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
     with ws.write() as db:
         # What arrives after its judgement is recorded with that judgement.
         if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
-            prompts.keep_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
+            prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
     return {"kept": True}
 
 
 def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
     """Return what to show now and next, with the counts; texts the browser has are not sent again."""
-    counts, rated = comparisons.read_counts(db), ratings.read_summary(db)
+    counts, rated = comparisons.counts(db), ratings.summary(db)
     return {
         "items": [_item(db, showing_id, known) for showing_id in sessions.upcoming(ws, db, RATER, AHEAD)],
         "to_rate": counts["unrated"],

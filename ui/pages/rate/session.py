@@ -93,7 +93,7 @@ def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
 def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
     """Show the session's state, the buttons that fit, and the card of the chosen session, else of the newest one."""
     everything = sessions.list_all(ws)[:SHOWN]
-    session = sessions.active(ws) or next((each for each in everything if each.state == "paused"), None)
+    session = _active(ws, everything)
     drawn = next((each for each in everything if each.id == chosen), None) or session or next(iter(everything), None)
     status = session.state if session else ""
     labels = {"resting": "Next block", "paused": "Resume"}
@@ -112,6 +112,12 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
     ]
 
 
+def _active(ws: Workspace, everything: list[Session]) -> Session | None:
+    """Return the active session, else the newest that is paused."""
+    with ws.read() as db:
+        return sessions.active(db) or next((each for each in everything if each.state == "paused"), None)
+
+
 def _now(ws: Workspace, session: Session | None) -> str:
     if session is None:
         return html.empty(
@@ -121,7 +127,9 @@ def _now(ws: Workspace, session: Session | None) -> str:
         )
     config = session.config
     share = min(session.num_given / config.target, 1.0)
-    behind = prefetch.explain(ws, session, sessions.why_nothing(ws, session))
+    with ws.read() as db:
+        why = sessions.why_nothing(ws, db, session)
+    behind = prefetch.explain(ws, session, why)
     counted = predictions.counts(ws)
     reward = (
         f"{counted['predictions']:,} votes have a prediction; {counted['waiting']:,} pairs are waiting for one."
@@ -165,7 +173,8 @@ def _start(ws: Workspace, *values: Any) -> str:
 
 def _start_session(ws: Workspace, config: SessionConfig) -> str:
     session = sessions.start(ws, config)
-    why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, session)
+    with ws.read() as db:
+        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
     prefetch.look_after(ws)
     if why:
         return html.notice(f"Session {session.id} has started, but has nothing to show. {why}", "bad")
@@ -173,7 +182,7 @@ def _start_session(ws: Workspace, config: SessionConfig) -> str:
 
 
 def _move(ws: Workspace, name: str) -> str:
-    session = sessions.active(ws) or next((each for each in sessions.list_all(ws) if each.state == "paused"), None)
+    session = _active(ws, sessions.list_all(ws))
     if session is None:
         return html.notice("There is no session. Start one.", "bad")
     moves = {"resume": sessions.resume, "pause": sessions.pause, "end": sessions.end}
@@ -185,7 +194,9 @@ def _move(ws: Workspace, name: str) -> str:
 
 def _keep(ws: Workspace, name: str, text: str) -> None:
     """Keep what is being written; the guideline in force itself is no draft, and must not hide the next one."""
-    prompts.save_draft(ws, name, "" if text == guidelines.current(ws).text else text)
+    in_force = guidelines.current(ws).text
+    with ws.write() as db:
+        prompts.save_draft(db, name, "" if text == in_force else text)
 
 
 def _save(ws: Workspace, text: str) -> str:
@@ -193,7 +204,8 @@ def _save(ws: Workspace, text: str) -> str:
         found = guidelines.write(ws, text)
     except StudioError as error:
         return html.notice(str(error), "bad")
-    prompts.save_draft(ws, DRAFT, "")
+    with ws.write() as db:
+        prompts.save_draft(db, DRAFT, "")
     return _version(found)
 
 
