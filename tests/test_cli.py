@@ -244,7 +244,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start):
     assert "sft-1: queued" in shown
     assert "train/loss  2.5" in shown
     assert cli("runs", "stop", "sft-1")[:2] == (0, "sft-1 stopped. Cancelled before it started.\n")
-    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is stopped already. Cancelled before it started.\n"
+    assert cli("runs", "stop", "sft-1")[1] == "sft-1 is already stopped. Cancelled before it started.\n"
     assert "sft-1 is stopped and cannot go on" in cli("runs", "continue", "sft-1")[2]
     assert cli("runs", "resume", "sft-1")[0] == 1
     folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"
@@ -410,7 +410,7 @@ def test_an_edit_that_changes_nothing_is_a_sentence_and_undo_takes_back_edits_to
     monkeypatch.setattr(sys, "stdin", io.StringIO("e1.\n" + "e2Better.\n.\nz" + "q"))
     _, out, _ = cli("rate")
     assert "Nothing was changed, so there is no ideal answer to keep." in out
-    assert "Taken back: your ideal answer." in out
+    assert "Taken back: your ideal answer, better than the one it was made from." in out
     assert prompts.list_demonstrations(ws) == []
     assert out.endswith("0 rated now, 0 in all.\n")
 
