@@ -21,6 +21,7 @@ LONGEST = (
     "tests/test_resume.py",
     "tests/ui/test_end_to_end.py",
     "tests/test_cli.py",
+    "tests/test_readme_commands.py",
     "tests/test_full_disk.py",
     "tests/test_demo.py",
 )

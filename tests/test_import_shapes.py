@@ -253,7 +253,7 @@ def test_columns_that_were_not_read_are_named_where_only_prompts_come_in(tmp_pat
     path = tmp_path / "a.jsonl"
     path.write_text(lines({"prompt": "p", "answer": "r", "category": "c"}))
     assert importing.import_source(ws, str(path)).sentence.endswith(
-        "Only prompts are read: the column answer was not. If one holds answers, rename it response (or chosen and rejected)."
+        "Only prompts are read; the column answer was not. If one holds answers, rename it response (or chosen and rejected)."
     )
 
 

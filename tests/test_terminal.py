@@ -259,7 +259,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
         sessions.end(ws, session.id)
         return found
 
-    assert "none is a ranking of 3 to 5 answers" in why(rank=5)
+    assert "None of the pairs is a ranking of 3 to 5 answers" in why(rank=5)
     with ws.write() as db:
         prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why?"}], "why"))
     assert "has a prompt of the categories why" in why(categories="why")

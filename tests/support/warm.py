@@ -34,6 +34,7 @@ MODULES = {
     "studio.worker.merge",
     "studio.worker.predict",
     "studio.worker.probe",
+    "studio.worker.doctor",
     "studio.worker",
 }
 ROOM = "x" * 200

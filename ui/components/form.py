@@ -147,7 +147,7 @@ def _figure(bound: Any) -> str:
 def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
     """Return the first choice of a checkpoint field: what an empty value means now."""
     if "source" in config_class.model_fields:  # of a rating session
-        return "the newest, where the source asks for one"
+        return "newest, if the source needs one"
     if name == "opponent":
         return "none: two samples of one policy"
     if name == "policy_checkpoint":

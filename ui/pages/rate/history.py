@@ -94,7 +94,7 @@ def build(ws: Workspace) -> Page:
                     elem_id="history-ranks",
                     **_BARE,
                 )
-                correct = gr.Button("Correct the rating", elem_id="history-correct", min_width=110)
+                correct = gr.Button("Correct", elem_id="history-correct", min_width=110)
             note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
             marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
             annotate = gr.Button("Save note and flags", elem_id="history-annotate")

@@ -1,0 +1,293 @@
+"""Every command of the READMEs is run, on one small workspace; what needs a GPU, the hub, data that is not here or a tab of
+its own is parsed by the real parser, up to where the work would start.
+
+A documented command is run word for word, with these differences: placeholders such as NAME get a value, and settings that make
+it small are added (the last `--set` of a key counts). The default suite starts one run of each stage; variants of them are
+created and stopped there, and worked off in the slow test.
+"""
+
+import argparse
+import importlib
+import io
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import pytest
+
+from modules.config import STAGES, SampleConfig
+from studio import settings
+from studio.annotation import prefetch, sessions
+from studio.cli import main, parser
+from studio.models import checkpoints
+from studio.preferences import ratings
+from studio.runs import launcher, rollouts, runs
+from studio.workspace import Workspace
+from tests.support import warm
+from tests.test_repository import READMES, ROOT
+
+TINY = {
+    "sft": "base_model=starter quantisation=none lora_rank=4 batch_size=8 micro_batch_size=8 max_length=128 epochs=1"
+    " save_every=1 eval_samples=0",
+    "sample": "num_prompts=3 max_new_tokens=8",
+    "reward": "batch_size=8 micro_batch_size=8 max_length=128",
+    "ppo": "iterations=1 batch_size=8 minibatch_size=8 micro_batch_size=8 rollout_batch_size=8 epochs=1 value_warmup=0"
+    " max_new_tokens=8 max_prompt_length=64 max_length=128 eval_prompts=2",
+}
+"""Settings added to the command of a stage."""
+
+
+class Step(NamedTuple):
+    """A documented command, what it prints, and how it is run here."""
+
+    command: str
+    said: str
+    given: Mapping[str, str] = MappingProxyType({})
+    """Placeholder to value."""
+    keys: str = ""
+    """Typed into it."""
+    is_variant: bool = False
+    """Its run is worked off only in the slow test."""
+
+
+LOOP = (
+    Step("import my_demonstrations.jsonl", "30 new demonstrations"),
+    Step("sft --show", "⟦"),
+    Step("sft --set base_model=Qwen/Qwen3-0.6B --set quantisation=nf4", "checkpoint sft-1@3"),
+    Step("sample --set num_prompts=200", "sample-1 finished."),
+    Step("rate", "3 rated now", keys="19bq"),
+    Step("reward", "checkpoint reward-1@"),
+    Step("ppo --set kl_coef=0.1 --set iterations=200", "checkpoint ppo-1@1"),
+    Step("runs --watch", "ppo-1     finished"),
+    Step("export model ppo-1 --merged", "exports"),
+)
+"""The tour of README.md, in its order."""
+REST = (
+    Step("sample --set num_prompts=200 --set responses_per_prompt=3", "sample-2", is_variant=True),
+    Step("session start --set target=100 --set source=policy_vs_sft", "Session 1"),
+    Step("session card", "votes"),
+    Step("session guideline", "Which answer would you rather have been given?"),
+    Step("session pause", "Session 1: 0 of 100, paused."),
+    Step("session resume", "Session 1: 0 of 100"),
+    Step("session predict", "reward-1@1 predicted"),
+    Step("session end", "Session 1: 0 of 100, ended."),
+    Step("history --search TEXT", "3 of 3 ratings", {"TEXT": "question"}),
+    Step("history correct ID left --strength 2", "Rating 4 replaces 2", {"ID": "2"}),
+    Step("history annotate ID --note TEXT", "Rating 5 has the remarks", {"ID": "4", "TEXT": "a slip"}),
+    Step("history show ID", "note: a slip", {"ID": "5"}),
+    Step("snapshots freeze", "snapshot-2"),
+    Step("snapshots diff A B", "1 changed", {"A": "snapshot-1", "B": "snapshot-2"}),
+    Step("reward --set snapshot=snapshot-2", "reward-2", is_variant=True),
+    Step("reward --set offtopic_share=1 --set ensemble=4", "reward-3", is_variant=True),
+    Step("ppo --set kl_coef=0.1 --set iterations=200 --set kl_budget=10", "ppo-2", is_variant=True),
+    Step('ppo --set "rewards=reward + function:length.py:short*0.1"', "ppo-3", is_variant=True),
+    Step("runs resume CHECKPOINT", "sft-2", {"CHECKPOINT": "sft-1@1"}, is_variant=True),
+    Step("ppo --set devices=4 --set num_nodes=2 --queue", "ppo-4 waits for its worker"),
+    Step("runs pause NAME", "sample-3 is held in the queue", {"NAME": "sample-3"}),
+    Step("runs move NAME first", "queue: sample-3", {"NAME": "sample-3"}),
+    Step("runs continue NAME", "sample-3 goes on", {"NAME": "sample-3"}),
+    Step("runs stop NAME", "sample-3 stopped.", {"NAME": "sample-3"}),
+    Step("runs show NAME", "sample-3: stopped", {"NAME": "sample-3"}),
+    Step("runs rollouts ppo-1 --sort kl", "8 of 8 rollouts"),
+    Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
+    Step("models", "ppo-1@1"),
+    Step("models try PROMPT --on NAME NAME", "sft-1: ", {"PROMPT": "Hello!", "NAME": "sft-1"}),
+    Step("export ratings --format archive", "archive.jsonl"),
+    Step("import archive.jsonl --workspace NEW", "30 prompts"),
+    Step("doctor", "is sound: 3 ratings"),
+    Step("doctor --repair", "was already known"),
+    Step("backup", "checked"),
+    Step("backup FILE", "checked", {"FILE": "saved.db"}),
+    Step("restore FILE", "is now the backup", {"FILE": "saved.db"}),
+    Step("rescue NEW_FOLDER", "none is known to be lost"),
+)
+ONLY_PARSED = {
+    "ui": "a server is started by the tests that use live_server.py",
+    "ui --root FOLDER": "as above",
+    "ui --empty --workspace NEW": "as above",
+    "ppo --preset 24gb": "needs a GPU",
+    "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
+    "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",
+    "import hh_rlhf_helpful_base.raw.jsonl.gz": "the data is not here",
+    "import rasbt_instruct_1100.jsonl": "the data is not here",
+    "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0": "the model is not here",
+    "reward --set learning_rate=5e-4 --set epochs=2": "belongs to the two above",
+    "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
+    " --set max_new_tokens=48 --set eval_every=20": "belongs to the two above",
+}
+"""Documented command to why it is only parsed."""
+
+
+def documented() -> set[str]:
+    """Each command of the READMEs after `rlhf-studio`, without its comment; what stands in [brackets] may be left out."""
+    found = set()
+    for text in READMES.values():
+        blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+        lines = [line.split("  #")[0].split(" # ")[0] for block in blocks for line in block.splitlines()]
+        lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        found |= {re.sub(r" \[\w+\]", "", line)[12:].strip() for line in lines if line.startswith("rlhf-studio ")}
+    return found
+
+
+def helps() -> set[str]:
+    """The documented commands that only print their help."""
+    return {command for command in documented() if command.endswith("--help")}
+
+
+def test_every_documented_command_is_run_or_parsed_here():
+    here = [step.command for step in (*LOOP, *REST)] + [*ONLY_PARSED]
+    assert sorted(documented() - helps()) == sorted(here)
+
+
+@pytest.mark.parametrize("command", sorted(helps()))
+def test_help_is_printed(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command))
+    assert ended.value.code == 0
+    assert "usage: rlhf-studio" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ONLY_PARSED)
+def test_a_command_for_another_machine_is_understood(command):
+    arguments = parser().parse_args(shlex.split(command.replace("--seed N", "--seed 1")))
+    assert callable(arguments.action)
+    if arguments.command in STAGES:
+        settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
+
+
+class Place:
+    """The workspace that all commands share, and what they read and write next to it."""
+
+    def __init__(self, folder: Path, is_whole: bool) -> None:
+        self.folder, self.is_whole = folder, is_whole
+        self.root = folder / "workspace"
+        self.values = {
+            "my_demonstrations.jsonl": str(folder / "my_demonstrations.jsonl"),
+            "archive.jsonl": str(self.root / "exports/archive.jsonl"),
+            "NEW": str(folder / "new"),
+            "NEW_FOLDER": str(folder / "rescued"),
+        }
+        rows = [
+            {
+                "prompt": f"A question, number {n}?",
+                "response": f"It is {n}.",
+                "split": "train" if n < 24 else "validation",
+            }
+            for n in range(30)
+        ]
+        (folder / "my_demonstrations.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def words(self, step: Step) -> list[str]:
+        """The words of a command: placeholders replaced, made small, in this workspace."""
+        given = self.values | step.given
+        words = [given.get(word, word) for word in shlex.split(step.command)]
+        if "FILE" in step.given:
+            words[-1] = str(self.folder / words[-1])
+        if (stage := words[0]) in TINY:
+            words += [part for setting in TINY[stage].split() for part in ("--set", setting)]
+        if words[:2] == ["session", "start"]:
+            words += ["--set", "sample_below=0"]
+        return words if "--workspace" in words else [*words, "--workspace", str(self.root)]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prefetch, "look_after", lambda ws: None)  # it works in the background, beyond the test's end
+    (tmp_path / "workspace/rewards").mkdir(parents=True)
+    (tmp_path / "workspace/rewards/length.py").write_text(
+        "def short(prompts, responses):\n    return [-float(len(text)) for text in responses]\n"
+    )
+    return Place(tmp_path, request.param)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(False, id="one run a stage"), pytest.param(True, id="all", marks=pytest.mark.slow)],
+    indirect=True,
+)
+def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys):
+    with warm.starts():
+        for step in (*LOOP, *REST):
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdin", io.StringIO(step.keys))
+                if step.is_variant and not place.is_whole:
+                    patch.setattr(launcher, "start", lambda ws, run: runs.request_stop(ws, run.name))
+                code = main(place.words(step))
+            printed = capsys.readouterr()
+            assert code == 0, f"{step.command}: {printed.out}{printed.err}"
+            assert step.said in printed.out, f"{step.command}: {printed.out}"
+            if "--queue" in step.command:
+                check_lines(printed.out, place.root)
+                runs.create(Workspace.existing(place.root), SampleConfig())  # it waits, for the commands of the queue
+    ws = Workspace.existing(place.root)
+    assert ratings.summary(ws)["rated"] == 3
+    assert sessions.list_all(ws)[0].state == "ended"
+    states = {run.name: run.state for run in runs.list_all(ws)}
+    assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
+    assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
+    assert rollouts.count(ws, runs.get(ws, "ppo-1").id) == 8
+    assert len(checkpoints.list_all(ws, "reward")) == (3 if place.is_whole else 1)
+
+
+def check_lines(printed: str, root: Path) -> None:
+    """The lines for torchrun and SLURM are those of the README."""
+    documented = re.findall(r"^((?:torchrun|srun) .*?)(?:  +#.*)?$", READMES["studio/README.md"], flags=re.MULTILINE)
+    assert len(documented) == 2
+    lines = [line.strip() for line in printed.replace(sys.executable, "python").splitlines()]
+    for line in documented:
+        assert line.replace("WORKSPACE ppo-1", f"{root} ppo-4") in lines
+
+
+@pytest.mark.filterwarnings("ignore:Total length of .* across ranks is zero:UserWarning")
+def test_the_notebook_lines_train(tmp_path, monkeypatch):
+    code = re.findall(r"```python\n(.*?)```", READMES["README.md"], flags=re.DOTALL)
+    assert len(code) == 1
+    monkeypatch.chdir(ROOT)
+    found: dict[str, object] = {}
+    exec(code[0], found)
+    assert found["data"].num_steps == 10  # type: ignore[attr-defined]
+
+
+def test_the_targets_of_make_are_complete():
+    make = shutil.which("make")
+    if not make:
+        pytest.skip("make is not here")
+    named = {
+        name
+        for text in READMES.values()
+        for name in re.findall(r"(?:^|`|&& )make ([a-z]+)\b", text, flags=re.MULTILINE)
+    }
+    assert {"run", "test", "demo", "starter"} <= named
+    for target in sorted(named):
+        done = subprocess.run([make, "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+class Understood(Exception):
+    """The parser of a benchmark has taken its arguments."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(READMES))
+def test_the_command_of_a_benchmark_is_understood(name, monkeypatch):
+    def parse(self, args=None, namespace=None):
+        real(self, args, namespace)
+        raise Understood
+
+    real = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    for module, words in re.findall(r"python -m (tests\.benchmarks\.\w+)([^`\n]*)", READMES[name]):
+        if module.endswith((".fit", ".live")):  # they take their words as they are
+            continue
+        monkeypatch.setattr(sys, "argv", [module, *shlex.split(words)])
+        with pytest.raises(Understood):
+            importlib.import_module(module).main()
