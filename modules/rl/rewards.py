@@ -18,11 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from modules.data.chat import ChatFormat, Message
 from modules.data.sequences import by_length, pad_rows
+from modules.data.templates.controls import Controls, spell
 from modules.data.templates.own import fault_of_template
-from modules.errors import NonFiniteError, RewardError
+from modules.errors import DataError, NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.model.pretrained import find_model, load_classifier, load_tokenizer
@@ -110,6 +112,7 @@ class ClassifierReward:
         self.pad_id = self._pad_id()
         self.model.config.get_text_config().pad_token_id = self.pad_id
         self.max_length = self._max_length()
+        self.controls = Controls(token for token in self.tokenizer.all_special_tokens if len(token.strip()) > 1)
         self._check_template(source)
 
     @torch.no_grad()
@@ -137,11 +140,10 @@ class ClassifierReward:
         return logits[:, self.label] - others.logsumexp(-1)
 
     def _encode(self, conversation: Sequence[Message], response: str) -> list[int]:
-        if self.tokenizer.chat_template:
-            messages = [*map(dict, conversation), {"role": "assistant", "content": response}]
-            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False))
-        else:
-            text = "\n".join([*(message["content"] for message in conversation), response])
+        messages = [*map(dict, conversation), {"role": "assistant", "content": response}]
+        if any(self.controls.met(message["content"]) for message in messages):
+            return self._encode_typed([m | {"content": self.controls.mark(m["content"])} for m in messages])
+        text = self._written(messages)
         ids = self.tokenizer(
             text,
             add_special_tokens=not self.tokenizer.chat_template,
@@ -149,6 +151,31 @@ class ClassifierReward:
             max_length=self.max_length,
         )["input_ids"]
         return list(ids) or [self.pad_id]
+
+    def _written(self, messages: Sequence[dict[str, str]]) -> str:
+        if self.tokenizer.chat_template:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+        return "\n".join(message["content"] for message in messages)
+
+    def _encode_typed(self, marked: Sequence[dict[str, str]]) -> list[int]:
+        """Encode turns in which control tokens are typed: those are read as ordinary text, and left out where they cannot."""
+        forbidden = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.controls.tokens))) - {
+            self.tokenizer.unk_token_id
+        }
+
+        def encode(text: str) -> list[int]:
+            return self.tokenizer.encode(text, add_special_tokens=False)
+
+        def as_plain(token: str) -> list[int]:
+            try:
+                return spell(token, lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), forbidden)  # fmt: skip
+            except DataError:
+                return []
+
+        ids = self.controls.encode(self._written(marked), encode, as_plain)
+        before, after = ([], []) if self.tokenizer.chat_template else _around(self.tokenizer)
+        room = self.max_length - len(before) - len(after)
+        return [*before, *ids[-room:], *after]
 
     def _pad_id(self) -> int:
         rows = self.model.config.get_text_config().vocab_size
@@ -330,6 +357,13 @@ def _wanted_ids(function: Callable[..., Any]) -> list[str]:
     except (TypeError, ValueError):  # a builtin
         return []
     return [name for name in ("prompt_ids", "response_ids") if name in known]
+
+
+def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return what a tokenizer puts before and behind a text."""
+    bare, dressed = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
+    start = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
+    return dressed[:start], dressed[start + len(bare) :]
 
 
 def _plain(conversation: Sequence[Message]) -> str:
