@@ -24,6 +24,7 @@ from modules.data.chat import ChatFormat, Message
 from modules.data.sequences import by_length, pad_rows
 from modules.data.templates.controls import Controls, spell
 from modules.data.templates.own import fault_of_template
+from modules.data.templates.trial import TooLong, in_time
 from modules.errors import DataError, NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
@@ -154,7 +155,13 @@ class ClassifierReward:
 
     def _written(self, messages: Sequence[dict[str, str]]) -> str:
         if self.tokenizer.chat_template:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+            try:
+                with in_time():
+                    return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+            except TooLong as error:
+                raise RewardError(
+                    "The chat template of the classifier does not end for a text that it is to read: choose another classifier."
+                ) from error
         return "\n".join(message["content"] for message in messages)
 
     def _encode_typed(self, marked: Sequence[dict[str, str]]) -> list[int]:
