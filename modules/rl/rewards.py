@@ -157,7 +157,7 @@ class ClassifierReward:
         if self.tokenizer.chat_template:
             try:
                 with in_time():
-                    return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+                    return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False))
             except TooLong as error:
                 raise RewardError(
                     "The chat template of the classifier does not end for a text that it is to read: choose another classifier."
@@ -166,9 +166,9 @@ class ClassifierReward:
 
     def _encode_typed(self, marked: Sequence[dict[str, str]]) -> list[int]:
         """Encode turns in which control tokens are typed: those are read as ordinary text, and left out where they cannot."""
-        forbidden = frozenset(self.tokenizer.convert_tokens_to_ids(sorted(self.controls.tokens))) - {
-            self.tokenizer.unk_token_id
-        }
+        known: list[Any] = [self.tokenizer.convert_tokens_to_ids(token) for token in self.controls.tokens]
+        unknown: Any = self.tokenizer.unk_token_id
+        forbidden = frozenset(token for token in known if token != unknown)
 
         def encode(text: str) -> list[int]:
             return self.tokenizer.encode(text, add_special_tokens=False)
