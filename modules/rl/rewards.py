@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from modules.data.chat import ChatFormat, Message
 from modules.data.sequences import by_length, pad_rows
-from modules.data.templates.controls import Controls, spell
+from modules.data.templates.controls import Controls, around
 from modules.data.templates.own import fault_of_template
 from modules.data.templates.trial import TooLong, in_time
-from modules.errors import DataError, NonFiniteError, RewardError
+from modules.errors import NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.model.pretrained import find_model, load_classifier, load_tokenizer
@@ -165,22 +164,9 @@ class ClassifierReward:
         return "\n".join(message["content"] for message in messages)
 
     def _encode_typed(self, marked: Sequence[dict[str, str]]) -> list[int]:
-        """Encode turns in which control tokens are typed: those are read as ordinary text, and left out where they cannot."""
-        known: list[Any] = [self.tokenizer.convert_tokens_to_ids(token) for token in self.controls.tokens]
-        unknown: Any = self.tokenizer.unk_token_id
-        forbidden = frozenset(token for token in known if token != unknown)
-
-        def encode(text: str) -> list[int]:
-            return self.tokenizer.encode(text, add_special_tokens=False)
-
-        def as_plain(token: str) -> list[int]:
-            try:
-                return spell(token, lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), forbidden)  # fmt: skip
-            except DataError:
-                return []
-
-        ids = self.controls.encode(self._written(marked), encode, as_plain)
-        before, after = ([], []) if self.tokenizer.chat_template else _around(self.tokenizer)
+        """Encode turns in which control tokens are typed, as ordinary text."""
+        ids = self.controls.encode_by(self.tokenizer, self._written(marked))
+        before, after = ([], []) if self.tokenizer.chat_template else around(self.tokenizer)
         room = self.max_length - len(before) - len(after)
         return [*before, *ids[-room:], *after]
 
@@ -364,13 +350,6 @@ def _wanted_ids(function: Callable[..., Any]) -> list[str]:
     except (TypeError, ValueError):  # a builtin
         return []
     return [name for name in ("prompt_ids", "response_ids") if name in known]
-
-
-def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return what a tokenizer puts before and behind a text."""
-    bare, dressed = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
-    start = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
-    return dressed[:start], dressed[start + len(bare) :]
 
 
 def _plain(conversation: Sequence[Message]) -> str:

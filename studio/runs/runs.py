@@ -11,19 +11,18 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from modules.config import StageConfig
-from studio import children, redaction, settings
+from studio import redaction, settings
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
 from studio.models.checkpoints import Checkpoint
-from studio.runs import earlier_configs, marks, prepare, processes
+from studio.runs import earlier_configs, marks, prepare, processes, revision
 from studio.runs.row import ENDED, Run
 from studio.workspace import Workspace, now
 
@@ -59,8 +58,10 @@ def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
     """Create a queued run from a config that was resolved already, such as one that was checked before the start.
 
     Raises:
-        StudioError: there is no rating to train on any more; nothing is created.
+        StudioError: there is no rating to train on any more, or the base model holds weights that are no numbers; nothing
+            is created.
     """
+    prepare.check_weights(prepared)
     return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 
@@ -339,7 +340,7 @@ def _insert(
         "config": prepared.config.model_dump_json(),
         "snapshot_id": prepared.snapshot_id,
         "resumed_from": resumed_from,
-        "revision": _revision(),
+        "revision": revision.current(),
         "created_at": now(),
     }
     run_id: Any = db.table("runs").insert(row).last_pk
@@ -348,19 +349,6 @@ def _insert(
         for role, checkpoint_id in prepared.parents.items()
     )
     return run_id, row["name"]
-
-
-def _revision() -> str:
-    """Return the git revision of the studio's code, or its version where it is not a checkout."""
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=children.CODE,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=redaction.child_environment() | {"GIT_CEILING_DIRECTORIES": str(children.CODE.parent)},
-    )
-    return answer.stdout.strip() or "0.1.0"
 
 
 def of_row(row: dict[str, Any]) -> Run:
