@@ -193,7 +193,7 @@ def test_a_sentencepiece_tokenizer_names_the_package_that_reads_it(
     ("config", "sentence"),
     [
         ({"model_type": "bloom"}, r"\(bloom\) has no position ids: choose a decoder-only model"),
-        ({"model_type": "mamba"}, r"\(mamba\) has not attention layers"),
+        ({"model_type": "mamba"}, r"\(mamba\) has no attention layers"),
         ({"model_type": "bert"}, r"\(bert\) is an encoder"),
         ({"model_type": "t5", "is_encoder_decoder": True}, r"\(t5\) has an encoder and a decoder"),
         (

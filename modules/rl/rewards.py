@@ -21,7 +21,9 @@ from torch import Tensor
 
 from modules.data.chat import ChatFormat, Message
 from modules.data.sequences import by_length, pad_rows
+from modules.data.templates.controls import Controls, around
 from modules.data.templates.own import fault_of_template
+from modules.data.templates.trial import TooLong, in_time
 from modules.errors import NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
@@ -110,6 +112,7 @@ class ClassifierReward:
         self.pad_id = self._pad_id()
         self.model.config.get_text_config().pad_token_id = self.pad_id
         self.max_length = self._max_length()
+        self.controls = Controls(token for token in self.tokenizer.all_special_tokens if len(token.strip()) > 1)
         self._check_template(source)
 
     @torch.no_grad()
@@ -137,11 +140,10 @@ class ClassifierReward:
         return logits[:, self.label] - others.logsumexp(-1)
 
     def _encode(self, conversation: Sequence[Message], response: str) -> list[int]:
-        if self.tokenizer.chat_template:
-            messages = [*map(dict, conversation), {"role": "assistant", "content": response}]
-            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False))
-        else:
-            text = "\n".join([*(message["content"] for message in conversation), response])
+        messages = [*map(dict, conversation), {"role": "assistant", "content": response}]
+        if any(self.controls.met(message["content"]) for message in messages):
+            return self._encode_typed([m | {"content": self.controls.mark(m["content"])} for m in messages])
+        text = self._written(messages)
         ids = self.tokenizer(
             text,
             add_special_tokens=not self.tokenizer.chat_template,
@@ -149,6 +151,24 @@ class ClassifierReward:
             max_length=self.max_length,
         )["input_ids"]
         return list(ids) or [self.pad_id]
+
+    def _written(self, messages: Sequence[dict[str, str]]) -> str:
+        if self.tokenizer.chat_template:
+            try:
+                with in_time():
+                    return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False))
+            except TooLong as error:
+                raise RewardError(
+                    "The chat template of the classifier does not end for a text that it is to read: choose another classifier."
+                ) from error
+        return "\n".join(message["content"] for message in messages)
+
+    def _encode_typed(self, marked: Sequence[dict[str, str]]) -> list[int]:
+        """Encode turns in which control tokens are typed, as ordinary text."""
+        ids = self.controls.encode_by(self.tokenizer, self._written(marked))
+        before, after = ([], []) if self.tokenizer.chat_template else around(self.tokenizer)
+        room = self.max_length - len(before) - len(after)
+        return [*before, *ids[-room:], *after]
 
     def _pad_id(self) -> int:
         rows = self.model.config.get_text_config().vocab_size

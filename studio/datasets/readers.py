@@ -197,13 +197,13 @@ def _split_of_file(name: str) -> str | None:
 
 def _read_hub(name: str, config: str | None, split: str | None) -> RawData:
     import datasets  # takes seconds to import, and is only needed here
-    import datasets.config
+    from datasets import config as switches
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        with hub.asked(datasets.config, constants):
+        with hub.asked(switches, constants):
             found = datasets.load_dataset(name, config, split=split) if split else datasets.load_dataset(name, config)
     except DatasetNotFoundError as error:
         raise ImportRefused(

@@ -79,6 +79,16 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
     raise TypeError(f"no stage for {type(config).__name__}")
 
 
+def check_weights(prepared: Prepared) -> None:
+    """Refuse to make an SFT run from a base model that holds weights which are no numbers, as far as a short look shows.
+
+    Raises:
+        BaseModelError: it does; the weights are named.
+    """
+    if isinstance(prepared.config, SFTConfig):
+        base_models.check_finite(prepared.config.base_model)
+
+
 def freeze(db: Database, prepared: Prepared) -> Prepared:
     """Freeze the ratings that count now for a reward run that names no snapshot; return any other run as it is.
 

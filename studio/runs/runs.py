@@ -58,8 +58,10 @@ def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
     """Create a queued run from a config that was resolved already, such as one that was checked before the start.
 
     Raises:
-        StudioError: there is no rating to train on any more; nothing is created.
+        StudioError: there is no rating to train on any more, or the base model holds weights that are no numbers; nothing
+            is created.
     """
+    prepare.check_weights(prepared)
     return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 

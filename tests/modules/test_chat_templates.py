@@ -1,5 +1,6 @@
 """Chat templates of many families: where an answer stands, what ends it, how it thinks, and what a template must not do."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -299,6 +300,21 @@ def test_a_template_that_takes_no_end_is_refused_in_a_sentence_and_harms_nothing
         chat(template + CHATML)
     assert time.monotonic() - start < 60
     assert ChatFormat(tokenizer(template + CHATML, IM), "chatml", [1]).template == "chatml"
+
+
+def test_a_template_that_only_a_row_leads_astray_is_stopped_at_that_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+    cases = "{% for m in messages %}{% if 'loop' in m['content'] %}" + loop + "{% elif 'long' in m['content'] %}{{ 'a' * 2000000 }}{% endif %}{% endfor %}"  # fmt: skip
+    found = chat(cases + CHATML)
+    monkeypatch.setattr(trial, "TIME_LIMIT_S", 0.3)
+    assert found.encode_conversation(said("q", "a")).ids
+    with pytest.raises(BaseModelError, match=r"begins 'loop it' it does not end within 0\.3 seconds: choose the chat"):
+        found.encode_conversation(said("loop it", "a"))
+    with pytest.raises(RowError, match=r"makes 2,000,\d+ characters of a conversation") as refused:
+        found.encode_conversation(said("long", "a"))
+    assert refused.value.reason == "blown up by the chat template"
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert found.encode_conversation(said("q", "a")).ids, "the next one is read"
 
 
 def test_a_template_is_tried_in_another_process_once() -> None:

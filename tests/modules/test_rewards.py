@@ -171,6 +171,28 @@ def test_a_classifier_reads_its_own_chat_template(rollout: Any, tmp_path: Path) 
     assert judge(found)[2].item() == pytest.approx(alone.item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("has_template", [True, False], ids=["own template", "no template"])
+def test_control_tokens_typed_in_a_text_end_nothing_for_a_classifier_either(
+    rollout: Any, tmp_path: Path, has_template: bool
+) -> None:
+    _, _, texts, *_ = rollout
+    template = "{% for m in messages %}{{ m['content'] }} </s> {% endfor %}" if has_template else None
+    folder = classifier(tmp_path, labels=["x"], chat_template=template)
+    core = json.loads((folder / "tokenizer.json").read_text())
+    ends = {"id": "</s>", "type_id": 0}
+    core["post_processor"] = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": ends}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {"</s>": {"id": "</s>", "ids": [SPECIAL.index("</s>")], "tokens": ["</s>"]}}}  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(core))
+    judge = ClassifierReward(str(folder), "", texts)
+    end, unknown = SPECIAL.index("</s>"), SPECIAL.index("<unk>")
+    plain, typed = (judge._encode([{"role": "user", "content": f"w1 {word} w2"}], "w3") for word in ("w9", "</s>"))
+    assert plain.count(end) == typed.count(end) == (2 if has_template else 1)
+    assert typed[-1] == end
+    assert [i for i in plain if i != plain[1]] == [i for i in typed if i != unknown], "all else is as it was"
+    long = judge._encode([{"role": "user", "content": "</s> " * 50}], "w3")
+    assert len(long) == judge.max_length
+    assert long[-1] == end
+
+
 def test_a_text_that_is_too_long_for_a_classifier_loses_its_beginning(rollout: Any, tmp_path: Path) -> None:
     backbone, found, texts, *_ = rollout
     judge = ClassifierReward(str(classifier(tmp_path, labels=["x"], kind="bert")), "", texts)

@@ -5,8 +5,12 @@ Otherwise a user could end an answer, or speak as another role, by typing what o
 
 import re
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from modules.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _START, _END = "\ufdd0", "\ufdd1"
 """Code points that are not characters, so no text should hold them; if one does, it is marked itself."""
@@ -41,6 +45,32 @@ class Controls:
             if piece:
                 ids += as_plain(piece) if number % 2 else encode(piece)
         return ids
+
+    def encode_by(self, tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+        """Encode a marked text by a tokenizer alone; a typed control token that it cannot write as plain text is left out."""
+        known: list[Any] = [tokenizer.convert_tokens_to_ids(token) for token in self.tokens]
+        unknown: Any = tokenizer.unk_token_id
+        forbidden = frozenset(token for token in known if token != unknown)
+
+        def encode(piece: str, is_plain: bool = False) -> list[int]:
+            return tokenizer.encode(
+                piece, add_special_tokens=False, **({"split_special_tokens": True} if is_plain else {})
+            )
+
+        def as_plain(token: str) -> list[int]:
+            try:
+                return spell(token, lambda piece: encode(piece, True), forbidden)
+            except DataError:
+                return []
+
+        return self.encode(text, encode, as_plain)
+
+
+def around(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """Return the ids that a tokenizer puts before and behind a text."""
+    bare, dressed = tokenizer.encode("a", add_special_tokens=False), tokenizer.encode("a")
+    start = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
+    return dressed[:start], dressed[start + len(bare) :]
 
 
 def spell(token: str, encode: Callable[[str], list[int]], forbidden: frozenset[int]) -> list[int]:

@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modules.data.templates import thoughts
-from modules.data.templates.trial import fault_of
+from modules.data.templates import thoughts, trial
+from modules.data.templates.trial import TooLong, fault_of, in_time
 from modules.errors import BaseModelError, ConfigError, RowError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ PROBE: tuple[Message, ...] = (
     {"role": "user", "content": "vky"},
 )
 _MARKS = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+MOST_TIMES = 10
+"""Times that a template may write what was said, on top of what it may write around it."""
 INSTEAD = "choose the chat template chatml or plain"
 
 
@@ -148,13 +150,26 @@ class OwnTemplate:
 
     def _render(self, messages: Sequence[Message], *, asks: bool, thinks: bool) -> tuple[str, list[tuple[int, int]]]:
         try:
-            return _jinja(self.source, self._special, messages, asks, thinks)
+            with in_time():
+                found = _jinja(self.source, self._special, messages, asks, thinks)
+        except TooLong as error:
+            first = next((message["content"] for message in messages if message["content"].strip()), "")
+            raise BaseModelError(
+                f"The tokenizer's chat template cannot be used, since for a conversation that begins {first[:60]!r} it does not end "
+                f"within {trial.TIME_LIMIT_S:g} seconds: {INSTEAD}."
+            ) from error
         except Exception as error:  # jinja raises whatever a template's author chose
             words = " ".join(str(error).split()) or type(error).__name__
             raise RowError(
                 f"The model's chat template refuses a conversation ({words}): correct the order of its roles, or {INSTEAD}.",
                 f"refused by the chat template ({words})",
             ) from error
+        if len(found[0]) > trial.LONGEST + MOST_TIMES * sum(len(message["content"]) for message in messages):
+            raise RowError(
+                f"The model's chat template makes {len(found[0]):,} characters of a conversation: {INSTEAD}.",
+                "blown up by the chat template",
+            )
+        return found
 
     def _after_answer(self, whole: str) -> str:
         """Return what the template writes behind an answer; some write nothing behind the last turn of all."""

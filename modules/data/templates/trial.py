@@ -1,15 +1,19 @@
 """A chat template is a program that came with a model: it is tried in a separate process before it may run here.
 
 An endless loop, or a text that doubles itself, cannot be stopped from inside the process that renders it: some of it
-happens in one call of C. So a forked child renders first, and what it may use is bounded by the system.
+happens in one call of C. So a forked child renders first, and what it may use is bounded by the system. A template that
+only a certain row leads astray is met later, and stopped by the clock of the process that reads the rows (`in_time`);
+there its memory is not bounded, since that process holds the model.
 """
 
 import os
 import resource
 import select
 import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import psutil
@@ -48,6 +52,29 @@ def fault_of(render: Callable[[], str]) -> str:
     if code == _TOO_LONG:
         return f"writes more than {LONGEST:,} characters"
     return "" if code == _GOOD else f"takes more than {MEMORY_LIMIT / 2**30:g} GiB of memory"
+
+
+class TooLong(Exception):
+    """A template took too long for a row."""
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise `TooLong` where the block computes for longer than `TIME_LIMIT_S`; in the main thread only, which has signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TIME_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _try(render: Callable[[], str], writing: int) -> None:
