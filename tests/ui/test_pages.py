@@ -14,13 +14,19 @@ from studio.datasets import archive
 from studio.preferences import prompts, ratings
 from studio.runs import launcher, metrics, preview, runs
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import stored, warm
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.app import TITLES
 from ui.pages.train import page as train
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 def open_page(page: Page, name: str) -> None:

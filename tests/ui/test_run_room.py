@@ -1,6 +1,7 @@
 """Preflight, launch and the log in a browser, as a person goes through them."""
 
 import re
+import sys
 
 import pytest
 from playwright.sync_api import expect
@@ -8,6 +9,7 @@ from playwright.sync_api import expect
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from studio.models import checkpoints
 from studio.runs import launcher, memory_fit, prepare, preview, runs
+from tests.support import warm
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 
@@ -15,6 +17,14 @@ pytestmark = pytest.mark.browser
 GIB = 2**30
 PATIENCE_MS = 90_000
 """For child processes that load torch."""
+AT_WORK_FOR_EVER = [sys.executable, "-c", "import sys, time\nsys.stdin.read()\nwhile True: time.sleep(1)"]
+"""In place of a measurement that is to be stopped: a real one may be quicker than the press."""
+
+
+@pytest.fixture(autouse=True)
+def quick_starts():
+    with warm.starts():
+        yield
 
 
 def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
@@ -43,9 +53,12 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
 def test_a_real_step_is_measured_stopped_and_measured_again(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     children, popen = [], preview.subprocess.Popen
-    monkeypatch.setattr(
-        preview.subprocess, "Popen", lambda *args, **more: children.append(popen(*args, **more)) or children[-1]
-    )
+
+    def start(command, **more):
+        children.append(popen(command if len(children) == 2 else AT_WORK_FOR_EVER, **more))
+        return children[-1]
+
+    monkeypatch.setattr(preview.subprocess, "Popen", start)
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#probe-sft").dblclick()
     expect(page.locator("#fitted-sft .is-working")).to_be_visible()
