@@ -57,6 +57,7 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
                 checkpoint=config.checkpoint,
                 opponent=config.opponent,
                 num_prompts=config.sample_prompts,
+                split=config.split,
                 responses_per_prompt=config.rank or 2,
                 put_up="rankings" if config.rank else "pairs",
                 seed=(session.seed + len(before)) % 2**31,

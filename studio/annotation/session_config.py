@@ -48,6 +48,8 @@ class SessionConfig(BaseModel):
     """With a policy as source: start a sampling run automatically when fewer pairs than this are waiting; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Number of prompts such a run answers."""
+    split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
+    """Which prompts it draws from. Votes on validation and test prompts are never trained on: they measure."""
 
     @field_validator("rank")
     @classmethod
