@@ -83,7 +83,7 @@ def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
     return clean
 
 
-def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) -> int:
+def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None, created_at: str = "") -> int:
     """Store the prompt and return its id; equal messages are one prompt, which keeps its first split and category."""
     messages = check_messages(prompt.messages, last="user")
     text = json.dumps(messages, ensure_ascii=False)
@@ -98,7 +98,7 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None) ->
         "split": prompt.split or split_for(messages),
         "reference": json.dumps(prompt.reference, ensure_ascii=False),
         "import_id": import_id,
-        "created_at": now(),
+        "created_at": created_at or now(),
     }
     return _id(
         db.execute(
@@ -124,7 +124,7 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first
             return found[0]
     assert facts.keys() <= _FACTS, facts.keys()
     given = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
-    row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": now()}
+    row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": facts.get("created_at") or now()}
     row |= {name: value for name, value in given.items() if value is not None}
     names = ", ".join(row)
     return _id(db.execute(f"INSERT INTO responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())))

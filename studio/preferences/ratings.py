@@ -145,9 +145,13 @@ def record_import(
     *,
     outcome: PairOutcome | Literal["ranking"] = "left",
     said: Imported = NOBODY,
+    is_first: bool = False,
 ) -> Rating:
-    """Record an imported judgement by slot, or by the showing it names; the same event again returns the one recorded first."""
-    if before := find_import(db, comparison_id, said.uuid):
+    """Record an imported judgement by slot, or by the showing it names; the same event again returns the one recorded first.
+
+    `is_first`: its comparison is new, so that no earlier event need be looked for.
+    """
+    if not is_first and (before := find_import(db, comparison_id, said.uuid)):
         return before
     event: dict[str, Any] = vars(said) | {"comparison_id": comparison_id, "outcome": outcome, "is_imported": 1}
     event["uuid"] = said.uuid or str(uuid_module.uuid4())

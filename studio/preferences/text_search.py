@@ -21,6 +21,7 @@ _INDEXES = ("prompt_search", "response_search")
 _TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
 _MANY, _USUAL = 2**24, 2**20
 """Bytes that an index gathers before it writes."""
+_CACHE_KIB = 2**16
 FEW = 5000
 """Most texts from which a search goes to what they belong to; beyond, it reads from the newest back."""
 
@@ -37,6 +38,7 @@ def many_texts(db: Database) -> Iterator[None]:
 
     A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import.
     """
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")  # else the index of prompts is read and written again and again
     triggers = {row["name"]: row["sql"] for row in db.query(_TRIGGERS)}
     before = [
         db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0] for table in ("prompts", "responses")
