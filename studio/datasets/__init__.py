@@ -1,1 +1,1 @@
-"""Other people's files in and ours out: readers, row formats, the archive, exports, the starter kit."""
+"""Others' files in, ours out; the starter kit."""

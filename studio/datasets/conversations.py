@@ -87,7 +87,10 @@ def _turn(turn: Any) -> dict[str, str]:
 
 def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return the first of these values that is there; None where none is."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    for name in names:
+        if (value := row.get(name)) is not None:
+            return value
+    return None
 
 
 def is_transcript(text: str) -> bool:

@@ -18,6 +18,7 @@ from studio.datasets.returning import Place
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.judgements import LONGEST_NOTE, Imported
 from studio.preferences.prompts import NewPrompt
+from studio.workspace import now
 
 Stored = Literal["new", "known", "judged", "added", "corrected", "contrary"]
 """new: not here before; judged: the first judgement of a pair that waited; added: one more on a judged pair; contrary: another
@@ -74,7 +75,7 @@ def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> 
             return "known"
         return _correct(db, item, place, outcome, said, here.id)
     was_judged = not is_new and comparisons.verdict(db, place.comparison_id) is not None
-    ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=said)
+    ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=said, is_first=is_new)
     return "new" if is_new else "added" if was_judged else "judged"
 
 
@@ -91,16 +92,19 @@ def _correct(db: Database, item: Item, place: Place, outcome: Any, said: Importe
 def _place(db: Database, item: Item, import_id: int) -> tuple[Place, bool]:
     """Return the comparison of an item's responses, and whether it is new."""
     before = db.conn.total_changes
-    prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
+    at = now()
+    prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id, at)
     is_first = db.conn.total_changes > before
     if not is_first and (found := comparisons.find_by_texts(db, prompt_id, item.responses)):
         return Place(found[0], tuple(found[1])), False
     models = item.models or (None,) * len(item.responses)
     ids = [
-        prompts.add_response(db, prompt_id, text, "import", is_first=is_first, import_id=import_id, model=model)
+        prompts.add_response(
+            db, prompt_id, text, "import", is_first=is_first, import_id=import_id, model=model, created_at=at
+        )
         for text, model in zip(item.responses, models, strict=True)
     ]
-    comparison_id = comparisons.add_comparison(db, prompt_id, ids)
+    comparison_id = comparisons.add_comparison(db, prompt_id, ids, created_at=at)
     if comparison_id is not None:
         return Place(comparison_id, tuple(ids)), True
     comparison_id = comparisons.find_comparison(db, prompt_id, ids)

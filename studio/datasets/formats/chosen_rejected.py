@@ -40,6 +40,7 @@ BESIDE = frozenset(
 READS = frozenset(
     (*CHOSEN, *REJECTED, *ASKED_WITH, "status", "messages", "conversations", *(c for pair in (*SCORES, *MODELS) for c in pair))
 ) | cells.COMMON  # fmt: skip
+_PROMPTS = frozenset((*ASKED, "messages", "conversations"))
 _OPEN = "\n\nAssistant:"
 
 
@@ -91,13 +92,12 @@ def _turns(side: Any) -> Messages:
 
 
 def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[Messages, tuple[str, str]]:
-    if any(
-        not conversations.is_empty(conversations.cell(row.get(name))) for name in (*ASKED, "messages", "conversations")
-    ):
+    has_prompt = not (_PROMPTS.isdisjoint(columns) and _PROMPTS.isdisjoint(row))
+    if has_prompt and any(not conversations.is_empty(conversations.cell(row.get(name))) for name in _PROMPTS):
         return asked(row), (chosen.strip(), rejected.strip())
     if conversations.is_transcript(chosen):
         return _of_transcripts(row, chosen, rejected)
-    if columns & {*ASKED, "messages", "conversations"}:  # a common beginning is not a prompt where a column holds it
+    if has_prompt:  # a common beginning is not a prompt where a column holds it
         raise Dropped("empty prompt")
     others = sorted(columns - READS - BESIDE)
     if others:
