@@ -68,10 +68,10 @@ def test_a_judgement_joins_the_comparison_of_a_pair_that_was_rated_here(tmp_path
     importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
     showing = comparisons.next_showing(ws)
     assert showing
-    ratings.record(ws, showing.id, "left", strength=2)
+    stored.written(ws, ratings.record, showing.id, "left", strength=2)
     added = importing.import_source(ws, write(tmp_path / "more.jsonl", *votes(zoe="b")))
     assert added.num_added == 1
-    assert comparisons.counts(ws) == {"comparisons": 1, "unrated": 0}
+    assert stored.read(ws, comparisons.counts) == {"comparisons": 1, "unrated": 0}
     assert {event["rater"] for event in events(ws)} == {"person", "zoe"}
 
 
