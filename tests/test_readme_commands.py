@@ -30,7 +30,7 @@ from studio.models import checkpoints
 from studio.preferences import ratings
 from studio.runs import launcher, rollouts, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.test_repository import READMES, ROOT
 
 TINY = {
@@ -229,7 +229,7 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
                 check_lines(printed.out, place.root)
                 runs.create(Workspace.existing(place.root), SampleConfig())  # it waits, for the commands of the queue
     ws = Workspace.existing(place.root)
-    assert ratings.summary(ws)["rated"] == 3
+    assert stored.read(ws, ratings.summary)["rated"] == 3
     assert sessions.list_all(ws)[0].state == "ended"
     states = {run.name: run.state for run in runs.list_all(ws)}
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")

@@ -52,6 +52,11 @@ def rate(ws, outcome="left", **facts):
     return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
 
+def why_nothing(ws, session):
+    with ws.read() as db:
+        return sessions.why_nothing(ws, db, session)
+
+
 @pytest.mark.parametrize("number", [HUGE, "9" * 5000, "0", "-3", "1.5", "²"])
 @pytest.mark.parametrize(
     "words",
@@ -69,11 +74,6 @@ def rate(ws, outcome="left", **facts):
         "runs rollouts ppo-1 --limit",
     ],
 )
-def why_nothing(ws, session):
-    with ws.read() as db:
-        return sessions.why_nothing(ws, db, session)
-
-
 def test_a_number_that_can_be_none_is_refused_in_a_sentence(cli, words, number):
     code, out, err = cli(*words.split(), number)
     assert (code, out) == (2, "")
@@ -264,7 +264,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
         prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why?"}], "why"))
     assert "has a prompt of the categories why" in why(categories="why")
     assert why() == ""
-    assert "4 were shown to you, or drawn, outside of this session" in why()
+    assert "4 were shown to you, or drawn, outside this session" in why()
     while comparisons.next_showing(ws):
         rate(ws)
     assert "All 4 pairs that it asks for are already judged" in why()
