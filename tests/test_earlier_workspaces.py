@@ -159,7 +159,8 @@ def test_a_migration_says_where_the_database_stays_as_it_was(tmp_path, capsys):
     ws = Workspace.open(path.parent)
     (backup,) = ws.backups.iterdir()
     assert (
-        capsys.readouterr().err == f"studio.db is brought up to date by this version; as it was it stays in {backup}\n"
+        capsys.readouterr().err
+        == f"studio.db is brought up to date by this version; a copy of the old one is kept in {backup}\n"
     )
     Workspace.open(tmp_path / "new")
     assert capsys.readouterr().err == "", "a new workspace has nothing to be kept"

@@ -27,7 +27,7 @@ from studio import settings
 from studio.annotation import prefetch, sessions
 from studio.cli import main, parser
 from studio.models import checkpoints
-from studio.preferences import ratings
+from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, rollouts, runs
 from studio.workspace import Workspace
 from tests.support import stored, warm
@@ -40,6 +40,7 @@ TINY = {
     "reward": "batch_size=8 micro_batch_size=8 max_length=128",
     "ppo": "iterations=1 batch_size=8 minibatch_size=8 micro_batch_size=8 rollout_batch_size=8 epochs=1 value_warmup=0"
     " max_new_tokens=8 max_prompt_length=64 max_length=128 eval_prompts=2",
+    "evaluate": "checkpoints=base,sft-1 limit=1 samples_per_prompt=1 max_new_tokens=4",
 }
 """Settings added to the command of a stage."""
 
@@ -65,7 +66,8 @@ LOOP = (
     Step("rate", "3 rated now", keys="19bq"),
     Step("reward", "checkpoint reward-1@"),
     Step("ppo --set kl_coef=0.1 --set iterations=200", "checkpoint ppo-1@1"),
-    Step("runs --watch", "ppo-1     finished"),
+    Step("evaluate", "evaluate-1 finished."),
+    Step("runs --watch", "ppo-1       finished"),
     Step("export model ppo-1 --merged", "exports"),
 )
 """The tour of README.md, in its order."""
@@ -88,6 +90,8 @@ REST = (
     Step("reward --set offtopic_share=1 --set ensemble=4", "reward-3", is_variant=True),
     Step("ppo --set kl_coef=0.1 --set iterations=200 --set kl_budget=10", "ppo-2", is_variant=True),
     Step('ppo --set "rewards=reward + function:length.py:short*0.1"', "ppo-3", is_variant=True),
+    Step("evaluate --set suites=grammar,blimp:blimp.jsonl", "evaluate-2", is_variant=True),
+    Step("evaluate report", "report.html"),
     Step("runs resume CHECKPOINT", "sft-2", {"CHECKPOINT": "sft-1@1"}, is_variant=True),
     Step("ppo --set devices=4 --set num_nodes=2 --queue", "ppo-4 waits for its worker"),
     Step("runs pause NAME", "sample-3 is held in the queue", {"NAME": "sample-3"}),
@@ -99,9 +103,11 @@ REST = (
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
     Step("models", "ppo-1@1"),
     Step("models try PROMPT --on NAME NAME", "sft-1: ", {"PROMPT": "Hello!", "NAME": "sft-1"}),
+    Step("compare ppo-1 sft-1 --votes 100", "Session 2: 0 of 100"),
+    Step("leaderboard", "ppo-1@1 against sft-1@3: won 1, tied 0, lost 0"),
     Step("export ratings --format archive", "archive.jsonl"),
     Step("import archive.jsonl --workspace NEW", "30 prompts"),
-    Step("doctor", "is sound: 3 ratings"),
+    Step("doctor", "is sound: 4 ratings"),
     Step("doctor --repair", "was already known"),
     Step("backup", "checked"),
     Step("backup FILE", "checked", {"FILE": "saved.db"}),
@@ -182,6 +188,7 @@ class Place:
             }
             for n in range(30)
         ]
+        (folder / "blimp.jsonl").write_text(json.dumps({"good": "It is.", "bad": "It are.", "uid": "be"}))
         (folder / "my_demonstrations.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
     def words(self, step: Step) -> list[str]:
@@ -225,17 +232,34 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
             printed = capsys.readouterr()
             assert code == 0, f"{step.command}: {printed.out}{printed.err}"
             assert step.said in printed.out, f"{step.command}: {printed.out}"
+            ws = Workspace.existing(place.root)
             if "--queue" in step.command:
                 check_lines(printed.out, place.root)
-                runs.create(Workspace.existing(place.root), SampleConfig())  # it waits, for the commands of the queue
-    ws = Workspace.existing(place.root)
-    assert stored.read(ws, ratings.summary)["rated"] == 3
-    assert sessions.list_all(ws)[0].state == "ended"
+                runs.create(ws, SampleConfig())  # it waits, for the commands of the queue
+            elif step.command.startswith("compare "):
+                vote(ws, "ppo-1@1", "sft-1@3")
+    with ws.read() as db:
+        assert ratings.summary(db)["rated"] == 4
+    assert [each.state for each in sessions.list_all(ws)] == ["running", "ended"]
     states = {run.name: run.state for run in runs.list_all(ws)}
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
     assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
     assert rollouts.count(ws, runs.get(ws, "ppo-1").id) == 8
     assert len(checkpoints.list_all(ws, "reward")) == (3 if place.is_whole else 1)
+
+
+def vote(ws: Workspace, winner: str, loser: str) -> None:
+    """A vote between answers of two checkpoints, for the leaderboard."""
+    with ws.write() as db:
+        pair = [
+            prompts.add_response(db, 1, name, "sample", checkpoint_id=checkpoints.get(ws, name).id, sampling="{}")
+            for name in (winner, loser)
+        ]
+        comparison_id = comparisons.add_comparison(db, 1, (pair[0], pair[1]))
+        assert comparison_id is not None
+        showing = comparisons.read_showing(db, comparisons.add_showing(db, comparison_id, "person"))
+        assert showing is not None
+        ratings.record(db, showing.id, "left" if showing.left == winner else "right")
 
 
 def check_lines(printed: str, root: Path) -> None:

@@ -1,6 +1,6 @@
 """Takes the pictures of the rating room from a running studio: a pair, a ranking, the card of a session.
 
-    rlhf-studio ui --workspace DIR --port 7860        # with pairs and rankings to rate, and a session that is at work
+    rlhf-studio ui --workspace DIR --port 7860        # with pairs and rankings to rate, and a session that is running
     python assets/screenshots/take.py http://127.0.0.1:7860/ pair ranking card
 
 What is on the screen is taken as it is, light and dark; nothing is rated. `pair` and `ranking` are the item that comes next.

@@ -105,7 +105,7 @@ def newer(path: Path) -> str:
         return ""
     return (
         f"The database {path.name} was brought up to date by a newer version of RLHF Studio (it has {', '.join(unknown)}) while this "
-        "program was at work, which cannot go on with it. Nothing was changed. Start it again with the newer version."
+        "program was running, which cannot continue with it. Nothing was changed. Start it again with the newer version."
     )
 
 
@@ -123,7 +123,7 @@ def _apply(db: Database, path: Path, names: list[str]) -> None:
                 f"{path.name} is from an earlier version: it is backed up and brought up to date, which may take minutes."
             )
         made = rotation.before_migration(db.conn, path, names[0])
-        notice.say(f"{path.name} is brought up to date by this version; as it was it stays in {made}")
+        notice.say(f"{path.name} is brought up to date by this version; a copy of the old one is kept in {made}")
     with db.atomic(), notice.shown(db.conn, f"{path.name}: {names[0]} to {names[-1]}" if is_large else ""):
         migrations.ALL.apply(db)
 

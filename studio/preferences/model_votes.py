@@ -8,6 +8,8 @@ from typing import Literal
 
 from sqlite_utils import Database
 
+from studio.preferences.vocabulary import TIES
+
 
 @dataclass(frozen=True)
 class ModelVote:
@@ -51,7 +53,7 @@ def _votes(row: dict[str, str], answers: dict[int, tuple[str, int]]) -> Iterator
             yield ModelVote(int(row["prompt_id"]), left, right, winner, left_length, right_length, is_of_a_ranking)
 
 
-_RANKS = {"left": [1, 2], "right": [2, 1], "tie": [1, 1], "both_bad": [1, 1]}
+_RANKS = {"left": [1, 2], "right": [2, 1]} | {key: [1, 1] for key in TIES}
 _COUNTED = (
     "FROM ratings r WHERE r.rater = ? AND r.outcome != 'skip' AND NOT EXISTS"
     " (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"

@@ -48,7 +48,7 @@ JUDGEMENTS: dict[str, tuple[Outcome, int | None]] = {
 }
 """Name of a command to the outcome and the strength that it gives."""
 RANKING = (
-    Command(("=",), "same", "tie with last"),
+    Command(("=",), "same", "ties with it"),
     Command(("backspace",), "back", "take out"),
     Command(("enter",), "ranking", "record ranking"),
 )

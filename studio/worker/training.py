@@ -282,8 +282,8 @@ def _half(module: Any) -> str:
     if not taken:
         return ""
     return (
-        f" It is no whole iteration: {taken} of the {planned} optimizer steps of iteration {module.step_index + 1} are in it, and "
-        "resume does that iteration anew."
+        f" It is not a whole iteration: {taken} of the {planned} optimizer steps of iteration {module.step_index + 1} are in it, and "
+        "resume repeats that iteration."
     )
 
 

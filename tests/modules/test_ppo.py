@@ -556,7 +556,9 @@ def test_item_40_a_state_that_is_left_in_the_middle_of_an_iteration_says_how_muc
     with pytest.raises(NonFiniteError):
         module.training_step(batch_of(module.backbone), 1)
     assert module.state()["half_iteration"] == (2, 4), "two epochs of two minibatches, of which the third failed"
-    assert training._half(module).startswith(" It is no whole iteration: 2 of the 4 optimizer steps of iteration 2 are")
+    assert training._half(module).startswith(
+        " It is not a whole iteration: 2 of the 4 optimizer steps of iteration 2 are"
+    )
 
 
 def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(build: Any) -> None:
