@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -207,10 +207,9 @@ def _say(ws: Workspace, at: Address) -> None:
         )
 
 
-def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.Tab]]:
-    """Place all pages in their tabs."""
-    run_chosen = gr.Textbox("", visible=False, render=False)  # shared: a run started on Train is opened on Runs
-    builders = {
+def builders(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> dict[str, Callable[[], Page]]:
+    """Return what places each page; `tabs` and `run_chosen` are shared by pages that open another."""
+    return {
         "home": partial(home.build, ws),
         "data": partial(data.build, ws),
         "rate": partial(rate_tabs.build, ws),
@@ -219,9 +218,14 @@ def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.
         "evaluate": partial(evaluate.build, ws, tabs, run_chosen),
         "models": partial(models.build, ws),
     }
+
+
+def _pages(ws: Workspace, tabs: gr.Tabs) -> tuple[dict[str, Page], dict[str, gr.Tab]]:
+    """Place all pages in their tabs."""
+    run_chosen = gr.Textbox("", visible=False, render=False)  # shared: a run started on Train is opened on Runs
     pages: dict[str, Page] = {}
     opened: dict[str, gr.Tab] = {}
-    for name, build_page in builders.items():
+    for name, build_page in builders(ws, tabs, run_chosen).items():
         with gr.Tab(TITLES[name], id=name, elem_id=f"page-{name}") as opened[name]:
             pages[name] = build_page()
     return pages, opened

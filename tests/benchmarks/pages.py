@@ -1,6 +1,6 @@
-"""One page of six tabs, or six pages: ``python -m tests.benchmarks.pages [SECONDS]`` (idle for 60 s unless said otherwise).
+"""One page of tabs, or a page for each: ``python -m tests.benchmarks.pages [SECONDS]`` (idle for 60 s unless said otherwise).
 
-Opens the studio as it is, then the same six pages as routes of Gradio (`Blocks.route`, each with its own address, as a
+Opens the studio as it is, then the same pages as routes of Gradio (`Blocks.route`, each with its own address, as a
 spike: what crosses pages, such as the run that Train starts, is left out). Prints for both what a page and a run take from
 the click until they are painted, with the requests and Gradio's events for it, and whether the back button, links to a run and
 a restarted server work; then the share of a core that all processes of Chromium take while nobody touches the page, on
@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,11 +29,6 @@ from ui import app
 from ui.components import html, typed
 from ui.components.theme import HEAD, theme
 from ui.handlers import on
-from ui.pages import data, models
-from ui.pages.home import page as home
-from ui.pages.rate import page as rate_tabs
-from ui.pages.runs import page as runs_page
-from ui.pages.train import page as train
 from ui.server import rest
 
 SETTLE_S = 5.0
@@ -58,7 +52,7 @@ PAINTED = """([name, isRoute]) => new Promise((resolve) => {
 
 
 def build_routes(ws: Workspace) -> gr.Blocks:
-    """The six pages as routes; an address such as /runs#ppo-1 names the run."""
+    """The pages as routes; an address such as /runs#ppo-1 names the run."""
     whole = gr.Blocks(title="RLHF Studio", analytics_enabled=False, fill_width=True)
     for number, name in enumerate(app.TITLES):
         with whole if number == 0 else whole.route(app.TITLES[name], name):
@@ -71,17 +65,9 @@ def _place(ws: Workspace, name: str, whole: gr.Blocks) -> None:
     item = gr.Textbox("", visible=False, render=False)
     with gr.Tabs(visible=False) as tabs:
         pass
-    if name == "train":
+    if name != "runs":
         item.render()
-    builders = {
-        "home": partial(home.build, ws),
-        "data": partial(data.build, ws),
-        "rate": partial(rate_tabs.build, ws),
-        "train": partial(train.build, ws, tabs, item),
-        "runs": partial(runs_page.build, ws, item),
-        "models": partial(models.build, ws),
-    }
-    page = builders[name]()
+    page = app.builders(ws, tabs, item)[name]()
     shown = on(whole.load, page.refresh, page.inputs, page.outputs) if page.outputs else None
     if shown and page.typed:
         typed.restore(shown, page.typed)
@@ -232,7 +218,7 @@ def _rest(browser: Browser, served: Served, idle_s: float) -> None:
 
 
 def _say(what: str, page: Page, idle_s: float) -> None:
-    time.sleep(SETTLE_S)
+    time.sleep(2 * SETTLE_S)
     before, start = _cpu(), time.monotonic()
     time.sleep(idle_s)
     share = (_cpu() - before) / (time.monotonic() - start)
