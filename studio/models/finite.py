@@ -1,7 +1,8 @@
 """Looks for weights that are no numbers in a base model's files, before a run is made, without torch.
 
 A child process streams the files, ``python -m studio.models.finite FOLDER SECONDS``: first the ends of each tensor, then
-all of it, until its seconds are over. What it did not come to is met when the model is loaded.
+all of it, until its seconds are over; a small model is always read whole. What it did not come to is met when the model
+is loaded.
 """
 
 import json
@@ -20,6 +21,8 @@ from studio.errors import BaseModelError
 LIMIT_S = 5.0
 BLOCK = 2**22
 """Bytes."""
+ALWAYS = 2**28
+"""Bytes that are read whatever the clock says: a busy machine is no reason to miss a weight of a small model."""
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
 """How a number of this format is read, and its bits that are all set in NaN and infinity only."""
 
@@ -41,7 +44,7 @@ def check(folder: Path) -> None:
 @lru_cache(maxsize=64)
 def _first(folder: Path, _: Any) -> str:
     try:
-        return children.ask("studio.models.finite", None, str(folder), f"{LIMIT_S:g}", timeout_s=10 * LIMIT_S)
+        return children.ask("studio.models.finite", None, str(folder), f"{LIMIT_S:g}", timeout_s=20 * LIMIT_S)
     except ChildError:
         return ""  # the worker looks too
 
@@ -50,11 +53,13 @@ def find(folder: Path, limit_s: float) -> str:
     """Return the name of a tensor that holds a number that is not finite; empty where none was met in time."""
     deadline = time.monotonic() + limit_s
     tensors = [each for file in sorted(folder.glob("*.safetensors")) for each in _tensors(file)]
+    num_read = 0
     for is_whole in (False, True):
         for name, file, dtype, start, end in tensors:
             for block in _blocks(start, end, is_whole):
-                if time.monotonic() > deadline:
+                if num_read >= ALWAYS and time.monotonic() > deadline:
                     return ""
+                num_read += block[1] - block[0]
                 if _has_other(file, dtype, *block):
                     return name
     return ""
