@@ -17,6 +17,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 RolloutWeights = Literal["auto", "merged", "adapter"]
+ScheduleKind = Literal["constant", "linear", "cosine"]
 
 
 class StageConfig(BaseModel):
@@ -184,6 +185,10 @@ class PPOConfig(TrainConfig):
     """Learning rate of the policy."""
     value_learning_rate: PositiveFloat = 2e-4
     """Learning rate of the value function, usually 1 to 3 times the policy's."""
+    schedule: ScheduleKind = "constant"
+    """How both learning rates go on after their rise: constant, or falling to 0 at the last iteration along a line or a cosine."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the iterations over which the learning rates rise from 0; the policy's begin with its first iteration after value_warmup."""
     value_trunk: Literal["own", "reward"] = "own"
     """own gives the value function its own weights; with reward it is a head on the reward model's frozen hidden states, which halves the update's time and memory."""
     value_start: Literal["reward", "zero"] = "reward"
@@ -216,6 +221,8 @@ class PPOConfig(TrainConfig):
     """Whose mean score counts as 0: the SFT policy's own responses, or the held-out demonstrations (InstructGPT)."""
     score_scale: Literal["none", "running"] = "none"
     """running divides centred scores by the standard deviation of all scores of the run so far; none leaves them as they are."""
+    reward_pessimism: NonNegativeFloat = 0.0
+    """Score by the reward ensemble's mean less this many standard deviations of its members (1 is usual), so that what they disagree about earns less; 0 takes the mean. The reward run must have had an ensemble."""
     score_clip: PositiveFloat = 10.0
     """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
     missing_eos: Literal["penalty", "score"] = "penalty"

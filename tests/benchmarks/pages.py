@@ -191,9 +191,7 @@ def _click(page: Page, asked: list[str], link: str, what: str) -> None:
 
 def _go(page: Page, served: Served, name: str, link: str) -> None:
     """Open a page as a person does: by its tab, or by its link in the bar."""
-    mark = {"train": "#stage", "models": "#page-models, #models, .lineage, textarea", "runs": "#run-head h2"}[
-        name
-    ]
+    mark = {"train": "#stage", "models": "#page-models, #models, .lineage, textarea", "runs": "#run-head h2"}[name]
     if link.startswith("#"):
         page.click(f"#page-{name}-button")
     else:
