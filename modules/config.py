@@ -162,9 +162,7 @@ class PPOConfig(TrainConfig):
     reward_checkpoint: str = ""
     """The reward model that scores responses; empty takes the newest. Not used if `rewards` has no term reward."""
     rewards: str = ""
-    """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 +
-    function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A
-    function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
+    """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
     policy_checkpoint: str = ""
     """Where the policy starts; empty starts from the SFT checkpoint."""
     iterations: PositiveInt = 100
@@ -178,7 +176,7 @@ class PPOConfig(TrainConfig):
     rollout_batch_size: PositiveInt = 64
     """Responses sampled at a time; smaller needs less memory for keys and values and changes nothing in the result."""
     rollout_weights: RolloutWeights = "auto"
-    """What samples: merged is a copy of the policy's weights with the adapter folded in, which halves a token's work; adapter takes no copy. auto merges in fp32, and on a GPU where the copy fits into a third of its memory. Log-probabilities are the trained policy's either way."""
+    """What samples: merged is a copy of the policy's weights with the adapter folded in, which halves a token's work; adapter takes no copy. auto merges in fp32, and on a GPU where the copy takes at most a quarter of its memory. Log-probabilities are the trained policy's either way."""
     epochs: PositiveInt = 4
     """Passes over each iteration's responses."""
     learning_rate: PositiveFloat = 1e-4

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from modules.device_memory import gpu_bytes
+from modules.devices import gpu_bytes
 from modules.memory import chunk_factor
 
 CHUNK_ELEMENTS = 2**24

@@ -101,11 +101,11 @@ def chunk_factor(gpu_bytes: int) -> int:
 
 
 def merges_by_itself(num_weights: int, gpu_bytes: int) -> bool:
-    """Return whether ``rollout_weights=auto`` makes a copy of 16 bits: where it takes at most a third of the GPU's memory.
+    """Return whether ``rollout_weights=auto`` makes a copy of 16 bits: where it takes at most a quarter of the GPU's memory.
 
     It is compared with the whole memory, not with what is free, so that a resumed run decides alike.
     """
-    return 3 * 2 * num_weights <= gpu_bytes
+    return 4 * 2 * num_weights <= gpu_bytes
 
 
 def read_sizes(folder: Path) -> Sizes:

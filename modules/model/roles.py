@@ -26,7 +26,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from modules.config import FRESH, RolloutWeights
-from modules.device_memory import gpu_bytes
+from modules.devices import gpu_bytes
 from modules.errors import CheckpointError, ConfigError
 from modules.memory import merges_by_itself
 from modules.model.adapters import BASE, Turn, can_fold, folded, share_turn
@@ -156,7 +156,7 @@ class LoraRoles(nn.Module):
                 parameter.requires_grad_(role in self._trainable)
 
     def _is_folded(self, weights: RolloutWeights) -> bool:
-        bases = [layer.get_base_layer().weight for layer in self._layers]
+        bases: list[Any] = [layer.get_base_layer().weight for layer in self._layers]
         if weights == "adapter" or not can_fold(self._layers, self.model.get_input_embeddings().weight):
             if weights == "merged":
                 raise ConfigError(

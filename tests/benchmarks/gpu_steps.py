@@ -21,7 +21,7 @@ from assets import STARTER
 from modules import memory
 from modules.config import PPOConfig
 from modules.data.datamodules import PPOBatch, PPODataModule, RewardDataModule, SFTDataModule
-from modules.device_memory import gpu_bytes
+from modules.devices import gpu_bytes
 from modules.model import checkpoint, generate
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule

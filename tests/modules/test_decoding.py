@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from modules.device_memory import gpu_bytes
+from modules.devices import gpu_bytes
 from modules.errors import ConfigError
 from modules.memory import merges_by_itself
 from modules.model import decoding, generate
@@ -206,7 +206,7 @@ def test_merged_weights_come_back_after_an_error_and_are_refused_where_they_cann
         pass
 
 
-def test_a_copy_is_made_by_itself_where_a_third_of_the_gpu_holds_it() -> None:
-    assert merges_by_itself(10**9, 6 * 10**9)
-    assert not merges_by_itself(10**9, 6 * 10**9 - 1)
+def test_a_copy_is_made_by_itself_where_a_quarter_of_the_gpu_holds_it() -> None:
+    assert merges_by_itself(10**9, 8 * 10**9)
+    assert not merges_by_itself(10**9, 8 * 10**9 - 1)
     assert not merges_by_itself(1, gpu_bytes(torch.device("cpu")))

@@ -37,6 +37,7 @@ def test_sampling_is_compared_with_itself_on_a_cpu(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_figures_of_a_random_model_are_numbers_above_0(tmp_path: Path) -> None:
     for name in ("rollout_0.5B_none", "iteration_8B_nf4", "training_0.5B_none"):
         found = STEPS[name](place(tmp_path))
