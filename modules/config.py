@@ -17,6 +17,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 RolloutWeights = Literal["auto", "merged", "adapter"]
+ScheduleKind = Literal["constant", "linear", "cosine"]
 
 
 class StageConfig(BaseModel):
@@ -161,9 +162,7 @@ class PPOConfig(TrainConfig):
     reward_checkpoint: str = ""
     """The reward model that scores responses; empty takes the newest. Not used if `rewards` has no term reward."""
     rewards: str = ""
-    """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 +
-    function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A
-    function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
+    """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
     policy_checkpoint: str = ""
     """Where the policy starts; empty starts from the SFT checkpoint."""
     iterations: PositiveInt = 100
@@ -177,13 +176,17 @@ class PPOConfig(TrainConfig):
     rollout_batch_size: PositiveInt = 64
     """Responses sampled at a time; smaller needs less memory for keys and values and changes nothing in the result."""
     rollout_weights: RolloutWeights = "auto"
-    """What samples: merged is a copy of the policy's weights with the adapter folded in, which halves a token's work; adapter takes no copy. auto merges in fp32, and on a GPU where the copy fits into a third of its memory. Log-probabilities are the trained policy's either way."""
+    """What samples: merged is a copy of the policy's weights with the adapter folded in, which halves a token's work; adapter takes no copy. auto merges in fp32, and on a GPU where the copy takes at most a quarter of its memory. Log-probabilities are the trained policy's either way."""
     epochs: PositiveInt = 4
     """Passes over each iteration's responses."""
     learning_rate: PositiveFloat = 1e-4
     """Learning rate of the policy."""
     value_learning_rate: PositiveFloat = 2e-4
     """Learning rate of the value function, usually 1 to 3 times the policy's."""
+    schedule: ScheduleKind = "constant"
+    """How both learning rates go on after their rise: constant, or falling to 0 at the last iteration along a line or a cosine."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the iterations over which the learning rates rise from 0; the policy's begin with its first iteration after value_warmup."""
     value_trunk: Literal["own", "reward"] = "own"
     """own gives the value function its own weights; with reward it is a head on the reward model's frozen hidden states, which halves the update's time and memory."""
     value_start: Literal["reward", "zero"] = "reward"
@@ -216,6 +219,8 @@ class PPOConfig(TrainConfig):
     """Whose mean score counts as 0: the SFT policy's own responses, or the held-out demonstrations (InstructGPT)."""
     score_scale: Literal["none", "running"] = "none"
     """running divides centred scores by the standard deviation of all scores of the run so far; none leaves them as they are."""
+    reward_pessimism: NonNegativeFloat = 0.0
+    """Score by the reward ensemble's mean less this many standard deviations of its members (1 is usual), so that what they disagree about earns less; 0 takes the mean. The reward run must have had an ensemble."""
     score_clip: PositiveFloat = 10.0
     """Scores are clipped to plus or minus this after centring and scaling; the raw score is always logged."""
     missing_eos: Literal["penalty", "score"] = "penalty"

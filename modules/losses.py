@@ -13,8 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from modules.devices import gpu_bytes
+from modules.memory import chunk_factor
+
 CHUNK_ELEMENTS = 2**24
-"""Logits computed at a time: 64 MiB in float32."""
+"""Logits computed at a time on a CPU: 64 MiB in float32; on a GPU `modules.memory.chunk_factor` times as many."""
 
 ToLogits = Callable[[Tensor], Tensor]
 """Hidden states (N, H) to logits (N, V)."""
@@ -42,8 +45,13 @@ def select_shifted(hidden: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, T
     Returns:
         (N, H) states and (N,) tokens, row by row in reading order.
     """
-    wanted = mask[:, 1:]
-    return hidden[:, :-1][wanted], ids[:, 1:][wanted]
+    rows, columns = mask[:, 1:].nonzero(as_tuple=True)  # once: on a GPU the host waits for how many there are
+    return hidden[rows, columns], ids[rows, columns + 1]
+
+
+def _chunk_rows(device: torch.device, vocab_size: int) -> int:
+    """Return how many tokens' logits are computed at a time."""
+    return max(1, CHUNK_ELEMENTS * chunk_factor(gpu_bytes(device)) // vocab_size)
 
 
 def token_stats(
@@ -65,7 +73,7 @@ def token_stats(
         vocab_size: V, which sets the size of a chunk.
         entropy: ``measured`` also returns entropies, ``trained`` with their gradient.
     """
-    rows = max(1, CHUNK_ELEMENTS // vocab_size)
+    rows = _chunk_rows(hidden.device, vocab_size)
     if len(hidden) <= rows:
         return TokenStats(*_stats_of_chunk(to_logits, hidden, targets, temperature, entropy))
     parts = []
@@ -102,7 +110,7 @@ def kl_from_reference(
         reference_hidden: (N, H) the reference's states at the same places.
         vocab_size: V, which sets the size of a chunk.
     """
-    rows = max(1, CHUNK_ELEMENTS // vocab_size)
+    rows = _chunk_rows(hidden.device, vocab_size)
     parts = [
         checkpoint(_kl_of_chunk, to_logits, own, reference_logits, theirs, use_reentrant=False)
         for own, theirs in zip(hidden.split(rows), reference_hidden.split(rows), strict=True)

@@ -16,7 +16,7 @@ from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, sett
 from modules.errors import BaseModelError
 
 CHUNK_ELEMENTS = 2**24
-"""Logits computed at a time, as in `modules.losses`."""
+"""Logits computed at a time on a CPU, as in `modules.losses`."""
 NF4_BYTES = 0.516
 """Bytes of a 4-bit weight with its share of doubly quantised scales."""
 HEAP, HEAP_NF4 = 0.4, 0.85
@@ -91,6 +91,23 @@ class Estimate:
         return sum(self.parts.values())
 
 
+def chunk_factor(gpu_bytes: int) -> int:
+    """Return how many times as many logits a GPU computes at a time as a CPU: 64 MiB of them for each whole 8 GB, at most 512 MiB.
+
+    Args:
+        gpu_bytes: The GPU's memory; 0 for a CPU.
+    """
+    return min(8, max(1, gpu_bytes // (8 * 10**9)))
+
+
+def merges_by_itself(num_weights: int, gpu_bytes: int) -> bool:
+    """Return whether ``rollout_weights=auto`` makes a copy of 16 bits: where it takes at most a quarter of the GPU's memory.
+
+    It is compared with the whole memory, not with what is free, so that a resumed run decides alike.
+    """
+    return 4 * 2 * num_weights <= gpu_bytes
+
+
 def read_sizes(folder: Path) -> Sizes:
     """Read the sizes of a model folder.
 
@@ -126,7 +143,9 @@ def _sizes(config: dict[str, Any], shapes: dict[str, Any]) -> Sizes:
     )
 
 
-def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has_bf16: bool = True) -> Estimate:
+def estimate(
+    config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has_bf16: bool = True, gpu_bytes: int = 0
+) -> Estimate:
     """Estimate the memory of a run at its peak.
 
     Args:
@@ -135,14 +154,15 @@ def estimate(config: TrainConfig, sizes: Sizes, load: Load, *, is_cpu: bool, has
         load: Of its largest micro-batch; see `worst_load`.
         is_cpu: True if it computes on the CPU.
         has_bf16: True if precision auto means bf16 on the GPU.
+        gpu_bytes: The GPU's memory; 0 where it is not known.
     """
     config = settle(config)
     number = _number(config, is_cpu, has_bf16)
     fixed = _fixed(config, sizes, number)
-    update = fixed | _training(config, sizes, load, number, is_cpu)
+    update = fixed | _training(config, sizes, load, number, is_cpu, gpu_bytes)
     phases = {"update": update}
     if isinstance(config, PPOConfig):
-        phases["rollout"] = fixed | _rollout(config, sizes, load, number)
+        phases["rollout"] = fixed | _rollout(config, sizes, load, number, gpu_bytes)
     if is_cpu:
         for name, parts in phases.items():
             parts["heap"] = _heap(config, parts, is_update=name == "update")
@@ -234,7 +254,9 @@ def _adapted(config: TrainConfig, sizes: Sizes) -> list[tuple[int, int]]:
     return [shape for shape in sizes.linear if sizes.inner not in shape]
 
 
-def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu: bool) -> dict[str, float]:
+def _training(
+    config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu: bool, gpu_bytes: int
+) -> dict[str, float]:
     """Forward and backward of one micro-batch."""
     tokens = load.rows * load.length
     layer = _saved_per_token(config, sizes, number)
@@ -243,7 +265,7 @@ def _training(config: TrainConfig, sizes: Sizes, load: Load, number: int, is_cpu
         activations = tokens * (sizes.layers * sizes.hidden * _stream(config, number) + layer + passing)
     else:
         activations = tokens * (sizes.layers * layer + passing)
-    chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS, sizes.vocab))
+    chunk = min(load.rows * load.taught * sizes.vocab, max(CHUNK_ELEMENTS * chunk_factor(gpu_bytes), sizes.vocab))
     workspace = 4 * sizes.largest * (2 if is_cpu or config.quantisation == "nf4" else 1)
     workspace += SMALL_OF_PPO if isinstance(config, PPOConfig) else SMALL
     if config.method == "full" and number == 2:
@@ -270,8 +292,8 @@ def _saved_per_token(config: TrainConfig, sizes: Sizes, number: int) -> float:
         # Two norms keep their float32 input and output; linear layers keep their input, under autocast a copy each.
         norms, inputs = 4 * 4 * hidden, 4 * (2 * hidden + inner) if number == 4 else 2 * (5 * hidden + inner)
     elif number == 2:
-        # Adapters are float32: each keeps a float32 copy of its layer's input.
-        norms, inputs = 4 * 2 * hidden, 4 * (5 * hidden + query + inner) + 4 * 7 * config.lora_rank
+        # Adapters multiply in 16 bits: layers that share an input keep it once, and each its product with the inner rank.
+        norms, inputs = 4 * 2 * hidden, 2 * (2 * hidden + inner) + 2 * 7 * config.lora_rank
     else:
         norms, inputs = 4 * 2 * hidden, 4 * (2 * hidden + inner)
     return norms + inputs + attention + activated
@@ -282,25 +304,29 @@ def _passing_per_token(sizes: Sizes, number: int) -> float:
     return 4 * (3 * sizes.inner + 4 * sizes.hidden)
 
 
-def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int) -> dict[str, float]:
-    """Count sampling with a cache; in float32 the policy's adapter is folded into a copy of the linear layers."""
+def _rollout(config: PPOConfig, sizes: Sizes, load: Load, number: int, gpu_bytes: int) -> dict[str, float]:
+    """Count sampling with a cache of fixed length; where the adapter is merged, with a copy of the linear layers."""
     prompt = max(1, load.length - config.max_new_tokens)
-    room = end = prompt
-    for end in range(prompt, load.length + 1):
-        if end > room or end == prompt:
-            room = end + max(64, end // 2)
     rows = min(config.batch_size, config.rollout_batch_size)
-    cache = rows * room * 2 * sizes.key_value * sizes.layers * number
-    is_folded = config.method == "lora" and config.quantisation == "none" and number == 4
+    cache = rows * (prompt + config.max_new_tokens) * 2 * sizes.key_value * sizes.layers * number
     draws = rows * sizes.vocab * 28
     prefill = rows * prompt * number * (3 * sizes.inner + 4 * sizes.hidden)
+    copy = number * sizes.in_linear if _is_merged(config, sizes, number, gpu_bytes) else 0
     return {
         "kv cache": cache,
         "activations": prefill,
         "logits": draws,
-        "workspace": (4 * sizes.in_linear if is_folded else 0) + 4 * sizes.largest,
+        "workspace": copy + 4 * sizes.largest,
         "gradients": 0,
     }
+
+
+def _is_merged(config: PPOConfig, sizes: Sizes, number: int, gpu_bytes: int) -> bool:
+    """Return whether a copy of the policy's linear layers samples."""
+    if config.method == "full" or config.rollout_weights != "auto":
+        return config.method == "lora" and config.rollout_weights == "merged"
+    is_exact = config.quantisation == "none" and number == 4
+    return is_exact or merges_by_itself(sizes.in_linear, gpu_bytes)
 
 
 def _header(file: Path) -> dict[str, list[int]]:

@@ -39,6 +39,7 @@ METRICS: dict[str, str] = {
     "objective/score_scale": "What centred scores are divided by: the standard deviation of all scores so far.",
     "objective/reward": "What PPO maximises: mean centred, scaled, clipped and penalised score, minus the price of the KL.",
     "objective/kl_coef": "Price of one nat of KL.",
+    "policy/lr": "The policy's learning rate in the iteration.",
     "policy/loss": "Clipped policy loss, mean over response tokens and steps.",
     "policy/approx_kl": "Half the mean squared change of log-probabilities since the rollout; large means the steps are too long.",
     "policy/steps_taken": "Share of the iteration's optimizer steps that were taken before approx_kl_limit ended it.",

@@ -26,7 +26,7 @@ from modules.metrics import COMPONENTS
 from modules.model.backbone import Backbone
 from modules.model.ema import EMA
 from modules.model.generate import Rollout
-from modules.optimisation import adam, clip_gradients, take_step
+from modules.optimisation import Rates, adam, clip_gradients, take_step
 from modules.phases import Phase, during
 from modules.rl.advantages import KLController, RunningMoments, explained_variance
 from modules.rl.best_policy import Selection
@@ -37,6 +37,7 @@ from modules.rl.experience import (
     ScoreFunction,
     as_rollout,
     check_finite,
+    check_pessimism,
     gather_experience,
     reward_scores,
 )
@@ -74,7 +75,9 @@ class PPOModule(StageModule):
         self.config = config = complete(settings)
         if config.value_start == "zero":
             backbone.scale_head("value", 0.0)
+        check_pessimism(backbone, config.reward_pessimism)
         self.score_function = score_function
+        self.rates = part(Rates, config)
         self.sampler = part(Sampler, config)
         self.objective = part(Objective, config)
         self.surrogate = part(Surrogate, config)
@@ -115,6 +118,8 @@ class PPOModule(StageModule):
         """Do one iteration: sample, judge, and several passes of updates."""
         if self.config.center_scores and self.score_center is None:
             self._set_score_center(batch)
+        for group, rate in zip(self.optimizer.param_groups, self.rates.at(self.step_index), strict=True):
+            group["lr"] = rate
         clock = Clock()
         # 1. The policy answers the prompts, at the temperature used everywhere.
         rollout = self.sampler.sample(self.backbone, "policy", batch.prompts, seed=self._seed_of(self.step_index))
@@ -290,7 +295,7 @@ class PPOModule(StageModule):
         """Return raw scores (B,), float32."""
         if self.score_function is not None:
             return self.score_function(rollout).float().to(self.backbone.device)
-        return reward_scores(self.backbone, rollout, self.config.micro_batch_size)
+        return reward_scores(self.backbone, rollout, self.config.micro_batch_size, self.config.reward_pessimism)
 
     def _set_score_center(self, batch: PPOBatch) -> None:
         """Measure the mean score of demonstrations, else of the SFT policy; a reward model's value head follows."""
@@ -328,6 +333,7 @@ class PPOModule(StageModule):
             "objective/score": mean(experience.scores),
             "objective/reward": mean(experience.rewards.sum(-1)),
             "objective/kl_coef": self.kl_controller.coef,
+            "policy/lr": self.rates.at(self.step_index)[0],
             "rollout/response_tokens": mean(experience.mask.sum(-1)),
             "rollout/eos_share": mean(experience.finished),
             "value/explained_variance": explained_variance(

@@ -97,7 +97,10 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return a child's environment: no secrets, and this studio's own code wherever it runs."""
-    return redaction.child_environment() | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
+    found = redaction.child_environment()
+    if not found.keys() & {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}:
+        found["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"  # texts of all lengths leave gaps in a GPU's memory
+    return found | {"PYTHONPATH": str(CODE), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def check_device(device: str) -> str:

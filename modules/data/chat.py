@@ -10,6 +10,7 @@ it, is off: an answer stands behind an empty thinking block, unless it brings on
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modules.data.templates import thoughts
@@ -83,6 +84,8 @@ class ChatFormat:
         self.controls = Controls(self._control_tokens())
         """Tokens that only the template may write; typed in a text, they are ordinary text."""
         self._control_ids = self._ids_of(self.controls.tokens)
+        # The answers of a ranking come one after the other, all to the same turns.
+        self._recent_turns = lru_cache(maxsize=16)(self._encode_items)
 
     def encode_conversation(self, messages: Sequence[Message]) -> Encoded:
         """Encode a conversation that ends with an assistant turn.
@@ -185,6 +188,10 @@ class ChatFormat:
 
     def _encode_turns(self, messages: Sequence[Message], *, thinks: bool = False) -> tuple[Encoded, str]:
         """Encode turns up to an answer, without the thinking block that the template writes; return that block too."""
+        return self._recent_turns(tuple(tuple(message.items()) for message in messages), thinks)
+
+    def _encode_items(self, turns: tuple[tuple[tuple[str, str], ...], ...], thinks: bool) -> tuple[Encoded, str]:
+        messages = [dict(items) for items in turns]
         marked = [{**message, "content": self.controls.mark(message["content"])} for message in messages]
         if self.own:
             (segments, block), ids = self._own_segments(self.own, marked, thinks), []

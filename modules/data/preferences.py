@@ -156,6 +156,8 @@ class Pairs:
 
 def _pair(chosen: Answer, rejected: Answer, row: Row) -> Pair:
     """Pair two answers behind their shared prompt: templates may write another prompt for an answer with thoughts."""
+    if chosen.prompt == rejected.prompt:
+        return Pair(chosen.prompt, chosen.response, rejected.response, float(row["weight"]), row)
     both = zip(chosen.prompt, rejected.prompt, strict=False)
     shared = sum(1 for _ in takewhile(lambda tokens: tokens[0] == tokens[1], both))
     sides = [answer.prompt[shared:] + answer.response for answer in (chosen, rejected)]

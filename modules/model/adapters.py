@@ -33,7 +33,7 @@ class Turn:
         self.role = BASE
 
 
-def share_turn(layer: BaseTunerLayer, turn: Turn) -> BaseTunerLayer:
+def share_turn(layer: Any, turn: Turn) -> BaseTunerLayer:
     """Let a layer of peft read this turn from now on."""
     if type(layer) not in _kinds:
         layer.__class__ = _with_turn(type(layer))
@@ -42,10 +42,10 @@ def share_turn(layer: BaseTunerLayer, turn: Turn) -> BaseTunerLayer:
 
 
 @cache
-def _with_turn(kind: type[BaseTunerLayer]) -> type[BaseTunerLayer]:
+def _with_turn(kind: Any) -> type:
     """Return a class of peft's layers with a turn; its instances can become ones of the new class."""
 
-    class TurnLayer(kind):  # type: ignore[misc, valid-type]
+    class TurnLayer(kind):
         turn: Turn
         sampling_weight: Tensor | None = None
         """(out, in) base and adapter as one, while a role samples from a 4-bit base."""
@@ -71,7 +71,7 @@ def _with_turn(kind: type[BaseTunerLayer]) -> type[BaseTunerLayer]:
 
 
 @contextmanager
-def folded(layers: Sequence[BaseTunerLayer], name: str) -> Iterator[None]:
+def folded(layers: Sequence[Any], name: str) -> Iterator[None]:
     """Fold an adapter into the base weights of its layers inside the block, in which the base must play.
 
     The original tensors come back afterwards, so nothing drifts. 4-bit weights are spelt out in the format they compute in.
@@ -94,24 +94,24 @@ def folded(layers: Sequence[BaseTunerLayer], name: str) -> Iterator[None]:
             layer.sampling_weight = None
 
 
-def _sum(weight: Tensor, layer: BaseTunerLayer, name: str) -> Tensor:
-    if name not in layer.lora_A:  # type: ignore[operator]
+def _sum(weight: Tensor, layer: Any, name: str) -> Tensor:
+    if name not in layer.lora_A:
         return weight
-    return (weight.float() + layer.get_delta_weight(name).detach().float()).to(weight.dtype)  # type: ignore[operator]
+    return (weight.float() + layer.get_delta_weight(name).detach().float()).to(weight.dtype)
 
 
-def is_4bit(layer: BaseTunerLayer) -> bool:
+def is_4bit(layer: Any) -> bool:
     """Return whether a layer's base holds 4-bit weights."""
     return get_bnb_param_type(layer.get_base_layer().weight) == "4bit"
 
 
-def can_fold(layers: Sequence[BaseTunerLayer], tied: Tensor) -> bool:
+def can_fold(layers: Sequence[Any], tied: object) -> bool:
     """Return whether all layers are linear and none of their weights is the embedding's, ``tied``."""
     kinds = all(isinstance(layer, LoraLinear) or is_4bit(layer) for layer in layers)
     return kinds and all(layer.get_base_layer().weight is not tied for layer in layers)
 
 
-def _is_half(layer: BaseTunerLayer, x: Tensor, name: str) -> bool:
+def _is_half(layer: Any, x: Tensor, name: str) -> bool:
     """Return whether an adapter can be multiplied in the 16 bits of the layer's input x (..., in)."""
     if x.dtype not in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled(x.device.type):
         return False
@@ -121,7 +121,7 @@ def _is_half(layer: BaseTunerLayer, x: Tensor, name: str) -> bool:
     return isinstance(up, nn.Linear) and up.bias is None and not _drops(layer.lora_dropout[name])
 
 
-def _half_product(layer: LoraLayer, x: Tensor, name: str) -> Tensor:
+def _half_product(layer: Any, x: Tensor, name: str) -> Tensor:
     base, down, up = layer.get_base_layer(), layer.lora_A[name].weight, layer.lora_B[name].weight
     is_plain = type(base) is nn.Linear and base.weight.dtype is x.dtype
     weight, bias = (base.weight, base.bias) if is_plain else (None, None)

@@ -21,6 +21,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.config import RolloutWeights
 from modules.data.chat import ChatFormat
+from modules.devices import pick_device, pick_dtype
 from modules.errors import CheckpointError, ConfigError
 from modules.model.files import check_kind
 from modules.model.files.tokens import beyond
@@ -377,22 +378,6 @@ def _check_choices(method: str, quantisation: str) -> None:
     for name, given, choices in (("method", method, ("lora", "full")), ("quantisation", quantisation, ("none", "nf4"))):
         if given not in choices:
             raise ConfigError(f"{name} is {given!r}: give {choices[0]} or {choices[1]}, as the model was trained.")
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device to use; ``auto`` is the GPU where there is one."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("There is no usable CUDA device on this machine: choose device auto or cpu.")
-    is_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda", torch.cuda.current_device()) if is_cuda else torch.device("cpu")
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the number format; ``auto`` is bfloat16 on GPUs that do not emulate it, slowly, else float32."""
-    if precision == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if has_bf16 else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def _read_head(folder: Path) -> dict[str, Tensor]:

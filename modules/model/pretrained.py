@@ -201,7 +201,7 @@ def load_model(
             folder,
             config=config,
             dtype=dtype,
-            device_map={"": device} if quantised else None,
+            device_map={"": device} if quantised or device.type == "cuda" else None,  # no copy of it in RAM
             quantization_config=quantised,
             use_safetensors=True,
             local_files_only=True,

@@ -26,7 +26,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from modules.config import FRESH, RolloutWeights
+from modules.devices import gpu_bytes
 from modules.errors import CheckpointError, ConfigError
+from modules.memory import merges_by_itself
 from modules.model.adapters import BASE, Turn, can_fold, folded, share_turn
 from modules.model.cpu_linear import use_onednn
 from modules.model.pretrained import load_config, load_model
@@ -154,7 +156,7 @@ class LoraRoles(nn.Module):
                 parameter.requires_grad_(role in self._trainable)
 
     def _is_folded(self, weights: RolloutWeights) -> bool:
-        bases = [layer.get_base_layer().weight for layer in self._layers]
+        bases: list[Any] = [layer.get_base_layer().weight for layer in self._layers]
         if weights == "adapter" or not can_fold(self._layers, self.model.get_input_embeddings().weight):
             if weights == "merged":
                 raise ConfigError(
@@ -164,7 +166,8 @@ class LoraRoles(nn.Module):
             return False
         if weights == "merged" or all(weight.dtype is torch.float32 for weight in bases):
             return True
-        return _has_room(2 * sum(layer.in_features * layer.out_features for layer in self._layers), bases[0].device)  # type: ignore[attr-defined]
+        num_weights = sum(layer.in_features * layer.out_features for layer in self._layers)  # type: ignore[attr-defined]
+        return merges_by_itself(num_weights, gpu_bytes(bases[0].device))
 
     def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:
         if source is not None:
@@ -293,11 +296,6 @@ class FullRoles(nn.Module):
             if file.name != "head.safetensors":
                 tensors |= read_weights(file)
         _copy_into(self.named_parameters_of(name), tensors, str(folder))
-
-
-def _has_room(num_bytes: int, device: torch.device) -> bool:
-    """Return whether a copy takes at most a third of a GPU: of its whole memory, so that a resumed run decides alike."""
-    return device.type == "cuda" and 3 * num_bytes <= torch.cuda.get_device_properties(device).total_memory
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from modules.data.chat import Message
 from modules.data.sequences import Sequences, by_length, pad_rows
 from modules.distributed import sum_over_ranks
-from modules.errors import NonFiniteError
+from modules.errors import ConfigError, NonFiniteError
 from modules.losses import Entropy, TokenStats, select_shifted, token_stats
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
@@ -167,9 +167,31 @@ def gather_experience(
 
 
 @torch.no_grad()
-def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int) -> Tensor:
-    """Score (B,) by the role ``reward``, which sees exactly prompt + response as sampled."""
-    return _scores(backbone, rollout.sequences(backbone.chat.pad_id), micro_batch_size)
+def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int, pessimism: float = 0.0) -> Tensor:
+    """Score (B,) by the role ``reward``, which sees exactly prompt + response as sampled.
+
+    With ``pessimism`` k the score is the ensemble's mean less k standard deviations (division by M) of its M members: what the
+    members disagree about is where a policy finds errors of the reward model (Coste et al. 2024).
+    """
+    sequences = rollout.sequences(backbone.chat.pad_id)
+    if not pessimism:
+        return _scores(backbone, sequences, micro_batch_size)
+    members = _member_scores(backbone, sequences, micro_batch_size)
+    return members.mean(1) - pessimism * members.std(1, correction=0)
+
+
+def check_pessimism(backbone: Backbone, pessimism: float) -> None:
+    """Refuse pessimism about a reward model that has one head only.
+
+    Raises:
+        ConfigError: There is nothing that could disagree.
+    """
+    heads = backbone.heads
+    if pessimism and ("reward" not in heads or heads["reward"].out_features == 1):
+        raise ConfigError(
+            "reward_pessimism needs a reward model with several heads, but this one has one or none: train the reward model with "
+            "ensemble=5, or set reward_pessimism to 0."
+        )
 
 
 @torch.no_grad()
@@ -185,8 +207,12 @@ def score_texts_by_member(
     backbone: Backbone, texts: Sequence[tuple[Sequence[Message], str]], *, micro_batch_size: int = 32
 ) -> Tensor:
     """Score as `score_texts`, by ensemble member: (N, M). Mean is the score, standard deviation its uncertainty."""
-    sequences = _encode_texts(backbone, texts).to(backbone.device)
-    scores: list[Tensor] = [torch.empty(0)] * len(texts)
+    return _member_scores(backbone, _encode_texts(backbone, texts), micro_batch_size)
+
+
+def _member_scores(backbone: Backbone, sequences: Sequences, micro_batch_size: int) -> Tensor:
+    sequences = sequences.to(backbone.device)
+    scores: list[Tensor] = [torch.empty(0)] * len(sequences.ids)
     with backbone.role("reward"):
         for rows in by_length(sequences.lengths, micro_batch_size):
             part = sequences.rows(rows)

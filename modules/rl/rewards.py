@@ -65,14 +65,15 @@ class RoleReward:
     Args:
         backbone: With that role.
         micro_batch_size: Responses per forward pass.
+        pessimism: See ``reward_pessimism`` in `PPOConfig`.
     """
 
-    def __init__(self, backbone: Backbone, micro_batch_size: int = 32) -> None:
-        self.backbone, self.micro_batch_size = backbone, micro_batch_size
+    def __init__(self, backbone: Backbone, micro_batch_size: int = 32, pessimism: float = 0.0) -> None:
+        self.backbone, self.micro_batch_size, self.pessimism = backbone, micro_batch_size, pessimism
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """Return scores (B,)."""
-        return reward_scores(self.backbone, rollout, self.micro_batch_size)
+        return reward_scores(self.backbone, rollout, self.micro_batch_size, self.pessimism)
 
 
 class ClassifierReward:
@@ -296,13 +297,14 @@ def build_mix(
     texts: Texts,
     sources: Mapping[str, str],
     micro_batch_size: int,
+    pessimism: float = 0.0,
 ) -> RewardMix:
     """Build the components that terms name; `sources` holds the source text of each function's file."""
 
     def component(term: RewardTerm) -> ScoreFunction:
         match term.kind:
             case "reward":
-                return RoleReward(backbone, micro_batch_size)
+                return RoleReward(backbone, micro_batch_size, pessimism)
             case "classifier":
                 options = {"dtype": backbone.dtype, "device": backbone.device, "micro_batch_size": micro_batch_size}
                 return ClassifierReward(term.source, term.item, texts, **options)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypedDict, TypeVar
 
-from modules.config import PPOConfig, RolloutWeights
+from modules.config import PPOConfig, RolloutWeights, ScheduleKind
 
 
 class PPOSettings(TypedDict, total=False):
@@ -23,6 +23,9 @@ class PPOSettings(TypedDict, total=False):
     epochs: int
     learning_rate: float
     value_learning_rate: float
+    schedule: ScheduleKind
+    warmup_fraction: float
+    iterations: int
     value_start: Literal["reward", "zero"]
     value_warmup: int
     max_grad_norm: float
@@ -38,6 +41,7 @@ class PPOSettings(TypedDict, total=False):
     whiten_advantages: bool
     center_scores: bool
     score_scale: Literal["none", "running"]
+    reward_pessimism: float
     score_clip: float
     missing_eos: Literal["penalty", "score"]
     missing_eos_penalty: float

@@ -144,7 +144,7 @@ def fit(ws: Workspace, prepared: Prepared, longest: int = 0) -> Fit:
     sizes = memory.read_sizes(Path(name))
     place = place_of(config)
     load = memory.worst_load(config, sizes, longest)
-    found = memory.estimate(config, sizes, load, is_cpu=place.is_cpu)
+    found = memory.estimate(config, sizes, load, is_cpu=place.is_cpu, gpu_bytes=0 if place.is_cpu else place.total)
     return Fit(found, place, load.length, memory.advice(config, found))
 
 

@@ -164,7 +164,7 @@ def _mix(config: PPOConfig, rows: Rows, backbone: Backbone, data: PPODataModule)
     backbone.scale_head("value", sum(term.weight for term in config.reward_terms if term.kind == "reward"))
     sources = {row["file"]: row["source"] for row in rows("rewards")}
     texts = Texts(backbone.chat, data.row_of)
-    return build_mix(config.reward_terms, backbone, texts, sources, config.micro_batch_size)
+    return build_mix(config.reward_terms, backbone, texts, sources, config.micro_batch_size, config.reward_pessimism)
 
 
 def _backbone_of(config: TrainConfig, first: Checkpoint, *others: Checkpoint) -> Backbone:

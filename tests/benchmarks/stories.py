@@ -18,6 +18,7 @@ import math
 import random
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -192,7 +193,8 @@ class Averaged(L.Callback):
     ) -> None:
         """Set this iteration's learning rate."""
         assert isinstance(pl_module, PPOModule)
-        pl_module.optimizer.param_groups[0]["lr"] = self.learning_rate * min(1.0, 2 - 2 * batch_idx / self.iterations)
+        rate = self.learning_rate * min(1.0, 2 - 2 * batch_idx / self.iterations)
+        pl_module.rates = replace(pl_module.rates, learning_rate=rate)
 
     @torch.no_grad()
     def on_train_batch_end(

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from modules.data.sequences import pad_rows
+from modules.devices import pick_dtype
 from modules.errors import BaseModelError, CheckpointError, ConfigError
 from modules.losses import select_shifted, token_stats
-from modules.model.backbone import Backbone, pick_dtype
+from modules.model.backbone import Backbone
 from modules.model.pretrained import fingerprint
 
 Load = Callable[..., Backbone]

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
+from modules.devices import gpu_bytes
 from modules.errors import ConfigError
-from modules.model import decoding, generate, roles
+from modules.memory import merges_by_itself
+from modules.model import decoding, generate
 from modules.model.backbone import Backbone
 from modules.model.decoding import Decoder, Pace, Repeater
 from modules.model.generate import _Draws
@@ -204,12 +206,7 @@ def test_merged_weights_come_back_after_an_error_and_are_refused_where_they_cann
         pass
 
 
-def test_a_copy_is_made_by_itself_where_a_third_of_the_gpu_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Properties:
-        total_memory = 12 * 2**30
-
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
-    cuda = torch.device("cuda")
-    assert roles._has_room(4 * 2**30, cuda)
-    assert not roles._has_room(4 * 2**30 + 1, cuda)
-    assert not roles._has_room(1, torch.device("cpu"))
+def test_a_copy_is_made_by_itself_where_a_quarter_of_the_gpu_holds_it() -> None:
+    assert merges_by_itself(10**9, 8 * 10**9)
+    assert not merges_by_itself(10**9, 8 * 10**9 - 1)
+    assert not merges_by_itself(1, gpu_bytes(torch.device("cpu")))

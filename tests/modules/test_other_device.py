@@ -46,6 +46,41 @@ def test_a_stage_measures_trains_saves_and_resumes_on_another_device_as_on_the_c
     assert_same_run(stages[stage])
 
 
+BOUNDS = {
+    "rollout, base by adapter: waits a step": 0.1,  # a look at every sixteenth token
+    "rollout, policy by adapter: waits a step": 0.1,
+    "rollout, policy by merged: waits a step": 0.1,
+    "switch of a role: Python calls": 60,  # 38,506 when peft switched 24 layers
+    "experience: waits a response": 3.2,
+    "optimizer step: waits": 16,
+    "optimizer step: switches of roles": 2,
+    "kept for the backward, KiB a token and layer": 20.0,  # 32.7 with float32 copies of the inputs
+    "forward passes of 32 texts": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def counts() -> Any:
+    """The counts with two layers; with 24 they are in `benchmarks/README.md`."""
+    return child("tests.benchmarks.counts", "--layers", "2", "--json")
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_what_costs_time_on_a_gpu_stays_within_its_bound(counts: Any, name: str) -> None:
+    assert counts[name] <= BOUNDS[name]
+
+
+def test_merged_weights_cost_no_kernel_more_than_the_base_and_an_adapter_four_a_layer(counts: Any) -> None:
+    base, adapter, merged = (
+        counts[f"rollout, {role}: kernels a step"]
+        for role in ("base by adapter", "policy by adapter", "policy by merged")
+    )
+    linear_layers = 2 * 7
+    assert merged == base
+    assert adapter - base <= 4 * linear_layers
+    assert base <= 2 * 42 + 40
+
+
 @pytest.mark.slow
 def test_every_other_setting_keeps_to_its_device_too(tiny: Path) -> None:
     for found in child("tests.support.pretend_stages", str(tiny), *ALL).values():

@@ -577,9 +577,8 @@ def test_scores_are_centred_on_the_sft_policys_and_the_value_function_with_them(
 
 def test_item_27_a_value_function_starts_at_0_or_as_the_reward_model(build: Any) -> None:
     """At 0 it stays there while scores are centred and scaled, until it has learnt."""
-    module, _ = build(score_scale="running", value_start="zero")
+    module, _ = build(score_scale="running", value_start="zero", value_learning_rate=0.0)
     head = module.backbone.heads["value"]
-    module.optimizer.param_groups[1]["lr"] = 0.0
     module.training_step(batch_of(module.backbone), 0)
     assert not any(parameter.any() for parameter in head.parameters())
     assert module.latest[1].values.abs().max() == 0

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from modules.data import sequences
 from modules.data.sequences import PASS_TOKENS, by_length
 
 
@@ -48,3 +49,12 @@ def test_rows_of_one_length_fill_their_pieces():
 def test_one_long_row_does_not_make_short_ones_wait():
     pieces = list(by_length(torch.tensor([40, 600, 41, 39, 42]), 16))
     assert [len(piece) for piece in pieces] == [1, 4]
+
+
+def test_a_gpu_takes_larger_pieces_since_starting_one_costs_more(monkeypatch):
+    lengths = torch.randint(50, 769, (32,), generator=torch.Generator().manual_seed(0))
+    assert len(list(by_length(lengths, 32))) > 6
+    monkeypatch.setattr(sequences, "PASS_TOKENS", sequences.GPU_PASS_TOKENS)  # as on a device other than the CPU
+    pieces = list(by_length(lengths, 32))
+    assert 1 <= len(pieces) <= 3
+    assert sorted(torch.cat(pieces).tolist()) == list(range(32))

@@ -45,6 +45,7 @@ class FixedCache(Cache):
     def keep(self, rows: Tensor) -> None:
         """Keep some rows (M,)."""
         for layer in self.layers:
+            assert isinstance(layer, FixedLayer)
             layer.batch_select_indices(rows)
 
 
@@ -60,6 +61,8 @@ class FixedLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = self._room(key_states), self._room(value_states)
+        assert self.keys is not None
+        assert self.values is not None
         column, end = self._cache.column, key_states.shape[-2]
         if column is None:
             self.keys[..., :end, :], self.values[..., :end, :] = key_states, value_states
@@ -82,6 +85,8 @@ class FixedLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some rows."""
+        assert self.keys is not None
+        assert self.values is not None
         self.keys, self.values = self.keys.index_select(0, indices), self.values.index_select(0, indices)
 
 
