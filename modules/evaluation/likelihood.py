@@ -5,6 +5,7 @@ a long one. Equal requests are computed once.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -62,13 +63,24 @@ def windows(request: Request, length: int) -> list[Request]:
     return parts
 
 
+@contextmanager
+def measuring(backbone: Backbone, role: str) -> Iterator[None]:
+    """Activate a role for measuring: its adapter is folded into the base in float32 only, where that changes nothing but 1e-6.
+
+    In 16 or 4 bits the folded weights would be rounded once more, and those of the base, beside which it is compared, would not.
+    """
+    is_exact = backbone.dtype == torch.float32 and backbone.quantisation == "none"
+    with backbone.sampling(role, "auto" if is_exact else "adapter"):
+        yield
+
+
 @during(Phase.EVALUATING)
 @torch.no_grad()
 def log_likelihoods(backbone: Backbone, requests: Sequence[Request], tokens_per_pass: int | None = None) -> list[float]:
     """Return the log-probability of each continuation in nats, by the active role.
 
     Args:
-        backbone: Inside ``with backbone.sampling(role):``.
+        backbone: Inside ``with measuring(backbone, role):``.
         requests: None longer than the model's context; see `windows`.
         tokens_per_pass: Tokens of a forward pass, padding included; None is `TOKENS_PER_PASS`.
     """

@@ -265,11 +265,6 @@ class Backbone(nn.Module):
             )
         return output.last_hidden_state
 
-    @property
-    def active_model(self) -> PreTrainedModel:
-        """The active role's model, for a library that takes one; valid inside ``with backbone.role(name):`` only."""
-        return self._active()
-
     def logits(self, hidden: Tensor) -> Tensor:
         """Return float32 logits (..., V) of hidden states (..., H); for many positions use `modules.losses`."""
         with self._autocast():

@@ -6,7 +6,7 @@ from modules.config import EvaluateConfig
 from studio.evaluation import comparison, plan, report
 from studio.workspace import Workspace
 
-COLUMNS = (0, 1, 2, 3, 4, 5, 6, 10)
+COLUMNS = (0, 1, 3, 4, 5, 6, 7, 2)
 """Columns of the report that fit into a terminal."""
 
 

@@ -91,6 +91,7 @@ def render(ws: Workspace, found: Comparison) -> str:
 HEADS = (
     "Suite",
     "Measure",
+    "Verdict",
     "n",
     "Before",
     "After",
@@ -99,7 +100,6 @@ HEADS = (
     "95 % interval, clusters",
     "Only before / only after",
     "p (Holm)",
-    "Verdict",
     "Smallest shown",
 )
 """Of the columns that `cells` fills."""
@@ -113,6 +113,7 @@ def cells(line: Line) -> list[str]:
         if line.suite.name.partition("@")[0] == line.suite.name
         else f"{line.suite.title} ({line.suite.name})",
         line.measure.title,
+        line.verdict,
         f"{d.num:,}",
         f"{d.before:.3f}",
         f"{d.after:.3f}",
@@ -121,7 +122,6 @@ def cells(line: Line) -> list[str]:
         "" if d.cluster_low is None else f"{d.cluster_low:+.3f} to {d.cluster_high:+.3f} ({d.num_clusters})",
         "" if d.only_before is None else f"{d.only_before} / {d.only_after}",
         "" if line.adjusted_p is None else f"{line.adjusted_p:.3f}" if line.adjusted_p >= 0.001 else "< 0.001",
-        line.verdict,
         f"{d.smallest:.3f}",
     ]
 

@@ -94,7 +94,7 @@ def paired(
 
 def mcnemar(only_before: int, only_after: int) -> float:
     """Return the exact two-sided p of McNemar's test: a fair coin thrown once for each discordant item."""
-    num, fewer = only_before + only_after, min(only_before, only_after)
+    num, fewer = int(only_before + only_after), int(min(only_before, only_after))  # of any size, also from numpy
     ways = sum(math.comb(num, k) for k in range(fewer + 1))
     return min(1.0, 2 * ways / 2**num)
 
@@ -135,12 +135,18 @@ def t_quantile(freedom: int) -> float:
 
 
 def p_of_t(difference: float, error: float, freedom: int) -> float:
-    """Return the two-sided p of a mean difference with its standard error, by Abramowitz and Stegun 26.7.8."""
+    """Return the two-sided p of a mean difference with its standard error, by the series of Abramowitz and Stegun 26.7.3 and 4."""
     if freedom < 1 or error == 0:
         return 1.0 if freedom < 1 or difference == 0 else 0.0
-    t = abs(difference) / error
-    z = t * (1 - 1 / (4 * freedom)) / math.sqrt(1 + t * t / (2 * freedom))
-    return math.erfc(z / math.sqrt(2))
+    angle = math.atan(abs(difference) / error / math.sqrt(freedom))
+    sine, cosine, is_odd = math.sin(angle), math.cos(angle), freedom % 2
+    term = total = cosine if is_odd else 1.0
+    for k in range(1, (freedom - is_odd) // 2):
+        term *= cosine**2 * (2 * k / (2 * k + 1) if is_odd else (2 * k - 1) / (2 * k))
+        total += term
+    if not is_odd:
+        return max(0.0, 1 - sine * total)
+    return max(0.0, 1 - 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0)))
 
 
 def _binary(lost: int, won: int, num: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from modules.config import EvaluateConfig
 from modules.data.dropped import TOO_LONG, Dropped, drop, reason_of, told
 from modules.errors import DataError, RowError
 from modules.evaluation import items as scored
-from modules.evaluation.likelihood import Request, log_likelihoods
+from modules.evaluation.likelihood import Request, log_likelihoods, measuring
 from modules.evaluation.toxicity import ToxicityClassifier
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
@@ -167,7 +167,7 @@ def _measure_likelihood(
     done = results.places_done(ws, suite_id, subject.name)
     for batch in _batches(order, ITEMS_PER_BATCH):
         if waiting := [place for place in batch if place not in done]:
-            with backbone.sampling(subject.role):
+            with measuring(backbone, subject.role):
                 found = _score(suite, waiting, encoded, backbone)
             results.add(ws, run.id, suite_id, subject, found)
         steps.add(len(batch), f"{suite.name} on {subject.name}")

@@ -41,10 +41,11 @@ def measure(backbone: Backbone, role: str, task: str, folder: Path, *, limit: in
     lm_eval, models, tasks = (importlib.import_module(name) for name in names)  # an extra, loaded when it is wanted
     is_own = any(f"task: {task}" in path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
     try:
-        with backbone.sampling(role):
+        backbone.eval()
+        with backbone.role(role):
             found: Any = lm_eval.simple_evaluate(
                 model=models.HFLM(
-                    pretrained=backbone.active_model, tokenizer=backbone.tokenizer, batch_size=batch_size
+                    pretrained=backbone.roles.activate(role), tokenizer=backbone.tokenizer, batch_size=batch_size
                 ),
                 tasks=[task],
                 task_manager=tasks.TaskManager(

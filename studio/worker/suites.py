@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from modules.errors import DataError
 from modules.evaluation import items
-from modules.evaluation.likelihood import log_likelihoods
+from modules.evaluation.likelihood import log_likelihoods, measuring
 from modules.model.backbone import Backbone
 from studio.evaluation.measures import MEASURES
 from studio.evaluation.suites import Suite
@@ -53,7 +53,7 @@ def measure(backbone: Backbone, role: str, suite: Suite) -> float | None:
             kept.append(item)
         except DataError:  # the template refuses it
             continue
-    with backbone.sampling(role):
+    with measuring(backbone, role):
         values = iter(log_likelihoods(backbone, [part for texts in encoded for text in texts for part in text]))
     scores = []
     for item, texts in zip(kept, encoded, strict=True):

@@ -1,6 +1,7 @@
 """The likelihood scorer against plain transformers, text by text, and the scores of an item against hand values."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from modules.errors import ConfigError
 from modules.evaluation import items
-from modules.evaluation.likelihood import Request, _passes, log_likelihoods, plain_request, windows
+from modules.evaluation.likelihood import Request, _passes, log_likelihoods, measuring, plain_request, windows
 from modules.model.roles import BASE
 from tests.modules.conftest import BOS
 
@@ -28,7 +29,7 @@ def test_batched_log_likelihoods_are_those_of_one_text_at_a_time(load, tiny):
     backbone = load()
     requests = [plain_request(backbone.chat, "w40 w41", f" {text}") for text in TEXTS]
     requests += [plain_request(backbone.chat, "", text) for text in TEXTS]
-    with backbone.sampling(BASE):
+    with measuring(backbone, BASE):
         found = log_likelihoods(backbone, requests, tokens_per_pass=24)
     assert found == pytest.approx([naive(tiny, request) for request in requests], abs=1e-4)
 
@@ -40,9 +41,9 @@ def test_the_base_scores_as_the_plain_model_beside_an_adapter_that_does_not(load
         torch.nn.init.normal_(parameter, std=0.3)
     requests = [plain_request(backbone.chat, "w1", f" {text}") for text in TEXTS]
     expected = [naive(tiny, request) for request in requests]
-    with backbone.sampling("policy"):
+    with measuring(backbone, "policy"):
         trained = log_likelihoods(backbone, requests)
-    with backbone.sampling(BASE):
+    with measuring(backbone, BASE):
         base = log_likelihoods(backbone, requests)
     assert base == pytest.approx(expected, abs=1e-4)
     assert trained != pytest.approx(expected, abs=0.1)
@@ -102,3 +103,16 @@ def test_scores_of_a_pair_and_of_truth():
 def test_scores_of_a_text_are_per_token_and_per_byte():
     found = items.scores("text", {"text": "é!"}, [-6.0], [2])
     assert (found["nats"], found["tokens"], found["bytes"]) == (6.0, 2, 3)
+
+
+def test_an_adapter_is_folded_into_the_base_only_where_that_is_exact(load, monkeypatch):
+    asked = []
+    backbone = load()
+    backbone.add_role("policy")
+    monkeypatch.setattr(backbone.roles, "folded", lambda name, weights: asked.append(weights) or nullcontext())
+    with measuring(backbone, "policy"):
+        pass
+    backbone.dtype = torch.bfloat16
+    with measuring(backbone, "policy"):
+        pass
+    assert asked == ["auto", "adapter"]

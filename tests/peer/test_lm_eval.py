@@ -17,7 +17,7 @@ import pytest
 
 from assets import STARTER
 from modules.evaluation import items
-from modules.evaluation.likelihood import log_likelihoods
+from modules.evaluation.likelihood import log_likelihoods, measuring
 from modules.model.backbone import Backbone
 from modules.model.roles import BASE
 from studio.evaluation import suites
@@ -59,7 +59,7 @@ def test_each_decision_is_that_of_lm_eval(given, theirs):
         encoded = [
             items.requests(suite.kind, item, backbone.chat, False, backbone.context_length) for item in suite.items
         ]
-        with backbone.sampling(BASE):
+        with measuring(backbone, BASE):
             values = iter(log_likelihoods(backbone, [part for item in encoded for text in item for part in text]))
         for item, texts, other in zip(suite.items, encoded, theirs[suite.name], strict=True):
             logprobs = [sum(next(values) for _ in text) for text in texts]

@@ -6,7 +6,7 @@ from studio.evaluation import report
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
 
 VERDICT = report.HEADS.index("Verdict")
-NUMBERS = range(2, 6)
+NUMBERS = range(3, 7)
 """Columns set to the right."""
 
 

@@ -9,7 +9,7 @@ from modules.config import EvaluateConfig
 from studio.errors import StudioError
 from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
-from studio.runs import launcher
+from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import form, html
@@ -103,7 +103,7 @@ def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:
         return [html.notice("; ".join(wrong.values()), "bad"), gr.skip(), gr.skip()]
     try:
         file_access.check_config(ws, config)
-        run, _ = launcher.start_once(ws, config)
+        run, _ = launcher.start_once(ws, prepare.resolve(ws, config))
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
     return [
