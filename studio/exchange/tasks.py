@@ -16,9 +16,9 @@ What = Literal["pairs", "rankings", "prompts"]
 WHAT: tuple[What, ...] = ("pairs", "rankings", "prompts")
 NAMES = {"system": "System", "user": "Human", "assistant": "Assistant"}
 NOTHING = {
-    "pairs": "There are no pairs without a judgement. Sample some, or give out the judged ones too with --all.",
-    "rankings": "There are no rankings without a judgement. Sample three or more answers a prompt, or use --all.",
-    "prompts": "There are no training prompts without a demonstration. Import prompts, or use --all.",
+    "pairs": "There are no pairs without a judgement. Sample some, or include what is judged already.",
+    "rankings": "There are no rankings without a judgement. Sample three or more answers a prompt, or include what is judged already.",
+    "prompts": "There are no training prompts without a demonstration. Import prompts, or include what is answered already.",
 }
 
 
