@@ -8,6 +8,7 @@ The tree starts in `modules.errors`; the workbench adds its own branches:
     |   |-- WorkspaceUnavailable   not now: the write may be tried again once the cause is gone
     |   `-- WorkspaceDamaged       parts of it cannot be read; `rlhf-studio rescue` copies the rest
     |-- ImportRefused      a file or data set cannot be read as the given kind
+    |-- ExchangeError      a server of another tool cannot be used
     |-- RunError           a run cannot be created, started, stopped or resumed
     `-- RatingError        a rating cannot be recorded
 
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "ExchangeError",
     "ImportRefused",
     "NonFiniteError",
     "RatingError",
@@ -55,6 +57,10 @@ class WorkspaceDamaged(WorkspaceError):
 
 class ImportRefused(StudioError):
     """A file or data set cannot be read as the given kind; nothing was imported."""
+
+
+class ExchangeError(StudioError):
+    """A server of another tool cannot be used: not reached, not allowed, or its answer is not understood."""
 
 
 class RunError(StudioError):

@@ -186,7 +186,7 @@ def loop(tmp_path_factory, surroundings):
     while showing := comparisons.next_showing(ws):
         stored.written(ws, ratings.record, showing.id, "left", strength=1)
     export.export_checkpoint(ws, trained.name)
-    exporting.export_ratings(ws, "native")
+    exporting.export_ratings(ws)
     archive.write(ws)
     return ws, dict(zip(("trained", "hub", "gone", "refused", "sampled"), found, strict=True)), sights
 

@@ -72,39 +72,14 @@ def test_the_native_export_has_every_event_showing_and_text(rated):
     assert rows[0]["messages"] == [{"role": "user", "content": "Question 0"}]
 
 
-def test_the_trl_export_has_the_decided_pairs_and_counts_what_it_cannot_carry(rated):
-    path = exporting.export_ratings(rated, "trl")
-    rows = lines(path)
-    assert [row["prompt"][-1]["content"] for row in rows] == ["Question 0", "Question 1", "Imported"]
-    showing_of = {row["messages"][-1]["content"]: row for row in stored.preferences(rated)}
-    first, second = rows[0], rows[1]
-    assert first["chosen"] == [{"role": "assistant", "content": showing_of["Question 0"]["left"]}]
-    assert first["strength"] == 3
-    assert second["chosen"] == [{"role": "assistant", "content": showing_of["Question 1"]["right"]}]
-    assert second["rejected"] == [{"role": "assistant", "content": showing_of["Question 1"]["left"]}]
-    assert "margin" not in first
-    loss = json.loads((path.parent / "preferences.loss.json").read_text())
-    assert loss["rows"] == 3
-    assert loss["rows_dropped"] == {"tie": 1, "both_bad": 1, "skip": 1, "unrated": 1}
-    assert loss["facts_dropped"]["order on the screen"] == 2
-    assert loss["facts_dropped"]["time taken"] == 2
-    assert loss["facts_dropped"]["events undone or superseded"] == 2
-
-
-@pytest.mark.parametrize("form", ["native", "trl"])
-def test_export_import_export_is_a_fixed_point(rated, tmp_path, form):
-    first = exporting.export_ratings(rated, form)
+def test_export_import_export_is_a_fixed_point(rated, tmp_path):
+    first = exporting.export_ratings(rated)
     other = Workspace.open(tmp_path / "other")
-    result = importing.import_source(other, str(first))
-    assert result.dropped == {}
-    if form == "trl":
-        assert exporting.export_ratings(other, form).read_bytes() == first.read_bytes()
+    assert importing.import_source(other, str(first)).dropped == {}
     before, after = stored.read(rated, ratings.summary), stored.read(other, ratings.summary)
-    if form == "native":
-        assert (after["tie"], after["both_bad"]) == (1, 1)
-        assert stored.read(other, comparisons.counts)["unrated"] == 1
+    assert (after["tie"], after["both_bad"]) == (1, 1)
+    assert stored.read(other, comparisons.counts)["unrated"] == 1
     assert after["left"] + after["right"] == before["left"] + before["right"] == 3
-    assert exporting.export_ratings(other, "trl").read_bytes() == exporting.export_ratings(rated, "trl").read_bytes()
 
 
 def test_demonstrations_come_back_as_they_went(ws, tmp_path):
@@ -118,11 +93,7 @@ def test_demonstrations_come_back_as_they_went(ws, tmp_path):
 
 
 def test_an_empty_workspace_has_nothing_to_export_and_no_file_appears(ws):
-    for write in (
-        exporting.export_ratings,
-        exporting.export_demonstrations,
-        lambda ws: exporting.export_ratings(ws, "trl"),
-    ):
+    for write in (exporting.export_ratings, exporting.export_demonstrations):
         with pytest.raises(DataError, match="There are no"):
             write(ws)
     assert list(ws.exports.iterdir()) == []

@@ -69,7 +69,7 @@ def test_each_make_target_and_subcommand_in_a_readme_exists(name):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", READMES[name], flags=re.M)) <= targets
     known = next(action for action in parser()._actions if action.dest == "command").choices
-    assert set(re.findall(r"rlhf-studio ([a-z]+)\b", READMES[name])) <= set(known)
+    assert set(re.findall(r"rlhf-studio ([a-z]+(?:-[a-z]+)*)\b", READMES[name])) <= set(known)
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -7,6 +7,7 @@ import pytest
 from studio.annotation import history
 from studio.database import connection
 from studio.datasets import archive, exporting
+from studio.exchange import ratings_out
 from studio.preferences import text_search
 from studio.workspace import Workspace
 from tests.support import stored
@@ -17,7 +18,7 @@ BOUND = 1.6 * 2**20
 """Bytes of Python's own that a job may take; the rows of the many alone are 5 MiB."""
 JOBS = {
     "export ratings": lambda ws: exporting.export_ratings(ws),
-    "export ratings as TRL": lambda ws: exporting.export_ratings(ws, "trl"),
+    "export ratings as TRL": lambda ws: ratings_out.export(ws, "trl"),
     "export demonstrations": exporting.export_demonstrations,
     "freeze a snapshot": stored.freeze,
     "write an archive": archive.write,

@@ -10,12 +10,14 @@ from tqdm import tqdm
 
 from studio.children import DEVICES
 from studio.cli import arguments as takes
+from studio.cli import labelling
 from studio.datasets import archive, exporting, importing, mapping
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.table import NAMED
 from studio.datasets.importing import Choice
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
+from studio.exchange import hub, rating_formats, ratings_out
 from studio.models import export
 from studio.preferences import prompts, ratings
 from studio.recovery import rescue
@@ -64,15 +66,21 @@ def _add_export(commands: Any) -> None:
     summary = "Export ratings, demonstrations or a model."
     command = commands.add_parser("export", help=summary, description=summary)
     what = command.add_subparsers(dest="what", metavar="WHAT", required=True)
-    rated = what.add_parser("ratings", help="as JSONL")
+    rated = what.add_parser("ratings", help="in one of many formats")
     rated.add_argument(
         "--format",
-        choices=["native", "archive", "trl"],
+        choices=["native", "archive", *rating_formats.FORMATS],
         default="native",
         help="native: one comparison a line with its events; archive: every row of every table, to be imported into an "
-        "empty workspace; trl: prompt, chosen, rejected",
+        "empty workspace; the others hold less and say what they leave out",
+    )
+    rated.add_argument(
+        "--push-to-hub",
+        metavar="OWNER/NAME",
+        help="upload the preferences to a private data set of the Hugging Face hub, with a card",
     )
     rated.set_defaults(action=_export_ratings)
+    labelling.add_to_label(what)
     what.add_parser("demonstrations", help="as chat-message JSONL").set_defaults(action=_export_demonstrations)
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
@@ -154,14 +162,18 @@ def _export_ratings(arguments: argparse.Namespace) -> int:
         found = archive.write(ws)
         print(f"{found.path}\n{found.sentence}")
         return 0
-    path = exporting.export_ratings(ws, arguments.format)
+    if arguments.push_to_hub:
+        print(hub.push(ws, arguments.push_to_hub))
+        return 0
+    if arguments.format != "native":
+        exported = ratings_out.export(ws, arguments.format)
+        print(f"{exported.path}\n{exported.sentence}")
+        return 0
+    path = exporting.export_ratings(ws)
     num = exporting.count_lines(path)
-    what = ("preference" if arguments.format == "trl" else "comparison") + "s" * (num != 1)
     with ws.read() as db:
         rated = ratings.summary(db)["rated"]
-    print(f"{path}\n{num:,} {what}, {rated:,} judgements in the workspace.")
-    if arguments.format == "trl":
-        print(f"What this format cannot carry is counted in {path.with_suffix('.loss.json').name}.")
+    print(f"{path}\n{num:,} comparison{'s' * (num != 1)}, {rated:,} judgements in the workspace.")
     return 0
 
 

@@ -16,6 +16,7 @@ from studio.database.schema import (
     facts,
     first,
     imported,
+    label_studio,
     pages,
     processes,
     queue,
@@ -141,6 +142,13 @@ def m022_evaluations(db: Database) -> None:
         db.execute(statement)
     for table in evaluations.TABLES:
         _refuse_changes(db, table)
+
+
+@ALL()
+def m031_label_studio(db: Database) -> None:
+    """Remember what was pushed to a server of Label Studio, and which answers came back."""
+    for statement in label_studio.STATEMENTS:
+        db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

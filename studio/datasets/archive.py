@@ -53,6 +53,9 @@ TABLES = (
     "prediction_views",
     "snapshots",
     "snapshot_rows",
+    "label_studio_projects",
+    "label_studio_tasks",
+    "label_studio_answers",
 )
 """In an order in which they can be imported: predictions before votes, as they were made."""
 LOOK_AT = 2**16

@@ -38,16 +38,24 @@ def comparisons(db: Database) -> Iterator[Row]:
         yield row | {"messages": json.loads(row["messages"])} | found
 
 
-def preferences(db: Database) -> Iterator[Row]:
-    """Yield the ratings that count, without a session's repeats, with texts by screen position, oldest first."""
+def judgements(db: Database) -> Iterator[Row]:
+    """Yield the ratings that count, without a session's repeats, oldest first, with all that belongs to them.
+
+    A row has `texts` and `models` (names of checkpoints or None) by screen position, `messages`, `ranks`, `flags` and
+    `attributes` as values, and the columns of the event.
+    """
     for row in db.query(
-        "SELECT r.outcome, r.strength, r.rater, r.reason, r.showing_id, r.elapsed_ms, p.messages, p.category, p.split,"
-        " a.text AS left, b.text AS right FROM ratings r JOIN comparisons c ON c.id = r.comparison_id"
-        " JOIN prompts p ON p.id = c.prompt_id JOIN responses a ON a.id = r.left_id"
-        " JOIN responses b ON b.id = r.right_id WHERE NOT EXISTS (SELECT 1 FROM session_items i"
-        " WHERE i.showing_id = r.showing_id AND i.arm = 'repeat') ORDER BY r.id"
+        "SELECT r.uuid, r.comparison_id, r.showing_id, r.outcome, r.strength, r.ranks, r.reason, r.rater, r.elapsed_ms,"
+        " r.created_at, r.note, r.flags, r.attributes, p.id AS prompt_id, p.messages, p.category, p.split,"
+        " (SELECT json_group_array(json_array(t.text, t.name)) FROM (SELECT x.text, k.name FROM json_each(r.response_ids) e"
+        " JOIN responses x ON x.id = e.value LEFT JOIN checkpoints k ON k.id = x.checkpoint_id ORDER BY e.key) t) AS shown"
+        " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " WHERE NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
+        " ORDER BY r.id"
     ):
-        yield row | {"messages": json.loads(row["messages"])}
+        texts, models = zip(*json.loads(row.pop("shown")), strict=True)
+        values = {name: json.loads(row[name]) if row[name] else None for name in ("ranks", "flags", "attributes")}
+        yield row | values | {"messages": json.loads(row["messages"]), "texts": list(texts), "models": list(models)}
 
 
 def count_events(db: Database) -> int:

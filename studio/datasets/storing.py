@@ -7,6 +7,7 @@ own; the same event twice is one, and a later version of it takes its place.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from sqlite_utils import Database
 from studio.datasets import restoring, returning
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item
 from studio.datasets.returning import Place
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, elsewhere, prompts, ratings
 from studio.preferences.judgements import LONGEST_NOTE, Imported
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import now
@@ -43,13 +44,25 @@ def store(db: Database, item: Item, import_id: int) -> Stored:
         stored = _compared(db, item, import_id, place)
         prompt_id = _prompt_of(db, item, import_id, place) if item.rewrites else 0
     else:
-        prompt_id = prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
+        prompt_id = returning.find_prompt(db, item) or prompts.add_prompt(
+            db, NewPrompt(item.prompt, item.category, item.split), import_id
+        )
         if item.kind == "demonstration":
             prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
         stored = "new" if db.conn.total_changes > before else "known"
+    keep_rewrites(db, item, prompt_id, import_id)
+    return stored
+
+
+def keep_rewrites(db: Database, item: Item, prompt_id: int, import_id: int | None = None) -> None:
+    """Store the better answers that a rater wrote, as demonstrations and as preferences."""
     for text in item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ():
         _rewrite(db, item, prompt_id, text, import_id)
-    return stored
+
+
+def known_flags(item: Item) -> dict[str, tuple[int, ...]]:
+    """Return an item's flags that are ours, by the position of its responses."""
+    return {FLAGS[name.lower()]: where for name, where in item.flags.items() if name.lower() in FLAGS and where}
 
 
 def _prompt_of(db: Database, item: Item, import_id: int, place: Place | None) -> int:
@@ -58,7 +71,7 @@ def _prompt_of(db: Database, item: Item, import_id: int, place: Place | None) ->
     return prompts.add_prompt(db, NewPrompt(item.prompt, item.category, item.split), import_id)
 
 
-def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> Stored:
+def _compared(db: Database, item: Item, import_id: int | None, place: Place | None) -> Stored:
     """Store two or more responses with their judgement; for a known comparison only the judgement."""
     is_new = False
     if place is None:
@@ -73,8 +86,11 @@ def _compared(db: Database, item: Item, import_id: int, place: Place | None) -> 
             return "known" if (here.outcome, here.ranks) == (outcome, ranks) else "contrary"
         if (here.outcome, here.ranks, here.strength) == (outcome, ranks, item.strength):
             return "known"
-        return _correct(db, item, place, outcome, said, here.id)
+        return _correct(db, item, place, outcome, replace(said, showing_id=here.showing_id), here.id)
     was_judged = not is_new and comparisons.verdict(db, place.comparison_id) is not None
+    if place.shown:
+        shown = elsewhere.show(db, place.comparison_id, item.rater, place.shown)
+        said = replace(said, showing_id=shown)
     ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=said, is_first=is_new)
     return "new" if is_new else "added" if was_judged else "judged"
 
@@ -89,7 +105,7 @@ def _correct(db: Database, item: Item, place: Place, outcome: Any, said: Importe
     return "corrected"
 
 
-def _place(db: Database, item: Item, import_id: int) -> tuple[Place, bool]:
+def _place(db: Database, item: Item, import_id: int | None) -> tuple[Place, bool]:
     """Return the comparison of an item's responses, and whether it is new."""
     before = db.conn.total_changes
     at = now()
@@ -113,12 +129,8 @@ def _place(db: Database, item: Item, import_id: int) -> tuple[Place, bool]:
 
 
 def _order(db: Database, place: Place) -> list[int]:
-    """Return the response ids by which sides are stored: by screen position of a showing, else by slot."""
-    if place.showing_id is not None:
-        showing = comparisons.read_showing(db, place.showing_id)
-        assert showing is not None
-        return list(showing.response_ids)
-    return comparisons.slots(db, place.comparison_id)
+    """Return the response ids by which sides are stored: as they were shown elsewhere, else by slot."""
+    return list(place.shown) or comparisons.slots(db, place.comparison_id)
 
 
 def _outcome(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, str | None]:
@@ -154,9 +166,8 @@ def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> 
     if len(item.note) > LONGEST_NOTE:
         facts["note"] = item.note
     return Imported(
-        rater=item.rater,
+        rater=elsewhere.rater_name(item.rater) if place.shown else item.rater,
         uuid=_uuid(item, place.comparison_id),
-        showing_id=place.showing_id,
         ranks=ranks,
         margin=item.margin,
         judged_at=item.at or None,
@@ -170,18 +181,23 @@ def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> 
 def _uuid(item: Item, comparison_id: int) -> str:
     """Return the name of an event: by the source's own name of it, else by rater, time and verdict; empty where nobody is named."""
     if item.event_id:
-        return f"import-{comparison_id}-{_digest(item.event_id)}"
+        return event_name(comparison_id, item.event_id)
     if item.rater == ANONYMOUS and not item.at:
         return ""
     verdict = [[item.responses[at] for at in group] for group in item.groups] if not item.at else []
     return f"import-{comparison_id}-{_digest(item.rater, item.at, sorted(map(sorted, verdict[:1])), item.kind)}"
 
 
+def event_name(comparison_id: int, event_id: str) -> str:
+    """Return the uuid of an event that its source names."""
+    return f"import-{comparison_id}-{_digest(event_id)}"
+
+
 def _digest(*parts: Any) -> str:
     return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
-def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int) -> None:
+def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int | None) -> None:
     """Store a rater's own better answer: a demonstration, and better than those it was written over."""
     ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
     for at in item.rewritten:

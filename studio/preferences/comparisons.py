@@ -177,7 +177,13 @@ def upcoming(db: Database, rater: str, count: int) -> list[int]:
 
 
 def add_showing(
-    db: Database, comparison_id: int, rater: str, *, like: int | None = None, is_swapped: bool = False
+    db: Database,
+    comparison_id: int,
+    rater: str,
+    *,
+    like: int | None = None,
+    is_swapped: bool = False,
+    order: Sequence[int] = (),
 ) -> int:
     """Store how a comparison is about to be shown, and return the showing's id.
 
@@ -187,25 +193,61 @@ def add_showing(
         rater: who will see it.
         like: take the order of this earlier showing; without it, the order is drawn.
         is_swapped: reverse that order.
+        order: the response ids by position, where they were shown elsewhere.
     """
     seed = secrets.randbits(31)
-    if like is None:
+    if order:
+        shown = list(order)
+    elif like is None:
         sql = "SELECT response_id FROM comparison_responses WHERE comparison_id = ? ORDER BY slot"
-        order = [row["response_id"] for row in db.query(sql, [comparison_id])]
-        random.Random(seed).shuffle(order)
+        shown = [row["response_id"] for row in db.query(sql, [comparison_id])]
+        random.Random(seed).shuffle(shown)
     else:
-        order = _order(db, like)[:: -1 if is_swapped else 1]
+        shown = _order(db, like)[:: -1 if is_swapped else 1]
     row = {
         "comparison_id": comparison_id,
-        "left_response_id": order[0],
-        "right_response_id": order[1],
-        "response_ids": json.dumps(order) if len(order) > 2 else None,
+        "left_response_id": shown[0],
+        "right_response_id": shown[1],
+        "response_ids": json.dumps(shown) if len(shown) > 2 else None,
         "seed": seed,
         "rater": rater,
         "created_at": now(),
     }
     showing_id: Any = db.table("showings").insert(row).last_pk
     return showing_id
+
+
+def find_showing(db: Database, comparison_id: int, rater: str) -> int | None:
+    """Return the first showing of a comparison to this rater, or None."""
+    sql = "SELECT id FROM showings WHERE comparison_id = ? AND rater = ? ORDER BY id LIMIT 1"
+    return next((row["id"] for row in db.query(sql, [comparison_id, rater])), None)
+
+
+def list_to_label(
+    db: Database, *, is_ranking: bool, is_all: bool = False, run: str | None = None, limit: int | None = None
+) -> list[int]:
+    """Return the comparisons that others may judge, oldest first.
+
+    Args:
+        db: an open connection.
+        is_ranking: those of three or more responses, else pairs.
+        is_all: also those with a rating that counts.
+        run: only those of this sampling run.
+        limit: at most this many.
+    """
+    rows = db.query(
+        "SELECT c.id FROM comparisons c LEFT JOIN runs u ON u.id = c.run_id"
+        " WHERE (SELECT count(*) > 2 FROM comparison_responses r WHERE r.comparison_id = c.id) = :is_ranking"
+        " AND (:is_all OR NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = c.id))"
+        " AND (:run IS NULL OR u.name = :run) ORDER BY c.id LIMIT :limit",
+        {"is_ranking": is_ranking, "is_all": is_all, "run": run, "limit": -1 if limit is None else limit},
+    )
+    return [row["id"] for row in rows]
+
+
+def read_text(db: Database, response_id: int) -> str:
+    """Return a response's text."""
+    return next(db.query("SELECT text FROM responses WHERE id = ?", [response_id]))["text"]
 
 
 def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
@@ -225,7 +267,7 @@ def read_showing(db: Database, showing_id: int) -> Showing | None:
     if row is None:
         return None
     order = _order(db, showing_id)
-    texts = tuple(next(db.query("SELECT text FROM responses WHERE id = ?", [each]))["text"] for each in order)
+    texts = tuple(read_text(db, each) for each in order)
     return Showing(**(row | {"messages": json.loads(row["messages"])}), texts=texts, response_ids=tuple(order))
 
 

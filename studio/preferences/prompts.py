@@ -270,6 +270,30 @@ def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, mes
     return f"AND ({found} OR {also})" if response else f"AND {found}"
 
 
+def mark(db: Database) -> str:
+    """Return a short text that tells this workspace from others; copies and archives of it have the same one.
+
+    It is made of the first prompt and its time, neither of which ever changes. Empty while there are no prompts.
+    """
+    rows = db.query("SELECT hash || created_at AS first FROM prompts ORDER BY id LIMIT 1")
+    return next((hashlib.sha256(row["first"].encode()).hexdigest()[:10] for row in rows), "")
+
+
+def exists(db: Database, prompt_id: int) -> bool:
+    """Return whether there is a prompt with this id."""
+    return bool(list(db.query("SELECT 1 FROM prompts WHERE id = ?", [prompt_id])))
+
+
+def list_unanswered(db: Database, *, is_all: bool = False, limit: int | None = None) -> list[tuple[int, Messages]]:
+    """Return the training prompts that lack a demonstration (with `is_all`, all training prompts), oldest first."""
+    rows = db.query(
+        "SELECT id, messages FROM prompts p WHERE split = 'train' AND"
+        " (:is_all OR NOT EXISTS (SELECT 1 FROM demonstrations d WHERE d.prompt_id = p.id)) ORDER BY id LIMIT :limit",
+        {"is_all": is_all, "limit": -1 if limit is None else limit},
+    )
+    return [(row["id"], json.loads(row["messages"])) for row in rows]
+
+
 def read_ideal(db: Database, response_id: int) -> tuple[str, int | None]:
     """Return the text of an ideal answer, and the response it was made from."""
     row = next(db.query("SELECT text, edited_from FROM responses WHERE id = ?", [response_id]))

@@ -40,6 +40,8 @@ class Rating:
     """JSON: rank by screen position, of a ranking."""
     edited_response_id: int | None = None
     """The ideal answer, where it was written over another; left is then the ideal one."""
+    judged_at: str | None = None
+    """When it was judged, where that was elsewhere; UTC."""
 
 
 def record(
@@ -53,6 +55,7 @@ def record(
     remarks: Remarks = NO_REMARKS,
     uuid: str | None = None,
     elapsed_ms: int | None = None,
+    judged_at: str | None = None,
 ) -> Rating:
     """Record one judgement on a showing; it is on disk when the transaction is committed.
 
@@ -66,6 +69,7 @@ def record(
         remarks: note, flags and attributes given with it.
         uuid: of the client's press; the same uuid again returns the event recorded first.
         elapsed_ms: from display to press.
+        judged_at: when it was judged, where that was elsewhere; UTC.
 
     Raises:
         RatingError: unknown showing or outcome, or the showing is rated already (undo first).
@@ -94,6 +98,7 @@ def record(
         "ranks": stored_ranks(outcome, ranks, showing["num"]),
         "rater": showing["rater"],
         "elapsed_ms": elapsed_ms,
+        "judged_at": judged_at,
         "supersedes": newest.id if newest else None,
     }
     return insert(db, event | stored_remarks(remarks, showing["num"]))
@@ -174,6 +179,11 @@ def restore_event(db: Database, event: dict[str, Any]) -> int:
         return again.id
     names = ("uuid", "comparison_id", "outcome", "rater", "is_imported", *OPTIONAL)
     return insert(db, {name: event.get(name) for name in names} | {"created_at": event.get("created_at") or now()}).id
+
+
+def find_event(db: Database, uuid: str) -> Rating | None:
+    """Return the event with this uuid, or None."""
+    return _last(db, "uuid", uuid)
 
 
 def is_rated(db: Database, showing_id: int) -> bool:
@@ -270,7 +280,7 @@ def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict
 
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater; it is not a second judgement of its pair."""
-RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id"
+RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id, judged_at"
 
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:

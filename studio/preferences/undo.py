@@ -39,6 +39,17 @@ def newest(db: Database, rater: str = "person", uuid: str | None = None, since: 
     return last
 
 
+def take_back(db: Database, showing_id: int, uuid: str) -> Rating | None:
+    """Undo what was said on a showing, in an open transaction; returns it, or None where nothing counts."""
+    sql = f"SELECT {RATING}, rater FROM rating_events WHERE showing_id = ? ORDER BY id DESC LIMIT 1"
+    row = next(db.query(sql, [showing_id]), None)
+    if row is None or row["outcome"] == "undo":
+        return None
+    event = {"uuid": uuid, "comparison_id": row["comparison_id"], "showing_id": showing_id, "outcome": "undo"}
+    insert(db, event | {"rater": row.pop("rater"), "supersedes": row["id"]})
+    return Rating(**row)
+
+
 def _newest(db: Database, rater: str, since: str) -> Rating | None:
     """Return what undo takes back: the judgement given last of those that count; a restored one has its first date."""
     rows = db.query(

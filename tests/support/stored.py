@@ -31,9 +31,9 @@ def comparisons(ws: Workspace) -> list[dict[str, Any]]:
 
 
 def preferences(ws: Workspace) -> list[dict[str, Any]]:
-    """The ratings that count, as the export for TRL reads them."""
+    """The ratings that count, with the texts of the first two positions as left and right."""
     with ws.read() as db:
-        return list(export_rows.preferences(db))
+        return [row | {"left": row["texts"][0], "right": row["texts"][1]} for row in export_rows.judgements(db)]
 
 
 def freeze(ws: Workspace, recipe: Recipe | None = None, **settings: Any) -> Snapshot:

@@ -1,4 +1,4 @@
-"""Data: bring in files and data sets after a look at them, browse what is there, write a demonstration."""
+"""Data: bring in files and data sets after a look at them, browse what is there, write a demonstration, export."""
 
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from studio.workspace import Workspace
 from ui.components import html, typed
 from ui.handlers import on
 from ui.page import Page
-from ui.pages import import_card
+from ui.pages import export_cards, import_card
 
 PAGE_SIZE = 20
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
@@ -30,8 +30,9 @@ def build(ws: Workspace) -> Page:
                 imported, kit = _import(ws)
             with gr.Accordion("Write a demonstration", elem_classes="card", elem_id="write"):
                 written, boxes = _write(ws)
+            changed = export_cards.place(ws)
     inputs, outputs = browse
-    for done in (*imported, written):
+    for done in (*imported, written, *changed):
         on(done.then, partial(_list, ws), inputs, outputs)
     return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes, kit], typed=boxes)
 

@@ -34,7 +34,7 @@ def read_task(row: Row, columns: Columns) -> Iterator[Outcome]:
     meta = cells.inside(row.get("meta"))
     for annotation in annotations:
         try:
-            yield from _annotation(data, meta, annotation)
+            yield from read_annotation(data, meta, annotation)
         except Dropped as reason:
             yield reason
 
@@ -45,7 +45,12 @@ def _why_none(row: Row) -> str:
     return "only a prediction" if row.get("predictions") or row.get("total_predictions") else "nobody answered"
 
 
-def _annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outcome]:
+def read_annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outcome]:
+    """Yield what one annotation of a task says; `meta` stands beside the task's data.
+
+    Raises:
+        Dropped: it says nothing that can be used.
+    """
     if not isinstance(annotation, dict):
         raise Dropped("an annotation that is no object")
     if annotation.get("was_cancelled") or annotation.get("skipped"):

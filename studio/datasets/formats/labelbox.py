@@ -3,6 +3,7 @@
 The body of an exported ranking is not documented; it is read where it looks like the imported one.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from studio.datasets.formats.tasks import Answer, Task
 from studio.preferences.prompts import Messages
 
 Object = Mapping[str, Any]
+_OUR_KEY = re.compile(r"[0-9a-f]{10}-[1-9][0-9]{0,17}")
 
 
 def read_all(rows: Iterable[Row]) -> Iterator[Outcome]:
@@ -33,7 +35,7 @@ def read_all(rows: Iterable[Row]) -> Iterator[Outcome]:
         else:
             yield Dropped("neither a data row nor an annotation")
     for key, annotations in given.items():
-        yield _judged(data.get(key), annotations, key)
+        yield _judged(data.get(key), annotations, key, **_ours(key))
     yield from (Dropped("nobody answered") for key in data if key not in given)
 
 
@@ -50,6 +52,11 @@ def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **
         return tasks.item(of, answer, event_id=f"labelbox-{key}", **said)
     except Dropped as reason:
         return reason
+
+
+def _ours(key: str) -> dict[str, Any]:
+    """Return the metadata of a data row that our export made: its global key names the comparison."""
+    return {"metadata": {f"{tasks.OURS}comparison": key}} if _OUR_KEY.fullmatch(key) else {}
 
 
 def _task(row_data: Object, annotations: Sequence[Object]) -> Task:
@@ -213,7 +220,7 @@ def _exported(row: Row) -> Iterator[Outcome]:
             each for group in found.values() if isinstance(group, list) for each in group if isinstance(each, dict)
         ]
         details = details if isinstance(details, dict) else {}
-        said: dict[str, Any] = {"at": cells.when(details.get("created_at"))}
+        said: dict[str, Any] = {"at": cells.when(details.get("created_at")), **_ours(key)}
         said |= {"rater": rater} if (rater := cells.name(details.get("created_by"))) else {}
         yield _judged(
             data_row.get("row_data") if isinstance(data_row.get("row_data"), dict) else None,

@@ -14,6 +14,8 @@ from studio.datasets.formats.item import Dropped, Item
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+OURS = "preference"
+"""The one rating of our own exports in this form: the place from below."""
 
 
 def read_ultrafeedback(row: Row, columns: Columns) -> Iterator[Item]:
@@ -31,7 +33,8 @@ def _aspects(completion: dict[str, Any]) -> list[float]:
     given = completion.get("annotations")
     if not isinstance(given, dict):
         raise Dropped("a completion without ratings")
-    ratings = [given[name].get("Rating") if isinstance(given.get(name), dict) else None for name in ASPECTS]
+    aspects = (OURS,) if OURS in given else ASPECTS
+    ratings = [given[name].get("Rating") if isinstance(given.get(name), dict) else None for name in aspects]
     if any(str(rating).strip().upper() == "N/A" for rating in ratings):
         raise Dropped("a rating is N/A")
     numbers = [cells.number(rating, "a rating") for rating in ratings]

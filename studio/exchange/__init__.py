@@ -1,0 +1,1 @@
+"""Other tools: tasks for them to label, ratings in their formats."""

@@ -1,0 +1,1 @@
+"""Label Studio: tasks to its server, judgements back."""

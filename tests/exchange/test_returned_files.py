@@ -1,0 +1,160 @@
+"""Each tool's result of our tasks, in the form its SDK reads, joins the comparisons it came from."""
+
+import json
+
+import pytest
+
+from studio.datasets import importing
+from studio.exchange import to_label
+from studio.exchange.tasks import WHAT
+from studio.preferences import comparisons, elsewhere, prompts
+from studio.workspace import Workspace
+from tests.exchange.filling import fill, pairwise, ranked, strength
+from tests.support import stored
+
+AT = "2026-05-01T10:00:00+00:00"
+SIDES = ("left", "right", "left")
+"""What is said of the pairs, by the position shown; of the rankings, the last is best and the others are equal."""
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = Workspace.open(tmp_path / "workspace")
+    fill(ws, 3, 1)
+    return ws
+
+
+def load(ws, form, what, name):
+    text = (to_label.export(ws, form, what).folder / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if name.endswith("l") else json.loads(text)
+
+
+def label_studio(ws, what):
+    rows = load(ws, "label-studio", what, "tasks.json")
+    results = {
+        "pairs": [[pairwise(side), strength("much better")] for side in SIDES],
+        "rankings": [[ranked(["3", "1", "2"])]],
+    }[what]
+    for number, (row, result) in enumerate(zip(rows, results, strict=True), 1):
+        said = {"id": number, "created_at": AT, "completed_by": 5, "lead_time": 2.5, "was_cancelled": False}
+        row |= {"id": number, "annotations": [said | {"result": result, "created_username": "ann1@rater.test, 5"}]}
+    return {"export.json": rows}
+
+
+def argilla(ws, what):
+    records = load(ws, "argilla", what, "records.json")
+    for record, side in zip(records, SIDES, strict=False):
+        ranks = [{"value": f"response-{at}", "rank": rank} for at, rank in ((1, 2), (2, 3), (3, 1))]
+        given = {"ranking": ranks} if what == "rankings" else {"preference": f"response-{1 + (side == 'right')}", "strength": "much better"}  # fmt: skip
+        record["responses"] = {name: [{"value": value, "user_id": "ann1"}] for name, value in given.items()}
+    return {"records.json": records}
+
+
+def surge(ws, what):
+    rows = load(ws, "surge", what, "create_tasks.json")
+    questions = load(ws, "surge", what, "questions.json")
+    said = {"left": "A is much better", "right": "B is much better"}
+    answers = [["Response C", "Response A", "Response B"]] if what == "rankings" else [said[side] for side in SIDES]
+    tasks = [
+        {
+            "id": f"t{n}", "project_id": "p", "created_at": AT, "fields": row,
+            "responses": [{"id": f"r{n}", "completed_at": AT, "worker_id": "ann1", "data": {questions[0]["text"]: answer}}],
+        }
+        for n, (row, answer) in enumerate(zip(rows, answers, strict=True))
+    ]  # fmt: skip
+    return {"surge.json": [*questions, *tasks]}
+
+
+def scale(ws, what):
+    tasks = []
+    for number, request in enumerate(load(ws, "scale", what, "chat_tasks.jsonl")):
+        variables = request["template_variables"]
+        messages = [{"role": turn["role"], "content": {"text": turn["content"]}, "source_id": turn["role"]} for turn in variables["messages"]]  # fmt: skip
+        messages = messages[-1:]
+        messages += [
+            {"role": "assistant", "content": {"text": each["text"]}, "source_id": each["source_id"], "annotations": []}
+            for each in variables["responses"]
+        ]
+        if what == "rankings":
+            said = [
+                {
+                    "id": "a",
+                    "key": "ranking",
+                    "type": "ranked_choices",
+                    "value": ["response-3", "response-1", "response-2"],
+                }
+            ]
+        else:
+            said = [
+                {
+                    "id": "a",
+                    "key": "selected_model_id",
+                    "type": "text",
+                    "value": f"response-{1 + (SIDES[number] == 'right')}",
+                }
+            ]
+        thread = {"id": "th", "turns": [{"id": "tu", "messages": messages, "annotations": said}]}
+        thread["submissions"] = [{"submitted_at": AT, "contributor_id": "ann1"}]
+        tasks.append({"task_id": f"t{number}", "project": "p", "status": "completed", "created_at": AT, "completed_at": AT,
+                      "metadata": request["metadata"], "threads": [thread]})  # fmt: skip
+    return {"scale.json": tasks}
+
+
+def labelbox(ws, what):
+    rows = load(ws, "labelbox", what, "data_rows.json")
+    said = []
+    for number, row in enumerate(rows):
+        base = {"uuid": f"u{number}", "dataRow": {"globalKey": row["global_key"]}}
+        parent = next(name for name, each in row["row_data"]["messages"].items() if len(each["childMessageIds"]) > 1)
+        orders = (2, 3, 1) if what == "rankings" else {"left": (1, 2), "right": (2, 1)}[SIDES[number]]
+        ranks = [
+            {"messageId": f"response-{n}", "modelConfigName": f"Response {n}", "order": o}
+            for n, o in enumerate(orders, 1)
+        ]
+        data = {"parentMessageId": parent, "rankedMessages": ranks}
+        said.append(base | {"name": "ranking", "messageEvaluationTask": {"format": "message-ranking", "data": data}})
+    return {"data_rows.json": rows, "annotations.ndjson": said}
+
+
+@pytest.mark.parametrize("what", ["pairs", "rankings"])
+@pytest.mark.parametrize("form", [label_studio, argilla, surge, scale, labelbox])
+def test_a_result_joins_its_comparison_and_left_is_what_the_eye_saw(ws, tmp_path, form, what):
+    folder = tmp_path / "result"
+    folder.mkdir()
+    for name, rows in form(ws, what).items():
+        text = "\n".join(map(json.dumps, rows)) if name.endswith("ndjson") else json.dumps(rows)
+        (folder / name).write_text(text, encoding="utf-8")
+    files = list(folder.iterdir())
+    source = str(folder if len(files) > 1 else files[0])
+    before = [stored.read(ws, comparisons.counts)["comparisons"], prompts.counts(ws)["prompts"], responses(ws)]
+    for _ in range(2):
+        importing.take(ws, source)
+    assert [stored.read(ws, comparisons.counts)["comparisons"], prompts.counts(ws)["prompts"], responses(ws)] == before
+    rows = {row["comparison_id"]: row for row in stored.preferences(ws)}
+    with ws.read() as db:
+        shown = {
+            number: comparisons.read_showing(db, comparisons.find_showing(db, number, elsewhere.RATER) or 0)
+            for number in rows
+        }
+    if what == "rankings":
+        assert rows[4]["ranks"] == [2, 3, 1]
+    else:
+        assert [rows[number]["outcome"] for number in (1, 2, 3)] == list(SIDES)
+    for number, row in rows.items():
+        showing = shown[number]
+        assert showing is not None
+        assert tuple(row["texts"]) == showing.texts
+    assert len(rows) == (1 if what == "rankings" else 3)
+
+
+def responses(ws):
+    with ws.read() as db:
+        return db.table("responses").count
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_our_tasks_before_anybody_answered_bring_no_judgement(ws, what):
+    exported = to_label.export(ws, "label-studio", what)
+    with pytest.raises(importing.ImportRefused):
+        importing.take(ws, str(exported.folder / "tasks.json"))
+    assert stored.preferences(ws) == []
