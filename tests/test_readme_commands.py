@@ -193,7 +193,7 @@ class Place:
 
     def words(self, step: Step) -> list[str]:
         """The words of a command: placeholders replaced, made small, in this workspace."""
-        given = self.values | step.given
+        given = {**self.values, **step.given}
         words = [given.get(word, word) for word in shlex.split(step.command)]
         if "FILE" in step.given:
             words[-1] = str(self.folder / words[-1])
@@ -222,6 +222,7 @@ def place(tmp_path, monkeypatch, request):
     indirect=True,
 )
 def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys):
+    ws = Workspace(place.root)
     with warm.starts():
         for step in (*LOOP, *REST):
             with monkeypatch.context() as patch:
@@ -232,7 +233,6 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
             printed = capsys.readouterr()
             assert code == 0, f"{step.command}: {printed.out}{printed.err}"
             assert step.said in printed.out, f"{step.command}: {printed.out}"
-            ws = Workspace.existing(place.root)
             if "--queue" in step.command:
                 check_lines(printed.out, place.root)
                 runs.create(ws, SampleConfig())  # it waits, for the commands of the queue
