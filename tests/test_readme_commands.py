@@ -30,7 +30,7 @@ from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, rollouts, runs
 from studio.workspace import Workspace
-from tests.support import stored, warm
+from tests.support import warm
 from tests.test_repository import READMES, ROOT
 
 TINY = {
@@ -106,6 +106,9 @@ REST = (
     Step("compare ppo-1 sft-1 --votes 100", "Session 2: 0 of 100"),
     Step("leaderboard", "ppo-1@1 against sft-1@3: won 1, tied 0, lost 0"),
     Step("export ratings --format archive", "archive.jsonl"),
+    Step("export ratings --format hh", "preferences-hh"),
+    Step("import pairs.csv --map prompt=question,chosen=good,rejected=poor --preview", "1 of 1 rows"),
+    Step("export to-label --format TOOL --what pairs", "to-label", {"TOOL": "argilla"}),
     Step("import archive.jsonl --workspace NEW", "30 prompts"),
     Step("doctor", "is sound: 4 ratings"),
     Step("doctor --repair", "was already known"),
@@ -123,6 +126,8 @@ ONLY_PARSED = {
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",
     "import hh_rlhf_helpful_base.raw.jsonl.gz": "the data is not here",
     "import rasbt_instruct_1100.jsonl": "the data is not here",
+    'label-studio push --project "Round 1" --annotators 3': "needs a server of Label Studio",
+    'label-studio pull --project "Round 1"': "as above",
     "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0": "the model is not here",
     "reward --set learning_rate=5e-4 --set epochs=2": "belongs to the two above",
     "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
@@ -176,6 +181,7 @@ class Place:
         self.root = folder / "workspace"
         self.values = {
             "my_demonstrations.jsonl": str(folder / "my_demonstrations.jsonl"),
+            "pairs.csv": str(folder / "pairs.csv"),
             "archive.jsonl": str(self.root / "exports/archive.jsonl"),
             "NEW": str(folder / "new"),
             "NEW_FOLDER": str(folder / "rescued"),
@@ -188,6 +194,7 @@ class Place:
             }
             for n in range(30)
         ]
+        (folder / "pairs.csv").write_text("question,good,poor\nHow?,So.,No.\n")
         (folder / "blimp.jsonl").write_text(json.dumps({"good": "It is.", "bad": "It are.", "uid": "be"}))
         (folder / "my_demonstrations.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
@@ -249,15 +256,19 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
 
 
 def vote(ws: Workspace, winner: str, loser: str) -> None:
-    """A vote between answers of two checkpoints, for the leaderboard."""
+    """A vote between answers of two checkpoints, for the leaderboard, and a pair of theirs without one, to be labelled."""
     with ws.write() as db:
-        pair = [
-            prompts.add_response(db, 1, name, "sample", checkpoint_id=checkpoints.get(ws, name).id, sampling="{}")
-            for name in (winner, loser)
-        ]
-        comparison_id = comparisons.add_comparison(db, 1, (pair[0], pair[1]))
-        assert comparison_id is not None
-        showing = comparisons.read_showing(db, comparisons.add_showing(db, comparison_id, "person"))
+        made = []
+        for prompt_id in (1, 2):
+            pair = [
+                prompts.add_response(
+                    db, prompt_id, name, "sample", checkpoint_id=checkpoints.get(ws, name).id, sampling="{}"
+                )
+                for name in (winner, loser)
+            ]
+            made.append(comparisons.add_comparison(db, prompt_id, (pair[0], pair[1])))
+        assert made[0] is not None
+        showing = comparisons.read_showing(db, comparisons.add_showing(db, made[0], "person"))
         assert showing is not None
         ratings.record(db, showing.id, "left" if showing.left == winner else "right")
 

@@ -16,8 +16,8 @@ TABLE = ROOT / "studio/preferences/vocabulary.py"
 SHOWN = re.compile(r"\b((much|slightly) better|(both|all) (fine|bad))\b", re.IGNORECASE)
 NAMES = {*FLAGS, *ATTRIBUTES, *SKIP_REASONS[:-1], *(name for name in JUDGEMENTS if ":" in name)}
 LETTERS = {key for key in KEYS if len(key) == 1 and key.isalpha()} | {"=", "⌫", "⏎"}
-FOREIGN = ("studio/datasets/", "studio/evaluation/")
-"""These read what others have written, in the words of others."""
+FOREIGN = ("studio/datasets/", "studio/evaluation/", "studio/exchange/")
+"""These read and write for other programs, in their words."""
 READS_KEYS = ("ui/static/rate/", "ui/pages/rate/", "studio/cli/rate.py", "studio/cli/remarks.py")
 
 
