@@ -53,9 +53,8 @@ class Controls:
         forbidden = frozenset(token for token in known if token != unknown)
 
         def encode(piece: str, is_plain: bool = False) -> list[int]:
-            return tokenizer.encode(
-                piece, add_special_tokens=False, **({"split_special_tokens": True} if is_plain else {})
-            )
+            options: dict[str, Any] = {"split_special_tokens": True} if is_plain else {}
+            return tokenizer.encode(piece, add_special_tokens=False, **options)
 
         def as_plain(token: str) -> list[int]:
             try:
