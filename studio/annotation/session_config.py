@@ -59,6 +59,22 @@ class SessionConfig(BaseModel):
         return value
 
 
+def head_to_head(
+    one: str, other: str, votes: int, split: Literal["train+validation", "train", "validation", "test"] = "validation"
+) -> SessionConfig:
+    """Return the settings of a session that measures which of two checkpoints is preferred: all at random, no repeats."""
+    return SessionConfig(
+        source="policy_vs_sft",
+        checkpoint=one,
+        opponent=other,
+        target=votes,
+        choose="random",
+        random_share=1.0,
+        repeat_share=0.0,
+        split=split,
+    )
+
+
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     """Return the config with its checkpoints named: those left empty are the newest ones that fit.
 

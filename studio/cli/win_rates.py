@@ -5,8 +5,7 @@ import json
 import math
 from typing import Any
 
-from studio.annotation import prefetch, sessions
-from studio.annotation.session_config import SessionConfig
+from studio.annotation import prefetch, session_config, sessions
 from studio.cli import arguments as takes
 from studio.cli import follow
 from studio.evaluation import leaderboard
@@ -33,16 +32,7 @@ def add(commands: Any) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    config = SessionConfig(
-        source="policy_vs_sft",
-        checkpoint=arguments.one,
-        opponent=arguments.other,
-        target=arguments.votes,
-        choose="random",
-        random_share=1.0,
-        repeat_share=0.0,
-        split=arguments.split,
-    )
+    config = session_config.head_to_head(arguments.one, arguments.other, arguments.votes, arguments.split)
     session = sessions.start(ws, config)
     prefetch.look_after(ws)
     print(f"{session.sentence}\nRate: {follow.command(arguments, 'rate')}")
@@ -93,15 +83,5 @@ def _pair(pair: HeadToHead) -> list[str]:
         f"{pair.one} against {pair.other}: won {pair.wins}, tied {pair.ties}, lost {pair.losses}",
         f"  win rate {pair.half:.0%} ({pair.half_low:.0%} to {pair.half_high:.0%}) with a tie as half; {decided}",
         f"  at equal length {pair.length_controlled:.0%}; its answers differ by {pair.length_difference:+,.0f} letters in the median",
-        f"  whenever one looks: {pair.anytime_low:.0%} to {pair.anytime_high:.0%} of the decided votes. {verdict(pair)}",
+        f"  whenever one looks: {pair.anytime_low:.0%} to {pair.anytime_high:.0%} of the decided votes. {pair.verdict}",
     ]
-
-
-def verdict(pair: HeadToHead) -> str:
-    """Say whether the votes have decided, and if not, how many more would at this rate."""
-    if pair.is_decided:
-        better = pair.one if pair.anytime_low > 0.5 else pair.other
-        return f"Decided: {better} is preferred."
-    if pair.votes_to_decide is None:
-        return "Not decided; at this rate no number of votes that one could give would decide it."
-    return f"Not decided; at this rate some {pair.votes_to_decide:,} more decided votes would settle it."

@@ -76,6 +76,15 @@ class HeadToHead:
     length_difference: float
     """Median of the first's length minus the other's, in characters."""
 
+    @property
+    def verdict(self) -> str:
+        """Say whether the votes have decided, and if not, how many more would at this rate."""
+        if self.is_decided:
+            return f"Decided: {self.one if self.anytime_low > 0.5 else self.other} is preferred."
+        if self.votes_to_decide is None:
+            return "Not decided; at this rate no number of votes that one could give would decide it."
+        return f"Not decided; at this rate some {self.votes_to_decide:,} more decided votes would settle it."
+
 
 @dataclass(frozen=True)
 class Leaderboard:
@@ -111,6 +120,12 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
         groups,
         [_head_to_head(*pair, votes) for pair in met],
     )
+
+
+def raters(ws: Workspace) -> list[str]:
+    """Return who voted on answers of checkpoints: person first, the others by name."""
+    with ws.read() as db:
+        return model_votes.raters(db)
 
 
 def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> Leaderboard:

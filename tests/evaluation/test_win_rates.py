@@ -10,6 +10,7 @@ from studio.cli import main
 from studio.preferences import comparisons, model_votes, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 
 
@@ -23,22 +24,6 @@ def ws(tmp_path):
     return ws
 
 
-def add_answers(ws, num, names=("sft-2@40", "sft-1@40"), size=2):
-    """Comparisons of `size` answers, the checkpoints in turn; an answer is its checkpoint's name and a number."""
-    with ws.write() as db:
-        ids = {row["name"]: row["id"] for row in db.query("SELECT name, id FROM checkpoints")}
-        for number in range(num):
-            prompt = NewPrompt([{"role": "user", "content": f"Question {number}"}], "", "validation")
-            prompt_id = prompts.add_prompt(db, prompt)
-            answers = [
-                prompts.add_response(
-                    db, prompt_id, f"{name} {k}", "sample", checkpoint_id=ids[name], sampling='{"temperature": 1}'
-                )
-                for k, name in enumerate((names * size)[:size])
-            ]
-            comparisons.add_comparison(db, prompt_id, answers)
-
-
 def vote(ws, num, judge, rater="person"):
     for _ in range(num):
         showing = comparisons.next_showing(ws, rater)
@@ -48,7 +33,7 @@ def vote(ws, num, judge, rater="person"):
 
 def prefer(ws, name):
     def judge(showing):
-        ratings.record(ws, showing.id, "left" if showing.left.startswith(name) else "right")
+        stored.written(ws, ratings.record, showing.id, "left" if showing.left.startswith(name) else "right")
 
     return judge
 
@@ -59,18 +44,18 @@ def read(ws, rater="person"):
 
 
 def test_a_vote_knows_whose_answer_was_shown_where_and_how_long_it_was(ws):
-    add_answers(ws, 12)
+    filling.add_rivals(ws, 12)
     vote(ws, 12, prefer(ws, "sft-2"))
     found = read(ws)
     assert {each.left for each in found} == {"sft-2@40", "sft-1@40"}
     assert all((each.left if each.winner == "left" else each.right) == "sft-2@40" for each in found)
-    assert {each.left_length for each in found} == {len("sft-2@40 0")}
+    assert {each.left_length for each in found} == {len("sft-2@40 0 0"), len("sft-2@40 10 0")}
 
 
 def test_a_corrected_vote_counts_as_corrected_and_one_that_was_taken_back_or_skipped_does_not(ws):
-    add_answers(ws, 4)
+    filling.add_rivals(ws, 4)
     vote(ws, 4, prefer(ws, "sft-2"))
-    ratings.undo(ws)
+    stored.undone(ws)
     first, second = (event["id"] for event in ratings.list_events(ws)[:2])
     ratings.correct(ws, first, "tie")
     ratings.correct(ws, second, "skip")
@@ -78,26 +63,26 @@ def test_a_corrected_vote_counts_as_corrected_and_one_that_was_taken_back_or_ski
 
 
 def test_a_ranking_gives_its_pairs_of_different_checkpoints(ws):
-    add_answers(ws, 1, size=4)
-    vote(ws, 1, lambda showing: ratings.record(ws, showing.id, "ranking", ranks=[1, 2, 2, 3]))
+    filling.add_rivals(ws, 1, size=4)
+    vote(ws, 1, lambda showing: stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 2, 3]))
     found = read(ws)
     assert len(found) == 4
     assert all(each.is_of_a_ranking and each.left != each.right for each in found)
 
 
 def test_answers_of_one_checkpoint_or_of_a_file_are_no_votes_between_checkpoints(ws):
-    add_answers(ws, 3, names=("sft-2@40", "sft-2@40"))
+    filling.add_rivals(ws, 3, names=("sft-2@40", "sft-2@40"))
     with ws.write() as db:
         prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Another"}], "", "train"))
         comparisons.add_comparison(
             db, prompt_id, [prompts.add_response(db, prompt_id, text, "import") for text in ("one", "two")]
         )
-    vote(ws, 4, lambda showing: ratings.record(ws, showing.id, "left"))
+    vote(ws, 4, lambda showing: stored.written(ws, ratings.record, showing.id, "left"))
     assert read(ws) == []
 
 
 def test_the_leaderboard_in_the_terminal_moves_with_each_vote(ws, capsys):
-    add_answers(ws, 30)
+    filling.add_rivals(ws, 30)
     vote(ws, 10, prefer(ws, "sft-2"))
     assert main(["leaderboard", "--workspace", str(ws.root)]) == 0
     said = capsys.readouterr().out
@@ -112,7 +97,7 @@ def test_the_leaderboard_in_the_terminal_moves_with_each_vote(ws, capsys):
 
 
 def test_votes_of_two_raters_stay_apart_and_a_rater_without_any_is_told_who_voted(ws, capsys):
-    add_answers(ws, 6)
+    filling.add_rivals(ws, 6)
     vote(ws, 3, prefer(ws, "sft-2"))
     vote(ws, 3, prefer(ws, "sft-2"), rater="scripted")
     assert (len(read(ws)), len(read(ws, "scripted"))) == (3, 3)
@@ -122,7 +107,7 @@ def test_votes_of_two_raters_stay_apart_and_a_rater_without_any_is_told_who_vote
 
 
 def test_compare_starts_a_blind_session_on_prompts_that_measure(ws, capsys):
-    add_answers(ws, 5)
+    filling.add_rivals(ws, 5)
     assert main(["compare", "sft-2", "sft-1", "--votes", "5", "--workspace", str(ws.root)]) == 0
     session = sessions.list_all(ws)[0]
     assert (session.config.checkpoint, session.config.opponent) == ("sft-2@40", "sft-1@40")

@@ -71,6 +71,27 @@ def add_pairs(ws: Workspace, prompt_ids: list[int], checkpoint: str, texts=None,
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run.id if run else None)
 
 
+def add_rivals(ws: Workspace, num: int, names: tuple[str, ...] = ("sft-2@40", "sft-1@40"), size: int = 2) -> None:
+    """Comparisons of `size` answers, the checkpoints in turn; an answer is its checkpoint's name and a number."""
+    with ws.write() as db:
+        ids = {row["name"]: row["id"] for row in db.query("SELECT name, id FROM checkpoints")}
+        for number in range(num):
+            prompt = NewPrompt([{"role": "user", "content": f"Question {number}"}], "", "validation")
+            prompt_id = prompts.add_prompt(db, prompt)
+            answers = [
+                prompts.add_response(
+                    db,
+                    prompt_id,
+                    f"{name} {number} {k}",
+                    "sample",
+                    checkpoint_id=ids[name],
+                    sampling='{"temperature": 1}',
+                )
+                for k, name in enumerate((names * size)[:size])
+            ]
+            comparisons.add_comparison(db, prompt_id, answers)
+
+
 def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int = 60) -> None:
     """Falling or rising curves with noise; the value is where each ends."""
     rng = random.Random(run.id)

@@ -5,10 +5,12 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from modules.config import EvaluateConfig
+from modules.config import EvaluateConfig, SFTConfig
+from studio.annotation import prefetch, sessions
 from studio.evaluation import comparison, results
 from studio.evaluation.results import Result, Subject
 from studio.models import checkpoints
+from studio.preferences import comparisons, ratings
 from studio.runs import launcher, runs
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
@@ -81,3 +83,38 @@ def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(
     for against in ("ppo-99", HOSTILE, None, 7):
         assert all(isinstance(drawn, str) for drawn in evaluate._draw(full_ws, against))
     assert comparison.compare(full_ws, "sft-1").against == "sft-1@60"
+
+
+def vote(ws, name, num=1):
+    """Votes for the answers that a checkpoint gave; each answer begins with its checkpoint's name."""
+    for _ in range(num):
+        showing = comparisons.next_showing(ws)
+        assert showing
+        with ws.write() as db:
+            ratings.record(db, showing.id, "left" if showing.left.startswith(name) else "right")
+
+
+@pytest.mark.browser
+def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(prefetch, "look_after", lambda ws: None)
+    filling.add_texts(ws, 4)
+    for _ in range(2):
+        filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    one, other = (c.name for c in checkpoints.list_all(ws, "ppo", "sft"))
+    page = visit(serve(ws).url + "#evaluate")
+    expect(page.locator("#leaderboard")).to_contain_text("No votes between two checkpoints yet")
+    page.locator("#versus-start").click()
+    expect(page.locator("#page-rate")).to_be_visible()
+    session = sessions.list_all(ws)[0]
+    assert {session.config.checkpoint, session.config.opponent} == {one, other}
+    assert (session.config.target, session.config.split) == (50, "validation")
+    sessions.end(ws, session.id)
+    filling.add_rivals(ws, 12, (one, other))
+    vote(ws, one, 9)
+    page.locator("#page-evaluate-button").click()
+    expect(page.locator("#leaderboard tbody tr").first).to_contain_text(one)
+    expect(page.locator("#leaderboard .versus")).to_contain_text("Won 9, tied 0, lost 0. Decided")
+    vote(ws, other, 3)
+    page.locator("#page-home-button").click()
+    page.locator("#page-evaluate-button").click()
+    expect(page.locator("#leaderboard .versus")).to_contain_text("Won 9, tied 0, lost 3. Not decided")

@@ -108,7 +108,9 @@ def test_what_a_run_would_teach_is_shown_as_tokens_and_as_text(full_ws, serve, v
     monkeypatch.setattr(
         preview,
         "lesson",
-        lambda ws, config: preview.Lesson("own", [preview.Example("First", tokens)], f"{config.epochs} things."),
+        lambda ws, prepared: preview.Lesson(
+            "own", [preview.Example("First", tokens)], f"{prepared.config.epochs} things."
+        ),
     )
     page = visit(serve(full_ws).url + "#train/sft")
     page.locator("#look-sft").click()

@@ -15,7 +15,7 @@ from ui import file_access
 from ui.components import form, html
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.evaluate import drawing
+from ui.pages.evaluate import drawing, win_rates
 
 POLICIES = ("ppo", "sft")
 LEAD = (
@@ -50,13 +50,22 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     on(start.click, partial(_start, ws), [names, chosen], [told, tabs, run_chosen])
     on(save.click, partial(_write, ws), [against], [told])
     on(against.input, partial(_draw, ws), [against], drawn)
-    return Page(partial(_refresh, ws), [names, chosen, against], [names, chosen, against, *drawn])
+    votes = win_rates.build(ws, tabs)
+    return Page(
+        partial(_refresh_all, ws, votes),
+        [names, chosen, against, *votes.inputs],
+        [names, chosen, against, *drawn, *votes.outputs],
+    )
 
 
 def _choice(label: str, info: str, elem_id: str) -> gr.Dropdown:
     return gr.Dropdown(
         [], value=[], multiselect=True, allow_custom_value=True, label=label, info=info, elem_id=elem_id, min_width=260
     )
+
+
+def _refresh_all(ws: Workspace, votes: Page, names: Any, chosen: Any, against: Any, *others: Any) -> list[Any]:
+    return [*_refresh(ws, names, chosen, against), *votes.refresh(*others)]
 
 
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:

@@ -1,0 +1,132 @@
+"""Win rates, a section of Evaluate: start blind votes between two checkpoints, and see what all such votes say."""
+
+import math
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio import plots
+from studio.annotation import prefetch, session_config, sessions
+from studio.errors import StudioError
+from studio.evaluation import leaderboard
+from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard
+from studio.models import checkpoint_pages as shelf
+from studio.workspace import Workspace
+from ui.components import html
+from ui.handlers import on
+from ui.page import Page
+
+POLICIES = ("ppo", "sft")
+LEAD = (
+    "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
+    "every look, so stop as soon as it is decided."
+)
+HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
+EXPECTED = "Expected share of points against the anchor, a tie counting as half, the sides drawn at random"
+RATERS = {"person": "your votes", "scripted": "the demo's scripted rater"}
+
+
+def build(ws: Workspace, tabs: gr.Tabs) -> Page:
+    """Place the section; a started session opens Rate."""
+    html.html(f'<h2>Win rates</h2><p class="lead">{LEAD}</p>')
+    with gr.Row(elem_classes="controls"):
+        one = gr.Dropdown([], label="Checkpoint", elem_id="versus-one", min_width=180, allow_custom_value=True)
+        other = gr.Dropdown([], label="against", elem_id="versus-other", min_width=180, allow_custom_value=True)
+        votes = gr.Number(50, label="Votes", precision=0, minimum=1, elem_id="versus-votes", min_width=100)
+        start = gr.Button("Compare blind", variant="primary", elem_id="versus-start", min_width=150)
+        rater = gr.Dropdown(
+            list(_raters(["person"])), value="person", label="Votes of", elem_id="versus-rater", min_width=180
+        )
+    told = html.html(html.notice(""), elem_id="versus-told")
+    board = html.html(elem_id="leaderboard")
+    on(start.click, partial(_start, ws), [one, other, votes], [told, tabs])
+    on(rater.input, partial(_draw, ws), [rater], [board])
+    return Page(partial(_refresh, ws), [one, other, rater], [one, other, rater, board])
+
+
+def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
+    names = [checkpoint.name for checkpoint in shelf.page(ws, *POLICIES)]
+    first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
+    known = leaderboard.raters(ws) or ["person"]
+    chosen = str(rater) if rater in known else known[0]
+    return [
+        gr.Dropdown(choices=names, value=first),
+        gr.Dropdown(choices=names, value=second),
+        gr.Dropdown(choices=list(_raters(known)), value=chosen),
+        _draw(ws, chosen),
+    ]
+
+
+def _raters(names: list[str]) -> list[tuple[str, str]]:
+    return [(RATERS.get(name, name), name) for name in names]
+
+
+def _start(ws: Workspace, one: Any, other: Any, votes: Any) -> list[Any]:
+    """Start a session between the two and open Rate; or say why not."""
+    try:
+        config = session_config.head_to_head(str(one or ""), str(other or ""), max(1, int(votes or 1)))
+        session = sessions.start(ws, config)
+    except (StudioError, ValueError) as error:
+        return [html.notice(str(error), "bad"), gr.skip()]
+    prefetch.look_after(ws)
+    return [html.notice(session.sentence, "good"), gr.Tabs(selected="rate")]
+
+
+def _draw(ws: Workspace, rater: Any) -> str:
+    try:
+        found = leaderboard.read(ws, str(rater or "person"))
+    except StudioError:
+        return html.empty(
+            "No votes between two checkpoints yet", "Choose two and compare them; their strengths then stand here."
+        )
+    groups = "".join(_group(group) for group in found.groups)
+    apart = "<p>These groups never met, directly or through others: their strengths do not compare.</p>"
+    return f"{_votes(found)}{groups}{apart if len(found.groups) > 1 else ''}{''.join(map(_pair, found.pairs))}"
+
+
+def _votes(found: Leaderboard) -> str:
+    who = escape(RATERS.get(found.rater, found.rater))
+    return f'<p class="quiet">{found.num_votes:,} votes on {found.num_prompts:,} prompts: {who}.</p>'
+
+
+def _group(group: Group) -> str:
+    head = "".join(f'<th scope="col"{_hint(name)}>{name}</th>' for name in HEADS)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(each.name)}</th><td class="num">{each.strength:+.2f}</td>'
+        f"<td>{'anchor' if each.name == group.anchor else f'{each.low:+.2f} to {each.high:+.2f}'}</td>"
+        f'<td class="num">{each.win_rate:.0%}</td><td class="num">{each.wins}</td><td class="num">{each.ties}</td>'
+        f'<td class="num">{each.losses}</td></tr>'
+        for each in group.standings
+    )
+    left = 1.0 / (1.0 + math.exp(-group.side))
+    return (
+        f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<p class="quiet">Between equals the left answer wins {left:.0%} of the decided votes.</p>'
+    )
+
+
+def _hint(name: str) -> str:
+    return f' title="{EXPECTED}"' if name == "expected" else ""
+
+
+def _pair(pair: HeadToHead) -> str:
+    shares = [plots.Interval("with a tie as half", pair.half, pair.half_low, pair.half_high, _total(pair), 1)]
+    if not math.isnan(pair.decided):
+        decided = pair.wins + pair.losses
+        shares.append(
+            plots.Interval(
+                "decided votes, at every look", pair.decided, pair.anytime_low, pair.anytime_high, decided, 3
+            )
+        )
+    drawn = plots.interval_chart(shares, title=f"{pair.one} against {pair.other}", reference_text="equal")
+    return (
+        f'<section class="forest versus"><h3>{escape(pair.one)} against {escape(pair.other)}</h3>{drawn}'
+        f"<p>Won {pair.wins}, tied {pair.ties}, lost {pair.losses}. {escape(pair.verdict)} At equal length it would win "
+        f"{pair.length_controlled:.0%}; its answers differ by {pair.length_difference:+,.0f} letters in the median.</p></section>"
+    )
+
+
+def _total(pair: HeadToHead) -> int:
+    return pair.wins + pair.ties + pair.losses
