@@ -235,7 +235,8 @@ def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):
     assert runs.get(taught, "sft-1").config.seed == 3
 
 
-def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start):
+def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkeypatch):
+    monkeypatch.setattr(launcher, "ADOPTION_S", 0.5)
     assert "There are no runs yet" in cli("runs")[1]
     cli("sft", "--detach")
     metrics.add(taught, 1, 1, {"train/loss": 2.5})

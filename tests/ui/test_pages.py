@@ -318,7 +318,7 @@ def test_an_archive_is_told_and_restored_into_an_empty_workspace_only(full_ws, s
             assert stored.read(empty, ratings.summary) == stored.read(full_ws, ratings.summary)
         else:
             expect(page.locator("#import-told")).to_contain_text(
-                "goes into an empty workspace, and studio has something"
+                "goes into an empty workspace, and studio is not empty"
             )
             expect(page.locator("#take")).to_be_disabled()
 

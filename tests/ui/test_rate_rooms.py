@@ -195,7 +195,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     page.locator("#history-note textarea").fill("on reflection")
     page.locator("#history-flags").get_by_label("right unsafe").check()
     page.locator("#history-annotate").click()
-    expect(page.locator("#history-told")).to_contain_text("stays on record")
+    expect(page.locator("#history-told")).to_contain_text("stay on record")
     noted = history.find(pairs_ws)[0]
     assert (noted.note, noted.remarks.flags) == ("on reflection", {"unsafe": [1]})
     expect(page.locator("[data-rating]").first).to_contain_text("note")

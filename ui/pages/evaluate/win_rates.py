@@ -24,6 +24,7 @@ LEAD = (
     "every look, so stop as soon as it is decided."
 )
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
+TEXTS = HEADS[0], HEADS[2]
 EXPECTED = "Expected share of points against the anchor, a tie counting as half, the sides drawn at random"
 RATERS = {"person": "your votes", "scripted": "the demo's scripted rater"}
 
@@ -31,10 +32,11 @@ RATERS = {"person": "your votes", "scripted": "the demo's scripted rater"}
 def build(ws: Workspace, tabs: gr.Tabs) -> Page:
     """Place the section; a started session opens Rate."""
     html.html(f'<h2>Win rates</h2><p class="lead">{LEAD}</p>')
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="fields"):
         one = gr.Dropdown([], label="Checkpoint", elem_id="versus-one", min_width=180, allow_custom_value=True)
         other = gr.Dropdown([], label="against", elem_id="versus-other", min_width=180, allow_custom_value=True)
         votes = gr.Number(50, label="Votes", precision=0, minimum=1, elem_id="versus-votes", min_width=100)
+    with gr.Row(elem_classes="controls"):
         start = gr.Button("Compare blind", variant="primary", elem_id="versus-start", min_width=150)
         rater = gr.Dropdown(
             list(_raters(["person"])), value="person", label="Votes of", elem_id="versus-rater", min_width=180
@@ -92,7 +94,9 @@ def _votes(found: Leaderboard) -> str:
 
 
 def _group(group: Group) -> str:
-    head = "".join(f'<th scope="col"{_hint(name)}>{name}</th>' for name in HEADS)
+    head = "".join(
+        f'<th scope="col" class="{"" if name in TEXTS else "num"}"{_hint(name)}>{name}</th>' for name in HEADS
+    )
     rows = "".join(
         f'<tr><th scope="row">{escape(each.name)}</th><td class="num">{each.strength:+.2f}</td>'
         f"<td>{'anchor' if each.name == group.anchor else f'{each.low:+.2f} to {each.high:+.2f}'}</td>"
