@@ -28,7 +28,7 @@ def started_ago(run: runs.Run, seconds: float) -> runs.Run:
 
 def test_the_time_left_goes_on_at_the_pace_so_far(ws):
     run = started_ago(filling.add_run(ws, SFTConfig(), "running"), 400)
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     assert run.progress == 0.4
     assert found is not None
     assert found.left_s == pytest.approx(600, abs=5)
@@ -49,11 +49,11 @@ def test_the_time_left_is_that_of_the_last_steps_not_of_what_a_parent_did_nor_of
     run = dataclasses.replace(
         started_ago(filling.add_run(ws, SFTConfig(), "running"), 20), progress=0.5, resumed_from=1
     )
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     assert found is not None
     assert found.left_s is None, "it has done nothing itself yet"
     log_steps(ws, run, 91, [0, 2, 2, 2, 900, 2, 2, 2, 2, 2])
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     assert found is not None
     assert found.left_s == pytest.approx(200), "100 steps of 2 s"
 
@@ -62,7 +62,7 @@ def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
     run = filling.add_run(ws, SFTConfig(), "running")
     runs.beat(ws, run.id, text="paused after step 4 of 10; its memory stays in use", paused=True)
     metrics.add(ws, run.id, 4, {"train/loss": 1.25, "train/tokens_per_s": 1500.0})
-    found = progress.of_run(ws, queue.pause(ws, run.name))
+    found = progress.read(ws, queue.pause(ws, run.name))
     assert found is not None
     assert (found.left_s, found.tokens_per_s) == (None, None)
     assert runs.get(ws, run.name).shown_state == "paused"
@@ -72,12 +72,12 @@ def test_a_paused_run_is_called_so_and_has_neither_pace_nor_time_left(ws):
 def test_the_memory_of_a_run_is_told_whichever_way_its_birth_was_counted(ws):
     run = dataclasses.replace(filling.add_run(ws, SFTConfig(), "running"), pid=os.getpid())
     for born in (processes.birth(os.getpid()), psutil.Process().create_time()):
-        found = progress.of_run(ws, dataclasses.replace(run, pid_started=born))
+        found = progress.read(ws, dataclasses.replace(run, pid_started=born))
         assert found is not None
         assert found.memory is not None
         assert found.memory > 2**25
         assert any(word.endswith("GiB of RAM") for word in found.words())
-    stranger = progress.of_run(ws, dataclasses.replace(run, pid_started=1.0))
+    stranger = progress.read(ws, dataclasses.replace(run, pid_started=1.0))
     assert stranger is not None
     assert stranger.memory is None
 
@@ -86,15 +86,15 @@ def test_ppo_tells_its_speed_and_where_its_time_goes(ws):
     run = dataclasses.replace(filling.add_run(ws, SFTConfig(), "running"), config=PPOConfig(batch_size=10))
     values = {"time/rollout_s": 2.0, "time/score_s": 1.0, "time/update_s": 1.0, "rollout/response_tokens": 20.0}
     metrics.add(ws, run.id, 1, values)
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     assert found is not None
     assert found.shares == {"rollout": 0.5, "scoring": 0.25, "update": 0.25}
     assert found.tokens_per_s == 10 * 20 / 4
 
 
 def test_a_run_that_waits_has_no_figures_and_an_ended_one_no_time_left(ws):
-    assert progress.of_run(ws, filling.add_run(ws, SFTConfig(), "queued")) is None
-    found = progress.of_run(ws, filling.add_run(ws, SFTConfig()))
+    assert progress.read(ws, filling.add_run(ws, SFTConfig(), "queued")) is None
+    found = progress.read(ws, filling.add_run(ws, SFTConfig()))
     assert found is not None
     assert found.left_s is None
     assert found.words()[0].startswith("took ")
@@ -104,7 +104,7 @@ def test_the_use_and_memory_of_a_runs_gpu_are_told(ws, monkeypatch):
     driver.use(monkeypatch, driver.Driver(driver.SMALL, driver.LARGE)).hold("GPU-b", os.getpid(), "python", 2048)
     run = filling.add_run(ws, SFTConfig(), "running")
     run = dataclasses.replace(run, pid=os.getpid(), pid_started=psutil.Process().create_time())
-    found = progress.of_run(ws, run)
+    found = progress.read(ws, run)
     assert found is not None
     assert found.gpu == "GPU 1 73 % busy, 2.0 of 24 GiB"
     assert found.words()[-1] == found.gpu

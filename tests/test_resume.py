@@ -104,7 +104,7 @@ def test_the_choice_is_saved_with_its_own_figures_and_is_what_the_run_hands_on(w
     chosen = checkpoints.get(ws, whole)
     assert chosen.is_chosen
     assert scores[chosen.step] == max(scores.values()) == chosen.metrics["eval/score"]
-    assert f"step {chosen.step}: the best" in runs.get(ws, whole).message
+    assert f"Step {chosen.step} is handed on: the best" in runs.get(ws, whole).message
 
 
 @pytest.mark.parametrize(("stage", "last_step"), [("ppo", 3), ("sft", 2), ("reward", 1)])

@@ -319,6 +319,7 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
 def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
     beside = {
         "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
+        "evaluation_suites", "evaluation_items", "evaluation_results",  # of runs
         "import_maps",  # how one person's files are read
         "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "session_queue", "metric_stretches",  # follow from the rest
     }  # fmt: skip

@@ -106,11 +106,11 @@ def test_a_press_that_is_sent_again_to_the_other_server_is_one_rating_and_undo_t
     showing = a.ask("rate", "open_items", {})["items"][0]["id"]
     sent = press(showing, "tie")
     answers = at_once(lambda: a.ask("rate", "record", sent), lambda: b.ask("rate", "record", sent))
-    assert [answer["recorded"] for answer in answers] == ["tie, both fine"] * 2
+    assert [answer["recorded"] for answer in answers] == ["both fine"] * 2
     assert len(ratings.list_events(ws, limit=-1)) == before + 1
     undo = {"uuid": str(uuid.uuid4())}
     taken = at_once(lambda: a.ask("rate", "undo", undo), lambda: b.ask("rate", "undo", undo))
-    assert [answer["undone"] for answer in taken] == ["tie, both fine"] * 2
+    assert [answer["undone"] for answer in taken] == ["both fine"] * 2
     assert len(ratings.list_events(ws, limit=-1)) == before + 2
     assert {server.ask("rate", "open_items", {})["items"][0]["id"] for server in (a, b)} == {showing}
     with ws.read() as db:
@@ -122,7 +122,7 @@ def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_
     values = list(SessionConfig(target=6, block_size=5, repeat_share=0).model_dump().values())
     told = at_once(*(lambda s=s: s.click("session-start", values)["data"][0] for s in (a, b)))
     assert len(sessions.list_all(ws)) == 1
-    assert sorted("has begun" in text for text in told) == [False, True]
+    assert sorted("has started" in text for text in told) == [False, True]
     assert any("Session 1 is running. Pause or end it before you start another." in text for text in told)
     shown = [server.ask("rate", "open_items", {})["items"] for server in (a, b)]
     assert shown[0] == shown[1]
@@ -189,7 +189,7 @@ def test_a_server_that_was_killed_is_not_named_any_more(servers, tmp_path):
     third = LiveServer(ws, tmp_path / "third.txt")
     try:
         third.wait()
-        wait(lambda: f"open at {a.url} too" in third.said)
+        wait(lambda: f"also open at {a.url}" in third.said)
         assert b.url not in third.said
     finally:
         third.stop()

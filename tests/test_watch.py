@@ -24,7 +24,7 @@ from tests.ui import filling
 
 PROGRAM = [sys.executable, "-c", "import sys; from studio.cli import main; sys.exit(main())"]
 PATIENCE_S = 60
-END = "Ctrl-C stops watching; the runs keep going."
+END = "Ctrl-C stops watching; runs keep going."
 
 
 class Terminal:

@@ -83,7 +83,7 @@ def _picture(ws: Workspace, width: int, height: int) -> Group:
     doing = [
         part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
     ]
-    end = "Ctrl-C stops watching; the runs keep going."
+    end = "Ctrl-C stops watching; runs keep going."
     below = [*([""] if doing else []), *doing[: max(0, height // 2 - 2)], end]
     lines = _whole(ws, found, is_narrow=width < NARROW).splitlines()
     room = max(2, height - len(below))

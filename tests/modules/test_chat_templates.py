@@ -260,7 +260,7 @@ def test_of_several_named_templates_the_default_is_used_and_others_are_named() -
     assert found.template == "own"
     assert drawn(found, TALK) == drawn(chat(CHATML), TALK)
     several = tokenizer({"tool_use": CHATML, "rag": CHATML}, IM)
-    with pytest.raises(ConfigError, match="carries the chat templates rag, tool_use, but none called default"):
+    with pytest.raises(ConfigError, match="has the chat templates rag, tool_use, but none called default"):
         ChatFormat(several, "auto", [1])
     assert ChatFormat(several, "chatml", [1]).template == "chatml"
 

@@ -88,7 +88,7 @@ def test_weights_under_other_names_are_weights_that_are_missing(copy: Path) -> N
             {"num_key_value_heads": 4},
             r"do not belong together: model.layers.0.self_attn.k_proj.weight has 32 x 64 .* 64 x 64",
         ),
-        ({"num_hidden_layers": 1}, r"knows nothing of \(model.layers.1.input_layernorm.weight, .*would be left out"),
+        ({"num_hidden_layers": 1}, r"does not mention \(model.layers.1.input_layernorm.weight, .*would be left out"),
         ({"num_hidden_layers": 3}, r"lacks 9 weights \(model.layers.2.*Fetch it again"),
     ],
     ids=["more rows", "wider heads", "fewer layers", "more layers"],

@@ -22,8 +22,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from assets import STARTER
 from studio.children import CODE
 from studio.runs import marks, processes
@@ -42,6 +40,8 @@ ROOM = "x" * 200
 _PR_SET_CHILD_SUBREAPER = 36
 _real_popen = subprocess.Popen
 _asking = threading.Lock()
+_depth = 0
+"""How many blocks of `starts` are open."""
 
 
 @contextmanager
@@ -50,12 +50,16 @@ def starts() -> Iterator[None]:
 
     Elsewhere than on Linux they load them themselves.
     """
-    if sys.platform != "linux":
+    global _depth
+    if sys.platform == "linux":
+        subprocess.Popen = (
+            _Popen  # stays: a test may put something else in its place, and what was there back, in any order
+        )
+    _depth += 1
+    try:
         yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", _Popen)
-        yield
+    finally:
+        _depth -= 1
 
 
 class _Popen(_real_popen):  # type: ignore[type-arg]
@@ -63,7 +67,7 @@ class _Popen(_real_popen):  # type: ignore[type-arg]
         start = super()._execute_child  # type: ignore[misc]
         given = inspect.signature(start).bind(*args).arguments
         command = given["args"]
-        if command[:2] != [sys.executable, "-m"] or command[2] not in MODULES:
+        if not _depth or command[:2] != [sys.executable, "-m"] or command[2] not in MODULES:
             start(*args)
             return
         streams = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]

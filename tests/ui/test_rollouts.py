@@ -29,7 +29,7 @@ def test_rollouts_are_searched_sorted_and_filtered(full_ws, serve, visit):
     expect(rows.first).to_contain_text("40")
     field("search").fill("it is 39")
     expect(rows).to_have_count(1)
-    expect(page.locator("#run-rollouts")).to_contain_text("1 that fit; 12 are stored.")
+    expect(page.locator("#run-rollouts")).to_contain_text("1 match; 12 are stored.")
     field("search").fill("")
     expect(rows).to_have_count(12)
     page.locator("#rollout-sort input").click()

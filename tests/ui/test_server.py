@@ -2,6 +2,7 @@
 
 import os
 import time
+from threading import Event
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from studio.errors import ConfigError
 from studio.network import address
 from tests.ui.conftest import Served
 from ui import app
-from ui.pages import data
+from ui.pages import import_card
 from ui.server import brake, login, rest, sessions, uploads
 
 PASSWORD = "correct-horse-é"
@@ -301,7 +302,7 @@ def test_an_upload_goes_after_its_import_and_nobody_elses_file_does(ws, serve, t
     own = tmp_path / "own.jsonl"
     own.write_bytes(rows)
     for source in (path, str(own)):
-        told = data._take(ws, source, "auto", "", "")[0]
+        told = import_card._take(ws, Event(), source, "auto", "", "", "", *[""] * len(import_card.MAPPED))[0]
         assert "is-good" in told, told
     assert not (uploads.folder() / path).exists()
     assert own.exists()
