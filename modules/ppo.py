@@ -98,9 +98,9 @@ class PPOModule(StageModule):
             eps=ADAM_EPS,
         )
         self.latest: tuple[Answers, Experience] | None = None
+        """The last iteration's responses (in a data-parallel run, this process's) and what was learnt from them."""
         self.half_iteration = 0, 0
         """Optimizer steps of the next iteration that the weights have already, and of how many: not 0 where one failed."""
-        """The last iteration's responses (in a data-parallel run, this process's) and what was learnt from them."""
         self.latest_eval_samples: list[Sample] = []
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
         self._held_out: dict[str, float] = {}
