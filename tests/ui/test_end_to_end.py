@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
 from studio.models import checkpoints
 from studio.preferences import ratings
 from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
+from tests.support.waiting import until
 from tests.ui import filling
 
 pytestmark = pytest.mark.browser
@@ -50,6 +51,15 @@ class Server:
     def has_torch(self) -> bool:
         """True if libtorch is mapped into the server's memory."""
         return "libtorch" in Path(f"/proc/{self.process.pid}/maps").read_text()
+
+
+def is_set(page: Page, name: str, value: str) -> bool:
+    """Type a setting of the reward model again where it was lost: Gradio sets fields a second time when they come into view."""
+    field = page.locator(f"#reward-{name} input")
+    if field.input_value() != value:
+        field.fill(value)
+        field.blur()
+    return f"--set {name}={value}" in page.locator("#command-reward").inner_text()
 
 
 @pytest.fixture
@@ -97,9 +107,8 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
         page.goto(server.url + "#train/reward")
         page.locator("#reward-epochs input").fill("30")
         page.get_by_text("Model, memory and machine").locator("visible=true").click()
-        page.locator("#reward-batch_size input").fill("2")
-        page.locator("#reward-micro_batch_size input").fill("2")
-        expect(page.locator("#command-reward")).to_contain_text("--set micro_batch_size=2")
+        for name in ("batch_size", "micro_batch_size"):
+            until(lambda name=name: is_set(page, name, "2"), name)
         page.locator("#start-reward").click()
         expect(page.locator("#run-head h2")).to_have_text("reward-1")
 
