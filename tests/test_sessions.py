@@ -10,7 +10,7 @@ import pytest
 
 from modules.config import RewardConfig, SampleConfig, SFTConfig
 from modules.intervals import wilson_interval
-from studio.annotation import guidelines, pair_selection, predictions, session_summary, sessions
+from studio.annotation import guidelines, pair_selection, predictions, session_config, session_summary, sessions
 from studio.annotation.pair_selection import PairQuery
 from studio.annotation.session_config import SessionConfig
 from studio.errors import DataError, RatingError
@@ -230,6 +230,20 @@ def test_a_source_is_a_policy_a_policy_against_sft_or_imported_pairs(ws):
         sessions.start(ws, SessionConfig(source="policy_vs_sft"))
     with pytest.raises(RatingError, match="go with the sources"):
         sessions.start(ws, SessionConfig(checkpoint=sft))
+
+
+def test_a_comparison_on_held_out_prompts_shows_no_pair_that_waits_on_others_and_says_so(ws):
+    filling.add_texts(ws, 4)
+    one, other = (filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())) for _ in range(2))
+    add_pairs(ws, 3, run=filling.add_run(ws, SampleConfig(checkpoint=one, opponent=other)).id)
+    config = session_config.head_to_head(one, other, 5).model_copy(update={"sample_below": 0})
+    session = sessions.start(ws, config)
+    assert sessions.next_showing(ws) is None
+    with ws.read() as db:
+        assert "has a prompt of the validation split" in sessions.why_nothing(ws, db, session)
+    sessions.end(ws, session.id)
+    sessions.start(ws, config.model_copy(update={"split": "train"}))
+    assert sessions.next_showing(ws)
 
 
 def test_the_guideline_in_force_is_stored_with_each_item(ws):

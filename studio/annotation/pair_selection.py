@@ -31,6 +31,7 @@ class PairQuery:
         random_share: share of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
         rank: only rankings of three to this many answers; 0 for pairs and rankings alike.
+        splits: only prompts of these; none for all.
     """
 
     categories: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class PairQuery:
     random_share: float = 0.3
     reward_id: int | None = None
     rank: int = 0
+    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def pool_of(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
             " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id AND s.rater = :rater)"
             " AND NOT EXISTS (SELECT 1 FROM session_queue w WHERE w.comparison_id = c.id)"
             " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+            " AND (:splits = '[]' OR p.split IN (SELECT value FROM json_each(:splits)))"
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
             " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
             " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
@@ -130,7 +133,7 @@ def census(db: Database, query: PairQuery, rater: str) -> dict[str, int]:
     """Count the comparisons that each part of the query leaves, to explain an empty pool.
 
     Returns:
-        `all`; `origin`, of the origin; `rank`, of the size too; `category`, of the categories too; of those `judged`, by
+        `all`; `origin`, of the origin; `rank`, of the size too; `category`, of the categories and splits too; of those `judged`, by
         `imported` judgements, `seen` by this rater and not judged, and `free`, which the session could show.
     """
     row = next(
@@ -138,7 +141,8 @@ def census(db: Database, query: PairQuery, rater: str) -> dict[str, int]:
             "WITH found AS (SELECT c.id, (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL)"
             " OR (:origin = 'sampled' AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent)) AS origin,"
             " (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
-            " AS rank, (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories))) AS category,"
+            " AS rank, (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+            " AND (:splits = '[]' OR p.split IN (SELECT value FROM json_each(:splits))) AS category,"
             " w.comparison_id IS NULL AS judged, EXISTS (SELECT 1 FROM rating_events e WHERE e.comparison_id = c.id"
             " AND e.rater = 'import') AS imported, EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id"
             " AND s.rater = :rater) AS seen FROM comparisons c JOIN prompts p ON p.id = c.prompt_id"
@@ -201,6 +205,7 @@ def _bound(query: PairQuery, rater: str) -> dict[str, Any]:
     return {
         "rater": rater,
         "categories": json.dumps(query.categories),
+        "splits": json.dumps(query.splits),
         "origin": query.origin,
         "checkpoint": query.checkpoint_id,
         "opponent": query.opponent_id,

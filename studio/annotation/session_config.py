@@ -12,6 +12,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.workspace import Workspace
 
+EVERYWHERE = "train+validation"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -48,8 +49,8 @@ class SessionConfig(BaseModel):
     """With a policy as source: start a sampling run automatically when fewer pairs than this are waiting; 0 never does."""
     sample_prompts: Annotated[int, Field(ge=1, le=10_000)] = 60
     """Number of prompts such a run answers."""
-    split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
-    """Which prompts it draws from. Votes on validation and test prompts are never trained on: they measure."""
+    split: Literal["train+validation", "train", "validation", "test"] = EVERYWHERE
+    """Which prompts it draws from; anything but the default also leaves out waiting pairs on other prompts. Votes on validation and test prompts are never trained on: they measure."""
 
     @field_validator("rank")
     @classmethod
@@ -124,7 +125,9 @@ def why_none(config: SessionConfig, found: dict[str, int]) -> str:
     if not found["rank"]:
         return f"None of the {source} is a ranking of 3 to {config.rank} answers. {also}"
     if not found["category"]:
-        return f"None of the {source} has a prompt of the categories {config.categories}. {also}"
+        asked = [f"of the categories {config.categories}"] if config.categories else []
+        asked += [] if config.split == EVERYWHERE else [f"of the {config.split} split"]
+        return f"None of the {source} has a prompt {' and '.join(asked)}. {also}"
     fitting = f"{'The one pair' if found['category'] == 1 else 'All ' + format(found['category'], ',') + ' pairs'} that it asks for"
     if found["imported"] == found["category"]:
         return f"{fitting} came with a judgement, so nothing is left to rate in it. {also}"
@@ -159,4 +162,5 @@ def query(ws: Workspace, config: SessionConfig) -> PairQuery:
         config.random_share,
         reward.id if reward else None,
         config.rank,
+        () if config.split == EVERYWHERE else (config.split,),
     )
