@@ -1,4 +1,8 @@
-"""Ranks checkpoints by the votes between them, with all that stands behind each number."""
+"""Ranks checkpoints by the votes between them, with all that stands behind each number.
+
+Prompts to which both gave the same answer are never put up for a vote, so they count nowhere: where many are alike, two
+checkpoints are closer than their win rate says.
+"""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -21,7 +21,7 @@ from ui.page import Page
 POLICIES = ("ppo", "sft")
 LEAD = (
     "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
-    "every look, so stop as soon as it is decided."
+    "every look, so stop as soon as it is decided. Prompts to which both give the same answer are not asked and count nowhere."
 )
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
