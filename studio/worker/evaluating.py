@@ -5,7 +5,8 @@ that was interrupted and resumed ends with the numbers of one that was left alon
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -85,22 +86,52 @@ class _Steps:
             raise _Stopped
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A subject that is being measured."""
+
+    ws: Workspace
+    run: Run
+    config: EvaluateConfig
+    backbone: Backbone
+    subject: Subject
+    steps: _Steps
+    left_out: Dropped
+
+    def keep(self, suite: Suite, conditions: dict[str, Any], items: Sequence[scored.Item]) -> int:
+        """Store the suite as it is measured here; returns its id."""
+        return results.keep_suite(self.ws, suite.name, suite.title, suite.kind, conditions, items)
+
+    def add(self, suite_id: int, found: Sequence[Result]) -> None:
+        """Store results."""
+        results.add(self.ws, self.run.id, suite_id, self.subject, found)
+
+    def in_batches(
+        self, suite: Suite, suite_id: int, order: list[int], size: int, measure: Callable[[list[int]], list[Result]]
+    ) -> None:
+        """Measure the items that are not measured yet, batch by batch, each batch stored at once."""
+        done = results.places_done(self.ws, suite_id, self.subject.name)
+        for batch in _batches(order, size):
+            if waiting := [place for place in batch if place not in done]:
+                self.add(suite_id, measure(waiting))
+            self.steps.add(len(batch), f"{suite.name} on {self.subject.name}")
+
+
 def _measure_subject(
     ws: Workspace, run: Run, config: EvaluateConfig, name: str, chosen: Sequence[Suite], steps: _Steps
 ) -> Dropped:
     """Measure one subject on all suites; returns the items left out and why."""
     backbone, subject = load_subject(ws, config, name)
-    left_out = Dropped()
+    work = _Work(ws, run, config, backbone, subject, steps, Dropped())
     for suite in chosen:
         started, cpu = time.monotonic(), time.process_time()
-        measure = {"prompt": _measure_answers, "task": _measure_task}.get(suite.kind, _measure_likelihood)
-        measure(ws, run, config, suite, backbone, subject, steps, left_out)
+        {"prompt": _measure_answers, "task": _measure_task}.get(suite.kind, _measure_likelihood)(work, suite)
         print(
             f"{suite.name} on {subject.name} (role {subject.role}): {len(_places(suite, config)):,} items, "
             f"{time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} s of CPU",
             flush=True,
         )
-    return left_out
+    return work.left_out
 
 
 @during(Phase.LOADING)
@@ -150,52 +181,32 @@ def _conditions(suite: Suite, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _measure_likelihood(
-    ws: Workspace,
-    run: Run,
-    config: EvaluateConfig,
-    suite: Suite,
-    backbone: Backbone,
-    subject: Subject,
-    steps: _Steps,
-    left_out: Dropped,
-) -> None:
-    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, _conditions(suite, backbone), suite.items)
+def _measure_likelihood(work: _Work, suite: Suite) -> None:
+    backbone, role = work.backbone, work.subject.role
+    suite_id = work.keep(suite, _conditions(suite, backbone), suite.items)
     encode = partial(_requests, suite, backbone)
-    encoded = _encode(suite, _places(suite, config), encode, left_out)
+    encoded = _encode(suite, _places(suite, work.config), encode, work.left_out)
     order = sorted(encoded, key=lambda place: (-_length(encoded[place]), place))
-    done = results.places_done(ws, suite_id, subject.name)
-    for batch in _batches(order, ITEMS_PER_BATCH):
-        if waiting := [place for place in batch if place not in done]:
-            with measuring(backbone, subject.role):
-                found = _score(suite, waiting, encoded, backbone)
-            results.add(ws, run.id, suite_id, subject, found)
-        steps.add(len(batch), f"{suite.name} on {subject.name}")
+
+    def measure(places: list[int]) -> list[Result]:
+        with measuring(backbone, role):
+            return _score(suite, places, encoded, backbone)
+
+    work.in_batches(suite, suite_id, order, ITEMS_PER_BATCH, measure)
 
 
-def _measure_task(
-    ws: Workspace,
-    run: Run,
-    config: EvaluateConfig,
-    suite: Suite,
-    backbone: Backbone,
-    subject: Subject,
-    steps: _Steps,
-    left_out: Dropped,
-) -> None:
-    steps.add(0, f"{suite.name} on {subject.name}")
+def _measure_task(work: _Work, suite: Suite) -> None:
+    work.steps.add(0, f"{suite.name} on {work.subject.name}")
     rows = lm_eval_tasks.measure(
-        backbone,
-        subject.role,
+        work.backbone,
+        work.subject.role,
         suite.name.removeprefix(suites.LM_EVAL),
-        ws.evaluations / "lm_eval",
-        limit=config.limit,
-        batch_size=config.batch_size,
+        work.ws.evaluations / "lm_eval",
+        limit=work.config.limit,
+        batch_size=work.config.batch_size,
     )
-    items = [item for item, _ in rows]
-    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, _conditions(suite, backbone), items)
-    found = [Result(place, 0, scores) for place, (_, scores) in enumerate(rows)]
-    results.add(ws, run.id, suite_id, subject, found)
+    suite_id = work.keep(suite, _conditions(suite, work.backbone), [item for item, _ in rows])
+    work.add(suite_id, [Result(place, 0, scores) for place, (_, scores) in enumerate(rows)])
 
 
 def _requests(suite: Suite, backbone: Backbone, item: scored.Item) -> list[list[Request]]:
@@ -218,28 +229,19 @@ def _score(suite: Suite, places: Sequence[int], encoded: Encoded, backbone: Back
     return found
 
 
-def _measure_answers(
-    ws: Workspace,
-    run: Run,
-    config: EvaluateConfig,
-    suite: Suite,
-    backbone: Backbone,
-    subject: Subject,
-    steps: _Steps,
-    left_out: Dropped,
-) -> None:
-    conditions = _conditions(suite, backbone) | _sampling(config)
-    suite_id = results.keep_suite(ws, suite.name, suite.title, suite.kind, conditions, suite.items)
+def _measure_answers(work: _Work, suite: Suite) -> None:
+    config, backbone = work.config, work.backbone
+    suite_id = work.keep(suite, _conditions(suite, backbone) | _sampling(config), suite.items)
     room = backbone.context_length - config.max_new_tokens
-    encoded = _encode(suite, _places(suite, config), partial(_prompt, suite, backbone, room), left_out)
+    encoded = _encode(suite, _places(suite, config), partial(_prompt, suite, backbone, room), work.left_out)
     toxicity = _toxicity(config, backbone)
     order = sorted(encoded, key=lambda place: (-len(encoded[place]), place))
-    done = results.places_done(ws, suite_id, subject.name)
-    for batch in _batches(order, max(1, config.batch_size // config.num_samples)):
-        if waiting := [place for place in batch if place not in done]:
-            answers = _answer(config, backbone, subject.role, waiting, encoded)
-            results.add(ws, run.id, suite_id, subject, _judge(config, backbone, answers, waiting, toxicity))
-        steps.add(len(batch), f"{suite.name} on {subject.name}")
+
+    def measure(places: list[int]) -> list[Result]:
+        answers = _answer(config, backbone, work.subject.role, places, encoded)
+        return _judge(config, backbone, answers, places, toxicity)
+
+    work.in_batches(suite, suite_id, order, max(1, config.batch_size // config.num_samples), measure)
 
 
 def _sampling(config: EvaluateConfig) -> dict[str, Any]:
