@@ -4,7 +4,6 @@ The figures come from report.json (`studio.demo.rounds` makes it), the curves, p
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,7 @@ def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
     paths = ws.root / "report.json", ws.root / "report.html"
     texts = json.dumps(facts, indent=2, ensure_ascii=False) + "\n", render(ws, facts)
     for path, text in zip(paths, texts, strict=True):
-        with whole.beside(path) as part:
-            with part.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            whole.place(part, path)
+        whole.write_text(path, text)
     return paths
 
 

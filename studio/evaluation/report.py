@@ -4,7 +4,6 @@ The page needs no script, font or picture from outside; every text in it is esca
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,7 @@ def write(ws: Workspace, found: Comparison) -> tuple[Path, Path]:
     paths = folder / "report.json", folder / "report.html"
     texts = json.dumps(facts(ws, found), indent=2, ensure_ascii=False) + "\n", render(ws, found)
     for path, text in zip(paths, texts, strict=True):
-        with whole.beside(path) as part:
-            with part.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            whole.place(part, path)
+        whole.write_text(path, text)
     return paths
 
 

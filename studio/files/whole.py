@@ -49,6 +49,20 @@ def exported(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text, synced to the disk, under a temporary name first; an existing file that differs is put aside.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with beside(path) as part:
+        with part.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        place(part, path)
+
+
 def place(part: Path, path: Path) -> Path:
     """Rename `part` to `path`, and return it; an existing one that differs is first renamed to NAME-earlier-1, -2, ...
 

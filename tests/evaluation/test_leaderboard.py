@@ -52,7 +52,7 @@ def test_the_interval_of_a_strength_covers_it_at_its_nominal_rate() -> None:
         group = leaderboard.build(simulate(150, seed), "person", ["sft"]).groups[0]
         ppo = next(standing for standing in group.standings if standing.name == "ppo")
         covered += ppo.low <= 0.8 <= ppo.high
-    assert covered >= 34  # fewer of 40 happen once in 70 times to an interval of 95 %
+    assert covered >= 34  # fewer of 40 happen to an interval of 95 % with a probability of .0034
 
 
 def test_a_checkpoint_that_never_lost_has_a_finite_strength() -> None:
