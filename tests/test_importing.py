@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import importlib
 import json
 import time
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_turns_in_a_csv_cell_are_read_from_their_json(tmp_path):
 
 
 def test_a_saved_dataset_folder_is_read_with_its_splits(tmp_path, ws):
-    datasets = pytest.importorskip("datasets")
+    datasets = importlib.import_module("datasets")
     parts = {
         "train": datasets.Dataset.from_list([PAIR]),
         "test": datasets.Dataset.from_list([PAIR | {"prompt": "Another one."}]),
@@ -222,7 +223,7 @@ def test_a_folder_of_data_files_is_read_with_the_splits_in_their_names(tmp_path,
 
 
 def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
-    datasets = pytest.importorskip("datasets")
+    datasets = importlib.import_module("datasets")
     asked = []
 
     def load_dataset(name, config):
@@ -237,8 +238,8 @@ def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
 
 
 def test_a_hub_that_does_not_answer_is_asked_once_and_its_library_then_uses_what_it_has_stored(monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    huggingface_hub = pytest.importorskip("huggingface_hub")
+    datasets = importlib.import_module("datasets")
+    huggingface_hub = importlib.import_module("huggingface_hub")
     asked = []
 
     class Session:
@@ -261,7 +262,7 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_its_library_then_uses_what
 
 
 def test_an_unreachable_hub_is_a_clear_sentence(monkeypatch):
-    datasets = pytest.importorskip("datasets")
+    datasets = importlib.import_module("datasets")
 
     def fail(*_):
         raise ConnectionError("Couldn't reach 'owner/pairs' on the Hub")

@@ -3,6 +3,7 @@
 There is no GPU here; a stand-in for the driver tells of two.
 """
 
+import importlib
 import os
 import threading
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
 
 
 def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
-    answer = pytest.importorskip("studio.worker.answer")
+    answer = importlib.import_module("studio.worker.answer")
     request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
     with pytest.raises(RunError) as refused:
         answer.reply(request)
@@ -146,13 +147,13 @@ def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
 
 
 def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys):
-    merge = pytest.importorskip("studio.worker.merge")
+    merge = importlib.import_module("studio.worker.merge")
     assert merge.main("nowhere", "nowhere", str(ws.root), "auto") == 1
     assert capsys.readouterr().err.startswith(all_at_work)
 
 
 def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_at_work):
-    predict = pytest.importorskip("studio.worker.predict")
+    predict = importlib.import_module("studio.worker.predict")
     run = filling.add_run(ws, SFTConfig())
     filling.add_pairs(ws, [row["id"] for row in prompts.list_prompts(ws)][:1], filling.add_checkpoint(ws, run))
     with ws.write() as db:
@@ -166,7 +167,7 @@ def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_a
 
 
 def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
-    probe = pytest.importorskip("studio.worker.probe")
+    probe = importlib.import_module("studio.worker.probe")
     request = {"root": str(ws.root), "stage": "sft", "config": SFTConfig().model_dump()}
     with pytest.raises(RunError) as refused:
         probe.reply(request)
@@ -174,7 +175,7 @@ def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
 
 
 def test_the_doctor_opens_a_gpu_only_with_its_lane_and_none_that_a_run_works_on(ws, two_gpus, monkeypatch):
-    doctor = pytest.importorskip("studio.worker.doctor")
+    doctor = importlib.import_module("studio.worker.doctor")
     opened = []
 
     def nf4(device):
