@@ -312,12 +312,19 @@ def test_long_answers_scroll_together_and_earlier_turns_can_be_opened(ws, serve,
     page.get_by_text("Earlier turns").click()
     expect(page.get_by_text("First answer")).to_be_visible()
     share = "(name) => { const b = document.querySelector(`[data-part=${name}]`); return b.scrollTop / (b.scrollHeight - b.clientHeight); }"
-    page.evaluate("document.querySelector('[data-part=left]').scrollTop = 1500")
-    wait_for(lambda: page.evaluate(share, "right") > 0.1, "the other side follows")
-    assert abs(page.evaluate(share, "left") - page.evaluate(share, "right")) < 0.02
+    page.locator("[data-part=left]").hover()
+
+    # Again and again, as a person does: Gradio loads the page anew after a lost connection.
+    def turn_the_wheel() -> bool:
+        page.mouse.wheel(0, 400)
+        return page.evaluate(share, "right") > 0.1
+
+    wait_for(turn_the_wheel, "the other side follows")
+    wait_for(lambda: abs(page.evaluate(share, "left") - page.evaluate(share, "right")) < 0.02, "at the same share")
     page.keyboard.press("y")
     page.evaluate("document.querySelector('[data-part=left]').scrollTop = 0")
-    time.sleep(0.2)
+    # Its event has come by then.
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert page.evaluate(share, "right") > 0.1
 
 

@@ -340,8 +340,9 @@ element.addEventListener("scroll", (event) => {
   const share = from.scrollTop / Math.max(1, from.scrollHeight - from.clientHeight);
   for (const body of articles().map((article) => article.querySelector(".body"))) {
     if (body === from || Math.abs(body.scrollTop - share * (body.scrollHeight - body.clientHeight)) < 2) continue;
-    follower = articles().length === 2 ? body : null;
+    const before = body.scrollTop;
     body.scrollTop = share * (body.scrollHeight - body.clientHeight);
+    follower = articles().length === 2 && body.scrollTop !== before ? body : null; // else no event would come, and a person's own be lost
   }
 }, true);
 
