@@ -101,6 +101,34 @@ def test_the_index_and_reading_all_texts_find_the_same(ws, piece, monkeypatch):
     assert questions(history.find(ws, Filter(search=piece))) == with_index
 
 
+def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_texts(tmp_path, monkeypatch):
+    ws = Workspace.open(tmp_path)
+    texts = [
+        ("hi", "Ok"),
+        ("zq first", "last zq"),
+        ("Was", "zQ"),
+        ("\u65e5\u672c", "in the azqb middle"),
+        ("x", "\U0001f600\U0001f601"),
+    ]
+    with ws.write() as db:
+        for question, answer in texts:
+            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": question}]))
+            pair = [prompts.add_response(db, prompt_id, text, "import") for text in (answer, f"no {question}")]
+            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+    while showing := comparisons.next_showing(ws):
+        stored.written(ws, ratings.record, showing.id, "left")
+    found = {
+        "hi": ["hi"], "OK": ["hi"], "zq": ["\u65e5\u672c", "Was", "zq first"], "as": ["Was", "zq first"],
+        "\u65e5\u672c": ["\u65e5\u672c"], "\U0001f600\U0001f601": ["x"], "q ": ["zq first"], " m": ["\u65e5\u672c"], "qq": [],
+    }  # fmt: skip
+    read = []
+    monkeypatch.setattr(text_search, "_holds", lambda text, piece: read.append(text) or piece in text_search.fold(text))
+    for piece, wanted in found.items():
+        read.clear()
+        assert questions(history.find(ws, Filter(search=piece))) == wanted
+        assert len(read) <= 3 + 2 * len(wanted), "the three answers of two letters and what is found, no other"
+
+
 @pytest.mark.parametrize("piece", [PROMPT[:4], "über", '"quoted"', "c:\\DIR", "日本", "ÄRGER"])
 def test_rollouts_of_a_run_are_found_in_the_same_way(ws, piece):
     run = filling.add_run(ws, SFTConfig())

@@ -145,6 +145,13 @@ def m022_evaluations(db: Database) -> None:
 
 
 @ALL()
+def m023_short_texts(db: Database) -> None:
+    """Index the texts that are too short for the search's trigrams."""
+    for statement in search.SHORT:
+        db.execute(statement)
+
+
+@ALL()
 def m031_label_studio(db: Database) -> None:
     """Remember what was pushed to a server of Label Studio, and which answers came back."""
     for statement in label_studio.STATEMENTS:

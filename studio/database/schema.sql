@@ -185,6 +185,7 @@ CREATE TABLE prompts (              -- prompts
     import_id INTEGER REFERENCES imports(id),
     created_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX prompts_short ON prompts(id) WHERE length(messages) < 64;
 CREATE INDEX prompts_split ON prompts(split, category);
 CREATE TRIGGER prompts_are_found AFTER INSERT ON prompts BEGIN INSERT INTO prompt_search (rowid, text) VALUES (new.id, CASE WHEN json_valid(new.messages) THEN (SELECT group_concat(value ->> 'content', char(10)) FROM json_each(new.messages)) ELSE new.messages END); END;
 CREATE TRIGGER prompts_are_immutable BEFORE UPDATE OF hash, messages, split ON prompts
@@ -257,6 +258,7 @@ CREATE TABLE responses (            -- prompts
     CHECK (kind != 'sample' OR (checkpoint_id IS NOT NULL AND sampling IS NOT NULL))
 ) STRICT;
 CREATE INDEX responses_prompt ON responses(prompt_id, kind);
+CREATE INDEX responses_short ON responses(id) WHERE length(text) < 3;
 CREATE TRIGGER responses_are_found AFTER INSERT ON responses BEGIN INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END;
 CREATE TRIGGER responses_refuse_delete BEFORE DELETE ON responses BEGIN SELECT RAISE(ABORT, 'responses is append-only'); END;
 CREATE TRIGGER responses_refuse_update BEFORE UPDATE ON responses BEGIN SELECT RAISE(ABORT, 'responses is append-only'); END;

@@ -2,7 +2,8 @@
 
 Two FTS5 indexes of trigrams, kept by triggers, give the few texts that hold a piece of three letters or more without
 reading the others. They know upper and lower case of all scripts; composed and decomposed letters, and ß and ss, are
-both tried. A shorter piece, or one that very many texts hold, is searched in the texts themselves, newest first.
+both tried. Two letters are looked up as the trigrams that begin or end with them. A single letter, or a piece that very
+many texts hold, is searched in the texts themselves, newest first.
 """
 
 import json
@@ -17,6 +18,7 @@ from studio.database.schema import search
 
 SHORTEST = 3
 """Letters of a trigram."""
+_LAST = chr(0x10FFFF)
 _INDEXES = ("prompt_search", "response_search")
 _TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
 _MANY, _USUAL = 2**24, 2**20
@@ -66,21 +68,63 @@ def pattern(piece: str) -> str:
     ways = list(dict.fromkeys(_ways(piece)))
     if not piece or any(len(way) < SHORTEST for way in ways) or "\0" in piece:
         return ""
-    return " OR ".join('"' + way.replace('"', '""') + '"' for way in ways)
+    return " OR ".join(map(_quoted, ways))
 
 
 def responses(db: Database, piece: str) -> tuple[list[int], bool]:
     """Return the ids of answers that hold the piece or whose prompt does, and whether these are all (few, indexed)."""
-    query = pattern(piece)
-    if not query:
+    of_responses, of_prompts = (_query(db, index, piece) for index in ("response_search", "prompt_search"))
+    if of_responses is None or of_prompts is None:
         return [], False
-    found = _ids(db, "SELECT rowid AS id FROM response_search WHERE response_search MATCH ? LIMIT ?", [query, FEW + 1])
+    found = _ids(
+        db, "SELECT rowid AS id FROM response_search WHERE response_search MATCH ? LIMIT ?", [of_responses, FEW + 1]
+    )
     found |= _ids(
         db,
         "SELECT id FROM responses WHERE prompt_id IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH ? LIMIT ?) LIMIT ?",
-        [query, FEW + 1, FEW + 1],
+        [of_prompts, FEW + 1, FEW + 1],
     )
+    if len(piece) < SHORTEST:  # a text of two letters has no trigram
+        piece = fold(piece)
+        found |= _ids(
+            db, f"SELECT id FROM responses WHERE {search.IS_SHORT} AND holds(text, ?) LIMIT ?", [piece, FEW + 1]
+        )
+        found |= _ids(
+            db,
+            f"SELECT r.id FROM responses r WHERE r.prompt_id IN (SELECT id FROM prompts WHERE {search.IS_SHORT_PROMPT}"
+            " AND says(messages, ?) LIMIT ?) LIMIT ?",
+            [piece, FEW + 1, FEW + 1],
+        )
     return sorted(found), len(found) <= FEW
+
+
+def _query(db: Database, index: str, piece: str) -> str | None:
+    """Return the FTS5 query of an index for texts of three letters or more that hold the piece; None if it cannot say."""
+    ways = {form for way in _ways(piece) for form in (way, way.lower())}
+    if min(map(len, ways)) < SHORTEST - 1 or "\0" in piece:
+        return None
+    found = set()
+    for way in ways:
+        found |= {way} if len(way) >= SHORTEST else _trigrams(db, index, way)
+    return " OR ".join(map(_quoted, sorted(found))) or '""'
+
+
+def _trigrams(db: Database, index: str, pair: str) -> set[str]:
+    """Return the trigrams in an index that begin or end with two letters; reads a row for each first letter there is."""
+    vocabulary = f"temp.{index}_trigrams"
+    db.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} USING fts5vocab('main', '{index}', 'row')")
+    between = f"SELECT term FROM {vocabulary} WHERE term >= ? AND term < ?"
+    found = {row[0] for row in db.execute(between, [pair, pair + _LAST])}
+    at = ""
+    while row := db.execute(f"SELECT term FROM {vocabulary} WHERE term >= ? LIMIT 1", [at]).fetchone():
+        first = row[0][0]
+        found |= {row[0] for row in db.execute(f"SELECT term FROM {vocabulary} WHERE term = ?", [first + pair])}
+        at = first + _LAST
+    return found
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _ids(db: Database, sql: str, values: list[Any]) -> set[int]:

@@ -22,3 +22,13 @@ NEWER = (
     "INSERT INTO response_search (rowid, text) SELECT id, text FROM responses WHERE id > ?",
 )
 """What the triggers do, for all texts after an id."""
+
+IS_SHORT = "length(text) < 3"
+"""Responses without a trigram."""
+IS_SHORT_PROMPT = "length(messages) < 64"
+"""Prompts whose turns may be without a trigram: the JSON of one turn of two letters takes 36 characters."""
+SHORT = (
+    f"CREATE INDEX responses_short ON responses(id) WHERE {IS_SHORT}",
+    f"CREATE INDEX prompts_short ON prompts(id) WHERE {IS_SHORT_PROMPT}",
+)
+"""The migration that finds them without reading the others."""
