@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from modules import reward_terms
 from modules.answer_configs import EvaluateConfig, SampleConfig
 from modules.reward_terms import RewardTerm
+from modules.rl import milestones
 from modules.stage_config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig, TrainConfig
 
 RolloutWeights = Literal["auto", "merged", "adapter"]
@@ -209,11 +210,19 @@ class PPOConfig(TrainConfig):
     """Store every response with its numbers per token, for this many of the newest iterations; 0 stores none."""
     save_every: PositiveInt = 20
     """Write a resumable checkpoint after every this many iterations."""
+    save_at_kl: str = ""
+    """Also write one the first time the mean KL per response reaches each of these values, in nats, such as 1, 3, 6, 10, 20; empty writes none. Measured afterwards (evaluate), they show from where on the score rises but the answers get no better."""
 
     @field_validator("rewards")
     @classmethod
     def _readable(cls, text: str) -> str:
         reward_terms.parse(text)
+        return text
+
+    @field_validator("save_at_kl")
+    @classmethod
+    def _are_distances(cls, text: str) -> str:
+        milestones.parse(text)
         return text
 
     @field_validator("value_trunk")
