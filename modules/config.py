@@ -7,69 +7,16 @@ their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations a
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from modules import reward_terms
+from modules.answer_configs import EvaluateConfig, SampleConfig
 from modules.reward_terms import RewardTerm
+from modules.rl import milestones
+from modules.stage_config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig, TrainConfig
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 RolloutWeights = Literal["auto", "merged", "adapter"]
 ScheduleKind = Literal["constant", "linear", "cosine"]
-
-
-class StageConfig(BaseModel):
-    """Fields that all stages share. Frozen: a run's config never changes once created."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Seed of data order, sampling and fresh weights; the same seed on the same machine repeats the run."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute: auto takes the GPU when there is one."""
-    gpu: Annotated[int, Field(ge=-1, le=63)] = -1
-    """Number of the GPU; -1 takes the first free one. Runs on different GPUs do not wait for each other."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the base weights: auto takes that of the checkpoint's run, else bf16 on GPUs that support it and fp32 elsewhere."""
-    quantisation: Literal["auto", "none", "nf4"] = "auto"
-    """nf4 keeps the frozen base in 4 bits, none does not. It belongs to the model: auto takes what the checkpoint was trained with, and another value is refused."""
-
-
-class TrainConfig(StageConfig):
-    """Fields that the three trainers share."""
-
-    method: Literal["auto", "lora", "full"] = "auto"
-    """lora trains small adapters on a frozen base, full every weight. It belongs to the model: auto takes what the checkpoint was trained with."""
-    lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
-    """Rank of the LoRA adapters. The run continues training the checkpoint's adapters, so 0 takes their rank and any other is refused."""
-    lora_alpha: NonNegativeFloat = 0.0
-    """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, any other is refused."""
-    lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout inside the adapters; PPO accepts only 0, since it needs log-probabilities that repeat."""
-    lora_targets: str = ""
-    """Layers that have an adapter; empty takes those of the checkpoint, any others are refused."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
-    max_length: Annotated[int, Field(ge=8)] = 512
-    """Longest training text in tokens; longer ones are dropped and counted."""
-    max_dropped: Fraction = 0.1
-    """Refuse to start when more than this share of the rows would be left out; 1 starts anyway."""
-    batch_size: PositiveInt = 16
-    """Examples per optimizer step."""
-    micro_batch_size: PositiveInt = 16
-    """Examples per forward pass; smaller needs less memory and does not change the result."""
-    max_grad_norm: PositiveFloat = 1.0
-    """Gradients are scaled down to this global norm before each step."""
-    save_every: PositiveInt = 100
-    """Write a resumable checkpoint after every this many steps (PPO: iterations)."""
-    devices: PositiveInt = 1
-    """GPUs (on a CPU: processes) per machine that share every batch; the result is the same as with one."""
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How devices work together: auto is ddp where there are several; fsdp is refused, with the reason."""
-    num_nodes: PositiveInt = 1
-    """Machines; with more than one, torchrun or SLURM starts the run's worker on each."""
 
 
 class SFTConfig(TrainConfig):
@@ -263,11 +210,19 @@ class PPOConfig(TrainConfig):
     """Store every response with its numbers per token, for this many of the newest iterations; 0 stores none."""
     save_every: PositiveInt = 20
     """Write a resumable checkpoint after every this many iterations."""
+    save_at_kl: str = ""
+    """Also write one the first time the mean KL per response reaches each of these values, in nats, such as 1, 3, 6, 10, 20; empty writes none. Measured afterwards (evaluate), they show from where on the score rises but the answers get no better."""
 
     @field_validator("rewards")
     @classmethod
     def _readable(cls, text: str) -> str:
         reward_terms.parse(text)
+        return text
+
+    @field_validator("save_at_kl")
+    @classmethod
+    def _are_distances(cls, text: str) -> str:
+        milestones.parse(text)
         return text
 
     @field_validator("value_trunk")
@@ -287,80 +242,6 @@ class PPOConfig(TrainConfig):
     def needs_reward_checkpoint(self) -> bool:
         """True where the reward checkpoint takes part."""
         return not self.rewards.strip() or any(term.kind == "reward" for term in self.reward_terms)
-
-
-class SampleConfig(StageConfig):
-    """Sample responses from checkpoints and put them up for rating as pairs."""
-
-    checkpoint: str = ""
-    """The policy that answers; empty takes the newest policy, else the newest SFT checkpoint."""
-    opponent: str = ""
-    """A second checkpoint that answers too; empty compares two samples of one policy."""
-    num_prompts: PositiveInt = 100
-    """Prompts to answer, drawn by the seed."""
-    responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
-    """Answers to each prompt; all their pairs are put up for rating: 3 give 3 pairs, 4 give 6. With an opponent the two answer in turn, and only pairs between them are put up."""
-    put_up: Literal["pairs", "rankings"] = "pairs"
-    """Rate the answers to a prompt as pairs, each on a screen of its own, or as one ranking of all of them; a ranking of 2 is a pair."""
-    split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
-    """Which prompts to draw from. Ratings of validation and test prompts are never trained on; they measure."""
-    exclude_categories: str = ""
-    """Prompt categories, separated by commas, to leave out."""
-    temperature: PositiveFloat = 1.0
-    """Sampling temperature; higher is more varied, lower is safer."""
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Sample from the smallest set of tokens with this much probability; 1 uses all."""
-    top_k: Annotated[int, Field(ge=0)] = 0
-    """Sample from this many most likely tokens; 0 uses all."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 96
-    """Longest response in tokens."""
-    batch_size: PositiveInt = 64
-    """Responses generated together."""
-
-
-class EvaluateConfig(StageConfig):
-    """Evaluation: measure checkpoints item by item on the same suites, so that any two of them can be compared."""
-
-    checkpoints: str = ""
-    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Empty takes base, the newest SFT and the newest PPO checkpoint."""
-    suites: str = ""
-    """What they are measured on, separated by commas: built-in suites, files of the workspace's folder evaluations/ by name, or blimp:FILE, copa:FILE, hellaswag:FILE, truthfulqa:FILE, xstest:FILE, prompts:FILE. @chat or @plain behind one switches the chat template. Empty takes the built-in ones."""
-    limit: Annotated[int, Field(ge=0)] = 0
-    """Measure at most this many items of each suite, drawn by the seed; 0 measures all."""
-    base_model: str = ""
-    """The pretrained model that base stands for; empty takes that of the checkpoints."""
-    reward_checkpoint: str = ""
-    """The reward model that scores sampled answers; empty takes the newest of the same base model, where there is one."""
-    toxicity: str = ""
-    """A classifier of toxic texts, as classifier:FOLDER#LABEL with the label that means toxic; it needs two labels or more. Empty measures no toxicity."""
-    samples_per_prompt: Annotated[int, Field(ge=0, le=100)] = 0
-    """Answers sampled to each prompt; 0 takes 25 where toxicity is measured, as Gehman et al. did, and else 1. Expected maximum toxicity rises with it, so only equal numbers are compared."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 48
-    """Longest sampled answer in tokens."""
-    temperature: PositiveFloat = 1.0
-    """Of sampled answers."""
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    """Sample from the smallest set of tokens with this much probability; 1 uses all."""
-    batch_size: PositiveInt = 64
-    """Answers sampled together; smaller needs less memory."""
-
-    @field_validator("toxicity")
-    @classmethod
-    def _is_a_classifier(cls, text: str) -> str:
-        terms = reward_terms.parse(text)
-        if text.strip() and (len(terms) != 1 or terms[0].kind != "classifier" or terms[0].weight != 1):
-            raise ValueError("write one classifier, as classifier:FOLDER#LABEL")
-        return text
-
-    @property
-    def reward_terms(self) -> tuple[RewardTerm, ...]:
-        """The toxicity classifier as a term of a reward is written; none where there is none."""
-        return reward_terms.parse(self.toxicity)
-
-    @property
-    def num_samples(self) -> int:
-        """Answers sampled to each prompt."""
-        return self.samples_per_prompt or (25 if self.toxicity.strip() else 1)
 
 
 STAGES: dict[str, type[StageConfig]] = {

@@ -28,6 +28,7 @@ from modules.model.ema import EMA
 from modules.model.generate import Rollout
 from modules.optimisation import Rates, adam, clip_gradients, take_step
 from modules.phases import Phase, during
+from modules.rl import milestones
 from modules.rl.advantages import KLController, RunningMoments, explained_variance
 from modules.rl.best_policy import Selection
 from modules.rl.evaluation import Answers, Sample, demonstration_losses, kl_per_response
@@ -41,6 +42,7 @@ from modules.rl.experience import (
     gather_experience,
     reward_scores,
 )
+from modules.rl.milestones import Milestones
 from modules.rl.rewards import RewardMix, role_part
 from modules.rl.sampler import Sampler
 from modules.rl.settings import NAMES, PPOSettings, complete, part
@@ -83,6 +85,7 @@ class PPOModule(StageModule):
         self.surrogate = part(Surrogate, config)
         self.kl_controller = KLController(config.kl_coef, config.kl_target)
         self.selection = Selection(config.kl_budget, config.tax_budget)
+        self.milestones = Milestones(milestones.parse(config.save_at_kl))
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses or of demonstrations, measured at the start."""
         self.score_moments = RunningMoments()
@@ -153,6 +156,7 @@ class PPOModule(StageModule):
             metrics["policy/steps_taken"] = taken
         if self.trains_policy:  # the KL of a policy that is not trained says nothing about its price
             self.kl_controller.update(metrics["objective/kl"], num_responses)
+        self.milestones.note(metrics["objective/kl"])
         self.count_step()
         self.latest = (answers, experience)
         self.log_dict(metrics | {"step": float(self.step_index)})
@@ -215,6 +219,7 @@ class PPOModule(StageModule):
             "score_center": self.score_center,
             "score_moments": self.score_moments.state(),
             "selection": self.selection.state(),
+            "milestone_passed": self.milestones.passed,
             "half_iteration": self.half_iteration,
         }
 
@@ -224,6 +229,7 @@ class PPOModule(StageModule):
         self.kl_controller.coef, self.score_center = state["kl_coef"], state["score_center"]
         self.score_moments = RunningMoments(**state["score_moments"])
         self.selection.load_state(state["selection"])
+        self.milestones.passed = state.get("milestone_passed", 0.0)  # earlier versions had none
 
     @property
     def _components(self) -> dict[str, Tensor]:

@@ -47,6 +47,7 @@ PPO = PPOConfig(
     score_scale="running",
     ema_decay=0.9,
     ptx_coef=0.1,
+    save_at_kl="1, 0.3, 0.5",
     seed=5,
 )
 FATAL_ITERATION = 5
@@ -165,6 +166,8 @@ def main(root: str) -> None:
     for fault in (killed_in_rollout, killed_in_mid_epoch, killed_in_a_checkpoint, killed_before_the_row):
         killed = fresh(ws, PPO, fault)
         names[fault.__name__] = [killed, work(ws, runs.resume(ws, killed), lambda: None)]
+    far = fresh(ws, PPO.model_copy(update={"save_at_kl": "0.4, 0.75", "save_every": 100, "eval_every": 100}))
+    names["milestones"] = [far, work(ws, runs.resume(ws, f"{far}@3"), lambda: None)]
     names["nan ppo"] = [fresh(ws, PPO, nan_score)]
     names["nan sft"] = [fresh(ws, SFT, nan_in(modules.sft, "negative_logprobs", 4))]
     names["nan reward"] = [fresh(ws, REWARD, nan_in(modules.reward, "bradley_terry_loss", 2))]

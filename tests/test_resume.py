@@ -125,3 +125,19 @@ def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good
         weights = [name for name in mine if name.endswith(".safetensors") and name != "state.safetensors"]
         assert len(weights) == 4
         assert all(mine[name] == other[name] for name in weights), "the weights after the third iteration, untouched"
+
+
+def test_checkpoints_are_saved_where_the_kl_first_reaches_a_value_and_not_again_after_a_resume(ws, names):
+    whole, resumed = names["milestones"]
+    kl = dict(metrics.curve(ws, runs.get(ws, whole).id, "objective/kl"))
+    first = {value: min(step for step in kl if kl[step] >= value) for value in (0.4, 0.75)}
+    assert len(set(first.values())) == 2
+    saved = {c.step: c for c in checkpoints.list_all(ws) if c.run_name == whole}
+    assert set(saved) == {0, *first.values(), 5}, "the start is the choice, and the end is always saved"
+    for value, step in first.items():
+        assert saved[step].metrics[checkpoints.SAVED_AT_KL] == value
+        assert saved[step].metrics["objective/kl"] == kl[step]
+        assert saved[step].remarks == f" (reached a KL of {value:g} nats)"
+    assert checkpoints.SAVED_AT_KL not in saved[5].metrics
+    again = {c.step for c in checkpoints.list_all(ws) if c.run_name == resumed and c.step > 3}
+    assert again == {first[0.75], 5}, "0.4 was saved by the run that it goes on from"

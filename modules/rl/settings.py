@@ -53,6 +53,7 @@ class PPOSettings(TypedDict, total=False):
     kl_budget: float
     tax_budget: float
     ema_decay: float
+    save_at_kl: str
 
 
 NAMES = tuple(PPOSettings.__annotations__)

@@ -112,7 +112,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
         _show_trust(values)
     for checkpoint in checkpoints.list_all(ws, run.stage):
         if checkpoint.run_id == run.id:
-            print(f"checkpoint {checkpoint.name}{' (handed on)' if checkpoint.is_chosen else ''}")
+            print(f"checkpoint {checkpoint.name}{checkpoint.remarks}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
     return 0

@@ -15,6 +15,9 @@ from sqlite_utils import Database
 from studio.errors import CheckpointError
 from studio.workspace import Workspace, now
 
+SAVED_AT_KL = "saved_at_kl"
+"""Metric of a checkpoint of PPO that was saved since the KL first reached this value (`save_at_kl`)."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -33,6 +36,16 @@ class Checkpoint:
     created_at: str
     is_chosen: bool
     """True if handed on instead of the run's last one."""
+
+    @property
+    def remarks(self) -> str:
+        """What is special about it, in parentheses after a space; empty for most."""
+        kl = self.metrics.get(SAVED_AT_KL)
+        said = [
+            *(["handed on"] if self.is_chosen else []),
+            *([f"reached a KL of {kl:g} nats"] if kl is not None else []),
+        ]
+        return f" ({', '.join(said)})" if said else ""
 
 
 SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"

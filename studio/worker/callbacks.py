@@ -19,6 +19,7 @@ from modules.config import PPOConfig
 from modules.distributed import gather_shares
 from modules.model import checkpoint
 from modules.ppo import PPOModule
+from modules.rl.milestones import Milestone
 from modules.sft import SFTModule
 from studio.files import folders
 from studio.models import checkpoints
@@ -129,6 +130,8 @@ class StudioCallback(Callback):
         config = self._run.config.model_dump(mode="json")
         folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
         newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
+        if milestone := _milestone(module):
+            newest |= {checkpoints.SAVED_AT_KL: milestone.value, "objective/kl": milestone.kl}
         self.checkpoint_name = checkpoints.add(
             self._ws,
             self._run.id,
@@ -153,7 +156,8 @@ class StudioCallback(Callback):
         return wish
 
     def _save_when_due(self, module: Any) -> None:
-        if module.step_index % self._save_every == 0 and 0 < module.step_index < self._total:
+        is_due = module.step_index % self._save_every == 0 or _milestone(module) is not None
+        if is_due and 0 < module.step_index < self._total:
             self.save(module)
 
     def _write_rollouts(self, module: PPOModule, new: list[NewRollout]) -> None:
@@ -209,6 +213,11 @@ class Companion(Callback):
         if isinstance(pl_module, PPOModule):
             _rollouts_of_all(trainer, pl_module, self._config)
         steer(trainer, lambda: "")
+
+
+def _milestone(module: Any) -> Milestone | None:
+    """Return the KL of `save_at_kl` that a PPO run has just reached; None where it has not, or where nothing has one."""
+    return module.milestones.latest if isinstance(module, PPOModule) else None
 
 
 def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:

@@ -184,7 +184,7 @@ def _table(found: Iterable[Checkpoint]) -> str:
 def _cells(checkpoint: Checkpoint) -> list[str]:
     run = escape(checkpoint.run_name)
     return [
-        f"<b>{escape(checkpoint.name)}</b>",
+        f"<b>{escape(checkpoint.name)}</b>{escape(checkpoint.remarks)}",
         escape(checkpoint.stage),
         html.figure(checkpoint.stage, checkpoint.metrics) or "–",
         escape(checkpoint.base_model),

@@ -105,7 +105,7 @@ def known(ws: Workspace, chosen: str) -> Run:
 
 
 def _label(checkpoint: Checkpoint) -> str:
-    return f"from {checkpoint.name}{' (handed on)' if checkpoint.is_chosen else ''}"
+    return f"from {checkpoint.name}{checkpoint.remarks}"
 
 
 def _act(ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], chosen: str, *rest: Any) -> list[Any]:
