@@ -13,6 +13,7 @@ import pytest
 
 from studio.cli import main
 from studio.datasets import importing, readers
+from studio.datasets.plan import Request
 from studio.errors import ImportRefused
 from studio.preferences import comparisons
 from studio.workspace import Workspace
@@ -291,7 +292,7 @@ def test_a_file_that_unpacks_to_more_than_the_bound_is_refused_before_it_fills_t
     (tmp_path / "long.csv").write_bytes(b"prompt\n" + b"p" * 30_000_000)
     for name in ("bomb.jsonl.gz", "bomb.parquet", "long.csv"):
         with pytest.raises(ImportRefused, match=r"more than 0\.02 GiB when unpacked.*--max-gib"):
-            importing.preview(str(tmp_path / name), max_gib=0.02)
+            importing.preview(str(tmp_path / name), Request(max_gib=0.02))
     assert (tmp_path / "bomb.parquet").stat().st_size < 10_000
 
 
@@ -412,7 +413,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_in_one_sentence(ws, tmp
         raise MemoryError
 
     monkeypatch.setattr(
-        readers if where == "reading" else importing, "_read_file" if where == "reading" else "_format", exhaust
+        readers if where == "reading" else importing, "_read_file" if where == "reading" else "_decide", exhaust
     )
     assert main(["import", str(tmp_path / "large.jsonl"), "--workspace", str(ws.root)]) == 1
     said = capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 
 from modules.model import hub
 from studio.datasets import importing, starter
+from studio.datasets.plan import Request
 from studio.errors import ImportRefused
 from studio.preferences import comparisons, prompts, ratings
 from studio.workspace import Workspace
@@ -338,15 +339,15 @@ def test_rows_of_another_file_that_are_known_already_are_not_new(tmp_path, ws):
 
 def test_preferences_also_serve_as_demonstrations_and_as_prompts(tmp_path, ws):
     path = jsonl(tmp_path / "pairs.jsonl", PAIR)
-    assert importing.import_source(ws, path, "prompts").num_new == 1
-    assert importing.import_source(ws, path, "demonstrations").num_new == 1
+    assert importing.import_source(ws, path, Request("prompts")).num_new == 1
+    assert importing.import_source(ws, path, Request("demonstrations")).num_new == 1
     assert [found.response for found in prompts.list_demonstrations(ws)] == ["7"]
     assert stored.read(ws, comparisons.counts)["comparisons"] == 0
 
 
 def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
     rows = [{"prompt": f"Question {number}", "response": "x", "split": "train"} for number in range(3)]
-    importing.import_source(ws, jsonl(tmp_path / "d.jsonl", *rows), category="quiz", split="test")
+    importing.import_source(ws, jsonl(tmp_path / "d.jsonl", *rows), Request(category="quiz", split="test"))
     assert {(row["category"], row["split"]) for row in prompts.list_prompts(ws)} == {("quiz", "test")}
 
 
@@ -386,7 +387,7 @@ def test_demonstrations_cannot_be_read_as_preferences(tmp_path):
     with pytest.raises(
         ImportRefused, match=r"has the columns prompt, response\. Needed for preferences: chosen and rejected"
     ):
-        importing.preview(path, "preferences")
+        importing.preview(path, Request("preferences"))
 
 
 def test_a_missing_file_is_refused_without_asking_the_hub(tmp_path):

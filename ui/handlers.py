@@ -5,8 +5,10 @@ on the page and a traceback in the log. Handlers are bound as private endpoints;
 handler checks what it is given as if a stranger had sent it.
 """
 
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -32,7 +34,8 @@ def on(
 
     Args:
         event: such as `button.click`.
-        handler: what to call; a `functools.partial` that carries the workspace is usual.
+        handler: what to call; a `functools.partial` that carries the workspace is usual. A generator function sets the outputs
+            with each value that it yields.
         inputs: components whose values it gets.
         outputs: components it sets.
         progress: show Gradio's spinner over the outputs while it runs.
@@ -71,16 +74,27 @@ def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str
 
 def _guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     def handle(*values: Any) -> Any:
-        try:
+        with _border(handler):
             return handler(*values)
-        except StudioError as error:
-            raise gr.Error(escape(redaction.redact(str(error))), title="Not done", print_exception=False) from error
-        except Exception as error:
-            log.exception("%s failed", _name(handler))
-            raise gr.Error(SURPRISE, title="Not done", print_exception=False) from error
 
-    handle.__name__ = _name(handler)
-    return handle
+    def stream(*values: Any) -> Iterator[Any]:
+        with _border(handler):
+            yield from handler(*values)
+
+    chosen = stream if inspect.isgeneratorfunction(getattr(handler, "func", handler)) else handle
+    chosen.__name__ = _name(handler)
+    return chosen
+
+
+@contextmanager
+def _border(handler: Callable[..., Any]) -> Iterator[None]:
+    try:
+        yield
+    except StudioError as error:
+        raise gr.Error(escape(redaction.redact(str(error))), title="Not done", print_exception=False) from error
+    except Exception as error:
+        log.exception("%s failed", _name(handler))
+        raise gr.Error(SURPRISE, title="Not done", print_exception=False) from error
 
 
 def _name(handler: Callable[..., Any]) -> str:

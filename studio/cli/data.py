@@ -14,7 +14,7 @@ from studio.cli import labelling
 from studio.datasets import archive, exporting, importing, mapping
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.table import NAMED
-from studio.datasets.importing import Choice
+from studio.datasets.plan import Request
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
 from studio.exchange import hub, rating_formats, ratings_out
@@ -48,6 +48,12 @@ def add(commands: Any) -> None:
         default="",
         metavar="prompt=COLUMN,...",
         help=f"what its columns are, remembered for files of the same columns: {', '.join(mapping.TARGETS)}; a.b is a key in an object",
+    )
+    command.add_argument(
+        "--axis",
+        default="",
+        metavar="NAME",
+        help="go by what was said of this criterion (such as safety), where the source judges several; --preview names them",
     )
     command.add_argument("--category", default="", help="put all its prompts into this category")
     command.add_argument("--split", choices=prompts.SPLITS, help="put all its prompts into this split")
@@ -96,18 +102,14 @@ def _import(arguments: argparse.Namespace) -> int:
         return _preview(arguments)
     ws = Workspace.open(arguments.workspace)
     with _progress() as progress:
-        said = importing.take(
-            ws,
-            arguments.source,
-            arguments.kind,
-            category=arguments.category,
-            split=arguments.split,
-            max_gib=arguments.max_gib,
-            choice=Choice(arguments.format, arguments.map),
-            progress=progress,
-        )
+        said = importing.take(ws, arguments.source, _request(arguments), progress=progress)
     print(said)
     return 0
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    names = ("kind", "format", "map", "axis", "category", "split", "max_gib")
+    return Request(**{name: getattr(arguments, name) for name in names})
 
 
 @contextmanager
@@ -128,11 +130,8 @@ def _progress() -> Iterator[Progress | None]:
 def _preview(arguments: argparse.Namespace) -> int:
     place = Workspace.place(arguments.workspace)
     ws = Workspace.existing(arguments.workspace) if (place / "studio.db").is_file() else None
-    choice = Choice(arguments.format, arguments.map)
     with _progress() as progress:
-        found = importing.look(
-            arguments.source, arguments.kind, max_gib=arguments.max_gib, choice=choice, ws=ws, progress=progress
-        )
+        found = importing.look(arguments.source, _request(arguments), ws=ws, progress=progress)
     print(found.sentence)
     if isinstance(found, archive.Contents):
         print("It goes into an empty workspace.")

@@ -6,15 +6,17 @@ person is asked.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from studio.datasets.formats.family import Family, Kind
+from studio.datasets.formats.item import Item
 from studio.datasets.formats.table import NAMED, recognise
 from studio.datasets.mapping import Mapped
-from studio.datasets.readers import Part, RawData
+from studio.datasets.readers import MAX_GIB, Part, RawData
 from studio.errors import ImportRefused
+from studio.preferences.prompts import SPLITS
 
 Wanted = Kind | Literal["auto"]
 NEEDED = {
@@ -47,6 +49,47 @@ class Asks(ImportRefused):
         super().__init__(sentence)
         self.columns = list(columns)
         self.choices = list(choices)
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a person wants a source to be read; what is left out is found out.
+
+    Attributes:
+        kind: auto decides by the columns. Preferences also serve as demonstrations (the chosen side) and everything serves as prompts.
+        format: a family's name.
+        map: names of columns, such as `prompt=question,chosen=good`; they are remembered.
+        axis: go by what was said of this criterion, such as safety, where a source judges several.
+        category: put all prompts into this category; empty honours the rows' own.
+        split: put all prompts into this split; None honours the rows' own, else a hash of the first user turn decides.
+        max_gib: refuse a file of which more than this would be held in memory.
+    """
+
+    kind: Wanted = "auto"
+    format: str = ""
+    map: str = ""
+    axis: str = ""
+    category: str = ""
+    split: str | None = None
+    max_gib: float = MAX_GIB
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.split not in SPLITS:
+            raise ImportRefused(f"There is no split {self.split!r}; use one of {', '.join(SPLITS)}.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything is left to be found out."""
+        return self == Request(max_gib=self.max_gib)
+
+    def placed(self, item: Item) -> Item:
+        """Return an item with the category and the split that the person gave."""
+        if not (self.category or self.split):
+            return item
+        return replace(item, category=self.category or item.category, split=self.split or item.split)
+
+
+OPEN = Request()
 
 
 @dataclass(frozen=True)

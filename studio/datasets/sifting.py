@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from studio.datasets.formats.family import Kind, Outcome
-from studio.datasets.formats.item import ANONYMOUS, COMPARED, Dropped, Item, pick
+from studio.datasets.formats.item import ANONYMOUS, COMPARED, Dropped, Item, by_axis, criteria, pick
 from studio.datasets.plan import PartPlan
 from studio.datasets.splits import split_name
 
@@ -30,16 +30,22 @@ class Tally:
     ignored: Counter[str] = field(default_factory=Counter)
     """Column to the number of rows in which it holds something that is not read."""
     warnings: Counter[str] = field(default_factory=Counter)
+    axes: dict[str, bool] = field(default_factory=dict)
+    """Criteria of which the source says something, and whether its judgements go by them where nobody chose another."""
 
 
-def items(plans: list[PartPlan], kind: Kind, tally: Tally, progress: Progress | None = None) -> Iterator[Item]:
-    """Yield the items to keep, as `kind`; fills `tally`."""
+def items(
+    plans: list[PartPlan], kind: Kind, axis: str, tally: Tally, progress: Progress | None = None
+) -> Iterator[Item]:
+    """Yield the items to keep, as `kind`, judged by `axis` where it is given; fills `tally`."""
     seen: dict[int, int] = {}
     pairing = _Thumbs() if kind == "preferences" else None
     for outcome, split in _outcomes(plans, tally, progress):
         try:
             if isinstance(outcome, Dropped):
                 raise outcome
+            if axis or outcome.axes or outcome.scores:
+                outcome = _by_axis(outcome, axis, tally)
             found = pairing.pairs(outcome) if pairing and outcome.kind == "unpaired" else [as_kind(outcome, kind)]
             for item in map(_without_twins, found):
                 _check_text(item)
@@ -62,6 +68,12 @@ def _outcomes(plans: list[PartPlan], tally: Tally, progress: Progress | None) ->
         for row in _rows(plan, tally, progress):
             for outcome in _of_row(plan, row):
                 yield outcome, plan.part.split
+
+
+def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
+    for name in criteria(item):
+        tally.axes.setdefault(name, name == item.axis)
+    return by_axis(item, axis)
 
 
 def _of_row(plan: PartPlan, row: dict[str, Any]) -> Iterable[Outcome]:

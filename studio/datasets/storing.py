@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from studio.datasets import restoring, returning
-from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item
+from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item, ranks_of
 from studio.datasets.returning import Place
 from studio.preferences import comparisons, elsewhere, prompts, ratings
 from studio.preferences.judgements import LONGEST_NOTE, Imported
@@ -161,7 +161,8 @@ def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> 
     scores = {
         name: [values[list(place.response_ids).index(each)] for each in order] for name, values in item.scores.items()
     }
-    named = {"flags": others, "scores": scores, "event": item.event_id, "metadata": dict(item.metadata)}
+    axes = {name: [ranks_of(groups)[to.index(at)] for at in range(len(order))] for name, groups in item.axes.items()}
+    named = {"flags": others, "scores": scores, "axes": axes, "event": item.event_id, "metadata": dict(item.metadata)}
     facts |= {name: value for name, value in named.items() if value}
     if len(item.note) > LONGEST_NOTE:
         facts["note"] = item.note

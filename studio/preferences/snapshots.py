@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from modules.config import RewardConfig, categories
 from studio.errors import DataError
-from studio.preferences import consensus
+from studio.preferences import consensus, criteria
 from studio.preferences.vocabulary import TIES
 from studio.workspace import Workspace, check_day, now
 
@@ -51,6 +51,8 @@ class Recipe(BaseModel):
     """Only prompts of these categories, separated by commas; empty for all."""
     raters: str = "all"
     """all; majority or share for one preference of each pair, as `consensus` makes it; else names, separated by commas."""
+    axis: str = ""
+    """Go by one criterion (a scale such as harmless, or one of an import such as safety); empty for the overall judgement."""
 
     @field_validator("since", "until")
     @classmethod
@@ -282,7 +284,7 @@ def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
 
 def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Return the ratings that the recipe selects, in an order that does not depend on when they were given."""
-    return db.query(
+    found = db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
         " WHERE r.outcome != 'skip' AND (:since = '' OR coalesce(r.judged_at, r.created_at) >= :since)"
@@ -299,11 +301,14 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
             "raters": json.dumps(consensus.names(recipe.raters)),
         },
     )
+    if not recipe.axis:
+        return found
+    return (judged for rating in found if (judged := criteria.by_axis(rating, recipe.axis)))
 
 
 def _why_none(db: Database) -> str:
     if next(db.query("SELECT count(*) AS n FROM ratings WHERE outcome != 'skip'"))["n"]:
-        return "No rating fits the recipe. Widen its dates or categories, or keep ties and weak labels."
+        return "No rating fits the recipe. Widen its dates or categories, keep ties and weak labels, or leave out its axis."
     return "There are no ratings to train on. Rate some pairs first, or import preferences."
 
 

@@ -20,7 +20,7 @@ def kept(source: Path | str, *, family: str = "") -> tuple[list[Item], Tally]:
     with readers.opened(str(source)) as raw:
         plans, kind = plan.decide(raw, "auto", family, [part.mapped for part in raw.parts])
         tally = Tally()
-        found = list(sifting.items(plans, kind, tally))
+        found = list(sifting.items(plans, kind, "", tally))
         return found, tally
 
 

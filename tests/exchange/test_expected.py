@@ -76,7 +76,7 @@ def check_beside(item, expected):
     if "models" in expected:
         assert list(item.models) == expected["models"]
     if "safer" in expected:
-        assert item.responses[int(item.facts["safer_response_id"])] == expected["safer"]
+        assert item.responses[item.axes["safety"][0][0]] == expected["safer"]
     if "flags" in expected:
         assert [item.responses[at] for at in item.flags["unsafe"]] == [expected["rejected"]]
     if expected.get("equal_scores") or expected.get("warn") or "warning" in expected.get("note", ""):

@@ -181,7 +181,7 @@ def read_all(rows):
     raw = RawData("x", "", [Part("x", lambda: iter(copy.deepcopy(rows)))])
     plans, kind = plan.decide(raw, "auto", "", [None])
     tally = Tally()
-    return list(sifting.items(plans, kind, tally)), tally.dropped
+    return list(sifting.items(plans, kind, "", tally)), tally.dropped
 
 
 def read(rows):

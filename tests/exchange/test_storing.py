@@ -8,10 +8,10 @@ import pytest
 
 from studio.cli import main
 from studio.datasets import archive, exporting, importing, mapping, returning
-from studio.datasets.importing import Choice
-from studio.datasets.plan import Asks
-from studio.errors import ImportRefused
+from studio.datasets.plan import Asks, Request
+from studio.errors import DataError, ImportRefused
 from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences.judgements import Remarks
 from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
 from tests.support import stored
@@ -180,6 +180,49 @@ def test_since_goes_by_the_day_of_the_judgement(tmp_path, ws):
     assert len(frozen(ws, Recipe(until="2024-02-01"))) == 1
 
 
+# Criteria.
+
+
+def test_both_judgements_of_a_source_come_in_and_a_snapshot_can_go_by_either(tmp_path, ws):
+    result = importing.import_source(ws, str(FIXTURES / "pku.jsonl"))
+    assert "Judged by helpfulness; safety kept beside it (--axis safety goes by that)." in result.sentence
+    chosen = {axis: {row["chosen"] for row in frozen(ws, Recipe(axis=axis))} for axis in ("", "helpfulness", "safety")}
+    assert chosen[""] == chosen["helpfulness"] == {"Oil and a wick.", "Try it."}
+    assert chosen["safety"] == {"Oil and a wick.", "No, it is poison."}
+    with pytest.raises(DataError, match="leave out its axis"):
+        frozen(ws, Recipe(axis="wit"))
+
+
+def test_an_import_can_go_by_another_criterion(tmp_path, ws, capsys):
+    arguments = ["import", str(FIXTURES / "pku.jsonl"), "--workspace", str(ws.root), "--axis"]
+    assert main([*arguments, "wit"]) == 1
+    assert "pku.jsonl says nothing of 'wit'. It judges helpfulness, safety." in capsys.readouterr().err
+    assert main([*arguments, "safety"]) == 0
+    assert {row["chosen"] for row in frozen(ws, Recipe())} == {"Oil and a wick.", "No, it is poison."}
+
+
+def test_scores_for_each_criterion_are_criteria_too(tmp_path, ws):
+    rows = [
+        {"prompt": "p", "response": text, "helpfulness": helpful, "correctness": correct, "coherence": 4, "complexity": 1, "verbosity": 1}
+        for text, helpful, correct in (("a", 4, 0), ("b", 2, 3), ("c", 1, 3))
+    ]  # fmt: skip
+    path = write(tmp_path / "ratings.jsonl", *rows)
+    assert importing.preview(path).examples[0]["groups"] == [["a"], ["b"], ["c"]]
+    assert importing.preview(path, Request(axis="correctness")).examples[0]["groups"] == [["b", "c"], ["a"]]
+    importing.import_source(ws, path)
+    pairs = {(row["chosen"], row["rejected"], row["target_p"]) for row in frozen(ws, Recipe(axis="correctness"))}
+    assert pairs == {("b", "a", 1.0), ("c", "a", 1.0), ("b", "c", 0.5)}
+
+
+def test_a_snapshot_can_go_by_a_scale_that_was_set_while_rating(tmp_path, ws):
+    importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
+    showing = comparisons.next_showing(ws)
+    assert showing
+    with ws.write() as db:
+        ratings.record(db, showing.id, "left", remarks=Remarks(attributes={"harmless": [2, 6]}))
+    assert [row["chosen"] for row in frozen(ws, Recipe(axis="harmless"))] == [showing.right]
+
+
 # Asking.
 
 
@@ -198,7 +241,7 @@ def test_columns_that_sound_like_a_judgement_and_are_not_understood_refuse_the_f
     path = write(tmp_path / "a.jsonl", row)
     with pytest.raises(Asks, match=told):
         importing.preview(path)
-    assert importing.preview(path, "prompts").num_kept == 1  # the person said so
+    assert importing.preview(path, Request("prompts")).num_kept == 1  # the person said so
 
 
 def test_a_chosen_without_a_known_prompt_is_never_split_where_another_column_may_hold_it(tmp_path):
@@ -234,7 +277,7 @@ def test_thumbs_become_pairs_only_where_a_person_asks_for_preferences(tmp_path):
     ]
     path = write(tmp_path / "a.jsonl", *rows)
     assert importing.preview(path).kind == "demonstrations"
-    found = importing.preview(path, "preferences")
+    found = importing.preview(path, Request("preferences"))
     assert [(each["chosen"], each["rejected"]) for each in found.examples] == [("good", "bad"), ("good", "worse")]
 
 
@@ -267,7 +310,7 @@ def test_columns_are_mapped_in_the_terminal_and_remembered_by_the_structure(tmp_
 )
 def test_a_mapping_that_does_not_fit_is_refused(tmp_path, text, told):
     with pytest.raises(ImportRefused, match=told):
-        importing.preview(write(tmp_path / "a.jsonl", {"q": "x"}), choice=Choice(map=text))
+        importing.preview(write(tmp_path / "a.jsonl", {"q": "x"}), Request(map=text))
 
 
 def test_the_description_of_llama_factory_is_read(tmp_path):

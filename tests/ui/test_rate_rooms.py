@@ -249,7 +249,7 @@ def test_imported_preferences_are_browsed_with_both_answers(ws, serve, visit, tm
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"Question {n}?", "chosen": f"good {n} {HOSTILE}", "rejected": f"bad {n}"} for n in range(23)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    importing.import_source(ws, str(path), "auto")
+    importing.import_source(ws, str(path))
     page = visit(serve(ws).url + "#data")
     expect(page.locator("#data-counts")).to_contain_text("23imported preferences")
     page.locator("#page-data").get_by_label("preferences", exact=True).check()

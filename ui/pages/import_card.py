@@ -1,8 +1,11 @@
 """The import card of the Data page: a look at a file, what its columns are where that is not clear, and the import.
 
-A mapping of columns is shown on the first rows with each change, and remembered for files of the same columns.
+A mapping of columns is shown on the first rows with each change, and remembered for files of the same columns. While a
+source is read, the page shows how far it is.
 """
 
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from functools import partial
 from html import escape
 from threading import Event
@@ -13,8 +16,9 @@ import gradio as gr
 from studio.datasets import archive, importing
 from studio.datasets.archive import Contents
 from studio.datasets.formats.table import NAMED
-from studio.datasets.importing import Choice, Preview
-from studio.datasets.plan import Asks
+from studio.datasets.plan import Asks, Request
+from studio.datasets.results import Preview
+from studio.datasets.sifting import Progress
 from studio.errors import ImportRefused, StudioError
 from studio.preferences import prompts
 from studio.workspace import Workspace
@@ -40,6 +44,8 @@ MAPPED = (
     "rater",
 )
 """What the page offers to map; the terminal maps more."""
+EVERY_S = 0.4
+"""Seconds between two looks at how far a source is read."""
 
 
 def place(ws: Workspace) -> tuple[Any, Any]:
@@ -59,26 +65,22 @@ def place(ws: Workspace) -> tuple[Any, Any]:
         upload = gr.UploadButton("Choose a file", min_width=150, elem_id="upload", file_count="single", type="filepath")
         look = gr.Button("Preview", variant="primary", min_width=120, elem_id="look")
         take = gr.Button("Import", interactive=False, min_width=120, elem_id="take")
-        stop = gr.Button("Stop", min_width=80, elem_id="stop-import")
+        stop = gr.Button("Stop", interactive=False, min_width=80, elem_id="stop-import")
+    axis = gr.Dropdown([("", "")], value="", label="Judged by", visible=False, elem_id="axis")
     mapping, fields, form = _mapping()
     told = html.html(html.notice(""), elem_id="import-told")
-    stopped = Event()
+    going: set[Event] = set()
     on(upload.upload, lambda path: path, [upload], [source])
     for field in (source, kind):
         on(field.change, lambda: gr.Button(interactive=False), None, [take])
-    inputs = [source, kind, form, *fields]
-    on(source.change, _forget, None, [mapping, form, *fields])
-    on(look.click, partial(_look, ws, stopped), inputs, [told, take, mapping, form, *fields], progress=True)
-    for field in (form, *fields):
-        on(field.input, partial(_look, ws, stopped), inputs, [told, take, mapping, form, *fields])
-    on(stop.click, stopped.set, None, None)
-    taken = on(
-        take.click,
-        partial(_take, ws, stopped),
-        [source, kind, category, split, form, *fields],
-        [told, take],
-        progress=True,
-    )
+    asked = [form, axis, *fields]
+    inputs, outputs = [source, kind, *asked], [told, take, stop, mapping, *asked]
+    on(source.change, _forget, None, [mapping, *asked])
+    on(look.click, partial(_look_on, ws, going), inputs, outputs)
+    for field in asked:
+        on(field.input, partial(_look_on, ws, going), inputs, outputs)
+    on(stop.click, partial(_stop, going), None, [stop])
+    taken = on(take.click, partial(_take_on, ws, going), [source, kind, category, split, *asked], [told, take, stop])
     return taken, told
 
 
@@ -103,32 +105,81 @@ def _mapping() -> tuple[gr.Column, list[gr.Dropdown], gr.Dropdown]:
 
 
 def _forget() -> list[Any]:
-    """Hide the mapping of another file."""
-    return [gr.Column(visible=False), gr.Dropdown(value=""), *(gr.Dropdown(value="") for _ in MAPPED)]
+    """Hide what was asked of another file."""
+    hidden = [gr.Column(visible=False), gr.Dropdown(value=""), gr.Dropdown(value="", visible=False)]
+    return [*hidden, *(gr.Dropdown(value="") for _ in MAPPED)]
 
 
-def _choice(form: str, columns: tuple[str, ...]) -> Choice:
+def _stop(going: set[Event]) -> gr.Button:
+    """End what the page is reading or importing."""
+    for each in list(going):
+        each.set()
+    return gr.Button(interactive=False)
+
+
+def _look_on(ws: Workspace, going: set[Event], source: str, kind: str, *asked: str) -> Iterator[list[Any]]:
+    same = [gr.skip()] * (len(MAPPED) + 3)
+    yield from _shown(going, same, lambda progress: _look(ws, progress, source, kind, *asked))
+
+
+def _take_on(ws: Workspace, going: set[Event], *given: str) -> Iterator[list[Any]]:
+    yield from _shown(going, [], lambda progress: _take(ws, progress, *given))
+
+
+def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[Any]]) -> Iterator[list[Any]]:
+    """Do the work, show its rows as they are read, and let the stop button end it; then show what it gave.
+
+    Args:
+        going: the events that stop what is going on.
+        same: skips for the outputs after the text and the two buttons.
+        work: gets the progress; gives the text, the import button and the outputs after the stop button.
+    """
+    stopped, read = Event(), ""
+
+    def progress(num_rows: int, share: float) -> None:
+        nonlocal read
+        if stopped.is_set():
+            raise ImportRefused(f"Stopped after {num_rows:,} rows. Nothing was imported.")
+        read = f"{num_rows:,} rows read{f', {min(share, 1):.0%} of the file' if share else ''} …"
+
+    going.add(stopped)
+    pool = futures.ThreadPoolExecutor(1)
+    try:
+        result = pool.submit(work, progress)
+        yield [gr.skip(), gr.Button(interactive=False), gr.Button(interactive=True), *same]
+        said = ""
+        while not futures.wait([result], timeout=EVERY_S).done:
+            if read != said:
+                said = read
+                yield [html.notice(said), gr.skip(), gr.skip(), *same]
+        text, button, *others = result.result()
+        yield [text, button, gr.Button(interactive=False), *others]
+    finally:
+        going.discard(stopped)
+        pool.shutdown(wait=False)
+
+
+def _request(kind: str, form: str, axis: str, columns: tuple[str, ...], **more: Any) -> Request:
     given = [f"{name}={column}" for name, column in zip(MAPPED, columns, strict=True) if column]
-    return Choice(form or "", ",".join(given))
+    return Request(kind, form or "", ",".join(given), axis or "", **more)  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
 
 
-def _look(ws: Workspace, stopped: Event, source: str, kind: str, form: str, *columns: str) -> list[Any]:
+def _look(ws: Workspace, progress: Progress, source: str, kind: str, form: str, axis: str, *columns: str) -> list[Any]:
     """Read the source and show what would come in; the import button opens when something would."""
-    same = [gr.skip()] * (len(MAPPED) + 2)
+    same = [gr.skip()] * (len(MAPPED) + 3)
     if not source.strip():
         return [html.notice("Choose a file, or give a path or a hub id.", "bad"), gr.Button(interactive=False), *same]
-    stopped.clear()
+    request = _request(kind, form, axis, columns)
     try:
-        checked = file_access.check(ws, source.strip())
-        choice = _choice(form, columns)
-        found = importing.look(checked, kind, choice=choice, ws=ws, progress=partial(_go_on, stopped))  # type: ignore[arg-type]  # a dropdown's value is checked by Gradio
+        found = importing.look(file_access.check(ws, source.strip()), request, ws=ws, progress=progress)
     except Asks as error:
         return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns, columns)]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.Button(interactive=False), *same]
     if isinstance(found, Contents):
         return [*_look_at_archive(ws, found), *same]
-    shown = _offer(found.columns, columns) if choice != Choice() else same
+    shown = _offer(found.columns, columns) if request.format or request.map else same
+    shown = [*shown[:2], _axes(found, axis), *shown[3:]]
     return [_preview(found), gr.Button(interactive=found.num_kept > 0), *shown]
 
 
@@ -136,12 +187,13 @@ def _offer(there: list[str], columns: tuple[str, ...]) -> list[Any]:
     """Show the mapping with the file's columns to choose from."""
     choices = [("", ""), *there]
     fields = [gr.Dropdown(choices, value=column or "") for column in columns]
-    return [gr.Column(visible=True), gr.skip(), *fields]
+    return [gr.Column(visible=True), gr.skip(), gr.skip(), *fields]
 
 
-def _go_on(stopped: Event, num_rows: int, share: float) -> None:
-    if stopped.is_set():
-        raise ImportRefused(f"Stopped after {num_rows:,} rows. Nothing was imported.")
+def _axes(found: Preview, axis: str) -> gr.Dropdown:
+    """Offer the criteria by which the source judges, where there are several."""
+    is_offered = found.kind == "preferences" and len(found.axes) > 1
+    return gr.Dropdown([("as the source does", ""), *found.axes], value=axis or "", visible=is_offered)
 
 
 def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
@@ -154,17 +206,20 @@ def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:
 
 
 def _take(
-    ws: Workspace, stopped: Event, source: str, kind: str, category: str, split: str, form: str, *columns: str
+    ws: Workspace,
+    progress: Progress,
+    source: str,
+    kind: str,
+    category: str,
+    split: str,
+    form: str,
+    axis: str,
+    *columns: str,
 ) -> list[Any]:
-    stopped.clear()
+    request = _request(kind, form, axis, columns, category=category.strip(), split=split or None)
     try:
         checked = file_access.check(ws, source.strip())
-        options: dict[str, Any] = {
-            "category": category.strip(),
-            "split": split or None,
-            "choice": _choice(form, columns),
-        }
-        said = importing.take(ws, checked, kind, **options, progress=partial(_go_on, stopped))  # type: ignore[arg-type]
+        said = importing.take(ws, checked, request, progress=progress)
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.Button(interactive=False)]
     uploads.imported(checked)

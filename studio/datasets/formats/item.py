@@ -43,6 +43,7 @@ class Item:
         note: the rater's remark.
         flags: name to the positions flagged; () where the source names no response.
         scores: name to a number for each response.
+        axes: criterion to the groups by it, where the source judges several; `groups` go by `axis`, one of them.
         metadata: what the source kept of the task it was given. Our exports put `rlhf_studio_comparison` and
             `rlhf_studio_order` there.
         facts: other values of the source that belong to this judgement.
@@ -69,6 +70,8 @@ class Item:
     note: str = ""
     flags: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    axes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    axis: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -77,8 +80,7 @@ class Item:
     @property
     def ranks(self) -> tuple[int, ...]:
         """Rank of each response, 1 the best, equal ranks a tie; () where there are no groups."""
-        found = {position: rank for rank, group in enumerate(self.groups, 1) for position in group}
-        return tuple(found[position] for position in range(len(self.responses))) if found else ()
+        return ranks_of(self.groups)
 
     @property
     def chosen(self) -> str:
@@ -91,6 +93,41 @@ class Item:
         return self.responses[self.groups[1][0]]
 
 
+def ranks_of(groups: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the rank of each position in groups, the best first; () where there are none."""
+    found = {position: rank for rank, group in enumerate(groups, 1) for position in group}
+    return tuple(found[position] for position in sorted(found))
+
+
+def criteria(item: Item) -> list[str]:
+    """Return the criteria by which a judgement can go: those it names, and scores that every response has."""
+    return [*item.axes, *(name for name, values in item.scores.items() if name not in item.axes and None not in values)]
+
+
+def by_axis(item: Item, axis: str) -> Item:
+    """Return a judgement that goes by one criterion, by its own where none is given; strength and margin, which belong to the overall one, are left out.
+
+    Raises:
+        Dropped: the source does not say it of these responses.
+    """
+    if not axis and item.axis and item.kind == "unrated":
+        raise Dropped(f"nothing is said of {item.axis}")
+    if not axis or axis == item.axis or item.kind not in COMPARED:
+        return item
+    if axis not in criteria(item):
+        raise Dropped(f"nothing is said of {axis}")
+    groups = item.axes.get(axis) or ranked([value or 0.0 for value in item.scores[axis]])
+    kind: Kind = "ranking" if len(item.responses) > 2 else "pair" if len(groups) == 2 else "tie"
+    return replace(item, kind=kind, groups=groups, axis=axis, strength=None, margin=None)
+
+
+def ranked(scores: Sequence[float]) -> tuple[tuple[int, ...], ...]:
+    """Return groups by score, the highest first."""
+    return tuple(
+        tuple(at for at, score in enumerate(scores) if score == place) for place in sorted(set(scores), reverse=True)
+    )
+
+
 def pick(item: Item, kept: Sequence[int]) -> Item:
     """Return a judgement of only these of its responses.
 
@@ -99,7 +136,7 @@ def pick(item: Item, kept: Sequence[int]) -> Item:
     """
     if len(kept) < 2:
         raise Dropped("all responses are the same")
-    groups = tuple(group for old in item.groups if (group := tuple(kept.index(at) for at in old if at in kept)))
+    groups = _of_kept(item.groups, kept)
     kind = item.kind
     if kind == "ranking" and len(kept) == 2:
         kind = "pair" if len(groups) == 2 else "tie"
@@ -111,5 +148,10 @@ def pick(item: Item, kept: Sequence[int]) -> Item:
         models=tuple(item.models[at] for at in kept) if item.models else (),
         flags={name: tuple(kept.index(at) for at in where if at in kept) for name, where in item.flags.items()},
         scores={name: tuple(values[at] for at in kept) for name, values in item.scores.items()},
+        axes={name: _of_kept(groups, kept) for name, groups in item.axes.items()},
         rewritten=tuple(kept.index(at) for at in item.rewritten if at in kept),
     )
+
+
+def _of_kept(groups: Sequence[Sequence[int]], kept: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    return tuple(group for old in groups if (group := tuple(kept.index(at) for at in old if at in kept)))

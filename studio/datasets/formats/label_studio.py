@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from studio.datasets import conversations
-from studio.datasets.formats import cells, tasks
+from studio.datasets.formats import cells, tasks, words
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Columns, Family, Outcome
 from studio.datasets.formats.item import Dropped
@@ -19,6 +19,8 @@ from studio.datasets.formats.tasks import Answer, Task
 Value = Mapping[str, Any]
 _MAIL = re.compile(r"[^\s,]+@[^\s,]+")
 _POSITION = re.compile(r"(\d{1,2}|[a-z])$", re.IGNORECASE)
+_UNSORTED = "_"
+"""The name of the list from which items are sorted into buckets."""
 _META = ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time")
 UNSURE = "submitted with nothing chosen: no preference or no answer, which cannot be told apart"
 
@@ -108,22 +110,31 @@ def _select(answer: Answer, selected: Any) -> None:
 
 
 def _rank(answer: Answer, control: str, value: Any, ids: tuple[str, ...]) -> None:
-    """Read a ranking: a plain list, one list under the tag's name, or buckets, which have no order among them."""
+    """Read a ranking: a plain list, one list under the tag's name, or buckets."""
     lists = value if isinstance(value, dict) else {control: value}
     named = {name: [cells.name(each) for each in found] for name, found in lists.items() if isinstance(found, list)}
     listed = [each for found in named.values() for each in found]
     if len(named) != len(lists) or len(set(listed)) != len(listed) or not set(listed) <= set(ids):
         raise Dropped("a ranking that does not fit its items")
-    full = [found for found in named.values() if len(found) > 1]
-    if len(named) == 1:
-        if len(listed) != len(ids):
-            raise Dropped(f"only {len(listed)} of {len(ids)} items are listed")
-        answer.ranks = [listed.index(each) for each in ids]
+    if len(named) > 1 or _UNSORTED in named:
+        _sort(answer, named, ids)
         return
-    if len(full) == 1 and len(full[0]) == len(ids):
-        answer.ranks = [full[0].index(each) for each in ids]
-        return
-    raise Dropped("sorted into buckets, which have no order among them")
+    if len(listed) != len(ids):
+        raise Dropped(f"only {len(listed)} of {len(ids)} items are listed")
+    answer.ranks = [listed.index(each) for each in ids]
+
+
+def _sort(answer: Answer, buckets: Mapping[str, list[str]], ids: tuple[str, ...]) -> None:
+    """Read buckets: those in one are equal, the names tell which bucket is better; what stayed in the list was not judged."""
+    full = {name: found for name, found in buckets.items() if found and name != _UNSORTED}
+    sorted_ids = [each for each in ids if any(each in found for found in full.values())]
+    if len(sorted_ids) < 2:
+        raise Dropped("fewer than two items were sorted into a bucket")
+    order = words.graded(list(full)) if len(full) > 1 else list(full)
+    if order is None:
+        raise Dropped(f"sorted into {', '.join(full)[:60]}, of which the names do not say which is better")
+    answer.of = [ids.index(each) for each in sorted_ids]
+    answer.ranks = [next(at for at, name in enumerate(order) if each in full[name]) for each in sorted_ids]
 
 
 def _rate(answer: Answer, control: str, target: str, rating: float | None, of: Task) -> None:

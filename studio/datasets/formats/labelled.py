@@ -8,7 +8,7 @@ from studio.datasets.conversations import first
 from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import Dropped, Item, by_axis
 from studio.datasets.formats.prompts import ASKED_WITH, asked
 from studio.datasets.splits import split_name
 
@@ -55,27 +55,26 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
 
 
 def read_pku(row: Row, columns: Columns) -> Iterator[Item]:
-    """Yield the more helpful response over the other; which one is safer stays beside it."""
-    yield _pku(row, "better_response_id", "safer_response_id")
+    """Yield the pair with both of its judgements; it goes by helpfulness where that column is there."""
+    names = {axis: column for axis, column in PKU_AXES.items() if column in columns}
+    found = {axis: cells.whole(row.get(column), column, (0, 1)) for axis, column in names.items()}
+    axis = next(iter(names))
+    unsafe = tuple(at for at in (0, 1) if cells.yes_or_no(row.get(f"is_response_{at}_safe")) is False)
+    said: dict[str, Any] = {"flags": {"unsafe": unsafe}} if unsafe else {}
+    models = tuple(cells.name(row.get(f"response_{at}_source")) for at in (0, 1))
+    said |= {"models": models} if all(models) else {}
+    said["axes"] = {name: ((better,), (1 - better,)) for name, better in found.items() if better is not None}
+    if not said["axes"]:
+        raise Dropped("no preference")
+    verdict: Verdict = "none" if found[axis] is None else "second" if found[axis] else "first"
+    sides = [conversations.answer(row.get(name)) for name in ("response_0", "response_1")]
+    yield cells.pair(asked(row), sides, verdict, axis=axis, **said)
 
 
 def read_pku_safer(row: Row, columns: Columns) -> Iterator[Item]:
-    """Yield the safer response over the other."""
-    yield _pku(row, "safer_response_id", "better_response_id")
-
-
-def _pku(row: Row, axis: str, other: str) -> Item:
-    sides = [conversations.answer(row.get(name)) for name in ("response_0", "response_1")]
-    better = cells.whole(row.get(axis), axis, (0, 1))
-    if better is None:
-        raise Dropped("no preference")
-    unsafe = tuple(at for at in (0, 1) if cells.yes_or_no(row.get(f"is_response_{at}_safe")) is False)
-    also = cells.whole(row.get(other), other, (0, 1))
-    said: dict[str, Any] = {"flags": {"unsafe": unsafe}} if unsafe else {}
-    said["facts"] = {other: also} if also is not None else {}
-    models = tuple(cells.name(row.get(f"response_{at}_source")) for at in (0, 1))
-    said |= {"models": models} if all(models) else {}
-    return cells.pair(asked(row), sides, ("first", "second")[better], **said)
+    """Yield the pair as judged by safety."""
+    for item in read_pku(row, columns):
+        yield by_axis(item, "safety")
 
 
 def read_helpsteer(row: Row, columns: Columns) -> Iterator[Item]:
@@ -143,9 +142,13 @@ def read_webgpt(row: Row, columns: Columns) -> Iterator[Item]:
 
 def _has_sides(rows: Sequence[Row]) -> bool:
     columns = {name for row in rows for name in row}
-    return any(set(pair) <= columns for pair in SIDES) and not {"better_response_id", "preference_strength"} & columns
+    return (
+        any(set(pair) <= columns for pair in SIDES)
+        and not {"better_response_id", "safer_response_id", "preference_strength"} & columns
+    )
 
 
+PKU_AXES = {"helpfulness": "better_response_id", "safety": "safer_response_id"}
 _PKU = frozenset(
     (
         "prompt",
@@ -157,7 +160,7 @@ _PKU = frozenset(
         ),
     )
 )
-_PKU_NEEDS = (("prompt",), ("response_0",), ("response_1",), ("safer_response_id",))
+_PKU_NEEDS = (("prompt",), ("response_0",), ("response_1",), tuple(PKU_AXES.values()))
 _HELPSTEER = frozenset(
     (
         "prompt", "context", "response_1", "response_2", "response1", "response2", "preference_strength", "overall_preference",
@@ -171,8 +174,7 @@ FAMILIES = (
         (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read, reads=READS, looks=_has_sides,
     ),
     Family(
-        "pku-better", "PKU-SafeRLHF by better_response_id; --format pku-safer goes by safer_response_id", "preferences", (*_PKU_NEEDS, ("better_response_id",)),
-        read_pku, reads=_PKU,
+        "pku", "PKU-SafeRLHF, judged by helpfulness and by safety", "preferences", _PKU_NEEDS, read_pku, reads=_PKU,
     ),
     Family(
         "helpsteer", "HelpSteer preferences", "preferences",

@@ -1,17 +1,18 @@
 """OpenAI's formats: preference fine-tuning, summarize-from-feedback (comparisons, axis), lm-human-preferences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.conversations import first
 from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Row
-from studio.datasets.formats.family import Columns, Family
+from studio.datasets.formats.family import Columns, Family, Outcome
 from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.splits import split_name
 from studio.preferences.prompts import Messages
 
+OVERALL = "overall"
 _SPLITS = {"valid1": "validation", "valid2": "test"}
 """valid1 chose models, valid2 was for the final evaluation."""
 
@@ -45,11 +46,45 @@ def read_comparison(row: Row, columns: Columns) -> Iterator[Item]:
     yield cells.pair(prompt, [cells.text(each.get("text")) for each in summaries], ("first", "second")[choice], **said)
 
 
-def read_axis(row: Row, columns: Columns) -> Iterator[Item]:
-    """Refuse scores of single summaries: they are no preference and no demonstration."""
-    _post(row)
-    raise Dropped("scores of a single summary, without a preference")
-    yield
+def read_axis(rows: Iterable[Row]) -> Iterator[Outcome]:
+    """Yield a pair or ranking of the summaries of one post that one worker scored, by their overall score.
+
+    The scores of different workers are not compared: each has a scale of their own.
+    """
+    scored: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        try:
+            key = (str(_post(row)), cells.name(row.get("worker")))
+            if _axes(row).get(OVERALL) is None:
+                raise Dropped(f"no {OVERALL} score")
+            if key in scored:
+                yield Dropped("joined with the other summaries of its post")
+            scored.setdefault(key, []).append(row)
+        except Dropped as reason:
+            yield reason
+    for found in scored.values():
+        try:
+            yield _scored(found)
+        except Dropped as reason:
+            yield reason
+
+
+def _scored(rows: Sequence[Row]) -> Item:
+    if len(rows) < 2:
+        raise Dropped("scores of a single summary, and of no other by the same worker")
+    summaries = [cells.inside(row.get("summary")) for row in rows]
+    axes = [_axes(row) for row in rows]
+    scores = {name: tuple(each.get(name) for each in axes) for name in axes[0]}
+    models = tuple(cells.name(each.get("policy")) for each in summaries)
+    said = _said(rows[0]) | ({"models": models} if all(models) else {})
+    ranks = [-(value or 0.0) for value in scores[OVERALL]]
+    texts = [cells.text(each.get("text")) for each in summaries]
+    return cells.ranking(_post(rows[0]), texts, ranks, scores=scores, axis=OVERALL, **said)
+
+
+def _axes(row: Row) -> dict[str, float | None]:
+    axes = cells.inside(cells.inside(row.get("summary")).get("axes"))
+    return {str(name): cells.number(value, str(name)) for name, value in axes.items()}
 
 
 def read_best_of(row: Row, columns: Columns) -> Iterator[Item]:
@@ -91,8 +126,8 @@ FAMILIES = (
         reads=frozenset(("info", "summaries", "choice", "worker", "split", "extra")),
     ),
     Family(
-        "summarize-axis", "summarize-from-feedback axis scores", "preferences", (("info",), ("summary",), ("worker",)), read_axis,
-        reads=frozenset(("info", "summary", "worker", "split")),
+        "summarize-axis", "summarize-from-feedback axis scores", "preferences", (("info",), ("summary",), ("worker",)),
+        read_all=read_axis, reads=frozenset(("info", "summary", "worker", "split")),
     ),
     Family(
         "best-of", "lm-human-preferences (best of several samples)", "preferences", (("query",), ("sample0",), ("sample1",), ("best",)),

@@ -14,6 +14,7 @@ from studio.datasets.formats.item import Dropped, Item
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+MEAN = "mean rating"
 OURS = "preference"
 """The one rating of our own exports in this form: the place from below."""
 
@@ -22,25 +23,30 @@ def read_ultrafeedback(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield the completions, ranked by the mean of their four ratings; `overall_score` is known to be wrong in places."""
     prompt = conversations.prompt(row.get("instruction"))
     found = _objects(row.get("completions"), "completions")
-    means = [mean(_aspects(each)) for each in found]
+    ratings = [_aspects(each) for each in found]
+    means = tuple(mean(each.values()) for each in ratings)
     models = tuple(cells.name(each.get("model")) for each in found)
     texts = [cells.text(each.get("response")) for each in found]
-    said = {"models": models} if all(models) else {}
-    yield cells.ranking(prompt, texts, [-value for value in means], scores={"mean rating": tuple(means)}, **said)
+    said: dict[str, Any] = {"models": models} if all(models) else {}
+    scores = {
+        name: tuple(each[name] for each in ratings) for name in ratings[0] if all(name in each for each in ratings)
+    }
+    scores = {MEAN: means} | scores
+    yield cells.ranking(prompt, texts, [-value for value in means], scores=scores, axis=MEAN, **said)
 
 
-def _aspects(completion: dict[str, Any]) -> list[float]:
+def _aspects(completion: dict[str, Any]) -> dict[str, float]:
     given = completion.get("annotations")
     if not isinstance(given, dict):
         raise Dropped("a completion without ratings")
     aspects = (OURS,) if OURS in given else ASPECTS
-    ratings = [given[name].get("Rating") if isinstance(given.get(name), dict) else None for name in aspects]
-    if any(str(rating).strip().upper() == "N/A" for rating in ratings):
+    ratings = {name: given[name].get("Rating") if isinstance(given.get(name), dict) else None for name in aspects}
+    if any(str(rating).strip().upper() == "N/A" for rating in ratings.values()):
         raise Dropped("a rating is N/A")
-    numbers = [cells.number(rating, "a rating") for rating in ratings]
-    if None in numbers:
+    numbers = {name: cells.number(rating, "a rating") for name, rating in ratings.items()}
+    if None in numbers.values():
         raise Dropped("a completion without ratings")
-    return [number for number in numbers if number is not None]
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
@@ -101,7 +107,7 @@ def read_ratings(rows: Iterable[Row]) -> Iterator[Outcome]:
 def _rated(prompt: Any, responses: list[str], scores: list[list[float | None]]) -> Outcome:
     named = {name: tuple(each[at] for each in scores) for at, name in enumerate(HELPSTEER)}
     try:
-        return cells.ranking(prompt, responses, [-(each[0] or 0) for each in scores], scores=named)
+        return cells.ranking(prompt, responses, [-(each[0] or 0) for each in scores], scores=named, axis=HELPSTEER[0])
     except Dropped as reason:
         return reason
 

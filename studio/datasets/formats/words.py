@@ -1,6 +1,7 @@
 """Judgements in words, as labelling projects call them: *A is much better*, *about the same*, *both bad*, *Response B*."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from studio.datasets.formats.cells import Verdict
@@ -39,6 +40,22 @@ WORST_NAME = re.compile(r"worse|worst|least|reject|dislik|lower", re.IGNORECASE)
 REWRITE_NAME = re.compile(
     r"re-?writ|edit|ideal|correct(ed|ion)|improv|revis|demonstration|better.answer", re.IGNORECASE
 )
+_GRADES: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
+    (grade, re.compile(rf"\b(?:{pattern})\b"))
+    for grade, pattern in (
+        (0, "worst|terrible|awful|horrible|unacceptable|very bad|very poor"),
+        (5, "best|excellent|perfect|ideal|outstanding|top|gold"),
+        (4, "very good|great|very (?:relevant|helpful)|highly (?:relevant|helpful)"),
+        (2, "ok|okay|fair|medium|middle|average|neutral|acceptable|mixed|borderline|partly|partial|partially|so so|maybe"),
+        (1, "bad|poor|worse|low|bottom|wrong|false|incorrect|irrelevant|biased|unhelpful|useless|reject(?:ed)?|dislike[ds]?|unsafe|harmful|toxic"
+            "|hallucinat(?:ed|ion|ions)|misleading|inaccurate|untrue|unusable|discard(?:ed)?|not .*|non .*|no"),
+        (3, "good|better|high|right|true|correct|relevant|unbiased|helpful|useful|accept(?:ed)?|like[ds]?|safe|harmless|accurate|truthful"
+            "|usable|keep|kept|preferred|chosen|satisfactory|yes"),
+    )
+)  # fmt: skip
+"""Grade, the higher the better, to the words for it; the first that matches counts."""
+_PLACE = re.compile(r"(?:rank|place|tier|position|priority|choice)\s*#?(\d{1,2})|(\d{1,2})(?:st|nd|rd|th)\b.*")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 NOTE_NAME = re.compile(r"note|comment|reason|justif|rational|explan|feedback|why", re.IGNORECASE)
 
 
@@ -52,6 +69,27 @@ class Said(NamedTuple):
     def is_judgement(self) -> bool:
         """Whether they say anything."""
         return self.verdict is not None or self.strength is not None
+
+
+def graded(names: Sequence[str]) -> list[str] | None:
+    """Return names such as *good* and *poor*, or *tier 1* and *tier 2*, best first; None where they do not tell an order."""
+    words = [" ".join(re.sub(r"[_\W]+", " ", name.lower()).split()) for name in names]
+    for key in (_place, _grade):
+        keys = [key(name) for name in words]
+        known = [each for each in keys if each is not None]
+        if len(known) == len(names) and len(set(known)) == len(names):
+            return [name for _, name in sorted(zip(known, names, strict=True))]
+    return None
+
+
+def _place(name: str) -> int | None:
+    if found := _PLACE.fullmatch(name):
+        return int(found[1] or found[2])
+    return next((at for at, word in enumerate(_ORDINALS) if word in name.split()), None)
+
+
+def _grade(name: str) -> int | None:
+    return next((-grade for grade, pattern in _GRADES if pattern.search(name)), None)
 
 
 def judgement(value: object) -> Said:
