@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from modules import reward_terms
+from modules import milestones, reward_terms
 from modules.answer_configs import EvaluateConfig, SampleConfig
 from modules.reward_terms import RewardTerm
-from modules.rl import milestones
 from modules.stage_config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig, TrainConfig
 
 RolloutWeights = Literal["auto", "merged", "adapter"]

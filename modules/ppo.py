@@ -17,18 +17,19 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from modules import milestones
 from modules.config import PPOConfig
 from modules.data.datamodules import PPOBatch, PPOHeldOut
 from modules.data.sequences import Sequences
 from modules.distributed import gather_rows, gather_shares, share, sum_over_ranks, world
 from modules.errors import NonFiniteError
 from modules.metrics import COMPONENTS
+from modules.milestones import Milestones
 from modules.model.backbone import Backbone
 from modules.model.ema import EMA
 from modules.model.generate import Rollout
 from modules.optimisation import Rates, adam, clip_gradients, take_step
 from modules.phases import Phase, during
-from modules.rl import milestones
 from modules.rl.advantages import KLController, RunningMoments, explained_variance
 from modules.rl.best_policy import Selection
 from modules.rl.evaluation import Answers, Sample, demonstration_losses, kl_per_response
@@ -42,7 +43,6 @@ from modules.rl.experience import (
     gather_experience,
     reward_scores,
 )
-from modules.rl.milestones import Milestones
 from modules.rl.rewards import RewardMix, role_part
 from modules.rl.sampler import Sampler
 from modules.rl.settings import NAMES, PPOSettings, complete, part
