@@ -150,6 +150,27 @@ def fresh(ws: Workspace, config: StageConfig, fault: Callable[[], None] = lambda
     return work(ws, runs.create(ws, config), fault)
 
 
+def with_other_settings(ws: Workspace) -> dict[str, list[str]]:
+    """Runs that are resumed with other settings, next to runs that had these from their first step."""
+
+    def resumed(name: str, *given: str) -> str:
+        return work(ws, runs.resume(ws, name, given), lambda: None)
+
+    short = fresh(ws, PPO.model_copy(update={"iterations": 3, "reward_checkpoint": "reward-1"}))
+    names = {
+        "longer ppo": [short, resumed(short, "iterations=5")],
+        "dearer ppo": [resumed(f"{short}@2", "kl_coef=0.25", "kl_budget=0")],
+    }
+    for stage, config in (("sft", SFT), ("reward", REWARD)):
+        whole = fresh(ws, config.model_copy(update={"save_every": 1}))
+        names[f"whole {stage}"] = [whole]
+        names[f"changed {stage}"] = [resumed(f"{whole}@2", "save_every=3", "eval_every=2", "max_grad_norm=1")]
+        short = fresh(ws, config.model_copy(update={"epochs": 1}))
+        names[f"longer {stage}"] = [short, resumed(short, f"epochs={config.epochs}")]
+    names["shorter sft"] = [resumed(f"{names['whole sft'][0]}@4", "epochs=1")]
+    return names
+
+
 def main(root: str) -> None:
     warm.load()
     ws = Workspace.open(root)
@@ -171,6 +192,7 @@ def main(root: str) -> None:
     names["nan ppo"] = [fresh(ws, PPO, nan_score)]
     names["nan sft"] = [fresh(ws, SFT, nan_in(modules.sft, "negative_logprobs", 4))]
     names["nan reward"] = [fresh(ws, REWARD, nan_in(modules.reward, "bradley_terry_loss", 2))]
+    names |= with_other_settings(ws)
     (ws.root / "names.json").write_text(json.dumps(names))
 
 

@@ -93,6 +93,7 @@ REST = (
     Step("evaluate --set suites=grammar,blimp:blimp.jsonl", "evaluate-2", is_variant=True),
     Step("evaluate report", "report.html"),
     Step("runs resume CHECKPOINT", "sft-2", {"CHECKPOINT": "sft-1@1"}, is_variant=True),
+    Step("runs resume ppo-1 --set iterations=300 --set kl_coef=0.1 --show", "iterations  1 -> 300"),
     Step("ppo --set devices=4 --set num_nodes=2 --queue", "ppo-4 waits for its worker"),
     Step("runs pause NAME", "sample-3 is held in the queue", {"NAME": "sample-3"}),
     Step("runs move NAME first", "queue: sample-3", {"NAME": "sample-3"}),

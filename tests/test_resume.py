@@ -107,6 +107,56 @@ def test_the_choice_is_saved_with_its_own_figures_and_is_what_the_run_hands_on(w
     assert f"Step {chosen.step} is handed on: the best" in runs.get(ws, whole).message
 
 
+def test_a_finished_run_with_more_iterations_ends_in_the_files_of_one_that_had_them_from_the_start(ws, names):
+    """Optimizer, random states, KL controller, running scale and average go on: the very same bytes, config included."""
+    whole, (short, longer) = names["whole"][0], names["longer ppo"]
+    assert [runs.get(ws, name).state for name in (short, longer)] == ["finished", "finished"]
+    assert checkpoints.last(ws, short).step == 3
+    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, longer))
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if expected[name] != found[name]] == []
+    assert logged(ws, short) | logged(ws, longer) == logged(ws, whole)
+
+
+def test_a_price_that_is_chosen_anew_is_taken_and_a_choice_without_a_budget_is_none(ws, names):
+    (dearer,), (short, _) = names["dearer ppo"], names["longer ppo"]
+    before, after = logged(ws, short), logged(ws, dearer)
+    assert after["objective/kl_coef", 3] == 0.25 != before["objective/kl_coef", 3]
+    same = {key for key in after if key[0] in ("objective/kl", "objective/score", "rollout/response_tokens")}
+    assert {key: after[key] for key in same if key[1] == 3} == {key: before[key] for key in same if key[1] == 3}
+    assert checkpoints.get(ws, dearer).step == 3
+    assert not any(c.is_chosen for c in checkpoints.list_all(ws) if c.run_name == dearer)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward"])
+def test_a_run_resumed_with_settings_that_touch_no_weight_ends_in_the_same_weights_and_moments(ws, names, stage):
+    (whole,), (changed,) = names[f"whole {stage}"], names[f"changed {stage}"]
+    assert runs.get(ws, changed).state == "finished"
+    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, changed))
+    weights = [name for name in expected if name.endswith(".safetensors")]
+    assert "state.safetensors" in weights
+    assert [name for name in weights if expected[name] != found[name]] == []
+    assert {step for metric, step in logged(ws, changed) if metric == "eval/loss"} >= {4, 6}
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward"])
+def test_more_epochs_go_through_the_rows_as_a_longer_run_would_and_end_at_its_learning_rate(ws, names, stage):
+    (whole,), (short, longer) = names[f"whole {stage}"], names[f"longer {stage}"]
+    expected, after = logged(ws, whole), logged(ws, longer)
+    done = checkpoints.last(ws, short).step
+    last = checkpoints.last(ws, whole).step
+    assert checkpoints.last(ws, longer).step == last
+    rates = {key: value for key, value in after.items() if key[0] == "train/lr"}
+    assert [step for _, step in rates] == list(range(done + 1, last + 1)) != []
+    assert rates == {key: expected[key] for key in rates}
+
+
+def test_fewer_epochs_than_were_done_are_refused_with_both_numbers(ws, names):
+    run = runs.get(ws, names["shorter sft"][0])
+    assert run.state == "failed"
+    assert "has 4 steps behind it, but these settings make only 3: resume it with more epochs" in run.message
+
+
 @pytest.mark.parametrize(("stage", "last_step"), [("ppo", 3), ("sft", 2), ("reward", 1)])
 def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good_state(ws, names, stage, last_step):
     (name,) = names[f"nan {stage}"]

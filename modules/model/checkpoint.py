@@ -147,10 +147,13 @@ def check_base(meta: CheckpointMeta, backbone: Backbone, name: str) -> None:
         )
 
 
-def restore(module: Restorable, folder: Path) -> None:
+def restore(module: Restorable, folder: Path) -> CheckpointMeta:
     """Resume a run where `save` left it: weights, optimizer, counters and random numbers.
 
-    The module was built as for a fresh run, from the same config.
+    The module was built as for a fresh run, from the same config, or one in which settings of the steps to come differ.
+
+    Returns:
+        What the checkpoint is.
 
     Raises:
         CheckpointError: It is damaged or incomplete.
@@ -166,6 +169,7 @@ def restore(module: Restorable, folder: Path) -> None:
     _load_optimizer(module.optimizer, tensors)
     module.load_state(numbers["module"])
     _set_rng_state(tensors, numbers["rng"])
+    return meta
 
 
 def _check_files(folder: Path, checksums: Mapping[str, int]) -> None:

@@ -9,7 +9,7 @@ from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
 from studio.models import checkpoints, prompting
 from studio.preferences import snapshots
-from studio.runs import launcher, metrics, progress, queue, reward_evaluation, runs
+from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
 
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
@@ -51,7 +51,15 @@ def add(commands: Any) -> None:
         "resume", help="continue an ended run from its newest checkpoint, or any checkpoint, as a new run"
     )
     resume.add_argument("name", help="a run, or one of its checkpoints, such as ppo-1@20")
+    resume.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="go on with another value of a setting, such as iterations=300; may be repeated",
+    )
     how = resume.add_mutually_exclusive_group()
+    how.add_argument("--show", action="store_true", help="start nothing: say what would differ")
     how.add_argument("--detach", action="store_true", help="start it and return at once")
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
@@ -98,7 +106,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
     )
     if origin := checkpoints.name_of(ws, run.resumed_from):
-        print(f"continues {origin}")
+        print(f"continues {origin}{changes.said(run, runs.get(ws, origin.partition('@')[0]))}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
     if run.unread:
         print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
@@ -175,7 +183,16 @@ def _move_run(arguments: argparse.Namespace) -> int:
 def _resume_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
-    run = runs.resume(ws, arguments.name)
+    found = runs.continuation(ws, arguments.name, arguments.set)
+    if not (arguments.queue or arguments.show):
+        devices.check_here(found.config)
+    if arguments.show or found.changes:
+        begins = found.origin.name if found.origin else f"{found.run.name} from its start"
+        print(f"Continuing {begins} {'with' if found.changes else 'with the same settings.'}")
+        print("\n".join(f"  {line}" for line in found.words()))
+    if arguments.show:
+        return 0
+    run = runs.resume(ws, arguments.name, arguments.set)
     if arguments.queue:
         return follow.leave(ws, run)
     run = launcher.start(ws, run)

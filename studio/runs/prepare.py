@@ -5,7 +5,7 @@ on; only the creation of a run calls it. Training rows are plain dicts in the fo
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -60,11 +60,7 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
-    redaction.refuse_secrets(config)
-    contradictions.check(config)
-    devices.check(config)
-    if isinstance(config, TrainConfig):
-        _check_devices(config)
+    _check_alone(config)
     match config:
         case SFTConfig():
             return _sft(ws, config)
@@ -77,6 +73,34 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
         case EvaluateConfig():
             return Prepared(*plan.resolve(ws, config))
     raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) -> None:
+    """Refuse settings that a resumed run cannot have, as `resolve` does for a new one.
+
+    Args:
+        ws: The workspace.
+        config: With the changed settings.
+        parts: The parts of the run's frozen rows that hold any.
+
+    Raises:
+        StudioError: They contradict each other, or need rows, devices or room that are not there.
+    """
+    _check_alone(config)
+    if isinstance(config, PPOConfig):
+        base_models.check_room(
+            checkpoints.get(ws, config.sft_checkpoint).base_model, {"max_new_tokens": config.max_new_tokens}
+        )
+        _check_budgets(config, has_prompts="validation" in parts, has_demonstrations="demonstrations" in parts)
+
+
+def _check_alone(config: StageConfig) -> None:
+    """Refuse what can be seen from the config and the machine alone."""
+    redaction.refuse_secrets(config)
+    contradictions.check(config)
+    devices.check(config)
+    if isinstance(config, TrainConfig):
+        _check_devices(config)
 
 
 def check_weights(prepared: Prepared) -> None:

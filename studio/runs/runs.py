@@ -11,6 +11,7 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
 from studio.models.checkpoints import Checkpoint
-from studio.runs import earlier_configs, marks, prepare, processes, revision
+from studio.runs import changes, earlier_configs, marks, prepare, processes, revision
+from studio.runs.changes import Continuation
 from studio.runs.row import ENDED, Run
 from studio.workspace import Workspace, now
 
@@ -65,17 +67,32 @@ def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
     return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 
-def resume(ws: Workspace, name: str) -> Run:
+def resume(ws: Workspace, name: str, given: Sequence[str] = ()) -> Run:
     """Create a queued run that continues run or checkpoint `name` on the same rows; it knows where it came from.
 
-    A run's name means its last checkpoint, or, where it saved none, the one that it began with; a run that never began
-    is created again. A checkpoint's name means exactly that one, also while its run is still going. An evaluation has no
-    checkpoint: it is created again, and skips what is measured.
+    Args:
+        ws: The workspace.
+        name: A run, for its last checkpoint, or, where it saved none, the one that it began with; a run that never began
+            is created again. Or a checkpoint, for exactly that one, also while its run is still going. An evaluation has
+            no checkpoint: it is created again, and skips what is measured.
+        given: ``key=value`` settings that differ from the run's; see `studio.runs.changes`.
+
+    Raises:
+        StudioError: As `continuation` does.
+    """
+    found = continuation(ws, name, given)
+    run, origin = found.run, found.origin and found.origin.id
+    prepared = prepare.Prepared(found.config, parents_of(ws, run), {}, run.snapshot_id)
+    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
+
+
+def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continuation:
+    """Return how a run would be resumed, without creating anything; arguments as in `resume`.
 
     Raises:
         RunError: the run is still going, has done all its steps, or is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
-        ConfigError: it was trained differently from the checkpoints that it began from.
+        ConfigError: it was trained differently from the checkpoints that it began from, or a setting cannot be changed so.
     """
     run = get(ws, name.partition("@")[0])
     if not run.is_ended and "@" not in name:
@@ -89,20 +106,19 @@ def resume(ws: Workspace, name: str) -> Run:
             f"Run {run.name} was made by another version of the studio with settings that this one does not know "
             f"({', '.join(run.unread)}), so it would not continue as it began. Start a new run."
         )
-    prepared = prepare.Prepared(run.config, parents_of(ws, run), {}, run.snapshot_id)
     began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
-    config = folder(ws, run.name) / "config.json"
-    way_out = settings.command_of_run(ws, run.stage, config, {"method": "auto", "quantisation": "auto"})
+    file = folder(ws, run.name) / "config.json"
+    way_out = settings.command_of_run(ws, run.stage, file, {"method": "auto", "quantisation": "auto"})
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
+    found = Continuation(run, origin, changes.apply(ws, run, given, file.parent))
     if run.stage == "evaluate" and run.state == "finished":
         raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with other suites.")
-    if run.state == "finished" and origin == checkpoints.last(ws, run.name).id:
-        raise RunError(
-            f"Run {run.name} is finished: all its steps are done at {checkpoints.name_of(ws, origin)}. Name an earlier checkpoint "
-            "to branch off from there, or start a new run with more steps."
-        )
-    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
+    changes.check_steps(found, is_done=run.state == "finished" and origin == checkpoints.last(ws, run.name))
+    if given:
+        parts = [part for part in ("validation", "demonstrations") if read_rows(ws, run.name, part)]
+        prepare.check_changed(ws, found.config, parts)
+    return found
 
 
 def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
@@ -119,12 +135,12 @@ def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
     return newest and checkpoints.last(ws, newest.name)
 
 
-def _origin(ws: Workspace, run: Run, name: str) -> int | None:
+def _origin(ws: Workspace, run: Run, name: str) -> Checkpoint | None:
     """Return the checkpoint to continue from; None where the run never began."""
     if "@" in name:
-        return checkpoints.last(ws, name).id
+        return checkpoints.last(ws, name)
     if found := newest_state(ws, run):
-        return found.id
+        return found
     if run.started_at and run.stage != "evaluate":
         raise CheckpointError(
             f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."

@@ -180,6 +180,11 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     if run.resumed_from is not None:
         _take_up(ws, run, module)
         data.start_step = module.step_index
+        if module.step_index > data.num_steps:
+            raise ConfigError(
+                f"The checkpoint has {module.step_index} steps behind it, but these settings make only {data.num_steps}: resume it "
+                "with more epochs."
+            )
     has_held_out = len(data.val_dataloader()) > 0
     if ranks.rank() > 0:
         trainer = _trainer(config, module, [Companion(config)], logger=False)
@@ -291,7 +296,11 @@ def _half(module: Any) -> str:
 def _take_up(ws: Workspace, run: Run, module: Any) -> None:
     """Restore the checkpoint that a run resumes from; copy the best one before it as this run's own."""
     origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
-    checkpoint.restore(module, origin.folder)
+    before = checkpoint.restore(module, origin.folder)
+    if isinstance(module, PPOModule) and before.config.get("kl_coef") != module.config.kl_coef:
+        module.kl_controller.coef = (
+            module.config.kl_coef
+        )  # chosen anew; otherwise it goes on from where it was steered to
     if not isinstance(module, PPOModule) or module.selection.best is None:
         return
     best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")

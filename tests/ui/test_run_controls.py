@@ -122,3 +122,25 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         expect(page.locator("#run-head .badge")).to_have_text("running", timeout=PATIENCE_MS)
     finally:
         server.kill()
+
+
+def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_before_it_starts(
+    full_ws, serve, visit, monkeypatch
+):
+    ws = full_ws
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    filling.add_checkpoint(ws, runs.get(ws, "ppo-1"), 100)
+    page = visit(serve(ws).url + "#runs/ppo-1")
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    typed, said = page.locator("#run-other :is(input, textarea)"), page.locator("#run-differs")
+    iterations = runs.get(ws, "ppo-1").config.model_dump()["iterations"]
+    typed.fill("iterations=300, lora_rank=64")
+    expect(said).to_contain_text("lora_rank cannot change on a resume")
+    typed.fill("iterations=300, kl_coef=0.25")
+    expect(said).to_contain_text(f"iterations {iterations} -> 300; kl_coef")
+    page.locator("#run-resume").click()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-3")
+    expect(page.locator("#run-head")).to_contain_text(f"with iterations {iterations} -> 300, kl_coef 0.05 -> 0.25")
+    expect(typed).to_have_value("")
+    expect(said).to_have_text("")
+    assert runs.get(ws, "ppo-3").config.model_dump()["kl_coef"] == 0.25

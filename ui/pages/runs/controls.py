@@ -1,5 +1,6 @@
-"""The controls of the chosen run: two stops, pause, its place in the queue, and resume from any of its checkpoints."""
+"""The controls of the chosen run: two stops, pause, its place in the queue, and resume: from any checkpoint, with other settings."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -7,27 +8,31 @@ from typing import Any
 
 import gradio as gr
 
-from studio.errors import RunError
+from modules.config import TrainConfig
+from studio.errors import RunError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
 from studio.runs import launcher, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
+from ui.components import html
 from ui.handlers import on
 
-COUNT = 7
+COUNT = 8
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The buttons, and the list of checkpoints to resume from."""
+    """The buttons, the list of checkpoints to resume from, the settings to resume with, and what these change."""
 
     components: list[Any]
     origin: gr.Dropdown
+    other: gr.Textbox
+    differs: Any
 
     def bind(self, ws: Workspace, chosen: gr.Textbox, redraw: Callable[..., Any], inputs: Any, outputs: Any) -> None:
         """Bind what they do; `redraw(run name, other inputs)` answers with what the page shows then."""
-        stop, kill, pause, earlier, later, resume, _ = self.components
+        stop, kill, pause, earlier, later, resume, *_ = self.components
         for button, act in (
             (stop, _stop),
             (kill, _kill),
@@ -36,7 +41,11 @@ class Controls:
             (later, partial(_shift, by=1)),
         ):
             on(button.click, partial(_act, ws, act, redraw), inputs, outputs)
-        on(resume.click, partial(_resume, ws), [chosen, self.origin], [chosen])
+        asked = [chosen, self.origin, self.other]
+        on(resume.click, partial(_resume, ws), asked, [chosen, self.other])
+        chosen.change(None, None, [self.other], js="() => ''")  # at once, so that nothing typed meanwhile is lost
+        for field in (self.origin, self.other):
+            on(field.change, partial(_differs, ws), asked, [self.differs], trigger_mode="always_last")
 
 
 def build() -> Controls:
@@ -58,22 +67,32 @@ def build() -> Controls:
             elem_id="run-origin",
             min_width=200,
         )
-    return Controls([stop, kill, pause, earlier, later, resume, origin], origin)
+    other = gr.Textbox(
+        visible=False,
+        container=False,
+        show_label=False,
+        label="with other settings",
+        placeholder="with other settings: iterations=300 kl_coef=0.1",
+        max_lines=1,
+        elem_id="run-other",
+        min_width=260,
+    )
+    differs = html.html("", elem_id="run-differs")
+    return Controls([stop, kill, pause, earlier, later, resume, origin, other], origin, other, differs)
 
 
 def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[Any]:
     """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
         off = gr.Button(interactive=False)
-        return [off, off, off, gr.Button(visible=False), gr.Button(visible=False), off, gr.Dropdown(visible=False)]
+        hidden = gr.Button(visible=False)
+        return [off, off, off, hidden, hidden, off, gr.Dropdown(visible=False), gr.Textbox(visible=False)]
     is_open, is_waiting = not run.is_ended, run.state == "queued"
     found = shelf.of_run(ws, run.id)
     found.sort(key=lambda c: -c.step)
     is_done = run.state == "finished" and bool(found)
-    if is_done:
-        found = found[1:]  # nothing is left to do from the last one
     names = [c.name for c in found]
-    newest = ("from an earlier checkpoint" if is_done else "from its newest checkpoint", "")
+    newest = ("from its end, with more steps" if is_done else "from its newest checkpoint", "")
     is_measuring = run.stage == "evaluate" and run.state != "finished"
     is_unsaved = (
         run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None or is_measuring)
@@ -88,9 +107,10 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
         gr.Dropdown(
             choices=[newest, *((_label(c), c.name) for c in found)],
-            value=origin if origin in names else names[0] if is_done and names else "",
+            value=origin if origin in names else "",
             visible=run.stage != "sample" and bool(names),
         ),
+        gr.Textbox(visible=is_resumable and isinstance(run.config, TrainConfig)),
     ]
 
 
@@ -130,11 +150,37 @@ def _shift(ws: Workspace, run: Run, by: int) -> None:
     queue.shift(ws, run.name, by)
 
 
-def _resume(ws: Workspace, chosen: str, origin: str | None) -> str:
+def _resume(ws: Workspace, chosen: str, origin: str | None, other: str | None) -> tuple[str, str]:
     """Continue the run, or one of its checkpoints, as a new run, and choose that."""
+    given = _settings(other)
+    return launcher.start(ws, runs.resume(ws, _name(ws, chosen, origin), given)).name, ""
+
+
+def _differs(ws: Workspace, chosen: str, origin: str | None, other: str | None) -> str:
+    """Say what the typed settings would change, or why they cannot; nothing where none are typed."""
+    given = _settings(other)
+    if not given:
+        return ""
+    try:
+        found = runs.continuation(ws, _name(ws, chosen, origin), given)
+    except StudioError as error:
+        return html.notice(str(error), "bad")
+    lines = found.words() or ["Nothing would differ."]
+    begins = f"From {found.origin.name} on" if found.origin else "From its start"
+    return html.notice("; ".join([f"{begins}: {lines[0]}", *lines[1:]]))
+
+
+def _name(ws: Workspace, chosen: str, origin: str | None) -> str:
+    """Return the run or checkpoint that Resume continues."""
     run = known(ws, chosen)
     name = origin if origin and origin.partition("@")[0] == run.name else run.name
     if name == run.name and not run.is_ended:
         newest = runs.newest_state(ws, run)  # a branch of a run that goes on itself
         name = newest.name if newest else name
-    return launcher.start(ws, runs.resume(ws, name)).name
+    return name
+
+
+def _settings(typed: str | None) -> list[str]:
+    """Return the ``key=value`` settings of a line, which spaces or commas separate; a value may hold either."""
+    words = re.split(r"[\s,]+(?=\w+\s*=)", str(typed or "").strip(" ,"))
+    return [word for word in words if word]

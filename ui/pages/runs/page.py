@@ -15,7 +15,7 @@ import gradio as gr
 from studio import settings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
-from studio.runs import launcher, metrics, progress, queue, runs
+from studio.runs import changes, launcher, metrics, progress, queue, runs
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -193,7 +193,8 @@ def _head(ws: Workspace, run: Run) -> str:
     if trouble := launcher.trouble(run):
         said += html.notice(trouble, "bad")
     origin = checkpoints.name_of(ws, run.resumed_from)
-    facts = html.tags([f"continues {origin}" if origin else "", f"on {run.lane}" if run.lane else ""])
+    went_on = f"continues {origin}{changes.said(run, runs.get(ws, origin.partition('@')[0]))}" if origin else ""
+    facts = html.tags([went_on, f"on {run.lane}" if run.lane else ""])
     chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
     if run.stage != "ppo":
         chosen += "<style>#run :is(.rollout-filters,.rollout-side,.more){display:none!important}</style>"
