@@ -270,6 +270,14 @@ class Backbone(nn.Module):
         with self._autocast():
             return output_logits(self._active(), hidden)
 
+    def logits_of(self, name: str, hidden: Tensor) -> Tensor:
+        """Return as `logits`, by the output layer of a role that need not be active; a switch only where that is adapted."""
+        if (model := self.roles.output_model(name)) is None:
+            with self.role(name):
+                return self.logits(hidden)
+        with self._autocast():
+            return output_logits(model, hidden)
+
     def values(self, hidden: Tensor) -> Tensor:
         """Apply the active role's head to hidden states (..., H): float32 values (...)."""
         head = self.heads[self._stack[-1]]

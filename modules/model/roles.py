@@ -101,6 +101,10 @@ class LoraRoles(nn.Module):
         self._turn.role = name
         return self.model
 
+    def output_model(self, name: str) -> PreTrainedModel | None:
+        """Return a model whose output layer is the role's without a switch; None where adapters are on that layer."""
+        return None if isinstance(self.model.get_output_embeddings(), BaseTunerLayer) else self.model
+
     @contextmanager
     def folded(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:
         """Fold a role's adapter into a copy of the base weights inside the block, which halves the work of a step of sampling.
@@ -267,6 +271,10 @@ class FullRoles(nn.Module):
         model = self.models[name]
         assert isinstance(model, PreTrainedModel)
         return model
+
+    def output_model(self, name: str) -> PreTrainedModel | None:
+        """Return the role's model."""
+        return self.activate(name)
 
     @contextmanager
     def folded(self, name: str, weights: RolloutWeights = "auto") -> Iterator[None]:

@@ -5,6 +5,7 @@ Losses are means over the response tokens of the whole minibatch of all processe
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -150,12 +151,8 @@ class Surrogate:
 
 def _reference_kl(backbone: Backbone, sequences: Sequences) -> Tensor:
     """Return KL (N,) of the role ``reference`` from the active role at each masked token, in reading order."""
-
-    def reference_logits(states: Tensor) -> Tensor:
-        with backbone.role("reference"):
-            return backbone.logits(states)
-
     with torch.no_grad(), backbone.role("reference"):
         theirs, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
     own, _ = select_shifted(backbone.hidden(sequences.ids), sequences.ids, sequences.mask)
+    reference_logits = partial(backbone.logits_of, "reference")
     return kl_from_reference(backbone.logits, own, reference_logits, theirs, vocab_size=backbone.vocab_size)

@@ -114,6 +114,7 @@ def distilled(folder: Path) -> dict[str, float]:
     with _on_device(), _switches() as switches:
         backbone = _four_roles(folder)
         rows = pad_rows([[5] * 240] * 32, [[False] * 40 + [True] * 200] * 32, 1).to(backbone.device)
+        switches.clear()
         surrogate = Surrogate(ptx_coef=1.0, ptx_target="reference", micro_batch_size=8)
         with mock.patch.object(losses, "CHUNK_ELEMENTS", backbone.vocab_size * LARGE_VOCAB_ROWS):
             surrogate._ptx_backward(backbone, rows, StepSums(backbone.device))

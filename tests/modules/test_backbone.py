@@ -57,6 +57,26 @@ def test_item_2_left_padding_and_neighbours_change_no_logprob(load: Load, pad: i
     assert torch.allclose(logprobs_of(backbone, ids, mask, wanted), alone, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True` and a tied layer:UserWarning")
+@pytest.mark.parametrize("options", [{}, {"method": "full"}, {"lora_targets": "q_proj,lm_head"}])
+def test_a_roles_output_layer_serves_while_another_role_is_active_and_that_one_stays(
+    load: Load, options: dict[str, Any]
+) -> None:
+    """Also where adapters are on the output layer, which alone needs a switch."""
+    backbone = load(**options)
+    for seed, role in enumerate(("reference", "policy")):
+        backbone.add_role(role, trainable=role == "policy")
+        scramble(backbone, role, seed)
+    with torch.no_grad(), backbone.role("reference"):
+        states = backbone.hidden(IDS)
+        expected = backbone.logits(states)
+    with torch.no_grad(), backbone.role("policy"):
+        own = backbone.logits(states)
+        assert torch.equal(backbone.logits_of("reference", states), expected)
+        assert torch.equal(backbone.logits(states), own)
+    assert torch.equal(own, expected) == (not options)
+
+
 def test_right_padding_needs_no_mask(load: Load) -> None:
     backbone = load()
     backbone.add_role("policy")

@@ -54,6 +54,7 @@ BOUNDS = {
     "experience: waits a response": 3.2,
     "optimizer step: waits": 16,
     "optimizer step: switches of roles": 2,
+    "ptx_target=reference, vocabulary 152k: switches an optimizer step": 9,  # to the policy, and there and back 4 times
     "kept for the backward, KiB a token and layer": 20.0,  # 32.7 with float32 copies of the inputs
     "forward passes of 32 texts": 2,
 }
