@@ -35,7 +35,7 @@ from ui.pages.rate import page as rate_tabs
 from ui.pages.runs import page as runs_page
 from ui.pages.train import page as train
 from ui.server import login, rest, uploads
-from ui.server.guard import Guard
+from studio.network.guard import Guard
 from ui.server.routes import Routes
 from ui.server.sessions import KeepSessions
 
