@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from studio.errors import ConfigError
 
 PASSWORD = "RLHF_STUDIO_PASSWORD"
+API_KEY = "RLHF_STUDIO_API_KEY"
+"""What programs send to `rlhf-studio serve`."""
 SHORTEST = 8
 """Shorter values (true, 1, none) are not secrets, and removing them would spoil texts."""
 _NAMES = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(_?\d+)?$")
@@ -29,13 +31,13 @@ KEPT: dict[str, str] = {}
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment for a child process: this one's without the studio's own password.
+    """Return the environment for a child process: this one's without the studio's own password and key.
 
     torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
     compiler at each start of a worker, about a sixth of the time that its imports take.
     """
     found = {"TORCHDYNAMO_DISABLE": "1"} | KEPT | dict(os.environ)
-    return {name: value for name, value in found.items() if name != PASSWORD}
+    return {name: value for name, value in found.items() if name not in (PASSWORD, API_KEY)}
 
 
 def is_secret(variable: str) -> bool:

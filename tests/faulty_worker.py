@@ -60,7 +60,7 @@ def die(*args: Any, **options: Any) -> Any:
 
 def killed_in_rollout() -> None:
     """At the third token of an iteration's responses."""
-    generate, choose = modules.rl.sampler.generate, modules.model.generate._Draws.choose
+    generate, choose = modules.rl.sampler.generate, modules.model.generate.Draws.choose
     calls = {"training rollouts": 0, "tokens": 0}
 
     def counted(backbone: Any, role: str, *args: Any, **options: Any) -> Any:
@@ -73,7 +73,7 @@ def killed_in_rollout() -> None:
         is_time = calls["training rollouts"] == FATAL_ITERATION and calls["tokens"] == 3
         return die() if is_time else choose(self, logits, noise)
 
-    modules.rl.sampler.generate, modules.model.generate._Draws.choose = counted, fatal
+    modules.rl.sampler.generate, modules.model.generate.Draws.choose = counted, fatal
 
 
 def killed_in_mid_epoch() -> None:

@@ -122,6 +122,7 @@ ONLY_PARSED = {
     "ui": "a server is started by the tests that use live_server.py",
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",
+    "serve": "a server is started by serving/test_api.py",
     "ppo --preset 24gb": "needs a GPU",
     "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",

@@ -140,6 +140,10 @@ class ChatFormat:
         ids = self._encode(self.controls.mark(text), False)
         return ids if end_reason == "length" and ids else [*ids, self.end_id]
 
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of a text outside any conversation, begun as the tokenizer begins texts."""
+        return [*self.bos_ids, *self._encode(self.controls.mark(text), True)]
+
     def brings_thought(self, text: str) -> bool:
         """Return whether an answer brings a thinking block, where the template knows them."""
         return self.own is not None and self.own.knows_thinking and thoughts.brings(text)

@@ -90,7 +90,7 @@ def generate(
         max(places, default=-1) + 1, max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )[torch.tensor(places, dtype=torch.long)].to(backbone.device)
     responses: list[list[int]] = [[] for _ in prompts]
-    draws = _Draws(temperature, top_p, top_k)
+    draws = Draws(temperature, top_p, top_k)
     with backbone.sampling(role, weights):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -103,7 +103,7 @@ def generate(
     return Rollout([list(prompt) for prompt in prompts], responses, finished)
 
 
-class _Draws:
+class Draws:
     """Chooses tokens from logits with uniform random numbers that belong to rows."""
 
     def __init__(self, temperature: float, top_p: float, top_k: int) -> None:
@@ -130,7 +130,7 @@ def filter_logits(logits: Tensor, *, top_p: float, top_k: int) -> Tensor:
     return logits
 
 
-def _limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: int) -> list[int]:
+def limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: int) -> list[int]:
     """Return the most tokens of each response: the model has no positions behind its last one.
 
     Raises:
@@ -145,9 +145,9 @@ def _limits(backbone: Backbone, prompts: list[Sequence[int]], max_new_tokens: in
     return room
 
 
-def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: _Draws, noise: Tensor) -> list[list[int]]:
+def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: Draws, noise: Tensor) -> list[list[int]]:
     """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
-    decoder = Decoder(backbone, prompts, noise, _limits(backbone, prompts, noise.shape[1]), draws.choose)
+    decoder = Decoder(backbone, prompts, noise, limits(backbone, prompts, noise.shape[1]), draws.choose)
     repeater = Repeater(decoder, recorder_of(backbone.device))
     rows, found = list(range(len(prompts))), [[] for _ in prompts]  # type: ignore[var-annotated]
     for step in range(1, noise.shape[1]):

@@ -1,1 +1,1 @@
-"""Base models and checkpoints: where they come from, what belongs to them, and a prompt tried on them."""
+"""Base models and checkpoints: where they come from and what belongs to them."""

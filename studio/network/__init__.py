@@ -1,1 +1,1 @@
-"""The address at which the page listens, and the proxies that the environment names."""
+"""Where a server listens, who may ask it, and the environment's proxies."""

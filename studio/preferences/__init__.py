@@ -1,1 +1,1 @@
-"""What people said: prompts, responses, comparisons, ratings, edits and snapshots; the owners of those tables."""
+"""What people said: prompts, responses, comparisons, ratings, edits and snapshots."""

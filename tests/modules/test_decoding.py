@@ -16,7 +16,7 @@ from modules.memory import merges_by_itself
 from modules.model import decoding, generate
 from modules.model.backbone import Backbone
 from modules.model.decoding import Decoder, Pace, Repeater
-from modules.model.generate import _Draws
+from modules.model.generate import Draws
 from modules.model.loading import FixedCache
 
 Load = Callable[..., Backbone]
@@ -134,7 +134,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(backbone: Backbone, caplog
 
     noise = torch.rand(2, 6, dtype=torch.float64)
     with torch.no_grad(), backbone.sampling("policy"):
-        decoder = Decoder(backbone, [[1, 5], [1, 5, 6]], noise, [6, 6], _Draws(1.0, 1.0, 0).choose)
+        decoder = Decoder(backbone, [[1, 5], [1, 5, 6]], noise, [6, 6], Draws(1.0, 1.0, 0).choose)
         repeater = Repeater(decoder, refuse)
         for step in range(1, 6):
             repeater.run(step)

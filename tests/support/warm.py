@@ -32,6 +32,7 @@ MODULES = {
     "studio.worker.merge",
     "studio.worker.predict",
     "studio.worker.probe",
+    "studio.worker.resident",
     "studio.worker.doctor",
     "studio.worker",
 }

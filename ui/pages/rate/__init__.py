@@ -1,1 +1,1 @@
-"""Rate: pairs and rankings judged by keys, the session, the history of all ratings, the snapshots made of them."""
+"""Rate: pairs and rankings judged by keys, the session, the history, the snapshots."""

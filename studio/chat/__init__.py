@@ -1,0 +1,1 @@
+"""Answers of checkpoints, by one resident process."""

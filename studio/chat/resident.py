@@ -1,0 +1,234 @@
+"""The other end of the resident process (`studio.worker.resident`): starts it when it is needed, and hands on what it says.
+
+The process ends by itself after an idle time, gives a GPU back to a run that waits for it, and may be killed at any moment:
+the next question starts another.
+"""
+
+import queue
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+
+from studio import children
+from studio.chat.protocol import Event, Question, Sampling, Start, Stop
+from studio.errors import CheckpointError, DataError, RunError
+from studio.models import base_models, checkpoints, parents
+from studio.models.checkpoints import Checkpoint
+from studio.preferences.prompts import Messages, check_messages
+from studio.workspace import Workspace
+
+MODULE = "studio.worker.resident"
+IDLE_S = 300.0
+POLICIES = ("sft", "ppo", "dpo")
+"""Stages whose checkpoints answer."""
+LINES_KEPT = 20
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""A token is many short products; threads that spin between them starve each other where other programs compute."""
+
+
+class _Asked:
+    """A question that is open."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.has_begun = False
+
+
+class Resident:
+    """Answers of a workspace's checkpoints, by one process that stays; may be used by several threads at once.
+
+    Args:
+        ws: The workspace.
+        device: ``auto`` takes a GPU that no run uses; ``cpu`` takes none.
+        idle_s: Seconds without a question after which the process ends.
+    """
+
+    def __init__(self, ws: Workspace, device: str = "auto", idle_s: float = IDLE_S) -> None:
+        self._ws, self._device, self._idle_s = ws, children.check_device(device), idle_s
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._open: dict[int, _Asked] = {}
+        self._last_id = 0
+
+    def question(
+        self,
+        name: str,
+        messages: Messages,
+        sampling: Sampling | None = None,
+        *,
+        text: str = "",
+        stop: Sequence[str] = (),
+        num_logprobs: int | None = None,
+    ) -> Question:
+        """Return a question to a checkpoint, checked.
+
+        Args:
+            name: The checkpoint.
+            messages: The conversation up to a user's turn; empty to go on from `text` alone.
+            sampling: How it is sampled.
+            text: What the answer is to begin with.
+            stop: Texts at which it ends.
+            num_logprobs: Tell log-probabilities, and so many of the most likely tokens; None tells none.
+
+        Raises:
+            CheckpointError: It is missing or not a policy.
+            DataError: The messages do not end with a user's turn.
+        """
+        found = policy(self._ws, name)
+        traits = parents.read(self._ws, found)
+        if messages or not text:
+            messages = check_messages(messages, last="user")
+        with self._lock:
+            self._last_id += 1
+            number = self._last_id
+        return Question(
+            id=number,
+            checkpoint=found.name,
+            folder=str(found.folder),
+            base_folder=base_models.resolve(traits.base_model),
+            precision=traits.precision,
+            messages=messages,
+            text=text,
+            sampling=sampling or Sampling(),
+            stop=[each for each in stop if each],
+            num_logprobs=num_logprobs,
+        )
+
+    def answer(self, question: Question) -> Generator[Event]:
+        """Ask now; yields what is added to the answer, and its end last. Closing the generator stops the model.
+
+        Raises:
+            DataError: The question cannot be answered as it is; raised by the generator.
+            RunError: The process could not start, failed or was killed.
+        """
+        asked = _Asked(question)
+        with self._lock:
+            self._open[question.id] = asked
+            self._send(question)
+        return self._events(asked)
+
+    def _events(self, asked: "_Asked") -> Generator[Event]:
+        is_over = False
+        try:
+            while not is_over:
+                event = asked.events.get()
+                is_over = bool(event.error or event.reason)
+                if event.error:
+                    raise (DataError if event.is_refusal else RunError)(event.error)
+                yield event
+        finally:
+            if not is_over:
+                self.stop(asked.question)
+            with self._lock:
+                self._open.pop(asked.question.id, None)
+
+    def stop(self, question: Question) -> None:
+        """Have an answer end where it is: its last event follows. Does nothing after its end."""
+        with self._lock:
+            if question.id in self._open:
+                self._send(Stop(end=question.id), may_start=False)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process while it lives."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def _send(self, what: Question | Stop, *, may_start: bool = True) -> None:
+        """Write a line to the process, starting one if there is none. The lock is held."""
+        for _ in range(2):
+            if self._process is None or self._process.poll() is not None:
+                if not may_start:
+                    return
+                self._process = self._start()
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.write(what.model_dump_json() + "\n")
+                self._process.stdin.flush()
+                return
+            except (BrokenPipeError, ValueError):  # it is just ending, after its idle time or for a run
+                self._process.kill()
+                self._process.wait()
+        raise RunError("The process that answers could not be reached. Ask again.")
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            children.command(MODULE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self._ws.root,
+            env=children.environment() | PATIENT,
+        )
+        words: deque[str] = deque(maxlen=LINES_KEPT)
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # what it said is told by `_listen`
+            start = Start(root=str(self._ws.root), device=self._device, idle_s=self._idle_s)
+            process.stdin.write(start.model_dump_json() + "\n")
+        hearing = threading.Thread(target=_keep, args=(process, words), daemon=True)
+        hearing.start()
+        threading.Thread(target=self._listen, args=(process, words, hearing), daemon=True).start()
+        return process
+
+    def _listen(self, process: subprocess.Popen[str], words: deque[str], hearing: threading.Thread) -> None:
+        """Hand on what a process says; at its end tell those who still wait."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = Event.model_validate_json(line)
+            with self._lock:
+                asked = self._open.get(event.id)
+            if asked is not None:
+                asked.has_begun = True
+                asked.events.put(event)
+        code = process.wait()
+        hearing.join()
+        said = words[-1].rstrip(".") if words and code == 1 else "its process was ended; ask again"
+        for stream in (process.stdin, process.stdout, process.stderr):
+            with suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+        with self._lock:
+            if self._process not in (process, None):  # another has been started, which got the questions
+                return
+            for number, asked in self._open.items():
+                if (
+                    code == 0 and not asked.has_begun
+                ):  # asked in the moment in which it ended, for idleness or for a run
+                    self._send(asked.question)
+                else:
+                    asked.events.put(Event(id=number, error=f"The model could not answer: {said}."))
+
+
+def _keep(process: subprocess.Popen[str], words: deque[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip():
+            words.append(line.strip())
+
+
+def policy(ws: Workspace, name: str) -> Checkpoint:
+    """Return a checkpoint that gives answers.
+
+    Raises:
+        CheckpointError: There is none of this name, or it is a reward model.
+    """
+    found = checkpoints.get(ws, name)
+    if found.stage not in POLICIES:
+        raise CheckpointError(f"Checkpoint {found.name} is a {found.stage} model and gives no answers.")
+    return found
+
+
+def policies(ws: Workspace) -> list[str]:
+    """Return the names of the checkpoints that give answers, the newest first."""
+    return [found.name for found in checkpoints.list_all(ws) if found.stage in POLICIES]

@@ -1,0 +1,292 @@
+"""OpenAI's HTTP API over the resident process: ``/v1/models``, ``/v1/chat/completions`` and ``/v1/completions``."""
+
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from studio.chat import resident
+from studio.chat.protocol import Event, Question
+from studio.chat.resident import Resident
+from studio.errors import CheckpointError, RunError, StudioError
+from studio.models import checkpoints
+from studio.serving.requests import ChatRequest, TextRequest
+from studio.workspace import Workspace
+
+_ENDS = {"eos": "stop", "stop": "stop", "stopped": "stop", "length": "length"}
+LARGEST_BODY = 2**24
+"""Bytes of a request."""
+
+
+def build(ws: Workspace, answers: Resident, names: Sequence[str] = (), key: str = "") -> Starlette:
+    """Return the app.
+
+    Args:
+        ws: The workspace.
+        answers: Gives the answers.
+        names: The checkpoints that are served; all policies where empty.
+        key: What a request must bring as a bearer token; empty for none.
+    """
+    api = _API(ws, answers, tuple(names), key)
+    return Starlette(
+        routes=[
+            Route("/v1/models", api.guarded(api.models)),
+            Route("/v1/models/{name:path}", api.guarded(api.model)),
+            Route("/v1/chat/completions", api.guarded(api.chat), methods=["POST"]),
+            Route("/v1/completions", api.guarded(api.text), methods=["POST"]),
+        ],
+        exception_handlers={404: _no_such_path, 405: _no_such_path},
+    )
+
+
+class _API:
+    def __init__(self, ws: Workspace, answers: Resident, names: tuple[str, ...], key: str) -> None:
+        self._ws, self._answers, self._names, self._key = ws, answers, names, key
+
+    def guarded(self, endpoint: Any) -> Any:
+        """Return an endpoint that asks for the key, and answers faults in OpenAI's form."""
+
+        async def answer(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+            if self._key and not hmac.compare_digest(given, self._key.encode()):
+                return _fault(401, "The key is missing or wrong: send it as a bearer token.", "invalid_api_key")
+            try:
+                return await endpoint(request)
+            except CheckpointError as error:
+                return _fault(404, str(error), "model_not_found")
+            except RunError as error:
+                return _fault(503, str(error), "model_unavailable")
+            except StudioError as error:
+                return _fault(400, str(error))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                return _fault(400, f"{where or 'The request'}: {first['msg']}.")
+
+        return answer
+
+    async def models(self, request: Request) -> Response:
+        found = await run_in_threadpool(checkpoints.list_all, self._ws, *resident.POLICIES)
+        rows = [_model(each) for each in found if not self._names or each.name in self._names]
+        return JSONResponse({"object": "list", "data": rows})
+
+    async def model(self, request: Request) -> Response:
+        name = self._served(request.path_params["name"])
+        return JSONResponse(_model(await run_in_threadpool(resident.policy, self._ws, name)))
+
+    async def chat(self, request: Request) -> Response:
+        wanted = ChatRequest.model_validate(await _body(request))
+        name = self._served(wanted.model)
+        questions = [
+            await run_in_threadpool(
+                self._answers.question,
+                name,
+                wanted.turns(),
+                sampling,
+                stop=wanted.stop,
+                num_logprobs=wanted.num_logprobs,
+            )
+            for sampling in wanted.sampling()
+        ]
+        return await self._reply(request, wanted, questions, _ChatForm(name))
+
+    async def text(self, request: Request) -> Response:
+        wanted = TextRequest.model_validate(await _body(request))
+        name = self._served(wanted.model)
+        questions = [
+            await run_in_threadpool(
+                self._answers.question,
+                name,
+                [],
+                sampling,
+                text=wanted.prompt,
+                stop=wanted.stop,
+                num_logprobs=wanted.num_logprobs,
+            )
+            for sampling in wanted.sampling()
+        ]
+        return await self._reply(request, wanted, questions, _TextForm(name))
+
+    def _served(self, name: str) -> str:
+        if self._names and name not in self._names:
+            raise CheckpointError(f"{name[:80]} is not served here. These are: {', '.join(self._names)}.")
+        return name
+
+    async def _reply(
+        self, request: Request, wanted: ChatRequest | TextRequest, questions: list[Question], form: "_Form"
+    ) -> Response:
+        if wanted.stream:
+            return await self._stream(questions[0], form, wanted.wants_usage)
+        streams = [self._events(question) for question in questions]
+        ended: list[Event] = []
+        texts = [""] * len(streams)
+        tokens: list[list[dict[str, Any]]] = [[] for _ in streams]
+        try:
+            for place, stream in enumerate(streams):
+                async for event in stream:
+                    texts[place] += event.text
+                    tokens[place] += event.tokens
+                    if event.reason:
+                        ended.append(event)
+                    elif await request.is_disconnected():
+                        return Response(status_code=499)
+        finally:
+            for stream in streams:
+                await stream.aclose()
+        choices = [
+            form.choice(place, text, _ENDS[event.reason or "eos"], pieces if wanted.num_logprobs is not None else None)
+            for place, (text, event, pieces) in enumerate(zip(texts, ended, tokens, strict=True))
+        ]
+        usage = _usage(ended[0].num_prompt_tokens, sum(event.num_tokens for event in ended))
+        return JSONResponse(form.head(form.whole) | {"choices": choices, "usage": usage})
+
+    async def _stream(self, question: Question, form: "_Form", wants_usage: bool) -> Response:
+        events = self._events(question)
+        first = await anext(events)  # a fault before the first token is answered as one, not as a stream
+
+        async def lines() -> AsyncIterator[str]:
+            num_prompt_tokens = num_tokens = 0
+            try:
+                for piece in form.opening():
+                    yield _line(form.head(form.part) | {"choices": [piece]})
+                event: Event | None = first
+                while event is not None:
+                    end = _ENDS[event.reason] if event.reason else None
+                    yield _line(form.head(form.part) | {"choices": [form.delta(event.text, end, event.tokens or None)]})
+                    if event.reason:
+                        num_prompt_tokens, num_tokens = event.num_prompt_tokens, event.num_tokens
+                    event = await anext(events, None)
+                if wants_usage:
+                    yield _line(form.head(form.part) | {"choices": [], "usage": _usage(num_prompt_tokens, num_tokens)})
+                yield "data: [DONE]\n\n"
+            except StudioError as error:
+                yield _line(_error(str(error), "model_unavailable"))
+            finally:
+                await events.aclose()
+
+        return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    async def _events(self, question: Question) -> AsyncGenerator[Event]:
+        events: Generator[Event] = self._answers.answer(question)
+        try:
+            while (event := await run_in_threadpool(next, events, None)) is not None:
+                yield event
+        finally:
+            events.close()  # whoever asked may have gone: the model stops
+
+
+class _Form:
+    """How one of the two endpoints writes its answers."""
+
+    whole = part = prefix = ""
+
+    def __init__(self, model: str) -> None:
+        self._id, self._model, self._created = f"{self.prefix}-{uuid.uuid4().hex}", model, int(time.time())
+
+    def head(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+
+    def opening(self) -> list[dict[str, Any]]:
+        return []
+
+    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class _ChatForm(_Form):
+    whole, part, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
+
+    def opening(self) -> list[dict[str, Any]]:
+        return [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}]
+
+    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {"index": place, "message": message, "logprobs": _chat_logprobs(tokens), "finish_reason": end}
+
+    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        added = {"content": text} if text else {}
+        return {"index": 0, "delta": added, "logprobs": _chat_logprobs(tokens), "finish_reason": end}
+
+
+class _TextForm(_Form):
+    whole = part = "text_completion"
+    prefix = "cmpl"
+
+    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        return {"index": place, "text": text, "logprobs": _text_logprobs(tokens), "finish_reason": end}
+
+    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        return {"index": 0, "text": text, "logprobs": _text_logprobs(tokens), "finish_reason": end}
+
+
+def _chat_logprobs(tokens: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    return None if tokens is None else {"content": tokens, "refusal": None}
+
+
+def _text_logprobs(tokens: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    if tokens is None:
+        return None
+    return {
+        "tokens": [each["token"] for each in tokens],
+        "token_logprobs": [each["logprob"] for each in tokens],
+        "top_logprobs": [{top["token"]: top["logprob"] for top in each["top_logprobs"]} for each in tokens],
+    }
+
+
+async def _body(request: Request) -> Any:
+    """Return the JSON of a request.
+
+    Raises:
+        StudioError: it is too large or not JSON.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise StudioError("Send JSON, with Content-Type: application/json.")
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY:
+            raise StudioError(f"The request is larger than {LARGEST_BODY // 2**20} MiB.")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise StudioError(f"The request is not JSON: {error}") from error
+
+
+def _model(found: checkpoints.Checkpoint) -> dict[str, Any]:
+    created = int(datetime.fromisoformat(found.created_at).timestamp())
+    return {"id": found.name, "object": "model", "created": created, "owned_by": "rlhf-studio"}
+
+
+def _usage(num_prompt: int, num_answer: int) -> dict[str, int]:
+    return {"prompt_tokens": num_prompt, "completion_tokens": num_answer, "total_tokens": num_prompt + num_answer}
+
+
+def _line(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content)}\n\n"
+
+
+def _error(message: str, code: str | None = None, kind: str = "invalid_request_error") -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _fault(status: int, message: str, code: str | None = None) -> JSONResponse:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return JSONResponse(_error(message, code, kind), status_code=status)
+
+
+def _no_such_path(request: Request, error: Exception) -> JSONResponse:
+    paths = "/v1/models, POST /v1/chat/completions, POST /v1/completions"
+    return _fault(404, f"{request.method} {request.url.path} does not exist here. There are: {paths}.")

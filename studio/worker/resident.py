@@ -1,0 +1,233 @@
+"""The process that stays with its models and answers question after question: ``python -m studio.worker.resident``.
+
+Several answers grow at the same time, a few tokens each in turn; switching between checkpoints of one base model is
+switching an adapter. On a GPU it holds the GPU's lane, and ends as soon as a run waits for it. Nothing is lost when it is
+killed: what it said is with who asked.
+"""
+
+import json
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from modules.model import checkpoint
+from modules.model.backbone import Backbone
+from modules.model.streaming import Stream
+from studio.chat.protocol import Event, Question, Reason, Start, Stop
+from studio.errors import StudioError
+from studio.models import base_models
+from studio.runs import devices
+from studio.runs import queue as waiting_runs
+from studio.worker import failures
+from studio.worker.borrowed_gpu import borrowed
+from studio.worker.sampling import role_of
+from studio.workspace import Workspace
+
+TURN_S = 0.05
+"""Seconds that an answer is advanced for before the others have their turn and its text is told."""
+LOOK_S = 1.0
+"""Seconds between two looks for a run that waits for this GPU."""
+MOST_BASES = 2
+MOST_WHOLE = 2
+"""Base models, and fully trained models of one, that are held at a time."""
+
+
+class Models:
+    """Base models with the adapters of the checkpoints that were asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[str, ...], tuple[Backbone, list[str]]] = {}
+        """By what makes them alike, the most recently asked last; with the roles they have."""
+
+    def get(self, question: Question) -> Backbone:
+        """Return the model that has the checkpoint as a role, loading what is missing."""
+        folder = Path(question.folder)
+        meta = checkpoint.load_meta(folder)
+        key = (question.base_folder, meta.method, meta.quantisation, question.precision, meta.chat_template)
+        role = role_of(question.checkpoint)
+        backbone, roles = self._loaded.pop(key, (None, []))
+        if meta.method != "lora" and role not in roles and len(roles) >= MOST_WHOLE:
+            backbone = None
+        if backbone is None:
+            roles = []
+            while len(self._loaded) >= MOST_BASES:
+                del self._loaded[next(iter(self._loaded))]  # the one that was asked least recently
+            backbone = Backbone.load(
+                base_models.resolve(question.base_folder),
+                method=meta.method,
+                quantisation=meta.quantisation,
+                precision=question.precision,
+                chat_template=meta.chat_template,
+            )
+        self._loaded[key] = backbone, roles
+        if role not in roles:
+            checkpoint.check_base(meta, backbone, question.checkpoint)
+            backbone.add_role(role, source=folder / "policy")
+            roles.append(role)
+        return backbone
+
+
+class Answer:
+    """An answer that is being given."""
+
+    def __init__(self, question: Question, backbone: Backbone) -> None:
+        self.id, self._stop = question.id, question.stop
+        chat = backbone.chat
+        prompt = chat.encode_prompt(question.messages).ids if question.messages else []
+        if question.text:
+            prompt = prompt + (
+                chat.encode_response(question.text, "length") if prompt else chat.encode_text(question.text)
+            )
+        self.num_prompt_tokens = len(prompt)
+        self._chat = chat
+        self._stream = Stream(
+            backbone,
+            role_of(question.checkpoint),
+            prompt,
+            **question.sampling.model_dump(),
+            num_top=question.num_logprobs,
+        )
+        self._told_tokens = 0
+        self._told, self._tokens_a_turn = 0, 1
+        """Characters that were told, and tokens that fit into a turn."""
+        self._began = time.monotonic()
+
+    def advance(self) -> Event:
+        """Draw tokens for a turn; returns what was added, and the end if it has come."""
+        began = time.monotonic()
+        self._stream.advance(self._tokens_a_turn)
+        took = (time.monotonic() - began) / self._tokens_a_turn
+        self._tokens_a_turn = max(1, min(64, int(TURN_S / max(took, 1e-6))))
+        text, reason = self._stream.text, self._stream.end_reason
+        ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        if ends:
+            return self._event(text[: min(ends)], "stop")
+        # The beginning of a stop text is held back until it is known to be none.
+        safe = len(text) if reason else len(text) - _overlap(text, self._stop)
+        return self._event(text[:safe], reason)
+
+    def stopped(self) -> Event:
+        """End it where it is."""
+        return self._event(self._stream.text, "stopped")
+
+    def _event(self, text: str, reason: Reason | None) -> Event:
+        added, self._told = text[self._told :], max(self._told, len(text))
+        drawn, self._told_tokens = self._stream.drawn[self._told_tokens :], len(self._stream.drawn)
+        tokens = [
+            self._named(each.token, each.log_prob) | {"top_logprobs": [self._named(*top) for top in each.top]}
+            for each in drawn
+            if each.token not in self._chat.stop_ids
+        ]
+        event = Event(id=self.id, text=added, tokens=tokens, reason=reason, seconds=time.monotonic() - self._began)
+        if reason:
+            event.num_prompt_tokens, event.num_tokens = self.num_prompt_tokens, len(self._stream.ids)
+        return event
+
+    def _named(self, token: int, log_prob: float) -> dict[str, Any]:
+        text = self._chat.token_text(token)
+        return {"token": text, "logprob": log_prob, "bytes": list(text.encode("utf-8", "replace"))}
+
+
+def _overlap(text: str, stops: list[str]) -> int:
+    """Return the length of the longest end of the text with which a stop text begins."""
+    longest = max((len(stop) for stop in stops), default=1) - 1
+    lengths = range(min(longest, len(text)), 0, -1)
+    return next((n for n in lengths if any(stop.startswith(text[-n:]) for stop in stops)), 0)
+
+
+def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
+    """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
+    with borrowed(ws, start.device) as lane:
+        models, answers = Models(), list[Answer]()
+        last_asked, last_look = time.monotonic(), 0.0
+        while True:
+            try:
+                line = lines.get(block=not answers, timeout=LOOK_S)
+            except queue.Empty:
+                pass
+            else:
+                if line is None:
+                    return
+                last_asked = time.monotonic()
+                _take(line, models, answers, tell)
+            for answer in list(answers):
+                event = _advance(answer)
+                if event.reason or event.error:
+                    answers.remove(answer)
+                if event.text or event.reason or event.error:
+                    tell(event)
+                last_asked = time.monotonic()
+            if time.monotonic() - last_asked > start.idle_s:
+                return
+            if lane != devices.CPU and time.monotonic() - last_look > LOOK_S:
+                last_look = time.monotonic()
+                if name := _who_waits(ws, lane):
+                    for answer in answers:
+                        tell(Event(id=answer.id, error=f"{name} needed the GPU, so this answer was ended."))
+                    return
+
+
+def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any) -> None:
+    if "end" in line:
+        wanted = Stop.model_validate(line).end
+        for answer in [each for each in answers if each.id == wanted]:
+            answers.remove(answer)
+            tell(answer.stopped())
+        return
+    question = Question.model_validate(line)
+    try:
+        answers.append(Answer(question, models.get(question)))
+    except Exception as error:
+        tell(_fault(question.id, error))
+
+
+def _advance(answer: Answer) -> Event:
+    try:
+        return answer.advance()
+    except Exception as error:
+        return _fault(answer.id, error)
+
+
+def _fault(number: int, error: Exception) -> Event:
+    if isinstance(error, StudioError):
+        return Event(id=number, error=str(error), is_refusal=True)
+    sentence = failures.explain(error)
+    return Event(id=number, error=sentence or f"The model could not answer: {type(error).__name__}: {error}")
+
+
+def _who_waits(ws: Workspace, lane: str) -> str:
+    """Return the first waiting run that could use this GPU; empty if there is none."""
+    num_gpus = int(lane.removeprefix("gpu")) + 1
+    for run in waiting_runs.waiting(ws):
+        if not run.pause_requested and lane in devices.usable(run.config, num_gpus):
+            return run.name
+    return ""
+
+
+def main() -> int:
+    """Read the first line, then serve; a refusal is the last line on stderr, and the exit code 1."""
+    start = Start.model_validate_json(sys.stdin.readline())
+    lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(json.loads(line))
+        lines.put(None)
+
+    def tell(event: Event) -> None:
+        print(event.model_dump_json(exclude_defaults=True), flush=True)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        serve(Workspace.existing(start.root), start, lines, tell)
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""One process answers question after question; it may be stopped, killed or sent away, and the next question starts another."""
+
+import os
+import queue
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from modules.config import SFTConfig
+from studio.chat import resident as client
+from studio.chat.protocol import Event, Sampling, Start
+from studio.chat.resident import Resident
+from studio.errors import CheckpointError, DataError, RunError
+from studio.models import checkpoints, prompting
+from studio.runs import runs
+from studio.workspace import Workspace
+from tests.support import warm
+from tests.support.waiting import until
+from tests.test_exporting import make_checkpoint
+
+QUESTION = [{"role": "user", "content": "Where is the fox?"}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_starts():
+    with warm.starts():
+        yield
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    """With two policies of one base model."""
+    ws = Workspace.open(tmp_path_factory.mktemp("chat") / "studio")
+    for _ in range(2):
+        make_checkpoint(ws, "policy")
+    return ws
+
+
+@pytest.fixture
+def resident(ws):
+    found = Resident(ws, "cpu")
+    yield found
+    found.close()
+
+
+def text_of(events):
+    return "".join(event.text for event in events)
+
+
+def test_it_gives_the_answer_of_a_process_that_is_started_for_it_alone(ws, resident):
+    sampling = Sampling(max_new_tokens=24, seed=3)
+    answers = [text_of(resident.answer(resident.question("sft-1@1", QUESTION, sampling))) for _ in range(2)]
+    alone = prompting.answer(ws, QUESTION, ["sft-1@1"], max_new_tokens=24, seed=3, device="cpu")["sft-1@1"]
+    assert answers[0] == answers[1]
+    assert answers[0].strip() == alone
+    assert alone
+
+
+def test_two_checkpoints_answer_at_the_same_time_by_one_process(resident):
+    questions = [
+        resident.question(name, QUESTION, Sampling(max_new_tokens=200, temperature=2))
+        for name in ("sft-1@1", "sft-2@1")
+    ]
+    first, second = (resident.answer(question) for question in questions)
+    heard = [next(first), next(second)]
+    assert [event.reason for event in heard] == [None, None], "both have begun before either has ended"
+    pid = resident.pid
+    assert list(first)[-1].reason in ("eos", "length")
+    assert list(second)[-1].reason in ("eos", "length")
+    assert resident.pid == pid
+
+
+def test_an_answer_that_is_stopped_ends_in_the_model_too(resident):
+    question = resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=480, temperature=5))
+    events = resident.answer(question)
+    begun = next(events)
+    resident.stop(question)
+    rest = list(events)
+    assert rest[-1].reason == "stopped"
+    assert 0 < rest[-1].num_tokens < 480
+    assert begun.id == question.id
+    left = resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=480, temperature=5)))
+    next(left)
+    left.close()  # whoever reads has gone
+    assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+
+
+def test_a_killed_process_is_told_and_the_next_question_starts_another(resident):
+    events = resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=480, temperature=5)))
+    next(events)
+    pid = resident.pid
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RunError, match="its process was ended; ask again"):
+        list(events)
+    assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+    assert resident.pid != pid
+
+
+def test_it_ends_after_an_idle_time_and_comes_back_when_asked(ws):
+    resident = Resident(ws, "cpu", idle_s=0.2)
+    try:
+        for _ in range(2):
+            assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+            until(lambda: resident.pid is None, "the idle process ends")
+    finally:
+        resident.close()
+
+
+def test_a_stop_text_ends_the_answer_and_no_part_of_it_is_told(resident):
+    sampling = Sampling(max_new_tokens=60, seed=5)
+    whole = text_of(resident.answer(resident.question("sft-1@1", QUESTION, sampling)))
+    stop = whole[len(whole) // 2 :][:4]
+    events = list(resident.answer(resident.question("sft-1@1", QUESTION, sampling, stop=[stop])))
+    assert text_of(events) == whole[: whole.index(stop)]
+    assert events[-1].reason == "stop"
+
+
+def test_an_answer_can_be_continued_from_its_beginning(resident):
+    sampling = Sampling(max_new_tokens=12, temperature=0)
+    whole = text_of(resident.answer(resident.question("sft-1@1", QUESTION, sampling)))
+    tokens = list(resident.answer(resident.question("sft-1@1", QUESTION, sampling, text=whole[: len(whole) // 2])))
+    assert tokens[-1].num_prompt_tokens > 0
+    assert text_of(resident.answer(resident.question("sft-1@1", [], sampling, text="Once upon")))
+
+
+def test_what_cannot_be_answered_is_refused_in_a_sentence_and_the_process_stays(resident):
+    with pytest.raises(CheckpointError, match="There is no checkpoint named 'sft-9@1'"):
+        resident.question("sft-9@1", QUESTION)
+    with pytest.raises(DataError, match="must end with the user"):
+        resident.question("sft-1@1", [*QUESTION, {"role": "assistant", "content": "Here."}])
+    long = [{"role": "user", "content": "fox " * 2000}]
+    with pytest.raises(DataError, match="leaves no room for an answer"):
+        list(resident.answer(resident.question("sft-1@1", long)))
+    assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+
+
+def test_a_gpu_goes_to_the_first_run_that_waits_for_it(ws, monkeypatch):
+    from studio.worker import resident as worker
+
+    @contextmanager
+    def gpu(ws, device):
+        yield "gpu0"
+
+    monkeypatch.setattr(worker, "borrowed", gpu)
+    monkeypatch.setattr(worker, "LOOK_S", 0.0)
+    lines: queue.Queue = queue.Queue()
+    told: list[Event] = []
+    resident = Resident(ws, "cpu")
+    question = resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=480, temperature=5))
+
+    def tell(event):
+        told.append(event)
+        if len(told) == 1:
+            runs.create(ws, SFTConfig(device="cpu"))  # this one needs no GPU
+        if len(told) == 3:
+            runs.create(ws, SFTConfig())
+
+    lines.put(question.model_dump())
+    worker.serve(ws, Start(root=str(ws.root), idle_s=60), lines, tell)
+    assert told[-1].error.startswith("sft-4 needed the GPU")
+    assert all(not event.error for event in told[:-1])
+    assert len(told) >= 4
+
+
+def test_only_policies_are_offered_and_asked_the_newest_first(ws, monkeypatch):
+    assert client.policies(ws) == ["sft-2@1", "sft-1@1"]
+    found = checkpoints.get(ws, "sft-1@1")
+    monkeypatch.setattr(client.checkpoints, "get", lambda ws, name: replace(found, stage="reward"))
+    with pytest.raises(CheckpointError, match="is a reward model and gives no answers"):
+        client.policy(ws, "sft-1@1")
