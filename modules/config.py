@@ -7,7 +7,7 @@ their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations a
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modules import milestones, reward_terms
 from modules.answer_configs import EvaluateConfig, SampleConfig
@@ -149,8 +149,6 @@ class PPOConfig(TrainConfig):
     """How far one iteration may move a token's probability ratio before its gradient is cut."""
     value_clip_range: PositiveFloat = 0.2
     """How far one iteration may move a value estimate before its gradient is cut; not during value_warmup, when no policy depends on it."""
-    value_coef: NonNegativeFloat = 0.1
-    """Weight of the value loss. The value function has its own weights and its own Adam, which cancels a factor: this only decides above which gradient norm max_grad_norm clips, and 0 trains no value function."""
     entropy_coef: NonNegativeFloat = 0.0
     """Bonus for keeping the policy's choices varied; 0 is usual."""
     gamma: Fraction = 1.0
@@ -211,6 +209,14 @@ class PPOConfig(TrainConfig):
     """Write a resumable checkpoint after every this many iterations."""
     save_at_kl: str = ""
     """Also write one the first time the mean KL per response reaches each of these values, in nats, such as 1, 3, 6, 10, 20; empty writes none. Measured afterwards (evaluate), they show from where on the score rises but the answers get no better."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_value_coef(cls, given: Any) -> Any:
+        """Read configs of earlier versions, which named the weight of the value loss, now `modules.rl.update.VALUE_WEIGHT`."""
+        if isinstance(given, Mapping) and given.get("value_coef") in (0.1, "0.1"):
+            return {name: value for name, value in given.items() if name != "value_coef"}
+        return given
 
     @field_validator("rewards")
     @classmethod

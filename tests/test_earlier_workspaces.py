@@ -6,11 +6,11 @@ from contextlib import closing
 import pytest
 
 from modules.config import PPOConfig, SampleConfig, SFTConfig
-from studio import doctor
+from studio import doctor, settings
 from studio.annotation import history
 from studio.cli import main
 from studio.database import connection, migrations
-from studio.errors import RunError, WorkspaceError
+from studio.errors import ConfigError, RunError, WorkspaceError
 from studio.models import checkpoints
 from studio.preferences import prompts, ratings
 from studio.runs import earlier_configs, runs
@@ -132,6 +132,17 @@ def test_what_can_be_read_of_a_config_is_read_and_the_rest_has_its_default(stage
 def test_a_value_that_fits_is_kept_beside_one_that_does_not():
     found, unread = earlier_configs.read("sft", config("sft", seed=7, quantisation="int3"))
     assert (found.seed, unread) == (7, {"quantisation": "int3"})
+
+
+def test_the_weight_of_the_value_loss_that_every_run_has_now_is_read_and_another_one_is_not(tmp_path):
+    """It was a setting; the runs that had its default go on as they began."""
+    assert earlier_configs.read("ppo", config("ppo", seed=7, value_coef=0.1)) == (PPOConfig(seed=7), {})
+    assert earlier_configs.read("ppo", config("ppo", value_coef=0.5))[1] == {"value_coef": 0.5}
+    file = tmp_path / "config.json"
+    file.write_text('{"seed": 7, "value_coef": 0.1}')
+    assert settings.read("ppo", str(file), []) == PPOConfig(seed=7)
+    with pytest.raises(ConfigError, match="ppo has no setting 'value_coef'"):
+        settings.read("ppo", None, ["value_coef=0.5"])
 
 
 def test_a_run_whose_settings_are_not_all_known_is_not_resumed_in_another_way(tmp_path):

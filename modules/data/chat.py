@@ -9,7 +9,7 @@ it, is off: an answer stands behind an empty thinking block, unless it brings on
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,6 +71,8 @@ class ChatFormat:
     ) -> None:
         self.tokenizer = tokenizer
         self.template = _resolve(tokenizer, template)
+        self._ahead: dict[str, list[int]] = {}
+        """Ids of texts, see `read_ahead`."""
         self.joins_cleanly = _decode(tokenizer, self._raw("a") + self._raw("a")) == "aa"
         self.bos_ids = _leading_special_ids(tokenizer)
         self.own = OwnTemplate(tokenizer) if self.template == "own" else None
@@ -143,6 +145,20 @@ class ChatFormat:
     def encode_text(self, text: str) -> list[int]:
         """Return the ids of a text outside any conversation, begun as the tokenizer begins texts."""
         return [*self.bos_ids, *self._encode(self.controls.mark(text), True)]
+
+    def read_ahead(self, texts: Collection[str]) -> None:
+        """Encode answers together, in several threads, which are then only looked up; what was read ahead before is forgotten.
+
+        One that the template rewrites, or that holds a typed control token, is encoded when it is asked for.
+        """
+        as_written = {self.own.as_written(text) for text in texts} if self.own else set(texts)
+        pieces = sorted(text if self.joins_cleanly else _ANCHOR + text for text in {*as_written, *texts} if text)
+        backend: Any = self.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = False
+        encodings = backend.encode_batch_fast(pieces, add_special_tokens=False)
+        self._ahead = {piece: encoding.ids for piece, encoding in zip(pieces, encodings, strict=True)}
 
     def brings_thought(self, text: str) -> bool:
         """Return whether an answer brings a thinking block, where the template knows them."""
@@ -234,6 +250,8 @@ class ChatFormat:
         return self.controls.encode(text, encode, as_plain) if text else []
 
     def _raw(self, text: str, is_plain: bool = False) -> list[int]:
+        if not is_plain and (found := self._ahead.get(text)) is not None:
+            return found
         options: dict[str, Any] = {"split_special_tokens": True} if is_plain else {}
         return self.tokenizer.encode(text, add_special_tokens=False, **options) if text else []
 

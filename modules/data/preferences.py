@@ -17,6 +17,8 @@ from modules.errors import DataError
 
 Row = Mapping[str, Any]
 _Turns = tuple[tuple[str, str], ...]
+AHEAD = 256
+"""Rows whose answers are encoded together."""
 
 
 class Comparisons(NamedTuple):
@@ -89,7 +91,12 @@ class Pairs:
 
     def encode(self, rows: Sequence[Row]) -> list[Pair]:
         """Return the pairs that fit and weigh something; rankings become all their pairs."""
-        pairs = [pair for row in rows for part in pairs_of(row) if (pair := self._encode(part))]
+        pairs: list[Pair] = []
+        for start in range(0, len(rows), AHEAD):
+            parts = [part for row in rows[start : start + AHEAD] for part in pairs_of(row)]
+            self.chat.read_ahead({part[side] for part in parts for side in ("chosen", "rejected")})
+            pairs += [pair for part in parts if (pair := self._encode(part))]
+        self.chat.read_ahead(())
         for pair in pairs:
             self._prompts.setdefault(pair.prompt_id, len(self._prompts))
             self._categories.setdefault(pair.row["category"], len(self._categories))

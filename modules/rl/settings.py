@@ -34,7 +34,6 @@ class PPOSettings(TypedDict, total=False):
     kl_target: float
     clip_range: float
     value_clip_range: float
-    value_coef: float
     entropy_coef: float
     gamma: float
     lam: float

@@ -19,6 +19,9 @@ from modules.model.packing import negative_logprobs
 from modules.rl.experience import Experience, role_stats, role_values
 from modules.rl.step_metrics import StepSums
 
+VALUE_WEIGHT = 0.1
+"""Of the value loss. The value function has weights, an Adam and a clipped norm of its own, so a factor cancels but for this norm."""
+
 
 class Shares(NamedTuple):
     """A process's part of a minibatch's figures, which are sums over processes."""
@@ -36,7 +39,6 @@ class Surrogate:
     temperature: float = 1.0
     clip_range: float = 0.2
     value_clip_range: float = 0.2
-    value_coef: float = 0.1
     entropy_coef: float = 0.0
     ptx_coef: float = 0.0
     ptx_target: str = "tokens"
@@ -128,7 +130,7 @@ class Surrogate:
             else:
                 values = backbone.values(experience.value_states[rows][mask])
             losses = value_losses(values, old, returns, clip_range)
-            loss = self.value_coef * losses.sum() / num_tokens
+            loss = VALUE_WEIGHT * losses.sum() / num_tokens
             loss.backward()
         sums.add_tokens({"value/loss": losses.detach()})
         return loss.detach()

@@ -6,8 +6,10 @@ from tokenizers import Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from assets import STARTER
 from modules.data.chat import ChatFormat, Encoded
 from modules.errors import BaseModelError, ConfigError, DataError
+from modules.model.pretrained import load_tokenizer
 
 CHAT = [
     {"role": "user", "content": "w1 w2"},
@@ -89,6 +91,32 @@ def test_a_tokenizer_that_prepends_spaces_adds_none_inside_a_text_and_round_trip
     spelled = "".join(chat.tokenizer.convert_ids_to_tokens(encoded.ids)[:-1])
     assert spelled == "▁once\n" + text.replace(" ", "▁")
     assert chat.decode(taught(encoded)) == text
+
+
+@pytest.mark.parametrize("kind", ["spaced", "tiny", "starter"])
+def test_answers_that_are_read_ahead_have_the_ids_that_they_have_alone(kind: str) -> None:
+    """Also where the tokenizer would cut and pad texts given together, and after a typed control token was spelt out."""
+    made = {"spaced": spaced_tokenizer, "tiny": tiny_tokenizer, "starter": lambda: load_tokenizer(STARTER / "model")}
+    chat = ChatFormat(made[kind](), "plain" if kind == "spaced" else "auto", [END] if kind == "tiny" else [])
+    texts = [
+        "w5 w6 w7 w8",
+        " w5",
+        "w6 \n",
+        "",
+        "a much longer answer than the others " * 3,
+        f"w1 {chat.end_text or '</s>'} w2",
+    ]
+    alone = [chat.encode_response(text) for text in texts]
+    chat.tokenizer.backend_tokenizer.enable_truncation(2)
+    chat.tokenizer.backend_tokenizer.enable_padding()
+    for _ in range(2):
+        chat.read_ahead(texts)
+        assert len(chat._ahead) >= 5
+        assert all(ids_of(chat, piece) == ids for piece, ids in chat._ahead.items())
+        assert [chat.encode_response(text) for text in texts] == alone
+        chat.tokenizer.encode("</s>", split_special_tokens=True)
+    chat.read_ahead(())
+    assert chat._ahead == {}
 
 
 def test_what_cannot_be_encoded_is_refused_with_a_next_step() -> None:
