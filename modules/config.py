@@ -82,8 +82,10 @@ class RewardConfig(TrainConfig):
     """Train only on ratings of prompts of these categories, separated by commas; empty takes all."""
     raters: str = "all"
     """Whose ratings count: all; majority for one preference of each pair, that of most raters; share for one with the share of raters as its probability; or names, separated by commas."""
+    votes_half: Literal["all", "first", "second"] = "all"
+    """Train on the votes of one half of the prompts only: two reward models, one a half, share no vote, so that policies trained against the one can be judged by the other (gold_checkpoint of evaluate). Held-out votes stay whole."""
     snapshot: str = ""
-    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides on ties, strength, dates, categories and raters. Empty freezes the current ratings."""
+    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides on ties, strength, dates, categories, raters and half. Empty freezes the current ratings."""
     weighting: Literal["pair", "prompt"] = "pair"
     """pair counts each pair once; prompt counts each prompt once, with 1 / C(K, 2) for each pair of K ranked responses (InstructGPT), and batch_size then counts prompts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0

@@ -126,7 +126,7 @@ def freeze(db: Database, prepared: Prepared) -> Prepared:
     return replace(
         prepared,
         config=config.model_copy(update={"snapshot": snapshot.name}),
-        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id)),
+        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id), config.votes_half),
         snapshot_id=snapshot.id,
     )
 
@@ -218,15 +218,29 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     demonstrations = _demonstrations(ws, "train")
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
-    named = {"snapshot": snapshot.name} if snapshot else {}
+    named = {"snapshot": snapshot.name, "votes_half": _half_of(snapshot, config)} if snapshot else {}
     config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
-    rows = _by_split(rated) | {"demonstrations": demonstrations}
+    rows = _by_split(rated, config.votes_half) | {"demonstrations": demonstrations}
     return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
 
 
-def _by_split(rated: list[Row]) -> dict[str, list[Row]]:
+def _half_of(snapshot: snapshots.Snapshot, config: RewardConfig) -> str:
+    """Return which half of the votes a named snapshot holds."""
+    half = snapshots.read_recipe(snapshot.recipe).get("half", "all")
+    if config.votes_half not in ("all", half):
+        raise ConfigError(
+            f"votes_half is {config.votes_half}, but {snapshot.name} was frozen with {half}: leave votes_half at all, or name no snapshot."
+        )
+    return half
+
+
+def _by_split(rated: list[Row], half: str) -> dict[str, list[Row]]:
     """Split preferences into those that are trained on and those that are held out."""
     train = [row for row in rated if row["split"] == "train"]
+    if not train and half != "all":
+        raise DataError(
+            f"The {half} half has no rating of a train prompt yet. Rate pairs of more train prompts, or set votes_half to all."
+        )
     if not train:
         raise DataError(
             f"All {len(rated)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."

@@ -27,6 +27,7 @@ CHECKPOINT_STAGES = {
     "policy_checkpoint": ("ppo", "sft"),
     "checkpoint": ("ppo", "sft"),
     "opponent": ("ppo", "sft"),
+    "gold_checkpoint": ("reward",),
 }
 """Config fields that name a checkpoint -> stages whose checkpoints fit."""
 
@@ -148,6 +149,8 @@ def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
     """Return the first choice of a checkpoint field: what an empty value means now."""
     if "source" in config_class.model_fields:  # of a rating session
         return "newest, if the source needs one"
+    if name == "gold_checkpoint":
+        return "none; with best_of, one of the other half of the votes"
     if name == "opponent":
         return "none: two samples of one policy"
     if name == "policy_checkpoint":
