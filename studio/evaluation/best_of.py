@@ -53,7 +53,9 @@ def complete(ws: Workspace, config: EvaluateConfig) -> EvaluateConfig:
         changes["gold_checkpoint"] = config.gold_checkpoint or _other_half(ws, str(changes["reward_checkpoint"]))
         if not config.checkpoints:
             kept = [c for c in checkpoint_pages.of_run(ws, ppo.run_id) if SAVED_AT_KL in c.metrics or c.id == ppo.id]
-            changes["checkpoints"] = ", ".join([of_run["sft"], *(c.name for c in reversed(kept))])
+            dpo = checkpoints.newest(ws, "dpo")
+            names = [of_run["sft"], *(c.name for c in reversed(kept)), *([dpo.name] if dpo else [])]
+            changes["checkpoints"] = ", ".join(names)
     return config.model_copy(update=changes)
 
 

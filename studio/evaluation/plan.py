@@ -122,15 +122,15 @@ def thaw(rows: list[dict[str, Any]]) -> list[Suite]:
 
 
 def _usual(ws: Workspace) -> list[str]:
-    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "ppo")]
+    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "dpo", "ppo")]
     return [BASE, *(each.name for each in newest if each)]
 
 
 def _policy(ws: Workspace, name: str) -> Checkpoint:
     found = checkpoints.get(ws, name)
-    if found.stage not in ("sft", "ppo"):
+    if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(
-            f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT or PPO, or base."
+            f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT, PPO or DPO, or base."
         )
     return found
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from sqlite_utils import Database
 
-from modules.config import RewardConfig, categories
+from modules.config import VotesConfig, categories
 from studio.errors import DataError
 from studio.preferences import consensus, criteria
 from studio.preferences.vocabulary import TIES
@@ -117,8 +117,8 @@ class Difference:
         )
 
 
-def recipe_of(config: RewardConfig) -> Recipe:
-    """Return the recipe that a reward run's config asks for.
+def recipe_of(config: VotesConfig) -> Recipe:
+    """Return the recipe that the config of a reward or DPO run asks for.
 
     Raises:
         DataError: a day is invalid.

@@ -8,14 +8,14 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SFTConfig
+from modules.config import DPOConfig, EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from modules.model.backbone import Backbone
 from modules.rl.experience import score_texts
 from studio.cli import main
 from studio.errors import CheckpointError, ConfigError
 from studio.evaluation import best_of, curves, overoptimisation, report, results
 from studio.evaluation.overoptimisation import Policy
-from studio.models import base_models, checkpoints
+from studio.models import base_models, checkpoints, prompting
 from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, metrics, runs
@@ -116,6 +116,7 @@ def filled(ws):
             eval_suite_items=8,
         ),
     )
+    end(ws, DPOConfig(**TINY | {"eval_every": 2}, epochs=2, learning_rate=1e-2))
     return ws
 
 
@@ -153,6 +154,23 @@ def test_ppo_measures_suites_at_each_evaluation(ws):
     assert [step for step, _ in metrics.curve(ws, run.id, "suite/grammar")] == steps == [0, 2, 3]
 
 
+def test_dpo_learns_from_the_votes_without_a_reward_model_and_is_a_policy_like_the_others(ws):
+    run = runs.get(ws, "dpo-1")
+    losses = metrics.curve(ws, run.id, "eval/loss")
+    assert losses[0] == (0, pytest.approx(math.log(2), abs=1e-5))
+    assert losses[-1][1] < 0.5
+    assert metrics.latest(ws, run.id)["eval/accuracy"] == 1.0
+    assert run.snapshot_id is not None
+    found = checkpoints.get(ws, "dpo-1")
+    assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
+    assert checkpoints.parents(ws, found.name) == {"sft": checkpoints.get(ws, "sft-1").name}
+    for config in (SampleConfig(checkpoint="dpo-1"), PPOConfig(**TINY, policy_checkpoint="dpo-1", minibatch_size=8)):
+        assert found.id in runs.parents_of(ws, runs.create(ws, config)).values()
+    assert prompting.answer(ws, [{"role": "user", "content": "What is 3?"}], ["dpo-1"], max_new_tokens=4).keys() == {
+        "dpo-1"
+    }
+
+
 @pytest.fixture(scope="module")
 def measured(ws):
     return end(ws, EvaluateConfig(best_of=4, max_new_tokens=24, batch_size=8))
@@ -163,7 +181,7 @@ def test_best_of_fills_in_what_the_question_needs(ws, measured):
     names = [name.strip() for name in config.checkpoints.split(",")]
     saved = [c.name for c in checkpoints.list_all(ws, "ppo") if checkpoints.SAVED_AT_KL in c.metrics]
     assert names[0] == checkpoints.get(ws, "sft-1").name
-    assert set(names[1:]) == {*saved, checkpoints.get(ws, "ppo-1").name}
+    assert set(names[1:]) == {*saved, checkpoints.get(ws, "ppo-1").name, checkpoints.get(ws, "dpo-1").name}
     assert saved
     assert (config.suites, config.top_p, config.num_samples) == ("answers", 1.0, 4)
     assert config.reward_checkpoint == checkpoints.get(ws, "reward-1").name
@@ -173,6 +191,7 @@ def test_best_of_fills_in_what_the_question_needs(ws, measured):
 def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws, measured, capsys):
     (curve,) = overoptimisation.read(ws)
     start, *others = curve.policies
+    assert {policy.stage for policy in others} == {"ppo", "dpo"}
     assert start.kl == pytest.approx(0.0, abs=1e-6)
     assert others[-1].kl > 0.01
     (suite,) = [s for s in results.measured(ws) if s.conditions.get("gold")]

@@ -9,6 +9,7 @@ from modules.config import EvaluateConfig
 from studio.errors import StudioError
 from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
+from studio.models import checkpoints
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
@@ -17,7 +18,6 @@ from ui.handlers import on
 from ui.page import Page
 from ui.pages.evaluate import drawing, earned, win_rates
 
-POLICIES = ("ppo", "sft")
 LEAD = (
     "Measures checkpoints item by item, so that any two of them can be compared on the same items: what was gained, and what "
     "it cost elsewhere. More settings are on Train → Evaluate."
@@ -72,7 +72,7 @@ def _refresh_all(
 
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
-    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *POLICIES))]
+    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *checkpoints.POLICIES))]
     measured = list(dict.fromkeys(name for suite in results.measured(ws) for name in suite.subjects))
     first = str(against or "")
     first = first if first in measured else ""
