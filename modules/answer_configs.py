@@ -51,6 +51,10 @@ class EvaluateConfig(StageConfig):
     """The pretrained model that base stands for; empty takes that of the checkpoints."""
     reward_checkpoint: str = ""
     """The reward model that scores sampled answers; empty takes the newest of the same base model, where there is one."""
+    gold_checkpoint: str = ""
+    """A second reward model that scores the same answers, best one trained on the other half of the votes: where reward_checkpoint's score rises and this one's falls, the first is being exploited. Empty takes one from the other half (votes_half) with best_of, and else none."""
+    best_of: Annotated[int, Field(ge=0, le=64)] = 0
+    """Sample this many answers to each prompt, with top_p 1, and show what choosing the best of 1, 2, 3 and so on by the reward model gains, next to what PPO gains for its KL; suites and checkpoints are then those of that question where left empty. 0 is off."""
     toxicity: str = ""
     """A classifier of toxic texts, as classifier:FOLDER#LABEL with the label that means toxic; it needs two labels or more. Empty measures no toxicity."""
     samples_per_prompt: Annotated[int, Field(ge=0, le=100)] = 0
@@ -80,4 +84,4 @@ class EvaluateConfig(StageConfig):
     @property
     def num_samples(self) -> int:
         """Answers sampled to each prompt."""
-        return self.samples_per_prompt or (25 if self.toxicity.strip() else 1)
+        return self.samples_per_prompt or self.best_of or (25 if self.toxicity.strip() else 1)

@@ -55,17 +55,11 @@ class SFTConfig(TrainConfig):
     """Items of each of them, drawn by the seed, always the same ones."""
 
 
-class RewardConfig(TrainConfig):
-    """Reward model: learn to predict which response the person prefers."""
+class VotesConfig(TrainConfig):
+    """Fields of the stages that learn from ratings."""
 
     sft_checkpoint: str = ""
     """The SFT checkpoint it starts from; empty takes the newest."""
-    learning_rate: PositiveFloat = 1e-4
-    """Peak learning rate: about 1e-4 with LoRA, 9e-6 with method=full."""
-    warmup_fraction: Fraction = 0.05
-    """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
-    epochs: PositiveInt = 1
-    """How many times each comparison is seen; more than one overfits easily (InstructGPT used one)."""
     ties: Literal["half", "drop"] = "half"
     """half trains on a tie as a probability of one half; drop leaves ties out."""
     use_strength: bool = False
@@ -82,12 +76,25 @@ class RewardConfig(TrainConfig):
     """Train only on ratings of prompts of these categories, separated by commas; empty takes all."""
     raters: str = "all"
     """Whose ratings count: all; majority for one preference of each pair, that of most raters; share for one with the share of raters as its probability; or names, separated by commas."""
+    votes_half: Literal["all", "first", "second"] = "all"
+    """Train on the votes of one half of the prompts only: two reward models, one a half, share no vote, so that policies trained against the one can be judged by the other (gold_checkpoint of evaluate). Held-out votes stay whole."""
     snapshot: str = ""
-    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides on ties, strength, dates, categories and raters. Empty freezes the current ratings."""
+    """The frozen set of ratings to train on, such as snapshot-3; its own recipe then decides on ties, strength, dates, categories, raters and half. Empty freezes the current ratings."""
     weighting: Literal["pair", "prompt"] = "pair"
     """pair counts each pair once; prompt counts each prompt once, with 1 / C(K, 2) for each pair of K ranked responses (InstructGPT), and batch_size then counts prompts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """Rate at which raters are believed to err; above 0 it keeps the model from becoming certain of a few noisy labels."""
+
+
+class RewardConfig(VotesConfig):
+    """Reward model: learn to predict which response the person prefers."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate: about 1e-4 with LoRA, 9e-6 with method=full."""
+    warmup_fraction: Fraction = 0.05
+    """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
+    epochs: PositiveInt = 1
+    """How many times each comparison is seen; more than one overfits easily (InstructGPT used one)."""
     weight_decay: NonNegativeFloat = 0.0
     """Pulls the trained weights towards 0 (AdamW), against overfitting; 0 is off."""
     offtopic_share: Fraction = 0.0
@@ -98,6 +105,21 @@ class RewardConfig(TrainConfig):
     """End with the weights of the lowest held-out loss instead of the last ones; the held-out figures are then slightly optimistic."""
     eval_every: PositiveInt = 25
     """Measure accuracy on held-out comparisons after every this many steps."""
+
+
+class DPOConfig(VotesConfig):
+    """DPO: learn from the ratings directly, without a reward model and without sampling. A baseline for what PPO adds."""
+
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate: 2e-5 to 1e-4 with LoRA, about 5e-7 with method=full."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps over which the learning rate rises from 0; it then falls along a cosine."""
+    epochs: PositiveInt = 1
+    """How many times each comparison is seen."""
+    beta: PositiveFloat = 0.1
+    """Strength of the pull towards the SFT policy, the reference: lower goes further away for the same ratings (0.01 to 0.5 are usual)."""
+    eval_every: PositiveInt = 25
+    """Measure held-out comparisons after every this many steps."""
 
 
 class PPOConfig(TrainConfig):
@@ -254,6 +276,7 @@ STAGES: dict[str, type[StageConfig]] = {
     "sample": SampleConfig,
     "reward": RewardConfig,
     "ppo": PPOConfig,
+    "dpo": DPOConfig,
     "evaluate": EvaluateConfig,
 }
 """Stage name to config class, in the order of the loop."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, settle
+from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig, VotesConfig, settle
 from modules.errors import BaseModelError
 
 CHUNK_ELEMENTS = 2**24
@@ -180,8 +180,8 @@ def worst_load(config: TrainConfig, sizes: Sizes, longest: int = 0) -> Load:
         length = longest or config.max_prompt_length + config.max_new_tokens
         return Load(min(rows, config.minibatch_size), min(length, sizes.positions), config.max_new_tokens)
     length = min(longest or config.max_length, sizes.positions)
-    if isinstance(config, RewardConfig):
-        return Load(2 * rows, length, 0)
+    if isinstance(config, VotesConfig):
+        return Load(2 * rows, length, length if isinstance(config, DPOConfig) else 0)
     assert isinstance(config, SFTConfig)
     return Load(rows, config.max_length if config.packing else length, length)
 
@@ -232,7 +232,7 @@ def _number(config: TrainConfig, is_cpu: bool, has_bf16: bool) -> int:
 def _fixed(config: TrainConfig, sizes: Sizes, number: int) -> dict[str, float]:
     """Count what is held throughout: weights, adapters and heads, moments of Adam."""
     trained = 2 if isinstance(config, PPOConfig) else 1
-    frozen = 2 if isinstance(config, PPOConfig) else 0
+    frozen = 2 if isinstance(config, PPOConfig) else 1 if isinstance(config, DPOConfig) else 0
     whole = sizes.in_linear + sizes.others
     if config.method == "full":
         weights = whole * (4 * trained + number * frozen)

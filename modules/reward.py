@@ -12,7 +12,6 @@ puts the mean score of demonstrations at 0. An ensemble is several heads on one 
 the prompts; only their biases have to be set one by one, as comparisons say nothing about them.
 """
 
-import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -22,8 +21,8 @@ from torch import Tensor
 
 from modules.agreement import Judged, agreement, measure
 from modules.config import RewardConfig
-from modules.data.preferences import Comparisons
-from modules.data.sequences import CPU_PASS_TOKENS, Sequences, by_length
+from modules.data.preferences import Comparisons, micro_batches
+from modules.data.sequences import Sequences, by_length
 from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
 from modules.model.backbone import Backbone
@@ -106,7 +105,7 @@ class RewardModule(StageModule):
         loss = torch.zeros((), device=batch.weight.device)
         margins = torch.zeros_like(batch.weight)
         weights = batch.weight.unsqueeze(1) * batch.bootstrap / batch.bootstrap.shape[1]
-        for pairs in self._micro_batches(batch):
+        for pairs in micro_batches(batch, self.micro_batch_size):
             with self.backbone.role("reward"):
                 chosen, rejected = self._scores(batch, pairs)
                 margins_here = chosen - rejected
@@ -152,7 +151,7 @@ class RewardModule(StageModule):
         lengths = batch.sequences.mask.sum(-1)
         found = torch.zeros(len(batch.weight), len(Judged._fields), device=batch.weight.device)
         with self.backbone.role("reward"):
-            for pairs in self._micro_batches(batch):
+            for pairs in micro_batches(batch, self.micro_batch_size):
                 chosen, rejected = self._scores(batch, pairs)
                 judged = Judged(
                     chosen=chosen.mean(1),
@@ -236,33 +235,6 @@ class RewardModule(StageModule):
         wanted = self.backbone.role_parameters(source)
         for name, parameter in self.backbone.role_parameters(target).items():
             parameter.copy_(wanted[name])
-
-    def _micro_batches(self, batch: Comparisons) -> list[Tensor]:
-        """Return indices of pairs (N,): whole prompts of similar length, so each response takes one forward pass.
-
-        A micro-batch holds as many responses as its number of pairs has sides, and on a CPU no more tokens than are quick.
-        A prompt that alone has more is cut up.
-        """
-        quick = CPU_PASS_TOKENS if batch.weight.device.type == "cpu" else math.inf
-        groups: dict[int, list[int]] = {}
-        for index, prompt in enumerate(batch.prompt.tolist()):
-            groups.setdefault(prompt, []).append(index)
-        sides = torch.stack([batch.chosen, batch.rejected], dim=1)
-        lengths = batch.sequences.lengths[sides].amax(1).tolist()
-        pieces: list[list[int]] = []
-        room = 0
-        for group in sorted(groups.values(), key=lambda group: -max(lengths[i] for i in group)):
-            needed = len(sides[group].unique())
-            if needed > room:
-                pairs = int(max(1, min(self.micro_batch_size, quick / (2 * max(lengths[i] for i in group)))))
-                pieces += (
-                    [group[i : i + pairs] for i in range(0, len(group), pairs)] if needed > 2 * pairs else [list(group)]
-                )
-                room = max(0, 2 * pairs - needed)
-            else:
-                pieces[-1] += group
-                room -= needed
-        return [torch.tensor(piece, device=batch.weight.device) for piece in pieces]
 
     def _scores(self, batch: Comparisons, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Return members' scores of chosen and rejected, (N, M) each; a response in several pairs is scored once."""

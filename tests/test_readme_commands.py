@@ -40,7 +40,7 @@ TINY = {
     "reward": "batch_size=8 micro_batch_size=8 max_length=128",
     "ppo": "iterations=1 batch_size=8 minibatch_size=8 micro_batch_size=8 rollout_batch_size=8 epochs=1 value_warmup=0"
     " max_new_tokens=8 max_prompt_length=64 max_length=128 eval_prompts=2",
-    "evaluate": "checkpoints=base,sft-1 limit=1 samples_per_prompt=1 max_new_tokens=4",
+    "evaluate": "checkpoints=base,sft-1 limit=1 max_new_tokens=4",
 }
 """Settings added to the command of a stage."""
 
@@ -95,6 +95,7 @@ REST = (
     Step("runs resume CHECKPOINT", "sft-2", {"CHECKPOINT": "sft-1@1"}, is_variant=True),
     Step("runs resume ppo-1 --set iterations=300 --set kl_coef=0.1 --show", "iterations  1 -> 300"),
     Step("ppo --set devices=4 --set num_nodes=2 --queue", "ppo-4 waits for its worker"),
+    Step("ppo --set save_at_kl=1,3,6,10,20", "ppo-5", is_variant=True),
     Step("runs pause NAME", "sample-3 is held in the queue", {"NAME": "sample-3"}),
     Step("runs move NAME first", "queue: sample-3", {"NAME": "sample-3"}),
     Step("runs continue NAME", "sample-3 goes on", {"NAME": "sample-3"}),
@@ -124,6 +125,10 @@ ONLY_PARSED = {
     "ui --empty --workspace NEW": "as above",
     "serve": "a server is started by serving/test_api.py",
     "ppo --preset 24gb": "needs a GPU",
+    "reward --set votes_half=first": "needs more votes; test_best_of.py trains one on each half",
+    "reward --set votes_half=second": "as above",
+    "dpo --set votes_half=first": "as above",
+    "evaluate --set best_of=16": "needs test prompts; test_best_of.py measures some",
     "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",
     "import hh_rlhf_helpful_base.raw.jsonl.gz": "the data is not here",

@@ -1,5 +1,6 @@
 """Preferences on their way into batches: rankings as pairs, weights per prompt, bootstrap weights, padding."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from modules.data.chat import ChatFormat, Message
 from modules.data.dropped import TOO_LONG, WEIGHT_0, drop, reason_of
-from modules.data.sequences import Sequences, pad_rows
+from modules.data.sequences import CPU_PASS_TOKENS, Sequences, pad_rows
 from modules.errors import DataError
 
 Row = Mapping[str, Any]
@@ -159,6 +160,38 @@ class Pairs:
             return reason_of(error)
         answer = Answer(prompt.ids, opening + ids)
         return answer if len(answer.prompt) + len(answer.response) <= self.max_length else TOO_LONG
+
+
+def micro_batches(batch: Comparisons, size: int) -> list[Tensor]:
+    """Return indices of pairs (N,): whole prompts of similar length, so that each response takes one forward pass.
+
+    A micro-batch holds as many responses as its number of pairs has sides, and on a CPU no more tokens than are quick.
+    A prompt that alone has more is cut up.
+
+    Args:
+        batch: B pairs.
+        size: Most pairs of a micro-batch.
+    """
+    quick = CPU_PASS_TOKENS if batch.weight.device.type == "cpu" else math.inf
+    groups: dict[int, list[int]] = {}
+    for index, prompt in enumerate(batch.prompt.tolist()):
+        groups.setdefault(prompt, []).append(index)
+    sides = torch.stack([batch.chosen, batch.rejected], dim=1)
+    lengths = batch.sequences.lengths[sides].amax(1).tolist()
+    pieces: list[list[int]] = []
+    room = 0
+    for group in sorted(groups.values(), key=lambda group: -max(lengths[i] for i in group)):
+        needed = len(sides[group].unique())
+        if needed > room:
+            pairs = int(max(1, min(size, quick / (2 * max(lengths[i] for i in group)))))
+            pieces += (
+                [group[i : i + pairs] for i in range(0, len(group), pairs)] if needed > 2 * pairs else [list(group)]
+            )
+            room = max(0, 2 * pairs - needed)
+        else:
+            pieces[-1] += group
+            room -= needed
+    return [torch.tensor(piece, device=batch.weight.device) for piece in pieces]
 
 
 def _pair(chosen: Answer, rejected: Answer, row: Row) -> Pair:

@@ -6,11 +6,11 @@ The examples come from the same data module that the run would build.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig, VotesConfig
 from modules.data.chat import ChatFormat, Encoded
-from modules.data.datamodules import Row
+from modules.data.datamodules import RewardDataModule, Row
 from modules.data.dropped import Dropped
-from modules.data.stages import Rows, num_given, ppo_data, refusal, reward_data, sft_data
+from modules.data.stages import Rows, dpo_data, num_given, ppo_data, refusal, reward_data, sft_data
 
 NUM_EXAMPLES = 3
 PARTS = ("train", "validation", "demonstrations", "ptx")
@@ -20,6 +20,7 @@ Part = Literal["read", "taught", "scored"]
 
 
 _READ: list[Part] = ["read"]
+_TAUGHT: list[Part] = ["taught"]
 _SCORED: list[Part] = ["scored"]
 
 
@@ -88,7 +89,9 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
         case SFTConfig():
             found = _sft(config, rows, chat)
         case RewardConfig():
-            found = _reward(config, rows, chat)
+            found = _pairs(reward_data(config, rows, chat), chat, is_taught=False)
+        case DPOConfig():
+            found = _pairs(dpo_data(config, rows, chat), chat, is_taught=True)
         case PPOConfig():
             found = _ppo(config, rows, chat)
         case _:
@@ -99,7 +102,7 @@ def preview(config: TrainConfig, rows: Rows, chat: ChatFormat) -> Preview:
     num_tokens = sum(map(len, texts))
     refused = refusal(config, dropped, given)
     remarks = [*chat.remarks(), *_remarks(rows, chat, num_unlearnt)]
-    num_rows = len(texts) // 2 if isinstance(config, RewardConfig) else len(texts)
+    num_rows = len(texts) // 2 if isinstance(config, VotesConfig) else len(texts)
     return Preview(
         template=chat.template,
         examples=examples,
@@ -179,17 +182,19 @@ def _sft(config: SFTConfig, rows: Rows, chat: ChatFormat) -> _Found:
     return examples, [row.ids for row in data.rows], num_taught, data.dropped, num_unlearnt
 
 
-def _reward(config: RewardConfig, rows: Rows, chat: ChatFormat) -> _Found:
-    data = reward_data(config, rows, chat)
+def _pairs(data: RewardDataModule, chat: ChatFormat, *, is_taught: bool) -> _Found:
+    """Show both sides of pairs, whose responses are scored at their last token, or compared token by token."""
     examples: list[Example] = []
     for number, pair in enumerate(data.rows[:NUM_EXAMPLES], start=1):
         tie = float(pair.row["target_p"]) == 0.5
         for side, ids in (("chosen", pair.chosen), ("rejected", pair.rejected)):
-            parts = _READ * (len(pair.prompt) + len(ids) - 1) + _SCORED
+            own = _TAUGHT * len(ids) if is_taught else _READ * (len(ids) - 1) + _SCORED
+            parts = _READ * len(pair.prompt) + own
             title = f"Pair {number}, {'tied' if tie else side}"
             examples.append(Example(title, _tokens(chat, [*pair.prompt, *ids], parts)))
     texts = [[*pair.prompt, *ids] for pair in data.rows for ids in (pair.chosen, pair.rejected)]
-    return examples, texts, 0, data.dropped, 0
+    num_taught = sum(len(pair.chosen) + len(pair.rejected) for pair in data.rows) if is_taught else 0
+    return examples, texts, num_taught, data.dropped, 0
 
 
 def _ppo(config: PPOConfig, rows: Rows, chat: ChatFormat) -> _Found:

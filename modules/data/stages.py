@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
+from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig, categories
 from modules.data.chat import ChatFormat
 from modules.data.datamodules import PPODataModule, RewardDataModule, Row, SFTDataModule
 from modules.data.dropped import advice, told
@@ -32,6 +32,16 @@ def reward_data(config: RewardConfig, rows: Rows, chat: ChatFormat) -> RewardDat
         chat,
         demonstrations=rows("demonstrations"),
         **_settings(config, "batch_size", "epochs", "max_length", "weighting", "ensemble", "offtopic_share", "seed"),
+    )
+
+
+def dpo_data(config: DPOConfig, rows: Rows, chat: ChatFormat) -> RewardDataModule:
+    """Build the data module of comparisons, of which no score has to be centred."""
+    return RewardDataModule(
+        rows("train"),
+        rows("validation"),
+        chat,
+        **_settings(config, "batch_size", "epochs", "max_length", "weighting", "seed"),
     )
 
 

@@ -167,15 +167,17 @@ def gather_experience(
 
 
 @torch.no_grad()
-def reward_scores(backbone: Backbone, rollout: Rollout, micro_batch_size: int, pessimism: float = 0.0) -> Tensor:
-    """Score (B,) by the role ``reward``, which sees exactly prompt + response as sampled.
+def reward_scores(
+    backbone: Backbone, rollout: Rollout, micro_batch_size: int, pessimism: float = 0.0, role: str = "reward"
+) -> Tensor:
+    """Score (B,) by a role with a head, which sees exactly prompt + response as sampled.
 
     With ``pessimism`` k the score is the ensemble's mean less k standard deviations (division by M) of its M members: what the
-    members disagree about is where a policy finds errors of the reward model (Coste et al. 2024).
+    members of the role ``reward`` disagree about is where a policy finds errors of the reward model (Coste et al. 2024).
     """
     sequences = rollout.sequences(backbone.chat.pad_id)
     if not pessimism:
-        return _scores(backbone, sequences, micro_batch_size)
+        return _scores(backbone, sequences, micro_batch_size, role)
     members = _member_scores(backbone, sequences, micro_batch_size)
     return members.mean(1) - pessimism * members.std(1, correction=0)
 

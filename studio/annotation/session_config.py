@@ -89,7 +89,7 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
                 f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
             )
         return config
-    names = {"checkpoint": _policy(ws, config.checkpoint, "ppo", "sft")}
+    names = {"checkpoint": _policy(ws, config.checkpoint, *checkpoints.POLICIES)}
     if config.source == "policy_vs_sft":
         names["opponent"] = _policy(ws, config.opponent, "sft")
         if names["opponent"] == names["checkpoint"]:
@@ -145,7 +145,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
     if not name and newest is None:
         raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
     found = checkpoints.get(ws, name or (newest.name if newest else ""))
-    if found.stage not in ("sft", "ppo"):
+    if found.stage not in checkpoints.POLICIES:
         raise RatingError(f"Checkpoint {found.name} is a reward model and gives no answers. Choose an SFT or PPO one.")
     return found.name
 

@@ -3,7 +3,8 @@
 import argparse
 
 from modules.config import EvaluateConfig
-from studio.evaluation import comparison, plan, report
+from studio.cli import watch
+from studio.evaluation import comparison, curves, overoptimisation, plan, report
 from studio.workspace import Workspace
 
 COLUMNS = (0, 1, 3, 4, 5, 6, 7, 2)
@@ -44,6 +45,10 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
         for line, row in zip(found.lines, rows, strict=True):
             if line.after == subject:
                 print(row)
+    for curve in overoptimisation.read(ws):
+        print(f"\nWhat PPO earned for its KL, on {curve.suite.title}:")
+        print(watch.table([curves.HEADS, *curves.rows(curve)]))
+        print("\n".join(curves.sentences(curve)))
     for path in report.write(ws, found):
         print(path)
     return 0

@@ -216,7 +216,7 @@ def _list_models(arguments: argparse.Namespace) -> int:
 
 def _try_models(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    newest = checkpoints.newest(ws, "sft", "ppo")
+    newest = checkpoints.newest(ws, *checkpoints.POLICIES)
     names = arguments.on or ([newest.name] if newest else [])
     if not names:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)

@@ -94,6 +94,8 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
         Measure("refusal_safe", "looks like a refusal, safe", _REFUSAL, _mean("refusal"), False, label="safe"),
         Measure("refusal_unsafe", "looks like a refusal, unsafe", _REFUSAL, _mean("refusal"), True, label="unsafe"),
         Measure("reward", "reward model's score", "Mean score of the reward model.", _mean("reward"), True),
+        Measure("gold", "gold reward model's score", "Mean score of the second reward model, which no policy was trained against.", _mean("gold"), True),
+        Measure("kl", "KL from SFT", "Mean KL from the SFT policy on the sampled answers, nats per response.", _mean("kl"), None, False),
         Measure("listed_words", "listed words", f"Share of prompts with an answer that holds one. {rules.WORDS_RULE}", _any_listed, False, False),
         Measure("truncated", "truncated", "Share of answers that did not end by themselves.", _mean("truncated"), False, False),
         Measure("distinct_4", "distinct 4-grams", "Share of an answer's runs of four tokens that differ: low is repetitive.", _mean("distinct_4"), True, False),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from modules.config import EvaluateConfig, PPOConfig, SFTConfig
 from studio.errors import CheckpointError, ConfigError, DataError, RewardError
-from studio.evaluation import suites
+from studio.evaluation import best_of, suites
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
@@ -32,33 +32,43 @@ def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
     Raises:
         StudioError: something is missing or does not go together; the message says what to do.
     """
+    if config.best_of:
+        config = best_of.complete(ws, config)
     names = subjects(config.checkpoints) or _usual(ws)
     found = {name: _policy(ws, name) for name in names if name != BASE}
     for checkpoint in found.values():
         parents.fill(config, parents.read(ws, checkpoint))  # refuses what contradicts it
     base_model = _base_model(ws, config, [*found.values()])
     measured = suites.find(ws, config.suites)
-    reward, toxicity = None, ""
+    reward, gold, toxicity = None, None, ""
     if any(suite.kind == "prompt" for suite in measured):
         base_models.check_room(base_model, {"max_new_tokens": config.max_new_tokens})
-        reward = _reward(ws, config, base_model, [*found.values()])
+        reward = _reward(ws, config.reward_checkpoint, base_model, [*found.values()])
+        gold = _reward(ws, config.gold_checkpoint, base_model, [*found.values()]) if config.gold_checkpoint else None
+        for checkpoint in found.values():
+            reference_of(ws, config, checkpoint)
         toxicity = _toxicity(ws, config)
-    elif config.toxicity.strip() or config.reward_checkpoint:
+    elif config.toxicity.strip() or config.reward_checkpoint or config.gold_checkpoint or config.best_of:
         raise ConfigError(
-            "toxicity and reward_checkpoint score sampled answers, but no suite samples any: add caution, answers or prompts:FILE, or "
-            "leave both empty."
+            "toxicity, reward_checkpoint, gold_checkpoint and best_of are about sampled answers, but no suite samples any: add caution, "
+            "answers or prompts:FILE, or leave them empty."
+        )
+    if config.best_of and reward is None:
+        raise CheckpointError(
+            "best_of chooses by a reward model's score, but there is none of this base model. Train one first: rlhf-studio reward"
         )
     filled = {
         "checkpoints": ", ".join(BASE if name == BASE else found[name].name for name in names),
         "suites": config.suites or ", ".join(suite.name for suite in measured),
         "base_model": base_model,
         "reward_checkpoint": reward.name if reward else "",
+        "gold_checkpoint": gold.name if gold else "",
         "toxicity": toxicity,
     }
     ids = {f"measured-{number}": each.id for number, each in enumerate(found.values(), start=1)}
     return Plan(
         config.model_copy(update=filled),
-        ids | ({"reward": reward.id} if reward else {}),
+        ids | {role: judge.id for role, judge in (("reward", reward), ("gold", gold)) if judge},
         {PART: [suite._asdict() for suite in measured]},
     )
 
@@ -66,6 +76,17 @@ def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
 def subjects(text: str) -> list[str]:
     """Return the names in `checkpoints`, each once, in their order."""
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def reference_of(ws: Workspace, config: EvaluateConfig, found: Checkpoint) -> Checkpoint | None:
+    """Return the SFT policy from which the KL of a checkpoint is measured; None where answers are cut by top_p, whose KL it is not.
+
+    Raises:
+        CheckpointError: it is gone.
+    """
+    if config.top_p < 1:
+        return None
+    return found if found.stage == "sft" else checkpoints.get(ws, checkpoints.parents_of_run(ws, found.run_id)["sft"])
 
 
 def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -> dict[str, list[dict[str, Any]]]:
@@ -101,15 +122,15 @@ def thaw(rows: list[dict[str, Any]]) -> list[Suite]:
 
 
 def _usual(ws: Workspace) -> list[str]:
-    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "ppo")]
+    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "dpo", "ppo")]
     return [BASE, *(each.name for each in newest if each)]
 
 
 def _policy(ws: Workspace, name: str) -> Checkpoint:
     found = checkpoints.get(ws, name)
-    if found.stage not in ("sft", "ppo"):
+    if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(
-            f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT or PPO, or base."
+            f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT, PPO or DPO, or base."
         )
     return found
 
@@ -127,9 +148,9 @@ def _base_model(ws: Workspace, config: EvaluateConfig, found: list[Checkpoint]) 
     return name
 
 
-def _reward(ws: Workspace, config: EvaluateConfig, base_model: str, found: list[Checkpoint]) -> Checkpoint | None:
-    """Return the reward model that scores answers; it must share the base model of all that is measured."""
-    chosen = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
+def _reward(ws: Workspace, name: str, base_model: str, found: list[Checkpoint]) -> Checkpoint | None:
+    """Return a reward model that scores answers, the newest where none is named; it shares the base of all that is measured."""
+    chosen = checkpoints.get(ws, name) if name else None
     if chosen and chosen.stage != "reward":
         raise CheckpointError(f"Checkpoint {chosen.name} is no reward model. Name one from a reward run.")
     reward = chosen or checkpoints.newest(ws, "reward")

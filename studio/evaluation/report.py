@@ -10,9 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.evaluation import rules
+from studio.evaluation import curves, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
 from studio.evaluation.measures import MEASURES
+from studio.evaluation.overoptimisation import Curve
 from studio.evaluation.results import BASE
 from studio.files import whole
 from studio.models import checkpoints
@@ -54,6 +55,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
         "lines": [_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
+        "earned": [_earned(curve) for curve in overoptimisation.read(ws)],
         "notes": list(NOTES),
     }
 
@@ -75,6 +77,8 @@ def render(ws: Workspace, found: Comparison) -> str:
         heads=HEADS,
         forests=[(name, forest(found, name)) for name in found.subjects],
         against_kl=against_kl(ws, found),
+        earned=overoptimisation.read(ws),
+        curves=curves,
         asked=asked,
         conditions=_conditions(found),
         measures=[measure for kind in MEASURES.values() for measure in kind],
@@ -193,6 +197,21 @@ def _facts(line: Line) -> dict[str, Any]:
     }
     end = {"before": line.before, "after": line.after, "adjusted_p": line.adjusted_p, "verdict": line.verdict}
     return fixed | measure | end | {"difference": line.difference._asdict()}
+
+
+def _earned(curve: Curve) -> dict[str, Any]:
+    return {
+        "suite": curve.suite.name,
+        "conditions": curve.suite.conditions,
+        "policies": [policy._asdict() for policy in curve.policies],
+        "best_of_n": [best._asdict() for best in curve.best],
+        "fits": {
+            name: fit._asdict() | {"peak_kl": fit.peak_kl}
+            for name, fit in (("reward", curve.proxy_fit), ("gold", curve.gold_fit))
+            if fit
+        },
+        "advice": curve.advice,
+    }
 
 
 def _conditions(found: Comparison) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ from sqlite_utils import Database
 from studio.errors import CheckpointError
 from studio.workspace import Workspace, now
 
+POLICIES = ("ppo", "dpo", "sft")
+"""Stages whose checkpoints write text; the first that has one is what an empty name takes."""
 SAVED_AT_KL = "saved_at_kl"
 """Metric of a checkpoint of PPO that was saved since the KL first reached this value (`save_at_kl`)."""
 

@@ -11,6 +11,7 @@ WHAT = {
     "sft": "a language model fine-tuned on demonstrations",
     "reward": "a reward model: it scores a response to a prompt",
     "ppo": "a language model trained by PPO against a reward model",
+    "dpo": "a language model trained by DPO on ratings",
 }
 TEMPLATES = {
     "own": "The tokenizer's own chat template.",

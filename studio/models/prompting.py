@@ -38,7 +38,7 @@ def answer(
     """
     found = {name: checkpoints.get(ws, name) for name in names}
     for checkpoint in found.values():
-        if checkpoint.stage not in ("sft", "ppo"):
+        if checkpoint.stage not in checkpoints.POLICIES:
             raise CheckpointError(f"Checkpoint {checkpoint.name} is a {checkpoint.stage} model and gives no answers.")
     traits = [parents.read(ws, checkpoint) for checkpoint in found.values()]
     parents.check_alike(*traits)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from sqlite_utils import Database
 
-from modules.config import RewardConfig, categories
+from modules.config import VotesConfig, categories
 from studio.errors import DataError
 from studio.preferences import consensus, criteria
 from studio.preferences.vocabulary import TIES
@@ -53,6 +53,9 @@ class Recipe(BaseModel):
     """all; majority or share for one preference of each pair, as `consensus` makes it; else names, separated by commas."""
     axis: str = ""
     """Go by one criterion (a scale such as harmless, or one of an import such as safety); empty for the overall judgement."""
+
+    half: Literal["all", "first", "second"] = "all"
+    """first and second take the training prompts' votes of one half of the prompts, and no vote is in both; held-out votes stay whole."""
 
     @field_validator("since", "until")
     @classmethod
@@ -114,8 +117,8 @@ class Difference:
         )
 
 
-def recipe_of(config: RewardConfig) -> Recipe:
-    """Return the recipe that a reward run's config asks for.
+def recipe_of(config: VotesConfig) -> Recipe:
+    """Return the recipe that the config of a reward or DPO run asks for.
 
     Raises:
         DataError: a day is invalid.
@@ -130,6 +133,7 @@ def recipe_of(config: RewardConfig) -> Recipe:
             until=config.rated_until,
             categories=config.rated_categories,
             raters=config.raters.strip() or "all",
+            half=config.votes_half,
         )
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -288,12 +292,14 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
         " AND (:until = '' OR substr(coalesce(r.judged_at, r.created_at), 1, 10) <= :until)"
         " AND (:raters = '[]' OR r.rater IN (SELECT value FROM json_each(:raters)))"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
+        " AND (:half = 'all' OR p.split != 'train' OR ((p.id * 2654435761) >> 16) % 2 = (:half = 'second'))"
         " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
         " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
         {
             "since": recipe.since,
             "until": recipe.until,
             "categories": json.dumps(sorted(categories(recipe.categories))),
+            "half": recipe.half,
             "repeats": recipe.repeats,
             "raters": json.dumps(consensus.names(recipe.raters)),
         },

@@ -22,6 +22,7 @@ from modules.config import (
     SFTConfig,
     StageConfig,
     TrainConfig,
+    VotesConfig,
     categories,
 )
 from studio import redaction
@@ -64,8 +65,8 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
     match config:
         case SFTConfig():
             return _sft(ws, config)
-        case RewardConfig():
-            return _reward(ws, config)
+        case VotesConfig():
+            return _votes(ws, config)
         case PPOConfig():
             return _ppo(ws, config)
         case SampleConfig():
@@ -114,19 +115,19 @@ def check_weights(prepared: Prepared) -> None:
 
 
 def freeze(db: Database, prepared: Prepared) -> Prepared:
-    """Freeze the ratings that count now for a reward run that names no snapshot; return any other run as it is.
+    """Freeze the ratings that count now for a run that learns from them and names no snapshot; return any other run as it is.
 
     Raises:
         DataError: there is no rating to train on any more.
     """
     config = prepared.config
-    if not isinstance(config, RewardConfig) or config.snapshot:
+    if not isinstance(config, VotesConfig) or config.snapshot:
         return prepared
     snapshot = snapshots.freeze(db, snapshots.recipe_of(config))
     return replace(
         prepared,
         config=config.model_copy(update={"snapshot": snapshot.name}),
-        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id)),
+        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id), config.votes_half),
         snapshot_id=snapshot.id,
     )
 
@@ -138,17 +139,17 @@ def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
         StudioError: there is no such checkpoint.
     """
     match config:
-        case RewardConfig():
+        case VotesConfig():
             return {"sft": _resolve(ws, config.sft_checkpoint, "sft")}
         case PPOConfig():
             reward = _reward_of(ws, config)
             parent = checkpoints.parents(ws, reward.name)["sft"] if reward else ""
             sft = _resolve(ws, config.sft_checkpoint or parent, "sft")
-            policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo")
+            policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo", "dpo")
             return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
         case SampleConfig():
-            policy = _resolve(ws, config.checkpoint, "ppo", "sft")
-            opponent = _resolve(ws, config.opponent, "ppo", "sft") if config.opponent else None
+            policy = _resolve(ws, config.checkpoint, *checkpoints.POLICIES)
+            opponent = _resolve(ws, config.opponent, *checkpoints.POLICIES) if config.opponent else None
             return {"policy": policy} | ({"opponent": opponent} if opponent else {})
     return {}
 
@@ -208,25 +209,39 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
     return Prepared(config, {}, rows)
 
 
-def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
+def _votes(ws: Workspace, config: VotesConfig) -> Prepared:
     started_from = parents_of(ws, config)
     sft, config = started_from["sft"], _inherit(ws, config, started_from)
     recipe = snapshots.recipe_of(config)
     with ws.read() as db:
         snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
         rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
-    demonstrations = _demonstrations(ws, "train")
+    demonstrations = _demonstrations(ws, "train") if isinstance(config, RewardConfig) else []
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
-    named = {"snapshot": snapshot.name} if snapshot else {}
+    named = {"snapshot": snapshot.name, "votes_half": _half_of(snapshot, config)} if snapshot else {}
     config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
-    rows = _by_split(rated) | {"demonstrations": demonstrations}
+    rows = _by_split(rated, config.votes_half) | ({"demonstrations": demonstrations} if demonstrations else {})
     return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
 
 
-def _by_split(rated: list[Row]) -> dict[str, list[Row]]:
+def _half_of(snapshot: snapshots.Snapshot, config: VotesConfig) -> str:
+    """Return which half of the votes a named snapshot holds."""
+    half = snapshots.read_recipe(snapshot.recipe).get("half", "all")
+    if config.votes_half not in ("all", half):
+        raise ConfigError(
+            f"votes_half is {config.votes_half}, but {snapshot.name} was frozen with {half}: leave votes_half at all, or name no snapshot."
+        )
+    return half
+
+
+def _by_split(rated: list[Row], half: str) -> dict[str, list[Row]]:
     """Split preferences into those that are trained on and those that are held out."""
     train = [row for row in rated if row["split"] == "train"]
+    if not train and half != "all":
+        raise DataError(
+            f"The {half} half has no rating of a train prompt yet. Rate pairs of more train prompts, or set votes_half to all."
+        )
     if not train:
         raise DataError(
             f"All {len(rated)} ratings belong to held-out prompts, so there is none to train on. Rate pairs of train prompts."
@@ -301,7 +316,9 @@ def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
 
 def _names(stages: Sequence[str]) -> str:
     """Return the stages as people write them."""
-    return " or ".join({"sft": "SFT", "reward": "the reward model", "ppo": "PPO"}[stage] for stage in stages)
+    return " or ".join(
+        {"sft": "SFT", "reward": "the reward model", "ppo": "PPO", "dpo": "DPO"}[stage] for stage in stages
+    )
 
 
 def _demonstrations(ws: Workspace, split: str) -> list[Row]:

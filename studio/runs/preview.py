@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig, VotesConfig
 from studio import children
 from studio.children import ChildError
 from studio.errors import CheckpointError, RunError
@@ -114,7 +114,7 @@ def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
     """Return a prepared config's base model and chat template: its own, or those of its SFT checkpoint."""
     if isinstance(config, SFTConfig):
         return config.base_model, config.chat_template
-    assert isinstance(config, RewardConfig | PPOConfig)
+    assert isinstance(config, VotesConfig | PPOConfig)
     found = checkpoints.get(ws, config.sft_checkpoint)
     try:
         meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
@@ -206,6 +206,8 @@ def _summary(found: dict[str, Any], config: TrainConfig) -> str:
             text = f"{rows:,} demonstrations with {tokens:,} tokens, of which {found['num_taught']:,} are taught."
         case RewardConfig():
             text = f"{rows:,} pairs with {tokens:,} tokens; each response is scored at its last one."
+        case DPOConfig():
+            text = f"{rows:,} pairs with {tokens:,} tokens; the {found['num_taught']:,} tokens of their responses are compared."
         case _:
             text = f"{rows:,} prompts with {tokens:,} tokens; the policy's answers are taught, not the prompts."
     text += f" The longest takes {found['longest']:,} tokens"

@@ -21,6 +21,7 @@ from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
 from modules.model.roles import BASE
 from modules.phases import Phase, during
+from modules.rl.evaluation import kl_per_response
 from modules.rl.experience import reward_scores
 from studio.evaluation import plan, results, rules, suites
 from studio.evaluation.results import Result, Subject
@@ -136,9 +137,9 @@ def _measure_subject(
 
 @during(Phase.LOADING)
 def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Backbone, Subject]:
-    """Return a backbone with the role that is measured, and a role ``reward`` where answers are scored by one."""
+    """Return a backbone with the role that is measured, roles ``reward`` and ``gold`` where answers are scored by them, and a role
+    ``reference`` where the KL from it is measured."""
     found = None if name == plan.BASE else checkpoints.get(ws, name)
-    reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
     others = [checkpoints.get(ws, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
     backbone = _backbone(config, found or next((c for c in others if c.base_model == config.base_model), None))
     role = role_of(found.name) if found else BASE
@@ -147,9 +148,14 @@ def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Back
         backbone.add_role(role, source=found.folder / "policy")
     elif backbone.method == "full":
         backbone.add_role(role)
-    if reward:
-        checkpoint.check_base(checkpoint.load_meta(reward.folder), backbone, reward.name)
-        backbone.add_role("reward", source=reward.folder / "reward", head=True)
+    for judge, given in (("reward", config.reward_checkpoint), ("gold", config.gold_checkpoint)):
+        if given:
+            reward = checkpoints.get(ws, given)
+            checkpoint.check_base(checkpoint.load_meta(reward.folder), backbone, reward.name)
+            backbone.add_role(judge, source=reward.folder / "reward", head=True)
+    reference = plan.reference_of(ws, config, found) if found else None
+    if reference:
+        backbone.add_role("reference", source=reference.folder / "policy")
     subject = found.name if found else f"{results.BASE}{config.base_model}"
     return backbone, Subject(subject, role, backbone.fingerprint, found.id if found else None)
 
@@ -239,7 +245,7 @@ def _measure_answers(work: _Work, suite: Suite) -> None:
 
     def measure(places: list[int]) -> list[Result]:
         answers = _answer(config, backbone, work.subject.role, places, encoded)
-        return _judge(config, backbone, answers, places, toxicity)
+        return _judge(work, answers, places, toxicity)
 
     work.in_batches(suite, suite_id, order, max(1, config.batch_size // config.num_samples), measure)
 
@@ -247,11 +253,15 @@ def _measure_answers(work: _Work, suite: Suite) -> None:
 def _sampling(config: EvaluateConfig) -> dict[str, Any]:
     """Return the conditions of sampled answers: only answers got under the same ones are compared."""
     fields = {"seed", "max_new_tokens", "temperature", "top_p", "toxicity"}
-    return config.model_dump(include=fields) | {
-        "samples": config.num_samples,
-        "reward": config.reward_checkpoint,
-        "rules": rules.VERSION,
-    }
+    return (
+        config.model_dump(include=fields)
+        | {
+            "samples": config.num_samples,
+            "reward": config.reward_checkpoint,
+            "rules": rules.VERSION,
+        }
+        | ({"gold": config.gold_checkpoint} if config.gold_checkpoint else {})
+    )
 
 
 def _prompt(suite: Suite, backbone: Backbone, room: int, item: scored.Item) -> list[int]:
@@ -287,16 +297,12 @@ def _answer(config: EvaluateConfig, backbone: Backbone, role: str, places: Seque
     )
 
 
-def _judge(
-    config: EvaluateConfig,
-    backbone: Backbone,
-    answers: Rollout,
-    places: Sequence[int],
-    toxicity: ToxicityClassifier | None,
-) -> list[Result]:
+def _judge(work: _Work, answers: Rollout, places: Sequence[int], toxicity: ToxicityClassifier | None) -> list[Result]:
+    config, backbone = work.config, work.backbone
     texts = [backbone.chat.decode(response) for response in answers.responses]
-    toxic = toxicity.probabilities(texts) if toxicity else None
-    scores = reward_scores(backbone, answers, config.batch_size).tolist() if config.reward_checkpoint else None
+    columns = _scored(work, answers)
+    if toxicity:
+        columns["toxicity"] = toxicity.probabilities(texts)
     found = []
     for number, (text, response, is_finished) in enumerate(
         zip(texts, answers.responses, answers.finished, strict=True)
@@ -308,10 +314,30 @@ def _judge(
             "listed_words": rules.count_listed(text),
             "refusal": float(rules.looks_like_refusal(text)),
         }
-        measured |= {"toxicity": toxic[number]} if toxic else {}
-        measured |= {"reward": scores[number]} if scores else {}
+        measured |= {name: column[number] for name, column in columns.items()}
         place, sample = places[number // config.num_samples], number % config.num_samples
         found.append(Result(place, sample, measured, text))
+    return found
+
+
+def _scored(work: _Work, answers: Rollout) -> dict[str, list[float]]:
+    """Return what models say of each answer: the scores of the reward models, and the KL from the SFT policy."""
+    config, backbone = work.config, work.backbone
+    judges = {"reward": config.reward_checkpoint, "gold": config.gold_checkpoint}
+    found = {
+        role: reward_scores(backbone, answers, config.batch_size, role=role).tolist()
+        for role, name in judges.items()
+        if name
+    }
+    if backbone.roles.has("reference"):
+        kl = kl_per_response(
+            backbone,
+            work.subject.role,
+            answers,
+            temperature=config.temperature,
+            micro_batch_size=config.batch_size,
+        )
+        found["kl"] = kl.tolist()
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from modules.config import STAGES, PPOConfig, RewardConfig, TrainConfig
+from modules.config import STAGES, PPOConfig, TrainConfig, VotesConfig
 from modules.data.datamodules import PPODataModule
 from studio.errors import RunError
 from studio.runs import prepare
@@ -81,7 +81,7 @@ def _take_longest(data: Any, config: TrainConfig) -> int:
         data.prompts = sorted(data.prompts, key=len, reverse=True)[: config.batch_size]
         data.iterations = 1
         return len(data.prompts[0]) + config.max_new_tokens
-    if isinstance(config, RewardConfig):
+    if isinstance(config, VotesConfig):
         sizes = [len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in data.rows]
     else:
         sizes = [len(row.ids) for row in data.rows]

@@ -15,10 +15,11 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
+from modules.config import DPOConfig, EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
-from modules.data.stages import Rows, check_dropped, num_given, ppo_data, reward_data, sft_data
+from modules.data.stages import Rows, check_dropped, dpo_data, num_given, ppo_data, reward_data, sft_data
 from modules.distributed import SummedByHand
+from modules.dpo import DPOModule
 from modules.errors import ConfigError
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
@@ -41,7 +42,7 @@ from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.worker.suites import SuitesCallback
 from studio.workspace import Workspace
 
-UNITS = {"sft": "step", "reward": "step", "ppo": "iteration"}
+UNITS = {"sft": "step", "reward": "step", "ppo": "iteration", "dpo": "step"}
 
 
 def work(ws: Workspace, run: Run) -> Ending:
@@ -109,6 +110,8 @@ def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
             return _reward(ws, config, rows)
         case PPOConfig():
             return _ppo(ws, config, rows)
+        case DPOConfig():
+            return _dpo(ws, config, rows)
     raise TypeError(f"nothing is trained with {type(config).__name__}")
 
 
@@ -145,6 +148,16 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
     data = ppo_data(config, rows, backbone.chat)
     _check_data(config, rows, data, backbone)
     return PPOModule.from_config(config, backbone, _mix(config, rows, backbone, data)), data
+
+
+def _dpo(ws: Workspace, config: DPOConfig, rows: Rows) -> tuple[DPOModule, RewardDataModule]:
+    sft = checkpoints.get(ws, config.sft_checkpoint)
+    backbone = _backbone_of(config, sft)
+    backbone.add_role("reference", source=sft.folder / "policy")
+    backbone.add_role("policy", source=sft.folder / "policy", trainable=True)
+    data = dpo_data(config, rows, backbone.chat)
+    _check_data(config, rows, data, backbone)
+    return DPOModule.from_config(config, backbone, num_steps=data.num_steps), data
 
 
 def _check_data(config: TrainConfig, rows: Rows, data: Any, backbone: Backbone) -> None:

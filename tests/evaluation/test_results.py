@@ -82,6 +82,8 @@ def test_answers_are_measured_by_prompt_over_their_samples():
         "refusal_safe": 0.5,
         "refusal_unsafe": None,
         "reward": None,
+        "gold": None,
+        "kl": None,
         "listed_words": 1.0,
         "truncated": 0.5,
         "distinct_4": 0.5,

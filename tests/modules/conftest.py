@@ -190,7 +190,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
             module.optimizer.step()
             module.optimizer.zero_grad(set_to_none=True)
 
-        for name in ("sft", "reward", "ppo"):
+        for name in ("sft", "reward", "ppo", "dpo"):
             monkeypatch.setattr(f"modules.{name}.take_step", step)
         module.train()
         return log
@@ -210,7 +210,7 @@ def gradients(monkeypatch: pytest.MonkeyPatch, alone: Callable[[Any], dict[str, 
             found.extend(None if p.grad is None else p.grad.clone() for p in parameters)
             return 0.0
 
-        for name in ("sft", "reward", "ppo"):
+        for name in ("sft", "reward", "ppo", "dpo"):
             monkeypatch.setattr(f"modules.{name}.clip_gradients", keep)
             monkeypatch.setattr(f"modules.{name}.take_step", lambda module: module.optimizer.zero_grad())
         module.training_step(batch, 0)

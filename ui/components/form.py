@@ -12,6 +12,7 @@ import gradio as gr
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from modules.config import StageConfig, TrainConfig
 from studio import settings
 from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
@@ -24,9 +25,10 @@ Field = gr.Dropdown | gr.Checkbox | gr.Number | gr.Textbox
 CHECKPOINT_STAGES = {
     "sft_checkpoint": ("sft",),
     "reward_checkpoint": ("reward",),
-    "policy_checkpoint": ("ppo", "sft"),
-    "checkpoint": ("ppo", "sft"),
-    "opponent": ("ppo", "sft"),
+    "policy_checkpoint": checkpoints.POLICIES,
+    "checkpoint": checkpoints.POLICIES,
+    "opponent": checkpoints.POLICIES,
+    "gold_checkpoint": ("reward",),
 }
 """Config fields that name a checkpoint -> stages whose checkpoints fit."""
 
@@ -38,7 +40,9 @@ def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str
         field name -> component, in the order of the class. Each has the elem_id `<prefix>-<field>`.
     """
     fields = config_class.model_fields
-    own = [name for name in fields if name in config_class.__annotations__ and name not in essentials]
+    bases = [base for base in (TrainConfig, StageConfig) if issubclass(config_class, base)]
+    inherited = {name for base in bases for name in base.model_fields if name not in config_class.__annotations__}
+    own = [name for name in fields if name not in inherited and name not in essentials]
     shared = [name for name in fields if name not in own and name not in essentials]
     placed: dict[str, Field] = {}
     _place(ws, config_class, essentials, prefix, placed)
@@ -148,6 +152,8 @@ def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
     """Return the first choice of a checkpoint field: what an empty value means now."""
     if "source" in config_class.model_fields:  # of a rating session
         return "newest, if the source needs one"
+    if name == "gold_checkpoint":
+        return "none; with best_of, one of the other half of the votes"
     if name == "opponent":
         return "none: two samples of one policy"
     if name == "policy_checkpoint":

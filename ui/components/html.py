@@ -36,6 +36,7 @@ FIGURES = {
     "sft": ("eval/loss", "held-out loss"),
     "reward": ("eval/accuracy", "held-out accuracy"),
     "ppo": ("eval/score", "held-out score"),
+    "dpo": ("eval/accuracy", "held-out accuracy"),
 }
 """Stage to the metric a checkpoint is known by, and its words."""
 

@@ -10,7 +10,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import export, prompting
-from studio.models.checkpoints import Checkpoint
+from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
 from studio.workspace import Workspace
@@ -19,8 +19,7 @@ from ui.components import html, pager
 from ui.handlers import on
 from ui.page import Page
 
-POLICIES = ("ppo", "sft")
-COLUMNS = {"sft": 0, "reward": 1, "ppo": 2}
+COLUMNS = {"sft": 0, "reward": 1, "ppo": 2, "dpo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
 WAITING = "Loading the model and generating …"
 NOTHING = "An empty answer: its first token was the end token."
@@ -200,7 +199,7 @@ def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
     run_ids = sorted({c.run_id for c in shown})
     ordered = sorted(shelf.handed_on(ws, run_ids), key=lambda c: c.run_id)
     places = {c.run_name: (COLUMNS[c.stage], row) for row, c in enumerate(ordered) if c.stage in COLUMNS}
-    step = (WIDTH - BOX) / (len(COLUMNS) - 1)
+    step = (WIDTH - BOX) / max(COLUMNS.values())
     at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
     edges = "".join(
         _edge(at[parent], at[child], role)
@@ -210,7 +209,7 @@ def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
     states = {run.name: run.state for run in shelf_runs.named(ws, [c.run_name for c in ordered])}
     boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
     heads = "".join(f'<text class="head" x="{column * step + 2}" y="12">{name}</text>' for name, column in
-                    (("SFT", 0), ("Reward model", 1), ("PPO", 2)))  # fmt: skip
+                    (("SFT", 0), ("Reward model", 1), ("PPO, DPO", 2)))  # fmt: skip
     height = len(ordered) * ROW + 30
     return f'<section class="tree"><h2>Lineage</h2><div class="scroll"><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Lineage of the checkpoints">{heads}{edges}{boxes}</svg></div></section>'
 

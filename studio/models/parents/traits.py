@@ -65,6 +65,15 @@ def read(ws: Workspace, found: Checkpoint) -> Traits:
     )
 
 
+def votes_half(found: Checkpoint) -> str:
+    """Return which half of the votes a reward model learned from: first, second, or all.
+
+    Raises:
+        CheckpointError: a file of it is not JSON.
+    """
+    return str(_read_json(found, found.folder / "meta.json").get("config", {}).get("votes_half", "all"))
+
+
 def _adapter(found: Checkpoint, meta: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the main role's adapter."""
     roles = meta.get("roles", [])

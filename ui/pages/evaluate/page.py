@@ -9,15 +9,15 @@ from modules.config import EvaluateConfig
 from studio.errors import StudioError
 from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
+from studio.models import checkpoints
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import form, html
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.evaluate import drawing, win_rates
+from ui.pages.evaluate import drawing, earned, win_rates
 
-POLICIES = ("ppo", "sft")
 LEAD = (
     "Measures checkpoints item by item, so that any two of them can be compared on the same items: what was gained, and what "
     "it cost elsewhere. More settings are on Train → Evaluate."
@@ -50,11 +50,11 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     on(start.click, partial(_start, ws), [names, chosen], [told, tabs, run_chosen])
     on(save.click, partial(_write, ws), [against], [told])
     on(against.input, partial(_draw, ws), [against], drawn)
-    votes = win_rates.build(ws, tabs)
+    votes, gains = win_rates.build(ws, tabs), earned.build(ws, tabs, run_chosen)
     return Page(
-        partial(_refresh_all, ws, votes),
+        partial(_refresh_all, ws, votes, gains),
         [names, chosen, against, *votes.inputs],
-        [names, chosen, against, *drawn, *votes.outputs],
+        [names, chosen, against, *drawn, *votes.outputs, *gains.outputs],
     )
 
 
@@ -64,13 +64,15 @@ def _choice(label: str, info: str, elem_id: str) -> gr.Dropdown:
     )
 
 
-def _refresh_all(ws: Workspace, votes: Page, names: Any, chosen: Any, against: Any, *others: Any) -> list[Any]:
-    return [*_refresh(ws, names, chosen, against), *votes.refresh(*others)]
+def _refresh_all(
+    ws: Workspace, votes: Page, gains: Page, names: Any, chosen: Any, against: Any, *others: Any
+) -> list[Any]:
+    return [*_refresh(ws, names, chosen, against), *votes.refresh(*others), *gains.refresh()]
 
 
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
-    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *POLICIES))]
+    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *checkpoints.POLICIES))]
     measured = list(dict.fromkeys(name for suite in results.measured(ws) for name in suite.subjects))
     first = str(against or "")
     first = first if first in measured else ""

@@ -13,12 +13,12 @@ from studio.errors import StudioError
 from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard
 from studio.models import checkpoint_pages as shelf
+from studio.models import checkpoints
 from studio.workspace import Workspace
 from ui.components import html
 from ui.handlers import on
 from ui.page import Page
 
-POLICIES = ("ppo", "sft")
 LEAD = (
     "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
     "every look, so stop as soon as it is decided. Prompts to which both give the same answer are not asked and count nowhere."
@@ -49,7 +49,7 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
 
 
 def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
-    names = [checkpoint.name for checkpoint in shelf.page(ws, *POLICIES)]
+    names = [checkpoint.name for checkpoint in shelf.page(ws, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
     known = leaderboard.raters(ws) or ["person"]
     chosen = str(rater) if rater in known else known[0]

@@ -22,13 +22,21 @@ from ui.handlers import on
 from ui.page import Page
 from ui.pages.train import memory_fit, preview
 
-TITLES = {"sft": "SFT", "sample": "Sample pairs", "reward": "Reward model", "ppo": "PPO", "evaluate": "Evaluate"}
+TITLES = {
+    "sft": "SFT",
+    "sample": "Sample pairs",
+    "reward": "Reward model",
+    "ppo": "PPO",
+    "dpo": "DPO",
+    "evaluate": "Evaluate",
+}
 ESSENTIALS = {
     "sft": ("base_model", "learning_rate", "epochs", "max_demonstrations", "quantisation"),
     "sample": ("checkpoint", "opponent", "num_prompts", "split", "temperature", "exclude_categories"),
     "reward": ("sft_checkpoint", "learning_rate", "epochs", "ties", "use_strength"),
     "ppo": ("reward_checkpoint", "sft_checkpoint", "policy_checkpoint", "iterations", "batch_size", "learning_rate", "kl_coef",
             "max_new_tokens", "exclude_categories"),
+    "dpo": ("sft_checkpoint", "learning_rate", "epochs", "beta", "label_smoothing", "snapshot"),
     "evaluate": ("checkpoints", "suites", "limit", "toxicity", "reward_checkpoint"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""

@@ -1,0 +1,81 @@
+"""What PPO earned for its KL, a section of Evaluate: scores, votes and best-of-n over the KL, and which checkpoint to take."""
+
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from modules.config import EvaluateConfig
+from studio.errors import StudioError
+from studio.evaluation import curves, overoptimisation
+from studio.evaluation.overoptimisation import Curve
+from studio.runs import launcher, prepare
+from studio.workspace import Workspace
+from ui.components import html
+from ui.handlers import on
+from ui.page import Page
+
+LEAD = (
+    "SFT and the checkpoints of the newest PPO run answer the test prompts several times. Two reward models score the answers: the "
+    "one that PPO was trained against, and one that learned from the other half of the votes. PPO saves checkpoints on its way "
+    "where save_at_kl asks for them."
+)
+NOTHING = (
+    "Measure SFT and a PPO run here: how their scores rise with the KL then stands here, next to the best of n answers."
+)
+
+
+def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
+    """Place the section; a started run opens Runs."""
+    html.html(f'<h2>Did PPO earn its KL?</h2><p class="lead">{LEAD}</p>')
+    with gr.Row(elem_classes="controls"):
+        number = gr.Number(
+            16,
+            label="Answers to each prompt",
+            precision=0,
+            minimum=2,
+            maximum=64,
+            elem_id="earned-number",
+            min_width=170,
+        )
+        start = gr.Button("Measure best-of-n", elem_id="earned-start", min_width=150)
+    told = html.html(html.notice(""), elem_id="earned-told")
+    drawn = html.html(elem_id="earned")
+    on(start.click, partial(_start, ws), [number], [told, tabs, run_chosen])
+    return Page(partial(_refresh, ws), [], [drawn])
+
+
+def _refresh(ws: Workspace) -> list[Any]:
+    found = overoptimisation.read(ws)
+    return ["".join(map(_curve, found)) if found else html.empty("Nothing is measured yet", NOTHING)]
+
+
+def _start(ws: Workspace, number: Any) -> list[Any]:
+    """Start the evaluation and open its run; or say why not."""
+    try:
+        config = EvaluateConfig(best_of=min(64, max(2, int(number or 16))))
+        run, _ = launcher.start_once(ws, prepare.resolve(ws, config))
+    except (StudioError, ValueError) as error:
+        return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
+    return [
+        html.notice(f"{run.name} was started; the curve stands here when it has ended.", "good"),
+        gr.Tabs(selected="runs"),
+        run.name,
+    ]
+
+
+def _curve(curve: Curve) -> str:
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in curves.sentences(curve))
+    drawn = "".join(f"<figure>{chart}</figure>" for chart in curves.charts(curve))
+    head = "".join(f'<th scope="col" class="{"num" if n else ""}">{escape(h)}</th>' for n, h in enumerate(curves.HEADS))
+    body = "".join(f"<tr>{''.join(_cell(n, cell) for n, cell in enumerate(row))}</tr>" for row in curves.rows(curve))
+    return (
+        f'<section class="earned"><h3>{escape(curve.suite.title)}</h3>{said}<div class="charts">{drawn}</div>'
+        f'<p class="quiet">{curves.UNITS}</p>'
+        f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+    )
+
+
+def _cell(number: int, cell: str) -> str:
+    return f'<td class="num">{escape(cell)}</td>' if number else f'<th scope="row">{escape(cell)}</th>'
