@@ -158,6 +158,12 @@ def m031_label_studio(db: Database) -> None:
         db.execute(statement)
 
 
+@ALL()
+def m041_search_backlog(db: Database) -> None:
+    """Remember which texts of a long import are not indexed yet."""
+    db.execute(search.BACKLOG)
+
+
 def _statements(script: str) -> Iterator[str]:
     """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""

@@ -319,6 +319,12 @@ CREATE TABLE samples (              -- metrics
     at TEXT NOT NULL
 , components TEXT) STRICT;
 CREATE INDEX samples_run ON samples(run_id, step);
+CREATE TABLE search_backlog (       -- text_search: texts of long imports that wait to be indexed
+    id INTEGER PRIMARY KEY,
+    texts TEXT NOT NULL CHECK (texts IN ('prompts', 'responses')),
+    next INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;
 CREATE TABLE session_events (       -- sessions: the newest one is the session's state
     id INTEGER PRIMARY KEY,
     session_id INTEGER NOT NULL REFERENCES sessions(id),

@@ -1,16 +1,19 @@
 """What imported judgements become in a workspace: raters are people, the same event is one, rewrites are better answers."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 
+from studio.annotation import history
 from studio.cli import main
 from studio.datasets import archive, exporting, importing, mapping, returning
 from studio.datasets.plan import Asks, Request
+from studio.datasets.staging import Stage
 from studio.errors import DataError, ImportRefused
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings, snapshots, text_search
 from studio.preferences.judgements import Remarks
 from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
@@ -350,7 +353,7 @@ def test_an_import_that_is_stopped_leaves_nothing_and_the_search_works_on(tmp_pa
     rows = [{"prompt": f"Question {at}", "chosen": "c", "rejected": "r"} for at in range(2500)]
     path = write(tmp_path / "many.jsonl", *rows)
 
-    def stop(num_rows, share):
+    def stop(num_rows, share, doing):
         assert 0 <= share <= 1
         raise KeyboardInterrupt
 
@@ -422,3 +425,100 @@ def test_an_archive_carries_what_imports_brought(tmp_path, ws):
     other = Workspace.open(tmp_path / "other")
     archive.read(other, path)
     assert archive.write(other).path.read_bytes() == path.read_bytes()
+
+
+# Beside others.
+
+
+def many(path, num=2500, **more):
+    return write(path, *({"prompt": f"Question {at}", "chosen": "c", "rejected": "r"} | more for at in range(num)))
+
+
+def test_others_can_write_while_a_source_is_read_and_nothing_lies_in_the_workspace(tmp_path, ws):
+    before = {path.name for path in ws.root.iterdir()}
+    seen = []
+
+    def write_too(num_rows, share, doing):
+        if doing == "read":
+            with ws.write() as db:
+                db.execute("PRAGMA busy_timeout = 0")
+                prompts.save_draft(db, "beside", "kept")
+            seen.append({path.name for path in ws.root.iterdir() if "studio.db" not in path.name})
+
+    importing.import_source(ws, many(tmp_path / "many.jsonl"), progress=write_too)
+    assert seen == [before - {path.name for path in ws.root.glob("studio.db*")}]
+    assert prompts.load_draft(ws, "beside") == "kept"
+
+
+def test_a_prompt_that_another_program_adds_meanwhile_is_one_with_that_of_the_source(tmp_path, ws):
+    def add_one(num_rows, share, doing):
+        if doing == "stored":
+            prompts.add_demonstration(ws, [{"role": "user", "content": "Question 7"}], "Mine.")
+
+    result = importing.import_source(ws, many(tmp_path / "many.jsonl", 9), progress=add_one)
+    assert (result.num_new, prompts.counts(ws)["prompts"]) == (9, 9)
+    assert [row["messages"][0]["content"] for row in stored.comparisons(ws)].count("Question 7") == 1
+
+
+@pytest.mark.parametrize(
+    "source", [path.name for path in sorted(FIXTURES.iterdir()) if path.suffix in (".json", ".jsonl")]
+)
+def test_what_comes_in_together_is_what_would_come_in_item_by_item(tmp_path, ws, monkeypatch, source):
+    try:
+        results = [importing.import_source(ws, str(FIXTURES / source))]
+    except ImportRefused:
+        return  # a fixture that is refused
+    other = Workspace.open(tmp_path / "other")
+    monkeypatch.setattr(Stage, "add", lambda self, item: self._put("later", pickle.dumps(item)))
+    results.append(importing.import_source(other, str(FIXTURES / source)))
+    assert len({(each.num_kept, each.num_new, each.num_added, each.num_judged) for each in results}) == 1
+    assert told(ws) == told(other)
+
+
+def told(ws):
+    """Every comparison, event and demonstration without ids and times, in no order."""
+    found = []
+    for row in stored.comparisons(ws):
+        said = [
+            {name: value for name, value in event.items() if name in TOLD} | {"ranks": event["ranks"]}
+            for event in row["events"]
+        ]
+        texts = [(response["text"], response["model"], response["kind"]) for response in row["responses"]]
+        found.append([row["messages"], row["category"], row["split"], texts, said])
+    found += [[each.messages, each.response, each.category, each.split] for each in prompts.list_demonstrations(ws)]
+    found += [[each["messages"], each["category"], each["split"]] for each in prompts.list_prompts(ws)]
+    return sorted(found, key=json.dumps)
+
+
+TOLD = ("outcome", "strength", "rater", "margin", "judged_at", "elapsed_ms", "note", "flags", "facts", "is_imported")
+
+
+def test_a_source_that_is_here_already_in_another_form_leaves_all_as_it_is(tmp_path, ws):
+    importing.import_source(ws, many(tmp_path / "many.jsonl", 9))
+    before = stored.tables(ws)
+    result = importing.import_source(ws, many(tmp_path / "more.jsonl", 9, more="x"))
+    assert "9 were already here" in result.sentence
+    after = stored.tables(ws)
+    assert {name for name in before if before[name] != after[name]} <= {"imports"}
+
+
+def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_them(tmp_path, ws, monkeypatch):
+    monkeypatch.setattr(text_search, "AT_ONCE", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(text_search, "_index_some", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
+    assert len(prompts.list_prompts(ws, search="question 29")) == 1
+    with ws.read() as db:
+        assert text_search.responses(db, "Question 29") == ([], False)
+        assert [entry.messages[0]["content"] for entry in history.find(ws, history.Filter(search="Question 29"))]
+    importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
+    with ws.read() as db:
+        assert len(text_search.responses(db, "Question 29")[0]) == 2
+        assert text_search.responses(db, "Question 1")[1]
+        assert len(text_search.responses(db, "Question 1")[0]) == 22
+    assert len(prompts.list_prompts(ws, search="lamp lit")) == 1
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
