@@ -447,16 +447,16 @@ def test_others_can_write_while_a_source_is_read_and_nothing_lies_in_the_workspa
 
     importing.import_source(ws, many(tmp_path / "many.jsonl"), progress=write_too)
     assert seen == [before - {path.name for path in ws.root.glob("studio.db*")}]
-    assert prompts.load_draft(ws, "beside") == "kept"
+    assert stored.read(ws, prompts.load_draft, "beside") == "kept"
 
 
 def test_a_prompt_that_another_program_adds_meanwhile_is_one_with_that_of_the_source(tmp_path, ws):
     def add_one(num_rows, share, doing):
         if doing == "stored":
-            prompts.add_demonstration(ws, [{"role": "user", "content": "Question 7"}], "Mine.")
+            stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Question 7"}], "Mine.")
 
     result = importing.import_source(ws, many(tmp_path / "many.jsonl", 9), progress=add_one)
-    assert (result.num_new, prompts.counts(ws)["prompts"]) == (9, 9)
+    assert (result.num_new, stored.read(ws, prompts.counts)["prompts"]) == (9, 9)
     assert [row["messages"][0]["content"] for row in stored.comparisons(ws)].count("Question 7") == 1
 
 
@@ -485,8 +485,11 @@ def told(ws):
         ]
         texts = [(response["text"], response["model"], response["kind"]) for response in row["responses"]]
         found.append([row["messages"], row["category"], row["split"], texts, said])
-    found += [[each.messages, each.response, each.category, each.split] for each in prompts.list_demonstrations(ws)]
-    found += [[each["messages"], each["category"], each["split"]] for each in prompts.list_prompts(ws)]
+    found += [
+        [each.messages, each.response, each.category, each.split]
+        for each in stored.read(ws, prompts.list_demonstrations)
+    ]
+    found += [[each["messages"], each["category"], each["split"]] for each in stored.read(ws, prompts.list_prompts)]
     return sorted(found, key=json.dumps)
 
 
@@ -508,16 +511,19 @@ def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_th
         patch.setattr(text_search, "_index_some", interrupted)
         with pytest.raises(KeyboardInterrupt):
             importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
-    assert len(prompts.list_prompts(ws, search="question 29")) == 1
+    assert len(stored.read(ws, prompts.list_prompts, search="question 29")) == 1
     with ws.read() as db:
         assert text_search.responses(db, "Question 29") == ([], False)
-        assert [entry.messages[0]["content"] for entry in history.find(ws, history.Filter(search="Question 29"))]
+        assert [
+            entry.messages[0]["content"]
+            for entry in stored.read(ws, history.find, history.Filter(search="Question 29"))
+        ]
     importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
     with ws.read() as db:
         assert len(text_search.responses(db, "Question 29")[0]) == 2
         assert text_search.responses(db, "Question 1")[1]
         assert len(text_search.responses(db, "Question 1")[0]) == 22
-    assert len(prompts.list_prompts(ws, search="lamp lit")) == 1
+    assert len(stored.read(ws, prompts.list_prompts, search="lamp lit")) == 1
 
 
 def interrupted(*_):
