@@ -221,7 +221,7 @@ def test_scores_for_each_criterion_are_criteria_too(tmp_path, ws):
 
 def test_a_snapshot_can_go_by_a_scale_that_was_set_while_rating(tmp_path, ws):
     importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing
     with ws.write() as db:
         ratings.record(db, showing.id, "left", remarks=Remarks(attributes={"harmless": [2, 6]}))
@@ -514,10 +514,7 @@ def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_th
     assert len(stored.read(ws, prompts.list_prompts, search="question 29")) == 1
     with ws.read() as db:
         assert text_search.responses(db, "Question 29") == ([], False)
-        assert [
-            entry.messages[0]["content"]
-            for entry in stored.read(ws, history.find, history.Filter(search="Question 29"))
-        ]
+        assert [entry.messages[0]["content"] for entry in history.find(ws, history.Filter(search="Question 29"))]
     importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
     with ws.read() as db:
         assert len(text_search.responses(db, "Question 29")[0]) == 2
