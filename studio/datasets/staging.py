@@ -61,7 +61,7 @@ class Stage:
         """Lay an item down."""
         text, key = prompts.stored_messages(prompts.check_messages(item.prompt, last="user"))
         if here := prompts.find(self._db, key):
-            if not _is_plain(item) or not storing.is_here(self._db, item, here):
+            if not (_is_plain(item) and storing.is_here(self._db, item, here)):
                 self._put("later", pickle.dumps(item))
             return
         if not _is_plain(item) or key in self._kept:
@@ -186,7 +186,8 @@ def opened(ws: Workspace) -> Iterator[tuple[Database, Stage]]:
 
 
 def _is_plain(item: Item) -> bool:
-    return item.record is None and not (item.metadata or item.rewrites or item.rewritten)
+    is_named = item.kind == "demonstration" and item.event_id
+    return item.record is None and not (is_named or item.metadata or item.rewrites or item.rewritten)
 
 
 def _event(item: Item) -> Row:

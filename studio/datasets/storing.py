@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from studio.datasets import restoring, returning
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item, ranks_of
 from studio.datasets.returning import Place
-from studio.preferences import comparisons, elsewhere, prompts, ratings
+from studio.preferences import comparisons, demonstrations, elsewhere, prompts, ratings, undo
 from studio.preferences.judgements import LONGEST_NOTE, Imported
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.ratings import Rating
@@ -48,17 +48,40 @@ def store(db: Database, item: Item, import_id: int) -> Stored:
         prompt_id = returning.find_prompt(db, item) or prompts.add_prompt(
             db, NewPrompt(item.prompt, item.category, item.split), import_id
         )
-        if item.kind == "demonstration":
-            prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
-        stored = "new" if db.conn.total_changes > before else "known"
-    keep_rewrites(db, item, prompt_id, import_id)
-    return stored
+        stored = _demonstrated(db, item, prompt_id, import_id)
+    has_replaced = keep_rewrites(db, item, prompt_id, import_id)
+    if stored != "known":
+        return stored
+    return "corrected" if has_replaced else "new" if db.conn.total_changes > before else "known"
 
 
-def keep_rewrites(db: Database, item: Item, prompt_id: int, import_id: int | None = None) -> None:
-    """Store the better answers that a rater wrote, as demonstrations and as preferences."""
-    for text in item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ():
-        _rewrite(db, item, prompt_id, text, import_id)
+def _demonstrated(db: Database, item: Item, prompt_id: int, import_id: int) -> Stored:
+    """Store the answer of a demonstration; one that its source names takes the place of its earlier version.
+
+    A rewrite is left to `keep_rewrites`.
+    """
+    if item.kind != "demonstration" or item.rewritten:
+        return "known"
+    if item.event_id:
+        written = demonstrations.record(
+            db,
+            prompt_id,
+            item.responses[0],
+            item.event_id,
+            rater=item.rater,
+            judged_at=item.at or None,
+            import_id=import_id,
+        )
+        return written.became
+    prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
+    return "known"
+
+
+def keep_rewrites(db: Database, item: Item, prompt_id: int, import_id: int | None = None) -> bool:
+    """Store the better answers that a rater wrote, as demonstrations and as preferences; returns whether one replaced its earlier version."""
+    texts = item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ()
+    replaced = [_rewrite(db, item, prompt_id, text, number, import_id) for number, text in enumerate(texts)]
+    return True in replaced
 
 
 def known_flags(item: Item) -> dict[str, tuple[int, ...]]:
@@ -227,16 +250,26 @@ def _digest(*parts: Any) -> str:
     return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
-def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int | None) -> None:
-    """Store a rater's own better answer: a demonstration, and better than those it was written over."""
-    ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
+def _rewrite(db: Database, item: Item, prompt_id: int, text: str, number: int, import_id: int | None) -> bool:
+    """Store a rater's own better answer: a demonstration, and better than those it was written over.
+
+    A later version takes the place of the earlier one, and of what it was better than; returns whether it did.
+    """
+    replaced = None
+    if not item.event_id:
+        ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
+    else:
+        name = f"{item.event_id}-{number}" if number else item.event_id
+        written = demonstrations.record(
+            db, prompt_id, text, name, rater=item.rater, judged_at=item.at or None, import_id=import_id
+        )
+        ideal, replaced = written.response_id, written.replaced
+        if replaced is not None:
+            _take_back(db, item, prompt_id, replaced)
     for at in item.rewritten:
         if item.responses[at] == text or not item.responses[at]:
             continue
-        over = Item(
-            "pair", item.prompt, (text, item.responses[at]), ((0,), (1,)), rater=item.rater, at=item.at,
-            event_id=f"{item.event_id}-rewrite-{at}" if item.event_id else "", facts={"rewrite": True},
-        )  # fmt: skip
+        over = _over(item, text, at)
         found = comparisons.find_by_texts(db, prompt_id, over.responses)
         if found is None:
             other = prompts.find_response(db, prompt_id, over.responses[1])
@@ -245,3 +278,22 @@ def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int
             assert made is not None
             found = (made, [ideal, other])
         _compared(db, over, import_id, Place(found[0], tuple(found[1])))
+    return replaced is not None
+
+
+def _over(item: Item, text: str, at: int) -> Item:
+    """Return the judgement that a rewrite is better than the response at this position."""
+    return Item(
+        "pair", item.prompt, (text, item.responses[at]), ((0,), (1,)), rater=item.rater, at=item.at,
+        event_id=f"{item.event_id}-rewrite-{at}" if item.event_id else "", facts={"rewrite": True},
+    )  # fmt: skip
+
+
+def _take_back(db: Database, item: Item, prompt_id: int, replaced: int) -> None:
+    """Undo that an earlier version of a rewrite was better than what it was written over."""
+    text = comparisons.read_text(db, replaced)
+    for at in item.rewritten:
+        over = _over(item, text, at)
+        found = comparisons.find_by_texts(db, prompt_id, over.responses)
+        if found and (here := ratings.find_import(db, found[0], event_name(found[0], over.event_id))):
+            undo.take_back_event(db, here.id)

@@ -166,10 +166,10 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first
 
 
 def find_same(db: Database, prompt_id: int, text: str, kind: str, *, is_edit: bool = False) -> int | None:
-    """Return the demonstration or import of a prompt with this text; one whose edit was undone only for another edit."""
+    """Return the demonstration or import of a prompt with this text; one that was undone or corrected only for another edit."""
     found = db.execute(
         "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
-        " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+        " AND (kind = 'import' OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
         [prompt_id, kind, text, is_edit, prompt_id],
     ).fetchone()
     return found[0] if found else None

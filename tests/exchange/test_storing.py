@@ -103,6 +103,63 @@ def test_rewrites_are_demonstrations_and_better_than_what_they_were_written_over
     assert {row["left"] for row in over} | {row["right"] for row in over} == {ideal, "Oil and a wick."}
 
 
+def answered(text, **annotation):
+    """A task of Label Studio in which a person wrote an answer and chose a side."""
+    result = [
+        {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}},
+        {"from_name": "rewrite", "to_name": "prompt", "type": "textarea", "value": {"text": [text]}},
+    ]
+    said = {"id": 5, "completed_by": 3, "created_at": "2026-02-03T04:05:06Z", "lead_time": 5.5, "result": result}
+    return [
+        {"id": 1, "data": {"prompt": "Why?", "answer1": "So.", "answer2": "No."}, "annotations": [said | annotation]}
+    ]
+
+
+def shown(ws):
+    return sorted(each.response for each in stored.read(ws, prompts.list_demonstrations))
+
+
+def better(ws):
+    return {row[row["outcome"]] for row in stored.preferences(ws)}
+
+
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_a_corrected_rewrite_takes_the_place_of_the_first_one_which_stays_in_the_history(tmp_path, ws, is_judged):
+    for number, text in enumerate(["First.", "Second.", "Second.", "First."]):
+        tasks = answered(text, updated_at=f"2026-02-0{number + 4}T00:00:00Z")
+        if not is_judged:
+            del tasks[0]["annotations"][0]["result"][0]
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(tasks, indent=number))
+        result = importing.import_source(ws, str(path))
+        assert shown(ws) == [text]
+        assert better(ws) == ({"So.", text} if is_judged else set())
+        assert result.num_corrected == (number in (1, 3))
+    assert [row["supersedes"] for row in stored.tables(ws)["demonstration_events"]] == [None, 1, 2]
+    assert {row["text"] for row in stored.tables(ws)["responses"]} >= {"First.", "Second."}
+
+
+def test_answers_of_others_and_answers_without_a_name_are_not_replaced(tmp_path, ws):
+    importing.import_source(ws, write(tmp_path / "a.jsonl", {"prompt": "Why?", "response": "Plain."}))
+    for number, (text, who) in enumerate([("Mine.", 3), ("Yours.", 4), ("Plain.", 5), ("Mended.", 5)]):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(answered(text, completed_by=who)))
+        importing.import_source(ws, str(path))
+    assert shown(ws) == ["Mended.", "Mine.", "Plain.", "Yours."]
+
+
+def test_an_answer_that_was_replaced_comes_in_again_from_a_source_that_means_it(tmp_path, ws):
+    for number, text in enumerate(["First.", "Second."]):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(answered(text)))
+        importing.import_source(ws, str(path))
+    result = importing.import_source(ws, write(tmp_path / "a.jsonl", {"prompt": "Why?", "response": "First."}))
+    assert (result.num_new, shown(ws)) == (1, ["First.", "Second."])
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, str(archive.write(ws).path))
+    assert (shown(other), better(other)) == (shown(ws), better(ws))
+
+
 def test_time_strength_flags_notes_scores_and_models_are_kept(ws, tmp_path):
     importing.import_source(ws, str(FIXTURES / "label_studio.json"))
     first = next(event for event in events(ws) if event["rater"] == "3" and event["strength"])
