@@ -173,15 +173,21 @@ class Workspace:
         Raises:
             WorkspaceError: as `read`; nothing was written.
         """
-        with self.read() as db:
-            db.conn.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                number = high_water.advance(db) if db.conn.total_changes else 0
-            except BaseException:
-                db.rollback()
-                raise
-            db.commit()
+        with self.read() as db, self.transaction(db):
+            yield db
+
+    @contextmanager
+    def transaction(self, db: Database) -> Iterator[None]:
+        """Open a write transaction on a connection of `read`; as `write`."""
+        db.conn.execute("BEGIN IMMEDIATE")
+        before = db.conn.total_changes
+        try:
+            yield
+            number = high_water.advance(db) if db.conn.total_changes > before else 0
+        except BaseException:
+            db.rollback()
+            raise
+        db.commit()
         if number:
             high_water.note(self.database, number)
 

@@ -407,17 +407,15 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path):
         importing.preview(str(tmp_path))
 
 
-def test_an_import_that_fails_midway_leaves_nothing_behind(tmp_path, ws, monkeypatch):
-    path = jsonl(tmp_path / "pairs.jsonl", *(PAIR | {"prompt": f"Question {number}"} for number in range(5)))
-    record, calls = ratings.record_import, []
+@pytest.mark.parametrize("at", ["publish", "record_import"])
+def test_an_import_that_fails_midway_leaves_nothing_behind(tmp_path, ws, monkeypatch, at):
+    rows = [PAIR | {"prompt": f"Question {number}"} for number in range(5)]
+    path = jsonl(tmp_path / "pairs.jsonl", *rows, rows[0] | {"rater": "zoe"})  # the last one is stored by itself
 
-    def fail_at_the_fourth(*arguments, **named):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return record(*arguments, **named)
+    def fail(*_, **__):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(ratings, "record_import", fail_at_the_fourth)
+    monkeypatch.setattr(ratings, at, fail)
     with pytest.raises(KeyboardInterrupt):
         importing.import_source(ws, path)
     assert (

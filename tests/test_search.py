@@ -117,7 +117,7 @@ def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_tex
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": question}]))
             pair = [prompts.add_response(db, prompt_id, text, "import") for text in (answer, f"no {question}")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left")
     found = {
         "hi": ["hi"], "OK": ["hi"], "zq": ["\u65e5\u672c", "Was", "zq first"], "as": ["Was", "zq first"],

@@ -120,9 +120,13 @@ def _progress() -> Iterator[Progress | None]:
         return
     with tqdm(unit=" rows", file=sys.stderr, delay=1.0, leave=False) as bar:
 
-        def show(num_rows: int, share: float) -> None:
-            bar.total = round(num_rows / share) if share > 0 else None
-            bar.update(num_rows - bar.n)
+        def show(num_rows: int, share: float, doing: str) -> None:
+            if doing != "indexed":
+                bar.set_description(doing, refresh=False)
+                bar.total = round(num_rows / share) if share > 0 else None
+                bar.update(num_rows - bar.n)
+            else:
+                bar.set_description(f"imported; indexed for the search: {share:.0%}")
 
         yield show
 

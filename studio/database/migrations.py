@@ -12,6 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from studio.database.schema import (
     curves,
+    demonstrations,
     evaluations,
     facts,
     first,
@@ -156,6 +157,20 @@ def m031_label_studio(db: Database) -> None:
     """Remember what was pushed to a server of Label Studio, and which answers came back."""
     for statement in label_studio.STATEMENTS:
         db.execute(statement)
+
+
+@ALL()
+def m041_search_backlog(db: Database) -> None:
+    """Remember which texts of a long import are not indexed yet."""
+    db.execute(search.BACKLOG)
+
+
+@ALL()
+def m042_demonstration_events(db: Database) -> None:
+    """Remember which answer elsewhere a demonstration is, so that a later version takes its place."""
+    for statement in demonstrations.STATEMENTS:
+        db.execute(statement)
+    _refuse_changes(db, demonstrations.APPEND_ONLY)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -27,9 +27,24 @@ CREATE TABLE comparisons (          -- comparisons
 ) STRICT;
 CREATE INDEX comparisons_run ON comparisons(run_id DESC, id);
 CREATE TRIGGER comparisons_wait AFTER INSERT ON comparisons BEGIN INSERT INTO waiting_comparisons VALUES (new.id, new.run_id); END;
-CREATE VIEW demonstrations AS       -- what SFT may learn from: an ideal answer whose edit was undone is none
+CREATE TABLE demonstration_events (   -- demonstrations: an answer that a person wrote elsewhere, or a later version of it
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,             -- the source's own name of it
+    response_id INTEGER NOT NULL REFERENCES responses(id),
+    rater TEXT NOT NULL,
+    judged_at TEXT,
+    supersedes INTEGER UNIQUE REFERENCES demonstration_events(id) CHECK (supersedes < id),
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX demonstration_events_response ON demonstration_events(response_id);
+CREATE TRIGGER demonstration_events_refuse_delete BEFORE DELETE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
+CREATE TRIGGER demonstration_events_refuse_update BEFORE UPDATE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
+CREATE VIEW demonstrations AS       -- what SFT may learn from: no ideal answer whose edit was undone, none that was corrected elsewhere
     SELECT r.* FROM responses r WHERE r.kind = 'demonstration'
-    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id));
+    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id))
+    AND (NOT EXISTS (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id) OR EXISTS
+        (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id
+         AND NOT EXISTS (SELECT 1 FROM demonstration_events n WHERE n.supersedes = e.id)));
 CREATE TABLE drafts (               -- prompts: text typed into the page and not yet saved
     name TEXT PRIMARY KEY,
     text TEXT NOT NULL
@@ -319,6 +334,12 @@ CREATE TABLE samples (              -- metrics
     at TEXT NOT NULL
 , components TEXT) STRICT;
 CREATE INDEX samples_run ON samples(run_id, step);
+CREATE TABLE search_backlog (       -- text_search: texts of long imports that wait to be indexed
+    id INTEGER PRIMARY KEY,
+    texts TEXT NOT NULL CHECK (texts IN ('prompts', 'responses')),
+    next INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;
 CREATE TABLE session_events (       -- sessions: the newest one is the session's state
     id INTEGER PRIMARY KEY,
     session_id INTEGER NOT NULL REFERENCES sessions(id),

@@ -40,6 +40,7 @@ TABLES = (
     "checkpoints",
     "run_parents",
     "responses",
+    "demonstration_events",
     "comparisons",
     "comparison_responses",
     "showings",

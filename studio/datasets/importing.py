@@ -6,10 +6,13 @@ the same file is recognised and adds nothing.
 
 import hashlib
 from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from studio.datasets import archive, mapping, plan, readers, results, sifting, storing
+from sqlite_utils import Database
+
+from studio.datasets import archive, mapping, plan, readers, results, sifting, staging, storing
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.item import COMPARED, Dropped, Item
 from studio.datasets.mapping import Mapped
@@ -17,6 +20,7 @@ from studio.datasets.plan import OPEN, PartPlan, Request, listed
 from studio.datasets.readers import Part, RawData
 from studio.datasets.results import ImportResult, Preview
 from studio.datasets.sifting import Progress, Tally
+from studio.datasets.staging import Stage
 from studio.datasets.storing import Stored
 from studio.errors import ImportRefused
 from studio.preferences import prompts, text_search
@@ -105,7 +109,8 @@ def import_source(
         ws: the workspace.
         source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config:split for a configuration and a split).
         request: how to read it, and where its prompts belong; mapped columns are remembered.
-        progress: gets the rows read and the share of the source; what it raises ends the import with nothing imported.
+        progress: gets the rows read, the share done, and what is done: read, stored, or indexed for the search. What it raises
+            while rows are read ends the import with nothing imported.
 
     Raises:
         ImportRefused: it cannot be read as this kind; nothing was imported.
@@ -113,28 +118,8 @@ def import_source(
     """
     with readers.opened(source, request.max_gib) as raw:
         plans, kind, notes = _decide(raw, request, ws)
-        tally = Tally()
-        stored: Counter[Stored] = Counter()
-        sha256 = _sha256(raw, plans, request)
-        with ws.write() as db:
-            known = prompts.find_import(db, sha256, kind)
-            import_id = known or prompts.record_import(db, raw.name, sha256, kind)
-            items = sifting.items(plans, kind, request.axis, tally, progress)
-            if known:
-                deque(items, maxlen=0)
-            else:
-                with text_search.many_texts(db):
-                    for item in items:
-                        _store(db, request.placed(item), import_id, tally, stored)
-                _check_axis(raw.name, request.axis, tally)
-                dropped = dict(tally.dropped.most_common())
-                if not tally.num_kept:
-                    raise ImportRefused(
-                        f"No row of {raw.name} can be used as {kind}{results.reasons(dropped)}. Nothing was imported."
-                    )
-                prompts.close_import(db, import_id, tally.num_kept, dropped)
-                if mapped := mapping.parse(request.map):
-                    mapping.remember(db, plans[0].part.columns, mapped)
+        import_id, is_repeat, tally, stored = _bring(ws, raw, plans, kind, request, progress)
+    text_search.catch_up(ws, partial(progress, tally.num_rows) if progress else None)
     return ImportResult(
         source=raw.name,
         kind=kind,
@@ -144,7 +129,7 @@ def import_source(
         dropped=dict(tally.dropped.most_common()),
         import_id=import_id,
         num_new=stored["new"],
-        is_repeat=known is not None,
+        is_repeat=is_repeat,
         num_judged=stored["judged"],
         num_contrary=stored["contrary"],
         num_added=stored["added"],
@@ -153,12 +138,52 @@ def import_source(
     )
 
 
-def _store(db: Any, item: Item, import_id: int, tally: Tally, stored: Counter[Stored]) -> None:
-    try:
-        stored[storing.store(db, item, import_id)] += 1
-    except Dropped as reason:
-        tally.num_kept -= 1
-        tally.dropped[str(reason)] += 1
+def _bring(
+    ws: Workspace, raw: RawData, plans: list[PartPlan], kind: Kind, request: Request, progress: Progress | None
+) -> tuple[int, bool, Tally, Counter[Stored]]:
+    """Import the rows of an opened source; returns the batch, whether it was here before, and what became of the rows.
+
+    The rows are gathered beside the workspace first; only for the moment in which all of it is brought in must others wait.
+    """
+    sha256 = _sha256(raw, plans, request)
+    tally, stored = Tally(), Counter[Stored]()
+    with staging.opened(ws) as (db, stage):
+        items = sifting.items(plans, kind, request.axis, tally, progress)
+        if known := prompts.find_import(db, sha256, kind):
+            deque(items, maxlen=0)
+            return known, True, tally, stored
+        for item in items:
+            stage.add(request.placed(item))
+        stage.close()
+        _check_axis(raw.name, request.axis, tally)
+        if progress:
+            progress(tally.num_rows, 1.0, "stored")
+        with ws.transaction(db):
+            if not (known := prompts.find_import(db, sha256, kind)) and not stage.is_outdated():
+                import_id = prompts.record_import(db, raw.name, sha256, kind)
+                with text_search.many_texts(db):
+                    _publish(db, stage, import_id, tally, stored)
+                dropped = dict(tally.dropped.most_common())
+                if not tally.num_kept:
+                    raise ImportRefused(
+                        f"No row of {raw.name} can be used as {kind}{results.reasons(dropped)}. Nothing was imported."
+                    )
+                prompts.close_import(db, import_id, tally.num_kept, dropped)
+                if mapped := mapping.parse(request.map):
+                    mapping.remember(db, plans[0].part.columns, mapped)
+                return import_id, False, tally, stored
+    return _bring(ws, raw, plans, kind, request, progress)  # another import of the same texts came in between
+
+
+def _publish(db: Database, stage: Stage, import_id: int, tally: Tally, stored: Counter[Stored]) -> None:
+    stage.publish(import_id)
+    stored["new"] += stage.num_new
+    for item in stage.later():
+        try:
+            stored[storing.store(db, item, import_id)] += 1
+        except Dropped as reason:
+            tally.num_kept -= 1
+            tally.dropped[str(reason)] += 1
 
 
 def _decide(raw: RawData, request: Request, ws: Workspace | None) -> tuple[list[PartPlan], Kind, tuple[str, ...]]:

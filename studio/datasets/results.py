@@ -78,7 +78,7 @@ class ImportResult:
         if self.num_added:
             told.append(f"{self.num_added:,} are one more judgement of a pair that was judged here")
         if self.num_corrected:
-            told.append(f"{self.num_corrected:,} correct a judgement that was here")
+            told.append(f"{self.num_corrected:,} correct what was here")
         if self.num_contrary:
             told.append(f"{self.num_contrary:,} are here with another judgement, which was kept: see Rate, History")
         already = f" ({'; '.join(told)})" if told else ""

@@ -16,8 +16,9 @@ LONGEST_ROW = 10_000_000
 OTHERWISE = "its values are of other types than the format has"
 EVERY = 2000
 """Rows between two reports of progress."""
-Progress = Callable[[int, float], None]
-"""Gets the number of rows read and the share of the source; it may raise, which ends an import with nothing imported."""
+Progress = Callable[[int, float, str], None]
+"""Gets the number of rows read, the share done of what is done, and what that is: read, stored or indexed. What it raises while
+rows are read ends an import with nothing imported."""
 
 
 @dataclass
@@ -105,7 +106,7 @@ def _rows(plan: PartPlan, tally: Tally, progress: Progress | None) -> Iterator[d
                 tally.ignored[column] += 1
         yield plan.mapped.of(row) if plan.mapped else row
         if progress and tally.num_rows % EVERY == 0:
-            progress(tally.num_rows, plan.part.meter.done / max(1, plan.part.meter.total))
+            progress(tally.num_rows, plan.part.meter.done / max(1, plan.part.meter.total), "read")
 
 
 def as_kind(item: Item, kind: Kind) -> Item:

@@ -16,9 +16,10 @@ from sqlite_utils import Database
 from studio.datasets import restoring, returning
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Item, ranks_of
 from studio.datasets.returning import Place
-from studio.preferences import comparisons, elsewhere, prompts, ratings
+from studio.preferences import comparisons, demonstrations, elsewhere, prompts, ratings, undo
 from studio.preferences.judgements import LONGEST_NOTE, Imported
 from studio.preferences.prompts import NewPrompt
+from studio.preferences.ratings import Rating
 from studio.workspace import now
 
 Stored = Literal["new", "known", "judged", "added", "corrected", "contrary"]
@@ -47,17 +48,40 @@ def store(db: Database, item: Item, import_id: int) -> Stored:
         prompt_id = returning.find_prompt(db, item) or prompts.add_prompt(
             db, NewPrompt(item.prompt, item.category, item.split), import_id
         )
-        if item.kind == "demonstration":
-            prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
-        stored = "new" if db.conn.total_changes > before else "known"
-    keep_rewrites(db, item, prompt_id, import_id)
-    return stored
+        stored = _demonstrated(db, item, prompt_id, import_id)
+    has_replaced = keep_rewrites(db, item, prompt_id, import_id)
+    if stored != "known":
+        return stored
+    return "corrected" if has_replaced else "new" if db.conn.total_changes > before else "known"
 
 
-def keep_rewrites(db: Database, item: Item, prompt_id: int, import_id: int | None = None) -> None:
-    """Store the better answers that a rater wrote, as demonstrations and as preferences."""
-    for text in item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ():
-        _rewrite(db, item, prompt_id, text, import_id)
+def _demonstrated(db: Database, item: Item, prompt_id: int, import_id: int) -> Stored:
+    """Store the answer of a demonstration; one that its source names takes the place of its earlier version.
+
+    A rewrite is left to `keep_rewrites`.
+    """
+    if item.kind != "demonstration" or item.rewritten:
+        return "known"
+    if item.event_id:
+        written = demonstrations.record(
+            db,
+            prompt_id,
+            item.responses[0],
+            item.event_id,
+            rater=item.rater,
+            judged_at=item.at or None,
+            import_id=import_id,
+        )
+        return written.became
+    prompts.add_response(db, prompt_id, item.responses[0], "demonstration", import_id=import_id)
+    return "known"
+
+
+def keep_rewrites(db: Database, item: Item, prompt_id: int, import_id: int | None = None) -> bool:
+    """Store the better answers that a rater wrote, as demonstrations and as preferences; returns whether one replaced its earlier version."""
+    texts = item.rewrites if item.kind in COMPARED else item.responses[:1] if item.rewritten else ()
+    replaced = [_rewrite(db, item, prompt_id, text, number, import_id) for number, text in enumerate(texts)]
+    return True in replaced
 
 
 def known_flags(item: Item) -> dict[str, tuple[int, ...]]:
@@ -79,20 +103,53 @@ def _compared(db: Database, item: Item, import_id: int | None, place: Place | No
     if item.kind == "unrated":
         return "new" if is_new else "known"
     order = list(place.response_ids) if is_new else _order(db, place)
-    outcome, ranks = _outcome(item, place, order)
-    said = _said(item, place, order, ranks)
-    if not is_new and (here := ratings.find_import(db, place.comparison_id, said.uuid)):
-        if not said.uuid:
-            return "known" if (here.outcome, here.ranks) == (outcome, ranks) else "contrary"
-        if (here.outcome, here.ranks, here.strength) == (outcome, ranks, item.strength):
+    verdict, event = _judgement(item, place, order)
+    if not is_new and (here := ratings.find_import(db, place.comparison_id, event.uuid)):
+        if _is_same(here, item, verdict, event):
             return "known"
-        return _correct(db, item, place, outcome, replace(said, showing_id=here.showing_id), here.id)
+        if not event.uuid:
+            return "contrary"
+        return _correct(db, item, place, verdict, replace(event, showing_id=here.showing_id), here.id)
     was_judged = not is_new and comparisons.verdict(db, place.comparison_id) is not None
     if place.shown:
-        shown = elsewhere.show(db, place.comparison_id, item.rater, place.shown)
-        said = replace(said, showing_id=shown)
-    ratings.record_import(db, place.comparison_id, item.strength, outcome=outcome, said=said, is_first=is_new)
+        event = replace(event, showing_id=elsewhere.show(db, place.comparison_id, item.rater, place.shown))
+    ratings.record_import(db, place.comparison_id, item.strength, outcome=verdict, said=event, is_first=is_new)
     return "new" if is_new else "added" if was_judged else "judged"
+
+
+def is_here(db: Database, item: Item, prompt_id: int) -> bool:
+    """Return whether storing an item on this prompt of the workspace would bring nothing."""
+    if item.kind == "demonstration":
+        return prompts.find_same(db, prompt_id, item.responses[0], "demonstration") is not None
+    if item.kind not in COMPARED:
+        return True
+    found = comparisons.find_by_texts(db, prompt_id, item.responses)
+    if found is None or item.kind == "unrated":
+        return found is not None
+    place = Place(found[0], tuple(found[1]))
+    verdict, event = _judgement(item, place, _order(db, place))
+    here = ratings.find_import(db, place.comparison_id, event.uuid)
+    return here is not None and _is_same(here, item, verdict, event)
+
+
+def _judgement(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, Imported]:
+    """Return the outcome of a judgement and what stands beside it, by the stored order of the responses."""
+    to = [order.index(each) for each in place.response_ids]
+    ranks = dict(zip(to, item.ranks, strict=False))
+    verdict, stored = outcome(item, [ranks[at] for at in sorted(ranks)])
+    name = digest(item)
+    return verdict, replace(
+        said(item, to, stored),
+        rater=elsewhere.rater_name(item.rater) if place.shown else item.rater,
+        uuid=f"import-{place.comparison_id}-{name}" if name else "",
+    )
+
+
+def _is_same(here: Rating, item: Item, verdict: Any, event: Imported) -> bool:
+    """Return whether an event says what is here; of one that nobody in particular gave, the verdict alone counts."""
+    if not event.uuid:
+        return (here.outcome, here.ranks) == (verdict, event.ranks)
+    return (here.outcome, here.ranks, here.strength) == (verdict, event.ranks, item.strength)
 
 
 def _correct(db: Database, item: Item, place: Place, outcome: Any, said: Imported, here: int) -> Stored:
@@ -133,42 +190,37 @@ def _order(db: Database, place: Place) -> list[int]:
     return list(place.shown) or comparisons.slots(db, place.comparison_id)
 
 
-def _outcome(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, str | None]:
-    """Return outcome and ranks of a judgement by the stored order of its responses."""
+def outcome(item: Item, ranks: Sequence[int]) -> tuple[Any, str | None]:
+    """Return outcome and stored ranks of a judgement, `ranks` by the stored order of its responses."""
     if item.kind in ("tie", "both_bad"):
         return item.kind, None
-    by_id = dict(zip(place.response_ids, item.ranks, strict=True))
-    ranks = [by_id[each] for each in order]
     if item.kind == "ranking":
-        return "ranking", json.dumps(ranks)
+        return "ranking", json.dumps(list(ranks))
     return ("left" if ranks[0] < ranks[1] else "right"), None
 
 
-def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> Imported:
-    """Return what stands beside the outcome, by the stored order."""
-    to = [list(order).index(each) for each in place.response_ids]
+def said(item: Item, to: Sequence[int], ranks: str | None) -> Imported:
+    """Return what stands beside the outcome; `to` is the stored position of each of the item's responses."""
+    order = sorted(range(len(to)), key=lambda at: to[at])
     flags = {
         FLAGS[name.lower()]: sorted(to[at] for at in where)
         for name, where in item.flags.items()
         if name.lower() in FLAGS and where
     }
-    facts = dict(item.facts)
     others = {
         name: sorted(to[at] for at in where)
         for name, where in item.flags.items()
         if name.lower() not in FLAGS or not where
     }
-    scores = {
-        name: [values[list(place.response_ids).index(each)] for each in order] for name, values in item.scores.items()
-    }
-    axes = {name: [ranks_of(groups)[to.index(at)] for at in range(len(order))] for name, groups in item.axes.items()}
+    facts = dict(item.facts)
+    scores = {name: [values[at] for at in order] for name, values in item.scores.items()}
+    axes = {name: [places[at] for at in order] for name, groups in item.axes.items() if (places := ranks_of(groups))}
     named = {"flags": others, "scores": scores, "axes": axes, "event": item.event_id, "metadata": dict(item.metadata)}
     facts |= {name: value for name, value in named.items() if value}
     if len(item.note) > LONGEST_NOTE:
         facts["note"] = item.note
     return Imported(
-        rater=elsewhere.rater_name(item.rater) if place.shown else item.rater,
-        uuid=_uuid(item, place.comparison_id),
+        rater=item.rater,
         ranks=ranks,
         margin=item.margin,
         judged_at=item.at or None,
@@ -179,14 +231,14 @@ def _said(item: Item, place: Place, order: Sequence[int], ranks: str | None) -> 
     )
 
 
-def _uuid(item: Item, comparison_id: int) -> str:
-    """Return the name of an event: by the source's own name of it, else by rater, time and verdict; empty where nobody is named."""
+def digest(item: Item) -> str:
+    """Return the name of an event within its comparison: by the source's own, else by rater, time and verdict; empty where nobody is named."""
     if item.event_id:
-        return event_name(comparison_id, item.event_id)
+        return _digest(item.event_id)
     if item.rater == ANONYMOUS and not item.at:
         return ""
     verdict = [[item.responses[at] for at in group] for group in item.groups] if not item.at else []
-    return f"import-{comparison_id}-{_digest(item.rater, item.at, sorted(map(sorted, verdict[:1])), item.kind)}"
+    return _digest(item.rater, item.at, sorted(map(sorted, verdict[:1])), item.kind)
 
 
 def event_name(comparison_id: int, event_id: str) -> str:
@@ -198,16 +250,26 @@ def _digest(*parts: Any) -> str:
     return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
-def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int | None) -> None:
-    """Store a rater's own better answer: a demonstration, and better than those it was written over."""
-    ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
+def _rewrite(db: Database, item: Item, prompt_id: int, text: str, number: int, import_id: int | None) -> bool:
+    """Store a rater's own better answer: a demonstration, and better than those it was written over.
+
+    A later version takes the place of the earlier one, and of what it was better than; returns whether it did.
+    """
+    replaced = None
+    if not item.event_id:
+        ideal = prompts.add_response(db, prompt_id, text, "demonstration", import_id=import_id)
+    else:
+        name = f"{item.event_id}-{number}" if number else item.event_id
+        written = demonstrations.record(
+            db, prompt_id, text, name, rater=item.rater, judged_at=item.at or None, import_id=import_id
+        )
+        ideal, replaced = written.response_id, written.replaced
+        if replaced is not None:
+            _take_back(db, item, prompt_id, replaced)
     for at in item.rewritten:
         if item.responses[at] == text or not item.responses[at]:
             continue
-        over = Item(
-            "pair", item.prompt, (text, item.responses[at]), ((0,), (1,)), rater=item.rater, at=item.at,
-            event_id=f"{item.event_id}-rewrite-{at}" if item.event_id else "", facts={"rewrite": True},
-        )  # fmt: skip
+        over = _over(item, text, at)
         found = comparisons.find_by_texts(db, prompt_id, over.responses)
         if found is None:
             other = prompts.find_response(db, prompt_id, over.responses[1])
@@ -216,3 +278,22 @@ def _rewrite(db: Database, item: Item, prompt_id: int, text: str, import_id: int
             assert made is not None
             found = (made, [ideal, other])
         _compared(db, over, import_id, Place(found[0], tuple(found[1])))
+    return replaced is not None
+
+
+def _over(item: Item, text: str, at: int) -> Item:
+    """Return the judgement that a rewrite is better than the response at this position."""
+    return Item(
+        "pair", item.prompt, (text, item.responses[at]), ((0,), (1,)), rater=item.rater, at=item.at,
+        event_id=f"{item.event_id}-rewrite-{at}" if item.event_id else "", facts={"rewrite": True},
+    )  # fmt: skip
+
+
+def _take_back(db: Database, item: Item, prompt_id: int, replaced: int) -> None:
+    """Undo that an earlier version of a rewrite was better than what it was written over."""
+    text = comparisons.read_text(db, replaced)
+    for at in item.rewritten:
+        over = _over(item, text, at)
+        found = comparisons.find_by_texts(db, prompt_id, over.responses)
+        if found and (here := ratings.find_import(db, found[0], event_name(found[0], over.event_id))):
+            undo.take_back_event(db, here.id)

@@ -244,6 +244,11 @@ TOGETHER = (
         "a showing shows what its comparison has not",
     ),
     (
+        "SELECT 1 FROM demonstration_events e JOIN responses r ON r.id = e.response_id JOIN demonstration_events o ON o.id = e.supersedes"
+        " JOIN responses p ON p.id = o.response_id WHERE o.id >= e.id OR r.prompt_id != p.prompt_id",
+        "a demonstration takes the place of one that came later, or of an answer to another prompt",
+    ),
+    (
         "SELECT 1 FROM rating_events e JOIN showings s ON s.id = e.showing_id WHERE s.comparison_id != e.comparison_id",
         "a rating belongs to another comparison than its showing",
     ),

@@ -66,6 +66,24 @@ def add_comparison(
     return comparison_id
 
 
+def publish(db: Database, first_prompt: int, first_response: int, created_at: str) -> int:
+    """Bring comparisons from the attached `staged`; returns what is added to their numbers there to give their ids."""
+    first = db.execute("SELECT coalesce(max(id), 0) FROM main.comparisons").fetchone()[0]
+    given = {"prompt": first_prompt, "response": first_response, "first": first, "at": created_at}
+    ids = "SELECT group_concat(id) FROM (SELECT :response + response AS id FROM staged.places WHERE comparison = c.n ORDER BY id)"
+    db.execute(
+        "INSERT INTO main.comparisons (id, key, prompt_id, created_at)"
+        f" SELECT :first + n, (:prompt + prompt) || ':' || ({ids}), :prompt + prompt, :at FROM staged.comparisons c ORDER BY n",
+        given,
+    )
+    db.execute(
+        "INSERT INTO main.comparison_responses (comparison_id, slot, response_id)"
+        " SELECT :first + comparison, slot, :response + response FROM staged.places ORDER BY comparison, slot",
+        given,
+    )
+    return first
+
+
 def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -> int | None:
     """Return the comparison of these responses, or None."""
     rows = db.query("SELECT id FROM comparisons WHERE key = ?", [_key(prompt_id, response_ids)])

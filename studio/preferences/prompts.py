@@ -86,11 +86,9 @@ def check_messages(messages: Sequence[dict[str, Any]], last: str) -> Messages:
 def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None, created_at: str = "") -> int:
     """Store the prompt and return its id; equal messages are one prompt, which keeps its first split and category."""
     messages = check_messages(prompt.messages, last="user")
-    text = json.dumps(messages, ensure_ascii=False)
-    key = hashlib.sha256(text.encode()).hexdigest()
-    found = db.execute("SELECT id FROM prompts WHERE hash = ?", [key]).fetchone()
-    if found:
-        return found[0]
+    text, key = stored_messages(messages)
+    if found := find(db, key):
+        return found
     row = {
         "hash": key,
         "messages": text,
@@ -109,25 +107,72 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None, cr
     )
 
 
+def stored_messages(messages: Messages) -> tuple[str, str]:
+    """Return checked messages as they are stored, and the hash by which equal ones are known."""
+    text = json.dumps(messages, ensure_ascii=False)
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(db: Database, key: str) -> int | None:
+    """Return the prompt with this hash of its messages, or None."""
+    found = db.conn.execute("SELECT id FROM prompts WHERE hash = ?", [key]).fetchone()
+    return found[0] if found else None
+
+
+def last(db: Database) -> int:
+    """Return the id of the newest prompt; 0 where there is none."""
+    return db.execute("SELECT coalesce(max(id), 0) FROM prompts").fetchone()[0]
+
+
+def has_staged_since(db: Database, prompt_id: int) -> bool:
+    """Return whether a prompt after this one is also among those of the attached `staged`."""
+    sql = "SELECT 1 FROM main.prompts p JOIN staged.prompts s ON s.hash = p.hash WHERE p.id > ? LIMIT 1"
+    return db.execute(sql, [prompt_id]).fetchone() is not None
+
+
+def publish(db: Database, import_id: int, created_at: str) -> tuple[int, int]:
+    """Bring prompts and responses from the attached `staged`; returns what is added to their numbers there to give their ids."""
+    first_prompt = last(db)
+    first_response = db.execute("SELECT coalesce(max(id), 0) FROM main.responses").fetchone()[0]
+    given = {"prompt": first_prompt, "response": first_response, "import_id": import_id, "at": created_at}
+    db.execute(
+        "INSERT INTO main.prompts (id, hash, messages, category, split, import_id, created_at)"
+        " SELECT :prompt + n, hash, messages, category, split, :import_id, :at FROM staged.prompts ORDER BY n",
+        given,
+    )
+    db.execute(
+        "INSERT INTO main.responses (id, prompt_id, text, kind, model, import_id, created_at)"
+        " SELECT :response + n, :prompt + prompt, text, kind, model, :import_id, :at FROM staged.responses ORDER BY n",
+        given,
+    )
+    return first_prompt, first_response
+
+
 def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:
     """Store a response and return its id; the same demonstration or import of a prompt is stored once.
 
     `is_first`: its prompt is new, so that no response need be looked for.
     """
     if kind != "sample" and not is_first:
-        found = db.execute(
-            "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
-            " AND (edited_from IS NULL OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
-            [prompt_id, kind, text, "edited_from" in facts, prompt_id],
-        ).fetchone()
-        if found:
-            return found[0]
+        found = find_same(db, prompt_id, text, kind, is_edit="edited_from" in facts)
+        if found is not None:
+            return found
     assert facts.keys() <= _FACTS, facts.keys()
     given = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in facts.items()}
     row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": facts.get("created_at") or now()}
     row |= {name: value for name, value in given.items() if value is not None}
     names = ", ".join(row)
     return _id(db.execute(f"INSERT INTO responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())))
+
+
+def find_same(db: Database, prompt_id: int, text: str, kind: str, *, is_edit: bool = False) -> int | None:
+    """Return the demonstration or import of a prompt with this text; one that was undone or corrected only for another edit."""
+    found = db.execute(
+        "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
+        " AND (kind = 'import' OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
+        [prompt_id, kind, text, is_edit, prompt_id],
+    ).fetchone()
+    return found[0] if found else None
 
 
 def find_response(db: Database, prompt_id: int, text: str) -> int | None:
@@ -250,7 +295,7 @@ def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, mes
     """Return the SQL condition that a prompt (or a response, with `response`) holds the text; fills `values`."""
     if not search:
         return ""
-    values["search"] = text_search.pattern(search)
+    values["search"] = text_search.query(db, search)
     if values["search"]:
         found = f"{prompt} IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH :search)"
         also = f"{response}id IN (SELECT rowid FROM response_search WHERE response_search MATCH :search)"

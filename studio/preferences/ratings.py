@@ -162,6 +162,17 @@ def record_import(
     return insert(db, event | {"strength": strength if outcome in SIDES else None})
 
 
+def publish(db: Database, first_comparison: int, created_at: str) -> None:
+    """Bring imported judgements of new comparisons from the attached `staged`."""
+    names = "outcome, strength, rater, ranks, margin, judged_at, elapsed_ms, note, flags, facts"
+    db.execute(
+        f"INSERT INTO main.rating_events (uuid, comparison_id, is_imported, created_at, {names})"
+        f" SELECT 'import-' || (:first + comparison) || coalesce('-' || name, ''), :first + comparison, 1, :at, {names}"
+        " FROM staged.events ORDER BY comparison",
+        {"first": first_comparison, "at": created_at},
+    )
+
+
 def find_import(db: Database, comparison_id: int, uuid: str = "") -> Rating | None:
     """Return the newest version of an imported event; without a uuid, of the one that nobody in particular gave."""
     sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported AND rater = 'import' ORDER BY id LIMIT 1"

@@ -7,23 +7,29 @@ many texts hold, is searched in the texts themselves, newest first.
 """
 
 import json
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlite_utils import Database
 
 from studio.database.schema import search
+from studio.workspace import Workspace
 
 SHORTEST = 3
 """Letters of a trigram."""
 _LAST = chr(0x10FFFF)
-_INDEXES = ("prompt_search", "response_search")
+_TABLES = {"prompts": "prompt_search", "responses": "response_search"}
+"""Table to its index."""
 _TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
 _MANY, _USUAL = 2**24, 2**20
 """Bytes that an index gathers before it writes."""
-_CACHE_KIB = 2**16
+AT_ONCE = 2000
+"""Most texts of an import that are indexed with it; the others follow it."""
+LONGEST_S = 0.25
+"""Seconds that others wait, about, while texts are indexed."""
 FEW = 5000
 """Most texts from which a search goes to what they belong to; beyond, it reads from the newest back."""
 
@@ -36,31 +42,74 @@ def add_functions(db: Database) -> None:
 
 @contextmanager
 def many_texts(db: Database) -> Iterator[None]:
-    """Index the texts stored in this block together at its end, inside the caller's transaction.
+    """Leave the texts stored in this block out of the index, inside the caller's transaction, for `catch_up`.
 
-    A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import.
+    A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import. A few
+    texts are indexed at the end of the block.
     """
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")  # else the index of prompts is read and written again and again
     triggers = {row["name"]: row["sql"] for row in db.query(_TRIGGERS)}
-    before = [
-        db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0] for table in ("prompts", "responses")
-    ]
+    before = {table: _last(db, table) for table in _TABLES}
     for name in triggers:
         db.execute(f"DROP TRIGGER {name}")
     yield
-    for index in _INDEXES:
-        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_MANY])
-    for sql, last in zip(search.NEWER, before, strict=True):
-        db.execute(sql, [last])
-    for index in _INDEXES:
-        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_USUAL])
+    for table, last in before.items():
+        newest = _last(db, table)
+        if newest - last > AT_ONCE:
+            db.execute("INSERT INTO search_backlog (texts, next, last) VALUES (?, ?, ?)", [table, last + 1, newest])
+        elif newest > last:
+            db.execute(search.BETWEEN[table], [last + 1, newest])
     for statement in triggers.values():
         db.execute(statement)
+
+
+def catch_up(ws: Workspace, progress: Callable[[float, str], None] | None = None) -> None:
+    """Index the texts that were left out, in transactions so short that others can write in between."""
+    size, num_done = AT_ONCE, 0
+    while True:
+        started = time.monotonic()
+        with ws.write() as db:
+            num_left = _index_some(db, size)
+        if not num_left:
+            return
+        num_done += size
+        size = max(100, min(20 * AT_ONCE, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
+        if progress:
+            progress(num_done / (num_done + num_left), "indexed")
+
+
+def _index_some(db: Database, size: int) -> int:
+    """Index so many texts of the backlog; returns the number of those left."""
+    row = next(db.query("SELECT id, texts, next, last FROM search_backlog ORDER BY id LIMIT 1"), None)
+    if row is None:
+        return 0
+    end = min(row["last"], row["next"] + size - 1)
+    index = _TABLES[row["texts"]]
+    db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_MANY])
+    db.execute(search.BETWEEN[row["texts"]], [row["next"], end])
+    db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_USUAL])
+    if end == row["last"]:
+        db.execute("DELETE FROM search_backlog WHERE id = ?", [row["id"]])
+    else:
+        db.execute("UPDATE search_backlog SET next = ? WHERE id = ?", [end + 1, row["id"]])
+    return db.execute("SELECT coalesce(sum(last - next + 1), 0) FROM search_backlog").fetchone()[0]
+
+
+def _is_behind(db: Database) -> bool:
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM search_backlog)").fetchone()[0])
+
+
+def _last(db: Database, table: str) -> int:
+    return db.execute(f"SELECT coalesce(max(id), 0) FROM main.{table}").fetchone()[0]
 
 
 def fold(text: str) -> str:
     """Return the text in the form that is compared: composed letters, no case."""
     return unicodedata.normalize("NFC", text).casefold()
+
+
+def query(db: Database, piece: str) -> str:
+    """Return `pattern` where the index can answer; empty where the texts must be read: a short piece, or texts not indexed yet."""
+    return "" if _is_behind(db) else pattern(piece)
 
 
 def pattern(piece: str) -> str:
@@ -73,6 +122,8 @@ def pattern(piece: str) -> str:
 
 def responses(db: Database, piece: str) -> tuple[list[int], bool]:
     """Return the ids of answers that hold the piece or whose prompt does, and whether these are all (few, indexed)."""
+    if _is_behind(db):
+        return [], False
     of_responses, of_prompts = (_query(db, index, piece) for index in ("response_search", "prompt_search"))
     if of_responses is None or of_prompts is None:
         return [], False

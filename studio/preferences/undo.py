@@ -50,6 +50,14 @@ def take_back(db: Database, showing_id: int, uuid: str) -> Rating | None:
     return Rating(**row)
 
 
+def take_back_event(db: Database, event_id: int) -> None:
+    """Undo a judgement that counts, in the caller's transaction; nothing where it is undone already."""
+    sql = "SELECT comparison_id, showing_id, outcome, rater FROM rating_events WHERE id = ?"
+    row = next(db.query(sql, [event_id]))
+    if row.pop("outcome") != "undo":
+        insert(db, row | {"uuid": str(uuid_module.uuid4()), "outcome": "undo", "supersedes": event_id})
+
+
 def _newest(db: Database, rater: str, since: str) -> Rating | None:
     """Return what undo takes back: the judgement given last of those that count; a restored one has its first date."""
     rows = db.query(

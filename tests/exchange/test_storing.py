@@ -1,16 +1,19 @@
 """What imported judgements become in a workspace: raters are people, the same event is one, rewrites are better answers."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 
+from studio.annotation import history
 from studio.cli import main
 from studio.datasets import archive, exporting, importing, mapping, returning
 from studio.datasets.plan import Asks, Request
+from studio.datasets.staging import Stage
 from studio.errors import DataError, ImportRefused
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings, snapshots, text_search
 from studio.preferences.judgements import Remarks
 from studio.preferences.snapshots import Recipe
 from studio.workspace import Workspace
@@ -98,6 +101,63 @@ def test_rewrites_are_demonstrations_and_better_than_what_they_were_written_over
     over = [row for row in stored.preferences(ws) if ideal in (row["left"], row["right"])]
     assert [(row[row["outcome"]], row["rater"]) for row in over] == [(ideal, "3")]
     assert {row["left"] for row in over} | {row["right"] for row in over} == {ideal, "Oil and a wick."}
+
+
+def answered(text, **annotation):
+    """A task of Label Studio in which a person wrote an answer and chose a side."""
+    result = [
+        {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}},
+        {"from_name": "rewrite", "to_name": "prompt", "type": "textarea", "value": {"text": [text]}},
+    ]
+    said = {"id": 5, "completed_by": 3, "created_at": "2026-02-03T04:05:06Z", "lead_time": 5.5, "result": result}
+    return [
+        {"id": 1, "data": {"prompt": "Why?", "answer1": "So.", "answer2": "No."}, "annotations": [said | annotation]}
+    ]
+
+
+def shown(ws):
+    return sorted(each.response for each in stored.read(ws, prompts.list_demonstrations))
+
+
+def better(ws):
+    return {row[row["outcome"]] for row in stored.preferences(ws)}
+
+
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_a_corrected_rewrite_takes_the_place_of_the_first_one_which_stays_in_the_history(tmp_path, ws, is_judged):
+    for number, text in enumerate(["First.", "Second.", "Second.", "First."]):
+        tasks = answered(text, updated_at=f"2026-02-0{number + 4}T00:00:00Z")
+        if not is_judged:
+            del tasks[0]["annotations"][0]["result"][0]
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(tasks, indent=number))
+        result = importing.import_source(ws, str(path))
+        assert shown(ws) == [text]
+        assert better(ws) == ({"So.", text} if is_judged else set())
+        assert result.num_corrected == (number in (1, 3))
+    assert [row["supersedes"] for row in stored.tables(ws)["demonstration_events"]] == [None, 1, 2]
+    assert {row["text"] for row in stored.tables(ws)["responses"]} >= {"First.", "Second."}
+
+
+def test_answers_of_others_and_answers_without_a_name_are_not_replaced(tmp_path, ws):
+    importing.import_source(ws, write(tmp_path / "a.jsonl", {"prompt": "Why?", "response": "Plain."}))
+    for number, (text, who) in enumerate([("Mine.", 3), ("Yours.", 4), ("Plain.", 5), ("Mended.", 5)]):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(answered(text, completed_by=who)))
+        importing.import_source(ws, str(path))
+    assert shown(ws) == ["Mended.", "Mine.", "Plain.", "Yours."]
+
+
+def test_an_answer_that_was_replaced_comes_in_again_from_a_source_that_means_it(tmp_path, ws):
+    for number, text in enumerate(["First.", "Second."]):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(answered(text)))
+        importing.import_source(ws, str(path))
+    result = importing.import_source(ws, write(tmp_path / "a.jsonl", {"prompt": "Why?", "response": "First."}))
+    assert (result.num_new, shown(ws)) == (1, ["First.", "Second."])
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, str(archive.write(ws).path))
+    assert (shown(other), better(other)) == (shown(ws), better(ws))
 
 
 def test_time_strength_flags_notes_scores_and_models_are_kept(ws, tmp_path):
@@ -218,7 +278,7 @@ def test_scores_for_each_criterion_are_criteria_too(tmp_path, ws):
 
 def test_a_snapshot_can_go_by_a_scale_that_was_set_while_rating(tmp_path, ws):
     importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing
     with ws.write() as db:
         ratings.record(db, showing.id, "left", remarks=Remarks(attributes={"harmless": [2, 6]}))
@@ -350,7 +410,7 @@ def test_an_import_that_is_stopped_leaves_nothing_and_the_search_works_on(tmp_pa
     rows = [{"prompt": f"Question {at}", "chosen": "c", "rejected": "r"} for at in range(2500)]
     path = write(tmp_path / "many.jsonl", *rows)
 
-    def stop(num_rows, share):
+    def stop(num_rows, share, doing):
         assert 0 <= share <= 1
         raise KeyboardInterrupt
 
@@ -422,3 +482,103 @@ def test_an_archive_carries_what_imports_brought(tmp_path, ws):
     other = Workspace.open(tmp_path / "other")
     archive.read(other, path)
     assert archive.write(other).path.read_bytes() == path.read_bytes()
+
+
+# Beside others.
+
+
+def many(path, num=2500, **more):
+    return write(path, *({"prompt": f"Question {at}", "chosen": "c", "rejected": "r"} | more for at in range(num)))
+
+
+def test_others_can_write_while_a_source_is_read_and_nothing_lies_in_the_workspace(tmp_path, ws):
+    before = {path.name for path in ws.root.iterdir()}
+    seen = []
+
+    def write_too(num_rows, share, doing):
+        if doing == "read":
+            with ws.write() as db:
+                db.execute("PRAGMA busy_timeout = 0")
+                prompts.save_draft(db, "beside", "kept")
+            seen.append({path.name for path in ws.root.iterdir() if "studio.db" not in path.name})
+
+    importing.import_source(ws, many(tmp_path / "many.jsonl"), progress=write_too)
+    assert seen == [before - {path.name for path in ws.root.glob("studio.db*")}]
+    assert stored.read(ws, prompts.load_draft, "beside") == "kept"
+
+
+def test_a_prompt_that_another_program_adds_meanwhile_is_one_with_that_of_the_source(tmp_path, ws):
+    def add_one(num_rows, share, doing):
+        if doing == "stored":
+            stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Question 7"}], "Mine.")
+
+    result = importing.import_source(ws, many(tmp_path / "many.jsonl", 9), progress=add_one)
+    assert (result.num_new, stored.read(ws, prompts.counts)["prompts"]) == (9, 9)
+    assert [row["messages"][0]["content"] for row in stored.comparisons(ws)].count("Question 7") == 1
+
+
+@pytest.mark.parametrize(
+    "source", [path.name for path in sorted(FIXTURES.iterdir()) if path.suffix in (".json", ".jsonl")]
+)
+def test_what_comes_in_together_is_what_would_come_in_item_by_item(tmp_path, ws, monkeypatch, source):
+    try:
+        results = [importing.import_source(ws, str(FIXTURES / source))]
+    except ImportRefused:
+        return  # a fixture that is refused
+    other = Workspace.open(tmp_path / "other")
+    monkeypatch.setattr(Stage, "add", lambda self, item: self._put("later", pickle.dumps(item)))
+    results.append(importing.import_source(other, str(FIXTURES / source)))
+    assert len({(each.num_kept, each.num_new, each.num_added, each.num_judged) for each in results}) == 1
+    assert told(ws) == told(other)
+
+
+def told(ws):
+    """Every comparison, event and demonstration without ids and times, in no order."""
+    found = []
+    for row in stored.comparisons(ws):
+        said = [
+            {name: value for name, value in event.items() if name in TOLD} | {"ranks": event["ranks"]}
+            for event in row["events"]
+        ]
+        texts = [(response["text"], response["model"], response["kind"]) for response in row["responses"]]
+        found.append([row["messages"], row["category"], row["split"], texts, said])
+    found += [
+        [each.messages, each.response, each.category, each.split]
+        for each in stored.read(ws, prompts.list_demonstrations)
+    ]
+    found += [[each["messages"], each["category"], each["split"]] for each in stored.read(ws, prompts.list_prompts)]
+    return sorted(found, key=json.dumps)
+
+
+TOLD = ("outcome", "strength", "rater", "margin", "judged_at", "elapsed_ms", "note", "flags", "facts", "is_imported")
+
+
+def test_a_source_that_is_here_already_in_another_form_leaves_all_as_it_is(tmp_path, ws):
+    importing.import_source(ws, many(tmp_path / "many.jsonl", 9))
+    before = stored.tables(ws)
+    result = importing.import_source(ws, many(tmp_path / "more.jsonl", 9, more="x"))
+    assert "9 were already here" in result.sentence
+    after = stored.tables(ws)
+    assert {name for name in before if before[name] != after[name]} <= {"imports"}
+
+
+def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_them(tmp_path, ws, monkeypatch):
+    monkeypatch.setattr(text_search, "AT_ONCE", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(text_search, "_index_some", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
+    assert len(stored.read(ws, prompts.list_prompts, search="question 29")) == 1
+    with ws.read() as db:
+        assert text_search.responses(db, "Question 29") == ([], False)
+        assert [entry.messages[0]["content"] for entry in history.find(ws, history.Filter(search="Question 29"))]
+    importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
+    with ws.read() as db:
+        assert len(text_search.responses(db, "Question 29")[0]) == 2
+        assert text_search.responses(db, "Question 1")[1]
+        assert len(text_search.responses(db, "Question 1")[0]) == 22
+    assert len(stored.read(ws, prompts.list_prompts, search="lamp lit")) == 1
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt

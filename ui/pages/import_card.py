@@ -136,11 +136,11 @@ def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[A
     """
     stopped, read = Event(), ""
 
-    def progress(num_rows: int, share: float) -> None:
+    def progress(num_rows: int, share: float, doing: str) -> None:
         nonlocal read
-        if stopped.is_set():
+        if doing != "indexed" and stopped.is_set():
             raise ImportRefused(f"Stopped after {num_rows:,} rows. Nothing was imported.")
-        read = f"{num_rows:,} rows read{f', {min(share, 1):.0%} of the file' if share else ''} …"
+        read = _so_far(num_rows, share, doing)
 
     going.add(stopped)
     pool = futures.ThreadPoolExecutor(1)
@@ -157,6 +157,14 @@ def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[A
     finally:
         going.discard(stopped)
         pool.shutdown(wait=False)
+
+
+def _so_far(num_rows: int, share: float, doing: str) -> str:
+    if doing == "stored":
+        return f"{num_rows:,} rows are being stored …"
+    if doing == "indexed":
+        return f"Imported. The search takes in the new texts: {min(share, 1):.0%} …"
+    return f"{num_rows:,} rows read{f', {min(share, 1):.0%} of the file' if share else ''} …"
 
 
 def _request(kind: str, form: str, axis: str, columns: tuple[str, ...], **more: Any) -> Request:

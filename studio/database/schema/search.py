@@ -17,11 +17,18 @@ STATEMENTS = (
 )
 """The migration. Prompts and responses are never changed or removed, so no other trigger is needed."""
 
-NEWER = (
-    f"INSERT INTO prompt_search (rowid, text) SELECT id, {_TURNS.format(row='')} FROM prompts WHERE id > ?",
-    "INSERT INTO response_search (rowid, text) SELECT id, text FROM responses WHERE id > ?",
-)
-"""What the triggers do, for all texts after an id."""
+BETWEEN = {
+    "prompts": f"INSERT INTO prompt_search (rowid, text) SELECT id, {_TURNS.format(row='')} FROM main.prompts WHERE id BETWEEN ? AND ?",
+    "responses": "INSERT INTO response_search (rowid, text) SELECT id, text FROM main.responses WHERE id BETWEEN ? AND ?",
+}
+"""What the triggers do, for all texts of a table from an id to another."""
+
+BACKLOG = """CREATE TABLE search_backlog (       -- text_search: texts of long imports that wait to be indexed
+    id INTEGER PRIMARY KEY,
+    texts TEXT NOT NULL CHECK (texts IN ('prompts', 'responses')),
+    next INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT"""
 
 IS_SHORT = "length(text) < 3"
 """Responses without a trigram."""

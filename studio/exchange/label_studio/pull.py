@@ -19,7 +19,7 @@ from studio.exchange.label_studio import answers, push, tables
 from studio.exchange.label_studio.client import ODD, Server
 from studio.exchange.label_studio.tables import Answer, Project
 from studio.exchange.tasks import WHAT, What
-from studio.preferences import elsewhere, prompts, ratings, undo
+from studio.preferences import demonstrations, elsewhere, ratings, undo
 from studio.preferences.elsewhere import Joined
 from studio.preferences.judgements import LONGEST_NOTE, Remarks
 from studio.preferences.vocabulary import Outcome
@@ -182,7 +182,7 @@ def _record(
         prompt_id = elsewhere.find_prompt(db, data)
         if prompt_id is None:
             raise Dropped("the task's key was removed on the server")
-        return _demonstrate(db, prompt_id, annotation)
+        return _demonstrate(db, prompt_id, annotation, rater)
     if annotation.get("was_cancelled"):  # before its result: that of a skip can be full
         told.counts["skipped"] += 1
         return elsewhere.record(
@@ -190,8 +190,9 @@ def _record(
         ).showing_id
     item, written, why = answers.read(data, annotation, rater)
     if item is None:
-        for text in written:
-            prompts.add_response(db, joined.prompt_id, _whole(text), "demonstration")
+        for number, text in enumerate(written):
+            name = f"label-studio-{annotation['id']}{f'-{number}' if number else ''}"
+            demonstrations.record(db, joined.prompt_id, _whole(text), name, rater=rater)
         raise Dropped(why)
     told.counts["as shown"] += item.kind == "ranking" and item.ranks == tuple(range(1, len(item.responses) + 1))
     place = returning.find(db, item)
@@ -235,11 +236,12 @@ def _judge(db: Database, joined: Joined, item: Item, uuid: str, showing_id: int 
     return event.showing_id
 
 
-def _demonstrate(db: Database, prompt_id: int, annotation: dict[str, Any]) -> None:
-    """Store the answer that a person wrote as a demonstration; a corrected one is added, since none is ever changed."""
+def _demonstrate(db: Database, prompt_id: int, annotation: dict[str, Any], rater: str) -> None:
+    """Store the answer that a person wrote as a demonstration; a corrected one takes the place of the earlier version."""
     if annotation.get("was_cancelled"):
         raise Dropped("skipped")
-    prompts.add_response(db, prompt_id, _whole(answers.read_answer(annotation)), "demonstration")
+    text = _whole(answers.read_answer(annotation))
+    demonstrations.record(db, prompt_id, text, f"label-studio-{annotation['id']}", rater=rater)
 
 
 def _whole(text: str) -> str:

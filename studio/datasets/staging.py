@@ -1,0 +1,201 @@
+"""Gathers the items of an import in a file of their own, so that others can write to the workspace while a source is read.
+
+What is new here is laid down as the rows that it will be, numbered from 1; `publish` then brings all of it into the
+workspace in one short transaction, by SQL alone. What concerns a prompt that is here, or needs more than an insertion, is
+kept as it is (`later`), for `storing.store`. The file loses its name as soon as it is open: nothing of it is left, whatever
+ends the program.
+"""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from sqlite_utils import Database
+
+from studio.datasets import storing
+from studio.datasets.formats.item import COMPARED, Item
+from studio.preferences import comparisons, prompts, ratings
+from studio.workspace import Workspace, now
+
+SLICE = 2000
+"""Items whose rows are written at once."""
+_CACHE_KIB = 2**16
+_TABLES = (
+    "CREATE TABLE staged.prompts (n INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, messages TEXT, category TEXT, split TEXT)",
+    "CREATE TABLE staged.responses (n INTEGER PRIMARY KEY, prompt INTEGER, kind TEXT, text TEXT, model TEXT)",
+    "CREATE INDEX staged.responses_prompt ON responses(prompt)",
+    "CREATE TABLE staged.comparisons (n INTEGER PRIMARY KEY, prompt INTEGER)",
+    "CREATE TABLE staged.places (comparison INTEGER, slot INTEGER, response INTEGER, PRIMARY KEY (comparison, slot)) WITHOUT ROWID",
+    "CREATE INDEX staged.places_response ON places(response)",
+    "CREATE TABLE staged.events (comparison INTEGER PRIMARY KEY, name TEXT, outcome TEXT, strength INTEGER, rater TEXT,"
+    " ranks TEXT, margin REAL, judged_at TEXT, elapsed_ms INTEGER, note TEXT, flags TEXT, facts TEXT)",
+    "CREATE TABLE staged.later (n INTEGER PRIMARY KEY, item BLOB)",
+)
+_INSERTS = {
+    "responses": "INSERT INTO staged.responses VALUES (?, ?, ?, ?, ?)",
+    "comparisons": "INSERT INTO staged.comparisons VALUES (?, ?)",
+    "places": "INSERT INTO staged.places VALUES (?, ?, ?)",
+    "events": f"INSERT INTO staged.events VALUES ({', '.join('?' * 12)})",
+    "later": "INSERT INTO staged.later (item) VALUES (?)",
+}
+Row = tuple[Any, ...]
+
+
+class Stage:
+    """The items of one import, until they are published."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._last_prompt = prompts.last(db)
+        """The newest prompt of the workspace as the import began: those after it are not known to be other ones."""
+        self._response, self._comparison = count(1), count(1)
+        self._waiting: dict[str, list[Row]] = {name: [] for name in _INSERTS}
+        self._kept: set[str] = set()
+        """Hashes of prompts with an item that is stored by itself: what comes after it on the same prompt must not overtake it."""
+        self.num_new = 0
+
+    def add(self, item: Item) -> None:
+        """Lay an item down."""
+        text, key = prompts.stored_messages(prompts.check_messages(item.prompt, last="user"))
+        if here := prompts.find(self._db, key):
+            if not (_is_plain(item) and storing.is_here(self._db, item, here)):
+                self._put("later", pickle.dumps(item))
+            return
+        if not _is_plain(item) or key in self._kept:
+            self._kept.add(key)
+            self._put("later", pickle.dumps(item))
+            return
+        number, is_first = self._prompt(item, text, key)
+        if item.kind in COMPARED:
+            self._compared(item, number, is_first)
+        elif item.kind == "demonstration":
+            self._answer(number, "demonstration", item.responses[0], None, is_first)
+            self.num_new += 1
+        else:
+            self.num_new += is_first
+
+    def _prompt(self, item: Item, text: str, key: str) -> tuple[int, bool]:
+        """Return the number of an item's prompt, and whether it is the first item of it."""
+        row = (key, text, item.category, item.split or prompts.split_for(item.prompt))
+        execute = self._db.conn.execute
+        made = execute(
+            "INSERT INTO staged.prompts (hash, messages, category, split) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            row,
+        )
+        if made.rowcount:
+            assert made.lastrowid is not None
+            return made.lastrowid, True
+        return execute("SELECT n FROM staged.prompts WHERE hash = ?", [key]).fetchone()[0], False
+
+    def _compared(self, item: Item, prompt: int, is_first: bool) -> None:
+        if not is_first and self._is_there(prompt, item):
+            self._put("later", pickle.dumps(item))  # one more judgement of a pair of this source
+            return
+        models = item.models or (None,) * len(item.responses)
+        ids = [
+            self._answer(prompt, "import", text, model, is_first)
+            for text, model in zip(item.responses, models, strict=True)
+        ]
+        number = next(self._comparison)
+        self._put("comparisons", number, prompt)
+        for slot, response in enumerate(ids):
+            self._put("places", number, slot, response)
+        if item.kind != "unrated":
+            self._put("events", number, *_event(item))
+        self.num_new += 1
+
+    def _answer(self, prompt: int, kind: str, text: str, model: str | None, is_first: bool) -> int:
+        """Return the number of a response, which one prompt has once."""
+        if not is_first:
+            self._flush()
+            sql = "SELECT n FROM staged.responses WHERE prompt = ? AND kind = ? AND text = ?"
+            if found := self._db.conn.execute(sql, [prompt, kind, text]).fetchone():
+                return found[0]
+        number = next(self._response)
+        self._put("responses", number, prompt, kind, text, model)
+        return number
+
+    def _is_there(self, prompt: int, item: Item) -> bool:
+        """Return whether the source had a comparison of the same texts before."""
+        self._flush()
+        texts = set(item.responses)
+        candidates = self._db.conn.execute(
+            "SELECT p.comparison FROM staged.responses r JOIN staged.places p ON p.response = r.n WHERE r.prompt = ? AND r.text = ?",
+            [prompt, item.responses[0]],
+        ).fetchall()
+        for (number,) in candidates:
+            sql = (
+                "SELECT r.text FROM staged.places p JOIN staged.responses r ON r.n = p.response WHERE p.comparison = ?"
+            )
+            found = [text for (text,) in self._db.conn.execute(sql, [number])]
+            if len(found) == len(item.responses) and set(found) == texts:
+                return True
+        return False
+
+    def _put(self, table: str, *row: Any) -> None:
+        waiting = self._waiting[table]
+        waiting.append(row)
+        if len(waiting) >= SLICE:
+            self._flush()
+
+    def _flush(self) -> None:
+        for table, rows in self._waiting.items():
+            if rows:
+                self._db.conn.executemany(_INSERTS[table], rows)
+                rows.clear()
+
+    def close(self) -> None:
+        """Write what waits, and end the transaction in which the items were gathered."""
+        self._flush()
+        self._db.conn.commit()
+
+    def is_outdated(self) -> bool:
+        """Return whether another program has added a prompt meanwhile that was laid down as new."""
+        return prompts.has_staged_since(self._db, self._last_prompt)
+
+    def publish(self, import_id: int) -> None:
+        """Bring what is new into the workspace, in the caller's transaction."""
+        at = now()
+        first_prompt, first_response = prompts.publish(self._db, import_id, at)
+        first = comparisons.publish(self._db, first_prompt, first_response, at)
+        ratings.publish(self._db, first, at)
+
+    def later(self) -> Iterator[Item]:
+        """Yield what is to be stored item by item."""
+        for (found,) in self._db.conn.execute("SELECT item FROM staged.later ORDER BY n"):
+            yield pickle.loads(found)
+
+
+@contextmanager
+def opened(ws: Workspace) -> Iterator[tuple[Database, Stage]]:
+    """Yield a connection to the workspace with an empty stage beside it, outside of any transaction."""
+    with ws.read() as db:
+        with NamedTemporaryFile(prefix=".import-", dir=ws.root) as file:
+            db.conn.execute("ATTACH ? AS staged", [file.name])
+            db.conn.execute("PRAGMA staged.journal_mode = OFF")
+            db.conn.execute("PRAGMA staged.synchronous = OFF")
+            for statement in _TABLES:
+                db.conn.execute(statement)
+            db.conn.commit()
+        for schema in ("main", "staged"):
+            db.conn.execute(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
+        yield db, Stage(db)
+
+
+def _is_plain(item: Item) -> bool:
+    is_named = item.kind == "demonstration" and item.event_id
+    return item.record is None and not (is_named or item.metadata or item.rewrites or item.rewritten)
+
+
+def _event(item: Item) -> Row:
+    """Return the judgement of a new comparison by the order of its responses; its uuid ends with its name, where it has one."""
+    outcome, ranks = storing.outcome(item, item.ranks)
+    said = storing.said(item, range(len(item.responses)), ranks)
+    strength = item.strength if item.kind == "pair" else None
+    return (
+        storing.digest(item) or None, outcome, strength, said.rater, said.ranks, said.margin, said.judged_at,
+        said.elapsed_ms, said.note, said.flags, said.facts,
+    )  # fmt: skip
