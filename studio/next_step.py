@@ -98,30 +98,31 @@ def status(ws: Workspace) -> LoopStatus:
 def _facts(ws: Workspace) -> _Facts:
     with ws.read() as db:
         pairs, rated = comparisons.counts(db), ratings.summary(db)
-    texts = prompts.counts(ws)
+        texts = prompts.counts(db)
     sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
     last = shelf.newest(ws, "sample", "finished", "stopped")
     sampled = last.config if last else None
     answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
     policy = ppo or sft
-    return _Facts(
-        num_prompts=texts["prompts"],
-        num_demonstrations=texts["demonstrations"],
-        num_new_demonstrations=prompts.count_demonstrations_since(ws, _began(ws, sft)) if sft else 0,
-        num_comparisons=pairs["comparisons"],
-        num_unrated=pairs["unrated"],
-        num_rated=rated["rated"],
-        num_skipped=rated["skip"],
-        num_imported=rated["import"],
-        num_fresh=ratings.count_since(ws, _began(ws, reward)) if reward else rated["rated"],
-        sft=sft,
-        reward=reward,
-        ppo=ppo,
-        is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
-        is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
-        num_ended=shelf.count_ended(ws),
-        active=tuple(shelf.at_work(ws)),
-    )
+    with ws.read() as db:
+        return _Facts(
+            num_prompts=texts["prompts"],
+            num_demonstrations=texts["demonstrations"],
+            num_new_demonstrations=prompts.count_demonstrations_since(db, _began(ws, sft)) if sft else 0,
+            num_comparisons=pairs["comparisons"],
+            num_unrated=pairs["unrated"],
+            num_rated=rated["rated"],
+            num_skipped=rated["skip"],
+            num_imported=rated["import"],
+            num_fresh=ratings.count_since(db, _began(ws, reward)) if reward else rated["rated"],
+            sft=sft,
+            reward=reward,
+            ppo=ppo,
+            is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
+            is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
+            num_ended=shelf.count_ended(ws),
+            active=tuple(shelf.at_work(ws)),
+        )
 
 
 def _began(ws: Workspace, checkpoint: Checkpoint) -> str:

@@ -154,10 +154,12 @@ def main(root: str) -> None:
     warm.load()
     ws = Workspace.open(root)
     for i in range(24):
-        prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            ws, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     fresh(ws, SFT)
     fresh(ws, SampleConfig(num_prompts=16, max_new_tokens=12, temperature=1.3))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(
             ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
         )

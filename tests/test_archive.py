@@ -24,7 +24,7 @@ def ws(tmp_path):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {number}"}]))
             pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left", strength=2)
     return ws
 
@@ -74,7 +74,7 @@ def test_a_gzipped_archive_is_looked_at_and_restored_whatever_its_name(path, cli
         code, out, _ = cli("import", "--preview", str(packed))
         assert code == 0
         assert f"{name}, an archive: 6 prompts, 12 responses, 6 comparisons, 6 showings, 6 rating events" in out
-    assert not prompts.counts(empty)["prompts"]
+    assert not stored.read(empty, prompts.counts)["prompts"]
     code, out, _ = cli("import", str(packed))
     assert (code, "6 rating events" in out) == (0, True)
     assert stored.read(empty, ratings.summary)["rated"] == 6
@@ -112,7 +112,7 @@ def test_what_is_no_whole_archive_of_this_version_is_refused_by_preview_and_impo
         assert (code, out) == (1, "")
         assert re.search(sentence, err), err
         assert "Nothing was imported" in err
-    assert not prompts.counts(empty)["prompts"]
+    assert not stored.read(empty, prompts.counts)["prompts"]
 
 
 def test_a_damaged_gzip_file_is_refused(path, cli):

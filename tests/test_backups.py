@@ -35,7 +35,7 @@ def add_pairs(ws, count, start=0):
 
 def rate(ws, count):
     for _ in range(count):
-        stored.written(ws, ratings.record, comparisons.next_showing(ws).id, "left")
+        stored.written(ws, ratings.record, stored.written(ws, comparisons.next_showing).id, "left")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_backup_that_is_made_while_somebody_writes_is_of_one_moment(ws, tmp_pa
     failed = []
 
     def write():
-        while not end.is_set() and (showing := comparisons.next_showing(ws)):
+        while not end.is_set() and (showing := stored.written(ws, comparisons.next_showing)):
             try:
                 stored.written(ws, ratings.record, showing.id, "tie")
             except Exception as error:

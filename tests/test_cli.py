@@ -49,8 +49,11 @@ def ws(tmp_path):
 @pytest.fixture
 def taught(ws):
     for number in range(24):
-        prompts.add_demonstration(
-            ws, [{"role": "user", "content": f"What is {number} plus 1?"}], f"It is {number + 1}."
+        stored.written(
+            ws,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {number} plus 1?"}],
+            f"It is {number + 1}.",
         )
     return ws
 
@@ -182,7 +185,7 @@ def test_import_previews_imports_once_and_says_why_rows_were_dropped(ws, cli, tm
     assert stored.read(ws, comparisons.counts)["comparisons"] == 0
     code, out, _ = cli("import", str(path), "--category", "maths")
     assert (code, "1 new preferences" in out, "duplicate (1)" in out) == (0, True, True)
-    assert prompts.list_categories(ws) == {"maths": 1}
+    assert stored.read(ws, prompts.list_categories) == {"maths": 1}
     assert "was imported before" in cli("import", str(path))[1]
 
 
@@ -192,7 +195,7 @@ def test_a_broken_file_is_one_sentence_on_stderr_and_exit_code_1(ws, cli, tmp_pa
     assert (code, out) == (1, "")
     assert err.startswith("broken.jsonl, line 3: broken JSON")
     assert "Traceback" not in err
-    assert prompts.counts(ws)["prompts"] == 0
+    assert stored.read(ws, prompts.counts)["prompts"] == 0
 
 
 def test_export_prints_where_the_file_is(taught, cli):
@@ -212,8 +215,10 @@ def test_a_stage_that_lacks_something_says_what_to_do_first(ws, cli):
 
 
 def test_what_sft_would_teach_is_shown_and_nothing_starts(taught, cli):
-    prompts.add_demonstration(taught, [{"role": "user", "content": "Long?"}], "very " * 200)
-    kept = [d for d in prompts.list_demonstrations(taught, split="train") if "plus" in d.messages[0]["content"]]
+    stored.written(taught, prompts.add_demonstration, [{"role": "user", "content": "Long?"}], "very " * 200)
+    kept = [
+        d for d in stored.read(taught, prompts.list_demonstrations, split="train") if "plus" in d.messages[0]["content"]
+    ]
     code, out, _ = cli("sft", "--show", "--set", "max_length=64")
     assert code == 0
     assert f"Chat template: the tokenizer's own. {len(kept)} demonstrations with " in out
@@ -325,13 +330,13 @@ def test_each_key_is_recorded_as_the_browser_would(ws, cli, monkeypatch):
     code, out, _ = cli("rate")
     assert code == 0
     assert out.endswith("11 rated now, 10 in all.\n")
-    given = [(event["outcome"], event["strength"]) for event in ratings.list_events(ws)]
+    given = [(event["outcome"], event["strength"]) for event in stored.read(ws, ratings.list_events)]
     assert given == [
         *[("left", 3), ("left", 2), ("left", 1), ("right", 1), ("right", 2), ("right", 3)],
         *[("tie", None), ("tie", None), ("both_bad", None), ("skip", None), ("left", 3)],
     ]
-    assert ratings.list_events(ws)[9]["reason"] == vocabulary.SKIP_REASONS[1]
-    assert all(event["elapsed_ms"] is not None for event in ratings.list_events(ws))
+    assert stored.read(ws, ratings.list_events)[9]["reason"] == vocabulary.SKIP_REASONS[1]
+    assert all(event["elapsed_ms"] is not None for event in stored.read(ws, ratings.list_events))
     assert "Nothing is left to rate" in out
 
 
@@ -341,7 +346,13 @@ def test_undo_in_the_terminal_shows_the_pair_again_as_it_was(ws, cli, monkeypatc
     _, out, _ = cli("rate")
     assert "Taken back: response 1 better." in out
     assert "Taken back: response 1 much better." in out
-    assert [event["outcome"] for event in ratings.list_events(ws)] == ["left", "left", "undo", "undo", "right"]
+    assert [event["outcome"] for event in stored.read(ws, ratings.list_events)] == [
+        "left",
+        "left",
+        "undo",
+        "undo",
+        "right",
+    ]
     assert out.endswith("1 rated now, 1 in all.\n")
     pages = out.split("──")
     assert sum("Question 0" in page for page in pages) == 2
@@ -373,7 +384,10 @@ def test_a_ranking_is_typed_in_numbers_from_best_to_worst(rankings, cli, monkeyp
     assert "[4]" in out
     assert "Place 1, 3 first" in out
     assert "ranking 4 > 1 = 2 > 3" in out
-    assert [json.loads(event["ranks"]) for event in ratings.list_events(rankings)] == [[2, 2, 3, 1], [2, 1, 3]]
+    assert [json.loads(event["ranks"]) for event in stored.read(rankings, ratings.list_events)] == [
+        [2, 2, 3, 1],
+        [2, 1, 3],
+    ]
     assert "2 rated now, 2 in all." in out
 
 
@@ -381,7 +395,8 @@ def test_rankings_are_all_bad_skipped_and_undone_in_the_terminal(rankings, cli, 
     monkeypatch.setattr(sys, "stdin", io.StringIO("bzs3" + "2\n31\nz" + "12\nq"))
     assert cli("rate")[0] == 0
     given = [
-        (event["outcome"], event["ranks"] and json.loads(event["ranks"])) for event in ratings.list_events(rankings)
+        (event["outcome"], event["ranks"] and json.loads(event["ranks"]))
+        for event in stored.read(rankings, ratings.list_events)
     ]
     assert given == [
         ("both_bad", None), ("undo", None), ("skip", None), ("ranking", [3, 1, 2]), ("undo", None), ("ranking", [1, 2, 3])
@@ -396,12 +411,12 @@ def test_remarks_edits_and_demonstrations_are_given_in_the_terminal(ws, cli, mon
     code, out, _ = cli("rate")
     assert code == 0
     assert f"Session {session.id}: 0 of 100, block 1. It asks for scales: a" in out
-    edit, vote = ratings.list_events(ws)
+    edit, vote = stored.read(ws, ratings.list_events)
     assert (vote["outcome"], vote["strength"], vote["note"]) == ("right", 1, "see the units")
     assert json.loads(vote["flags"]) == {"unsafe": [1]}
     assert json.loads(vote["attributes"]) == {"helpful": [6, 1], "truthful": [7, None]}
     assert edit["edited_response_id"] is not None
-    found = {demonstration.response for demonstration in prompts.list_demonstrations(ws)}
+    found = {demonstration.response for demonstration in stored.read(ws, prompts.list_demonstrations)}
     assert found == {"The ideal\nanswer", "A good one."}
     assert "longer is not better" in out, "the guideline"
 
@@ -412,7 +427,7 @@ def test_an_edit_that_changes_nothing_is_a_sentence_and_undo_takes_back_edits_to
     _, out, _ = cli("rate")
     assert "Nothing was changed, so there is no ideal answer to keep." in out
     assert "Taken back: your ideal answer, better than the one it was made from." in out
-    assert prompts.list_demonstrations(ws) == []
+    assert stored.read(ws, prompts.list_demonstrations) == []
     assert out.endswith("0 rated now, 0 in all.\n")
 
 
@@ -441,8 +456,8 @@ def test_the_editor_begins_with_the_answer_and_gives_back_the_ideal_one(ws, monk
     finally:
         child.wait(timeout=PATIENCE_S)
         os.close(ours)
-    assert [each.response for each in prompts.list_demonstrations(ws)] in (["ONE 0"], ["TWO 0"])
-    assert ratings.list_events(ws)[1]["note"] == "hm"
+    assert [each.response for each in stored.read(ws, prompts.list_demonstrations)] in (["ONE 0"], ["TWO 0"])
+    assert stored.read(ws, ratings.list_events)[1]["note"] == "hm"
 
 
 def test_a_response_cannot_command_the_terminal():
@@ -468,7 +483,7 @@ def test_keys_are_single_presses_in_a_terminal_and_arrow_keys_are_none(ws):
     finally:
         child.wait(timeout=PATIENCE_S)
         os.close(ours)
-    assert [(event["outcome"], event["strength"]) for event in ratings.list_events(ws)] == [("right", 2)]
+    assert [(event["outcome"], event["strength"]) for event in stored.read(ws, ratings.list_events)] == [("right", 2)]
 
 
 def read_until(descriptor, text, timeout_s=PATIENCE_S):
@@ -488,7 +503,7 @@ def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypa
     app.launch = lambda ws, **options: launched.append(options)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ui.app", app)
     assert cli("ui", "--no-browser", "--port", "7999")[0] == 0
-    kit = prompts.counts(ws)
+    kit = stored.read(ws, prompts.counts)
     assert kit["demonstrations"] > 100
     assert launched == [
         {
@@ -503,7 +518,7 @@ def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypa
         }
     ]
     other = Workspace.open(ws.root.parent / "other")
-    prompts.add_demonstration(other, [{"role": "user", "content": "Mine"}], "Only mine")
+    stored.written(other, prompts.add_demonstration, [{"role": "user", "content": "Mine"}], "Only mine")
     monkeypatch.setattr(starter, "load", lambda _: pytest.fail("the kit was mixed into somebody's own data"))
     assert main(["--workspace", str(other.root), "ui"]) == 0
     assert main(["--workspace", str(other.root)]) == 0  # no command opens the studio

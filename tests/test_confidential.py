@@ -155,7 +155,9 @@ def loop(tmp_path_factory, surroundings):
     """A workspace after a loop with failing runs, and what processes showed meanwhile: (workspace, runs, sights)."""
     ws = Workspace.open(tmp_path_factory.mktemp("secrets") / "workspace")
     for i in range(12):
-        prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            ws, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     (ws.rewards / "judge.py").write_text(TALKATIVE)
     server = LiveServer(ws, ws.root.parent / "server.txt")
     try:
@@ -183,7 +185,7 @@ def loop(tmp_path_factory, surroundings):
         sights["server at the end"] = cmdline(server.process.pid)
     finally:
         server.stop()
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left", strength=1)
     export.export_checkpoint(ws, trained.name)
     exporting.export_ratings(ws)
@@ -264,7 +266,7 @@ def test_a_password_on_the_command_line_is_refused_and_asked_for_without_one(tmp
 @pytest.fixture
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
-    prompts.add_demonstration(made, [{"role": "user", "content": "One?"}], "Two.")
+    stored.written(made, prompts.add_demonstration, [{"role": "user", "content": "One?"}], "Two.")
     return made
 
 

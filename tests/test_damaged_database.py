@@ -138,7 +138,7 @@ def test_what_can_be_read_is_in_the_new_workspace_and_the_rest_is_counted(damage
         saved = db.table("rating_events").count
         assert list(db.query("SELECT 1 FROM runs WHERE pid IS NOT NULL")) == [], "nothing of the old processes"
     assert f"{saved:,} saved" in said or "rating_events" in said.partition("all ")[2], "what is not found is said"
-    assert saved > 100 or prompts.counts(new)["prompts"] > 100, "what was cut off is lost"
+    assert saved > 100 or stored.read(new, prompts.counts)["prompts"] > 100, "what was cut off is lost"
     for words in (["runs"], ["history"]):
         assert main([*words, "--workspace", str(new.root)]) == 0
     assert archive.write(new).rows.get("rating_events", 0) == saved
@@ -151,7 +151,7 @@ def test_a_sound_database_is_rescued_whole(ws, sound, tmp_path):
     assert not found.lost
     new = Workspace.open(tmp_path / "rescued")
     assert stored.read(new, ratings.summary) == stored.read(Workspace.open(ws.root), ratings.summary)
-    assert prompts.counts(new) == prompts.counts(ws)
+    assert stored.read(new, prompts.counts) == stored.read(ws, prompts.counts)
     assert found.saved["metrics"] == 500
 
 

@@ -11,6 +11,7 @@ from studio.errors import WorkspaceError, WorkspaceUnavailable
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 from ui.handlers import served
 from ui.pages.rate import pairs
 
@@ -81,7 +82,7 @@ def test_a_folder_that_was_never_used_becomes_a_workspace(tmp_path):
 
 @pytest.mark.parametrize("is_emptied", [False, True])
 def test_a_press_on_a_page_whose_database_was_taken_away_is_kept_and_recorded_once_it_is_back(ws, is_emptied):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     press = {"uuid": str(uuid.uuid4()), "showing": showing.id, "outcome": "left", "elapsed_ms": 400}
     record = served(lambda sent: pairs._record(ws, pairs._checked(pairs.Press, sent)))
     moved = []
@@ -102,7 +103,7 @@ def test_a_press_on_a_page_whose_database_was_taken_away_is_kept_and_recorded_on
     for path, away in moved:
         away.rename(path)
     assert record(press)["recorded"] == "left better"
-    assert [event["uuid"] for event in ratings.list_events(ws)] == [press["uuid"]]
+    assert [event["uuid"] for event in stored.read(ws, ratings.list_events)] == [press["uuid"]]
 
 
 def test_what_the_workspace_cannot_take_now_is_kept_by_the_page_and_what_is_wrong_is_not():

@@ -52,7 +52,7 @@ def test_a_demo_that_a_person_rated_in_is_refused(tmp_path):
         prompt = prompts.add_prompt(db, prompts.NewPrompt([{"role": "user", "content": "hello"}]))
         pair = [prompts.add_response(db, prompt, text, "import") for text in ("a", "b")]
         comparisons.add_comparison(db, prompt, (pair[0], pair[1]))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     stored.written(ws, ratings.record, showing.id, "left")
     with pytest.raises(WorkspaceError, match="1 ratings by a person"):
@@ -64,13 +64,13 @@ def test_an_earlier_demo_of_the_same_seed_is_made_anew(tmp_path):
     (tmp_path / "report.html").write_text("old")
     (tmp_path / "mine.txt").write_text("kept")
     old = Workspace.open(tmp_path)
-    prompts.add_demonstration(old, [{"role": "user", "content": "hello"}], "Hello!")
+    stored.written(old, prompts.add_demonstration, [{"role": "user", "content": "hello"}], "Hello!")
     ws = rounds._new_workspace(tmp_path, 0)
-    assert prompts.counts(ws)["prompts"] == 0
+    assert stored.read(ws, prompts.counts)["prompts"] == 0
     assert not (tmp_path / "report.html").exists()
     assert (tmp_path / "mine.txt").read_text() == "kept"
     assert (tmp_path / "earlier-1" / "report.html").read_text() == "old", "it is put aside, never deleted"
-    assert prompts.counts(Workspace.open(tmp_path / "earlier-1"))["prompts"] == 1
+    assert stored.read(Workspace.open(tmp_path / "earlier-1"), prompts.counts)["prompts"] == 1
 
 
 @pytest.mark.parametrize("lost", ["gone", "emptied"])
@@ -109,7 +109,7 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
 
 def _check_workspace(ws, one):
     """Every pair is rated by the scripted rater on a stored showing, and only train prompts were trained on."""
-    events = ratings.list_events(ws, limit=1000)
+    events = stored.read(ws, ratings.list_events, limit=1000)
     judged = [one["win_rate"], one["win_rate_as_trained"]]
     assert [win["temperature"] for win in judged] == [0.7, 1.0]
     assert len(events) == one["pairs"] + sum(win["n"] - win["identical"] for win in judged)
@@ -117,12 +117,12 @@ def _check_workspace(ws, one):
     assert all(event["showing_id"] for event in events)
     assert stored.read(ws, comparisons.counts)["unrated"] == 0
     assert {run.state for run in runs.list_all(ws)} == {"finished"}
-    split = {row["id"]: (row["split"], row["category"]) for row in prompts.list_prompts(ws)}
+    split = {row["id"]: (row["split"], row["category"]) for row in stored.read(ws, prompts.list_prompts)}
     trained_on = [split[row["prompt_id"]] for row in runs.read_rows(ws, "reward-1", "train")]
     assert trained_on
     assert all(where == "train" and category != "story" for where, category in trained_on)
     assert {split[row["prompt_id"]][0] for row in runs.read_rows(ws, "reward-1", "validation")} == {"validation"}
-    assert {split[v["prompt_id"]][0] for v in ratings.verdicts(ws, one["runs"]["judge"])} == {"test"}
+    assert {split[v["prompt_id"]][0] for v in stored.read(ws, ratings.verdicts, one["runs"]["judge"])} == {"test"}
     sft = checkpoints.get(ws, "sft-1").name
     assert checkpoints.parents(ws, "ppo-1") == {
         "sft": sft,

@@ -66,7 +66,12 @@ def assert_each_metric_is_stored_once(ws, run):
 def ws(tmp_path_factory):
     workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
     for i in range(28):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {i} plus 1?"}],
+            f"It is {i + 1}.",
+        )
     yield workspace
     for run in runs.list_all(workspace):
         launcher.kill(workspace, run.name)
@@ -150,13 +155,13 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
 
 
 def add_ratings(ws):
-    demonstrations = prompts.list_demonstrations(ws)
+    demonstrations = stored.read(ws, prompts.list_demonstrations)
     with ws.write() as db:
         for row in demonstrations:
             texts = (f"{row.response} Yes.", f"No. {row.response}")
             better, worse = (prompts.add_response(db, row.prompt_id, text, "import") for text in texts)
             comparisons.add_comparison(db, row.prompt_id, (better, worse))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left" if showing.left.endswith("Yes.") else "right", strength=2)
 
 

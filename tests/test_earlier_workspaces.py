@@ -98,10 +98,10 @@ def add(db):
 
 
 def test_everything_is_there_after_it_was_opened(ws, capsys):
-    assert prompts.counts(ws) | {"samples": 0} == {
+    assert stored.read(ws, prompts.counts) | {"samples": 0} == {
         "prompts": 1, "demonstrations": 1, "samples": 0, "demonstrations_train": 1
     }  # fmt: skip
-    assert [event["outcome"] for event in ratings.list_events(ws)] == ["left", "right"]
+    assert [event["outcome"] for event in stored.read(ws, ratings.list_events)] == ["left", "right"]
     (entry,) = history.find(ws, history.Filter(search="über"))
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
     assert stored.freeze(ws).row_count == 1
@@ -184,5 +184,5 @@ def test_a_program_at_work_while_a_newer_version_migrates_goes_on_where_it_can_a
 
 
 def _queued(ws):
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Why?"}], "So.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Why?"}], "So.")
     return runs.create(ws, SFTConfig())

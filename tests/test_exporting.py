@@ -44,7 +44,7 @@ def rated(ws):
         ("skip", None),
         ("left", 1),
     ):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing is not None
         stored.written(ws, ratings.record, showing.id, outcome, strength=strength, elapsed_ms=900)
     stored.undone(ws)
@@ -67,8 +67,8 @@ def test_the_native_export_has_every_event_showing_and_text(rated):
     assert len(rows) == 7
     assert sum(len(row["showings"]) for row in rows) == 6
     events = sorted((event for row in rows for event in row["events"]), key=lambda event: event["id"])
-    stored = ratings.list_events(rated, limit=-1)
-    assert events == [{name: value for name, value in event.items() if name != "comparison_id"} for event in stored]
+    here = stored.read(rated, ratings.list_events, limit=-1)
+    assert events == [{name: value for name, value in event.items() if name != "comparison_id"} for event in here]
     assert [response["text"] for response in rows[0]["responses"]] == ["one 0", "two 0"]
     assert rows[0]["messages"] == [{"role": "user", "content": "Question 0"}]
 
@@ -84,8 +84,8 @@ def test_export_import_export_is_a_fixed_point(rated, tmp_path):
 
 
 def test_demonstrations_come_back_as_they_went(ws, tmp_path):
-    prompts.add_demonstration(ws, CHAT[:1], "Madrid.", category="capital")
-    prompts.add_demonstration(ws, [*CHAT, {"role": "user", "content": "And of Ünïcode?"}], "Nowhere.")
+    stored.written(ws, prompts.add_demonstration, CHAT[:1], "Madrid.", category="capital")
+    stored.written(ws, prompts.add_demonstration, [*CHAT, {"role": "user", "content": "And of Ünïcode?"}], "Nowhere.")
     path = exporting.export_demonstrations(ws)
     assert lines(path)[0]["messages"] == CHAT
     other = Workspace.open(tmp_path / "other")
@@ -116,7 +116,7 @@ def make_checkpoint(ws, role, *, quantisation="none"):
     for name, parameter in backbone.role_parameters(role).items():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    prompts.add_demonstration(ws, CHAT[:1], "Madrid.")
+    stored.written(ws, prompts.add_demonstration, CHAT[:1], "Madrid.")
     run = runs.create(ws, SFTConfig(seed=3))
     folder = runs.folder(ws, run.name) / "checkpoints" / "step-1"
     backbone.save_role(role, folder / role)

@@ -28,7 +28,7 @@ from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, metrics, prepare, processes, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.waiting import for_run as wait
 from ui.pages.runs import page as runs_page
@@ -144,7 +144,9 @@ def test_a_workspace_goes_on_at_another_path(broken):
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
     for i in range(8):
-        prompts.add_demonstration(made, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     yield made
     for run in runs.list_all(made):
         launcher.kill(made, run.name)

@@ -24,7 +24,7 @@ from studio.preferences import prompts, ratings
 from studio.runs import launcher, runs
 from studio.workspace import Workspace
 from tests.live_server import COMMAND, ROOT, LiveServer
-from tests.support import warm
+from tests.support import stored, warm
 from tests.support.waiting import until as wait
 from tests.ui import filling
 
@@ -149,7 +149,7 @@ def cause(disk):
 
 def test_a_rating_that_has_no_room_is_not_called_recorded_and_is_recorded_once_when_it_has(disk, ws, tmp_path):
     sft = filling.add_run(ws, SFTConfig())
-    ids = [row["id"] for row in prompts.list_prompts(ws)]
+    ids = [row["id"] for row in stored.read(ws, prompts.list_prompts)]
     filling.add_pairs(ws, ids, filling.add_checkpoint(ws, sft), run=sft)
     server = LiveServer(ws, tmp_path / "server.txt")
     try:
@@ -162,10 +162,10 @@ def test_a_rating_that_has_no_room_is_not_called_recorded_and_is_recorded_once_w
             assert server.ask("rate", "open_items", {})["items"] == shown, "what is there is shown, also now"
             again = server.ask("rate", "record", press)
             assert "recorded" not in again
-        assert ratings.list_events(ws) == []
+        assert stored.read(ws, ratings.list_events) == []
         for _ in range(2):  # the page sends it again until it is answered
             assert server.ask("rate", "record", press)["recorded"] == "left better"
-        assert [event["uuid"] for event in ratings.list_events(ws)] == [press["uuid"]]
+        assert [event["uuid"] for event in stored.read(ws, ratings.list_events)] == [press["uuid"]]
     finally:
         server.stop()
 
@@ -229,18 +229,18 @@ def test_an_import_that_has_no_room_is_said_and_brings_nothing_in(disk, ws, tmp_
     file = tmp_path / "many.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert file.stat().st_size > 2_000_000
-    before = prompts.counts(ws)
+    before = stored.read(ws, prompts.counts)
     if disk:
         disk.fill(leave=1_000_000)
     code, _, said = command(ws, "import", str(file), limit=NO_LIMIT if disk else 1_000_000)
     assert code == 1
     assert cause(disk) in said
     assert said.count("\n") == 1, "a sentence and no traceback"
-    assert prompts.counts(ws) == before
+    assert stored.read(ws, prompts.counts) == before
     if disk:
         disk.empty()
     assert command(ws, "import", str(file))[0] == 0
-    assert prompts.counts(ws)["demonstrations"] == before["demonstrations"] + len(rows)
+    assert stored.read(ws, prompts.counts)["demonstrations"] == before["demonstrations"] + len(rows)
 
 
 @on_either

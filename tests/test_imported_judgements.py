@@ -13,6 +13,7 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.recovery import rescue
 from studio.workspace import Workspace
+from tests.support import stored
 
 EVENTS = (
     (1, "import-1", 1, "left", "import", None),
@@ -47,7 +48,7 @@ def before(tmp_path):
 
 
 def check(ws):
-    assert {event["id"] for event in ratings.list_events(ws) if event["is_imported"]} == {1, 2}
+    assert {event["id"] for event in stored.read(ws, ratings.list_events) if event["is_imported"]} == {1, 2}
     assert history.count_imported(ws) == 2
     found = history.find(ws, history.Filter(is_imported=True))
     assert {entry.comparison_id: entry.outcome for entry in found} == {1: "tie", 2: "right"}
@@ -61,7 +62,7 @@ def check(ws):
 def test_a_workspace_of_before_the_column_opens_with_it_filled_and_every_event_as_it_was(before):
     ws = Workspace.open(before)
     columns = ("id", "uuid", "comparison_id", "outcome", "rater", "supersedes")
-    assert [tuple(event[name] for name in columns) for event in ratings.list_events(ws)] == list(EVENTS)
+    assert [tuple(event[name] for name in columns) for event in stored.read(ws, ratings.list_events)] == list(EVENTS)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"), ws.write() as db:
         db.execute("UPDATE rating_events SET is_imported = 1 WHERE id = 4")
     check(ws)

@@ -211,7 +211,7 @@ def test_a_saved_dataset_folder_is_read_with_its_splits(tmp_path, ws):
     }
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))
     assert importing.import_source(ws, str(tmp_path / "saved")).num_new == 2
-    assert [row["split"] for row in prompts.list_prompts(ws)] == ["train", "test"]
+    assert [row["split"] for row in stored.read(ws, prompts.list_prompts)] == ["train", "test"]
 
 
 def test_a_folder_of_data_files_is_read_with_the_splits_in_their_names(tmp_path, ws):
@@ -220,7 +220,7 @@ def test_a_folder_of_data_files_is_read_with_the_splits_in_their_names(tmp_path,
     jsonl(tmp_path / "folder" / "data" / "validation.jsonl", PAIR | {"prompt": "Another one."})
     (tmp_path / "folder" / "dataset_infos.json").write_text("{}")
     assert importing.import_source(ws, str(tmp_path / "folder")).num_new == 2
-    assert [row["split"] for row in prompts.list_prompts(ws)] == ["train", "validation"]
+    assert [row["split"] for row in stored.read(ws, prompts.list_prompts)] == ["train", "validation"]
 
 
 def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
@@ -235,7 +235,7 @@ def test_a_hub_id_goes_to_load_dataset(monkeypatch, ws):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert importing.import_source(ws, "owner/pairs:small").num_new == 1
     assert asked == [("owner/pairs", "small")]
-    assert prompts.list_imports(ws)[0]["source"] == "owner/pairs:small"
+    assert stored.read(ws, prompts.list_imports)[0]["source"] == "owner/pairs:small"
 
 
 def test_a_hub_that_does_not_answer_is_asked_once_and_its_library_then_uses_what_it_has_stored(monkeypatch):
@@ -283,18 +283,21 @@ def test_preferences_become_prompts_responses_comparisons_and_ratings(tmp_path, 
     ]
     result = importing.import_source(ws, jsonl(tmp_path / "pairs.jsonl", *rows))
     assert (result.num_rows, result.num_kept, result.num_new, result.dropped) == (2, 2, 2, {})
-    assert [(row["category"], row["split"]) for row in prompts.list_prompts(ws)] == [("maths", "train"), ("", "test")]
+    assert [(row["category"], row["split"]) for row in stored.read(ws, prompts.list_prompts)] == [
+        ("maths", "train"),
+        ("", "test"),
+    ]
     assert stored.read(ws, ratings.summary) | {"left": 2, "rated": 2, "import": 2, "person": 0} == stored.read(
         ws, ratings.summary
     )
-    assert [event["strength"] for event in ratings.list_events(ws)] == [3, 2]
+    assert [event["strength"] for event in stored.read(ws, ratings.list_events)] == [3, 2]
     snapshot = stored.freeze(ws, ties="half", use_strength=False)
     trained = stored.training_rows(ws, snapshot.id)
     assert [(row["chosen"], row["rejected"], row["split"]) for row in trained] == [
         ("7", "9", "train"),
         ("Red", "Cow", "test"),
     ]
-    assert comparisons.next_showing(ws) is None
+    assert stored.written(ws, comparisons.next_showing) is None
 
 
 def test_labelled_pairs_bring_ties_and_pairs_that_are_still_to_be_rated(tmp_path, ws):
@@ -306,7 +309,7 @@ def test_labelled_pairs_bring_ties_and_pairs_that_are_still_to_be_rated(tmp_path
     assert result.dropped == {"unknown preference 'perhaps'": 1}
     summary = stored.read(ws, ratings.summary)
     assert (summary["tie"], summary["both_bad"], summary["left"], summary["right"]) == (1, 1, 1, 0)
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     assert showing.messages == [user("Question 2")]
 
@@ -317,7 +320,7 @@ def test_the_preview_and_the_import_count_the_same(tmp_path, ws):
     for name in ("source", "kind", "format", "num_rows", "num_kept", "dropped"):
         assert getattr(looked, name) == getattr(done, name)
     assert looked.num_kept + sum(looked.dropped.values()) == looked.num_rows
-    assert prompts.list_imports(ws)[0]["dropped"] == done.dropped
+    assert stored.read(ws, prompts.list_imports)[0]["dropped"] == done.dropped
 
 
 def test_the_same_file_a_second_time_adds_nothing_and_says_so(tmp_path, ws):
@@ -326,7 +329,7 @@ def test_the_same_file_a_second_time_adds_nothing_and_says_so(tmp_path, ws):
     again = importing.import_source(ws, path)
     assert (again.num_new, again.is_repeat, again.import_id) == (0, True, first.import_id)
     assert again.sentence == "pairs.jsonl was imported before as preferences; nothing was added."
-    assert len(prompts.list_imports(ws)) == 1
+    assert len(stored.read(ws, prompts.list_imports)) == 1
 
 
 def test_rows_of_another_file_that_are_known_already_are_not_new(tmp_path, ws):
@@ -341,14 +344,14 @@ def test_preferences_also_serve_as_demonstrations_and_as_prompts(tmp_path, ws):
     path = jsonl(tmp_path / "pairs.jsonl", PAIR)
     assert importing.import_source(ws, path, Request("prompts")).num_new == 1
     assert importing.import_source(ws, path, Request("demonstrations")).num_new == 1
-    assert [found.response for found in prompts.list_demonstrations(ws)] == ["7"]
+    assert [found.response for found in stored.read(ws, prompts.list_demonstrations)] == ["7"]
     assert stored.read(ws, comparisons.counts)["comparisons"] == 0
 
 
 def test_a_category_and_a_split_can_be_given_for_all_rows(tmp_path, ws):
     rows = [{"prompt": f"Question {number}", "response": "x", "split": "train"} for number in range(3)]
     importing.import_source(ws, jsonl(tmp_path / "d.jsonl", *rows), Request(category="quiz", split="test"))
-    assert {(row["category"], row["split"]) for row in prompts.list_prompts(ws)} == {("quiz", "test")}
+    assert {(row["category"], row["split"]) for row in stored.read(ws, prompts.list_prompts)} == {("quiz", "test")}
 
 
 # What is refused.
@@ -378,8 +381,8 @@ def test_a_bad_file_is_refused_as_a_whole_with_file_line_and_cause(tmp_path, ws,
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImportRefused, match=sentence):
         importing.import_source(ws, str(tmp_path / name))
-    assert prompts.counts(ws)["prompts"] == 0
-    assert prompts.list_imports(ws) == []
+    assert stored.read(ws, prompts.counts)["prompts"] == 0
+    assert stored.read(ws, prompts.list_imports) == []
 
 
 def test_demonstrations_cannot_be_read_as_preferences(tmp_path):
@@ -418,9 +421,9 @@ def test_an_import_that_fails_midway_leaves_nothing_behind(tmp_path, ws, monkeyp
     with pytest.raises(KeyboardInterrupt):
         importing.import_source(ws, path)
     assert (
-        prompts.counts(ws)["prompts"],
+        stored.read(ws, prompts.counts)["prompts"],
         stored.read(ws, comparisons.counts)["comparisons"],
-        prompts.list_imports(ws),
+        stored.read(ws, prompts.list_imports),
     ) == (
         0,
         0,
@@ -442,14 +445,14 @@ def test_ten_thousand_preferences_come_in_within_seconds(tmp_path, ws):
 
 def test_the_starter_kit_loads_once_with_splits_categories_and_references(ws):
     starter.load(ws)
-    before = prompts.counts(ws)
+    before = stored.read(ws, prompts.counts)
     starter.load(ws)
-    assert prompts.counts(ws) == before
+    assert stored.read(ws, prompts.counts) == before
     assert before["demonstrations_train"] > 100
-    rows = prompts.list_prompts(ws)
+    rows = stored.read(ws, prompts.list_prompts)
     assert {row["split"] for row in rows} == {"train", "validation", "test"}
     assert any(row["reference"] for row in rows)
-    assert "story" in prompts.list_categories(ws)
+    assert "story" in stored.read(ws, prompts.list_categories)
 
 
 @needs_shared

@@ -12,6 +12,7 @@ from pathlib import Path
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,13 +107,13 @@ def test_no_acknowledged_rating_is_lost_or_doubled_by_two_hundred_kills_of_the_s
     told = json.loads(done.stdout)
     assert told["kills"] >= num_kills
     assert told["cut"] >= num_kills // 10, "some kills came before the acknowledgement"
-    events = ratings.list_events(ws, limit=-1)
+    events = stored.read(ws, ratings.list_events, limit=-1)
     assert [[e["uuid"], e["showing_id"], e["outcome"]] for e in events if e["outcome"] != "undo"] == [
         each for each in told["acknowledged"] if each[2] != "undo"
     ]
     assert [e["uuid"] for e in events] == [each[0] for each in told["acknowledged"]]
     for showing_id, texts in told["displayed"].items():  # what the eye saw is what is stored
-        showing = comparisons.get_showing(ws, int(showing_id))
+        showing = stored.read(ws, comparisons.get_showing, int(showing_id))
         assert showing is not None
         assert list(showing.texts) == texts
     with ws.read() as db:

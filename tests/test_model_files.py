@@ -15,6 +15,7 @@ from studio.models import base_models, finite, reward_sources
 from studio.preferences import prompts
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 CONFIG = {"model_type": "llama", "vocab_size": 8, "max_position_embeddings": 48}
 
@@ -44,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def ws(tmp_path: Path) -> Workspace:
     workspace = Workspace.open(tmp_path / "studio")
     for thing in ("colour", "fruit", "tool", "bird", "river", "month"):  # some of them fall to the train split
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"Name a {thing}."}], "Blue.")
+        stored.written(workspace, prompts.add_demonstration, [{"role": "user", "content": f"Name a {thing}."}], "Blue.")
     return workspace
 
 

@@ -13,12 +13,13 @@ from studio.files import whole
 from studio.preferences import prompts
 from studio.worker import predict
 from studio.workspace import Workspace
+from tests.support import stored
 
 
 @pytest.fixture
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
-    prompts.add_demonstration(made, [{"role": "user", "content": "Why?"}], "So.")
+    stored.written(made, prompts.add_demonstration, [{"role": "user", "content": "Why?"}], "So.")
     return made
 
 
@@ -44,7 +45,7 @@ def test_an_export_of_before_that_differs_is_put_aside(ws, kind):
 
 def test_of_exports_put_aside_the_last_seven_stay_and_those_that_somebody_changed(ws):
     for number in range(12):
-        prompts.add_demonstration(ws, [{"role": "user", "content": f"Why {number}?"}], "So.")
+        stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": f"Why {number}?"}], "So.")
         path = exporting.export_demonstrations(ws)
         if number == 2:
             path.write_text("with a word of mine")

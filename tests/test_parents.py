@@ -34,7 +34,7 @@ def ws(tmp_path: Path) -> Workspace:
         ]
         comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
         prompts.add_response(db, prompt_id, "Air scatters blue light.", "demonstration")
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     stored.written(ws, ratings.record, showing.id, "left")
     return ws

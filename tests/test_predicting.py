@@ -55,7 +55,7 @@ def as_reward(ws, name):
 
 def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_reward_model(ws, capsys):
     add_pairs(ws, 5)
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     stored.written(ws, ratings.record, showing.id, "left")
     name, backbone = make_checkpoint(ws, "reward")
     as_reward(ws, name)

@@ -12,7 +12,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs
 from studio.workspace import Workspace
-from tests.support import driver, waiting, warm
+from tests.support import driver, stored, waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 2, "batch_size": 4, "micro_batch_size": 4, "max_length": 64, "eval_samples": 0}
@@ -29,7 +29,12 @@ def quick_starts():
 def ws(tmp_path):
     workspace = Workspace.open(tmp_path / "workspace")
     for i in range(8):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {i} plus 1?"}],
+            f"It is {i + 1}.",
+        )
     yield workspace
     for run in runs.list_all(workspace):
         launcher.kill(workspace, run.name)

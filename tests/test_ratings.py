@@ -40,7 +40,7 @@ def add_pairs(ws, count, split="train"):
 
 
 def rate(ws, outcome="left", **facts):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
@@ -84,19 +84,19 @@ def test_a_rating_counts_with_its_strength_and_the_time_it_took(ws):
     add_pairs(ws, 1)
     rating = rate(ws, "right", strength=3, elapsed_ms=1234)
     assert (rating.outcome, rating.strength) == ("right", 3)
-    event = ratings.list_events(ws)[0]
+    event = stored.read(ws, ratings.list_events)[0]
     assert (event["elapsed_ms"], event["rater"], event["supersedes"]) == (1234, "person", None)
     assert stored.read(ws, ratings.summary)["rated"] == 1
 
 
 def test_the_same_press_sent_twice_is_one_rating(ws):
     add_pairs(ws, 2)
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     first = stored.written(ws, ratings.record, showing.id, "left", uuid="press-1")
     again = stored.written(ws, ratings.record, showing.id, "left", uuid="press-1")
     assert first == again
-    assert len(ratings.list_events(ws)) == 1
+    assert len(stored.read(ws, ratings.list_events)) == 1
 
 
 def test_a_second_press_on_a_rated_showing_is_refused(ws):
@@ -120,7 +120,7 @@ def test_an_impossible_judgement_is_refused(ws, outcome, strength, sentence):
     add_pairs(ws, 1)
     with pytest.raises(RatingError, match=sentence):
         rate(ws, outcome, strength=strength)
-    assert ratings.list_events(ws) == []
+    assert stored.read(ws, ratings.list_events) == []
 
 
 def test_an_unknown_showing_is_refused(ws):
@@ -133,7 +133,7 @@ def test_a_skip_is_kept_with_its_reason_and_does_not_count_as_rated(ws):
     rate(ws, "skip", reason="cannot judge")
     summary = stored.read(ws, ratings.summary)
     assert (summary["skip"], summary["rated"]) == (1, 0)
-    assert comparisons.next_showing(ws) is None
+    assert stored.written(ws, comparisons.next_showing) is None
     with pytest.raises(DataError, match="no ratings to train on"):
         stored.freeze(ws, ties="half", use_strength=False)
 
@@ -148,12 +148,12 @@ def test_undo_goes_back_to_any_depth_and_the_taken_back_pair_comes_next(ws):
         taken_back = stored.undone(ws)
         assert taken_back is not None
         assert taken_back.id == expected.id
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing is not None
         assert showing.id == expected.showing_id
     assert stored.undone(ws) is None
     assert stored.read(ws, ratings.summary)["rated"] == 0
-    assert len(ratings.list_events(ws)) == 8
+    assert len(stored.read(ws, ratings.list_events)) == 8
 
 
 def test_a_pair_can_be_rated_again_after_undo_as_often_as_wanted(ws):
@@ -182,7 +182,7 @@ def test_undo_never_takes_back_an_import_or_another_raters_rating(ws):
     ids = add_pairs(ws, 2)
     with ws.write() as db:
         ratings.record_import(db, ids[0])
-    showing = comparisons.next_showing(ws, rater="scripted")
+    showing = stored.written(ws, comparisons.next_showing, rater="scripted")
     assert showing is not None
     stored.written(ws, ratings.record, showing.id, "left")
     assert stored.undone(ws) is None
@@ -193,8 +193,8 @@ def test_after_corrections_are_undone_the_order_of_undo_is_that_of_giving(ws):
     add_pairs(ws, 4)
     first = rate(ws, "left")
     others = [rate(ws, "right") for _ in range(2)]
-    once = ratings.correct(ws, first.id, "tie")
-    twice = ratings.correct(ws, once.id, "both_bad")
+    once = stored.written(ws, ratings.correct, first.id, "tie")
+    twice = stored.written(ws, ratings.correct, once.id, "both_bad")
     taken = [stored.undone(ws) for _ in range(5)]
     assert [each and each.outcome for each in taken] == ["both_bad", "tie", "right", "right", "left"]
     assert [each and each.showing_id for each in taken[2:]] == [
@@ -210,7 +210,7 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
     ids = add_pairs(ws, 2)
     with ws.write() as db:
         imported = [ratings.record_import(db, each) for each in ids]
-    ratings.correct(ws, imported[0].id, "right", strength=2)
+    stored.written(ws, ratings.correct, imported[0].id, "right", strength=2)
 
     def outcomes():
         return {entry.comparison_id: entry.outcome for entry in history.find(ws, history.Filter(is_imported=True))}
@@ -230,16 +230,16 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
 def test_an_open_showing_comes_back_as_it_was_after_a_restart(ws):
     add_pairs(ws, 20)
     rate(ws)
-    before = comparisons.next_showing(ws)
-    after = comparisons.next_showing(Workspace.open(ws.root))
+    before = stored.written(ws, comparisons.next_showing)
+    after = stored.written(Workspace.open(ws.root), comparisons.next_showing)
     assert before == after
 
 
 def test_the_order_on_the_screen_is_stored_before_it_is_shown_and_varies(ws):
     add_pairs(ws, 40)
     lefts = []
-    while showing := comparisons.next_showing(ws):
-        assert comparisons.get_showing(ws, showing.id) == showing
+    while showing := stored.written(ws, comparisons.next_showing):
+        assert stored.read(ws, comparisons.get_showing, showing.id) == showing
         lefts.append(showing.left.split()[0])
         stored.written(ws, ratings.record, showing.id, "left")
     assert 8 < lefts.count("one") < 32  # 40 fair draws fall outside once in 30,000 times
@@ -247,21 +247,21 @@ def test_the_order_on_the_screen_is_stored_before_it_is_shown_and_varies(ws):
 
 def test_the_pair_behind_the_one_on_the_screen_can_be_fetched_ahead(ws):
     add_pairs(ws, 3)
-    first = comparisons.next_showing(ws)
+    first = stored.written(ws, comparisons.next_showing)
     assert first is not None
-    ahead = comparisons.next_showing(ws, after=first.id)
+    ahead = stored.written(ws, comparisons.next_showing, after=first.id)
     assert ahead is not None
     assert ahead.comparison_id != first.comparison_id
     stored.written(ws, ratings.record, first.id, "left")
-    assert comparisons.next_showing(ws) == ahead
+    assert stored.written(ws, comparisons.next_showing) == ahead
 
 
 def test_the_table_of_open_showings_holds_those_without_an_event_and_no_others(ws):
     add_pairs(ws, 6)
     rate(ws)
     rate(ws, "skip", reason="other")
-    shown = comparisons.next_showing(ws)
-    comparisons.next_showing(ws, after=shown.id)
+    shown = stored.written(ws, comparisons.next_showing)
+    stored.written(ws, comparisons.next_showing, after=shown.id)
     stored.undone(ws)
     with ws.read() as db:
         found = {row["showing_id"] for row in db.query("SELECT showing_id FROM open_showings")}
@@ -285,14 +285,14 @@ def snapshot_after(root, swap):
     """A workspace of six rated pairs; the better response is judged the winner, wherever it stands on the screen."""
     ws = Workspace.open(root)
     add_pairs(ws, 6)
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         if (showing.left.startswith("one")) == swap:  # redraw until the order is the wanted one
             with ws.write() as db:
                 pair = next(db.query("SELECT * FROM showings WHERE id = ?", [showing.id]))
                 sides = {"left_response_id": pair["right_response_id"], "right_response_id": pair["left_response_id"]}
                 db.execute("DROP TRIGGER IF EXISTS showings_refuse_update")
                 db.table("showings").update(showing.id, sides)
-            showing = comparisons.get_showing(ws, showing.id)
+            showing = stored.read(ws, comparisons.get_showing, showing.id)
             assert showing is not None
         winner = "left" if showing.left.startswith("one") else "right"
         stored.written(
@@ -357,7 +357,7 @@ from studio.preferences import comparisons, ratings
 from studio.workspace import Workspace
 from tests.support import stored
 ws = Workspace.open(sys.argv[1])
-while showing := comparisons.next_showing(ws):
+while showing := stored.written(ws, comparisons.next_showing):
     stored.written(ws, ratings.record, showing.id, "left", uuid=f"press-{showing.id}")
     print(f"press-{showing.id}", flush=True)
 """
@@ -379,11 +379,11 @@ def test_kill_minus_9_between_ratings_loses_none_that_was_acknowledged(ws):
     child.stdout.close()
     child.wait()
     reopened = Workspace.open(ws.root)
-    stored = [event["uuid"] for event in ratings.list_events(reopened, limit=-1)]
-    assert set(acknowledged) <= set(stored)
-    assert len(stored) - len(acknowledged) <= 1  # at most the one that was recorded and not yet acknowledged
-    assert len(set(stored)) == len(stored) < 400
-    assert comparisons.next_showing(reopened) is not None
+    found = [event["uuid"] for event in stored.read(reopened, ratings.list_events, limit=-1)]
+    assert set(acknowledged) <= set(found)
+    assert len(found) - len(acknowledged) <= 1  # at most the one that was recorded and not yet acknowledged
+    assert len(set(found)) == len(found) < 400
+    assert stored.written(reopened, comparisons.next_showing) is not None
 
 
 def test_the_history_for_the_export_has_every_showing_and_every_event(ws):
@@ -391,9 +391,9 @@ def test_the_history_for_the_export_has_every_showing_and_every_event(ws):
     rate(ws, "left")
     stored.undone(ws)
     rate(ws, "right")
-    comparisons.next_showing(ws)
+    stored.written(ws, comparisons.next_showing)
     history = stored.comparisons(ws)
     assert [len(row["showings"]) for row in history] == [1, 1]
     assert [[r["text"] for r in row["responses"]] for row in history] == [["one 0", "two 0"], ["one 1", "two 1"]]
-    assert [event["outcome"] for event in ratings.list_events(ws, limit=-1)] == ["left", "undo", "right"]
+    assert [event["outcome"] for event in stored.read(ws, ratings.list_events, limit=-1)] == ["left", "undo", "right"]
     assert json.dumps(history)

@@ -268,7 +268,7 @@ def vote(ws: Workspace, winner: str, loser: str) -> None:
             ]
             made.append(comparisons.add_comparison(db, prompt_id, (pair[0], pair[1])))
         assert made[0] is not None
-        showing = comparisons.read_showing(db, comparisons.add_showing(db, made[0], "person"))
+        showing = comparisons.get_showing(db, comparisons.add_showing(db, made[0], "person"))
         assert showing is not None
         ratings.record(db, showing.id, "left" if showing.left == winner else "right")
 

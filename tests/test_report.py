@@ -51,7 +51,7 @@ def put_up(ws, run_name, prompt_id, *answers):
 
 def rate_open(ws, wanted):
     """Rate all open pairs: the response with the text `wanted` wins, else a tie."""
-    while showing := comparisons.next_showing(ws, rater="scripted"):
+    while showing := stored.written(ws, comparisons.next_showing, rater="scripted"):
         outcome = "left" if showing.left == wanted else "right" if showing.right == wanted else "tie"
         stored.written(ws, ratings.record, showing.id, outcome)
 
@@ -73,7 +73,7 @@ def ppo_metrics(shift):
 def made(tmp_path_factory):
     """A workspace with two rounds of runs, and the facts of its report."""
     ws = Workspace.open(tmp_path_factory.mktemp("demo"))
-    prompts.add_demonstration(ws, [{"role": "user", "content": "hello"}], "Hello!", "chat")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "hello"}], "Hello!", "chat")
     with ws.write() as db:
         ids = {
             split: prompts.add_prompt(
@@ -197,9 +197,9 @@ def test_report_files_are_whole_and_nothing_else_is_left(made):
 
 def test_verdicts_know_the_policy_whichever_side_it_was_shown_on(made):
     ws, facts = made
-    winners = [v["winner"] for v in ratings.verdicts(ws, facts["rounds"][0]["runs"]["judge"])]
+    winners = [v["winner"] for v in stored.read(ws, ratings.verdicts, facts["rounds"][0]["runs"]["judge"])]
     assert winners == ["policy", "policy", "tie"]
-    assert ratings.verdicts(ws, facts["rounds"][0]["runs"]["sample"]) == []
+    assert stored.read(ws, ratings.verdicts, facts["rounds"][0]["runs"]["sample"]) == []
 
 
 def test_figures_of_the_second_round_are_measured_against_the_sft_policy(made):

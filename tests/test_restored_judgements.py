@@ -56,7 +56,11 @@ def before(tmp_path):
 
 
 def restores(ws):
-    return {event["id"]: event["restores"] for event in ratings.list_events(ws) if event["restores"] is not None}
+    return {
+        event["id"]: event["restores"]
+        for event in stored.read(ws, ratings.list_events)
+        if event["restores"] is not None
+    }
 
 
 def check_undo_goes_on_in_the_order_of_giving(ws):
@@ -68,7 +72,8 @@ def test_a_workspace_of_before_the_column_opens_with_it_filled_and_every_event_a
     ws = Workspace.open(before)
     assert restores(ws) == RESTORES
     assert [
-        (e["id"], e["uuid"], e["showing_id"], e["outcome"], e["supersedes"]) for e in ratings.list_events(ws)
+        (e["id"], e["uuid"], e["showing_id"], e["outcome"], e["supersedes"])
+        for e in stored.read(ws, ratings.list_events)
     ] == list(EVENTS)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"), ws.write() as db:
         db.execute("UPDATE rating_events SET restores = 1 WHERE id = 3")

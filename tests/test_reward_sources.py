@@ -11,7 +11,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import metrics, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 
 TINY = ["lora_rank=4", "batch_size=8", "micro_batch_size=8", "max_length=128"]
 SHORT = "def short(prompts, responses):\n    return [float(-len(response)) for response in responses]\n"
@@ -28,7 +28,12 @@ def ws(tmp_path):
     """A workspace with texts, and an SFT checkpoint that is a row with an empty folder."""
     workspace = Workspace.open(tmp_path / "studio")
     for number in range(12):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {number}?"}], f"It is {number}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {number}?"}],
+            f"It is {number}.",
+        )
     run = runs.create(workspace, SFTConfig())
     runs.move(workspace, run.id, "running")
     runs.move(workspace, run.id, "finished")
@@ -152,7 +157,12 @@ def test_the_command_line_says_what_is_wrong_with_a_reward(ws, capsys):
 def test_ppo_runs_on_a_function_alone_through_the_command_line_and_a_worker(tmp_path, capsys):
     workspace = Workspace.open(tmp_path / "studio")
     for number in range(24):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {number}?"}], f"It is {number}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {number}?"}],
+            f"It is {number}.",
+        )
     place = ["--workspace", str(workspace.root)]
     tiny = [word for setting in TINY for word in ("--set", setting)]
     assert main(["sft", *tiny, "--set", "epochs=1", *place]) == 0

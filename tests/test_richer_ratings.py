@@ -35,7 +35,7 @@ def put_up(ws, num=1, size=2):
 
 
 def shown(ws):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return showing
 
@@ -81,7 +81,7 @@ def older_database(path):
 def test_a_database_of_the_version_before_keeps_its_ratings_and_gains_the_new_columns(tmp_path):
     before = older_database(tmp_path)
     ws = Workspace.open(tmp_path)
-    after = ratings.list_events(ws, limit=-1)
+    after = stored.read(ws, ratings.list_events, limit=-1)
     assert [{name: row[name] for name in before[0]} for row in after] == before
     assert {row[name] for row in after for name in ("ranks", "note", "flags", "attributes", "edited_response_id")} == {
         None
@@ -133,14 +133,14 @@ def test_an_impossible_ranking_is_refused(ws, size, outcome, ranks, sentence):
     put_up(ws, size=size)
     with pytest.raises(RatingError, match=sentence):
         stored.written(ws, ratings.record, shown(ws).id, outcome, ranks=ranks)
-    assert ratings.list_events(ws) == []
+    assert stored.read(ws, ratings.list_events) == []
 
 
 def test_the_order_of_a_ranking_is_shuffled_stored_and_the_same_after_a_reload(ws):
     put_up(ws, num=30, size=3)
     firsts = []
-    while showing := comparisons.next_showing(ws):
-        assert comparisons.next_showing(Workspace.open(ws.root)) == showing
+    while showing := stored.written(ws, comparisons.next_showing):
+        assert stored.written(Workspace.open(ws.root), comparisons.next_showing) == showing
         assert [text.split()[1] for text in showing.texts] == [str((i - 1) % 3) for i in showing.response_ids]
         firsts.append(showing.texts[0].split()[1])
         stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 3])
@@ -155,7 +155,7 @@ REMARKS = Remarks(" checked ", {"unsafe": [1], "refused": []}, {"helpful": [5, N
 def test_note_flags_and_attributes_are_stored_with_the_vote(ws):
     put_up(ws)
     stored.written(ws, ratings.record, shown(ws).id, "left", remarks=REMARKS)
-    event = ratings.list_events(ws)[0]
+    event = stored.read(ws, ratings.list_events)[0]
     assert event["note"] == "checked"
     assert json.loads(event["flags"]) == {"unsafe": [1]}
     assert json.loads(event["attributes"]) == {"helpful": [5, None]}
@@ -172,20 +172,20 @@ def test_impossible_remarks_are_refused(ws, remarks):
     put_up(ws)
     with pytest.raises(RatingError, match="A flag is one of|go from 1 to 7"):
         stored.written(ws, ratings.record, shown(ws).id, "left", remarks=remarks)
-    assert ratings.list_events(ws) == []
+    assert stored.read(ws, ratings.list_events) == []
 
 
 def test_remarks_after_the_vote_are_a_new_event_with_the_same_judgement(ws):
     put_up(ws)
     first = stored.written(ws, ratings.record, shown(ws).id, "left", strength=2, elapsed_ms=900)
-    later = ratings.annotate(ws, first.id, REMARKS, uuid="remark")
-    assert ratings.annotate(ws, first.id, REMARKS, uuid="remark") == later
-    old, new = ratings.list_events(ws)
+    later = stored.written(ws, ratings.annotate, first.id, REMARKS, uuid="remark")
+    assert stored.written(ws, ratings.annotate, first.id, REMARKS, uuid="remark") == later
+    old, new = stored.read(ws, ratings.list_events)
     assert (old["note"], new["note"], new["supersedes"]) == (None, "checked", old["id"])
     assert (new["outcome"], new["strength"], new["elapsed_ms"]) == ("left", 2, 900)
     assert stored.read(ws, ratings.summary)["rated"] == 1
     with pytest.raises(RatingError, match="no longer counts"):
-        ratings.annotate(ws, first.id, REMARKS)
+        stored.written(ws, ratings.annotate, first.id, REMARKS)
 
 
 # Ideal answers.
@@ -195,8 +195,8 @@ def test_an_edit_is_a_demonstration_and_a_preference_at_once_and_the_pair_stays(
     put_up(ws)
     showing = shown(ws)
     for _ in range(2):  # sent twice
-        edits.edit_to_ideal(ws, showing.id, 1, " The ideal answer. ", uuid="edit-1")
-    assert [(d.response, d.messages) for d in prompts.list_demonstrations(ws)] == [
+        stored.written(ws, edits.edit_to_ideal, showing.id, 1, " The ideal answer. ", uuid="edit-1")
+    assert [(d.response, d.messages) for d in stored.read(ws, prompts.list_demonstrations)] == [
         ("The ideal answer.", showing.messages)
     ]
     preference = stored.preferences(ws)
@@ -206,28 +206,32 @@ def test_an_edit_is_a_demonstration_and_a_preference_at_once_and_the_pair_stays(
     with ws.read() as db:
         ideal = next(db.query("SELECT * FROM responses WHERE kind = 'demonstration'"))
     assert ideal["edited_from"] == showing.response_ids[1]
-    assert comparisons.next_showing(ws) == showing
+    assert stored.written(ws, comparisons.next_showing) == showing
     assert stored.read(ws, comparisons.counts)["unrated"] == 1
 
 
 def test_undoing_an_edit_takes_back_both_and_the_same_edit_can_be_made_again(ws):
     put_up(ws, num=2)
     showing = shown(ws)
-    edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="one")
+    stored.written(ws, edits.edit_to_ideal, showing.id, 0, "Ideal.", uuid="one")
     taken = stored.undone(ws)
     assert taken is not None
     assert taken.edited_response_id is not None
-    assert (prompts.counts(ws)["demonstrations"], prompts.list_demonstrations(ws), stored.preferences(ws)) == (
+    assert (
+        stored.read(ws, prompts.counts)["demonstrations"],
+        stored.read(ws, prompts.list_demonstrations),
+        stored.preferences(ws),
+    ) == (
         0,
         [],
         [],
     )
     assert stored.read(ws, comparisons.counts)["unrated"] == 2
-    assert comparisons.next_showing(ws) == showing
-    edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="two")
-    assert prompts.counts(ws)["demonstrations_train"] == 1
+    assert stored.written(ws, comparisons.next_showing) == showing
+    stored.written(ws, edits.edit_to_ideal, showing.id, 0, "Ideal.", uuid="two")
+    assert stored.read(ws, prompts.counts)["demonstrations_train"] == 1
     with pytest.raises(RatingError, match="recorded already"):
-        edits.edit_to_ideal(ws, showing.id, 0, "Ideal.", uuid="three")
+        stored.written(ws, edits.edit_to_ideal, showing.id, 0, "Ideal.", uuid="three")
 
 
 def test_what_is_no_ideal_answer_is_refused(ws):
@@ -235,10 +239,10 @@ def test_what_is_no_ideal_answer_is_refused(ws):
     showing = shown(ws)
     for position, text in ((0, showing.left + " "), (1, "  "), (2, "x")):
         with pytest.raises(RatingError, match="Nothing was changed|no such answer"):
-            edits.edit_to_ideal(ws, showing.id, position, text, uuid="u")
+            stored.written(ws, edits.edit_to_ideal, showing.id, position, text, uuid="u")
     with pytest.raises(DataError, match="The answer is empty"):
-        edits.demonstrate(ws, showing.id, " ")
-    assert prompts.counts(ws)["demonstrations"] == 0
+        stored.written(ws, edits.demonstrate, showing.id, " ")
+    assert stored.read(ws, prompts.counts)["demonstrations"] == 0
 
 
 # Counting and finding.
@@ -246,7 +250,7 @@ def test_what_is_no_ideal_answer_is_refused(ws):
 
 def naive(ws):
     """The same figures from all events, one by one."""
-    events = ratings.list_events(ws, limit=-1)
+    events = stored.read(ws, ratings.list_events, limit=-1)
     superseded = {event["supersedes"] for event in events}
     counting = [event for event in events if event["outcome"] != "undo" and event["id"] not in superseded]
     judged = {event["comparison_id"] for event in counting}
@@ -262,15 +266,15 @@ def test_the_tallies_are_what_counting_all_events_gives_whatever_was_done(ws):
     put_up(ws, num=6, size=3)
     rng = random.Random(5)
     for step in range(120):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         action = rng.choice(["rate", "rate", "undo", "edit", "remark", "skip"])
         if action == "undo" or showing is None:
             stored.undone(ws)
         elif action == "edit":
-            edits.edit_to_ideal(ws, showing.id, 0, f"Ideal {step}", uuid=f"e{step}")
-        elif action == "remark" and (events := ratings.list_events(ws, limit=-1)):
+            stored.written(ws, edits.edit_to_ideal, showing.id, 0, f"Ideal {step}", uuid=f"e{step}")
+        elif action == "remark" and (events := stored.read(ws, ratings.list_events, limit=-1)):
             try:
-                ratings.annotate(ws, rng.choice(events)["id"], Remarks("seen"))
+                stored.written(ws, ratings.annotate, rng.choice(events)["id"], Remarks("seen"))
             except RatingError:
                 continue
         elif len(showing.texts) > 2:

@@ -27,6 +27,7 @@ from studio.runs import metrics, rollouts, runs
 from studio.runs.rollouts import Filter, NewRollout, Tokens
 from studio.worker.callbacks import SQLiteLogger, StudioCallback
 from studio.workspace import Workspace
+from tests.support import stored
 
 SHORT = "def short(prompts, responses):\n    return [-0.05 * len(response) for response in responses]\n"
 SMALLEST = struct.unpack("<f", b"\x01\x00\x00\x00")[0]
@@ -36,7 +37,12 @@ SMALLEST = struct.unpack("<f", b"\x01\x00\x00\x00")[0]
 def ws(tmp_path):
     workspace = Workspace.open(tmp_path / "studio")
     for number in range(6):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {number}?"}], f"It is {number}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {number}?"}],
+            f"It is {number}.",
+        )
     run = runs.create(workspace, SFTConfig())
     folder = runs.folder(workspace, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
@@ -261,18 +267,18 @@ def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
     sampled, experience = module.latest[0].rollout, module.latest[1]
     found = rollouts.find(ws, run.id, Filter(iteration=3))
     chat = module.backbone.chat
-    for row, stored in enumerate(found):
-        numbers = rollouts.tokens_of(ws, stored.id)
+    for row, rollout in enumerate(found):
+        numbers = rollouts.tokens_of(ws, rollout.id)
         length = len(sampled.responses[row])
         assert list(numbers.prompt_ids) == sampled.prompts[row]
         assert list(numbers.response_ids) == sampled.responses[row]
         for name in ("logprobs", "ref_logprobs", "values", "advantages", "returns"):
             assert list(getattr(numbers, name)) == getattr(experience, name)[row, :length].tolist()
-        assert stored.response == chat.decode(sampled.responses[row])
-        assert chat.encode_prompt(stored.messages).ids == sampled.prompts[row]
-        assert stored.end_reason == sampled.end_reasons[row]
-        text = "".join(token.text for token in rollouts.token_table(ws, run.id, stored))
-        assert text.startswith(stored.response)
+        assert rollout.response == chat.decode(sampled.responses[row])
+        assert chat.encode_prompt(rollout.messages).ids == sampled.prompts[row]
+        assert rollout.end_reason == sampled.end_reasons[row]
+        text = "".join(token.text for token in rollouts.token_table(ws, run.id, rollout))
+        assert text.startswith(rollout.response)
 
 
 def test_with_keep_rollouts_0_nothing_is_stored(ws, capsys):

@@ -24,6 +24,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, queue, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 STATES = ("queued", "running", "finished", "stopped", "failed", "lost")
 LEGAL = {("queued", end) for end in ("running", "stopped", "failed", "lost")} | {
@@ -35,7 +36,12 @@ LEGAL = {("queued", end) for end in ("running", "stopped", "failed", "lost")} | 
 def template(tmp_path_factory):
     workspace = Workspace.open(tmp_path_factory.mktemp("template"))
     for number in range(6):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"Question {number}"}], f"Answer {number}")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"Question {number}"}],
+            f"Answer {number}",
+        )
     return workspace
 
 
@@ -167,7 +173,7 @@ def test_a_new_run_has_its_config_and_frozen_rows_in_its_folder(ws):
     assert json.loads((folder / "config.json").read_text()) == run.config.model_dump()
     rows = runs.read_rows(ws, run.name, "train") + runs.read_rows(ws, run.name, "validation")
     assert len(rows) == 6
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Later"}], "Answer")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Later"}], "Answer")
     assert runs.read_rows(ws, run.name, "train") + runs.read_rows(ws, run.name, "validation") == rows
     assert runs.read_rows(ws, run.name, "nothing") == []
 
@@ -233,7 +239,7 @@ def test_resume_makes_a_new_run_on_the_same_rows_from_the_newest_checkpoint(ws):
     run = run_in(ws, "stopped")
     add_checkpoint(ws, run, 10)
     newest = add_checkpoint(ws, run, 20)
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Later"}], "Answer")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Later"}], "Answer")
     resumed = runs.resume(ws, run.name)
     assert (resumed.name, resumed.state, resumed.config) == ("sft-2", "queued", run.config)
     assert resumed.resumed_from == checkpoints.get(ws, newest).id
@@ -340,7 +346,7 @@ def test_a_file_in_the_place_of_the_workspace_is_a_clear_sentence(tmp_path):
 
 def test_a_relative_base_model_folder_becomes_absolute_for_the_worker(tmp_path, monkeypatch):
     workspace = Workspace.open(tmp_path / "workspace")
-    prompts.add_demonstration(workspace, [{"role": "user", "content": "hello 1"}], "Good day.")
+    stored.written(workspace, prompts.add_demonstration, [{"role": "user", "content": "hello 1"}], "Good day.")
     monkeypatch.chdir(STARTER)
     run = runs.create(workspace, SFTConfig(base_model="model"))
     assert run.config.base_model == str((STARTER / "model").resolve())

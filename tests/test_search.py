@@ -63,7 +63,7 @@ def ws(tmp_path_factory):
             pair = [prompts.add_response(db, prompt_id, text, "import") for text in (answer, f"no {len(answer)}")]
             prompts.add_response(db, prompt_id, answer, "demonstration")
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left")
     return ws
 
@@ -76,9 +76,11 @@ def questions(entries):
 def test_history_data_and_terminal_find_a_piece_of_text(ws, piece, capsys):
     assert questions(history.find(ws, Filter(search=piece))) == [PROMPT]
     assert history.count(ws, Filter(search=piece)) == 1
-    assert questions(prompts.list_demonstrations(ws, search=piece)) == [PROMPT]
+    assert questions(stored.read(ws, prompts.list_demonstrations, search=piece)) == [PROMPT]
     is_of_prompt = text_search.fold(piece) in text_search.fold(PROMPT)
-    assert [row["messages"][0]["content"] for row in prompts.list_prompts(ws, search=piece)] == [PROMPT] * is_of_prompt
+    assert [row["messages"][0]["content"] for row in stored.read(ws, prompts.list_prompts, search=piece)] == [
+        PROMPT
+    ] * is_of_prompt
     assert main(["history", "--search", piece, "--workspace", str(ws.root)]) == 0
     assert "1 of 1 ratings that fit" in capsys.readouterr().out
 
@@ -87,8 +89,8 @@ def test_history_data_and_terminal_find_a_piece_of_text(ws, piece, capsys):
 def test_what_is_not_there_is_not_found(ws, piece):
     assert history.find(ws, Filter(search=piece)) == []
     assert history.count(ws, Filter(search=piece)) == 0
-    assert prompts.list_demonstrations(ws, search=piece) == []
-    assert prompts.list_prompts(ws, search=piece) == []
+    assert stored.read(ws, prompts.list_demonstrations, search=piece) == []
+    assert stored.read(ws, prompts.list_prompts, search=piece) == []
 
 
 @pytest.mark.parametrize("piece", FOUND.values(), ids=FOUND)
@@ -115,7 +117,7 @@ def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_tex
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": question}]))
             pair = [prompts.add_response(db, prompt_id, text, "import") for text in (answer, f"no {question}")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left")
     found = {
         "hi": ["hi"], "OK": ["hi"], "zq": ["\u65e5\u672c", "Was", "zq first"], "as": ["Was", "zq first"],
@@ -132,7 +134,7 @@ def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_tex
 @pytest.mark.parametrize("piece", [PROMPT[:4], "über", '"quoted"', "c:\\DIR", "日本", "ÄRGER"])
 def test_rollouts_of_a_run_are_found_in_the_same_way(ws, piece):
     run = filling.add_run(ws, SFTConfig())
-    prompt = next(row["id"] for row in prompts.list_prompts(ws, search="quoted"))
+    prompt = next(row["id"] for row in stored.read(ws, prompts.list_prompts, search="quoted"))
     tokens = rollouts.Tokens([1], [2], *([[0.0]] * 5))
     new = [rollouts.NewRollout(prompt, text, 1.0, 1.0, {}, 0.0, "eos", tokens) for text in (ANSWER, "x")]
     rollouts.add(ws, run.id, 1, new, keep=1)
@@ -156,8 +158,8 @@ def test_texts_of_a_workspace_of_before_the_index_are_found_too(tmp_path):
         )
         db.conn.commit()
     ws = Workspace.open(tmp_path)
-    assert [row["id"] for row in prompts.list_prompts(ws, search="über")] == [7]
-    assert questions(prompts.list_demonstrations(ws, search="ÅNGSTRÖM")) == [PROMPT]
+    assert [row["id"] for row in stored.read(ws, prompts.list_prompts, search="über")] == [7]
+    assert questions(stored.read(ws, prompts.list_demonstrations, search="ÅNGSTRÖM")) == [PROMPT]
 
 
 def test_an_id_that_is_returned_is_that_of_the_text_and_not_of_the_index(tmp_path):

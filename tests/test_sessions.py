@@ -368,7 +368,7 @@ def test_uncertainty_is_the_ensembles_spread_and_without_one_the_closeness_to_a_
 def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back(ws):
     add_pairs(ws, 3)
     reward = add_reward(ws)
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     vote(ws, showing)
     stored.undone(ws)
     assert predictions.add(ws, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0

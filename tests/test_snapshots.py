@@ -42,14 +42,14 @@ def add(ws, number, texts=("one", "two"), category="", split="train"):
 
 
 def rate(ws, outcome, **facts):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
 
 def rate_for(ws, winner, strength=None):
     """A vote for the answer that begins so, wherever it stands."""
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return stored.written(
         ws, ratings.record, showing.id, "left" if showing.left.startswith(winner) else "right", strength=strength
@@ -58,7 +58,7 @@ def rate_for(ws, winner, strength=None):
 
 def rank(ws, order):
     """A ranking by the first word of each answer; `order` is word to rank."""
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return stored.written(
         ws, ratings.record, showing.id, "ranking", ranks=[order[text.split()[0]] for text in showing.texts]
@@ -112,7 +112,7 @@ def test_a_recipe_chooses_by_strength_date_and_category(ws):
     assert len(freeze(ws)) == 4
     assert [row["strength"] for row in freeze(ws, weak="drop")] == [2, 3, None]
     assert {row["category"] for row in freeze(ws, categories=" why ")} == {"why"}
-    today = ratings.list_events(ws)[0]["created_at"][:10]
+    today = stored.read(ws, ratings.list_events)[0]["created_at"][:10]
     assert len(freeze(ws, since=today, until=today)) == 4
     with pytest.raises(DataError, match="No rating fits the recipe"):
         freeze(ws, since="2999-01-01")
@@ -149,25 +149,25 @@ def test_two_snapshots_are_compared_pair_by_pair(ws):
         add(ws, number)
         rate_for(ws, "one", strength)
     first = stored.freeze(ws)
-    ratings.correct(ws, 1, "tie")
+    stored.written(ws, ratings.correct, 1, "tie")
     add(ws, 3)
     rate_for(ws, "two")
     second = stored.freeze(ws, Recipe(use_strength=True))
-    found = snapshots.compare(ws, first.name, second.sha256[:8])
+    found = stored.read(ws, snapshots.compare, first.name, second.sha256[:8])
     assert found.recipe == {"use_strength": (False, True)}
     assert (found.num_same, len(found.changed), found.only_first) == (1, 2, [])
     assert [row["prompt"] for row in found.only_second] == ["Question 3"]
     assert [(a["target_p"], b["target_p"]) for a, b in found.changed] == [(1.0, 0.5), (1.0, 1.0)]
-    assert snapshots.compare(ws, first.id, first.id).num_same == 3
+    assert stored.read(ws, snapshots.compare, first.id, first.id).num_same == 3
     with pytest.raises(DataError, match="There is no snapshot 'snapshot-9'|There is no snapshot 9"):
-        snapshots.get(ws, "snapshot-9")
+        stored.read(ws, snapshots.get, "snapshot-9")
 
 
 def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older_one(ws):
     for number in range(4):
         add(ws, number)
         rate_for(ws, "one")
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     old = runs.create(ws, RewardConfig())
     assert (old.config.snapshot, old.snapshot_id) == ("snapshot-1", 1)
@@ -181,7 +181,7 @@ def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older
 
 
 def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the_database(ws):
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
     sft = checkpoints.get(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
     sft.folder.mkdir(parents=True, exist_ok=True)
     (sft.folder / "meta.json").write_text('{"chat_template": "plain"}')
@@ -208,7 +208,7 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
 
 
 def test_a_reward_run_whose_folder_cannot_be_written_leaves_no_snapshot_behind(ws, monkeypatch):
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     add(ws, 0)
     rate_for(ws, "one")
@@ -222,7 +222,7 @@ def test_a_reward_run_whose_folder_cannot_be_written_leaves_no_snapshot_behind(w
 
 
 def test_a_run_trains_on_the_ratings_that_count_when_it_is_made_not_when_it_was_looked_at(ws):
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     add(ws, 0)
     rate_for(ws, "one")
@@ -240,7 +240,7 @@ def whole(ws):
 
 
 def test_how_a_response_ended_goes_with_it_into_the_rows_of_a_reward_model(ws):
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Hi"}], "Hello.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
     name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     with ws.write() as db:
         prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Count"}], "", "train"))
@@ -283,7 +283,7 @@ def full(ws):
         stored.written(ws, predictions.reveal, showing.id, vote.id)
         if number % 4 == 0:
             stored.undone(ws)
-    ratings.correct(ws, vote.id, "both_bad")
+    stored.written(ws, ratings.correct, vote.id, "both_bad")
     sessions.pause(ws, session.id)
     stored.freeze(ws)
     return ws
@@ -383,7 +383,7 @@ def test_the_history_is_searched_filtered_and_read_page_by_page(full):
 def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     add(ws, 0)
     first = rate(ws, "left", strength=3, remarks=Remarks("clear"))
-    second = ratings.correct(ws, first.id, "right", strength=1)
+    second = stored.written(ws, ratings.correct, first.id, "right", strength=1)
     entry = history.get(ws, first.id)
     assert (entry.id, entry.verdict, entry.note) == (second.id, "right slightly better", "clear")
     assert [event["outcome"] for event in history.events(ws, second.id)] == ["left", "right"]
@@ -396,7 +396,7 @@ def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
         (second.id, "better", "is not an outcome"),
     ):
         with pytest.raises(RatingError, match=sentence):
-            ratings.correct(ws, event, outcome)
+            stored.written(ws, ratings.correct, event, outcome)
     with pytest.raises(sqlite3.IntegrityError), ws.write() as db:
         db.execute("UPDATE rating_events SET outcome = 'tie'")
 
@@ -442,8 +442,10 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
 def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_step(ws):
     add(ws, 0)
     first = rate(ws, "left", strength=3, remarks=Remarks("clear"))
-    second = ratings.correct(ws, first.id, "right", strength=1)
-    ratings.correct(ws, second.id, "left", strength=3)  # by hand what it was at first: still a step of its own
+    second = stored.written(ws, ratings.correct, first.id, "right", strength=1)
+    stored.written(
+        ws, ratings.correct, second.id, "left", strength=3
+    )  # by hand what it was at first: still a step of its own
 
     def counts():
         return [(entry.outcome, entry.strength, entry.note) for entry in history.find(ws)]
@@ -456,7 +458,7 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
             assert (undo.counting(db, taken) is not None) == bool(step)
     assert stored.undone(ws) is None
     assert stored.read(ws, ratings.summary)["rated"] == 0
-    assert comparisons.next_showing(ws).id == first.showing_id, "the pair is open again"
+    assert stored.written(ws, comparisons.next_showing).id == first.showing_id, "the pair is open again"
     with ws.read() as db:
         assert [row["id"] for row in db.query("SELECT id FROM rating_events WHERE supersedes IS NULL")] == [first.id]
 
@@ -466,7 +468,9 @@ def test_a_ranking_is_corrected_by_a_line(ws, capsys):
         prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Rank."}]))
         ids = [prompts.add_response(db, prompt_id, f"answer {n}", "import") for n in range(3)]
         comparisons.add_comparison(db, prompt_id, ids)
-    first = stored.written(ws, ratings.record, comparisons.next_showing(ws).id, "ranking", ranks=[1, 2, 3])
+    first = stored.written(
+        ws, ratings.record, stored.written(ws, comparisons.next_showing).id, "ranking", ranks=[1, 2, 3]
+    )
     for line, sentence in (("1 1 2", "names each of 3 answers once"), ("1", "names each"), ("4 1 2", "names each")):
         assert main(["history", "correct", str(first.id), "ranking", "--ranks", line, "--workspace", str(ws.root)]) == 1
         assert sentence in capsys.readouterr().err

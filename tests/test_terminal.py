@@ -47,7 +47,7 @@ def cli(ws, capsys):
 
 
 def rate(ws, outcome="left", **facts):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return stored.written(ws, ratings.record, showing.id, outcome, **facts)
 
@@ -94,8 +94,8 @@ def test_a_number_too_large_for_the_database_is_said_wherever_it_enters(ws):
 
 def test_half_a_character_is_said_and_nothing_is_stored(ws):
     with pytest.raises(WorkspaceError, match="half a character, which cannot be stored"):
-        prompts.add_demonstration(ws, [{"role": "user", "content": "A question"}], "half \ud800")
-    assert prompts.counts(ws)["prompts"] == 4
+        stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "A question"}], "half \ud800")
+    assert stored.read(ws, prompts.counts)["prompts"] == 4
 
 
 @pytest.mark.parametrize("words", [("sft",), ("sample",), ("session", "start"), ("session", "guideline", "Be kind.")])
@@ -156,7 +156,7 @@ def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli
 
 def test_of_a_correction_that_was_taken_back_the_list_of_changed_ones_has_what_counts_alone(ws):
     first = rate(ws)
-    ratings.correct(ws, first.id, "right")
+    stored.written(ws, ratings.correct, first.id, "right")
     stored.undone(ws)
     assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 0)]
     stored.undone(ws)
@@ -167,7 +167,7 @@ def test_of_a_correction_that_was_taken_back_the_list_of_changed_ones_has_what_c
 
 def test_a_replaced_rating_names_the_one_in_its_place(ws, cli):
     first = rate(ws)
-    newest = ratings.correct(ws, first.id, "right")
+    newest = stored.written(ws, ratings.correct, first.id, "right")
     for verb, *words in (("annotate", "--note", "x"), ("correct", "left")):
         code, _, err = cli("history", verb, str(first.id), *words)
         assert code == 1
@@ -265,7 +265,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
     assert "has a prompt of the categories why" in why(categories="why")
     assert why() == ""
     assert "4 were shown to you, or drawn, outside this session" in why()
-    while comparisons.next_showing(ws):
+    while stored.written(ws, comparisons.next_showing):
         rate(ws)
     assert "All 4 pairs that it asks for are already judged" in why()
     empty = Workspace.open(ws.root.parent / "empty")

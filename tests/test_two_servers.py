@@ -13,6 +13,7 @@ from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, processes, queue, runs
 from studio.workspace import Workspace
 from tests.live_server import LiveServer
+from tests.support import stored
 from tests.support.waiting import until as wait
 from tests.ui import filling
 
@@ -40,7 +41,7 @@ def servers(tmp_path_factory):
         for server in both:
             server.wait()
         sft = filling.add_run(ws, SFTConfig())
-        ids = [row["id"] for row in prompts.list_prompts(ws, split="train", limit=PAIRS)]
+        ids = [row["id"] for row in stored.read(ws, prompts.list_prompts, split="train", limit=PAIRS)]
         filling.add_pairs(ws, ids, filling.add_checkpoint(ws, sft), run=sft)
         yield ws, both
     finally:
@@ -92,7 +93,7 @@ def test_a_pair_that_both_rate_at_once_has_one_rating_and_the_other_page_says_so
         assert second["error"].startswith("This pair is rated already (")
         assert "recorded" not in second
         assert second["items"] == first["items"], "both go on with the same one"
-        events = ratings.list_events(ws, limit=-1)
+        events = stored.read(ws, ratings.list_events, limit=-1)
         assert len(events) == number + 1
         newest = max(events, key=lambda event: event["id"])
         assert (newest["uuid"], newest["outcome"]) == tuple(
@@ -102,16 +103,16 @@ def test_a_pair_that_both_rate_at_once_has_one_rating_and_the_other_page_says_so
 
 def test_a_press_that_is_sent_again_to_the_other_server_is_one_rating_and_undo_takes_it_back_once(servers):
     ws, (a, b) = servers
-    before = len(ratings.list_events(ws, limit=-1))
+    before = len(stored.read(ws, ratings.list_events, limit=-1))
     showing = a.ask("rate", "open_items", {})["items"][0]["id"]
     sent = press(showing, "tie")
     answers = at_once(lambda: a.ask("rate", "record", sent), lambda: b.ask("rate", "record", sent))
     assert [answer["recorded"] for answer in answers] == ["both fine"] * 2
-    assert len(ratings.list_events(ws, limit=-1)) == before + 1
+    assert len(stored.read(ws, ratings.list_events, limit=-1)) == before + 1
     undo = {"uuid": str(uuid.uuid4())}
     taken = at_once(lambda: a.ask("rate", "undo", undo), lambda: b.ask("rate", "undo", undo))
     assert [answer["undone"] for answer in taken] == ["both fine"] * 2
-    assert len(ratings.list_events(ws, limit=-1)) == before + 2
+    assert len(stored.read(ws, ratings.list_events, limit=-1)) == before + 2
     assert {server.ask("rate", "open_items", {})["items"][0]["id"] for server in (a, b)} == {showing}
     with ws.read() as db:
         assert comparisons.counts(db)["unrated"] == PAIRS - before

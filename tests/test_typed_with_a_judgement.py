@@ -52,14 +52,14 @@ def rate(ws, capsys, monkeypatch):
 
 
 def shown(ws):
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     return showing
 
 
 def given(ws):
     """Of the newest event: outcome and remarks."""
-    event = ratings.list_events(ws)[-1]
+    event = stored.read(ws, ratings.list_events)[-1]
     return event["outcome"], event["note"], event["flags"], event["attributes"]
 
 
@@ -80,7 +80,7 @@ def test_undo_brings_the_remarks_of_the_judgement_back_to_the_page_and_to_the_te
 
 def test_undo_makes_the_text_of_an_ideal_answer_a_draft_again(ws):
     showing = shown(ws)
-    edits.edit_to_ideal(ws, showing.id, 1, "Ideal.", uuid="one")
+    stored.written(ws, edits.edit_to_ideal, showing.id, 1, "Ideal.", uuid="one")
     item = rate_page._undo(ws, rate_page.Undo(uuid="0" * 36, known=[showing.id]))["items"][0]
     assert item["drafts"] == [{"kind": "edit", "position": 1, "text": "Ideal."}]
 
@@ -135,7 +135,7 @@ def test_an_ideal_answer_that_cannot_be_stored_now_is_offered_again_in_the_termi
     assert "The disk is full. Your text is kept as a draft." in rate("e1The ideal\nanswer\n.\nq")
     monkeypatch.undo()
     assert "Your draft is back:\nThe ideal\nanswer" in rate("e1The ideal\nanswer\n.\nq")
-    assert [each.response for each in prompts.list_demonstrations(ws)] == ["The ideal\nanswer"]
+    assert [each.response for each in stored.read(ws, prompts.list_demonstrations)] == ["The ideal\nanswer"]
     assert "draft is back" not in rate("e2.\nq")
 
 
@@ -156,10 +156,10 @@ def test_an_ideal_answer_that_cannot_be_stored_now_is_offered_again_in_the_termi
 def test_a_text_that_differs_in_line_ends_or_surrounding_nothing_alone_is_no_ideal_answer(ws, change):
     showing = shown(ws)
     with pytest.raises(RatingError, match="Nothing was changed"):
-        edits.edit_to_ideal(ws, showing.id, 0, change(showing.texts[0]), uuid="u")
-    assert not ratings.list_events(ws)
-    assert prompts.counts(ws)["demonstrations"] == 0
-    edits.edit_to_ideal(ws, showing.id, 0, change("x") + "another", uuid="u")
+        stored.written(ws, edits.edit_to_ideal, showing.id, 0, change(showing.texts[0]), uuid="u")
+    assert not stored.read(ws, ratings.list_events)
+    assert stored.read(ws, prompts.counts)["demonstrations"] == 0
+    stored.written(ws, edits.edit_to_ideal, showing.id, 0, change("x") + "another", uuid="u")
 
 
 def test_an_editor_that_changes_line_ends_alone_gives_no_ideal_answer(ws, monkeypatch):
@@ -171,7 +171,7 @@ def test_an_editor_that_changes_line_ends_alone_gives_no_ideal_answer(ws, monkey
             return before.replace("\r\n", "\n") + "\n"
 
     remarks.Aside(ws, shown(ws), Keys()).press("e")
-    assert not ratings.list_events(ws)
+    assert not stored.read(ws, ratings.list_events)
 
 
 def test_the_same_guideline_and_the_same_remarks_are_no_new_version(ws):
@@ -179,8 +179,10 @@ def test_the_same_guideline_and_the_same_remarks_are_no_new_version(ws):
     assert guidelines.write(ws, "Right first.\r\nThen short.\r\n") == first
     event = stored.written(ws, ratings.record, shown(ws).id, "left", remarks=FULL)
     with pytest.raises(RatingError, match="already; nothing was changed"):
-        ratings.annotate(ws, event.id, Remarks(f" {FULL.note}\n", {"refused": [], "unsafe": [1]}, FULL.attributes))
-    assert len(ratings.list_events(ws)) == 1
+        stored.written(
+            ws, ratings.annotate, event.id, Remarks(f" {FULL.note}\n", {"refused": [], "unsafe": [1]}, FULL.attributes)
+        )
+    assert len(stored.read(ws, ratings.list_events)) == 1
 
 
 # Limits are told, and never cut at.
@@ -193,7 +195,7 @@ def test_a_note_of_5000_characters_is_kept_whole_and_a_longer_one_is_refused_wit
     assert history.get(ws, event.id).note == longest
     for refuse in (
         lambda: stored.written(ws, ratings.record, shown(ws).id, "left", remarks=Remarks(longer)),
-        lambda: ratings.annotate(ws, event.id, Remarks(longer)),
+        lambda: stored.written(ws, ratings.annotate, event.id, Remarks(longer)),
     ):
         with pytest.raises(RatingError, match=sentence):
             refuse()
@@ -201,7 +203,7 @@ def test_a_note_of_5000_characters_is_kept_whole_and_a_longer_one_is_refused_wit
     press = {"uuid": "0" * 36, "showing": shown(ws).id, "outcome": "left", "elapsed_ms": 1}
     with pytest.raises(RatingError, match=r"A note has at most 5,000 characters; .*nothing was recorded\. Shorten it"):
         rate_page._checked(rate_page.Press, press | {"note": longer})
-    assert len(ratings.list_events(ws)) == 1
+    assert len(stored.read(ws, ratings.list_events)) == 1
     out = rate(f"n{longer}\n1q")
     assert sentence in out
     assert given(ws) == ("left", None, None, None)
@@ -235,7 +237,7 @@ def test_a_line_that_a_terminal_would_cut_arrives_whole(ws, monkeypatch):
         child.wait(timeout=20)
         os.close(ours)
     assert given(ws)[1] == "x" * 4900
-    assert [each.response for each in prompts.list_demonstrations(ws)] == ["z" * 4900]
+    assert [each.response for each in stored.read(ws, prompts.list_demonstrations)] == ["z" * 4900]
 
 
 # Keys.
@@ -245,11 +247,11 @@ def test_in_the_terminal_a_letter_of_another_layout_is_one_key_that_is_none_and_
     out = rate("σ1" + "q")
     assert "σ is not a key here" in out
     assert "Press it again to judge" in out
-    assert not ratings.list_events(ws)
+    assert not stored.read(ws, ratings.list_events)
     rate("σ11q")
     assert given(ws)[0] == "left"
     rate("٣q")  # a 3
-    assert ratings.list_events(ws)[-1]["strength"] == 1
+    assert stored.read(ws, ratings.list_events)[-1]["strength"] == 1
 
 
 def test_in_the_terminal_a_wrong_answer_to_a_question_asks_again_and_judges_nothing(ws, rate):
@@ -260,7 +262,7 @@ def test_in_the_terminal_a_wrong_answer_to_a_question_asks_again_and_judges_noth
     assert "Flagged unsafe: answer 2" in out
     out = rate("sq")
     assert "Back." in out
-    assert len(ratings.list_events(ws)) == 1
+    assert len(stored.read(ws, ratings.list_events)) == 1
 
 
 def test_a_terminal_gives_each_character_as_one_key_whatever_its_bytes(monkeypatch):

@@ -37,7 +37,12 @@ def ended(run):
 def ws(tmp_path_factory):
     workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
     for i in range(24):
-        prompts.add_demonstration(workspace, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            workspace,
+            prompts.add_demonstration,
+            [{"role": "user", "content": f"What is {i} plus 1?"}],
+            f"It is {i + 1}.",
+        )
     return workspace
 
 
@@ -77,7 +82,7 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     assert len({row["prompt_id"] for row in made[:10]}) == 10, "a prompt does not come twice in a row"
     texts = [(row["prompt_id"], *sorted(answer["text"] for answer in row["responses"])) for row in made]
     assert len(set(texts)) == len(texts)
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(
             ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
         )

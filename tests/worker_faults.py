@@ -120,10 +120,12 @@ def main(root: str) -> None:
     warm.load()
     ws = Workspace.open(root)
     for i in range(32):
-        prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            ws, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     sft = fresh(ws, SFT)
     fresh(ws, SampleConfig(num_prompts=16, max_new_tokens=8, temperature=1.3))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(
             ws, ratings.record, showing.id, "left" if len(showing.left) < len(showing.right) else "right", strength=2
         )

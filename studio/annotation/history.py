@@ -176,7 +176,8 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
 
 def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
     """Return all its answers as they were on the screen; for a judgement without a screen, by slot."""
-    showing = comparisons.get_showing(ws, entry.showing_id) if entry.showing_id else None
+    with ws.read() as db:
+        showing = comparisons.get_showing(db, entry.showing_id) if entry.showing_id else None
     return showing.texts if showing else (entry.left, entry.right)
 
 
@@ -206,11 +207,12 @@ def check_names(ws: Workspace, wanted: Filter) -> None:
     Raises:
         RatingError: there is no rater, category or session of that name.
     """
-    known = {
-        "rater": raters(ws) if wanted.rater else [],
-        "category": [name for name in prompts.list_categories(ws) if name] if wanted.category else [],
-        "session": [each.id for each in sessions.list_all(ws)] if wanted.session else [],
-    }
+    with ws.read() as db:
+        known = {
+            "rater": raters(ws) if wanted.rater else [],
+            "category": [name for name in prompts.list_categories(db) if name] if wanted.category else [],
+            "session": [each.id for each in sessions.list_all(ws)] if wanted.session else [],
+        }
     for kind, names in known.items():
         if (given := getattr(wanted, kind)) and given not in names:
             listed = ", ".join(map(str, names[:20])) or "none"

@@ -103,7 +103,8 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
 
 
 def _check_categories(ws: Workspace, config: SessionConfig) -> None:
-    known = [name for name in prompts.list_categories(ws) if name]
+    with ws.read() as db:
+        known = [name for name in prompts.list_categories(db) if name]
     unknown = sorted(set(categories(config.categories)) - set(known))
     if unknown:
         named = f"They have: {', '.join(sorted(known))}." if known else "They have none: leave categories empty."

@@ -156,7 +156,7 @@ def next_showing(ws: Workspace, rater: str = "person", after: int | None = None)
     """
     with ws.write() as db:
         found = upcoming(ws, db, rater, 1 if after is None else 2)
-        return next((comparisons.read_showing(db, each) for each in found if each != after), None)
+        return next((comparisons.get_showing(db, each) for each in found if each != after), None)
 
 
 def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:

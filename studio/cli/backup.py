@@ -68,7 +68,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(root)
     with ws.read() as db:
         rated = ratings.summary(db)["rated"]
-    counts = f"{prompts.counts(ws)['prompts']:,} prompts, {rated:,} ratings, {len(runs.list_all(ws)):,} runs"
+        counts = f"{prompts.counts(db)['prompts']:,} prompts, {rated:,} ratings, {len(runs.list_all(ws)):,} runs"
     before = f" What was there before is in {aside}." if any(aside.iterdir()) else ""
     print(f"{ws.database} is now the backup: {counts}.{before}")
     print(

@@ -141,7 +141,8 @@ def _correct(arguments: argparse.Namespace) -> int:
     ranks = None
     if arguments.ranks is not None:
         ranks = parse_ranking(arguments.ranks, len(history.texts(ws, entry)))
-    found = ratings.correct(ws, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
+    with ws.write() as db:
+        found = ratings.correct(db, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
     print(f"Rating {found.id} replaces {arguments.id}, which stays on record.")
     return 0
 
@@ -157,7 +158,8 @@ def _annotate(arguments: argparse.Namespace) -> int:
             raise RatingError(f"Write the answer's number after {name}, such as {name}:2")
         flags[name] = [*flags.get(name, []), int(number) - 1]
     note = kept.note if arguments.note is None else arguments.note
-    found = ratings.annotate(ws, arguments.id, Remarks(note, flags, kept.attributes))
+    with ws.write() as db:
+        found = ratings.annotate(db, arguments.id, Remarks(note, flags, kept.attributes))
     print(f"Rating {found.id} has the remarks and the same judgement; {arguments.id} stays on record.")
     return 0
 
@@ -184,8 +186,9 @@ def _line(entry: Entry) -> str:
 
 def _list_snapshots(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    used = snapshots.runs_of(ws)
-    found = snapshots.list_all(ws)
+    with ws.read() as db:
+        used = snapshots.runs_of(db)
+        found = snapshots.list_all(db)
     for snapshot in found:
         trained = f"; trained on by {', '.join(used[snapshot.id])}" if snapshot.id in used else ""
         print(f"{when(snapshot.created_at)}  {snapshot.sentence}{trained}")
@@ -203,7 +206,8 @@ def _freeze(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    found = snapshots.compare(Workspace.existing(arguments.workspace), arguments.first, arguments.second)
+    with Workspace.existing(arguments.workspace).read() as db:
+        found = snapshots.compare(db, arguments.first, arguments.second)
     for name, (before, after) in found.recipe.items():
         print(f"recipe: {name} is {before} in the first and {after} in the second")
     print(found.sentence)

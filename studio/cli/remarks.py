@@ -35,7 +35,7 @@ class Aside:
         """Begin with earlier remarks: those of a judgement taken back, or unrecorded ones from here or the page."""
         with ws.read() as db:
             before = undo.remarks_taken_back(db, showing.id)
-        kept = _read(prompts.load_draft(ws, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
+            kept = _read(prompts.load_draft(db, edits.draft_name("remarks", showing.id)), len(showing.texts)) or before
         flags = {name: list(at) for name, at in kept.flags.items()}
         begun = cls(ws, showing, keys, kept.note, flags, {name: list(at) for name, at in kept.attributes.items()})
         if said := begun._words():
@@ -99,15 +99,17 @@ class Aside:
     def _write(self, kind: str, position: int | None, words: str, before: str) -> str:
         """Ask for a text and record it; if that fails, keep it as a draft and offer it again."""
         name = edits.draft_name(kind, self.showing.id, position)
-        draft = prompts.load_draft(self.ws, name)
+        with self.ws.read() as db:
+            draft = prompts.load_draft(db, name)
         if draft:
             print(f"Your draft is back:\n{printable(draft)}", flush=True)
         text = self.keys.text(words, draft or before)
         try:
-            if position is None:
-                edits.demonstrate(self.ws, self.showing.id, text)
-            else:
-                edits.edit_to_ideal(self.ws, self.showing.id, position, text, uuid=str(uuid.uuid4()))
+            with self.ws.write() as db:
+                if position is None:
+                    edits.demonstrate(db, self.showing.id, text)
+                else:
+                    edits.edit_to_ideal(db, self.showing.id, position, text, uuid=str(uuid.uuid4()))
         except StudioError as error:
             if edits.bare(text) in ("", edits.bare(before)):
                 raise

@@ -103,7 +103,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if run.unread:
         print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
     if run.snapshot_id is not None:
-        print(f"trained on {snapshots.get(ws, run.snapshot_id).sentence}")
+        with ws.read() as db:
+            print(f"trained on {snapshots.get(db, run.snapshot_id).sentence}")
     values = metrics.latest(ws, run.id)
     if values:
         alone = [name for name in sorted(values) if run.stage != "reward" or not reward_evaluation.is_summed_up(name)]

@@ -72,7 +72,9 @@ def _ui(arguments: argparse.Namespace) -> int:
     password = _password(arguments.password)
     redaction.hide_in_output()
     ws = Workspace.open(arguments.workspace)
-    if not arguments.empty and not prompts.counts(ws)["prompts"]:
+    with ws.read() as db:
+        num_prompts = prompts.counts(db)["prompts"]
+    if not arguments.empty and not num_prompts:
         starter.load(ws)
     app = importlib.import_module("ui.app")  # by name: studio does not depend on ui, and only this command opens it
     with ws.kept_open(), daily.kept(ws):

@@ -69,7 +69,8 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
 def _judged(ws: Workspace, judge: str) -> Figures:
     """Return the win rate of a judging run; identical answers, which need no judgement, are ties."""
     num_identical = round(_latest(ws, judge)("sample/identical"))
-    winners = [verdict["winner"] for verdict in ratings.verdicts(ws, judge)]
+    with ws.read() as db:
+        winners = [verdict["winner"] for verdict in ratings.verdicts(db, judge)]
     config = runs.get(ws, judge).config
     assert isinstance(config, SampleConfig)
     found = win_rate([*winners, *["tie"] * num_identical])

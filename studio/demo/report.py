@@ -197,7 +197,9 @@ def _pairs(ws: Workspace, judge: str) -> list[dict[str, Any]]:
     """Return the first pairs of each category, in the order they were drawn."""
     words = {"policy": "after preferred", "opponent": "before preferred", "tie": "a tie"}
     kept: dict[str, list[dict[str, Any]]] = {}
-    for verdict in ratings.verdicts(ws, judge):
+    with ws.read() as db:
+        verdicts = ratings.verdicts(db, judge)
+    for verdict in verdicts:
         of_category = kept.setdefault(verdict["category"], [])
         if len(of_category) < PAIRS_PER_CATEGORY:
             prompt = verdict["messages"][-1]["content"]

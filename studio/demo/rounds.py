@@ -193,16 +193,20 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
 
 def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
     """Rate every pair that is still open, one showing at a time, as a person would; returns how many there were."""
-    references = {row["id"]: row["reference"] for row in prompts.list_prompts(ws)}
+    with ws.read() as db:
+        references = {row["id"]: row["reference"] for row in prompts.list_prompts(db)}
     count = 0
-    while showing := comparisons.next_showing(ws, rater=RATER):
+    while True:
+        with ws.write() as db:
+            showing = comparisons.next_showing(db, rater=RATER)
+        if showing is None:
+            return count
         prompt_text = showing.messages[-1]["content"]
         reference = references[showing.prompt_id]
         judgement = rater.rate(prompt_text, showing.category, reference, showing.left, showing.right)
         with ws.write() as db:
             ratings.record(db, showing.id, judgement.outcome, strength=judgement.strength)
         count += 1
-    return count
 
 
 def _new_workspace(root: Path, seed: int) -> Workspace:

@@ -148,10 +148,11 @@ def _own(ws: Workspace, name: str) -> tuple[str, str, list[readers.Item]]:
 
 def _of_workspace(ws: Workspace, name: str) -> list[dict[str, Any]]:
     """Return the items of a suite that the workspace's own texts make."""
-    if name == "held_out":
-        found = [d for split in ("validation", "test") for d in prompts.list_demonstrations(ws, split=split)]
-        return [{"messages": d.messages, "text": d.response, "cluster": d.category} for d in found]
-    rows = prompts.list_prompts(ws, split="test")
+    with ws.read() as db:
+        if name == "held_out":
+            found = [d for split in ("validation", "test") for d in prompts.list_demonstrations(db, split=split)]
+            return [{"messages": d.messages, "text": d.response, "cluster": d.category} for d in found]
+        rows = prompts.list_prompts(db, split="test")
     return [{"messages": row["messages"], "cluster": row["category"]} for row in rows]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio.preferences.prompts import Messages
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 
 @dataclass(frozen=True)
@@ -143,20 +143,19 @@ def counts(db: Database) -> dict[str, int]:
     )
 
 
-def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
+def next_showing(db: Database, rater: str = "person", after: int | None = None) -> Showing | None:
     """Return the next pair to rate, its order stored; None when everything is rated.
 
     An open showing (one undone most recently, else one displayed before a reload) comes back first; then the newest
     sampled pairs, whose policy is the freshest.
 
     Args:
-        ws: the workspace.
+        db: an open transaction.
         rater: who will see it.
         after: skip this showing (to fetch the next one ahead of time).
     """
-    with ws.write() as db:
-        found = upcoming(db, rater, 1 if after is None else 2)
-        return next((read_showing(db, each) for each in found if each != after), None)
+    found = upcoming(db, rater, 1 if after is None else 2)
+    return next((get_showing(db, each) for each in found if each != after), None)
 
 
 def upcoming(db: Database, rater: str, count: int) -> list[int]:
@@ -250,14 +249,8 @@ def read_text(db: Database, response_id: int) -> str:
     return next(db.query("SELECT text FROM responses WHERE id = ?", [response_id]))["text"]
 
 
-def get_showing(ws: Workspace, showing_id: int) -> Showing | None:
+def get_showing(db: Database, showing_id: int) -> Showing | None:
     """Return the showing with this id."""
-    with ws.read() as db:
-        return read_showing(db, showing_id)
-
-
-def read_showing(db: Database, showing_id: int) -> Showing | None:
-    """Return the showing with this id, in an open connection."""
     rows = db.query(
         "SELECT s.id, s.comparison_id, c.prompt_id, p.messages, p.category FROM showings s"
         " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id WHERE s.id = ?",

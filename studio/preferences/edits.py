@@ -12,7 +12,6 @@ from sqlite_utils import Database
 from studio.errors import DataError, RatingError
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.ratings import Rating
-from studio.workspace import Workspace
 
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _AROUND = re.compile("^[\\s\ufeff\u200b\u2060]+|[\\s\ufeff\u200b\u2060]+$")
@@ -27,42 +26,41 @@ def bare(text: str) -> str:
 
 
 def edit_to_ideal(
-    ws: Workspace, showing_id: int, position: int, text: str, *, uuid: str, elapsed_ms: int | None = None
+    db: Database, showing_id: int, position: int, text: str, *, uuid: str, elapsed_ms: int | None = None
 ) -> Rating:
-    """Store an ideal answer made from the one at this screen position; one transaction.
+    """Store an ideal answer made from the one at this screen position.
 
     Raises:
         RatingError: there is no such answer on this showing, or nothing was changed.
     """
     text = text.strip()
-    with ws.write() as db:
-        showing = comparisons.read_showing(db, showing_id)
-        if showing is None or not 0 <= position < len(showing.texts):
-            raise RatingError("There is no such answer on the screen. Reload the page.")
-        if bare(text) in ("", bare(showing.texts[position])):
-            raise RatingError("Nothing was changed, so there is no ideal answer to keep.")
-        original = showing.response_ids[position]
-        ideal = prompts.add_response(db, showing.prompt_id, text, "demonstration", edited_from=original)
-        pair = (ideal, original)
-        comparison_id = comparisons.add_comparison(db, showing.prompt_id, pair)
-        comparison_id = comparison_id or comparisons.find_comparison(db, showing.prompt_id, pair)
-        assert comparison_id is not None
-        return ratings.record_edit(db, comparison_id, ideal, uuid=uuid, elapsed_ms=elapsed_ms)
+    showing = comparisons.get_showing(db, showing_id)
+    if showing is None or not 0 <= position < len(showing.texts):
+        raise RatingError("There is no such answer on the screen. Reload the page.")
+    if bare(text) in ("", bare(showing.texts[position])):
+        raise RatingError("Nothing was changed, so there is no ideal answer to keep.")
+    original = showing.response_ids[position]
+    ideal = prompts.add_response(db, showing.prompt_id, text, "demonstration", edited_from=original)
+    pair = (ideal, original)
+    comparison_id = comparisons.add_comparison(db, showing.prompt_id, pair)
+    comparison_id = comparison_id or comparisons.find_comparison(db, showing.prompt_id, pair)
+    assert comparison_id is not None
+    return ratings.record_edit(db, comparison_id, ideal, uuid=uuid, elapsed_ms=elapsed_ms)
 
 
-def demonstrate(ws: Workspace, showing_id: int, text: str) -> int:
+def demonstrate(db: Database, showing_id: int, text: str) -> int:
     """Store an ideal answer to the prompt on the screen, written from scratch; returns the response's id.
 
     Raises:
         RatingError: there is no such showing.
         DataError: the answer is empty.
     """
-    showing = comparisons.get_showing(ws, showing_id)
+    showing = comparisons.get_showing(db, showing_id)
     if showing is None:
         raise RatingError("This prompt is not on the screen any more. Reload the page.")
     if not bare(text):
         raise DataError("The answer is empty. Write what the assistant should have said.")
-    return prompts.add_demonstration(ws, showing.messages, text, showing.category)
+    return prompts.add_demonstration(db, showing.messages, text, showing.category)
 
 
 def draft_name(kind: str, showing_id: int, position: int | None = None) -> str:
@@ -76,6 +74,6 @@ def put_back(db: Database, taken: Rating | None, showing_ids: Sequence[int]) -> 
         return
     text, original = prompts.read_ideal(db, taken.edited_response_id)
     for showing_id in showing_ids:
-        showing = comparisons.read_showing(db, showing_id)
+        showing = comparisons.get_showing(db, showing_id)
         if showing and original in showing.response_ids:
             prompts.save_draft(db, draft_name("edit", showing_id, showing.response_ids.index(original)), text)

@@ -43,7 +43,7 @@ def send(db: Database, comparison_id: int) -> tuple[Showing, dict[str, str]]:
     The order is drawn and stored the first time, and stays the same in every later export. Needs a write transaction.
     """
     showing_id = comparisons.find_showing(db, comparison_id, RATER) or comparisons.add_showing(db, comparison_id, RATER)
-    showing = comparisons.read_showing(db, showing_id)
+    showing = comparisons.get_showing(db, showing_id)
     assert showing is not None
     digests = ",".join(_digest(text) for text in showing.texts)
     return showing, {COMPARISON: f"{prompts.mark(db)}-{comparison_id}", ORDER: digests}
@@ -66,7 +66,7 @@ def find(db: Database, metadata: Mapping[str, Any]) -> Joined | None:
     if comparison_id is None:
         return None
     showing_id = comparisons.find_showing(db, comparison_id, RATER)
-    showing = comparisons.read_showing(db, showing_id) if showing_id else None
+    showing = comparisons.get_showing(db, showing_id) if showing_id else None
     if showing is None:
         raise DataError(f"comparison {comparison_id} was never given out by this workspace")
     ids = showing.response_ids

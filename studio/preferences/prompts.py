@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from studio.errors import DataError
 from studio.preferences import text_search
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 Messages = list[dict[str, str]]
 SPLITS = ("train", "validation", "test")
@@ -137,7 +137,7 @@ def find_response(db: Database, prompt_id: int, text: str) -> int | None:
     return found[0] if found else None
 
 
-def add_demonstration(ws: Workspace, messages: Messages, response: str, category: str = "") -> int:
+def add_demonstration(db: Database, messages: Messages, response: str, category: str = "") -> int:
     """Store a demonstration written by the person and return the response's id.
 
     Raises:
@@ -145,9 +145,8 @@ def add_demonstration(ws: Workspace, messages: Messages, response: str, category
     """
     if not response.strip():
         raise DataError("The response is empty. Write what the assistant should have said.")
-    with ws.write() as db:
-        prompt_id = add_prompt(db, NewPrompt(messages, category))
-        return add_response(db, prompt_id, response.strip(), "demonstration")
+    prompt_id = add_prompt(db, NewPrompt(messages, category))
+    return add_response(db, prompt_id, response.strip(), "demonstration")
 
 
 def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
@@ -171,44 +170,40 @@ def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int
     db.execute("UPDATE imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
 
 
-def list_imports(ws: Workspace) -> list[dict[str, Any]]:
+def list_imports(db: Database) -> list[dict[str, Any]]:
     """Return all import batches, newest first, with `dropped` as a dict."""
-    with ws.read() as db:
-        rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
+    rows = list(db.query("SELECT * FROM imports ORDER BY id DESC"))
     return [row | {"dropped": json.loads(row["dropped"])} for row in rows]
 
 
-def counts(ws: Workspace) -> dict[str, int]:
+def counts(db: Database) -> dict[str, int]:
     """Count `prompts`, `demonstrations`, `samples`, and `demonstrations_train`, those SFT may learn from."""
-    with ws.read() as db:
-        row = next(
-            db.query(
-                "SELECT (SELECT count(*) FROM prompts) AS prompts,"
-                " (SELECT count(*) FROM demonstrations) AS demonstrations,"
-                " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
-                " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
-                " AS demonstrations_train"
-            )
+    row = next(
+        db.query(
+            "SELECT (SELECT count(*) FROM prompts) AS prompts,"
+            " (SELECT count(*) FROM demonstrations) AS demonstrations,"
+            " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
+            " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
+            " AS demonstrations_train"
         )
+    )
     return dict(row)
 
 
-def count_demonstrations_since(ws: Workspace, when: str) -> int:
+def count_demonstrations_since(db: Database, when: str) -> int:
     """Count demonstrations stored after this UTC time: those a policy made then has not seen."""
-    with ws.read() as db:
-        sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
-        return next(db.query(sql, [when]))["n"]
+    sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
+    return next(db.query(sql, [when]))["n"]
 
 
-def list_categories(ws: Workspace) -> dict[str, int]:
+def list_categories(db: Database) -> dict[str, int]:
     """Map each category name to its number of prompts, most frequent first."""
-    with ws.read() as db:
-        rows = db.query("SELECT category, count(*) AS n FROM prompts GROUP BY category ORDER BY n DESC, category")
-        return {row["category"]: row["n"] for row in rows}
+    rows = db.query("SELECT category, count(*) AS n FROM prompts GROUP BY category ORDER BY n DESC, category")
+    return {row["category"]: row["n"] for row in rows}
 
 
 def list_prompts(
-    ws: Workspace,
+    db: Database,
     *,
     split: str | None = None,
     exclude: Iterable[str] = (),
@@ -219,7 +214,7 @@ def list_prompts(
     """Return prompts as dicts (id, messages, category, split, reference), in the order they were added.
 
     Args:
-        ws: the workspace.
+        db: an open connection.
         split: only this split.
         exclude: leave these categories out.
         search: only prompts that contain this text.
@@ -227,32 +222,28 @@ def list_prompts(
         offset: skip this many.
     """
     values = {"split": split, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset}
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT id, messages, category, split, reference FROM prompts"
-            f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'id', 'messages')}"
-            " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
-            values,
-        )
-        return [
-            row | {"messages": json.loads(row["messages"]), "reference": json.loads(row["reference"])} for row in rows
-        ]
+    rows = db.query(
+        "SELECT id, messages, category, split, reference FROM prompts"
+        f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'id', 'messages')}"
+        " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
+        values,
+    )
+    return [row | {"messages": json.loads(row["messages"]), "reference": json.loads(row["reference"])} for row in rows]
 
 
 def list_demonstrations(
-    ws: Workspace, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
+    db: Database, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
 ) -> list[Demonstration]:
     """Return demonstrations, newest first; arguments as in `list_prompts`."""
     values = {"split": split, "limit": limit, "offset": offset}
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
-            " JOIN prompts p ON p.id = r.prompt_id"
-            f" WHERE (:split IS NULL OR p.split = :split) {_holding(db, search, values, 'p.id', 'p.messages', 'r.')}"
-            " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
-            values,
-        )
-        return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
+    rows = db.query(
+        "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
+        " JOIN prompts p ON p.id = r.prompt_id"
+        f" WHERE (:split IS NULL OR p.split = :split) {_holding(db, search, values, 'p.id', 'p.messages', 'r.')}"
+        " ORDER BY r.id DESC LIMIT :limit OFFSET :offset",
+        values,
+    )
+    return [Demonstration(**(row | {"messages": json.loads(row["messages"])})) for row in rows]
 
 
 def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, messages: str, response: str = "") -> str:
@@ -313,10 +304,9 @@ def read_drafts(db: Database, names: Sequence[str]) -> dict[str, str]:
     return {row["name"]: row["text"] for row in db.query(f"SELECT * FROM drafts WHERE name IN ({marks})", list(names))}
 
 
-def load_draft(ws: Workspace, name: str) -> str:
+def load_draft(db: Database, name: str) -> str:
     """Return the draft kept under this name, or empty text."""
-    with ws.read() as db:
-        return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
+    return next((row["text"] for row in db.query("SELECT text FROM drafts WHERE name = ?", [name])), "")
 
 
 def _id(inserted: sqlite3.Cursor) -> int:

@@ -24,7 +24,7 @@ from studio.preferences.judgements import (
     stored_remarks,
 )
 from studio.preferences.vocabulary import OUTCOMES, SIDES, Outcome, PairOutcome
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 
 @dataclass(frozen=True)
@@ -104,24 +104,23 @@ def record(
     return insert(db, event | stored_remarks(remarks, showing["num"]))
 
 
-def annotate(ws: Workspace, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
+def annotate(db: Database, rating_id: int, remarks: Remarks, uuid: str | None = None) -> Rating:
     """Replace a rating's remarks after the vote: a new event with the same judgement supersedes it.
 
     Raises:
         RatingError: there is no such rating, it does not count any more, or nothing would change.
     """
     key = uuid or str(uuid_module.uuid4())
-    with ws.write() as db:
-        if again := _last(db, "uuid", key):
-            return again
-        row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
-        if row is None:
-            raise RatingError(f"Rating {rating_id} no longer counts, or never existed. Reload the page.")
-        columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
-        if read_remarks(columns) == read_remarks(row):
-            raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
-        kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *OPTIONAL)}
-        return insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
+    if again := _last(db, "uuid", key):
+        return again
+    row = next(db.query("SELECT * FROM ratings WHERE id = ?", [rating_id]), None)
+    if row is None:
+        raise RatingError(f"Rating {rating_id} no longer counts, or never existed. Reload the page.")
+    columns = stored_remarks(remarks, len(json.loads(row["response_ids"])))
+    if read_remarks(columns) == read_remarks(row):
+        raise RatingError(f"Rating {rating_id} has this note, these flags and scales already; nothing was changed.")
+    kept = {name: row[name] for name in ("comparison_id", "outcome", "rater", *OPTIONAL)}
+    return insert(db, kept | columns | {"uuid": key, "supersedes": rating_id, "restores": None})
 
 
 def record_edit(
@@ -192,7 +191,7 @@ def is_rated(db: Database, showing_id: int) -> bool:
 
 
 def correct(
-    ws: Workspace,
+    db: Database,
     event_id: int,
     outcome: Outcome,
     *,
@@ -208,21 +207,18 @@ def correct(
         RatingError: there is no such rating, it no longer counts, or the outcome does not fit.
     """
     check(outcome, strength)
-    with ws.write() as db:
-        row = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]), None)
-        if row is None:
-            raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
-        if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
-            raise RatingError(
-                f"Rating {event_id} no longer counts: it was taken back or corrected. Correct the newer one."
-            )
-        sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
-        stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
-        if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
-            raise RatingError(f"Rating {event_id} already says so; nothing was changed.")
-        kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
-        event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
-        return insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
+    row = next(db.query("SELECT * FROM rating_events WHERE id = ?", [event_id]), None)
+    if row is None:
+        raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
+    if row["outcome"] == "undo" or list(db.query("SELECT 1 FROM rating_events WHERE supersedes = ?", [event_id])):
+        raise RatingError(f"Rating {event_id} no longer counts: it was taken back or corrected. Correct the newer one.")
+    sql = "SELECT count(*) AS n FROM comparison_responses WHERE comparison_id = ?"
+    stored = stored_ranks(outcome, ranks, next(db.query(sql, [row["comparison_id"]]))["n"])
+    if (row["outcome"], row["strength"], row["ranks"]) == (outcome, strength, stored):
+        raise RatingError(f"Rating {event_id} already says so; nothing was changed.")
+    kept = ("comparison_id", "showing_id", "note", "flags", "attributes", "edited_response_id")
+    event = {name: row[name] for name in kept} | {"uuid": str(uuid_module.uuid4()), "supersedes": event_id}
+    return insert(db, event | {"outcome": outcome, "strength": strength, "ranks": stored, "rater": rater})
 
 
 def summary(db: Database) -> dict[str, int]:
@@ -239,43 +235,40 @@ def summary(db: Database) -> dict[str, int]:
     }
 
 
-def count_since(ws: Workspace, when: str) -> int:
+def count_since(db: Database, when: str) -> int:
     """Count ratings that count and were given after this UTC time: those a reward model made then has not seen."""
     sql = "SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'"
-    with ws.read() as db:
-        return next(db.query(sql, [when]))["n"]
+    return next(db.query(sql, [when]))["n"]
 
 
-def verdicts(ws: Workspace, run_name: str) -> list[dict[str, Any]]:
+def verdicts(db: Database, run_name: str) -> list[dict[str, Any]]:
     """Return the verdicts that count on a sampling run with an opponent, in the order its pairs were made.
 
     Returns:
         Dicts with comparison_id, prompt_id, messages, category, policy and opponent (checkpoint names), policy_text,
         opponent_text, and winner: policy, opponent or tie (both-bad is a tie). Skips are left out.
     """
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT c.id AS comparison_id, c.prompt_id, p.messages, p.category, a.text AS policy_text,"
-            " b.text AS opponent_text, ka.name AS policy, kb.name AS opponent, CASE"
-            " WHEN r.outcome IN ('tie', 'both_bad') THEN 'tie'"
-            " WHEN (r.outcome = 'left') = (r.left_id = a.id) THEN 'policy' ELSE 'opponent' END AS winner"
-            " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-            " JOIN runs u ON u.id = c.run_id"
-            " JOIN run_parents pa ON pa.run_id = u.id AND pa.role = 'policy'"
-            " JOIN run_parents pb ON pb.run_id = u.id AND pb.role = 'opponent'"
-            " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
-            " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
-            " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
-            f" WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') AND {_NO_REPEAT} ORDER BY c.id",
-            [run_name],
-        )
-        return [row | {"messages": json.loads(row["messages"])} for row in rows]
+    rows = db.query(
+        "SELECT c.id AS comparison_id, c.prompt_id, p.messages, p.category, a.text AS policy_text,"
+        " b.text AS opponent_text, ka.name AS policy, kb.name AS opponent, CASE"
+        " WHEN r.outcome IN ('tie', 'both_bad') THEN 'tie'"
+        " WHEN (r.outcome = 'left') = (r.left_id = a.id) THEN 'policy' ELSE 'opponent' END AS winner"
+        " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " JOIN runs u ON u.id = c.run_id"
+        " JOIN run_parents pa ON pa.run_id = u.id AND pa.role = 'policy'"
+        " JOIN run_parents pb ON pb.run_id = u.id AND pb.role = 'opponent'"
+        " JOIN responses a ON a.id IN (r.left_id, r.right_id) AND a.checkpoint_id = pa.checkpoint_id"
+        " JOIN responses b ON b.id IN (r.left_id, r.right_id) AND b.checkpoint_id = pb.checkpoint_id AND b.id != a.id"
+        " JOIN checkpoints ka ON ka.id = a.checkpoint_id JOIN checkpoints kb ON kb.id = b.checkpoint_id"
+        f" WHERE u.name = ? AND r.outcome NOT IN ('skip', 'ranking') AND {_NO_REPEAT} ORDER BY c.id",
+        [run_name],
+    )
+    return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def list_events(ws: Workspace, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
+def list_events(db: Database, *, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
     """Return events as dicts, oldest first, with id > `after`; a limit of -1 gives all."""
-    with ws.read() as db:
-        return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
+    return list(db.query("SELECT * FROM rating_events WHERE id > ? ORDER BY id LIMIT ?", [after, limit]))
 
 
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"

@@ -19,7 +19,7 @@ from modules.config import RewardConfig, categories
 from studio.errors import DataError
 from studio.preferences import consensus, criteria
 from studio.preferences.vocabulary import TIES
-from studio.workspace import Workspace, check_day, now
+from studio.workspace import check_day, now
 
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 """Strength to margin, the small scale of Llama 2 (table 27 there)."""
@@ -166,23 +166,21 @@ def read_recipe(text: str) -> Row:
     return json.loads(text)
 
 
-def list_all(ws: Workspace) -> list[Snapshot]:
+def list_all(db: Database) -> list[Snapshot]:
     """Return all snapshots, newest first."""
-    with ws.read() as db:
-        return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]
+    return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]
 
 
-def get(ws: Workspace, name: str | int) -> Snapshot:
+def get(db: Database, name: str | int) -> Snapshot:
     """Return the snapshot with this number, name (snapshot-3) or beginning of its sha256 (6 characters or more).
 
     Raises:
         DataError: there is none, or several match.
     """
     text = str(name).removeprefix("snapshot-")
-    with ws.read() as db:
-        if text.isdecimal() and len(text) < 6:
-            return _get(db, int(text))
-        rows = list(db.query(f"{_SELECT} WHERE length(:text) >= 6 AND sha256 GLOB :text || '*'", {"text": text}))
+    if text.isdecimal() and len(text) < 6:
+        return _get(db, int(text))
+    rows = list(db.query(f"{_SELECT} WHERE length(:text) >= 6 AND sha256 GLOB :text || '*'", {"text": text}))
     if len(rows) != 1 or not text.isalnum():
         raise DataError(f"There is no snapshot {name!r}. See them with: rlhf-studio snapshots")
     return Snapshot(**rows[0])
@@ -213,27 +211,26 @@ def unfrozen_rows(db: Database, recipe: Recipe) -> list[Row]:
     return [row | {"messages": json.loads(row["messages"])} for row in rows]
 
 
-def runs_of(ws: Workspace) -> dict[int, list[str]]:
+def runs_of(db: Database) -> dict[int, list[str]]:
     """Map each snapshot id to the names of the reward runs that train on it."""
     found: dict[int, list[str]] = {}
-    with ws.read() as db:
-        for row in db.query("SELECT snapshot_id, name FROM runs WHERE snapshot_id IS NOT NULL ORDER BY id"):
-            found.setdefault(row["snapshot_id"], []).append(row["name"])
+    for row in db.query("SELECT snapshot_id, name FROM runs WHERE snapshot_id IS NOT NULL ORDER BY id"):
+        found.setdefault(row["snapshot_id"], []).append(row["name"])
     return found
 
 
-def compare(ws: Workspace, first: str | int, second: str | int) -> Difference:
+def compare(db: Database, first: str | int, second: str | int) -> Difference:
     """Compare two snapshots pair by pair; a pair is two responses, whichever is chosen.
 
     Raises:
         DataError: there is no such snapshot.
     """
-    before, after = get(ws, first), get(ws, second)
+    before, after = get(db, first), get(db, second)
     recipes = [read_recipe(found.recipe) for found in (before, after)]
     # A recipe is stored without settings at their default.
     first_recipe, second_recipe = (Recipe().model_dump() | recipe for recipe in recipes)
     named = {name: (first_recipe.get(name), second_recipe.get(name)) for name in recipes[0] | recipes[1]}
-    sides = [_by_pair(ws, found.id) for found in (before, after)]
+    sides = [_by_pair(db, found.id) for found in (before, after)]
     both = [key for key in sides[0] if key in sides[1]]
     changed = [(sides[0][key], sides[1][key]) for key in both if sides[0][key] != sides[1][key]]
     return Difference(
@@ -371,21 +368,20 @@ def _preference(
     }
 
 
-def _by_pair(ws: Workspace, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
+def _by_pair(db: Database, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
     """Map two response ids, and a number where a pair occurs twice, to their row."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"
-            " AS prompt, c.text AS chosen, r.text AS rejected FROM snapshot_rows s JOIN responses c ON c.id = s.chosen_id"
-            " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
-            " WHERE s.snapshot_id = ? ORDER BY s.position",
-            [snapshot_id],
-        )
-        found: dict[tuple[int, int, int], Row] = {}
-        for row in rows:
-            low, high = sorted((row.pop("chosen_id"), row.pop("rejected_id")))
-            number = 0
-            while (low, high, number) in found:
-                number += 1
-            found[low, high, number] = row
-        return found
+    rows = db.query(
+        "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"
+        " AS prompt, c.text AS chosen, r.text AS rejected FROM snapshot_rows s JOIN responses c ON c.id = s.chosen_id"
+        " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
+        " WHERE s.snapshot_id = ? ORDER BY s.position",
+        [snapshot_id],
+    )
+    found: dict[tuple[int, int, int], Row] = {}
+    for row in rows:
+        low, high = sorted((row.pop("chosen_id"), row.pop("rejected_id")))
+        number = 0
+        while (low, high, number) in found:
+            number += 1
+        found[low, high, number] = row
+    return found

@@ -14,7 +14,7 @@ def of_rating(db: Database, rating: Rating, sides: tuple[str, str] = SIDES) -> s
     """Say a recorded judgement; `sides` are the names of the two answers."""
     if rating.edited_response_id is not None:
         return IDEAL
-    showing = comparisons.read_showing(db, rating.showing_id) if rating.showing_id is not None else None
+    showing = comparisons.get_showing(db, rating.showing_id) if rating.showing_id is not None else None
     is_ranked = showing is not None and len(showing.texts) > 2
     return of_judgement(rating.outcome, rating.strength, rating.ranks, is_ranked=is_ranked, sides=sides)
 

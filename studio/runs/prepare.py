@@ -188,8 +188,8 @@ def _reward(ws: Workspace, config: RewardConfig) -> Prepared:
     started_from = parents_of(ws, config)
     sft, config = started_from["sft"], _inherit(ws, config, started_from)
     recipe = snapshots.recipe_of(config)
-    snapshot = snapshots.get(ws, config.snapshot) if config.snapshot else None
     with ws.read() as db:
+        snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
         rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
     demonstrations = _demonstrations(ws, "train")
     if len(demonstrations) > MAX_CENTERING:
@@ -281,14 +281,15 @@ def _names(stages: Sequence[str]) -> str:
 
 
 def _demonstrations(ws: Workspace, split: str) -> list[Row]:
-    return [
-        {
-            "prompt_id": d.prompt_id,
-            "category": d.category,
-            "messages": [*d.messages, {"role": "assistant", "content": d.response}],
-        }
-        for d in reversed(prompts.list_demonstrations(ws, split=split))
-    ]
+    with ws.read() as db:
+        return [
+            {
+                "prompt_id": d.prompt_id,
+                "category": d.category,
+                "messages": [*d.messages, {"role": "assistant", "content": d.response}],
+            }
+            for d in reversed(prompts.list_demonstrations(db, split=split))
+        ]
 
 
 def _held_out_demonstrations(ws: Workspace) -> list[Row]:
@@ -296,11 +297,12 @@ def _held_out_demonstrations(ws: Workspace) -> list[Row]:
 
 
 def _prompt_rows(ws: Workspace, splits: tuple[str, ...], excluded: frozenset[str]) -> list[Row]:
-    return [
-        {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
-        for split in splits
-        for row in prompts.list_prompts(ws, split=split, exclude=excluded)
-    ]
+    with ws.read() as db:
+        return [
+            {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
+            for split in splits
+            for row in prompts.list_prompts(db, split=split, exclude=excluded)
+        ]
 
 
 def _check_budgets(config: PPOConfig, *, has_prompts: bool, has_demonstrations: bool) -> None:

@@ -17,7 +17,7 @@ from studio.preferences import prompts
 from studio.runs import devices, gpus, memory_fit, queue, runs
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
-from tests.support import driver
+from tests.support import driver, stored
 from tests.ui import filling
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +155,9 @@ def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys)
 def test_predictions_asked_for_are_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     predict = importlib.import_module("studio.worker.predict")
     run = filling.add_run(ws, SFTConfig())
-    filling.add_pairs(ws, [row["id"] for row in prompts.list_prompts(ws)][:1], filling.add_checkpoint(ws, run))
+    filling.add_pairs(
+        ws, [row["id"] for row in stored.read(ws, prompts.list_prompts)][:1], filling.add_checkpoint(ws, run)
+    )
     with ws.write() as db:
         db.execute(
             "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?", [RewardConfig().model_dump_json(), run.id]

@@ -35,7 +35,9 @@ def trained(tmp_path_factory):
     """A workspace with one SFT checkpoint, far from the base, and a test prompt."""
     ws = Workspace.open(tmp_path_factory.mktemp("evaluated") / "studio")
     for i in range(16):
-        prompts.add_demonstration(ws, [{"role": "user", "content": f"What is {i}?"}], f"It is a number: {i}.")
+        stored.written(
+            ws, prompts.add_demonstration, [{"role": "user", "content": f"What is {i}?"}], f"It is a number: {i}."
+        )
     with ws.write() as db:
         prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why is it so?"}], split="test"))
     small = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128, "eval_samples": 0}

@@ -26,7 +26,7 @@ def ws(tmp_path):
 
 def vote(ws, num, judge, rater="person"):
     for _ in range(num):
-        showing = comparisons.next_showing(ws, rater)
+        showing = stored.written(ws, comparisons.next_showing, rater)
         assert showing is not None
         judge(showing)
 
@@ -56,9 +56,9 @@ def test_a_corrected_vote_counts_as_corrected_and_one_that_was_taken_back_or_ski
     filling.add_rivals(ws, 4)
     vote(ws, 4, prefer(ws, "sft-2"))
     stored.undone(ws)
-    first, second = (event["id"] for event in ratings.list_events(ws)[:2])
-    ratings.correct(ws, first, "tie")
-    ratings.correct(ws, second, "skip")
+    first, second = (event["id"] for event in stored.read(ws, ratings.list_events)[:2])
+    stored.written(ws, ratings.correct, first, "tie")
+    stored.written(ws, ratings.correct, second, "skip")
     assert sorted(each.winner == "tie" for each in read(ws)) == [False, True]
 
 

@@ -20,7 +20,7 @@ def ws(tmp_path):
 
 def test_ratings_are_exported_and_the_loss_is_told(ws):
     assert "is-bad" in export_cards._ratings(ws, "trl")
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     stored.written(ws, ratings.record, showing.id, "left")
     said = export_cards._ratings(ws, "hh")

@@ -60,7 +60,7 @@ def test_what_a_rater_sees_has_both_texts_in_the_stored_order_and_no_name_of_a_m
     with ws.read() as db:
         for task in remote.tasks:
             number = int(task["data"]["rlhf_studio_comparison"].rpartition("-")[2])
-            showing = comparisons.read_showing(db, comparisons.find_showing(db, number, "elsewhere") or 0)
+            showing = comparisons.get_showing(db, comparisons.find_showing(db, number, "elsewhere") or 0)
             assert showing is not None
             data = task["data"]
             texts = [item["body"] for item in data["items"]] if "items" in data else [data["answer1"], data["answer2"]]
@@ -118,9 +118,9 @@ def test_three_people_judge_and_every_judgement_comes_back_once_with_its_rater_s
     ranking = stored.preferences(ws)[-1]
     assert [text[0] for _, text in sorted(zip(ranking["ranks"], ranking["texts"], strict=True))] == ["1", "2", "3"]
     assert rankings.counts["new"] == 1
-    before = ratings.list_events(ws, limit=-1)
+    before = stored.read(ws, ratings.list_events, limit=-1)
     assert counts(pull.pull(ws, server, "Round 1")[0]) == {"known": 9}
-    assert ratings.list_events(ws, limit=-1) == before
+    assert stored.read(ws, ratings.list_events, limit=-1) == before
 
 
 def test_ties_both_bad_skips_and_empty_answers_are_told_apart(ws, server, remote):
@@ -188,7 +188,7 @@ def test_a_correction_replaces_the_judgement_and_a_deletion_takes_it_back(ws, se
     assert counts(told) == {"corrected": 1, "taken back": 1}
     (left,) = stored.preferences(ws)
     assert (left["outcome"], left["rater"]) == ("tie", "ann1@rater.test")
-    assert [row["outcome"] for row in ratings.list_events(ws, limit=-1)].count("undo") == 2
+    assert [row["outcome"] for row in stored.read(ws, ratings.list_events, limit=-1)].count("undo") == 2
     remote.correct(one, [])
     assert dict(pull.pull(ws, server, "Round 1")[0].dropped) == {"nothing chosen": 1}
     assert stored.preferences(ws) == []
@@ -244,7 +244,7 @@ def test_prompts_go_out_and_come_back_as_demonstrations(ws, server, remote):
     remote.annotate(remote.tasks[2], [written])
     remote.annotate(remote.tasks[0], [written], was_cancelled=True)
     told = pull.pull(ws, server, "Round 1")[0]
-    (found,) = prompts.list_demonstrations(ws)
+    (found,) = stored.read(ws, prompts.list_demonstrations)
     assert (found.response, len(found.messages)) == ("A fine answer.", 4)
     assert dict(told.dropped) == {"skipped": 1}
     assert push.push(ws, server, "Round 1", ["prompts"])[0].num_new == 0

@@ -39,7 +39,7 @@ def rated(tmp_path_factory):
             three = [prompts.add_response(db, prompt_id, f"{place} {number}", "import") for place in "abc"]
             comparisons.add_comparison(db, prompt_id, three)
     for outcome in ("left", "right", "tie", "both_bad", "skip", "left", "left", "right"):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing is not None
         is_first = showing.comparison_id == 1
         remarks = Remarks(note="fine", flags={"unsafe": [1]}) if is_first else Remarks()
@@ -50,7 +50,7 @@ def rated(tmp_path_factory):
             stored.undone(ws)
             stored.written(ws, ratings.record, showing.id, "skip")
     for ranks in ([2, 1, 3], [1, 1, 2]):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing is not None
         stored.written(ws, ratings.record, showing.id, "ranking", ranks=ranks, elapsed_ms=4000)
     return ws

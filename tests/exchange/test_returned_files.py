@@ -126,14 +126,22 @@ def test_a_result_joins_its_comparison_and_left_is_what_the_eye_saw(ws, tmp_path
         (folder / name).write_text(text, encoding="utf-8")
     files = list(folder.iterdir())
     source = str(folder if len(files) > 1 else files[0])
-    before = [stored.read(ws, comparisons.counts)["comparisons"], prompts.counts(ws)["prompts"], responses(ws)]
+    before = [
+        stored.read(ws, comparisons.counts)["comparisons"],
+        stored.read(ws, prompts.counts)["prompts"],
+        responses(ws),
+    ]
     for _ in range(2):
         importing.take(ws, source)
-    assert [stored.read(ws, comparisons.counts)["comparisons"], prompts.counts(ws)["prompts"], responses(ws)] == before
+    assert [
+        stored.read(ws, comparisons.counts)["comparisons"],
+        stored.read(ws, prompts.counts)["prompts"],
+        responses(ws),
+    ] == before
     rows = {row["comparison_id"]: row for row in stored.preferences(ws)}
     with ws.read() as db:
         shown = {
-            number: comparisons.read_showing(db, comparisons.find_showing(db, number, elsewhere.RATER) or 0)
+            number: comparisons.get_showing(db, comparisons.find_showing(db, number, elsewhere.RATER) or 0)
             for number in rows
         }
     if what == "rankings":

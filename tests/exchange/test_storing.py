@@ -66,7 +66,7 @@ def test_a_judgement_of_a_pair_that_is_here_is_added_and_the_same_event_is_one(t
 
 def test_a_judgement_joins_the_comparison_of_a_pair_that_was_rated_here(tmp_path, ws):
     importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing
     with ws.write() as db:
         ratings.record(db, showing.id, "left", strength=2)
@@ -94,7 +94,7 @@ def test_a_later_version_of_an_annotation_takes_the_place_of_the_first(tmp_path,
 def test_rewrites_are_demonstrations_and_better_than_what_they_were_written_over(ws):
     importing.import_source(ws, str(FIXTURES / "label_studio.json"))
     ideal = "Oil, a wick and care."
-    assert [each.response for each in prompts.list_demonstrations(ws)] == [ideal]
+    assert [each.response for each in stored.read(ws, prompts.list_demonstrations)] == [ideal]
     over = [row for row in stored.preferences(ws) if ideal in (row["left"], row["right"])]
     assert [(row[row["outcome"]], row["rater"]) for row in over] == [(ideal, "3")]
     assert {row["left"] for row in over} | {row["right"] for row in over} == {ideal, "Oil and a wick."}
@@ -138,7 +138,9 @@ def test_an_item_that_names_a_comparison_of_ours_joins_it(ws, monkeypatch):
     monkeypatch.setattr(returning, "find", find)
     added = importing.import_source(ws, str(FIXTURES / "label_studio.json"))
     assert (added.num_new, added.num_added) == (0, 2)
-    assert {event["comparison_id"] for event in ratings.list_events(ws) if event["outcome"] == "left"} >= {row["id"]}
+    assert {event["comparison_id"] for event in stored.read(ws, ratings.list_events) if event["outcome"] == "left"} >= {
+        row["id"]
+    }
 
 
 # Snapshots.
@@ -216,7 +218,7 @@ def test_scores_for_each_criterion_are_criteria_too(tmp_path, ws):
 
 def test_a_snapshot_can_go_by_a_scale_that_was_set_while_rating(tmp_path, ws):
     importing.import_source(ws, write(tmp_path / "open.jsonl", PAIR))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing
     with ws.write() as db:
         ratings.record(db, showing.id, "left", remarks=Remarks(attributes={"harmless": [2, 6]}))
@@ -354,13 +356,13 @@ def test_an_import_that_is_stopped_leaves_nothing_and_the_search_works_on(tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         importing.import_source(ws, path, progress=stop)
-    assert prompts.counts(ws)["prompts"] == 0
+    assert stored.read(ws, prompts.counts)["prompts"] == 0
     importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
-    assert len(prompts.list_prompts(ws, search="lamp lit")) == 1
+    assert len(stored.read(ws, prompts.list_prompts, search="lamp lit")) == 1
     importing.import_source(ws, path)
-    assert len(prompts.list_prompts(ws, search="Question 2499")) == 1
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Later than the import"}], "Found.")
-    assert len(prompts.list_demonstrations(ws, search="Later than")) == 1
+    assert len(stored.read(ws, prompts.list_prompts, search="Question 2499")) == 1
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Later than the import"}], "Found.")
+    assert len(stored.read(ws, prompts.list_demonstrations, search="Later than")) == 1
 
 
 def test_a_long_file_is_read_row_by_row(tmp_path):

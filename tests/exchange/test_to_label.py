@@ -30,7 +30,7 @@ def load(exported, name):
 
 def shown(ws, number):
     with ws.read() as db:
-        showing = comparisons.read_showing(db, comparisons.find_showing(db, number, elsewhere.RATER) or 0)
+        showing = comparisons.get_showing(db, comparisons.find_showing(db, number, elsewhere.RATER) or 0)
     assert showing is not None
     return showing
 

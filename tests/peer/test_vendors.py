@@ -115,7 +115,7 @@ def test_the_vendors_models_read_our_tasks(python: str, ws: Workspace, form: str
 
 
 def test_argillas_records_read_our_ratings(python: str, ws: Workspace):
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         is_pair = len(showing.texts) == 2
         stored.written(
             ws, ratings.record, showing.id, "left" if is_pair else "ranking", ranks=None if is_pair else [1, 1, 2]

@@ -10,12 +10,13 @@ from studio.files import folders
 from studio.preferences import prompts
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 
 @pytest.fixture
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
-    prompts.add_demonstration(made, [{"role": "user", "content": "Why?"}], "So.")
+    stored.written(made, prompts.add_demonstration, [{"role": "user", "content": "Why?"}], "So.")
     return made
 
 

@@ -13,7 +13,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import held, launcher, metrics, runs
 from studio.workspace import Workspace
-from tests.support import waiting, warm
+from tests.support import stored, waiting, warm
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -29,7 +29,9 @@ def quick_starts():
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
     for i in range(8):
-        prompts.add_demonstration(made, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     return made
 
 

@@ -15,6 +15,7 @@ from studio.errors import RunError
 from studio.preferences import prompts
 from studio.runs import launcher, marks, processes, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 SLEEP = [sys.executable, "-c", "import sys; print('ready', flush=True); sys.stdin.read()"]
 
@@ -22,7 +23,7 @@ SLEEP = [sys.executable, "-c", "import sys; print('ready', flush=True); sys.stdi
 @pytest.fixture
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
-    prompts.add_demonstration(made, [{"role": "user", "content": "Why?"}], "So.")
+    stored.written(made, prompts.add_demonstration, [{"role": "user", "content": "Why?"}], "So.")
     return made
 
 

@@ -14,6 +14,7 @@ from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=10**6, eval_every=10**6)  # fmt: skip
@@ -23,7 +24,9 @@ LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, e
 def ws(tmp_path_factory):
     made = Workspace.open(tmp_path_factory.mktemp("signals") / "workspace")
     for i in range(8):
-        prompts.add_demonstration(made, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     yield made
     for run in runs.list_all(made):
         launcher.kill(made, run.name)

@@ -17,7 +17,7 @@ from studio.files import locks
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, processes, queue, runs, turns
 from studio.workspace import Workspace
-from tests.support import driver
+from tests.support import driver, stored
 
 pytestmark = pytest.mark.timeout(900)
 LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=500, save_every=2, eval_every=10**6)  # fmt: skip
@@ -27,7 +27,9 @@ LONG = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, e
 def ws(tmp_path):
     made = Workspace.open(tmp_path / "workspace")
     for i in range(8):
-        prompts.add_demonstration(made, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}.")
+        stored.written(
+            made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
+        )
     yield made
     for run in runs.list_all(made):
         launcher.kill(made, run.name)

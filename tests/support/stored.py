@@ -1,7 +1,9 @@
 """What a workspace holds, read for a test, and what a test does to it in one transaction."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlite_utils import Database
 
 from studio.datasets import export_rows
 from studio.preferences import snapshots, undo
@@ -9,16 +11,21 @@ from studio.preferences.ratings import Rating
 from studio.preferences.snapshots import Recipe, Snapshot
 from studio.workspace import Workspace
 
+Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
-def read(ws: Workspace, ask: Callable[..., Answer], *given: Any) -> Answer:
+def read(
+    ws: Workspace, ask: Callable[Concatenate[Database, Given], Answer], *given: Given.args, **named: Given.kwargs
+) -> Answer:
     """The answer of a function that reads from an open database."""
     with ws.read() as db:
-        return ask(db, *given)
+        return ask(db, *given, **named)
 
 
-def written(ws: Workspace, do: Callable[..., Answer], *given: Any, **named: Any) -> Answer:
+def written(
+    ws: Workspace, do: Callable[Concatenate[Database, Given], Answer], *given: Given.args, **named: Given.kwargs
+) -> Answer:
     """What a function returns that writes in a transaction, committed now."""
     with ws.write() as db:
         return do(db, *given, **named)

@@ -123,7 +123,7 @@ def add_rollouts(ws: Workspace, run: runs.Run, iteration: int, texts: list[str])
 def add_rated(ws: Workspace, num: int) -> None:
     """Rate the next pairs."""
     for n in range(num):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing is not None
         stored.written(ws, ratings.record, showing.id, "left" if n % 3 else "tie", strength=2 if n % 3 else None)
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
+from tests.support import stored
 from tests.ui.test_pages import open_page
 from ui import app
 
@@ -118,7 +119,7 @@ def test_a_browser_without_storage_or_with_foreign_text_in_it_still_rates(ws, se
     page.locator("[data-part=writer-text]").fill("a note")
     page.keyboard.press("Control+Enter")
     press(page, "1")
-    wait_for(lambda: len(ratings.list_events(ws)) == 1, "the rating")
-    assert ratings.list_events(ws)[0]["note"] == "a note"
+    wait_for(lambda: len(stored.read(ws, ratings.list_events)) == 1, "the rating")
+    assert stored.read(ws, ratings.list_events)[0]["note"] == "a note"
     context.close()
     assert [fault for fault in faults if "refused" not in fault] == []

@@ -16,6 +16,7 @@ from modules.config import STAGES
 from studio.errors import ConfigError, RunError
 from studio.preferences import comparisons, ratings
 from studio.runs.runs import get as find_run
+from tests.support import stored
 from tests.ui.filling import HOSTILE
 from ui import app, handlers, static
 from ui.components import html
@@ -135,8 +136,8 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
     served = serve(full_ws)
     component = next(b for b in served.app.blocks.values() if b.elem_id == "rate")
     call = served.url + "gradio_api/component_server"
-    before = ratings.list_events(full_ws)
-    showing = comparisons.next_showing(full_ws)
+    before = stored.read(full_ws, ratings.list_events)
+    showing = stored.written(full_ws, comparisons.next_showing)
     assert showing is not None
     uuid = "0" * 36
     for sent in (None, [], HOSTILE, {"uuid": uuid}, {"uuid": uuid, "showing": showing.id, "outcome": "DROP", "elapsed_ms": 1},
@@ -151,7 +152,7 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
     assert (
         _post(call, {"component_id": component._id, "fn_name": "postprocess", "session_hash": "x", "data": 1})[0] == 404
     )
-    assert ratings.list_events(full_ws) == before
+    assert stored.read(full_ws, ratings.list_events) == before
     body = {"component_id": component._id, "fn_name": "open_pair", "session_hash": "x", "data": {}}
     assert "checkpoint" not in _post(call, body)[1]  # rating is blind
     assert _post(call, body, Host="evil.example")[0] == 400

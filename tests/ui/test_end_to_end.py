@@ -17,6 +17,7 @@ from studio.models import checkpoints
 from studio.preferences import ratings
 from studio.runs import launcher, metrics, runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.support.waiting import until
 from tests.ui import filling
 
@@ -100,7 +101,7 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
             page.locator(".rating[data-ready]").wait_for()
             page.keyboard.press("1" if done % 2 else "9")
             expect(page.locator("[data-part=tally]")).to_contain_text(f"{12 - done} to rate")
-        events = ratings.list_events(ws)
+        events = stored.read(ws, ratings.list_events)
         assert [(e["outcome"], e["strength"]) for e in events] == [("left", 3), ("right", 2)] * 5
 
         # 2. start a reward model from the page, with enough steps to be interrupted
@@ -128,7 +129,7 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
             "finished", timeout=PATIENCE_MS
         )  # the page found the new server by itself
         assert metrics.cursor(ws, runs.get(ws, "reward-1").id) > before
-        assert len(ratings.list_events(ws)) == 10
+        assert len(stored.read(ws, ratings.list_events)) == 10
 
         # 4. the checkpoint is there; try the policy it judges
         assert checkpoints.newest(ws, "reward") is not None

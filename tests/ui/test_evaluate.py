@@ -12,6 +12,7 @@ from studio.evaluation.results import Result, Subject
 from studio.models import checkpoints
 from studio.preferences import comparisons, ratings
 from studio.runs import launcher, runs
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages.evaluate import page as evaluate
@@ -88,7 +89,7 @@ def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(
 def vote(ws, name, num=1):
     """Votes for the answers that a checkpoint gave; each answer begins with its checkpoint's name."""
     for _ in range(num):
-        showing = comparisons.next_showing(ws)
+        showing = stored.written(ws, comparisons.next_showing)
         assert showing
         with ws.write() as db:
             ratings.record(db, showing.id, "left" if showing.left.startswith(name) else "right")

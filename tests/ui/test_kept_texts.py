@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from studio.preferences import comparisons, prompts, ratings
+from tests.support import stored
 from tests.ui.test_rate import press, rated, wait_for
 from tests.ui.test_rating_room import open_room, put_up
 
@@ -39,7 +40,7 @@ def drafts(ws):
 def test_every_text_comes_back_where_it_was_typed_however_quickly_one_goes_on_and_after_a_reload(ws, serve, visit):
     put_up(ws, ("A", "B", "C"))
     page = open_room(visit, serve(ws))
-    showing = comparisons.next_showing(ws)
+    showing = stored.written(ws, comparisons.next_showing)
     assert showing is not None
     typed = {("e", "1"): "of the first", ("e", "2"): "of the second", ("d",): "a demonstration", ("n",): "a note"}
     for keys, text in typed.items():  # each opened before the one before has been saved
@@ -63,7 +64,7 @@ def test_every_text_comes_back_where_it_was_typed_however_quickly_one_goes_on_an
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Enter")
     wait_for(lambda: rated(ws) == 1, "the ranking")
-    (event,) = ratings.list_events(ws)
+    (event,) = stored.read(ws, ratings.list_events)
     assert (json.loads(event["ranks"]), event["note"], json.loads(event["flags"])) == (
         [2, 1, 1], "a note that is kept", {"unsafe": [0]},
     )  # fmt: skip
@@ -87,10 +88,12 @@ def test_a_reload_while_a_text_is_written_in_an_outage_loses_none_of_it_and_what
     page.keyboard.type("b1zs2 ")
     expect(page.locator("[data-part=said]")).to_contain_text("Press e then 1")
     expect(write(page, "e", "1")).to_have_value("Written while the studio is away")
-    assert len(ratings.list_events(ws)) == 1
+    assert len(stored.read(ws, ratings.list_events)) == 1
     page.keyboard.press("Control+Enter")
     wait_for(lambda: rated(ws) == 2, "the ideal answer")
-    assert [row.response for row in prompts.list_demonstrations(ws)] == ["Written while the studio is away"]
+    assert [row.response for row in stored.read(ws, prompts.list_demonstrations)] == [
+        "Written while the studio is away"
+    ]
 
 
 def test_a_text_that_is_too_long_is_told_before_it_is_kept_and_stays_whole_and_no_judgement_is_lost(ws, serve, visit):
@@ -107,7 +110,7 @@ def test_a_text_that_is_too_long_is_told_before_it_is_kept_and_stays_whole_and_n
     page.keyboard.press("Control+Enter")
     press(page, "1")
     wait_for(lambda: rated(ws) == 1, "the judgement")
-    assert ratings.list_events(ws)[0]["note"] == long[:5000]
+    assert stored.read(ws, ratings.list_events)[0]["note"] == long[:5000]
     field = write(page, "n")
     page.evaluate(
         "(f) => { f.value = 'half \\ud83d of it'; f.dispatchEvent(new Event('input', {bubbles: true})); }",
@@ -118,7 +121,7 @@ def test_a_text_that_is_too_long_is_told_before_it_is_kept_and_stays_whole_and_n
     page.keyboard.press("Control+Enter")
     press(page, "2")
     wait_for(lambda: rated(ws) == 2, "the judgement")
-    assert ratings.list_events(ws)[1]["note"] == "half � of it"
+    assert stored.read(ws, ratings.list_events)[1]["note"] == "half � of it"
     press(page, "z")
     field = write(page, "d")
     field.fill("y" * 400_001)
@@ -156,6 +159,6 @@ def test_undo_brings_note_flags_and_scales_back_and_an_ideal_answer_as_a_draft(w
     leave(page)
     press(page, "3")
     wait_for(lambda: rated(ws) == 1, "the judgement")
-    event = ratings.list_events(ws)[-1]
+    event = stored.read(ws, ratings.list_events)[-1]
     assert (event["strength"], event["note"], json.loads(event["flags"])) == (1, "Left has the date", {"unsafe": [1]})
     assert json.loads(event["attributes"])["helpful"] == [6, None]

@@ -4,6 +4,7 @@ from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import next_step
 from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
+from tests.support import stored
 from tests.ui import filling
 
 
@@ -71,7 +72,7 @@ def test_stations_count_and_say_what_is_stale(full_ws):
     assert status.station("reward").stale == "has not seen 3 ratings"
     assert status.station("pairs").stale == "ppo-2@40 has not answered yet"
     assert status.station("sft").stale == ""
-    prompts.add_demonstration(full_ws, [{"role": "user", "content": "New?"}], "Yes.")
+    stored.written(full_ws, prompts.add_demonstration, [{"role": "user", "content": "New?"}], "Yes.")
     assert next_step.status(full_ws).station("sft").stale == "has not seen 1 demonstration"
     filling.add_checkpoint(full_ws, filling.add_run(full_ws, RewardConfig()), 9)
     status = next_step.status(full_ws)

@@ -239,7 +239,7 @@ def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws
     page.locator("#demonstration-prompt textarea").fill("How do I boil an egg?")
     page.locator("#demonstration-response textarea").press_sequentially(f"Seven minutes. {HOSTILE[:30]}")
     deadline = time.monotonic() + 10
-    while not prompts.load_draft(ws, "demonstration-response").endswith(HOSTILE[:30]):
+    while not stored.read(ws, prompts.load_draft, "demonstration-response").endswith(HOSTILE[:30]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     served.stop()
@@ -250,8 +250,8 @@ def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws
     page.locator("#save-demonstration").click()
     expect(page.locator("#listing")).to_contain_text("Seven minutes.")
     expect(page.locator("#demonstration-response textarea")).to_have_value("")
-    assert prompts.counts(ws)["demonstrations"] == 1
-    assert prompts.load_draft(ws, "demonstration-response") == ""
+    assert stored.read(ws, prompts.counts)["demonstrations"] == 1
+    assert stored.read(ws, prompts.load_draft, "demonstration-response") == ""
 
 
 def test_an_import_is_looked_at_first_and_then_taken(ws, serve, visit, tmp_path):
@@ -264,10 +264,10 @@ def test_an_import_is_looked_at_first_and_then_taken(ws, serve, visit, tmp_path)
     page.locator("#look").click()
     expect(page.locator("#import-told")).to_contain_text("3 of 4 rows can be kept as preferences")
     expect(page.locator("#import-told")).to_contain_text("<script>")
-    assert prompts.counts(ws)["prompts"] == 0
+    assert stored.read(ws, prompts.counts)["prompts"] == 0
     page.locator("#take").click()
     expect(page.locator("#import-told")).to_contain_text("3 new preferences")
-    assert prompts.counts(ws)["prompts"] == 3
+    assert stored.read(ws, prompts.counts)["prompts"] == 3
     path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n{broken\n')
     page.locator("#look").click()
     expect(page.locator("#import-told")).to_contain_text("line 3")

@@ -50,7 +50,7 @@ def test_ten_keys_are_ten_rows_with_their_outcome_and_strength(pairs_ws, serve, 
     press(page, "s")
     page.keyboard.press("2")
     wait_for(lambda: rated(pairs_ws) == 10, "the skip")
-    events = ratings.list_events(pairs_ws)
+    events = stored.read(pairs_ws, ratings.list_events)
     assert [(e["outcome"], e["strength"]) for e in events] == [
         ("left", 3), ("left", 2), ("left", 1), ("tie", None), ("right", 1), ("right", 2), ("right", 3), ("tie", None),
         ("both_bad", None), ("skip", None),
@@ -66,7 +66,9 @@ def test_what_is_rated_left_is_the_text_that_stood_on_the_left(pairs_ws, serve, 
     shown = page.locator("[data-part=left]").inner_text()
     press(page, "1")
     wait_for(lambda: rated(pairs_ws) == 1, "the rating")
-    showing = comparisons.get_showing(pairs_ws, ratings.list_events(pairs_ws)[0]["showing_id"])
+    showing = stored.read(
+        pairs_ws, comparisons.get_showing, stored.read(pairs_ws, ratings.list_events)[0]["showing_id"]
+    )
     assert showing is not None
     assert showing.left.split() == shown.split()
 
@@ -77,7 +79,7 @@ def test_twenty_quick_presses_are_twenty_ratings(pairs_ws, serve, visit):
         press(page, "19"[done % 2])
         wait_for(lambda done=done: rated(pairs_ws) >= done, f"{done} ratings")
     assert rated(pairs_ws) == 20
-    assert len({e["showing_id"] for e in ratings.list_events(pairs_ws)}) == 20
+    assert len({e["showing_id"] for e in stored.read(pairs_ws, ratings.list_events)}) == 20
 
 
 def test_a_burst_of_presses_rates_no_pair_that_was_not_looked_at(pairs_ws, serve, visit):
@@ -86,7 +88,7 @@ def test_a_burst_of_presses_rates_no_pair_that_was_not_looked_at(pairs_ws, serve
     for _ in range(10):
         page.keyboard.press("1")  # all within the moment after the next pair appears
     time.sleep(0.5)
-    events = ratings.list_events(pairs_ws)
+    events = stored.read(pairs_ws, ratings.list_events)
     assert 1 <= len(events) <= 4
     assert len({e["showing_id"] for e in events}) == len(events)
     assert all(e["elapsed_ms"] >= 150 for e in events)
@@ -177,8 +179,8 @@ def test_a_restart_in_mid_session_keeps_the_pair_on_the_screen(pairs_ws, serve, 
     assert rated(pairs_ws) == 1
     served.start()
     wait_for(lambda: rated(pairs_ws) == 2, "the kept press is recorded after the restart")
-    event = ratings.list_events(pairs_ws)[-1]
-    showing = comparisons.get_showing(pairs_ws, event["showing_id"])
+    event = stored.read(pairs_ws, ratings.list_events)[-1]
+    showing = stored.read(pairs_ws, comparisons.get_showing, event["showing_id"])
     assert showing is not None
     assert [showing.left.split(), showing.right.split()] == [text.split() for text in before]
     time.sleep(1.5)

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 import ui
 from studio.preferences import ratings, vocabulary
+from tests.support import stored
 from tests.ui.test_rate import rated, wait_for
 from tests.ui.test_rating_room import open_room, put_up
 
@@ -107,8 +108,8 @@ def test_real_keys_of_other_layouts_judge_and_a_half_understood_order_records_no
         keyboard.send("Input.dispatchKeyEvent", {"type": "keyUp", **event})
 
     def recorded(num: int) -> list[tuple[str, int | None, str | None]]:
-        wait_for(lambda: len(ratings.list_events(ws)) == num, f"{num} events")
-        return [(e["outcome"], e["strength"], e["reason"]) for e in ratings.list_events(ws)]
+        wait_for(lambda: len(stored.read(ws, ratings.list_events)) == num, f"{num} events")
+        return [(e["outcome"], e["strength"], e["reason"]) for e in stored.read(ws, ratings.list_events)]
 
     key("1", "Digit1", shift=True)
     assert recorded(1)[-1] == ("left", 3, None)
@@ -132,7 +133,7 @@ def test_real_keys_of_other_layouts_judge_and_a_half_understood_order_records_no
     expect(said).to_contain_text("ж is not a key here")
     key("1", "Digit1")
     expect(said).to_contain_text("was not taken as a judgement")
-    assert len(ratings.list_events(ws)) == 4
+    assert len(stored.read(ws, ratings.list_events)) == 4
     key("1", "Digit1")
     assert recorded(5)[-1] == ("left", 3, None)
     assert rated(ws) == 3

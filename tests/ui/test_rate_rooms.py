@@ -44,11 +44,11 @@ def open_room(visit, served, title: str, **how) -> Page:
 
 def rate(page: Page, ws: Workspace, key: str) -> None:
     """Press a key and wait until it is in the database."""
-    before = len(ratings.list_events(ws, limit=-1))
+    before = len(stored.read(ws, ratings.list_events, limit=-1))
     expect(page.locator(".rating[data-ready]")).to_be_attached()
     page.keyboard.press(key)
     for _ in range(200):
-        if len(ratings.list_events(ws, limit=-1)) > before:
+        if len(stored.read(ws, ratings.list_events, limit=-1)) > before:
             return
         page.wait_for_timeout(25)
     raise AssertionError(f"the press {key} was not recorded")
@@ -186,7 +186,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     ranked = next(
         s
         for _ in range(60)
-        if len((s := comparisons.next_showing(pairs_ws)).texts) == 3 or filling.add_rated(pairs_ws, 1)
+        if len((s := stored.written(pairs_ws, comparisons.next_showing)).texts) == 3 or filling.add_rated(pairs_ws, 1)
     )
     stored.written(pairs_ws, ratings.record, ranked.id, "ranking", ranks=[1, 2, 3])
     page = open_room(visit, serve(pairs_ws), "History")

@@ -43,9 +43,9 @@ def test_a_ranking_by_keys_with_a_tie_and_its_undo(ws, serve, visit):
         page.keyboard.press(key)
     page.keyboard.press("Enter")
     wait_for(lambda: rated(ws) == 1, "the ranking")
-    event = ratings.list_events(ws)[0]
+    event = stored.read(ws, ratings.list_events)[0]
     assert json.loads(event["ranks"]) == [2, 3, 1, 2]
-    showing = comparisons.get_showing(ws, event["showing_id"])
+    showing = stored.read(ws, comparisons.get_showing, event["showing_id"])
     assert showing is not None
     assert list(showing.texts) == [text.strip() for text in texts]
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: ranking 3 > 1 = 4 > 2")
@@ -84,7 +84,7 @@ def test_a_ranking_by_dragging(ws, serve, visit):
     drag('[data-part="cards"] [data-chip="2"]', '.rung[data-rung="1"]')  # from its card: a tie with the first
     page.locator('[data-press="ranking"]').click()
     wait_for(lambda: rated(ws) == 1, "the ranking")
-    assert json.loads(ratings.list_events(ws)[0]["ranks"]) == [2, 1, 2]
+    assert json.loads(stored.read(ws, ratings.list_events)[0]["ranks"]) == [2, 1, 2]
 
 
 def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair(ws, serve, visit):
@@ -96,8 +96,8 @@ def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair
     page.keyboard.press("1")
     expect(page.locator("[data-part=writer-text]")).to_have_value(left)
     page.locator("[data-part=writer-text]").fill("A draft")
-    name = f"rate-edit-{comparisons.next_showing(ws).id}-0"
-    wait_for(lambda: prompts.load_draft(ws, name) == "A draft", "the draft is kept")
+    name = f"rate-edit-{stored.written(ws, comparisons.next_showing).id}-0"
+    wait_for(lambda: stored.read(ws, prompts.load_draft, name) == "A draft", "the draft is kept")
     page.reload()
     page.locator(".rating[data-ready]").wait_for()
     page.keyboard.press("e")
@@ -107,8 +107,8 @@ def test_edit_to_ideal_gives_a_demonstration_and_a_preference_and_keeps_the_pair
     page.keyboard.press("Control+Enter")
     wait_for(lambda: rated(ws) == 1, "the preference")
     assert [(row["left"], row["right"]) for row in stored.preferences(ws)] == [("1 ideal answer b z", left)]
-    assert [row.response for row in prompts.list_demonstrations(ws)] == ["1 ideal answer b z"]
-    wait_for(lambda: prompts.load_draft(ws, name) == "", "the draft is gone")
+    assert [row.response for row in stored.read(ws, prompts.list_demonstrations)] == ["1 ideal answer b z"]
+    wait_for(lambda: stored.read(ws, prompts.load_draft, name) == "", "the draft is gone")
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: your ideal answer")
     press(page, "9")
     wait_for(lambda: rated(ws) == 2, "the pair is still judged")
@@ -129,7 +129,7 @@ def test_flags_a_note_and_scales_go_with_the_judgement(ws, serve, visit):
     page.keyboard.press("Escape")
     page.keyboard.press("1")
     wait_for(lambda: rated(ws) == 1, "the rating")
-    event = ratings.list_events(ws)[0]
+    event = stored.read(ws, ratings.list_events)[0]
     assert (event["outcome"], event["note"], json.loads(event["flags"])) == ("left", "Odd.", {"unsafe": [1]})
     assert json.loads(event["attributes"]) == {"helpful": [6, None], "truthful": [2, None]}
     expect(page.locator("[data-part=none]")).to_be_visible()
@@ -156,7 +156,7 @@ def test_after_a_click_on_a_scale_keys_judge_and_by_keys_the_scale_says_that_it_
     page.locator('[data-side="1"] [data-attribute="truthful"]').nth(6).click()
     page.keyboard.press("9")
     wait_for(lambda: rated(ws) == 1, "the rating")
-    event = ratings.list_events(ws)[0]
+    event = stored.read(ws, ratings.list_events)[0]
     assert event["outcome"] == "right"
     assert json.loads(event["attributes"]) == {"helpful": [3, 5], "truthful": [None, 7]}
 
@@ -183,7 +183,7 @@ def test_enter_and_space_judge_where_the_focus_is_on_the_tab_that_was_clicked(ws
         page.locator('.rating[data-ready][data-state="pair"]').wait_for()
         press(page, " ")
     wait_for(lambda: rated(ws) == 2, "both")
-    assert {event["outcome"] for event in ratings.list_events(ws)} == {"ranking", "tie"}
+    assert {event["outcome"] for event in stored.read(ws, ratings.list_events)} == {"ranking", "tie"}
 
 
 def test_a_question_for_a_side_can_be_left_without_a_keyboard_and_a_note_survives_escape(ws, serve, visit):
@@ -218,7 +218,7 @@ def test_a_demonstration_can_be_written_for_the_prompt_on_the_screen(ws, serve, 
     page.keyboard.press("d")
     page.locator("[data-part=writer-text]").fill("What should have been said.")
     page.locator("[data-part=writer-keep]").click()
-    wait_for(lambda: prompts.counts(ws)["demonstrations"] == 1, "the demonstration")
+    wait_for(lambda: stored.read(ws, prompts.counts)["demonstrations"] == 1, "the demonstration")
     assert rated(ws) == 0
 
 
@@ -233,9 +233,9 @@ def test_twenty_quick_presses_at_five_a_second_lose_none_and_double_none(pairs_w
         } }""",
         keys,
     )
-    wait_for(lambda: len(ratings.list_events(pairs_ws)) == 20, "all twenty")
+    wait_for(lambda: len(stored.read(pairs_ws, ratings.list_events)) == 20, "all twenty")
     time.sleep(0.3)
-    events = ratings.list_events(pairs_ws)
+    events = stored.read(pairs_ws, ratings.list_events)
     wanted = {"1": "left", "2": "left", "3": "left", "5": "tie", " ": "tie", "b": "both_bad"}
     assert [event["outcome"] for event in events] == [wanted.get(key, "right") for key in keys]
     assert len({event["showing_id"] for event in events}) == 20
@@ -262,7 +262,7 @@ def test_hostile_and_broken_texts_are_drawn_harmlessly_and_quickly(ws, serve, vi
     for done in range(1, len(NASTY) + 1):
         page.locator("[data-part=left][data-drawn]").wait_for()
         page.locator("[data-part=right][data-drawn]").wait_for()
-        shown = comparisons.next_showing(ws)
+        shown = stored.written(ws, comparisons.next_showing)
         assert shown is not None
         for key in ("m", "m"):
             page.keyboard.press(key)

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from studio.annotation import guidelines
 from studio.preferences import prompts
+from tests.support import stored
 from tests.ui.test_rate import wait_for
 from ui.pages import data
 from ui.pages.rate import session
@@ -35,13 +36,13 @@ def test_a_text_typed_while_the_studio_is_away_comes_back_after_a_reload_and_is_
 ):
     page = visit(f"{serve(ws).url}#{address}")
     field(page).fill("Written before")
-    wait_for(lambda: prompts.load_draft(ws, name) == "Written before", "the draft is in the workspace")
+    wait_for(lambda: stored.read(ws, prompts.load_draft, name) == "Written before", "the draft is in the workspace")
     page.context.set_offline(True)
     field(page).press_sequentially(" and while it was away.")
     page.context.set_offline(False)
     page.reload()
     expect(field(page)).to_have_value("Written before and while it was away.")
-    wait_for(lambda: prompts.load_draft(ws, name).endswith("away."), "the workspace has it, too")
+    wait_for(lambda: stored.read(ws, prompts.load_draft, name).endswith("away."), "the workspace has it, too")
     wait_for(
         lambda: page.evaluate("Object.values(sessionStorage).every((kept) => !kept.includes('away'))"), "the tab forgot"
     )
@@ -49,7 +50,7 @@ def test_a_text_typed_while_the_studio_is_away_comes_back_after_a_reload_and_is_
 
 def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, serve, visit, monkeypatch):
     is_asked, gate, opened = threading.Event(), threading.Event(), data._open
-    prompts.add_demonstration(ws, [{"role": "user", "content": "Shown when the page is open"}], "Yes.")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Shown when the page is open"}], "Yes.")
 
     def late(*given):
         answer = opened(*given)
@@ -61,14 +62,22 @@ def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, ser
     page = visit(f"{serve(ws).url}#data")
     assert is_asked.wait(60)
     demonstration(page).fill("Typed early")
-    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "Typed early", "the draft is in the workspace")
+    wait_for(
+        lambda: stored.read(ws, prompts.load_draft, "demonstration-response") == "Typed early",
+        "the draft is in the workspace",
+    )
     gate.set()
     expect(page.get_by_text("Shown when the page is open")).to_be_visible()
     expect(demonstration(page)).to_have_value("Typed early")
     demonstration(page).press_sequentially(" and on")
-    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "Typed early and on", "the draft is whole")
+    wait_for(
+        lambda: stored.read(ws, prompts.load_draft, "demonstration-response") == "Typed early and on",
+        "the draft is whole",
+    )
     demonstration(page).fill("")
-    wait_for(lambda: prompts.load_draft(ws, "demonstration-response") == "", "what was taken out is taken out")
+    wait_for(
+        lambda: stored.read(ws, prompts.load_draft, "demonstration-response") == "", "what was taken out is taken out"
+    )
     page.locator("#page-rate-button").click()
     page.locator("#page-data-button").click()
     page.wait_for_function("window.studio.isSettled()")
@@ -79,4 +88,4 @@ def test_the_guideline_in_force_is_no_draft_that_hides_the_next_one(ws):
     first = guidelines.write(ws, "Short answers.").text
     session._keep(ws, session.DRAFT, first)
     guidelines.write(ws, "Long answers.")
-    assert prompts.load_draft(ws, session.DRAFT) == ""
+    assert stored.read(ws, prompts.load_draft, session.DRAFT) == ""

@@ -102,14 +102,17 @@ def _keep(ws: Workspace, name: str, text: str) -> None:
 
 def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> list[Any]:
     """Show the page as it was left: its list, and the demonstration that was being written."""
-    drafts = [gr.skip() if text else prompts.load_draft(ws, name) for name, text in zip(DRAFTS, texts, strict=True)]
+    with ws.read() as db:
+        drafts = [gr.skip() if text else prompts.load_draft(db, name) for name, text in zip(DRAFTS, texts, strict=True)]
     return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
-    before = prompts.counts(ws)
+    with ws.read() as db:
+        before = prompts.counts(db)
     starter.load(ws)
-    after = prompts.counts(ws)
+    with ws.read() as db:
+        after = prompts.counts(db)
     new = {name: after[name] - before[name] for name in ("prompts", "demonstrations")}
     said = f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations."
     return [html.notice(said, "good"), gr.Column(visible=False)]
@@ -125,7 +128,8 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
         ]
     try:
         messages = [{"role": "user", "content": prompt.strip()}]
-        prompts.add_demonstration(ws, messages, response, category.strip())
+        with ws.write() as db:
+            prompts.add_demonstration(db, messages, response, category.strip())
     except StudioError as error:
         return [gr.skip(), gr.skip(), gr.skip(), html.notice(str(error), "bad")]
     for name in DRAFTS[:2]:
@@ -145,10 +149,11 @@ def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list
 def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]:
     """Draw one page of demonstrations, prompts or imported preferences that contain the search text."""
     start = max(0, int(offset))
-    reads = {"prompts": prompts.list_prompts, "preferences": _imported}
-    found: list[Any] = reads.get(what, prompts.list_demonstrations)(
-        ws, search=search.strip(), limit=PAGE_SIZE + 1, offset=start
-    )
+    reads = {"prompts": prompts.list_prompts, "preferences": partial(_imported, ws)}
+    with ws.read() as db:
+        found: list[Any] = reads.get(what, prompts.list_demonstrations)(
+            db, search=search.strip(), limit=PAGE_SIZE + 1, offset=start
+        )
     shown = found[:PAGE_SIZE]
     draw = {"prompts": _prompt, "preferences": _preference}.get(what, _demonstration)
     listing = "".join(draw(row) for row in shown) or _nothing(ws, what, search)
@@ -157,7 +162,8 @@ def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]
 
 
 def _counts(ws: Workspace) -> str:
-    counts = prompts.counts(ws) | {"preferences": history.count_imported(ws)}
+    with ws.read() as db:
+        counts = prompts.counts(db) | {"preferences": history.count_imported(ws)}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (
@@ -196,7 +202,7 @@ def _prompt(row: dict[str, Any]) -> str:
     return f'<article class="entry">{html.conversation(row["messages"])}<footer>{html.tags([row["category"], row["split"]])}</footer></article>'
 
 
-def _imported(ws: Workspace, *, search: str, limit: int, offset: int) -> list[Entry]:
+def _imported(ws: Workspace, _: object, *, search: str, limit: int, offset: int) -> list[Entry]:
     """Return judgements that came with an import, as they count now, newest first."""
     return history.find(ws, Filter(search=search, is_imported=True), limit=offset + limit)[offset:]
 

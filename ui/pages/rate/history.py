@@ -122,7 +122,8 @@ _NONE = '<p class="quiet">Choose a rating to see its answers and every event, an
 def _open(ws: Workspace, *filters: Any) -> list[Any]:
     """Show the list, and what it can be filtered by."""
     given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
-    named = [name for name in prompts.list_categories(ws) if name]
+    with ws.read() as db:
+        named = [name for name in prompts.list_categories(db) if name]
     numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
     return [
         *_list(ws, None, *filters),
@@ -230,7 +231,8 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
     try:
         entry = history.get(ws, history.number(picked.strip()))
         order = parse_ranking(ranks, len(history.texts(ws, entry))) if outcome == "ranking" else None
-        found = ratings.correct(ws, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
+        with ws.write() as db:
+            found = ratings.correct(db, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     return [html.notice(f"Corrected. The earlier judgement stays on record as {entry.id}.", "good"), str(found.id)]
@@ -245,7 +247,8 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
         for flag, _, at in (mark.partition(":") for mark in marks):
             flags.setdefault(flag, []).append(int(at))
         entry = history.get(ws, history.number(picked.strip()))
-        found = ratings.annotate(ws, entry.id, Remarks(note, flags, entry.remarks.attributes))
+        with ws.write() as db:
+            found = ratings.annotate(db, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     return [html.notice(f"Saved. The earlier note and flags stay on record as {entry.id}.", "good"), str(found.id)]

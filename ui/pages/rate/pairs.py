@@ -172,15 +172,15 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
 def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
     """Keep an ideal answer or a demonstration. The item on the screen stays."""
     try:
-        if sent.kind == "edit":
-            edits.edit_to_ideal(
-                ws, sent.showing, sent.position or 0, sent.text, uuid=sent.uuid, elapsed_ms=sent.elapsed_ms
-            )
-            answer = {"recorded": wording.IDEAL}
-        else:
-            edits.demonstrate(ws, sent.showing, sent.text)
-            answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
         with ws.write() as db:
+            if sent.kind == "edit":
+                edits.edit_to_ideal(
+                    db, sent.showing, sent.position or 0, sent.text, uuid=sent.uuid, elapsed_ms=sent.elapsed_ms
+                )
+                answer = {"recorded": wording.IDEAL}
+            else:
+                edits.demonstrate(db, sent.showing, sent.text)
+                answer = {"said": "Recorded: a demonstration for this prompt. Undo takes back judgements, not this."}
             prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), "")
     except WorkspaceUnavailable:  # the browser keeps the text and sends it again
         raise
@@ -215,7 +215,7 @@ def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     told = {"id": showing_id, "remarks": asdict(undo.remarks_taken_back(db, showing_id))}
     if showing_id in known:
         return told
-    showing = comparisons.read_showing(db, showing_id)
+    showing = comparisons.get_showing(db, showing_id)
     assert showing is not None
     return told | {
         "messages": showing.messages,

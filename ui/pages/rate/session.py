@@ -75,7 +75,8 @@ def build(ws: Workspace) -> Page:
 def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[Any]:
     """Show the panel as it is now, with what was being typed and new choices of checkpoints."""
     found = guidelines.current(ws)
-    text = gr.skip() if written else prompts.load_draft(ws, DRAFT) or found.text
+    with ws.read() as db:
+        text = gr.skip() if written else prompts.load_draft(db, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
     return [*_refresh(ws, chosen), text, _version(found), *choices]

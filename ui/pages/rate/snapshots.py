@@ -45,7 +45,8 @@ def build(ws: Workspace) -> Page:
 
 def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
     """Draw the list; the two newest ones are offered for a comparison."""
-    found = snapshots.list_all(ws)
+    with ws.read() as db:
+        found = snapshots.list_all(db)
     names = [each.name for each in found]
     default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
     is_pair = first in names and second in names and first != second
@@ -60,7 +61,8 @@ def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
             "A snapshot is a frozen, hashed set of preferences: exactly what a reward model was trained on. Each reward run "
             "makes one from the current ratings, or trains on one that you froze.",
         )
-    used = snapshots.runs_of(ws)
+    with ws.read() as db:
+        used = snapshots.runs_of(db)
     rows = "".join(
         f'<tr><th scope="row">{each.name}</th><td class="num">{each.row_count:,}</td><td>{_recipe(each.recipe)}</td>'
         f"<td>{html.tags(used.get(each.id, []))}</td><td><code>{each.sha256[:12]}</code></td>"
@@ -91,7 +93,8 @@ def _compare(ws: Workspace, first: str | None, second: str | None) -> str:
     if not first or not second:
         return html.notice("Choose two snapshots.", "bad")
     try:
-        found = snapshots.compare(ws, first, second)
+        with ws.read() as db:
+            found = snapshots.compare(db, first, second)
     except StudioError as error:
         return html.notice(str(error), "bad")
     changes = "".join(
