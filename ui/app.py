@@ -22,6 +22,7 @@ from studio import servers
 from studio.errors import ConfigError
 from studio.network import address, proxies
 from studio.network.address import Address
+from studio.network.guard import Guard
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import html, notifications, typed
@@ -35,7 +36,6 @@ from ui.pages.rate import page as rate_tabs
 from ui.pages.runs import page as runs_page
 from ui.pages.train import page as train
 from ui.server import login, rest, uploads
-from studio.network.guard import Guard
 from ui.server.routes import Routes
 from ui.server.sessions import KeepSessions
 
