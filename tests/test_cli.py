@@ -19,10 +19,11 @@ from modules.config import STAGES, PPOConfig, SFTConfig
 from studio import settings
 from studio.annotation import sessions
 from studio.annotation.session_config import SessionConfig
+from studio.chat import asking
 from studio.cli import keyboard, main, printing
 from studio.datasets import starter
 from studio.errors import ConfigError
-from studio.models import checkpoints, prompting
+from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, vocabulary
 from studio.preferences.prompts import NewPrompt
 from studio.runs import launcher, metrics, runs
@@ -283,15 +284,15 @@ def test_models_are_listed_though_the_folder_of_one_is_gone(taught, cli):
 def test_a_prompt_is_tried_on_the_named_models(taught, cli, monkeypatch):
     asked = []
 
-    def answer(ws, messages, names, **options):
-        asked.append((messages, list(names), options))
+    def answer(resident, messages, names, sampling):
+        asked.append((messages, list(names), sampling))
         return {name: f"answer of {name}" for name in names}
 
-    monkeypatch.setattr(prompting, "answer", answer)
+    monkeypatch.setattr(asking, "final", answer)
     code, out, _ = cli("models", "try", "Hello?", "--on", "sft-1", "ppo-1", "--seed", "4")
     assert (code, out) == (0, "sft-1: answer of sft-1\nppo-1: answer of ppo-1\n")
     assert asked[0][0] == [{"role": "user", "content": "Hello?"}]
-    assert asked[0][2]["seed"] == 4
+    assert asked[0][2].seed == 4
     assert cli("models", "try", "Hello?")[2].startswith("There are no checkpoints yet")
 
 

@@ -21,8 +21,6 @@ from studio.workspace import Workspace
 
 MODULE = "studio.worker.resident"
 IDLE_S = 300.0
-POLICIES = ("sft", "ppo", "dpo")
-"""Stages whose checkpoints answer."""
 LINES_KEPT = 20
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """A token is many short products; threads that spin between them starve each other where other programs compute."""
@@ -115,15 +113,20 @@ class Resident:
         try:
             while not is_over:
                 event = asked.events.get()
-                is_over = bool(event.error or event.reason)
+                if is_over := bool(event.error or event.reason):
+                    with self._lock:
+                        self._open.pop(asked.question.id, None)
                 if event.error:
                     raise (DataError if event.is_refusal else RunError)(event.error)
                 yield event
         finally:
-            if not is_over:
-                self.stop(asked.question)
-            with self._lock:
-                self._open.pop(asked.question.id, None)
+            self.leave(asked.question)
+
+    def leave(self, question: Question) -> None:
+        """Hear no more of an answer, and have it end; for one whose generator was never begun."""
+        self.stop(question)
+        with self._lock:
+            self._open.pop(question.id, None)
 
     def stop(self, question: Question) -> None:
         """Have an answer end where it is: its last event follows. Does nothing after its end."""
@@ -224,11 +227,11 @@ def policy(ws: Workspace, name: str) -> Checkpoint:
         CheckpointError: There is none of this name, or it is a reward model.
     """
     found = checkpoints.get(ws, name)
-    if found.stage not in POLICIES:
+    if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(f"Checkpoint {found.name} is a {found.stage} model and gives no answers.")
     return found
 
 
 def policies(ws: Workspace) -> list[str]:
     """Return the names of the checkpoints that give answers, the newest first."""
-    return [found.name for found in checkpoints.list_all(ws) if found.stage in POLICIES]
+    return [found.name for found in checkpoints.list_all(ws, *checkpoints.POLICIES)]

@@ -5,9 +5,12 @@ import json
 import sys
 from typing import Any
 
+from studio.chat import asking
+from studio.chat.protocol import Sampling
+from studio.chat.resident import Resident
 from studio.children import DEVICES
 from studio.cli import follow, rollouts, watch
-from studio.models import checkpoints, prompting
+from studio.models import checkpoints
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
@@ -221,15 +224,12 @@ def _try_models(arguments: argparse.Namespace) -> int:
     if not names:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)
         return 1
-    answers = prompting.answer(
-        ws,
-        [{"role": "user", "content": arguments.prompt}],
-        names,
-        temperature=arguments.temperature,
-        max_new_tokens=arguments.max_new_tokens,
-        seed=arguments.seed,
-        device=arguments.device,
-    )
+    resident = Resident(ws, arguments.device)
+    sampling = Sampling(temperature=arguments.temperature, max_new_tokens=arguments.max_new_tokens, seed=arguments.seed)
+    try:
+        answers = asking.final(resident, [{"role": "user", "content": arguments.prompt}], names, sampling)
+    finally:
+        resident.close()
     for name, text in answers.items():
         print(f"{name}: {text}")
     return 0

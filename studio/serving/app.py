@@ -76,7 +76,7 @@ class _API:
         return answer
 
     async def models(self, request: Request) -> Response:
-        found = await run_in_threadpool(checkpoints.list_all, self._ws, *resident.POLICIES)
+        found = await run_in_threadpool(checkpoints.list_all, self._ws, *checkpoints.POLICIES)
         rows = [_model(each) for each in found if not self._names or each.name in self._names]
         return JSONResponse({"object": "list", "data": rows})
 

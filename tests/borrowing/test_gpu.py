@@ -7,10 +7,12 @@ import importlib
 import os
 import threading
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from modules.config import RewardConfig, SFTConfig
+from studio.chat.protocol import Start
 from studio.children import check_device
 from studio.errors import ConfigError, RunError
 from studio.preferences import prompts
@@ -139,10 +141,9 @@ def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpu
 
 
 def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
-    answer = importlib.import_module("studio.worker.answer")
-    request = {"root": str(ws.root), "device": "auto", "folders": {"sft-1": "nowhere"}}
+    resident = importlib.import_module("studio.worker.resident")
     with pytest.raises(RunError) as refused:
-        answer.reply(request)
+        resident.serve(ws, Start(root=str(ws.root), idle_s=60), Queue(), print)
     assert str(refused.value).startswith(all_at_work)
 
 

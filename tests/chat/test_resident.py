@@ -8,12 +8,16 @@ from dataclasses import replace
 
 import pytest
 
+from assets import STARTER
 from modules.config import SFTConfig
+from modules.model.backbone import Backbone
+from modules.model.generate import generate
+from studio.chat import asking
 from studio.chat import resident as client
 from studio.chat.protocol import Event, Sampling, Start
 from studio.chat.resident import Resident
 from studio.errors import CheckpointError, DataError, RunError
-from studio.models import checkpoints, prompting
+from studio.models import checkpoints
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import warm
@@ -49,13 +53,15 @@ def text_of(events):
     return "".join(event.text for event in events)
 
 
-def test_it_gives_the_answer_of_a_process_that_is_started_for_it_alone(ws, resident):
+def test_it_gives_the_answer_of_the_sampling_loop_with_the_same_seed(ws, resident):
     sampling = Sampling(max_new_tokens=24, seed=3)
     answers = [text_of(resident.answer(resident.question("sft-1@1", QUESTION, sampling))) for _ in range(2)]
-    alone = prompting.answer(ws, QUESTION, ["sft-1@1"], max_new_tokens=24, seed=3, device="cpu")["sft-1@1"]
-    assert answers[0] == answers[1]
-    assert answers[0].strip() == alone
-    assert alone
+    backbone = Backbone.load(str(STARTER / "model"), device="cpu", lora_rank=4)
+    backbone.add_role("policy", source=checkpoints.get(ws, "sft-1@1").folder / "policy")
+    prompt = backbone.chat.encode_prompt(QUESTION).ids
+    wanted = generate(backbone, "policy", [prompt], max_new_tokens=24, temperature=sampling.temperature, seed=3)
+    assert answers == [backbone.chat.decode(wanted.responses[0])] * 2
+    assert answers[0]
 
 
 def test_two_checkpoints_answer_at_the_same_time_by_one_process(resident):
@@ -170,3 +176,19 @@ def test_only_policies_are_offered_and_asked_the_newest_first(ws, monkeypatch):
     monkeypatch.setattr(client.checkpoints, "get", lambda ws, name: replace(found, stage="reward"))
     with pytest.raises(CheckpointError, match="is a reward model and gives no answers"):
         client.policy(ws, "sft-1@1")
+
+
+def test_several_are_asked_at_once_and_leaving_stops_them_all(resident):
+    sampling = Sampling(max_new_tokens=480, temperature=5)
+    growing = asking.growing(resident, QUESTION, ["sft-1@1", "sft-2@1"], sampling)
+    assert next(growing).keys() == {"sft-1@1", "sft-2@1"}
+    growing.close()
+    assert not resident._open
+    whole = asking.final(resident, QUESTION, ["sft-1@1", "sft-1@1"], Sampling(max_new_tokens=6))
+    assert whole["sft-1@1"]
+
+
+def test_an_answer_that_fills_the_models_last_position_says_so(resident):
+    long = [{"role": "user", "content": "fox " * 240}]
+    answer = asking.final(resident, long, ["sft-1@1"], Sampling(max_new_tokens=400, temperature=5))["sft-1@1"]
+    assert answer.endswith(asking.CUT.strip())

@@ -27,7 +27,6 @@ from studio.children import CODE
 from studio.runs import marks, processes
 
 MODULES = {
-    "studio.worker.answer",
     "studio.worker.preview",
     "studio.worker.merge",
     "studio.worker.predict",

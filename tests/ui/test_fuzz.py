@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from assets import STARTER
 from studio.errors import RunError
-from studio.models import export, prompting
+from studio.models import export
 from studio.runs import launcher, memory_fit, preview, runs
 
 pytestmark = pytest.mark.timeout(900)
@@ -181,9 +181,8 @@ def watched(full_ws, outside, serve, monkeypatch):
     """A served app in which runs are created but no worker is started; yields it with a caller."""
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     monkeypatch.setattr(memory_fit, "_probe_once", refuse)  # after its checks it would train, which takes minutes here
-    for module, name in ((prompting, "answer"), (export, "export_checkpoint"), (preview, "lesson")):
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, real if name == "answer" else refuse)
+    for module, name in ((export, "export_checkpoint"), (preview, "lesson")):
+        monkeypatch.setattr(module, name, refuse)
     served = serve(full_ws)
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     seen.clear()

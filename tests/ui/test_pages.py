@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
+from studio.chat import asking
 from studio.datasets import archive
 from studio.preferences import prompts, ratings
 from studio.runs import launcher, metrics, preview, runs
@@ -340,11 +341,11 @@ def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, t
 
 
 def test_models_show_the_family_and_ask_two(full_ws, serve, visit, monkeypatch):
-    from studio.models import prompting
+    def growing(resident, messages, names, sampling):
+        for words in ("says", f"says {HOSTILE}"):
+            yield {name: f"{name} {words}" for name in names}
 
-    monkeypatch.setattr(
-        prompting, "answer", lambda ws, messages, names, **_: {name: f"{name} says {HOSTILE}" for name in names}
-    )
+    monkeypatch.setattr(asking, "growing", growing)
     page = visit(serve(full_ws).url + "#models")
     expect(page.locator("#lineage .node")).to_have_count(3)
     expect(page.locator("#checkpoints tbody tr")).to_have_count(3)

@@ -1,15 +1,19 @@
 """Models: checkpoints and where they come from, a prompt tried on two of them side by side, and export."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
+from studio.chat import asking
+from studio.chat.protocol import Sampling
+from studio.chat.resident import Resident
 from studio.errors import StudioError
 from studio.models import checkpoint_pages as shelf
-from studio.models import export, prompting
+from studio.models import export
 from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
@@ -22,14 +26,15 @@ from ui.page import Page
 COLUMNS = {"sft": 0, "reward": 1, "ppo": 2, "dpo": 2}
 WIDTH, ROW, BOX = 720, 44, 150
 WAITING = "Loading the model and generating …"
+DRAWN_EVERY_S = 0.1
 NOTHING = "An empty answer: its first token was the end token."
 
 
 def build(ws: Workspace) -> Page:
-    """Place the page."""
+    """Place the page. Its resident process starts with the first question and ends with the server, if not before."""
     policies = _names(ws, *POLICIES)
     with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
-        first, second = _try(ws, policies)
+        first, second = _try(Resident(ws), policies)
     tree = html.html(elem_id="lineage")
     pages = pager.build("models", "Search the checkpoints")
     table = html.html(elem_id="checkpoints")
@@ -41,7 +46,7 @@ def build(ws: Workspace) -> Page:
     return Page(partial(_refresh, ws), inputs, outputs)
 
 
-def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
+def _try(resident: Resident, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
     prompt = gr.Textbox(
         "", label="Prompt", lines=2, max_lines=12, elem_id="try-prompt", placeholder="What would you ask?"
     )
@@ -61,11 +66,18 @@ def _try(ws: Workspace, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
         length = gr.Slider(8, 512, value=96, step=8, label="Maximum tokens", min_width=230)
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Ask both", variant="primary", elem_id="ask", min_width=140)
+        stop = gr.Button("Stop", visible=False, elem_id="ask-stop", min_width=140)
     with gr.Row(elem_classes="answers"):
         left = html.html(_answer("", ""), elem_id="answer-first")
         right = html.html(_answer("", ""), elem_id="answer-second")
-    waiting = on(ask.click, _waiting, [first, second], [left, right, ask])
-    on(waiting.success, partial(_ask, ws), [prompt, first, second, temperature, length], [left, right, ask])
+    waiting = on(ask.click, _waiting, [first, second], [left, right, ask, stop])
+    asking_both = on(
+        waiting.success,
+        partial(_ask, resident),
+        [prompt, first, second, temperature, length],
+        [left, right, ask, stop],
+    )
+    on(stop.click, lambda: _BUTTONS[False], None, [ask, stop], cancels=[asking_both])
     return first, second
 
 
@@ -124,33 +136,42 @@ def _other(policies: list[str]) -> str | None:
     return next(iter(other or policies), None)
 
 
+_BUTTONS = {is_asking: [gr.Button(visible=not is_asking), gr.Button(visible=is_asking)] for is_asking in (False, True)}
+"""Ask and Stop, before and while an answer is given."""
+
+
 def _waiting(first: str | None, second: str | None) -> list[Any]:
     """Show at once that answers are coming, before the models are loaded."""
-    return [
-        _answer(first or "", "", is_waiting=True),
-        _answer(second or "", "", is_waiting=True),
-        gr.Button(interactive=False),
-    ]
+    cards = [_answer(name or "", "", is_waiting=True) for name in (first, second)]
+    return [*cards, *_BUTTONS[True]]
 
 
 def _ask(
-    ws: Workspace, prompt: str, first: str | None, second: str | None, temperature: float, length: float
-) -> list[Any]:
-    """Return both answers to the same prompt, from a child process that holds the models."""
+    resident: Resident, prompt: str, first: str | None, second: str | None, temperature: float, length: float
+) -> Iterator[list[Any]]:
+    """Draw both answers to the same prompt as they grow."""
     names = [name for name in (first, second) if name]
-    again = gr.Button(interactive=True)
+    fault = "" if names else "There is no policy to ask yet. Train SFT first."
+    fault = fault or ("" if prompt.strip() else "The prompt is empty. Write what you would ask.")
+    if fault:
+        yield [html.notice(fault, "bad"), "", *_BUTTONS[False]]
+        return
+    sampling = Sampling(temperature=temperature, max_new_tokens=int(length))
+    answers: dict[str, str] = {}
+    drawn_at = 0.0
     try:
-        if not names:
-            return [html.notice("There is no policy to ask yet. Train SFT first.", "bad"), "", again]
-        if not prompt.strip():
-            return [html.notice("The prompt is empty. Write what you would ask.", "bad"), "", again]
-        messages = [{"role": "user", "content": prompt.strip()}]
-        answers = prompting.answer(
-            ws, messages, list(dict.fromkeys(names)), temperature=temperature, max_new_tokens=int(length)
-        )
+        for answers in asking.growing(resident, [{"role": "user", "content": prompt.strip()}], names, sampling):
+            if time.monotonic() - drawn_at > DRAWN_EVERY_S:
+                yield [*_cards(answers, first, second), *_BUTTONS[True]]
+                drawn_at = time.monotonic()
     except StudioError as error:
-        return [html.notice(str(error), "bad"), "", again]
-    return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)] + [again]
+        yield [html.notice(str(error), "bad"), "", *_BUTTONS[False]]
+        return
+    yield [*_cards(answers, first, second), *_BUTTONS[False]]
+
+
+def _cards(answers: dict[str, str], first: str | None, second: str | None) -> list[str]:
+    return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)]
 
 
 def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
