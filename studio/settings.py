@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
-from modules.presets import preset
+from modules.presets import HARDWARE, preset
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
@@ -28,13 +29,26 @@ Config = TypeVar("Config", bound=BaseModel)
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def read(stage: str, config_file: str | None, settings: Sequence[str], hardware: str | None = None) -> StageConfig:
-    """Read a stage's config: ``key=value`` settings over the file's values over the preset's over the defaults.
+def read(
+    stage: str,
+    config_file: str | None,
+    settings: Sequence[str],
+    presets: Sequence[str] = (),
+    recipe: Mapping[str, Any] | None = None,
+) -> StageConfig:
+    """Read a stage's config: ``key=value`` settings over the file's values over the recipe's over the hardware's over defaults.
+
+    Args:
+        stage: Such as ``sft``.
+        config_file, settings: As typed.
+        presets: Names; those of hardware are taken.
+        recipe: What a recipe sets.
 
     Raises:
         ConfigError: an unknown key, or a value out of range; one sentence each.
     """
-    values = preset(stage, hardware) if hardware else {}
+    hardware = [preset(stage, name) for name in presets if name in HARDWARE]
+    values = dict(ChainMap(dict(recipe or {}), *reversed(hardware)))
     return read_class(STAGES[stage], stage, config_file, settings, values)
 
 

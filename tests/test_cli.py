@@ -31,6 +31,7 @@ from studio.workspace import Workspace
 from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S
 from tests.ui import filling
+from ui.pages.train import page as train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--set", "lora_rank=4", "--set", "batch_size=8", "--set", "micro_batch_size=8", "--set", "max_length=128"]
@@ -239,6 +240,26 @@ def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):
     assert code == 0
     assert out == f"sft-1 started. Watch it: rlhf-studio runs show sft-1 --watch --workspace {taught.root}\n"
     assert runs.get(taught, "sft-1").config.seed == 3
+
+
+def test_a_recipe_is_scaled_to_the_data_combines_with_hardware_and_gives_way_to_what_is_set(taught, cli, no_start):
+    """And the page's preset fills in the same; the method decides on the rate."""
+    both = ("--preset", "instructgpt", "--preset", "cpu")
+    assert cli("sft", *both, "--set", "epochs=3", "--detach")[0] == 0
+    config = runs.get(taught, "sft-1").config.model_dump()
+    assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (3, 8, 1e-4)
+    assert (config["micro_batch_size"], config["device"]) == (4, "cpu")
+    assert cli("sft", "--preset", "instructgpt", "--set", "method=full", "--detach")[0] == 0
+    assert runs.get(taught, "sft-2").config.model_dump()["learning_rate"] == 1.04e-5
+    form = [field.default for field in SFTConfig.model_fields.values()]
+    filled = train._preset(taught, "sft", "instructgpt", *form)
+    given = {
+        name: value for name, value in zip(SFTConfig.model_fields, filled, strict=True) if not isinstance(value, dict)
+    }
+    assert given == {"epochs": 2, "batch_size": 8, "learning_rate": 1e-4, "warmup_fraction": 0.0}
+    code, _, err = cli("reward", "--preset", "instructgpt")
+    assert code == 1
+    assert "There is no checkpoint of SFT yet" in err
 
 
 def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkeypatch):

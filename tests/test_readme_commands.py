@@ -89,6 +89,7 @@ REST = (
     Step("reward --set snapshot=snapshot-2", "reward-2", is_variant=True),
     Step("reward --set offtopic_share=1 --set ensemble=4", "reward-3", is_variant=True),
     Step("ppo --set kl_coef=0.1 --set iterations=200 --set kl_budget=10", "ppo-2", is_variant=True),
+    Step("reward --preset cpu --preset instructgpt", "reward-4", is_variant=True),
     Step('ppo --set "rewards=reward + function:length.py:short*0.1"', "ppo-3", is_variant=True),
     Step("evaluate --set suites=grammar,blimp:blimp.jsonl", "evaluate-2", is_variant=True),
     Step("evaluate report", "report.html"),
@@ -177,7 +178,7 @@ def test_a_command_for_another_machine_is_understood(command):
     arguments = parser().parse_args(shlex.split(command.replace("--seed N", "--seed 1")))
     assert callable(arguments.action)
     if arguments.command in STAGES:
-        settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
+        settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", []))
 
 
 class Place:
@@ -259,7 +260,7 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
     assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
     assert rollouts.count(ws, runs.get(ws, "ppo-1").id) == 8
-    assert len(checkpoints.list_all(ws, "reward")) == (3 if place.is_whole else 1)
+    assert len(checkpoints.list_all(ws, "reward")) == (4 if place.is_whole else 1)
 
 
 def vote(ws: Workspace, winner: str, loser: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from modules.config import STAGES, EvaluateConfig, TrainConfig
 from modules.presets import HARDWARE
+from modules.recipes import RECIPES
 from studio import settings
 from studio.cli import evaluations, follow
 from studio.cli.printing import printable
@@ -55,7 +56,11 @@ def add(commands: Any) -> None:
                 help="start nothing: do a real step, and say what it took and how long the run takes",
             )
             command.add_argument(
-                "--preset", choices=HARDWARE, help="settings for your hardware; --config and --set override it"
+                "--preset",
+                choices=[*HARDWARE, *RECIPES],
+                action="append",
+                default=[],
+                help="settings for your hardware, or of a paper's recipe, or both; --config and --set override them",
             )
             command.add_argument(
                 "--anyway", action="store_true", help="start even if more rows than max_dropped are left out"
@@ -66,8 +71,12 @@ def add(commands: Any) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    config = settings.read(arguments.command, arguments.config, arguments.set, getattr(arguments, "preset", None))
+    presets = getattr(arguments, "preset", [])
+    config = settings.read(arguments.command, arguments.config, arguments.set, presets)
     ws = Workspace.existing(arguments.workspace)
+    if RECIPES.keys() & set(presets):
+        recipe = prepare.recipe(ws, config)
+        config = settings.read(arguments.command, arguments.config, arguments.set, presets, recipe)
     if isinstance(config, EvaluateConfig) and arguments.report:
         return evaluations.report_command(ws, config, arguments.against)
     if isinstance(config, TrainConfig):

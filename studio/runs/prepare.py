@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from sqlite_utils import Database
 
-from modules import contradictions
+from modules import contradictions, recipes
 from modules.config import (
     STAGES,
     AnyConfig,
@@ -74,6 +74,20 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
         case EvaluateConfig():
             return Prepared(*plan.resolve(ws, config))
     raise TypeError(f"no stage for {type(config).__name__}")
+
+
+def recipe(ws: Workspace, config: StageConfig) -> dict[str, Any]:
+    """Return the settings of InstructGPT's recipe (`modules.recipes`) for what a run with this config would train on.
+
+    Raises:
+        StudioError: As `resolve` does.
+    """
+    found = resolve(ws, config)
+    assert isinstance(found.config, TrainConfig)
+    num = len(
+        {row["prompt_id"] for row in found.rows["train"]} if isinstance(config, RewardConfig) else found.rows["train"]
+    )
+    return recipes.values(stage_of(config), found.config.method, num)
 
 
 def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) -> None:

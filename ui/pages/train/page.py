@@ -3,6 +3,7 @@
 The form is generated from the stage's config class. The same settings are shown as a command line.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -11,8 +12,9 @@ import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
 from modules.presets import HARDWARE, preset
+from modules.recipes import RECIPES
 from studio import settings
-from studio.errors import StudioError
+from studio.errors import ConfigError, StudioError
 from studio.models import parents
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
@@ -97,7 +99,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             else ([], [])
         )
     if choice is not None:
-        on(choice.input, partial(_preset, stage), [choice], inputs)
+        on(choice.input, partial(_preset, ws, stage), [choice, *inputs], inputs)
     for field in inputs:
         on(
             field.change,
@@ -140,14 +142,28 @@ def _preset_choice(stage: str) -> gr.Dropdown:
     named = [
         (f"{found.title}, models up to about {found.billions:g} B parameters", name) for name, found in HARDWARE.items()
     ]
-    info = "Sets precision, quantisation, batch sizes and lengths for your hardware; the rest stays as it is."
-    return gr.Dropdown([("as below", ""), *named], value="", label="preset", info=info, elem_id=f"preset-{stage}")
+    info = (
+        "Hardware sets precision, quantisation, batch sizes and lengths; a paper's recipe sets how to train, for your data and for "
+        "the method below. Choose one after the other for both; the rest stays as it is."
+    )
+    papers = [(title, name) for name, title in RECIPES.items()]
+    return gr.Dropdown(
+        [("as below", ""), *named, *papers], value="", label="preset", info=info, elem_id=f"preset-{stage}"
+    )
 
 
-def _preset(stage: str, hardware: str) -> list[Any]:
+def _preset(ws: Workspace, stage: str, chosen: str, *values: Any) -> list[Any]:
     """Return the values of a preset; fields that it does not name stay as they are."""
-    values = preset(stage, hardware) if hardware in HARDWARE else {}
-    return [values.get(name, gr.skip()) for name in STAGES[stage].model_fields]
+    found = preset(stage, chosen) if chosen in HARDWARE else _recipe(ws, stage, values) if chosen in RECIPES else {}
+    return [found.get(name, gr.skip()) for name in STAGES[stage].model_fields]
+
+
+def _recipe(ws: Workspace, stage: str, values: Sequence[Any]) -> dict[str, Any]:
+    config, wrong = form.parse(STAGES[stage], values)
+    if config is None:
+        raise ConfigError(f"A recipe needs to know what it is for. Correct first: {', '.join(wrong)}.")
+    file_access.check_config(ws, config)
+    return prepare.recipe(ws, config)
 
 
 def _show(stage: str) -> list[Any]:
