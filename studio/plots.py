@@ -244,13 +244,13 @@ def _curve(series: Series, x_scale: _Scale, y_scale: _Scale, is_percent: bool) -
 
 def _end_labels(ends: Sequence[tuple[Series, float, float]]) -> list[Markup]:
     """Draw the names at the lines' ends, pushed apart where they would overlap; above a line that ends early."""
-    parts, previous = [], -math.inf
+    parts, previous, early = [], -math.inf, -math.inf
     edge = max(x for _, x, _ in ends)
     for series, x, y in sorted(ends, key=lambda end: end[2]):
         is_early = edge - x > RIGHT
         at, anchor = (x - 6, "end") if is_early else (x + 7, "start")
-        line = y - 8 if is_early else max(y + 4, previous + LABEL_GAP)
-        previous = previous if is_early else line
+        line = max(y - 8, early + LABEL_GAP) if is_early else max(y + 4, previous + LABEL_GAP)
+        previous, early = (previous, line) if is_early else (line, early)
         label = '<text class="name tone-{}" x="{}" y="{}" text-anchor="{}">{}</text>'
         parts.append(_svg(label, series.tone, at, line, anchor, series.name))
     return parts

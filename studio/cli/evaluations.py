@@ -47,7 +47,7 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
                 print(row)
     for curve in overoptimisation.read(ws):
         print(f"\nWhat PPO earned for its KL, on {curve.suite.title}:")
-        print(watch.table([curves.HEADS, *curves.rows(curve)]))
+        print(watch.table(curves.table(curve)))
         print("\n".join(curves.sentences(curve)))
     for path in report.write(ws, found):
         print(path)

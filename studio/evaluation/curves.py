@@ -9,58 +9,51 @@ from studio.evaluation.best_of import Best
 from studio.evaluation.overoptimisation import Curve, Fit, Policy
 from studio.plots import Series, line_chart
 
-HEADS = ("Checkpoint", "KL, nats", "Reward model", "Gold", "Won")
-"""Of the columns that `rows` fills."""
 X_LABEL = "root of the KL from SFT, nats"
 UNITS = "Gains over the SFT policy, in standard deviations of the scores of its answers."
 STAGES = {"ppo": "PPO", "dpo": "DPO"}
 
 
 def charts(curve: Curve) -> list[Markup]:
-    """Draw the gains over the root of the KL, the gold gain over the other one, and the share of votes where there are any."""
+    """Draw both gains over the root of the KL, one over the other, and the share of votes; what was not measured is left out."""
     groups = _groups(curve)
-    over_kl = [
-        Series(f"{name}, {which}", [(x, y) for x, y in points if y is not None], tone, is_dashed=which == "reward")
-        for name, points_of, tone in groups
-        for which, points in (
-            ("reward", [(d, p) for d, p, _ in points_of]),
-            ("gold", [(d, g) for d, _, g in points_of]),
-        )
-    ]
-    drawn = [
-        line_chart(over_kl, title="Gain in score over the root of the KL", x_label=X_LABEL, y_label="gain"),
-    ]
+    reward = [Series(name, [(d, proxy) for d, proxy, _ in points], tone) for name, points, tone in groups]
+    drawn = [line_chart(reward, title="Gain by the reward model", x_label=X_LABEL, y_label="gain by the reward model")]
     if curve.policies[0].gold is not None:
-        against = [
-            Series(name, sorted((p, g) for _, p, g in points if g is not None), tone) for name, points, tone in groups
+        gold = [Series(name, [(d, g or 0.0) for d, _, g in points], tone) for name, points, tone in groups]
+        over = [Series(name, sorted((p, g or 0.0) for _, p, g in points), tone) for name, points, tone in groups]
+        drawn += [
+            line_chart(gold, title="Gain by gold", x_label=X_LABEL, y_label="gain by gold"),
+            line_chart(over, title="Gold over reward", x_label="gain by the reward model", y_label="gain by gold"),
         ]
-        drawn.append(
-            line_chart(against, title="Gain by gold over gain by the reward model", x_label="gain by the reward model", y_label="gain by gold")
-        )  # fmt: skip
     votes = [(_root(policy.kl), policy.win_rate) for policy in curve.policies if policy.win_rate is not None]
     if votes:
-        shares = [Series("votes", [(0.0, 0.5), *((d, share) for d, share in votes)], 4)]
+        shares = [Series("votes", [(0.0, 0.5), *votes], 4)]
         drawn.append(line_chart(shares, title="Votes won against SFT", x_label=X_LABEL, y_label="won", is_percent=True))
     return drawn
 
 
-def rows(curve: Curve) -> list[tuple[str, ...]]:
-    """Return the cells of a table: policies by their KL, then the best of 2, 4, 8 and so on."""
+def table(curve: Curve) -> list[tuple[str, ...]]:
+    """Return the head and the rows of a table: policies by their KL, then the best of 2, 4, 8 and so on; no empty column."""
     best = [each for each in curve.best if each.n > 1 and each.n & (each.n - 1) == 0]
-    return [
+    rows = [
+        ("Checkpoint", "KL, nats", "Reward model", "Gold", "Won"),
         *(_cells(p.name, p.kl, p.proxy, p.gold, p.win_rate) for p in curve.policies),
         *(_cells(f"best of {b.n} of {curve.policies[0].name}", b.kl, b.proxy, b.gold, None) for b in best),
     ]
+    return list(zip(*(column for column in zip(*rows, strict=True) if any(column[1:])), strict=True))
 
 
 def sentences(curve: Curve) -> list[str]:
     """Say which checkpoint to take, and what the fitted form says of where scores turn."""
     found = [("reward model's", curve.proxy_fit), ("gold", curve.gold_fit)]
-    return [curve.advice, *(_told(name, fit) for name, fit in found if fit)]
+    furthest = max(policy.kl for policy in curve.policies)
+    return [curve.advice, *(_told(name, fit, furthest) for name, fit in found if fit)]
 
 
-def _told(name: str, fit: Fit) -> str:
-    where = "goes on rising" if fit.peak_kl is None else f"is greatest at a KL of {fit.peak_kl:.1f} nats"
+def _told(name: str, fit: Fit, furthest: float) -> str:
+    is_within = fit.peak_kl is not None and fit.peak_kl <= furthest
+    where = f"is greatest at a KL of {fit.peak_kl:.1f} nats" if is_within else f"still rises at {furthest:.1f} nats"
     return (
         f"Fitted by d ({fit.alpha:.3f} {'-' if fit.beta >= 0 else '+'} {abs(fit.beta):.3f} log d), d the root of the KL, the gain in "
         f"{name} score {where}."

@@ -99,7 +99,9 @@ def _task(name: str, wish: bool | None) -> Suite:
     if wish:
         raise ConfigError(f"{name} has its own form of a prompt, and gets no chat template. Leave @chat away.")
     if importlib.util.find_spec("lm_eval") is None:
-        raise ConfigError(f"{name} needs lm-evaluation-harness, which is not installed: pip install -e .[eval]")
+        raise ConfigError(
+            f"{name} needs lm-evaluation-harness, which is not installed: pip install -c constraints.txt -e .[eval]"
+        )
     return Suite(name, f"{name.removeprefix(LM_EVAL)} (lm_eval)", "task", False, [])
 
 

@@ -53,6 +53,8 @@ def test_gaos_form_is_found_again_from_five_policies_and_not_from_fewer():
     assert fit.peak_kl == pytest.approx(highest, rel=0.01)
     assert overoptimisation.fit(kls[:5], gains[:5]) is None, "the start is no point"
     assert overoptimisation.Fit(1.0, -0.1).peak_kl is None
+    assert "is greatest at a KL of" in curves._told("gold", fit, furthest=20.0)
+    assert "still rises at 3.0 nats" in curves._told("gold", fit, furthest=3.0), "no word about what was not measured"
 
 
 def policies(*golds):
@@ -98,7 +100,7 @@ def filled(ws):
             prompts.add_response(db, asked, f"It is {n}.", "demonstration")
             pair = [prompts.add_response(db, asked, text, "import") for text in (f"Good {n} is it.", f"Bad: {n} no")]
             comparisons.add_comparison(db, asked, (pair[0], pair[1]))
-    while showing := comparisons.next_showing(ws):
+    while showing := stored.written(ws, comparisons.next_showing):
         stored.written(ws, ratings.record, showing.id, "left" if showing.left.startswith("Good") else "right")
     small = TINY | {"eval_every": 1000, "epochs": 1}
     end(ws, SFTConfig(**small, eval_samples=0))
@@ -133,12 +135,14 @@ def test_no_vote_of_a_training_prompt_is_in_both_halves_and_held_out_votes_are_w
     rows = {}
     for half, name in (("first", "reward-1"), ("second", "reward-2")):
         run = runs.get(ws, name)
-        assert f"half {half}" in snapshots.get(ws, run.config.snapshot).sentence
+        assert f"half {half}" in stored.read(ws, snapshots.get, run.config.snapshot).sentence
         rows[half] = [{row["prompt_id"] for row in runs.read_rows(ws, name, part)} for part in ("train", "validation")]
     (first, held), (second, also_held) = rows["first"], rows["second"]
     assert not first & second
     everyone = {row["prompt_id"] for row in stored.comparisons(ws)}
-    assert first | second | held == everyone - {row["id"] for row in prompts.list_prompts(ws, split="test")}
+    assert first | second | held == everyone - {
+        row["id"] for row in stored.read(ws, lambda db: prompts.list_prompts(db, split="test"))
+    }
     assert min(len(first), len(second)) >= 10
     assert held == also_held != set()
 
@@ -216,8 +220,9 @@ def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws
     facts = json.loads((ws.exports / report.FOLDER / "report.json").read_text(encoding="utf-8"))["earned"]
     assert [len(facts), len(facts[0]["best_of_n"])] == [1, 4]
     (drawn,) = earned._refresh(ws)
-    assert drawn.count("<svg") == 2
-    assert curves.rows(curve)[-1][0] == f"best of 4 of {start.name}"
+    assert drawn.count("<svg") == 3
+    assert curves.table(curve)[0] == ("Checkpoint", "KL, nats", "Reward model", "Gold"), "nobody has voted"
+    assert curves.table(curve)[-1][0] == f"best of 4 of {start.name}"
 
 
 def test_a_reward_models_score_of_an_answer_is_that_of_the_same_text(ws, measured):

@@ -126,3 +126,19 @@ def test_the_leaderboard_is_plain_json() -> None:
     found = leaderboard.build([vote("a", "b", "tie")], "person").as_dict()
     assert found["pairs"][0]["decided"] is None
     assert found["groups"][0]["standings"][0]["wins"] == 0
+
+
+@pytest.mark.peer
+def test_strengths_and_ties_are_those_of_evalica() -> None:
+    evalica = pytest.importorskip("evalica")
+    votes = simulate(800, seed=3, side=0.0)
+    turned = {"left": "right", "right": "left", "tie": "tie"}
+    both = [*votes, *(vote(v.right, v.left, turned[v.winner], v.prompt_id) for v in votes)]  # no habit of the eye
+    found = leaderboard.build(both, "person", ["sft"]).groups[0]
+    winners = {"left": evalica.Winner.X, "right": evalica.Winner.Y, "tie": evalica.Winner.Draw}
+    theirs = evalica.newman([v.left for v in both], [v.right for v in both], [winners[v.winner] for v in both])
+    for standing in found.standings:
+        strength = math.log(theirs.scores[standing.name] / theirs.scores["sft"])
+        assert standing.strength == pytest.approx(strength, abs=2e-3)
+    assert math.exp(found.tie) / 2 == pytest.approx(theirs.v, rel=2e-3)
+    assert found.side == pytest.approx(0.0, abs=1e-6)

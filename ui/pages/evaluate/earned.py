@@ -68,8 +68,9 @@ def _start(ws: Workspace, number: Any) -> list[Any]:
 def _curve(curve: Curve) -> str:
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in curves.sentences(curve))
     drawn = "".join(f"<figure>{chart}</figure>" for chart in curves.charts(curve))
-    head = "".join(f'<th scope="col" class="{"num" if n else ""}">{escape(h)}</th>' for n, h in enumerate(curves.HEADS))
-    body = "".join(f"<tr>{''.join(_cell(n, cell) for n, cell in enumerate(row))}</tr>" for row in curves.rows(curve))
+    heads, *rows = curves.table(curve)
+    head = "".join(f'<th scope="col" class="{"num" if n else ""}">{escape(h)}</th>' for n, h in enumerate(heads))
+    body = "".join(f"<tr>{''.join(_cell(n, cell) for n, cell in enumerate(row))}</tr>" for row in rows)
     return (
         f'<section class="earned"><h3>{escape(curve.suite.title)}</h3>{said}<div class="charts">{drawn}</div>'
         f'<p class="quiet">{curves.UNITS}</p>'
