@@ -233,7 +233,7 @@ def _check_axis(name: str, axis: str, tally: Tally) -> None:
 def _notes(plans: list[PartPlan], kind: Kind, axis: str, tally: Tally) -> tuple[str, ...]:
     """Say which columns were not read, by what a source of several criteria was judged, and what is odd."""
     notes = [f"In {count:,} {'row' if count == 1 else 'rows'}, {told}." for told, count in tally.warnings.most_common()]
-    if kind == "preferences" and tally.axes:
+    if kind == "preferences" and len(tally.axes) > 1:
         by = axis or next((name for name, is_main in tally.axes.items() if is_main), "the overall judgement")
         others = [name for name in tally.axes if name != by]
         if others:

@@ -5,13 +5,13 @@ person is asked.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from studio.datasets.formats.family import Family, Kind
-from studio.datasets.formats.item import Item
+from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.formats.table import NAMED, recognise
 from studio.datasets.mapping import Mapped
 from studio.datasets.readers import MAX_GIB, Part, RawData
@@ -149,7 +149,7 @@ def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Fa
     if mapped:
         mapped.check(part.sample, part.name)
     found = recognise([mapped.of(row) for row in part.sample] if mapped else part.sample)
-    if len(found) > 1:
+    if len(found) > 1 and not _say_the_same(found, part, mapped):
         told = "; ".join(f"{family.name} ({family.says})" for family in found)
         raise Asks(
             f"{part.name} can be read in several ways: {told}. Say which: --format {found[0].name}",
@@ -168,6 +168,24 @@ def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Fa
             part.columns,
         )
     return found[0]
+
+
+def _say_the_same(families: Sequence[Family], part: Part, mapped: Mapped | None) -> bool:
+    """Return whether families read the same from the first rows, such as a conversation beside its last exchange in columns."""
+    rows = [mapped.of(row) for row in part.sample] if mapped else part.sample
+    columns = frozenset(column for row in rows for column in row)
+    told = {_told(family, rows, columns) for family in families}
+    return len(told) == 1 and None not in told
+
+
+def _told(family: Family, rows: Sequence[Mapping[str, Any]], columns: frozenset[str]) -> str | None:
+    """Return the items of the first rows as a text; None where one of the rows cannot be read."""
+    if family.read is None:
+        return None
+    try:
+        return str([list(family.read(row, columns)) for row in rows])
+    except (Dropped, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return None
 
 
 def _has_thumbs(family: Family, part: Part) -> bool:

@@ -22,7 +22,8 @@ from studio.workspace import Workspace, now
 
 SLICE = 2000
 """Items whose rows are written at once."""
-_CACHE_KIB = 2**16
+_CACHE_KIB = {"main": 2**18, "staged": 2**16}
+"""Of the main file more: a page of an index that does not fit is written several times while others wait."""
 _TABLES = (
     "CREATE TABLE staged.prompts (n INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, messages TEXT, category TEXT, split TEXT)",
     "CREATE TABLE staged.responses (n INTEGER PRIMARY KEY, prompt INTEGER, kind TEXT, text TEXT, model TEXT)",
@@ -180,8 +181,8 @@ def opened(ws: Workspace) -> Iterator[tuple[Database, Stage]]:
             for statement in _TABLES:
                 db.conn.execute(statement)
             db.conn.commit()
-        for schema in ("main", "staged"):
-            db.conn.execute(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
+        for schema, size in _CACHE_KIB.items():
+            db.conn.execute(f"PRAGMA {schema}.cache_size = -{size}")
         yield db, Stage(db)
 
 

@@ -1,6 +1,7 @@
 """Writes rows of ratings as JSONL, a JSON list, Parquet, or a folder of `datasets`, as the file's name says."""
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from studio.exchange.files import write_folder, write_part, write_text
 
 Row = dict[str, Any]
-GROUP = 5000
+GROUP = 1000
 """Rows of Parquet held in memory at a time."""
 
 
@@ -59,21 +60,25 @@ def _parquet(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _dataset(folder: Path, rows: Iterable[Row]) -> None:
-    """Save a DatasetDict with a data set for each split."""
+    """Save a DatasetDict with a data set for each split; of the rows only a batch is in memory."""
     import datasets
+    from datasets.arrow_writer import ArrowWriter
 
-    splits: dict[str, list[Row]] = {}
-    for row in rows:
-        values = {"category": "", "strength": None} | row
-        splits.setdefault(values.pop("split"), []).append(values)
+    turns = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
     features = datasets.Features(
-        {
-            name: [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
-            for name in ("prompt", "chosen", "rejected")
-        }
+        dict.fromkeys(("prompt", "chosen", "rejected"), turns)
         | {"category": datasets.Value("string"), "strength": datasets.Value("int64")}
     )
-    found = datasets.DatasetDict()
-    for name, held in splits.items():
-        found[name] = datasets.Dataset.from_list(held, features=features)
-    found.save_to_disk(str(folder))
+    writers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix=".rows-", dir=folder.parent) as written:
+        for row in rows:
+            values = {"category": "", "strength": None} | row
+            split = values.pop("split")
+            if split not in writers:
+                path = str(Path(written, f"{split}.arrow"))
+                writers[split] = ArrowWriter(features=features, path=path, writer_batch_size=GROUP)
+            writers[split].write(values)
+        for writer in writers.values():
+            writer.finalize()
+        found = {split: datasets.Dataset.from_file(str(Path(written, f"{split}.arrow"))) for split in writers}
+        datasets.DatasetDict(found).save_to_disk(str(folder))

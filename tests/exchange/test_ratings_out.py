@@ -7,7 +7,7 @@ import pytest
 from studio import cli
 from studio.datasets import importing
 from studio.errors import DataError, ExchangeError
-from studio.exchange import hub, rating_formats, ratings_out
+from studio.exchange import hub, rating_formats, ratings_files, ratings_out
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
@@ -190,6 +190,27 @@ def test_a_datasets_folder_has_a_data_set_for_each_split(rated):
     assert {str(name): len(rows) for name, rows in found.items()} == {"train": 2, "test": 2}
     assert found["train"][0]["strength"] == 3
     assert ratings_out.loss_file(exported.path).name == "preferences-dataset.loss.json"
+
+
+@pytest.mark.parametrize("name", ["preferences-dataset", "ratings.parquet"])
+def test_a_million_rows_need_no_more_memory_than_some_thousand(tmp_path, name):
+    import tracemalloc
+
+    def row(at):
+        turn = [{"role": "user", "content": f"{at} {'x' * 2000}"}]
+        return {"prompt": turn, "chosen": turn, "rejected": turn, "split": ("train", "test")[at % 2]}
+
+    def flat(at):
+        return {"uuid": f"{at} {'x' * 2000}", "messages": row(at)["prompt"]}
+
+    make = row if name.endswith("dataset") else flat
+    ratings_files.write(tmp_path / f"warm-{name}", map(make, range(10)))
+    tracemalloc.start()
+    ratings_files.write(tmp_path / name, map(make, range(12_000)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000  # of 50 to 75 MB of texts
+    assert not list(tmp_path.glob(".rows-*"))
 
 
 @pytest.mark.parametrize("form", ["trl", "hh", "openai"])

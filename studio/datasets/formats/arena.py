@@ -48,7 +48,16 @@ def read_battle(row: Row, columns: Columns) -> Iterator[Item]:
     if verdict is None:
         raise Dropped(f"unknown winner {str(row.get('winner'))[:20]!r}")
     sides = [conversations.turns(conversations.cell(row.get(f"conversation_{side}")), "user") for side in "ab"]
+    sides = [_until(side, row.get("turn")) for side in sides]
     yield _battle(sides, verdict, tuple(cells.name(row.get(f"model_{side}")) for side in "ab"), row)
+
+
+def _until(side: Messages, turn: Any) -> Messages:
+    """Return a conversation up to the answer that was judged: MT-bench tells its number, and goes on after it."""
+    answers = [at for at, each in enumerate(side) if each["role"] == "assistant"]
+    if isinstance(turn, bool) or not isinstance(turn, int) or not 0 < turn <= len(answers):
+        return side
+    return side[: answers[turn - 1] + 1]
 
 
 def read_table(row: Row, columns: Columns) -> Iterator[Item]:
@@ -98,7 +107,7 @@ def _battle(sides: list[Messages], verdict: Verdict, models: tuple[str, ...], ro
 _BATTLE = frozenset(
     (
         "model_a", "model_b", "winner", "conversation_a", "conversation_b", "judge", "judge_hash", "evaluation_session_id",
-        "tstamp", "timestamp", "question_id", "id",
+        "tstamp", "timestamp", "question_id", "id", "turn",
     )
 )  # fmt: skip
 _TABLE = ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")

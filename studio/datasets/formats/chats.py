@@ -13,8 +13,8 @@ from studio.datasets.formats.prompts import ASKED_WITH, SYSTEM, asked, with_cont
 from studio.preferences.prompts import Messages
 
 TURNS = ("messages", "conversations", "conversation")
-ASKED = ("prompt", "instruction", "question", "query")
-ANSWERED = ("response", "completion", "output")
+ASKED = ("prompt", "instruction", "question", "query", "inputs")
+ANSWERED = ("response", "completion", "output", "targets")
 THUMBS = ("label", "kto_tag", "thumbs_up")
 BAD = ("false", "no", "bad", "0", "0.0", "-1", "-1.0", "rejected", "undesirable", "thumbs_down", "down")
 GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable", "thumbs_up", "up")

@@ -16,9 +16,9 @@ CHOSEN = ("chosen", "chosen_response", "response_j")
 REJECTED = ("rejected", "rejected_response", "response_k")
 SCORES = (
     ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
-    ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"),
+    ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"), ("chosen-rating", "rejected-rating"),
 )  # fmt: skip
-MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"))
+MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"), ("chosen-model", "rejected-model"))
 BESIDE = frozenset(
     (
         "id",
@@ -45,7 +45,7 @@ _OPEN = "\n\nAssistant:"
 
 
 def read(row: Row, columns: Columns) -> Iterator[Item]:
-    """Yield the pair of a row."""
+    """Yield the pair of a row, or the ranking where it has several chosen or rejected answers."""
     chosen, rejected = (conversations.cell(first(row, names)) for names in (CHOSEN, REJECTED))
     for side in (chosen, rejected):
         if conversations.is_empty(side):
@@ -53,6 +53,11 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
     if chosen == rejected:
         raise Dropped("chosen and rejected are the same")
     said = _said(row) if columns - {*CHOSEN, *REJECTED} else {}
+    if _are_texts(chosen) and _are_texts(rejected):
+        said = {name: value for name, value in said.items() if name != "models"}
+        texts = [text.strip() for text in (*chosen, *rejected)]
+        yield cells.ranking(asked(row), texts, [0] * len(chosen) + [1] * len(rejected), **said)
+        return
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, sides = _of_texts(row, chosen, rejected, columns)
     else:
@@ -60,6 +65,11 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
         said["warnings"] = (*said.get("warnings", ()), *warning)
     verdict = "tie" if row.get("status") == "tie" else "first"
     yield cells.pair(prompt, sides, verdict, **said)
+
+
+def _are_texts(side: Any) -> bool:
+    """Return whether a side is a list of answers, each better, or worse, than those of the other side."""
+    return isinstance(side, list) and all(isinstance(text, str) for text in side)
 
 
 def _said(row: Row) -> dict[str, Any]:

@@ -25,7 +25,7 @@ WORDS: dict[str, Verdict] = {
     **dict.fromkeys(("both_bad", "both bad", "bothbad", "tie (bothbad)", "neither"), "both_bad"),
 }
 ALL_SIDES = frozenset(name for pair in SIDES for name in pair)
-MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"))
+MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"), ("generator_1", "generator_2"))
 READS = frozenset((*ASKED_WITH, *ALL_SIDES, *LABELS, *(name for pair in MODELS for name in pair))) | cells.COMMON
 
 
@@ -49,9 +49,22 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
     for name, verdict in zip(names, ("first", "second"), strict=True):
         if word in (name.lower(), name.lower()[-1], f"{name.lower()[-1]}.0"):
             return verdict  # type: ignore[return-value]
+    if found is None and names[0][-1] == "1":
+        found = _between(value)
     if found is None:
         raise Dropped(f"unknown preference {str(value)[:20]!r}")
     return found
+
+
+def _between(value: Any) -> Verdict | None:
+    """Return what a number between 1 (the first is better) and 2 (the second) says, as AlpacaEval's weighted annotators give it."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not 1 < number < 2:
+        return None
+    return "tie" if number == 1.5 else "first" if number < 1.5 else "second"
 
 
 def read_pku(row: Row, columns: Columns) -> Iterator[Item]:

@@ -7,10 +7,12 @@ from studio.datasets.formats.cells import Row
 from studio.datasets.formats.item import Dropped
 from studio.preferences.prompts import Messages
 
-ASKED = ("prompt", "instruction", "question", "query", "input")
+ASKED = ("prompt", "instruction", "question", "query", "input", "inputs")
 """Columns of a prompt; the first that is there holds it."""
 SYSTEM = ("system", "system_prompt")
-ASKED_WITH = (*ASKED, *SYSTEM, "history")
+BESIDE = ("input", "context")
+"""Columns with the text that an instruction is about."""
+ASKED_WITH = (*ASKED, *BESIDE, *SYSTEM, "history")
 """Columns of which a prompt is made."""
 
 
@@ -27,8 +29,8 @@ def asked(row: Row) -> Messages:
     if name is None:
         raise Dropped("empty prompt")
     messages = conversations.prompt(row.get(name))
-    more = conversations.cell(row.get("input")) if name == "instruction" else None
-    if name == "instruction" and isinstance(more, str) and more.strip():
+    more = conversations.cell(conversations.first(row, BESIDE)) if name == "instruction" else None
+    if isinstance(more, str) and more.strip():
         messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n{more.strip()}"}]
     return with_context(row, messages)
 

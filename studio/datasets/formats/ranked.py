@@ -1,6 +1,6 @@
 """Several responses with a score or a rank each: UltraFeedback raw, Nectar, StackExchange, HelpSteer ratings; and red-team transcripts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from statistics import mean
 from typing import Any
@@ -11,9 +11,13 @@ from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Columns, Family, Outcome
 from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.prompts import ASKED, ASKED_WITH, asked
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+LISTED = ("generations", "responses", "completions", "answers", "candidates", "candidates_completions")
+RANKS, RATINGS = ("ranks", "ranking"), ("ratings", "scores", "rewards")
+WRITERS = ("generation_models", "models", "candidate_policies")
 MEAN = "mean rating"
 OURS = "preference"
 """The one rating of our own exports in this form: the place from below."""
@@ -63,6 +67,34 @@ def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
     said: dict[str, Any] = {"models": models} if all(models) else {}
     said |= {"scores": {"votes": tuple(votes)}} if None not in votes else {}
     yield cells.ranking(prompt, texts, [place for place in places if place is not None], **said)
+
+
+def read_lists(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield answers in one list by their ranks, 1 the best, or their ratings in another, as distilabel writes them."""
+    prompt = asked(row)
+    texts = [cells.text(each) for each in cells.listed(cells.parsed(first(row, LISTED)))]
+    name = next((name for name in (*RANKS, *RATINGS) if row.get(name) is not None), "")
+    given = [cells.number(each, f"one of the {name}") for each in cells.listed(cells.parsed(row.get(name)))]
+    numbers = [number for number in given if number is not None]
+    if len(numbers) != len(texts):
+        raise Dropped("not each answer has a rating or a rank")
+    models = tuple(cells.name(each) for each in cells.listed(cells.parsed(first(row, WRITERS))))
+    said: dict[str, Any] = {"models": models} if len(models) == len(texts) and all(models) else {}
+    if name in RANKS:
+        yield cells.ranking(prompt, texts, numbers, **said)
+    else:
+        yield cells.ranking(prompt, texts, [-number for number in numbers], scores={name: tuple(numbers)}, **said)
+
+
+def _are_listed(rows: Sequence[Row]) -> bool:
+    def is_filled(value: Any, kind: type | tuple[type, ...]) -> bool:
+        value = cells.parsed(value)
+        return isinstance(value, list) and len(value) > 1 and all(isinstance(each, kind) for each in value)
+
+    return not any("chosen" in row for row in rows) and any(
+        is_filled(first(row, LISTED), str) and is_filled(first(row, (*RANKS, *RATINGS)), (int, float, str, type(None)))
+        for row in rows
+    )
 
 
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:
@@ -130,6 +162,10 @@ FAMILIES = (
         "ranked-answers", "answers with ranks or votes (Nectar, StackExchange)", "preferences", (("prompt", "question"), ("answers",)),
         read_ranked_answers, reads=frozenset(("prompt", "question", "answers")),
         looks=lambda rows: any(_is_listed(row.get("answers")) for row in rows),
+    ),
+    Family(
+        "rated-lists", "answers in a list, with their ratings or ranks in another", "preferences", (ASKED, LISTED, (*RANKS, *RATINGS)),
+        read_lists, reads=frozenset((*ASKED_WITH, *LISTED, *RANKS, *RATINGS, *WRITERS)), looks=_are_listed,
     ),
     Family(
         "helpsteer-ratings", "HelpSteer ratings, joined by prompt", "preferences", _RATED, read_all=read_ratings,

@@ -67,7 +67,10 @@ def _needs_more(one: Family, other: Family) -> bool:
 COLUMNS = frozenset(column for family in FAMILIES for column in family.reads)
 """Every column that some family reads."""
 _ANYWHERE = frozenset(
-    ("id", "status", "type", "models", "text", "role", "metadata", "data", "options", "input", "question")
-)
+    (
+        "id", "status", "type", "models", "text", "role", "metadata", "data", "options", "input", "question", "responses", "ratings",
+        "scores", "ranks", "ranking", "rewards", "candidates", "generations",
+    )
+)  # fmt: skip
 ROW_COLUMNS = frozenset(column for family in FAMILIES for choice in family.needs for column in choice) - _ANYWHERE
 """Columns by which an object is one row, and no wrapping around rows."""

@@ -122,6 +122,6 @@ FAMILIES = (
     ),
     Family(
         "oasst-messages", "OpenAssistant messages", "preferences", (("message_id",), ("parent_id",), ("role",), ("text",)),
-        read_all=read_messages, reads=frozenset(("message_id", "parent_id", "role", "text", "rank", "deleted", "review_result")),
+        read_all=read_messages, reads=frozenset(("message_id", "parent_id", "role", "text", "rank", "deleted", "review_result", "labels")),
     ),
 )  # fmt: skip
