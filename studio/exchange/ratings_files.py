@@ -80,5 +80,7 @@ def _dataset(folder: Path, rows: Iterable[Row]) -> None:
             writers[split].write(values)
         for writer in writers.values():
             writer.finalize()
-        found = {split: datasets.Dataset.from_file(str(Path(written, f"{split}.arrow"))) for split in writers}
+        found: dict[str | datasets.NamedSplit, datasets.Dataset] = {
+            split: datasets.Dataset.from_file(str(Path(written, f"{split}.arrow"))) for split in writers
+        }
         datasets.DatasetDict(found).save_to_disk(str(folder))
