@@ -25,6 +25,9 @@ A second micro-batch finds the heap in pieces, and twice as much is kept; with N
 between activations that stay, it lies in pieces from the start."""
 LARGEST_IN_HEAP = 32 * 2**20
 """From this many bytes glibc returns a freed block at once (DEFAULT_MMAP_THRESHOLD_MAX): large logits leave nothing."""
+GPU_SLACK = 0.1
+"""Share of what comes and goes in a step that the GPU's allocator holds beyond it: rounded blocks, and free pieces too small
+for the next. Assumed for expandable segments, not measured: there has been no GPU."""
 SMALL, SMALL_OF_PPO = 8 * 2**20, 24 * 2**20
 """Bytes of small things in a step or iteration (loop, threads, compiled kernels), measured on the smallest models."""
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "kv cache", "workspace", "heap")
@@ -163,9 +166,8 @@ def estimate(
     phases = {"update": update}
     if isinstance(config, PPOConfig):
         phases["rollout"] = fixed | _rollout(config, sizes, load, number, gpu_bytes)
-    if is_cpu:
-        for name, parts in phases.items():
-            parts["heap"] = _heap(config, parts, is_update=name == "update")
+    for name, parts in phases.items():
+        parts["heap"] = _heap(config, parts, is_update=name == "update") if is_cpu else _slack(parts)
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
     return Estimate(
@@ -214,6 +216,11 @@ def _heap(config: TrainConfig, parts: Mapping[str, float], *, is_update: bool) -
     block = parts["logits"] / _copies(config)
     kept = parts["activations"] + (parts["logits"] if block < LARGEST_IN_HEAP else 0)
     return kept * (HEAP_NF4 if config.quantisation == "nf4" else share)
+
+
+def _slack(parts: Mapping[str, float]) -> float:
+    """Return the bytes that the GPU's allocator holds without use."""
+    return GPU_SLACK * sum(parts.get(name, 0) for name in ("activations", "logits", "kv cache", "workspace"))
 
 
 def _copies(config: TrainConfig) -> int:

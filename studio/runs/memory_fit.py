@@ -23,7 +23,8 @@ from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
 
 LIBRARIES = 700 * 2**20
-"""RAM that the libraries of a worker take (on a GPU about as much goes to the CUDA context)."""
+"""RAM that the libraries of a worker take. A GPU's context, with the kernels loaded and cuBLAS's workspace, is assumed to take
+as much of the GPU's memory; it has not been measured."""
 PROBE_TIMEOUT_S = 900.0
 BEGIN_S = 30.0
 """A measurement not begun this many seconds after it was asked for never begins: its page was closed."""

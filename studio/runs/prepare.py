@@ -192,9 +192,9 @@ def _check_devices(config: TrainConfig) -> None:
     """Refuse settings that do not work on several devices."""
     if config.strategy == "fsdp":
         raise ConfigError(
-            "strategy fsdp is not possible: the four roles share one base, whose parts are called on their own and go backward "
-            "several times in a step, and FSDP allows one backward after each call of the whole. Choose ddp; what does not fit "
-            "on one GPU then needs lora, nf4 or gradient_checkpointing."
+            "strategy fsdp is not possible: a sharded layer must be called equally often by all processes, but each samples until "
+            "its own responses have ended and cuts micro-batches by its own lengths. Choose ddp; what does not fit on one GPU then "
+            "needs lora, nf4 or gradient_checkpointing."
         )
     processes = config.devices * config.num_nodes
     smallest = min(config.batch_size, config.minibatch_size) if isinstance(config, PPOConfig) else config.batch_size

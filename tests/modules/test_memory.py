@@ -54,6 +54,14 @@ def test_what_saves_memory_is_estimated_to_save_some(sizes):
     assert of(SFTConfig(quantisation="nf4"), sizes).parts["weights"] < of(SFTConfig(), sizes).parts["weights"]
 
 
+def test_on_a_gpu_the_allocator_holds_a_tenth_of_what_comes_and_goes_and_nothing_of_what_stays(sizes):
+    config = SFTConfig(precision="bf16")
+    found = estimate(config, sizes, worst_load(config, sizes), is_cpu=False, gpu_bytes=24 * 10**9)
+    moving = sum(found.parts[name] for name in ("activations", "logits", "workspace"))
+    assert found.parts["heap"] == pytest.approx(0.1 * moving, rel=1e-6)
+    assert found.parts["weights"] > 0
+
+
 def test_twice_the_cache_for_twice_the_responses(sizes):
     few, many = (
         estimate(c, sizes, worst_load(c, sizes), is_cpu=True)
