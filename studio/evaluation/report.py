@@ -55,7 +55,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
         "lines": [_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
-        "earned": [_earned(curve) for curve in overoptimisation.read(ws)],
+        "earned": earned(ws),
         "notes": list(NOTES),
     }
 
@@ -197,6 +197,11 @@ def _facts(line: Line) -> dict[str, Any]:
     }
     end = {"before": line.before, "after": line.after, "adjusted_p": line.adjusted_p, "verdict": line.verdict}
     return fixed | measure | end | {"difference": line.difference._asdict()}
+
+
+def earned(ws: Workspace) -> list[dict[str, Any]]:
+    """Return what PPO earned for its KL as JSON values, one a suite of answers."""
+    return [_earned(curve) for curve in overoptimisation.read(ws)]
 
 
 def _earned(curve: Curve) -> dict[str, Any]:
