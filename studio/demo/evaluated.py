@@ -43,14 +43,20 @@ def sections(ws: Workspace, found: Facts | None) -> list[Facts]:
                 "svg": evaluation_report.forest(compared, after),
                 "caption": "Shares as they are, other measures as parts of the level before; right is better.",
             },
+        ],
+    }
+    looked_at = {
+        "title": "When to stop judging",
+        "text": "Votes of the scripted rater between the two, at both temperatures; ties are left out.",
+        "plots": [
             {
-                "title": "Decided votes of the scripted rater",
+                "title": "Decided votes",
                 "svg": interval_chart([share], title="Decided votes", reference_text="equal"),
-                "caption": f"At both temperatures. This 95 % interval holds at every look: one may stop once it is decided. {_verdict(votes)}",
+                "caption": f"This 95 % interval holds at every look: one may stop once it is decided. {_verdict(votes)}",
             },
         ],
     }
-    return [tax, *(_earned(curve) for curve in overoptimisation.read(ws))]
+    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(ws))]
 
 
 def _verdict(votes: Facts) -> str:
