@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
+from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio.demo import rounds
 from studio.errors import WorkspaceError
 from studio.models import checkpoints
@@ -22,6 +22,8 @@ TINY = rounds.Recipe(
         eval_prompts=8, exclude_categories="story",
     ),
     judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24, temperature=0.7),
+    suites=EvaluateConfig(suites="grammar, held_out", limit=8),
+    best_of=EvaluateConfig(best_of=2, limit=4, max_new_tokens=16),
     error_rate=0.1,
 )  # fmt: skip
 
@@ -103,6 +105,17 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
     assert one["win_rate"]["low"] < one["win_rate"]["value"] < one["win_rate"]["high"]
     assert one["alignment_tax"]["before"] > 0
     assert {"score_before", "score_after", "kl"} <= one["ppo"].keys()
+    evaluation = facts["evaluation"]
+    assert {line["suite"]: line["n"] for line in evaluation["lines"]} == {
+        "Grammar": "8",
+        "Held-out demonstrations": "8",
+        "Answers to test prompts": "4",
+    }
+    assert evaluation["votes"]["wins"] + evaluation["votes"]["ties"] + evaluation["votes"]["losses"] > 0
+    assert [best["n"] for best in evaluation["earned"][0]["best_of_n"]] == [1, 2]
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "What PPO changed elsewhere: ppo-1@2 against sft-1@" in page
+    assert "What PPO earned for its KL" in page
     _check_workspace(Workspace.open(tmp_path / "demo"), one)
     assert "ppo-1" in capsys.readouterr().err
 

@@ -50,7 +50,7 @@ def _told(found: Leaderboard) -> str:
     lines = [f"{found.num_votes:,} votes of the rater {found.rater} on {found.num_prompts:,} prompts"]
     for group in found.groups:
         lines += ["", *_group(group)]
-    lines += ["", "Prompts to which both gave the same answer are not voted on and count nowhere."]
+    lines += ["", "Prompts that both answered alike are neither voted on nor counted."]
     if len(found.groups) > 1:
         lines += [
             "",

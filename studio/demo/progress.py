@@ -16,7 +16,7 @@ from studio.workspace import Workspace
 
 POLL_S = 0.25
 LINE_EVERY_S = 15.0
-EXPECTED_S = {"sft": 35.0, "sample": 15.0, "reward": 35.0, "ppo": 90.0}
+EXPECTED_S = {"sft": 35.0, "sample": 15.0, "reward": 35.0, "ppo": 90.0, "evaluate": 20.0}
 """Rough duration of a run of each stage, relative to the others, to estimate the time left."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from studio.demo import evaluated
 from studio.files import whole
 from studio.models import checkpoints
 from studio.plots import Interval, Node, Point, Series, family_tree, interval_chart, line_chart
@@ -19,7 +20,7 @@ from studio.workspace import Workspace
 
 Facts = dict[str, Any]
 PAIRS_PER_CATEGORY = 2
-TREE_TONES = {"sft": 4, "sample": 2, "reward": 3, "ppo": 1}
+TREE_TONES = {"sft": 4, "sample": 2, "reward": 3, "ppo": 1, "evaluate": 2}
 
 
 def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
@@ -45,7 +46,12 @@ def render(ws: Workspace, facts: Facts) -> str:
         facts=facts,
         summary=_summary(facts),
         heads=_heads(facts),
-        sections=[_judged(facts), _supervised(ws, facts), _reinforced(ws, facts)],
+        sections=[
+            _judged(facts),
+            *evaluated.sections(ws, facts.get("evaluation")),
+            _supervised(ws, facts),
+            _reinforced(ws, facts),
+        ],
         pairs=_pairs(ws, judge),
         temperature=getattr(runs.get(ws, judge).config, "temperature", 1.0),
         lineage=_lineage(ws, facts),

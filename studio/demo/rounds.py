@@ -1,6 +1,6 @@
 """Runs the whole loop on the starter kit, with a scripted rater instead of a person: ``rlhf-studio demo``.
 
-    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT
+    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT -> evaluate
 
 It uses only what a person could use: runs in child processes, and pairs rated one by one on stored showings in shuffled
 order. The judged pairs are ratings too, of test prompts, which no stage trains on.
@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
+from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, StageConfig
 from studio.datasets import starter
+from studio.demo import evaluated, report
 from studio.demo import figures as demo_figures
 from studio.demo import progress as demo_progress
-from studio.demo import report
 from studio.demo.figures import Figures
 from studio.demo.progress import Progress
 from studio.demo.scripted_rater import ScriptedRater
 from studio.errors import ConfigError, WorkspaceError
 from studio.files import folders
+from studio.models import checkpoints
+from studio.models.checkpoints import SAVED_AT_KL
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, runs
 from studio.workspace import Workspace, now
@@ -51,6 +53,10 @@ class Recipe:
     reward: RewardConfig
     ppo: PPOConfig
     judge: SampleConfig
+    suites: EvaluateConfig
+    """What the last policy changed elsewhere."""
+    best_of: EvaluateConfig
+    """What the policies earned for their KL."""
     error_rate: float
 
 
@@ -70,8 +76,11 @@ RECIPE = Recipe(
         eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
+        save_at_kl="1, 3, 6, 10, 20",
     ),
     judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
+    suites=EvaluateConfig(suites="grammar, facts, stories, held_out"),
+    best_of=EvaluateConfig(best_of=8, limit=40),
     error_rate=0.1,
 )
 """The demo's settings: sizes for two rounds in a few minutes on 2 CPU cores."""
@@ -126,17 +135,20 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
     expected = demo_progress.EXPECTED_S["sft"] + rounds * (
         3 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
     )
+    expected += 2 * demo_progress.EXPECTED_S["evaluate"]
     with demo_progress.progress(expected) as progress:
         demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)
         sft = demo.run(recipe.sft, "learned from the demonstrations")
         done: list[Figures] = []
         for _ in range(rounds):
             done.append(_round(demo, sft, done))
+        found = _evaluate(demo, sft, [each["runs"] for each in done])
     facts = {
         "seconds": round(time.monotonic() - started, 1),
         "seed": seed,
         "finished_at": now(),
         "rounds": done,
+        "evaluation": found,
         "rater": {"name": RATER, "error_rate": recipe.error_rate},
         "stages": demo.stages,
         "command": f"rlhf-studio demo --workspace DIR --seed {seed} --rounds {rounds}",
@@ -189,6 +201,29 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
         f"{figures['reward']['accuracy']:.2f}, tax {100 * figures['alignment_tax']['change']:+.1f} %"
     )
     return {"round": number, "pairs": num_rated, "ratings": num_ratings} | figures
+
+
+def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
+    """Measure SFT and the last policy on suites, and all kept policies by the last reward model; returns the figures."""
+    ws, last = demo.ws, rounds[-1]
+    names = {name: checkpoints.get(ws, name).name for name in (sft, last["ppo"])}
+    demo.run(
+        demo.recipe.suites,
+        f"{last['ppo']} and {sft} measured on suites",
+        checkpoints=f"base, {names[sft]}, {names[last['ppo']]}",
+    )
+    kept = [
+        checkpoint.name
+        for checkpoint in reversed(checkpoints.list_all(ws, "ppo"))
+        if SAVED_AT_KL in checkpoint.metrics or checkpoint.name == names[last["ppo"]]
+    ]
+    demo.run(
+        demo.recipe.best_of,
+        f"best-of-n and policies at several KLs, scored by {last['reward']}",
+        checkpoints=", ".join([names[sft], *kept]),
+        reward_checkpoint=last["reward"],
+    )
+    return evaluated.facts(ws, sft, last["ppo"], RATER)
 
 
 def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:

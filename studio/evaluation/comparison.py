@@ -87,7 +87,7 @@ def find(names: Sequence[str], name: str) -> str:
     fitting = [each for each in names if each == name or each.partition("@" if "@" in each else ":")[0] == name]
     if not fitting:
         raise DataError(
-            f"{name[:100]!r} is not measured. Measured are: {', '.join(names)}. Start an evaluation of it first."
+            f"{name[:100]!r} has not been measured. These have: {', '.join(names)}. Measure it first: rlhf-studio evaluate"
         )
     return fitting[-1]
 

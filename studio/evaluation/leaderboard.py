@@ -86,7 +86,7 @@ class HeadToHead:
         if self.is_decided:
             return f"Decided: {self.one if self.anytime_low > 0.5 else self.other} is preferred."
         if self.votes_to_decide is None:
-            return "Not decided; at this rate no number of votes that one could give would decide it."
+            return "Not decided; at this rate no realistic number of votes would decide it."
         more = "vote" if self.votes_to_decide == 1 else "votes"
         return f"Not decided; at this rate some {self.votes_to_decide:,} more decided {more} would settle it."
 

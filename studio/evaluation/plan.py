@@ -141,7 +141,7 @@ def _base_model(ws: Workspace, config: EvaluateConfig, found: list[Checkpoint]) 
     name = config.base_model or next((each.base_model for each in [*found, *([newest] if newest else [])]), "")
     if not name:
         raise CheckpointError(
-            "There is no checkpoint yet, so nobody knows which model base stands for. Name it, such as base_model=starter, or train SFT first."
+            "There is no checkpoint yet, so it is not known which model base stands for. Name it, such as base_model=starter, or train SFT first."
         )
     name = base_models.absolute(name)
     base_models.resolve(name)
@@ -152,7 +152,7 @@ def _reward(ws: Workspace, name: str, base_model: str, found: list[Checkpoint]) 
     """Return a reward model that scores answers, the newest where none is named; it shares the base of all that is measured."""
     chosen = checkpoints.get(ws, name) if name else None
     if chosen and chosen.stage != "reward":
-        raise CheckpointError(f"Checkpoint {chosen.name} is no reward model. Name one from a reward run.")
+        raise CheckpointError(f"Checkpoint {chosen.name} is not a reward model. Name one from a reward run.")
     reward = chosen or checkpoints.newest(ws, "reward")
     if reward is None:
         return None

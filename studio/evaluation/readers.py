@@ -135,12 +135,12 @@ def _items(path: Path, item: Callable[[Row], Item]) -> list[Item]:
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise DataError(f"{path.name} has more than 256 MiB, which is no suite. Give a smaller file.")
+            raise DataError(f"{path.name} has more than 256 MiB, too much for a suite. Give a smaller file.")
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"The suite {path} cannot be read: {error.strerror}. Give the path of a JSONL file.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"The suite {path.name} is no text in UTF-8. Save it as UTF-8.") from error
+        raise DataError(f"The suite {path.name} is not UTF-8 text. Save it as UTF-8.") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -148,7 +148,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{path.name}, line {number} is no JSON: {error}. Correct the line, or leave it out."
+                f"{path.name}, line {number} is not JSON: {error}. Correct the line, or leave it out."
             ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path.name}, line {number} holds no JSON object. Write one item a line, in braces.")
@@ -158,16 +158,18 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 def _choice(prompt: str, row: Row, name: str) -> Item:
     choices, gold = _texts(row, name), row.get("gold")
     if len(choices) < 2:
-        raise ValueError(f"{name} holds {len(choices)} text; an item needs two or more")
+        raise ValueError(f"{name} has only {len(choices)} text; an item needs two or more")
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
-        raise ValueError(f"gold is {gold!r}; it is the place of the right one of {name}, from 0 to {len(choices) - 1}")
+        raise ValueError(
+            f"gold is {gold!r}; it must be the place of the right one in {name}, from 0 to {len(choices) - 1}"
+        )
     return {"prompt": prompt, "choices": choices, "gold": gold}
 
 
 def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
-        state = "is missing" if name not in row else "is no text" if not isinstance(value, str) else "is empty"
+        state = "is missing" if name not in row else "is not a text" if not isinstance(value, str) else "is empty"
         raise ValueError(f"the key {name} {state}")
     try:
         value.encode()
@@ -179,5 +181,5 @@ def _text(row: Row, name: str) -> str:
 def _texts(row: Row, name: str) -> list[str]:
     value = row.get(name)
     if not isinstance(value, list) or not value:
-        raise ValueError(f"the key {name} {'is missing' if name not in row else 'is no list of texts'}")
+        raise ValueError(f"the key {name} {'is missing' if name not in row else 'is not a list of texts'}")
     return [_text({name: each}, name) for each in value]

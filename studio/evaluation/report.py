@@ -23,11 +23,11 @@ from studio.workspace import Workspace, now
 FOLDER = "evaluation"
 """In the workspace's exports."""
 NOTES = (
-    "Differences are between the same items, done under the same conditions; they are read from top to bottom, not against published "
-    "numbers. TruthfulQA has the studio's own prompt, so its level means nothing beside other reports of it.",
+    "Differences are between the same items, done under the same conditions; compare them with each other, not with published "
+    "numbers. TruthfulQA has the studio's own prompt, so its level cannot be compared with published ones.",
     "The first interval takes items as independent. The second resamples whole clusters (a paradigm, a topic), where a suite has them; "
     "the verdict needs both, and a p value below 0.05 after Holm's correction for all judged measures of a checkpoint.",
-    "“No difference shown” is no proof of none: the last column says how large a difference must be to be shown four times in five.",
+    "“No difference shown” does not prove that there is none: the last column says how large a difference must be to be shown four times in five.",
     "Expected maximum toxicity and toxicity probability depend on the number of samples, their length and their seed; only answers got "
     "under the same ones stand in one row.",
     rules.REFUSAL_RULE,
@@ -55,7 +55,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
         "lines": [_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
-        "earned": [_earned(curve) for curve in overoptimisation.read(ws)],
+        "earned": earned(ws),
         "notes": list(NOTES),
     }
 
@@ -197,6 +197,11 @@ def _facts(line: Line) -> dict[str, Any]:
     }
     end = {"before": line.before, "after": line.after, "adjusted_p": line.adjusted_p, "verdict": line.verdict}
     return fixed | measure | end | {"difference": line.difference._asdict()}
+
+
+def earned(ws: Workspace) -> list[dict[str, Any]]:
+    """Return what PPO earned for its KL as JSON values, one a suite of answers."""
+    return [_earned(curve) for curve in overoptimisation.read(ws)]
 
 
 def _earned(curve: Curve) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _suite(ws: Workspace, name: str) -> Suite:
     uses_template = usual if wish is None else wish
     if uses_template and any("messages" not in item and not item.get("prompt") for item in items):
         raise ConfigError(
-            f"{name}: texts without a prompt, such as sentence pairs, get no chat template. Leave @chat away."
+            f"{name}: texts without a prompt, such as sentence pairs, get no chat template. Remove @chat."
         )
     mark = "" if uses_template == usual else "@chat" if uses_template else "@plain"
     return Suite(named + mark, title, kind, uses_template, [{"cluster": ""} | item for item in items])
@@ -97,7 +97,7 @@ def _suite(ws: Workspace, name: str) -> Suite:
 
 def _task(name: str, wish: bool | None) -> Suite:
     if wish:
-        raise ConfigError(f"{name} has its own form of a prompt, and gets no chat template. Leave @chat away.")
+        raise ConfigError(f"{name} brings its own prompts, so it gets no chat template. Remove @chat.")
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
             f"{name} needs lm-evaluation-harness, which is not installed: pip install -c constraints.txt -e .[eval]"

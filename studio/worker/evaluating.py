@@ -81,7 +81,7 @@ class _Steps:
         text = f"{what}: item {self.num_done:,} of {self.total:,}"
         runs.beat(self.ws, self.run.id, share, text)
         while (wish := queue.wish(self.ws, self.run.id)) == "pause":
-            runs.beat(self.ws, self.run.id, share, f"paused after {text}; its memory stays taken", paused=True)
+            runs.beat(self.ws, self.run.id, share, f"paused after {text}; its memory stays in use", paused=True)
             time.sleep(PAUSE_POLL_S)
         if wish == "stop":
             raise _Stopped

@@ -65,7 +65,7 @@ def test_only_items_that_both_have_under_the_same_conditions_are_paired(ws, run)
     assert (line.difference.num, line.difference.num_clusters) == (7, 3)
     assert (line.difference.only_before, line.difference.only_after) == (2, 1)
     assert {flip.item["good"] for flip in found.flips if not flip.is_gain} == {"2 is", "4 is"}
-    with pytest.raises(DataError, match="'ppo-1' is not measured. Measured are: base:starter, sft-1@6"):
+    with pytest.raises(DataError, match="'ppo-1' has not been measured. These have: base:starter, sft-1@6"):
         comparison.compare(ws, subjects=["ppo-1"])
 
 

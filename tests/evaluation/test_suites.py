@@ -76,11 +76,11 @@ def test_a_file_of_the_workspace_is_a_suite_by_its_keys(ws, kind):
     ("third", "told"),
     [
         pytest.param({"prompt": "Water is", "choices": ["wet", "dry"]}, "line 3: gold is None", id="no gold"),
-        pytest.param({"prompt": "Water is", "choices": ["wet"], "gold": 0}, "line 3: choices holds 1 text", id="one choice"),
+        pytest.param({"prompt": "Water is", "choices": ["wet"], "gold": 0}, "line 3: choices has only 1 text", id="one choice"),
         pytest.param({"choices": ["wet", "dry"], "gold": 0}, "line 3: the key prompt is missing", id="no prompt"),
         pytest.param({"prompt": " ", "choices": ["wet", "dry"], "gold": 0}, "line 3: the key prompt is empty", id="empty"),
         pytest.param({"answer": 1}, "line 3: it has none of the keys of an item", id="no key"),
-        pytest.param("{", "line 3 is no JSON", id="no JSON"),
+        pytest.param("{", "line 3 is not JSON", id="no JSON"),
         pytest.param("[1]", "line 3 holds no JSON object", id="no object"),
         pytest.param({"text": "A"}, "row 3 is of another kind", id="another kind"),
     ],

@@ -1,7 +1,9 @@
 """The likelihood scorer against plain transformers, text by text, and the scores of an item against hand values."""
 
 import math
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from modules.errors import ConfigError
 from modules.evaluation import items
 from modules.evaluation.likelihood import Request, _passes, log_likelihoods, measuring, plain_request, windows
 from modules.model.roles import BASE
-from tests.modules.conftest import BOS
+from tests.modules.conftest import BOS, words
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11", "w1 w2 w30"]
 
@@ -116,3 +118,21 @@ def test_an_adapter_is_folded_into_the_base_only_where_that_is_exact(load, monke
     with measuring(backbone, "policy"):
         pass
     assert asked == ["auto", "adapter"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory can be reset there only")
+def test_the_peak_of_memory_does_not_grow_with_the_number_of_items(load):
+    backbone = load()
+    backbone.add_role("policy")
+
+    def peak_mib(num: int) -> float:
+        wanted = [plain_request(backbone.chat, words(20, n), f" {words(20, n + 10_000)}") for n in range(num)]
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
+        with measuring(backbone, "policy"):
+            log_likelihoods(backbone, wanted)
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+    peak_mib(40)
+    few, many = peak_mib(40), peak_mib(2000)
+    assert many - few < 32, "one pass of all of them would take ten times as much more"

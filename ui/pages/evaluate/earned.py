@@ -22,7 +22,7 @@ LEAD = (
     "where save_at_kl asks for them."
 )
 NOTHING = (
-    "Measure SFT and a PPO run here: how their scores rise with the KL then stands here, next to the best of n answers."
+    "Measure SFT and a PPO run: the rise of their scores with the KL will be shown here, next to the best of n answers."
 )
 
 
@@ -59,7 +59,7 @@ def _start(ws: Workspace, number: Any) -> list[Any]:
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
     return [
-        html.notice(f"{run.name} was started; the curve stands here when it has ended.", "good"),
+        html.notice(f"{run.name} was started; the curve appears here when it has finished.", "good"),
         gr.Tabs(selected="runs"),
         run.name,
     ]

@@ -99,7 +99,9 @@ def _draw(ws: Workspace, against: Any) -> list[str]:
     try:
         found = comparison.compare(ws, str(against or ""))
     except StudioError:
-        text = "Base, SFT and PPO are measured on the same items. What changed then stands here, with intervals and examples."
+        text = (
+            "Measure base, SFT and PPO on the same items. What changed will be shown here, with intervals and examples."
+        )
         return [html.empty("Nothing is measured yet", text), "", ""]
     return [drawing.forests(found), drawing.table(found), drawing.flips(found)]
 
@@ -118,7 +120,7 @@ def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
     return [
-        html.notice(f"{run.name} was started; what it measures stands here when it has ended.", "good"),
+        html.notice(f"{run.name} was started; its results appear here when it has finished.", "good"),
         gr.Tabs(selected="runs"),
         run.name,
     ]

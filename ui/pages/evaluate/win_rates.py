@@ -21,7 +21,7 @@ from ui.page import Page
 
 LEAD = (
     "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
-    "every look, so stop as soon as it is decided. Prompts to which both give the same answer are not asked and count nowhere."
+    "every look, so stop as soon as it is decided. Prompts that both answer alike are neither shown nor counted."
 )
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
@@ -81,7 +81,7 @@ def _draw(ws: Workspace, rater: Any) -> str:
         found = leaderboard.read(ws, str(rater or "person"))
     except StudioError:
         return html.empty(
-            "No votes between two checkpoints yet", "Choose two and compare them; their strengths then stand here."
+            "No votes between two checkpoints yet", "Choose two and compare them; their strengths will be shown here."
         )
     groups = "".join(_group(group) for group in found.groups)
     apart = "<p>These groups never met, directly or through others: their strengths do not compare.</p>"

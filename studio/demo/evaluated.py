@@ -1,0 +1,80 @@
+"""What the demo's last policy gained and lost, for its report: suites, votes at every look, and what PPO earned for its KL."""
+
+from typing import Any
+
+from studio.evaluation import comparison, curves, leaderboard, overoptimisation
+from studio.evaluation import report as evaluation_report
+from studio.models import checkpoints
+from studio.plots import Interval, interval_chart
+from studio.workspace import Workspace
+
+Facts = dict[str, Any]
+
+
+def facts(ws: Workspace, sft: str, ppo: str, rater: str) -> Facts:
+    """Return the comparison of the two runs' checkpoints on the same items, and the votes between them, as JSON values."""
+    before, after = checkpoints.get(ws, sft).name, checkpoints.get(ws, ppo).name
+    found = comparison.compare(ws, before, (before, after))
+    lines = [
+        dict(zip(("suite", "measure", "verdict", "n", "before", "after", "difference", "interval"), row, strict=True))
+        for row in (evaluation_report.cells(line)[:8] for line in found.lines)
+    ]
+    pairs = leaderboard.read(ws, rater, [before]).as_dict()["pairs"]
+    votes = next(pair for pair in pairs if {pair["one"], pair["other"]} == {before, after})
+    return {"before": before, "after": after, "lines": lines, "votes": votes, "earned": evaluation_report.earned(ws)}
+
+
+def sections(ws: Workspace, found: Facts | None) -> list[Facts]:
+    """Return the report's sections of these facts: title, text and plots, each with a caption; none where nothing was measured."""
+    if found is None:
+        return []
+    before, after, votes = found["before"], found["after"], found["votes"]
+    compared = comparison.compare(ws, before, (before, after))
+    num = votes["wins"] + votes["losses"]
+    share = Interval(
+        f"{votes['one']} preferred", votes["decided"] or 0.5, votes["anytime_low"], votes["anytime_high"], num
+    )
+    tax = {
+        "title": f"What PPO changed elsewhere: {after} against {before}",
+        "text": "The same items, one by one. The verdict needs both intervals, and a p value below 0.05 after Holm's correction.",
+        "plots": [
+            {
+                "title": "Differences on the suites",
+                "svg": evaluation_report.forest(compared, after),
+                "caption": "Shares as they are, other measures as parts of the level before; right is better.",
+            },
+        ],
+    }
+    looked_at = {
+        "title": "When to stop judging",
+        "text": "Votes of the scripted rater between the two, at both temperatures; ties are left out.",
+        "plots": [
+            {
+                "title": "Decided votes",
+                "svg": interval_chart([share], title="Decided votes", reference_text="equal"),
+                "caption": f"This 95 % interval holds at every look: one may stop once it is decided. {_verdict(votes)}",
+            },
+        ],
+    }
+    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(ws))]
+
+
+def _verdict(votes: Facts) -> str:
+    if votes["is_decided"]:
+        return f"It is: {votes['one'] if votes['anytime_low'] > 0.5 else votes['other']} is preferred."
+    more = votes["votes_to_decide"]
+    return (
+        "It is not yet." if more is None else f"It is not yet; some {more:,} more votes would settle it at this rate."
+    )
+
+
+def _earned(curve: overoptimisation.Curve) -> Facts:
+    titles = ("Gain over the KL", "Gold gain over the KL", "Gold gain over the other", "Votes over the KL")
+    return {
+        "title": "What PPO earned for its KL",
+        "text": " ".join(curves.sentences(curve)),
+        "plots": [
+            {"title": title, "svg": chart, "caption": curves.UNITS}
+            for title, chart in zip(titles, curves.charts(curve), strict=False)
+        ],
+    }
