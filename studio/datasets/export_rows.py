@@ -41,13 +41,13 @@ def comparisons(db: Database) -> Iterator[Row]:
 def judgements(db: Database) -> Iterator[Row]:
     """Yield the ratings that count, without a session's repeats, oldest first, with all that belongs to them.
 
-    A row has `texts` and `models` (names of checkpoints or None) by screen position, `messages`, `ranks`, `flags` and
-    `attributes` as values, and the columns of the event.
+    A row has `texts` and `models` (names of checkpoints, or those that came with an import, or None) by screen position, `messages`, `ranks`, `flags` and
+    `attributes` as values, and the columns of the event; `created_at` is when it was judged.
     """
     for row in db.query(
         "SELECT r.uuid, r.comparison_id, r.showing_id, r.outcome, r.strength, r.ranks, r.reason, r.rater, r.elapsed_ms,"
-        " r.created_at, r.note, r.flags, r.attributes, p.id AS prompt_id, p.messages, p.category, p.split,"
-        " (SELECT json_group_array(json_array(t.text, t.name)) FROM (SELECT x.text, k.name FROM json_each(r.response_ids) e"
+        " coalesce(r.judged_at, r.created_at) AS created_at, r.note, r.flags, r.attributes, p.id AS prompt_id, p.messages, p.category, p.split,"
+        " (SELECT json_group_array(json_array(t.text, t.name)) FROM (SELECT x.text, coalesce(k.name, x.model) AS name FROM json_each(r.response_ids) e"
         " JOIN responses x ON x.id = e.value LEFT JOIN checkpoints k ON k.id = x.checkpoint_id ORDER BY e.key) t) AS shown"
         " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
         " WHERE NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"

@@ -4,12 +4,12 @@ A function raises `Left` where a row cannot be written without inventing or brea
 """
 
 import json
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from studio.datasets.formats.argilla import user_id
 from studio.exchange.label_studio.project import COMPARISON, CONFIG, NOTE, RANK, STRENGTH, STRENGTHS, TIES
 from studio.exchange.tasks import plain
 from studio.preferences.vocabulary import OUTCOMES, SIDES
@@ -132,7 +132,7 @@ def ultrafeedback(row: Row) -> Row:
 def argilla(row: Row) -> Row:
     """Return an Argilla record; a ranking with its ranks, as the server stores it."""
     names = [f"response-{n}" for n in range(1, len(row["texts"]) + 1)]
-    user = str(uuid.uuid5(uuid.NAMESPACE_DNS, row["rater"]))
+    user = user_id(row["rater"])
     answers: dict[str, Any] = {}
     if row["outcome"] == "ranking":
         answers["ranking"] = [{"value": name, "rank": rank} for name, rank in zip(names, _ranks(row), strict=True)]

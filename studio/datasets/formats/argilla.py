@@ -4,6 +4,7 @@ The SDK of 2.x drops the ranks of a ranking and keeps the values in stored order
 ranking is refused. JSON of 2.x has no status of an answer, so drafts look submitted; flat forms have it.
 """
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -76,14 +77,23 @@ def _all(fields: Any, metadata: Mapping[str, Any], people: Answered, record: str
     if not people:
         raise Dropped("nobody answered")
     of = tasks.task(fields, metadata)
+    own = cells.name(metadata.get("rater"))
     for user, answers in people.items():
+        said: dict[str, Any] = {"rater": user} if user else {}
+        if own and user == user_id(own):
+            said = {"rater": own, "at": cells.when(metadata.get("judged_at"))}
         try:
-            yield from _one(of, user, answers, record)
+            yield from _one(of, user, answers, record, said)
         except Dropped as reason:
             yield reason
 
 
-def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Iterator[Outcome]:
+def user_id(rater: str) -> str:
+    """Return the user of our own exports that stands for a rater, whose name is in the metadata: Argilla wants a uuid."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, rater))
+
+
+def _one(of: Task, user: str, answers: dict[str, Any], record: str, said: dict[str, Any]) -> Iterator[Outcome]:
     if status := answers.pop("", None):
         raise Dropped("a draft" if status == "draft" else f"{str(status)[:20]} by the rater")
     answer = Answer()
@@ -97,7 +107,6 @@ def _one(of: Task, user: str, answers: dict[str, Any], record: str) -> Iterator[
             answer.notes.append(f"{question}: {value:g}")
         elif isinstance(value, str):
             _say(answer, question, value, of.ids)
-    said = {"rater": user} if user else {}
     unsure = UNKNOWN_ORDER if has_lost_order else ""
     yield from tasks.outcomes(of, answer, unsure, event_id=f"argilla-{record}-{user}", **said)
 

@@ -76,9 +76,11 @@ def _said(row: Value, event_id: Any) -> dict[str, Any]:
     who = row.get("completed_by", row.get("annotator"))
     if isinstance(who, dict):
         who = who.get("email") or who.get("username") or who.get("id")
-    mail = _MAIL.search(str(row.get("created_username") or ""))
-    said: dict[str, Any] = {"at": cells.when(row.get("created_at")), "event_id": f"label-studio-{cells.name(event_id)}"}
-    said |= {"rater": rater} if (rater := mail[0] if mail else cells.name(who)) else {}
+    user = cells.name(row.get("created_username"))
+    mail = _MAIL.search(user)
+    said: dict[str, Any] = {"at": cells.when(row.get("created_at"))}
+    said |= {"event_id": f"label-studio-{name}"} if (name := cells.name(event_id)) else {}
+    said |= {"rater": rater} if (rater := mail[0] if mail else cells.name(who) or user) else {}
     lead_time = cells.number(row.get("lead_time"), "lead_time") or 0
     said |= {"elapsed_ms": round(lead_time * 1000)} if 0 < lead_time < 10**9 else {}
     return said | ({"facts": {"ground_truth": True}} if row.get("ground_truth") is True else {})

@@ -36,7 +36,16 @@ def read_ultrafeedback(row: Row, columns: Columns) -> Iterator[Item]:
         name: tuple(each[name] for each in ratings) for name in ratings[0] if all(name in each for each in ratings)
     }
     scores = {MEAN: means} | scores
+    if note := _own_note(found[0]):
+        said["note"] = note
     yield cells.ranking(prompt, texts, [-value for value in means], scores=scores, axis=MEAN, **said)
+
+
+def _own_note(completion: dict[str, Any]) -> str:
+    """Return the rater's remark of our own export."""
+    own = cells.inside(cells.inside(completion.get("annotations")).get(OURS))
+    note = own.get("Rationale")
+    return note.strip() if isinstance(note, str) else ""
 
 
 def _aspects(completion: dict[str, Any]) -> dict[str, float]:

@@ -55,10 +55,8 @@ def _response(of: Task, response: Any, questions: Questions) -> Iterator[Outcome
         question = questions.get(key, {})
         name = " ".join(str(question.get(each) or "") for each in ("label", "column_header")).strip() or key
         _add(answer, name, value, str(question.get("type") or ""), len(of.texts), of.ids)
-    said: dict[str, Any] = {
-        "at": cells.when(response.get("completed_at")),
-        "event_id": f"surge-{cells.name(response.get('id'))}",
-    }
+    said: dict[str, Any] = {"at": cells.when(response.get("completed_at"))}
+    said |= {"event_id": f"surge-{key}"} if (key := cells.name(response.get("id"))) else {}
     said |= {"rater": rater} if (rater := cells.name(response.get("worker_id"))) else {}
     yield from tasks.outcomes(of, answer, **said)
 

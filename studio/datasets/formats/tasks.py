@@ -86,7 +86,7 @@ def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Ta
     said: dict[str, Any] = {
         "metadata": {key: _as_text(value) for key, value in both.items() if str(key).startswith(OURS)}
     }
-    models = tuple(cells.name(data[key]) for key in sorted(data, key=str) if _MODEL.fullmatch(str(key)))
+    models = tuple(cells.name(both[key]) for key in sorted(both, key=str) if _MODEL.fullmatch(str(key)))
     if len(models) == len(texts) and all(models):
         said["models"] = models
     if split := split_name(both.get("split")):
