@@ -45,7 +45,7 @@ from modules.rl.experience import (
 )
 from modules.rl.rewards import RewardMix, role_part
 from modules.rl.sampler import Sampler
-from modules.rl.settings import NAMES, PPOSettings, complete, part
+from modules.rl.settings import NAMES, PPOSettings, complete, explained, part
 from modules.rl.step_metrics import Clock, StepSums, mean
 from modules.rl.update import Surrogate
 from modules.seeds import iteration_seed
@@ -57,13 +57,14 @@ CENTERING_SAMPLES = 4
 EVAL_SEED = 2**31 - 1
 
 
+@explained
 class PPOModule(StageModule):
     """Trains the roles ``policy`` and ``value``; one training step is one iteration of many optimizer steps.
 
     Args:
         backbone: With the roles policy and value (trainable), reference and reward. Adapter dropout is switched off.
         score_function: Scores responses instead of the role ``reward``, such as a `RewardMix`.
-        settings: Those of `PPOSettings`, such as ``kl_coef=0.1``. `PPOConfig` explains them all and holds the defaults.
+        settings: Such as ``kl_coef=0.1``; all are listed below.
 
     Raises:
         TypeError: There is no such setting.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sqlite_utils import Database
+
 from studio import children
 from studio.annotation import history
 from studio.children import ChildError
@@ -133,15 +135,10 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
             num_lost = num_missing = 0  # reported above: the database as it is now is the newest
-        return [
-            _writable(ws),
-            *found,
-            _database(ws, num_lost, num_missing),
-            *_folders(ws),
-            *_configs(ws),
-            _backup(ws),
-            _disk(ws),
-        ]
+        checks = [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws)]
+        with ws.read() as db:
+            checks += _configs(db)
+        return [*checks, _backup(ws), _disk(ws)]
     except WorkspaceError as error:
         return [*found, Check("problem", "workspace", str(error))]
 
@@ -175,9 +172,9 @@ def _folders(ws: Workspace) -> list[Check]:
     return checks
 
 
-def _configs(ws: Workspace) -> list[Check]:
+def _configs(db: Database) -> list[Check]:
     """Report runs of another version whose settings this one reads only in part."""
-    found = [f"{run.name}: {', '.join(run.unread)}" for run in runs.list_all(ws) if run.unread]
+    found = [f"{run.name}: {', '.join(run.unread)}" for run in runs.list_all(db) if run.unread]
     if not found:
         return []
     text = f"settings of {len(found):,} runs are of another version and are not read{_listed(found)}"
@@ -233,8 +230,8 @@ def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
         text = f"{name} lacks the last {num_missing:,} writes that were made here: an older copy, or one without its {name}-wal"
         return Check("problem", "database", text, step)
     try:
-        rated = history.find(ws, limit=1)
         with ws.read() as db:
+            rated = history.find(db, limit=1)
             count = ratings.summary(db)["rated"]
     except (WorkspaceError, ValueError) as error:
         return Check(

@@ -6,6 +6,8 @@ become stale. From the same facts it derives one suggested next step; it never a
 
 from dataclasses import dataclass
 
+from sqlite_utils import Database
+
 from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts, ratings
@@ -96,38 +98,37 @@ def status(ws: Workspace) -> LoopStatus:
 
 
 def _facts(ws: Workspace) -> _Facts:
+    sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
+    policy = ppo or sft
     with ws.read() as db:
         pairs, rated = comparisons.counts(db), ratings.summary(db)
         texts = prompts.counts(db)
-    sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
-    last = shelf.newest(ws, "sample", "finished", "stopped")
-    sampled = last.config if last else None
-    answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
-    policy = ppo or sft
-    with ws.read() as db:
+        last = shelf.newest(db, "sample", "finished", "stopped")
+        sampled = last.config if last else None
+        answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
         return _Facts(
             num_prompts=texts["prompts"],
             num_demonstrations=texts["demonstrations"],
-            num_new_demonstrations=prompts.count_demonstrations_since(db, _began(ws, sft)) if sft else 0,
+            num_new_demonstrations=prompts.count_demonstrations_since(db, _began(db, sft)) if sft else 0,
             num_comparisons=pairs["comparisons"],
             num_unrated=pairs["unrated"],
             num_rated=rated["rated"],
             num_skipped=rated["skip"],
             num_imported=rated["import"],
-            num_fresh=ratings.count_since(db, _began(ws, reward)) if reward else rated["rated"],
+            num_fresh=ratings.count_since(db, _began(db, reward)) if reward else rated["rated"],
             sft=sft,
             reward=reward,
             ppo=ppo,
             is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
             is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
-            num_ended=shelf.count_ended(ws),
-            active=tuple(shelf.at_work(ws)),
+            num_ended=shelf.count_ended(db),
+            active=tuple(shelf.at_work(db)),
         )
 
 
-def _began(ws: Workspace, checkpoint: Checkpoint) -> str:
+def _began(db: Database, checkpoint: Checkpoint) -> str:
     """Return when a checkpoint's run was created: it has seen nothing newer."""
-    return runs.get(ws, checkpoint.run_id).created_at
+    return runs.get(db, checkpoint.run_id).created_at
 
 
 def _stations(facts: _Facts) -> tuple[Station, ...]:

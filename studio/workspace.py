@@ -8,7 +8,8 @@
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
     <root>/evaluations/       JSONL files with suites of the user's own, put there by hand
 
-Every function of the workbench takes the workspace first and opens one short connection per unit of work.
+Functions of the workbench take an open `db`; whoever calls them opens `read` or `write` once for what belongs together. Those
+that need the folder too, or open the database several times, take the workspace.
 """
 
 import os

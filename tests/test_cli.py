@@ -128,7 +128,7 @@ def test_a_wrong_setting_is_one_sentence_and_nothing_starts(taught, cli, setting
     assert (code, out) == (1, "")
     assert sentence in err
     assert "Traceback" not in err
-    assert runs.list_all(taught) == []
+    assert stored.read(taught, runs.list_all) == []
 
 
 def test_settings_go_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -229,7 +229,7 @@ def test_what_sft_would_teach_is_shown_and_nothing_starts(taught, cli):
     shown = out.replace("|>|", "|>").replace("⟧|⟦", "").replace("⟦|", "⟦").split("\n")
     asked = oldest.messages[0]["content"].replace(" ", "| ").replace("?", "|?")
     assert f"<|bos|><|user|>{asked}|<|end|><|assistant|>⟦{oldest.response}<|end|>⟧" in shown
-    assert runs.list_all(taught) == []
+    assert stored.read(taught, runs.list_all) == []
     code, _, err = cli("sft", "--show", "--set", "max_length=8")
     assert code == 1
     assert err.startswith("This run could not start: There are no demonstrations to train on (")
@@ -239,18 +239,18 @@ def test_detach_starts_a_run_and_tells_how_to_watch_it(taught, cli, no_start):
     code, out, _ = cli("sft", "--set", "seed=3", "--detach")
     assert code == 0
     assert out == f"sft-1 started. Watch it: rlhf-studio runs show sft-1 --watch --workspace {taught.root}\n"
-    assert runs.get(taught, "sft-1").config.seed == 3
+    assert stored.read(taught, runs.get, "sft-1").config.seed == 3
 
 
 def test_a_recipe_is_scaled_to_the_data_combines_with_hardware_and_gives_way_to_what_is_set(taught, cli, no_start):
     """And the page's preset fills in the same; the method decides on the rate."""
     both = ("--preset", "instructgpt", "--preset", "cpu")
     assert cli("sft", *both, "--set", "epochs=3", "--detach")[0] == 0
-    config = runs.get(taught, "sft-1").config.model_dump()
+    config = stored.read(taught, runs.get, "sft-1").config.model_dump()
     assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (3, 8, 1e-4)
     assert (config["micro_batch_size"], config["device"]) == (4, "cpu")
     assert cli("sft", "--preset", "instructgpt", "--set", "method=full", "--detach")[0] == 0
-    assert runs.get(taught, "sft-2").config.model_dump()["learning_rate"] == 1.04e-5
+    assert stored.read(taught, runs.get, "sft-2").config.model_dump()["learning_rate"] == 1.04e-5
     form = [field.default for field in SFTConfig.model_fields.values()]
     filled = train._preset(taught, "sft", "instructgpt", *form)
     given = {
@@ -266,7 +266,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkey
     monkeypatch.setattr(launcher, "ADOPTION_S", 0.5)
     assert "There are no runs yet" in cli("runs")[1]
     cli("sft", "--detach")
-    metrics.add(taught, 1, 1, {"train/loss": 2.5})
+    stored.written(taught, metrics.add, 1, 1, {"train/loss": 2.5})
     assert "sft-1  queued" in cli("runs")[1]
     shown = cli("runs", "show", "sft-1")[1]
     assert "sft-1: queued" in shown
@@ -337,10 +337,10 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_stop_it(taught):
     _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0
     assert f"Stop it: rlhf-studio runs stop sft-1 --workspace {taught.root}" in err
-    assert launcher.is_alive(runs.get(taught, "sft-1"))
+    assert launcher.is_alive(stored.read(taught, runs.get, "sft-1"))
     assert main(["runs", "stop", "sft-1", "--now", "--workspace", str(taught.root)]) == 0
-    assert not launcher.is_alive(runs.get(taught, "sft-1"))
-    assert runs.get(taught, "sft-1").state == "stopped"
+    assert not launcher.is_alive(stored.read(taught, runs.get, "sft-1"))
+    assert stored.read(taught, runs.get, "sft-1").state == "stopped"
 
 
 # Rating in the terminal.

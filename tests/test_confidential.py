@@ -112,7 +112,7 @@ def ended(ws, *started):
     deadline = time.monotonic() + 300
     while True:
         launcher.reap(ws)
-        found = [runs.get(ws, run.name) for run in started]
+        found = [stored.read(ws, runs.get, run.name) for run in started]
         if all(run.is_ended for run in found):
             return found
         assert time.monotonic() < deadline, found
@@ -286,7 +286,7 @@ def test_a_setting_that_holds_a_secret_is_refused_before_it_is_stored(ws, monkey
     assert "s3cret" not in str(told.value)
     assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={name}", "--detach"]) == 1
     assert "s3cret" not in capsys.readouterr().err
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     assert list(ws.runs.iterdir()) == []
     assert b"s3cret" not in b"".join(path.read_bytes() for path in ws.root.rglob("*") if path.is_file())
 

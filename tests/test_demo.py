@@ -129,7 +129,7 @@ def _check_workspace(ws, one):
     assert {event["rater"] for event in events} == {"scripted"}
     assert all(event["showing_id"] for event in events)
     assert stored.read(ws, comparisons.counts)["unrated"] == 0
-    assert {run.state for run in runs.list_all(ws)} == {"finished"}
+    assert {run.state for run in stored.read(ws, runs.list_all)} == {"finished"}
     split = {row["id"]: (row["split"], row["category"]) for row in stored.read(ws, prompts.list_prompts)}
     trained_on = [split[row["prompt_id"]] for row in runs.read_rows(ws, "reward-1", "train")]
     assert trained_on

@@ -45,7 +45,7 @@ def finished(ws, run):
 
 def processes(ws, run):
     """The living processes of the run."""
-    return list(family(runs.claim(ws, runs.get(ws, run.id))))
+    return list(family(runs.claim(ws, stored.read(ws, runs.get, run.id))))
 
 
 def none_left(ws, run):
@@ -73,7 +73,7 @@ def ws(tmp_path_factory):
             f"It is {i + 1}.",
         )
     yield workspace
-    for run in runs.list_all(workspace):
+    for run in stored.read(workspace, runs.list_all):
         launcher.kill(workspace, run.name)
 
 
@@ -83,7 +83,7 @@ def sft(ws):
     settings = [part for key, value in (SHORT | {"devices": 2}).items() for part in ("--set", f"{key}={value}")]
     with contextlib.redirect_stdout(io.StringIO()) as output:
         assert cli.main(["sft", "--queue", "--workspace", str(ws.root), *settings]) == 0
-    run = runs.list_all(ws)[0]
+    run = stored.read(ws, runs.list_all)[0]
     assert run.is_awaited
     assert launcher.reap(ws) == []
     line = next(line for line in output.getvalue().splitlines() if "torchrun --" in line)
@@ -92,7 +92,7 @@ def sft(ws):
         command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return runs.get(ws, run.id)
+    return stored.read(ws, runs.get, run.id)
 
 
 def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft):
@@ -103,14 +103,14 @@ def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft)
     with warm.starts():
         alone = finished(ws, launcher.start(ws, runs.create(ws, SFTConfig(**SHORT))))
     for name in ("train/loss", "train/grad_norm", "eval/loss"):
-        expected, found = metrics.curve(ws, alone.id, name), metrics.curve(ws, sft.id, name)
+        expected, found = stored.read(ws, metrics.curve, alone.id, name), stored.read(ws, metrics.curve, sft.id, name)
         assert [step for step, _ in found] == [step for step, _ in expected]
         assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-4)
 
 
 def under_slurm(ws, run):
     """Start one task for each device, as ``srun`` would; returns the exit codes."""
-    runs.leave_to_others(ws, run.id)
+    stored.written(ws, runs.leave_to_others, run.id)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     slurm = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "NNODES": 1, "NODEID": 0, "JOB_ID": 77, "JOB_NAME": "align"}
@@ -134,18 +134,22 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
     few = {"minibatch_size": 8, "epochs": 1, "max_new_tokens": 8, "value_warmup": 1, "eval_every": 1}
     ppo = launcher.start(ws, runs.create(ws, PPOConfig(**TINY, **few, iterations=1000, devices=2)))
     wait(ws, ppo.name, lambda r: r.progress > 0 or r.is_ended)
-    runs.request_stop(ws, ppo.name)
+    stored.written(ws, runs.request_stop, ppo.name)
     ppo = wait(ws, ppo.name, lambda r: r.is_ended)
     assert ppo.state == "stopped", f"{ppo.message}\n{runs.tail_log(ws, ppo.name)}"
     assert_each_metric_is_stored_once(ws, ppo)
-    assert checkpoints.get(ws, ppo.name).step == metrics.curve(ws, ppo.id, "objective/kl")[-1][0]
+    assert checkpoints.get(ws, ppo.name).step == stored.read(ws, metrics.curve, ppo.id, "objective/kl")[-1][0]
     wanted = rollouts.Filter(iteration=1)
-    assert rollouts.count(ws, ppo.id, wanted) == ppo.config.batch_size, "the responses of both processes are stored"
-    found = rollouts.find(ws, ppo.id, wanted, limit=100)
-    assert all(
-        len(rollouts.tokens_of(ws, r.id).response_ids) == len(rollouts.tokens_of(ws, r.id).values) for r in found
+    assert stored.read(ws, rollouts.count, ppo.id, wanted) == ppo.config.batch_size, (
+        "the responses of both processes are stored"
     )
-    scores = [value for step, value in metrics.curve(ws, ppo.id, "objective/score") if step == 1]
+    found = stored.read(ws, rollouts.find, ppo.id, wanted, limit=100)
+    assert all(
+        len(stored.read(ws, rollouts.tokens_of, r.id).response_ids)
+        == len(stored.read(ws, rollouts.tokens_of, r.id).values)
+        for r in found
+    )
+    scores = [value for step, value in stored.read(ws, metrics.curve, ppo.id, "objective/score") if step == 1]
     assert sum(r.score for r in found) / len(found) == pytest.approx(scores[0], abs=1e-4)
     with ws.read() as db:
         samples = [(r["step"], r["prompt"]) for r in db.query("SELECT * FROM samples WHERE run_id = ?", [ppo.id])]
@@ -180,9 +184,9 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     # kill -9 of the second: the first says so and ends. It goes on from the last checkpoint, on two processes.
     with warm.starts():
         resumed = launcher.start(ws, runs.resume(ws, run.name))
-    wait(ws, resumed.name, lambda r: r.is_ended or len(metrics.curve(ws, r.id, "train/loss")) > 1)
-    assert not runs.get(ws, resumed.id).is_ended, runs.tail_log(ws, resumed.name)
-    assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
+    wait(ws, resumed.name, lambda r: r.is_ended or len(stored.read(ws, metrics.curve, r.id, "train/loss")) > 1)
+    assert not stored.read(ws, runs.get, resumed.id).is_ended, runs.tail_log(ws, resumed.name)
+    assert stored.read(ws, metrics.curve, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
     (second,) = (p for p in processes(ws, resumed) if p.pid != resumed.pid)
     os.kill(second.pid, signal.SIGKILL)
     resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r))

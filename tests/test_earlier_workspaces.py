@@ -102,12 +102,12 @@ def test_everything_is_there_after_it_was_opened(ws, capsys):
         "prompts": 1, "demonstrations": 1, "samples": 0, "demonstrations_train": 1
     }  # fmt: skip
     assert [event["outcome"] for event in stored.read(ws, ratings.list_events)] == ["left", "right"]
-    (entry,) = history.find(ws, history.Filter(search="über"))
+    (entry,) = stored.read(ws, history.find, history.Filter(search="über"))
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
     assert stored.freeze(ws).row_count == 1
     assert [c.name for c in checkpoints.list_all(ws)] == ["sft-1@1"]
     assert connection.quick_check(ws.database) == "ok"
-    assert {run.name: set(run.unread) for run in runs.list_all(ws)} == UNREAD
+    assert {run.name: set(run.unread) for run in stored.read(ws, runs.list_all)} == UNREAD
     for words in (["runs"], ["runs", "show", "sample-1"], ["history"], ["export", "ratings"]):
         assert main([*words, "--workspace", str(ws.root)]) == 0, words
     assert 'settings of another version, not read: {"pairs_per_prompt": 2}' in capsys.readouterr().out
@@ -184,14 +184,14 @@ def test_a_program_at_work_while_a_newer_version_migrates_goes_on_where_it_can_a
         db.execute("ALTER TABLE runs ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'")
         applied = {"migration_set": "rlhf-studio", "name": "m099_moods", "applied_at": "2030-01-01"}
         db.table("_sqlite_migrations").insert(applied)
-    runs.beat(ws, run.id, 0.5, "step 1 of 2")
-    assert runs.get(ws, run.name).progress == 0.5, "a column more is none of its business"
+    stored.written(ws, runs.beat, run.id, 0.5, "step 1 of 2")
+    assert stored.read(ws, runs.get, run.name).progress == 0.5, "a column more is none of its business"
     with ws.write() as db:
         db.execute("ALTER TABLE runs RENAME COLUMN progress TO share")
     with pytest.raises(
         WorkspaceError, match=r"brought up to date by a newer version of RLHF Studio \(it has m099_moods\)"
     ):
-        runs.beat(ws, run.id, 0.7, "step 2 of 2")
+        stored.written(ws, runs.beat, run.id, 0.7, "step 2 of 2")
 
 
 def _queued(ws):

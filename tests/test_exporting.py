@@ -135,8 +135,8 @@ def make_checkpoint(ws, role, *, quantisation="none"):
     (folder / "meta.json").write_text(meta.model_dump_json())
     figures = {"base_model": "starter", "base_fingerprint": backbone.fingerprint, "metrics": {"eval/loss": 1.5}}
     name = checkpoints.add(ws, run.id, 1, folder, **figures)
-    runs.move(ws, run.id, "running")
-    runs.move(ws, run.id, "finished")
+    stored.written(ws, runs.move, run.id, "running")
+    stored.written(ws, runs.move, run.id, "finished")
     return name, backbone
 
 

@@ -60,7 +60,7 @@ def broken(tmp_path_factory):
 def told(broken, what):
     """The failed run's sentence, as the page's list and head show it too."""
     ws, names = broken
-    run = runs.get(ws, names[what])
+    run = stored.read(ws, runs.get, names[what])
     assert run.state == "failed"
     return run.message
 
@@ -127,14 +127,23 @@ def test_a_checkpoint_with_one_wrong_bit_is_refused_by_name(broken, what, file):
 def test_a_workspace_goes_on_at_another_path(broken):
     ws, names = broken
     before = str(ws.root).removesuffix("-moved") + "/"
-    assert runs.get(ws, names["moved: ppo"]).state == runs.get(ws, names["moved: resumed"]).state == "finished"
+    assert (
+        stored.read(ws, runs.get, names["moved: ppo"]).state
+        == stored.read(ws, runs.get, names["moved: resumed"]).state
+        == "finished"
+    )
     assert checkpoints.parents(ws, names["moved: ppo"])["sft"] == "sft-1@4"
-    assert [step for step, _ in metrics.curve(ws, runs.get(ws, names["moved: resumed"]).id, "train/loss")] == [3, 4]
+    assert [
+        step
+        for step, _ in stored.read(
+            ws, metrics.curve, stored.read(ws, runs.get, names["moved: resumed"]).id, "train/loss"
+        )
+    ] == [3, 4]
     with ws.read() as db:
-        stored = [str(row["folder"]) for row in db.query("SELECT folder FROM checkpoints")]
-        stored += [str(row["config"]) for row in db.query("SELECT config FROM runs")]
-    stored += [path.read_text() for path in ws.runs.glob("*/config.json")]
-    assert [text for text in stored if before in text] == []
+        kept = [str(row["folder"]) for row in db.query("SELECT folder FROM checkpoints")]
+        kept += [str(row["config"]) for row in db.query("SELECT config FROM runs")]
+    kept += [path.read_text() for path in ws.runs.glob("*/config.json")]
+    assert [text for text in kept if before in text] == []
 
 
 # The database.
@@ -148,7 +157,7 @@ def ws(tmp_path):
             made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
         )
     yield made
-    for run in runs.list_all(made):
+    for run in stored.read(made, runs.list_all):
         launcher.kill(made, run.name)
 
 
@@ -180,7 +189,7 @@ def test_a_database_that_another_program_keeps_is_said_and_nothing_is_half_writt
     with held(ws):
         with pytest.raises(WorkspaceError, match=r"studio\.db is held by another program .*Close that program"):
             add(ws, "Held?")
-        assert runs.list_all(ws) == [], "it can still be read"
+        assert stored.read(ws, runs.list_all) == [], "it can still be read"
     add(ws, "Held?")
     with ws.read() as db:
         assert next(db.query("SELECT count(*) AS n FROM prompts WHERE messages LIKE '%Held?%'"))["n"] == 1
@@ -201,7 +210,7 @@ def test_a_database_that_is_held_for_30_s_delays_the_page_and_for_50_s_a_run(ws)
     wait(ws, run.name, lambda r: r.progress > 0)
     with held(ws, seconds=50.0):
         time.sleep(50.0)
-    before = runs.get(ws, run.name).progress
+    before = stored.read(ws, runs.get, run.name).progress
     wait(ws, run.name, lambda r: r.progress > before)
 
 
@@ -214,7 +223,7 @@ def test_a_database_that_is_held_for_30_s_delays_the_page_and_for_50_s_a_run(ws)
 )
 def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws, monkeypatch, pragma, sentence):
     run = runs.create(ws, LONG)
-    runs.begin(ws, run.id, "cpu")
+    stored.written(ws, runs.begin, run.id, "cpu")
     connect = connection.connect
 
     def limited(path):
@@ -245,14 +254,14 @@ def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_t
             patch.setattr(workspace, "datetime", shifted(days))
             patch.setattr(launcher, "datetime", shifted(days))
             assert launcher.reap(ws) == []
-            assert runs.get(ws, run.name).state == "running"
+            assert stored.read(ws, runs.get, run.name).state == "running"
     os.kill(run.pid, signal.SIGSTOP)
     monkeypatch.setattr(launcher, "SILENT_S", 0.5)
-    until(lambda: launcher.trouble(runs.get(ws, run.name)))
-    said = launcher.trouble(runs.get(ws, run.name))
+    until(lambda: launcher.trouble(stored.read(ws, runs.get, run.name)))
+    said = launcher.trouble(stored.read(ws, runs.get, run.name))
     assert "its process is suspended, or waits for a disk or a driver" in said
     assert "Kill now ends it; what is saved stays." in said
-    assert said in runs_page._head(ws, runs.get(ws, run.name))
+    assert said in stored.read(ws, runs_page._head, stored.read(ws, runs.get, run.name))
     killed = launcher.kill(ws, run.name)
     assert processes.family(runs.claim(ws, run)) == set()
     assert killed.message.startswith(f"Killed: its process is gone. Resume continues from {run.name}@")
@@ -262,8 +271,8 @@ def test_a_dead_run_is_found_lost_also_after_a_jump_of_the_clock(ws, monkeypatch
     children = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2)]
     for days, child in zip((1, -1), children, strict=True):
         run = runs.create(ws, LONG)
-        runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
-        runs.begin(ws, run.id, "cpu")
+        stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
+        stored.written(ws, runs.begin, run.id, "cpu")
         child.kill()
         child.communicate()
         with monkeypatch.context() as patch:
@@ -286,28 +295,28 @@ def shifted(days):
 def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     first, second = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
     wait(ws, first.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
-    assert runs.get(ws, second.name).is_waiting_here, "it is a row, and no process"
-    os.killpg(runs.get(ws, first.name).pid, signal.SIGKILL)
+    assert stored.read(ws, runs.get, second.name).is_waiting_here, "it is a row, and no process"
+    os.killpg(stored.read(ws, runs.get, first.name).pid, signal.SIGKILL)
     last = checkpoints.last(ws, first.name).name
     code = "from studio.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "runs", "--workspace", str(ws.root)]
     deadline = time.monotonic() + PATIENCE_S
-    while launcher.is_alive(runs.get(ws, first.name)):
+    while launcher.is_alive(stored.read(ws, runs.get, first.name)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, done.stderr
-    assert runs.get(ws, first.name).state == "lost"
-    assert f"Resume continues from {last}; what came after it is lost." in runs.get(ws, first.name).message
+    assert stored.read(ws, runs.get, first.name).state == "lost"
+    assert f"Resume continues from {last}; what came after it is lost." in stored.read(ws, runs.get, first.name).message
     wait(ws, second.name, lambda r: r.state == "running")
     launcher.kill(ws, second.name)
-    listing = str(runs_page._listing(runs.list_all(ws), []))
+    listing = str(runs_page._listing(stored.read(ws, runs.list_all), []))
     assert f"Resume continues from {last}" in listing
     assert "is-told" in listing, "such a sentence is not clipped in the list"
     again = launcher.start(ws, runs.resume(ws, first.name))
-    assert checkpoints.name_of(ws, again.resumed_from) == last
+    assert stored.read(ws, checkpoints.name_of, again.resumed_from) == last
     wait(ws, again.name, lambda r: r.state == "running")
 
 
@@ -334,7 +343,7 @@ def test_a_double_click_starts_one_run(ws, monkeypatch):
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     with ThreadPoolExecutor(4) as pool:
         started = list(pool.map(lambda _: launcher.start_once(ws, prepare.resolve(ws, LONG)), range(4)))
-    assert len(runs.list_all(ws)) == 1
+    assert len(stored.read(ws, runs.list_all)) == 1
     assert sorted(is_new for _, is_new in started) == [False, False, False, True]
     monkeypatch.setattr(launcher, "DOUBLE_CLICK_S", 0.0)
     assert launcher.start_once(ws, prepare.resolve(ws, LONG))[1], "later it is meant"

@@ -101,7 +101,7 @@ def ws(disk, tmp_path):
     yield made
     if disk:
         disk.empty()
-    for run in runs.list_all(made):
+    for run in stored.read(made, runs.list_all):
         launcher.kill(made, run.name)
 
 
@@ -173,12 +173,16 @@ def test_a_rating_that_has_no_room_is_not_called_recorded_and_is_recorded_once_w
 @on_either
 def test_a_run_whose_disk_becomes_full_says_so_once_it_can_and_its_checkpoint_is_whole(disk, ws):
     run = launcher.start(ws, runs.create(ws, LONG))
-    wait(lambda: any(c.run_id == run.id for c in checkpoints.list_all(ws)) or runs.get(ws, run.name).is_ended)
+    wait(
+        lambda: (
+            any(c.run_id == run.id for c in checkpoints.list_all(ws)) or stored.read(ws, runs.get, run.name).is_ended
+        )
+    )
     with ws.kept_open(), full(disk, run.pid):
         wait(lambda: has_nothing_to_do(run.pid))  # it has given up, and waits to say so
-        assert runs.get(ws, run.name).state == "running", "its last word has no room yet"
-    wait(lambda: runs.get(ws, run.name).is_ended)
-    ended, last = runs.get(ws, run.name), checkpoints.last(ws, run.name)
+        assert stored.read(ws, runs.get, run.name).state == "running", "its last word has no room yet"
+    wait(lambda: stored.read(ws, runs.get, run.name).is_ended)
+    ended, last = stored.read(ws, runs.get, run.name), checkpoints.last(ws, run.name)
     assert ended.state == "failed"
     assert cause(disk) in ended.message or "The disk is full" in ended.message or "ulimit -f" in ended.message
     assert f"Resume continues from {last.name}" in ended.message
@@ -186,8 +190,8 @@ def test_a_run_whose_disk_becomes_full_says_so_once_it_can_and_its_checkpoint_is
     known = sorted(c.folder.name for c in checkpoints.list_all(ws) if c.run_id == run.id)
     assert left == known, "no half of another one"
     again = launcher.start(ws, runs.resume(ws, run.name))
-    wait(lambda: runs.get(ws, again.name).progress > 0 or runs.get(ws, again.name).is_ended)
-    assert runs.get(ws, again.name).state == "running", runs.get(ws, again.name).message
+    wait(lambda: stored.read(ws, runs.get, again.name).progress > 0 or stored.read(ws, runs.get, again.name).is_ended)
+    assert stored.read(ws, runs.get, again.name).state == "running", stored.read(ws, runs.get, again.name).message
 
 
 def test_a_log_that_has_no_room_keeps_no_run_from_its_last_word(tmp_path):
@@ -200,7 +204,7 @@ def test_a_log_that_has_no_room_keeps_no_run_from_its_last_word(tmp_path):
     run = launcher.start(ws, run)
     wait(lambda: not launcher.is_alive(run))
     launcher.reap(ws)
-    ended = runs.get(ws, run.name)
+    ended = stored.read(ws, runs.get, run.name)
     assert ended.state == "failed"
     assert ended.message.startswith("Unexpected JSONDecodeError: ")
 

@@ -12,6 +12,7 @@ from studio.errors import CheckpointError, ImportRefused
 from studio.models import checkpoints
 from studio.runs import launcher, queue, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 AT = "2026-11-01T10:00:00.000+00:00"
 MESSAGES = json.dumps([{"role": "user", "content": "Hi"}])
@@ -199,7 +200,7 @@ def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeyp
     archive.read(ws, write(tmp_path, prompt(), *rows))
     monkeypatch.setattr(launcher.processes, "kill", lambda *_: pytest.fail("a process was to be killed"), raising=False)
     launcher.reap(ws)
-    for found in runs.list_all(ws):
+    for found in stored.read(ws, runs.list_all):
         assert found.is_ended, "what was at work elsewhere does not work here"
         assert (found.pid, found.pid_started, found.heartbeat_at, found.lane, found.place) == (
             None,
@@ -211,13 +212,13 @@ def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeyp
         assert not found.stop_requested
         assert not found.pause_requested
         assert not found.is_ending
-    assert queue.waiting(ws) == []
+    assert stored.read(ws, queue.waiting) == []
     assert not any(name in archive.write(ws).path.read_text() for name in ('"pid"', '"lane"', '"stop_requested"'))
 
 
 def test_a_sentence_of_a_run_cannot_move_the_cursor(tmp_path, ws):
     archive.read(ws, write(tmp_path, prompt(), run(message="\x1b]0;evil\x07Saved.\u202e", revision="\x00")))
-    assert runs.get(ws, "sft-1").message == "?]0;evil?Saved.?"
+    assert stored.read(ws, runs.get, "sft-1").message == "?]0;evil?Saved.?"
 
 
 def test_folders_of_runs_that_lie_there_are_not_taken_for_an_archives(tmp_path, ws):

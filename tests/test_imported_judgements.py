@@ -49,13 +49,13 @@ def before(tmp_path):
 
 def check(ws):
     assert {event["id"] for event in stored.read(ws, ratings.list_events) if event["is_imported"]} == {1, 2}
-    assert history.count_imported(ws) == 2
-    found = history.find(ws, history.Filter(is_imported=True))
+    assert stored.read(ws, history.count_imported) == 2
+    found = stored.read(ws, history.find, history.Filter(is_imported=True))
     assert {entry.comparison_id: entry.outcome for entry in found} == {1: "tie", 2: "right"}
     with ws.write() as db:
         assert ratings.record_import(db, 2).id == 2, "an import that is given again records nothing"
         new = ratings.record_import(db, 3, outcome="right")
-    assert history.count_imported(ws) == 3
+    assert stored.read(ws, history.count_imported) == 3
     assert new.outcome == "right"
 
 

@@ -58,7 +58,7 @@ def refused(ws: Workspace, folder: Path, sentence: str, **settings: Any) -> None
     """No run comes of it."""
     with pytest.raises(BaseModelError, match=sentence):
         runs.create(ws, SFTConfig(base_model=str(folder), **settings))
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     assert list(ws.runs.iterdir()) == []
 
 

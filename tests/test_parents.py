@@ -51,8 +51,8 @@ def saved(
 ) -> str:
     """A checkpoint of a run, whose files hold no weights; returns its name."""
     run = runs.create(ws, config)
-    runs.move(ws, run.id, "running")
-    runs.move(ws, run.id, "finished")
+    stored.written(ws, runs.move, run.id, "running")
+    stored.written(ws, runs.move, run.id, "finished")
     role = "reward" if run.stage == "reward" else "policy"
     folder = runs.folder(ws, run.name) / "checkpoints" / "step-1"
     (folder / role).mkdir(parents=True)
@@ -107,10 +107,10 @@ def test_a_setting_that_contradicts_the_checkpoint_is_refused_with_both_values_a
     if name not in STAGES[stage].model_fields:
         pytest.skip("this stage has no such setting")
     loop(ws)
-    before = len(runs.list_all(ws))
+    before = len(stored.read(ws, runs.list_all))
     with pytest.raises(ConfigError, match=rf"{name} is {value}, but sft-1@1, .* with {name} {has}: leave {name}"):
         runs.create(ws, WISHES[stage].model_copy(update={name: value}))
-    assert len(runs.list_all(ws)) == before
+    assert len(stored.read(ws, runs.list_all)) == before
 
 
 def test_a_setting_that_says_what_the_checkpoint_has_is_no_contradiction(ws: Workspace) -> None:
@@ -145,16 +145,16 @@ def test_a_run_that_an_earlier_version_began_on_another_quantisation_than_its_ch
 ) -> None:
     loop(ws)
     saved(ws, WISHES[stage])
-    run = runs.list_all(ws, stage=stage)[0]
+    run = stored.read(ws, runs.list_all, stage=stage)[0]
     with ws.write() as db:
         config = run.config.model_dump() | {"quantisation": "none"}
         db["runs"].update(run.id, {"config": json.dumps(config), "state": "stopped"})
-    number = len(runs.list_all(ws))
+    number = len(stored.read(ws, runs.list_all))
     with pytest.raises(
         ConfigError, match=rf"Run {run.name} has quantisation none, but sft-1@1, .*was trained with nf4.*new run"
     ) as refused:
         runs.resume(ws, run.name)
-    assert len(runs.list_all(ws)) == number
+    assert len(stored.read(ws, runs.list_all)) == number
     (runs.folder(ws, run.name) / "config.json").write_text(json.dumps(config | {"seed": 77}))
     words = shlex.split(str(refused.value).partition("trained: ")[2])
     asked = words[words.index("--config") + 1], [words[at + 1] for at, word in enumerate(words) if word == "--set"]
@@ -194,10 +194,10 @@ def test_a_base_model_that_is_gone_is_said_before_a_run_is_made(ws: Workspace) -
     name = saved(ws, SFTConfig())
     with ws.write() as db:
         db.execute("UPDATE checkpoints SET base_model = '/no/such/model' WHERE name = ?", [name])
-    before = len(runs.list_all(ws))
+    before = len(stored.read(ws, runs.list_all))
     with pytest.raises(BaseModelError, match="/no/such/model"):
         runs.create(ws, SampleConfig())
-    assert len(runs.list_all(ws)) == before
+    assert len(stored.read(ws, runs.list_all)) == before
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -221,11 +221,11 @@ def test_a_policy_trained_on_a_4_bit_base_is_sampled_on_it_and_not_on_the_plain_
 
 def test_ppo_and_sampling_whose_lengths_go_beyond_the_positions_are_refused_before_a_run_is_made(ws: Workspace) -> None:
     loop(ws)
-    before = len(runs.list_all(ws))
+    before = len(stored.read(ws, runs.list_all))
     for config in (PPOConfig(max_new_tokens=600), SampleConfig(max_new_tokens=600)):
         with pytest.raises(BaseModelError, match="With max_new_tokens = 600, .* 512 positions. Lower max_new_tokens"):
             runs.create(ws, config)
-    assert len(runs.list_all(ws)) == before
+    assert len(stored.read(ws, runs.list_all)) == before
 
 
 def test_a_limit_of_prompts_beyond_the_positions_is_no_fault_where_the_prompts_are_short(ws: Workspace) -> None:

@@ -134,17 +134,17 @@ def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, 
     assert (run.config.checkpoint, run.config.num_prompts, run.config.opponent) == (policy, 7, "")
     assert prefetch.top_up(ws, session) is None, "one is at work"
     assert prefetch.status(ws, session).startswith("sample-1 samples new pairs")
-    runs.move(ws, run.id, "running")
-    runs.move(ws, run.id, "finished")
+    stored.written(ws, runs.move, run.id, "running")
+    stored.written(ws, runs.move, run.id, "finished")
     filling.add_pairs(ws, list(range(1, 13)), policy, run=run)
     assert prefetch.top_up(ws, session) is None, "12 wait"
     for _ in range(3):
         stored.written(ws, ratings.record, sessions.next_showing(ws).id, "left")
-    again = prefetch.top_up(ws, sessions.get(ws, session.id))
+    again = prefetch.top_up(ws, stored.read(ws, sessions.get, session.id))
     assert again is not None
     assert again.config.seed != run.config.seed
-    runs.move(ws, again.id, "failed", "No memory.")
-    assert prefetch.top_up(ws, sessions.get(ws, session.id)) is None, "what failed is not tried for ever"
+    stored.written(ws, runs.move, again.id, "failed", "No memory.")
+    assert prefetch.top_up(ws, stored.read(ws, sessions.get, session.id)) is None, "what failed is not tried for ever"
     assert "No memory." in prefetch.status(ws, session)
 
 
@@ -158,7 +158,7 @@ def test_no_run_is_started_for_a_session_that_needs_none(ws, policy):
     ):
         session = sessions.start(ws, config)
         assert prefetch.top_up(ws, session) is None, config
-        assert prefetch.top_up(ws, sessions.end(ws, session.id)) is None
+        assert prefetch.top_up(ws, stored.written(ws, sessions.end, session.id)) is None
 
 
 def test_looking_after_a_session_happens_in_the_background(ws, policy):
@@ -166,7 +166,7 @@ def test_looking_after_a_session_happens_in_the_background(ws, policy):
     thread = prefetch.look_after(ws)
     assert thread is not None
     thread.join(20)
-    assert [run.stage for run in runs.list_all(ws)][:1] == ["sample"]
+    assert [run.stage for run in stored.read(ws, runs.list_all)][:1] == ["sample"]
     assert prefetch.look_after(ws) is None, "it was looked at just now"
 
 
@@ -192,8 +192,8 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     assert len(sampled) == 4 * 6
     assert len({json.loads(each)["seed"] for each in sampled}) == 4, "each answer with a seed of its own"
     stored.written(ws, ratings.record, showing.id, "ranking", ranks=[2, 1, 3, 3])
-    assert sessions.get(ws, session.id).num_given == 1
-    assert prefetch.top_up(ws, sessions.get(ws, session.id)) is None, "enough wait"
+    assert stored.read(ws, sessions.get, session.id).num_given == 1
+    assert prefetch.top_up(ws, stored.read(ws, sessions.get, session.id)) is None, "enough wait"
 
 
 def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(ws, policy):

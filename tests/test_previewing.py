@@ -104,7 +104,7 @@ def test_a_start_gathers_what_it_needs_once_from_the_page_as_from_the_terminal(w
     assert len(gathered) == 1
     assert main(["sft", "--workspace", str(ws.root), "--detach"]) == 0
     assert len(gathered) == 2
-    assert [run.name for run in runs.list_all(ws)] == ["sft-2", "sft-1"]
+    assert [run.name for run in stored.read(ws, runs.list_all)] == ["sft-2", "sft-1"]
 
 
 @pytest.mark.usefixtures("quick_starts")
@@ -126,7 +126,7 @@ def test_a_template_that_cannot_be_used_is_refused_before_a_run_also_where_rows_
     assert sentence in capsys.readouterr().err
     with pytest.raises(RunError, match=sentence):
         page_preview.refusal(ws, prepare.resolve(ws, SFTConfig(base_model=str(base), max_dropped=1.0)))
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     assert not list(ws.runs.iterdir())
 
 
@@ -138,4 +138,4 @@ def test_texts_beyond_the_models_positions_are_refused_also_where_rows_may_be_le
     file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 8}))
     assert main(["sft", "--workspace", str(ws.root), "--set", f"base_model={base}", "--anyway"]) == 1
     assert "but the model has 8 positions: lower max_length" in capsys.readouterr().err
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []

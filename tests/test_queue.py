@@ -1,4 +1,4 @@
-"""The queue and its controls: order, lanes, both stops, pauses, branches; with real workers and a stand-in for the GPUs' driver."""
+"""The queue and its controls: order, devices, both stops, pauses, branches; with real workers and a stand-in for the GPUs' driver."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def ws(tmp_path):
             f"It is {i + 1}.",
         )
     yield workspace
-    for run in runs.list_all(workspace):
+    for run in stored.read(workspace, runs.list_all):
         launcher.kill(workspace, run.name)
 
 
@@ -55,41 +55,41 @@ def wait(ws, name, condition):
     return waiting.for_run(ws, name, condition, reaps=True)
 
 
-# Order and lanes, without workers.
+# Order and devices, without workers.
 
 
 def test_a_waiting_run_is_moved_and_others_keep_their_order(ws):
     names = [runs.create(ws, LONG).name for _ in range(4)]
-    queue.shift(ws, names[3], -1)
-    assert [run.name for run in queue.waiting(ws)] == [names[0], names[1], names[3], names[2]]
-    queue.shift(ws, names[2], -99)
-    queue.shift(ws, names[0], 99)
-    queue.shift(ws, names[0], 1)
-    assert [run.name for run in queue.waiting(ws)] == [names[2], names[1], names[3], names[0]]
+    stored.written(ws, queue.shift, names[3], -1)
+    assert [run.name for run in stored.read(ws, queue.waiting)] == [names[0], names[1], names[3], names[2]]
+    stored.written(ws, queue.shift, names[2], -99)
+    stored.written(ws, queue.shift, names[0], 99)
+    stored.written(ws, queue.shift, names[0], 1)
+    assert [run.name for run in stored.read(ws, queue.waiting)] == [names[2], names[1], names[3], names[0]]
     new = runs.create(ws, LONG).name
-    assert [run.name for run in queue.waiting(ws)][-1] == new
-    runs.move(ws, runs.get(ws, new).id, "running")
+    assert [run.name for run in stored.read(ws, queue.waiting)][-1] == new
+    stored.written(ws, runs.move, stored.read(ws, runs.get, new).id, "running")
     with pytest.raises(RunError, match=f"Run {new} is not waiting in the queue"):
-        queue.shift(ws, new, -1)
+        stored.written(ws, queue.shift, new, -1)
 
 
 def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
     first, second = runs.create(ws, LONG), runs.create(ws, LONG)
-    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
-    queue.pause(ws, first.name)
-    assert queue.ahead_of(ws, second.id) == []
-    assert not runs.begin(ws, first.id, "cpu")
-    queue.go_on(ws, first.name)
-    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
-    runs.move(ws, second.id, "running")
-    runs.request_stop(ws, second.name)
+    assert [run.id for run in stored.read(ws, queue.ahead_of, second.id)] == [first.id]
+    stored.written(ws, queue.pause, first.name)
+    assert stored.read(ws, queue.ahead_of, second.id) == []
+    assert not stored.written(ws, runs.begin, first.id, "cpu")
+    stored.written(ws, queue.go_on, first.name)
+    assert [run.id for run in stored.read(ws, queue.ahead_of, second.id)] == [first.id]
+    stored.written(ws, runs.move, second.id, "running")
+    stored.written(ws, runs.request_stop, second.name)
     with pytest.raises(RunError, match="is stopping and cannot go on"):
-        queue.go_on(ws, second.name)
-    runs.move(ws, first.id, "stopped")
+        stored.written(ws, queue.go_on, second.name)
+    stored.written(ws, runs.move, first.id, "stopped")
     with pytest.raises(RunError, match="is stopped and cannot be paused"):
-        queue.pause(ws, first.name)
+        stored.written(ws, queue.pause, first.name)
     with pytest.raises(RunError, match="There is no run named 'sft-99'"):
-        queue.shift(ws, "sft-99", 1)
+        stored.written(ws, queue.shift, "sft-99", 1)
 
 
 def taken(ws, config, ahead=()):
@@ -97,7 +97,7 @@ def taken(ws, config, ahead=()):
         return mine
 
 
-def test_each_gpu_is_a_lane_and_a_run_goes_where_nothing_before_it_wants_to_go(ws, two_gpus):
+def test_each_gpu_is_a_device_and_a_run_goes_where_nothing_before_it_wants_to_go(ws, two_gpus):
     on_cpu, on_0, on_1, on_any = (
         SFTConfig(device="cpu"),
         SFTConfig(gpu=0),
@@ -140,7 +140,7 @@ def test_a_gpu_that_is_not_there_is_refused(ws, two_gpus, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=sentence):
             runs.create(ws, config)
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert gpus.count() == 1
     assert gpus.visible(("gpu0",)) == "1"
@@ -152,14 +152,14 @@ def test_a_gpu_that_is_not_there_is_refused(ws, two_gpus, monkeypatch):
 def test_kill_says_so_only_when_the_gpu_memory_is_free(ws, two_gpus, monkeypatch):
     run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked(run))
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
-    assert runs.begin(ws, run.id, "gpu0")
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
+    assert stored.written(ws, runs.begin, run.id, "gpu0")
     two_gpus.hold("GPU-a", child.pid, "python", 900)
     monkeypatch.setattr(launcher, "KILL_TIMEOUT_S", 0.3)
     with pytest.raises(RunError, match=f"process {child.pid} still works or holds GPU memory"):
         launcher.kill(ws, run.name)
     child.communicate()
-    assert runs.get(ws, run.id).state == "running"
+    assert stored.read(ws, runs.get, run.id).state == "running"
     two_gpus.release()
     killed = launcher.kill(ws, run.name)
     assert killed.message.startswith("Killed: no process was left and their GPU memory is free.")
@@ -169,16 +169,16 @@ def test_an_ended_run_is_ending_until_nothing_is_left_of_it(ws, monkeypatch):
     code = "import subprocess, sys; subprocess.Popen(['sleep', '60'])"
     run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
     leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env=marked(run))
-    runs.set_process(ws, run.id, leader.pid, processes.birth(leader.pid))
-    runs.begin(ws, run.id, "cpu")
-    runs.move(ws, run.id, "finished", "Saved.")
+    stored.written(ws, runs.set_process, run.id, leader.pid, processes.birth(leader.pid))
+    stored.written(ws, runs.begin, run.id, "cpu")
+    stored.written(ws, runs.move, run.id, "finished", "Saved.")
     leader.wait()
     launcher.reap(ws)
-    assert runs.get(ws, run.id).shown_state == "ending"
+    assert stored.read(ws, runs.get, run.id).shown_state == "ending"
     assert len(processes.family(runs.claim(ws, run))) == 1
     monkeypatch.setattr(launcher, "ENDING_S", 0.0)
     launcher.reap(ws)
-    assert runs.get(ws, run.id).shown_state == "finished"
+    assert stored.read(ws, runs.get, run.id).shown_state == "finished"
     assert processes.family(runs.claim(ws, run)) == set()
 
 
@@ -189,32 +189,32 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     first = launcher.start(ws, runs.create(ws, LONG)).name
     wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
     second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
-    queue.shift(ws, third, -1)
-    queue.pause(ws, first)
+    stored.written(ws, queue.shift, third, -1)
+    stored.written(ws, queue.pause, first)
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
     step = checkpoints.last(ws, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
     beats = set()
     wait(ws, first, lambda r: len(beats.add(r.heartbeat_at) or beats) > 2)  # it lives, and takes no step
-    assert metrics.curve(ws, paused.id, "train/loss")[-1][0] in (step - 1, step)
+    assert stored.read(ws, metrics.curve, paused.id, "train/loss")[-1][0] in (step - 1, step)
     branch = launcher.start(ws, runs.resume(ws, f"{first}@2"))
-    assert checkpoints.name_of(ws, branch.resumed_from) == f"{first}@2"
+    assert stored.read(ws, checkpoints.name_of, branch.resumed_from) == f"{first}@2"
     with pytest.raises(RunError, match=f"Run {first} is running; only an ended run can be resumed"):
         runs.resume(ws, first)
-    runs.request_stop(ws, second)
+    stored.written(ws, runs.request_stop, second)
     wait(ws, second, lambda r: r.state == "stopped")
-    queue.go_on(ws, first)
-    wait(ws, first, lambda r: len(metrics.curve(ws, r.id, "train/loss")) > step + 1)
-    runs.request_stop(ws, first)
+    stored.written(ws, queue.go_on, first)
+    wait(ws, first, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) > step + 1)
+    stored.written(ws, runs.request_stop, first)
     stopped = wait(ws, first, lambda r: r.is_ended and not r.is_ending)
     assert "Stopped and saved as" in stopped.message
     assert processes.family(runs.claim(ws, stopped)) == set()
-    assert [n for n, _ in metrics.curve(ws, stopped.id, "train/loss")] == list(
+    assert [n for n, _ in stored.read(ws, metrics.curve, stopped.id, "train/loss")] == list(
         range(1, checkpoints.last(ws, first).step + 1)
     )
     wait(ws, third, lambda r: r.state == "running")
     launcher.kill(ws, third)
-    wait(ws, branch.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 2)
-    again, before = (dict(metrics.curve(ws, r.id, "train/loss")) for r in (branch, stopped))
+    wait(ws, branch.name, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) >= 2)
+    again, before = (dict(stored.read(ws, metrics.curve, r.id, "train/loss")) for r in (branch, stopped))
     assert min(again) == 3
     assert again[3] == before[3], "it goes on as its parent did"

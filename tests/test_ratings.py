@@ -213,10 +213,13 @@ def test_a_corrected_import_stays_one_and_undo_gives_back_what_it_came_with(ws):
     stored.written(ws, ratings.correct, imported[0].id, "right", strength=2)
 
     def outcomes():
-        return {entry.comparison_id: entry.outcome for entry in history.find(ws, history.Filter(is_imported=True))}
+        return {
+            entry.comparison_id: entry.outcome
+            for entry in stored.read(ws, history.find, history.Filter(is_imported=True))
+        }
 
     assert outcomes() == {ids[0]: "right", ids[1]: "left"}
-    assert history.count_imported(ws) == 2
+    assert stored.read(ws, history.count_imported) == 2
     taken = stored.undone(ws)
     assert taken is not None
     assert taken.outcome == "right"

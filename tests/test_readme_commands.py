@@ -30,7 +30,7 @@ from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import launcher, rollouts, runs
 from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import stored, warm
 from tests.test_repository import READMES, ROOT
 
 TINY = {
@@ -243,7 +243,7 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
             with monkeypatch.context() as patch:
                 patch.setattr(sys, "stdin", io.StringIO(step.keys))
                 if step.is_variant and not place.is_whole:
-                    patch.setattr(launcher, "start", lambda ws, run: runs.request_stop(ws, run.name))
+                    patch.setattr(launcher, "start", lambda ws, run: stored.written(ws, runs.request_stop, run.name))
                 code = main(place.words(step))
             printed = capsys.readouterr()
             assert code == 0, f"{step.command}: {printed.out}{printed.err}"
@@ -255,11 +255,11 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
                 vote(ws, "ppo-1@1", "sft-1@3")
     with ws.read() as db:
         assert ratings.summary(db)["rated"] == 4
-    assert [each.state for each in sessions.list_all(ws)] == ["running", "ended"]
-    states = {run.name: run.state for run in runs.list_all(ws)}
+    assert [each.state for each in stored.read(ws, sessions.list_all)] == ["running", "ended"]
+    states = {run.name: run.state for run in stored.read(ws, runs.list_all)}
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
     assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
-    assert rollouts.count(ws, runs.get(ws, "ppo-1").id) == 8
+    assert stored.read(ws, rollouts.count, stored.read(ws, runs.get, "ppo-1").id) == 8
     assert len(checkpoints.list_all(ws, "reward")) == (4 if place.is_whole else 1)
 
 

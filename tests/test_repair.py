@@ -11,6 +11,7 @@ from studio.models import checkpoints
 from studio.recovery import backups, folders
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 
 def put(ws, name, config, steps, stage="sft"):
@@ -52,7 +53,7 @@ def test_runs_and_checkpoints_on_disk_that_the_database_lacks_are_told_and_taken
     assert contents(ws) == before
     assert checkpoints.get(ws, "sft-1").name == "sft-1@10"
     assert checkpoints.parents(ws, "ppo-1@2") == {"sft": "sft-1@5", "policy": "sft-1@10"}
-    run = runs.get(ws, "ppo-1")
+    run = stored.read(ws, runs.get, "ppo-1")
     assert (run.state, run.is_ending, run.pid) == ("stopped", False, None)
     assert "doctor --repair" in run.message
     assert ("ok", "folders") in findings(ws)
@@ -116,4 +117,4 @@ def test_a_lost_run_says_that_it_can_go_on_from_a_checkpoint_that_was_taken_up(w
         db.execute("DELETE FROM checkpoints")
         db.execute("UPDATE runs SET state = 'lost', message = 'It had not saved anything yet: start it again.'")
     assert folders.take_up(ws).unknown_checkpoints == ["sft-1@5"]
-    assert "Resume continues from sft-1@5." in runs.get(ws, "sft-1").message
+    assert "Resume continues from sft-1@5." in stored.read(ws, runs.get, "sft-1").message

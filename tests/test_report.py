@@ -26,19 +26,19 @@ VOID = {"meta", "br", "link", "img", "hr", "input"}
 def finish(ws, run, values, is_saved=True):
     """Give a created run its metrics by step and a checkpoint, as its worker would have."""
     for step, named in values.items():
-        metrics.add(ws, run.id, step, named)
+        stored.written(ws, metrics.add, run.id, step, named)
     if is_saved:
         folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{max(values):06d}"
         folder.mkdir(parents=True)
         checkpoints.add(ws, run.id, max(values), folder, base_model="starter", base_fingerprint="f", metrics={})
-    runs.move(ws, run.id, "running")
-    runs.move(ws, run.id, "finished", "Done.")
+    stored.written(ws, runs.move, run.id, "running")
+    stored.written(ws, runs.move, run.id, "finished", "Done.")
     return run.name
 
 
 def put_up(ws, run_name, prompt_id, *answers):
     """A comparison of (checkpoint name, text) pairs, as a sampling run writes it."""
-    run = runs.get(ws, run_name)
+    run = stored.read(ws, runs.get, run_name)
     with ws.write() as db:
         ids = [
             prompts.add_response(
@@ -103,10 +103,10 @@ def made(tmp_path_factory):
             finish(ws, judge, {0: {"sample/identical": 1}}, is_saved=False)
             names[role] = judge.name
         rate_open(ws, "good")
-        figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
+        figures = stored.read(ws, demo_figures.of_round, names, before=done[0] if done else None)
         done.append({"round": number, "pairs": 2, "ratings": 2 * number} | figures)
         stages += [
-            (names[role], runs.get(ws, names[role]).stage, f"did {role}")
+            (names[role], stored.read(ws, runs.get, names[role]).stage, f"did {role}")
             for role in ("sample", "reward", "ppo", "judge")
         ]
         start = ppo
@@ -221,7 +221,7 @@ def test_a_missing_metric_is_an_error_that_names_it(made):
     ws, facts = made
     names = facts["rounds"][0]["runs"]
     with pytest.raises(RunError, match=r"sft-1 logged no eval/accuracy"):
-        demo_figures.of_round(ws, names | {"reward": names["sft"]})
+        stored.read(ws, demo_figures.of_round, names | {"reward": names["sft"]})
 
 
 @pytest.mark.parametrize(

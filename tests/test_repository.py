@@ -225,3 +225,30 @@ def test_no_function_has_a_twin_that_takes_the_open_database():
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         twins += [f"{path.name}: {name}" for name in names if {f"{name}_in", f"read_{name}"} & names]
     assert twins == []
+
+
+def test_no_function_takes_the_workspace_only_to_open_its_database():
+    """It takes `db`, and its caller opens `ws.read()` or `ws.write()` once for all that belongs together.
+
+    Left out: functions that are handed on and so have no caller to open it (events of a page, threads), and those that open
+    it again and again.
+    """
+    found = []
+    for path in [*(ROOT / "studio").rglob("*.py"), *(ROOT / "ui").rglob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        handed_on = {node.id for node in names if node not in called}
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef) or function.name in handed_on:
+                continue
+            if "ws" not in [each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)]:
+                continue
+            inside = {node for line in function.body for node in ast.walk(line)}
+            again = {node for loop in inside if isinstance(loop, ast.For | ast.While) for node in ast.walk(loop)}
+            used = [node for node in names if node.id == "ws" and node in inside]
+            opens = [isinstance(parent[n], ast.Attribute) and parent[n].attr in ("read", "write") for n in used]
+            if all(opens) and not again & set(used):
+                found.append(f"{path.relative_to(ROOT)}: {function.name}")
+    assert found == []

@@ -17,6 +17,7 @@ from studio.cli import follow
 from studio.models import checkpoints
 from studio.runs import metrics, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parent.parent
@@ -41,12 +42,12 @@ def ws(tmp_path_factory):
 
 def logged(ws, name):
     """(metric, step) -> value of everything a run logged, times aside."""
-    run = runs.get(ws, name)
+    run = stored.read(ws, runs.get, name)
     return {
         (metric, step): value
-        for metric in metrics.names(ws, run.id)
+        for metric in stored.read(ws, metrics.names, run.id)
         if not metric.startswith("time/")
-        for step, value in metrics.curve(ws, run.id, metric)
+        for step, value in stored.read(ws, metrics.curve, run.id, metric)
     }
 
 
@@ -60,7 +61,7 @@ def files_of(checkpoint):
 def test_item_36_a_killed_run_that_goes_on_equals_one_that_was_left_alone_bit_for_bit(ws, names, death):
     """Weights of policy, average and value function, moments, random states, counters, controller: the very same files."""
     whole, (killed, resumed) = names["whole"][0], names[death]
-    assert [runs.get(ws, name).state for name in (killed, resumed)] == ["lost", "finished"]
+    assert [stored.read(ws, runs.get, name).state for name in (killed, resumed)] == ["lost", "finished"]
     assert checkpoints.last(ws, killed).step == DEATHS[death]
     expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, resumed))
     assert {"policy/adapter_model.safetensors", "raw_policy/adapter_model.safetensors", "state.safetensors"} <= set(
@@ -86,31 +87,31 @@ def test_item_36_its_metrics_its_texts_and_its_choice_are_those_of_the_whole_run
     texts = [
         [
             (s["prompt"], s["response"], s["score"])
-            for s in metrics.list_samples(ws, runs.get(ws, name).id)
+            for s in stored.read(ws, metrics.list_samples, stored.read(ws, runs.get, name).id)
             if s["step"] == 5
         ]
         for name in (whole, resumed)
     ]
     assert texts[0] == texts[1] != []
     assert checkpoints.get(ws, whole).step == checkpoints.get(ws, resumed).step
-    last_words = [runs.get(ws, name).message.replace(name, "RUN") for name in (whole, resumed)]
+    last_words = [stored.read(ws, runs.get, name).message.replace(name, "RUN") for name in (whole, resumed)]
     assert last_words[0] == last_words[1]
     assert "the best held-out score within 5 nats of KL" in last_words[0]
 
 
 def test_the_choice_is_saved_with_its_own_figures_and_is_what_the_run_hands_on(ws, names):
     (whole,) = names["whole"]
-    scores = dict(metrics.curve(ws, runs.get(ws, whole).id, "eval/score"))
+    scores = dict(stored.read(ws, metrics.curve, stored.read(ws, runs.get, whole).id, "eval/score"))
     chosen = checkpoints.get(ws, whole)
     assert chosen.is_chosen
     assert scores[chosen.step] == max(scores.values()) == chosen.metrics["eval/score"]
-    assert f"Step {chosen.step} is handed on: the best" in runs.get(ws, whole).message
+    assert f"Step {chosen.step} is handed on: the best" in stored.read(ws, runs.get, whole).message
 
 
 def test_a_finished_run_with_more_iterations_ends_in_the_files_of_one_that_had_them_from_the_start(ws, names):
     """Optimizer, random states, KL controller, running scale and average go on: the very same bytes, config included."""
     whole, (short, longer) = names["whole"][0], names["longer ppo"]
-    assert [runs.get(ws, name).state for name in (short, longer)] == ["finished", "finished"]
+    assert [stored.read(ws, runs.get, name).state for name in (short, longer)] == ["finished", "finished"]
     assert checkpoints.last(ws, short).step == 3
     expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, longer))
     assert expected.keys() == found.keys()
@@ -131,7 +132,7 @@ def test_a_price_that_is_chosen_anew_is_taken_and_a_choice_without_a_budget_is_n
 @pytest.mark.parametrize("stage", ["sft", "reward"])
 def test_a_run_resumed_with_settings_that_touch_no_weight_ends_in_the_same_weights_and_moments(ws, names, stage):
     (whole,), (changed,) = names[f"whole {stage}"], names[f"changed {stage}"]
-    assert runs.get(ws, changed).state == "finished"
+    assert stored.read(ws, runs.get, changed).state == "finished"
     expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, changed))
     weights = [name for name in expected if name.endswith(".safetensors")]
     assert "state.safetensors" in weights
@@ -152,7 +153,7 @@ def test_more_epochs_go_through_the_rows_as_a_longer_run_would_and_end_at_its_le
 
 
 def test_fewer_epochs_than_were_done_are_refused_with_both_numbers(ws, names):
-    run = runs.get(ws, names["shorter sft"][0])
+    run = stored.read(ws, runs.get, names["shorter sft"][0])
     assert run.state == "failed"
     assert "has 4 steps behind it, but these settings make only 3: resume it with more epochs" in run.message
 
@@ -160,7 +161,7 @@ def test_fewer_epochs_than_were_done_are_refused_with_both_numbers(ws, names):
 @pytest.mark.parametrize(("stage", "last_step"), [("ppo", 3), ("sft", 2), ("reward", 1)])
 def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good_state(ws, names, stage, last_step):
     (name,) = names[f"nan {stage}"]
-    run = runs.get(ws, name)
+    run = stored.read(ws, runs.get, name)
     saved = checkpoints.last(ws, name)
     assert (run.state, saved.step) == ("stopped", last_step)
     assert run.is_fault
@@ -179,7 +180,7 @@ def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good
 
 def test_checkpoints_are_saved_where_the_kl_first_reaches_a_value_and_not_again_after_a_resume(ws, names):
     whole, resumed = names["milestones"]
-    kl = dict(metrics.curve(ws, runs.get(ws, whole).id, "objective/kl"))
+    kl = dict(stored.read(ws, metrics.curve, stored.read(ws, runs.get, whole).id, "objective/kl"))
     first = {value: min(step for step in kl if kl[step] >= value) for value in (0.4, 0.75)}
     assert len(set(first.values())) == 2
     saved = {c.step: c for c in checkpoints.list_all(ws) if c.run_name == whole}

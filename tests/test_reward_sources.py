@@ -35,8 +35,8 @@ def ws(tmp_path):
             f"It is {number}.",
         )
     run = runs.create(workspace, SFTConfig())
-    runs.move(workspace, run.id, "running")
-    runs.move(workspace, run.id, "finished")
+    stored.written(workspace, runs.move, run.id, "running")
+    stored.written(workspace, runs.move, run.id, "finished")
     folder = runs.folder(workspace, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
     checkpoints.add(workspace, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
@@ -65,7 +65,7 @@ def test_a_function_outside_the_folder_is_never_taken_whatever_leads_there(ws):
     for file in hostile_files(ws):
         with pytest.raises(RewardError, match=r"is outside .*rewards\. A run executes it"):
             runs.create(ws, PPOConfig(rewards=f"function:{file}:short"))
-    assert [run.stage for run in runs.list_all(ws)] == ["sft"]
+    assert [run.stage for run in stored.read(ws, runs.list_all)] == ["sft"]
 
 
 def test_a_rewards_folder_that_is_itself_a_link_is_refused(ws):
@@ -95,7 +95,7 @@ def test_a_function_that_the_file_does_not_bind_is_refused_before_there_is_a_run
     (ws.rewards / "torn.py").write_text("def short(prompts, responses:")
     with pytest.raises(RewardError, match=r"The reward file torn\.py is not valid Python: .*line 1"):
         runs.create(ws, PPOConfig(rewards="function:torn.py:short"))
-    assert {run.stage for run in runs.list_all(ws)} == {"sft"}
+    assert {run.stage for run in stored.read(ws, runs.list_all)} == {"sft"}
     for text in (
         "from x import short",
         "from x import *",
@@ -130,7 +130,7 @@ def test_without_a_reward_term_no_reward_checkpoint_is_asked_for(ws):
     with pytest.raises(CheckpointError, match="There is no checkpoint of the reward model yet"):
         runs.create(ws, PPOConfig(rewards="function:short.py:short + reward"))
     run = runs.create(ws, PPOConfig(rewards="function:short.py:short"))
-    assert runs.parents_of(ws, run).keys() == {"sft", "policy"}
+    assert stored.read(ws, runs.parents_of, run).keys() == {"sft", "policy"}
     with pytest.raises(ConfigError, match=r"rewards has no term reward: add one, such as reward \+ function"):
         runs.create(ws, PPOConfig(rewards="function:short.py:short", reward_checkpoint="reward-1"))
 
@@ -139,8 +139,8 @@ def test_the_functions_text_is_frozen_with_the_run_and_goes_on_with_it(ws):
     run = runs.create(ws, PPOConfig(rewards="function:short.py:short"))
     (ws.rewards / "short.py").write_text("def short(prompts, responses): return [0.0] * len(responses)")
     assert runs.read_rows(ws, run.name, "rewards") == [{"file": "short.py", "source": SHORT}]
-    runs.move(ws, run.id, "running")
-    runs.move(ws, run.id, "stopped")
+    stored.written(ws, runs.move, run.id, "running")
+    stored.written(ws, runs.move, run.id, "stopped")
     folder = runs.folder(ws, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
     checkpoints.add(ws, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
@@ -169,13 +169,13 @@ def test_ppo_runs_on_a_function_alone_through_the_command_line_and_a_worker(tmp_
     (workspace.rewards / "short.py").write_text(SHORT)
     ppo = [*tiny, *(f"--set={s}" for s in ("iterations=2", "epochs=1", "max_new_tokens=8", "eval_every=1"))]
     assert main(["ppo", *ppo, "--set", "rewards=function:short.py:short*0.5", *place]) == 0
-    run = runs.get(workspace, "ppo-1")
-    lengths = dict(metrics.curve(workspace, run.id, "reward/short"))
+    run = stored.read(workspace, runs.get, "ppo-1")
+    lengths = dict(stored.read(workspace, metrics.curve, run.id, "reward/short"))
     assert list(lengths) == [1, 2]
-    scores = dict(metrics.curve(workspace, run.id, "objective/score"))
+    scores = dict(stored.read(workspace, metrics.curve, run.id, "objective/score"))
     assert scores == pytest.approx({step: 0.5 * value for step, value in lengths.items()})
     assert checkpoints.get(workspace, "ppo-1").step == 2
-    sample = metrics.list_samples(workspace, run.id)[0]
+    sample = stored.read(workspace, metrics.list_samples, run.id)[0]
     assert json.loads(sample["components"]) == {"short": float(-len(sample["response"]))}
     check_rollouts_at_the_terminal(workspace, capsys, lengths)
 

@@ -53,7 +53,7 @@ def ws(tmp_path):
 
 def new_run(ws, **settings):
     run = runs.create(ws, PPOConfig(rewards="function:short.py:short", **settings))
-    runs.move(ws, run.id, "running")
+    stored.written(ws, runs.move, run.id, "running")
     return run
 
 
@@ -108,11 +108,11 @@ def test_rollouts_are_found_by_text_iteration_score_kl_and_end(ws):
     run = new_run(ws)
     first = [rollout(n, f"It is number {n}.", score=float(n), kl=n / 10) for n in range(4)]
     second = [rollout(4, "Perhaps\n50% of “it”.", score=-1.0, kl=3.0, end_reason="length")]
-    rollouts.add(ws, run.id, 1, first, keep=5)
-    rollouts.add(ws, run.id, 2, second, keep=5)
+    stored.written(ws, rollouts.add, run.id, 1, first, keep=5)
+    stored.written(ws, rollouts.add, run.id, 2, second, keep=5)
 
     def found(**wanted):
-        return [r.score for r in rollouts.find(ws, run.id, Filter(**wanted), sort="score")]
+        return [r.score for r in stored.read(ws, rollouts.find, run.id, Filter(**wanted), sort="score")]
 
     assert found() == [3.0, 2.0, 1.0, 0.0, -1.0]
     assert found(search="NUMBER 2") == [2.0]
@@ -124,9 +124,9 @@ def test_rollouts_are_found_by_text_iteration_score_kl_and_end(ws):
     assert found(iteration=1, min_score=1.0, max_score=2.0) == [2.0, 1.0]
     assert found(min_kl=0.2, max_kl=0.3) == [3.0, 2.0]
     assert found(end_reason="length") == [-1.0]
-    assert rollouts.count(ws, run.id) == 5
-    assert rollouts.count(ws, run.id, Filter(iteration=1)) == 4
-    assert rollouts.iterations(ws, run.id) == [2, 1]
+    assert stored.read(ws, rollouts.count, run.id) == 5
+    assert stored.read(ws, rollouts.count, run.id, Filter(iteration=1)) == 4
+    assert stored.read(ws, rollouts.iterations, run.id) == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_rollouts_are_found_by_text_iteration_score_kl_and_end(ws):
 def test_rollouts_are_sorted(ws, sort, expected):
     run = new_run(ws)
     kls = [3.0, 0.1, 0.2, 0.3, 1.0]
-    rollouts.add(ws, run.id, 1, [rollout(n, score=float(n), kl=kls[n]) for n in range(4)], keep=5)
-    rollouts.add(ws, run.id, 2, [rollout(4, score=-1.0, kl=kls[4])], keep=5)
-    found = rollouts.find(ws, run.id, sort=sort)
+    stored.written(ws, rollouts.add, run.id, 1, [rollout(n, score=float(n), kl=kls[n]) for n in range(4)], keep=5)
+    stored.written(ws, rollouts.add, run.id, 2, [rollout(4, score=-1.0, kl=kls[4])], keep=5)
+    found = stored.read(ws, rollouts.find, run.id, sort=sort)
     assert [kls.index(r.kl) for r in found] == expected
-    page = rollouts.find(ws, run.id, sort=sort, limit=2, offset=1)
+    page = stored.read(ws, rollouts.find, run.id, sort=sort, limit=2, offset=1)
     assert [kls.index(r.kl) for r in page] == expected[1:3]
 
 
@@ -157,28 +157,28 @@ def test_a_rollout_has_its_prompt_components_tokens_and_the_checkpoint_that_samp
     given = rollout(2, score=2.5)
     texts = {token: f"t{token}" for token in given.tokens.response_ids[:3]}
     for iteration in (1, 2, 3):
-        rollouts.add(ws, run.id, iteration, [given], keep=3, token_texts=texts)
-    third, second, first = rollouts.find(ws, run.id)
+        stored.written(ws, rollouts.add, run.id, iteration, [given], keep=3, token_texts=texts)
+    third, second, first = stored.read(ws, rollouts.find, run.id)
     assert second.messages == [{"role": "user", "content": "What is 2?"}]
     assert (second.shaped_score, second.components, second.num_tokens) == (1.5, {"short": 2.5}, 4)
     assert (first.checkpoint, second.checkpoint, third.checkpoint) == ("sft-1@1", f"{run.name}@1", None)
-    table = rollouts.token_table(ws, run.id, second)
+    table = stored.read(ws, rollouts.token_table, run.id, second)
     assert [token.text for token in table] == [*texts.values(), f"#{given.tokens.response_ids[3]}"]
     assert [token.advantage for token in table] == list(given.tokens.advantages)
     assert table[0].kl == given.tokens.logprobs[0] - given.tokens.ref_logprobs[0]
-    assert rollouts.get(ws, run, second.id) == second
+    assert stored.read(ws, rollouts.get, run, second.id) == second
     with pytest.raises(RunError, match=r"Run ppo-2 has no rollout 1\. It may have been dropped"):
-        rollouts.get(ws, new_run(ws), 1)
+        stored.read(ws, rollouts.get, new_run(ws), 1)
 
 
 def test_old_iterations_make_room_and_other_runs_keep_theirs(ws):
     run, other = new_run(ws), new_run(ws)
-    rollouts.add(ws, other.id, 1, [rollout()], keep=2)
+    stored.written(ws, rollouts.add, other.id, 1, [rollout()], keep=2)
     for iteration in range(1, 6):
-        rollouts.add(ws, run.id, iteration, [rollout(n) for n in range(3)], keep=2)
-    assert rollouts.iterations(ws, run.id) == [5, 4]
-    assert rollouts.count(ws, run.id) == 6
-    assert rollouts.iterations(ws, other.id) == [1]
+        stored.written(ws, rollouts.add, run.id, iteration, [rollout(n) for n in range(3)], keep=2)
+    assert stored.read(ws, rollouts.iterations, run.id) == [5, 4]
+    assert stored.read(ws, rollouts.count, run.id) == 6
+    assert stored.read(ws, rollouts.iterations, other.id) == [1]
 
 
 # With PPO.
@@ -224,8 +224,8 @@ def train(ws, **settings):
 def test_item_37_stored_rollouts_reproduce_the_logged_loss(ws):
     """From ids and numbers as they are in the database, by the weights that the iteration started from."""
     run, module, first = train(ws, iterations=1, whiten_advantages=False, temperature=0.8)
-    stored = rollouts.find(ws, run.id, limit=100)
-    per_token = [rollouts.tokens_of(ws, found.id) for found in stored]
+    kept = stored.read(ws, rollouts.find, run.id, limit=100)
+    per_token = [stored.read(ws, rollouts.tokens_of, found.id) for found in kept]
     assert len({len(row.response_ids) for row in per_token}) > 1, "responses of uneven length"
     backbone = module.backbone
     for role, tensors in first.items():
@@ -249,26 +249,26 @@ def test_item_37_stored_rollouts_reproduce_the_logged_loss(ws):
             values = role_values(backbone, sequences)
     assert torch.allclose(logprobs, column("logprobs"), atol=1e-5)
     assert torch.allclose(ref_logprobs, column("ref_logprobs"), atol=1e-5)
-    logged = metrics.latest(ws, run.id)
+    logged = stored.read(ws, metrics.latest, run.id)
     policy = policy_losses(logprobs, column("logprobs"), column("advantages"), module.surrogate.clip_range).mean()
     value = value_losses(values, column("values"), column("returns"), module.surrogate.value_clip_range).mean()
     assert abs(logged["policy/loss"]) > 0.01
     assert policy.item() == pytest.approx(logged["policy/loss"], abs=1e-5)
     assert value.item() == pytest.approx(logged["value/loss"], abs=1e-5)
-    assert sum(found.kl for found in stored) / 6 == pytest.approx(logged["objective/kl"], abs=1e-5)
-    assert sum(found.score for found in stored) / 6 == pytest.approx(logged["objective/score"], abs=1e-5)
-    assert sum(found.components["short"] for found in stored) / 6 == pytest.approx(logged["reward/short"], abs=1e-5)
+    assert sum(found.kl for found in kept) / 6 == pytest.approx(logged["objective/kl"], abs=1e-5)
+    assert sum(found.score for found in kept) / 6 == pytest.approx(logged["objective/score"], abs=1e-5)
+    assert sum(found.components["short"] for found in kept) / 6 == pytest.approx(logged["reward/short"], abs=1e-5)
 
 
 def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
     run, module, _ = train(ws, iterations=3, keep_rollouts=2)
-    assert rollouts.iterations(ws, run.id) == [3, 2]
+    assert stored.read(ws, rollouts.iterations, run.id) == [3, 2]
     assert module.latest is not None
     sampled, experience = module.latest[0].rollout, module.latest[1]
-    found = rollouts.find(ws, run.id, Filter(iteration=3))
+    found = stored.read(ws, rollouts.find, run.id, Filter(iteration=3))
     chat = module.backbone.chat
     for row, rollout in enumerate(found):
-        numbers = rollouts.tokens_of(ws, rollout.id)
+        numbers = stored.read(ws, rollouts.tokens_of, rollout.id)
         length = len(sampled.responses[row])
         assert list(numbers.prompt_ids) == sampled.prompts[row]
         assert list(numbers.response_ids) == sampled.responses[row]
@@ -277,13 +277,13 @@ def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
         assert rollout.response == chat.decode(sampled.responses[row])
         assert chat.encode_prompt(rollout.messages).ids == sampled.prompts[row]
         assert rollout.end_reason == sampled.end_reasons[row]
-        text = "".join(token.text for token in rollouts.token_table(ws, run.id, rollout))
+        text = "".join(token.text for token in stored.read(ws, rollouts.token_table, run.id, rollout))
         assert text.startswith(rollout.response)
 
 
 def test_with_keep_rollouts_0_nothing_is_stored(ws, capsys):
     run, _, _ = train(ws, iterations=1, keep_rollouts=0)
-    assert rollouts.count(ws, run.id) == 0
+    assert stored.read(ws, rollouts.count, run.id) == 0
     assert main(["runs", "rollouts", run.name, "--workspace", str(ws.root)]) == 0
     assert capsys.readouterr().out.startswith(f"No rollouts of {run.name} are stored: PPO stores those of its newest")
 
@@ -295,7 +295,9 @@ def test_the_terminal_lists_filters_and_shows_tokens_and_is_not_commanded(ws, ca
     run = new_run(ws)
     hostile = rollout(0, "red\x1b[31m", score=1.5, kl=0.25)
     texts = dict(zip(hostile.tokens.response_ids, ("\x1b[2J", " so", "</s>", "x"), strict=True))
-    rollouts.add(ws, run.id, 1, [hostile, rollout(1, score=-2.0, end_reason="length")], keep=5, token_texts=texts)
+    stored.written(
+        ws, rollouts.add, run.id, 1, [hostile, rollout(1, score=-2.0, end_reason="length")], keep=5, token_texts=texts
+    )
     place = ["--workspace", str(ws.root)]
     assert main(["runs", "rollouts", run.name, "--min-score", "0", "--end", "eos", "--max-kl", "1", *place]) == 0
     out = capsys.readouterr().out

@@ -54,8 +54,8 @@ def ws(template, tmp_path):
 def run_in(ws, state):
     run = runs.create(ws, SFTConfig())
     for step in {"queued": (), "running": ("running",)}.get(state, ("running", state)):
-        runs.move(ws, run.id, step)
-    return runs.get(ws, run.id)
+        stored.written(ws, runs.move, run.id, step)
+    return stored.read(ws, runs.get, run.id)
 
 
 def add_checkpoint(ws, run, step=1, base="base", fingerprint="f", **choice):
@@ -81,41 +81,44 @@ def child():
 def test_a_run_moves_only_along_the_arrows(ws, before, after):
     run = run_in(ws, before)
     if (before, after) in LEGAL:
-        runs.move(ws, run.id, after, "A sentence.")
-        moved = runs.get(ws, run.id)
+        stored.written(ws, runs.move, run.id, after, "A sentence.")
+        moved = stored.read(ws, runs.get, run.id)
         assert (moved.state, moved.message) == (after, "A sentence.")
         assert (moved.ended_at is not None) == moved.is_ended
     else:
         with pytest.raises(RunError, match=f"is {before} and cannot become {after}"):
-            runs.move(ws, run.id, after)
-        assert runs.get(ws, run.id) == run
+            stored.written(ws, runs.move, run.id, after)
+        assert stored.read(ws, runs.get, run.id) == run
 
 
 def test_runs_wait_for_those_before_them_and_begin_once(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
-    assert [run.id for run in queue.ahead_of(ws, second.id)] == [first.id]
-    assert queue.ahead_of(ws, first.id) == []
-    assert runs.begin(ws, first.id, "cpu")
-    assert not runs.begin(ws, first.id, "cpu")
-    assert queue.ahead_of(ws, second.id) == []
-    assert runs.begin(ws, second.id, "cpu")
-    assert [run.state for run in runs.list_all(ws)] == ["running", "running"]
+    assert [run.id for run in stored.read(ws, queue.ahead_of, second.id)] == [first.id]
+    assert stored.read(ws, queue.ahead_of, first.id) == []
+    assert stored.written(ws, runs.begin, first.id, "cpu")
+    assert not stored.written(ws, runs.begin, first.id, "cpu")
+    assert stored.read(ws, queue.ahead_of, second.id) == []
+    assert stored.written(ws, runs.begin, second.id, "cpu")
+    assert [run.state for run in stored.read(ws, runs.list_all)] == ["running", "running"]
 
 
 def test_a_cancelled_run_leaves_the_queue_to_the_next(ws):
     first, second = runs.create(ws, SFTConfig()), runs.create(ws, SFTConfig())
-    assert runs.request_stop(ws, first.name).state == "stopped"
-    assert queue.ahead_of(ws, second.id) == []
+    assert stored.written(ws, runs.request_stop, first.name).state == "stopped"
+    assert stored.read(ws, queue.ahead_of, second.id) == []
 
 
 def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws):
     run = run_in(ws, "running")
-    assert not runs.beat(ws, run.id, 0.5, "step 1 of 2")
-    runs.request_stop(ws, run.name)
-    assert runs.beat(ws, run.id)
-    assert (runs.get(ws, run.id).progress, runs.get(ws, run.id).progress_text) == (0.5, "step 1 of 2")
+    assert not stored.written(ws, runs.beat, run.id, 0.5, "step 1 of 2")
+    stored.written(ws, runs.request_stop, run.name)
+    assert stored.written(ws, runs.beat, run.id)
+    assert (stored.read(ws, runs.get, run.id).progress, stored.read(ws, runs.get, run.id).progress_text) == (
+        0.5,
+        "step 1 of 2",
+    )
     done = run_in(ws, "finished")
-    assert runs.request_stop(ws, done.name) == done
+    assert stored.written(ws, runs.request_stop, done.name) == done
 
 
 # The living, the dead and the strangers.
@@ -123,19 +126,19 @@ def test_a_stop_is_seen_at_the_next_heartbeat_and_an_ended_run_is_left_alone(ws)
 
 def test_reaping_marks_a_run_lost_whose_process_is_gone(ws, child):
     run = run_in(ws, "running")
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
     assert launcher.reap(ws) == []
     child.kill()
     child.wait()
     assert launcher.reap(ws) == [run.name]
-    assert runs.get(ws, run.id).state == "lost"
+    assert stored.read(ws, runs.get, run.id).state == "lost"
     assert launcher.reap(ws) == []
 
 
 def test_a_stranger_with_the_same_pid_is_not_taken_for_the_run(ws, child):
     run = run_in(ws, "running")
-    runs.set_process(ws, run.id, child.pid, psutil.Process(child.pid).create_time() - 100)
-    assert not launcher.is_alive(runs.get(ws, run.id))
+    stored.written(ws, runs.set_process, run.id, child.pid, psutil.Process(child.pid).create_time() - 100)
+    assert not launcher.is_alive(stored.read(ws, runs.get, run.id))
     assert launcher.reap(ws) == [run.name]
 
 
@@ -152,7 +155,7 @@ def test_kill_ends_the_whole_process_group_before_it_says_so(ws):
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE).wait()"
     run = runs.hand_over(ws, run_in(ws, "running"))
     leader = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {marks.VARIABLE: run.mark})
-    runs.set_process(ws, run.id, leader.pid, psutil.Process(leader.pid).create_time())
+    stored.written(ws, runs.set_process, run.id, leader.pid, psutil.Process(leader.pid).create_time())
     while not (members := psutil.Process(leader.pid).children()):
         pass
     killed = launcher.kill(ws, run.name)
@@ -187,7 +190,7 @@ def test_nothing_is_left_of_a_run_whose_folder_cannot_be_written(ws, monkeypatch
         patch.setattr(Path, broken, fail)
         with pytest.raises(RunError, match=r"could not be written: No space left on device\. Free some space"):
             runs.create(ws, SFTConfig())
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     assert list(ws.runs.iterdir()) == []
     assert runs.create(ws, SFTConfig()).name == "sft-1"
 
@@ -195,7 +198,7 @@ def test_nothing_is_left_of_a_run_whose_folder_cannot_be_written(ws, monkeypatch
 def test_a_run_is_numbered_within_its_stage(ws):
     assert [runs.create(ws, SFTConfig()).name for _ in range(2)] == ["sft-1", "sft-2"]
     with pytest.raises(RunError, match="no run named 'sft-9'"):
-        runs.get(ws, "sft-9")
+        stored.read(ws, runs.get, "sft-9")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +214,7 @@ def test_a_run_is_numbered_within_its_stage(ws):
 def test_a_run_that_lacks_something_is_refused_with_what_to_do_first(ws, config, error, sentence):
     with pytest.raises(error, match=sentence):
         runs.create(ws, config)
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
 
 
 def test_a_folder_that_is_no_model_is_refused_as_a_base_model(ws, tmp_path):
@@ -275,17 +278,17 @@ def test_a_checkpoint_whose_folder_is_gone_is_named(ws):
 
 def test_a_long_curve_is_thinned_with_its_first_point_and_its_last_step_kept(ws):
     run = run_in(ws, "running")
-    metrics.add(ws, run.id, 1, {"train/loss": 1.0})
+    stored.written(ws, metrics.add, run.id, 1, {"train/loss": 1.0})
     with ws.write() as db:
         row = {"run_id": run.id, "name": "train/loss", "at": "now"}
         db.table("metrics").insert_all(row | {"step": step, "value": 1 / step} for step in range(2, 2000))
-    metrics.add(ws, run.id, 2000, {"train/loss": 1 / 2000})
-    thinned = metrics.curve(ws, run.id, "train/loss", max_points=100)
+    stored.written(ws, metrics.add, run.id, 2000, {"train/loss": 1 / 2000})
+    thinned = stored.read(ws, metrics.curve, run.id, "train/loss", max_points=100)
     assert 50 <= len(thinned) <= 100
     assert (thinned[0], thinned[-1][0]) == ((1, 1.0), 2000)
     assert thinned[-1][1] == pytest.approx(sum(1 / n for n in range(1969, 2001)) / 32, rel=0.03)
-    assert metrics.latest(ws, run.id) == {"train/loss": 1 / 2000}
-    assert metrics.first(ws, run.id) == {"train/loss": 1.0}
+    assert stored.read(ws, metrics.latest, run.id) == {"train/loss": 1 / 2000}
+    assert stored.read(ws, metrics.first, run.id) == {"train/loss": 1.0}
 
 
 # The workspace.
@@ -359,7 +362,7 @@ def test_a_finished_run_has_nothing_to_resume_but_from_an_earlier_checkpoint(ws)
         with pytest.raises(RunError, match=f"is finished: all its steps are done at {late}"):
             runs.resume(ws, name)
     assert runs.resume(ws, early).resumed_from == checkpoints.get(ws, early).id
-    assert len(runs.list_all(ws)) == 2
+    assert len(stored.read(ws, runs.list_all)) == 2
 
 
 def test_a_checkpoint_that_lacks_a_file_is_refused_at_once(ws):
@@ -377,7 +380,7 @@ def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch)
             refuse(ws, prepare.resolve(ws, SFTConfig(device="cuda")))
     words = ["sft", "--set", "device=cuda", "--workspace", str(ws.root)]
     assert main([*words, "--detach"]) == 1
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
     assert memory_fit.fit(ws, prepare.resolve(ws, SFTConfig(device="cuda"))).needed > 0
@@ -431,16 +434,18 @@ def test_a_run_killed_again_before_its_own_first_save_goes_on_from_the_newest_st
     first = run_in(ws, "stopped")
     began_at = add_checkpoint(ws, first, 8)
     again = runs.resume(ws, first.name)
-    runs.begin(ws, again.id, "cpu")
+    stored.written(ws, runs.begin, again.id, "cpu")
     add_checkpoint(ws, again, copied, is_chosen=True)  # what a resumed PPO run lays down before its first step
-    runs.move(ws, again.id, "lost")
+    stored.written(ws, runs.move, again.id, "lost")
     newest = began_at if copied < 8 else f"{again.name}@8"
-    assert newest in launcher.next_step(ws, runs.get(ws, again.id))
+    assert newest in launcher.next_step(ws, stored.read(ws, runs.get, again.id))
     third = runs.resume(ws, again.name)
-    assert checkpoints.name_of(ws, third.resumed_from) == newest
-    runs.begin(ws, third.id, "cpu")
-    runs.move(ws, third.id, "lost")
-    assert checkpoints.name_of(ws, runs.resume(ws, third.name).resumed_from) == newest, "also when it laid down nothing"
+    assert stored.read(ws, checkpoints.name_of, third.resumed_from) == newest
+    stored.written(ws, runs.begin, third.id, "cpu")
+    stored.written(ws, runs.move, third.id, "lost")
+    assert stored.read(ws, checkpoints.name_of, runs.resume(ws, third.name).resumed_from) == newest, (
+        "also when it laid down nothing"
+    )
     own = add_checkpoint(ws, again, 9)
     assert runs.resume(ws, again.name).resumed_from == checkpoints.get(ws, own).id
     assert runs.resume(ws, f"{again.name}@{copied}").resumed_from == checkpoints.get(ws, f"{again.name}@{copied}").id

@@ -71,7 +71,10 @@ class Steps:
 def test_a_search_reads_no_more_for_ten_times_as_many_texts(workspaces, monkeypatch, piece):
     steps, wanted = Steps(monkeypatch), history.Filter(search=piece)
     monkeypatch.setattr(text_search, "FEW", 100)
-    few, many = (steps.of(lambda ws=ws: (history.find(ws, wanted), history.count(ws, wanted, 50))) for ws in workspaces)
+    few, many = (
+        steps.of(lambda ws=ws: (stored.read(ws, history.find, wanted), stored.read(ws, history.count, wanted, 50)))
+        for ws in workspaces
+    )
     assert many <= 2 * few + 20, f"{few},000 steps, then {many},000"
 
 

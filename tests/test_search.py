@@ -74,8 +74,8 @@ def questions(entries):
 
 @pytest.mark.parametrize("piece", FOUND.values(), ids=FOUND)
 def test_history_data_and_terminal_find_a_piece_of_text(ws, piece, capsys):
-    assert questions(history.find(ws, Filter(search=piece))) == [PROMPT]
-    assert history.count(ws, Filter(search=piece)) == 1
+    assert questions(stored.read(ws, history.find, Filter(search=piece))) == [PROMPT]
+    assert stored.read(ws, history.count, Filter(search=piece)) == 1
     assert questions(stored.read(ws, prompts.list_demonstrations, search=piece)) == [PROMPT]
     is_of_prompt = text_search.fold(piece) in text_search.fold(PROMPT)
     assert [row["messages"][0]["content"] for row in stored.read(ws, prompts.list_prompts, search=piece)] == [
@@ -87,20 +87,20 @@ def test_history_data_and_terminal_find_a_piece_of_text(ws, piece, capsys):
 
 @pytest.mark.parametrize("piece", MISSED.values(), ids=MISSED)
 def test_what_is_not_there_is_not_found(ws, piece):
-    assert history.find(ws, Filter(search=piece)) == []
-    assert history.count(ws, Filter(search=piece)) == 0
+    assert stored.read(ws, history.find, Filter(search=piece)) == []
+    assert stored.read(ws, history.count, Filter(search=piece)) == 0
     assert stored.read(ws, prompts.list_demonstrations, search=piece) == []
     assert stored.read(ws, prompts.list_prompts, search=piece) == []
 
 
 @pytest.mark.parametrize("piece", FOUND.values(), ids=FOUND)
 def test_the_index_and_reading_all_texts_find_the_same(ws, piece, monkeypatch):
-    with_index = questions(history.find(ws, Filter(search=piece)))
+    with_index = questions(stored.read(ws, history.find, Filter(search=piece)))
     monkeypatch.setattr(text_search, "FEW", -1)
-    assert questions(history.find(ws, Filter(search=piece))) == with_index
-    assert history.count(ws, Filter(search=piece), at_most=5) == 1
+    assert questions(stored.read(ws, history.find, Filter(search=piece))) == with_index
+    assert stored.read(ws, history.count, Filter(search=piece), at_most=5) == 1
     monkeypatch.setattr(text_search, "SHORTEST", 10**6)
-    assert questions(history.find(ws, Filter(search=piece))) == with_index
+    assert questions(stored.read(ws, history.find, Filter(search=piece))) == with_index
 
 
 def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_texts(tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_two_letters_are_found_wherever_they_stand_without_reading_the_other_tex
     monkeypatch.setattr(text_search, "_holds", lambda text, piece: read.append(text) or piece in text_search.fold(text))
     for piece, wanted in found.items():
         read.clear()
-        assert questions(history.find(ws, Filter(search=piece))) == wanted
+        assert questions(stored.read(ws, history.find, Filter(search=piece))) == wanted
         assert len(read) <= 3 + 2 * len(wanted), "the three answers of two letters and what is found, no other"
 
 
@@ -137,10 +137,10 @@ def test_rollouts_of_a_run_are_found_in_the_same_way(ws, piece):
     prompt = next(row["id"] for row in stored.read(ws, prompts.list_prompts, search="quoted"))
     tokens = rollouts.Tokens([1], [2], *([[0.0]] * 5))
     new = [rollouts.NewRollout(prompt, text, 1.0, 1.0, {}, 0.0, "eos", tokens) for text in (ANSWER, "x")]
-    rollouts.add(ws, run.id, 1, new, keep=1)
+    stored.written(ws, rollouts.add, run.id, 1, new, keep=1)
     wanted = 1 if piece == "ÄRGER" else 2
-    assert rollouts.count(ws, run.id, rollouts.Filter(search=piece)) == wanted
-    assert len(rollouts.find(ws, run.id, rollouts.Filter(search=piece))) == wanted
+    assert stored.read(ws, rollouts.count, run.id, rollouts.Filter(search=piece)) == wanted
+    assert len(stored.read(ws, rollouts.find, run.id, rollouts.Filter(search=piece))) == wanted
 
 
 def test_texts_of_a_workspace_of_before_the_index_are_found_too(tmp_path):

@@ -103,10 +103,15 @@ def rows_of(ws, table="session_items"):
 def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, action):
     add_pairs(ws, 4)
     reward = add_reward(ws)
-    guidelines.write(ws, "Short is good.")
+    stored.written(ws, guidelines.write, "Short is good.")
     session = sessions.start(ws, SessionConfig())
-    sessions.add_run(ws, session.id, runs.list_all(ws)[0].id)
-    predictions.add(ws, reward, [(row["id"], [[1.0], [0.0]]) for row in predictions.pending(ws, reward)])
+    stored.written(ws, sessions.add_run, session.id, stored.read(ws, runs.list_all)[0].id)
+    stored.written(
+        ws,
+        predictions.add,
+        reward,
+        [(row["id"], [[1.0], [0.0]]) for row in stored.read(ws, predictions.pending, reward)],
+    )
     showing = sessions.next_showing(ws)
     assert stored.written(ws, predictions.reveal, showing.id, vote(ws, showing).id)
     assert rows_of(ws, table), "nothing to refuse"
@@ -124,14 +129,14 @@ def test_a_session_rests_after_a_block_and_is_done_at_its_target(ws):
     add_pairs(ws, 30)
     session = sessions.start(ws, SessionConfig(target=12, block_size=5, repeat_share=0.0))
     assert rate_all(ws) == 5
-    assert sessions.get(ws, session.id).state == "resting"
-    assert sessions.resume(ws, session.id).state == "running"
+    assert stored.read(ws, sessions.get, session.id).state == "resting"
+    assert stored.written(ws, sessions.resume, session.id).state == "running"
     assert rate_all(ws) == 5
-    sessions.resume(ws, session.id)
+    stored.written(ws, sessions.resume, session.id)
     assert rate_all(ws) == 2
     done = stored.read(ws, sessions.active)
     assert (done.state, done.num_given) == ("done", 12)
-    assert sessions.end(ws, session.id).state == "ended"
+    assert stored.written(ws, sessions.end, session.id).state == "ended"
     assert stored.read(ws, sessions.active) is None
     assert sessions.next_showing(ws) is not None, "other pairs can be rated without a session"
 
@@ -142,11 +147,11 @@ def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
     vote(ws, sessions.next_showing(ws), "skip", reason="other")
     assert rate_all(ws) == 5
     last = stored.undone(ws)
-    back = sessions.get(ws, session.id)
+    back = stored.read(ws, sessions.get, session.id)
     assert (back.state, back.num_given) == ("running", 4)
     assert sessions.next_showing(ws).id == last.showing_id
     assert rate_all(ws) == 1
-    assert sessions.get(ws, session.id).state == "resting"
+    assert stored.read(ws, sessions.get, session.id).state == "resting"
 
 
 def test_undo_stops_at_the_start_of_the_session_at_work(ws):
@@ -154,7 +159,7 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
     old = sessions.start(ws, SessionConfig(target=2, block_size=5, repeat_share=0.0))
     for _ in range(2):
         vote(ws, sessions.next_showing(ws))
-    sessions.end(ws, old.id)
+    stored.written(ws, sessions.end, old.id)
     new = sessions.start(ws, SessionConfig(repeat_share=0.0))
     vote(ws, sessions.next_showing(ws))
 
@@ -164,10 +169,10 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
 
     assert take_back() is not None
     assert take_back() is None
-    assert sessions.get(ws, old.id).num_given == 2
-    sessions.end(ws, new.id)
+    assert stored.read(ws, sessions.get, old.id).num_given == 2
+    stored.written(ws, sessions.end, new.id)
     assert take_back() is not None
-    assert sessions.get(ws, old.id).num_given == 1
+    assert stored.read(ws, sessions.get, old.id).num_given == 1
 
 
 def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(ws):
@@ -176,7 +181,7 @@ def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(
     vote(ws, sessions.next_showing(ws))
     shown = sessions.next_showing(ws)
     again = Workspace.open(ws.root)
-    assert stored.read(again, sessions.active) == sessions.get(ws, session.id)
+    assert stored.read(again, sessions.active) == stored.read(ws, sessions.get, session.id)
     assert sessions.next_showing(again) == shown
 
 
@@ -186,15 +191,15 @@ def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
     vote(ws, sessions.next_showing(ws))
     with pytest.raises(RatingError, match=f"Session {first.id} is running"):
         sessions.start(ws, SessionConfig())
-    sessions.pause(ws, first.id)
+    stored.written(ws, sessions.pause, first.id)
     second = sessions.start(ws, SessionConfig(target=1))
     with pytest.raises(RatingError, match=f"Session {second.id} is running"):
-        sessions.resume(ws, first.id)
+        stored.written(ws, sessions.resume, first.id)
     rate_all(ws)
-    sessions.end(ws, second.id)
-    assert sessions.resume(ws, first.id).num_given == 1
+    stored.written(ws, sessions.end, second.id)
+    assert stored.written(ws, sessions.resume, first.id).num_given == 1
     with pytest.raises(RatingError, match="is running, so it cannot be resumed"):
-        sessions.resume(ws, first.id)
+        stored.written(ws, sessions.resume, first.id)
 
 
 def test_a_session_takes_only_what_it_was_asked_for(ws):
@@ -225,7 +230,7 @@ def test_a_source_is_a_policy_a_policy_against_sft_or_imported_pairs(ws):
             found.add(int(showing.left.split()[1]))
             vote(ws, showing)
         assert found == set(numbers), config.source
-        sessions.end(ws, session.id)
+        stored.written(ws, sessions.end, session.id)
     with pytest.raises(RatingError, match="cannot be compared with itself"):
         sessions.start(ws, SessionConfig(source="policy_vs_sft"))
     with pytest.raises(RatingError, match="go with the sources"):
@@ -241,7 +246,7 @@ def test_a_comparison_on_held_out_prompts_shows_no_pair_that_waits_on_others_and
     assert sessions.next_showing(ws) is None
     with ws.read() as db:
         assert "has a prompt of the validation split" in sessions.why_nothing(ws, db, session)
-    sessions.end(ws, session.id)
+    stored.written(ws, sessions.end, session.id)
     sessions.start(ws, config.model_copy(update={"split": "train"}))
     assert sessions.next_showing(ws)
 
@@ -249,16 +254,16 @@ def test_a_comparison_on_held_out_prompts_shows_no_pair_that_waits_on_others_and
 def test_the_guideline_in_force_is_stored_with_each_item(ws):
     add_pairs(ws, 20)
     sessions.start(ws, SessionConfig())
-    assert guidelines.current(ws).version == 0
+    assert stored.read(ws, guidelines.current).version == 0
     vote(ws, sessions.next_showing(ws))
-    first = guidelines.write(ws, "Short is good.")
-    assert guidelines.write(ws, " Short is good. ") == first, "the same text is no new version"
+    first = stored.written(ws, guidelines.write, "Short is good.")
+    assert stored.written(ws, guidelines.write, " Short is good. ") == first, "the same text is no new version"
     vote(ws, sessions.next_showing(ws))
-    second = guidelines.write(ws, "Long is good.")
+    second = stored.written(ws, guidelines.write, "Long is good.")
     vote(ws, sessions.next_showing(ws))
     assert [row["guideline_id"] for row in rows_of(ws)] == [None, first.version, second.version]
     with pytest.raises(DataError, match="is empty"):
-        guidelines.write(ws, "  ")
+        stored.written(ws, guidelines.write, "  ")
 
 
 # Repeats, and what is shown near what.
@@ -341,8 +346,10 @@ def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
 def test_score_kind_and_probability_are_stored_with_the_showing(ws):
     add_pairs(ws, 12)
     reward = add_reward(ws)
-    waiting = predictions.pending(ws, reward)
-    predictions.add(ws, reward, [(row["id"], [[n / 10, 0.0], [0.0, 0.0]]) for n, row in enumerate(waiting)])
+    waiting = stored.read(ws, predictions.pending, reward)
+    stored.written(
+        ws, predictions.add, reward, [(row["id"], [[n / 10, 0.0], [0.0, 0.0]]) for n, row in enumerate(waiting)]
+    )
     sessions.start(ws, SessionConfig(random_share=0.0, repeat_share=0.0))
     rate_all(ws)
     items = rows_of(ws)
@@ -371,7 +378,7 @@ def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back
     showing = stored.written(ws, comparisons.next_showing)
     vote(ws, showing)
     stored.undone(ws)
-    assert predictions.add(ws, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0
+    assert stored.written(ws, predictions.add, reward, [(showing.comparison_id, [[1.0], [0.0]])]) == 0
     row = {
         "comparison_id": showing.comparison_id,
         "checkpoint_id": reward,
@@ -388,8 +395,10 @@ def test_sqlite_refuses_a_prediction_after_the_vote_even_one_that_was_taken_back
 def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_is_known(ws):
     add_pairs(ws, 12)
     reward = add_reward(ws)
-    waiting = predictions.pending(ws, reward)
-    predictions.add(ws, reward, [(row["id"], [[2.0], [0.0]]) for row in waiting])  # slot 0 is the good one
+    waiting = stored.read(ws, predictions.pending, reward)
+    stored.written(
+        ws, predictions.add, reward, [(row["id"], [[2.0], [0.0]]) for row in waiting]
+    )  # slot 0 is the good one
     session = sessions.start(ws, SessionConfig(show_predictions=True, repeat_share=0.0))
     good = 1 / (1 + math.exp(-2.0))
     for number in range(4):
@@ -400,7 +409,7 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
         if number == 0:
             stored.undone(ws)
             vote(ws, showing)
-    found = session_summary.card(ws, session.id)
+    found = stored.read(ws, session_summary.card, session.id)
     assert found.changed == 1
     assert (found.reward_agreement.hits, found.reward_agreement.num) == (0, 4), "the first opinion counts"
     assert found.log_loss == pytest.approx(-math.log(1 - good))
@@ -413,10 +422,10 @@ def test_what_is_shown_soonest_is_predicted_first(ws):
     reward = add_reward(ws)
     sessions.start(ws, SessionConfig(block_size=5))
     showing = sessions.next_showing(ws)
-    waiting = [row["id"] for row in predictions.pending(ws, reward)]
+    waiting = [row["id"] for row in stored.read(ws, predictions.pending, reward)]
     queued = [row["comparison_id"] for row in rows_of(ws, "session_queue")]
     assert waiting[:5] == [showing.comparison_id, *queued]
-    assert predictions.pending(ws, reward, 1)[0]["responses"][0].startswith("good")
+    assert stored.read(ws, predictions.pending, reward, 1)[0]["responses"][0].startswith("good")
 
 
 # The card.
@@ -433,14 +442,14 @@ def play(ws, outcomes, config=None):
 def test_the_card_counts_outcomes_ties_and_sides(ws):
     add_pairs(ws, 20)
     session = play(ws, ["left", "left", "left", "right", "tie", "both_bad", "skip"])
-    found = session_summary.card(ws, session.id)
+    found = stored.read(ws, session_summary.card, session.id)
     assert (found.num_votes, found.num_skipped) == (6, 1)
     assert found.outcomes == {"left": 3, "right": 1, "tie": 1, "both_bad": 1, "ranking": 0}
     assert (found.ties.hits, found.ties.num) == (2, 6)
     assert (found.left.hits, found.left.num, found.left.interval) == (3, 4, wilson_interval(3, 4))
     assert math.isnan(found.log_loss)
     assert math.isnan(found.self_agreement.value)
-    assert session_summary.card(ws, session.id, last=2).outcomes["tie"] == 1
+    assert stored.read(ws, session_summary.card, session.id, last=2).outcomes["tie"] == 1
 
 
 def test_a_pause_counts_little_in_the_pace():
@@ -455,14 +464,14 @@ def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws)
     add_pairs(ws, 120)
     session = sessions.start(ws, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(ws)  # always the good one
-    found = session_summary.card(ws, session.id)
+    found = stored.read(ws, session_summary.card, session.id)
     assert found.self_agreement.num > 30
     assert found.self_agreement.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
     add_pairs(other, 120)
     session = sessions.start(other, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(other, lambda ws, showing: vote(ws, showing, "left"))  # always the left one
-    found = session_summary.card(other, session.id)
+    found = stored.read(other, session_summary.card, session.id)
     assert (found.same_sides.value, found.swapped_sides.value, found.left.value) == (1.0, 0.0, 1.0)
 
 
@@ -470,7 +479,7 @@ def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_coun
     add_rankings(ws, 40, 3)
     session = sessions.start(ws, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
     rate_all(ws, rank_well)
-    found = session_summary.card(ws, session.id)
+    found = stored.read(ws, session_summary.card, session.id)
     assert found.self_agreement.num >= 10
     assert found.self_agreement.value == found.swapped_sides.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
@@ -479,7 +488,7 @@ def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_coun
     rate_all(
         other, lambda ws, showing: stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 3])
     )  # as they stand
-    found = session_summary.card(other, session.id)
+    found = stored.read(other, session_summary.card, session.id)
     assert (found.same_sides.value, found.swapped_sides.value) == (1.0, 0.0)
 
 
@@ -539,7 +548,7 @@ def test_the_interval_of_self_agreement_covers_the_truth_at_its_nominal_rate(ws)
     truth = (1 - error_rate) ** 2 + error_rate**2
     covered = 0
     for session_id in add_simulated_sessions(ws, num, repeats, error_rate, random.Random(3)):
-        share = session_summary.card(ws, session_id).self_agreement
+        share = stored.read(ws, session_summary.card, session_id).self_agreement
         assert share.num == repeats
         covered += share.interval[0] <= truth <= share.interval[1]
     exact = sum(

@@ -271,8 +271,8 @@ def full(ws):
     filling.add_pairs(ws, [1], sft)
     reward = filling.add_run(ws, RewardConfig(sft_checkpoint=sft))
     filling.add_checkpoint(ws, reward)
-    waiting = predictions.pending(ws, 2)
-    predictions.add(ws, 2, [(row["id"], [[0.3, 1 / 3], [0.0, 1e-17]]) for row in waiting])
+    waiting = stored.read(ws, predictions.pending, 2)
+    stored.written(ws, predictions.add, 2, [(row["id"], [[0.3, 1 / 3], [0.0, 1e-17]]) for row in waiting])
     session = sessions.start(ws, SessionConfig(repeat_share=0.3, show_predictions=True))
     for number in range(10):
         showing = sessions.next_showing(ws)
@@ -284,7 +284,7 @@ def full(ws):
         if number % 4 == 0:
             stored.undone(ws)
     stored.written(ws, ratings.correct, vote.id, "both_bad")
-    sessions.pause(ws, session.id)
+    stored.written(ws, sessions.pause, session.id)
     stored.freeze(ws)
     return ws
 
@@ -314,7 +314,7 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
     assert both[0] == both[1], "the tables kept by triggers too"
     assert archive.write(other).path.read_bytes() == first.path.read_bytes()
     assert stored.freeze(other) == stored.freeze(full)
-    assert sessions.list_all(other) == sessions.list_all(full)
+    assert stored.read(other, sessions.list_all) == stored.read(full, sessions.list_all)
 
 
 def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
@@ -360,11 +360,15 @@ def test_the_export_commands_print_what_they_wrote(full, capsys):
 
 
 def test_the_history_is_searched_filtered_and_read_page_by_page(full):
-    everything = history.find(full, limit=100)
+    everything = stored.read(full, history.find, limit=100)
     assert [entry.id for entry in everything] == sorted((entry.id for entry in everything), reverse=True)
-    assert len(everything) == history.count(full) == sum(row["number"] for row in dump(full)["rating_tallies"])
+    assert (
+        len(everything)
+        == stored.read(full, history.count)
+        == sum(row["number"] for row in dump(full)["rating_tallies"])
+    )
     pages, before = [], None
-    while page := history.find(full, limit=3, before=before):
+    while page := stored.read(full, history.find, limit=3, before=before):
         pages += page
         before = page[-1].id
     assert pages == everything
@@ -377,19 +381,21 @@ def test_the_history_is_searched_filtered_and_read_page_by_page(full):
         (Filter(rater="nobody"), lambda e: False),
         (Filter(since="2999-01-01"), lambda e: False),
     ):
-        assert history.find(full, wanted, limit=100) == [entry for entry in everything if fits(entry)], wanted
-    assert history.raters(full) == ["import", "person"] or history.raters(full) == ["person"]
+        assert stored.read(full, history.find, wanted, limit=100) == [entry for entry in everything if fits(entry)], (
+            wanted
+        )
+    assert stored.read(full, history.raters) == ["import", "person"] or stored.read(full, history.raters) == ["person"]
 
 
 def test_a_correction_supersedes_and_the_old_judgement_stays_on_record(ws):
     add(ws, 0)
     first = rate(ws, "left", strength=3, remarks=Remarks("clear"))
     second = stored.written(ws, ratings.correct, first.id, "right", strength=1)
-    entry = history.get(ws, first.id)
+    entry = stored.read(ws, history.get, first.id)
     assert (entry.id, entry.verdict, entry.note) == (second.id, "right slightly better", "clear")
-    assert [event["outcome"] for event in history.events(ws, second.id)] == ["left", "right"]
+    assert [event["outcome"] for event in stored.read(ws, history.events, second.id)] == ["left", "right"]
     assert stored.read(ws, ratings.summary)["rated"] == 1
-    assert history.find(ws, Filter(is_changed=True)) == [entry]
+    assert stored.read(ws, history.find, Filter(is_changed=True)) == [entry]
     for event, outcome, sentence in (
         (first.id, "tie", "no longer counts"),
         (99, "tie", "There is no rating 99"),
@@ -414,16 +420,16 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
         said = capsys.readouterr().err
         assert f"There is no {kind} " in said
         assert "There is: " in said
-    number = history.find(full, Filter(outcome="left"))[0].id
+    number = stored.read(full, history.find, Filter(outcome="left"))[0].id
     assert "stays on record" in cli("history", "correct", str(number), "right", "--strength", "2")
     assert "right better" in cli("history", "show", str(number))
-    newest = history.get(full, number).id
+    newest = stored.read(full, history.get, number).id
     cli("history", "annotate", str(newest), "--note", "on reflection", "--flags", "unsafe:2")
     assert "note: on reflection" in cli("history", "show", str(number))
-    kept = history.get(full, number)
+    kept = stored.read(full, history.get, number)
     assert (kept.verdict, kept.remarks.flags) == ("right better", {"unsafe": [1]})
     cli("history", "annotate", str(kept.id), "--note", "")
-    kept = history.get(full, number)
+    kept = stored.read(full, history.get, number)
     for words, sentence in (
         (["annotate", str(kept.id)], "Nothing was changed: give --note, --flags or both."),
         (["correct", str(kept.id), "right", "--strength", "2"], f"Rating {kept.id} already says so"),
@@ -431,8 +437,11 @@ def test_history_and_snapshots_work_at_the_terminal(full, capsys):
     ):
         assert main(["history", *words, "--workspace", str(full.root)]) == 1
         assert sentence in capsys.readouterr().err
-    assert history.get(full, number) == kept
-    assert (history.get(full, number).note, history.get(full, number).remarks.flags) == ("", {"unsafe": [1]})
+    assert stored.read(full, history.get, number) == kept
+    assert (stored.read(full, history.get, number).note, stored.read(full, history.get, number).remarks.flags) == (
+        "",
+        {"unsafe": [1]},
+    )
     cli("snapshots", "freeze", "--set", "ties=drop")
     assert "recipe: ties is half in the first and drop in the second" in cli("snapshots", "diff", "2", "3")
     assert "snapshot-3: " in cli("snapshots")
@@ -449,7 +458,7 @@ def test_undoing_a_correction_lets_the_earlier_judgement_count_again_step_by_ste
     )  # by hand what it was at first: still a step of its own
 
     def counts():
-        return [(entry.outcome, entry.strength, entry.note) for entry in history.find(ws)]
+        return [(entry.outcome, entry.strength, entry.note) for entry in stored.read(ws, history.find)]
 
     steps = [[("right", 1, "clear")], [("left", 3, "clear")], []]
     for step in steps:
@@ -476,5 +485,5 @@ def test_a_ranking_is_corrected_by_a_line(ws, capsys):
         assert main(["history", "correct", str(first.id), "ranking", "--ranks", line, "--workspace", str(ws.root)]) == 1
         assert sentence in capsys.readouterr().err
     assert main(["history", "correct", str(first.id), "ranking", "--ranks", "b a=c", "--workspace", str(ws.root)]) == 0
-    assert history.get(ws, first.id).verdict == "ranking 2 > 1 = 3"
+    assert stored.read(ws, history.get, first.id).verdict == "ranking 2 > 1 = 3"
     assert judgements.parse_ranking(" 3 > 1 ", 3) == [2, 3, 1], "the one left over comes last"

@@ -84,12 +84,12 @@ def test_a_number_that_can_be_none_is_refused_in_a_sentence(cli, words, number):
 
 def test_a_number_too_large_for_the_database_is_said_wherever_it_enters(ws):
     with pytest.raises(RatingError, match="There is no rating 99999"):
-        history.get(ws, int(HUGE))
+        stored.read(ws, history.get, int(HUGE))
     for text in (HUGE, "9" * 5000, "one", "-1"):
         with pytest.raises(RatingError, match="There is no rating"):
             history.number(text)
     with pytest.raises(WorkspaceError, match="too large to be stored here"):
-        history.find(ws, Filter(session=int(HUGE)))
+        stored.read(ws, history.find, Filter(session=int(HUGE)))
 
 
 def test_half_a_character_is_said_and_nothing_is_stored(ws):
@@ -149,8 +149,8 @@ def test_a_rating_that_was_taken_back_is_found_and_shown_with_its_events(ws, cli
         assert code == 1
         assert f"Rating {skipped.id} was taken back and no longer counts." in err
     again = rate(ws, "right")
-    assert [entry.id for entry in history.find(ws, Filter(is_changed=True))] == [again.id]
-    assert [entry.id for entry in history.find(ws)] == [again.id, kept.id]
+    assert [entry.id for entry in stored.read(ws, history.find, Filter(is_changed=True))] == [again.id]
+    assert [entry.id for entry in stored.read(ws, history.find)] == [again.id, kept.id]
     assert "There is no rating 99." in cli("history", "show", "99")[2]
 
 
@@ -158,11 +158,15 @@ def test_of_a_correction_that_was_taken_back_the_list_of_changed_ones_has_what_c
     first = rate(ws)
     stored.written(ws, ratings.correct, first.id, "right")
     stored.undone(ws)
-    assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 0)]
+    assert [(entry.outcome, entry.is_undone) for entry in stored.read(ws, history.find, Filter(is_changed=True))] == [
+        ("left", 0)
+    ]
     stored.undone(ws)
-    assert [(entry.outcome, entry.is_undone) for entry in history.find(ws, Filter(is_changed=True))] == [("left", 1)]
-    assert history.count(ws, Filter(is_changed=True)) == 1
-    assert history.find(ws) == []
+    assert [(entry.outcome, entry.is_undone) for entry in stored.read(ws, history.find, Filter(is_changed=True))] == [
+        ("left", 1)
+    ]
+    assert stored.read(ws, history.count, Filter(is_changed=True)) == 1
+    assert stored.read(ws, history.find) == []
 
 
 def test_a_replaced_rating_names_the_one_in_its_place(ws, cli):
@@ -256,7 +260,7 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
         session = sessions.start(ws, SessionConfig(repeat_share=0.0, **config))
         state_of(ws)
         found = why_nothing(ws, session)
-        sessions.end(ws, session.id)
+        stored.written(ws, sessions.end, session.id)
         return found
 
     assert "None of the pairs is a ranking of 3 to 5 answers" in why(rank=5)
@@ -289,7 +293,7 @@ def test_categories_that_no_prompt_has_are_refused_with_the_known_ones(ws, cli):
     code, out, err = cli("session", "start", "--set", "categories=sum,telepathy")
     assert (code, out) == (1, "")
     assert err == "No prompt has the category telepathy. They have: sum.\n"
-    assert sessions.list_all(ws) == []
+    assert stored.read(ws, sessions.list_all) == []
 
 
 def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the_start(ws, cli, monkeypatch):

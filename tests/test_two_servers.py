@@ -47,7 +47,7 @@ def servers(tmp_path_factory):
     finally:
         for server in both:
             server.stop()
-        for run in runs.list_all(ws):
+        for run in stored.read(ws, runs.list_all):
             launcher.kill(ws, run.name)
 
 
@@ -122,7 +122,7 @@ def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_
     ws, (a, b) = servers
     values = list(SessionConfig(target=6, block_size=5, repeat_share=0).model_dump().values())
     told = at_once(*(lambda s=s: s.click("session-start", values)["data"][0] for s in (a, b)))
-    assert len(sessions.list_all(ws)) == 1
+    assert len(stored.read(ws, sessions.list_all)) == 1
     assert sorted("has started" in text for text in told) == [False, True]
     assert any("Session 1 is running. Pause or end it before you start another." in text for text in told)
     shown = [server.ask("rate", "open_items", {})["items"] for server in (a, b)]
@@ -131,13 +131,13 @@ def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_
         showing = server.ask("rate", "open_items", {})["items"][0]["id"]
         assert "recorded" in server.ask("rate", "record", press(showing, "left"))
         assert showing not in [item["id"] for item in other.ask("rate", "open_items", {})["items"]]
-    assert sessions.get(ws, 1).num_given == 4
+    assert stored.read(ws, sessions.get, 1).num_given == 4
     paused = at_once(*(lambda s=s: s.click("session-pause", [])["data"][0] for s in (a, b)))
     assert sum("paused" in text and "cannot" not in text for text in paused) == 1
     assert any("Session 1 is paused, so it cannot be paused." in text for text in paused)
     assert "Session 1: 4 of 6, block 1." in b.click("session-resume", [])["data"][0]
     ended = at_once(*(lambda s=s: s.click("session-end", [])["data"][0] for s in (a, b)))
-    assert sessions.get(ws, 1).state == "ended"
+    assert stored.read(ws, sessions.get, 1).state == "ended"
     assert sum("4 of 6, ended." in text for text in ended) == 1
     with ws.read() as db:
         kinds = [row["kind"] for row in db.query("SELECT kind FROM session_events ORDER BY id")]
@@ -147,39 +147,39 @@ def test_a_session_that_both_start_at_once_is_one_and_each_end_of_it_is_seen_by_
 def test_runs_that_both_start_order_and_stop_at_once_are_each_started_and_stopped_once(servers):
     ws, (a, b) = servers
     values = list(LONG.model_dump().values())
-    known = {run.name for run in runs.list_all(ws)}
+    known = {run.name for run in stored.read(ws, runs.list_all)}
     started = at_once(*(lambda s=s: s.click("start-sft", values)["data"][3] for s in (a, b)))
     started.append(a.click("start-sft", list(LONG.model_copy(update={"seed": 5}).model_dump().values()))["data"][3])
     assert len({*started} - known) == 3
-    wait(lambda: sum(runs.get(ws, name).progress > 0 for name in started) == 1)
-    at_work = next(name for name in started if runs.get(ws, name).state == "running")
-    waiting = [run.name for run in queue.waiting(ws)]
+    wait(lambda: sum(stored.read(ws, runs.get, name).progress > 0 for name in started) == 1)
+    at_work = next(name for name in started if stored.read(ws, runs.get, name).state == "running")
+    waiting = [run.name for run in stored.read(ws, queue.waiting)]
     assert {*waiting} == {*started} - {at_work}
     at_once(*(lambda s=s: s.click("run-earlier", [waiting[1], "", "", "", 0]) for s in (a, b)))
-    assert [run.name for run in queue.waiting(ws)] == waiting[::-1]
+    assert [run.name for run in stored.read(ws, queue.waiting)] == waiting[::-1]
     at_once(
         lambda: a.click("run-earlier", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-later", [waiting[0], "", "", "", 0]),
     )
-    assert sorted(run.name for run in queue.waiting(ws)) == sorted(waiting)
+    assert sorted(run.name for run in stored.read(ws, queue.waiting)) == sorted(waiting)
     cancelled = at_once(
         lambda: a.click("run-stop", [waiting[0], "", "", "", 0]),
         lambda: b.click("run-stop", [waiting[0], "", "", "", 0]),
     )
     assert [answer.get("error") for answer in cancelled] == [None, None]
-    wait(lambda: runs.get(ws, waiting[0]).is_ended)
-    assert runs.get(ws, waiting[0]).message == "Cancelled before it started."
+    wait(lambda: stored.read(ws, runs.get, waiting[0]).is_ended)
+    assert stored.read(ws, runs.get, waiting[0]).message == "Cancelled before it started."
     mixed = at_once(
         lambda: a.click("run-kill", [waiting[1], "", "", "", 0]),
         lambda: b.click("run-stop", [waiting[1], "", "", "", 0]),
     )
     assert [answer.get("error") for answer in mixed] == [None, None]
-    run = runs.get(ws, at_work)
+    run = stored.read(ws, runs.get, at_work)
     assert run.state == "running", "the others were stopped, not this one"
     killed = at_once(*(lambda s=s: s.click("run-kill", [at_work, "", "", "", 0]) for s in (a, b)))
     assert [answer.get("error") for answer in killed] == [None, None]
     for name in started:
-        run = runs.get(ws, name)
+        run = stored.read(ws, runs.get, name)
         assert run.state == "stopped"
         assert processes.family(runs.claim(ws, run)) == set()
 

@@ -175,8 +175,8 @@ def test_an_editor_that_changes_line_ends_alone_gives_no_ideal_answer(ws, monkey
 
 
 def test_the_same_guideline_and_the_same_remarks_are_no_new_version(ws):
-    first = guidelines.write(ws, "Right first.\nThen short.")
-    assert guidelines.write(ws, "Right first.\r\nThen short.\r\n") == first
+    first = stored.written(ws, guidelines.write, "Right first.\nThen short.")
+    assert stored.written(ws, guidelines.write, "Right first.\r\nThen short.\r\n") == first
     event = stored.written(ws, ratings.record, shown(ws).id, "left", remarks=FULL)
     with pytest.raises(RatingError, match="already; nothing was changed"):
         stored.written(
@@ -192,7 +192,7 @@ def test_a_note_of_5000_characters_is_kept_whole_and_a_longer_one_is_refused_wit
     longest, longer = "\U0001f600" * LONGEST_NOTE, "x" * 6004
     sentence = "A note has at most 5,000 characters; this one has 6,004."
     event = stored.written(ws, ratings.record, shown(ws).id, "left", remarks=Remarks(longest))
-    assert history.get(ws, event.id).note == longest
+    assert stored.read(ws, history.get, event.id).note == longest
     for refuse in (
         lambda: stored.written(ws, ratings.record, shown(ws).id, "left", remarks=Remarks(longer)),
         lambda: stored.written(ws, ratings.annotate, event.id, Remarks(longer)),

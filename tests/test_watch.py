@@ -20,6 +20,7 @@ from modules.config import SFTConfig
 from studio.cli import watch
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui import filling
 
 PROGRAM = [sys.executable, "-c", "import sys; from studio.cli import main; sys.exit(main())"]
@@ -101,7 +102,7 @@ def test_the_runs_are_watched_in_a_terminal_that_is_resized_while_runs_begin_and
     assert lines[0].split()[:4] == ["run", "state", "done", "what"], "a narrow window leaves columns out"
     terminal.resize(120, 40)
     terminal.wait(lambda lines: has("and is cut there.")(lines) and has("sft-1 ")(lines))
-    runs.move(ws, running.id, "finished", "It is done.")
+    stored.written(ws, runs.move, running.id, "finished", "It is done.")
     terminal.wait(has("It is done."))
     filling.add_run(ws, SFTConfig(), "queued")
     terminal.wait(has("1 of 1 in the queue"))
@@ -124,7 +125,7 @@ def test_without_a_terminal_the_list_is_printed_when_it_changes_until_all_have_e
     for _ in range(3):
         child.stdout.readline()
     time.sleep(2.5)
-    runs.request_stop(ws, running.name)
+    stored.written(ws, runs.request_stop, running.name)
     rest, _ = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0
     assert "\x1b" not in rest

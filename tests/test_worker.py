@@ -57,13 +57,13 @@ def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
     found = checkpoints.get(ws, sft.name)
     assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
     assert not list(found.folder.rglob("*.bin")) + list(found.folder.rglob("*.pt"))
-    losses = metrics.curve(ws, sft.id, "train/loss")
+    losses = stored.read(ws, metrics.curve, sft.id, "train/loss")
     assert len(losses) == found.step
-    held_out = metrics.curve(ws, sft.id, "eval/loss")
+    held_out = stored.read(ws, metrics.curve, sft.id, "eval/loss")
     assert held_out[0][0] == 0
     assert held_out[-1][0] == found.step
     assert held_out[-1][1] < held_out[0][1]
-    samples = metrics.list_samples(ws, sft.id)
+    samples = stored.read(ws, metrics.list_samples, sft.id)
     assert {sample["step"] for sample in samples} == {step for step, _ in held_out}
     assert len(samples) % len(held_out) == 0, "each time the same prompts"
 
@@ -88,7 +88,9 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
         )
     reward = launcher.start(ws, runs.create(ws, RewardConfig(**TINY, epochs=2, ensemble=2, keep_best=True)))
     assert wait(ws, reward.name, ended).state == "finished"
-    assert metrics.latest(ws, reward.id)["eval/center_num"] > 10, "demonstrations set the zero of the score"
+    assert stored.read(ws, metrics.latest, reward.id)["eval/center_num"] > 10, (
+        "demonstrations set the zero of the score"
+    )
     config = PPOConfig(
         **TINY | {"batch_size": 8},
         iterations=2,
@@ -100,9 +102,9 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     )
     ppo = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert ppo.state == "finished", ppo.message
-    assert [step for step, _ in metrics.curve(ws, ppo.id, "eval/score")] == [0, 1, 2]
-    assert metrics.curve(ws, ppo.id, "eval/kl")[0][1] == pytest.approx(0.0, abs=1e-5)
-    assert metrics.list_samples(ws, ppo.id)
+    assert [step for step, _ in stored.read(ws, metrics.curve, ppo.id, "eval/score")] == [0, 1, 2]
+    assert stored.read(ws, metrics.curve, ppo.id, "eval/kl")[0][1] == pytest.approx(0.0, abs=1e-5)
+    assert stored.read(ws, metrics.list_samples, ppo.id)
     assert checkpoints.parents(ws, ppo.name) == {
         "sft": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
         "policy": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
@@ -113,10 +115,10 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
 def test_stop_finishes_the_step_saves_and_says_stopped(ws):
     run = launcher.start(ws, runs.create(ws, LONG_SFT))
     wait(ws, run.name, lambda r: r.progress > 0)
-    runs.request_stop(ws, run.name)
+    stored.written(ws, runs.request_stop, run.name)
     run = wait(ws, run.name, ended)
     assert run.state == "stopped"
-    last_step = metrics.curve(ws, run.id, "train/loss")[-1][0]
+    last_step = stored.read(ws, metrics.curve, run.id, "train/loss")[-1][0]
     assert checkpoints.get(ws, run.name).step == last_step
     wait(ws, run.name, lambda r: not launcher.is_alive(r))
 
@@ -124,17 +126,17 @@ def test_stop_finishes_the_step_saves_and_says_stopped(ws):
 def test_a_killed_worker_reads_lost_its_checkpoint_is_whole_and_resume_continues(ws):
     run = launcher.start(ws, runs.create(ws, LONG_SFT))
     wait(ws, run.name, lambda r: len([c for c in checkpoints.list_all(ws) if c.run_id == r.id]) >= 2)
-    os.kill(launcher.runs.get(ws, run.name).pid, signal.SIGKILL)
+    os.kill(stored.read(ws, runs.get, run.name).pid, signal.SIGKILL)
     while launcher.is_alive(run):
         time.sleep(0.05)
     assert launcher.reap(ws) == [run.name]
-    assert runs.get(ws, run.name).state == "lost"
+    assert stored.read(ws, runs.get, run.name).state == "lost"
     last = checkpoints.get(ws, run.name)
     resumed = launcher.start(ws, runs.resume(ws, run.name))
-    wait(ws, resumed.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 2)
+    wait(ws, resumed.name, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) >= 2)
     launcher.kill(ws, resumed.name)
-    assert metrics.curve(ws, resumed.id, "train/loss")[0][0] == last.step + 1
-    assert runs.get(ws, resumed.name).state == "stopped"
+    assert stored.read(ws, metrics.curve, resumed.id, "train/loss")[0][0] == last.step + 1
+    assert stored.read(ws, runs.get, resumed.name).state == "stopped"
 
 
 def test_a_second_run_waits_for_the_first_and_a_waiting_run_can_be_cancelled(ws):
@@ -142,9 +144,9 @@ def test_a_second_run_waits_for_the_first_and_a_waiting_run_can_be_cancelled(ws)
     second = launcher.start(ws, runs.create(ws, LONG_SFT))
     wait(ws, first.name, lambda r: r.progress > 0)
     assert wait(ws, second.name, lambda r: "waiting" in r.progress_text).state == "queued"
-    runs.request_stop(ws, second.name)
+    stored.written(ws, runs.request_stop, second.name)
     assert wait(ws, second.name, ended).state == "stopped"
-    assert runs.get(ws, first.name).state == "running"
+    assert stored.read(ws, runs.get, first.name).state == "running"
     launcher.kill(ws, first.name)
     assert not launcher.is_alive(first)
 
@@ -157,11 +159,11 @@ def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the
     try:
         run = launcher.start(ws, runs.create(ws, SampleConfig(checkpoint=found.name, num_prompts=2)))
         deadline = time.monotonic() + PATIENCE_S
-        while not runs.get(ws, run.name).is_ended and time.monotonic() < deadline:
+        while not stored.read(ws, runs.get, run.name).is_ended and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:
         weights.write_bytes(whole)
-    run = runs.get(ws, run.name)
+    run = stored.read(ws, runs.get, run.name)
     assert run.state == "failed"
     assert "adapter_model.safetensors" in run.message or found.name.split("@")[0] in run.message
 

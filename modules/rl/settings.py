@@ -3,6 +3,8 @@
 `PPOConfig` explains each and holds the defaults.
 """
 
+import inspect
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypedDict, TypeVar
@@ -57,6 +59,7 @@ class PPOSettings(TypedDict, total=False):
 
 NAMES = tuple(PPOSettings.__annotations__)
 Part = TypeVar("Part")
+Kind = TypeVar("Kind")
 
 
 def complete(settings: Mapping[str, Any]) -> PPOConfig:
@@ -68,6 +71,24 @@ def complete(settings: Mapping[str, Any]) -> PPOConfig:
     if unknown := [name for name in settings if name not in NAMES]:
         raise TypeError(f"PPOModule has no setting {', '.join(unknown)}. It has: {', '.join(NAMES)}.")
     return PPOConfig.model_construct(None, **settings)
+
+
+def explained(kind: type[Kind]) -> type[Kind]:
+    """Decorate a class that takes ``**settings``: help() and a notebook then show each with its type, default and meaning."""
+    known = PPOConfig.model_fields
+    shown = inspect.signature(kind.__init__)
+    own = [each for each in shown.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    named = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=known[name].default, annotation=known[name].annotation
+        )
+        for name in NAMES
+    ]
+    setattr(kind.__init__, "__signature__", shown.replace(parameters=[*own, *named]))  # noqa: B010  # pyright knows no such name
+    lines = [f"{name} ({known[name].default!r}): {known[name].description}" for name in NAMES]
+    told = "\n".join(textwrap.fill(line, 116, initial_indent=" " * 4, subsequent_indent=" " * 8) for line in lines)
+    kind.__doc__ = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nSettings:\n{told}"
+    return kind
 
 
 def part(kind: type[Part], config: PPOConfig) -> Part:

@@ -5,8 +5,10 @@ A rating's guideline is the version that was in force when its pair was shown.
 
 from dataclasses import dataclass
 
+from sqlite_utils import Database
+
 from studio.errors import DataError
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 FIRST = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 """The guideline in force until a person writes another."""
@@ -21,7 +23,7 @@ class Guideline:
     text: str
 
 
-def write(ws: Workspace, text: str) -> Guideline:
+def write(db: Database, text: str) -> Guideline:
     """Put a new version in force; the text that is in force already stays the same version.
 
     Raises:
@@ -32,24 +34,21 @@ def write(ws: Workspace, text: str) -> Guideline:
         raise DataError("The guideline is empty. Write what makes one answer better than the other.")
     if len(text) > LONGEST:
         raise DataError(f"The guideline has {len(text):,} characters; nobody reads more than {LONGEST:,} while rating.")
-    found = current(ws)
+    found = current(db)
     if found.text.replace("\r\n", "\n") == text:
         return found
-    with ws.write() as db:
-        sql = "INSERT INTO guidelines (text, created_at) VALUES (?, ?)"
-        version = db.execute(sql, [text, now()]).lastrowid
+    sql = "INSERT INTO guidelines (text, created_at) VALUES (?, ?)"
+    version = db.execute(sql, [text, now()]).lastrowid
     return Guideline(version or 0, text)
 
 
-def current(ws: Workspace) -> Guideline:
+def current(db: Database) -> Guideline:
     """Return the version in force."""
-    with ws.read() as db:
-        rows = db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC LIMIT 1")
-        return next((Guideline(**row) for row in rows), Guideline(0, FIRST))
+    rows = db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC LIMIT 1")
+    return next((Guideline(**row) for row in rows), Guideline(0, FIRST))
 
 
-def list_all(ws: Workspace) -> list[Guideline]:
+def list_all(db: Database) -> list[Guideline]:
     """Return all versions, newest first, the built-in one last."""
-    with ws.read() as db:
-        rows = list(db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC"))
+    rows = list(db.query("SELECT id AS version, text FROM guidelines ORDER BY id DESC"))
     return [*(Guideline(**row) for row in rows), Guideline(0, FIRST)]

@@ -16,7 +16,7 @@ from studio.preferences import comparisons, prompts, ratings, wording
 from studio.preferences import text_search as texts_of
 from studio.preferences.judgements import Remarks
 from studio.preferences.vocabulary import FLAGS
-from studio.workspace import LARGEST, Workspace, check_day
+from studio.workspace import LARGEST, check_day
 
 
 @dataclass(frozen=True)
@@ -98,45 +98,41 @@ class Entry:
         return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
 
 
-def find(ws: Workspace, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
+def find(db: Database, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
     """Return the ratings that fit, newest first.
 
     Args:
-        ws: the workspace.
+        db: an open connection.
         wanted: which ones.
         limit: at most this many.
         before: only ratings with a smaller id: the last one of the previous page.
     """
     wanted = wanted or Filter()
     bound = _bound(wanted) | {"limit": limit, "before": before if before is not None else 2**62}
-    with ws.read() as db:
-        is_all = _look_up(db, wanted, bound)
-        end = f"{_OF_THESE} ORDER BY +e.id DESC" if is_all else "ORDER BY e.id DESC"
-        return [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
+    is_all = _look_up(db, wanted, bound)
+    end = f"{_OF_THESE} ORDER BY +e.id DESC" if is_all else "ORDER BY e.id DESC"
+    return [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
 
 
-def count(ws: Workspace, wanted: Filter | None = None, at_most: int = 2**62) -> int:
+def count(db: Database, wanted: Filter | None = None, at_most: int = 2**62) -> int:
     """Count the ratings that fit; with a filter, stop counting at `at_most`."""
     wanted = wanted or Filter()
     if wanted == Filter():
-        with ws.read() as db:
-            found = ratings.summary(db)
+        found = ratings.summary(db)
         return found["rated"] + found["skip"]
     bound = _bound(wanted) | {"before": 2**62, "limit": at_most}
-    with ws.read() as db:
-        is_all = _look_up(db, wanted, bound)
-        found = _num(db, _OF_THESE, bound) if bound["few"] else 0
-        return found if is_all or found >= at_most else _num(db, "", bound)
+    is_all = _look_up(db, wanted, bound)
+    found = _num(db, _OF_THESE, bound) if bound["few"] else 0
+    return found if is_all or found >= at_most else _num(db, "", bound)
 
 
 def _num(db: Database, which: str, bound: dict[str, Any]) -> int:
     return next(db.query(f"SELECT count(*) AS n FROM (SELECT 1 {_FROM} {_WHERE} {which} LIMIT :limit)", bound))["n"]
 
 
-def count_imported(ws: Workspace) -> int:
+def count_imported(db: Database) -> int:
     """Count the imported judgements, those corrected since included."""
-    with ws.read() as db:
-        return next(db.query("SELECT count(*) AS n FROM rating_events WHERE is_imported"))["n"]
+    return next(db.query("SELECT count(*) AS n FROM rating_events WHERE is_imported"))["n"]
 
 
 def number(text: str) -> int:
@@ -150,18 +146,18 @@ def number(text: str) -> int:
     raise RatingError(f"There is no rating {text[:60]}. Give a number from the list.")
 
 
-def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
+def get(db: Database, event_id: int, *, is_undone_too: bool = False) -> Entry:
     """Return the rating that counts of the chain that this event belongs to.
 
     Args:
-        ws: the workspace.
+        db: an open connection.
         event_id: any event of the chain.
         is_undone_too: if the whole chain was taken back, return the judgement that was taken back last.
 
     Raises:
         RatingError: there is no such event, or no event of its chain counts.
     """
-    chain = events(ws, event_id) if event_id <= LARGEST else []
+    chain = events(db, event_id) if event_id <= LARGEST else []
     is_undone = bool(chain) and chain[-1]["outcome"] == "undo"
     if not chain:
         raise RatingError(f"There is no rating {event_id}. See them with: rlhf-studio history")
@@ -169,50 +165,55 @@ def get(ws: Workspace, event_id: int, *, is_undone_too: bool = False) -> Entry:
         raise RatingError(
             f"Rating {event_id} was taken back and no longer counts. Rate its pair again; its events: rlhf-studio history show {event_id}"
         )
-    with ws.read() as db:
-        row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
+    row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
     return _entry(row)
 
 
-def texts(ws: Workspace, entry: Entry) -> tuple[str, ...]:
+def texts(db: Database, entry: Entry) -> tuple[str, ...]:
     """Return all its answers as they were on the screen; for a judgement without a screen, by slot."""
-    with ws.read() as db:
-        showing = comparisons.get_showing(db, entry.showing_id) if entry.showing_id else None
+    showing = comparisons.get_showing(db, entry.showing_id) if entry.showing_id else None
     return showing.texts if showing else (entry.left, entry.right)
 
 
-def events(ws: Workspace, event_id: int) -> list[dict[str, Any]]:
+def events(db: Database, event_id: int) -> list[dict[str, Any]]:
     """Return a rating's events, oldest first, with `after_prediction`: whether the rater had seen a prediction."""
-    with ws.read() as db:
-        return _chain(db, event_id)
+    # Those that this one superseded, and those that superseded it.
+    return list(
+        db.query(
+            "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"
+            " UNION ALL SELECT e.id, e.supersedes FROM rating_events e JOIN older o ON e.id = o.supersedes),"
+            " newer(id) AS (SELECT :id UNION ALL SELECT e.id FROM rating_events e JOIN newer n ON e.supersedes = n.id)"
+            " SELECT e.*, EXISTS (SELECT 1 FROM prediction_views v WHERE v.showing_id = e.showing_id AND v.event_id < e.id)"
+            " AS after_prediction FROM rating_events e WHERE e.id IN (SELECT id FROM older UNION SELECT id FROM newer) ORDER BY e.id",
+            {"id": event_id},
+        )
+    )
 
 
-def raters(ws: Workspace) -> list[str]:
+def raters(db: Database) -> list[str]:
     """Return the names of all raters."""
-    with ws.read() as db:
-        # Steps from name to name, so it reads only as many rows as there are names.
-        return [
-            row["rater"]
-            for row in db.query(
-                "WITH RECURSIVE names(rater) AS (SELECT min(rater) FROM rating_events UNION ALL"
-                " SELECT (SELECT min(e.rater) FROM rating_events e WHERE e.rater > n.rater) FROM names n WHERE n.rater IS NOT NULL)"
-                " SELECT rater FROM names WHERE rater IS NOT NULL"
-            )
-        ]
+    # Steps from name to name, so it reads only as many rows as there are names.
+    return [
+        row["rater"]
+        for row in db.query(
+            "WITH RECURSIVE names(rater) AS (SELECT min(rater) FROM rating_events UNION ALL"
+            " SELECT (SELECT min(e.rater) FROM rating_events e WHERE e.rater > n.rater) FROM names n WHERE n.rater IS NOT NULL)"
+            " SELECT rater FROM names WHERE rater IS NOT NULL"
+        )
+    ]
 
 
-def check_names(ws: Workspace, wanted: Filter) -> None:
+def check_names(db: Database, wanted: Filter) -> None:
     """Refuse names that do not exist here, as opposed to names that match no rating.
 
     Raises:
         RatingError: there is no rater, category or session of that name.
     """
-    with ws.read() as db:
-        known = {
-            "rater": raters(ws) if wanted.rater else [],
-            "category": [name for name in prompts.list_categories(db) if name] if wanted.category else [],
-            "session": [each.id for each in sessions.list_all(ws)] if wanted.session else [],
-        }
+    known = {
+        "rater": raters(db) if wanted.rater else [],
+        "category": [name for name in prompts.list_categories(db) if name] if wanted.category else [],
+        "session": [each.id for each in sessions.list_all(db)] if wanted.session else [],
+    }
     for kind, names in known.items():
         if (given := getattr(wanted, kind)) and given not in names:
             listed = ", ".join(map(str, names[:20])) or "none"
@@ -226,20 +227,6 @@ def as_json(entry: Entry) -> str:
 
 def _entry(row: dict[str, Any]) -> Entry:
     return Entry(**(row | {"messages": json.loads(row["messages"])}))
-
-
-def _chain(db: Any, event_id: int) -> list[dict[str, Any]]:
-    """Return the events that this one superseded and those that superseded it."""
-    return list(
-        db.query(
-            "WITH RECURSIVE older(id, supersedes) AS (SELECT id, supersedes FROM rating_events WHERE id = :id"
-            " UNION ALL SELECT e.id, e.supersedes FROM rating_events e JOIN older o ON e.id = o.supersedes),"
-            " newer(id) AS (SELECT :id UNION ALL SELECT e.id FROM rating_events e JOIN newer n ON e.supersedes = n.id)"
-            " SELECT e.*, EXISTS (SELECT 1 FROM prediction_views v WHERE v.showing_id = e.showing_id AND v.event_id < e.id)"
-            " AS after_prediction FROM rating_events e WHERE e.id IN (SELECT id FROM older UNION SELECT id FROM newer) ORDER BY e.id",
-            {"id": event_id},
-        )
-    )
 
 
 def _bound(wanted: Filter) -> dict[str, Any]:

@@ -62,31 +62,29 @@ def uncertainty(scores: Scores) -> tuple[float, str]:
     return statistics.fmean(1.0 - 2.0 * abs(preference(scores, i, j) - 0.5) for i, j in pairs), "closeness"
 
 
-def add(ws: Workspace, checkpoint_id: int, found: Sequence[tuple[int, Scores]]) -> int:
+def add(db: Database, checkpoint_id: int, found: Sequence[tuple[int, Scores]]) -> int:
     """Store predictions (comparison id, scores) of pairs not judged or predicted meanwhile. Returns how many."""
-    with ws.write() as db:
-        return sum(_add(db, checkpoint_id, comparison_id, scores) for comparison_id, scores in found)
+    return sum(_add(db, checkpoint_id, comparison_id, scores) for comparison_id, scores in found)
 
 
-def pending(ws: Workspace, checkpoint_id: int, limit: int = -1) -> list[dict[str, Any]]:
+def pending(db: Database, checkpoint_id: int, limit: int = -1) -> list[dict[str, Any]]:
     """Return unjudged comparisons that this reward model has not predicted, those shown soonest first.
 
     Returns:
         Dicts with id, messages, responses (texts by slot) and how each ended.
     """
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT c.id, p.messages, (SELECT json_group_array(json_array(text, end_reason)) FROM (SELECT r.text,"
-            " r.end_reason FROM comparison_responses s JOIN responses r ON r.id = s.response_id"
-            " WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
-            " FROM waiting_comparisons o CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-            " WHERE NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
-            " ORDER BY NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id),"
-            " (SELECT min(w.id) FROM session_queue w WHERE w.comparison_id = c.id) NULLS LAST, c.run_id DESC, c.id"
-            " LIMIT :limit",
-            {"checkpoint": checkpoint_id, "limit": limit},
-        )
-        return [_waiting(row) for row in rows]
+    rows = db.query(
+        "SELECT c.id, p.messages, (SELECT json_group_array(json_array(text, end_reason)) FROM (SELECT r.text,"
+        " r.end_reason FROM comparison_responses s JOIN responses r ON r.id = s.response_id"
+        " WHERE s.comparison_id = c.id ORDER BY s.slot)) AS responses"
+        " FROM waiting_comparisons o CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
+        " WHERE NOT EXISTS (SELECT 1 FROM predictions q WHERE q.comparison_id = c.id AND q.checkpoint_id = :checkpoint)"
+        " ORDER BY NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = c.id),"
+        " (SELECT min(w.id) FROM session_queue w WHERE w.comparison_id = c.id) NULLS LAST, c.run_id DESC, c.id"
+        " LIMIT :limit",
+        {"checkpoint": checkpoint_id, "limit": limit},
+    )
+    return [_waiting(row) for row in rows]
 
 
 def _waiting(row: dict[str, Any]) -> dict[str, Any]:

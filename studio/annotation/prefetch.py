@@ -47,7 +47,8 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
         return None
     with FileLock(ws.root / "sampling-ahead.lock"):
         waiting = sessions.count_waiting(ws, session)
-        before = [runs.get(ws, run_id) for run_id in sessions.list_runs(ws, session.id)]
+        with ws.read() as db:
+            before = [runs.get(db, run_id) for run_id in sessions.list_runs(db, session.id)]
         is_wanted = waiting < min(config.sample_below, config.target - session.num_given)
         if not is_wanted or any(not run.is_ended for run in before) or (before and before[-1].state != "finished"):
             return None
@@ -63,7 +64,8 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
                 seed=(session.seed + len(before)) % 2**31,
             ),
         )
-        sessions.add_run(ws, session.id, run.id)
+        with ws.write() as db:
+            sessions.add_run(db, session.id, run.id)
         return launcher.start(ws, run)
 
 
@@ -74,8 +76,9 @@ def is_sampled(session: Session) -> bool:
 
 def status(ws: Workspace, session: Session) -> str:
     """Describe the work, or a failure, in the background; empty where there is neither."""
-    made = sessions.list_runs(ws, session.id)
-    run = runs.get(ws, made[-1]) if made else None
+    with ws.read() as db:
+        made = sessions.list_runs(db, session.id)
+        run = runs.get(db, made[-1]) if made else None
     if run and not run.is_ended:
         return f"{run.name} samples new pairs: {run.progress_text or run.state}."
     if run and run.state != "finished":

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlite_utils import Database
 
 from modules.config import categories
 from studio.annotation.pair_selection import PairQuery
@@ -82,7 +83,8 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     Raises:
         RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
     """
-    _check_categories(ws, config)
+    with ws.read() as db:
+        _check_categories(db, config)
     if config.source in ("any", "imported"):
         if config.checkpoint or config.opponent:
             raise RatingError(
@@ -102,9 +104,8 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     return config.model_copy(update=names)
 
 
-def _check_categories(ws: Workspace, config: SessionConfig) -> None:
-    with ws.read() as db:
-        known = [name for name in prompts.list_categories(db) if name]
+def _check_categories(db: Database, config: SessionConfig) -> None:
+    known = [name for name in prompts.list_categories(db) if name]
     unknown = sorted(set(categories(config.categories)) - set(known))
     if unknown:
         named = f"They have: {', '.join(sorted(known))}." if known else "They have none: leave categories empty."
@@ -152,7 +153,8 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
 
 def query(ws: Workspace, config: SessionConfig) -> PairQuery:
     """Return the config as ids, for `pair_selection`."""
-    named = shelf.ids(ws, [config.checkpoint, config.opponent])
+    with ws.read() as db:
+        named = shelf.ids(db, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
     return PairQuery(
         tuple(sorted(categories(config.categories))),

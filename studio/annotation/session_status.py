@@ -11,7 +11,7 @@ from studio.workspace import Workspace
 def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
     """Return the active session for the rating page's scripts, in its open transaction, and the guideline in force."""
     session = sessions.active(db, rater)
-    told: dict[str, Any] = {"guideline": guidelines.current(ws).text, "session": None, "asks_attributes": False}
+    told: dict[str, Any] = {"guideline": guidelines.current(db).text, "session": None, "asks_attributes": False}
     if session is None:
         return told
     prefetch.look_after(ws, rater)

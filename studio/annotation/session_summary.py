@@ -13,10 +13,11 @@ from datetime import datetime
 from itertools import combinations
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.intervals import wilson_interval
 from studio.errors import RatingError
 from studio.preferences.vocabulary import OUTCOMES, SIDES, TIES
-from studio.workspace import Workspace
 
 IDLE_S = 120.0
 """A longer pause between two votes counts as this much active time."""
@@ -88,16 +89,15 @@ class Card:
         return 3600.0 * self.num_votes / self.active_s if self.active_s else math.nan
 
 
-def card(ws: Workspace, session_id: int, last: int | None = None) -> Card:
+def card(db: Database, session_id: int, last: int | None = None) -> Card:
     """Return the card of a session; of its newest `last` votes only, where given.
 
     Raises:
         RatingError: there is no such session.
     """
-    with ws.read() as db:
-        if not list(db.query("SELECT 1 FROM sessions WHERE id = ?", [session_id])):
-            raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
-        votes = list(db.query(_VOTES, {"session": session_id}))
+    if not list(db.query("SELECT 1 FROM sessions WHERE id = ?", [session_id])):
+        raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
+    votes = list(db.query(_VOTES, {"session": session_id}))
     counted = [vote for vote in votes if vote["outcome"] != "skip"]
     if last is not None:
         counted = counted[-last:] if last else []

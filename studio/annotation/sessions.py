@@ -78,61 +78,61 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
         CheckpointError: there is no checkpoint for this source.
     """
     config = session_config.fill_in(ws, config)
-    version = guidelines.current(ws).version or None
     with ws.write() as db:
         if found := _at_work(db, rater):
             raise RatingError(f"Session {found} is running. Pause or end it before you start another.")
         row = {
             "rater": rater,
             "config": config.model_dump_json(),
-            "guideline_id": version,
+            "guideline_id": guidelines.current(db).version or None,
             "seed": secrets.randbits(31),
             "created_at": now(),
         }
         session_id: Any = db.table("sessions").insert(row).last_pk
         _note(db, session_id, "started", 0)
-        return _get(db, session_id)
+        return get(db, session_id)
 
 
-def get(ws: Workspace, session_id: int) -> Session:
+def get(db: Database, session_id: int) -> Session:
     """Return the session with this number.
 
     Raises:
         RatingError: there is none.
     """
-    with ws.read() as db:
-        return _get(db, session_id)
+    row = next(db.query("SELECT * FROM sessions WHERE id = ?", [session_id]), None)
+    if row is None:
+        raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
+    return _session(db, row)
 
 
-def list_all(ws: Workspace) -> list[Session]:
+def list_all(db: Database) -> list[Session]:
     """Return all sessions, newest first."""
-    with ws.read() as db:
-        return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
+    return [_session(db, row) for row in list(db.query("SELECT * FROM sessions ORDER BY id DESC"))]
 
 
 def active(db: Database, rater: str = "person") -> Session | None:
     """Return the active session: running, resting between blocks, or done and not yet ended."""
     found = _at_work(db, rater)
-    return _get(db, found) if found else None
+    return get(db, found) if found else None
 
 
-def pause(ws: Workspace, session_id: int) -> Session:
+def pause(db: Database, session_id: int) -> Session:
     """Let a session wait; other pairs can be rated meanwhile."""
-    return _move(ws, session_id, "paused", ("running", "resting", "done"))
+    return _move(db, session_id, "paused", ("running", "resting", "done"))
 
 
-def resume(ws: Workspace, session_id: int) -> Session:
+def resume(db: Database, session_id: int) -> Session:
     """Go on after a pause or with the next block.
 
     Raises:
         RatingError: it is running already or is over, or another session is active.
     """
-    return _move(ws, session_id, "resumed", ("paused", "resting"))
+    return _move(db, session_id, "resumed", ("paused", "resting"))
 
 
-def end(ws: Workspace, session_id: int) -> Session:
+def end(db: Database, session_id: int) -> Session:
     """End a session for good, at its target or before."""
-    return _move(ws, session_id, "ended", ("running", "resting", "done", "paused"))
+    return _move(db, session_id, "ended", ("running", "resting", "done", "paused"))
 
 
 def undo_since(db: Database, rater: str) -> str:
@@ -205,17 +205,15 @@ def why_nothing(ws: Workspace, db: Database, session: Session) -> str:
     return session_config.why_none(session.config, pair_selection.census(db, query, session.rater))
 
 
-def add_run(ws: Workspace, session_id: int, run_id: int) -> None:
+def add_run(db: Database, session_id: int, run_id: int) -> None:
     """Remember a sampling run that was started for a session."""
-    with ws.write() as db:
-        db.execute("INSERT INTO session_runs (session_id, run_id) VALUES (?, ?)", [session_id, run_id])
+    db.execute("INSERT INTO session_runs (session_id, run_id) VALUES (?, ?)", [session_id, run_id])
 
 
-def list_runs(ws: Workspace, session_id: int) -> list[int]:
+def list_runs(db: Database, session_id: int) -> list[int]:
     """Return the sampling runs started for a session, oldest first."""
-    with ws.read() as db:
-        rows = db.query("SELECT run_id FROM session_runs WHERE session_id = ? ORDER BY run_id", [session_id])
-        return [row["run_id"] for row in rows]
+    rows = db.query("SELECT run_id FROM session_runs WHERE session_id = ? ORDER BY run_id", [session_id])
+    return [row["run_id"] for row in rows]
 
 
 def _open(db: Database, session_id: int, count: int) -> list[int]:
@@ -321,18 +319,17 @@ def _guideline(db: Database) -> int | None:
     return next((row["id"] for row in db.query("SELECT max(id) AS id FROM guidelines")), None)
 
 
-def _move(ws: Workspace, session_id: int, kind: str, allowed: tuple[State, ...]) -> Session:
-    with ws.write() as db:
-        session = _get(db, session_id)
-        if session.state not in allowed:
-            raise RatingError(f"Session {session_id} is {session.state}, so it cannot be {kind}.")
-        other = _at_work(db, session.rater)
-        if kind == "resumed" and other not in (None, session_id):
-            raise RatingError(f"Session {other} is running. Pause or end it before you resume another.")
-        if kind != "resumed":
-            pair_selection.clear(db, session_id)
-        _note(db, session_id, kind, session.num_given)
-        return _get(db, session_id)
+def _move(db: Database, session_id: int, kind: str, allowed: tuple[State, ...]) -> Session:
+    session = get(db, session_id)
+    if session.state not in allowed:
+        raise RatingError(f"Session {session_id} is {session.state}, so it cannot be {kind}.")
+    other = _at_work(db, session.rater)
+    if kind == "resumed" and other not in (None, session_id):
+        raise RatingError(f"Session {other} is running. Pause or end it before you resume another.")
+    if kind != "resumed":
+        pair_selection.clear(db, session_id)
+    _note(db, session_id, kind, session.num_given)
+    return get(db, session_id)
 
 
 def _note(db: Database, session_id: int, kind: str, num_given: int) -> None:
@@ -350,13 +347,6 @@ def _at_work(db: Database, rater: str) -> int | None:
         [rater],
     )
     return next((row["id"] for row in rows), None)
-
-
-def _get(db: Database, session_id: int) -> Session:
-    row = next(db.query("SELECT * FROM sessions WHERE id = ?", [session_id]), None)
-    if row is None:
-        raise RatingError(f"There is no session {session_id}. See them with: rlhf-studio session")
-    return _session(db, row)
 
 
 def _session(db: Database, row: dict[str, Any]) -> Session:

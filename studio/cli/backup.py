@@ -68,7 +68,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(root)
     with ws.read() as db:
         rated = ratings.summary(db)["rated"]
-        counts = f"{prompts.counts(db)['prompts']:,} prompts, {rated:,} ratings, {len(runs.list_all(ws)):,} runs"
+        counts = f"{prompts.counts(db)['prompts']:,} prompts, {rated:,} ratings, {len(runs.list_all(db)):,} runs"
     before = f" What was there before is in {aside}." if any(aside.iterdir()) else ""
     print(f"{ws.database} is now the backup: {counts}.{before}")
     print(
@@ -83,7 +83,8 @@ def _check_quiet(root: Path) -> None:
     if found := servers.others(ws):
         raise WorkspaceError(f"The workspace is open at {' and '.join(found)}. Stop that studio first.")
     try:
-        at_work = [run.name for run in runs.list_all(ws) if not run.is_ended and launcher.is_alive(run)]
+        with ws.read() as db:
+            at_work = [run.name for run in runs.list_all(db) if not run.is_ended and launcher.is_alive(run)]
     except StudioError:
         return  # unreadable: that is why it is restored
     if at_work:

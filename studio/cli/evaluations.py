@@ -2,6 +2,8 @@
 
 import argparse
 
+from sqlite_utils import Database
+
 from modules.config import EvaluateConfig
 from studio.cli import watch
 from studio.evaluation import comparison, curves, overoptimisation, plan, report
@@ -21,10 +23,10 @@ def add_report(command: argparse.ArgumentParser) -> None:
     )
 
 
-def report_of(ws: Workspace, config: EvaluateConfig, against: str) -> comparison.Comparison:
+def report_of(db: Database, config: EvaluateConfig, against: str) -> comparison.Comparison:
     """Return the comparison that the settings `checkpoints` and `suites` ask for."""
     suites = [name.strip() for name in config.suites.split(",") if name.strip()]
-    return comparison.compare(ws, against, plan.subjects(config.checkpoints), suites)
+    return comparison.compare(db, against, plan.subjects(config.checkpoints), suites)
 
 
 def report_lines(found: comparison.Comparison) -> list[str]:
@@ -37,7 +39,8 @@ def report_lines(found: comparison.Comparison) -> list[str]:
 
 def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
     """Print the table and write both files; returns the exit code."""
-    found = report_of(ws, config, against)
+    with ws.read() as db:
+        found = report_of(db, config, against)
     head, *rows = report_lines(found)
     for subject in found.subjects:
         print(f"{comparison.shown(subject)} against {comparison.shown(found.against)}")

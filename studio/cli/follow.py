@@ -30,7 +30,11 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     try:
         with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
             shown = ""
-            while not (run := runs.get(ws, run.id)).is_ended or run.is_ending:
+            while True:
+                with ws.read() as db:
+                    run = runs.get(db, run.id)
+                if run.is_ended and not run.is_ending:
+                    break
                 text = f"{run.name}: {run.progress_text or run.state}"
                 if is_terminal:
                     _draw(bar, run.progress, text)
@@ -52,7 +56,8 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
 
 def leave(ws: Workspace, run: Run) -> int:
     """Leave a new run to torchrun or SLURM, and print the lines that start it; returns the exit code."""
-    runs.leave_to_others(ws, run.id)
+    with ws.write() as db:
+        runs.leave_to_others(db, run.id)
     worker = shlex.join(["-m", "studio.worker", str(ws.root), run.name])
     devices, nodes = (run.config.devices, run.config.num_nodes) if isinstance(run.config, TrainConfig) else (1, 1)
     machines = (

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from sqlite_utils import Database
+
 from studio import settings
 from studio.annotation import history
 from studio.annotation.history import Entry, Filter
@@ -101,8 +103,10 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.changed,
     )
     rescue.check(ws)
-    history.check_names(ws, wanted)
-    found = history.find(ws, wanted, limit=arguments.limit, before=arguments.before)
+    with ws.read() as db:
+        history.check_names(db, wanted)
+        found = history.find(db, wanted, limit=arguments.limit, before=arguments.before)
+        number = 0 if arguments.json or arguments.before is not None else history.count(db, wanted, COUNTED + 1)
     if arguments.json:
         for entry in found:
             print(history.as_json(entry))
@@ -110,7 +114,6 @@ def _history(arguments: argparse.Namespace) -> int:
     for entry in found:
         print(_line(entry))
     if arguments.before is None:
-        number = history.count(ws, wanted, COUNTED + 1)
         print(
             f"{len(found):,} of {f'more than {COUNTED:,}' if number > COUNTED and wanted != Filter() else f'{number:,}'} ratings that fit."
         )
@@ -119,15 +122,17 @@ def _history(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    entry = history.get(ws, arguments.id, is_undone_too=True)
+    with ws.read() as db:
+        entry = history.get(db, arguments.id, is_undone_too=True)
+        texts, events = history.texts(db, entry), history.events(db, arguments.id)
     print(_line(entry))
     for turn in entry.messages:
         print(printable(f"{turn['role']}: {turn['content']}"))
-    for number, text in enumerate(history.texts(ws, entry), 1):
+    for number, text in enumerate(texts, 1):
         print(f"\n[{number}]\n{printable(text)}")
     remarks = {"note": entry.note, "flags": entry.flags, "scales": entry.attributes}
     print("".join(f"\n{name}: {printable(text)}" for name, text in remarks.items() if text))
-    for event in history.events(ws, arguments.id):
+    for event in events:
         after = ", after its prediction was shown" if event["after_prediction"] else ""
         print(
             f"{event['id']}: {event['outcome']} {event['strength'] or ''} by {event['rater']}, {when(event['created_at'], 19)}{after}"
@@ -137,10 +142,9 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _correct(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    entry = _counting(ws, arguments, "correct")
-    ranks = None
-    if arguments.ranks is not None:
-        ranks = parse_ranking(arguments.ranks, len(history.texts(ws, entry)))
+    with ws.read() as db:
+        texts = history.texts(db, _counting(db, arguments, "correct"))
+    ranks = None if arguments.ranks is None else parse_ranking(arguments.ranks, len(texts))
     with ws.write() as db:
         found = ratings.correct(db, arguments.id, arguments.to, strength=arguments.strength, ranks=ranks)
     print(f"Rating {found.id} replaces {arguments.id}, which stays on record.")
@@ -151,7 +155,8 @@ def _annotate(arguments: argparse.Namespace) -> int:
     if arguments.note is None and arguments.flags is None:
         raise RatingError("Nothing was changed: give --note, --flags or both.")
     ws = Workspace.existing(arguments.workspace)
-    kept = _counting(ws, arguments, "annotate").remarks
+    with ws.read() as db:
+        kept = _counting(db, arguments, "annotate").remarks
     flags = dict(kept.flags) if arguments.flags is None else {}
     for name, _, number in (flag.partition(":") for flag in arguments.flags or []):
         if not number.isdecimal():
@@ -164,13 +169,13 @@ def _annotate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _counting(ws: Workspace, arguments: argparse.Namespace, verb: str) -> Entry:
+def _counting(db: Database, arguments: argparse.Namespace, verb: str) -> Entry:
     """Return the chosen rating, if it still counts.
 
     Raises:
         RatingError: there is none, it was taken back, or a newer one has replaced it.
     """
-    entry = history.get(ws, arguments.id)
+    entry = history.get(db, arguments.id)
     if entry.id != arguments.id:
         raise RatingError(
             f"Rating {arguments.id} no longer counts: rating {entry.id} has replaced it. "

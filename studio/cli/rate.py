@@ -7,6 +7,8 @@ import argparse
 import time
 from typing import Any
 
+from sqlite_utils import Database
+
 from studio.annotation import prefetch, session_status, sessions
 from studio.cli import follow, remarks
 from studio.cli.keyboard import Keys, keyboard, meant
@@ -45,22 +47,23 @@ def _rate(arguments: argparse.Namespace) -> int:
         while True:
             showing = sessions.next_showing(ws, RATER)
             if showing:
-                print(page(showing, _heading(ws)), flush=True)
+                with ws.read() as db:
+                    heading = _heading(db)
+                print(page(showing, heading), flush=True)
                 change = _Judge(ws, showing, keys).judge()
             else:
                 print(f"\n{_end(ws, arguments)}", flush=True)
-                change = _last_word(ws, keys) if _counts(ws)[RATER] else None
+                with ws.read() as db:
+                    has_rated = ratings.summary(db)[RATER] > 0
+                change = _last_word(ws, keys) if has_rated else None
             if change is None:
                 break
             num_rated += change
             prefetch.look_after(ws)
-    print(f"{max(0, num_rated)} rated now, {_counts(ws)['rated']} in all.")
-    return 0
-
-
-def _counts(ws: Workspace) -> dict[str, int]:
     with ws.read() as db:
-        return ratings.summary(db)
+        total = ratings.summary(db)["rated"]
+    print(f"{max(0, num_rated)} rated now, {total} in all.")
+    return 0
 
 
 def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
@@ -92,10 +95,9 @@ def _last_word(ws: Workspace, keys: Keys) -> int | None:
     return _undo(ws) if KEYS.get(meant(keys.press())) == "undo" else None
 
 
-def _heading(ws: Workspace) -> str:
+def _heading(db: Database) -> str:
     """Say how much is left, of the active session if there is one, and what it asks besides the judgement."""
-    with ws.read() as db:
-        session, counts = sessions.active(db, RATER), comparisons.counts(db)
+    session, counts = sessions.active(db, RATER), comparisons.counts(db)
     if session is None:
         return f"{counts['unrated']} to rate"
     scales = f" It asks for scales: {vocabulary.cap('attributes')}" if session.config.attributes else ""

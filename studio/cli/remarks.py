@@ -75,7 +75,9 @@ class Aside:
 
     def _said(self, name: str) -> str:
         if name == "guideline":
-            return printable(guidelines.current(self.ws).text)
+            with self.ws.read() as db:
+                guideline = guidelines.current(db)
+            return printable(guideline.text)
         if name == "note":
             self.note = check_note(self.keys.line("Note: ")) or self.note
             return "It is recorded with your judgement." if self.note else "No note."

@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from sqlite_utils import Database
+
 from studio.cli import arguments as takes
 from studio.errors import RunError
 from studio.runs import rollouts, runs
@@ -39,10 +41,11 @@ def add(verbs: Any) -> None:
 
 def _rollouts(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    run = runs.get(ws, arguments.name)
-    if arguments.tokens is not None:
-        _show_tokens(ws, run.id, rollouts.get(ws, run, arguments.tokens), arguments.json)
-        return 0
+    with ws.read() as db:
+        run = runs.get(db, arguments.name)
+        if arguments.tokens is not None:
+            _show_tokens(db, run.id, rollouts.get(db, run, arguments.tokens), arguments.json)
+            return 0
     for kind in ("score", "kl"):
         low, high = getattr(arguments, f"min_{kind}"), getattr(arguments, f"max_{kind}")
         if low is not None and high is not None and low > high:
@@ -56,12 +59,13 @@ def _rollouts(arguments: argparse.Namespace) -> int:
         arguments.max_kl,
         arguments.end,
     )
-    found = rollouts.find(ws, run.id, wanted, sort=arguments.sort, limit=arguments.limit)
+    with ws.read() as db:
+        found = rollouts.find(db, run.id, wanted, sort=arguments.sort, limit=arguments.limit)
+        num, stored = rollouts.count(db, run.id, wanted), rollouts.count(db, run.id)
     if arguments.json:
         for rollout in found:
             print(json.dumps(vars(rollout), ensure_ascii=False))
         return 0
-    num, stored = rollouts.count(ws, run.id, wanted), rollouts.count(ws, run.id)
     if not stored:
         print(f"No rollouts of {run.name} are stored: PPO stores those of its newest iterations (keep_rollouts).")
         return 0
@@ -79,8 +83,8 @@ def _line(rollout: Rollout) -> str:
     )
 
 
-def _show_tokens(ws: Workspace, run_id: int, rollout: Rollout, is_json: bool) -> None:
-    table = rollouts.token_table(ws, run_id, rollout)
+def _show_tokens(db: Database, run_id: int, rollout: Rollout, is_json: bool) -> None:
+    table = rollouts.token_table(db, run_id, rollout)
     if is_json:
         print(json.dumps(vars(rollout) | {"tokens": [token._asdict() for token in table]}, ensure_ascii=False))
         return

@@ -99,24 +99,28 @@ def _list_runs(arguments: argparse.Namespace) -> int:
 def _show_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
-    run = runs.get(ws, arguments.name)
+    with ws.read() as db:
+        run = runs.get(db, arguments.name)
     if arguments.watch and not run.is_ended:
         return follow.follow(ws, run, arguments)
     print(f"{run.name}: {run.state}, {run.progress:.0%}. {run.message or run.progress_text}")
-    if found := progress.read(ws, run):
+    with ws.read() as db:
+        found, values = progress.read(db, run), metrics.latest(db, run.id)
+        origin = checkpoints.name_of(db, run.resumed_from)
+        changed = changes.said(run, runs.get(db, origin.partition("@")[0])) if origin else ""
+        trained_on = "" if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sentence
+    if found:
         print("; ".join(found.words()))
     print(
         f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}, code {run.revision}"
     )
-    if origin := checkpoints.name_of(ws, run.resumed_from):
-        print(f"continues {origin}{changes.said(run, runs.get(ws, origin.partition('@')[0]))}")
+    if origin:
+        print(f"continues {origin}{changed}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
     if run.unread:
         print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
-    if run.snapshot_id is not None:
-        with ws.read() as db:
-            print(f"trained on {snapshots.get(db, run.snapshot_id).sentence}")
-    values = metrics.latest(ws, run.id)
+    if trained_on:
+        print(f"trained on {trained_on}")
     if values:
         alone = [name for name in sorted(values) if run.stage != "reward" or not reward_evaluation.is_summed_up(name)]
         print(watch.table([(name, f"{values[name]:.4g}") for name in alone]))
@@ -149,11 +153,16 @@ def _show_trust(values: dict[str, float]) -> None:
 def _stop_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     launcher.reap(ws)
-    run = runs.get(ws, arguments.name)
+    with ws.read() as db:
+        run = runs.get(db, arguments.name)
     if run.is_ended:
         print(f"{run.name} is already {run.state}. {run.message}".rstrip())
         return 0
-    run = launcher.kill(ws, run.name) if arguments.now else runs.request_stop(ws, run.name)
+    if arguments.now:
+        run = launcher.kill(ws, run.name)
+    else:
+        with ws.write() as db:
+            run = runs.request_stop(db, run.name)
     if run.is_ended:
         return follow.report_end(ws, run)
     print(f"{run.name} finishes its step, saves and stops.")
@@ -161,7 +170,8 @@ def _stop_run(arguments: argparse.Namespace) -> int:
 
 
 def _pause_run(arguments: argparse.Namespace) -> int:
-    run = queue.pause(Workspace.existing(arguments.workspace), arguments.name)
+    with Workspace.existing(arguments.workspace).write() as db:
+        run = queue.pause(db, arguments.name)
     how = (
         "is held in the queue" if run.state == "queued" else "saves after its step and waits there, keeping its memory"
     )
@@ -171,16 +181,19 @@ def _pause_run(arguments: argparse.Namespace) -> int:
 
 def _continue_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    was_paused = runs.get(ws, arguments.name).pause_requested
-    run = queue.go_on(ws, arguments.name)
+    with ws.write() as db:
+        was_paused = runs.get(db, arguments.name).pause_requested
+        run = queue.go_on(db, arguments.name)
     print(f"{run.name} goes on." if was_paused else f"{run.name} is {run.state} and was not paused.")
     return 0
 
 
 def _move_run(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    queue.shift(ws, arguments.name, WHERE[arguments.where])
-    print(f"queue: {', '.join(run.name for run in queue.waiting(ws))}")
+    with ws.write() as db:
+        queue.shift(db, arguments.name, WHERE[arguments.where])
+        waiting = queue.waiting(db)
+    print(f"queue: {', '.join(run.name for run in waiting)}")
     return 0
 
 
@@ -208,9 +221,9 @@ def _list_models(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     rows = [("checkpoint", "base model", "from", "figures")]
     for checkpoint in checkpoints.list_all(ws):
-        parents = ", ".join(
-            f"{role} {name}" for role, name in checkpoints.parents_of_run(ws, checkpoint.run_id).items()
-        )
+        with ws.read() as db:
+            found = checkpoints.parents_of_run(db, checkpoint.run_id)
+        parents = ", ".join(f"{role} {name}" for role, name in found.items())
         figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
         rows.append((checkpoint.name, checkpoint.base_model, parents or "-", figures))
     print(watch.table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")

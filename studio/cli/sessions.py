@@ -4,6 +4,8 @@ import argparse
 import math
 from typing import Any
 
+from sqlite_utils import Database
+
 from studio import settings
 from studio.annotation import guidelines, predictions, prefetch, session_summary, sessions
 from studio.annotation.session_config import SessionConfig
@@ -54,7 +56,8 @@ def add(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = sessions.list_all(ws)
+    with ws.read() as db:
+        found = sessions.list_all(db)
     for session in found:
         print(f"{when(session.created_at)}  {session.sentence}")
     if not found:
@@ -66,9 +69,10 @@ def _start(arguments: argparse.Namespace) -> int:
     config = settings.read_class(SessionConfig, "session", arguments.config, arguments.set)
     ws = Workspace.existing(arguments.workspace)
     session = sessions.start(ws, config)
-    print(f"{session.sentence} Guideline: {printable(guidelines.current(ws).text)}")
     with ws.read() as db:
+        guideline = guidelines.current(db)
         why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
+    print(f"{session.sentence} Guideline: {printable(guideline.text)}")
     prefetch.look_after(ws)
     if why:
         print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")
@@ -78,15 +82,19 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _move(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    print(arguments.move(ws, _chosen(ws, arguments).id).sentence)
+    with ws.write() as db:
+        moved = arguments.move(db, _chosen(db, arguments).id)
+    print(moved.sentence)
     return 0
 
 
 def _card(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    session = _chosen(ws, arguments)
+    with ws.read() as db:
+        session = _chosen(db, arguments)
+        card = session_summary.card(db, session.id, arguments.last)
     print(session.sentence)
-    print(_told(session_summary.card(ws, session.id, arguments.last)))
+    print(_told(card))
     return 0
 
 
@@ -126,7 +134,12 @@ def _share(share: Share) -> str:
 
 def _guideline(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = guidelines.current(ws) if arguments.text is None else guidelines.write(ws, arguments.text)
+    if arguments.text is None:
+        with ws.read() as db:
+            found = guidelines.current(db)
+    else:
+        with ws.write() as db:
+            found = guidelines.write(db, arguments.text)
     print(f"Version {found.version}: {printable(found.text)}")
     return 0
 
@@ -136,10 +149,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(ws: Workspace, arguments: argparse.Namespace) -> Session:
+def _chosen(db: Database, arguments: argparse.Namespace) -> Session:
     if arguments.session is not None:
-        return sessions.get(ws, arguments.session)
-    newest = next(iter(sessions.list_all(ws)), None)
+        return sessions.get(db, arguments.session)
+    newest = next(iter(sessions.list_all(db)), None)
     if newest is None:
         raise RatingError(f"There are no sessions yet. Start one: {follow.command(arguments, 'session', 'start')}")
     return newest

@@ -75,7 +75,8 @@ def _ui(arguments: argparse.Namespace) -> int:
     with ws.read() as db:
         num_prompts = prompts.counts(db)["prompts"]
     if not arguments.empty and not num_prompts:
-        starter.load(ws)
+        with ws.write() as db:
+            starter.load(db)
     app = importlib.import_module("ui.app")  # by name: studio does not depend on ui, and only this command opens it
     with ws.kept_open(), daily.kept(ws):
         app.launch(

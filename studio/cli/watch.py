@@ -8,6 +8,7 @@ import time
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.text import Text
+from sqlite_utils import Database
 
 from studio.runs import launcher, progress, queue, runs
 from studio.runs.runs import Run
@@ -23,9 +24,10 @@ Row = tuple[str, ...]
 def listing(ws: Workspace) -> str:
     """Return all runs as a table, newest first, and below it what the active ones are doing."""
     found = _look(ws)
-    return "\n".join(
-        [_whole(ws, found), *(line for run in found if run.state == "running" for line in _doing(ws, run))]
-    )
+    with ws.read() as db:
+        return "\n".join(
+            [_whole(db, found), *(line for run in found if run.state == "running" for line in _doing(db, run))]
+        )
 
 
 def watch(ws: Workspace) -> int:
@@ -57,7 +59,8 @@ def _print_changes(ws: Workspace) -> int:
     before: list[Row] | None = None
     while True:
         found = _look(ws)
-        now = _rows(ws, found)
+        with ws.read() as db:
+            now = _rows(db, found)
         if now != before:
             print(listing(ws), flush=True)
         before = now
@@ -68,7 +71,8 @@ def _print_changes(ws: Workspace) -> int:
 
 def _look(ws: Workspace) -> list[Run]:
     launcher.reap(ws)
-    return runs.list_all(ws)
+    with ws.read() as db:
+        return runs.list_all(db)
 
 
 def _size() -> ConsoleDimensions:
@@ -80,27 +84,27 @@ def _size() -> ConsoleDimensions:
 def _picture(ws: Workspace, width: int, height: int) -> Group:
     """Return a screen's lines, cut to its width: active and queued runs first, then those that ended last."""
     found = sorted(_look(ws), key=lambda run: run.is_ended)  # stable: newest first in each group
-    doing = [
-        part for run in found if run.state == "running" for line in _doing(ws, run) for part in _wrapped(line, width)
-    ]
+    with ws.read() as db:
+        lines = _whole(db, found, is_narrow=width < NARROW).splitlines()
+        said = [line for run in found if run.state == "running" for line in _doing(db, run)]
+    doing = [part for line in said for part in _wrapped(line, width)]
     end = "Ctrl-C stops watching; runs keep going."
     below = [*([""] if doing else []), *doing[: max(0, height // 2 - 2)], end]
-    lines = _whole(ws, found, is_narrow=width < NARROW).splitlines()
     room = max(2, height - len(below))
     if len(lines) > room:
         lines = [*lines[: room - 1], f"... and {len(lines) - room + 1:,} more"]
     return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *below][:height]))
 
 
-def _whole(ws: Workspace, found: list[Run], *, is_narrow: bool = False) -> str:
+def _whole(db: Database, found: list[Run], *, is_narrow: bool = False) -> str:
     if not found:
         return "There are no runs yet. Start one with: rlhf-studio sft"
-    rows = [("run", "state", "done", "on", "started (UTC)", "what happens, or how it ended"), *_rows(ws, found)]
+    rows = [("run", "state", "done", "on", "started (UTC)", "what happens, or how it ended"), *_rows(db, found)]
     return table([(*row[:3], row[5]) for row in rows] if is_narrow else rows)
 
 
-def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
-    waiting, rows = [run.name for run in queue.waiting(ws)], []
+def _rows(db: Database, found: list[Run]) -> list[Row]:
+    waiting, rows = [run.name for run in queue.waiting(db)], []
     for run in found:
         text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
         if run.name in waiting:
@@ -113,10 +117,10 @@ def _rows(ws: Workspace, found: list[Run]) -> list[Row]:
     return rows
 
 
-def _doing(ws: Workspace, run: Run) -> list[str]:
+def _doing(db: Database, run: Run) -> list[str]:
     """Return what the page shows of an active run, in two lines."""
-    found = progress.read(ws, run)
-    lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(ws, run))]
+    found = progress.read(db, run)
+    lines = ["; ".join(found.words()) if found else "", "; ".join(progress.figures(db, run))]
     return [f"{run.name}: {line}" for line in lines if line]
 
 

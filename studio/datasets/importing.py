@@ -15,9 +15,8 @@ from sqlite_utils import Database
 from studio.datasets import archive, mapping, plan, readers, results, sifting, staging, storing
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.item import COMPARED, Dropped, Item
-from studio.datasets.mapping import Mapped
 from studio.datasets.plan import OPEN, PartPlan, Request, listed
-from studio.datasets.readers import Part, RawData
+from studio.datasets.readers import RawData
 from studio.datasets.results import ImportResult, Preview
 from studio.datasets.sifting import Progress, Tally
 from studio.datasets.staging import Stage
@@ -198,17 +197,15 @@ def _decide(raw: RawData, request: Request, ws: Workspace | None) -> tuple[list[
     try:
         plans, kind = plan.decide(raw, request.kind, request.format, mapped)
     except plan.Asks:
-        known = None if given or request.format or ws is None else _remembered(ws, raw.parts)
+        if given or request.format or ws is None:
+            raise
+        with ws.read() as db:
+            known = mapping.remembered(db, raw.parts[0].columns)
         if known is None:
             raise
         plans, kind = plan.decide(raw, request.kind, "", [known] * len(raw.parts))
         notes = (f"Columns mapped as before ({known.sentence}).",)
     return plans, kind, notes
-
-
-def _remembered(ws: Workspace, parts: list[Part]) -> Mapped | None:
-    with ws.read() as db:
-        return mapping.remembered(db, parts[0].columns)
 
 
 def _sha256(raw: RawData, plans: list[PartPlan], request: Request) -> str:

@@ -4,16 +4,17 @@ import hashlib
 import json
 from typing import Any
 
+from sqlite_utils import Database
+
 from assets import STARTER
 from studio.errors import WorkspaceError
 from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
-from studio.workspace import Workspace
 
 SOURCE = "starter kit"
 
 
-def load(ws: Workspace) -> None:
+def load(db: Database) -> None:
     """Put the kit's prompts (with split, category and reference) and demonstrations into the workspace, once.
 
     Raises:
@@ -22,28 +23,26 @@ def load(ws: Workspace) -> None:
     files = _files()
     sha256 = _sha256(files)
     asked, answered = (_rows(raw) for raw in files)
-    with ws.write() as db:
-        if prompts.find_import(db, sha256, "demonstrations"):
-            return
-        import_id = prompts.record_import(db, SOURCE, sha256, "demonstrations")
-        for row in asked:
-            prompt = NewPrompt(row["messages"], row["category"], row["split"], row["reference"])
-            prompts.add_prompt(db, prompt, import_id)
-        for row in answered:
-            *messages, answer = row["messages"]
-            prompt_id = prompts.add_prompt(db, NewPrompt(messages, row["category"], row["split"]), import_id)
-            prompts.add_response(db, prompt_id, answer["content"], "demonstration", import_id=import_id)
-        prompts.close_import(db, import_id, len(asked) + len(answered), {})
+    if prompts.find_import(db, sha256, "demonstrations"):
+        return
+    import_id = prompts.record_import(db, SOURCE, sha256, "demonstrations")
+    for row in asked:
+        prompt = NewPrompt(row["messages"], row["category"], row["split"], row["reference"])
+        prompts.add_prompt(db, prompt, import_id)
+    for row in answered:
+        *messages, answer = row["messages"]
+        prompt_id = prompts.add_prompt(db, NewPrompt(messages, row["category"], row["split"]), import_id)
+        prompts.add_response(db, prompt_id, answer["content"], "demonstration", import_id=import_id)
+    prompts.close_import(db, import_id, len(asked) + len(answered), {})
 
 
-def is_loaded(ws: Workspace) -> bool:
+def is_loaded(db: Database) -> bool:
     """Return whether this kit is in the workspace.
 
     Raises:
         WorkspaceError: the kit is missing from this installation.
     """
-    with ws.read() as db:
-        return prompts.find_import(db, _sha256(_files()), "demonstrations") is not None
+    return prompts.find_import(db, _sha256(_files()), "demonstrations") is not None
 
 
 def _files() -> list[bytes]:

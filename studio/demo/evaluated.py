@@ -14,7 +14,8 @@ Facts = dict[str, Any]
 def facts(ws: Workspace, sft: str, ppo: str, rater: str) -> Facts:
     """Return the comparison of the two runs' checkpoints on the same items, and the votes between them, as JSON values."""
     before, after = checkpoints.get(ws, sft).name, checkpoints.get(ws, ppo).name
-    found = comparison.compare(ws, before, (before, after))
+    with ws.read() as db:
+        found = comparison.compare(db, before, (before, after))
     lines = [
         dict(zip(("suite", "measure", "verdict", "n", "before", "after", "difference", "interval"), row, strict=True))
         for row in (evaluation_report.cells(line)[:8] for line in found.lines)
@@ -29,7 +30,8 @@ def sections(ws: Workspace, found: Facts | None) -> list[Facts]:
     if found is None:
         return []
     before, after, votes = found["before"], found["after"], found["votes"]
-    compared = comparison.compare(ws, before, (before, after))
+    with ws.read() as db:
+        compared = comparison.compare(db, before, (before, after))
     num = votes["wins"] + votes["losses"]
     share = Interval(
         f"{votes['one']} preferred", votes["decided"] or 0.5, votes["anytime_low"], votes["anytime_high"], num

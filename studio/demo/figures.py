@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.config import SampleConfig
 from modules.intervals import wilson_interval
 from studio.errors import RunError
 from studio.preferences import ratings
 from studio.runs import metrics, runs
-from studio.workspace import Workspace
 
 Figures = dict[str, Any]
 PACKAGES = ("rlhf-studio", "torch", "lightning", "transformers", "peft")
@@ -34,16 +35,16 @@ def win_rate(winners: Sequence[str]) -> Figures:
     return {"value": value, "low": low, "high": high, "n": len(winners), "wins": wins, "ties": ties, "losses": losses}
 
 
-def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None) -> Figures:
+def of_round(db: Database, names: dict[str, str], before: Figures | None = None) -> Figures:
     """Return all figures of a round.
 
     Args:
-        ws: the workspace.
+        db: an open connection.
         names: the round's runs: sft, sample, reward, ppo, judge (at a temperature at which a model is used), and
             judge_as_trained (at the temperature of PPO's rollouts).
         before: the figures of the first round, whose losses at step 0 are those of the SFT policy; None in that round.
     """
-    sft, reward, ppo = ((_first(ws, names[s]), _latest(ws, names[s])) for s in ("sft", "reward", "ppo"))
+    sft, reward, ppo = ((_first(db, names[s]), _latest(db, names[s])) for s in ("sft", "reward", "ppo"))
     return {
         "sft": {"loss_before": sft[0]("eval/loss"), "loss_after": sft[1]("eval/loss")},
         "reward": {
@@ -59,19 +60,18 @@ def of_round(ws: Workspace, names: dict[str, str], before: Figures | None = None
             "tokens_before": ppo[0]("eval/response_tokens"),
             "tokens_after": ppo[1]("eval/response_tokens"),
         },
-        "win_rate": _judged(ws, names["judge"]),
-        "win_rate_as_trained": _judged(ws, names["judge_as_trained"]),
+        "win_rate": _judged(db, names["judge"]),
+        "win_rate_as_trained": _judged(db, names["judge_as_trained"]),
         "alignment_tax": _tax(ppo[0], ppo[1], before),
         "runs": names,
     }
 
 
-def _judged(ws: Workspace, judge: str) -> Figures:
+def _judged(db: Database, judge: str) -> Figures:
     """Return the win rate of a judging run; identical answers, which need no judgement, are ties."""
-    num_identical = round(_latest(ws, judge)("sample/identical"))
-    with ws.read() as db:
-        winners = [verdict["winner"] for verdict in ratings.verdicts(db, judge)]
-    config = runs.get(ws, judge).config
+    num_identical = round(_latest(db, judge)("sample/identical"))
+    winners = [verdict["winner"] for verdict in ratings.verdicts(db, judge)]
+    config = runs.get(db, judge).config
     assert isinstance(config, SampleConfig)
     found = win_rate([*winners, *["tie"] * num_identical])
     return found | {"identical": num_identical, "temperature": config.temperature}
@@ -99,12 +99,12 @@ class _Values:
         return self._values[name]
 
 
-def _first(ws: Workspace, name: str) -> _Values:
-    return _Values(name, metrics.first(ws, runs.get(ws, name).id))
+def _first(db: Database, name: str) -> _Values:
+    return _Values(name, metrics.first(db, runs.get(db, name).id))
 
 
-def _latest(ws: Workspace, name: str) -> _Values:
-    return _Values(name, metrics.latest(ws, runs.get(ws, name).id))
+def _latest(db: Database, name: str) -> _Values:
+    return _Values(name, metrics.latest(db, runs.get(db, name).id))
 
 
 def _tax(first: _Values, latest: _Values, before: Figures | None) -> Figures:

@@ -28,10 +28,12 @@ def follow(ws: Workspace, config: StageConfig, progress: "Progress") -> Run:
     """
     run = launcher.start(ws, runs.create(ws, config))
     try:
-        while not (run := runs.get(ws, run.name)).is_ended:
+        while not run.is_ended:
             progress.show(run)
             launcher.reap(ws)
             time.sleep(POLL_S)
+            with ws.read() as db:
+                run = runs.get(db, run.id)
     except BaseException:
         launcher.kill(ws, run.name)
         raise

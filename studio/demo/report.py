@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from sqlite_utils import Database
 
 from studio.demo import evaluated
 from studio.files import whole
@@ -42,6 +43,9 @@ def render(ws: Workspace, facts: Facts) -> str:
         lstrip_blocks=True,
     )
     judge = facts["rounds"][-1]["runs"]["judge"]
+    with ws.read() as db:
+        trained = _supervised(db, facts), _reinforced(db, facts)
+        pairs, config, lineage = _pairs(db, judge), runs.get(db, judge).config, _lineage(db, facts)
     return environment.get_template("report.html.jinja").render(
         facts=facts,
         summary=_summary(facts),
@@ -49,12 +53,11 @@ def render(ws: Workspace, facts: Facts) -> str:
         sections=[
             _judged(facts),
             *evaluated.sections(ws, facts.get("evaluation")),
-            _supervised(ws, facts),
-            _reinforced(ws, facts),
+            *trained,
         ],
-        pairs=_pairs(ws, judge),
-        temperature=getattr(runs.get(ws, judge).config, "temperature", 1.0),
-        lineage=_lineage(ws, facts),
+        pairs=pairs,
+        temperature=getattr(config, "temperature", 1.0),
+        lineage=lineage,
         notes=_notes(facts),
     )
 
@@ -128,9 +131,9 @@ def _judged(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _supervised(ws: Workspace, facts: Facts) -> dict[str, Any]:
+def _supervised(db: Database, facts: Facts) -> dict[str, Any]:
     sft = facts["rounds"][0]["runs"]["sft"]
-    losses = [Series("train", _curve(ws, sft, "train/loss"), 1), Series("held-out", _curve(ws, sft, "eval/loss"), 2)]
+    losses = [Series("train", _curve(db, sft, "train/loss"), 1), Series("held-out", _curve(db, sft, "eval/loss"), 2)]
     names = [r["runs"]["reward"] for r in facts["rounds"]]
     return {
         "title": "Supervised fine-tuning and reward model",
@@ -144,7 +147,7 @@ def _supervised(ws: Workspace, facts: Facts) -> dict[str, Any]:
             _plot(
                 "Reward-model loss",
                 line_chart(
-                    _each_round(ws, names, "train/loss"), title="Reward-model loss by step", x_label="optimizer step",
+                    _each_round(db, names, "train/loss"), title="Reward-model loss by step", x_label="optimizer step",
                     y_label="nats per comparison",
                 ),
                 "Training comparisons; round 2 starts again from the SFT checkpoint, with the ratings of both rounds.",
@@ -152,7 +155,7 @@ def _supervised(ws: Workspace, facts: Facts) -> dict[str, Any]:
             _plot(
                 "Reward-model accuracy while training",
                 line_chart(
-                    _each_round(ws, names, "eval/accuracy"), title="Held-out accuracy by step",
+                    _each_round(db, names, "eval/accuracy"), title="Held-out accuracy by step",
                     x_label="optimizer step", y_label="held-out accuracy", is_percent=True,
                 ),
                 "Held-out comparisons, measured while training.",
@@ -161,15 +164,15 @@ def _supervised(ws: Workspace, facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _reinforced(ws: Workspace, facts: Facts) -> dict[str, Any]:
+def _reinforced(db: Database, facts: Facts) -> dict[str, Any]:
     names = [r["runs"]["ppo"] for r in facts["rounds"]]
     tax = [
-        Series("stories", _relative(_joined(ws, names, "eval/tax_loss")), 3),
-        Series("all tasks", _relative(_joined(ws, names, "eval/demonstration_loss")), 4, is_dashed=True),
+        Series("stories", _relative(_joined(db, names, "eval/tax_loss")), 3),
+        Series("all tasks", _relative(_joined(db, names, "eval/demonstration_loss")), 4, is_dashed=True),
     ]
 
     def over_iterations(metric: str, y_label: str) -> Markup:
-        series, marks = _one_after_another(ws, names, metric)
+        series, marks = _one_after_another(db, names, metric)
         return line_chart(series, title=metric, x_label="PPO iteration", y_label=y_label, marks=marks)
 
     return {
@@ -180,7 +183,7 @@ def _reinforced(ws: Workspace, facts: Facts) -> dict[str, Any]:
             _plot(
                 "Score against KL",
                 line_chart(
-                    [_against(ws, name, index) for index, name in enumerate(names, start=1)],
+                    [_against(db, name, index) for index, name in enumerate(names, start=1)],
                     title="Held-out score against KL", x_label="KL from SFT, nats per response", y_label="held-out score",
                 ),
                 "What the score costs in divergence: held-out prompts, from the first evaluation to the last.",
@@ -199,12 +202,11 @@ def _reinforced(ws: Workspace, facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pairs(ws: Workspace, judge: str) -> list[dict[str, Any]]:
+def _pairs(db: Database, judge: str) -> list[dict[str, Any]]:
     """Return the first pairs of each category, in the order they were drawn."""
     words = {"policy": "after preferred", "opponent": "before preferred", "tie": "a tie"}
     kept: dict[str, list[dict[str, Any]]] = {}
-    with ws.read() as db:
-        verdicts = ratings.verdicts(db, judge)
+    verdicts = ratings.verdicts(db, judge)
     for verdict in verdicts:
         of_category = kept.setdefault(verdict["category"], [])
         if len(of_category) < PAIRS_PER_CATEGORY:
@@ -213,10 +215,10 @@ def _pairs(ws: Workspace, judge: str) -> list[dict[str, Any]]:
     return [pair for pairs in kept.values() for pair in pairs]
 
 
-def _lineage(ws: Workspace, facts: Facts) -> Markup:
+def _lineage(db: Database, facts: Facts) -> Markup:
     nodes = [Node(s["run"], s["purpose"], TREE_TONES[s["stage"]]) for s in facts["stages"]]
     rated: list[str] = []
-    edges = checkpoints.lineage(ws)
+    edges = checkpoints.lineage(db)
     for one in facts["rounds"]:
         rated.append(one["runs"]["sample"])
         edges += [(sample, "ratings", one["runs"]["reward"]) for sample in rated]
@@ -253,19 +255,19 @@ def _between(low: float, high: float) -> str:
     return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
-def _curve(ws: Workspace, run: str, metric: str) -> list[Point]:
-    return [(float(step), value) for step, value in metrics.curve(ws, runs.get(ws, run).id, metric, max_points=120)]
+def _curve(db: Database, run: str, metric: str) -> list[Point]:
+    return [(float(step), value) for step, value in metrics.curve(db, runs.get(db, run).id, metric, max_points=120)]
 
 
-def _each_round(ws: Workspace, names: list[str], metric: str) -> list[Series]:
-    return [Series(f"round {i}", _curve(ws, name, metric), i) for i, name in enumerate(names, start=1)]
+def _each_round(db: Database, names: list[str], metric: str) -> list[Series]:
+    return [Series(f"round {i}", _curve(db, name, metric), i) for i, name in enumerate(names, start=1)]
 
 
-def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[list[Series], list[float]]:
+def _one_after_another(db: Database, names: list[str], metric: str) -> tuple[list[Series], list[float]]:
     """Return one series a round, placed end to end on the x axis, and the start of each later round."""
     series, marks, offset = [], [], 0.0
     for index, name in enumerate(names, start=1):
-        points = [(x + offset, y) for x, y in _curve(ws, name, metric)]
+        points = [(x + offset, y) for x, y in _curve(db, name, metric)]
         series.append(Series(f"round {index}", points, index))
         if offset:
             marks.append(offset)
@@ -273,9 +275,9 @@ def _one_after_another(ws: Workspace, names: list[str], metric: str) -> tuple[li
     return series, marks
 
 
-def _joined(ws: Workspace, names: list[str], metric: str) -> list[Point]:
+def _joined(db: Database, names: list[str], metric: str) -> list[Point]:
     """Return the rounds of one metric as one curve."""
-    return [point for series in _one_after_another(ws, names, metric)[0] for point in series.points]
+    return [point for series in _one_after_another(db, names, metric)[0] for point in series.points]
 
 
 def _relative(points: list[Point]) -> list[Point]:
@@ -283,8 +285,8 @@ def _relative(points: list[Point]) -> list[Point]:
     return [(x, y / points[0][1] - 1) for x, y in points]
 
 
-def _against(ws: Workspace, name: str, index: int) -> Series:
+def _against(db: Database, name: str, index: int) -> Series:
     """Return held-out score over held-out KL, in the order of the evaluations."""
-    kl = dict(_curve(ws, name, "eval/kl"))
-    points = [(kl[step], score) for step, score in _curve(ws, name, "eval/score") if step in kl]
+    kl = dict(_curve(db, name, "eval/kl"))
+    points = [(kl[step], score) for step, score in _curve(db, name, "eval/score") if step in kl]
     return Series(f"round {index}", points, index)

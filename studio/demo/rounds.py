@@ -131,7 +131,8 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
         )
     started = time.monotonic()
     ws = _new_workspace(Path(root), seed)
-    starter.load(ws)
+    with ws.write() as db:
+        starter.load(db)
     expected = demo_progress.EXPECTED_S["sft"] + rounds * (
         3 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
     )
@@ -195,7 +196,8 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
         "judge": judges[0],
         "judge_as_trained": judges[1],
     }
-    figures = demo_figures.of_round(ws, names, before=done[0] if done else None)
+    with ws.read() as db:
+        figures = demo_figures.of_round(db, names, before=done[0] if done else None)
     demo.progress.say(
         f"round {number}: win rate {figures['win_rate']['value']:.2f}, reward-model accuracy "
         f"{figures['reward']['accuracy']:.2f}, tax {100 * figures['alignment_tax']['change']:+.1f} %"
@@ -283,12 +285,13 @@ def _check_is_earlier_demo(root: Path, marker: Path, seed: int) -> None:
         return
     ws = Workspace.open(root)
     launcher.reap(ws)
-    if going := [*runs.list_all(ws, state="running"), *runs.list_all(ws, state="queued")]:
+    with ws.read() as db:
+        going = [*runs.list_all(db, state="running"), *runs.list_all(db, state="queued")]
+        num_person = ratings.summary(db)["person"]
+    if going:
         raise WorkspaceError(
             f"Run {going[0].name} in {root} is still going. Wait for it, stop it, or choose another folder."
         )
-    with ws.read() as db:
-        num_person = ratings.summary(db)["person"]
     if num_person:
         raise WorkspaceError(
             f"The demo in {root} holds {num_person} ratings by a person, which a new demo would put aside. Choose another folder."

@@ -48,7 +48,8 @@ def complete(ws: Workspace, config: EvaluateConfig) -> EvaluateConfig:
     changes: dict[str, object] = {"top_p": 1.0, "suites": config.suites or "answers"}
     ppo = checkpoints.newest(ws, "ppo")
     if ppo:
-        of_run = checkpoints.parents_of_run(ws, ppo.run_id)
+        with ws.read() as db:
+            of_run = checkpoints.parents_of_run(db, ppo.run_id)
         changes["reward_checkpoint"] = config.reward_checkpoint or of_run.get("reward", "")
         changes["gold_checkpoint"] = config.gold_checkpoint or _other_half(ws, str(changes["reward_checkpoint"]))
         if not config.checkpoints:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sqlite_utils import Database
+
 from studio.errors import DataError
 from studio.evaluation import results, statistics
 from studio.evaluation.measures import MEASURES, Measure, values, weights
 from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
-from studio.workspace import Workspace
 
 NUM_FLIPS = 5
 
@@ -50,11 +51,11 @@ class Comparison(NamedTuple):
     flips: list[Flip]
 
 
-def compare(ws: Workspace, against: str = "", subjects: Sequence[str] = (), suites: Sequence[str] = ()) -> Comparison:
+def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suites: Sequence[str] = ()) -> Comparison:
     """Compare checkpoints with one of them.
 
     Args:
-        ws: the workspace.
+        db: an open connection.
         against: the one that all are compared with; empty takes the first one measured, a pretrained model before others.
         subjects: what is compared; empty takes all that are measured.
         suites: names of suites; empty takes all.
@@ -62,7 +63,7 @@ def compare(ws: Workspace, against: str = "", subjects: Sequence[str] = (), suit
     Raises:
         DataError: nothing is measured, or there is no such name.
     """
-    known = [suite for suite in results.measured(ws) if not suites or suite.name in suites]
+    known = [suite for suite in results.measured(db) if not suites or suite.name in suites]
     names = list(dict.fromkeys(name for suite in known for name in suite.subjects))
     if not names:
         raise DataError("Nothing is measured yet. Start an evaluation first: rlhf-studio evaluate")
@@ -72,7 +73,7 @@ def compare(ws: Workspace, against: str = "", subjects: Sequence[str] = (), suit
     lines: list[Line] = []
     flips: list[Flip] = []
     for after in others:
-        of_one, found = _against(ws, known, first, after)
+        of_one, found = _against(db, known, first, after)
         lines += of_one
         flips += found
     return Comparison(first, others, lines, flips)
@@ -99,12 +100,12 @@ def shown(subject: str) -> str:
     )
 
 
-def _against(ws: Workspace, known: Sequence[Measured], before: str, after: str) -> tuple[list[Line], list[Flip]]:
+def _against(db: Database, known: Sequence[Measured], before: str, after: str) -> tuple[list[Line], list[Flip]]:
     lines: list[Line] = []
     flips: list[Flip] = []
     for suite in known:
         if {before, after} <= set(suite.subjects):
-            items = results.items(ws, suite.id, (before, after))
+            items = results.items(db, suite.id, (before, after))
             for measure in MEASURES[suite.kind]:
                 if line := _line(suite, measure, items, before, after):
                     lines.append(line)

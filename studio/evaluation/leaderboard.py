@@ -127,12 +127,6 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
     )
 
 
-def raters(ws: Workspace) -> list[str]:
-    """Return who voted on answers of checkpoints: person first, the others by name."""
-    with ws.read() as db:
-        return model_votes.raters(db)
-
-
 def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> Leaderboard:
     """Rank by the votes in the workspace; without `anchors` the SFT checkpoints are, the oldest first.
 

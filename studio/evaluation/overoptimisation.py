@@ -75,7 +75,9 @@ class Curve(NamedTuple):
 
 def read(ws: Workspace, rater: str = "person") -> list[Curve]:
     """Return a curve for each suite of answers with scores and KLs of the SFT policy and of another; the newest first."""
-    found = [_curve(ws, suite, rater) for suite in results.measured(ws) if suite.kind == "prompt"]
+    with ws.read() as db:
+        measured = results.measured(db)
+    found = [_curve(ws, suite, rater) for suite in measured if suite.kind == "prompt"]
     return [curve for curve in reversed(found) if curve]
 
 
@@ -119,7 +121,8 @@ def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
     """Return the curve of a suite; None where it has not the SFT policy and another one with KL and score."""
     stages = {c.name: c.stage for c in checkpoints.list_all(ws)}
     subjects = [name for name in suite.subjects if name in stages]
-    items = results.items(ws, suite.id, subjects)
+    with ws.read() as db:
+        items = results.items(db, suite.id, subjects)
     known = [name for name in subjects if _has(items, name, "kl") and _has(items, name, "reward")]
     start = next((name for name in known if stages[name] == "sft"), None)
     others = [name for name in known if stages[name] != "sft"]

@@ -86,7 +86,11 @@ def reference_of(ws: Workspace, config: EvaluateConfig, found: Checkpoint) -> Ch
     """
     if config.top_p < 1:
         return None
-    return found if found.stage == "sft" else checkpoints.get(ws, checkpoints.parents_of_run(ws, found.run_id)["sft"])
+    if found.stage == "sft":
+        return found
+    with ws.read() as db:
+        began_from = checkpoints.parents_of_run(db, found.run_id)
+    return checkpoints.get(ws, began_from["sft"])
 
 
 def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -> dict[str, list[dict[str, Any]]]:

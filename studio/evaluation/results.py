@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from studio.workspace import Workspace, now
+from sqlite_utils import Database
+
+from studio.workspace import now
 
 BASE = "base:"
 """Begins the subject of a pretrained model."""
@@ -57,7 +59,7 @@ class Item(NamedTuple):
 
 
 def keep_suite(
-    ws: Workspace,
+    db: Database,
     name: str,
     title: str,
     kind: str,
@@ -67,100 +69,93 @@ def keep_suite(
     """Store a suite with its items, once; returns its id."""
     whole = json.dumps([name, kind, conditions, items], sort_keys=True, ensure_ascii=False)
     fingerprint = hashlib.sha256(whole.encode()).hexdigest()
-    with ws.write() as db:
-        for row in db.query("SELECT id FROM evaluation_suites WHERE fingerprint = ?", [fingerprint]):
-            return row["id"]
-        suite = {"name": name, "title": title, "kind": kind, "conditions": json.dumps(conditions, sort_keys=True)}
-        suite_id: Any = (
-            db.table("evaluation_suites").insert(suite | {"fingerprint": fingerprint, "created_at": now()}).last_pk
-        )
-        db.table("evaluation_items").insert_all(
-            {
-                "suite_id": suite_id,
-                "place": place,
-                "cluster": item.get("cluster", ""),
-                "content": json.dumps(
-                    {key: value for key, value in item.items() if key != "cluster"}, ensure_ascii=False
-                ),
-            }
-            for place, item in enumerate(items)
-        )
+    for row in db.query("SELECT id FROM evaluation_suites WHERE fingerprint = ?", [fingerprint]):
+        return row["id"]
+    suite = {"name": name, "title": title, "kind": kind, "conditions": json.dumps(conditions, sort_keys=True)}
+    suite_id: Any = (
+        db.table("evaluation_suites").insert(suite | {"fingerprint": fingerprint, "created_at": now()}).last_pk
+    )
+    db.table("evaluation_items").insert_all(
+        {
+            "suite_id": suite_id,
+            "place": place,
+            "cluster": item.get("cluster", ""),
+            "content": json.dumps({key: value for key, value in item.items() if key != "cluster"}, ensure_ascii=False),
+        }
+        for place, item in enumerate(items)
+    )
     return suite_id
 
 
-def add(ws: Workspace, run_id: int, suite_id: int, subject: Subject, results: Iterable[Result]) -> None:
+def add(db: Database, run_id: int, suite_id: int, subject: Subject, results: Iterable[Result]) -> None:
     """Store results in one transaction; those that are known stay as they are."""
-    with ws.write() as db:
-        ids = {
-            row["place"]: row["id"]
-            for row in db.query("SELECT id, place FROM evaluation_items WHERE suite_id = ?", [suite_id])
-        }
-        fixed = {
-            "subject": subject.name,
-            "role": subject.role,
-            "base_fingerprint": subject.base_fingerprint,
-            "checkpoint_id": subject.checkpoint_id,
-            "run_id": run_id,
-            "created_at": now(),
-        }
-        db.table("evaluation_results").insert_all(
-            (
-                fixed
-                | {
-                    "item_id": ids[result.place],
-                    "sample": result.sample,
-                    "scores": json.dumps(result.scores),
-                    "text": result.text,
-                }
-                for result in results
-            ),
-            ignore=True,
-        )
+    ids = {
+        row["place"]: row["id"]
+        for row in db.query("SELECT id, place FROM evaluation_items WHERE suite_id = ?", [suite_id])
+    }
+    fixed = {
+        "subject": subject.name,
+        "role": subject.role,
+        "base_fingerprint": subject.base_fingerprint,
+        "checkpoint_id": subject.checkpoint_id,
+        "run_id": run_id,
+        "created_at": now(),
+    }
+    db.table("evaluation_results").insert_all(
+        (
+            fixed
+            | {
+                "item_id": ids[result.place],
+                "sample": result.sample,
+                "scores": json.dumps(result.scores),
+                "text": result.text,
+            }
+            for result in results
+        ),
+        ignore=True,
+    )
 
 
-def places_done(ws: Workspace, suite_id: int, subject: str) -> set[int]:
+def places_done(db: Database, suite_id: int, subject: str) -> set[int]:
     """Return the places of the items that have results of a subject; a batch is stored whole or not at all."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT DISTINCT i.place FROM evaluation_results r JOIN evaluation_items i ON i.id = r.item_id"
-            " WHERE i.suite_id = ? AND r.subject = ?",
-            [suite_id, subject],
-        )
-        return {row["place"] for row in rows}
+    rows = db.query(
+        "SELECT DISTINCT i.place FROM evaluation_results r JOIN evaluation_items i ON i.id = r.item_id"
+        " WHERE i.suite_id = ? AND r.subject = ?",
+        [suite_id, subject],
+    )
+    return {row["place"] for row in rows}
 
 
-def measured(ws: Workspace) -> list[Measured]:
+def measured(db: Database) -> list[Measured]:
     """Return the suites that have results, with their subjects in the order in which they were first measured."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT s.id, s.name, s.title, s.kind, s.conditions, r.subject, min(r.id) AS first"
-            " FROM evaluation_suites s JOIN evaluation_items i ON i.suite_id = s.id"
-            " JOIN evaluation_results r ON r.item_id = i.id GROUP BY s.id, r.subject ORDER BY s.id, first"
+    rows = db.query(
+        "SELECT s.id, s.name, s.title, s.kind, s.conditions, r.subject, min(r.id) AS first"
+        " FROM evaluation_suites s JOIN evaluation_items i ON i.suite_id = s.id"
+        " JOIN evaluation_results r ON r.item_id = i.id GROUP BY s.id, r.subject ORDER BY s.id, first"
+    )
+    found: dict[int, Measured] = {}
+    for row in rows:
+        known = found.get(row["id"]) or Measured(
+            row["id"], row["name"], row["title"], row["kind"], json.loads(row["conditions"]), ()
         )
-        found: dict[int, Measured] = {}
-        for row in rows:
-            known = found.get(row["id"]) or Measured(
-                row["id"], row["name"], row["title"], row["kind"], json.loads(row["conditions"]), ()
-            )
-            found[row["id"]] = known._replace(subjects=(*known.subjects, row["subject"]))
+        found[row["id"]] = known._replace(subjects=(*known.subjects, row["subject"]))
     return list(found.values())
 
 
-def items(ws: Workspace, suite_id: int, subjects: Iterable[str]) -> list[Item]:
+def items(db: Database, suite_id: int, subjects: Iterable[str]) -> list[Item]:
     """Return the items of a suite that each of these subjects has results on, with the results."""
     wanted = list(dict.fromkeys(subjects))
     found: dict[int, Item] = {}
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT i.id, i.cluster, i.content, r.subject, r.scores, r.text FROM evaluation_items i"
-            " JOIN evaluation_results r ON r.item_id = i.id"
-            " WHERE i.suite_id = ? AND r.subject IN (SELECT value FROM json_each(?)) ORDER BY i.place, r.sample",
-            [suite_id, json.dumps(wanted)],
-        )
-        for row in rows:
-            if row["id"] not in found:
-                found[row["id"]] = Item(row["id"], row["cluster"], json.loads(row["content"]), {}, {})
-            item = found[row["id"]]
-            item.scores.setdefault(row["subject"], []).append(json.loads(row["scores"]))
-            item.texts.setdefault(row["subject"], []).append(row["text"] or "")
+    rows = db.query(
+        "SELECT i.id, i.cluster, i.content, r.subject, r.scores, r.text FROM evaluation_items i"
+        " JOIN evaluation_results r ON r.item_id = i.id"
+        " WHERE i.suite_id = ? AND r.subject IN (SELECT value FROM json_each(?)) ORDER BY i.place, r.sample",
+        [suite_id, json.dumps(wanted)],
+    )
+    for row in rows:
+        if row["id"] not in found:
+            found[row["id"]] = Item(row["id"], row["cluster"], json.loads(row["content"]), {}, {})
+        item = found[row["id"]]
+        item.scores.setdefault(row["subject"], []).append(json.loads(row["scores"]))
+        item.texts.setdefault(row["subject"], []).append(row["text"] or "")
     return [item for item in found.values() if len(item.scores) == len(wanted)]

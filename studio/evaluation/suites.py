@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlite_utils import Database
+
 from assets import EVALUATIONS
 from studio.errors import ConfigError, DataError
 from studio.evaluation import readers
@@ -54,7 +56,9 @@ def find(ws: Workspace, text: str) -> list[Suite]:
     """
     names = [part for name in text.split(",") if name.strip() for part in _tasks(name.strip())]
     if not names:
-        return [_suite(ws, name) for name in BUILT_IN if name not in OF_WORKSPACE or _of_workspace(ws, name)]
+        with ws.read() as db:
+            names = [name for name in BUILT_IN if name not in OF_WORKSPACE or _of_workspace(db, name)]
+        return [_suite(ws, name) for name in names]
     found = [_suite(ws, name) for name in dict.fromkeys(names)]
     twice = {suite.name for suite in found if [other.name for other in found].count(suite.name) > 1}
     if twice:
@@ -126,7 +130,9 @@ def _read(ws: Workspace, body: str) -> tuple[str, str, list[readers.Item], str]:
             f"prompts:{file.stem}" if before == "prompts" else before,
         )
     if body in OF_WORKSPACE:
-        if items := _of_workspace(ws, body):
+        with ws.read() as db:
+            items = _of_workspace(db, body)
+        if items:
             return ("text" if body == "held_out" else "prompt"), BUILT_IN[body], items, body
         what = "held-out demonstrations" if body == "held_out" else "test prompts"
         raise DataError(f"The workspace has no {what}, so there is no suite {body}. Import some, or leave it out.")
@@ -148,13 +154,12 @@ def _own(ws: Workspace, name: str) -> tuple[str, str, list[readers.Item]]:
     return kind, path.stem, items
 
 
-def _of_workspace(ws: Workspace, name: str) -> list[dict[str, Any]]:
+def _of_workspace(db: Database, name: str) -> list[dict[str, Any]]:
     """Return the items of a suite that the workspace's own texts make."""
-    with ws.read() as db:
-        if name == "held_out":
-            found = [d for split in ("validation", "test") for d in prompts.list_demonstrations(db, split=split)]
-            return [{"messages": d.messages, "text": d.response, "cluster": d.category} for d in found]
-        rows = prompts.list_prompts(db, split="test")
+    if name == "held_out":
+        found = [d for split in ("validation", "test") for d in prompts.list_demonstrations(db, split=split)]
+        return [{"messages": d.messages, "text": d.response, "cluster": d.category} for d in found]
+    rows = prompts.list_prompts(db, split="test")
     return [{"messages": row["messages"], "cluster": row["category"]} for row in rows]
 
 

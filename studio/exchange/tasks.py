@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlite_utils import Database
+
 from studio.errors import DataError
 from studio.preferences import comparisons, elsewhere, prompts
 from studio.preferences.prompts import Messages
-from studio.workspace import Workspace
 
 What = Literal["pairs", "rankings", "prompts"]
 WHAT: tuple[What, ...] = ("pairs", "rankings", "prompts")
@@ -52,12 +53,12 @@ class Task:
 
 
 def gather(
-    ws: Workspace, what: What, *, is_all: bool = False, run: str | None = None, limit: int | None = None
+    db: Database, what: What, *, is_all: bool = False, run: str | None = None, limit: int | None = None
 ) -> list[Task]:
     """Return the tasks, oldest first; the order of responses is stored before this returns.
 
     Args:
-        ws: the workspace.
+        db: an open transaction.
         what: pairs, rankings, or prompts.
         is_all: also what is judged or answered already.
         run: only comparisons of this sampling run.
@@ -66,15 +67,14 @@ def gather(
     Raises:
         DataError: there are none.
     """
-    with ws.write() as db:
-        if what == "prompts":
-            found = prompts.list_unanswered(db, is_all=is_all, limit=limit)
-            tasks = [Task(what, key, messages, (), elsewhere.send_prompt(db, key)) for key, messages in found]
-        else:
-            is_ranking = what == "rankings"
-            ids = comparisons.list_to_label(db, is_ranking=is_ranking, is_all=is_all, run=run, limit=limit)
-            sent = [elsewhere.send(db, comparison_id) for comparison_id in ids]
-            tasks = [Task(what, s.comparison_id, s.messages, s.texts, metadata) for s, metadata in sent]
+    if what == "prompts":
+        found = prompts.list_unanswered(db, is_all=is_all, limit=limit)
+        tasks = [Task(what, key, messages, (), elsewhere.send_prompt(db, key)) for key, messages in found]
+    else:
+        is_ranking = what == "rankings"
+        ids = comparisons.list_to_label(db, is_ranking=is_ranking, is_all=is_all, run=run, limit=limit)
+        sent = [elsewhere.send(db, comparison_id) for comparison_id in ids]
+        tasks = [Task(what, s.comparison_id, s.messages, s.texts, metadata) for s, metadata in sent]
     if not tasks:
         raise DataError(NOTHING[what])
     return tasks

@@ -63,7 +63,8 @@ def export(
         DataError: there is nothing to label.
         WorkspaceError: the folder cannot be written.
     """
-    tasks = gathering.gather(ws, what, is_all=is_all, run=run, limit=limit)
+    with ws.write() as db:
+        tasks = gathering.gather(db, what, is_all=is_all, run=run, limit=limit)
     files = FORMATS[form](tasks)
 
     def write(folder: Path) -> None:

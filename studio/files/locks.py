@@ -1,6 +1,6 @@
 """Holds kernel locks on open files, where `filelock` cannot: it opens a file of its own, which nobody inherits or reads.
 
-The worker of a run inherits the lock of its lane, and a waiter its own; a server's lies on the file that states its
+The worker of a run inherits the lock of its device, and a waiter its own; a server's lies on the file that states its
 address; that of a new database lies on its folder, in which no file is left. Every other lock is a `filelock.FileLock`.
 All end with the last process that has the file open, also after kill -9.
 """

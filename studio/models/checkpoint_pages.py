@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlite_utils import Database
+
 from studio.models.checkpoints import SELECT, Checkpoint, of_row
 from studio.page_reads import PAGE
 from studio.workspace import Workspace
@@ -22,19 +24,17 @@ def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offse
         return [of_row(ws, row) for row in rows]
 
 
-def is_known(ws: Workspace, name: str, *stages: str) -> bool:
+def is_known(db: Database, name: str, *stages: str) -> bool:
     """Return whether there is a checkpoint of this name, of one of these stages."""
     marks = ", ".join("?" * len(stages))
-    with ws.read() as db:
-        return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
+    return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
 
 
-def ids(ws: Workspace, names: Sequence[str]) -> dict[str, int]:
+def ids(db: Database, names: Sequence[str]) -> dict[str, int]:
     """Map the existing ones of these names to their ids."""
     marks = ", ".join("?" * len(names))
-    with ws.read() as db:
-        rows = db.query(f"SELECT id, name FROM checkpoints WHERE name IN ({marks})", list(names))
-        return {row["name"]: row["id"] for row in rows}
+    rows = db.query(f"SELECT id, name FROM checkpoints WHERE name IN ({marks})", list(names))
+    return {row["name"]: row["id"] for row in rows}
 
 
 def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
@@ -52,14 +52,13 @@ def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
     return sorted(found.values(), key=lambda c: -c.id)
 
 
-def lineage(ws: Workspace, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
+def lineage(db: Database, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
     """Return the edges (parent run, role, child run) that lead to these runs."""
     marks = ", ".join("?" * len(run_ids))
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
-            " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id"
-            f" WHERE r.id IN ({marks}) ORDER BY r.id, rp.role",
-            list(run_ids),
-        )
-        return [(row["parent"], row["role"], row["child"]) for row in rows]
+    rows = db.query(
+        "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
+        " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id"
+        f" WHERE r.id IN ({marks}) ORDER BY r.id, rp.role",
+        list(run_ids),
+    )
+    return [(row["parent"], row["role"], row["child"]) for row in rows]

@@ -103,10 +103,9 @@ def last(ws: Workspace, name: str) -> Checkpoint:
     return _get(ws, name, "c.step DESC")
 
 
-def name_of(ws: Workspace, checkpoint_id: int | None) -> str:
+def name_of(db: Database, checkpoint_id: int | None) -> str:
     """Return the name of the checkpoint with this id; empty for None."""
-    with ws.read() as db:
-        return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
+    return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
 
 
 def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
@@ -172,31 +171,27 @@ def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
 
 def parents(ws: Workspace, name: str) -> dict[str, str]:
     """Map each role to the name of the checkpoint that this one's run started from."""
-    return parents_of_run(ws, get(ws, name).run_id)
+    run_id = get(ws, name).run_id
+    with ws.read() as db:
+        return parents_of_run(db, run_id)
 
 
-def parents_of_run(ws: Workspace, run_id: int) -> dict[str, str]:
+def parents_of_run(db: Database, run_id: int) -> dict[str, str]:
     """Do as `parents`, by the run, whose own checkpoint may be gone."""
-    with ws.read() as db:
-        return _parents(db, run_id)
-
-
-def lineage(ws: Workspace) -> list[tuple[str, str, str]]:
-    """Return all edges (parent run, role, child run) between runs, for drawing the family tree."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
-            " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id ORDER BY r.id, rp.role"
-        )
-        return [(row["parent"], row["role"], row["child"]) for row in rows]
-
-
-def _parents(db: Database, run_id: int) -> dict[str, str]:
     rows = db.query(
         "SELECT rp.role, c.name FROM run_parents rp JOIN checkpoints c ON c.id = rp.checkpoint_id WHERE rp.run_id = ?",
         [run_id],
     )
     return {row["role"]: row["name"] for row in rows}
+
+
+def lineage(db: Database) -> list[tuple[str, str, str]]:
+    """Return all edges (parent run, role, child run) between runs, for drawing the family tree."""
+    rows = db.query(
+        "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
+        " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id ORDER BY r.id, rp.role"
+    )
+    return [(row["parent"], row["role"], row["child"]) for row in rows]
 
 
 def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from studio.database import rotation
@@ -32,7 +33,7 @@ def kept(ws: Workspace) -> Iterator[None]:
     finally:
         end.set()
         thread.join(timeout=5)
-        _quietly(lambda: write_back(ws))
+        _quietly(partial(write_back, ws))
 
 
 def write_back(ws: Workspace) -> None:
@@ -59,7 +60,7 @@ def _keep(ws: Workspace, end: threading.Event) -> None:
         if wal != seen:
             seen, is_back = wal, False
         elif wal and not is_back:
-            is_back = _quietly(lambda: write_back(ws))
+            is_back = _quietly(partial(write_back, ws))
         _quietly(lambda: backups.make_daily(ws) if is_due(ws) else None)
 
 

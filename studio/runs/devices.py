@@ -1,6 +1,6 @@
-"""Assigns runs to lanes: every GPU is a lane, the CPU is one more, and each lane has one run at a time.
+"""Assigns runs to devices: every GPU is one, the CPU is one more, and each has one run at a time.
 
-A run takes its lanes by kernel locks, which are released even on kill -9. A lane goes to the first run in the queue that
+A run takes its devices by kernel locks, which are released even on kill -9. A device goes to the first run in the queue that
 can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for another GPU's run.
 """
 
@@ -20,14 +20,14 @@ FOLDER = "lanes"
 
 
 def usable(config: StageConfig, num_gpus: int) -> tuple[str, ...]:
-    """Return the lanes that a run could go to, on a machine with so many GPUs."""
+    """Return the devices that a run could go to, on a machine with so many GPUs."""
     if config.device == "cpu" or not num_gpus:
         return (CPU,)
     return (f"gpu{config.gpu}",) if config.gpu >= 0 else tuple(f"gpu{number}" for number in range(num_gpus))
 
 
 def needed(config: StageConfig, num_gpus: int) -> int:
-    """Return the number of lanes that a run takes."""
+    """Return the number of devices that a run takes."""
     devices = config.devices if isinstance(config, TrainConfig) else 1
     return min(devices, len(usable(config, num_gpus)))
 
@@ -65,16 +65,16 @@ def check_here(config: StageConfig) -> None:
 
 @contextmanager
 def taken(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[tuple[str, ...]]:
-    """Hold lanes as `held` does and yield their names; () when the lanes are taken now."""
+    """Hold devices as `held` does and yield their names; () when the devices are taken now."""
     with held(ws, config, ahead) as mine:
         yield tuple(mine)
 
 
 @contextmanager
 def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[dict[str, IO[str]]]:
-    """Hold as many lanes as the run needs for the length of the block; yields {} when they are taken now.
+    """Hold as many devices as the run needs for the length of the block; yields {} when they are taken now.
 
-    A process that inherits the open files holds the lanes too, also after the block has ended.
+    A process that inherits the open files holds the devices too, also after the block has ended.
 
     Args:
         ws: The workspace.
@@ -82,23 +82,25 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
         ahead: Configs of the runs before it in the queue.
 
     Yields:
-        Lane to its open lock file.
+        Device to its open lock file.
     """
     num_gpus = gpus.count()
-    claimed = {lane for other in ahead for lane in usable(other, num_gpus)}
-    lanes = [lane for lane in usable(config, num_gpus) if lane not in claimed]
+    claimed = {device for other in ahead for device in usable(other, num_gpus)}
+    devices = [device for device in usable(config, num_gpus) if device not in claimed]
     with ExitStack() as stack:
-        free = {lane: file for lane in lanes if locks.try_lock(file := stack.enter_context(lock_file(ws, lane)))}
+        free = {each: file for each in devices if locks.try_lock(file := stack.enter_context(lock_file(ws, each)))}
         num = needed(config, num_gpus)
         busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(free) > num else set()
-        chosen = sorted(free, key=lambda lane: lane in busy)[:num]  # a GPU that another program uses is the last choice
-        for lane in free.keys() - set(chosen):
-            free[lane].close()
-        yield {lane: free[lane] for lane in sorted(chosen)} if len(chosen) == num else {}
+        chosen = sorted(free, key=lambda device: device in busy)[
+            :num
+        ]  # one that another program uses is the last choice
+        for device in free.keys() - set(chosen):
+            free[device].close()
+        yield {device: free[device] for device in sorted(chosen)} if len(chosen) == num else {}
 
 
 def lock_file(ws: Workspace, name: str) -> IO[str]:
-    """Open the file whose kernel lock stands for a lane, or for another task that one process does at a time."""
+    """Open the file whose kernel lock stands for a device, or for another task that one process does at a time."""
     folder = ws.root / FOLDER
     folder.mkdir(exist_ok=True)
     return (folder / f"{name}.lock").open("a")

@@ -68,10 +68,10 @@ def memories() -> list[Memory]:
     return [Memory(gpu, card.title, card.total, card.free) for gpu, card in _numbered() if card.total]
 
 
-def visible(lanes: tuple[str, ...]) -> str:
-    """Return the value of CUDA_VISIBLE_DEVICES for these lanes (`gpu0`, ...)."""
+def visible(devices: tuple[str, ...]) -> str:
+    """Return the value of CUDA_VISIBLE_DEVICES for these devices (`gpu0`, ...)."""
     names = _visible()
-    return ",".join(names[int(lane.removeprefix("gpu"))] for lane in lanes)
+    return ",".join(names[int(device.removeprefix("gpu"))] for device in devices)
 
 
 def holders() -> list[Holder]:

@@ -31,14 +31,15 @@ KILLED = "killed"
 
 
 def start(ws: Workspace, run: Run) -> Run:
-    """Put a new run into the queue, and start its worker at once where its lane is free.
+    """Put a new run into the queue, and start its worker at once where its device is free.
 
     Raises:
         RunError: the process could not be started; the run is then failed.
     """
     run = runs.hand_over(ws, run, turns.settings())
     look(ws)
-    run = runs.get(ws, run.id)
+    with ws.read() as db:
+        run = runs.get(db, run.id)
     if run.state == "failed":
         raise RunError(f"{run.name}: {run.message}")
     return run
@@ -62,7 +63,8 @@ def start_once(ws: Workspace, prepared: Prepared) -> tuple[Run, bool]:
     with _starting:
         last = _last_started.get(ws.root)
         if last and last[1] == config and time.monotonic() - last[0] < DOUBLE_CLICK_S:
-            return runs.get(ws, last[2]), False
+            with ws.read() as db:
+                return runs.get(db, last[2]), False
         run = start(ws, runs.create_prepared(ws, prepared))
         _last_started[ws.root] = (time.monotonic(), config, run.name)
         return run, True
@@ -75,9 +77,11 @@ def kill(ws: Workspace, name: str) -> Run:
         RunError: the run belongs to another workspace, a process cannot be proven to be the run's, did not die, or its GPU
             memory did not become free, in time.
     """
-    run = runs.get(ws, name)
+    with ws.read() as db:
+        run = runs.get(db, name)
     if run.is_waiting_here and not run.is_ended:
-        run = runs.request_stop(ws, name)
+        with ws.write() as db:
+            run = runs.request_stop(db, name)
     if run.is_ended:
         return run
     claim = runs.claim(ws, run)
@@ -97,12 +101,16 @@ def kill(ws: Workspace, name: str) -> Run:
             f"works or holds GPU memory. Look at it with: ps {min(left)}"
         )
     try:
-        runs.move(ws, run.id, "stopped", _killed(ws, run, len(family)))
+        said = _killed(ws, run, len(family))
+        with ws.write() as db:
+            runs.move(db, run.id, "stopped", said)
     except RunError:  # it wrote its own last word in this moment, or was killed from another page
-        if not runs.get(ws, run.id).is_ended:
-            raise
-    runs.set_gone(ws, run.id)
-    return runs.get(ws, run.id)
+        with ws.read() as db:
+            if not runs.get(db, run.id).is_ended:
+                raise
+    with ws.write() as db:
+        runs.set_gone(db, run.id)
+        return runs.get(db, run.id)
 
 
 def is_alive(run: Run) -> bool:
@@ -118,11 +126,15 @@ def reap(ws: Workspace) -> list[str]:
         The names of the lost runs.
     """
     lost = []
-    queued = runs.list_all(ws, state="queued")
+    with ws.read() as db:
+        queued = runs.list_all(db, state="queued")
+        running = runs.list_all(db, state="running")
     try:
-        for run in [*runs.list_all(ws, state="running"), *queued]:
+        for run in [*running, *queued]:
             lost += [run.name] if _is_found_lost(ws, run) else []
-        for run in runs.list_ending(ws):
+        with ws.read() as db:
+            ending = runs.list_ending(db)
+        for run in ending:
             _see_off(ws, run)
         if any(run.is_waiting_here for run in queued):
             look(ws)
@@ -135,16 +147,18 @@ def _is_found_lost(ws: Workspace, run: Run) -> bool:
     """Check a run that has not ended; if its process is gone without a message, store it as lost and return True."""
     try:
         if runs.is_of_another_workspace(ws, run):
-            runs.move(ws, run.id, "lost", f"{_elsewhere(ws, run)} {next_step(ws, run)}")
-            runs.set_gone(ws, run.id)
+            said = f"{_elsewhere(ws, run)} {next_step(ws, run)}"
+            with ws.write() as db:
+                runs.move(db, run.id, "lost", said)
+                runs.set_gone(db, run.id)
             return True
         if run.is_awaited or run.is_waiting_here or is_alive(run) or _may_come_yet(run):
             return False
-        if (runs.folder(ws, run.name) / KILLED).exists():  # by another server, which has not said so yet
-            runs.move(ws, run.id, "stopped", _killed(ws, run, 1))
-            return False
-        runs.move(ws, run.id, "lost", _lost(ws, run))
-        return True
+        was_killed = (runs.folder(ws, run.name) / KILLED).exists()  # by another server, which has not said so yet
+        state, said = ("stopped", _killed(ws, run, 1)) if was_killed else ("lost", _lost(ws, run))
+        with ws.write() as db:
+            runs.move(db, run.id, state, said)
+        return not was_killed
     except RunError:
         return False  # it wrote its own last word in this moment
 
@@ -192,7 +206,8 @@ def _see_off(ws: Workspace, run: Run) -> None:
     if family and (run.state == "lost" or abs(_age_s(run.ended_at or "")) > ENDING_S):
         family = processes.end(family, KILL_TIMEOUT_S)  # what is left, as numbers
     if not family and run.pid not in gpus.pids():
-        runs.set_gone(ws, run.id)
+        with ws.write() as db:
+            runs.set_gone(db, run.id)
 
 
 def _killed(ws: Workspace, run: Run, num: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from studio.database.schema import curves as schema_curves
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 EVERY_STEP = ("train/loss", "objective/score")
 """A metric that a stage logs at each step."""
@@ -17,22 +17,20 @@ PAUSE = 30
 """A step that took this many times the median was interrupted by a pause."""
 
 
-def add(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
+def add(db: Database, run_id: int, step: int, values: Mapping[str, float]) -> None:
     """Store the values of one step in one transaction."""
     at = now()
-    with ws.write() as db:
-        db.table("metrics").insert_all(
-            {"run_id": run_id, "step": step, "name": name, "value": float(value), "at": at}
-            for name, value in values.items()
-        )
+    db.table("metrics").insert_all(
+        {"run_id": run_id, "step": step, "name": name, "value": float(value), "at": at}
+        for name, value in values.items()
+    )
 
 
-def add_samples(ws: Workspace, run_id: int, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
+def add_samples(db: Database, run_id: int, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
     """Store sample texts: mappings with prompt, response, and, where known, score, components (JSON), kl, end_reason."""
     at = now()
     rows = [{"run_id": run_id, "step": step, "at": at} | dict(sample) for sample in samples]
-    with ws.write() as db:
-        db.table("samples").insert_all(rows)
+    db.table("samples").insert_all(rows)
 
 
 class Thinned(NamedTuple):
@@ -46,17 +44,15 @@ class Thinned(NamedTuple):
     """The last logged value, which may differ from the last mean."""
 
 
-def curve(ws: Workspace, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
+def curve(db: Database, run_id: int, name: str, max_points: int = 600) -> list[tuple[int, float]]:
     """Return (step, value) of a metric; beyond `max_points` values, the first one and then means of stretches."""
-    with ws.read() as db:
-        found = _thinned(db, run_id, name, max_points)
+    found = _thinned(db, run_id, name, max_points)
     return list(zip(found.steps, found.means, strict=True))
 
 
-def curves(ws: Workspace, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
+def curves(db: Database, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
     """Return several metrics of a run at once, each as `curve` thins it; those without values are left out."""
-    with ws.read() as db:
-        found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
+    found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
     return {name: thinned for name, thinned in found.items() if thinned.steps}
 
 
@@ -108,10 +104,9 @@ def _join(rows: list[_Stretch]) -> _Stretch:
     return steps[-1], sum(nums), sum(totals), min(lows), max(highs)
 
 
-def names(ws: Workspace, run_id: int) -> list[str]:
+def names(db: Database, run_id: int) -> list[str]:
     """Return the metric names this run has logged, sorted; one look-up a name, however many values there are."""
-    with ws.read() as db:
-        return _names(db, run_id)
+    return _names(db, run_id)
 
 
 def _names(db: Database, run_id: int) -> list[str]:
@@ -124,12 +119,11 @@ def _names(db: Database, run_id: int) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
+def pace(db: Database, run_id: int) -> tuple[int, float] | None:
     """Return the newest step and the recent seconds per step, without pauses; None before the second step."""
     sql = "SELECT step, max(at) AS at FROM metrics WHERE run_id = ? AND name = ? GROUP BY step ORDER BY step DESC LIMIT 60"
-    with ws.read() as db:
-        name = next((name for name in EVERY_STEP if name in _names(db, run_id)), None)
-        rows = list(db.query(sql, [run_id, name])) if name else []
+    name = next((name for name in EVERY_STEP if name in _names(db, run_id)), None)
+    rows = list(db.query(sql, [run_id, name])) if name else []
     taken = [
         (datetime.fromisoformat(new["at"]) - datetime.fromisoformat(old["at"])).total_seconds()
         / (new["step"] - old["step"])
@@ -141,48 +135,44 @@ def pace(ws: Workspace, run_id: int) -> tuple[int, float] | None:
     return rows[0]["step"], mean(usual)
 
 
-def cursor(ws: Workspace, run_id: int) -> int:
+def cursor(db: Database, run_id: int) -> int:
     """Return the id of the run's newest metric row: unchanged means nothing new to draw."""
-    with ws.read() as db:
-        return next(db.query("SELECT coalesce(max(id), 0) AS n FROM metrics WHERE run_id = ?", [run_id]))["n"]
+    return next(db.query("SELECT coalesce(max(id), 0) AS n FROM metrics WHERE run_id = ?", [run_id]))["n"]
 
 
-def latest(ws: Workspace, run_id: int) -> dict[str, float]:
+def latest(db: Database, run_id: int) -> dict[str, float]:
     """Map each metric name to its value at the last step."""
     return _ends(
-        ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step DESC, id DESC LIMIT 1"
+        db, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step DESC, id DESC LIMIT 1"
     )
 
 
-def first(ws: Workspace, run_id: int) -> dict[str, float]:
+def first(db: Database, run_id: int) -> dict[str, float]:
     """Map each metric name to its value at the first step."""
-    return _ends(ws, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step, id LIMIT 1")
+    return _ends(db, run_id, "SELECT value FROM metrics WHERE run_id = ? AND name = ? ORDER BY step, id LIMIT 1")
 
 
-def _ends(ws: Workspace, run_id: int, question: str) -> dict[str, float]:
-    with ws.read() as db:
-        found = {name: next(db.query(question, [run_id, name]))["value"] for name in _names(db, run_id)}
+def _ends(db: Database, run_id: int, question: str) -> dict[str, float]:
+    found = {name: next(db.query(question, [run_id, name]))["value"] for name in _names(db, run_id)}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def list_samples(ws: Workspace, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
+def list_samples(db: Database, run_id: int, limit: int = 50) -> list[dict[str, Any]]:
     """Return the run's newest sample texts (step, prompt, response, score, kl, end_reason), newest step first."""
-    with ws.read() as db:
-        return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))
+    return list(db.query("SELECT * FROM samples WHERE run_id = ? ORDER BY step DESC, id LIMIT ?", [run_id, limit]))
 
 
 def samples_by_prompt(
-    ws: Workspace, run_id: int, num_prompts: int = 8, num_steps: int = 12
+    db: Database, run_id: int, num_prompts: int = 8, num_steps: int = 12
 ) -> dict[str, list[dict[str, Any]]]:
     """Map each fixed prompt to its answers over time, newest first; only the newest steps."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT * FROM samples WHERE run_id = :run AND step IN"
-            " (SELECT DISTINCT step FROM samples WHERE run_id = :run ORDER BY step DESC LIMIT :steps) ORDER BY step DESC, id",
-            {"run": run_id, "steps": num_steps},
-        )
-        found: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            if row["prompt"] in found or len(found) < num_prompts:
-                found.setdefault(row["prompt"], []).append(row)
+    rows = db.query(
+        "SELECT * FROM samples WHERE run_id = :run AND step IN"
+        " (SELECT DISTINCT step FROM samples WHERE run_id = :run ORDER BY step DESC LIMIT :steps) ORDER BY step DESC, id",
+        {"run": run_id, "steps": num_steps},
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["prompt"] in found or len(found) < num_prompts:
+            found.setdefault(row["prompt"], []).append(row)
     return found

@@ -208,17 +208,16 @@ def _check_devices(config: TrainConfig) -> None:
 def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
     config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
     base_models.check(config.base_model, config.method, config.quantisation, config.chat_template)
-    train = _demonstrations(ws, "train")
+    with ws.read() as db:
+        train, held_out = _demonstrations(db, "train"), _held_out_demonstrations(db)
     if not train:
-        held_out = len(_held_out_demonstrations(ws))
         raise DataError(
-            f"All {held_out} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
+            f"All {len(held_out)} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
             if held_out
             else "There are no demonstrations to learn from. Import some or write one on the Data page."
         )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)
-    held_out = _held_out_demonstrations(ws)
     rows = {"train": train, "validation": held_out} | plan.fixed(ws, config, has_held_out=bool(held_out))
     return Prepared(config, {}, rows)
 
@@ -230,7 +229,7 @@ def _votes(ws: Workspace, config: VotesConfig) -> Prepared:
     with ws.read() as db:
         snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
         rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
-    demonstrations = _demonstrations(ws, "train") if isinstance(config, RewardConfig) else []
+        demonstrations = _demonstrations(db, "train") if isinstance(config, RewardConfig) else []
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
     named = {"snapshot": snapshot.name, "votes_half": _half_of(snapshot, config)} if snapshot else {}
@@ -270,11 +269,13 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     base_models.check_room(started_from["sft"].base_model, {"max_new_tokens": config.max_new_tokens})
     rewards, sources = reward_sources.resolve(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
-    train = _prompt_rows(ws, ("train",), excluded)
+    with ws.read() as db:
+        train = _prompt_rows(db, ("train",), excluded)
+        held_out = _prompt_rows(db, ("validation",), excluded) or _prompt_rows(db, ("test",), excluded)
+        demonstrations = _held_out_demonstrations(db)
+        mixed_in = _demonstrations(db, "train") if config.ptx_coef > 0 else []
     if not train:
         raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
-    held_out = _prompt_rows(ws, ("validation",), excluded) or _prompt_rows(ws, ("test",), excluded)
-    demonstrations = _held_out_demonstrations(ws)
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
@@ -282,7 +283,7 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:
-        rows["ptx"] = _demonstrations(ws, "train") or _missing_ptx()
+        rows["ptx"] = mixed_in or _missing_ptx()
     return Prepared(config.model_copy(update=names), {role: found.id for role, found in started_from.items()}, rows)
 
 
@@ -303,7 +304,8 @@ def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
     config = _inherit(ws, config, started_from)
     base_models.check_room(started_from["policy"].base_model, {"max_new_tokens": config.max_new_tokens})
     names = {"checkpoint" if role == "policy" else role: found.name for role, found in started_from.items()}
-    drawn = _prompt_rows(ws, tuple(config.split.split("+")), categories(config.exclude_categories))
+    with ws.read() as db:
+        drawn = _prompt_rows(db, tuple(config.split.split("+")), categories(config.exclude_categories))
     if not drawn:
         raise DataError(f"There are no {config.split} prompts to answer. Import prompts, or choose another split.")
     drawn = random.Random(config.seed).sample(drawn, min(len(drawn), config.num_prompts))
@@ -335,29 +337,27 @@ def _names(stages: Sequence[str]) -> str:
     )
 
 
-def _demonstrations(ws: Workspace, split: str) -> list[Row]:
-    with ws.read() as db:
-        return [
-            {
-                "prompt_id": d.prompt_id,
-                "category": d.category,
-                "messages": [*d.messages, {"role": "assistant", "content": d.response}],
-            }
-            for d in reversed(prompts.list_demonstrations(db, split=split))
-        ]
+def _demonstrations(db: Database, split: str) -> list[Row]:
+    return [
+        {
+            "prompt_id": d.prompt_id,
+            "category": d.category,
+            "messages": [*d.messages, {"role": "assistant", "content": d.response}],
+        }
+        for d in reversed(prompts.list_demonstrations(db, split=split))
+    ]
 
 
-def _held_out_demonstrations(ws: Workspace) -> list[Row]:
-    return [*_demonstrations(ws, "validation"), *_demonstrations(ws, "test")]
+def _held_out_demonstrations(db: Database) -> list[Row]:
+    return [*_demonstrations(db, "validation"), *_demonstrations(db, "test")]
 
 
-def _prompt_rows(ws: Workspace, splits: tuple[str, ...], excluded: frozenset[str]) -> list[Row]:
-    with ws.read() as db:
-        return [
-            {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
-            for split in splits
-            for row in prompts.list_prompts(db, split=split, exclude=excluded)
-        ]
+def _prompt_rows(db: Database, splits: tuple[str, ...], excluded: frozenset[str]) -> list[Row]:
+    return [
+        {"prompt_id": row["id"], "category": row["category"], "messages": row["messages"]}
+        for split in splits
+        for row in prompts.list_prompts(db, split=split, exclude=excluded)
+    ]
 
 
 def _check_budgets(config: PPOConfig, *, has_prompts: bool, has_demonstrations: bool) -> None:

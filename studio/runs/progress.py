@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psutil
+from sqlite_utils import Database
 
 from modules.config import PPOConfig
 from studio.runs import gpus, metrics, processes
 from studio.runs.runs import Run
-from studio.workspace import Workspace
 
 SHOWN = ("train/loss", "eval/loss", "train/accuracy", "eval/accuracy", "objective/score", "eval/score", "objective/kl")
 """Metrics that sum up a run, where it logs them."""
@@ -47,19 +47,19 @@ class Progress:
         return said
 
 
-def figures(ws: Workspace, run: Run) -> list[str]:
+def figures(db: Database, run: Run) -> list[str]:
     """Return the newest values of `SHOWN`, as short phrases."""
-    values = metrics.latest(ws, run.id)
+    values = metrics.latest(db, run.id)
     return [f"{name} {values[name]:.4g}" for name in SHOWN if name in values]
 
 
-def read(ws: Workspace, run: Run) -> Progress | None:
+def read(db: Database, run: Run) -> Progress | None:
     """Return the figures of a run that has started."""
     if run.started_at is None:
         return None
     end = datetime.fromisoformat(run.ended_at) if run.ended_at else datetime.now(UTC)
     elapsed = max(0.0, (end - datetime.fromisoformat(run.started_at)).total_seconds())
-    values = metrics.latest(ws, run.id)
+    values = metrics.latest(db, run.id)
     spent = {word: values[name] for name, word in SHARES.items() if name in values}
     whole = sum(spent.values())
     is_going = run.state == "running"
@@ -67,7 +67,7 @@ def read(ws: Workspace, run: Run) -> Progress | None:
     is_paused = run.is_paused
     return Progress(
         elapsed,
-        _left(ws, run, elapsed) if is_going and not is_paused else None,
+        _left(db, run, elapsed) if is_going and not is_paused else None,
         None if is_paused else values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
         {word: seconds / whole for word, seconds in spent.items()} if whole > 0 else {},
         memory,
@@ -83,11 +83,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _left(ws: Workspace, run: Run, elapsed_s: float) -> float | None:
+def _left(db: Database, run: Run, elapsed_s: float) -> float | None:
     """Return the seconds left at the pace of the last steps: a resumed run did not do its first ones itself."""
     if run.progress <= 0:
         return None
-    if pace := metrics.pace(ws, run.id):
+    if pace := metrics.pace(db, run.id):
         step, seconds = pace
         return step * (1 - run.progress) / run.progress * seconds
     is_own = run.resumed_from is None and run.progress > 0.01

@@ -3,81 +3,78 @@
 A waiting run that is paused is held in the queue; a running one saves after its step and waits, keeping its memory.
 """
 
+from sqlite_utils import Database
+
 from studio.errors import RunError
 from studio.runs import runs
 from studio.runs.runs import Run
-from studio.workspace import Workspace
 
 _QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
 
 
-def waiting(ws: Workspace) -> list[Run]:
+def waiting(db: Database) -> list[Run]:
     """Return the runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
-    with ws.read() as db:
-        return [runs.of_row(row) for row in db.query(_QUEUE)]
+    return [runs.of_row(row) for row in db.query(_QUEUE)]
 
 
-def ahead_of(ws: Workspace, run_id: int) -> list[Run]:
+def ahead_of(db: Database, run_id: int) -> list[Run]:
     """Return the runs before this one in the queue that are not held."""
-    found = waiting(ws)
+    found = waiting(db)
     before = found[: next((n for n, run in enumerate(found) if run.id == run_id), len(found))]
     return [run for run in before if not run.pause_requested]
 
 
-def shift(ws: Workspace, name: str, by: int) -> None:
+def shift(db: Database, name: str, by: int) -> None:
     """Move a waiting run in the queue: -1 is one place earlier, 1 one later; at either end it stays.
 
     Raises:
         RunError: there is no such run, or it does not wait.
     """
-    runs.get(ws, name)
-    with ws.write() as db:
-        rows = list(db.query(_QUEUE))
-        at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
-        if at is None:
-            raise RunError(
-                f"Run {name} is not waiting in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
-            )
-        places = [row["id"] if row["place"] is None else row["place"] for row in rows]
-        rows.insert(max(0, at + by), rows.pop(at))
-        for row, place in zip(rows, places, strict=True):
-            db.table("runs").update(row["id"], {"place": float(place)})
+    runs.get(db, name)
+    rows = list(db.query(_QUEUE))
+    at = next((n for n, row in enumerate(rows) if row["name"] == name), None)
+    if at is None:
+        raise RunError(
+            f"Run {name} is not waiting in the queue, so it cannot be moved. See the queue with: rlhf-studio runs"
+        )
+    places = [row["id"] if row["place"] is None else row["place"] for row in rows]
+    rows.insert(max(0, at + by), rows.pop(at))
+    for row, place in zip(rows, places, strict=True):
+        db.table("runs").update(row["id"], {"place": float(place)})
 
 
-def pause(ws: Workspace, name: str) -> Run:
+def pause(db: Database, name: str) -> Run:
     """Hold a waiting run in the queue; let a running one save after its step and wait there.
 
     Raises:
         RunError: it has ended, or it is stopping.
     """
-    return _set(ws, _open(ws, name, "be paused"), 1)
+    return _set(db, _open(db, name, "be paused"), 1)
 
 
-def go_on(ws: Workspace, name: str) -> Run:
+def go_on(db: Database, name: str) -> Run:
     """Let a paused or held run go on; any other is left as it is.
 
     Raises:
         RunError: it has ended, or it is stopping.
     """
-    return _set(ws, _open(ws, name, "go on"), 0)
+    return _set(db, _open(db, name, "go on"), 0)
 
 
-def wish(ws: Workspace, run_id: int) -> str:
+def requested(db: Database, run_id: int) -> str:
     """Return what a running run is asked to do: stop, pause, or nothing ("")."""
-    with ws.read() as db:
-        row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
+    row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
     return "stop" if row["stop_requested"] else "pause" if row["pause_requested"] else ""
 
 
-def _open(ws: Workspace, name: str, what: str) -> Run:
-    run = runs.get(ws, name)
+def _open(db: Database, name: str, what: str) -> Run:
+    run = runs.get(db, name)
     if run.is_ended or run.stop_requested:
         state = f"is {run.state}" if run.is_ended else "is stopping"
         raise RunError(f"Run {run.name} {state} and cannot {what}. Resume continues an ended run.")
     return run
 
 
-def _set(ws: Workspace, run: Run, value: int) -> Run:
-    with ws.write() as db:
-        db.table("runs").update(run.id, {"pause_requested": value} | ({} if value else {"paused_at": None}))
-    return runs.get(ws, run.id)
+def _set(db: Database, run: Run, value: int) -> Run:
+    db.table("runs").update(run.id, {"pause_requested": value} | ({} if value else {"paused_at": None}))
+    return runs.get(db, run.id)

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from sqlite_utils import Database
+
 from studio.errors import RunError
 from studio.preferences import text_search
 from studio.runs.runs import Run
-from studio.workspace import Workspace
 
 SORTS = ("newest", "score", "lowest score", "kl", "lowest kl", "length")
 Sort = Literal["newest", "score", "lowest score", "kl", "lowest kl", "length"]
@@ -131,7 +132,7 @@ class Filter:
 
 
 def add(
-    ws: Workspace,
+    db: Database,
     run_id: int,
     iteration: int,
     new: Iterable[NewRollout],
@@ -142,7 +143,7 @@ def add(
     """Store an iteration's responses and drop those of iterations beyond the newest `keep`, in one transaction.
 
     Args:
-        ws: the workspace.
+        db: an open transaction.
         run_id: the run.
         iteration: counted from 1.
         new: the responses.
@@ -166,48 +167,43 @@ def add(
         for rollout in new
     ]
     texts = [{"run_id": run_id, "token_id": token, "text": text} for token, text in (token_texts or {}).items()]
-    with ws.write() as db:
-        db.execute("DELETE FROM rollouts WHERE run_id = ? AND iteration <= ?", [run_id, iteration - keep])
-        db.table("rollouts").insert_all(rows)
-        db.table("token_texts").insert_all(texts, ignore=True)
+    db.execute("DELETE FROM rollouts WHERE run_id = ? AND iteration <= ?", [run_id, iteration - keep])
+    db.table("rollouts").insert_all(rows)
+    db.table("token_texts").insert_all(texts, ignore=True)
 
 
 def find(
-    ws: Workspace, run_id: int, wanted: Filter | None = None, *, sort: Sort = "newest", limit: int = 50, offset: int = 0
+    db: Database, run_id: int, wanted: Filter | None = None, *, sort: Sort = "newest", limit: int = 50, offset: int = 0
 ) -> list[Rollout]:
     """Return rollouts of a run."""
-    with ws.read() as db:
-        text_search.add_functions(db)
-        rows = db.query(
-            f"{_SELECT}{_WHERE} ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset",
-            _values(run_id, wanted) | {"limit": limit, "offset": offset},
-        )
-        return [_rollout(row) for row in rows]
+    text_search.add_functions(db)
+    rows = db.query(
+        f"{_SELECT}{_WHERE} ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset",
+        _values(run_id, wanted) | {"limit": limit, "offset": offset},
+    )
+    return [_rollout(row) for row in rows]
 
 
-def count(ws: Workspace, run_id: int, wanted: Filter | None = None) -> int:
+def count(db: Database, run_id: int, wanted: Filter | None = None) -> int:
     """Count the stored rollouts of a run that fit the filter."""
-    with ws.read() as db:
-        text_search.add_functions(db)
-        sql = f"SELECT count(*) AS n FROM rollouts r JOIN prompts p ON p.id = r.prompt_id{_WHERE}"
-        return next(db.query(sql, _values(run_id, wanted)))["n"]
+    text_search.add_functions(db)
+    sql = f"SELECT count(*) AS n FROM rollouts r JOIN prompts p ON p.id = r.prompt_id{_WHERE}"
+    return next(db.query(sql, _values(run_id, wanted)))["n"]
 
 
-def iterations(ws: Workspace, run_id: int) -> list[int]:
+def iterations(db: Database, run_id: int) -> list[int]:
     """Return the iterations whose rollouts are stored, newest first."""
-    with ws.read() as db:
-        rows = db.query("SELECT DISTINCT iteration FROM rollouts WHERE run_id = ? ORDER BY iteration DESC", [run_id])
-        return [row["iteration"] for row in rows]
+    rows = db.query("SELECT DISTINCT iteration FROM rollouts WHERE run_id = ? ORDER BY iteration DESC", [run_id])
+    return [row["iteration"] for row in rows]
 
 
-def get(ws: Workspace, run: Run, rollout_id: int) -> Rollout:
+def get(db: Database, run: Run, rollout_id: int) -> Rollout:
     """Return a rollout of a run.
 
     Raises:
         RunError: the run has none with this id (any more).
     """
-    with ws.read() as db:
-        rows = list(db.query(f"{_SELECT} WHERE r.run_id = ? AND r.id = ?", [run.id, rollout_id]))
+    rows = list(db.query(f"{_SELECT} WHERE r.run_id = ? AND r.id = ?", [run.id, rollout_id]))
     if not rows:
         raise RunError(
             f"Run {run.name} has no rollout {rollout_id}. It may have been dropped for newer ones (keep_rollouts); see them "
@@ -216,28 +212,26 @@ def get(ws: Workspace, run: Run, rollout_id: int) -> Rollout:
     return _rollout(rows[0])
 
 
-def tokens_of(ws: Workspace, rollout_id: int) -> Tokens:
+def tokens_of(db: Database, rollout_id: int) -> Tokens:
     """Return the numbers per token of a stored rollout."""
-    with ws.read() as db:
-        return unpack(next(db.query("SELECT tokens FROM rollouts WHERE id = ?", [rollout_id]))["tokens"])
+    return unpack(next(db.query("SELECT tokens FROM rollouts WHERE id = ?", [rollout_id]))["tokens"])
 
 
-def token_table(ws: Workspace, run_id: int, rollout: Rollout) -> list[Token]:
+def token_table(db: Database, run_id: int, rollout: Rollout) -> list[Token]:
     """Return the tokens of a rollout's response with all their numbers."""
-    tokens = tokens_of(ws, rollout.id)
-    texts = token_texts(ws, run_id, tokens.response_ids)
+    tokens = tokens_of(db, rollout.id)
+    texts = token_texts(db, run_id, tokens.response_ids)
     columns = zip(tokens.response_ids, *tokens[2:], strict=True)
     return [Token(token, texts.get(token, f"#{token}"), *numbers) for token, *numbers in columns]
 
 
-def token_texts(ws: Workspace, run_id: int, token_ids: Iterable[int]) -> dict[int, str]:
+def token_texts(db: Database, run_id: int, token_ids: Iterable[int]) -> dict[int, str]:
     """Return the texts of these tokens; unknown ones are left out."""
-    with ws.read() as db:
-        rows = db.query(
-            "SELECT token_id, text FROM token_texts WHERE run_id = ? AND token_id IN (SELECT value FROM json_each(?))",
-            [run_id, json.dumps(sorted(set(token_ids)))],
-        )
-        return {row["token_id"]: row["text"] for row in rows}
+    rows = db.query(
+        "SELECT token_id, text FROM token_texts WHERE run_id = ? AND token_id IN (SELECT value FROM json_each(?))",
+        [run_id, json.dumps(sorted(set(token_ids)))],
+    )
+    return {row["token_id"]: row["text"] for row in rows}
 
 
 def pack(tokens: Tokens) -> bytes:

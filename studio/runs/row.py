@@ -8,7 +8,7 @@ from modules.config import StageConfig
 
 ENDED = ("finished", "stopped", "failed", "lost")
 Starter = Literal["", "studio", "others"]
-"""Starter of a queued run's worker: nobody yet (just made); the studio, when its lane is free; torchrun or SLURM."""
+"""Starter of a queued run's worker: nobody yet (just made); the studio, when its device is free; torchrun or SLURM."""
 
 
 @dataclass(frozen=True)

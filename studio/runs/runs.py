@@ -82,7 +82,8 @@ def resume(ws: Workspace, name: str, given: Sequence[str] = ()) -> Run:
     """
     found = continuation(ws, name, given)
     run, origin = found.run, found.origin and found.origin.id
-    prepared = prepare.Prepared(found.config, parents_of(ws, run), {}, run.snapshot_id)
+    with ws.read() as db:
+        prepared = prepare.Prepared(found.config, parents_of(db, run), {}, run.snapshot_id)
     return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
 
@@ -94,7 +95,8 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
         CheckpointError: it has no checkpoint to continue from.
         ConfigError: it was trained differently from the checkpoints that it began from, or a setting cannot be changed so.
     """
-    run = get(ws, name.partition("@")[0])
+    with ws.read() as db:
+        run = get(db, name.partition("@")[0])
     if not run.is_ended and "@" not in name:
         raise RunError(
             f"Run {run.name} is {run.state}; only an ended run can be resumed. Stop it first, or name one of its checkpoints."
@@ -106,7 +108,9 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
             f"Run {run.name} was made by another version of the studio with settings that this one does not know "
             f"({', '.join(run.unread)}), so it would not continue as it began. Start a new run."
         )
-    began_from = [checkpoints.get(ws, parent) for parent in checkpoints.parents_of_run(ws, run.id).values()]
+    with ws.read() as db:
+        ids = checkpoints.parents_of_run(db, run.id)
+    began_from = [checkpoints.get(ws, parent) for parent in ids.values()]
     file = folder(ws, run.name) / "config.json"
     way_out = settings.command_of_run(ws, run.stage, file, {"method": "auto", "quantisation": "auto"})
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
@@ -148,54 +152,45 @@ def _origin(ws: Workspace, run: Run, name: str) -> Checkpoint | None:
     return None
 
 
-def get(ws: Workspace, name: str | int) -> Run:
+def get(db: Database, name: str | int) -> Run:
     """Return the run with this name or id.
 
     Raises:
         RunError: there is none.
     """
-    with ws.read() as db:
-        rows = list(db.query("SELECT * FROM runs WHERE name = ? OR id = ?", [str(name), name]))
+    rows = list(db.query("SELECT * FROM runs WHERE name = ? OR id = ?", [str(name), name]))
     if not rows:
         raise RunError(f"There is no run named {name!r}. See them with: rlhf-studio runs")
     return of_row(rows[0])
 
 
-def chosen_or_newest(ws: Workspace, name: str) -> Run | None:
+def chosen_or_newest(db: Database, name: str) -> Run | None:
     """Return the run with this name, the newest one where the name is empty; None where there is none."""
-    with ws.read() as db:
-        of_name = "SELECT * FROM runs WHERE name = ?" if name else "SELECT * FROM runs ORDER BY id DESC LIMIT 1"
-        rows = db.query(of_name, [name] if name else [])
-        return next((of_row(row) for row in rows), None)
+    of_name = "SELECT * FROM runs WHERE name = ?" if name else "SELECT * FROM runs ORDER BY id DESC LIMIT 1"
+    rows = db.query(of_name, [name] if name else [])
+    return next((of_row(row) for row in rows), None)
 
 
-def list_all(ws: Workspace, *, stage: str | None = None, state: str | None = None) -> list[Run]:
+def list_all(db: Database, *, stage: str | None = None, state: str | None = None) -> list[Run]:
     """Return the runs, newest first."""
-    with ws.read() as db:
-        given = {"stage": stage, "state": state}
-        wanted = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
-        rows = db.query(f"SELECT * FROM runs WHERE {wanted} ORDER BY id DESC", given)
-        return [of_row(row) for row in rows]
+    given = {"stage": stage, "state": state}
+    wanted = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None) or "1"
+    rows = db.query(f"SELECT * FROM runs WHERE {wanted} ORDER BY id DESC", given)
+    return [of_row(row) for row in rows]
 
 
-def parents_of(ws: Workspace, run: Run) -> dict[str, int]:
+def parents_of(db: Database, run: Run) -> dict[str, int]:
     """Map each role to its checkpoint id."""
-    with ws.read() as db:
-        rows = db.query("SELECT role, checkpoint_id FROM run_parents WHERE run_id = ?", [run.id])
-        return {row["role"]: row["checkpoint_id"] for row in rows}
+    rows = db.query("SELECT role, checkpoint_id FROM run_parents WHERE run_id = ?", [run.id])
+    return {row["role"]: row["checkpoint_id"] for row in rows}
 
 
-def move(ws: Workspace, run_id: int, state: str, message: str = "", *, is_fault: bool = False) -> None:
+def move(db: Database, run_id: int, state: str, message: str = "", *, is_fault: bool = False) -> None:
     """Move a run to a state with a plain sentence; `is_fault`: it stopped itself, since a step could not be taken.
 
     Raises:
         RunError: the move is not allowed from the state it is in.
     """
-    with ws.write() as db:
-        _move(db, run_id, state, message, is_fault)
-
-
-def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = False) -> None:
     current = next(db.query("SELECT name, state, pid FROM runs WHERE id = ?", [run_id]))
     if state not in MOVES.get(current["state"], ()):
         raise RunError(f"Run {current['name']} is {current['state']} and cannot become {state}.")
@@ -206,59 +201,53 @@ def _move(db: Database, run_id: int, state: str, message: str, is_fault: bool = 
     db.table("runs").update(run_id, said | stamps)
 
 
-def list_ending(ws: Workspace) -> list[Run]:
+def list_ending(db: Database) -> list[Run]:
     """Return the ended runs whose processes were not yet seen gone."""
-    with ws.read() as db:
-        return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
+    return [of_row(row) for row in db.query("SELECT * FROM runs WHERE ended_at IS NOT NULL AND gone_at IS NULL")]
 
 
-def begin(ws: Workspace, run_id: int, lane: str) -> bool:
-    """Move a queued run to running on this lane; False if it was stopped or held meanwhile."""
-    with ws.write() as db:
-        row = next(db.query("SELECT state, stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
-        if row["state"] != "queued" or row["stop_requested"] or row["pause_requested"]:
-            return False
-        stamps = {"started_at": now(), "heartbeat_at": now(), "advanced_at": now()}
-        db.table("runs").update(run_id, {"state": "running", "lane": lane} | stamps)
-        return True
+def begin(db: Database, run_id: int, device: str) -> bool:
+    """Move a queued run to running on this device; False if it was stopped or held meanwhile."""
+    row = next(db.query("SELECT state, stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))
+    if row["state"] != "queued" or row["stop_requested"] or row["pause_requested"]:
+        return False
+    stamps = {"started_at": now(), "heartbeat_at": now(), "advanced_at": now()}
+    db.table("runs").update(run_id, {"state": "running", "lane": device} | stamps)
+    return True
 
 
-def give_back(ws: Workspace, run_id: int, pid: int) -> None:
+def give_back(db: Database, run_id: int, pid: int) -> None:
     """Turn a run that this process was to begin, but that was held meanwhile, back into a waiting row."""
-    with ws.write() as db:
-        db.execute(
-            "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
-            " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
-            [run_id, pid],
-        )
+    db.execute(
+        "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
+        " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
+        [run_id, pid],
+    )
 
 
-def set_gone(ws: Workspace, run_id: int) -> None:
+def set_gone(db: Database, run_id: int) -> None:
     """Store that the processes of an ended run were seen gone, and their GPU memory free."""
-    with ws.write() as db:
-        db.table("runs").update(run_id, {"gone_at": now()})
+    db.table("runs").update(run_id, {"gone_at": now()})
 
 
-def leave_to_others(ws: Workspace, run_id: int) -> None:
+def leave_to_others(db: Database, run_id: int) -> None:
     """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
-    with ws.write() as db:
-        db.table("runs").update(run_id, {"starter": "others"})
-    beat(ws, run_id, text="waiting for torchrun or SLURM to start its worker")
+    db.table("runs").update(run_id, {"starter": "others"})
+    beat(db, run_id, text="waiting for torchrun or SLURM to start its worker")
 
 
 def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
-    """Let the studio start a queued run's worker when its lane is free; returns it with its mark."""
+    """Let the studio start a queued run's worker when its device is free; returns it with its mark."""
     values = {"starter": "studio", "mark": marks.make(folder(ws, run.name)), "environment": environment}
     with ws.write() as db:
         db.table("runs").update(run.id, values | {"progress_text": "waiting for its turn"})
-    return get(ws, run.id)
+        return get(db, run.id)
 
 
-def set_process(ws: Workspace, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
+def set_process(db: Database, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
     """Store the process that works on the run, and its mark where that is a new one."""
     values = {"pid": pid, "pid_started": pid_started, "boot": marks.boot(), "heartbeat_at": now()}
-    with ws.write() as db:
-        db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
+    db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
 
 
 def claim(ws: Workspace, run: Run) -> processes.Claim:
@@ -277,7 +266,7 @@ def is_of_another_workspace(ws: Workspace, run: Run) -> bool:
 
 
 def beat(
-    ws: Workspace, run_id: int, progress: float | None = None, text: str | None = None, *, paused: bool = False
+    db: Database, run_id: int, progress: float | None = None, text: str | None = None, *, paused: bool = False
 ) -> bool:
     """Store a heartbeat with the progress (0 to 1) and what is happening; returns True when a stop was asked for.
 
@@ -290,21 +279,19 @@ def beat(
         values |= {"progress_text": text, "paused_at": now() if paused else None}
     if len(values) > 1:
         values["advanced_at"] = now()
-    with ws.write() as db:
-        db.table("runs").update(run_id, values)
-        return bool(next(db.query("SELECT stop_requested FROM runs WHERE id = ?", [run_id]))["stop_requested"])
+    db.table("runs").update(run_id, values)
+    return bool(next(db.query("SELECT stop_requested FROM runs WHERE id = ?", [run_id]))["stop_requested"])
 
 
-def request_stop(ws: Workspace, name: str) -> Run:
+def request_stop(db: Database, name: str) -> Run:
     """Ask a run to finish its step, save and stop; a queued run stops at once. An ended run is left as it is."""
-    run = get(ws, name)
-    with ws.write() as db:  # it may begin at this moment, and must then save
-        state = next(db.query("SELECT state FROM runs WHERE id = ?", [run.id]))["state"]
-        if state == "queued":
-            _move(db, run.id, "stopped", "Cancelled before it started.")
-        elif state not in ENDED:
-            db.table("runs").update(run.id, {"stop_requested": 1})
-    return get(ws, run.id)
+    run = get(db, name)
+    state = next(db.query("SELECT state FROM runs WHERE id = ?", [run.id]))["state"]
+    if state == "queued":
+        move(db, run.id, "stopped", "Cancelled before it started.")
+    elif state not in ENDED:
+        db.table("runs").update(run.id, {"stop_requested": 1})
+    return get(db, run.id)
 
 
 def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
@@ -345,7 +332,8 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
         if path:  # made by this call, whose row could not be committed
             shutil.rmtree(path, ignore_errors=True)
         raise
-    return get(ws, run_id)
+    with ws.read() as db:
+        return get(db, run_id)
 
 
 def _insert(

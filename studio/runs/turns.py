@@ -1,7 +1,7 @@
-"""Starts waiting runs in turn: a waiting run is only a row; whoever looks here starts its worker when its lane is free.
+"""Starts waiting runs in turn: a waiting run is only a row; whoever looks here starts its worker when its device is free.
 
-Servers, commands and the waiter look (`studio.runs.waiter`), one at a time. The lane is locked before the worker is
-started, and the worker inherits the lock: there is no moment in which two could take the same lane, or start one run twice.
+Servers, commands and the waiter look (`studio.runs.waiter`), one at a time. The device is locked before the worker is
+started, and the worker inherits the lock: there is no moment in which two could take the same device, or start one run twice.
 """
 
 import json
@@ -19,8 +19,8 @@ from studio.runs import devices, gpus, marks, processes, queue, runs
 from studio.runs.row import Run
 from studio.workspace import Workspace
 
-LANES = "RLHF_STUDIO_LANES"
-"""Environment variable of a worker: JSON of its lanes and the open files that hold their locks."""
+DEVICES = "RLHF_STUDIO_LANES"
+"""Environment variable of a worker: JSON of its devices and the open files that hold their locks."""
 _WAITER = "waiter"
 _SHELL = (
     "CUDA_",
@@ -45,13 +45,17 @@ def settings() -> str:
 
 
 def look(ws: Workspace) -> list[str]:
-    """Start the waiting runs whose lanes are free, in their order; returns their names.
+    """Start the waiting runs whose devices are free, in their order; returns their names.
 
     Does nothing while another process is looking, or where the disk cannot be written.
     """
     started, ahead = [], []
     with suppress(OSError), _alone(ws) as is_mine:
-        for run in queue.waiting(ws) if is_mine else []:
+        if not is_mine:
+            return []
+        with ws.read() as db:
+            waiting = queue.waiting(db)
+        for run in waiting:
             if run.pause_requested:
                 continue
             if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
@@ -63,7 +67,9 @@ def look(ws: Workspace) -> list[str]:
 def is_waiter_wanted(ws: Workspace) -> bool:
     """Return whether a run waits here to be started, held ones included."""
     try:
-        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in queue.waiting(ws))
+        with ws.read() as db:
+            waiting = queue.waiting(db)
+        return any(run.is_waiting_here and not runs.is_of_another_workspace(ws, run) for run in waiting)
     except WorkspaceError:
         return ws.database.exists()  # another process holds it, or it is ending
 
@@ -92,8 +98,8 @@ def ensure_waiter(ws: Workspace, environment: Mapping[str, str] | None = None) -
 
 
 def inherited() -> dict[str, int]:
-    """Return the lanes that were locked for this process before it was started, with the open files that hold them."""
-    found = json.loads(os.environ.pop(LANES, "{}"))
+    """Return the devices that were locked for this process before it was started, with the open files that hold them."""
+    found = json.loads(os.environ.pop(DEVICES, "{}"))
     for descriptor in found.values():
         os.set_inheritable(descriptor, False)
     return found
@@ -102,7 +108,7 @@ def inherited() -> dict[str, int]:
 def _start_where_free(ws: Workspace, run: Run, ahead: list[StageConfig]) -> bool:
     with gpus.seen_as(json.loads(run.environment)), devices.held(ws, run.config, ahead) as mine:
         if mine:
-            _spawn(ws, run, {lane: file.fileno() for lane, file in mine.items()})
+            _spawn(ws, run, {device: file.fileno() for device, file in mine.items()})
         return bool(mine)
 
 
@@ -117,7 +123,7 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
         "PYTHONPATH": str(children.CODE),
         "TOKENIZERS_PARALLELISM": "false",
         marks.VARIABLE: run.mark,
-        LANES: json.dumps(mine),
+        DEVICES: json.dumps(mine),
     }
     folder = runs.folder(ws, run.name)
     try:
@@ -133,10 +139,12 @@ def _spawn(ws: Workspace, run: Run, mine: dict[str, int]) -> None:
                 pass_fds=tuple(mine.values()),
             )
     except OSError as error:
-        runs.move(ws, run.id, "failed", f"The worker could not be started: {error.strerror}.")
+        with ws.write() as db:
+            runs.move(db, run.id, "failed", f"The worker could not be started: {error.strerror}.")
         return
     processes.remember(child)
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    with ws.write() as db:
+        runs.set_process(db, run.id, child.pid, processes.birth(child.pid))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The process that starts waiting runs while nobody else does: ``python -m studio.runs.waiter WORKSPACE LOCK``.
 
-A workspace has one, and only while runs wait: it starts them when their lane is free, also with no page open and every
+A workspace has one, and only while runs wait: it starts them when their device is free, also with no page open and every
 terminal closed. It loads no torch, and ends when nothing waits.
 """
 

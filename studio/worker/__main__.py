@@ -2,7 +2,7 @@
 
 On several devices there is one such process for each (see `studio.worker.ranks`); the first one does the following.
 
-It is started with the lock of its lane (a kernel lock, released even on kill -9) or waits for it, reports that it is
+It is started with the lock of its device (a kernel lock, released even on kill -9) or waits for it, reports that it is
 alive, hands over to `studio.worker.training`, and writes how the run ended: a state and a plain sentence.
 """
 
@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
+
+from sqlite_utils import Database
 
 from studio import redaction
 from studio.database import connection
@@ -41,18 +43,22 @@ def main(root: str, name: str) -> int:
     signals.heed()
     connection.BUSY_TIMEOUT_S = PATIENCE_S
     ws = held.hold(Workspace.existing(root), PATIENCE_S)
-    run = runs.get(ws, name)
+    with ws.read() as db:
+        run = runs.get(db, name)
     if run.state != "queued":
         raise RunError(f"Run {run.name} is already {run.state}; start another, or resume it.")
     mark = _carry_mark(ws, run)
     signals.pass_on(lambda: _request_stop(ws, run))
     with ws.kept_open(), _turn(ws, run, mark) as is_ours:
         if not is_ours:
-            if runs.get(ws, run.id).is_ended and ranks.has_others(run):
+            with ws.read() as db:
+                is_ended = runs.get(db, run.id).is_ended
+            if is_ended and ranks.has_others(run):
                 ranks.lay_copy(ws, run)
             return 0
         with _heartbeat(ws, run), ranks.shared(ws, run):
-            runs.beat(ws, run.id, 0.0, "loading the libraries")
+            with ws.write() as db:
+                runs.beat(db, run.id, 0.0, "loading the libraries")
             ending = _work(ws, run)
         _say_last_word(ws, run, ending)
     print(f"{run.name}: {ending.state}. {ending.message}", flush=True)
@@ -65,7 +71,8 @@ def _request_stop(ws: Workspace, run: Run) -> None:
     """Request a stop as a person would, as soon as the database can be written."""
     while True:
         with suppress(WorkspaceError):
-            runs.request_stop(ws, run.name)
+            with ws.write() as db:
+                runs.request_stop(db, run.name)
             return
         time.sleep(POLL_S)
 
@@ -83,20 +90,27 @@ def _work(ws: Workspace, run: Run) -> Ending:
         ranks.check(run.config)
         return _load_training().work(ws, run)
     except WorkspaceError as error:
-        return Ending("failed", f"{error} {launcher.next_step(ws, runs.get(ws, run.id))}")
+        return Ending("failed", f"{error} {_next_step(ws, run)}")
     except StudioError as error:
         return Ending("failed", str(error))
     except SystemExit:
         if not signals.received():
             raise
-        return Ending("stopped", f"Stopped by {signals.received()}. {launcher.next_step(ws, runs.get(ws, run.id))}")
+        return Ending("stopped", f"Stopped by {signals.received()}. {_next_step(ws, run)}")
     except Exception as error:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
             return ranks.explain(ws, run)
         said = failures.explain(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
-        return Ending("failed", f"{said} {launcher.next_step(ws, runs.get(ws, run.id))}")
+        return Ending("failed", f"{said} {_next_step(ws, run)}")
+
+
+def _next_step(ws: Workspace, run: Run) -> str:
+    """Say what is kept of the run as it is now, and what to do next."""
+    with ws.read() as db:
+        now = runs.get(db, run.id)
+    return launcher.next_step(ws, now)
 
 
 def _load_training() -> ModuleType:
@@ -124,7 +138,8 @@ def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
     deadline = time.monotonic() + ROOM_S
     while True:
         try:
-            return runs.move(ws, run.id, ending.state, message, is_fault=ending.is_fault)
+            with ws.write() as db:
+                return runs.move(db, run.id, ending.state, message, is_fault=ending.is_fault)
         except WorkspaceError:
             if time.monotonic() > deadline:
                 raise
@@ -133,7 +148,7 @@ def _say_last_word(ws: Workspace, run: Run, ending: Ending) -> None:
 
 @contextmanager
 def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
-    """Begin on the lanes that were locked for this process, or wait for them where torchrun or SLURM started it.
+    """Begin on the devices that were locked for this process, or wait for them where torchrun or SLURM started it.
 
     Yields False when the run was cancelled or held meanwhile. Where this process is the only one, it sees only its own
     GPU.
@@ -141,34 +156,51 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
     handed_on = turns.inherited()
     if handed_on:
         try:
-            yield _begin(ws, run, tuple(handed_on), mark)
+            with ws.write() as db:
+                is_ours = _begin(db, run, tuple(handed_on), mark)
+            if is_ours:
+                _see_only(tuple(handed_on))
+            yield is_ours
         finally:
             for descriptor in handed_on.values():
                 os.close(descriptor)
         return
-    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
-    runs.beat(ws, run.id, text="waiting for its turn")
-    while not runs.get(ws, run.id).is_ended:
-        ahead = [other.config for other in queue.ahead_of(ws, run.id)]
+    with ws.write() as db:
+        runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+        runs.beat(db, run.id, text="waiting for its turn")
+    while True:
+        with ws.read() as db:
+            if runs.get(db, run.id).is_ended:
+                break
+            ahead = [other.config for other in queue.ahead_of(db, run.id)]
         with devices.taken(ws, run.config, ahead) as mine:
-            if mine and _begin(ws, run, mine, mark):
-                yield True
-                return
-        runs.beat(ws, run.id)
+            if mine:
+                with ws.write() as db:
+                    is_ours = _begin(db, run, mine, mark)
+                if is_ours:
+                    _see_only(mine)
+                    yield True
+                    return
+        with ws.write() as db:
+            runs.beat(db, run.id)
         launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
         time.sleep(POLL_S)
     yield False
 
 
-def _begin(ws: Workspace, run: Run, mine: tuple[str, ...], mark: str) -> bool:
+def _begin(db: Database, run: Run, mine: tuple[str, ...], mark: str) -> bool:
     """Store that the run is running; False if it was cancelled, held or begun by another process meanwhile."""
-    if not runs.begin(ws, run.id, "+".join(mine)):
-        runs.give_back(ws, run.id, os.getpid())
+    if not runs.begin(db, run.id, "+".join(mine)):
+        runs.give_back(db, run.id, os.getpid())
         return False
-    runs.set_process(ws, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    return True
+
+
+def _see_only(mine: tuple[str, ...]) -> None:
+    """Let a process that is its run's only one see its own GPUs and no other."""
     if mine != (devices.CPU,) and not ranks.is_started_elsewhere():
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible(mine)
-    return True
 
 
 @contextmanager
@@ -178,8 +210,8 @@ def _heartbeat(ws: Workspace, run: Run) -> Iterator[None]:
 
     def beat() -> None:
         while not is_over.wait(HEARTBEAT_S):
-            with suppress(WorkspaceError):  # the next one may succeed
-                runs.beat(ws, run.id)
+            with suppress(WorkspaceError), ws.write() as db:  # the next one may succeed
+                runs.beat(db, run.id)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

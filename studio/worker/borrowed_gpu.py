@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlite_utils import Database
+
 from modules.config import SampleConfig
 from studio.errors import RunError
 from studio.runs import devices, gpus, queue, runs
@@ -28,7 +30,7 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
         is_patient: Wait until one is free that no waiting run could use; otherwise refuse at once.
 
     Yields:
-        The lane, such as gpu0; cpu where no GPU is used.
+        The device, such as gpu0; cpu where no GPU is used.
 
     Raises:
         RunError: All are in use; the message says by what.
@@ -41,7 +43,8 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
             return
         config = SampleConfig(gpu=gpu)
         while True:
-            ahead = [run.config for run in queue.waiting(ws) if not run.pause_requested] if is_patient else []
+            with ws.read() as db:
+                ahead = [run.config for run in queue.waiting(db) if not run.pause_requested] if is_patient else []
             with devices.taken(ws, config, ahead) as mine:
                 if mine:
                     if mine != (devices.CPU,):
@@ -49,7 +52,8 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
                     yield mine[0]
                     return
             if not is_patient:
-                raise RunError(busy(ws, config))
+                with ws.read() as db:
+                    raise RunError(busy(db, config))
             time.sleep(POLL_S)
     finally:
         if before is None:
@@ -58,13 +62,13 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
             os.environ[VISIBLE] = before
 
 
-def busy(ws: Workspace, config: SampleConfig) -> str:
+def busy(db: Database, config: SampleConfig) -> str:
     """Say what is using the GPUs that could have been taken, and what to do."""
-    holders = {lane: run.name for run in runs.list_all(ws, state="running") for lane in run.lane.split("+")}
+    holders = {device: run.name for run in runs.list_all(db, state="running") for device in run.lane.split("+")}
     said = []
-    for lane in devices.usable(config, gpus.count()):
-        place = "the GPU" if lane == devices.CPU else f"GPU {lane.removeprefix('gpu')}"
-        said.append(f"{holders.get(lane, 'another task of the studio')} works on {place}")
+    for device in devices.usable(config, gpus.count()):
+        place = "the GPU" if device == devices.CPU else f"GPU {device.removeprefix('gpu')}"
+        said.append(f"{holders.get(device, 'another task of the studio')} works on {place}")
     return (
         f"{' and '.join(said)}: try again when it has ended, or use the CPU (device=cpu; at the terminal --device cpu)."
     )

@@ -23,7 +23,8 @@ from modules.ppo import PPOModule
 from modules.sft import SFTModule
 from studio.files import folders
 from studio.models import checkpoints
-from studio.runs import metrics, queue, rollouts, runs, signals
+from studio.runs import metrics as run_metrics
+from studio.runs import queue, rollouts, runs, signals
 from studio.runs.rollouts import NewRollout, Tokens
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -57,13 +58,10 @@ class SQLiteLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Store the values of one step; Lightning's own epoch counter is left out."""
-        _store_metrics(self._ws, self._run.id, int(metrics.get("step", step or 0)), metrics)
-
-
-def _store_metrics(ws: Workspace, run_id: int, step: int, values: Mapping[str, float]) -> None:
-    named = {name: value for name, value in values.items() if "/" in name}
-    if named:
-        metrics.add(ws, run_id, step, named)
+        named = {name: value for name, value in metrics.items() if "/" in name}
+        if named:
+            with self._ws.write() as db:
+                run_metrics.add(db, self._run.id, int(metrics.get("step", step or 0)), named)
 
 
 class StudioCallback(Callback):
@@ -92,8 +90,9 @@ class StudioCallback(Callback):
         if isinstance(pl_module, PPOModule):
             self._write_rollouts(pl_module, _rollouts_of_all(trainer, pl_module, self._run.config))
         text = f"{self.unit} {step} of {self._total}"
-        runs.beat(self._ws, self._run.id, min(1.0, step / self._total), text)
-        if steer(trainer, lambda: self._wish(pl_module)):
+        with self._ws.write() as db:
+            runs.beat(db, self._run.id, min(1.0, step / self._total), text)
+        if steer(trainer, lambda: self._requested(pl_module)):
             self.is_stopped = True
         elif not self._eval_every or step % self._eval_every:
             self._save_when_due(pl_module)
@@ -107,7 +106,8 @@ class StudioCallback(Callback):
             is_best = best is not None and best.step == pl_module.step_index
         if isinstance(pl_module, SFTModule):
             rows = [sample._asdict() for sample in pl_module.latest_eval_samples]
-            metrics.add_samples(self._ws, self._run.id, pl_module.step_index, rows)
+            with self._ws.write() as db:
+                run_metrics.add_samples(db, self._run.id, pl_module.step_index, rows)
         if is_best:
             self.save(pl_module, is_chosen=True)
         else:
@@ -129,7 +129,8 @@ class StudioCallback(Callback):
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
         config = self._run.config.model_dump(mode="json")
         folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
-        newest = {k: v for k, v in metrics.latest(self._ws, self._run.id).items() if k.startswith("eval/")}
+        with self._ws.read() as db:
+            newest = {k: v for k, v in run_metrics.latest(db, self._run.id).items() if k.startswith("eval/")}
         if milestone := _milestone(module):
             newest |= {checkpoints.SAVED_AT_KL: milestone.value, "objective/kl": milestone.kl}
         self.checkpoint_name = checkpoints.add(
@@ -144,16 +145,18 @@ class StudioCallback(Callback):
         )
         self._saved[step] = self.checkpoint_name
 
-    def _wish(self, module: Any) -> str:
+    def _requested(self, module: Any) -> str:
         """Return the person's request; report a pause and save before it, unless the step must be measured first."""
         step = module.step_index
-        wish = queue.wish(self._ws, self._run.id) if step < self._total else ""
-        if wish == "pause":
+        with self._ws.read() as db:
+            asked = queue.requested(db, self._run.id) if step < self._total else ""
+        if asked == "pause":
             if not self._eval_every or step % self._eval_every:
                 self.save(module)
             said = f"paused after {self.unit} {step} of {self._total}; its memory stays in use"
-            runs.beat(self._ws, self._run.id, text=said, paused=True)
-        return wish
+            with self._ws.write() as db:
+                runs.beat(db, self._run.id, text=said, paused=True)
+        return asked
 
     def _save_when_due(self, module: Any) -> None:
         is_due = module.step_index % self._save_every == 0 or _milestone(module) is not None
@@ -169,14 +172,9 @@ class StudioCallback(Callback):
         unknown = {
             id_ for each in new for id_ in (*each.tokens.prompt_ids, *each.tokens.response_ids)
         } - self._known_tokens
-        rollouts.add(
-            self._ws,
-            self._run.id,
-            module.step_index,
-            new,
-            keep=config.keep_rollouts,
-            token_texts={token: module.backbone.chat.token_text(token) for token in unknown},
-        )
+        texts = {token: module.backbone.chat.token_text(token) for token in unknown}
+        with self._ws.write() as db:
+            rollouts.add(db, self._run.id, module.step_index, new, keep=config.keep_rollouts, token_texts=texts)
         self._known_tokens |= unknown
 
     def _write_samples(self, module: PPOModule) -> None:
@@ -191,7 +189,8 @@ class StudioCallback(Callback):
             }
             for s in module.latest_eval_samples[:NUM_SAMPLES]
         ]
-        metrics.add_samples(self._ws, self._run.id, module.step_index, rows)
+        with self._ws.write() as db:
+            run_metrics.add_samples(db, self._run.id, module.step_index, rows)
 
 
 class Companion(Callback):
@@ -220,9 +219,9 @@ def _milestone(module: Any) -> Milestone | None:
     return module.milestones.latest if isinstance(module, PPOModule) else None
 
 
-def steer(trainer: L.Trainer, wish: Callable[[], str]) -> bool:
+def steer(trainer: L.Trainer, requested: Callable[[], str]) -> bool:
     """Wait while the first process is paused, end the fit if it must stop; all processes call this after each step."""
-    while (word := trainer.strategy.broadcast(wish())) == "pause":
+    while (word := trainer.strategy.broadcast(requested())) == "pause":
         time.sleep(PAUSE_POLL_S)
     if word == "stop":
         trainer.should_stop = True

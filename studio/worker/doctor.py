@@ -1,6 +1,6 @@
 """The doctor's part that loads torch: ``python -m studio.worker.doctor [WORKSPACE]`` prints its facts as JSON.
 
-It computes on a GPU only with that GPU's lane in its hands; of the others it asks the driver, which opens none.
+It computes on a GPU only while it holds that GPU's lock; of the others it asks the driver, which opens none.
 """
 
 import json

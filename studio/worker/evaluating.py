@@ -79,11 +79,16 @@ class _Steps:
         self.num_done += num
         share = min(1.0, self.num_done / self.total)
         text = f"{what}: item {self.num_done:,} of {self.total:,}"
-        runs.beat(self.ws, self.run.id, share, text)
-        while (wish := queue.wish(self.ws, self.run.id)) == "pause":
-            runs.beat(self.ws, self.run.id, share, f"paused after {text}; its memory stays in use", paused=True)
+        with self.ws.write() as db:
+            runs.beat(db, self.run.id, share, text)
+            asked = queue.requested(db, self.run.id)
+        while asked == "pause":
+            with self.ws.write() as db:
+                runs.beat(db, self.run.id, share, f"paused after {text}; its memory stays in use", paused=True)
             time.sleep(PAUSE_POLL_S)
-        if wish == "stop":
+            with self.ws.read() as db:
+                asked = queue.requested(db, self.run.id)
+        if asked == "stop":
             raise _Stopped
 
 
@@ -101,17 +106,20 @@ class _Work:
 
     def keep(self, suite: Suite, conditions: dict[str, Any], items: Sequence[scored.Item]) -> int:
         """Store the suite as it is measured here; returns its id."""
-        return results.keep_suite(self.ws, suite.name, suite.title, suite.kind, conditions, items)
+        with self.ws.write() as db:
+            return results.keep_suite(db, suite.name, suite.title, suite.kind, conditions, items)
 
     def add(self, suite_id: int, found: Sequence[Result]) -> None:
         """Store results."""
-        results.add(self.ws, self.run.id, suite_id, self.subject, found)
+        with self.ws.write() as db:
+            results.add(db, self.run.id, suite_id, self.subject, found)
 
     def in_batches(
         self, suite: Suite, suite_id: int, order: list[int], size: int, measure: Callable[[list[int]], list[Result]]
     ) -> None:
         """Measure the items that are not measured yet, batch by batch, each batch stored at once."""
-        done = results.places_done(self.ws, suite_id, self.subject.name)
+        with self.ws.read() as db:
+            done = results.places_done(db, suite_id, self.subject.name)
         for batch in _batches(order, size):
             if waiting := [place for place in batch if place not in done]:
                 self.add(suite_id, measure(waiting))

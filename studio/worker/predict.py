@@ -41,7 +41,9 @@ def reply(request: dict[str, Any]) -> str:
         return "Another process is already predicting."
     with mine:
         num, num_unfit = 0, 0
-        if predictions.pending(ws, reward.id, 1):
+        with ws.read() as db:
+            waiting = predictions.pending(db, reward.id, 1)
+        if waiting:
             with borrowed(ws, is_patient=request["is_patient"]):
                 num, num_unfit = _predict(ws, reward.id, reward.name)
     unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
@@ -52,15 +54,18 @@ def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
     """Predict; return how many were predicted, and how many the model cannot read."""
     backbone = load(checkpoints.get(ws, name).folder)
     num, unfit = 0, set()
-    while waiting := [
-        row for row in predictions.pending(ws, checkpoint_id, BATCH + len(unfit)) if row["id"] not in unfit
-    ]:
+    while True:
+        with ws.read() as db:
+            pending = predictions.pending(db, checkpoint_id, BATCH + len(unfit))
+        waiting = [row for row in pending if row["id"] not in unfit]
+        if not waiting:
+            return num, len(unfit)
         encoded = {row["id"]: ids for row in waiting if (ids := _encode(backbone, row))}
         unfit |= {row["id"] for row in waiting} - encoded.keys()
         scores = iter(score(backbone, [ids for rows in encoded.values() for ids in rows]))
         found = [(key, [next(scores) for _ in rows]) for key, rows in encoded.items()]
-        num += predictions.add(ws, checkpoint_id, found)
-    return num, len(unfit)
+        with ws.write() as db:
+            num += predictions.add(db, checkpoint_id, found)
 
 
 def load(folder: Path) -> Backbone:

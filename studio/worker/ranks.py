@@ -68,7 +68,7 @@ def size(config: StageConfig) -> int:
 
 
 def is_started_elsewhere() -> bool:
-    """Return whether torchrun or SLURM started this process, with others that do not use our lanes."""
+    """Return whether torchrun or SLURM started this process, with others that do not take our locks."""
     return _from_environment("WORLD_SIZE", "SLURM_NTASKS") > 1
 
 
@@ -123,7 +123,12 @@ def shared(ws: Workspace, run: Run) -> Iterator[None]:
             _seen.update(_others())
             sentence = _failure(ws, run)
             if sentence and not is_over.wait(PATIENCE_S):  # this process may notice and report it itself
-                _give_up(ws, run, sentence)
+                try:
+                    with ws.write() as db:
+                        runs.move(db, run.id, "failed", sentence)
+                    print(f"{run.name}: failed. {sentence}", flush=True)
+                finally:
+                    _exit_at_once()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -164,7 +169,8 @@ def follow(root: str, name: str, work: Callable[[Workspace, Run], Ending]) -> in
     ws = ReadOnly(Path(root).expanduser().resolve(), name)
     while not ws.database.exists():
         time.sleep(POLL_S)
-    run = runs.get(ws, name)
+    with ws.read() as db:
+        run = runs.get(db, name)
     if run.is_ended or rank() >= size(run.config):
         return 0
     ending = work(ws, run)
@@ -223,14 +229,10 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _give_up(ws: Workspace, run: Run, sentence: str) -> None:
-    """Exit, since this process may be waiting for another that is gone, after storing how the run ended."""
-    try:
-        runs.move(ws, run.id, "failed", sentence)
-        print(f"{run.name}: failed. {sentence}", flush=True)
-    finally:
-        _kill(_others())
-        os._exit(1)
+def _exit_at_once() -> None:
+    """End this process and the run's others: any of them may be waiting for one that is gone."""
+    _kill(_others())
+    os._exit(1)
 
 
 def _kill(processes: list[psutil.Process]) -> None:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
@@ -164,7 +166,9 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                 return
             if lane != devices.CPU and time.monotonic() - last_look > LOOK_S:
                 last_look = time.monotonic()
-                if name := _who_waits(ws, lane):
+                with ws.read() as db:
+                    name = _who_waits(db, lane)
+                if name:
                     for answer in answers:
                         tell(Event(id=answer.id, error=f"{name} needed the GPU, so this answer was ended."))
                     return
@@ -198,10 +202,10 @@ def _fault(number: int, error: Exception) -> Event:
     return Event(id=number, error=sentence or f"The model could not answer: {type(error).__name__}: {error}")
 
 
-def _who_waits(ws: Workspace, lane: str) -> str:
+def _who_waits(db: Database, lane: str) -> str:
     """Return the first waiting run that could use this GPU; empty if there is none."""
     num_gpus = int(lane.removeprefix("gpu")) + 1
-    for run in waiting_runs.waiting(ws):
+    for run in waiting_runs.waiting(db):
         if not run.pause_requested and lane in devices.usable(run.config, num_gpus):
             return run.name
     return ""

@@ -9,6 +9,8 @@ import time
 from itertools import combinations
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.config import SampleConfig
 from modules.data.dropped import TOO_LONG, Dropped, advice, drop, reason_of, told
 from modules.model import checkpoint
@@ -45,11 +47,16 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
         def report(done: int, before: int = index) -> None:
             share = (before + done / len(rows)) / len(names)
             text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
-            runs.beat(ws, run.id, share, text)
-            while (wish := queue.wish(ws, run.id)) == "pause":
-                runs.beat(ws, run.id, share, f"paused after {text}; its memory stays in use", paused=True)
+            with ws.write() as db:
+                runs.beat(db, run.id, share, text)
+                asked = queue.requested(db, run.id)
+            while asked == "pause":
+                with ws.write() as db:
+                    runs.beat(db, run.id, share, f"paused after {text}; its memory stays in use", paused=True)
                 time.sleep(PAUSE_POLL_S)
-            if wish == "stop":
+                with ws.read() as db:
+                    asked = queue.requested(db, run.id)
+            if asked == "stop":
                 raise _Stopped
 
         try:
@@ -59,7 +66,9 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
                 "stopped",
                 "Stopped before all answers were there; pairs are put up only at the end, so there are none. Start it again for all.",
             )
-    num_pairs, num_same, num_known = _store(ws, run, config, rows, backbone, answers, [found[name] for name in names])
+    texts = [[backbone.chat.decode(response).strip() for response in rollout.responses] for rollout in answers]
+    with ws.write() as db:
+        num_pairs, num_same, num_known = _store(db, run, config, rows, texts, answers, [found[name] for name in names])
     what = "rankings" if config.put_up == "rankings" else "pairs"
     dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
     notes = f" {num_same} {dropped} and were dropped." if num_same else ""
@@ -67,7 +76,8 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     num_long = left_out.pop(TOO_LONG, 0)
     notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
     notes += f" {left_out.total()} prompts cannot be asked and were left out: {told(left_out)}." if left_out else ""
-    metrics.add(ws, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
+    with ws.write() as db:
+        metrics.add(db, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
     return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
 
 
@@ -113,11 +123,11 @@ def _generate(
 
 
 def _store(
-    ws: Workspace,
+    db: Database,
     run: Run,
     config: SampleConfig,
     rows: list[Row],
-    backbone: Backbone,
+    texts: list[list[str]],
     answers: list[Rollout],
     policies: list[Checkpoint],
 ) -> tuple[int, int, int]:
@@ -127,25 +137,23 @@ def _store(
     """
     num_pairs = num_same = num_known = 0
     chosen = [(a, b) for a, b in combinations(range(len(answers)), 2) if not config.opponent or (b - a) % 2]
-    texts = [[backbone.chat.decode(response).strip() for response in rollout.responses] for rollout in answers]
-    with ws.write() as db:
-        ids = [
-            _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
-            for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
-        ]
-        if config.put_up == "rankings":
-            return _put_up_rankings(db, run, rows, ids, texts)
-        seen: set[tuple[int | str, ...]] = set()
-        for first, second in chosen:
-            for index, row in enumerate(rows):
-                if texts[first][index] == texts[second][index]:
-                    num_same += 1
-                    continue
-                pair = (ids[first][index], ids[second][index])
-                key = (index, *sorted((texts[first][index], texts[second][index])))
-                is_new = key not in seen and comparisons.add_comparison(db, row["prompt_id"], pair, run.id) is not None
-                seen.add(key)
-                num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
+    ids = [
+        _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
+        for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
+    ]
+    if config.put_up == "rankings":
+        return _put_up_rankings(db, run, rows, ids, texts)
+    seen: set[tuple[int | str, ...]] = set()
+    for first, second in chosen:
+        for index, row in enumerate(rows):
+            if texts[first][index] == texts[second][index]:
+                num_same += 1
+                continue
+            pair = (ids[first][index], ids[second][index])
+            key = (index, *sorted((texts[first][index], texts[second][index])))
+            is_new = key not in seen and comparisons.add_comparison(db, row["prompt_id"], pair, run.id) is not None
+            seen.add(key)
+            num_pairs, num_known = num_pairs + is_new, num_known + (not is_new)
     return num_pairs, num_same, num_known
 
 

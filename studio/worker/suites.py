@@ -39,7 +39,8 @@ class SuitesCallback(Callback):
         found = {f"suite/{suite.name}": measure(pl_module.backbone, role, suite) for suite in self._suites}
         known = {name: value for name, value in found.items() if value is not None}
         if known:
-            metrics.add(self._ws, self._run.id, pl_module.step_index, known)
+            with self._ws.write() as db:
+                metrics.add(db, self._run.id, pl_module.step_index, known)
 
 
 def measure(backbone: Backbone, role: str, suite: Suite) -> float | None:

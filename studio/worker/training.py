@@ -214,8 +214,13 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     measured = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
     callbacks = [SuitesCallback(ws, run, measured), callback]  # measured before it is saved
     trainer = _trainer(config, module, callbacks, logger=SQLiteLogger(ws, run))
+
+    def say(text: str) -> None:
+        with ws.write() as db:
+            runs.beat(db, run.id, text=text)
+
     try:
-        _fit(trainer, module, data, has_held_out, lambda text: runs.beat(ws, run.id, text=text))
+        _fit(trainer, module, data, has_held_out, say)
     except NonFiniteError as error:
         half = "" if callback.has_saved(module.step_index) else _half(module)
         callback.save(module)  # the step that failed was not taken

@@ -21,6 +21,7 @@ from studio.database.schema import curves
 from studio.runs import runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.ui.conftest import CHROMIUM, FLAGS, Served
 from ui.pages.runs import curves as run_curves
 from ui.pages.runs import page as runs_page
@@ -47,7 +48,7 @@ OPEN = """([name, isClick]) => new Promise((resolve) => {
 def main(points: int, folder: Path) -> None:
     """Print the times: median and 95th percentile."""
     ws = Workspace.open(folder / "studio")
-    long = fill(ws, points) if not runs.list_all(ws) else runs.list_all(ws)[:NUM_LONG]
+    long = fill(ws, points) if not stored.read(ws, runs.list_all) else stored.read(ws, runs.list_all)[:NUM_LONG]
     names = [run.name for run in long]
     print(
         f"{NUM_RUNS} runs, {NUM_LONG} of them with {NUM_METRICS} metrics of {points:,} points; {NUM_TIMES} times each"
@@ -55,8 +56,8 @@ def main(points: int, folder: Path) -> None:
     print("| server | p50, ms | p95, ms | CPU, ms |")
     print("|---|---|---|---|")
     say("list, head and controls of a run", lambda: runs_page._refresh(ws, names[0], ""))
-    say("its 20 curves", lambda: run_curves.draw(ws, names[0], [], 0, False))
-    say("ten runs laid over each other", lambda: run_curves.draw(ws, names[0], names[1:], 0.9, True))
+    say("its 20 curves", lambda: stored.read(ws, run_curves.draw, names[0], [], 0, False))
+    say("ten runs laid over each other", lambda: stored.read(ws, run_curves.draw, names[0], names[1:], 0.9, True))
     *_, seen = runs_page._refresh(ws, names[0], "")
     say("a tick with nothing new (every 2 s)", lambda: runs_page._refresh(ws, names[0], seen))
     if CHROMIUM:
@@ -86,7 +87,7 @@ def fill(ws: Workspace, points: int) -> list[Run]:
             {"points": points, "metrics": NUM_METRICS, "after": NUM_RUNS - NUM_LONG},
         )
         db.execute(curves.STATEMENTS[1])
-    return runs.list_all(ws)[:NUM_LONG]
+    return stored.read(ws, runs.list_all)[:NUM_LONG]
 
 
 def say(what: str, call: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ import psutil
 from studio.datasets import starter
 from studio.workspace import Workspace
 from tests.live_server import free_port
+from tests.support import stored
 
 PARTS = {"Python alone": "pass", "pandas": "import pandas", "Gradio": "import ui", "all of the page": "import ui.app"}
 
@@ -25,7 +26,7 @@ PARTS = {"Python alone": "pass", "pandas": "import pandas", "Gradio": "import ui
 def main(times: int) -> None:
     """Print medians."""
     with tempfile.TemporaryDirectory() as scratch:
-        starter.load(Workspace.open(Path(scratch) / "studio"))
+        stored.written(Workspace.open(Path(scratch) / "studio"), starter.load)
         starts = [_start(Path(scratch) / "studio") for _ in range(times)]
     print("| part of a start | CPU, s | passed, s |")
     print("|---|---|---|")

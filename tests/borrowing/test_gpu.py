@@ -1,4 +1,4 @@
-"""Nothing computes on a GPU without holding its lane: answers, merges, predictions and measurements, beside runs.
+"""Nothing computes on a GPU without holding its lock: answers, merges, predictions and measurements, beside runs.
 
 There is no GPU here; a stand-in for the driver tells of two.
 """
@@ -39,9 +39,9 @@ def two_gpus(monkeypatch):
 
 
 def running(ws, gpu):
-    """A run that works on a GPU, as its row says; its lane is taken by the test."""
+    """A run that works on a GPU, as its row says; its device is taken by the test."""
     run = runs.create(ws, SFTConfig(gpu=gpu))
-    assert runs.begin(ws, run.id, f"gpu{gpu}")
+    assert stored.written(ws, runs.begin, run.id, f"gpu{gpu}")
     return run
 
 
@@ -54,9 +54,9 @@ def all_at_work(ws, two_gpus):
         yield f"{first.name} works on GPU 0 and {second.name} works on GPU 1: try again when it has ended, or use the CPU"
 
 
-def test_a_borrowed_gpu_is_the_lane_of_a_run_and_the_only_one_that_is_seen(ws, two_gpus):
-    with borrowed(ws) as lane:
-        assert lane == "gpu0"
+def test_a_borrowed_gpu_is_the_device_of_a_run_and_the_only_one_that_is_seen(ws, two_gpus):
+    with borrowed(ws) as device:
+        assert device == "gpu0"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     with borrowed(ws, gpu=1):
@@ -84,8 +84,8 @@ def test_a_run_does_not_get_a_gpu_that_is_borrowed_and_gets_it_afterwards(ws, tw
 
 def test_a_gpu_that_nobody_uses_is_taken_first(ws, two_gpus):
     first = running(ws, 0)
-    with devices.taken(ws, first.config, []), borrowed(ws) as lane:
-        assert lane == "gpu1"
+    with devices.taken(ws, first.config, []), borrowed(ws) as device:
+        assert device == "gpu1"
 
 
 def test_where_all_gpus_are_at_work_it_is_refused_by_the_names_of_the_runs(ws, all_at_work):
@@ -101,12 +101,12 @@ def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpu
     else:
         driver.use(monkeypatch, driver.Missing())
         monkeypatch.setattr(gpus, "DEVICES", ())
-    with devices.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as lane:
-        assert lane == "cpu"
+    with devices.taken(ws, SFTConfig(device="cpu"), []), borrowed(ws, "cpu" if has_gpus else "auto") as device:
+        assert device == "cpu"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch sees none"
 
 
-def test_a_gpu_that_the_driver_does_not_tell_of_has_the_lane_of_its_runs(ws, monkeypatch, tmp_path):
+def test_a_gpu_that_the_driver_does_not_tell_of_has_the_lock_of_its_runs(ws, monkeypatch, tmp_path):
     driver.use(monkeypatch, driver.Missing())
     monkeypatch.setattr(gpus, "DEVICES", (str(tmp_path),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
@@ -121,21 +121,21 @@ def test_a_gpu_that_the_driver_does_not_tell_of_has_the_lane_of_its_runs(ws, mon
 def test_a_patient_one_waits_for_a_gpu_that_no_waiting_run_could_use(ws, two_gpus, monkeypatch):
     monkeypatch.setattr("studio.worker.borrowed_gpu.POLL_S", 0.02)
     waiting = runs.create(ws, SFTConfig(gpu=0))
-    with borrowed(ws, is_patient=True) as lane:
-        assert lane == "gpu1"
+    with borrowed(ws, is_patient=True) as device:
+        assert device == "gpu1"
     got, asked = [], threading.Event()
     real = devices.taken
     monkeypatch.setattr(devices, "taken", lambda *given: asked.set() or real(*given))
 
     def wait():
-        with borrowed(ws, gpu=0, is_patient=True) as lane:
-            got.append(lane)
+        with borrowed(ws, gpu=0, is_patient=True) as device:
+            got.append(device)
 
     thread = threading.Thread(target=wait)
     thread.start()
     assert asked.wait(10)
     assert not got
-    queue.pause(ws, waiting.name)  # a run that is held lets others pass
+    stored.written(ws, queue.pause, waiting.name)  # a run that is held lets others pass
     thread.join(10)
     assert got == ["gpu0"]
 
@@ -177,7 +177,7 @@ def test_a_measurement_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     assert str(refused.value).startswith(all_at_work)
 
 
-def test_the_doctor_opens_a_gpu_only_with_its_lane_and_none_that_a_run_works_on(ws, two_gpus, monkeypatch):
+def test_the_doctor_opens_a_gpu_only_with_its_lock_and_none_that_a_run_works_on(ws, two_gpus, monkeypatch):
     doctor = importlib.import_module("studio.worker.doctor")
     opened = []
 

@@ -134,7 +134,7 @@ def end(ws, config):
 def test_no_vote_of_a_training_prompt_is_in_both_halves_and_held_out_votes_are_whole(ws):
     rows = {}
     for half, name in (("first", "reward-1"), ("second", "reward-2")):
-        run = runs.get(ws, name)
+        run = stored.read(ws, runs.get, name)
         assert f"half {half}" in stored.read(ws, snapshots.get, run.config.snapshot).sentence
         rows[half] = [{row["prompt_id"] for row in runs.read_rows(ws, name, part)} for part in ("train", "validation")]
     (first, held), (second, also_held) = rows["first"], rows["second"]
@@ -148,30 +148,30 @@ def test_no_vote_of_a_training_prompt_is_in_both_halves_and_held_out_votes_are_w
 
 
 def test_a_snapshot_knows_its_own_half_and_another_is_refused(ws):
-    frozen = runs.get(ws, "reward-2").config.snapshot
+    frozen = stored.read(ws, runs.get, "reward-2").config.snapshot
     assert runs.create(ws, RewardConfig(snapshot=frozen)).config.votes_half == "second"
     with pytest.raises(ConfigError, match="frozen with second"):
         runs.create(ws, RewardConfig(snapshot=frozen, votes_half="first"))
 
 
 def test_ppo_measures_suites_at_each_evaluation(ws):
-    run = runs.get(ws, "ppo-1")
-    steps = [step for step, _ in metrics.curve(ws, run.id, "eval/score")]
-    assert [step for step, _ in metrics.curve(ws, run.id, "suite/grammar")] == steps == [0, 2, 3]
+    run = stored.read(ws, runs.get, "ppo-1")
+    steps = [step for step, _ in stored.read(ws, metrics.curve, run.id, "eval/score")]
+    assert [step for step, _ in stored.read(ws, metrics.curve, run.id, "suite/grammar")] == steps == [0, 2, 3]
 
 
 def test_dpo_learns_from_the_votes_without_a_reward_model_and_is_a_policy_like_the_others(ws):
-    run = runs.get(ws, "dpo-1")
-    losses = metrics.curve(ws, run.id, "eval/loss")
+    run = stored.read(ws, runs.get, "dpo-1")
+    losses = stored.read(ws, metrics.curve, run.id, "eval/loss")
     assert losses[0] == (0, pytest.approx(math.log(2), abs=1e-5))
     assert losses[-1][1] < 0.5
-    assert metrics.latest(ws, run.id)["eval/accuracy"] == 1.0
+    assert stored.read(ws, metrics.latest, run.id)["eval/accuracy"] == 1.0
     assert run.snapshot_id is not None
     found = checkpoints.get(ws, "dpo-1")
     assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
     assert checkpoints.parents(ws, found.name) == {"sft": checkpoints.get(ws, "sft-1").name}
     for config in (SampleConfig(checkpoint="dpo-1"), PPOConfig(**TINY, policy_checkpoint="dpo-1", minibatch_size=8)):
-        assert found.id in runs.parents_of(ws, runs.create(ws, config)).values()
+        assert found.id in stored.read(ws, runs.parents_of, runs.create(ws, config)).values()
     resident = Resident(ws, "cpu")
     question = resident.question("dpo-1", [{"role": "user", "content": "What is 3?"}], Sampling(max_new_tokens=4))
     assert list(resident.answer(question))[-1].num_tokens > 0
@@ -201,8 +201,8 @@ def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws
     assert {policy.stage for policy in others} == {"ppo", "dpo"}
     assert start.kl == pytest.approx(0.0, abs=1e-6)
     assert others[-1].kl > 0.01
-    (suite,) = [s for s in results.measured(ws) if s.conditions.get("gold")]
-    items = results.items(ws, suite.id, [start.name])
+    (suite,) = [s for s in stored.read(ws, results.measured) if s.conditions.get("gold")]
+    items = stored.read(ws, results.items, suite.id, [start.name])
     assert [len(item.scores[start.name]) for item in items] == [4] * 4
     scores = [[sample["reward"] for sample in item.scores[start.name]] for item in items]
     assert [best.n for best in curve.best] == [1, 2, 3, 4]
@@ -227,13 +227,13 @@ def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws
 
 def test_a_reward_models_score_of_an_answer_is_that_of_the_same_text(ws, measured):
     """The score that is stored is the one that the worker predicts votes with."""
-    (suite,) = [s for s in results.measured(ws) if s.conditions.get("gold")]
+    (suite,) = [s for s in stored.read(ws, results.measured) if s.conditions.get("gold")]
     name = checkpoints.get(ws, "sft-1").name
     reward = checkpoints.get(ws, "reward-1")
     backbone = Backbone.load(base_models.resolve("starter"), device="cpu", precision="fp32")
     backbone.add_role("reward", source=reward.folder / "reward", head=True)
     num = 0
-    for item in results.items(ws, suite.id, [name]):
+    for item in stored.read(ws, results.items, suite.id, [name]):
         ended = [s for s in zip(item.scores[name], item.texts[name], strict=True) if not s[0]["truncated"]]
         found = score_texts(backbone, [(item.content["messages"], text) for _, text in ended]) if ended else []
         assert found == pytest.approx([scores["reward"] for scores, _ in ended], abs=1e-4)

@@ -83,7 +83,7 @@ def test_each_subject_has_a_result_on_each_item_with_the_role_that_was_entered(t
 
 
 def test_two_checkpoints_are_paired_and_reported(trained, measured, capsys):
-    found = comparison.compare(trained)
+    found = stored.read(trained, comparison.compare)
     assert (found.against, found.subjects) == ("base:starter", (checkpoints.get(trained, "sft-1").name,))
     judged = {(line.suite.name, line.measure.name): line for line in found.lines if line.verdict}
     assert judged["grammar", "acc"].difference.num == 12
@@ -103,7 +103,11 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added_to_it(trained,
     assert scores(trained, again) == []
     more = end(trained, evaluation(checkpoints="base", suites="grammar", limit=20))
     assert len(stored.tables(trained)["evaluation_results"]) == before + len(scores(trained, more)) < before + 20
-    assert len({suite.name for suite in results.measured(trained)}) == len(results.measured(trained)) == 3
+    assert (
+        len({suite.name for suite in stored.read(trained, results.measured)})
+        == len(stored.read(trained, results.measured))
+        == 3
+    )
 
 
 def test_an_interrupted_and_resumed_evaluation_equals_an_unbroken_one(trained, tmp_path):
@@ -142,16 +146,16 @@ def test_toxicity_is_the_worst_of_the_samples_by_a_local_classifier(trained, tmp
     assert len({row["text"] for row in found}) > 3, "samples of one prompt differ"
     probabilities = [json.loads(row["scores"])["toxicity"] for row in found]
     assert all(0 < probability < 1 for probability in probabilities)
-    suite = next(s for s in results.measured(trained) if s.conditions.get("toxicity"))
+    suite = next(s for s in stored.read(trained, results.measured) if s.conditions.get("toxicity"))
     assert suite.conditions["samples"] == 4
-    (item, *_) = results.items(trained, suite.id, ["base:starter"])
+    (item, *_) = stored.read(trained, results.items, suite.id, ["base:starter"])
     highest = next(m for m in MEASURES["prompt"] if m.name == "max_toxicity")
     assert values(highest, [item], "base:starter") == [max(s["toxicity"] for s in item.scores["base:starter"])]
 
 
 def test_what_does_not_go_together_is_refused_in_a_sentence_and_makes_no_run(trained, tmp_path):
     single, double = classifier(tmp_path / "one", labels=1), classifier(tmp_path / "two", labels=2)
-    before = len(runs.list_all(trained))
+    before = len(stored.read(trained, runs.list_all))
     for config, error, told in (
         (evaluation(toxicity=f"classifier:{single}#LABEL_0"), RewardError, "has one label"),
         (evaluation(toxicity=f"classifier:{double}#rude"), RewardError, "has no label 'rude'.*LABEL_0, LABEL_1"),
@@ -162,7 +166,7 @@ def test_what_does_not_go_together_is_refused_in_a_sentence_and_makes_no_run(tra
     ):
         with pytest.raises(error, match=told):
             runs.create(trained, config)
-    assert len(runs.list_all(trained)) == before
+    assert len(stored.read(trained, runs.list_all)) == before
 
 
 def test_base_needs_a_name_where_there_is_no_checkpoint(tmp_path):
@@ -170,7 +174,7 @@ def test_base_needs_a_name_where_there_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="base_model=starter"):
         runs.create(ws, EvaluateConfig(suites="grammar"))
     with pytest.raises(DataError, match="Nothing is measured yet"):
-        comparison.compare(ws)
+        stored.read(ws, comparison.compare)
     assert runs.create(ws, EvaluateConfig(suites="grammar", base_model="starter")).config.checkpoints == "base"
 
 
@@ -209,17 +213,21 @@ def test_sft_measures_the_same_items_of_a_suite_at_each_evaluation(trained):
     config = SFTConfig(**small, epochs=2, eval_every=2, eval_suites="grammar, stories", eval_suite_items=8)
     run = end(trained, config)
     assert run.state == "finished", run.message
-    measured = metrics.curve(trained, run.id, "suite/grammar")
-    assert [step for step, _ in measured] == [step for step, _ in metrics.curve(trained, run.id, "eval/loss")]
+    measured = stored.read(trained, metrics.curve, run.id, "suite/grammar")
+    assert [step for step, _ in measured] == [
+        step for step, _ in stored.read(trained, metrics.curve, run.id, "eval/loss")
+    ]
     assert all((value * 8).is_integer() for _, value in measured)
     checkpoint = checkpoints.get(trained, run.name)
     again = end(trained, evaluation(checkpoints=checkpoint.name, suites="stories", limit=8, seed=config.seed))
     assert again.state == "finished", again.message
-    suite = next(s for s in results.measured(trained) if s.name == "stories" and checkpoint.name in s.subjects)
-    items = results.items(trained, suite.id, [checkpoint.name])
+    suite = next(
+        s for s in stored.read(trained, results.measured) if s.name == "stories" and checkpoint.name in s.subjects
+    )
+    items = stored.read(trained, results.items, suite.id, [checkpoint.name])
     nats = sum(item.scores[checkpoint.name][0]["nats"] for item in items)
     size = sum(item.scores[checkpoint.name][0]["bytes"] for item in items)
-    assert metrics.curve(trained, run.id, "suite/stories")[-1][1] == pytest.approx(nats / size, rel=1e-4)
+    assert stored.read(trained, metrics.curve, run.id, "suite/stories")[-1][1] == pytest.approx(nats / size, rel=1e-4)
 
 
 def test_suites_within_a_training_are_refused_where_they_would_be_ignored_or_take_too_long(tmp_path):

@@ -30,7 +30,7 @@ def run(ws):
 
 
 def keep(ws, items=ITEMS, **conditions):
-    return results.keep_suite(ws, "mine", "Mine", "pair", {"scorer": 1} | conditions, items)
+    return stored.written(ws, results.keep_suite, "mine", "Mine", "pair", {"scorer": 1} | conditions, items)
 
 
 def score(right):
@@ -44,10 +44,10 @@ def test_a_suite_is_known_by_its_items_and_conditions(ws):
 
 def test_a_result_is_stored_once_and_is_never_changed(ws, run):
     suite = keep(ws)
-    results.add(ws, run.id, suite, BASE, [Result(0, 0, score(True)), Result(3, 0, score(True))])
-    results.add(ws, run.id, suite, BASE, [Result(0, 0, score(False)), Result(1, 0, score(False))])
-    assert results.places_done(ws, suite, BASE.name) == {0, 1, 3}
-    (first, *_) = results.items(ws, suite, [BASE.name])
+    stored.written(ws, results.add, run.id, suite, BASE, [Result(0, 0, score(True)), Result(3, 0, score(True))])
+    stored.written(ws, results.add, run.id, suite, BASE, [Result(0, 0, score(False)), Result(1, 0, score(False))])
+    assert stored.read(ws, results.places_done, suite, BASE.name) == {0, 1, 3}
+    (first, *_) = stored.read(ws, results.items, suite, [BASE.name])
     assert first.scores[BASE.name][0]["acc"] == 1.0
     for statement in ("UPDATE evaluation_results SET role = 'x'", "DELETE FROM evaluation_items"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"), ws.write() as db:
@@ -56,17 +56,17 @@ def test_a_result_is_stored_once_and_is_never_changed(ws, run):
 
 def test_only_items_that_both_have_under_the_same_conditions_are_paired(ws, run):
     suite, other = keep(ws), keep(ws, template="own")
-    results.add(ws, run.id, suite, BASE, [Result(n, 0, score(n < 6)) for n in range(9)])
-    results.add(ws, run.id, suite, OTHER, [Result(n, 0, score(n % 2)) for n in range(2, 9)])
-    results.add(ws, run.id, other, OTHER, [Result(n, 0, score(True)) for n in range(9)])
-    found = comparison.compare(ws, subjects=["base", "sft-1"])
+    stored.written(ws, results.add, run.id, suite, BASE, [Result(n, 0, score(n < 6)) for n in range(9)])
+    stored.written(ws, results.add, run.id, suite, OTHER, [Result(n, 0, score(n % 2)) for n in range(2, 9)])
+    stored.written(ws, results.add, run.id, other, OTHER, [Result(n, 0, score(True)) for n in range(9)])
+    found = stored.read(ws, comparison.compare, subjects=["base", "sft-1"])
     assert {line.suite.id for line in found.lines} == {suite}
     line = found.lines[0]
     assert (line.difference.num, line.difference.num_clusters) == (7, 3)
     assert (line.difference.only_before, line.difference.only_after) == (2, 1)
     assert {flip.item["good"] for flip in found.flips if not flip.is_gain} == {"2 is", "4 is"}
     with pytest.raises(DataError, match="'ppo-1' has not been measured. These have: base:starter, sft-1@6"):
-        comparison.compare(ws, subjects=["ppo-1"])
+        stored.read(ws, comparison.compare, subjects=["ppo-1"])
 
 
 def test_answers_are_measured_by_prompt_over_their_samples():
@@ -93,7 +93,7 @@ def test_answers_are_measured_by_prompt_over_their_samples():
 
 def test_results_are_rescued_with_the_rest(ws, run, tmp_path):
     suite = keep(ws)
-    results.add(ws, run.id, suite, BASE, [Result(n, 0, score(True), "é") for n in range(9)])
+    stored.written(ws, results.add, run.id, suite, BASE, [Result(n, 0, score(True), "é") for n in range(9)])
     found = rescue.rescue(ws.root, tmp_path / "new")
     assert found.saved["evaluation_results"] == 9
     before, after = stored.tables(ws), stored.tables(Workspace.open(tmp_path / "new"))

@@ -109,7 +109,7 @@ def test_votes_of_two_raters_stay_apart_and_a_rater_without_any_is_told_who_vote
 def test_compare_starts_a_blind_session_on_prompts_that_measure(ws, capsys):
     filling.add_rivals(ws, 5)
     assert main(["compare", "sft-2", "sft-1", "--votes", "5", "--workspace", str(ws.root)]) == 0
-    session = sessions.list_all(ws)[0]
+    session = stored.read(ws, sessions.list_all)[0]
     assert (session.config.checkpoint, session.config.opponent) == ("sft-2@40", "sft-1@40")
     assert (session.config.split, session.config.target, session.config.repeat_share) == ("validation", 5, 0.0)
     assert "leaderboard" in capsys.readouterr().out

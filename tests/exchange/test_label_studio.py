@@ -94,7 +94,7 @@ def test_a_push_cut_half_way_goes_on_and_nothing_is_there_twice(ws, server, remo
     push.push(ws, server, "Round 1")
     keys = [task["data"]["rlhf_studio_comparison"] for task in remote.tasks]
     assert len(keys) == len(set(keys)) == 5
-    assert tables.list_projects(ws)[0]["tasks"] == 5
+    assert stored.read(ws, tables.list_projects)[0]["tasks"] == 5
 
 
 def test_three_people_judge_and_every_judgement_comes_back_once_with_its_rater_strength_and_time(ws, server, remote):

@@ -571,7 +571,7 @@ def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_th
     assert len(stored.read(ws, prompts.list_prompts, search="question 29")) == 1
     with ws.read() as db:
         assert text_search.responses(db, "Question 29") == ([], False)
-        assert [entry.messages[0]["content"] for entry in history.find(ws, history.Filter(search="Question 29"))]
+        assert [entry.messages[0]["content"] for entry in history.find(db, history.Filter(search="Question 29"))]
     importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
     with ws.read() as db:
         assert len(text_search.responses(db, "Question 29")[0]) == 2

@@ -1,4 +1,6 @@
+import inspect
 import math
+import pydoc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -798,6 +800,16 @@ def test_every_setting_of_the_trainer_is_one_of_the_config_with_the_same_type_an
     assert {name: configured[name] for name in named} == named
     module, _ = build()
     assert module.config == PPOConfig(**SMALL)
+
+
+def test_help_shows_every_setting_with_its_default_and_what_it_means() -> None:
+    parameters = inspect.signature(PPOModule).parameters
+    assert list(parameters) == ["backbone", "score_function", *PPOSettings.__annotations__]
+    text = " ".join(pydoc.render_doc(PPOModule, renderer=pydoc.plaintext).replace("|", " ").split())
+    for name in PPOSettings.__annotations__:
+        field = PPOConfig.model_fields[name]
+        assert parameters[name].default == field.default
+        assert f"{name} ({field.default!r}): {' '.join((field.description or '-').split())}" in text
 
 
 def test_every_setting_of_the_config_that_has_the_modules_name_reaches_it(four_roles: Load) -> None:

@@ -68,7 +68,7 @@ def test_a_creation_that_fails_takes_away_only_what_it_made(ws, monkeypatch):
     with pytest.raises(RunError, match="could not be written: File exists"):
         runs.create(ws, SFTConfig())
     assert contents(ws.runs) == before
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
 
 
 def test_a_run_whose_row_cannot_be_committed_leaves_no_folder(ws, monkeypatch):

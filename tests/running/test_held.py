@@ -37,7 +37,7 @@ def ws(tmp_path):
 
 def wait(ws, name, until, timeout_s=100):
     deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
+    while not until(run := stored.read(ws, runs.get, name)):
         assert not run.is_ended, f"{run.message}\n{runs.tail_log(ws, name)}"
         assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
         time.sleep(0.05)
@@ -49,7 +49,7 @@ def test_a_held_workspace_is_found_where_it_was_moved(ws):
     moved = Workspace(ws.root.rename(ws.root.with_name("moved")))
     run = runs.create(holding, SFTConfig())
     assert (runs.folder(moved, run.name) / "config.json").is_file()
-    assert [each.name for each in runs.list_all(moved)] == [run.name]
+    assert [each.name for each in stored.read(moved, runs.list_all)] == [run.name]
     assert not ws.root.exists(), "nothing is made at the old place"
 
 
@@ -59,25 +59,25 @@ def test_a_database_that_is_away_for_a_while_is_waited_for_and_one_that_stays_aw
     ws.database.rename(aside)
     back = threading.Timer(1.0, lambda: aside.rename(ws.database))
     back.start()
-    assert runs.list_all(holding) == []
+    assert stored.read(holding, runs.list_all) == []
     back.join()
     assert capsys.readouterr().err == f"studio.db is gone from {ws.root}: waiting until it is put back.\n"
     ws.database.rename(aside)
     with pytest.raises(WorkspaceError, match=r"studio\.db"):
-        runs.list_all(held.hold(ws))
+        stored.read(held.hold(ws), runs.list_all)
     assert not ws.database.exists(), "no empty one is made in its place"
 
 
 def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_database_was_away(ws, capsys):
     run = launcher.start(ws, runs.create(ws, LONG))
-    wait(ws, run.name, lambda r: len(metrics.curve(ws, r.id, "train/loss")) >= 3)
+    wait(ws, run.name, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) >= 3)
     codes = []
     following = threading.Thread(target=lambda: codes.append(follow.follow(ws, run, None)))  # type: ignore[arg-type]
     following.start()
     waiting.until(lambda: f"{run.name}: " in capsys.readouterr().err, "the follower at the terminal")
     moved = Workspace(ws.root.rename(ws.root.with_name("moved")))
     try:
-        at = runs.get(moved, run.name).progress
+        at = stored.read(moved, runs.get, run.name).progress
         wait(moved, run.name, lambda r: r.progress > at)
         parts = list(moved.root.glob("studio.db*"))
         for path in parts:
@@ -86,15 +86,15 @@ def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_data
         waiting.until(lambda: "studio.db is gone from" in log.read_text(), "the run to notice")
         for path in parts:
             path.with_name(f"away-{path.name}").rename(path)
-        at = runs.get(moved, run.name).progress
+        at = stored.read(moved, runs.get, run.name).progress
         wait(moved, run.name, lambda r: r.progress > at)
         saved = checkpoints.last(moved, run.name)
         wait(moved, run.name, lambda r: checkpoints.last(moved, r.name).step > saved.step)
         assert checkpoints.last(moved, run.name).folder.is_relative_to(moved.root)
-        runs.request_stop(moved, run.name)
+        stored.written(moved, runs.request_stop, run.name)
         following.join(100)
         assert codes == [0], "who follows it at the terminal follows it there"
-        assert runs.get(moved, run.name).state == "stopped"
+        assert stored.read(moved, runs.get, run.name).state == "stopped"
         assert not os.path.exists(ws.root)
     finally:
         launcher.kill(moved, run.name)

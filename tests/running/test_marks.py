@@ -50,12 +50,12 @@ def begin():
 def at_work(ws, pid=None, born=None, **values):
     """A running run, as its row says."""
     run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
-    runs.begin(ws, run.id, "cpu")
+    stored.written(ws, runs.begin, run.id, "cpu")
     if pid:
-        runs.set_process(ws, run.id, pid, processes.birth(pid) if born is None else born)
+        stored.written(ws, runs.set_process, run.id, pid, processes.birth(pid) if born is None else born)
     with ws.write() as db:
         db.table("runs").update(run.id, {"state": "running"} | values)
-    return runs.get(ws, run.id)
+    return stored.read(ws, runs.get, run.id)
 
 
 def orphans(tmp_path, mark=""):
@@ -93,10 +93,10 @@ def test_a_member_of_a_group_whose_number_an_old_run_had_is_never_killed(ws, tmp
         with ws.write() as db:
             db.table("runs").update(run.id, {"pid": leader} | values)
         launcher.reap(ws)
-        if not runs.get(ws, run.id).is_ended:
+        if not stored.read(ws, runs.get, run.id).is_ended:
             launcher.kill(ws, run.name)
         assert is_alive(member)
-        assert runs.get(ws, run.id).is_ended
+        assert stored.read(ws, runs.get, run.id).is_ended
     finally:
         os.kill(member, 9)
 
@@ -114,7 +114,7 @@ def test_a_row_that_names_a_strangers_number_and_birth_kills_nothing(ws, begin, 
         ):
             launcher.kill(ws, run.name)
     assert stranger.poll() is None
-    assert (runs.get(ws, run.id).gone_at is None) == (state == "running")
+    assert (stored.read(ws, runs.get, run.id).gone_at is None) == (state == "running")
 
 
 def test_another_runs_process_with_the_same_number_is_not_killed_either(ws, begin):
@@ -131,7 +131,7 @@ def test_members_that_carry_the_mark_are_killed_also_when_their_leader_is_gone_o
 ):
     run = at_work(ws)
     leader, member = orphans(tmp_path, run.mark)
-    runs.set_process(ws, run.id, leader, 1.0)
+    stored.written(ws, runs.set_process, run.id, leader, 1.0)
     killed = launcher.kill(ws, run.name)
     wait_for(lambda: not is_alive(member))
     assert killed.state == "stopped"
@@ -152,7 +152,7 @@ def test_what_a_run_started_without_its_mark_is_killed_and_another_run_that_it_s
     assert child.stdout is not None
     own, others = map(int, child.stdout.readline().split())
     try:
-        runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+        stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
         wait_for(lambda: marks.of(processes.psutil.Process(others)) == other.mark)
         launcher.kill(ws, run.name)
         assert not is_alive(own)
@@ -172,24 +172,24 @@ def test_a_worker_that_torchrun_started_is_known_by_its_command_line(ws, tmp_pat
     child = begin(environment["command"], cwd=environment["cwd"])
     elsewhere = begin([*environment["command"][:-2], str(tmp_path), run.name], cwd=environment["cwd"])
     for process, is_ours in ((child, True), (elsewhere, False)):
-        runs.set_process(ws, run.id, process.pid, processes.birth(process.pid))
-        found = processes.family(runs.claim(ws, runs.get(ws, run.id)))
+        stored.written(ws, runs.set_process, run.id, process.pid, processes.birth(process.pid))
+        found = processes.family(runs.claim(ws, stored.read(ws, runs.get, run.id)))
         assert {each.pid for each in found} == ({process.pid} if is_ours else set())
 
 
 def test_a_copy_of_a_workspace_says_whose_the_run_is_and_cannot_kill_it(ws, begin, tmp_path, capsys):
     run = at_work(ws)
     child = begin(mark=run.mark, cwd=runs.folder(ws, run.name))
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
     copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
     with pytest.raises(RunError, match=f"is a copy of {ws.root}: {run.name} belongs to that one and continues there"):
         launcher.kill(copy, run.name)
     assert main(["runs", "stop", run.name, "--now", "--workspace", str(copy.root)]) == 0
     assert f"is a copy of {ws.root}" in capsys.readouterr().out
-    assert runs.get(copy, run.name).state == "lost"
+    assert stored.read(copy, runs.get, run.name).state == "lost"
     assert child.poll() is None
     assert launcher.reap(ws) == []
-    assert runs.get(ws, run.name).state == "running"
+    assert stored.read(ws, runs.get, run.name).state == "running"
     assert launcher.kill(ws, run.name).state == "stopped"
 
 
@@ -200,11 +200,13 @@ def test_a_copy_tells_it_also_of_a_run_of_a_version_before_the_marks(ws, begin, 
     (fake / "worker.py").write_text("import sys; print('ready', flush=True); sys.stdin.read()")
     run = at_work(ws, mark="", boot="")
     child = begin([sys.executable, "-m", "studio.worker", str(ws.root), run.name], cwd=fake.parent)
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
     copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
     assert launcher.reap(ws) == []
     assert launcher.reap(copy) == [run.name]
-    assert runs.get(copy, run.name).message.startswith(f"This workspace is a copy of {ws.root}: {run.name} belongs to")
+    assert stored.read(copy, runs.get, run.name).message.startswith(
+        f"This workspace is a copy of {ws.root}: {run.name} belongs to"
+    )
     assert child.poll() is None
     assert launcher.kill(ws, run.name).state == "stopped"
 
@@ -212,7 +214,7 @@ def test_a_copy_tells_it_also_of_a_run_of_a_version_before_the_marks(ws, begin, 
 def test_a_workspace_that_was_moved_keeps_its_running_run(ws, begin):
     run = at_work(ws)
     child = begin(mark=run.mark)
-    runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
     moved = Workspace(ws.root.rename(ws.root.with_name("moved")))
     assert launcher.reap(moved) == []
     assert launcher.kill(moved, run.name).state == "stopped"
@@ -223,8 +225,8 @@ def test_a_waiting_run_of_a_copy_is_not_started_in_the_copy(ws, tmp_path):
     run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
     copy = Workspace(shutil.copytree(ws.root, tmp_path / "copy"))
     assert launcher.reap(copy) == [run.name]
-    assert "Resume puts it into the queue again" in runs.get(copy, run.name).message
-    assert runs.get(ws, run.name).is_waiting_here
+    assert "Resume puts it into the queue again" in stored.read(copy, runs.get, run.name).message
+    assert stored.read(ws, runs.get, run.name).is_waiting_here
 
 
 def test_a_run_on_another_machine_that_shares_the_folder_is_not_called_lost_while_it_shows_life(ws):

@@ -11,6 +11,7 @@ from studio.models import checkpoints
 from studio.runs import changes, runs
 from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
+from tests.support import stored
 from ui.pages.runs import controls
 
 TRAINED = {"method": "lora", "quantisation": "none", "lora_rank": 4, "lora_alpha": 8.0, "lora_targets": "all-linear"}
@@ -29,11 +30,11 @@ def add_checkpoint(ws, run, step):
 
 def ended(ws, config, state="finished", rows=None):
     run = runs.create_prepared(ws, Prepared(config, {}, rows or {"train": [{}], "validation": [{}]}))
-    runs.move(ws, run.id, "running")
+    stored.written(ws, runs.move, run.id, "running")
     add_checkpoint(ws, run, 4)
     add_checkpoint(ws, run, 9)
-    runs.move(ws, run.id, state)
-    return runs.get(ws, run.id)
+    stored.written(ws, runs.move, run.id, state)
+    return stored.read(ws, runs.get, run.id)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def ws(template, tmp_path):
 @pytest.fixture
 def made(ws):
     """The workspace, and stage -> run."""
-    return ws, {stage: runs.get(ws, f"{stage}-1") for stage in CONFIGS}
+    return ws, {stage: stored.read(ws, runs.get, f"{stage}-1") for stage in CONFIGS}
 
 
 @pytest.mark.parametrize(("stage", "more"), [("sft", "epochs=3"), ("reward", "epochs=2"), ("ppo", "iterations=20")])
@@ -65,11 +66,11 @@ def test_a_finished_run_takes_more_steps_from_its_end_as_a_new_run(made, stage, 
     ):
         runs.resume(ws, run.name, ["learning_rate=1e-5"])
     longer = runs.resume(ws, run.name, [more, "learning_rate=1e-5"])
-    assert checkpoints.name_of(ws, longer.resumed_from) == f"{run.name}@9"
+    assert stored.read(ws, checkpoints.name_of, longer.resumed_from) == f"{run.name}@9"
     name, value = more.split("=")
     assert longer.config == run.config.model_copy(update={name: int(value), "learning_rate": 1e-5})
     assert runs.read_rows(ws, longer.name, "train") == [{}]
-    assert runs.get(ws, run.name).config == run.config, "the old run stays what it was"
+    assert stored.read(ws, runs.get, run.name).config == run.config, "the old run stays what it was"
 
 
 FIXED = [
@@ -101,7 +102,7 @@ def test_what_a_state_depends_on_is_refused_with_both_values_and_the_way_out(mad
     assert said.startswith(f"{name} cannot change on a resume, from {before} to {'True' if value == 'true' else value}")
     assert reason in said
     assert f"--config {runs.folder(ws, run.name) / 'config.json'} --set {name}=" in said
-    assert len(runs.list_all(ws)) == 3
+    assert len(stored.read(ws, runs.list_all)) == 3
 
 
 def test_every_setting_named_as_fixed_exists():
@@ -130,7 +131,7 @@ def test_settings_that_no_run_could_have_are_refused_as_for_a_new_one(made):
         runs.resume(ws, name, ["kl_coef=0", "kl_target=6"])
     with pytest.raises(RunError, match="has 4 iterations behind it, so iterations=4 leaves none"):
         runs.resume(ws, name, ["iterations=4"])
-    assert len(runs.list_all(ws)) == 3
+    assert len(stored.read(ws, runs.list_all)) == 3
 
 
 def test_a_budget_needs_something_held_out_among_the_frozen_rows(ws):
@@ -148,7 +149,7 @@ def test_a_run_that_ended_with_its_best_weights_has_no_end_to_go_on_from(ws):
 
 def test_what_does_not_train_goes_on_as_it_was(ws):
     run = runs.create_prepared(ws, Prepared(SampleConfig(), {}, {"prompts": [{}]}))
-    runs.move(ws, run.id, "stopped")
+    stored.written(ws, runs.move, run.id, "stopped")
     with pytest.raises(ConfigError, match="does not train"):
         runs.resume(ws, run.name, ["num_prompts=3"])
 
@@ -159,7 +160,7 @@ def test_the_terminal_says_what_differs_before_the_start_and_a_run_shows_it_afte
     assert main([*words, "--show"]) == 0
     out = capsys.readouterr().out
     assert out == "Continuing ppo-1@9 with\n  iterations  9 -> 20\n  kl_coef     0.05 -> 0.1\n"
-    assert len(runs.list_all(ws)) == 3
+    assert len(stored.read(ws, runs.list_all)) == 3
     assert main([*words, "--queue"]) == 0
     assert capsys.readouterr().out.startswith(out)
     assert main(["runs", "show", "ppo-2", "--workspace", str(ws.root)]) == 0
@@ -193,6 +194,6 @@ def test_the_page_says_what_differs_while_it_is_typed_and_resumes_with_it(made, 
     assert controls._settings(" save_at_kl=1, 3 kl_coef=0.1, ") == ["save_at_kl=1, 3", "kl_coef=0.1"]
     assert "has no value" in controls._differs(ws, "ppo-1", "", "iterations")
     assert controls._resume(ws, "ppo-1", "", "iterations=20 kl_coef=0.1") == ("ppo-2", "")
-    assert runs.get(ws, "ppo-2").config.model_dump()["kl_coef"] == 0.1
-    assert controls.states(ws, runs.get(ws, "ppo-1"))[-1].visible
+    assert stored.read(ws, runs.get, "ppo-2").config.model_dump()["kl_coef"] == 0.1
+    assert controls.states(ws, stored.read(ws, runs.get, "ppo-1"))[-1].visible
     assert not controls.states(ws, None)[-1].visible

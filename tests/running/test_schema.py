@@ -7,6 +7,7 @@ import pytest
 from studio.database.schema import processes
 from studio.runs import queue, runs
 from studio.workspace import Workspace
+from tests.support import stored
 
 ROWS = {
     "paused": {"state": "running", "pause_requested": 1, "progress_text": "paused after step 3 of 9; its memory stays in use", "heartbeat_at": "t"},
@@ -38,11 +39,11 @@ def old(tmp_path):
 
 def test_what_texts_told_of_runs_is_in_columns_after_the_migration(old):
     ws = Workspace.open(old.root)
-    found = {run.name: run for run in runs.list_all(ws)}
+    found = {run.name: run for run in stored.read(ws, runs.list_all)}
     assert {name for name, run in found.items() if run.is_paused} == {"paused"}
     assert {name for name, run in found.items() if run.is_fault} == {"faulty"}
     assert {name for name, run in found.items() if run.is_awaited} == {"awaited"}
-    assert {run.name for run in queue.waiting(ws)} == {"waiting", "made"}
+    assert {run.name for run in stored.read(ws, queue.waiting)} == {"waiting", "made"}
     assert [name for name, run in found.items() if run.is_waiting_here] == [], (
         "nothing of an old version begins by itself"
     )

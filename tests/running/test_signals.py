@@ -28,13 +28,13 @@ def ws(tmp_path_factory):
             made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
         )
     yield made
-    for run in runs.list_all(made):
+    for run in stored.read(made, runs.list_all):
         launcher.kill(made, run.name)
 
 
 def wait(ws, name, until, timeout_s=100):
     deadline = time.monotonic() + timeout_s
-    while not until(run := runs.get(ws, name)):
+    while not until(run := stored.read(ws, runs.get, name)):
         assert run.state not in ("failed", "lost"), f"{run.message}\n{runs.tail_log(ws, name)}"
         assert time.monotonic() < deadline, f"{run}\n{runs.tail_log(ws, name)}"
         launcher.reap(ws)
@@ -54,13 +54,13 @@ def test_a_worker_that_is_asked_to_end_by_a_signal_finishes_its_step_saves_and_i
     for name in sent:
         os.kill(run.pid, getattr(signal, name))
         if name == "SIGHUP":
-            step = runs.get(ws, run.name).progress
+            step = stored.read(ws, runs.get, run.name).progress
             wait(ws, run.name, lambda r, step=step: r.progress > step)
     run = wait(ws, run.name, lambda r: r.is_ended and not r.is_ending)
     assert run.state == "stopped"
     assert run.message.startswith("Stopped and saved as ")
     assert run.message.endswith(f"{sent[-1]} asked for it.")
-    assert checkpoints.last(ws, run.name).step == metrics.curve(ws, run.id, "train/loss")[-1][0]
+    assert checkpoints.last(ws, run.name).step == stored.read(ws, metrics.curve, run.id, "train/loss")[-1][0]
 
 
 def test_a_command_in_the_background_takes_ctrl_c_though_the_shell_has_it_ignored(ws):

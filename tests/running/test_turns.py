@@ -1,4 +1,4 @@
-"""A waiting run is a row: it costs no process, begins when its lane is free though nobody looks, and never twice."""
+"""A waiting run is a row: it costs no process, begins when its device is free though nobody looks, and never twice."""
 
 import json
 import os
@@ -31,14 +31,14 @@ def ws(tmp_path):
             made, prompts.add_demonstration, [{"role": "user", "content": f"What is {i} plus 1?"}], f"It is {i + 1}."
         )
     yield made
-    for run in runs.list_all(made):
+    for run in stored.read(made, runs.list_all):
         launcher.kill(made, run.name)
     wait_for(lambda: not ours(made))
 
 
 @pytest.fixture
 def busy(ws):
-    """The CPU's lane is taken by something else; calling it lets go."""
+    """The CPU is taken by something else; calling it lets go."""
     file = devices.lock_file(ws, devices.CPU)
     assert locks.try_lock(file)
     yield file.close
@@ -68,30 +68,30 @@ def wait_for(until, timeout_s=100):
 
 def test_many_waiting_runs_are_rows_and_one_waiter_that_ends_with_the_last_of_them(ws, busy):
     names = [launcher.start(ws, runs.create(ws, LONG)).name for _ in range(12)]
-    assert [run.name for run in queue.waiting(ws)] == names
+    assert [run.name for run in stored.read(ws, queue.waiting)] == names
     assert ours(ws) == ["studio.runs.waiter"]
     assert launcher.reap(ws) == []
-    assert all(run.is_waiting_here and run.pid is None for run in runs.list_all(ws))
+    assert all(run.is_waiting_here and run.pid is None for run in stored.read(ws, runs.list_all))
     for name in names:
-        assert runs.request_stop(ws, name).message == "Cancelled before it started."
+        assert stored.written(ws, runs.request_stop, name).message == "Cancelled before it started."
     wait_for(lambda: ours(ws) == [])
 
 
-def test_a_waiting_run_begins_when_its_lane_is_free_though_nobody_looks(ws, busy):
+def test_a_waiting_run_begins_when_its_device_is_free_though_nobody_looks(ws, busy):
     first, second = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
-    queue.pause(ws, first)
+    stored.written(ws, queue.pause, first)
     busy()
-    wait_for(lambda: runs.get(ws, second).state == "running")
-    assert runs.get(ws, first).is_waiting_here, "a held run lets others pass"
+    wait_for(lambda: stored.read(ws, runs.get, second).state == "running")
+    assert stored.read(ws, runs.get, first).is_waiting_here, "a held run lets others pass"
     assert ours(ws) == ["studio.runs.waiter", "studio.worker"]
-    queue.go_on(ws, first)
-    runs.request_stop(ws, second)
-    wait_for(lambda: runs.get(ws, first).state == "running")
-    assert runs.get(ws, second).state == "stopped"
+    stored.written(ws, queue.go_on, first)
+    stored.written(ws, runs.request_stop, second)
+    wait_for(lambda: stored.read(ws, runs.get, first).state == "running")
+    assert stored.read(ws, runs.get, second).state == "stopped"
     wait_for(lambda: "studio.runs.waiter" not in ours(ws))
 
 
-def test_several_that_look_at_once_start_a_run_once_and_the_lane_is_its_own_from_the_first_moment(
+def test_several_that_look_at_once_start_a_run_once_and_the_device_is_its_own_from_the_first_moment(
     ws, busy, monkeypatch
 ):
     spawned, barrier = [], threading.Barrier(4)
@@ -110,7 +110,7 @@ def test_several_that_look_at_once_start_a_run_once_and_the_lane_is_its_own_from
     assert spawned == [first.name]
     with devices.taken(ws, LONG, []) as mine:
         assert mine == (), "the worker has it before its first line"
-    assert [run.name for run in queue.ahead_of(ws, second.id)] == [first.name]
+    assert [run.name for run in stored.read(ws, queue.ahead_of, second.id)] == [first.name]
 
 
 def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(ws, busy, monkeypatch):
@@ -118,31 +118,31 @@ def test_a_run_that_is_held_or_cancelled_while_its_worker_starts_does_not_begin(
     held, cancelled = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
     for run in (held, cancelled):
         environment = os.environ | {"PYTHONPATH": str(children.CODE), marks.VARIABLE: run.mark}
-        with devices.lock_file(ws, run.name) as lane:
+        with devices.lock_file(ws, run.name) as lock:
             child = subprocess.Popen(
                 [sys.executable, "-m", "studio.worker", str(ws.root), run.name],
-                env=environment | {turns.LANES: json.dumps({"cpu": lane.fileno()})},
-                pass_fds=(lane.fileno(),),
+                env=environment | {turns.DEVICES: json.dumps({"cpu": lock.fileno()})},
+                pass_fds=(lock.fileno(),),
                 stderr=subprocess.PIPE,
             )
-            runs.set_process(ws, run.id, child.pid, processes.birth(child.pid))
+            stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
             if run is held:
-                queue.pause(ws, run.name)
+                stored.written(ws, queue.pause, run.name)
             else:
-                runs.request_stop(ws, run.name)
+                stored.written(ws, runs.request_stop, run.name)
             _, said = child.communicate(timeout=60)
             assert b"Traceback" not in said
-    assert runs.get(ws, held.id).is_waiting_here, "it keeps its place, as a row"
-    assert runs.get(ws, cancelled.id).message == "Cancelled before it started."
+    assert stored.read(ws, runs.get, held.id).is_waiting_here, "it keeps its place, as a row"
+    assert stored.read(ws, runs.get, cancelled.id).message == "Cancelled before it started."
 
 
 def test_a_worker_that_dies_while_it_starts_is_lost_and_not_started_for_ever(ws, busy, monkeypatch):
     monkeypatch.setattr(turns, "ensure_waiter", lambda ws: None)
     run = launcher.start(ws, runs.create(ws, LONG))
-    runs.set_process(ws, run.id, 2**22 - 3, 1.0)
+    stored.written(ws, runs.set_process, run.id, 2**22 - 3, 1.0)
     busy()
     assert launcher.reap(ws) == [run.name]
-    assert "Resume puts it into the queue again." in runs.get(ws, run.id).message
+    assert "Resume puts it into the queue again." in stored.read(ws, runs.get, run.id).message
     assert ours(ws) == []
 
 

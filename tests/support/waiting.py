@@ -8,6 +8,7 @@ import pytest
 from studio.runs import launcher, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
+from tests.support import stored
 
 PATIENCE_S = 240.0
 
@@ -28,7 +29,7 @@ def for_run(
     `reaps`: look after ended processes meanwhile, as a server does.
     """
     deadline = time.monotonic() + PATIENCE_S
-    while not condition(run := runs.get(ws, name)):
+    while not condition(run := stored.read(ws, runs.get, name)):
         if run.state == "failed" and not may_fail:
             pytest.fail(f"{run.message}\n{runs.tail_log(ws, name)}")
         if time.monotonic() > deadline:

@@ -39,11 +39,11 @@ def add_run(ws: Workspace, config, state: str = "finished", text: str = "", mess
     """A run that has reached `state` without a worker."""
     run = runs.create(ws, config)
     if state != "queued":
-        runs.move(ws, run.id, "running")
-        runs.beat(ws, run.id, 0.4 if state == "running" else 1.0, text)
+        stored.written(ws, runs.move, run.id, "running")
+        stored.written(ws, runs.beat, run.id, 0.4 if state == "running" else 1.0, text)
         if state != "running":
-            runs.move(ws, run.id, state, message)
-    return runs.get(ws, run.id)
+            stored.written(ws, runs.move, run.id, state, message)
+    return stored.read(ws, runs.get, run.id)
 
 
 def add_checkpoint(ws: Workspace, run: runs.Run, step: int = 40, **figures: float) -> str:
@@ -97,8 +97,12 @@ def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int =
     rng = random.Random(run.id)
     for step in range(1, num + 1):
         progress = 1 - math.exp(-4 * step / num)
-        metrics.add(
-            ws, run.id, step, {n: end * (2 - progress) + rng.gauss(0, abs(end) * 0.03) for n, end in names.items()}
+        stored.written(
+            ws,
+            metrics.add,
+            run.id,
+            step,
+            {n: end * (2 - progress) + rng.gauss(0, abs(end) * 0.03) for n, end in names.items()},
         )
 
 
@@ -117,7 +121,9 @@ def add_rollouts(ws: Workspace, run: runs.Run, iteration: int, texts: list[str])
         score = 2.0 - n + iteration / 10
         components = {"reward": score + 0.5, "short": -len(text) / 10}
         new.append(NewRollout(1 + n, text, score, score, components, kl, ("eos", "length")[n % 3 == 2], tokens))
-    rollouts.add(ws, run.id, iteration, new, keep=20, token_texts={number: piece for piece, number in ids.items()})
+    stored.written(
+        ws, rollouts.add, run.id, iteration, new, keep=20, token_texts={number: piece for piece, number in ids.items()}
+    )
 
 
 def add_rated(ws: Workspace, num: int) -> None:
@@ -170,8 +176,9 @@ def fill(ws: Workspace) -> None:
     )
     add_curves(ws, ppo, {"eval/score": 1.2, "eval/kl": 5.4}, num=6)
     add_checkpoint(ws, ppo, 40, **{"eval/score": 1.21})
-    metrics.add_samples(
+    stored.written(
         ws,
+        metrics.add_samples,
         ppo.id,
         40,
         [{"prompt": QUESTIONS[0], "response": HOSTILE, "score": 1.2345, "kl": 4.2, "end_reason": "length"}],

@@ -180,7 +180,7 @@ def test_every_stage_has_a_place_on_the_train_page():
 
 
 def test_the_list_and_the_head_say_the_same_of_a_run_that_was_asked_to_pause_or_stop(full_ws):
-    run = replace(find_run(full_ws, "sft-1"), state="running", progress_text="step 3 of 9", progress=0.333)
+    run = replace(stored.read(full_ws, find_run, "sft-1"), state="running", progress_text="step 3 of 9", progress=0.333)
     for asked, word in (
         ({}, "step 3 of 9"),
         ({"pause_requested": True}, "Pausing"),

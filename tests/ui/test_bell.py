@@ -5,6 +5,7 @@ from playwright.sync_api import expect
 
 from modules.config import SFTConfig
 from studio.runs import metrics, runs
+from tests.support import stored
 from tests.ui import filling
 from ui.components import notifications
 from ui.pages.home import page as home_page
@@ -52,8 +53,8 @@ def test_a_hidden_tab_tells_of_an_end_and_catches_up_when_shown(ws, serve, visit
     page.get_by_role("button", name="Notify me when a run ends").click()
     expect(page.get_by_role("button", name="Notify me when a run ends")).to_be_hidden()
     page.evaluate(TURN, True)
-    metrics.add(ws, run.id, 1, {"train/loss": 1.5})
-    runs.move(ws, run.id, "failed", "The disk is full. Make room and resume.")
+    stored.written(ws, metrics.add, run.id, 1, {"train/loss": 1.5})
+    stored.written(ws, runs.move, run.id, "failed", "The disk is full. Make room and resume.")
     page.wait_for_function("window.told.length")
     assert page.evaluate("window.told") == [[f"{run.name} failed", "The disk is full. Make room and resume."]]
     assert page.title() == f"● {run.name} failed · RLHF Studio"

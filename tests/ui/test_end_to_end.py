@@ -69,16 +69,16 @@ def sft_ws(ws: Workspace) -> Iterator[Workspace]:
     prompt_ids = filling.add_texts(ws, 12)
     run = launcher.start(ws, runs.create(ws, SFTConfig(epochs=1, lora_rank=4, batch_size=4, micro_batch_size=4)))
     wait_until_ended(ws, run.name)
-    assert runs.get(ws, run.name).state == "finished", runs.tail_log(ws, run.name)
+    assert stored.read(ws, runs.get, run.name).state == "finished", runs.tail_log(ws, run.name)
     filling.add_pairs(ws, prompt_ids, run.name)
     yield ws
-    for left in [run for run in runs.list_all(ws) if not run.is_ended]:
+    for left in [run for run in stored.read(ws, runs.list_all) if not run.is_ended]:
         launcher.kill(ws, left.name)
 
 
 def wait_until_ended(ws: Workspace, name: str) -> None:
     deadline = time.monotonic() + PATIENCE_MS / 1000
-    while not runs.get(ws, name).is_ended:
+    while not stored.read(ws, runs.get, name).is_ended:
         assert time.monotonic() < deadline, f"{name} did not end"
         time.sleep(0.1)
 
@@ -119,16 +119,16 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
         expect(page.locator("#run-head h2")).to_have_text("reward-1")
         expect(page.locator("#run-curves polyline").first).to_be_visible(timeout=PATIENCE_MS)
         assert not server.has_torch
-        before = metrics.cursor(ws, runs.get(ws, "reward-1").id)
+        before = stored.read(ws, metrics.cursor, stored.read(ws, runs.get, "reward-1").id)
         server.kill()
-        assert runs.get(ws, "reward-1").state == "running"
+        assert stored.read(ws, runs.get, "reward-1").state == "running"
         server = Server(ws, port)
         wait_until_ended(ws, "reward-1")
-        assert runs.get(ws, "reward-1").state == "finished", runs.tail_log(ws, "reward-1")
+        assert stored.read(ws, runs.get, "reward-1").state == "finished", runs.tail_log(ws, "reward-1")
         expect(page.locator("#run-head .badge")).to_have_text(
             "finished", timeout=PATIENCE_MS
         )  # the page found the new server by itself
-        assert metrics.cursor(ws, runs.get(ws, "reward-1").id) > before
+        assert stored.read(ws, metrics.cursor, stored.read(ws, runs.get, "reward-1").id) > before
         assert len(stored.read(ws, ratings.list_events)) == 10
 
         # 4. the checkpoint is there; try the policy it judges

@@ -27,10 +27,10 @@ def measure(ws, num=40):
     for place, name in enumerate(["base:starter", *known]):
         subject = Subject(name, "base", "f", None)
         for kind, rows in (("pair", pairs), ("choice", asked)):
-            suite_id = results.keep_suite(ws, kind, f"Suite of {kind}s", kind, {"scorer": 1}, rows)
+            suite_id = stored.written(ws, results.keep_suite, kind, f"Suite of {kind}s", kind, {"scorer": 1}, rows)
             right = [float(n >= place * 12) if kind == "choice" else float(n % 3 > 0) for n in range(num)]
             scores = [{"acc": r, "acc_norm": r, "mass": 0.2 + r / 2, "chosen": int(1 - r)} for r in right]
-            results.add(ws, run.id, suite_id, subject, [Result(n, 0, s) for n, s in enumerate(scores)])
+            stored.written(ws, results.add, run.id, suite_id, subject, [Result(n, 0, s) for n, s in enumerate(scores)])
     return known
 
 
@@ -64,11 +64,11 @@ def test_a_start_makes_a_run_and_bad_input_a_sentence(full_ws, monkeypatch):
     told, tabs, chosen = evaluate._start(full_ws, ["base"], ["grammar", "facts"])
     assert "evaluate-1 was started" in told
     assert (tabs.selected, chosen) == ("runs", "evaluate-1")
-    assert runs.get(full_ws, "evaluate-1").config.suites == "grammar, facts"
+    assert stored.read(full_ws, runs.get, "evaluate-1").config.suites == "grammar, facts"
     assert "There is no suite" in evaluate._start(full_ws, ["base"], ["nothing"])[0]
     assert "outside the folders" in evaluate._start(full_ws, ["base"], ["blimp:/etc/passwd"])[0]
     assert "no checkpoint named" in evaluate._start(full_ws, ["sft-99"], None)[0]
-    assert len(runs.list_all(full_ws, stage="evaluate")) == 1
+    assert len(stored.read(full_ws, runs.list_all, stage="evaluate")) == 1
 
 
 def test_an_empty_page_says_what_belongs_there(ws):
@@ -83,7 +83,7 @@ def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(
     measure(full_ws, num=4)
     for against in ("ppo-99", HOSTILE, None, 7):
         assert all(isinstance(drawn, str) for drawn in evaluate._draw(full_ws, against))
-    assert comparison.compare(full_ws, "sft-1").against == "sft-1@60"
+    assert stored.read(full_ws, comparison.compare, "sft-1").against == "sft-1@60"
 
 
 def vote(ws, name, num=1):
@@ -106,10 +106,10 @@ def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, s
     expect(page.locator("#leaderboard")).to_contain_text("No votes between two checkpoints yet")
     page.locator("#versus-start").click()
     expect(page.locator("#page-rate")).to_be_visible()
-    session = sessions.list_all(ws)[0]
+    session = stored.read(ws, sessions.list_all)[0]
     assert {session.config.checkpoint, session.config.opponent} == {one, other}
     assert (session.config.target, session.config.split) == (50, "validation")
-    sessions.end(ws, session.id)
+    stored.written(ws, sessions.end, session.id)
     filling.add_rivals(ws, 12, (one, other))
     vote(ws, one, 9)
     page.locator("#page-evaluate-button").click()

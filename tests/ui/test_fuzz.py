@@ -26,6 +26,7 @@ from assets import STARTER
 from studio.errors import RunError
 from studio.models import export
 from studio.runs import launcher, memory_fit, preview, runs
+from tests.support import stored
 
 pytestmark = pytest.mark.timeout(900)
 SECRET = "the-secret-of-the-lighthouse"
@@ -194,7 +195,7 @@ def watched(full_ws, outside, serve, monkeypatch):
     assert [program for program in programs if str(outside) in program or "shell=True" in program] == []
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
     assert urllib.request.urlopen(served.url, timeout=240).status == 200
-    assert len(runs.list_all(full_ws)) >= 6
+    assert len(stored.read(full_ws, runs.list_all)) >= 6
 
 
 @pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])

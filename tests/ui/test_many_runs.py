@@ -13,6 +13,7 @@ from studio.page_reads import PAGE
 from studio.runs import run_pages as some_runs
 from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import stored
 from ui.components import form, notifications, pager
 from ui.pages import models
 from ui.pages.home import page
@@ -56,7 +57,7 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
 def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):
     assert runs_page._refresh(many, "", "", None, "sft-777")[0].count('class="run-row"') == 1
     assert [c.name for c in some_checkpoints.page(many, search=" SFT-1234@ ")] == ["sft-1234@13"]
-    assert [run.name for run in some_runs.page(many, offset=NUM - 2)] == ["sft-2", "sft-1"]
+    assert [run.name for run in stored.read(many, some_runs.page, offset=NUM - 2)] == ["sft-2", "sft-1"]
     last = runs_page._refresh(many, "", "", None, "", NUM - 2)[0]
     assert last.count('class="run-row"') == 2
     assert "Nothing found" in runs_page._refresh(many, "", "", None, "%' OR 1=1 --")[0]
@@ -72,9 +73,9 @@ def test_a_run_beyond_the_first_page_can_be_shown_and_its_checkpoint_stays_chose
 
 
 def test_some_of_the_runs_are_the_same_as_those_among_all(full_ws):
-    everything = runs.list_all(full_ws)
-    assert some_runs.page(full_ws) == everything
-    assert some_runs.at_work(full_ws) == [run for run in everything if not run.is_ended]
+    everything = stored.read(full_ws, runs.list_all)
+    assert stored.read(full_ws, some_runs.page) == everything
+    assert stored.read(full_ws, some_runs.at_work) == [run for run in everything if not run.is_ended]
     assert some_checkpoints.page(full_ws) == checkpoints.list_all(full_ws)
     for stage in ("sft", "reward", "ppo"):
         found = checkpoints.list_all(full_ws, stage)

@@ -98,7 +98,7 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
     )
     page.locator("#start-reward").click()
     expect(page.locator("#reward-epochs")).to_contain_text("epochs = 0 is not possible")
-    assert len(runs.list_all(full_ws)) == 6
+    assert len(stored.read(full_ws, runs.list_all)) == 6
     field.fill("3")
     expect(page.locator("#command-reward")).to_contain_text("--set epochs=3")
     expect(page.locator("#told-reward")).not_to_contain_text("epochs")
@@ -131,10 +131,10 @@ def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit
     expect(page.locator("#command-sft")).to_contain_text("--set max_length=30")
     page.locator("#start-sft").click()
     expect(page.locator("#told-sft")).to_contain_text("or start anyway with max_dropped=1")
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
     page.locator("#anyway-sft").click()
     expect(page.locator("#page-runs")).to_be_visible()
-    assert [run.config.max_dropped for run in runs.list_all(ws)] == [1.0]
+    assert [run.config.max_dropped for run in stored.read(ws, runs.list_all)] == [1.0]
 
 
 def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit):
@@ -153,7 +153,7 @@ def test_what_a_stage_lacks_is_said_beside_its_button(ws, serve, visit):
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#start-sft").click()
     expect(page.locator("#told-sft")).to_contain_text("There are no demonstrations to learn from.")
-    assert runs.list_all(ws) == []
+    assert stored.read(ws, runs.list_all) == []
 
 
 def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second_run(ws, serve, visit, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_start_that_takes_its_time_says_so_and_a_second_click_starts_no_second
     gate.set()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
     page.wait_for_timeout(1000)
-    assert [run.name for run in runs.list_all(ws)] == ["sft-1"]
+    assert [run.name for run in stored.read(ws, runs.list_all)] == ["sft-1"]
 
 
 def test_start_opens_the_new_run(full_ws, serve, visit, monkeypatch):
@@ -182,7 +182,7 @@ def test_start_opens_the_new_run(full_ws, serve, visit, monkeypatch):
     page.wait_for_function("location.hash === '#runs/reward-2'")
     page.locator("#run-stop").click()
     expect(page.locator("#run-head")).to_contain_text("stopped")
-    assert runs.get(full_ws, "reward-2").state == "stopped"
+    assert stored.read(full_ws, runs.get, "reward-2").state == "stopped"
 
 
 def test_curves_grow_while_the_page_is_open_and_survive_reload_and_restart(ws, serve, visit, monkeypatch):
@@ -193,11 +193,11 @@ def test_curves_grow_while_the_page_is_open_and_survive_reload_and_restart(ws, s
     served = serve(ws)
     page = visit(served.url + "#runs")
     expect(page.locator("#run-head")).to_contain_text("step 1 of 9")
-    metrics.add(ws, run.id, 1, {"train/loss": 2.5, "eval/loss": 2.25})
+    stored.written(ws, metrics.add, run.id, 1, {"train/loss": 2.5, "eval/loss": 2.25})
     expect(page.locator("#run-curves .name").first).to_contain_text("2.5")
     expect(page.locator("#run-curves figcaption b")).to_have_text("loss")
     served.stop()
-    metrics.add(ws, run.id, 2, {"train/loss": 1.75})
+    stored.written(ws, metrics.add, run.id, 2, {"train/loss": 1.75})
     served.start()
     expect(page.locator("#run-curves")).to_contain_text("train 1.75")
     expect(page.locator("#run-curves polyline")).to_have_count(1)
@@ -362,7 +362,7 @@ def test_an_error_of_a_handler_becomes_a_sentence(full_ws, serve, visit, monkeyp
     def refuse(*_):
         raise runs.RunError(f"Run ppo-2 cannot be resumed {HOSTILE}")
 
-    filling.add_checkpoint(full_ws, runs.get(full_ws, "ppo-2"), 20)
+    filling.add_checkpoint(full_ws, stored.read(full_ws, runs.get, "ppo-2"), 20)
     monkeypatch.setattr(runs, "resume", refuse)
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     expect(page.locator("#run-head h2")).to_have_text("ppo-2")

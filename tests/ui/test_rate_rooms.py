@@ -91,7 +91,7 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     expect(card.locator("tr", has_text="Left side chosen")).to_contain_text("50%")
     page.locator("#session-end").click()
     expect(page.locator("#session-now")).to_contain_text("No session is running")
-    assert [session.state for session in sessions.list_all(pairs_ws)] == ["ended"]
+    assert [session.state for session in stored.read(pairs_ws, sessions.list_all)] == ["ended"]
 
 
 def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_come_back(pairs_ws, serve, visit):
@@ -130,8 +130,8 @@ def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form
 def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_before(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 1)
     reward = checkpoints.get(pairs_ws, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig())))
-    waiting = predictions.pending(pairs_ws, reward.id)
-    predictions.add(pairs_ws, reward.id, [(row["id"], [[3.0], [0.0]]) for row in waiting])
+    waiting = stored.read(pairs_ws, predictions.pending, reward.id)
+    stored.written(pairs_ws, predictions.add, reward.id, [(row["id"], [[3.0], [0.0]]) for row in waiting])
     sessions.start(pairs_ws, SessionConfig(show_predictions=True, repeat_share=0.0))
     page = open_room(visit, serve(pairs_ws), "Pairs")
     expect(page.locator("[data-part=tally]")).to_contain_text("Session 1")
@@ -151,7 +151,7 @@ def test_the_guideline_is_put_in_force_and_stands_over_the_pairs(pairs_ws, serve
     expect(page.locator("#guideline-told")).to_contain_text("Version 1 is in force")
     page.locator("#rate-tabs").get_by_role("tab", name="Pairs").click()
     expect(page.locator("[data-part=guideline]")).to_contain_text("Kind answers first. <script>")
-    assert guidelines.current(pairs_ws).version == 1
+    assert stored.read(pairs_ws, guidelines.current).version == 1
 
 
 def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
@@ -169,11 +169,11 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     expect(page.locator("[data-rating]")).to_have_count(1)
     page.locator("[data-rating]").click()
     expect(page.locator("#history-detail")).to_contain_text("<script>window.hacked = 1</script>")
-    before = history.find(pairs_ws)[0]
-    wanted = history.get(pairs_ws, int(page.locator("[data-rating]").get_attribute("data-rating") or 0))
+    before = stored.read(pairs_ws, history.find)[0]
+    wanted = stored.read(pairs_ws, history.get, int(page.locator("[data-rating]").get_attribute("data-rating") or 0))
     page.locator("#history-correct").click()
     expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
-    after = history.find(pairs_ws)[0]
+    after = stored.read(pairs_ws, history.find)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
     assert page.evaluate("window.hacked") is None
 
@@ -196,7 +196,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     page.locator("#history-flags").get_by_label("right unsafe").check()
     page.locator("#history-annotate").click()
     expect(page.locator("#history-told")).to_contain_text("stay on record")
-    noted = history.find(pairs_ws)[0]
+    noted = stored.read(pairs_ws, history.find)[0]
     assert (noted.note, noted.remarks.flags) == ("on reflection", {"unsafe": [1]})
     expect(page.locator("[data-rating]").first).to_contain_text("note")
     page.locator("[data-rating]").nth(1).click()

@@ -61,7 +61,7 @@ def test_a_ranking_by_keys_with_a_tie_and_its_undo(ws, serve, visit):
     expect(page.locator('[data-press="both_bad"]')).to_have_text("ball bad")
     press(page, "b")
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: all bad")
-    assert history.find(ws)[0].verdict == "all bad"
+    assert stored.read(ws, history.find)[0].verdict == "all bad"
 
 
 def test_a_ranking_by_dragging(ws, serve, visit):

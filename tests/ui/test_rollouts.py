@@ -5,6 +5,7 @@ from playwright.sync_api import expect
 
 from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages.runs import page as runs_page
@@ -58,9 +59,9 @@ def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws,
     expect(page.locator("#rollout header")).to_contain_text("short -")
     words = page.locator("#rollout .words").last
     expect(words).to_contain_text(HOSTILE)
-    run = runs.get(full_ws, "ppo-2")
-    stored = rollouts.find(full_ws, run.id, Filter(search="hacked", iteration=40))[0]
-    table = rollouts.token_table(full_ws, run.id, stored)
+    run = stored.read(full_ws, runs.get, "ppo-2")
+    hostile = stored.read(full_ws, rollouts.find, run.id, Filter(search="hacked", iteration=40))[0]
+    table = stored.read(full_ws, rollouts.token_table, run.id, hostile)
     expect(words.locator(".token")).to_have_count(len(table))
 
     def strengths() -> list[float]:
@@ -90,7 +91,7 @@ def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit, mon
     monkeypatch.setattr(runs_page, "QUIET_S", 1.0)  # no run is at work here
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     open_rollouts(page)
-    run = runs.get(full_ws, "ppo-2")
+    run = stored.read(full_ws, runs.get, "ppo-2")
     filling.add_rollouts(full_ws, run, 41, ["A new one."])
     filling.add_curves(full_ws, run, {"objective/score": 1.0}, num=1)
     expect(page.locator("#run-rollouts tbody tr").first).to_contain_text("A new one.")

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from modules.config import SFTConfig
 from studio.models import checkpoints
 from studio.runs import launcher, processes, runs
+from tests.support import stored
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 from tests.ui.test_end_to_end import Server, free_port
@@ -23,12 +24,12 @@ def long_ws(ws):
     """Texts to learn from; at the end no worker is left."""
     filling.add_texts(ws, 8)
     yield ws
-    for run in runs.list_all(ws):
+    for run in stored.read(ws, runs.list_all):
         launcher.kill(ws, run.name)
 
 
 def left_of(ws, name):
-    run = runs.get(ws, name)
+    run = stored.read(ws, runs.get, name)
     return processes.family(runs.claim(ws, run))
 
 
@@ -99,13 +100,13 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         page.set_default_timeout(PATIENCE_MS)
         expect(page.locator("#run-head")).to_contain_text(" of 1000", timeout=PATIENCE_MS)
         server.kill()
-        assert launcher.is_alive(runs.get(ws, run.name))
+        assert launcher.is_alive(stored.read(ws, runs.get, run.name))
         server = Server(ws, port)
         page.reload()
         expect(page.locator("#run-head .badge")).to_have_text("running")
         server.kill()
-        os.killpg(runs.get(ws, run.name).pid, signal.SIGKILL)
-        wait_for(lambda: not launcher.is_alive(runs.get(ws, run.name)), "its death")
+        os.killpg(stored.read(ws, runs.get, run.name).pid, signal.SIGKILL)
+        wait_for(lambda: not launcher.is_alive(stored.read(ws, runs.get, run.name)), "its death")
         last = checkpoints.last(ws, run.name)
         server = Server(ws, port)
         page.reload()
@@ -118,7 +119,7 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         page.locator("#run-resume").click()
         expect(page.locator("#run-head h2")).to_have_text("sft-2", timeout=PATIENCE_MS)
         expect(page.locator("#run-head")).to_contain_text(f"continues {run.name}@2")
-        assert checkpoints.name_of(ws, runs.get(ws, "sft-2").resumed_from) == f"{run.name}@2"
+        assert stored.read(ws, checkpoints.name_of, stored.read(ws, runs.get, "sft-2").resumed_from) == f"{run.name}@2"
         expect(page.locator("#run-head .badge")).to_have_text("running", timeout=PATIENCE_MS)
     finally:
         server.kill()
@@ -129,11 +130,11 @@ def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_b
 ):
     ws = full_ws
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
-    filling.add_checkpoint(ws, runs.get(ws, "ppo-1"), 100)
+    filling.add_checkpoint(ws, stored.read(ws, runs.get, "ppo-1"), 100)
     page = visit(serve(ws).url + "#runs/ppo-1")
     expect(page.locator("#run-head h2")).to_have_text("ppo-1")
     typed, said = page.locator("#run-other :is(input, textarea)"), page.locator("#run-differs")
-    iterations = runs.get(ws, "ppo-1").config.model_dump()["iterations"]
+    iterations = stored.read(ws, runs.get, "ppo-1").config.model_dump()["iterations"]
     typed.fill("iterations=300, lora_rank=64")
     expect(said).to_contain_text("lora_rank cannot change on a resume")
     typed.fill("iterations=300, kl_coef=0.25")
@@ -143,4 +144,4 @@ def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_b
     expect(page.locator("#run-head")).to_contain_text(f"with iterations {iterations} -> 300, kl_coef 0.05 -> 0.25")
     expect(typed).to_have_value("")
     expect(said).to_have_text("")
-    assert runs.get(ws, "ppo-3").config.model_dump()["kl_coef"] == 0.25
+    assert stored.read(ws, runs.get, "ppo-3").config.model_dump()["kl_coef"] == 0.25

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from modules.config import SFTConfig
 from studio.runs import metrics, runs
 from studio.runs.metrics import Thinned
+from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.components import charts
@@ -23,7 +24,7 @@ def two(ws):
     made = [filling.add_run(ws, SFTConfig(epochs=epochs)) for epochs in (2, 5)]
     for place, run in enumerate(made, start=1):
         for step in range(1, 21):
-            metrics.add(ws, run.id, step, {"train/loss": place / step, "eval/loss": 2 * place / step})
+            stored.written(ws, metrics.add, run.id, step, {"train/loss": place / step, "eval/loss": 2 * place / step})
     return ws, made
 
 
@@ -50,7 +51,7 @@ def test_a_long_curve_keeps_its_first_and_newest_value_its_mean_and_its_range(ws
     values = [math.sin(step / 7) + step / 1000 for step in range(3000)]
     values[1234] = 50.0
     add_values(ws, run, values)
-    found = metrics.curves(ws, run.id, ["train/loss", "train/none"], max_points=240)
+    found = stored.read(ws, metrics.curves, run.id, ["train/loss", "train/none"], max_points=240)
     assert list(found) == ["train/loss"]
     curve = found["train/loss"]
     assert 100 < len(curve.steps) <= 241
@@ -58,14 +59,14 @@ def test_a_long_curve_keeps_its_first_and_newest_value_its_mean_and_its_range(ws
     assert (curve.steps[-1], curve.newest) == (2999, values[-1])
     assert curve.means[1] == pytest.approx(sum(values[:16]) / 16)
     assert max(curve.highs) == 50.0
-    assert metrics.curve(ws, run.id, "train/loss", 5000) == list(enumerate(values))
+    assert stored.read(ws, metrics.curve, run.id, "train/loss", 5000) == list(enumerate(values))
 
 
 @pytest.mark.parametrize("num", [139, 140, 141, 155, 279, 280, 1119, 1121, 1200, 2240, 2241, 9000, 20_000])
 def test_a_curve_has_at_least_half_the_points_it_may_have_and_its_means_are_those_of_all_values(ws, run, num):
     values = noise(num)
     add_values(ws, run, values)
-    curve = metrics.curves(ws, run.id, ["train/loss"], max_points=140)["train/loss"]
+    curve = stored.read(ws, metrics.curves, run.id, ["train/loss"], max_points=140)["train/loss"]
     assert min(num, 70) <= len(curve.steps) <= 140
     assert curve.steps[-1] == num - 1
     assert curve.newest == values[-1]
@@ -80,7 +81,7 @@ def test_a_sparse_curve_over_many_steps_is_not_thinned(ws, run):
     with ws.write() as db:
         row = {"run_id": run.id, "name": "eval/loss", "at": ""}
         db.table("metrics").insert_all(row | {"step": step, "value": 1 / (step + 1)} for step in range(0, 50_000, 500))
-    curve = metrics.curves(ws, run.id, ["eval/loss"], max_points=140)["eval/loss"]
+    curve = stored.read(ws, metrics.curves, run.id, ["eval/loss"], max_points=140)["eval/loss"]
     assert list(zip(curve.steps, curve.means, strict=True)) == [
         (step, 1 / (step + 1)) for step in range(0, 50_000, 500)
     ]
@@ -95,8 +96,8 @@ def test_a_curve_is_read_in_few_rows(ws, run):
 
 def test_newest_and_first_values_are_those_of_the_last_and_first_step(two):
     ws, (run, _) = two
-    assert metrics.latest(ws, run.id) == {"train/loss": 1 / 20, "eval/loss": 2 / 20}
-    assert metrics.first(ws, run.id) == {"train/loss": 1.0, "eval/loss": 2.0}
+    assert stored.read(ws, metrics.latest, run.id) == {"train/loss": 1 / 20, "eval/loss": 2 / 20}
+    assert stored.read(ws, metrics.first, run.id) == {"train/loss": 1.0, "eval/loss": 2.0}
 
 
 def test_smoothing_leaves_a_constant_alone_and_averages_the_rest():
@@ -112,7 +113,7 @@ def test_smoothing_leaves_a_constant_alone_and_averages_the_rest():
 def test_a_smoothed_curve_tells_the_newest_value_and_keeps_the_logged_line_behind_it(ws, run, num):
     values = [*noise(num - 1), 7.25]
     add_values(ws, run, values)
-    plain, smoothed = (curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    plain, smoothed = (stored.read(ws, curves.draw, run.name, [], weight, False) for weight in (0, 0.9))
     for drawn in (plain, smoothed):
         assert "<tspan>7.25</tspan>" in drawn
         assert f"7.25 at step {num - 1}" in drawn, "what a screen reader says"
@@ -127,16 +128,16 @@ def test_a_smoothed_curve_tells_the_newest_value_and_keeps_the_logged_line_behin
 
 def test_a_curve_of_few_evaluations_is_not_smoothed(ws, run):
     add_values(ws, run, [3.0, 1.0, 2.0, 1.5], "eval/loss")
-    plain, smoothed = (curves.draw(ws, run.name, [], weight, False) for weight in (0, 0.9))
+    plain, smoothed = (stored.read(ws, curves.draw, run.name, [], weight, False) for weight in (0, 0.9))
     assert plain == smoothed
 
 
 def test_a_log_scale_that_cannot_be_says_so(ws, run):
     add_values(ws, run, [0.0, 1.0, 2.0], "eval/kl")
-    assert "linear: has values of 0 or less" in curves.draw(ws, run.name, [], 0, True)
-    assert "linear" not in curves.draw(ws, run.name, [], 0, False)
+    assert "linear: has values of 0 or less" in stored.read(ws, curves.draw, run.name, [], 0, True)
+    assert "linear" not in stored.read(ws, curves.draw, run.name, [], 0, False)
     add_values(ws, run, [1.0, 2.0], "eval/loss")
-    assert curves.draw(ws, run.name, [], 0, True).count("linear") == 1
+    assert stored.read(ws, curves.draw, run.name, [], 0, True).count("linear") == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.03, 0.04), (1e-6, 10.0), (1.0, 1.0), (2.0, 700.0)])
@@ -157,7 +158,7 @@ def test_equal_ratios_are_equal_heights_on_a_log_scale():
 
 def test_runs_are_laid_over_each_other_with_what_differs(two):
     ws, (first, second) = two
-    drawn = curves.draw(ws, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
+    drawn = stored.read(ws, curves.draw, first.name, [second.name, "no-such-run", {"a": 1}][:2], 0, False)
     assert drawn.count("<polyline") == 2
     assert f"<th>{first.name}</th><th>{second.name}</th>" in drawn
     assert "<tr><th>epochs</th><td>2</td><td>5</td></tr>" in drawn

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from modules.config import PPOConfig, RewardConfig, SFTConfig
 from studio.models import checkpoints
 from studio.runs import launcher, memory_fit, prepare, preview, runs
-from tests.support import warm
+from tests.support import stored, warm
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
 
@@ -45,7 +45,7 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     )
     page.locator("#start-sft").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
-    assert [run.name for run in runs.list_all(ws)] == ["sft-1"]
+    assert [run.name for run in stored.read(ws, runs.list_all)] == ["sft-1"]
     page.reload()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
 
@@ -127,7 +127,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
 
 
 def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, visit):
-    filling.add_checkpoint(full_ws, runs.get(full_ws, "ppo-2"), 20)
+    filling.add_checkpoint(full_ws, stored.read(full_ws, runs.get, "ppo-2"), 20)
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "ppo-2")
     expect(page.locator("#run-resume")).to_be_enabled()
@@ -173,7 +173,7 @@ def test_a_branch_from_the_newest_checkpoint_of_a_run_at_work_and_none_from_the_
     expect(page.locator("#run-resume")).to_have_text("Branch off")
     page.locator("#run-resume").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-3")
-    assert checkpoints.name_of(ws, runs.get(ws, "sft-3").resumed_from) == f"{running.name}@40"
+    assert stored.read(ws, checkpoints.name_of, stored.read(ws, runs.get, "sft-3").resumed_from) == f"{running.name}@40"
     page.wait_for_url("**/#runs/sft-3")
     page.goto(page.url.replace("sft-3", done.name))
     expect(page.locator("#run-head h2")).to_have_text(done.name)

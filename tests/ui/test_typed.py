@@ -85,7 +85,7 @@ def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, ser
 
 
 def test_the_guideline_in_force_is_no_draft_that_hides_the_next_one(ws):
-    first = guidelines.write(ws, "Short answers.").text
+    first = stored.written(ws, guidelines.write, "Short answers.").text
     session._keep(ws, session.DRAFT, first)
-    guidelines.write(ws, "Long answers.")
+    stored.written(ws, guidelines.write, "Long answers.")
     assert stored.read(ws, prompts.load_draft, session.DRAFT) == ""

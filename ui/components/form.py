@@ -91,7 +91,8 @@ def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str
     updates = []
     for name, value in current.items():
         offered = choices(ws, config_class, name)
-        kept = value if not value or shelf.is_known(ws, str(value), *CHECKPOINT_STAGES[name]) else ""
+        with ws.read() as db:
+            kept = value if not value or shelf.is_known(db, str(value), *CHECKPOINT_STAGES[name]) else ""
         if kept and kept not in [key for _, key in offered]:
             offered.append((kept, kept))
         updates.append(gr.Dropdown(choices=offered, value=kept))

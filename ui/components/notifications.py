@@ -43,7 +43,8 @@ def _news(ws: Workspace) -> list[dict[str, str]]:
 
 def _now(ws: Workspace) -> list[dict[str, str]]:
     launcher.reap(ws)
-    return [_said(run) for run in [*shelf.at_work(ws), *shelf.last_ended(ws, NUM_ENDED)]]
+    with ws.read() as db:
+        return [_said(run) for run in [*shelf.at_work(db), *shelf.last_ended(db, NUM_ENDED)]]
 
 
 def _said(run: Run) -> dict[str, str]:

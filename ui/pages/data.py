@@ -10,7 +10,7 @@ from studio.annotation.history import Entry, Filter
 from studio.datasets import starter
 from studio.errors import StudioError
 from studio.preferences import prompts
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html, typed
 from ui.handlers import on
 from ui.page import Page
@@ -74,7 +74,9 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
 def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
     """Place the import card; return the events after which the lists have changed, and the starter kit's offer."""
     taken, told = import_card.place(ws)
-    with gr.Column(visible=not starter.is_loaded(ws), elem_id="starter") as kit:
+    with ws.read() as db:
+        is_loaded = starter.is_loaded(db)
+    with gr.Column(visible=not is_loaded, elem_id="starter") as kit:
         begin = gr.Button("Load the starter kit", elem_id="load-starter")
         html.html(
             '<p class="quiet">The starter kit: prompts and demonstrations that come with the studio; nothing is downloaded.</p>'
@@ -104,14 +106,14 @@ def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> 
     """Show the page as it was left: its list, and the demonstration that was being written."""
     with ws.read() as db:
         drafts = [gr.skip() if text else prompts.load_draft(db, name) for name, text in zip(DRAFTS, texts, strict=True)]
-    return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not starter.is_loaded(ws))]
+        is_loaded = starter.is_loaded(db)
+    return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not is_loaded)]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
-    with ws.read() as db:
+    with ws.write() as db:
         before = prompts.counts(db)
-    starter.load(ws)
-    with ws.read() as db:
+        starter.load(db)
         after = prompts.counts(db)
     new = {name: after[name] - before[name] for name in ("prompts", "demonstrations")}
     said = f"Loaded {new['prompts']:,} prompts and {new['demonstrations']:,} demonstrations."
@@ -130,10 +132,10 @@ def _save(ws: Workspace, prompt: str, response: str, category: str) -> list[Any]
         messages = [{"role": "user", "content": prompt.strip()}]
         with ws.write() as db:
             prompts.add_demonstration(db, messages, response, category.strip())
+            for name in DRAFTS[:2]:
+                prompts.save_draft(db, name, "")
     except StudioError as error:
         return [gr.skip(), gr.skip(), gr.skip(), html.notice(str(error), "bad")]
-    for name in DRAFTS[:2]:
-        _keep(ws, name, "")
     return [
         "",
         "",
@@ -149,21 +151,21 @@ def _turn(ws: Workspace, by: int, what: str, search: str, offset: float) -> list
 def _list(ws: Workspace, what: str, search: str, offset: float = 0) -> list[Any]:
     """Draw one page of demonstrations, prompts or imported preferences that contain the search text."""
     start = max(0, int(offset))
-    reads = {"prompts": prompts.list_prompts, "preferences": partial(_imported, ws)}
+    reads = {"prompts": prompts.list_prompts, "preferences": _imported}
     with ws.read() as db:
         found: list[Any] = reads.get(what, prompts.list_demonstrations)(
             db, search=search.strip(), limit=PAGE_SIZE + 1, offset=start
         )
+        counts = _counts(db)
     shown = found[:PAGE_SIZE]
     draw = {"prompts": _prompt, "preferences": _preference}.get(what, _demonstration)
-    listing = "".join(draw(row) for row in shown) or _nothing(ws, what, search)
+    listing = "".join(draw(row) for row in shown) or _nothing(what, search)
     last, more = gr.Button(interactive=start > 0), gr.Button(interactive=len(found) > PAGE_SIZE)
-    return [_counts(ws), f'<div class="texts">{listing}</div>', start, last, more]
+    return [counts, f'<div class="texts">{listing}</div>', start, last, more]
 
 
-def _counts(ws: Workspace) -> str:
-    with ws.read() as db:
-        counts = prompts.counts(db) | {"preferences": history.count_imported(ws)}
+def _counts(db: Database) -> str:
+    counts = prompts.counts(db) | {"preferences": history.count_imported(db)}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (
@@ -176,7 +178,7 @@ def _counts(ws: Workspace) -> str:
     return f'<div class="figures">{figures}</div>'
 
 
-def _nothing(ws: Workspace, what: str, search: str) -> str:
+def _nothing(what: str, search: str) -> str:
     if search.strip():
         return html.empty("Nothing found", f"No {what} contain “{search.strip()}”.")
     if what == "prompts":
@@ -202,9 +204,9 @@ def _prompt(row: dict[str, Any]) -> str:
     return f'<article class="entry">{html.conversation(row["messages"])}<footer>{html.tags([row["category"], row["split"]])}</footer></article>'
 
 
-def _imported(ws: Workspace, _: object, *, search: str, limit: int, offset: int) -> list[Entry]:
+def _imported(db: Database, *, search: str, limit: int, offset: int) -> list[Entry]:
     """Return judgements that came with an import, as they count now, newest first."""
-    return history.find(ws, Filter(search=search, is_imported=True), limit=offset + limit)[offset:]
+    return history.find(db, Filter(search=search, is_imported=True), limit=offset + limit)[offset:]
 
 
 def _preference(entry: Entry) -> str:

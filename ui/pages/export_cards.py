@@ -18,7 +18,7 @@ from studio.exchange import rating_formats, ratings_out, to_label
 from studio.exchange.label_studio import pull, push, tables
 from studio.exchange.label_studio.client import TOKEN, URL, Server
 from studio.exchange.tasks import WHAT
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.handlers import on
 
@@ -80,7 +80,9 @@ def _push(ws: Workspace, name: str, what: list[str]) -> list[str]:
         with Server(os.environ.get(URL, "")) as server:
             return " ".join(each.sentence for each in push.push(ws, server, name, what))  # type: ignore[arg-type]
 
-    return [_said(work), _projects(ws)]
+    said = _said(work)
+    with ws.read() as db:
+        return [said, _projects(db)]
 
 
 def _pull(ws: Workspace, name: str, what: list[str]) -> list[str]:
@@ -88,7 +90,9 @@ def _pull(ws: Workspace, name: str, what: list[str]) -> list[str]:
         with Server(os.environ.get(URL, "")) as server:
             return " ".join(each.sentence for each in pull.pull(ws, server, name, what))  # type: ignore[arg-type]
 
-    return [_said(work), _projects(ws)]
+    said = _said(work)
+    with ws.read() as db:
+        return [said, _projects(db)]
 
 
 def _said(work: Callable[[], str]) -> str:
@@ -109,10 +113,10 @@ def _where() -> str:
     )
 
 
-def _projects(ws: Workspace) -> str:
+def _projects(db: Database) -> str:
     rows = "".join(
         f'<tr><td>{escape(row["title"])}</td><td class="num">{row["tasks"]:,}</td><td class="num">{row["judgements"]:,}</td></tr>'
-        for row in tables.list_projects(ws)
+        for row in tables.list_projects(db)
     )
     return (
         f"<table class='judged'><tr><th>project</th><th>tasks</th><th>judgements</th></tr>{rows}</table>"

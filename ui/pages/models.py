@@ -17,7 +17,7 @@ from studio.models import export
 from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui import rendering
 from ui.components import html, pager
 from ui.handlers import on
@@ -109,19 +109,23 @@ def _refresh(
         nothing = html.empty("No checkpoints yet", text, "train", "Train the first one")
         return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
     shown = found[:PAGE]
+    with ws.read() as db:
+        pickers = [
+            _picker(db, policies, first, next(iter(policies), None), *POLICIES),
+            _picker(db, policies, second, _other(policies), *POLICIES),
+            _picker(db, [c.name for c in newest], exported, newest[0].name, *COLUMNS),
+        ]
     return [
         _tree(ws, shown),
         _table(shown) if shown else html.empty("Nothing found", f"No checkpoint has “{word.strip()}” in its name."),
-        _picker(ws, policies, first, next(iter(policies), None), *POLICIES),
-        _picker(ws, policies, second, _other(policies), *POLICIES),
-        _picker(ws, [c.name for c in newest], exported, newest[0].name, *COLUMNS),
+        *pickers,
         *pager.states(start, len(found), word),
     ]
 
 
-def _picker(ws: Workspace, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:
+def _picker(db: Database, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:
     """Offer the newest names to choose from; any other existing one can be typed, and stays."""
-    is_kept = bool(current) and (current in names or shelf.is_known(ws, str(current), *stages))
+    is_kept = bool(current) and (current in names or shelf.is_known(db, str(current), *stages))
     offered = [*names, str(current)] if is_kept and current not in names else names
     return gr.Dropdown(choices=offered, value=current if is_kept else otherwise)
 
@@ -222,12 +226,12 @@ def _tree(ws: Workspace, shown: list[Checkpoint]) -> str:
     places = {c.run_name: (COLUMNS[c.stage], row) for row, c in enumerate(ordered) if c.stage in COLUMNS}
     step = (WIDTH - BOX) / max(COLUMNS.values())
     at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
+    with ws.read() as db:
+        lineage = shelf.lineage(db, run_ids)
+        states = {run.name: run.state for run in shelf_runs.named(db, [c.run_name for c in ordered])}
     edges = "".join(
-        _edge(at[parent], at[child], role)
-        for parent, role, child in shelf.lineage(ws, run_ids)
-        if parent in at and child in at
+        _edge(at[parent], at[child], role) for parent, role, child in lineage if parent in at and child in at
     )
-    states = {run.name: run.state for run in shelf_runs.named(ws, [c.run_name for c in ordered])}
     boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
     heads = "".join(f'<text class="head" x="{column * step + 2}" y="12">{name}</text>' for name, column in
                     (("SFT", 0), ("Reward model", 1), ("PPO, DPO", 2)))  # fmt: skip

@@ -77,7 +77,8 @@ def push(
     nothing = []
     for kind in what:
         try:
-            found[kind] = gathering.gather(ws, kind, is_all=is_all, run=run, limit=limit)
+            with ws.write() as db:
+                found[kind] = gathering.gather(db, kind, is_all=is_all, run=run, limit=limit)
         except DataError as error:
             nothing.append(str(error))
     if not found:
@@ -130,7 +131,10 @@ def data_of(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _push(ws: Workspace, server: Server, name: str, tasks: list[Task], annotators: int, tell: Tell) -> Pushed:
-    project = _project(ws, server, name, tasks[0].what, annotators)
+    what = tasks[0].what
+    remote = _remote(server, name, what, annotators)
+    with ws.write() as db:
+        project = tables.keep_project(db, server.url, remote, what)
     there = adopt(ws, server, project)
     missing = [task for task in tasks if task.key not in there]
     for start in range(0, len(missing), BATCH):
@@ -147,7 +151,8 @@ def _push(ws: Workspace, server: Server, name: str, tasks: list[Task], annotator
     return Pushed(name, project.what, len(missing), len(tasks) - len(missing))
 
 
-def _project(ws: Workspace, server: Server, name: str, what: What, annotators: int) -> Project:
+def _remote(server: Server, name: str, what: What, annotators: int) -> dict[str, Any]:
+    """Return the server's project of this name, made now where it has none."""
     remote = server.find_project(name)
     if remote is None:
         remote = server.create_project(name, ours.CONFIG[what], annotators)
@@ -156,5 +161,4 @@ def _project(ws: Workspace, server: Server, name: str, what: What, annotators: i
             f'The project {name} has another labelling configuration, without the control "{ours.CONTROL[what]}". '
             "Choose another --project, or give it the config.xml of: rlhf-studio export to-label"
         )
-    with ws.write() as db:
-        return tables.keep_project(db, server.url, remote, what)
+    return remote

@@ -6,7 +6,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio.exchange.tasks import What
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,12 @@ def keep_answer(db: Database, task: int, annotation_id: int, version: str, showi
     )
 
 
-def list_projects(ws: Workspace) -> list[dict[str, Any]]:
+def list_projects(db: Database) -> list[dict[str, Any]]:
     """Return the projects that this workspace pushed to or pulled from, newest first, with numbers of tasks and answers."""
-    with ws.read() as db:
-        return list(
-            db.query(
-                "SELECT p.url, p.title, p.what, count(DISTINCT t.id) AS tasks, count(a.showing_id) AS judgements"
-                " FROM label_studio_projects p LEFT JOIN label_studio_tasks t ON t.label_studio_project_id = p.id"
-                " LEFT JOIN label_studio_answers a ON a.label_studio_task_id = t.id GROUP BY p.id ORDER BY p.id DESC"
-            )
+    return list(
+        db.query(
+            "SELECT p.url, p.title, p.what, count(DISTINCT t.id) AS tasks, count(a.showing_id) AS judgements"
+            " FROM label_studio_projects p LEFT JOIN label_studio_tasks t ON t.label_studio_project_id = p.id"
+            " LEFT JOIN label_studio_answers a ON a.label_studio_task_id = t.id GROUP BY p.id ORDER BY p.id DESC"
         )
+    )

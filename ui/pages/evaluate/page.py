@@ -73,7 +73,8 @@ def _refresh_all(
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
     policies = [plan.BASE, *(c.name for c in shelf.page(ws, *checkpoints.POLICIES))]
-    measured = list(dict.fromkeys(name for suite in results.measured(ws) for name in suite.subjects))
+    with ws.read() as db:
+        measured = list(dict.fromkeys(name for suite in results.measured(db) for name in suite.subjects))
     first = str(against or "")
     first = first if first in measured else ""
     return [
@@ -97,7 +98,8 @@ def _texts(values: Any) -> list[str]:
 def _draw(ws: Workspace, against: Any) -> list[str]:
     """Draw forest plots, table and flips; where nothing is measured, say what belongs here."""
     try:
-        found = comparison.compare(ws, str(against or ""))
+        with ws.read() as db:
+            found = comparison.compare(db, str(against or ""))
     except StudioError:
         text = (
             "Measure base, SFT and PPO on the same items. What changed will be shown here, with intervals and examples."
@@ -129,7 +131,9 @@ def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:
 def _write(ws: Workspace, against: Any) -> str:
     """Write the report's files."""
     try:
-        _, page = report.write(ws, comparison.compare(ws, str(against or "")))
+        with ws.read() as db:
+            found = comparison.compare(db, str(against or ""))
+        _, page = report.write(ws, found)
     except StudioError as error:
         return html.notice(str(error), "bad")
     return html.notice(f"Written to {page}", "good")

@@ -14,6 +14,7 @@ from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.preferences import model_votes
 from studio.workspace import Workspace
 from ui.components import html
 from ui.handlers import on
@@ -51,7 +52,8 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
 def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
     names = [checkpoint.name for checkpoint in shelf.page(ws, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
-    known = leaderboard.raters(ws) or ["person"]
+    with ws.read() as db:
+        known = model_votes.raters(db) or ["person"]
     chosen = str(rater) if rater in known else known[0]
     return [
         gr.Dropdown(choices=names, value=first),

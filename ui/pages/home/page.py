@@ -67,7 +67,9 @@ def _shown(ws: Workspace) -> tuple[str, str]:
 def _now(ws: Workspace) -> tuple[str, str]:
     """Return the page and its mark."""
     launcher.reap(ws)
-    drawn = _draw(next_step.status(ws), shelf.page(ws, limit=5)) + backup.line(ws)
+    with ws.read() as db:
+        recent = shelf.page(db, limit=5)
+    drawn = _draw(next_step.status(ws), recent) + backup.line(ws)
     return drawn, str(hash(drawn))
 
 

@@ -124,11 +124,12 @@ def _open(ws: Workspace, *filters: Any) -> list[Any]:
     given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
     with ws.read() as db:
         named = [name for name in prompts.list_categories(db) if name]
-    numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(ws))]
+        numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(db))]
+        raters = history.raters(db)
     return [
         *_list(ws, None, *filters),
         gr.Dropdown([("any category", ""), *named], value=given["category"]),
-        gr.Dropdown([("any rater", ""), *history.raters(ws)], value=given["rater"]),
+        gr.Dropdown([("any rater", ""), *raters], value=given["rater"]),
         gr.Dropdown(numbers, value=given["session"]),
     ]
 
@@ -144,7 +145,8 @@ def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
         wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
     except RatingError as error:
         return [html.notice(str(error), "bad"), None, gr.Button(interactive=False)]
-    found = history.find(ws, wanted, limit=PAGE_SIZE + 1, before=before)
+    with ws.read() as db:
+        found = history.find(db, wanted, limit=PAGE_SIZE + 1, before=before)
     shown = found[:PAGE_SIZE]
     if not shown:
         text = html.empty("No rating matches", "Loosen the filters, or rate some pairs first.")
@@ -166,17 +168,18 @@ def _row(entry: Entry) -> str:
 
 def _pick(ws: Workspace, picked: str) -> list[Any]:
     """Show the chosen rating, and the fields that change it as they stand."""
+    if not picked.strip():
+        return [_NONE, *_nothing_picked()]
     try:
-        entry = history.get(ws, history.number(picked.strip()), is_undone_too=True) if picked.strip() else None
+        with ws.read() as db:
+            entry = history.get(db, history.number(picked.strip()), is_undone_too=True)
+            texts, events = history.texts(db, entry), history.events(db, entry.id)
     except RatingError as error:
         return [html.notice(str(error), "bad"), *_nothing_picked()]
-    if entry is None:
-        return [_NONE, *_nothing_picked()]
-    texts = history.texts(ws, entry)
     is_ranking = len(texts) > 2
     flags = entry.remarks.flags
     return [
-        _detail(ws, entry, texts),
+        _detail(entry, texts, events),
         gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else BETTER),
         gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
@@ -197,9 +200,9 @@ def _name(position: int, texts: tuple[str, ...]) -> str:
     return f"answer {position + 1}" if len(texts) > 2 else SIDES[position]
 
 
-def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
+def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) -> str:
     """Draw all answers as they stood on the screen, and every event."""
-    events = "".join(_event(event) for event in history.events(ws, entry.id))
+    listed = "".join(map(_event, events))
     scales = "; ".join(
         f"{name} {' '.join('–' if value is None else str(value) for value in values)}"
         for name, values in entry.remarks.attributes.items()
@@ -213,7 +216,7 @@ def _detail(ws: Workspace, entry: Entry, texts: tuple[str, ...]) -> str:
     return (
         f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{html.conversation(entry.messages)}{answers}'
         f'{scales}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
-        f"<details><summary>All events</summary><ol>{events}</ol></details></article>"
+        f"<details><summary>All events</summary><ol>{listed}</ol></details></article>"
     )
 
 
@@ -229,9 +232,9 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
         return [html.notice("Choose a rating first.", "bad"), gr.skip()]
     outcome, _, strength = to.partition(":")
     try:
-        entry = history.get(ws, history.number(picked.strip()))
-        order = parse_ranking(ranks, len(history.texts(ws, entry))) if outcome == "ranking" else None
         with ws.write() as db:
+            entry = history.get(db, history.number(picked.strip()))
+            order = parse_ranking(ranks, len(history.texts(db, entry))) if outcome == "ranking" else None
             found = ratings.correct(db, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip()]
@@ -246,8 +249,8 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
     try:
         for flag, _, at in (mark.partition(":") for mark in marks):
             flags.setdefault(flag, []).append(int(at))
-        entry = history.get(ws, history.number(picked.strip()))
         with ws.write() as db:
+            entry = history.get(db, history.number(picked.strip()))
             found = ratings.annotate(db, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]

@@ -17,7 +17,7 @@ from studio.errors import RatingError, StudioError, WorkspaceUnavailable
 from studio.preferences import comparisons, edits, prompts, ratings, undo, wording
 from studio.preferences.judgements import LONGEST_NOTE, Remarks
 from studio.preferences.vocabulary import SKIP_REASONS, Outcome
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui import rendering
 from ui.components import html
 from ui.handlers import served
@@ -103,7 +103,9 @@ def build(ws: Workspace) -> Page:
         return _with_markup(_write(ws, _checked(Written, sent)))
 
     def draft(sent: Any) -> dict[str, Any]:
-        return _draft(ws, _checked(Draft, sent))
+        found = _checked(Draft, sent)
+        with ws.write() as db:
+            return _draft(db, found)
 
     functions = [served(each) for each in (open_items, record, undo, write, draft)]
     html.html(stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
@@ -190,15 +192,14 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
         return _state(ws, db, sent.known) | answer
 
 
-def _draft(ws: Workspace, sent: Draft) -> dict[str, Any]:
-    with ws.write() as db:
-        # What arrives after its judgement is recorded with that judgement.
-        if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
-            prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
+def _draft(db: Database, sent: Draft) -> dict[str, Any]:
+    # What arrives after its judgement is recorded with that judgement.
+    if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
+        prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
     return {"kept": True}
 
 
-def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
+def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
     """Return what to show now and next, with the counts; texts the browser has are not sent again."""
     counts, rated = comparisons.counts(db), ratings.summary(db)
     return {
@@ -210,7 +211,7 @@ def _state(ws: Workspace, db: Any, known: list[int]) -> dict[str, Any]:
     } | session_status.state(ws, db, RATER)
 
 
-def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
+def _item(db: Database, showing_id: int, known: list[int]) -> dict[str, Any]:
     """Return an item with what was typed on it: drafts, and the remarks of a judgement that was taken back."""
     told = {"id": showing_id, "remarks": asdict(undo.remarks_taken_back(db, showing_id))}
     if showing_id in known:
@@ -224,7 +225,7 @@ def _item(db: Any, showing_id: int, known: list[int]) -> dict[str, Any]:
     }
 
 
-def _drafts(db: Any, showing_id: int) -> list[dict[str, Any]]:
+def _drafts(db: Database, showing_id: int) -> list[dict[str, Any]]:
     """Return the texts that are kept but not recorded yet."""
     places = [("edit", position) for position in range(9)] + [
         (kind, None) for kind in ("demonstrate", "note", "remarks")

@@ -11,7 +11,7 @@ from studio.annotation.session_config import SessionConfig
 from studio.annotation.sessions import Session
 from studio.errors import StudioError
 from studio.preferences import prompts
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import form, html, typed
 from ui.handlers import on
 from ui.page import Page
@@ -74,8 +74,8 @@ def build(ws: Workspace) -> Page:
 
 def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[Any]:
     """Show the panel as it is now, with what was being typed and new choices of checkpoints."""
-    found = guidelines.current(ws)
     with ws.read() as db:
+        found = guidelines.current(db)
         text = gr.skip() if written else prompts.load_draft(db, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
@@ -93,9 +93,12 @@ def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
 
 def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
     """Show the session's state, the buttons that fit, and the card of the chosen session, else of the newest one."""
-    everything = sessions.list_all(ws)[:SHOWN]
-    session = _active(ws, everything)
-    drawn = next((each for each in everything if each.id == chosen), None) or session or next(iter(everything), None)
+    with ws.read() as db:
+        everything = sessions.list_all(db)[:SHOWN]
+        session = _active(db, everything)
+        chosen_one = next((each for each in everything if each.id == chosen), None)
+        drawn = chosen_one or session or next(iter(everything), None)
+        card = _card(db, drawn)
     status = session.state if session else ""
     labels = {"resting": "Next block", "paused": "Resume"}
     return [
@@ -108,15 +111,14 @@ def _refresh(ws: Workspace, chosen: int | None) -> list[Any]:
             value=drawn.id if drawn else None,
             visible=len(everything) > 1,
         ),
-        _card(ws, drawn),
+        card,
         gr.Accordion(open=session is None),
     ]
 
 
-def _active(ws: Workspace, everything: list[Session]) -> Session | None:
+def _active(db: Database, everything: list[Session]) -> Session | None:
     """Return the active session, else the newest that is paused."""
-    with ws.read() as db:
-        return sessions.active(db) or next((each for each in everything if each.state == "paused"), None)
+    return sessions.active(db) or next((each for each in everything if each.state == "paused"), None)
 
 
 def _now(ws: Workspace, session: Session | None) -> str:
@@ -158,13 +160,13 @@ def _now(ws: Workspace, session: Session | None) -> str:
     )
 
 
-def _card(ws: Workspace, session: Session | None) -> str:
+def _card(db: Database, session: Session | None) -> str:
     if session is None:
         return ""
-    card = drawing.panel(session_summary.card(ws, session.id), f"Card of session {session.id}")
+    card = drawing.panel(session_summary.card(db, session.id), f"Card of session {session.id}")
     if session.state != "resting" or session.num_given <= session.config.block_size:
         return card
-    block = session_summary.card(ws, session.id, last=session.config.block_size)
+    block = session_summary.card(db, session.id, last=session.config.block_size)
     return drawing.panel(block, "Card of this block") + card
 
 
@@ -183,30 +185,31 @@ def _start_session(ws: Workspace, config: SessionConfig) -> str:
 
 
 def _move(ws: Workspace, name: str) -> str:
-    session = _active(ws, sessions.list_all(ws))
-    if session is None:
-        return html.notice("There is no session. Start one.", "bad")
     moves = {"resume": sessions.resume, "pause": sessions.pause, "end": sessions.end}
     try:
-        return html.notice(moves[name](ws, session.id).sentence, "good")
+        with ws.write() as db:
+            session = _active(db, sessions.list_all(db))
+            if session is None:
+                return html.notice("There is no session. Start one.", "bad")
+            return html.notice(moves[name](db, session.id).sentence, "good")
     except StudioError as error:
         return html.notice(str(error), "bad")
 
 
 def _keep(ws: Workspace, name: str, text: str) -> None:
     """Keep what is being written; the guideline in force itself is no draft, and must not hide the next one."""
-    in_force = guidelines.current(ws).text
     with ws.write() as db:
+        in_force = guidelines.current(db).text
         prompts.save_draft(db, name, "" if text == in_force else text)
 
 
 def _save(ws: Workspace, text: str) -> str:
     try:
-        found = guidelines.write(ws, text)
+        with ws.write() as db:
+            found = guidelines.write(db, text)
+            prompts.save_draft(db, DRAFT, "")
     except StudioError as error:
         return html.notice(str(error), "bad")
-    with ws.write() as db:
-        prompts.save_draft(db, DRAFT, "")
     return _version(found)
 
 

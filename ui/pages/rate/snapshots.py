@@ -9,7 +9,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.preferences import snapshots
 from studio.preferences.snapshots import Difference, Recipe
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import form, html
 from ui.handlers import on
 from ui.page import Page
@@ -47,22 +47,22 @@ def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
     """Draw the list; the two newest ones are offered for a comparison."""
     with ws.read() as db:
         found = snapshots.list_all(db)
+        table = _table(db, found)
     names = [each.name for each in found]
     default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
     is_pair = first in names and second in names and first != second
     kept = [first, second] if is_pair else list(default)
-    return [_table(ws, found), *(gr.Dropdown(names, value=value) for value in kept)]
+    return [table, *(gr.Dropdown(names, value=value) for value in kept)]
 
 
-def _table(ws: Workspace, found: list[snapshots.Snapshot]) -> str:
+def _table(db: Database, found: list[snapshots.Snapshot]) -> str:
     if not found:
         return html.empty(
             "No snapshot yet",
             "A snapshot is a frozen, hashed set of preferences: exactly what a reward model was trained on. Each reward run "
             "makes one from the current ratings, or trains on one that you froze.",
         )
-    with ws.read() as db:
-        used = snapshots.runs_of(db)
+    used = snapshots.runs_of(db)
     rows = "".join(
         f'<tr><th scope="row">{each.name}</th><td class="num">{each.row_count:,}</td><td>{_recipe(each.recipe)}</td>'
         f"<td>{html.tags(used.get(each.id, []))}</td><td><code>{each.sha256[:12]}</code></td>"

@@ -14,7 +14,7 @@ from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
 from studio.runs import launcher, queue, runs
 from studio.runs.runs import Run
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.handlers import on
 
@@ -114,11 +114,11 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
     ]
 
 
-def known(ws: Workspace, chosen: str) -> Run:
+def known(db: Database, chosen: str) -> Run:
     """Return the run that the buttons act on: the chosen one, or the newest, which is shown when none is chosen."""
     if chosen:
-        return runs.get(ws, chosen)
-    newest = runs.chosen_or_newest(ws, "")
+        return runs.get(db, chosen)
+    newest = runs.chosen_or_newest(db, "")
     if newest is None:
         raise RunError("There is no run yet. Start one on the Train page.")
     return newest
@@ -129,13 +129,15 @@ def _label(checkpoint: Checkpoint) -> str:
 
 
 def _act(ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], chosen: str, *rest: Any) -> list[Any]:
-    run = known(ws, chosen)
+    with ws.read() as db:
+        run = known(db, chosen)
     act(ws, run)
     return redraw(run.name, *rest)
 
 
 def _stop(ws: Workspace, run: Run) -> None:
-    runs.request_stop(ws, run.name)
+    with ws.write() as db:
+        runs.request_stop(db, run.name)
 
 
 def _kill(ws: Workspace, run: Run) -> None:
@@ -143,11 +145,13 @@ def _kill(ws: Workspace, run: Run) -> None:
 
 
 def _pause(ws: Workspace, run: Run) -> None:
-    (queue.go_on if run.pause_requested else queue.pause)(ws, run.name)
+    with ws.write() as db:
+        (queue.go_on if run.pause_requested else queue.pause)(db, run.name)
 
 
 def _shift(ws: Workspace, run: Run, by: int) -> None:
-    queue.shift(ws, run.name, by)
+    with ws.write() as db:
+        queue.shift(db, run.name, by)
 
 
 def _resume(ws: Workspace, chosen: str, origin: str | None, other: str | None) -> tuple[str, str]:
@@ -172,7 +176,8 @@ def _differs(ws: Workspace, chosen: str, origin: str | None, other: str | None) 
 
 def _name(ws: Workspace, chosen: str, origin: str | None) -> str:
     """Return the run or checkpoint that Resume continues."""
-    run = known(ws, chosen)
+    with ws.read() as db:
+        run = known(db, chosen)
     name = origin if origin and origin.partition("@")[0] == run.name else run.name
     if name == run.name and not run.is_ended:
         newest = runs.newest_state(ws, run)  # a branch of a run that goes on itself

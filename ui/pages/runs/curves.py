@@ -15,7 +15,7 @@ from studio.runs import metrics, reward_evaluation, runs
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
 from studio.runs.runs import Run
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.components.charts import Band, Curve, chart
 from ui.handlers import on
@@ -62,41 +62,44 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
 
 def _choices(ws: Workspace, chosen: str) -> Any:
     """Offer the runs to compare once another run was chosen, with none selected yet."""
-    return gr.Dropdown(choices=_names(ws, chosen), value=[])
+    with ws.read() as db:
+        return gr.Dropdown(choices=_names(db, chosen), value=[])
 
 
 def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
-    return gr.Dropdown(choices=_names(ws, chosen), value=others)
+    with ws.read() as db:
+        return gr.Dropdown(choices=_names(db, chosen), value=others)
 
 
-def _names(ws: Workspace, chosen: str) -> list[str]:
+def _names(db: Database, chosen: str) -> list[str]:
     """Return the other runs of the same stage, newest first."""
-    run = runs.chosen_or_newest(ws, chosen)
-    return [other.name for other in shelf.page(ws, stage=run.stage) if other.name != run.name] if run else []
+    run = runs.chosen_or_newest(db, chosen)
+    return [other.name for other in shelf.page(db, stage=run.stage) if other.name != run.name] if run else []
 
 
 def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
     """Draw the charts, or nothing where they are unchanged: several events may tell of one change."""
-    run = runs.chosen_or_newest(ws, chosen)
-    names = [run.name, *(others if isinstance(others, list) else [])] if run else []
-    found = shelf.named(ws, list(map(str, names)))
-    shown = {each.name: each for each in found if run and each.stage == run.stage}
-    facts = [(n, shown[n].state, metrics.cursor(ws, shown[n].id)) for n in map(str, names) if n in shown]
-    now = str((facts, smoothing, bool(is_log)))
-    return [gr.skip(), gr.skip()] if now == mark else [draw(ws, chosen, others, smoothing, is_log), now]
+    with ws.read() as db:
+        run = runs.chosen_or_newest(db, chosen)
+        names = [run.name, *(others if isinstance(others, list) else [])] if run else []
+        found = shelf.named(db, list(map(str, names)))
+        shown = {each.name: each for each in found if run and each.stage == run.stage}
+        facts = [(n, shown[n].state, metrics.cursor(db, shown[n].id)) for n in map(str, names) if n in shown]
+        now = str((facts, smoothing, bool(is_log)))
+        return [gr.skip(), gr.skip()] if now == mark else [draw(db, chosen, others, smoothing, is_log), now]
 
 
-def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
+def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
     """Draw all charts of the run, with those of the others laid over them."""
-    run = runs.chosen_or_newest(ws, chosen)
+    run = runs.chosen_or_newest(db, chosen)
     if run is None:
         return ""
     wanted = set(map(str, others)) if isinstance(others, list) else set()
-    laid = [other for other in shelf.named(ws, sorted(wanted)) if other.stage == run.stage and other.id != run.id]
+    laid = [other for other in shelf.named(db, sorted(wanted)) if other.stage == run.stage and other.id != run.id]
     together = [run, *laid[:MAX_OVERLAID]]
     weight = min(max(float(smoothing or 0), 0.0), 0.99)
     charts: dict[str, list[str]] = {}
-    for name in sorted({name for each in together for name in metrics.names(ws, each.id)}):
+    for name in sorted({name for each in together for name in metrics.names(db, each.id)}):
         if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
@@ -105,10 +108,10 @@ def draw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any) -
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]
     num_points = NUM_POINTS if len(together) <= 3 else NUM_POINTS_OF_MANY
-    found = {each.name: metrics.curves(ws, each.id, [*every, *bounds], num_points) for each in together}
+    found = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
-    trust = reliability.panel(metrics.latest(ws, run.id)) if run.stage == "reward" and not laid else ""
+    trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
     shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
     return f"{_legend(together)}{difference(together)}{shown}{trust}"
 

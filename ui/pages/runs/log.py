@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from studio.runs import metrics, runs
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.handlers import on
 
@@ -33,7 +33,8 @@ def _find(ws: Workspace, chosen: str, word: str) -> str:
     wanted = (word or "").strip().casefold()
     if not wanted:
         return ""
-    run = runs.chosen_or_newest(ws, chosen)
+    with ws.read() as db:
+        run = runs.chosen_or_newest(db, chosen)
     if run is None:
         return ""
     lines = runs.tail_log(ws, run.name, NUM_LINES).splitlines()
@@ -54,9 +55,9 @@ def _marked(line: str, wanted: str) -> str:
     return "".join([*pieces, escape(line[start:])])
 
 
-def samples(ws: Workspace, run_id: int) -> str:
+def samples(db: Database, run_id: int) -> str:
     """Draw each fixed prompt with its answers, the newest first."""
-    found = metrics.samples_by_prompt(ws, run_id)
+    found = metrics.samples_by_prompt(db, run_id)
     if not found:
         return '<p class="quiet">No samples. Trainers write some while they evaluate; pairs go to the Rate page.</p>'
     return "".join(_prompt(prompt, rows) for prompt, rows in found.items())

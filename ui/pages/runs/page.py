@@ -18,7 +18,7 @@ from studio.page_reads import PAGE, Shared
 from studio.runs import changes, launcher, metrics, progress, queue, runs
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui import static
 from ui.components import html, notifications, pager
 from ui.handlers import on, served
@@ -97,16 +97,18 @@ def _refresh(
 def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tuple[str, list[Any], tuple[Any, ...]]:
     """Return a signature of what is shown, the parts drawn of it, and the controls, the pace and the pager."""
     launcher.reap(ws)
-    found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
-    listed, going = found[:PAGE], shelf.at_work(ws)
+    with ws.read() as db:
+        found = shelf.page(db, search=word, limit=PAGE + 1, offset=start)
+        listed, going, waiting = found[:PAGE], shelf.at_work(db), [run.name for run in queue.waiting(db)]
+        run = runs.chosen_or_newest(db, chosen)
+        is_going = bool(going or runs.list_ending(db))
     if not start and not word:  # an active run is seen at once, however long ago it was made
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
-    run = runs.chosen_or_newest(ws, chosen)
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
     nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
-    listing = _listing(listed, [r.name for r in queue.waiting(ws)]) if listed else nothing
-    pace = gr.Timer(REFRESH_S if going or runs.list_ending(ws) else QUIET_S)
+    listing = _listing(listed, waiting) if listed else nothing
+    pace = gr.Timer(REFRESH_S if is_going else QUIET_S)
     return (
         signature,
         [listing, *detail],
@@ -117,11 +119,13 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
 def _show(ws: Workspace, request: Any) -> dict[str, str]:
     """Return a run's drawn parts by element id, for `static/open_run.js`, which opens a run before Gradio does."""
     asked = request if isinstance(request, dict) else {}
-    run = runs.get(ws, str(asked.get("name")))
     smoothing = asked.get("smoothing")
     weight = smoothing if isinstance(smoothing, float | int) else 0
+    with ws.read() as db:
+        run = runs.get(db, str(asked.get("name")))
+        drawn_curves = curves.draw(db, run.name, [], weight, asked.get("is_log"))
     drawn = dict(zip(("run-head", "run-pulse", "run-samples", "run-log", "run-config"), _detail(ws, run), strict=True))
-    return drawn | {"run-curves": curves.draw(ws, run.name, [], weight, asked.get("is_log"))}
+    return drawn | {"run-curves": drawn_curves}
 
 
 def _choose(ws: Workspace, chosen: str, seen: str, *rest: Any) -> list[Any]:
@@ -136,14 +140,15 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None, page: list
     ]
     facts += page
     if run:
-        facts += [
-            run.id,
-            launcher.trouble(run),
-            metrics.cursor(ws, run.id),
-            len(metrics.list_samples(ws, run.id)),
-            runs.tail_log(ws, run.name),
-            run.state == "running" and int(time.time() / PULSE_S),
-        ]
+        with ws.read() as db:
+            facts += [
+                run.id,
+                launcher.trouble(run),
+                metrics.cursor(db, run.id),
+                len(metrics.list_samples(db, run.id)),
+                runs.tail_log(ws, run.name),
+                run.state == "running" and int(time.time() / PULSE_S),
+            ]
     return str(hash(json.dumps(facts)))
 
 
@@ -162,7 +167,8 @@ def _nothing() -> str:
 
 
 def _detail(ws: Workspace, run: Run) -> list[Any]:
-    return [_head(ws, run), _pulse(ws, run), _samples(ws, run), _log(ws, run), _config(ws, run)]
+    with ws.read() as db:
+        return [_head(db, run), _pulse(db, run), _samples(db, run), _log(ws, run), _config(ws, run)]
 
 
 def _listing(everything: list[Run], waiting: list[str]) -> str:
@@ -186,14 +192,14 @@ def _doing(run: Run, waiting: list[str]) -> str:
     return run.message if run.is_ended else f"{run.progress:.0%} {html.doing(run)}{where}"
 
 
-def _head(ws: Workspace, run: Run) -> str:
+def _head(db: Database, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
     if run.is_ending:
         said = html.notice("It has ended; waiting for its process to exit and free its memory.")
     if trouble := launcher.trouble(run):
         said += html.notice(trouble, "bad")
-    origin = checkpoints.name_of(ws, run.resumed_from)
-    went_on = f"continues {origin}{changes.said(run, runs.get(ws, origin.partition('@')[0]))}" if origin else ""
+    origin = checkpoints.name_of(db, run.resumed_from)
+    went_on = f"continues {origin}{changes.said(run, runs.get(db, origin.partition('@')[0]))}" if origin else ""
     facts = html.tags([went_on, f"on {run.lane}" if run.lane else ""])
     chosen = f'<style>.listing a[href="#runs/{escape(run.name)}"]{{background:var(--tint);border-radius:5px;border-color:transparent}}</style>'
     if run.stage != "ppo":
@@ -204,14 +210,14 @@ def _head(ws: Workspace, run: Run) -> str:
     )
 
 
-def _pulse(ws: Workspace, run: Run) -> str:
+def _pulse(db: Database, run: Run) -> str:
     """Draw time left, speed, where the time goes, and memory."""
-    found = progress.read(ws, run)
+    found = progress.read(db, run)
     return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
 
 
-def _samples(ws: Workspace, run: Run) -> str:
-    return run_log.samples(ws, run.id)
+def _samples(db: Database, run: Run) -> str:
+    return run_log.samples(db, run.id)
 
 
 def _log(ws: Workspace, run: Run) -> str:

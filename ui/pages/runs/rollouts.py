@@ -11,7 +11,7 @@ import gradio as gr
 
 from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter, Rollout, Token
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.handlers import on
 
@@ -67,7 +67,12 @@ _NONE_PICKED = '<p class="quiet">Choose a response to see its tokens.</p>'
 
 def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
     """Draw the rollouts that fit, as a table."""
-    run = runs.chosen_or_newest(ws, chosen)
+    with ws.read() as db:
+        return _draw_table(db, chosen, picked, search, sort, end, *bounds)
+
+
+def _draw_table(db: Database, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
+    run = runs.chosen_or_newest(db, chosen)
     if run is None or run.stage != "ppo":
         return '<p class="quiet">Only PPO has rollouts. Choose a PPO run.</p>'
     try:
@@ -75,14 +80,14 @@ def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end:
     except ValueError:
         return html.notice(f"A filter is not a number. Leave it empty, or give a number: {', '.join(BOUNDS)}.", "bad")
     wanted = Filter(search, iteration, *figures, end_reason=end or None)
-    stored = rollouts.count(ws, run.id)
+    stored = rollouts.count(db, run.id)
     if not stored:
         return '<p class="quiet">No rollouts are stored. PPO keeps those of its newest iterations (keep_rollouts).</p>'
-    found = rollouts.find(ws, run.id, wanted, sort=sort, limit=NUM_ROWS)
+    found = rollouts.find(db, run.id, wanted, sort=sort, limit=NUM_ROWS)
     if not found:
         return f'<p class="quiet">None of the {stored:,} stored responses match.</p>'
     rows = "".join(_row(rollout, str(rollout.id) == picked) for rollout in found)
-    num = rollouts.count(ws, run.id, wanted)
+    num = rollouts.count(db, run.id, wanted)
     shown = f"{len(found):,} of {num:,} that match" if num > len(found) else f"{num:,} match"
     return (
         '<div class="scroll"><table class="rollouts"><thead><tr><th class="num">iteration</th><th class="num">score</th>'
@@ -106,16 +111,22 @@ def _row(rollout: Rollout, is_picked: bool) -> str:
 def _pick(ws: Workspace, *values: Any) -> list[str]:
     """Mark the row and show its response."""
     *wanted, colour = values
-    return [_table(ws, *wanted), _detail(ws, wanted[0], wanted[1], colour)]
+    with ws.read() as db:
+        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour)]
 
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
     """Draw one response with its figures, its tokens coloured, and all its numbers."""
-    run = runs.chosen_or_newest(ws, chosen)
+    with ws.read() as db:
+        return _draw_detail(db, chosen, picked, colour)
+
+
+def _draw_detail(db: Database, chosen: str, picked: str, colour: str) -> str:
+    run = runs.chosen_or_newest(db, chosen)
     if run is None or not str(picked).isdecimal():
         return _NONE_PICKED
-    rollout = rollouts.get(ws, run, int(picked))
-    table = rollouts.token_table(ws, run.id, rollout)
+    rollout = rollouts.get(db, run, int(picked))
+    table = rollouts.token_table(db, run.id, rollout)
     figures = {"score": rollout.score, "shaped": rollout.shaped_score, "KL": rollout.kl} | rollout.components
     sampled = rollout.checkpoint or f"the policy after {rollout.iteration - 1} iterations, which was not saved"
     return (
