@@ -206,7 +206,8 @@ def _resume_run(arguments: argparse.Namespace) -> int:
     if arguments.show or found.changes:
         begins = found.origin.name if found.origin else f"{found.run.name} from its start"
         print(f"Continuing {begins} {'with' if found.changes else 'with the same settings.'}")
-        print("\n".join(f"  {line}" for line in found.words()))
+        for line in found.words():
+            print(f"  {line}")
     if arguments.show:
         return 0
     run = runs.resume(ws, arguments.name, arguments.set)

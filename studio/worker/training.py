@@ -294,8 +294,8 @@ def _rescue(callback: StudioCallback, module: Any) -> None:
 
 def _pause_word(callback: StudioCallback, error: NonFiniteError) -> str:
     return (
-        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume continues from there with the "
-        "same settings and the same reward functions; to change those, start a new run."
+        f"Paused: {error} The state before that step is saved as {callback.checkpoint_name}: resume continues from there, with "
+        "another setting if you like, such as a lower learning_rate; reward functions stay those that the run began with."
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modules.config import TrainConfig, settle
 from studio.worker import probe, training
 
 WORDS = "the fox and the hen went over the hill to see what the weather would bring to them on that day "
@@ -37,11 +38,17 @@ def measure(request: dict[str, Any]) -> dict[str, float]:
     """Peak of a stage on made-up rows; checkpoints that it would start from are fresh roles."""
     from tests.benchmarks import fit
 
-    config = fit._config(request["stage"], request["settings"])
-    if request["stage"] == "sft":
-        config = config.model_copy(update={"base_model": request["base"]})
+    config = config_of(request)
     training.build = _build(request["base"])
     return probe.measure(fit.new_workspace(Path(request["folder"])), config, _rows(request["stage"], config.max_length))
+
+
+def config_of(request: dict[str, Any]) -> TrainConfig:
+    """The config of a line, settled as a checkpoint's settings would."""
+    from tests.benchmarks import fit
+
+    config = settle(fit._config(request["stage"], request["settings"]))
+    return config.model_copy(update={"base_model": request["base"]}) if request["stage"] == "sft" else config
 
 
 def _build(base: str) -> Any:

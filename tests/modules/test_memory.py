@@ -62,6 +62,15 @@ def test_on_a_gpu_the_allocator_holds_a_tenth_of_what_comes_and_goes_and_nothing
     assert found.parts["weights"] > 0
 
 
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+def test_the_benchmark_of_the_estimate_settles_what_a_checkpoint_would(stage):
+    """Else its child processes refuse to load the model of the later stages."""
+    from tests.benchmarks import fit_child
+
+    config = fit_child.config_of({"stage": stage, "settings": {"method": "full"}, "base": "starter"})
+    assert (config.method, config.quantisation, config.lora_rank) == ("full", "none", 16)
+
+
 def test_twice_the_cache_for_twice_the_responses(sizes):
     few, many = (
         estimate(c, sizes, worst_load(c, sizes), is_cpu=True)
