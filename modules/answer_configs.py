@@ -42,7 +42,7 @@ class EvaluateConfig(StageConfig):
     """Evaluation: measure checkpoints item by item on the same suites, so that any two of them can be compared."""
 
     checkpoints: str = ""
-    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Empty takes base, the newest SFT and the newest PPO checkpoint."""
+    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Empty takes base and the newest checkpoints of SFT, DPO and PPO."""
     suites: str = ""
     """What they are measured on, separated by commas: built-in suites, files of the workspace's folder evaluations/ by name, or blimp:FILE, copa:FILE, hellaswag:FILE, truthfulqa:FILE, xstest:FILE, prompts:FILE. @chat or @plain behind one switches the chat template. Empty takes the built-in ones."""
     limit: Annotated[int, Field(ge=0)] = 0

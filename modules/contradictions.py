@@ -1,6 +1,6 @@
 """Refuses settings that are fine alone but together do nothing, or not what they say. No torch."""
 
-from modules.config import PPOConfig, StageConfig
+from modules.config import DPOConfig, PPOConfig, StageConfig
 from modules.errors import ConfigError
 
 
@@ -12,6 +12,7 @@ def check(config: StageConfig) -> None:
     """
     if isinstance(config, PPOConfig):
         check_kl(config.kl_coef, config.kl_target)
+    if isinstance(config, PPOConfig | DPOConfig):
         _check_dropout(config)
 
 
@@ -28,9 +29,9 @@ def check_kl(coef: float, target: float) -> None:
         )
 
 
-def _check_dropout(config: PPOConfig) -> None:
+def _check_dropout(config: PPOConfig | DPOConfig) -> None:
     if config.lora_dropout > 0:
         raise ConfigError(
-            f"lora_dropout is {config.lora_dropout:g}, but PPO compares log-probabilities of the same tokens before and after a step, "
-            "which dropout would change by itself: set lora_dropout to 0."
+            f"lora_dropout is {config.lora_dropout:g}, but PPO and DPO compare log-probabilities of the same tokens, which dropout "
+            "would change by itself: set lora_dropout to 0."
         )

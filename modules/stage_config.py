@@ -37,7 +37,7 @@ class TrainConfig(StageConfig):
     lora_alpha: NonNegativeFloat = 0.0
     """LoRA scale, alpha / rank; 0 takes that of the checkpoint's adapters, any other is refused."""
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout inside the adapters; PPO accepts only 0, since it needs log-probabilities that repeat."""
+    """Dropout inside the adapters; PPO and DPO accept only 0, since they need log-probabilities that repeat."""
     lora_targets: str = ""
     """Layers that have an adapter; empty takes those of the checkpoint, any others are refused."""
     gradient_checkpointing: bool = False

@@ -241,9 +241,36 @@ def test_a_reward_models_score_of_an_answer_is_that_of_the_same_text(ws, measure
     assert num
 
 
+def test_votes_between_a_policy_and_sft_stand_beside_its_scores(ws, measured):
+    (before,) = overoptimisation.read(ws)
+    start, policy = before.policies[0].name, before.policies[-1].name
+    assert {each.win_rate for each in before.policies} == {None}
+    with ws.write() as db:
+        ids = [checkpoints.get(ws, name).id for name in (policy, start)]
+        for n in range(12):
+            asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Vote {n}?"}], split="test"))
+            pair = [
+                prompts.add_response(db, asked, text, "sample", checkpoint_id=id_, sampling='{"temperature": 1}')
+                for text, id_ in zip((f"new {n}", f"old {n}"), ids, strict=True)
+            ]
+            comparisons.add_comparison(db, asked, (pair[0], pair[1]))
+    for n in range(12):
+        showing = stored.written(ws, comparisons.next_showing)
+        new = "left" if showing.left.startswith("new") else "right"
+        stored.written(ws, ratings.record, showing.id, new if n % 4 else {"left": "right", "right": "left"}[new])
+    (curve,) = overoptimisation.read(ws)
+    found = {each.name: each.win_rate for each in curve.policies}
+    assert found.pop(policy) == pytest.approx(9 / 12, abs=0.06)
+    assert set(found.values()) == {None}
+    assert curves.table(curve)[0][-1] == "Won"
+    assert len(curves.charts(curve)) == 4
+
+
 def test_what_does_not_go_with_best_of_is_refused(ws, tmp_path):
     with pytest.raises(ConfigError, match="samples_per_prompt 7"):
         runs.create(ws, EvaluateConfig(best_of=4, samples_per_prompt=7))
+    with pytest.raises(ConfigError, match="PPO and DPO compare"):
+        runs.create(ws, DPOConfig(lora_dropout=0.1))
     with pytest.raises(ConfigError, match="no suite samples any"):
         runs.create(ws, EvaluateConfig(best_of=4, suites="grammar"))
     empty = Workspace.open(tmp_path / "studio")

@@ -1,4 +1,4 @@
-"""Two processes on the CPU are one process: the same data, gradients, weights and metrics, in all three stages.
+"""Two processes on the CPU are one process: the same data, gradients, weights and metrics, in all stages that train.
 
 One pair of processes does everything, while this process does the same alone. The shares are uneven on purpose: in tokens,
 in rows (17 by batches of 8: the last batch leaves the second process nothing), and in the rows of PPO's minibatches.
@@ -21,12 +21,13 @@ from safetensors.torch import load_file, save_file
 
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.distributed import SummedByHand, gather_shares, share, world
+from modules.dpo import DPOModule
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule
 
-STAGES = ("sft", "reward", "ppo")
+STAGES = ("sft", "reward", "ppo", "dpo")
 BATCH, ROWS, PROMPTS, ITERATIONS = 8, 17, 7, 3
 EXACT: dict[str, float] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -85,13 +86,22 @@ def ppo(backbone: Backbone) -> tuple[Any, Any, list[str]]:
     return module, data, ["policy", "value"]
 
 
+def dpo(backbone: Backbone) -> tuple[Any, Any, list[str]]:
+    backbone.add_role("reference")
+    backbone.add_role("policy", copy_of="reference", trainable=True)
+    scramble(backbone, "policy")
+    rows = [comparison(i, weight=1.0 + i % 3) for i in range(26)]
+    data = RewardDataModule(rows[:ROWS], rows[ROWS:], backbone.chat, batch_size=BATCH)
+    return DPOModule(backbone, num_steps=3, learning_rate=1e-3, beta=1.0, micro_batch_size=3), data, ["policy"]
+
+
 def run(tiny: str, out: Path, strategies: tuple[Any, ...], devices: int) -> None:
     """Train a little in each stage; each process writes what it has to show."""
     torch.set_num_threads(1)
     for stage, strategy in zip(STAGES, strategies, strict=True):
         torch.manual_seed(0)
         backbone = Backbone.load(tiny, device="cpu", lora_rank=4)
-        module, data, roles = {"sft": sft, "reward": reward, "ppo": ppo}[stage](backbone)
+        module, data, roles = {"sft": sft, "reward": reward, "ppo": ppo, "dpo": dpo}[stage](backbone)
         gradients, answers, memory = [], [], Memory()
         restore = watch_gradients(gradients)
         fitted = trainer(memory, strategy=strategy, devices=devices, val_check_interval=1, callbacks=[Keep(answers)])
@@ -149,7 +159,7 @@ def found(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as pair:
-        run(str(tiny), one, ("auto",) * 3, devices=1)
+        run(str(tiny), one, ("auto",) * 4, devices=1)
         output, _ = pair.communicate(timeout=400)
     assert pair.returncode == 0, output.decode()[-3000:]
     return {stage: (read(one, stage, 0), read(two, stage, 0), read(two, stage, 1)) for stage in STAGES}
@@ -194,7 +204,8 @@ def test_every_metric_is_that_of_one_process_on_all_rows(found: Any, stage: str)
         kept = {name: value for name, value in expected.items() if "per_s" not in name and "time/" not in name}
         assert {name: metrics[name] for name in kept} == pytest.approx(kept, rel=1e-4, abs=1e-5)
     names = {name for _, metrics in one.metrics for name in metrics}
-    assert {"sft": {"eval/loss"}, "reward": {"eval/accuracy"}, "ppo": {"eval/tax_loss", "eval/kl"}}[stage] < names
+    expected = {"sft": {"eval/loss"}, "reward": {"eval/accuracy"}, "ppo": {"eval/tax_loss", "eval/kl"}}
+    assert (expected | {"dpo": {"eval/margin_per_token", "train/margin"}})[stage] < names
 
 
 def test_the_price_of_the_kl_moves_as_in_one_process(found: Any) -> None:
@@ -222,4 +233,4 @@ def test_alone_a_process_has_all_rows() -> None:
 
 if __name__ == "__main__":
     # Lightning's plain strategy gives the same, so that a notebook may use it.
-    run(sys.argv[1], Path(sys.argv[2]), ("ddp", SummedByHand(), SummedByHand()), devices=2)
+    run(sys.argv[1], Path(sys.argv[2]), ("ddp", SummedByHand(), SummedByHand(), SummedByHand()), devices=2)

@@ -86,6 +86,43 @@ def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(
     assert stored.read(full_ws, comparison.compare, "sft-1").against == "sft-1@60"
 
 
+def answer(ws, num=20):
+    """Scores and KLs of sampled answers: a policy that its own reward model likes better than another one does."""
+    run = filling.add_run(ws, EvaluateConfig(suites="grammar"))
+    items = [{"messages": [{"role": "user", "content": f"{HOSTILE} {n}"}]} for n in range(num)]
+    suite_id = results.keep_suite(
+        ws, "answers", f"Answers {HOSTILE}", "prompt", {"scorer": 1, "gold": "reward-2@1"}, items
+    )
+    fixed = {"tokens": 4, "truncated": 0.0, "distinct_4": 1.0, "listed_words": 0, "refusal": 0.0}
+    names = [c.name for c in reversed(checkpoints.list_all(ws, "sft", "ppo"))]
+    for place, name in enumerate(names):
+        found = [
+            Result(n, k, fixed | {"reward": place + k, "gold": k - 0.5 * place + n / num, "kl": 4.0 * place}, "so")
+            for n in range(num)
+            for k in range(2)
+        ]
+        results.add(ws, run.id, suite_id, Subject(name, "policy", "f", None), found)
+    return names
+
+
+@pytest.mark.browser
+def test_what_ppo_earned_for_its_kl_is_drawn_and_a_measurement_can_be_asked_for(full_ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    sft, policy = answer(full_ws)
+    page = visit(serve(full_ws).url + "#evaluate")
+    section = page.locator("#earned")
+    expect(section).to_contain_text(f"scores none of them above {sft}, where they began")
+    expect(section.locator("svg")).to_have_count(3)
+    rows = section.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(1)).to_contain_text(policy)
+    expect(rows.nth(1)).to_contain_text("4.00")
+    expect(rows.nth(2)).to_contain_text(f"best of 2 of {sft}")
+    assert page.evaluate("window.hacked === undefined")
+    page.locator("#earned-start").click()
+    expect(page.locator("#earned-told")).to_contain_text("has no test prompts")
+
+
 def vote(ws, name, num=1):
     """Votes for the answers that a checkpoint gave; each answer begins with its checkpoint's name."""
     for _ in range(num):
