@@ -98,7 +98,7 @@ def _decoded(line: bytes, name: str, number: int) -> str:
 
 
 def _refuse_other(begin: bytes, name: str) -> None:
-    """Refuse a file whose first bytes say that it is no text."""
+    """Refuse a file whose first bytes say that it is not text."""
     if what := next((words for mark, words in _NO_TEXT.items() if begin.startswith(mark)), ""):
         raise ImportRefused(f"{name} is {what}. Nothing was imported.")
 

@@ -224,7 +224,7 @@ def _check_axis(name: str, axis: str, tally: Tally) -> None:
     """
     if axis and axis not in tally.axes:
         there = f"It judges {listed(list(tally.axes))}" if tally.axes else "It judges no single criteria"
-        raise ImportRefused(f"{name} says nothing of {axis!r}. {there}. Nothing was imported.")
+        raise ImportRefused(f"{name} says nothing about {axis!r}. {there}. Nothing was imported.")
 
 
 def _notes(plans: list[PartPlan], kind: Kind, axis: str, tally: Tally) -> tuple[str, ...]:
@@ -234,7 +234,7 @@ def _notes(plans: list[PartPlan], kind: Kind, axis: str, tally: Tally) -> tuple[
         by = axis or next((name for name, is_main in tally.axes.items() if is_main), "the overall judgement")
         others = [name for name in tally.axes if name != by]
         if others:
-            notes.append(f"Judged by {by}; {listed(others)} kept beside it (--axis {others[0]} goes by that).")
+            notes.append(f"Judged by {by}; {listed(others)} kept too (--axis {others[0]} judges by that instead).")
     if not tally.ignored:
         return tuple(notes)
     if kind == "prompts" and not any(each.mapped for each in plans):

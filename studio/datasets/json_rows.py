@@ -20,7 +20,7 @@ class _Twice(ValueError):
 def stream(path: Path, name: str, max_gib: float, meter: Meter) -> Iterator[Row]:
     """Yield the rows of a file that should hold one object a line, of which only one line is in memory.
 
-    A file whose first line is no object is read as `lines` reads it.
+    A file whose first line is not an object is read as `lines` reads it.
 
     Raises:
         ImportRefused: as `lines`; the rows before the broken line were yielded.

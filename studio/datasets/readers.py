@@ -41,7 +41,7 @@ class Part:
 
     Attributes:
         name: the file's name, or the split's.
-        rows: opens the part and yields its rows; each call begins anew.
+        rows: opens the part and yields its rows; each call begins again.
         split: the split that its name tells.
         mapped: which columns mean what, where a description beside the file says so.
         meter: how far the rows were read.

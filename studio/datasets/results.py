@@ -46,8 +46,8 @@ class ImportResult:
     """The result of an import; `num_new` counts what the workspace did not have before.
 
     Of the preferences whose pair was known, `num_judged` brought the first judgement of a waiting pair, `num_added` one
-    more on a judged pair, `num_corrected` a later version of a judgement, and `num_contrary` a judgement of nobody in
-    particular that differs from the one that counts, which was kept.
+    more on a judged pair, `num_corrected` a later version of a judgement, and `num_contrary` an anonymous judgement
+    that differs from the one that counts, which was kept.
     """
 
     source: str
@@ -76,7 +76,7 @@ class ImportResult:
         if self.num_judged:
             told.append(f"{self.num_judged:,} were waiting here and are now judged")
         if self.num_added:
-            told.append(f"{self.num_added:,} are one more judgement of a pair that was judged here")
+            told.append(f"{self.num_added:,} add a judgement to a pair that was judged here")
         if self.num_corrected:
             told.append(f"{self.num_corrected:,} correct what was here")
         if self.num_contrary:

@@ -146,7 +146,7 @@ class _Thumbs:
         (good if item.label else bad).append(item.responses[0])
         others = bad if item.label else good
         if not others:
-            raise Dropped("a thumb, so far without one of the other kind on the same prompt")
+            raise Dropped("no opposite thumb on the same prompt so far")
         text = item.responses[0]
         sides = [(text, other) if item.label else (other, text) for other in others]
         return [replace(item, kind="pair", responses=both, groups=((0,), (1,)), label=None) for both in sides]
@@ -168,7 +168,7 @@ def _without_twins(item: Item) -> Item:
             min(own) <= rank <= max(own) and item.responses[other] != item.responses[at] and min(own) < max(own)
             for other, rank in enumerate(ranks)
         ):
-            raise Dropped("the same response stands at two ranks, with another one between")
+            raise Dropped("the same response has two ranks, with another response between them")
     return pick(item, kept)
 
 

@@ -24,7 +24,7 @@ from studio.workspace import now
 
 Stored = Literal["new", "known", "judged", "added", "corrected", "contrary"]
 """new: not here before; judged: the first judgement of a pair that waited; added: one more on a judged pair; contrary: another
-judgement of nobody in particular, which was not stored."""
+anonymous judgement, which was not stored."""
 FLAGS = {
     "unsafe": "unsafe", "harmful": "unsafe", "hallucinated": "hallucinated", "hallucination": "hallucinated", "refused": "refused",
     "refusal": "refused",
@@ -146,7 +146,7 @@ def _judgement(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, Imp
 
 
 def _is_same(here: Rating, item: Item, verdict: Any, event: Imported) -> bool:
-    """Return whether an event says what is here; of one that nobody in particular gave, the verdict alone counts."""
+    """Return whether an event says what is here; of an anonymous one, the verdict alone counts."""
     if not event.uuid:
         return (here.outcome, here.ranks) == (verdict, event.ranks)
     return (here.outcome, here.ranks, here.strength) == (verdict, event.ranks, item.strength)

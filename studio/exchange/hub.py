@@ -20,11 +20,11 @@ def push(ws: Workspace, name: str) -> str:
     Returns the sentence that says where. The token is the one of `hf auth login`, or HF_TOKEN.
 
     Raises:
-        DataError: the name is none, or there is nothing to export.
+        DataError: it is not a name on the hub, or there is nothing to export.
         ExchangeError: the hub cannot be reached or refuses.
     """
     if not _NAME.fullmatch(name):
-        raise DataError(f"{name[:80]!r} is no name on the hub; write it as OWNER/NAME.")
+        raise DataError(f"{name[:80]!r} is not the name of a data set on the hub; write it as OWNER/NAME.")
     exported = ratings_out.export(ws, "datasets")
     folder = write_folder(ws.exports / f"hub-{name.partition('/')[2]}", lambda part: _fill(part, name, exported))
     _upload(name, folder)

@@ -72,7 +72,7 @@ def hh(row: Row) -> Row:
     if any(turn["role"] == "system" for turn in row["messages"]):
         raise Left("system prompt")
     if any(mark in text for text in (*_contents(row), *row["texts"]) for mark in (_HUMAN, _ASSISTANT)):
-        raise Left("text with a mark of a turn")
+        raise Left("text that contains a turn marker")
     names = {"user": _HUMAN, "assistant": _ASSISTANT}
     before = "".join(names[turn["role"]] + turn["content"] for turn in row["messages"])
     chosen, rejected = (f"{before}{_ASSISTANT}{text}" for text in _better_first(row))

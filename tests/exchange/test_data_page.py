@@ -1,14 +1,19 @@
 """The Data page's cards for others do what the terminal does; the token goes only to the server the environment names."""
 
+import shutil
+from pathlib import Path
+from threading import Event
+
 import pytest
 
+from studio.datasets import importing
 from studio.exchange import rating_formats
 from studio.exchange.label_studio.client import TOKEN, URL
 from studio.preferences import comparisons, ratings
 from studio.workspace import Workspace
 from tests.exchange.filling import fill, pairwise
 from tests.support import label_studio, stored
-from ui.pages import export_cards
+from ui.pages import export_cards, import_card
 
 
 @pytest.fixture
@@ -56,3 +61,55 @@ def test_without_an_address_in_the_environment_nothing_is_sent(ws, monkeypatch):
     told, _ = export_cards._push(ws, "Round", ["pairs"])
     assert "No server is named" in told
     assert "Set LABEL_STUDIO_URL" in export_cards._where()
+
+
+# An import while it goes on.
+
+
+def going_on(started, num_rows=4000):
+    """Reading that goes on until it is stopped."""
+
+    def look(*_, progress, **__):
+        while True:
+            progress(num_rows, 0.25, "read")
+            started.set()
+
+    return look
+
+
+def test_the_page_shows_how_far_a_source_is_read_and_stop_ends_it(ws, monkeypatch):
+    monkeypatch.setattr(importing, "look", going_on(started := Event()))
+    going: set[Event] = set()
+    shown = import_card._look_on(ws, going, "some.jsonl", "auto", *[""] * (len(import_card.MAPPED) + 2))
+    _, take, stop, *_ = next(shown)
+    assert (take.interactive, stop.interactive) == (False, True)
+    assert started.wait(60)
+    assert "4,000 rows read, 25% of the file" in next(shown)[0]
+    assert not import_card._stop(going).interactive
+    *_, (told, take, stop, *others) = shown
+    assert "Stopped after 4,000 rows. Nothing was imported." in told
+    assert (take.interactive, stop.interactive, going) == (False, False, set())
+    assert len(others) == len(import_card.MAPPED) + 3
+
+
+def test_two_pages_do_not_undo_each_others_stop(ws, monkeypatch):
+    monkeypatch.setattr(importing, "look", going_on(Event()))
+    going: set[Event] = set()
+    pages = [import_card._look_on(ws, going, "some.jsonl", "auto", *[""] * (len(import_card.MAPPED) + 2)) for _ in "ab"]
+    for page in pages:
+        next(page)
+    import_card._stop(going)
+    assert all("Stopped after" in list(page)[-1][0] for page in pages)
+
+
+def test_a_source_of_several_criteria_offers_them(ws):
+    source = shutil.copy(Path(__file__).parents[1] / "fixtures" / "exchange" / "pku.jsonl", ws.root)
+    asked = ["", "", *[""] * len(import_card.MAPPED)]
+    *_, last = import_card._look_on(ws, set(), source, "auto", *asked)
+    assert "2 of 2 rows" in last[0]
+    axis = last[5]
+    assert (axis.visible, [value for _, value in axis.choices]) == (True, ["", "helpfulness", "safety"])
+    asked[1] = "safety"
+    *_, last = import_card._take_on(ws, set(), source, "auto", "", "", *asked)
+    assert "2 new preferences" in last[0]
+    assert {row[row["outcome"]] for row in stored.preferences(ws)} == {"Oil and a wick.", "No, it is poison."}

@@ -272,7 +272,7 @@ def test_a_wrong_token_or_address_gets_a_sentence_without_the_token(ws, remote, 
     monkeypatch.delenv(TOKEN)
     for url, sentence in (
         (remote.url, "set LABEL_STUDIO_API_KEY"),
-        ("ftp://x", "no address of a server"),
+        ("ftp://x", "not the address of a server"),
         ("http://me:secret@host", "address of host alone"),
     ):
         with pytest.raises(ExchangeError, match=sentence) as refused:

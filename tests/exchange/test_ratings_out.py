@@ -99,7 +99,7 @@ def test_hh_writes_transcripts_and_leaves_out_what_they_cannot_hold(rated):
     assert rows[-1] == {"chosen": before + better, "rejected": before + worse}
     assert exported.loss["rows_dropped"]["system prompt"] == 1
     row = {"messages": [{"role": "user", "content": "Say:\n\nHuman: no"}], "texts": ["a", "b"], "outcome": "left"}
-    with pytest.raises(rating_formats.Left, match="mark of a turn"):
+    with pytest.raises(rating_formats.Left, match="turn marker"):
         rating_formats.hh(row)
 
 

@@ -53,7 +53,7 @@ def test_two_raters_of_one_pair_are_two_events_and_their_disagreement_is_kept(tm
     result = importing.import_source(ws, write(tmp_path / "a.jsonl", *votes(zoe="a", max="b")))
     assert (result.num_new, result.num_added) == (1, 1)
     assert [(event["rater"], event["outcome"]) for event in events(ws)] == [("zoe", "left"), ("max", "right")]
-    assert "1 are one more judgement of a pair that was judged here" in result.sentence
+    assert "1 add a judgement to a pair that was judged here" in result.sentence
 
 
 def test_a_judgement_of_a_pair_that_is_here_is_added_and_the_same_event_is_one(tmp_path, ws):
@@ -181,7 +181,7 @@ def test_a_ranking_with_ties_is_one_event_and_equal_texts_next_to_each_other_are
     split = [{"answer": text, "rank": rank} for text, rank in (("a", 1), ("b", 2), ("a", 3))]
     rows = [{"prompt": "p", "answers": answers}, {"prompt": "q", "answers": split}]
     result = importing.import_source(ws, write(tmp_path / "r.jsonl", *rows))
-    assert result.dropped == {"the same response stands at two ranks, with another one between": 1}
+    assert result.dropped == {"the same response has two ranks, with another response between them": 1}
     (event,) = events(ws)
     assert (event["outcome"], json.loads(event["ranks"])) == ("ranking", [2, 1, 3])
 
@@ -247,7 +247,7 @@ def test_since_goes_by_the_day_of_the_judgement(tmp_path, ws):
 
 def test_both_judgements_of_a_source_come_in_and_a_snapshot_can_go_by_either(tmp_path, ws):
     result = importing.import_source(ws, str(FIXTURES / "pku.jsonl"))
-    assert "Judged by helpfulness; safety kept beside it (--axis safety goes by that)." in result.sentence
+    assert "Judged by helpfulness; safety kept too (--axis safety judges by that instead)." in result.sentence
     chosen = {axis: {row["chosen"] for row in frozen(ws, Recipe(axis=axis))} for axis in ("", "helpfulness", "safety")}
     assert chosen[""] == chosen["helpfulness"] == {"Oil and a wick.", "Try it."}
     assert chosen["safety"] == {"Oil and a wick.", "No, it is poison."}
@@ -258,7 +258,7 @@ def test_both_judgements_of_a_source_come_in_and_a_snapshot_can_go_by_either(tmp
 def test_an_import_can_go_by_another_criterion(tmp_path, ws, capsys):
     arguments = ["import", str(FIXTURES / "pku.jsonl"), "--workspace", str(ws.root), "--axis"]
     assert main([*arguments, "wit"]) == 1
-    assert "pku.jsonl says nothing of 'wit'. It judges helpfulness, safety." in capsys.readouterr().err
+    assert "pku.jsonl says nothing about 'wit'. It judges helpfulness, safety." in capsys.readouterr().err
     assert main([*arguments, "safety"]) == 0
     assert {row["chosen"] for row in frozen(ws, Recipe())} == {"Oil and a wick.", "No, it is poison."}
 

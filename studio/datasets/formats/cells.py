@@ -23,14 +23,14 @@ COMMON = frozenset((*RATERS, *TIMES, *NOTES, "category", "split", "strength", "m
 """Columns beside a judgement that every flat family reads."""
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
-"""Seconds since 1970 of the years 2000 and 2100: another number is no time."""
+"""Seconds since 1970 of the years 2000 and 2100: another number is not a time."""
 
 
 def text(value: Any, what: str = "response") -> str:
     """Return a cell's text without blanks around it.
 
     Raises:
-        Dropped: there is none, or it is no text.
+        Dropped: there is none, or it is not a text.
     """
     value = conversations.cell(value)
     if conversations.is_empty(value):
@@ -126,7 +126,7 @@ def name(value: Any) -> str:
 
 
 def common(row: Row) -> dict[str, Any]:
-    """Return what flat files say beside a judgement: rater, time, note, category and the time it took."""
+    """Return what flat files say about a judgement: rater, time, note, category and the time it took."""
     said: dict[str, Any] = {}
     if rater := name(conversations.first(row, RATERS)):
         said["rater"] = rater

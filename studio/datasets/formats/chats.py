@@ -79,7 +79,7 @@ def _turns(row: Row) -> Messages:
         value = [each for turn in value for each in _exchange(turn)]
     found = conversations.turns(value, "user")
     if isinstance(value, list) and isinstance(value[-1], dict) and value[-1].get("weight") in (0, "0"):
-        raise Dropped("its last answer has the weight 0")
+        raise Dropped("its last answer has weight 0")
     return found
 
 

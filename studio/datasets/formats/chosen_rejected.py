@@ -36,7 +36,7 @@ BESIDE = frozenset(
         "hash",
     )
 )
-"""Columns that tell where a row comes from, and are no prompt."""
+"""Columns that tell where a row comes from, and are not the prompt."""
 READS = frozenset(
     (*CHOSEN, *REJECTED, *ASKED_WITH, "status", "messages", "conversations", *(c for pair in (*SCORES, *MODELS) for c in pair))
 ) | cells.COMMON  # fmt: skip
@@ -73,7 +73,7 @@ def _are_texts(side: Any) -> bool:
 
 
 def _said(row: Row) -> dict[str, Any]:
-    """Return what stands beside the pair: rater, strength, scores and models."""
+    """Return what else is said about the pair: rater, strength, scores and models."""
     said = cells.common(row) | cells.strength(row)
     warnings = list(said.get("warnings", ()))
     for names in SCORES:

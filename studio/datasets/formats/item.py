@@ -111,11 +111,11 @@ def by_axis(item: Item, axis: str) -> Item:
         Dropped: the source does not say it of these responses.
     """
     if not axis and item.axis and item.kind == "unrated":
-        raise Dropped(f"nothing is said of {item.axis}")
+        raise Dropped(f"nothing is said about {item.axis}")
     if not axis or axis == item.axis or item.kind not in COMPARED:
         return item
     if axis not in criteria(item):
-        raise Dropped(f"nothing is said of {axis}")
+        raise Dropped(f"nothing is said about {axis}")
     groups = item.axes.get(axis) or ranked([value or 0.0 for value in item.scores[axis]])
     kind: Kind = "ranking" if len(item.responses) > 2 else "pair" if len(groups) == 2 else "tie"
     return replace(item, kind=kind, groups=groups, axis=axis, strength=None, margin=None)

@@ -54,7 +54,7 @@ def read_annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outco
         Dropped: it says nothing that can be used.
     """
     if not isinstance(annotation, dict):
-        raise Dropped("an annotation that is no object")
+        raise Dropped("an annotation that is not an object")
     if annotation.get("was_cancelled") or annotation.get("skipped"):
         raise Dropped("skipped")
     result = annotation.get("result")
@@ -134,7 +134,7 @@ def _sort(answer: Answer, buckets: Mapping[str, list[str]], ids: tuple[str, ...]
         raise Dropped("fewer than two items were sorted into a bucket")
     order = words.graded(list(full)) if len(full) > 1 else list(full)
     if order is None:
-        raise Dropped(f"sorted into {', '.join(full)[:60]}, of which the names do not say which is better")
+        raise Dropped(f"sorted into {', '.join(full)[:60]}, whose names do not say which is better")
     answer.of = [ids.index(each) for each in sorted_ids]
     answer.ranks = [next(at for at, name in enumerate(order) if each in full[name]) for each in sorted_ids]
 

@@ -42,7 +42,7 @@ def read_all(rows: Iterable[Row]) -> Iterator[Outcome]:
 def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **said: Any) -> Outcome:
     try:
         if row_data is None:
-            raise Dropped("its data row is not there; put annotations and data rows into one folder or zip file")
+            raise Dropped("its data row is missing; put annotations and data rows into one folder or zip file")
         of = _task(row_data, annotations)
         answer = Answer()
         chosen: list[int] = []
@@ -189,7 +189,7 @@ def _settle(answer: Answer, chosen: list[int], of: Task) -> None:
     """Let a single selection count where there is no ranking, and warn where it contradicts one."""
     if answer.ranks is None and chosen and not answer.verdicts:
         if len(of.texts) > 2:
-            raise Dropped("one of several responses selected, the others without an order")
+            raise Dropped("one of several responses is selected, and the others have no order")
         answer.verdicts.append("first" if chosen[0] == 0 else "second")
     elif answer.ranks is not None and answer.of is not None and chosen and "both_bad" not in answer.verdicts:
         best = answer.of[list(answer.ranks).index(min(answer.ranks))]

@@ -21,7 +21,7 @@ def read_preference(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield a line of a preference fine-tuning file."""
     given = row.get("input")
     if not isinstance(given, dict):
-        raise Dropped("the input is no object with messages")
+        raise Dropped("the input is not an object with messages")
     if given.get("tools"):
         raise Dropped("tool calls")
     prompt = conversations.prompt(given.get("messages"))

@@ -50,7 +50,7 @@ def _history(value: Any) -> Messages:
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return conversations.turns(value, "user")
     if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
-        raise Dropped("the history is no list of questions with their answers")
+        raise Dropped("the history is not a list of questions with their answers")
     roles = ("user", "assistant")
     turns = [{"role": role, "content": text} for each in value for role, text in zip(roles, each, strict=True)]
     return conversations.turns(turns, "user")

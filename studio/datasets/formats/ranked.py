@@ -86,7 +86,7 @@ def read_lists(row: Row, columns: Columns) -> Iterator[Item]:
     given = [cells.number(each, f"one of the {name}") for each in cells.listed(cells.parsed(row.get(name)))]
     numbers = [number for number in given if number is not None]
     if len(numbers) != len(texts):
-        raise Dropped("not each answer has a rating or a rank")
+        raise Dropped("some answers have no rating or rank")
     models = tuple(cells.name(each) for each in cells.listed(cells.parsed(first(row, WRITERS))))
     said: dict[str, Any] = {"models": models} if len(models) == len(texts) and all(models) else {}
     if name in RANKS:
@@ -111,7 +111,7 @@ def _objects(value: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not value:
         raise Dropped(f"no {name}")
     if not all(isinstance(each, dict) for each in value):
-        raise Dropped(f"the {name} are no objects")
+        raise Dropped(f"the {name} are not objects")
     return value
 
 

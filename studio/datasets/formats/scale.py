@@ -28,7 +28,7 @@ def read(row: Row, columns: Columns) -> Iterator[Outcome]:
         raise Dropped("a task without threads")
     for number, thread in enumerate(threads):
         if not isinstance(thread, dict):
-            raise Dropped("a thread that is no object")
+            raise Dropped("a thread that is not an object")
         yield from _thread(thread, row, number)
 
 
@@ -130,7 +130,7 @@ def _on_turn(answer: Answer, annotation: Object, ids: tuple[str, ...]) -> None:
         _ranked(answer, value, ids)
     elif isinstance(value, str) and value in ids:
         if len(ids) > 2:
-            raise Dropped("one of several responses selected, the others without an order")
+            raise Dropped("one of several responses is selected, and the others have no order")
         answer.verdicts.append(("first", "second")[ids.index(value)])
     elif isinstance(value, str) and annotation.get("type") == "category":
         tasks.choice(answer, key, value, ids)

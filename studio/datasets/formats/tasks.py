@@ -107,7 +107,7 @@ def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]
     pair = next((pair for pair in SIDES if set(pair) <= data.keys()), None)
     names = numbered if len(numbered) > 1 else list(pair or ())
     if len(names) < 2:
-        raise Dropped("a task without two responses under names that are known")
+        raise Dropped("a task without two responses in known columns")
     return tuple(names), tuple(_side(data[name]) for name in names)
 
 
@@ -193,7 +193,7 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
         raise Dropped("rated, nothing chosen" if answer.scores or strength or answer.flags else "nothing chosen")
     if len(of.texts) > 2:
         if verdict != "tie":
-            raise Dropped(f"a judgement on two sides, of {len(of.texts)} responses")
+            raise Dropped(f"a judgement between two sides, but there are {len(of.texts)} responses")
         return _all(of, "ranking", said)
     return cells.pair(of.prompt, of.texts, verdict, strength=strength, **said)
 

@@ -37,14 +37,16 @@ def read_messages(rows: Iterable[Row]) -> Iterator[Outcome]:
         messages[key] = {**row, "replies": children.setdefault(key, [])}
         children.setdefault(cells.name(row.get("parent_id")), []).append(messages[key])
         if row.get("role") != ASSISTANT:
-            yield Dropped("a person's turn, part of conversations")
+            yield Dropped("a user's turn, which belongs to a conversation")
     for parent, replies in children.items():
         answers = [each for each in replies if each.get("role") == ASSISTANT]
         if not answers:
             continue
         path = _path(messages, parent)
         yield from (
-            [Dropped("the message before it is not there")] * len(answers) if path is None else _replies(path, answers)
+            [Dropped("the message that it answers is missing")] * len(answers)
+            if path is None
+            else _replies(path, answers)
         )
 
 

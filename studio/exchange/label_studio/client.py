@@ -134,7 +134,7 @@ class Server:
             )
         if 300 <= code < 400:
             where = redaction.redact(response.headers.get("location", "another address"))
-            raise ExchangeError(f"{self.url} sends on to {where}. Give the address it stands at as --url.")
+            raise ExchangeError(f"{self.url} redirects to {where}. Give the address of the server itself as --url.")
         if code >= 400:
             raise ExchangeError(f"{self.url} refused {path} ({code}: {_detail(response)}).")
         try:
@@ -150,11 +150,11 @@ def check_url(url: str) -> str:
     """Return the address of a server without a slash at its end.
 
     Raises:
-        ExchangeError: it is no http address, or holds a password.
+        ExchangeError: it is not an http address, or holds a password.
     """
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        named = f"{redaction.redact(url)!r} is no address of a server" if url.strip() else "No server is named"
+        named = f"{redaction.redact(url)!r} is not the address of a server" if url.strip() else "No server is named"
         raise ExchangeError(f"{named}; give it as http://127.0.0.1:8080, with --url or in {URL}.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ExchangeError(f"Give the address of {parts.hostname} alone, and the token in {TOKEN}.")
