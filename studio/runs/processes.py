@@ -21,6 +21,8 @@ EPOCH_S = 1e9
 CLOSE_S = 1.0
 """Seconds by which wall-clock births may differ after a clock correction; no pid is reused within them."""
 POLL_S = 0.05
+LEAVING_S = 10.0
+"""Seconds that a killed process may take to be gone, on a busy machine."""
 WORKER = ("studio.worker", "studio.worker.__main__")
 """The worker's module in its command line: as the studio starts it, and as Lightning does for the other devices."""
 
@@ -126,8 +128,16 @@ def works_for(claim: Claim) -> Path | None:
 
 
 def unproven(claim: Claim) -> bool:
-    """Return whether the process that the row names lives but is not proven to be the run's."""
-    return is_alive(claim.pid, claim.born, claim.boot) and _leader(claim) is None
+    """Return whether the process that the row names lives but is not proven to be the run's.
+
+    One that shows neither mark nor command line is just ending, for example killed from another page: it is waited for.
+    """
+    deadline = time.monotonic() + LEAVING_S
+    while is_alive(claim.pid, claim.born, claim.boot) and _leader(claim) is None:
+        if _shows_something(claim) or time.monotonic() > deadline:
+            return True
+        time.sleep(POLL_S)
+    return False
 
 
 def end(family: set[psutil.Process], timeout_s: float) -> set[int]:
@@ -168,6 +178,15 @@ def _leader(claim: Claim) -> psutil.Process | None:
         return process if is_ours else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _shows_something(claim: Claim) -> bool:
+    try:
+        return bool(psutil.Process(claim.pid).cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _is_worker(process: psutil.Process, folder: Path) -> bool:

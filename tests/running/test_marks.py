@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modules.config import SFTConfig
@@ -124,6 +126,29 @@ def test_another_runs_process_with_the_same_number_is_not_killed_either(ws, begi
     with pytest.raises(RunError, match="shows no sign of it, so it is left alone"):
         launcher.kill(ws, run.name)
     assert child.poll() is None
+
+
+def test_a_process_that_is_just_ending_shows_nothing_and_is_waited_for(ws, begin, monkeypatch):
+    run = at_work(ws)
+    child = begin(mark=run.mark)
+    stored.written(ws, runs.set_process, run.id, child.pid, processes.birth(child.pid))
+    claim = runs.claim(ws, stored.read(ws, runs.get, run.id))
+    monkeypatch.setattr(psutil.Process, "environ", lambda self: {})
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: [])
+    polls = []
+
+    def gone_after_two(seconds):
+        polls.append(seconds)
+        if len(polls) == 2:
+            child.kill()
+            child.wait()
+
+    monkeypatch.setattr(processes.time, "sleep", gone_after_two)
+    assert not processes.unproven(claim)
+    assert len(polls) == 2
+    monkeypatch.setattr(processes, "LEAVING_S", -1.0)
+    stranger = begin()
+    assert processes.unproven(replace(claim, pid=stranger.pid, born=processes.birth(stranger.pid))), "it never ends"
 
 
 def test_members_that_carry_the_mark_are_killed_also_when_their_leader_is_gone_or_they_have_left_its_group(
