@@ -206,7 +206,7 @@ def test_a_run_is_numbered_within_its_stage(ws):
     [
         (RewardConfig(), CheckpointError, "There is no checkpoint of SFT yet"),
         (PPOConfig(), CheckpointError, "There is no checkpoint of the reward model yet"),
-        (SampleConfig(), CheckpointError, "There is no checkpoint of PPO or SFT yet"),
+        (SampleConfig(), CheckpointError, "There is no checkpoint of PPO, DPO or SFT yet"),
         (SampleConfig(checkpoint="sft-7"), CheckpointError, "There is no checkpoint named 'sft-7'"),
         (SFTConfig(base_model="no/such/folder"), BaseModelError, "is neither a folder nor a hub id"),
     ],

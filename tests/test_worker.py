@@ -171,5 +171,5 @@ def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the
 def test_a_reward_checkpoint_is_refused_where_a_policy_is_needed(ws):
     reward = checkpoints.newest(ws, "reward")
     assert reward is not None
-    with pytest.raises(CheckpointError, match="comes from the reward model; one from PPO or SFT is needed"):
+    with pytest.raises(CheckpointError, match="comes from the reward model; one from PPO, DPO or SFT is needed"):
         runs.create(ws, SampleConfig(checkpoint=reward.name))

@@ -332,9 +332,8 @@ def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
 
 def _names(stages: Sequence[str]) -> str:
     """Return the stages as people write them."""
-    return " or ".join(
-        {"sft": "SFT", "reward": "the reward model", "ppo": "PPO", "dpo": "DPO"}[stage] for stage in stages
-    )
+    names = [{"sft": "SFT", "reward": "the reward model", "ppo": "PPO", "dpo": "DPO"}[stage] for stage in stages]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _demonstrations(db: Database, split: str) -> list[Row]:
