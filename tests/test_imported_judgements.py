@@ -4,16 +4,13 @@ import json
 import sqlite3
 
 import pytest
-from sqlite_utils import Database
 
 from studio.annotation import history
-from studio.database import migrations
 from studio.datasets import archive
-from studio.preferences import comparisons, prompts, ratings
-from studio.preferences.prompts import NewPrompt
+from studio.preferences import ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import earlier, stored
 
 EVENTS = (
     (1, "import-1", 1, "left", "import", None),
@@ -28,22 +25,15 @@ EVENTS = (
 def before(tmp_path):
     """A workspace of the version before the column, in a folder of its own."""
     root = tmp_path / "before"
-    root.mkdir()
-    db = Database(sqlite3.connect(root / "studio.db"))
-    db.enable_wal()
-    migrations.ALL.apply(db, stop_before="m020_imported_judgements")
-    with db.conn:
-        for n in (1, 2, 3):
-            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {n}"}]))
-            pair = [prompts.add_response(db, prompt_id, f"{side} {n}", "import") for side in ("one", "two")]
-            comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+    with earlier.written(root, "m020_imported_judgements") as db:
+        for number in (1, 2, 3):
+            earlier.pair(db, number)
         for event in EVENTS:
             db.execute(
                 "INSERT INTO rating_events (id, uuid, comparison_id, outcome, rater, supersedes, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, '2026-01-01T00:00:00.000+00:00')",
                 event,
             )
-    db.close()
     return root
 
 

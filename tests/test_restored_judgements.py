@@ -4,14 +4,11 @@ import json
 import sqlite3
 
 import pytest
-from sqlite_utils import Database
 
-from studio.database import migrations
 from studio.datasets import archive
-from studio.preferences import comparisons, prompts, ratings
-from studio.preferences.prompts import NewPrompt
+from studio.preferences import ratings
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import earlier, stored
 
 EVENTS = (
     (1, "a", 1, "left", None),
@@ -31,15 +28,9 @@ RESTORES = {5: 1, 8: 5}
 def before(tmp_path):
     """A workspace of the version before the column, in a folder of its own."""
     root = tmp_path / "before"
-    root.mkdir()
-    db = Database(sqlite3.connect(root / "studio.db"))
-    db.enable_wal()
-    migrations.ALL.apply(db, stop_before="m012_restored_judgements")
-    with db.conn:
+    with earlier.written(root, "m012_restored_judgements") as db:
         for n in (1, 2):
-            prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Question {n}"}]))
-            pair = [prompts.add_response(db, prompt_id, f"{side} {n}", "import") for side in ("one", "two")]
-            comparison_id = comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
+            comparison_id, pair = earlier.pair(db, n)
             db.execute(
                 "INSERT INTO showings (id, comparison_id, left_response_id, right_response_id, seed, rater, created_at)"
                 " VALUES (?, ?, ?, ?, 7, 'person', '2026-01-01T00:00:00.000+00:00')",
@@ -51,7 +42,6 @@ def before(tmp_path):
                 " VALUES (?, ?, ?, ?, ?, 'person', ?, '2026-01-01T00:00:00.000+00:00')",
                 [event_id, uuid, showing_id, showing_id, outcome, supersedes],
             )
-    db.close()
     return root
 
 
