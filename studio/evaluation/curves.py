@@ -11,6 +11,10 @@ from studio.plots import Series, line_chart
 
 X_LABEL = "root of the KL from SFT, nats"
 UNITS = "Gains over the SFT policy, in standard deviations of the scores of its answers."
+SHARED_VOTES = (
+    "The two reward models may share votes, and then share their errors: the gold one is a judge of its own only where each learned from "
+    "another half (votes_half=first and votes_half=second)."
+)
 STAGES = {"ppo": "PPO", "dpo": "DPO"}
 
 
@@ -48,7 +52,9 @@ def sentences(curve: Curve) -> list[str]:
     """Say which checkpoint to take, and what the fitted form says of where scores turn."""
     found = [("reward model's", curve.proxy_fit), ("gold", curve.gold_fit)]
     furthest = max(policy.kl for policy in curve.policies)
-    return [curve.advice, *(_told(name, fit, furthest) for name, fit in found if fit)]
+    has_gold = curve.policies[0].gold is not None
+    caution = [] if curve.has_own_votes or not has_gold else [SHARED_VOTES]
+    return [curve.advice, *caution, *(_told(name, fit, furthest) for name, fit in found if fit)]
 
 
 def _told(name: str, fit: Fit, furthest: float) -> str:

@@ -19,6 +19,7 @@ from studio.evaluation.best_of import Best
 from studio.evaluation.results import Item, Measured
 from studio.evaluation.statistics import Difference
 from studio.models import checkpoints
+from studio.models.parents import traits
 from studio.workspace import Workspace
 
 MIN_POINTS = 5
@@ -71,6 +72,8 @@ class Curve(NamedTuple):
     """Standard deviations of the scores of the SFT policy's answers: the units in which gains are drawn."""
     advice: str
     """Which checkpoint to take, and why."""
+    has_own_votes: bool
+    """True if the gold reward model shares no vote with the other one, as far as their runs say."""
 
 
 def read(ws: Workspace, rater: str = "person") -> list[Curve]:
@@ -153,7 +156,14 @@ def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
         _spread(items, start, "reward"),
         _spread(items, start, "gold") if has_gold else 1.0,
         advise(policies, partial(_difference, items)) if has_gold else NO_GOLD,
+        has_gold and _has_own_votes(ws, suite),
     )
+
+
+def _has_own_votes(ws: Workspace, suite: Measured) -> bool:
+    known = {c.name: c for c in checkpoints.list_all(ws, "reward")}
+    judges = [known.get(str(suite.conditions.get(role))) for role in ("reward", "gold")]
+    return {traits.votes_half(judge) for judge in judges if judge} == {"first", "second"}
 
 
 def _win_rates(ws: Workspace, rater: str, start: str) -> dict[str, float]:

@@ -53,6 +53,10 @@ def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
             "toxicity, reward_checkpoint, gold_checkpoint and best_of are about sampled answers, but no suite samples any: add caution, "
             "answers or prompts:FILE, or leave them empty."
         )
+    if reward and gold and reward.id == gold.id:
+        raise ConfigError(
+            f"gold_checkpoint and reward_checkpoint are both {gold.name}, which cannot judge itself. Name one that learned from other votes."
+        )
     if config.best_of and reward is None:
         raise CheckpointError(
             "best_of chooses by a reward model's score, but there is none of this base model. Train one first: rlhf-studio reward"

@@ -64,7 +64,7 @@ def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
         )
     notes = f" {left_out.total()} items were left out: {told(left_out)}." if left_out else ""
     return "finished", (
-        f"Measured {', '.join(names)} on {len(chosen)} suites. See them on the page Evaluate, or with: rlhf-studio evaluate report{notes}"
+        f"Measured {', '.join(names)} on {len(chosen)} suite{'s' * (len(chosen) != 1)}. See them on the page Evaluate, or with: rlhf-studio evaluate report{notes}"
     )
 
 

@@ -112,6 +112,7 @@ def test_what_ppo_earned_for_its_kl_is_drawn_and_a_measurement_can_be_asked_for(
     page = visit(serve(full_ws).url + "#evaluate")
     section = page.locator("#earned")
     expect(section).to_contain_text(f"scores none of them above {sft}, where they began")
+    expect(section).to_contain_text("may share votes")
     expect(section.locator("svg")).to_have_count(3)
     rows = section.locator("tbody tr")
     expect(rows).to_have_count(3)
