@@ -104,7 +104,7 @@ def test_a_draft_that_comes_after_its_judgement_is_not_kept(ws):
     showing = shown(ws)
     stored.written(ws, ratings.record, showing.id, "left")
     for kind in ("note", "remarks", "demonstrate"):
-        rate_page._draft(ws, rate_page.Draft(kind=kind, showing=showing.id, text="late"))
+        stored.written(ws, rate_page._draft, rate_page.Draft(kind=kind, showing=showing.id, text="late"))
     with ws.read() as db:
         assert [each["kind"] for each in rate_page._drafts(db, showing.id)] == ["demonstrate"]
 

@@ -13,15 +13,15 @@ CUT = "\n\n[Cut off here: the model has no more positions.]"
 def growing(
     resident: Resident, messages: Messages, names: Sequence[str], sampling: Sampling
 ) -> Generator[dict[str, str]]:
-    """Yield the answers so far by the checkpoint's name, again and again until all have ended; closing it stops them.
+    """Yield the answers so far by the given names, again and again until all have ended; closing it stops them.
 
     Raises:
         StudioError: a checkpoint gives no answers, the conversation cannot be answered, or the process failed.
     """
-    questions = [resident.question(name, messages, sampling) for name in dict.fromkeys(names)]
-    answers = {question.checkpoint: "" for question in questions}
+    questions = {name: resident.question(name, messages, sampling) for name in names}
+    answers = dict.fromkeys(questions, "")
     try:
-        streams = {question.checkpoint: resident.answer(question) for question in questions}
+        streams = {name: resident.answer(question) for name, question in questions.items()}
         while streams:
             for name, stream in list(streams.items()):
                 event = next(stream)
@@ -31,7 +31,7 @@ def growing(
                     del streams[name]
             yield dict(answers)
     finally:
-        for question in questions:
+        for question in questions.values():
             resident.leave(question)
 
 

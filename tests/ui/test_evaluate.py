@@ -90,9 +90,8 @@ def answer(ws, num=20):
     """Scores and KLs of sampled answers: a policy that its own reward model likes better than another one does."""
     run = filling.add_run(ws, EvaluateConfig(suites="grammar"))
     items = [{"messages": [{"role": "user", "content": f"{HOSTILE} {n}"}]} for n in range(num)]
-    suite_id = results.keep_suite(
-        ws, "answers", f"Answers {HOSTILE}", "prompt", {"scorer": 1, "gold": "reward-2@1"}, items
-    )
+    facts = {"scorer": 1, "gold": "reward-2@1"}
+    suite_id = stored.written(ws, results.keep_suite, "answers", f"Answers {HOSTILE}", "prompt", facts, items)
     fixed = {"tokens": 4, "truncated": 0.0, "distinct_4": 1.0, "listed_words": 0, "refusal": 0.0}
     names = [c.name for c in reversed(checkpoints.list_all(ws, "sft", "ppo"))]
     for place, name in enumerate(names):
@@ -101,7 +100,7 @@ def answer(ws, num=20):
             for n in range(num)
             for k in range(2)
         ]
-        results.add(ws, run.id, suite_id, Subject(name, "policy", "f", None), found)
+        stored.written(ws, results.add, run.id, suite_id, Subject(name, "policy", "f", None), found)
     return names
 
 

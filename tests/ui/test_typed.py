@@ -21,7 +21,9 @@ def demonstration(page):
 
 def guideline(page):
     page.get_by_role("tab", name="Session").click()
-    return page.locator("#guideline-text textarea")
+    field = page.locator("#guideline-text textarea")
+    expect(field).not_to_have_value("")  # the one in force, once the page is open
+    return field
 
 
 @pytest.mark.parametrize(
