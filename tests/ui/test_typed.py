@@ -26,6 +26,18 @@ def guideline(page):
     return field
 
 
+def is_kept(ws, field, name, text):
+    """Whether the workspace has the text; else type on, as a person does: Gradio hears no key before its page is whole."""
+    if stored.read(ws, prompts.load_draft, name) == text:
+        return True
+    if field.input_value() != text:
+        field.fill(text)
+    field.press("End")
+    field.press("x")
+    field.press("Backspace")
+    return False
+
+
 @pytest.mark.parametrize(
     ("address", "name", "field"),
     [
@@ -37,8 +49,8 @@ def test_a_text_typed_while_the_studio_is_away_comes_back_after_a_reload_and_is_
     ws, serve, visit, address, name, field
 ):
     page = visit(f"{serve(ws).url}#{address}")
-    field(page).fill("Written before")
-    wait_for(lambda: stored.read(ws, prompts.load_draft, name) == "Written before", "the draft is in the workspace")
+    typing = field(page)
+    wait_for(lambda: is_kept(ws, typing, name, "Written before"), "the draft is in the workspace")
     page.context.set_offline(True)
     field(page).press_sequentially(" and while it was away.")
     page.context.set_offline(False)
