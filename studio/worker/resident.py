@@ -95,7 +95,6 @@ class Answer:
         self._told_tokens = 0
         self._told, self._tokens_a_turn = 0, 1
         """Characters that were told, and tokens that fit into a turn."""
-        self._began = time.monotonic()
 
     def advance(self) -> Event:
         """Draw tokens for a turn; returns what was added, and the end if it has come."""
@@ -123,7 +122,7 @@ class Answer:
             for each in drawn
             if each.token not in self._chat.stop_ids
         ]
-        event = Event(id=self.id, text=added, tokens=tokens, reason=reason, seconds=time.monotonic() - self._began)
+        event = Event(id=self.id, text=added, tokens=tokens, reason=reason)
         if reason:
             event.num_prompt_tokens, event.num_tokens = self.num_prompt_tokens, len(self._stream.ids)
         return event

@@ -19,12 +19,9 @@ from studio.chat.resident import Resident
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import checkpoints
 from studio.runs import runs
-from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import policies, warm
+from tests.support.policies import QUESTION
 from tests.support.waiting import until
-from tests.test_exporting import make_checkpoint
-
-QUESTION = [{"role": "user", "content": "Where is the fox?"}]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,11 +32,7 @@ def warm_starts():
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory):
-    """With two policies of one base model."""
-    ws = Workspace.open(tmp_path_factory.mktemp("chat") / "studio")
-    for _ in range(2):
-        make_checkpoint(ws, "policy")
-    return ws
+    return policies.workspace(tmp_path_factory.mktemp("chat") / "studio")
 
 
 @pytest.fixture

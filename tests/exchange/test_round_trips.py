@@ -4,8 +4,6 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-pytest.importorskip("hypothesis", reason="hypothesis, of the extra dev, is not installed here: make test installs it")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -14,13 +14,11 @@ from studio.chat.resident import Resident
 from studio.network import address
 from studio.network.guard import Guard
 from studio.serving import app
-from studio.workspace import Workspace
-from tests.support import warm
+from tests.support import policies, warm
+from tests.support.policies import QUESTION
 from tests.support.waiting import until
-from tests.test_exporting import make_checkpoint
 
 KEY = "a key of these tests"
-QUESTION = [{"role": "user", "content": "Where is the fox?"}]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,10 +29,7 @@ def warm_starts():
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory):
-    ws = Workspace.open(tmp_path_factory.mktemp("serving") / "studio")
-    for _ in range(2):
-        make_checkpoint(ws, "policy")
-    return ws
+    return policies.workspace(tmp_path_factory.mktemp("serving") / "studio")
 
 
 @pytest.fixture(scope="module")
