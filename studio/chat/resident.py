@@ -200,7 +200,7 @@ class Resident:
         said = words[-1].rstrip(".") if words and code == 1 else "its process was ended; ask again"
         for stream in (process.stdin, process.stdout, process.stderr):
             with suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+                stream.close()  # type: ignore[union-attr]  # all three are pipes
         with self._lock:
             if self._process not in (process, None):  # another has been started, which got the questions
                 return

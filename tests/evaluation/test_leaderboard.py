@@ -130,7 +130,7 @@ def test_the_leaderboard_is_plain_json() -> None:
 
 @pytest.mark.peer
 def test_strengths_and_ties_are_those_of_evalica() -> None:
-    evalica = pytest.importorskip("evalica")
+    evalica = pytest.importorskip("evalica", reason="evalica is a peer: pip install evalica")
     votes = simulate(800, seed=3, side=0.0)
     turned = {"left": "right", "right": "left", "tie": "tie"}
     both = [*votes, *(vote(v.right, v.left, turned[v.winner], v.prompt_id) for v in votes)]  # no habit of the eye

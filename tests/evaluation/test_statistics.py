@@ -117,9 +117,9 @@ def test_p_values_of_t_at_one(freedom, p):
 
 @pytest.mark.peer
 def test_mcnemar_holm_and_t_are_those_of_scipy_and_statsmodels():
-    stats = pytest.importorskip("scipy.stats")
-    multi = pytest.importorskip("statsmodels.stats.multitest")
-    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    stats = pytest.importorskip("scipy.stats", reason="scipy is a peer")
+    multi = pytest.importorskip("statsmodels.stats.multitest", reason="statsmodels is a peer")
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels is a peer")
     rng = np.random.default_rng(0)
     for lost, won in rng.integers(0, 200, (20, 2)):
         assert mcnemar(lost, won) == pytest.approx(tables.mcnemar([[0, lost], [won, 0]], exact=True).pvalue)

@@ -235,7 +235,7 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
         with ws.write() as db:
             entry = history.get(db, history.number(picked.strip()))
             order = parse_ranking(ranks, len(history.texts(db, entry))) if outcome == "ranking" else None
-            found = ratings.correct(db, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]
+            found = ratings.correct(db, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]  # correct checks it
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     return [html.notice(f"Corrected. The earlier judgement stays on record as {entry.id}.", "good"), str(found.id)]
