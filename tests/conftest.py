@@ -28,6 +28,11 @@ LONGEST = (
 """Files that take longest, in this order: they come first, so that no process is left alone with one of them at the end."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How late things may begin at random in the tests of the page."""
+    parser.addoption("--jitter", type=float, default=0.0, metavar="SECONDS", help="see tests/support/jitter.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; within a file nothing changes."""
     rank = {file: number for number, file in enumerate(LONGEST)}

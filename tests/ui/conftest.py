@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from studio.network import address
 from studio.runs import memory_fit
 from studio.workspace import Workspace
+from tests.support import jitter
 from tests.ui import filling
 from ui import app
 
@@ -39,6 +40,12 @@ def no_loops_left_open() -> Iterator[None]:
         ):
             monkeypatch.setattr(place, name, plain)
         yield
+
+
+@pytest.fixture(autouse=True)
+def jitter_where_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if longest_s := request.config.getoption("--jitter"):
+        jitter.add(monkeypatch, longest_s)
 
 
 @pytest.fixture(autouse=True)
