@@ -66,7 +66,7 @@ def _term(written: str) -> RewardTerm:
             file, _, name = rest.rpartition(":")
             return RewardTerm("function", file, name, weight, name)
     raise ValueError(
-        f"the term {written!r} is none of reward, classifier:FOLDER and function:FILE.py:NAME, each with *WEIGHT where it is "
+        f"the term {written!r} is not reward, classifier:FOLDER or function:FILE.py:NAME, each with *WEIGHT where it is "
         "not 1; join terms with ' + '"
     )
 

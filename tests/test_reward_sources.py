@@ -150,7 +150,7 @@ def test_the_functions_text_is_frozen_with_the_run_and_goes_on_with_it(ws):
 def test_the_command_line_says_what_is_wrong_with_a_reward(ws, capsys):
     assert main(["ppo", "--set", "rewards=short.py", "--workspace", str(ws.root)]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("ppo: rewards = short.py is not possible: the term 'short.py' is none of reward, classifier")
+    assert told.startswith("ppo: rewards = short.py is not possible: the term 'short.py' is not reward, classifier")
 
 
 @pytest.mark.timeout(900)

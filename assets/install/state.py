@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 INSTALLING = VENV / "installing"
-"""Stands while an install is at work; at the next start it tells of one that was interrupted."""
+"""Stands while an install is running; at the next start it tells of one that was interrupted."""
 _INSTALLED = VENV / "installed"
 
 

@@ -67,7 +67,7 @@ def windows(request: Request, length: int) -> list[Request]:
 def measuring(backbone: Backbone, role: str) -> Iterator[None]:
     """Activate a role for measuring: its adapter is folded into the base in float32 only, where that changes nothing but 1e-6.
 
-    In 16 or 4 bits the folded weights would be rounded once more, and those of the base, beside which it is compared, would not.
+    In 16 or 4 bits the folded weights would be rounded once more, and those of the base, to which it is compared, would not.
     """
     is_exact = backbone.dtype == torch.float32 and backbone.quantisation == "none"
     with backbone.sampling(role, "auto" if is_exact else "adapter"):

@@ -95,7 +95,7 @@ def migrate(path: Path) -> None:
 
 
 def newer(path: Path) -> str:
-    """Return what to say where a newer version has changed the schema while this program was at work; else empty."""
+    """Return what to say where a newer version has changed the schema while this program was running; else empty."""
     try:
         with closing(connect(path)) as db:
             unknown = _unknown(db)

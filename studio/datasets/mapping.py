@@ -106,7 +106,7 @@ def parse(text: str) -> Mapped | None:
 
 
 def described(path: Path) -> Mapped | None:
-    """Return what LLaMA-Factory's description beside a file says of its columns; None where it says nothing of them."""
+    """Return what LLaMA-Factory's description next to a file says of its columns; None where it says nothing of them."""
     try:
         found = json.loads((path.parent / DESCRIPTION).read_text(encoding="utf-8"))
         entry = next(each for each in found.values() if isinstance(each, dict) and each.get("file_name") == path.name)

@@ -39,7 +39,7 @@ BESIDE = re.compile(
 )
 """Ends of names that say something about a judgement, and not what it is."""
 DECIDES = re.compile(r"(preferences?|preferred|winner|labels?|verdict|votes?|better|is_tie|tie)", re.IGNORECASE)
-"""Names of columns that could decide otherwise beside chosen and rejected."""
+"""Names of columns that could contradict chosen and rejected."""
 
 
 class Asks(ImportRefused):
@@ -171,7 +171,7 @@ def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Fa
 
 
 def _say_the_same(families: Sequence[Family], part: Part, mapped: Mapped | None) -> bool:
-    """Return whether families read the same from the first rows, such as a conversation beside its last exchange in columns."""
+    """Return whether families read the same from the first rows, such as a conversation and, in columns, its last exchange."""
     rows = [mapped.of(row) for row in part.sample] if mapped else part.sample
     columns = frozenset(column for row in rows for column in row)
     told = {_told(family, rows, columns) for family in families}

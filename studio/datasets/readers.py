@@ -43,7 +43,7 @@ class Part:
         name: the file's name, or the split's.
         rows: opens the part and yields its rows; each call begins again.
         split: the split that its name tells.
-        mapped: which columns mean what, where a description beside the file says so.
+        mapped: which columns mean what, where a description next to the file says so.
         meter: how far the rows were read.
     """
 

@@ -23,7 +23,7 @@ class Measure(NamedTuple):
     higher_is_better: bool | None
     """None where neither direction is better."""
     is_judged: bool = True
-    """True if it takes part in the verdicts; others are shown beside it, since they look at the same items."""
+    """True if it takes part in the verdicts; others are shown next to it, since they look at the same items."""
     weight: str = ""
     """Score by which items weigh in the mean; empty weighs all alike."""
     label: str = ""

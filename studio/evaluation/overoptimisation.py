@@ -1,4 +1,4 @@
-"""What PPO earned for its KL: the reward model's score, that of another reward model, people's votes, and best-of-n beside it.
+"""What PPO earned for its KL: the reward model's score, that of another reward model, people's votes, and best-of-n for comparison.
 
 A policy that is trained against a reward model ends in raising its score and nothing else. The score of a *gold* reward model,
 which learnt from other votes, shows from which KL on (Gao et al. 2023, "Scaling Laws for Reward Model Overoptimization"). All

@@ -1,6 +1,6 @@
 """Bounds the exports that were put aside: of those that are still as they were written, the last seven stay.
 
-What was written is remembered by sizes and times in a file beside the folder. An export that somebody changed, or that
+What was written is remembered by sizes and times in a file next to the folder. An export that somebody changed, or that
 another version wrote, is never removed.
 """
 

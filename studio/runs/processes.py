@@ -115,7 +115,7 @@ def working_folder(mark: str) -> Path | None:
 
 
 def works_for(claim: Claim) -> Path | None:
-    """Return the workspace whose worker the row's process is by its command line; None where it is none, or is gone.
+    """Return the workspace whose worker the row's process is by its command line; None where it is not a worker, or is gone.
 
     Rows of versions before the marks have only this to tell a copied workspace from the one it copies.
     """

@@ -118,7 +118,7 @@ class ChatRequest(_Request):
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many likely tokens to name at each place beside the drawn one; None for no probabilities."""
+        """How many likely tokens to name at each place next to the drawn one; None for no probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def turns(self) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ LARGEST_DEVIATION = 0.2
 
 
 def facts(root: str = "") -> dict[str, Any]:
-    """Return torch's version, the GPUs with their memory in bytes, whether 4-bit weights work, and what is at work.
+    """Return torch's version, the GPUs with their memory in bytes, whether 4-bit weights work, and what is running.
 
     Args:
         root: The workspace whose runs may be using the GPUs; empty where there is none yet.

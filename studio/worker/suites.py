@@ -1,4 +1,4 @@
-"""Measures a trainer's policy on fixed items of suites at each evaluation; its curves stand beside the loss. Loads torch.
+"""Measures a trainer's policy on fixed items of suites at each evaluation; its curves stand next to the loss. Loads torch.
 
 The same items, read by the same scorer as the stage evaluate; nothing is sampled, and no random number is drawn, so training goes on
 as it would without it.

@@ -318,7 +318,7 @@ def _take_up(ws: Workspace, run: Run, module: Any) -> None:
     if isinstance(module, PPOModule) and before.config.get("kl_coef") != module.config.kl_coef:
         module.kl_controller.coef = (
             module.config.kl_coef
-        )  # chosen anew; otherwise it goes on from where it was steered to
+        )  # chosen again; otherwise it goes on from where it was steered to
     if not isinstance(module, PPOModule) or module.selection.best is None:
         return
     best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")

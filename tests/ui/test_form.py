@@ -76,7 +76,7 @@ def test_a_reward_that_cannot_be_read_is_complained_about_in_words():
     _, wrong = form.parse(PPOConfig, values)
     assert list(wrong) == ["rewards"]
     assert wrong["rewards"].startswith(
-        "= reward+x is not possible: the term 'reward+x' is none of reward, classifier:FOLDER"
+        "= reward+x is not possible: the term 'reward+x' is not reward, classifier:FOLDER"
     )
 
 

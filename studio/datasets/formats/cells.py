@@ -20,7 +20,7 @@ RATERS = ("rater", "annotator", "rater_id", "annotator_id", "worker_id", "worker
 TIMES = ("judged_at", "completed_at", "created_at", "timestamp", "tstamp")
 NOTES = ("note", "comment", "justification", "rationale")
 COMMON = frozenset((*RATERS, *TIMES, *NOTES, "category", "split", "strength", "margin", "elapsed_ms", "lead_time"))
-"""Columns beside a judgement that every flat family reads."""
+"""Columns next to a judgement that every flat family reads."""
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
 """Seconds since 1970 of the years 2000 and 2100: another number is not a time."""
@@ -101,7 +101,7 @@ def yes_or_no(value: Any) -> bool | None:
 
 
 def when(value: Any) -> str:
-    """Return a time as UTC ISO text, from ISO text or seconds or milliseconds since 1970; "" where it is none."""
+    """Return a time as UTC ISO text, from ISO text or seconds or milliseconds since 1970; "" where it is not a time."""
     try:
         if isinstance(value, str) and not value.strip().replace(".", "", 1).isdecimal():
             found = datetime.fromisoformat(value.strip().replace(" UTC", "+00:00"))

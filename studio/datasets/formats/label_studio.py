@@ -48,7 +48,7 @@ def _why_none(row: Row) -> str:
 
 
 def read_annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outcome]:
-    """Yield what one annotation of a task says; `meta` stands beside the task's data.
+    """Yield what one annotation of a task says; `meta` is what the task keeps apart from its data.
 
     Raises:
         Dropped: it says nothing that can be used.

@@ -1,4 +1,4 @@
-"""Labelbox: annotations as NDJSON beside their data rows, and exported rows that hold both.
+"""Labelbox: annotations as NDJSON next to their data rows, and exported rows that hold both.
 
 The body of an exported ranking is not documented; it is read where it looks like the imported one.
 """

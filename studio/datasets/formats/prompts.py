@@ -1,4 +1,4 @@
-"""The prompt of a flat row: a text or turns, with an Alpaca input, a system text and earlier turns beside it."""
+"""The prompt of a flat row: a text or turns, with an Alpaca input, a system text and earlier turns in other columns."""
 
 from typing import Any
 

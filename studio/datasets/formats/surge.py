@@ -1,4 +1,4 @@
-"""Surge AI: tasks with responses of workers, beside the project's questions where they are there.
+"""Surge AI: tasks with responses of workers, with the project's questions where the file has them.
 
 A key of an answer may be a question's text, its label or its column header. The value of a ranking is not documented;
 lists of options, and of lists for ties, are read.

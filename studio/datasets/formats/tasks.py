@@ -40,7 +40,7 @@ _MODEL = re.compile(r"model[-_ ]?(\d{1,2}|[a-z])", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Task:
-    """A prompt, the responses' texts and their names in the source, and what the task keeps beside them."""
+    """A prompt, the responses' texts and their names in the source, and what else the task keeps."""
 
     prompt: Messages
     texts: tuple[str, ...]
@@ -186,7 +186,7 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
     if answer.ranks is not None and verdict != "tie":
         at = list(answer.of if answer.of is not None else range(len(of.texts)))
         part = _part(said, at, len(of.texts))
-        if strength and len(at) > 2:  # a strength of a ranking has no place but beside it
+        if strength and len(at) > 2:  # a ranking has no place of its own for a strength
             part["facts"] = {**part.get("facts", {}), "strength": strength}
         return cells.ranking(of.prompt, [of.texts[each] for each in at], answer.ranks, strength=strength, **part)
     if verdict is None:
