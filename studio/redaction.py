@@ -33,10 +33,11 @@ KEPT: dict[str, str] = {}
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process: this one's without the studio's own password and key.
 
-    torch's compiler is off unless the person has set it otherwise: the studio compiles nothing, but bitsandbytes would load the
-    compiler at each start of a worker, about a sixth of the time that its imports take.
+    Unless the person has set them otherwise: torch's compiler is off, since the studio compiles nothing, but bitsandbytes would
+    load it at each start of a worker, about a sixth of the time that its imports take; and OpenMP's threads sleep while they
+    wait for each other, since with other work on the cores those that spin hold up the ones they wait for.
     """
-    found = {"TORCHDYNAMO_DISABLE": "1"} | KEPT | dict(os.environ)
+    found = {"TORCHDYNAMO_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"} | KEPT | dict(os.environ)
     return {name: value for name, value in found.items() if name not in (PASSWORD, API_KEY)}
 
 

@@ -332,3 +332,10 @@ def test_secrets_are_hidden_in_every_spelling(monkeypatch):
     assert redaction.redact(text) == (
         "[FIRST_TOKEN] [SECOND_TOKEN] [SECOND_TOKEN] [PRIVATE_KEY] Bearer [hidden] [hidden]"
     )
+
+
+def test_threads_of_children_sleep_while_they_wait_unless_the_person_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert redaction.child_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert redaction.child_environment()["OMP_WAIT_POLICY"] == "ACTIVE"

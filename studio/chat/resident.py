@@ -22,8 +22,6 @@ from studio.workspace import Workspace
 MODULE = "studio.worker.resident"
 IDLE_S = 300.0
 LINES_KEPT = 20
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""A token is many short products; threads that spin between them starve each other where other programs compute."""
 
 
 class _Asked:
@@ -173,7 +171,7 @@ class Resident:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._ws.root,
-            env=children.environment() | PATIENT,
+            env=children.environment(),
         )
         words: deque[str] = deque(maxlen=LINES_KEPT)
         assert process.stdin is not None
