@@ -7,8 +7,9 @@ handler checks what it is given as if a stranger had sent it.
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -49,6 +50,18 @@ def on(
     return event(
         _guarded(handler), inputs, outputs, api_visibility="private", show_progress=shown, queue=True, **options
     )
+
+
+def any_of(fields: Sequence[Any], event: str) -> Callable[..., Any]:
+    """Return one event, for `on`, of several fields: it has one handler that runs alone, and with the newest values last.
+
+    With a handler for each field an earlier answer can come after a later one and take its place on the page.
+
+    Args:
+        fields: components that have the event.
+        event: its name, such as `change`.
+    """
+    return partial(gr.on, [getattr(field, event) for field in fields], trigger_mode="always_last")
 
 
 def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

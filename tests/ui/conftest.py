@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from studio.network import address
 from studio.runs import memory_fit
 from studio.workspace import Workspace
-from tests.support import jitter, waiting
+from tests.support import jitter
 from tests.ui import filling
 from ui import app
 
@@ -109,9 +109,6 @@ class Served:
             self.app.close(verbose=False)
         except RuntimeError:  # Gradio sets an asyncio.Event from another thread: a waiter may leave meanwhile
             self.app.close(verbose=False)
-        # Gradio waits five seconds at most. While the old one lives, the browser's open connections still lead to it, and the
-        # next test would open its page.
-        waiting.until(lambda: not self.app.server.thread.is_alive(), "the end of the server's thread")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.workspace import Workspace
-from ui.components import html
+from ui.components import dropdown, html
 
 Choices = list[tuple[str, str]]
 Field = gr.Dropdown | gr.Checkbox | gr.Number | gr.Textbox
@@ -95,7 +95,7 @@ def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str
             kept = value if not value or shelf.is_known(db, str(value), *CHECKPOINT_STAGES[name]) else ""
         if kept and kept not in [key for _, key in offered]:
             offered.append((kept, kept))
-        updates.append(gr.Dropdown(choices=offered, value=kept))
+        updates.append(dropdown.offer(offered, value, kept))
     return updates
 
 

@@ -12,7 +12,7 @@ from studio.errors import StudioError
 from studio.preferences import prompts
 from studio.workspace import Database, Workspace
 from ui.components import html, typed
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages import export_cards, import_card
 
@@ -64,8 +64,7 @@ def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
         newer = gr.Button("Previous", interactive=False, size="sm", min_width=100)
         older = gr.Button("Next", interactive=False, size="sm", min_width=100)
     inputs, outputs = [what, search, offset], [counts, listing, offset, newer, older]
-    on(what.change, partial(_list, ws), [what, search], outputs)
-    on(search.change, partial(_list, ws), [what, search], outputs, trigger_mode="always_last")
+    on(any_of([what, search], "change"), partial(_list, ws), [what, search], outputs)
     on(newer.click, partial(_turn, ws, -PAGE_SIZE), inputs, outputs)
     on(older.click, partial(_turn, ws, PAGE_SIZE), inputs, outputs)
     return inputs, outputs

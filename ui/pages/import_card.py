@@ -24,7 +24,7 @@ from studio.preferences import prompts
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import html
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.server import uploads
 
 KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
@@ -76,9 +76,8 @@ def place(ws: Workspace) -> tuple[Any, Any]:
     asked = [form, axis, *fields]
     inputs, outputs = [source, kind, *asked], [told, take, stop, mapping, *asked]
     on(source.change, _forget, None, [mapping, *asked])
-    on(look.click, partial(_look_on, ws, going), inputs, outputs)
-    for field in asked:
-        on(field.input, partial(_look_on, ws, going), inputs, outputs)
+    on(look.click, partial(_look_on, ws, going), inputs, outputs, concurrency_id="look")
+    on(any_of(asked, "input"), partial(_look_on, ws, going), inputs, outputs, concurrency_id="look")
     on(stop.click, partial(_stop, going), None, [stop])
     taken = on(take.click, partial(_take_on, ws, going), [source, kind, category, split, *asked], [told, take, stop])
     return taken, told
@@ -181,27 +180,26 @@ def _look(ws: Workspace, progress: Progress, source: str, kind: str, form: str, 
     try:
         found = importing.look(file_access.check(ws, source.strip()), request, ws=ws, progress=progress)
     except Asks as error:
-        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns, columns)]
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns)]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.Button(interactive=False), *same]
     if isinstance(found, Contents):
         return [*_look_at_archive(ws, found), *same]
-    shown = _offer(found.columns, columns) if request.format or request.map else same
-    shown = [*shown[:2], _axes(found, axis), *shown[3:]]
+    shown = _offer(found.columns) if request.format or request.map else same
+    shown = [*shown[:2], _axes(found), *shown[3:]]
     return [_preview(found), gr.Button(interactive=found.num_kept > 0), *shown]
 
 
-def _offer(there: list[str], columns: tuple[str, ...]) -> list[Any]:
-    """Show the mapping with the file's columns to choose from."""
-    choices = [("", ""), *there]
-    fields = [gr.Dropdown(choices, value=column or "") for column in columns]
+def _offer(there: list[str]) -> list[Any]:
+    """Show the mapping with the file's columns to choose from; what is chosen stays, also if it was chosen meanwhile."""
+    fields = [gr.Dropdown([("", ""), *there])] * len(MAPPED)
     return [gr.Column(visible=True), gr.skip(), gr.skip(), *fields]
 
 
-def _axes(found: Preview, axis: str) -> gr.Dropdown:
+def _axes(found: Preview) -> gr.Dropdown:
     """Offer the criteria by which the source judges, where there are several."""
     is_offered = found.kind == "preferences" and len(found.axes) > 1
-    return gr.Dropdown([("as the source does", ""), *found.axes], value=axis or "", visible=is_offered)
+    return gr.Dropdown([("as the source does", ""), *found.axes], visible=is_offered)
 
 
 def _look_at_archive(ws: Workspace, found: Contents) -> list[Any]:

@@ -19,7 +19,7 @@ from studio.page_reads import PAGE
 from studio.runs import run_pages as shelf_runs
 from studio.workspace import Database, Workspace
 from ui import rendering
-from ui.components import html, pager
+from ui.components import dropdown, html, pager
 from ui.handlers import on
 from ui.page import Page
 
@@ -127,7 +127,7 @@ def _picker(db: Database, names: list[str], current: str | None, otherwise: str 
     """Offer the newest names to choose from; any other existing one can be typed, and stays."""
     is_kept = bool(current) and (current in names or shelf.is_known(db, str(current), *stages))
     offered = [*names, str(current)] if is_kept and current not in names else names
-    return gr.Dropdown(choices=offered, value=current if is_kept else otherwise)
+    return dropdown.offer(offered, current, current if is_kept else otherwise)
 
 
 def _names(ws: Workspace, *stages: str) -> list[str]:

@@ -54,6 +54,11 @@ function arrive(address) {
   look();
 }
 
+/* Settings typed for a resume belong to the run that is shown. */
+document.addEventListener("input", (event) => {
+  if (event.target.closest?.("#run-other")) window.studio.settingsFor = window.studio.address();
+}, true);
+
 window.studio.paint = paint;
 window.studio.followed = () => wait(false);
 arrive(window.studio.address());

@@ -13,8 +13,8 @@ from studio.models import checkpoints
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
-from ui.components import form, html
-from ui.handlers import on
+from ui.components import dropdown, form, html
+from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.evaluate import drawing, earned, win_rates
 
@@ -49,7 +49,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     drawn = [forests, table, flips]
     on(start.click, partial(_start, ws), [names, chosen], [told, tabs, run_chosen])
     on(save.click, partial(_write, ws), [against], [told])
-    on(against.input, partial(_draw, ws), [against], drawn)
+    on(any_of([against], "input"), partial(_draw, ws), [against], drawn)
     votes, gains = win_rates.build(ws, tabs), earned.build(ws, tabs, run_chosen)
     return Page(
         partial(_refresh_all, ws, votes, gains),
@@ -80,7 +80,7 @@ def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     return [
         _offer(policies, names),
         _offer(suites.offered(ws), chosen),
-        gr.Dropdown([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], value=first),
+        dropdown.offer([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], against, first),
         *_draw(ws, first),
     ]
 
@@ -88,7 +88,7 @@ def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
 def _offer(names: list[str], kept: Any) -> gr.Dropdown:
     chosen = _texts(kept)
     choices = list(dict.fromkeys([*names, *chosen]))
-    return gr.Dropdown(choices=choices, value=chosen, multiselect=True, allow_custom_value=True)
+    return dropdown.offer(choices, kept, chosen, multiselect=True, allow_custom_value=True)
 
 
 def _texts(values: Any) -> list[str]:

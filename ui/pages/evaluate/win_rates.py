@@ -16,8 +16,8 @@ from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.preferences import model_votes
 from studio.workspace import Workspace
-from ui.components import html
-from ui.handlers import on
+from ui.components import dropdown, html
+from ui.handlers import any_of, on
 from ui.page import Page
 
 LEAD = (
@@ -45,7 +45,7 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
     told = html.html(html.notice(""), elem_id="versus-told")
     board = html.html(elem_id="leaderboard")
     on(start.click, partial(_start, ws), [one, other, votes], [told, tabs])
-    on(rater.input, partial(_draw, ws), [rater], [board])
+    on(any_of([rater], "input"), partial(_draw, ws), [rater], [board])
     return Page(partial(_refresh, ws), [one, other, rater], [one, other, rater, board])
 
 
@@ -56,9 +56,9 @@ def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
         known = model_votes.raters(db) or ["person"]
     chosen = str(rater) if rater in known else known[0]
     return [
-        gr.Dropdown(choices=names, value=first),
-        gr.Dropdown(choices=names, value=second),
-        gr.Dropdown(choices=list(_raters(known)), value=chosen),
+        dropdown.offer(names, one, first),
+        dropdown.offer(names, other, second),
+        dropdown.offer(_raters(known), rater, chosen),
         _draw(ws, chosen),
     ]
 

@@ -15,7 +15,7 @@ from studio.preferences.vocabulary import ALL_BAD, SIDES, STRENGTHS, TIES, WORDS
 from studio.workspace import Workspace
 from ui import rendering
 from ui.components import html
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.page import Page
 
 PAGE_SIZE = 25
@@ -99,14 +99,13 @@ def build(ws: Workspace) -> Page:
             marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
             annotate = gr.Button("Save note and flags", elem_id="history-annotate")
             told = html.html(html.notice(""), elem_id="history-told")
-    for changed_filter in filters:
-        on(changed_filter.change, partial(_list, ws, None), filters, [table, start, older], trigger_mode="always_last")
+    on(any_of(filters, "change"), partial(_list, ws, None), filters, [table, start, older])
     on(newest.click, partial(_list, ws, None), filters, [table, start, older])
     on(older.click, partial(_older, ws), [start, *filters], [table, start, older])
     on(clicked.submit, lambda number: number, [clicked], [picked])
     shown = [detail, to, ranks, note, marks]
     on(picked.change, partial(_pick, ws), [picked], shown, trigger_mode="always_last")
-    on(to.input, lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
+    on(any_of([to], "input"), lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
     for done in (
         on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked]),
         on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked]),
@@ -121,16 +120,15 @@ _NONE = '<p class="quiet">Choose a rating to see its answers and every event, an
 
 def _open(ws: Workspace, *filters: Any) -> list[Any]:
     """Show the list, and what it can be filtered by."""
-    given = dict(zip(("category", "rater", "session"), (filters[2], filters[3], filters[7]), strict=True))
     with ws.read() as db:
         named = [name for name in prompts.list_categories(db) if name]
         numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(db))]
         raters = history.raters(db)
     return [
         *_list(ws, None, *filters),
-        gr.Dropdown([("any category", ""), *named], value=given["category"]),
-        gr.Dropdown([("any rater", ""), *raters], value=given["rater"]),
-        gr.Dropdown(numbers, value=given["session"]),
+        gr.Dropdown([("any category", ""), *named]),
+        gr.Dropdown([("any rater", ""), *raters]),
+        gr.Dropdown(numbers),
     ]
 
 

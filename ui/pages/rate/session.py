@@ -13,7 +13,7 @@ from studio.errors import StudioError
 from studio.preferences import prompts
 from studio.workspace import Database, Workspace
 from ui.components import form, html, typed
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.rate import session_summary as drawing
 
@@ -61,7 +61,7 @@ def build(ws: Workspace) -> Page:
     for name, button in moves.items():
         moved = on(button.click, partial(_move, ws, name), None, [told])
         on(moved.then, partial(_refresh, ws), [chosen], outputs)
-    on(chosen.input, partial(_refresh, ws), [chosen], outputs)
+    on(any_of([chosen], "input"), partial(_refresh, ws), [chosen], outputs)
     typed.keep({DRAFT: text}, partial(_keep, ws))
     on(save.click, partial(_save, ws), [text], [version])
     dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]

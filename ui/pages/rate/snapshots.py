@@ -10,7 +10,7 @@ from studio.errors import StudioError
 from studio.preferences import snapshots
 from studio.preferences.snapshots import Difference, Recipe
 from studio.workspace import Database, Workspace
-from ui.components import form, html
+from ui.components import dropdown, form, html
 from ui.handlers import on
 from ui.page import Page
 
@@ -52,7 +52,7 @@ def _refresh(ws: Workspace, first: str | None, second: str | None) -> list[Any]:
     default = (names[1:2] or names[:1] or [None])[0], (names[:1] or [None])[0]
     is_pair = first in names and second in names and first != second
     kept = [first, second] if is_pair else list(default)
-    return [table, *(gr.Dropdown(names, value=value) for value in kept)]
+    return [table, *(dropdown.offer(names, *each) for each in zip((first, second), kept, strict=True))]
 
 
 def _table(db: Database, found: list[snapshots.Snapshot]) -> str:

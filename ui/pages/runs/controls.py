@@ -15,10 +15,13 @@ from studio.models.checkpoints import Checkpoint
 from studio.runs import launcher, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
-from ui.components import html
-from ui.handlers import on
+from ui.components import dropdown, html
+from ui.handlers import any_of, on
 
 COUNT = 8
+KEPT = """(name) => window.studio.settingsFor === `runs/${name}`
+    ? document.querySelector("#run-other :is(input, textarea)")?.value ?? "" : "" """
+"""What was typed for another run is cleared when this one is chosen; the page may hear of the choice while one is typing."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,8 @@ class Controls:
             on(button.click, partial(_act, ws, act, redraw), inputs, outputs)
         asked = [chosen, self.origin, self.other]
         on(resume.click, partial(_resume, ws), asked, [chosen, self.other])
-        chosen.change(None, None, [self.other], js="() => ''")  # at once, so that nothing typed meanwhile is lost
-        for field in (self.origin, self.other):
-            on(field.change, partial(_differs, ws), asked, [self.differs], trigger_mode="always_last")
+        chosen.change(None, [chosen], [self.other], js=KEPT)
+        on(any_of([self.origin, self.other], "change"), partial(_differs, ws), asked, [self.differs])
 
 
 def build() -> Controls:
@@ -81,7 +83,7 @@ def build() -> Controls:
     return Controls([stop, kill, pause, earlier, later, resume, origin, other], origin, other, differs)
 
 
-def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[Any]:
+def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
         off = gr.Button(interactive=False)
@@ -105,9 +107,10 @@ def states(ws: Workspace, run: Run | None, origin: str | None = None) -> list[An
         gr.Button(visible=is_waiting),
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
-        gr.Dropdown(
-            choices=[newest, *((_label(c), c.name) for c in found)],
-            value=origin if origin in names else "",
+        dropdown.offer(
+            [newest, *((_label(c), c.name) for c in found)],
+            origin,
+            origin if origin in names else "",
             visible=run.stage != "sample" and bool(names),
         ),
         gr.Textbox(visible=is_resumable and isinstance(run.config, TrainConfig)),

@@ -18,7 +18,7 @@ from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui.components import html
 from ui.components.charts import Band, Curve, chart
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.pages.runs import reliability
 
 NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
@@ -54,10 +54,10 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     drawn = html.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
     wanted = [chosen, others, smoothing, is_log]
-    for changed in (chosen.change, seen.change, others.change, smoothing.change, is_log.change):
-        on(changed, partial(_redraw, ws), [*wanted, mark], [drawn, mark], trigger_mode="always_last")
+    asked = any_of([chosen, seen, others, smoothing, is_log], "change")
+    on(asked, partial(_redraw, ws), [*wanted, mark], [drawn, mark])
     on(chosen.change, partial(_choices, ws), [chosen], [others])
-    on(others.focus, partial(_offered, ws), [chosen, others], [others])
+    on(others.focus, partial(_offered, ws), [chosen], [others])
 
 
 def _choices(ws: Workspace, chosen: str) -> Any:
@@ -66,9 +66,9 @@ def _choices(ws: Workspace, chosen: str) -> Any:
         return gr.Dropdown(choices=_names(db, chosen), value=[])
 
 
-def _offered(ws: Workspace, chosen: str, others: list[str]) -> Any:
+def _offered(ws: Workspace, chosen: str) -> Any:
     with ws.read() as db:
-        return gr.Dropdown(choices=_names(db, chosen), value=others)
+        return gr.Dropdown(choices=_names(db, chosen))
 
 
 def _names(db: Database, chosen: str) -> list[str]:

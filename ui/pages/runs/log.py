@@ -11,7 +11,7 @@ import gradio as gr
 from studio.runs import metrics, runs
 from studio.workspace import Database, Workspace
 from ui.components import html
-from ui.handlers import on
+from ui.handlers import any_of, on
 
 NUM_LINES = 5000
 NUM_SHOWN = 300
@@ -24,8 +24,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         "", placeholder="Search the log", show_label=False, container=False, max_lines=1, elem_id="log-search"
     )
     shown = html.html(elem_id="log-found")
-    for changed in (seen.change, word.change):
-        on(changed, partial(_find, ws), [chosen, word], [shown], trigger_mode="always_last")
+    on(any_of([seen, word], "change"), partial(_find, ws), [chosen, word], [shown])
 
 
 def _find(ws: Workspace, chosen: str, word: str) -> str:

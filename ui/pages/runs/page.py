@@ -112,7 +112,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
     return (
         signature,
         [listing, *detail],
-        (run_controls.states(ws, run, origin or None), pace, pager.states(start, len(found), word)),
+        (run_controls.states(ws, run, origin), pace, pager.states(start, len(found), word)),
     )
 
 

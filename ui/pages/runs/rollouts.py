@@ -13,7 +13,7 @@ from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter, Rollout, Token
 from studio.workspace import Database, Workspace
 from ui.components import html
-from ui.handlers import on
+from ui.handlers import any_of, on
 
 NUM_ROWS = 50
 FIRST_LETTERS = 140
@@ -54,8 +54,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
             colour = gr.Radio(list(COLOURS), value="advantage", label="Colour tokens by", elem_id="rollout-colour")
             detail = html.html(_NONE_PICKED, elem_id="rollout")
     wanted = [chosen, picked, search, sort, end, *bounds]
-    for changed in (seen.change, chosen.change, search.change, sort.change, end.change, *(b.change for b in bounds)):
-        on(changed, partial(_table, ws), wanted, [table], trigger_mode="always_last")
+    on(any_of([seen, chosen, search, sort, end, *bounds], "change"), partial(_table, ws), wanted, [table])
     on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail])
     on(colour.change, partial(_detail, ws), [chosen, picked, colour], [detail])
     on(chosen.change, lambda: ["", _NONE_PICKED], None, [picked, detail])

@@ -20,7 +20,7 @@ from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import form, html
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.train import memory_fit, preview
 
@@ -99,15 +99,9 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             else ([], [])
         )
     if choice is not None:
-        on(choice.input, partial(_preset, ws, stage), [choice, *inputs], inputs)
-    for field in inputs:
-        on(
-            field.change,
-            partial(_check, ws, stage),
-            inputs,
-            [command, told, anyway, *lessons, *fits[:1]],
-            trigger_mode="always_last",
-        )
+        on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
+    shown = [command, told, anyway, *lessons, *fits[:1]]
+    on(any_of(inputs, "change"), partial(_check, ws, stage), inputs, shown)
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
@@ -120,8 +114,7 @@ def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> lis
     if not checkpoint_fields:
         return []
     taken = html.html(_taken(ws, stage, *[""] * len(checkpoint_fields)), elem_id=f"taken-{stage}")
-    for field in checkpoint_fields:
-        on(field.change, partial(_taken, ws, stage), checkpoint_fields, [taken])
+    on(any_of(checkpoint_fields, "change"), partial(_taken, ws, stage), checkpoint_fields, [taken])
     return [taken]
 
 
