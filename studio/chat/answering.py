@@ -20,6 +20,14 @@ from studio.workspace import Workspace
 STORE_S = 1.0
 """Seconds of text that a killed process loses at most."""
 FULL = "The model has no more positions."
+ENDINGS = {
+    "eos": "ended by itself",
+    "length": "reached the length limit",
+    "stop": "reached a stop text",
+    "stopped": "stopped",
+    "written": "written by you",
+}
+"""End reason in words."""
 LOST = "It was cut off: the program that heard it was ended."
 
 
@@ -34,6 +42,16 @@ class Growing:
     num_tokens: int = 0
     seconds: float = 0.0
     message: str = ""
+
+    @property
+    def ending(self) -> str:
+        """How many tokens it has, how fast they came, and how it ended, in words; empty while it grows."""
+        if self.end_reason is None:
+            return ""
+        count = f"{self.num_tokens:,} token{'' if self.num_tokens == 1 else 's'}"
+        speed = f"{self.num_tokens / self.seconds:,.0f} tokens/s" if self.num_tokens and self.seconds else ""
+        how = self.message or ENDINGS.get(self.end_reason, "")
+        return " · ".join(filter(None, (count if self.num_tokens else "", speed, how)))
 
 
 @dataclass
@@ -98,7 +116,7 @@ class Answering:
                     break
                 self._changed.wait(until - time.monotonic())
         with self._ws.read() as db:
-            return news + [_stored(turns.turn(db, turn_id)) for turn_id in known if turn_id not in live]
+            return news + [of_turn(turns.turn(db, turn_id)) for turn_id in known if turn_id not in live]
 
     def _follow(self, answer: Turn, live: _Live) -> None:
         """Hear an answer to its end, and store it."""
@@ -153,6 +171,7 @@ class Answering:
                 self._changed.notify_all()
 
 
-def _stored(turn: Turn) -> Growing:
+def of_turn(turn: Turn) -> Growing:
+    """Return a stored answer that nobody hears any more: one without an end was cut off."""
     message = turn.message if turn.end_reason else LOST
     return Growing(turn.id, turn.text, turn.end_reason or "failed", turn.num_tokens or 0, turn.seconds or 0.0, message)

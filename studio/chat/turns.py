@@ -154,6 +154,11 @@ def judge(db: Database, left_id: int, right_id: int, showing_id: int) -> None:
     db.execute("INSERT INTO conversation_votes VALUES (?, ?, ?)", [left_id, right_id, showing_id])
 
 
+def became(db: Database, turn_id: int, response_id: int) -> None:
+    """Remember the response that an answer is where it was judged or corrected."""
+    db.execute("UPDATE turns SET response_id = ? WHERE id = ?", [response_id, turn_id])
+
+
 def judged_on(db: Database, turn_id: int) -> int | None:
     """Return the showing on which an answer was judged, or None."""
     sql = "SELECT showing_id FROM conversation_votes WHERE left_id = ? UNION SELECT showing_id FROM conversation_votes WHERE right_id = ?"
@@ -176,6 +181,12 @@ def newest_below(db: Database, turn_ids: Sequence[int]) -> Turn:
         [json.dumps(list(turn_ids))],
     ).fetchone()
     return turn(db, row[0])
+
+
+def is_followed(db: Database, turn_ids: Sequence[int]) -> bool:
+    """Return whether anything follows one of these turns."""
+    sql = "SELECT 1 FROM turns WHERE parent_id IN (SELECT value FROM json_each(?)) LIMIT 1"
+    return db.execute(sql, [json.dumps(list(turn_ids))]).fetchone() is not None
 
 
 def versions(db: Database, of: Turn) -> list[int]:
