@@ -103,13 +103,13 @@ def test_an_empty_workspace_has_nothing_to_export_and_no_file_appears(ws):
 # Models.
 
 
-def make_checkpoint(ws, role, *, quantisation="none"):
+def make_checkpoint(ws, role, *, quantisation="none", seed=0):
     """A checkpoint with a random adapter, made without training; returns its name and the backbone that holds the role."""
     torch = importlib.import_module("torch")
     from modules.model.backbone import Backbone
     from modules.model.checkpoint import CheckpointMeta
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     base = STARTER / "model"
     backbone = Backbone.load(str(base), quantisation=quantisation, device="cpu", lora_rank=4)
     backbone.add_role(role, trainable=True, head=role == "reward")

@@ -209,7 +209,7 @@ def test_the_page_says_the_same_of_numbers_and_days(ws):
     "words",
     [
         "history", "history show 1", "snapshots", "snapshots freeze", "session", "session card", "session pause",
-        "session guideline", "rate", "runs", "runs show ppo-1", "models", "export ratings", "export demonstrations",
+        "session guideline", "rate", "runs", "runs show ppo-1", "models", "export ratings", "export demonstrations", "chat", "chats",
     ],
 )  # fmt: skip
 def test_a_command_that_only_reads_makes_no_workspace(tmp_path, capsys, words):

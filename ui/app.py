@@ -1,4 +1,4 @@
-"""The studio in the browser: seven pages in one Gradio app, opened by `launch`.
+"""The studio in the browser: eight pages in one Gradio app, opened by `launch`.
 
 The address names the open page (`#runs/reward-2`), so links, reload and the back button work; all else that matters
 is in the workspace, so closing the tab or the server loses nothing. This process never imports torch: training and
@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 from modules.config import STAGES
 from studio import servers
+from studio.chat.resident import Resident
 from studio.errors import ConfigError
 from studio.network import address, proxies
 from studio.network.address import Address
@@ -30,6 +31,7 @@ from ui.components.theme import HEAD, theme
 from ui.handlers import on
 from ui.page import Page
 from ui.pages import data, models
+from ui.pages.chat import page as chat
 from ui.pages.evaluate import page as evaluate
 from ui.pages.home import page as home
 from ui.pages.rate import page as rate_tabs
@@ -46,6 +48,7 @@ TITLES = {
     "train": "Train",
     "runs": "Runs",
     "evaluate": "Evaluate",
+    "chat": "Chat",
     "models": "Models",
 }
 BROWSERS = (
@@ -209,6 +212,7 @@ def _say(ws: Workspace, at: Address) -> None:
 
 def builders(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> dict[str, Callable[[], Page]]:
     """Return what places each page; `tabs` and `run_chosen` are shared by pages that open another."""
+    answers = Resident(ws)  # one process for all pages that ask a model
     return {
         "home": partial(home.build, ws),
         "data": partial(data.build, ws),
@@ -216,7 +220,8 @@ def builders(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> dict[str, 
         "train": partial(train.build, ws, tabs, run_chosen),
         "runs": partial(runs_page.build, ws, run_chosen),
         "evaluate": partial(evaluate.build, ws, tabs, run_chosen),
-        "models": partial(models.build, ws),
+        "chat": partial(chat.build, ws, answers),
+        "models": partial(models.build, ws, answers),
     }
 
 

@@ -1,1 +1,1 @@
-"""Answers of checkpoints, by one resident process."""
+"""Conversations with checkpoints. One resident process gives the answers."""

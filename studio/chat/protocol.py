@@ -69,6 +69,8 @@ class Event(BaseModel):
     """Set on the last event of an answer."""
     num_prompt_tokens: int = 0
     num_tokens: int = 0
+    seconds: float = 0.0
+    """From the moment in which the model was there until the end; set with the end."""
     tokens: list[dict[str, Any]] = []
     """Those added, where their probabilities are asked for, as OpenAI's API writes them: token, logprob, bytes, top_logprobs."""
     error: str = ""

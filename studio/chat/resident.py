@@ -172,6 +172,7 @@ class Resident:
             text=True,
             cwd=self._ws.root,
             env=children.environment(),
+            start_new_session=True,  # Ctrl-C at a terminal is for this program; that one ends when its input does
         )
         words: deque[str] = deque(maxlen=LINES_KEPT)
         assert process.stdin is not None

@@ -12,7 +12,21 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from studio import redaction
-from studio.cli import backup, data, history, labelling, rate, runs, serve, sessions, stages, start, win_rates
+from studio.cli import (
+    backup,
+    chat,
+    chats,
+    data,
+    history,
+    labelling,
+    rate,
+    runs,
+    serve,
+    sessions,
+    stages,
+    start,
+    win_rates,
+)
 from studio.errors import StudioError
 from studio.recovery import rescue
 from studio.runs import signals
@@ -26,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, labelling, stages, rate, sessions, win_rates, history, runs, serve, backup):
+    for room in (start, data, labelling, stages, rate, sessions, win_rates, history, runs, chat, chats, serve, backup):
         room.add(commands)
     _add_workspace(top, default=None)
     return top

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from sqlite_utils import Database, Migrations
 
 from studio.database.schema import (
+    conversations,
     curves,
     demonstrations,
     evaluations,
@@ -171,6 +172,13 @@ def m042_demonstration_events(db: Database) -> None:
     for statement in demonstrations.STATEMENTS:
         db.execute(statement)
     _refuse_changes(db, demonstrations.APPEND_ONLY)
+
+
+@ALL()
+def m043_conversations(db: Database) -> None:
+    """Add conversations with checkpoints: trees of turns, and the votes on pairs of answers."""
+    for statement in conversations.STATEMENTS:
+        db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -216,6 +216,8 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("responses", "sampling"): _is_dict,
     ("responses", "token_ids"): _is_ints,
     ("showings", "response_ids"): _is_ids,
+    ("conversations", "settings"): _is_dict,
+    ("turns", "settings"): _is_dict,
     ("sessions", "config"): _is_dict,
     ("predictions", "scores"): _is_scores,
     ("rating_events", "ranks"): _is_ints,
@@ -247,6 +249,16 @@ TOGETHER = (
         "SELECT 1 FROM demonstration_events e JOIN responses r ON r.id = e.response_id JOIN demonstration_events o ON o.id = e.supersedes"
         " JOIN responses p ON p.id = o.response_id WHERE o.id >= e.id OR r.prompt_id != p.prompt_id",
         "a demonstration takes the place of one that came later, or of an answer to another prompt",
+    ),
+    (
+        "SELECT 1 FROM turns t JOIN turns p ON p.id = t.parent_id WHERE p.conversation_id != t.conversation_id OR p.role = t.role"
+        " UNION ALL SELECT 1 FROM conversations c JOIN turns t ON t.id = c.leaf_id WHERE t.conversation_id != c.id",
+        "a turn follows one of another conversation, or one of the same speaker",
+    ),
+    (
+        "SELECT 1 FROM conversation_votes v JOIN turns l ON l.id = v.left_id JOIN turns r ON r.id = v.right_id"
+        " WHERE l.attempt IS NULL OR l.parent_id != r.parent_id OR l.attempt != r.attempt",
+        "a vote is on turns that are not two answers to the same",
     ),
     (
         "SELECT 1 FROM rating_events e JOIN showings s ON s.id = e.showing_id WHERE s.comparison_id != e.comparison_id",

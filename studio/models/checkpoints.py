@@ -108,6 +108,18 @@ def name_of(db: Database, checkpoint_id: int | None) -> str:
     return next((row["name"] for row in db.query("SELECT name FROM checkpoints WHERE id = ?", [checkpoint_id])), "")
 
 
+def id_of(db: Database, name: str) -> int:
+    """Return the id of the checkpoint with exactly this name; its folder may be gone.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    row = next(db.query("SELECT id FROM checkpoints WHERE name = ?", [name]), None)
+    if row is None:
+        raise CheckpointError(f"There is no checkpoint named {name!r} any more.")
+    return row["id"]
+
+
 def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     with ws.read() as db:
         rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))

@@ -39,11 +39,21 @@ def edit_to_ideal(
         raise RatingError("There is no such answer on the screen. Reload the page.")
     if bare(text) in ("", bare(showing.texts[position])):
         raise RatingError("Nothing was changed, so there is no ideal answer to keep.")
-    original = showing.response_ids[position]
-    ideal = prompts.add_response(db, showing.prompt_id, text, "demonstration", edited_from=original)
+    return prefer_ideal(db, showing.prompt_id, showing.response_ids[position], text, uuid=uuid, elapsed_ms=elapsed_ms)
+
+
+def prefer_ideal(
+    db: Database, prompt_id: int, original: int, text: str, *, uuid: str, elapsed_ms: int | None = None
+) -> Rating:
+    """Store an ideal answer to a prompt, and that it is better than the response it was made from.
+
+    Raises:
+        RatingError: it is recorded already.
+    """
+    ideal = prompts.add_response(db, prompt_id, text, "demonstration", edited_from=original)
     pair = (ideal, original)
-    comparison_id = comparisons.add_comparison(db, showing.prompt_id, pair)
-    comparison_id = comparison_id or comparisons.find_comparison(db, showing.prompt_id, pair)
+    comparison_id = comparisons.add_comparison(db, prompt_id, pair)
+    comparison_id = comparison_id or comparisons.find_comparison(db, prompt_id, pair)
     assert comparison_id is not None
     return ratings.record_edit(db, comparison_id, ideal, uuid=uuid, elapsed_ms=elapsed_ms)
 

@@ -201,6 +201,12 @@ def is_rated(db: Database, showing_id: int) -> bool:
     return bool(list(db.query("SELECT 1 FROM ratings WHERE showing_id = ?", [showing_id])))
 
 
+def of_showing(db: Database, showing_id: int) -> Rating | None:
+    """Return the rating of a showing that counts, or None."""
+    found = db.execute(f"SELECT {RATING} FROM ratings WHERE showing_id = ?", [showing_id]).fetchone()
+    return Rating(*found) if found else None
+
+
 def correct(
     db: Database,
     event_id: int,

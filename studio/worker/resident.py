@@ -92,6 +92,7 @@ class Answer:
             **question.sampling.model_dump(),
             num_top=question.num_logprobs,
         )
+        self._began = time.monotonic()
         self._told_tokens = 0
         self._told, self._tokens_a_turn = 0, 1
         """Characters that were told, and tokens that fit into a turn."""
@@ -125,6 +126,7 @@ class Answer:
         event = Event(id=self.id, text=added, tokens=tokens, reason=reason)
         if reason:
             event.num_prompt_tokens, event.num_tokens = self.num_prompt_tokens, len(self._stream.ids)
+            event.seconds = time.monotonic() - self._began
         return event
 
     def _named(self, token: int, log_prob: float) -> dict[str, Any]:

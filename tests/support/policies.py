@@ -9,8 +9,8 @@ QUESTION = [{"role": "user", "content": "Where is the fox?"}]
 
 
 def workspace(root: Path) -> Workspace:
-    """Make it: sft-1@1 and sft-2@1, the starter model with random adapters."""
+    """Make it: sft-1@1 and sft-2@1, the starter model with random adapters of their own."""
     ws = Workspace.open(root)
-    for _ in range(2):
-        make_checkpoint(ws, "policy")
+    for seed in range(2):
+        make_checkpoint(ws, "policy", seed=seed)
     return ws

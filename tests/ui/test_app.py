@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 
 from modules.config import STAGES
+from studio.chat.resident import Resident
 from studio.errors import ConfigError, RunError
 from studio.preferences import comparisons, ratings
 from studio.runs.runs import get as find_run
@@ -22,6 +23,7 @@ from ui import app, handlers, static
 from ui.components import html
 from ui.components.theme import HEAD
 from ui.pages import data, models
+from ui.pages.chat import page as chat
 from ui.pages.home import page as home
 from ui.pages.rate import pairs
 from ui.pages.runs import page as runs
@@ -66,7 +68,8 @@ def test_every_page_builds_and_refreshes(kind, request):
             pairs.build(ws),
             train.build(ws, tabs, chosen),
             runs.build(ws, chosen),
-            models.build(ws),
+            chat.build(ws, Resident(ws)),
+            models.build(ws, Resident(ws)),
         ]
     for page in pages:
         values = [component.value for component in page.inputs]

@@ -7,6 +7,7 @@ from studio.chat.resident import Resident
 from tests.support import warm
 from tests.support.waiting import until
 from tests.test_exporting import make_checkpoint
+from ui import app
 from ui.pages import models
 
 pytestmark = pytest.mark.browser
@@ -23,7 +24,7 @@ def resident(ws, monkeypatch):
     """The process of the served page."""
     with warm.starts():
         found = _Warm(ws, "cpu")
-        monkeypatch.setattr(models, "Resident", lambda ws: found)
+        monkeypatch.setattr(app, "Resident", lambda ws: found)
         yield found
         found.close()
 

@@ -17,6 +17,7 @@ HEAD = "".join(
         ("style", "rate/rate.css"),
         ("style", "text.css"),
         ("style", "rate/tabs.css"),
+        ("style", "chat/chat.css"),
         ("script", "studio.js"),
         ("script", "typed.js"),
     )

@@ -30,11 +30,11 @@ DRAWN_EVERY_S = 0.1
 NOTHING = "An empty answer: its first token was the end token."
 
 
-def build(ws: Workspace) -> Page:
-    """Place the page. Its resident process starts with the first question and ends with the server, if not before."""
+def build(ws: Workspace, resident: Resident) -> Page:
+    """Place the page. The resident process starts with the first question and ends with the server, if not before."""
     policies = _names(ws, *POLICIES)
     with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
-        first, second = _try(Resident(ws), policies)
+        first, second = _try(resident, policies)
     tree = html.html(elem_id="lineage")
     pages = pager.build("models", "Search the checkpoints")
     table = html.html(elem_id="checkpoints")

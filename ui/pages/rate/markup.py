@@ -9,15 +9,15 @@ from ui.components.html import key
 
 SCRIPTS = (
     "draw.js",
-    "ranking.js",
-    "send.js",
-    "keys.js",
-    "drafts.js",
-    "remarks.js",
-    "editor.js",
-    "rate.js",
+    "rate/ranking.js",
+    "rate/send.js",
+    "rate/keys.js",
+    "rate/drafts.js",
+    "rate/remarks.js",
+    "rate/editor.js",
+    "rate/rate.js",
 )
-SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(f"rate/{name}") for name in SCRIPTS)])
+SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(name) for name in SCRIPTS)])
 """The vocabulary and the scripts in order, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 

@@ -1,5 +1,5 @@
 /* Outside text on the page: as markup that the studio has made and checked (ui/rendering), or as it is. Raw text is drawn
-   in pieces, so that 200,000 characters of anything stay usable. In one scope with rate.js. */
+   in pieces, so that 200,000 characters of anything stay usable. In one scope with the scripts of Rate or of Chat. */
 const PIECE = 6000; // characters drawn at a time
 const FIRST = 16000; // characters drawn before the page is painted
 
