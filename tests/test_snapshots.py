@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from modules.config import RewardConfig, SFTConfig
+from modules.config import EvaluateConfig, RewardConfig, SFTConfig
 from studio.annotation import history, predictions, sessions
 from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
@@ -13,6 +13,8 @@ from studio.cli import main
 from studio.datasets import archive
 from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError, RunError
+from studio.evaluation import results
+from studio.evaluation.results import Result, Subject
 from studio.files import folders
 from studio.models import checkpoints
 from studio.preferences import comparisons, judgements, prompts, ratings, snapshots, undo
@@ -286,7 +288,18 @@ def full(ws):
     stored.written(ws, ratings.correct, vote.id, "both_bad")
     stored.written(ws, sessions.pause, session.id)
     stored.freeze(ws)
+    measure(ws, sft)
     return ws
+
+
+def measure(ws, name):
+    """Results of a checkpoint on a suite of two sentence pairs."""
+    measured = checkpoints.get(ws, name)
+    run_id = filling.add_run(ws, EvaluateConfig(checkpoints=name, suites="grammar")).id
+    subject = Subject(name, "policy", measured.base_fingerprint, measured.id)
+    with ws.write() as db:
+        suite = results.keep_suite(db, "grammar", "Grammar", "pair", {}, [{"good": "a", "bad": "b"}] * 2)
+        results.add(db, run_id, suite, subject, [Result(n, 0, {"acc": 1.0, "mass": 0.1}) for n in range(2)])
 
 
 def dump(ws):
@@ -320,7 +333,6 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
 def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
     beside = {
         "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
-        "evaluation_suites", "evaluation_items", "evaluation_results",  # of runs
         "import_maps",  # how one person's files are read
         "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "session_queue", "metric_stretches", "search_backlog",  # follow from the rest
     }  # fmt: skip
