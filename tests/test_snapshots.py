@@ -17,7 +17,7 @@ from studio.evaluation import results
 from studio.evaluation.results import Result, Subject
 from studio.files import folders
 from studio.models import checkpoints
-from studio.preferences import comparisons, judgements, prompts, ratings, snapshots, undo
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshot_changes, snapshots, undo
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
@@ -155,12 +155,12 @@ def test_two_snapshots_are_compared_pair_by_pair(ws):
     add(ws, 3)
     rate_for(ws, "two")
     second = stored.freeze(ws, Recipe(use_strength=True))
-    found = stored.read(ws, snapshots.compare, first.name, second.sha256[:8])
+    found = stored.read(ws, snapshot_changes.compare, first.name, second.sha256[:8])
     assert found.recipe == {"use_strength": (False, True)}
     assert (found.num_same, len(found.changed), found.only_first) == (1, 2, [])
     assert [row["prompt"] for row in found.only_second] == ["Question 3"]
     assert [(a["target_p"], b["target_p"]) for a, b in found.changed] == [(1.0, 0.5), (1.0, 1.0)]
-    assert stored.read(ws, snapshots.compare, first.id, first.id).num_same == 3
+    assert stored.read(ws, snapshot_changes.compare, first.id, first.id).num_same == 3
     with pytest.raises(DataError, match="There is no snapshot 'snapshot-9'|There is no snapshot 9"):
         stored.read(ws, snapshots.get, "snapshot-9")
 
