@@ -1,5 +1,6 @@
 """The demo: which folders it takes, and a very small one from end to end with real child processes."""
 
+import html
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio.demo import rounds
 from studio.errors import WorkspaceError
+from studio.evaluation import curves
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.runs import runs
@@ -22,6 +24,7 @@ TINY = rounds.Recipe(
         eval_prompts=8, exclude_categories="story",
     ),
     judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24, temperature=0.7),
+    gold=SampleConfig(num_prompts=20, responses_per_prompt=4, exclude_categories="story", max_new_tokens=24),
     suites=EvaluateConfig(suites="grammar, held_out", limit=8),
     best_of=EvaluateConfig(best_of=2, limit=4, max_new_tokens=16),
     error_rate=0.1,
@@ -112,22 +115,38 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
         "Answers to test prompts": "4",
     }
     assert evaluation["votes"]["wins"] + evaluation["votes"]["ties"] + evaluation["votes"]["losses"] > 0
-    assert [best["n"] for best in evaluation["earned"][0]["best_of_n"]] == [1, 2]
+    earned = evaluation["earned"][0]
+    assert [best["n"] for best in earned["best_of_n"]] == [1, 2]
+    assert all(found["gold"] is not None for found in [*earned["policies"], *earned["best_of_n"]])
+    assert [policy["win_rate"] is None for policy in earned["policies"]] == [True, False], "the scripted rater voted"
     page = (tmp_path / "demo" / "report.html").read_text()
+    assert "Gain by gold" in page
+    assert "Gold over reward" in page
+    assert "scripted rater's votes against SFT" in html.unescape(page)
+    assert curves.SHARED_VOTES not in html.unescape(page), "gold has votes of its own"
     assert "What PPO changed elsewhere: ppo-1@2 against sft-1@" in page
     assert "What PPO earned for its KL" in page
-    _check_workspace(Workspace.open(tmp_path / "demo"), one)
+    _check_workspace(Workspace.open(tmp_path / "demo"), one, evaluation["gold"])
     assert "ppo-1" in capsys.readouterr().err
 
 
-def _check_workspace(ws, one):
-    """Every pair is rated by the scripted rater on a stored showing, and only train prompts were trained on."""
-    events = stored.read(ws, ratings.list_events, limit=1000)
+def _check_workspace(ws, one, gold):
+    """Every pair is rated by a scripted rater on a stored showing, and only train prompts were trained on."""
+    every = stored.read(ws, ratings.list_events, limit=1000)
+    events = [event for event in every if event["rater"] == "scripted"]
+    run_id = stored.read(ws, runs.get, gold["sample"]).id
+    pairs_of_gold = {pair["id"] for pair in stored.tables(ws)["comparisons"] if pair["run_id"] == run_id}
+    assert {event["comparison_id"] for event in every if event["rater"] == "scripted-gold"} == pairs_of_gold
+    assert len(every) == len(events) + len(pairs_of_gold)
+    learned = [
+        {row["comparison_id"] for row in runs.read_rows(ws, name, "train")} for name in ("reward-1", gold["reward"])
+    ]
+    assert learned[1] <= pairs_of_gold
+    assert learned[0].isdisjoint(pairs_of_gold)
     judged = [one["win_rate"], one["win_rate_as_trained"]]
     assert [win["temperature"] for win in judged] == [0.7, 1.0]
     assert len(events) == one["pairs"] + sum(win["n"] - win["identical"] for win in judged)
-    assert {event["rater"] for event in events} == {"scripted"}
-    assert all(event["showing_id"] for event in events)
+    assert all(event["showing_id"] for event in every)
     assert stored.read(ws, comparisons.counts)["unrated"] == 0
     assert {run.state for run in stored.read(ws, runs.list_all)} == {"finished"}
     split = {row["id"]: (row["split"], row["category"]) for row in stored.read(ws, prompts.list_prompts)}

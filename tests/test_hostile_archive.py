@@ -78,6 +78,26 @@ def showing(number=1, left=1, right=2, **facts):
     return row | {"seed": 1, "rater": "person", "created_at": AT} | facts
 
 
+def suite(number=1, kind="choice", **facts):
+    row = {"table": "evaluation_suites", "id": number, "name": "facts", "title": "Facts", "kind": kind}
+    return row | {"conditions": "{}", "fingerprint": f"{number:064x}", "created_at": AT} | facts
+
+
+def item(content=None, number=1, **facts):
+    content = json.dumps(content or {"prompt": "Ice is", "choices": ["cold", "warm"], "gold": 0})
+    row = {"table": "evaluation_items", "id": number, "suite_id": 1, "place": number - 1, "cluster": ""}
+    return row | {"content": content} | facts
+
+
+def result(scores=None, **facts):
+    scores = json.dumps({"acc": 1.0, "acc_norm": 1.0, "mass": 0.7, "chosen": 0} if scores is None else scores)
+    row = {"table": "evaluation_results", "id": 1, "item_id": 1, "subject": "base:starter", "sample": 0, "role": "base"}
+    return row | {"base_fingerprint": "x", "run_id": 9, "scores": scores, "created_at": AT} | facts
+
+
+MEASURED = (run(9, "evaluate-1", stage="evaluate"), suite(), item())
+
+
 def write(tmp_path, *rows):
     """An archive without sha256, as an attacker or an earlier version writes one."""
     order = {table: at for at, table in enumerate(archive.TABLES)}
@@ -151,6 +171,40 @@ HOSTILE = {
     "a column that is none": [prompt(evil=1)],
     "a column that is SQL": [prompt() | {"id) VALUES (1); --": 1}],
     "a cell that is an object": [prompt(category={"a": 1})],
+    "a run without an id": [{name: value for name, value in run(name="sft-9").items() if name != "id"}, run(2, "sft-9")],
+    "a suite of a kind nobody knows": [suite(kind="magic")],
+    "a suite whose title moves the cursor": [suite(title="\x1b[2J")],
+    "a suite without conditions": [suite(conditions="[]")],
+    "a suite whose fingerprint is a path": [suite(fingerprint="../x")],
+    "an item of no suite": [item()],
+    "an item without its choices": [*MEASURED[:2], item({"prompt": "Ice is", "gold": 0})],
+    "an item whose right choice is not there": [*MEASURED[:2], item({"prompt": "a", "choices": ["b", "c"], "gold": 2})],
+    "an item of another kind": [*MEASURED[:2], item({"good": "a", "bad": "b"})],
+    "an item of turns that are none": [suite(kind="prompt"), item({"messages": ["hi"]})],
+    "an item of turns without a user": [suite(kind="text"), item({"messages": [], "text": "a"})],
+    "an item that is no object": [suite(), item() | {"content": "[]"}],
+    "a place that is a text": [suite(), item(place="1")],
+    "two items of one place": [suite(), item(), item(number=2, place=0)],
+    "a result on no item": [MEASURED[0], result()],
+    "a result of another stage": [run(9), *MEASURED[1:], result()],
+    "a result of no run": [*MEASURED[1:], result()],
+    "a result of another checkpoint": [
+        *MEASURED, run(), checkpoint(), result(subject="sft-2@1", checkpoint_id=1)
+    ],
+    "a result of a subject without a name": [*MEASURED, result(subject="base:")],
+    "a result whose subject moves the cursor": [*MEASURED, result(subject="base:\x1b[2J")],
+    "a result without scores": [*MEASURED, {k: v for k, v in result().items() if k != "scores"}],
+    "a result that lacks a score": [*MEASURED, result({"acc": 1.0, "mass": 0.7, "chosen": 0})],
+    "a result that chose what is not there": [*MEASURED, result({"acc": 1, "acc_norm": 1, "mass": 1, "chosen": 2})],
+    "a result whose score is a text": [*MEASURED, result({"acc": "1", "acc_norm": 1, "mass": 1, "chosen": 0})],
+    "a result whose log-probabilities are one": [
+        *MEASURED, result({"acc": 1, "acc_norm": 1, "mass": 1, "chosen": 0, "logprobs": 1})
+    ],
+    "a text of no bytes": [
+        MEASURED[0], suite(kind="text"), item({"text": "a"}), result({"nats": 1.0, "tokens": 1, "bytes": 0})
+    ],
+    "a sample below 0": [*MEASURED, result(sample=-1)],
+    "two results of one sample": [*MEASURED, result(), result(id=2)],
 }  # fmt: skip
 
 
@@ -184,6 +238,11 @@ def test_what_is_hostile_is_a_sentence_at_the_terminal_also_in_the_preview(tmp_p
             in said
         )
     assert rows_of(ws) == {}
+
+
+def test_what_the_rows_of_evaluations_are_changed_from_is_read(tmp_path, ws):
+    archive.read(ws, write(tmp_path, *MEASURED, result(), prompt()))
+    assert rows_of(ws)["evaluation_results"] == 1
 
 
 def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeypatch):

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from modules.config import RewardConfig, SFTConfig
+from modules.config import EvaluateConfig, RewardConfig, SFTConfig
 from studio.annotation import history, predictions, sessions
 from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
@@ -13,9 +13,11 @@ from studio.cli import main
 from studio.datasets import archive
 from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError, RunError
+from studio.evaluation import results
+from studio.evaluation.results import Result, Subject
 from studio.files import folders
 from studio.models import checkpoints
-from studio.preferences import comparisons, judgements, prompts, ratings, snapshots, undo
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshot_changes, snapshots, undo
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
@@ -153,12 +155,12 @@ def test_two_snapshots_are_compared_pair_by_pair(ws):
     add(ws, 3)
     rate_for(ws, "two")
     second = stored.freeze(ws, Recipe(use_strength=True))
-    found = stored.read(ws, snapshots.compare, first.name, second.sha256[:8])
+    found = stored.read(ws, snapshot_changes.compare, first.name, second.sha256[:8])
     assert found.recipe == {"use_strength": (False, True)}
     assert (found.num_same, len(found.changed), found.only_first) == (1, 2, [])
     assert [row["prompt"] for row in found.only_second] == ["Question 3"]
     assert [(a["target_p"], b["target_p"]) for a, b in found.changed] == [(1.0, 0.5), (1.0, 1.0)]
-    assert stored.read(ws, snapshots.compare, first.id, first.id).num_same == 3
+    assert stored.read(ws, snapshot_changes.compare, first.id, first.id).num_same == 3
     with pytest.raises(DataError, match="There is no snapshot 'snapshot-9'|There is no snapshot 9"):
         stored.read(ws, snapshots.get, "snapshot-9")
 
@@ -286,7 +288,18 @@ def full(ws):
     stored.written(ws, ratings.correct, vote.id, "both_bad")
     stored.written(ws, sessions.pause, session.id)
     stored.freeze(ws)
+    measure(ws, sft)
     return ws
+
+
+def measure(ws, name):
+    """Results of a checkpoint on a suite of two sentence pairs."""
+    measured = checkpoints.get(ws, name)
+    run_id = filling.add_run(ws, EvaluateConfig(checkpoints=name, suites="grammar")).id
+    subject = Subject(name, "policy", measured.base_fingerprint, measured.id)
+    with ws.write() as db:
+        suite = results.keep_suite(db, "grammar", "Grammar", "pair", {}, [{"good": "a", "bad": "b"}] * 2)
+        results.add(db, run_id, suite, subject, [Result(n, 0, {"acc": 1.0, "mass": 0.1}) for n in range(2)])
 
 
 def dump(ws):
@@ -321,7 +334,6 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
 def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
     beside = {
         "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
-        "evaluation_suites", "evaluation_items", "evaluation_results",  # of runs
         "import_maps",  # how one person's files are read
         "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "session_queue", "metric_stretches", "search_backlog",  # follow from the rest
     }  # fmt: skip

@@ -12,7 +12,7 @@ from studio.cli import arguments as takes
 from studio.cli import follow
 from studio.cli.printing import printable, when
 from studio.errors import RatingError
-from studio.preferences import ratings, snapshots
+from studio.preferences import ratings, snapshot_changes, snapshots
 from studio.preferences.judgements import Remarks, parse_ranking
 from studio.preferences.snapshots import Recipe
 from studio.preferences.vocabulary import FLAGS, OUTCOMES, STRENGTHS
@@ -212,7 +212,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     with Workspace.existing(arguments.workspace).read() as db:
-        found = snapshots.compare(db, arguments.first, arguments.second)
+        found = snapshot_changes.compare(db, arguments.first, arguments.second)
     for name, (before, after) in found.recipe.items():
         print(f"recipe: {name} is {before} in the first and {after} in the second")
     print(found.sentence)

@@ -57,6 +57,9 @@ TABLES = (
     "prediction_views",
     "snapshots",
     "snapshot_rows",
+    "evaluation_suites",
+    "evaluation_items",
+    "evaluation_results",
     "label_studio_projects",
     "label_studio_tasks",
     "label_studio_answers",
@@ -86,7 +89,7 @@ class Contents:
         """The counts in words."""
         named = {"prompts": "prompts", "responses": "responses", "comparisons": "comparisons", "showings": "showings"}
         named |= {"rating_events": "rating events", "sessions": "sessions", "predictions": "predictions"}
-        named |= {"snapshots": "snapshots"}
+        named |= {"snapshots": "snapshots", "evaluation_results": "evaluation results"}
         counts = ", ".join(f"{self.rows.get(table, 0):,} {words}" for table, words in named.items())
         return f"{self.path.name}, an archive: {counts}."
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from modules.config import STAGES
+from studio.datasets.untrusted_results import CONTROL, Evaluations
 from studio.errors import DataError
 from studio.preferences.prompts import check_messages
 from studio.preferences.vocabulary import ATTRIBUTES, FLAGS
@@ -31,7 +32,6 @@ _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 _UUID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _IDS = ("supersedes", "resumed_from", "repeat_of", "restores")
 _COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
 
@@ -49,6 +49,15 @@ class Rows:
 
     def __init__(self) -> None:
         self._runs: dict[int, str] = {}
+        evaluations = Evaluations()
+        self._special: dict[str, Callable[[Row], Row]] = {
+            "runs": self._run,
+            "checkpoints": self._checkpoint,
+            "prompts": _prompt,
+            "evaluation_suites": evaluations.suite,
+            "evaluation_items": evaluations.item,
+            "evaluation_results": evaluations.result,
+        }
 
     def check(self, table: str, row: Row) -> Row:
         """Return the row as it may be stored.
@@ -60,8 +69,7 @@ class Rows:
             _check_value(name, value)
             if shape := _SHAPES.get((table, name)):
                 _check_shape(name, value, shape)
-        special = {"runs": self._run, "checkpoints": self._checkpoint, "prompts": _prompt}
-        return special[table](row) if table in special else row
+        return self._special[table](row) if table in self._special else row
 
     def _run(self, row: Row) -> Row:
         name, stage = row.get("name"), row.get("stage")
@@ -76,10 +84,10 @@ class Rows:
             raise ValueError(f"{_short(progress)} is not a progress from 0 to 1")
         kept = as_archived(row)
         for text in ("message", "progress_text", "revision"):
-            kept[text] = _CONTROL.sub("?", str(kept.get(text) or ""))
+            kept[text] = CONTROL.sub("?", str(kept.get(text) or ""))
         if not kept.get("ended_at"):
             kept["ended_at"] = kept.get("started_at") or kept.get("created_at")
-        self._runs[row["id"]] = name
+        self._runs[row.get("id", 0)] = name
         return kept | {"gone_at": kept["ended_at"]}  # its processes were never here
 
     def _checkpoint(self, row: Row) -> Row:
@@ -92,7 +100,7 @@ class Rows:
         start, leaf = f"runs/{run}/checkpoints/", str(folder).rpartition("/")[2]
         if folder != start + leaf or not _LEAF.fullmatch(leaf):
             raise ValueError(f"the folder {_short(folder)} is not that of a checkpoint of {run} ({start}...)")
-        if not isinstance(row.get("base_model"), str) or _CONTROL.search(row["base_model"]):
+        if not isinstance(row.get("base_model"), str) or CONTROL.search(row["base_model"]):
             raise ValueError(f"{_short(row.get('base_model'))} is not a base model")
         return row
 
@@ -131,10 +139,10 @@ def _check_value(name: str, value: Any) -> None:
     elif name == "role":
         if not isinstance(value, str) or not _ROLE.fullmatch(value):
             raise ValueError(f"{_short(value)} is not a role")
-    elif name == "sha256":
+    elif name in ("sha256", "fingerprint"):
         if not isinstance(value, str) or not _HEX.fullmatch(value):
             raise ValueError(f"{_short(value)} is not a sha256")
-    elif name in ("rater", "model") and (not isinstance(value, str) or _CONTROL.search(value)):
+    elif name in ("rater", "model") and (not isinstance(value, str) or CONTROL.search(value)):
         raise ValueError(f"{_short(value)} is not the name of a {name}")
 
 
@@ -225,6 +233,9 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("rating_events", "attributes"): _is_attributes,
     ("rating_events", "facts"): _is_dict,
     ("snapshots", "recipe"): _is_dict,
+    ("evaluation_suites", "conditions"): _is_dict,
+    ("evaluation_items", "content"): _is_dict,
+    ("evaluation_results", "scores"): _is_dict,
 }
 """The check that a column's JSON must pass."""
 
@@ -279,6 +290,14 @@ TOGETHER = (
         "SELECT 1 FROM run_parents p JOIN checkpoints c ON c.id = p.checkpoint_id WHERE c.run_id >= p.run_id"
         " UNION ALL SELECT 1 FROM runs r JOIN checkpoints c ON c.id = r.resumed_from WHERE c.run_id >= r.id",
         "a run comes from one that was made after it",
+    ),
+    (
+        "SELECT 1 FROM evaluation_results r JOIN runs u ON u.id = r.run_id WHERE u.stage != 'evaluate'",
+        "a result was measured by a run of another stage",
+    ),
+    (
+        "SELECT 1 FROM evaluation_results r JOIN checkpoints c ON c.id = r.checkpoint_id WHERE c.name != r.subject",
+        "a result names another checkpoint than its own",
     ),
 )
 """Faults across rows: a query that finds a fault, and the fault in words."""

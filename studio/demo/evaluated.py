@@ -9,6 +9,11 @@ from studio.plots import Interval, interval_chart
 from studio.workspace import Workspace
 
 Facts = dict[str, Any]
+GOLD = (
+    "Gold is a second reward model, from other votes on answers of the last policy and of SFT; PPO was never trained against it. Best of n "
+    "chooses from answers of SFT."
+)
+VOTES = "Expected share of the scripted rater's votes against SFT, a tie counting as half."
 
 
 def facts(ws: Workspace, sft: str, ppo: str, rater: str) -> Facts:
@@ -22,10 +27,11 @@ def facts(ws: Workspace, sft: str, ppo: str, rater: str) -> Facts:
     ]
     pairs = leaderboard.read(ws, rater, [before]).as_dict()["pairs"]
     votes = next(pair for pair in pairs if {pair["one"], pair["other"]} == {before, after})
-    return {"before": before, "after": after, "lines": lines, "votes": votes, "earned": evaluation_report.earned(ws)}
+    earned = evaluation_report.earned(ws, rater)
+    return {"before": before, "after": after, "lines": lines, "votes": votes, "earned": earned}
 
 
-def sections(ws: Workspace, found: Facts | None) -> list[Facts]:
+def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
     """Return the report's sections of these facts: title, text and plots, each with a caption; none where nothing was measured."""
     if found is None:
         return []
@@ -58,7 +64,7 @@ def sections(ws: Workspace, found: Facts | None) -> list[Facts]:
             },
         ],
     }
-    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(ws))]
+    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(ws, rater))]
 
 
 def _verdict(votes: Facts) -> str:
@@ -74,9 +80,9 @@ def _earned(curve: overoptimisation.Curve) -> Facts:
     titles = ("Gain over the KL", "Gold gain over the KL", "Gold gain over the other", "Votes over the KL")
     return {
         "title": "What PPO earned for its KL",
-        "text": " ".join(curves.sentences(curve)),
+        "text": " ".join([*curves.sentences(curve), GOLD]),
         "plots": [
-            {"title": title, "svg": chart, "caption": curves.UNITS}
+            {"title": title, "svg": chart, "caption": VOTES if title == titles[-1] else curves.UNITS}
             for title, chart in zip(titles, curves.charts(curve), strict=False)
         ],
     }

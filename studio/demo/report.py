@@ -52,7 +52,7 @@ def render(ws: Workspace, facts: Facts) -> str:
         heads=_heads(facts),
         sections=[
             _judged(facts),
-            *evaluated.sections(ws, facts.get("evaluation")),
+            *evaluated.sections(ws, facts.get("evaluation"), facts["rater"]["name"]),
             *trained,
         ],
         pairs=pairs,
@@ -222,6 +222,8 @@ def _lineage(db: Database, facts: Facts) -> Markup:
     for one in facts["rounds"]:
         rated.append(one["runs"]["sample"])
         edges += [(sample, "ratings", one["runs"]["reward"]) for sample in rated]
+    if gold := (facts.get("evaluation") or {}).get("gold"):
+        edges.append((gold["sample"], "ratings", gold["reward"]))
     return family_tree(nodes, edges, title="Lineage of the runs")
 
 

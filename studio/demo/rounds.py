@@ -1,6 +1,7 @@
 """Runs the whole loop on the starter kit, with a scripted rater instead of a person: ``rlhf-studio demo``.
 
-    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT -> evaluate
+    SFT -> each round: sample pairs -> rate -> reward model on all ratings so far -> PPO -> judge against SFT
+        -> at the end: a gold reward model from votes of its own -> evaluate
 
 It uses only what a person could use: runs in child processes, and pairs rated one by one on stored showings in shuffled
 order. The judged pairs are ratings too, of test prompts, which no stage trains on.
@@ -30,6 +31,8 @@ from studio.runs import launcher, runs
 from studio.workspace import Workspace, now
 
 RATER = "scripted"
+GOLD_RATER = "scripted-gold"
+"""Whose votes the gold reward model learns from, and nothing else."""
 NEUTRAL = "story"
 MARKER = "demo.json"
 MADE_HERE = (
@@ -53,6 +56,8 @@ class Recipe:
     reward: RewardConfig
     ppo: PPOConfig
     judge: SampleConfig
+    gold: SampleConfig
+    """The pairs whose votes teach the gold reward model."""
     suites: EvaluateConfig
     """What the last policy changed elsewhere."""
     best_of: EvaluateConfig
@@ -76,9 +81,10 @@ RECIPE = Recipe(
         eval_every=20,
         exclude_categories=NEUTRAL,
         save_every=1000,
-        save_at_kl="1, 3, 6, 10, 20",
+        save_at_kl="1, 2, 3, 4, 6, 10",
     ),
     judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
+    gold=SampleConfig(num_prompts=600, responses_per_prompt=4, exclude_categories=NEUTRAL, batch_size=200),
     suites=EvaluateConfig(suites="grammar, facts, stories, held_out"),
     best_of=EvaluateConfig(best_of=8, limit=40),
     error_rate=0.1,
@@ -136,7 +142,7 @@ def run(root: str | Path, seed: int = 0, rounds: int = 2, recipe: Recipe = RECIP
     expected = demo_progress.EXPECTED_S["sft"] + rounds * (
         3 * demo_progress.EXPECTED_S["sample"] + demo_progress.EXPECTED_S["reward"] + demo_progress.EXPECTED_S["ppo"]
     )
-    expected += 2 * demo_progress.EXPECTED_S["evaluate"]
+    expected += sum(demo_progress.EXPECTED_S[stage] for stage in ("sample", "reward", "evaluate", "evaluate"))
     with demo_progress.progress(expected) as progress:
         demo = _Demo(ws, seed, recipe, ScriptedRater(recipe.error_rate, seed), progress)
         sft = demo.run(recipe.sft, "learned from the demonstrations")
@@ -205,9 +211,29 @@ def _round(demo: _Demo, sft: str, done: list[Figures]) -> Figures:
     return {"round": number, "pairs": num_rated, "ratings": num_ratings} | figures
 
 
+def _gold(demo: _Demo, sft: str, ppo: str) -> dict[str, str]:
+    """Train a reward model on votes that no other one has seen, on answers of the last policy and of SFT; returns its runs."""
+    sample = demo.run(
+        demo.recipe.gold,
+        f"pairs of {ppo} and {sft} for the gold reward model",
+        checkpoint=ppo,
+        opponent=sft,
+        seed=demo.seed + 500,
+    )
+    num_rated = rate_open_pairs(demo.ws, ScriptedRater(demo.recipe.error_rate, demo.seed + 1), GOLD_RATER)
+    reward = demo.run(
+        demo.recipe.reward,
+        f"the gold reward model, from {num_rated} votes of its own",
+        sft_checkpoint=sft,
+        raters=GOLD_RATER,
+    )
+    return {"sample": sample, "reward": reward}
+
+
 def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
-    """Measure SFT and the last policy on suites, and all kept policies by the last reward model; returns the figures."""
+    """Measure SFT and the last policy on suites, and all kept policies by the last reward model and the gold one; returns the figures."""
     ws, last = demo.ws, rounds[-1]
+    gold = _gold(demo, sft, last["ppo"])
     names = {name: checkpoints.get(ws, name).name for name in (sft, last["ppo"])}
     demo.run(
         demo.recipe.suites,
@@ -221,21 +247,22 @@ def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
     ]
     demo.run(
         demo.recipe.best_of,
-        f"best-of-n and policies at several KLs, scored by {last['reward']}",
+        f"best-of-n and policies at several KLs, scored by {last['reward']} and by {gold['reward']}",
         checkpoints=", ".join([names[sft], *kept]),
         reward_checkpoint=last["reward"],
+        gold_checkpoint=gold["reward"],
     )
-    return evaluated.facts(ws, sft, last["ppo"], RATER)
+    return evaluated.facts(ws, sft, last["ppo"], RATER) | {"gold": gold}
 
 
-def rate_open_pairs(ws: Workspace, rater: ScriptedRater) -> int:
-    """Rate every pair that is still open, one showing at a time, as a person would; returns how many there were."""
+def rate_open_pairs(ws: Workspace, rater: ScriptedRater, name: str = RATER) -> int:
+    """Rate every pair that is still open under a name, one showing at a time, as a person would; returns how many there were."""
     with ws.read() as db:
         references = {row["id"]: row["reference"] for row in prompts.list_prompts(db)}
     count = 0
     while True:
         with ws.write() as db:
-            showing = comparisons.next_showing(db, rater=RATER)
+            showing = comparisons.next_showing(db, rater=name)
         if showing is None:
             return count
         prompt_text = showing.messages[-1]["content"]

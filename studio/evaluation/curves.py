@@ -12,8 +12,8 @@ from studio.plots import Series, line_chart
 X_LABEL = "root of the KL from SFT, nats"
 UNITS = "Gains over the SFT policy, in standard deviations of the scores of its answers."
 SHARED_VOTES = (
-    "The two reward models may share votes, and then share their errors: the gold one is a judge of its own only where each learned from "
-    "another half (votes_half=first and votes_half=second)."
+    "The two reward models may share votes, and then share their errors: the gold one is a judge of its own only where they learned from "
+    "different votes, such as another half each (votes_half=first and votes_half=second)."
 )
 STAGES = {"ppo": "PPO", "dpo": "DPO"}
 

@@ -19,7 +19,7 @@ from studio.evaluation.best_of import Best
 from studio.evaluation.results import Item, Measured
 from studio.evaluation.statistics import Difference
 from studio.models import checkpoints
-from studio.models.parents import traits
+from studio.preferences import snapshots
 from studio.workspace import Workspace
 
 MIN_POINTS = 5
@@ -73,7 +73,7 @@ class Curve(NamedTuple):
     advice: str
     """Which checkpoint to take, and why."""
     has_own_votes: bool
-    """True if the gold reward model shares no vote with the other one, as far as their runs say."""
+    """True if the gold reward model has learned from none of the other one's votes, by the ratings frozen for both."""
 
 
 def read(ws: Workspace, rater: str = "person") -> list[Curve]:
@@ -161,9 +161,11 @@ def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
 
 
 def _has_own_votes(ws: Workspace, suite: Measured) -> bool:
-    known = {c.name: c for c in checkpoints.list_all(ws, "reward")}
-    judges = [known.get(str(suite.conditions.get(role))) for role in ("reward", "gold")]
-    return {traits.votes_half(judge) for judge in judges if judge} == {"first", "second"}
+    """Return whether both judges are known, and were not trained on a common vote."""
+    known = {c.name: c.run_id for c in checkpoints.list_all(ws, "reward")}
+    proxy, gold = (known.get(str(suite.conditions.get(role))) for role in ("reward", "gold"))
+    with ws.read() as db:
+        return proxy is not None and gold is not None and not snapshots.share_votes(db, proxy, gold)
 
 
 def _win_rates(ws: Workspace, rater: str, start: str) -> dict[str, float]:

@@ -159,6 +159,8 @@ def _choice(prompt: str, row: Row, name: str) -> Item:
     choices, gold = _texts(row, name), row.get("gold")
     if len(choices) < 2:
         raise ValueError(f"{name} has only {len(choices)} text; an item needs two or more")
+    if "gold" not in row:
+        raise ValueError(f"the key gold is missing: the place of the right one in {name}, from 0")
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
         raise ValueError(
             f"gold is {gold!r}; it must be the place of the right one in {name}, from 0 to {len(choices) - 1}"

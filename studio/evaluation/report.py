@@ -199,9 +199,9 @@ def _facts(line: Line) -> dict[str, Any]:
     return fixed | measure | end | {"difference": line.difference._asdict()}
 
 
-def earned(ws: Workspace) -> list[dict[str, Any]]:
-    """Return what PPO earned for its KL as JSON values, one a suite of answers."""
-    return [_earned(curve) for curve in overoptimisation.read(ws)]
+def earned(ws: Workspace, rater: str = "person") -> list[dict[str, Any]]:
+    """Return what PPO earned for its KL as JSON values, one a suite of answers; votes are those of one rater."""
+    return [_earned(curve) for curve in overoptimisation.read(ws, rater)]
 
 
 def _earned(curve: Curve) -> dict[str, Any]:

@@ -66,11 +66,21 @@ def keep_suite(
     conditions: Mapping[str, Any],
     items: Sequence[Mapping[str, Any]],
 ) -> int:
-    """Store a suite with its items, once; returns its id."""
+    """Store a suite with its items, once; returns its id.
+
+    A suite that came from an archive or was rescued may have other items than its fingerprint says: it is passed over.
+    """
     whole = json.dumps([name, kind, conditions, items], sort_keys=True, ensure_ascii=False)
-    fingerprint = hashlib.sha256(whole.encode()).hexdigest()
-    for row in db.query("SELECT id FROM evaluation_suites WHERE fingerprint = ?", [fingerprint]):
-        return row["id"]
+    while True:
+        fingerprint = hashlib.sha256(whole.encode()).hexdigest()
+        known = next(db.query("SELECT * FROM evaluation_suites WHERE fingerprint = ?", [fingerprint]), None)
+        if known is None:
+            break
+        if (known["name"], known["kind"], json.loads(known["conditions"])) == (name, kind, conditions) and (
+            _stored_items(db, known["id"]) == [(place, *_parts(item)) for place, item in enumerate(items)]
+        ):
+            return known["id"]
+        whole += " "
     suite = {"name": name, "title": title, "kind": kind, "conditions": json.dumps(conditions, sort_keys=True)}
     suite_id: Any = (
         db.table("evaluation_suites").insert(suite | {"fingerprint": fingerprint, "created_at": now()}).last_pk
@@ -79,12 +89,24 @@ def keep_suite(
         {
             "suite_id": suite_id,
             "place": place,
-            "cluster": item.get("cluster", ""),
-            "content": json.dumps({key: value for key, value in item.items() if key != "cluster"}, ensure_ascii=False),
+            "cluster": cluster,
+            "content": json.dumps(content, ensure_ascii=False),
         }
-        for place, item in enumerate(items)
+        for place, (cluster, content) in enumerate(map(_parts, items))
     )
     return suite_id
+
+
+def _parts(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return an item's cluster and its other fields."""
+    return item.get("cluster", ""), {key: value for key, value in item.items() if key != "cluster"}
+
+
+def _stored_items(db: Database, suite_id: int) -> list[tuple[int, str, dict[str, Any]]]:
+    rows = db.query(
+        "SELECT place, cluster, content FROM evaluation_items WHERE suite_id = ? ORDER BY place", [suite_id]
+    )
+    return [(row["place"], row["cluster"], json.loads(row["content"])) for row in rows]
 
 
 def add(db: Database, run_id: int, suite_id: int, subject: Subject, results: Iterable[Result]) -> None:

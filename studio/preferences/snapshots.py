@@ -97,26 +97,6 @@ class Snapshot:
         return f"{self.name}: {self.row_count:,} preferences, sha256 {self.sha256[:12]} ({', '.join(parts)})"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The difference of two snapshots. Rows are dicts as from `training_rows`; a changed one is (before, after)."""
-
-    recipe: dict[str, tuple[Any, Any]]
-    """Setting to its two values."""
-    num_same: int
-    only_first: list[Row]
-    only_second: list[Row]
-    changed: list[tuple[Row, Row]]
-
-    @property
-    def sentence(self) -> str:
-        """The counts in words."""
-        return (
-            f"{self.num_same:,} preferences are the same, {len(self.changed):,} changed, {len(self.only_first):,} are only in "
-            f"the first and {len(self.only_second):,} only in the second."
-        )
-
-
 def recipe_of(config: VotesConfig) -> Recipe:
     """Return the recipe that the config of a reward or DPO run asks for.
 
@@ -223,27 +203,16 @@ def runs_of(db: Database) -> dict[int, list[str]]:
     return found
 
 
-def compare(db: Database, first: str | int, second: str | int) -> Difference:
-    """Compare two snapshots pair by pair; a pair is two responses, whichever is chosen.
-
-    Raises:
-        DataError: there is no such snapshot.
-    """
-    before, after = get(db, first), get(db, second)
-    recipes = [read_recipe(found.recipe) for found in (before, after)]
-    # A recipe is stored without settings at their default.
-    first_recipe, second_recipe = (Recipe().model_dump() | recipe for recipe in recipes)
-    named = {name: (first_recipe.get(name), second_recipe.get(name)) for name in recipes[0] | recipes[1]}
-    sides = [_by_pair(db, found.id) for found in (before, after)]
-    both = [key for key in sides[0] if key in sides[1]]
-    changed = [(sides[0][key], sides[1][key]) for key in both if sides[0][key] != sides[1][key]]
-    return Difference(
-        {name: values for name, values in named.items() if values[0] != values[1]},
-        len(both) - len(changed),
-        [row for key, row in sides[0].items() if key not in sides[1]],
-        [row for key, row in sides[1].items() if key not in sides[0]],
-        changed,
+def share_votes(db: Database, one_run: int, other_run: int) -> bool:
+    """Return whether two runs train on a common vote; those on held-out prompts only measure."""
+    of_run = "SELECT snapshot_id FROM runs WHERE id = ?"
+    found = db.query(
+        "SELECT 1 FROM snapshot_rows s JOIN responses r ON r.id = s.chosen_id JOIN prompts p ON p.id = r.prompt_id"
+        f" WHERE s.snapshot_id = ({of_run}) AND p.split = 'train'"
+        f" AND s.rating_id IN (SELECT rating_id FROM snapshot_rows WHERE snapshot_id = ({of_run})) LIMIT 1",
+        [one_run, other_run],
     )
+    return next(found, None) is not None
 
 
 _SELECT = "SELECT id, sha256, row_count, recipe, created_at FROM snapshots"
@@ -372,22 +341,3 @@ def _preference(
         "margin": margin,
         "weight": weight,
     }
-
-
-def _by_pair(db: Database, snapshot_id: int) -> dict[tuple[int, int, int], Row]:
-    """Map two response ids, and a number where a pair occurs twice, to their row."""
-    rows = db.query(
-        "SELECT s.chosen_id, s.rejected_id, s.target_p, s.margin, s.weight, json_extract(p.messages, '$[#-1].content')"
-        " AS prompt, c.text AS chosen, r.text AS rejected FROM snapshot_rows s JOIN responses c ON c.id = s.chosen_id"
-        " JOIN responses r ON r.id = s.rejected_id JOIN prompts p ON p.id = c.prompt_id"
-        " WHERE s.snapshot_id = ? ORDER BY s.position",
-        [snapshot_id],
-    )
-    found: dict[tuple[int, int, int], Row] = {}
-    for row in rows:
-        low, high = sorted((row.pop("chosen_id"), row.pop("rejected_id")))
-        number = 0
-        while (low, high, number) in found:
-            number += 1
-        found[low, high, number] = row
-    return found

@@ -18,13 +18,13 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio.database import connection
-from studio.database.schema import evaluations, imported
+from studio.database.schema import imported
 from studio.datasets import archive
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import WorkspaceError
 from studio.workspace import Workspace
 
-TABLES = (*archive.TABLES, "metrics", "samples", "rollouts", "drafts", *evaluations.TABLES)
+TABLES = (*archive.TABLES, "metrics", "samples", "rollouts", "drafts")
 """All tables but those that triggers and sessions fill again, and the texts of single tokens."""
 _MAGIC = b"SQLite format 3\0"
 _LATER = {"runs": ("snapshot_id", "resumed_from")}

@@ -62,9 +62,11 @@ def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
             "stopped",
             f"Stopped after {steps.num_done:,} of {steps.total:,} items; what is measured stays. Resume measures the rest.",
         )
-    notes = f" {left_out.total()} items were left out: {told(left_out)}." if left_out else ""
+    num = left_out.total()
+    notes = f" {num:,} {'item was' if num == 1 else 'items were'} left out: {told(left_out)}." if num else ""
     return "finished", (
-        f"Measured {', '.join(names)} on {len(chosen)} suite{'s' * (len(chosen) != 1)}. See them on the page Evaluate, or with: rlhf-studio evaluate report{notes}"
+        f"Measured {', '.join(names)} on {len(chosen)} suite{'s' * (len(chosen) != 1)}.{notes} See them on the page Evaluate, or with: "
+        "rlhf-studio evaluate report"
     )
 
 
@@ -130,7 +132,7 @@ def _measure_subject(
     ws: Workspace, run: Run, config: EvaluateConfig, name: str, chosen: Sequence[Suite], steps: _Steps
 ) -> Dropped:
     """Measure one subject on all suites; returns the items left out and why."""
-    backbone, subject = load_subject(ws, config, name)
+    backbone, subject = load_subject(ws, config, name, any(suite.uses_template for suite in chosen))
     work = _Work(ws, run, config, backbone, subject, steps, Dropped())
     for suite in chosen:
         started, cpu = time.monotonic(), time.process_time()
@@ -144,12 +146,13 @@ def _measure_subject(
 
 
 @during(Phase.LOADING)
-def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Backbone, Subject]:
+def load_subject(ws: Workspace, config: EvaluateConfig, name: str, uses_template: bool) -> tuple[Backbone, Subject]:
     """Return a backbone with the role that is measured, roles ``reward`` and ``gold`` where answers are scored by them, and a role
-    ``reference`` where the KL from it is measured."""
+    ``reference`` where the KL from it is measured. A pretrained model's own template is looked at only where a suite uses it."""
     found = None if name == plan.BASE else checkpoints.get(ws, name)
     others = [checkpoints.get(ws, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
-    backbone = _backbone(config, found or next((c for c in others if c.base_model == config.base_model), None))
+    like = found or next((c for c in others if c.base_model == config.base_model), None)
+    backbone = _backbone(config, like, "auto" if uses_template else "plain")
     role = role_of(found.name) if found else BASE
     if found:
         checkpoint.check_base(checkpoint.load_meta(found.folder), backbone, found.name)
@@ -168,18 +171,28 @@ def load_subject(ws: Workspace, config: EvaluateConfig, name: str) -> tuple[Back
     return backbone, Subject(subject, role, backbone.fingerprint, found.id if found else None)
 
 
-def _backbone(config: EvaluateConfig, like: Checkpoint | None) -> Backbone:
-    """Return the pretrained model, loaded as a checkpoint was trained; as it is where there is none."""
+def _backbone(config: EvaluateConfig, like: Checkpoint | None, template: str) -> Backbone:
+    """Return the pretrained model, loaded as a checkpoint was trained; with a chat template where there is none.
+
+    Raises:
+        DataError: Its own template refuses an ordinary conversation.
+    """
     meta = checkpoint.load_meta(like.folder) if like else None
     trained = meta.quantisation if meta else "none"
-    return Backbone.load(
-        base_models.resolve(like.base_model if like else config.base_model),
-        method=meta.method if meta else "lora",
-        quantisation=trained if config.quantisation == "auto" else config.quantisation,
-        precision=config.precision,
-        device=config.device,
-        chat_template=meta.chat_template if meta else "auto",
-    )
+    try:
+        return Backbone.load(
+            base_models.resolve(like.base_model if like else config.base_model),
+            method=meta.method if meta else "lora",
+            quantisation=trained if config.quantisation == "auto" else config.quantisation,
+            precision=config.precision,
+            device=config.device,
+            chat_template=meta.chat_template if meta else template,
+        )
+    except RowError as error:
+        raise DataError(
+            f"A question to {config.base_model} is {error.reason}. Measure suites without it, such as facts@plain, or train SFT with "
+            "chat_template=chatml or plain and measure its checkpoint."
+        ) from error
 
 
 def _places(suite: Suite, config: EvaluateConfig) -> list[int]:

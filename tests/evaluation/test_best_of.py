@@ -145,6 +145,9 @@ def test_no_vote_of_a_training_prompt_is_in_both_halves_and_held_out_votes_are_w
     }
     assert min(len(first), len(second)) >= 10
     assert held == also_held != set()
+    one, other = (stored.read(ws, runs.get, name).id for name in ("reward-1", "reward-2"))
+    assert not stored.read(ws, snapshots.share_votes, one, other), "held-out votes teach nothing"
+    assert stored.read(ws, snapshots.share_votes, one, one)
 
 
 def test_a_snapshot_knows_its_own_half_and_another_is_refused(ws):

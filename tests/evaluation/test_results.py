@@ -1,14 +1,18 @@
 """Results as they are stored: once each, never changed, paired by item, and saved from a damaged database."""
 
+import json
 import sqlite3
 
 import pytest
 
 from modules.config import EvaluateConfig
+from studio.datasets import archive
 from studio.errors import DataError
 from studio.evaluation import comparison, results
 from studio.evaluation.measures import MEASURES, values
 from studio.evaluation.results import Item, Result, Subject
+from studio.preferences import prompts
+from studio.preferences.prompts import NewPrompt
 from studio.recovery import rescue
 from studio.runs import runs
 from studio.workspace import Workspace
@@ -89,6 +93,80 @@ def test_answers_are_measured_by_prompt_over_their_samples():
         "distinct_4": 0.5,
         "tokens": 6,
     }
+
+
+def everything(ws):
+    """A suite of each kind that is measured, with results of two subjects."""
+    run = runs.create(ws, EvaluateConfig(base_model="starter", suites="grammar"))
+    turns = [{"role": "user", "content": "Why?"}]
+    sampled = {"tokens": 3, "truncated": 0.0, "distinct_4": None, "listed_words": 0, "refusal": 0.0, "reward": -0.5}
+    kinds = {
+        "pair": (ITEMS[0], score(True)),
+        "choice": (
+            {"prompt": "Ice is", "choices": ["cold", "warm"], "gold": 0},
+            {"acc": 1.0, "acc_norm": 0.0, "mass": 0.7, "chosen": 0, "logprobs": [-1.5, -2.25]},
+        ),
+        "truth": (
+            {"prompt": "Q: Is it?\nA:", "best": "No.", "correct": ["No.", "Never."], "incorrect": ["Yes."]},
+            {"mc1": 0.0, "mc2": 0.4, "chosen": 1},
+        ),
+        "text": ({"messages": turns, "text": "So.", "cluster": "é"}, {"nats": 9.5, "tokens": 3, "bytes": 3}),
+        "prompt": ({"messages": turns, "label": "safe"}, sampled),
+        "task": ({"prompt": "2 + 2 =", "doc_hash": "a"}, {"acc": 1.0, "answer": "4"}),
+    }
+    for kind, (item, scores) in kinds.items():
+        texts = ["One.", "Two\n\u2028."] if kind == "prompt" else [None]
+        with ws.write() as db:
+            suite = results.keep_suite(db, kind, kind.title(), kind, {"scorer": 1}, [item, item])
+            for subject in (BASE, OTHER):
+                found = [Result(place, n, scores, text) for place in (0, 1) for n, text in enumerate(texts)]
+                results.add(db, run.id, suite, subject, found)
+
+
+def test_results_travel_in_an_archive_and_make_the_same_comparison(ws, tmp_path):
+    everything(with_prompt(ws))
+    written = archive.write(ws)
+    assert written.rows["evaluation_results"] == 2 * 2 * 5 + 2 * 4
+    assert "28 evaluation results" in archive.look(written.path).sentence
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, written.path)
+    assert archive.write(other).path.read_bytes() == written.path.read_bytes()
+    before, after = (stored.read(each, comparison.compare) for each in (ws, other))
+    assert before == after
+    assert {line.suite.kind for line in after.lines} == set(MEASURES)
+    item = {"prompt": "2 + 2 =", "doc_hash": "a"}
+    again = stored.written(other, results.keep_suite, "task", "Task", "task", {"scorer": 1}, [item, item])
+    assert stored.read(other, results.places_done, again, BASE.name) == {0, 1}, "what is measured is not measured again"
+
+
+@pytest.mark.parametrize("change", ["an item less", "another item", "other conditions"])
+def test_a_suite_whose_items_are_not_those_of_its_fingerprint_is_passed_over(ws, run, tmp_path, change):
+    """Of an archive that somebody changed, or of a database that lost items and was rescued."""
+    suite = keep(ws)
+    lines = [json.loads(line) for line in archive.write(with_prompt(ws)).path.read_text().splitlines()]
+    head = {"format": lines[0]["format"], "migrations": lines[0]["migrations"]}
+    rows = [row for row in lines[1:] if change != "an item less" or row.get("place") != 4]
+    for row in rows:
+        if change == "another item" and row.get("place") == 4:
+            row["content"] = json.dumps({"good": "evil", "bad": "good"})
+        if change == "other conditions" and row["table"] == "evaluation_suites":
+            row["conditions"] = json.dumps({"scorer": 2})
+    path = tmp_path / "changed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, path)
+    made = keep(other)
+    assert made != suite
+    assert keep(other) == made
+    run = runs.create(other, EvaluateConfig(base_model="starter", suites="grammar"))
+    stored.written(other, results.add, run.id, made, BASE, [Result(n, 0, score(True)) for n in range(9)])
+    assert len(stored.read(other, results.items, made, [BASE.name])) == 9
+
+
+def with_prompt(ws):
+    """The workspace with a prompt, without which there is nothing to export."""
+    stored.written(ws, prompts.add_prompt, NewPrompt([{"role": "user", "content": "Hi"}]))
+    return ws
 
 
 def test_results_are_rescued_with_the_rest(ws, run, tmp_path):

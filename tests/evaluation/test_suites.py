@@ -75,7 +75,8 @@ def test_a_file_of_the_workspace_is_a_suite_by_its_keys(ws, kind):
 @pytest.mark.parametrize(
     ("third", "told"),
     [
-        pytest.param({"prompt": "Water is", "choices": ["wet", "dry"]}, "line 3: gold is None", id="no gold"),
+        pytest.param({"prompt": "Water is", "choices": ["wet", "dry"]}, "line 3: the key gold is missing", id="no gold"),
+        pytest.param({"prompt": "Water is", "choices": ["wet", "dry"], "gold": 2}, "line 3: gold is 2", id="no such choice"),
         pytest.param({"prompt": "Water is", "choices": ["wet"], "gold": 0}, "line 3: choices has only 1 text", id="one choice"),
         pytest.param({"choices": ["wet", "dry"], "gold": 0}, "line 3: the key prompt is missing", id="no prompt"),
         pytest.param({"prompt": " ", "choices": ["wet", "dry"], "gold": 0}, "line 3: the key prompt is empty", id="empty"),

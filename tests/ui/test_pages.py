@@ -89,6 +89,13 @@ def test_home_leads_to_the_stage_and_marks_what_is_stale(full_ws, serve, visit):
     expect(page.locator("#home")).to_be_visible()
 
 
+def test_home_names_the_baseline_and_leads_to_it(full_ws, serve, visit):
+    page = visit(serve(full_ws).url)
+    page.locator("#baseline a", has_text="DPO").click()
+    expect(page.locator("#train-dpo")).to_be_visible()
+    expect(page.locator("#start-dpo")).to_have_text("Start DPO")
+
+
 def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, serve, visit):
     page = visit(serve(full_ws).url + "#train/reward")
     field = page.locator("#reward-epochs input")

@@ -11,7 +11,7 @@ from studio.annotation import guidelines, history, predictions, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.datasets import importing
 from studio.models import checkpoints
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings, snapshot_changes
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
@@ -226,7 +226,7 @@ def test_a_long_difference_of_snapshots_unfolds_and_names_the_command_for_the_re
     row = {"prompt": "<b>", "chosen": "A", "rejected": "B", "target_p": 1.0, "margin": 0.0, "weight": 1.0}
     monkeypatch.setattr(snapshots_page, "UNFOLDED", 15)
     drawn = [
-        snapshots_page._pairs(snapshots.Difference({}, 0, [row] * num, [], []), "snapshot-1", "snapshot-2")
+        snapshots_page._pairs(snapshot_changes.Difference({}, 0, [row] * num, [], []), "snapshot-1", "snapshot-2")
         for num in (12, 14, 20)
     ]
     assert [text.count("<li>") for text in drawn] == [12, 14, 15]

@@ -17,9 +17,9 @@ from ui.handlers import on
 from ui.page import Page
 
 LEAD = (
-    "SFT and the checkpoints of the newest PPO run answer the test prompts several times. Two reward models score the answers: the "
-    "one that PPO was trained against, and one that learned from the other half of the votes. PPO saves checkpoints on its way "
-    "where save_at_kl asks for them."
+    "SFT, the checkpoints of the newest PPO run and the newest DPO, the baseline that needs no reward model, answer the test prompts several "
+    "times. Two reward models score the answers: the one that PPO was trained against, and one that learned from the other half of the votes. "
+    "PPO saves checkpoints on its way where save_at_kl asks for them."
 )
 NOTHING = (
     "Measure SFT and a PPO run: the rise of their scores with the KL will be shown here, next to the best of n answers."

@@ -101,9 +101,7 @@ def _draw(ws: Workspace, against: Any) -> list[str]:
         with ws.read() as db:
             found = comparison.compare(db, str(against or ""))
     except StudioError:
-        text = (
-            "Measure base, SFT and PPO on the same items. What changed will be shown here, with intervals and examples."
-        )
+        text = "Measure base, SFT, DPO and PPO on the same items. What changed will be shown here, with intervals and examples."
         return [html.empty("Nothing is measured yet", text), "", ""]
     return [drawing.forests(found), drawing.table(found), drawing.flips(found)]
 

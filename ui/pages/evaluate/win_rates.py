@@ -27,7 +27,11 @@ LEAD = (
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
 EXPECTED = "Expected share of points against the anchor, a tie counting as half, the sides drawn at random"
-RATERS = {"person": "your votes", "scripted": "the demo's scripted rater"}
+RATERS = {
+    "person": "your votes",
+    "scripted": "the demo's scripted rater",
+    "scripted-gold": "the demo's rater for the gold reward model",
+}
 
 
 def build(ws: Workspace, tabs: gr.Tabs) -> Page:

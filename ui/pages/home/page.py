@@ -39,6 +39,12 @@ PURPOSE = {
     "ppo": "Improves the policy against the reward model.",
 }
 
+BASELINE = (
+    '<p id="baseline">A baseline for PPO: <a href="#train/dpo">DPO</a> learns from the same ratings, without a reward model. '
+    '<a href="#evaluate">Evaluate</a> compares the two.</p>'
+)
+"""Under the next step once somebody has rated: DPO is no station of the loop, and would not be found."""
+
 
 def build(ws: Workspace) -> Page:
     """Place the page."""
@@ -100,10 +106,11 @@ def _about(station: Station) -> str:
 
 def _step(status: LoopStatus) -> str:
     step = status.step
+    baseline = BASELINE if status.station("ratings").count else ""
     target = f"{step.page}/{step.item}" if step.item else step.page
     return (
         f'<section class="step"><h2>Next</h2><p>{escape(step.sentence)}</p>'
-        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a></section>'
+        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{baseline}</section>'
     )
 
 

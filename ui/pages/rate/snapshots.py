@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError
-from studio.preferences import snapshots
-from studio.preferences.snapshots import Difference, Recipe
+from studio.preferences import snapshot_changes, snapshots
+from studio.preferences.snapshot_changes import Difference
+from studio.preferences.snapshots import Recipe
 from studio.workspace import Database, Workspace
 from ui.components import dropdown, form, html
 from ui.handlers import on
@@ -94,7 +95,7 @@ def _compare(ws: Workspace, first: str | None, second: str | None) -> str:
         return html.notice("Choose two snapshots.", "bad")
     try:
         with ws.read() as db:
-            found = snapshots.compare(db, first, second)
+            found = snapshot_changes.compare(db, first, second)
     except StudioError as error:
         return html.notice(str(error), "bad")
     changes = "".join(

@@ -3,6 +3,7 @@
    Runs in gr.HTML(js_on_load), in one scope with the other rate_*.js: `element` and `server` are given. */
 const DEAF_MS = 150; // presses this soon after an item appeared were meant for the item before it
 const CHOSEN_TAB = '[role="tab"][aria-selected="true"]'; // Enter and space would do nothing there
+const LOOK_MS = 3000; // between looks at a session whose first pairs are being made
 const LONG = 20000; // characters from which parts of a text out of sight are not laid out
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const root = element.querySelector(".rating");
@@ -10,6 +11,7 @@ let items = []; // what is on the screen, and what comes after it
 let seen = new Map(); // texts that need not be sent again
 let state = { to_rate: 0, total: 0, rated: 0 };
 let shownAt = 0;
+let looking = null; // the next look for pairs, while there is none
 let isDeaf = true;
 let isUndoing = false; // what comes back is not on the screen yet
 let isRaw = false;
@@ -73,7 +75,7 @@ function show() {
   part("pair").hidden = !item();
   part("none").hidden = root.dataset.state !== "none";
   drawTally();
-  if (!item()) { if (!studio.waits()) explain(); return settle(); }
+  if (!item()) { if (!studio.waits()) { explain(); lookAgain(); } return settle(); }
   recallRemarks();
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
@@ -162,6 +164,12 @@ function explainSession(session) {
   part("none-link").textContent = "Open the session";
   part("none-link").href = "#rate";
   part("none-link").onclick = () => document.querySelectorAll("#rate-tabs [role=tab]")[1]?.click();
+}
+
+/* Pairs that are being sampled for this session appear by themselves. */
+function lookAgain() {
+  clearTimeout(looking);
+  if (state.session?.background) looking = setTimeout(() => { if (!item() && element.offsetParent) open(); }, LOOK_MS);
 }
 
 function explain() {
