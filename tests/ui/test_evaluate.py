@@ -74,7 +74,8 @@ def test_a_start_makes_a_run_and_bad_input_a_sentence(full_ws, monkeypatch):
 def test_an_empty_page_says_what_belongs_there(ws):
     names, chosen, _, forests, table, flips = evaluate._refresh(ws, None, ["mine"], "gone")
     assert [value for _, value in names.choices] == ["base"]
-    assert chosen.value == ["mine"]
+    assert "value" not in chosen.constructor_args, "what was chosen stays, also what was chosen meanwhile"
+    assert [value for _, value in chosen.choices][-1] == "mine"
     assert "Nothing is measured yet" in forests
     assert (table, flips) == ("", "")
 

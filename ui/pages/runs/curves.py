@@ -56,19 +56,23 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
     wanted = [chosen, others, smoothing, is_log]
     asked = any_of([chosen, seen, others, smoothing, is_log], "change")
     on(asked, partial(_redraw, ws), [*wanted, mark], [drawn, mark])
-    on(chosen.change, partial(_choices, ws), [chosen], [others])
-    on(others.focus, partial(_offered, ws), [chosen], [others])
+    owner = gr.State(None)
+    on(chosen.change, partial(_choices, ws), [chosen, owner], [others])
+    on(others.focus, partial(_offered, ws), [chosen], [others, owner])
 
 
-def _choices(ws: Workspace, chosen: str) -> Any:
-    """Offer the runs to compare once another run was chosen, with none selected yet."""
+def _choices(ws: Workspace, chosen: str, owner: str | None) -> Any:
+    """Offer the runs to compare once another run was chosen, with none selected yet; `owner` is the run they are offered for."""
     with ws.read() as db:
-        return gr.Dropdown(choices=_names(db, chosen), value=[])
+        names = _names(db, chosen)
+    # Gradio may report late, and twice, that a run was chosen.
+    return gr.Dropdown(choices=names) if owner == chosen else gr.Dropdown(choices=names, value=[])
 
 
-def _offered(ws: Workspace, chosen: str) -> Any:
+def _offered(ws: Workspace, chosen: str) -> list[Any]:
+    """Offer the runs that there are now; returns the run that they are offered for as well."""
     with ws.read() as db:
-        return gr.Dropdown(choices=_names(db, chosen))
+        return [gr.Dropdown(choices=_names(db, chosen)), chosen]
 
 
 def _names(db: Database, chosen: str) -> list[str]:

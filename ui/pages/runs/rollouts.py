@@ -55,9 +55,10 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
             detail = html.html(_NONE_PICKED, elem_id="rollout")
     wanted = [chosen, picked, search, sort, end, *bounds]
     on(any_of([seen, chosen, search, sort, end, *bounds], "change"), partial(_table, ws), wanted, [table])
-    on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail])
+    owner = gr.State(None)
+    on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail, owner])
     on(colour.change, partial(_detail, ws), [chosen, picked, colour], [detail])
-    on(chosen.change, lambda: ["", _NONE_PICKED], None, [picked, detail])
+    on(chosen.change, _leave, [chosen, owner], [picked, detail])
 
 
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
@@ -108,10 +109,15 @@ def _row(rollout: Rollout, is_picked: bool) -> str:
 
 
 def _pick(ws: Workspace, *values: Any) -> list[str]:
-    """Mark the row and show its response."""
+    """Mark the row and show its response; returns the run that it belongs to as well."""
     *wanted, colour = values
     with ws.read() as db:
-        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour)]
+        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour), wanted[0]]
+
+
+def _leave(chosen: str, owner: str | None) -> list[Any]:
+    """Show no response of the run before; Gradio may report late, and twice, that a run was chosen."""
+    return [gr.skip()] * 2 if owner == chosen else ["", _NONE_PICKED]
 
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
