@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from modules.config import RewardConfig, SampleConfig, SFTConfig
+from modules.config import SampleConfig, SFTConfig
 from studio.annotation import predictions, prefetch, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.cli import main
@@ -16,6 +16,7 @@ from studio.runs import launcher, runs
 from studio.worker import sampling
 from studio.workspace import Workspace
 from tests.support import stored, warm
+from tests.support.policies import as_reward
 from tests.support.waiting import for_run
 from tests.test_exporting import make_checkpoint
 from tests.ui import filling
@@ -41,16 +42,6 @@ def add_pairs(ws, num, run=None):
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"What is {n}?"}], split="train"))
             pair = [prompts.add_response(db, prompt_id, f"{text} {n}.", "import") for text in ("It is", "Why ask")]
             comparisons.add_comparison(db, prompt_id, pair, run)
-
-
-def as_reward(ws, name):
-    """Let a checkpoint count as one of a reward run."""
-    with ws.write() as db:
-        found = checkpoints.get(ws, name)
-        db.execute(
-            "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?",
-            [RewardConfig().model_dump_json(), found.run_id],
-        )
 
 
 def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_reward_model(ws, capsys):

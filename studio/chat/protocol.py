@@ -52,6 +52,18 @@ class Question(BaseModel):
     """Tell each token's log-probability, and so many of the most likely ones; None tells none."""
 
 
+class Scoring(BaseModel):
+    """Ask a reward model what it thinks of responses to the same messages."""
+
+    id: int
+    checkpoint: str
+    folder: str
+    messages: Messages
+    responses: list[str]
+    end_reasons: list[str | None]
+    """How each ended: ``eos``, ``length``, or None for one that somebody wrote."""
+
+
 class Stop(BaseModel):
     """End an answer where it is."""
 
@@ -60,7 +72,7 @@ class Stop(BaseModel):
 
 
 class Event(BaseModel):
-    """What happened to a question: more text, then once its end or an error."""
+    """What happened to a question: more text, then once its end or an error; or the scores that were asked for."""
 
     id: int
     text: str = ""
@@ -73,6 +85,8 @@ class Event(BaseModel):
     """From the moment in which the model was there until the end; set with the end."""
     tokens: list[dict[str, Any]] = []
     """Those added, where their probabilities are asked for, as OpenAI's API writes them: token, logprob, bytes, top_logprobs."""
+    scores: list[list[float]] = []
+    """Of each response, by each member of the reward model's ensemble; the whole answer to a scoring."""
     error: str = ""
     """A sentence; set on the last event of a question that was not answered."""
     is_refusal: bool = False

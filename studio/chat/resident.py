@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 
 from studio import children
-from studio.chat.protocol import Event, Question, Sampling, Start, Stop
+from studio.chat.protocol import Event, Question, Sampling, Scoring, Start, Stop
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import base_models, checkpoints, parents
 from studio.models.checkpoints import Checkpoint
@@ -20,6 +20,7 @@ from studio.preferences.prompts import Messages, check_messages
 from studio.workspace import Workspace
 
 MODULE = "studio.worker.resident"
+Scores = list[list[float]]
 IDLE_S = 300.0
 LINES_KEPT = 20
 
@@ -27,7 +28,7 @@ LINES_KEPT = 20
 class _Asked:
     """A question that is open."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question | Scoring) -> None:
         self.question = question
         self.events: queue.Queue[Event] = queue.Queue()
         self.has_begun = False
@@ -77,11 +78,8 @@ class Resident:
         traits = parents.read(self._ws, found)
         if messages or not text:
             messages = check_messages(messages, last="user")
-        with self._lock:
-            self._last_id += 1
-            number = self._last_id
         return Question(
-            id=number,
+            id=self._number(),
             checkpoint=found.name,
             folder=str(found.folder),
             base_folder=base_models.resolve(traits.base_model),
@@ -93,7 +91,35 @@ class Resident:
             num_logprobs=num_logprobs,
         )
 
-    def answer(self, question: Question) -> Generator[Event]:
+    def score(
+        self, name: str, messages: Messages, responses: Sequence[str], end_reasons: Sequence[str | None]
+    ) -> Scores:
+        """Return the score of each response by each member of a reward model.
+
+        Raises:
+            CheckpointError: It is missing or not a reward model.
+            DataError: A response does not fit into the model.
+            RunError: The process could not start, failed or was killed.
+        """
+        found = checkpoints.get(self._ws, name)
+        if found.stage != "reward":
+            raise CheckpointError(f"Checkpoint {found.name} is a {found.stage} model and gives no scores.")
+        asked = Scoring(
+            id=self._number(),
+            checkpoint=found.name,
+            folder=str(found.folder),
+            messages=messages,
+            responses=list(responses),
+            end_reasons=list(end_reasons),
+        )
+        return next(event.scores for event in self.answer(asked) if event.scores)
+
+    def _number(self) -> int:
+        with self._lock:
+            self._last_id += 1
+            return self._last_id
+
+    def answer(self, question: Question | Scoring) -> Generator[Event]:
         """Ask now; yields what is added to the answer, and its end last. Closing the generator stops the model.
 
         Raises:
@@ -111,7 +137,7 @@ class Resident:
         try:
             while not is_over:
                 event = asked.events.get()
-                if is_over := bool(event.error or event.reason):
+                if is_over := bool(event.error or event.reason or event.scores):
                     with self._lock:
                         self._open.pop(asked.question.id, None)
                 if event.error:
@@ -120,13 +146,13 @@ class Resident:
         finally:
             self.leave(asked.question)
 
-    def leave(self, question: Question) -> None:
+    def leave(self, question: Question | Scoring) -> None:
         """Hear no more of an answer, and have it end; for one whose generator was never begun."""
         self.stop(question)
         with self._lock:
             self._open.pop(question.id, None)
 
-    def stop(self, question: Question) -> None:
+    def stop(self, question: Question | Scoring) -> None:
         """Have an answer end where it is: its last event follows. Does nothing after its end."""
         with self._lock:
             if question.id in self._open:
@@ -146,7 +172,7 @@ class Resident:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def _send(self, what: Question | Stop, *, may_start: bool = True) -> None:
+    def _send(self, what: Question | Scoring | Stop, *, may_start: bool = True) -> None:
         """Write a line to the process, starting one if there is none. The lock is held."""
         for _ in range(2):
             if self._process is None or self._process.poll() is not None:

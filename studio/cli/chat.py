@@ -80,7 +80,7 @@ def _chat(arguments: argparse.Namespace) -> int:
     conversation_id = _open(ws, arguments)
     resident = Resident(ws, arguments.device)
     try:
-        _Talk(ws, Answering(ws, resident), conversation_id).run()
+        _Talk(ws, resident, conversation_id).run()
     finally:
         resident.close()
     return 0
@@ -124,8 +124,8 @@ def changed(before: Settings, given: dict[str, Any], sampling: dict[str, Any]) -
 class _Talk:
     """One conversation at the terminal."""
 
-    def __init__(self, ws: Workspace, answers: Answering, conversation_id: int) -> None:
-        self.ws, self.answers, self.id = ws, answers, conversation_id
+    def __init__(self, ws: Workspace, resident: Resident, conversation_id: int) -> None:
+        self.ws, self.resident, self.answers, self.id = ws, resident, Answering(ws, resident), conversation_id
         self.commands: dict[str, Callable[[str], None]] = {
             "help": lambda _: print(HELP),
             "again": lambda _: self._again(),
@@ -267,6 +267,8 @@ class _Talk:
                 conversations.open_at(db, answers[text == "right"].id)
             said = wording.of_rating(db, rating, SIDES)
         print(f"Recorded: {said}. {', '.join(f'[{(each.place or 0) + 1}] is {each.checkpoint}' for each in answers)}.")
+        if words := judging.score(self.ws, self.resident, [each.id for each in answers]):
+            print(words)
 
     def _ideal(self, text: str) -> None:
         with self.ws.write() as db:

@@ -60,7 +60,7 @@ def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
         waiting = [row for row in pending if row["id"] not in unfit]
         if not waiting:
             return num, len(unfit)
-        encoded = {row["id"]: ids for row in waiting if (ids := _encode(backbone, row))}
+        encoded = {row["id"]: ids for row in waiting if (ids := encode(backbone, row))}
         unfit |= {row["id"] for row in waiting} - encoded.keys()
         scores = iter(score(backbone, [ids for rows in encoded.values() for ids in rows]))
         found = [(key, [next(scores) for _ in rows]) for key, rows in encoded.items()]
@@ -98,8 +98,8 @@ def score(backbone: Backbone, rows: Sequence[list[int]]) -> list[list[float]]:
     return scores
 
 
-def _encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
-    """Return prompt + response of each slot as ids; None where one does not fit."""
+def encode(backbone: Backbone, row: dict[str, Any]) -> list[list[int]] | None:
+    """Return prompt + response of each slot as ids; None where one does not fit. Fields: messages, responses, end_reasons."""
     try:
         found = [
             [*prompt.ids, *opening, *response]

@@ -18,12 +18,12 @@ from sqlite_utils import Database
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
-from studio.chat.protocol import Event, Question, Reason, Start, Stop
-from studio.errors import StudioError
+from studio.chat.protocol import Event, Question, Reason, Scoring, Start, Stop
+from studio.errors import DataError, StudioError
 from studio.models import base_models
 from studio.runs import devices
 from studio.runs import queue as waiting_runs
-from studio.worker import failures
+from studio.worker import failures, predict
 from studio.worker.borrowed_gpu import borrowed
 from studio.worker.sampling import role_of
 from studio.workspace import Workspace
@@ -43,6 +43,21 @@ class Models:
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, ...], tuple[Backbone, list[str]]] = {}
         """By what makes them alike, the most recently asked last; with the roles they have."""
+        self._reward: tuple[str, Backbone] | None = None
+
+    def score(self, asked: Scoring) -> Event:
+        """Return what a reward model thinks; the last one that was asked stays loaded.
+
+        Raises:
+            DataError: A response does not fit into the model.
+        """
+        if self._reward is None or self._reward[0] != asked.folder:
+            self._reward = None
+            self._reward = asked.folder, predict.load(Path(asked.folder))
+        encoded = predict.encode(self._reward[1], asked.model_dump())
+        if encoded is None:
+            raise DataError(f"{asked.checkpoint} cannot read these answers: they are too long for it.")
+        return Event(id=asked.id, scores=predict.score(self._reward[1], encoded))
 
     def get(self, question: Question) -> Backbone:
         """Return the model that has the checkpoint as a role, loading what is missing."""
@@ -182,11 +197,14 @@ def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any
             answers.remove(answer)
             tell(answer.stopped())
         return
-    question = Question.model_validate(line)
     try:
-        answers.append(Answer(question, models.get(question)))
+        if "responses" in line:
+            tell(models.score(Scoring.model_validate(line)))
+        else:
+            question = Question.model_validate(line)
+            answers.append(Answer(question, models.get(question)))
     except Exception as error:
-        tell(_fault(question.id, error))
+        tell(_fault(line["id"], error))
 
 
 def _advance(answer: Answer) -> Event:

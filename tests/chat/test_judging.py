@@ -194,6 +194,33 @@ def test_an_answer_that_was_stopped_is_judged_as_one_without_an_end_token(ws):
     assert {json.loads(row["sampling"])["end"] for row in rows} == {"stopped"}
 
 
+class _Scores:
+    """Gives these scores."""
+
+    def __init__(self, *scores):
+        self.scores, self.asked = scores, []
+
+    def score(self, *asked):
+        self.asked.append(asked)
+        return [list(each) for each in self.scores]
+
+
+def test_the_reward_model_is_heard_after_the_vote_and_not_before(ws, pair):
+    resident = _Scores((1.0, 3.0), (0.5, 0.5))
+    assert judging.score(ws, resident, pair) == "", "there is none yet"
+    with ws.write() as db:
+        db.execute("UPDATE runs SET stage = 'reward' WHERE name = 'sft-2'")
+    with pytest.raises(RatingError, match="Judge the two answers first"):
+        judging.score(ws, resident, pair)
+    assert resident.asked == []
+    stored.written(ws, judging.vote, pair, "right")
+    said = judging.score(ws, resident, pair)
+    assert said == "sft-2@40 gives the left answer 82% (scores 2.00 and 0.50)."
+    ((name, messages, texts, ends),) = resident.asked
+    assert (name, messages, texts, ends) == ("sft-2@40", CONTEXT, ["Now it is here.", "It sleeps."], ["eos", "eos"])
+    assert judging.score(ws, _Scores((0.0,), (1.0,)), pair).startswith("sft-2@40 gives the right answer 73%")
+
+
 def test_a_deleted_conversation_leaves_its_ratings(ws, pair):
     stored.written(ws, judging.vote, pair, "left")
     stored.written(ws, conversations.delete, 1)

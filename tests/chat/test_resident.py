@@ -185,3 +185,29 @@ def test_an_answer_that_fills_the_models_last_position_says_so(resident):
     long = [{"role": "user", "content": "fox " * 240}]
     answer = asking.final(resident, long, ["sft-1@1"], Sampling(max_new_tokens=400, temperature=5))["sft-1@1"]
     assert answer.endswith(asking.CUT.strip())
+
+
+def test_a_reward_model_gives_the_scores_of_predictions_by_the_same_process(tmp_path):
+    from studio.worker import predict
+
+    ws = policies.workspace(tmp_path / "studio")
+    reward = policies.add_reward(ws)
+    resident = Resident(ws, "cpu")
+    try:
+        text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+        pid = resident.pid
+        found = [resident.score(reward, QUESTION, ["In the wood.", "No"], ["eos", "length"]) for _ in range(2)]
+        assert resident.pid == pid
+        with pytest.raises(DataError, match="cannot read these answers: they are too long"):
+            resident.score(reward, QUESTION, ["fox " * 2000, "No"], ["eos", "eos"])
+        with pytest.raises(CheckpointError, match="is a sft model and gives no scores"):
+            resident.score("sft-1@1", QUESTION, ["a", "b"], ["eos", "eos"])
+        assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+    finally:
+        resident.close()
+    backbone = predict.load(checkpoints.get(ws, reward).folder)
+    row = {"messages": QUESTION, "responses": ["In the wood.", "No"], "end_reasons": ["eos", "length"]}
+    wanted = predict.score(backbone, predict.encode(backbone, row))
+    assert found[0] == found[1]
+    assert [each[0] for each in found[0]] == pytest.approx([each[0] for each in wanted], abs=1e-5)
+    assert found[0][0] != found[0][1]

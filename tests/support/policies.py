@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from modules.config import RewardConfig
+from studio.models import checkpoints
 from studio.workspace import Workspace
 from tests.test_exporting import make_checkpoint
 
@@ -14,3 +16,20 @@ def workspace(root: Path) -> Workspace:
     for seed in range(2):
         make_checkpoint(ws, "policy", seed=seed)
     return ws
+
+
+def as_reward(ws: Workspace, name: str) -> None:
+    """Let a checkpoint count as one of a reward run."""
+    with ws.write() as db:
+        found = checkpoints.get(ws, name)
+        db.execute(
+            "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?",
+            [RewardConfig().model_dump_json(), found.run_id],
+        )
+
+
+def add_reward(ws: Workspace) -> str:
+    """Add a reward model of the same base model, with random weights; returns its name."""
+    name, _ = make_checkpoint(ws, "reward")
+    as_reward(ws, name)
+    return name

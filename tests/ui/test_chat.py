@@ -152,6 +152,22 @@ def test_names_are_hidden_until_a_vote_by_key_which_is_stored_and_it_goes_on_fro
     assert first.id != second.id
 
 
+def test_what_the_reward_model_says_is_shown_after_the_vote_and_not_before(ws, chat, resident, monkeypatch):
+    reward = policies.add_reward(ws)
+    asked = []
+    score = resident.score
+    monkeypatch.setattr(resident, "score", lambda *given: asked.append(given) or score(*given))
+    page = chat()
+    ask(page, "Where is the fox?", second="sft-1@1", **SHORT)
+    answered(page, 2)
+    expect(page.locator(".chat .question")).to_have_text("Which is better?")
+    assert (page.locator(".chat .score").count(), asked) == (0, [])
+    page.locator("[data-do=vote]", has_text="left").click()
+    expect(page.locator(".chat .score")).to_contain_text(f"{reward} gives the")
+    assert stored.read(ws, ratings.summary)["left"] == 1
+    assert len(asked) == 1
+
+
 def test_turns_are_edited_asked_again_and_forked_and_what_was_there_stays(ws, chat):
     page = chat()
     ask(page, "Where is the fox?", **SHORT)

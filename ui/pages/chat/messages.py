@@ -125,10 +125,15 @@ class Exported(Sent):
     form: Annotated[str, Field(pattern=f"^({'|'.join(FORMATS)})$")]
 
 
-class Vote(Sent):
-    """Judge the two answers of an attempt, in the order shown."""
+class Pair(Sent):
+    """The two answers of an attempt, in the order shown."""
 
     ids: Annotated[list[Id], Field(min_length=2, max_length=2)]
+
+
+class Vote(Pair):
+    """Judge them."""
+
     outcome: PairOutcome
     strength: Annotated[int, Field(ge=1, le=3)] | None = None
     uuid: Uuid

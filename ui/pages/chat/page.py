@@ -31,6 +31,7 @@ from ui.pages.chat.messages import (
     Named,
     One,
     Opened,
+    Pair,
     Said,
     Stopped,
     Vote,
@@ -48,10 +49,10 @@ Told = dict[str, Any]
 
 def build(ws: Workspace, resident: Resident) -> Page:
     """Place the page; its scripts keep it fresh. The resident process starts with the first question."""
-    chat = _Chat(ws, Answering(ws, resident))
+    chat = _Chat(ws, resident)
     functions = [
         chat.look, chat.show, chat.say, chat.again, chat.go_on, chat.edit, chat.open_at, chat.fork, chat.stop, chat.hear,
-        chat.rename, chat.remove, chat.export, chat.vote, chat.demonstrate, chat.add_prompt,
+        chat.rename, chat.remove, chat.export, chat.vote, chat.score, chat.demonstrate, chat.add_prompt,
     ]  # fmt: skip
     html.html(stage(), elem_id="chat", js_on_load=SCRIPT, server_functions=[served(each) for each in functions])
     return Page(lambda: None, [], [])
@@ -60,8 +61,8 @@ def build(ws: Workspace, resident: Resident) -> Page:
 class _Chat:
     """The server functions."""
 
-    def __init__(self, ws: Workspace, answers: Answering) -> None:
-        self._ws, self._answers = ws, answers
+    def __init__(self, ws: Workspace, resident: Resident) -> None:
+        self._ws, self._resident, self._answers = ws, resident, Answering(ws, resident)
 
     def look(self, sent: Any) -> Told:
         """List conversations, and the checkpoints that can be asked."""
@@ -174,6 +175,10 @@ class _Chat:
                 conversations.open_at(db, better.id)
             said = f"Recorded: {wording.of_rating(db, rating)}."
         return self._state(better.conversation_id) | {"said": said}
+
+    def score(self, sent: Any) -> Told:
+        """Say what the reward model thinks of two answers that were judged."""
+        return {"said": judging.score(self._ws, self._resident, checked(Pair, sent).ids)}
 
     def demonstrate(self, sent: Any) -> Told:
         """Keep what an answer should have been."""

@@ -16,6 +16,7 @@ let shownAt = 0; // when both answers had come to their end
 let searched = 0;
 let numAsking = 0; // calls that are not answered yet
 let isLooked = false;
+const scores = new Map(); // what the reward model says of judged pairs, by their ids
 const typed = window.studio.tab(`studio-chat ${document.querySelector(".masthead .where")?.title ?? ""}`); // not sent yet, by conversation
 
 function uuid() {
@@ -202,7 +203,18 @@ function grow() {
 function vote(command, ids) {
   const [outcome, strength] = VOCABULARY.judgements[command] ?? [];
   const elapsed = Math.min(Math.round(performance.now() - shownAt), 86400000);
-  if (outcome) act("vote", { ids: ids.split(" ").map(Number), outcome, strength, uuid: uuid(), elapsed_ms: elapsed });
+  if (outcome) judge(ids, { outcome, strength, uuid: uuid(), elapsed_ms: elapsed });
+}
+
+/* Record a vote; then, not before, ask what the reward model says. */
+async function judge(ids, press) {
+  const pair = ids.split(" ").map(Number);
+  if (!(await act("vote", { ids: pair, ...press })) || scores.has(ids)) return;
+  const answer = await call("score", { ids: pair });
+  const words = answer?.said || answer?.error;
+  if (!words) return;
+  scores.set(ids, words);
+  if (pair.every((id) => answers().some((each) => each.id === id)) && !growing.size) draw();
 }
 
 async function save(form) {

@@ -31,7 +31,7 @@ function drawExchange(parent, exchange, isLast) {
   const sides = make("div", node, "", "sides");
   sides.dataset.num = exchange.answers.length;
   exchange.answers.forEach((answer, place) => drawAnswer(sides, exchange, answer, place, isLast));
-  if (exchange.answers.length === 2) drawVote(make("div", node, "", "which"), exchange);
+  if (exchange.answers.length === 2) drawVote(make("div", node, "", "which"), exchange, isLast);
 }
 
 function drawAsked(node, exchange) {
@@ -78,15 +78,19 @@ function paintAnswer(node, answer) {
   ending.classList.toggle("is-bad", answer.is_failed);
 }
 
-function drawVote(node, exchange) {
-  if (!exchange.can_vote && !exchange.verdict) return;
+/* Keys vote on the last pair only. */
+function drawVote(node, exchange, isLast) {
+  const { can_vote: canVote, verdict } = exchange;
+  if (!canVote && !verdict) return;
   const ids = exchange.answers.map((answer) => answer.id).join(" ");
-  make("span", node, exchange.verdict ? `Recorded: ${exchange.verdict.said}.` : "Which is better?", "question");
+  make("span", node, verdict ? `Recorded: ${verdict.said}.` : "Which is better?", "question");
   for (const [outcome, command] of Object.entries(VOTES)) {
     const words = { left: "left", right: "right", tie: "both fine", both_bad: "both bad" }[outcome];
-    const press = button(node, "vote", words, { ids, command }, keyFor(command));
-    press.setAttribute("aria-pressed", exchange.verdict?.outcome === outcome);
+    const press = button(node, "vote", words, { ids, command }, isLast ? keyFor(command) : "");
+    press.setAttribute("aria-pressed", verdict?.outcome === outcome);
   }
+  if (verdict && scores.has(ids)) make("span", node, scores.get(ids), "score");
+  if (verdict || !isLast) return;
   const hint = make("span", node, "", "quiet hint");
   make("kbd", hint, "Esc");
   hint.append(" leaves the message, then the keys vote");
