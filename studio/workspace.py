@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from studio.database import connection, faults, high_water
+from studio.database import connection, curtain, faults, high_water
 from studio.errors import WorkspaceError, WorkspaceUnavailable
 
 DEFAULT_ROOT = Path("~/rlhf-studio")
@@ -142,6 +142,7 @@ class Workspace:
         """
         db = connection.connect(self.database)
         try:
+            curtain.draw(db)
             yield db
         except OverflowError as error:  # sqlite3 only says that a number is too large
             if "SQLite" not in str(error):
@@ -178,11 +179,13 @@ class Workspace:
             yield db
 
     @contextmanager
-    def transaction(self, db: Database) -> Iterator[None]:
-        """Open a write transaction on a connection of `read`; as `write`."""
+    def transaction(self, db: Database, *, is_import: bool = False) -> Iterator[None]:
+        """Open a write transaction on a connection of `read`; as `write`. An import sees what it has brought in itself."""
         db.conn.execute("BEGIN IMMEDIATE")
-        before = db.conn.total_changes
         try:
+            if not is_import:
+                curtain.draw(db)  # what came while this connection waited for its turn
+            before = db.conn.total_changes
             yield
             number = high_water.advance(db) if db.conn.total_changes > before else 0
         except BaseException:

@@ -121,12 +121,13 @@ def _progress() -> Iterator[Progress | None]:
     with tqdm(unit=" rows", file=sys.stderr, delay=1.0, leave=False) as bar:
 
         def show(num_rows: int, share: float, doing: str) -> None:
-            if doing != "indexed":
+            if doing == "read":
                 bar.set_description(doing, refresh=False)
                 bar.total = round(num_rows / share) if share > 0 else None
                 bar.update(num_rows - bar.n)
             else:
-                bar.set_description(f"imported; indexed for the search: {share:.0%}")
+                what = "stored" if doing == "stored" else "imported; indexed for the search"
+                bar.set_description(f"{what}: {share:.0%}")
 
         yield show
 

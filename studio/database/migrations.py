@@ -26,6 +26,7 @@ from studio.database.schema import (
     restores,
     search,
     sessions,
+    unfinished,
 )
 
 ALL = Migrations("rlhf-studio")
@@ -178,6 +179,13 @@ def m042_demonstration_events(db: Database) -> None:
 def m043_conversations(db: Database) -> None:
     """Add conversations with checkpoints: trees of turns, and the votes on pairs of answers."""
     for statement in conversations.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m051_unfinished_imports(db: Database) -> None:
+    """Remember which rows belong to an import that is not whole yet, so that nobody sees them."""
+    for statement in unfinished.STATEMENTS:
         db.execute(statement)
 
 

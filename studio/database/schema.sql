@@ -479,6 +479,12 @@ CREATE TABLE undone_showings (      -- comparisons reads it: those whose rating 
     showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
     event_id INTEGER NOT NULL REFERENCES rating_events(id)
 ) STRICT;
+CREATE TABLE unfinished_imports (   -- curtain: rows of an import that is not whole yet, by their ids
+    id INTEGER PRIMARY KEY,
+    rows_of TEXT NOT NULL CHECK (rows_of IN ('imports', 'prompts', 'responses', 'comparisons', 'rating_events')),
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL CHECK (last >= first)
+) STRICT;
 CREATE TABLE waiting_comparisons (  -- comparisons reads it: those nobody has judged
     comparison_id INTEGER PRIMARY KEY REFERENCES comparisons(id),
     run_id INTEGER

@@ -184,7 +184,7 @@ def read(ws: Workspace, source: str | Path) -> Contents:
 
 
 def _check_empty(db: Database, ws: Workspace, path: Path) -> None:
-    if any(list(db.query(f"SELECT 1 FROM {table} LIMIT 1")) for table in TABLES):
+    if any(list(db.query(f"SELECT 1 FROM main.{table} LIMIT 1")) for table in TABLES):
         raise ImportRefused(
             f"An archive goes into an empty workspace, and {ws.root.name} is not empty. Import it into a new folder: "
             f"rlhf-studio import {path.name} --workspace NEW_FOLDER"
@@ -212,7 +212,7 @@ def _read_all(db: Database, path: Path) -> Counter[str]:
         names = list(row)
         marks = ", ".join("?" * len(names))
         try:
-            db.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", list(row.values()))
+            db.execute(f"INSERT INTO main.{table} ({', '.join(names)}) VALUES ({marks})", list(row.values()))
         except (db.conn.Error, OverflowError) as error:
             raise ImportRefused(
                 f"Line {number} of {path.name} cannot be stored: {error}. Nothing was imported."
@@ -327,7 +327,9 @@ def _check(db: Database, path: Path) -> None:
 
 
 def _order(db: Database, table: str) -> str:
-    return ", ".join(db.table(table).pks)
+    """Return the columns of a table's primary key; asked of the table itself, which a view may stand before."""
+    rows = db.query("SELECT name FROM pragma_table_info(?, 'main') WHERE pk ORDER BY pk", [table])
+    return ", ".join(row["name"] for row in rows)
 
 
 def _migrations(db: Database) -> list[str]:

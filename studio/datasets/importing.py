@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio.datasets import archive, mapping, plan, readers, results, sifting, staging, storing
+from studio.datasets import archive, mapping, plan, publishing, readers, results, sifting, staging, storing
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.item import COMPARED, Dropped, Item
 from studio.datasets.plan import OPEN, PartPlan, Request, listed
@@ -115,6 +115,7 @@ def import_source(
         ImportRefused: it cannot be read as this kind; nothing was imported.
         Asks: a person must say how.
     """
+    publishing.take_out_leftovers(ws)
     with readers.opened(source, request.max_gib) as raw:
         plans, kind, notes = _decide(raw, request, ws)
         import_id, is_repeat, tally, stored = _bring(ws, raw, plans, kind, request, progress)
@@ -155,13 +156,20 @@ def _bring(
             stage.add(request.placed(item))
         stage.close()
         _check_axis(raw.name, request.axis, tally)
-        if progress:
-            progress(tally.num_rows, 1.0, "stored")
-        with ws.transaction(db):
-            if not (known := prompts.find_import(db, sha256, kind)) and not stage.is_outdated():
-                import_id = prompts.record_import(db, raw.name, sha256, kind)
+
+        def report(share: float) -> None:
+            if progress:
+                progress(tally.num_rows, share, "stored")
+
+        report(0.0)
+        batch = (raw.name, sha256, kind)
+        try:
+            with publishing.ahead(ws, db, stage, batch, report) as hidden, ws.transaction(db, is_import=True):
+                if prompts.find_import(db, sha256, kind) not in (None, hidden) or stage.is_outdated():
+                    raise publishing.Outdated
+                import_id = hidden or prompts.record_import(db, *batch)
                 with text_search.many_texts(db):
-                    _publish(db, stage, import_id, tally, stored)
+                    _publish(db, stage, import_id, tally, stored, is_there=hidden is not None)
                 dropped = dict(tally.dropped.most_common())
                 if not tally.num_kept:
                     raise ImportRefused(
@@ -171,11 +179,19 @@ def _bring(
                 if mapped := mapping.parse(request.map):
                     mapping.remember(db, plans[0].part.columns, mapped)
                 return import_id, False, tally, stored
+        except publishing.Outdated:
+            pass
     return _bring(ws, raw, plans, kind, request, progress)  # another import of the same texts came in between
 
 
-def _publish(db: Database, stage: Stage, import_id: int, tally: Tally, stored: Counter[Stored]) -> None:
-    stage.publish(import_id)
+def _publish(
+    db: Database, stage: Stage, import_id: int, tally: Tally, stored: Counter[Stored], *, is_there: bool
+) -> None:
+    """Bring in or show what is laid down, and store the other items one by one."""
+    if is_there:
+        publishing.show(db)
+    else:
+        publishing.whole(db, stage, import_id)
     stored["new"] += stage.num_new
     for item in stage.later():
         try:

@@ -1,8 +1,7 @@
 """Gathers the items of an import in a file of their own, so that others can write to the workspace while a source is read.
 
-What is new here is laid down as the rows that it will be, numbered from 1; `publish` then brings all of it into the
-workspace in one short transaction, by SQL alone. What concerns a prompt that is here, or needs more than an insertion, is
-kept as it is (`later`), for `storing.store`. The file loses its name as soon as it is open: nothing of it is left, whatever
+What is new here is laid down as the rows that it will be, numbered from 1; `publishing` then brings them into the workspace by
+SQL alone. What concerns a prompt that is here, or needs more than an insertion, is kept as it is (`later`), for `storing.store`. The file loses its name as soon as it is open: nothing of it is left, whatever
 ends the program.
 """
 
@@ -15,10 +14,12 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.database import curtain
+from studio.database.curtain import Piece
 from studio.datasets import storing
 from studio.datasets.formats.item import COMPARED, Item
 from studio.preferences import comparisons, prompts, ratings
-from studio.workspace import Workspace, now
+from studio.workspace import Workspace
 
 SLICE = 2000
 """Items whose rows are written at once."""
@@ -34,6 +35,7 @@ _TABLES = (
     "CREATE TABLE staged.events (comparison INTEGER PRIMARY KEY, name TEXT, outcome TEXT, strength INTEGER, rater TEXT,"
     " ranks TEXT, margin REAL, judged_at TEXT, elapsed_ms INTEGER, note TEXT, flags TEXT, facts TEXT)",
     "CREATE TABLE staged.later (n INTEGER PRIMARY KEY, item BLOB)",
+    "CREATE TABLE staged.pieces (rows_of TEXT, first INTEGER, last INTEGER, added INTEGER)",
 )
 _INSERTS = {
     "responses": "INSERT INTO staged.responses VALUES (?, ?, ?, ?, ?)",
@@ -50,8 +52,9 @@ class Stage:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._last_prompt = prompts.last(db)
-        """The newest prompt of the workspace as the import began: those after it are not known to be other ones."""
+        hidden = [piece.first - 1 for piece in curtain.hidden(db) if piece.rows_of == "prompts"]
+        self._last_prompt = min([prompts.last(db), *hidden])
+        """The newest prompt that was looked at as the import began: those after it are not known to be other ones."""
         self._response, self._comparison = count(1), count(1)
         self._waiting: dict[str, list[Row]] = {name: [] for name in _INSERTS}
         self._kept: set[str] = set()
@@ -157,12 +160,44 @@ class Stage:
         """Return whether another program has added a prompt meanwhile that was laid down as new."""
         return prompts.has_staged_since(self._db, self._last_prompt)
 
-    def publish(self, import_id: int) -> None:
-        """Bring what is new into the workspace, in the caller's transaction."""
-        at = now()
-        first_prompt, first_response = prompts.publish(self._db, import_id, at)
-        first = comparisons.publish(self._db, first_prompt, first_response, at)
-        ratings.publish(self._db, first, at)
+    def sizes(self) -> list[tuple[str, int]]:
+        """Return the tables in the order in which they are brought in, each with the largest number of its rows."""
+        last = "SELECT coalesce(max({0}), 0) FROM staged.{1}".format
+        columns = {"prompts": "n", "responses": "n", "comparisons": "n", "events": "comparison"}
+        found = (self._db.execute(last(column, table)).fetchone()[0] for table, column in columns.items())
+        return list(zip(("prompts", "responses", "comparisons", "rating_events"), found, strict=True))
+
+    def bring(self, rows_of: str, import_id: int, at: str, first: int, last: int) -> Piece | None:
+        """Bring the rows of these numbers into the workspace, in the caller's transaction; returns their ids, None where there is no row."""
+        db, newest = (
+            self._db,
+            {"prompts": prompts.last, "responses": prompts.last_response, "comparisons": comparisons.last},
+        )
+        before = newest.get(rows_of, ratings.last)(db)
+        if rows_of in newest:
+            self._note(rows_of, first, last, before + 1 - first)
+        match rows_of:
+            case "prompts":
+                prompts.publish(db, import_id, at, first, last)
+                self._last_prompt = prompts.last(db)
+            case "responses":
+                prompts.publish_responses(db, import_id, at, first, last)
+            case "comparisons":
+                comparisons.publish(db, at, first, last)
+            case _:
+                with ratings.uncounted(db):
+                    ratings.publish(db, at, first, last)
+        after = newest.get(rows_of, ratings.last)(db)
+        return Piece(rows_of, before + 1, after) if after > before else None
+
+    def _note(self, rows_of: str, first: int, last: int, added: int) -> None:
+        """Note what is added to numbers to give ids; most often the same as for the numbers before them."""
+        grown = self._db.execute(
+            "UPDATE staged.pieces SET last = ? WHERE rows_of = ? AND last = ? AND added = ?",
+            [last, rows_of, first - 1, added],
+        )
+        if not grown.rowcount:
+            self._db.execute("INSERT INTO staged.pieces VALUES (?, ?, ?, ?)", [rows_of, first, last, added])
 
     def later(self) -> Iterator[Item]:
         """Yield what is to be stored item by item."""

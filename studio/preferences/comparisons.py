@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio.preferences.prompts import Messages
+from studio.preferences.prompts import Messages, staged_id
 from studio.workspace import now
 
 
@@ -53,35 +53,46 @@ def add_comparison(
     `run_id` is the sampling run that made it; None for imported pairs and edits. `created_at`: of our own export; empty is now.
     """
     made = db.execute(
-        "INSERT INTO comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+        "INSERT INTO main.comparisons (key, prompt_id, run_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
         [_key(prompt_id, response_ids), prompt_id, run_id, created_at or now()],
     )
     if not made.rowcount:
         return None
     comparison_id = made.lastrowid
     db.conn.executemany(
-        "INSERT INTO comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
+        "INSERT INTO main.comparison_responses (comparison_id, slot, response_id) VALUES (?, ?, ?)",
         [(comparison_id, slot, response_id) for slot, response_id in enumerate(response_ids)],
     )
     return comparison_id
 
 
-def publish(db: Database, first_prompt: int, first_response: int, created_at: str) -> int:
-    """Bring comparisons from the attached `staged`; returns what is added to their numbers there to give their ids."""
-    first = db.execute("SELECT coalesce(max(id), 0) FROM main.comparisons").fetchone()[0]
-    given = {"prompt": first_prompt, "response": first_response, "first": first, "at": created_at}
-    ids = "SELECT group_concat(id) FROM (SELECT :response + response AS id FROM staged.places WHERE comparison = c.n ORDER BY id)"
+def publish(db: Database, created_at: str, first: int, last: int) -> None:
+    """Bring comparisons of these numbers from the attached `staged`, with their places, as `prompts.publish` does."""
+    prompt, response, this = (
+        staged_id("prompts", "prompt"),
+        staged_id("responses", "response"),
+        staged_id("comparisons", "n"),
+    )
+    ids = (
+        f"SELECT group_concat(id) FROM (SELECT {response} AS id FROM staged.places WHERE comparison = c.n ORDER BY id)"
+    )
+    between = {"at": created_at, "first": first, "last": last}
     db.execute(
         "INSERT INTO main.comparisons (id, key, prompt_id, created_at)"
-        f" SELECT :first + n, (:prompt + prompt) || ':' || ({ids}), :prompt + prompt, :at FROM staged.comparisons c ORDER BY n",
-        given,
+        f" SELECT {this}, ({prompt}) || ':' || ({ids}), {prompt}, :at FROM staged.comparisons c WHERE n BETWEEN :first AND :last ORDER BY n",
+        between,
     )
     db.execute(
         "INSERT INTO main.comparison_responses (comparison_id, slot, response_id)"
-        " SELECT :first + comparison, slot, :response + response FROM staged.places ORDER BY comparison, slot",
-        given,
+        f" SELECT {staged_id('comparisons', 'comparison')}, slot, {response} FROM staged.places"
+        " WHERE comparison BETWEEN :first AND :last ORDER BY comparison, slot",
+        between,
     )
-    return first
+
+
+def last(db: Database) -> int:
+    """Return the id of the newest comparison; 0 where there is none."""
+    return db.execute("SELECT coalesce(max(id), 0) FROM main.comparisons").fetchone()[0]
 
 
 def find_comparison(db: Database, prompt_id: int, response_ids: Sequence[int]) -> int | None:

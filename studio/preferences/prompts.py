@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.database import curtain
 from studio.errors import DataError
 from studio.preferences import text_search
 from studio.workspace import now
@@ -98,9 +99,20 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None, cr
         "import_id": import_id,
         "created_at": created_at or now(),
     }
+    try:
+        return _add(db, row)
+    except sqlite3.IntegrityError as error:
+        if not curtain.is_needed(db):
+            raise
+        raise DataError(
+            "This prompt is just coming in with an import that is not whole yet. Try again when the import has ended."
+        ) from error
+
+
+def _add(db: Database, row: dict[str, Any]) -> int:
     return _id(
         db.execute(
-            "INSERT INTO prompts (hash, messages, category, split, reference, import_id, created_at)"
+            "INSERT INTO main.prompts (hash, messages, category, split, reference, import_id, created_at)"
             " VALUES (:hash, :messages, :category, :split, :reference, :import_id, :created_at)",
             row,
         )
@@ -121,7 +133,12 @@ def find(db: Database, key: str) -> int | None:
 
 def last(db: Database) -> int:
     """Return the id of the newest prompt; 0 where there is none."""
-    return db.execute("SELECT coalesce(max(id), 0) FROM prompts").fetchone()[0]
+    return db.execute("SELECT coalesce(max(id), 0) FROM main.prompts").fetchone()[0]
+
+
+def last_response(db: Database) -> int:
+    """Return the id of the newest response; 0 where there is none."""
+    return db.execute("SELECT coalesce(max(id), 0) FROM main.responses").fetchone()[0]
 
 
 def has_staged_since(db: Database, prompt_id: int) -> bool:
@@ -130,22 +147,31 @@ def has_staged_since(db: Database, prompt_id: int) -> bool:
     return db.execute(sql, [prompt_id]).fetchone() is not None
 
 
-def publish(db: Database, import_id: int, created_at: str) -> tuple[int, int]:
-    """Bring prompts and responses from the attached `staged`; returns what is added to their numbers there to give their ids."""
-    first_prompt = last(db)
-    first_response = db.execute("SELECT coalesce(max(id), 0) FROM main.responses").fetchone()[0]
-    given = {"prompt": first_prompt, "response": first_response, "import_id": import_id, "at": created_at}
+def publish(db: Database, import_id: int, created_at: str, first: int, last: int) -> None:
+    """Bring prompts of these numbers from the attached `staged`; `staged.pieces` says what is added to a number to give its id."""
     db.execute(
         "INSERT INTO main.prompts (id, hash, messages, category, split, import_id, created_at)"
-        " SELECT :prompt + n, hash, messages, category, split, :import_id, :at FROM staged.prompts ORDER BY n",
-        given,
+        f" SELECT {staged_id('prompts', 'n')}, hash, messages, category, split, :import_id, :at FROM staged.prompts"
+        " WHERE n BETWEEN :first AND :last ORDER BY n",
+        {"import_id": import_id, "at": created_at, "first": first, "last": last},
     )
+
+
+def publish_responses(db: Database, import_id: int, created_at: str, first: int, last: int) -> None:
+    """Bring responses of these numbers, as `publish` does prompts, which were there before."""
     db.execute(
         "INSERT INTO main.responses (id, prompt_id, text, kind, model, import_id, created_at)"
-        " SELECT :response + n, :prompt + prompt, text, kind, model, :import_id, :at FROM staged.responses ORDER BY n",
-        given,
+        f" SELECT {staged_id('responses', 'n')}, {staged_id('prompts', 'prompt')}, text, kind, model, :import_id, :at"
+        " FROM staged.responses WHERE n BETWEEN :first AND :last ORDER BY n",
+        {"import_id": import_id, "at": created_at, "first": first, "last": last},
     )
-    return first_prompt, first_response
+
+
+def staged_id(rows_of: str, number: str) -> str:
+    """Return SQL for the id that a staged number has here."""
+    return (
+        f"{number} + (SELECT added FROM staged.pieces WHERE rows_of = '{rows_of}' AND {number} BETWEEN first AND last)"
+    )
 
 
 def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:
@@ -162,7 +188,9 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first
     row = {"prompt_id": prompt_id, "text": text, "kind": kind, "created_at": facts.get("created_at") or now()}
     row |= {name: value for name, value in given.items() if value is not None}
     names = ", ".join(row)
-    return _id(db.execute(f"INSERT INTO responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())))
+    return _id(
+        db.execute(f"INSERT INTO main.responses ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    )
 
 
 def find_same(db: Database, prompt_id: int, text: str, kind: str, *, is_edit: bool = False) -> int | None:
@@ -198,7 +226,7 @@ def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
     """Open an import batch and return its id; `close_import` completes it."""
     return _id(
         db.execute(
-            "INSERT INTO imports (source, sha256, kind, kept, dropped, created_at) VALUES (?, ?, ?, 0, '{}', ?)",
+            "INSERT INTO main.imports (source, sha256, kind, kept, dropped, created_at) VALUES (?, ?, ?, 0, '{}', ?)",
             [source, sha256, kind, now()],
         )
     )
@@ -212,7 +240,7 @@ def find_import(db: Database, sha256: str, kind: str) -> int | None:
 
 def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int]) -> None:
     """Write the counts of an import batch."""
-    db.execute("UPDATE imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
+    db.execute("UPDATE main.imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
 
 
 def list_imports(db: Database) -> list[dict[str, Any]]:

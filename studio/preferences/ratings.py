@@ -6,7 +6,8 @@ event of each chain that counts. The outcome is stored by screen position; who w
 
 import json
 import uuid as uuid_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from studio.preferences.judgements import (
     stored_ranks,
     stored_remarks,
 )
+from studio.preferences.prompts import staged_id
 from studio.preferences.vocabulary import OUTCOMES, SIDES, Outcome, PairOutcome
 from studio.workspace import now
 
@@ -162,14 +164,38 @@ def record_import(
     return insert(db, event | {"strength": strength if outcome in SIDES else None})
 
 
-def publish(db: Database, first_comparison: int, created_at: str) -> None:
-    """Bring imported judgements of new comparisons from the attached `staged`."""
+def publish(db: Database, created_at: str, first: int, last: int) -> None:
+    """Bring imported judgements of new comparisons of these numbers from the attached `staged`, as `prompts.publish` does."""
     names = "outcome, strength, rater, ranks, margin, judged_at, elapsed_ms, note, flags, facts"
+    this = staged_id("comparisons", "comparison")
     db.execute(
         f"INSERT INTO main.rating_events (uuid, comparison_id, is_imported, created_at, {names})"
-        f" SELECT 'import-' || (:first + comparison) || coalesce('-' || name, ''), :first + comparison, 1, :at, {names}"
-        " FROM staged.events ORDER BY comparison",
-        {"first": first_comparison, "at": created_at},
+        f" SELECT 'import-' || ({this}) || coalesce('-' || name, ''), {this}, 1, :at, {names}"
+        " FROM staged.events WHERE comparison BETWEEN :first AND :last ORDER BY comparison",
+        {"at": created_at, "first": first, "last": last},
+    )
+
+
+def last(db: Database) -> int:
+    """Return the id of the newest event; 0 where there is none."""
+    return db.execute("SELECT coalesce(max(id), 0) FROM main.rating_events").fetchone()[0]
+
+
+@contextmanager
+def uncounted(db: Database) -> Iterator[None]:
+    """Leave judgements stored in this block out of the tallies, inside the caller's transaction, for `count_staged`."""
+    sql = "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = 'rating_events_tally'"
+    (trigger,) = db.execute(sql).fetchone()
+    db.execute("DROP TRIGGER main.rating_events_tally")
+    yield
+    db.execute(trigger)
+
+
+def count_staged(db: Database) -> None:
+    """Add all judgements of the attached `staged` to the tallies."""
+    db.execute(
+        "INSERT INTO rating_tallies SELECT outcome, rater, count(*) FROM staged.events WHERE true GROUP BY outcome, rater"
+        " ON CONFLICT DO UPDATE SET number = number + excluded.number"
     )
 
 
@@ -309,7 +335,7 @@ def insert(db: Database, event: dict[str, Any]) -> Rating:
     """Add an event; columns of `OPTIONAL` may be missing."""
     row: dict[str, Any] = dict.fromkeys(OPTIONAL) | {"is_imported": 0, "created_at": now()} | event
     stored = db.execute(
-        "INSERT INTO rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
+        "INSERT INTO main.rating_events (uuid, comparison_id, showing_id, outcome, strength, reason, rater, elapsed_ms,"
         " supersedes, created_at, ranks, note, flags, attributes, edited_response_id, restores, judged_at, margin, facts,"
         " is_imported) VALUES (:uuid, :comparison_id, :showing_id, :outcome, :strength, :reason, :rater, :elapsed_ms, :supersedes,"
         " :created_at, :ranks, :note, :flags, :attributes, :edited_response_id, :restores, :judged_at, :margin, :facts, :is_imported)",

@@ -23,13 +23,15 @@ SHORTEST = 3
 _LAST = chr(0x10FFFF)
 _TABLES = {"prompts": "prompt_search", "responses": "response_search"}
 """Table to its index."""
-_TRIGGERS = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
+_TRIGGERS = "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
 _MANY, _USUAL = 2**24, 2**20
 """Bytes that an index gathers before it writes."""
 AT_ONCE = 2000
 """Most texts of an import that are indexed with it; the others follow it."""
 LONGEST_S = 0.25
 """Seconds that others wait, about, while texts are indexed."""
+PAUSE_S = 0.05
+"""Seconds between two transactions, in which a program that waits gets its turn."""
 FEW = 5000
 """Most texts from which a search goes to what they belong to; beyond, it reads from the newest back."""
 
@@ -44,22 +46,36 @@ def add_functions(db: Database) -> None:
 def many_texts(db: Database) -> Iterator[None]:
     """Leave the texts stored in this block out of the index, inside the caller's transaction, for `catch_up`.
 
-    A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import. A few
-    texts are indexed at the end of the block.
+    A few texts are indexed at the end of the block.
+    """
+    before = {table: _last(db, table) for table in _TABLES}
+    with unindexed(db):
+        yield
+        for table, last in before.items():
+            newest = _last(db, table)
+            if newest - last > AT_ONCE:
+                postpone(db, table, last + 1, newest)
+            elif newest > last:
+                db.execute(search.BETWEEN[table], [last + 1, newest])
+
+
+@contextmanager
+def unindexed(db: Database) -> Iterator[None]:
+    """Leave the texts stored in this block out of the index, inside the caller's transaction.
+
+    A trigger that writes to the index makes it flush after every text, which takes most of the time of a long import.
     """
     triggers = {row["name"]: row["sql"] for row in db.query(_TRIGGERS)}
-    before = {table: _last(db, table) for table in _TABLES}
     for name in triggers:
-        db.execute(f"DROP TRIGGER {name}")
+        db.execute(f"DROP TRIGGER main.{name}")
     yield
-    for table, last in before.items():
-        newest = _last(db, table)
-        if newest - last > AT_ONCE:
-            db.execute("INSERT INTO search_backlog (texts, next, last) VALUES (?, ?, ?)", [table, last + 1, newest])
-        elif newest > last:
-            db.execute(search.BETWEEN[table], [last + 1, newest])
     for statement in triggers.values():
         db.execute(statement)
+
+
+def postpone(db: Database, table: str, first: int, last: int) -> None:
+    """Leave texts of these ids for `catch_up`; until then a search reads them."""
+    db.execute("INSERT INTO search_backlog (texts, next, last) VALUES (?, ?, ?)", [table, first, last])
 
 
 def catch_up(ws: Workspace, progress: Callable[[float, str], None] | None = None) -> None:
@@ -75,6 +91,7 @@ def catch_up(ws: Workspace, progress: Callable[[float, str], None] | None = None
         size = max(100, min(20 * AT_ONCE, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
         if progress:
             progress(num_done / (num_done + num_left), "indexed")
+        time.sleep(PAUSE_S)
 
 
 def _index_some(db: Database, size: int) -> int:

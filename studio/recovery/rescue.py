@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio.database import connection
+from studio.database import connection, curtain
 from studio.database.schema import imported
 from studio.datasets import archive
 from studio.datasets import untrusted_rows as untrusted
@@ -123,9 +123,12 @@ def _unlisted(damaged: sqlite3.Connection, source: Path) -> list[str]:
 
 def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
     found, rows, later = Rescued(), untrusted.Rows(), []
+    hidden = _hidden(damaged)
     for table in TABLES:
         names = {column.name for column in db.table(table).columns}
         for row in _readable(damaged, table, found.lost):
+            if _is_hidden(table, row, hidden):
+                continue
             try:
                 clean = rows.check(table, _decoded({k: v for k, v in row.items() if k in names}))
             except ValueError:
@@ -145,12 +148,28 @@ def _copy(damaged: sqlite3.Connection, db: Database) -> Rescued:
     return found
 
 
+def _hidden(damaged: sqlite3.Connection) -> list[curtain.Piece]:
+    """Return the rows of imports that were not whole, as far as they can be read."""
+    try:
+        rows = damaged.execute("SELECT rows_of, first, last FROM unfinished_imports").fetchall()
+    except connection.FAULTS:
+        return []
+    return [curtain.Piece(rows_of.decode(), first, last) for rows_of, first, last in rows]
+
+
+def _is_hidden(table: str, row: Row, hidden: list[curtain.Piece]) -> bool:
+    if not hidden or table not in curtain.TABLES:
+        return False
+    column, rows_of = curtain.TABLES[table]
+    return any(piece.rows_of == rows_of and piece.first <= row[column] <= piece.last for piece in hidden)
+
+
 def _insert(db: Database, table: str, row: Row, found: Rescued) -> None:
     """Store the row, if necessary without references to lost rows."""
     for attempt in (row, {name: value for name, value in row.items() if name not in _OPTIONAL}):
         marks = ", ".join("?" * len(attempt))
         try:
-            db.execute(f"INSERT INTO {table} ({', '.join(attempt)}) VALUES ({marks})", list(attempt.values()))
+            db.execute(f"INSERT INTO main.{table} ({', '.join(attempt)}) VALUES ({marks})", list(attempt.values()))
         except (sqlite3.Error, OverflowError):
             continue
         found.saved[table] += 1

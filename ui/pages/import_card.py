@@ -160,7 +160,7 @@ def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[A
 
 def _so_far(num_rows: int, share: float, doing: str) -> str:
     if doing == "stored":
-        return f"{num_rows:,} rows are being stored …"
+        return f"{num_rows:,} rows are being stored{f': {min(share, 1):.0%}' if share else ''} …"
     if doing == "indexed":
         return f"Imported. The search takes in the new texts: {min(share, 1):.0%} …"
     return f"{num_rows:,} rows read{f', {min(share, 1):.0%} of the file' if share else ''} …"

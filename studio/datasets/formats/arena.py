@@ -27,7 +27,7 @@ def read_log(row: Row, columns: Columns) -> Iterator[Item]:
         raise Dropped("a vote without two conversations")
     sides = [_of_state(state) for state in states]
     models = tuple(cells.name(state.get("model_name")) for state in states)
-    yield _battle(sides, verdict, models, row)
+    yield vote_between(sides, verdict, models, row)
 
 
 def _of_state(state: dict[str, Any]) -> Messages:
@@ -49,7 +49,7 @@ def read_battle(row: Row, columns: Columns) -> Iterator[Item]:
         raise Dropped(f"unknown winner {str(row.get('winner'))[:20]!r}")
     sides = [conversations.turns(conversations.cell(row.get(f"conversation_{side}")), "user") for side in "ab"]
     sides = [_until(side, row.get("turn")) for side in sides]
-    yield _battle(sides, verdict, tuple(cells.name(row.get(f"model_{side}")) for side in "ab"), row)
+    yield vote_between(sides, verdict, tuple(cells.name(row.get(f"model_{side}")) for side in "ab"), row)
 
 
 def _until(side: Messages, turn: Any) -> Messages:
@@ -68,7 +68,7 @@ def read_table(row: Row, columns: Columns) -> Iterator[Item]:
     verdict: Verdict = ("first", "second", "tie")[flags.index(True)]
     asked = _entries(row.get("prompt"))
     sides = [_woven(asked, _entries(row.get(f"response_{side}"))) for side in "ab"]
-    yield _battle(sides, verdict, tuple(cells.name(row.get(f"model_{side}")) for side in "ab"), row)
+    yield vote_between(sides, verdict, tuple(cells.name(row.get(f"model_{side}")) for side in "ab"), row)
 
 
 def _entries(value: Any) -> list[Any]:
@@ -89,15 +89,22 @@ def _woven(asked: list[Any], answered: list[Any]) -> Messages:
     return conversations.turns([{"role": role, "content": text} for role, text in turns], "user")
 
 
-def _battle(sides: list[Messages], verdict: Verdict, models: tuple[str, ...], row: Row) -> Item:
+def vote_between(
+    sides: list[Messages], verdict: Verdict, models: tuple[str, ...], row: Row, *, rater: str = "", **more: Any
+) -> Item:
+    """Return the item of two conversations that end with the answers that were judged.
+
+    Raises:
+        Dropped: they do not, or their prompts differ.
+    """
     for side in sides:
         if side[-1]["role"] != "assistant":
             raise Dropped("does not end with an assistant turn")
     if sides[0][:-1] != sides[1][:-1]:
         raise Dropped("prompts of the two sides differ")
     prompt = conversations.ending_with_user(sides[0][:-1])
-    said: dict[str, Any] = {"models": models} if all(models) else {}
-    if judge := cells.name(row.get("judge") or row.get("judge_hash") or row.get("evaluation_session_id")):
+    said: dict[str, Any] = more | ({"models": models} if all(models) else {})
+    if judge := rater or cells.name(row.get("judge") or row.get("judge_hash") or row.get("evaluation_session_id")):
         said["rater"] = judge
     said["at"] = cells.when(row.get("tstamp") or row.get("timestamp"))
     said["event_id"] = cells.name(row.get("question_id") or row.get("id"))

@@ -1,0 +1,312 @@
+"""A long import comes in piece by piece: others write in between, see none of it until it is whole, and a stopped one leaves nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from studio.annotation import history, sessions
+from studio.annotation.session_config import SessionConfig
+from studio.database import curtain
+from studio.datasets import archive, importing, publishing
+from studio.errors import DataError
+from studio.preferences import comparisons, edits, prompts, ratings
+from studio.preferences.prompts import NewPrompt
+from studio.recovery import backups, rescue
+from studio.workspace import Workspace
+from tests.support import stored
+from tests.support.waiting import until
+
+NUM = 60
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    for name, value in {"LARGE": 10, "FIRST_PIECE": 7, "GRACE_S": 0.0, "PAUSE_S": 0.0}.items():
+        monkeypatch.setattr(publishing, name, value)
+    monkeypatch.setattr(publishing, "_next_size", lambda size, started: 7)
+
+
+@pytest.fixture
+def ws(tmp_path):
+    """Two pairs to rate, one of them rated."""
+    ws = Workspace.open(tmp_path / "workspace")
+    with ws.write() as db:
+        for number in range(2):
+            asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Here {number}?"}]))
+            pair = [prompts.add_response(db, asked, text, "import") for text in ("one", "two")]
+            comparisons.add_comparison(db, asked, (pair[0], pair[1]))
+    rate(ws)
+    return ws
+
+
+def rate(ws):
+    """Judge the next pair as a person does; returns its prompt."""
+    showing = stored.written(ws, comparisons.next_showing)
+    if showing is None:
+        return None
+    stored.written(ws, ratings.record, showing.id, "left")
+    return showing.messages[0]["content"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Judged pairs, open ones, a tie, one of a prompt that is here, and one prompt twice."""
+    rows = [{"prompt": f"New {n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(NUM)]
+    rows += [
+        {"prompt": "Here 0?", "chosen": "three", "rejected": "four"},
+        {"prompt": "New 3?", "chosen": "good 3", "rejected": "worse"},
+    ]
+    return write(tmp_path / "many.jsonl", rows)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def seen(ws):
+    """Everything of the tables as one program sees it, and what the pages show."""
+    with ws.read() as db:
+        tables = {
+            name: list(db.query(f"SELECT * FROM {name} ORDER BY 1, 2"))
+            for name in (*curtain.TABLES, "ratings", "demonstrations")
+        }
+        return tables | {
+            "counts": prompts.counts(db),
+            "rated": ratings.summary(db),
+            "imports": prompts.list_imports(db),
+            "listed": prompts.list_prompts(db, search="New"),
+            "pairs": comparisons.counts(db),
+            "history": history.count(db),
+        }
+
+
+def test_nobody_sees_any_of_it_until_it_is_whole_and_then_all_of_it_is_there(ws, source, tmp_path):
+    before, shares, packed = seen(ws), [], archive.write(ws).path.read_bytes()
+
+    def look(num_rows, share, doing):
+        if doing == "stored" and share < 1:
+            shares.append(share)
+            assert seen(ws) == before
+            assert archive.write(ws).path.read_bytes() == packed
+
+    result = importing.import_source(ws, source, progress=look)
+    assert len(shares) > 20
+    assert shares == sorted(shares)
+    assert (result.num_new, result.num_rows) == (NUM + 2, NUM + 2)
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, tmp_path / "workspace/exports/archive.jsonl")
+    assert seen(other) == before
+    publishing.LARGE = 10**9
+    importing.import_source(other, source)
+    whole, pieces = without_times(seen(other)), without_times(seen(ws))
+    for name, value in whole.items():
+        assert pieces[name] == value, f"{name}: the same as in one transaction"
+    assert stored.read(ws, history.count) == NUM + 3
+    assert len(stored.read(ws, prompts.list_prompts, search="New 3?")) == 1, "found by the search"
+
+
+def without_times(found):
+    """The same without what is drawn or clocked."""
+    fixed = {"created_at": "", "uuid": ""}
+    return json.loads(json.dumps(found), object_hook=lambda row: row | {name: "" for name in fixed if name in row})
+
+
+def test_a_person_rates_and_writes_between_the_pieces(ws, source, monkeypatch):
+    told = []
+
+    def meanwhile(num_rows, share, doing):
+        if doing != "stored" or share == 1:
+            return
+        told.append(rate(ws))
+        stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": f"Mine {len(told)}?"}], "Yes.")
+
+    result = importing.import_source(ws, source, progress=meanwhile)
+    assert result.num_new == NUM + 2
+    assert told[0] == "Here 1?"
+    assert set(told[1:]) == {None}, "no pair of the import is shown before it is whole"
+    with ws.read() as db:
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert ratings.summary(db)["rated"] == NUM + 2 + 2
+        assert sum(row["number"] for row in db.query("SELECT number FROM rating_tallies")) == NUM + 2 + 2
+        rows = db.query(
+            "SELECT p.messages, group_concat(r.text) AS texts FROM prompts p JOIN responses r ON r.prompt_id = p.id GROUP BY p.id"
+        )
+        texts = {json.loads(row["messages"])[0]["content"]: set(row["texts"].split(",")) for row in rows}
+    assert texts["New 7?"] == {"good 7", "bad 7"}
+    assert texts["New 3?"] == {"good 3", "bad 3", "worse"}
+    assert texts["Mine 2?"] == {"Yes."}
+
+
+def test_everything_that_a_person_does_works_while_something_is_hidden(ws, tmp_path):
+    """An INSERT that did not name the table itself would meet a view."""
+    with ws.write() as db:
+        curtain.hide(db, curtain.Piece("prompts", 900, 950))
+    with ws.write() as db:
+        asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Now?"}]))
+        pair = [prompts.add_response(db, asked, text, "import") for text in ("first", "second")]
+        assert comparisons.add_comparison(db, asked, pair) is not None
+        import_id = prompts.record_import(db, "x", "0" * 64, "prompts")
+        prompts.close_import(db, import_id, 1, {})
+    session = sessions.start(ws, SessionConfig())
+    showing = sessions.next_showing(ws)
+    assert showing is not None
+    rating = stored.written(ws, ratings.record, showing.id, "left")
+    stored.written(ws, ratings.correct, rating.id, "right")
+    stored.undone(ws)
+    following = sessions.next_showing(ws)
+    assert following is not None
+    stored.written(ws, edits.demonstrate, following.id, "written from scratch")
+    stored.written(ws, edits.edit_to_ideal, following.id, 1, "better", uuid="11111111-1111-1111-1111-111111111111")
+    stored.written(ws, sessions.end, session.id)
+    assert stored.freeze(ws).row_count
+    with ws.read() as db:
+        assert prompts.list_imports(db)[0]["kept"] == 1
+        assert len(prompts.list_prompts(db)) == 3
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, archive.write(ws).path)
+    assert seen(other)["counts"] == seen(ws)["counts"]
+
+
+@pytest.mark.parametrize("after", [0, 3, 12, 20, 30])
+def test_an_import_that_is_stopped_between_two_pieces_leaves_nothing(ws, source, after):
+    before, num = stored.tables(ws), 0
+
+    def stop(num_rows, share, doing):
+        nonlocal num
+        num += doing == "stored"
+        if num > after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        importing.import_source(ws, source, progress=stop)
+    left = stored.tables(ws)
+    assert {name for name in before if left[name] != before[name]} <= {"high_water"}
+    assert left["unfinished_imports"] == []
+    assert importing.import_source(ws, source).num_new == NUM + 2
+
+
+def test_what_a_killed_import_left_is_never_seen_and_taken_out_by_the_next(ws, source, tmp_path):
+    before = seen(ws)
+    code = (
+        "import sys, time; from studio.datasets import importing, publishing; from studio.workspace import Workspace\n"
+        "publishing.LARGE, publishing.FIRST_PIECE, publishing.GRACE_S, publishing.PAUSE_S = 10, 7, 0, 0\n"
+        "publishing._next_size = lambda size, started: 7\n"
+        "def report(num, share, doing):\n"
+        "    if share > 0.9 and doing == 'stored': print('there', flush=True); time.sleep(600)\n"
+        "importing.import_source(Workspace.existing(sys.argv[1]), sys.argv[2], progress=report)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(ws.root), source], stdout=subprocess.PIPE, env=environment
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"there\n"
+    assert not publishing.take_out_leftovers(ws), "it is at work"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert len(stored.tables(ws)["unfinished_imports"]) >= 4
+    assert seen(ws) == before
+    saved = backups.make(ws).path
+    found = rescue.rescue(ws.root, tmp_path / "rescued")
+    assert found.saved["prompts"] == 2
+    assert seen(Workspace.open(tmp_path / "rescued"))["pairs"] == before["pairs"]
+    assert saved.exists()
+    small = write(tmp_path / "small.jsonl", [{"prompt": "Small?", "chosen": "a", "rejected": "b"}])
+    assert importing.import_source(ws, small).num_new == 1
+    assert stored.tables(ws)["unfinished_imports"] == []
+    with ws.read() as db:
+        assert db.execute("SELECT count(*) FROM main.prompts").fetchone()[0] == 3, "two were here, one came"
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert importing.import_source(ws, source).num_new == NUM + 2
+
+
+@pytest.mark.parametrize("which", ["New 0?", f"New {NUM - 1}?"])
+def test_a_prompt_that_another_program_adds_between_the_pieces_is_one_with_that_of_the_source(ws, source, which):
+    messages, refused = [{"role": "user", "content": which}], []
+
+    def meanwhile(num_rows, share, doing):
+        if doing == "stored" and 0 < share < 0.2 and not refused:
+            refused.append("")
+            try:
+                stored.written(ws, prompts.add_demonstration, messages, "Mine.")
+            except DataError as error:
+                refused[0] = str(error)
+
+    result = importing.import_source(ws, source, progress=meanwhile)
+    is_hidden = which == "New 0?"
+    assert ("just coming in with an import" in refused[0]) == is_hidden
+    with ws.read() as db:
+        (found,) = prompts.list_prompts(db, search=which)
+        texts = {row["text"] for row in db.query("SELECT text FROM responses WHERE prompt_id = ?", [found["id"]])}
+    number = which.removeprefix("New ").removesuffix("?")
+    assert texts == {f"good {number}", f"bad {number}"} | (set() if is_hidden else {"Mine."})
+    assert result.num_new == NUM + 2
+    assert stored.tables(ws)["unfinished_imports"] == []
+
+
+def test_two_long_imports_at_once_come_in_one_after_the_other(ws, source, tmp_path):
+    both = write(tmp_path / "both.jsonl", [{"prompt": f"New {n}?", "chosen": "x", "rejected": "y"} for n in range(NUM)])
+    results, first = [], threading.Event()
+
+    def second():
+        first.wait()
+        results.append(importing.import_source(ws, both).num_new)
+
+    thread = threading.Thread(target=second)
+    thread.start()
+
+    def begin(num_rows, share, doing):
+        if doing == "stored" and share > 0.3 and not first.is_set():
+            first.set()
+            time.sleep(0.3)
+
+    results.append(importing.import_source(ws, source, progress=begin).num_new)
+    thread.join()
+    assert sorted(results) == [NUM, NUM + 2]
+    with ws.read() as db:
+        assert prompts.counts(db)["prompts"] == NUM + 2
+        assert ratings.summary(db)["rated"] == 2 * NUM + 3
+
+
+@pytest.mark.slow
+def test_a_rater_waits_a_second_at_most_while_a_large_import_ends(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    ws = Workspace.open(tmp_path / "workspace")
+    with ws.write() as db:
+        for number in range(3000):
+            asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Here {number}?"}]))
+            pair = [prompts.add_response(db, asked, text, "import") for text in ("one", "two")]
+            comparisons.add_comparison(db, asked, (pair[0], pair[1]))
+    rows = (
+        {
+            "prompt": f"New {n}? {'word ' * 40}",
+            "chosen": f"good {n} {'x y ' * 60}",
+            "rejected": f"bad {n} {'z w ' * 60}",
+        }
+        for n in range(120_000)
+    )
+    path = write(tmp_path / "many.jsonl", rows)
+    thread = threading.Thread(target=importing.import_source, args=(ws, path))
+    waits = []
+    thread.start()
+    until(lambda: stored.read(ws, curtain.is_needed), "the first piece")
+    while thread.is_alive():
+        started = time.monotonic()
+        assert rate(ws)
+        waits.append(time.monotonic() - started)
+        time.sleep(0.05)
+    thread.join()
+    print(f"{len(waits)} votes, the longest took {max(waits):.2f} s")
+    assert len(waits) > 20
+    assert max(waits) < 2.5
+    assert stored.read(ws, ratings.summary)["rated"] == 120_000 + len(waits)
