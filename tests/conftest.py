@@ -18,6 +18,7 @@ LONGEST = (
     "tests/ui/test_fuzz.py",
     "tests/test_worker.py",
     "tests/ui/test_rate.py",
+    "tests/ui/test_chat.py",
     "tests/test_resume.py",
     "tests/ui/test_end_to_end.py",
     "tests/test_cli.py",

@@ -255,6 +255,12 @@ def open_at(db: Database, turn_id: int, attempt: int | None = None) -> None:
     db.execute("UPDATE conversations SET leaf_id = ? WHERE id = ?", [last.id, found.conversation_id])
 
 
+def go_back(db: Database, answer_id: int) -> None:
+    """Show the conversation up to this answer; what follows it stays, and `open_at` shows it again."""
+    found = turns.turn(db, answer_id)
+    db.execute("UPDATE conversations SET leaf_id = ? WHERE id = ?", [found.id, found.conversation_id])
+
+
 def exchanges(db: Database, conversation: Conversation) -> list[Exchange]:
     """Return what is shown of a conversation: its branch, each turn of the person with the attempt at an answer."""
     if conversation.leaf_id is None:

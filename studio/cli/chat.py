@@ -42,6 +42,7 @@ Ctrl-D, /quit ends; the conversation stays
 /continue     goes on with answers that were cut off or stopped
 /use N        goes on from answer 1 or 2
 /attempt N    shows the Nth attempt at the last answer
+/turn N       goes back to the Nth turn, which the other commands then mean; /turn alone returns
 /edit TEXT    says the last turn otherwise, as another branch
 /version N    shows the Nth version of the last turn
 /answer TEXT  writes the last answer by hand, and goes on from it
@@ -132,6 +133,7 @@ class _Talk:
             "continue": lambda _: self._go_on(),
             "use": self._use,
             "attempt": self._attempt,
+            "turn": self._turn,
             "edit": self._edit,
             "version": self._version,
             "answer": self._answer,
@@ -234,6 +236,15 @@ class _Talk:
         number = last.attempts[_number(text, len(last.attempts)) - 1]
         with self.ws.write() as db:
             conversations.open_at(db, last.asked.id, number)
+        self._show()
+
+    def _turn(self, text: str) -> None:
+        found = [each for each in self._exchanges() if each.chosen]
+        with self.ws.write() as db:
+            if text:
+                conversations.go_back(db, found[_number(text, len(found)) - 1].chosen or 0)
+            elif found:
+                conversations.open_at(db, found[0].asked.id)
         self._show()
 
     def _edit(self, text: str) -> None:

@@ -115,6 +115,15 @@ def test_another_vote_replaces_the_first_and_the_same_press_is_one_rating(ws, pa
     assert len(stored.comparisons(ws)) == 1
 
 
+def test_the_order_stored_is_that_of_the_screen_however_a_pair_is_named(ws, pair):
+    asked = stored.read(ws, turns.turn, pair[0]).parent_id
+    for number in range(8):
+        with ws.write() as db:
+            answers = answered(db, asked, f"first {number}", f"second {number}")
+            rating = judging.vote(db, answers[:: 1 if number % 2 else -1], "left")
+            assert comparisons.get_showing(db, rating.showing_id).texts == (f"first {number}", f"second {number}")
+
+
 def test_what_is_not_a_pair_is_refused_and_nothing_is_stored(ws, pair):
     with ws.write() as db:
         asked = turns.turn(db, pair[0]).parent_id

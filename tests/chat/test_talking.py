@@ -108,6 +108,31 @@ def test_what_the_page_does_with_branches_the_terminal_does(ws, cli):
         assert "not said" not in json.dumps([each.text for each in turns.list_all(db, 2)])
 
 
+def test_any_turn_can_be_gone_back_to_and_what_followed_it_stays(ws, cli):
+    typed = "\n".join(
+        (
+            "A fox?",
+            "And now?",
+            "/turn 1",
+            "/edit A wolf?",
+            "/version 1",
+            "/turn 1",
+            "And then?",
+            "/version 1",
+            "/turn 9",
+            "/turn",
+        )
+    )
+    code, out, _ = cli("chat", "sft-1", "--max-new-tokens", "4", typed=typed)
+    assert code == 0
+    assert out.count("Give a number from 1 to 2.") == 1
+    with ws.read() as db:
+        asked = [(each.parent_id, each.text) for each in turns.list_all(db, 1) if each.role == "user"]
+    first = stored.read(ws, turns.attempt, 1, 1)[0].id
+    assert asked == [(None, "A fox?"), (first, "And now?"), (None, "A wolf?"), (first, "And then?")]
+    assert shown(ws)[::2] == ["A fox?", "And then?"], "the branch that was gone on with last"
+
+
 def test_what_is_not_understood_is_said_and_the_talk_goes_on(ws, cli):
     typed = "/bogus\n/again\n/vote left\n/set temperature=9999\n/set voice=1\n/use 2\n/continue\n/ideal\nHello\n/vote maybe\n"
     code, out, _ = cli("chat", "sft-1", "--max-new-tokens", "4", typed=typed)

@@ -142,6 +142,7 @@ def test_names_are_hidden_until_a_vote_by_key_which_is_stored_and_it_goes_on_fro
     assert (event["outcome"], event["strength"], event["rater"]) == ("right", 2, "person")
     page.locator("[data-do=vote]", has_text="both bad").click()
     expect(page.locator(".chat .question")).to_contain_text("Recorded: both bad.")
+    expect(page.locator("[data-do=vote]", has_text="both bad")).to_be_focused()
     assert stored.read(ws, ratings.summary)["both_bad"] == 1
     assert said(ws)[1] == second.text.strip()
     page.locator("[data-part=text]").fill("And now?")
@@ -194,6 +195,7 @@ def test_turns_are_edited_asked_again_and_forked_and_what_was_there_stays(ws, ch
     expect(page.locator(".chat h2")).to_have_text("Where is the fox? (fork)")
     expect(page).to_have_url(re.compile("#chat/2$"))
     expect(page.locator(".chat nav a")).to_have_count(2)
+    expect(page.locator(".chat nav a[aria-current=true]")).to_contain_text("(fork)")
     assert said(ws, 2) == ["Where is the wolf?", "In the wood."]
     page.locator(".chat nav a[data-id='1']").click()
     expect(page.locator(".chat h2")).to_have_text("Where is the fox?")

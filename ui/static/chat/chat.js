@@ -64,6 +64,7 @@ function take(answer) {
 function draw(isOther = false) {
   const place = window.scrollY;
   const wasAtEnd = isAtEnd();
+  const pressed = part("turns").contains(document.activeElement) ? sameAs(document.activeElement) : "";
   root.dataset.state = view ? "talk" : "new";
   if (view) root.dataset.conversation = view.id; else delete root.dataset.conversation;
   part("head").hidden = !view;
@@ -76,11 +77,13 @@ function draw(isOther = false) {
   growing = new Map(answers().filter((answer) => answer.is_growing).map((answer) => [answer.id, answer.size]));
   shownAt = performance.now();
   drawButtons();
+  if (pressed) [...part("turns").querySelectorAll("button")].find((node) => sameAs(node) === pressed)?.focus({ preventScroll: true });
   if (isOther || wasAtEnd) toEnd(); else window.scrollTo({ top: place });
   mark();
   if (growing.size) hear();
 }
 
+const sameAs = (node) => JSON.stringify({ ...node.dataset }); // a button is drawn anew, with the same facts
 const answers = () => (view?.exchanges ?? []).flatMap((exchange) => exchange.answers);
 const isAtEnd = () => window.innerHeight + window.scrollY > document.documentElement.scrollHeight - NEAR_PX;
 const toEnd = () => view && element.checkVisibility() && window.scrollTo({ top: document.documentElement.scrollHeight });
@@ -316,7 +319,9 @@ async function list() {
 }
 
 function mark() {
-  for (const link of part("list").querySelectorAll("a")) link.toggleAttribute("aria-current", Number(link.dataset.id) === view?.id);
+  for (const link of part("list").querySelectorAll("a")) {
+    if (Number(link.dataset.id) === view?.id) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+  }
 }
 
 const isHere = () => window.studio.address().split("/")[0] === "chat";
