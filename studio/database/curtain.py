@@ -46,10 +46,14 @@ def draw(db: Database) -> None:
     """Hide what is unfinished now or later from this connection; nothing is done where nothing is unfinished."""
     if not is_needed(db) or _is_drawn(db):
         return
-    for table, (column, rows_of) in TABLES.items():
+    for table, (
+        column,
+        rows_of,
+    ) in TABLES.items():  # pieces do not overlap: the last one that begins before a row tells
         db.conn.execute(
-            f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE NOT EXISTS (SELECT 1 FROM main.unfinished_imports u"
-            f" WHERE u.rows_of = '{rows_of}' AND {table}.{column} BETWEEN u.first AND u.last)"
+            f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {table}.{column} > coalesce((SELECT u.last"
+            f" FROM main.unfinished_imports u WHERE u.rows_of = '{rows_of}' AND u.first <= {table}.{column}"
+            " ORDER BY u.first DESC LIMIT 1), 0)"
         )
     for view in _VIEWS:
         (sql,) = db.conn.execute(

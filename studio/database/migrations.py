@@ -189,6 +189,12 @@ def m051_unfinished_imports(db: Database) -> None:
         db.execute(statement)
 
 
+@ALL()
+def m052_pieces_of_imports(db: Database) -> None:
+    """Find the piece of an unfinished import to which a row would belong."""
+    db.execute(unfinished.INDEX)
+
+
 def _statements(script: str) -> Iterator[str]:
     """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""

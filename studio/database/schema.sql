@@ -485,6 +485,7 @@ CREATE TABLE unfinished_imports (   -- curtain: rows of an import that is not wh
     first INTEGER NOT NULL,
     last INTEGER NOT NULL CHECK (last >= first)
 ) STRICT;
+CREATE UNIQUE INDEX unfinished_imports_first ON unfinished_imports(rows_of, first, last);
 CREATE TABLE waiting_comparisons (  -- comparisons reads it: those nobody has judged
     comparison_id INTEGER PRIMARY KEY REFERENCES comparisons(id),
     run_id INTEGER

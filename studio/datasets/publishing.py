@@ -111,10 +111,10 @@ def take_out_leftovers(ws: Workspace) -> bool:
 
 
 def _bring_pieces(ws: Workspace, db: Database, stage: Stage, import_id: int, report: Report) -> None:
-    at, sizes, size = now(), stage.sizes(), FIRST_PIECE
+    at, sizes = now(), stage.sizes()
     total, num_done = sum(num for _, num in sizes), 0
     for rows_of, num in sizes:
-        first = 1
+        first, size = 1, FIRST_PIECE
         while first <= num:
             last, started = min(num, first + size - 1), time.monotonic()
             with ws.transaction(db, is_import=True):
@@ -131,7 +131,7 @@ def _bring_pieces(ws: Workspace, db: Database, stage: Stage, import_id: int, rep
 
 
 def _next_size(size: int, started: float) -> int:
-    return max(500, min(4 * size, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
+    return max(500, min(2 * size, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
 
 
 def _alone(ws: Workspace, timeout: float = -1) -> FileLock:

@@ -35,7 +35,7 @@ _TABLES = (
     "CREATE TABLE staged.events (comparison INTEGER PRIMARY KEY, name TEXT, outcome TEXT, strength INTEGER, rater TEXT,"
     " ranks TEXT, margin REAL, judged_at TEXT, elapsed_ms INTEGER, note TEXT, flags TEXT, facts TEXT)",
     "CREATE TABLE staged.later (n INTEGER PRIMARY KEY, item BLOB)",
-    "CREATE TABLE staged.pieces (rows_of TEXT, first INTEGER, last INTEGER, added INTEGER)",
+    "CREATE TABLE staged.pieces (rows_of TEXT, first INTEGER, last INTEGER, added INTEGER, PRIMARY KEY (rows_of, first)) WITHOUT ROWID",
 )
 _INSERTS = {
     "responses": "INSERT INTO staged.responses VALUES (?, ?, ?, ?, ?)",
@@ -157,8 +157,9 @@ class Stage:
         self._db.conn.commit()
 
     def is_outdated(self) -> bool:
-        """Return whether another program has added a prompt meanwhile that was laid down as new."""
-        return prompts.has_staged_since(self._db, self._last_prompt)
+        """Return whether another program has added a prompt since the last look that was laid down as new."""
+        since, self._last_prompt = self._last_prompt, prompts.last(self._db)
+        return prompts.has_staged_since(self._db, since)
 
     def sizes(self) -> list[tuple[str, int]]:
         """Return the tables in the order in which they are brought in, each with the largest number of its rows."""

@@ -169,9 +169,10 @@ def publish_responses(db: Database, import_id: int, created_at: str, first: int,
 
 def staged_id(rows_of: str, number: str) -> str:
     """Return SQL for the id that a staged number has here."""
-    return (
-        f"{number} + (SELECT added FROM staged.pieces WHERE rows_of = '{rows_of}' AND {number} BETWEEN first AND last)"
+    piece = (
+        f"SELECT added FROM staged.pieces WHERE rows_of = '{rows_of}' AND first <= {number} ORDER BY first DESC LIMIT 1"
     )
+    return f"{number} + ({piece})"
 
 
 def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:

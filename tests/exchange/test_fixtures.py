@@ -102,6 +102,38 @@ def test_two_fields_of_a_row_may_be_damaged():
     check(twice, is_sure=False)
 
 
+def test_a_file_that_is_cut_off_anywhere_is_refused_or_gives_rows_that_are_not_wrong(tmp_path):
+    """A cell of a table may be cut within a text, which nothing tells; a row of JSON may not."""
+    chance, counts = random.Random(3), {"refused": 0, "nothing": 0, "kept": 0}
+    for name, expected in EXPECTED.items():
+        if not (FIXTURES / name).is_file():
+            continue
+        whole = (FIXTURES / name).read_bytes()
+        for at_byte in {1, len(whole) - 2, *(chance.randrange(1, len(whole)) for _ in range(8))}:
+            path = tmp_path / Path(name).name
+            path.write_bytes(whole[:at_byte])
+            try:
+                found = [each for each in outcomes(path) if isinstance(each, Item)]
+            except ImportRefused:
+                counts["refused"] += 1
+                continue
+            except Exception as error:
+                raise AssertionError(f"{name}, cut after {at_byte} bytes") from error
+            original = expected.get("items", [])
+            if path.suffix in (".json", ".jsonl", ".ndjson"):
+                assert not wrong(found, original), (name, at_byte)
+                texts = {text for item in original for text in _texts(item)}
+                assert all(set(item.responses) <= texts for item in found) or "refused" in expected, (name, at_byte)
+            counts["kept" if found else "nothing"] += 1
+    assert counts["refused"] > 500, counts
+    assert counts["kept"], "whole lines, or a cell of a table"
+
+
+def _texts(item):
+    alone = [item[name] for name in ("chosen", "rejected", "a", "b", "response") if name in item]
+    return alone + [text for group in item.get("groups", []) for text in group]
+
+
 def check(drawn, *, is_sure=True):
     counts = {"refused": 0, "dropped": 0, "kept": 0}
     for name, path, rows in drawn:

@@ -146,6 +146,17 @@ def test_a_person_rates_and_writes_between_the_pieces(ws, source, monkeypatch):
     assert texts["Mine 2?"] == {"Yes."}
 
 
+def test_a_row_is_hidden_without_reading_all_pieces(ws):
+    """Each press of a person between two pieces begins a new one."""
+    with ws.write() as db:
+        for number in range(3):
+            curtain.hide(db, curtain.Piece("prompts", 900 + 10 * number, 905 + 10 * number))
+    with ws.read() as db:
+        plan = " ".join(row["detail"] for row in db.query("EXPLAIN QUERY PLAN SELECT count(*) FROM prompts"))
+        assert "SEARCH u USING COVERING INDEX unfinished_imports_first" in plan
+        assert db.execute("SELECT count(*) FROM prompts").fetchone()[0] == 2
+
+
 def test_everything_that_a_person_does_works_while_something_is_hidden(ws, tmp_path):
     """An INSERT that did not name the table itself would meet a view."""
     with ws.write() as db:

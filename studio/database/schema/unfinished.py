@@ -9,3 +9,5 @@ CREATE TABLE unfinished_imports (   -- curtain: rows of an import that is not wh
     last INTEGER NOT NULL CHECK (last >= first)
 ) STRICT""",
 )
+INDEX = "CREATE UNIQUE INDEX unfinished_imports_first ON unfinished_imports(rows_of, first, last)"
+"""The migration that finds the piece to which a row would belong without reading all pieces."""
