@@ -18,6 +18,8 @@ import gradio as gr
 from gradio.queueing import Queue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui import static
+
 IDLE_SHARE, SHORTEST_S, LONGEST_S = 0.01, 0.001, 0.1
 """The queue looks for work after a hundredth of its idle time, within these bounds."""
 SCRIPT = b"""<script>{
@@ -28,6 +30,7 @@ const rests = (act, ms) => ms >= 1000 && typeof act === "function" && !act.isFor
 window.setInterval = (act, ms, ...given) => every(rests(act, ms) ? (...values) => document.hidden || act(...values) : act, ms, ...given);
 window.requestAnimationFrame = (draw) => (isCounter(draw) ? setTimeout(() => frame(draw), 1000) : frame(draw));
 }</script>"""
+STREAM = b"<script>" + static.read("stream.js").encode() + b"</script>"
 PROXY = """<script>{
 const came = HOST;
 if (came && location.host !== new URL(`${location.protocol}//${came}`).host) addEventListener("DOMContentLoaded", () => {
@@ -91,7 +94,7 @@ class Rest:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            whole = body.replace(b"<head>", b"<head>" + SCRIPT + proxy, 1)
+            whole = body.replace(b"<head>", b"<head>" + SCRIPT + STREAM + proxy, 1)
             lengths = [(b"content-length", str(len(whole)).encode())]
             await send(
                 {**start, "headers": [h for h in start["headers"] if h[0].lower() != b"content-length"] + lengths}
