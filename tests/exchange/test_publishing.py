@@ -18,7 +18,7 @@ from studio.datasets import archive, importing, publishing
 from studio.errors import DataError
 from studio.preferences import comparisons, edits, prompts, ratings
 from studio.preferences.prompts import NewPrompt
-from studio.recovery import backups, rescue
+from studio.recovery import backups, daily, rescue
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.support.waiting import until
@@ -239,6 +239,13 @@ def test_what_a_killed_import_left_is_never_seen_and_taken_out_by_the_next(ws, s
         assert db.execute("SELECT count(*) FROM main.prompts").fetchone()[0] == 3, "two were here, one came"
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     assert importing.import_source(ws, source).num_new == NUM + 2
+
+
+def test_a_server_that_starts_takes_out_what_a_killed_import_left(ws):
+    with ws.write() as db:
+        curtain.hide(db, curtain.Piece("imports", 90, 91))
+    with daily.kept(ws):
+        until(lambda: not stored.read(ws, curtain.is_needed), "nothing is hidden any more")
 
 
 @pytest.mark.parametrize("which", ["New 0?", f"New {NUM - 1}?"])
