@@ -171,6 +171,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(ws, cli, monkeypatch):
         until(lambda: any(each.text for each in stored.read(ws, turns.list_all, 1)[1:]), "an answer has begun")
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell may have started the tests with it ignored
     thread = threading.Thread(target=press)
     thread.start()
     try:
@@ -178,6 +181,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(ws, cli, monkeypatch):
         code, out, _ = cli("chat", "sft-1", "--temperature", "10", "--max-new-tokens", "450", typed=typed)
     finally:
         thread.join()
+        signal.signal(signal.SIGINT, before)
     assert code == 0
     assert "stopped]" in out
     answers = [each for each in stored.read(ws, turns.list_all, 1) if each.role == "assistant"]
