@@ -142,7 +142,7 @@ ONLY_PARSED = {
     'label-studio push --project "Round 1" --annotators 3': "needs a server of Label Studio",
     'label-studio pull --project "Round 1"': "as above",
     "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0": "the model is not here",
-    "reward --set learning_rate=5e-4 --set epochs=2": "belongs to the two above",
+    "reward --set learning_rate=5e-4 --set epochs=2 --set max_dropped=1": "belongs to the two above",
     "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
     " --set max_new_tokens=48 --set eval_every=20": "belongs to the two above",
 }

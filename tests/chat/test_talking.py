@@ -218,12 +218,14 @@ def test_ctrl_c_in_a_real_terminal_reaches_the_program_and_not_the_model(ws):
     screen = _Screen(ours)
     try:
         screen.until("> ")
-        for _ in range(2):
+        num_stopped = 0
+        while num_stopped < 2:  # on a busy machine an answer may be whole before the key arrives
             os.write(ours, b"Hello\n")
             screen.until("sft-1@1\r\n")
             screen.until(" ")
             os.write(ours, b"\x03")
-            screen.until("stopped]")
+            screen.until("\r\n  [")
+            num_stopped += screen.until("]").endswith("stopped")
             screen.until("> ")
         os.write(ours, b"\x03")
         screen.until("> ")
@@ -233,7 +235,8 @@ def test_ctrl_c_in_a_real_terminal_reaches_the_program_and_not_the_model(ws):
         child.kill()
         child.wait()
         os.close(ours)
-    assert [each.end_reason for each in stored.read(ws, turns.list_all, 1)] == [None, "stopped", None, "stopped"]
+    ended = [each.end_reason for each in stored.read(ws, turns.list_all, 1) if each.role == "assistant"]
+    assert ended.count("stopped") == 2
 
 
 def _own():
@@ -256,4 +259,5 @@ class _Screen:
             assert time.monotonic() < deadline, self.unread
             if select.select([self.descriptor], [], [], 0.1)[0]:
                 self.unread += os.read(self.descriptor, 4096).decode("utf-8", errors="replace")
-        self.unread = self.unread.split(text, 1)[1]
+        before, self.unread = self.unread.split(text, 1)
+        return before
