@@ -138,13 +138,15 @@ ONLY_PARSED = {
     "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",
     "import hh_rlhf_helpful_base.raw.jsonl.gz": "the data is not here",
+    "evaluate --set checkpoints=base,sft-1,ppo-1 --set suites=copa:FILE,hellaswag:FILE,truthfulqa:FILE,xstest:FILE,"
+    "blimp:FILE": "the data is not here",
     "import rasbt_instruct_1100.jsonl": "the data is not here",
     'label-studio push --project "Round 1" --annotators 3': "needs a server of Label Studio",
     'label-studio pull --project "Round 1"': "as above",
     "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0": "the model is not here",
     "reward --set learning_rate=5e-4 --set epochs=2 --set max_dropped=1": "belongs to the two above",
     "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
-    " --set max_new_tokens=48 --set eval_every=20": "belongs to the two above",
+    " --set max_new_tokens=48 --set eval_every=20 --set max_dropped=1": "belongs to the two above",
 }
 """Documented command to why it is only parsed."""
 
