@@ -166,7 +166,8 @@ def _ask(
     try:
         for answers in asking.growing(resident, [{"role": "user", "content": prompt.strip()}], names, sampling):
             if time.monotonic() - drawn_at > DRAWN_EVERY_S:
-                yield [*_cards(answers, first, second), *_BUTTONS[True]]
+                # Not the buttons: what is under way when Stop is pressed arrives after it, and would show Stop again.
+                yield [*_cards(answers, first, second), gr.skip(), gr.skip()]
                 drawn_at = time.monotonic()
     except StudioError as error:
         yield [html.notice(str(error), "bad"), "", *_BUTTONS[False]]
