@@ -25,7 +25,7 @@ from studio.cli import arguments as takes
 from studio.cli.printing import printable
 from studio.errors import CheckpointError, ConfigError, DataError, StudioError
 from studio.preferences import wording
-from studio.preferences.vocabulary import PairOutcome
+from studio.preferences.vocabulary import TYPED
 from studio.workspace import Workspace
 
 with suppress(
@@ -33,7 +33,6 @@ with suppress(
 ):  # lets input() edit its line, and take more than the 4,095 bytes at which a terminal cuts one
     import readline  # noqa: F401
 
-VOTES: dict[str, PairOutcome] = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
 SIDES = ("answer 1", "answer 2")
 HELP = """Ctrl-C        stops the answer that is being given
 Ctrl-D, /quit ends; the conversation stays
@@ -269,11 +268,11 @@ class _Talk:
         print(f"This is conversation {self.id} now; the first one stays as it was.")
 
     def _vote(self, text: str) -> None:
-        if text not in VOTES:
+        if text not in TYPED:
             raise DataError("Say /vote left, /vote right, /vote tie or /vote bad.")
         answers = self._last().answers
         with self.ws.write() as db:
-            rating = judging.vote(db, [each.id for each in answers], VOTES[text])
+            rating = judging.vote(db, [each.id for each in answers], TYPED[text])
             if text in ("left", "right"):
                 conversations.open_at(db, answers[text == "right"].id)
             said = wording.of_rating(db, rating, SIDES)

@@ -47,6 +47,10 @@ JUDGEMENTS: dict[str, tuple[Outcome, int | None]] = {
     **{tie: (tie, None) for tie in TIES},
 }
 """Name of a command to the outcome and the strength that it gives."""
+PLAIN: dict[PairOutcome, str] = {"left": "left:2", "tie": "tie", "right": "right:2", "both_bad": "both_bad"}
+"""Outcome of a pair to its command, where no strength is asked for."""
+TYPED: dict[str, PairOutcome] = {outcome.removeprefix("both_"): outcome for outcome in PLAIN}
+"""Word that is typed for an outcome to the outcome."""
 RANKING = (
     Command(("=",), "same", "ties with it"),
     Command(("backspace",), "back", "take out"),
@@ -141,6 +145,7 @@ def as_json() -> str:
             "movedDigits": MOVED_DIGITS,
             "movedLetters": MOVED_LETTERS,
             "judgements": JUDGEMENTS,
+            "plain": {outcome: {"command": command, "words": WORDS[outcome]} for outcome, command in PLAIN.items()},
             "bothBad": {"pair": WORDS["both_bad"], "ranking": ALL_BAD},
             "sides": SIDES,
             "flags": FLAGS,

@@ -1,6 +1,7 @@
 """The queue, both stops, a restart in mid-run and a resume, from the page, with real workers."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -75,6 +76,8 @@ def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behi
     paused_at = checkpoints.last(ws, "sft-1").step
     page.locator("#run-pause").click()
     expect(page.locator("#run-head")).not_to_contain_text("paused", timeout=PATIENCE_MS)
+    gone_on = re.compile(rf"step (?!{paused_at} )\d+ of 1000")
+    wait_for(lambda: gone_on.match(stored.read(ws, runs.get, "sft-1").progress_text), "a step after the pause")
     page.locator("#run-stop").click()
     expect(page.locator("#run-head .badge")).to_have_text("stopped", timeout=PATIENCE_MS)
     assert left_of(ws, "sft-1") == set(), "the page says so only now"

@@ -1,6 +1,5 @@
 /* Draws a conversation on the page Chat: each turn of the person, the attempt at an answer, and what can be done with them.
    In one scope with chat.js. All texts become text nodes, or markup that the studio has checked (draw.js). */
-const VOTES = { left: "left:2", tie: "tie", right: "right:2", both_bad: "both_bad" }; // outcome to the command whose key votes so
 const keyFor = (command) => Object.keys(VOCABULARY.keys).find((key) => VOCABULARY.keys[key] === command);
 
 function button(parent, act, words, facts = {}, key = "") {
@@ -84,8 +83,7 @@ function drawVote(node, exchange, isLast) {
   if (!canVote && !verdict) return;
   const ids = exchange.answers.map((answer) => answer.id).join(" ");
   make("span", node, verdict ? `Recorded: ${verdict.said}.` : "Which is better?", "question");
-  for (const [outcome, command] of Object.entries(VOTES)) {
-    const words = { left: "left", right: "right", tie: "both fine", both_bad: "both bad" }[outcome];
+  for (const [outcome, { command, words }] of Object.entries(VOCABULARY.plain)) {
     const press = button(node, "vote", words, { ids, command }, isLast ? keyFor(command) : "");
     press.setAttribute("aria-pressed", verdict?.outcome === outcome);
   }
