@@ -208,7 +208,7 @@ def test_ids_of_tests_depend_neither_on_the_clock_nor_on_the_order_of_sets(reque
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | {"PYTHONHASHSEED": seed},
+        env=os.environ | {"PYTHONHASHSEED": seed, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
