@@ -13,6 +13,7 @@ from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
 from studio.recovery import rescue
 from studio.workspace import Workspace
+from tests.chat.talking import answered
 from tests.support import stored
 from tests.support.earlier import written as earlier_workspace
 
@@ -29,14 +30,6 @@ def ws(tmp_path):
 def db(ws):
     with ws.write() as db:
         yield db
-
-
-def answered(db, turn_id, *texts, reason="eos"):
-    """A new attempt at an answer, which said this."""
-    answers = conversations.ask(db, turn_id)
-    for answer, text in zip(answers, texts, strict=True):
-        turns.end(db, answer.id, text, reason, num_tokens=3, seconds=0.5)
-    return [answer.id for answer in answers]
 
 
 def talk(db, settings, *said):

@@ -13,6 +13,7 @@ from studio.chat.protocol import Sampling
 from studio.errors import CheckpointError, RatingError
 from studio.preferences import comparisons, model_votes, prompts, ratings, undo
 from studio.workspace import Workspace, now
+from tests.chat.talking import answered
 from tests.support import stored
 
 TWO = Settings(checkpoints=("sft-1@40", "sft-2@40"), system="Be brief.", sampling=Sampling(seed=7, temperature=0.5))
@@ -36,13 +37,6 @@ def ws(tmp_path):
             row = {"name": f"sft-{number}@40", "run_id": run_id, "step": 40, "folder": "", "base_model": "starter"}
             db.table("checkpoints").insert(row | {"base_fingerprint": "", "metrics": "{}", "created_at": now()})
     return ws
-
-
-def answered(db, turn_id, *texts, reason="eos"):
-    answers = conversations.ask(db, turn_id)
-    for answer, text in zip(answers, texts, strict=True):
-        turns.end(db, answer.id, text, reason, num_tokens=3, seconds=0.5)
-    return [answer.id for answer in answers]
 
 
 @pytest.fixture
