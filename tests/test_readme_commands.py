@@ -129,7 +129,6 @@ ONLY_PARSED = {
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",
     "serve": "a server is started by serving/test_api.py",
-    "import pairs.jsonl": "half a million pairs; test_importing.py imports fewer",
     "ppo --preset 24gb": "needs a GPU",
     "reward --set votes_half=first": "needs more votes; test_best_of.py trains one on each half",
     "reward --set votes_half=second": "as above",
