@@ -2,7 +2,6 @@
    attention: as a notification where that is allowed, in the tab's title while it is hidden. A page
    catches up at once when its tab is shown again, and when a run begins or ends. Runs in gr.HTML(js_on_load): `props`, `trigger` and `server` are given. */
 const EVERY_MS = 4000;
-const STUCK_MS = 10000; // while a run goes on, the page of the runs asks every two seconds
 const CALM = ["queued", "running"];
 const before = new Map();
 let plain = document.title;
@@ -33,18 +32,8 @@ async function ask() {
     if (state && state !== run.state && !CALM.includes(run.state)) tell(run);
     isNew ||= state !== run.state;
   }
-  if (document.hidden || isFirst) return;
-  if (isNew || isStuck()) catchUp();
+  if (isNew && !isFirst && !document.hidden) catchUp();
 }
-
-/* Gradio's timer waits for the answer to its last tick. One that arrived on a stream just being closed is read only when another
-   event opens a stream: until then the page would stand still. */
-let askedAt = performance.now();
-new PerformanceObserver((list) => {
-  if (list.getEntries().some((entry) => entry.name.includes("queue/join"))) askedAt = performance.now();
-}).observe({ type: "resource" });
-const isStuck = () => window.studio.address().split("/")[0] === "runs" &&
-  [...before.values()].some((state) => CALM.includes(state)) && performance.now() - askedAt > STUCK_MS;
 
 function catchUp() {
   props.value = window.studio.address().split("/")[0];
