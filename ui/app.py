@@ -5,6 +5,7 @@ is in the workspace, so closing the tab or the server loses nothing. This proces
 generation are child processes.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -240,8 +241,7 @@ def _keep_fresh(pages: dict[str, Page], opened: dict[str, gr.Tab]) -> None:
     """Update a page when it is opened, and a live page while it is open; closed pages do nothing."""
     timers = {name: page.timer for name, page in pages.items() if page.timer is not None}
     for name, page in pages.items():
-        opened[name].select(None, None, None, js=f"() => window.studio.opened('{name}')")
-        on(opened[name].select, partial(_switch, list(timers), name), None, list(timers.values()))
+        opened[name].select(None, None, list(timers.values()), js=_opened(name, list(timers)))
         if page.outputs:
             shown = on(opened[name].select, page.refresh, page.inputs, page.outputs)
             if page.typed:
@@ -265,9 +265,14 @@ def _if_open(name: str, page: Page, opened: str, *values: Any) -> Any:
     return page.refresh(*values) if opened == name else [gr.skip()] * len(page.outputs)
 
 
-def _switch(live: list[str], opened: str) -> list[gr.Timer] | gr.Timer:
-    timers = [gr.Timer(active=name == opened) for name in live]
-    return timers if len(timers) > 1 else timers[0]
+def _opened(name: str, live: list[str]) -> str:
+    """Return the script that starts the timer of an opened page and stops the others.
+
+    The browser does it, in the order of the clicks: an answer of the server for the page before can come late, and would stop
+    the timer of the open one.
+    """
+    timers = json.dumps([{"__type__": "update", "active": each == name} for each in live])
+    return f"() => {{ window.studio.opened('{name}'); return {timers}; }}"
 
 
 def _follow(address: str) -> list[Any]:

@@ -153,15 +153,16 @@ class _Talk:
         print(f"Conversation {self.id} with {names}. /help lists the commands; Ctrl-C stops an answer, Ctrl-D ends.")
         if found.leaf_id:
             self._show()
-        while (text := _read()) is not None:
+        while True:
             try:
+                text = _read()
+                if text is None or text.split()[:1] == ["/quit"]:
+                    break
                 self._take(text)
             except StudioError as error:
                 print(error, flush=True)
-            except KeyboardInterrupt:  # just before or after an answer
+            except KeyboardInterrupt:  # while nothing is answered: the line begins again
                 print(flush=True)
-            if text.split() == ["/quit"]:
-                break
         with self.ws.write() as db:
             if conversations.get(db, self.id).leaf_id is None:
                 conversations.delete(db, self.id)  # nothing was said
@@ -170,7 +171,7 @@ class _Talk:
 
     def _take(self, text: str) -> None:
         name, _, rest = text.strip().partition(" ")
-        if name == "/quit" or not text.strip():
+        if not text.strip():
             return
         if not name.startswith("/") or len(name) == 1:
             return self._say(text)
@@ -371,15 +372,11 @@ def _number(text: str, most: int) -> int:
 
 
 def _read() -> str | None:
-    """Return what is said next, None at the end of the input; Ctrl-C begins the line again."""
+    """Return what is said next, None at the end of the input."""
     said: list[str] = []
     while True:
         try:
             line = input("… " if said else "\n> ") if sys.stdin.isatty() else _line()
-        except KeyboardInterrupt:
-            print()
-            said = []
-            continue
         except EOFError:
             return "\n".join(said) or None
         said.append(line.removesuffix("\\"))

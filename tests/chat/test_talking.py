@@ -253,11 +253,23 @@ class _Screen:
     def __init__(self, descriptor):
         self.descriptor, self.unread = descriptor, ""
 
-    def until(self, text):
+    def interrupt(self, text):
+        """Press Ctrl-C until a text is shown: Python's input() misses a signal between its prompt and its waiting."""
         deadline = time.monotonic() + PATIENCE_S
-        while text not in self.unread:
+        os.write(self.descriptor, b"\x03")
+        while not self._shows(text, patience_s=2):
             assert time.monotonic() < deadline, self.unread
-            if select.select([self.descriptor], [], [], 0.1)[0]:
-                self.unread += os.read(self.descriptor, 4096).decode("utf-8", errors="replace")
+            os.write(self.descriptor, b"\x03")
+        return self.until(text)
+
+    def until(self, text):
+        assert self._shows(text, PATIENCE_S), self.unread
         before, self.unread = self.unread.split(text, 1)
         return before
+
+    def _shows(self, text, patience_s):
+        deadline = time.monotonic() + patience_s
+        while text not in self.unread and time.monotonic() < deadline:
+            if select.select([self.descriptor], [], [], 0.1)[0]:
+                self.unread += os.read(self.descriptor, 4096).decode("utf-8", errors="replace")
+        return text in self.unread

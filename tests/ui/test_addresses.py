@@ -5,7 +5,10 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
+from modules.config import SFTConfig
+from studio.runs import launcher, runs
 from tests.support import stored
+from tests.ui import filling
 from tests.ui.test_pages import open_page
 from ui import app
 
@@ -91,6 +94,25 @@ def test_a_page_that_is_opened_while_an_address_is_still_on_its_way_stays_open(
     page.wait_for_function("window.studio.isSettled()")
     expect(chosen(page)).to_have_text("Rate")
     assert tab_in_address(page) == "rate"
+
+
+def test_the_open_page_stays_live_when_an_answer_for_the_page_before_comes_late(full_ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(launcher, "is_alive", lambda run: True)
+    run = filling.add_run(full_ws, SFTConfig(), "running", "at 0.4")
+    page = visit(serve(full_ws).url + f"#runs/{run.name}")
+    page.route(
+        "**/queue/join**",
+        lambda route: None if '"value":"Home"' in route.request.post_data else route.continue_(),
+    )
+    page.reload()
+    expect(page.locator("#run-head")).to_contain_text("at 0.4")
+    expect(page.locator("#next-step")).to_have_count(0)
+    page.unroute("**/queue/join**")  # what was held goes on
+    expect(page.locator("#next-step")).to_have_count(1)
+    page.route("**/component_server/**", lambda route: None)  # the bell, which tells of changes too
+    for text in ("at 0.5", "at 0.6", "at 0.7"):
+        stored.written(full_ws, runs.beat, run.id, 0.5, text)
+        expect(page.locator("#run-head")).to_contain_text(text)
 
 
 @pytest.mark.parametrize("kind", ["refused", "full of something else"])

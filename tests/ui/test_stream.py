@@ -11,12 +11,13 @@ window.opened = 0;
 const streams = STREAMS;
 const told = (parts) => new ReadableStream({ start(to) { for (const part of parts) to.enqueue(new TextEncoder().encode(part)); to.close(); } });
 window.fetch = async (name) => {
+  if (name.includes("#slow")) return new Promise(() => {});
   if (name.includes("queue/join")) return new Response(JSON.stringify({ event_id: name.split("#")[1] }));
   return new Response(told(streams[window.opened++] ?? []));
 };
 """
 READ = """async (events) => {
-  for (const event of events) await window.fetch(`/queue/join#${event}`);
+  for (const event of events) await Promise.race([window.fetch(`/queue/join#${event}`), new Promise((go) => setTimeout(go, 50))]);
   return await (await window.fetch("/queue/data?session_hash=x")).text();
 }"""
 DONE_A, DONE_B, CLOSED = (
@@ -31,6 +32,7 @@ DONE_A, DONE_B, CLOSED = (
     [
         pytest.param(["a"], [[DONE_A, CLOSED]], DONE_A + CLOSED, id="closed"),
         pytest.param(["a", "b"], [[DONE_A, CLOSED], [DONE_B, CLOSED]], DONE_A + DONE_B + CLOSED, id="reopened"),
+        pytest.param(["a", "slow"], [[DONE_A, CLOSED], [DONE_B]], DONE_A + DONE_B, id="asked-and-unanswered"),
         pytest.param(["a"], [[DONE_A[:20], DONE_A[20:] + CLOSED[:9], CLOSED[9:]]], DONE_A + CLOSED, id="cut-anywhere"),
     ],
 )

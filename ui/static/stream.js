@@ -5,19 +5,30 @@
   const get = window.fetch.bind(window);
   const awaited = new Set(); // events whose answer has not come
   const early = new Set(); // events whose answer came before their name
-  let asking = Promise.resolve(); // until the studio has named the events that were asked for
+  let unanswered = 0; // requests for an event that the studio has not answered yet
+  let naming = Promise.resolve(); // until the answers to such requests are read
 
-  const nameOf = (asked) => String(asked[0]?.url ?? asked[0]);
+  const nameOf = (request) => String(request[0]?.url ?? request[0]);
 
-  async function ask(asked) {
-    const answered = get(...asked);
-    asking = Promise.allSettled([asking, answered.then((answer) => answer.clone().json()).then((told) => told.event_id && !early.delete(told.event_id) && awaited.add(told.event_id))]);
-    return answered;
+  async function named(answer) {
+    const { event_id } = await answer.json();
+    if (event_id && !early.delete(event_id)) awaited.add(event_id);
   }
 
-  async function* messages(asked) {
+  async function ask(request) {
+    unanswered += 1;
+    try {
+      const answer = await get(...request);
+      naming = Promise.allSettled([naming, named(answer.clone())]);
+      return answer;
+    } finally {
+      unanswered -= 1;
+    }
+  }
+
+  async function* messages(request) {
     for (let isOpen = true; isOpen; ) {
-      const answer = await get(...asked);
+      const answer = await get(...request);
       if (!answer.ok) throw new TypeError(`The stream was refused: ${answer.status}`);
       let rest = "";
       isOpen = false;
@@ -28,8 +39,8 @@
           const { msg, event_id } = JSON.parse(message.slice(message.indexOf("{")) || "{}");
           if (msg === "process_completed" && !awaited.delete(event_id)) early.add(event_id);
           if (msg === "close_stream") {
-            await asking;
-            isOpen = awaited.size > 0;
+            await naming;
+            isOpen = unanswered > 0 || awaited.size > 0;
             if (isOpen) continue;
           }
           yield `${message}\n\n`;
@@ -38,11 +49,11 @@
     }
   }
 
-  window.fetch = async (...asked) => {
-    const name = nameOf(asked);
-    if (name.includes("/queue/join")) return ask(asked);
-    if (!name.includes("/queue/data")) return get(...asked);
-    const told = messages(asked);
+  window.fetch = async (...request) => {
+    const name = nameOf(request);
+    if (name.includes("/queue/join")) return ask(request);
+    if (!name.includes("/queue/data")) return get(...request);
+    const told = messages(request);
     const body = new ReadableStream({
       async pull(to) {
         const { value, done } = await told.next();

@@ -19,6 +19,7 @@ from ui.components import dropdown, html
 from ui.handlers import any_of, on
 
 COUNT = 8
+CONTINUE = "Continue"
 KEPT = """(name) => window.studio.settingsFor === `runs/${name}`
     ? document.querySelector("#run-other :is(input, textarea)")?.value ?? "" : "" """
 """What was typed for another run is cleared when this one is chosen; the page may hear of the choice while one is typing."""
@@ -43,7 +44,9 @@ class Controls:
             (earlier, partial(_shift, by=-1)),
             (later, partial(_shift, by=1)),
         ):
-            on(button.click, partial(_act, ws, act, redraw), inputs, outputs)
+            # A press counts though the answer to the one before is still on its way, which Gradio else would not send.
+            pressed = partial(_act, ws, act, redraw)
+            on(button.click, pressed, [button, *inputs], outputs, trigger_mode="multiple")
         asked = [chosen, self.origin, self.other]
         on(resume.click, partial(_resume, ws), asked, [chosen, self.other])
         chosen.change(None, [chosen], [self.other], js=KEPT)
@@ -103,7 +106,7 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     return [
         gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
         gr.Button(interactive=is_open or run.is_ending),
-        gr.Button("Continue" if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
+        gr.Button(CONTINUE if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
         gr.Button(visible=is_waiting),
         gr.Button(visible=is_waiting),
         gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
@@ -131,28 +134,31 @@ def _label(checkpoint: Checkpoint) -> str:
     return f"from {checkpoint.name}{checkpoint.remarks}"
 
 
-def _act(ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], chosen: str, *rest: Any) -> list[Any]:
+def _act(
+    ws: Workspace, act: Callable[..., Any], redraw: Callable[..., Any], words: str, chosen: str, *rest: Any
+) -> list[Any]:
+    """Do what the button said when it was pressed."""
     with ws.read() as db:
         run = known(db, chosen)
-    act(ws, run)
+    act(ws, run, words)
     return redraw(run.name, *rest)
 
 
-def _stop(ws: Workspace, run: Run) -> None:
+def _stop(ws: Workspace, run: Run, _: str) -> None:
     with ws.write() as db:
         runs.request_stop(db, run.name)
 
 
-def _kill(ws: Workspace, run: Run) -> None:
+def _kill(ws: Workspace, run: Run, _: str) -> None:
     launcher.kill(ws, run.name)
 
 
-def _pause(ws: Workspace, run: Run) -> None:
+def _pause(ws: Workspace, run: Run, words: str) -> None:
     with ws.write() as db:
-        (queue.go_on if run.pause_requested else queue.pause)(db, run.name)
+        (queue.go_on if words == CONTINUE else queue.pause)(db, run.name)
 
 
-def _shift(ws: Workspace, run: Run, by: int) -> None:
+def _shift(ws: Workspace, run: Run, _: str, by: int) -> None:
     with ws.write() as db:
         queue.shift(db, run.name, by)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.errors import RunError
 from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter, Rollout, Token
 from studio.workspace import Database, Workspace
@@ -55,10 +56,8 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
             detail = html.html(_NONE_PICKED, elem_id="rollout")
     wanted = [chosen, picked, search, sort, end, *bounds]
     on(any_of([seen, chosen, search, sort, end, *bounds], "change"), partial(_table, ws), wanted, [table])
-    owner = gr.State(None)
-    on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail, owner])
-    on(colour.change, partial(_detail, ws), [chosen, picked, colour], [detail])
-    on(chosen.change, _leave, [chosen, owner], [picked, detail])
+    on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail])
+    on(any_of([chosen, colour], "change"), partial(_detail, ws), [chosen, picked, colour], [detail])
 
 
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
@@ -109,21 +108,19 @@ def _row(rollout: Rollout, is_picked: bool) -> str:
 
 
 def _pick(ws: Workspace, *values: Any) -> list[str]:
-    """Mark the row and show its response; returns the run that it belongs to as well."""
+    """Mark the row and show its response."""
     *wanted, colour = values
     with ws.read() as db:
-        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour), wanted[0]]
-
-
-def _leave(chosen: str, owner: str | None) -> list[Any]:
-    """Show no response of the run before; Gradio may report late, and twice, that a run was chosen."""
-    return [gr.skip()] * 2 if owner == chosen else ["", _NONE_PICKED]
+        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour)]
 
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
-    """Draw one response with its figures, its tokens coloured, and all its numbers."""
+    """Draw the picked response with its figures, its tokens coloured, and all its numbers; none of another run."""
     with ws.read() as db:
-        return _draw_detail(db, chosen, picked, colour)
+        try:
+            return _draw_detail(db, chosen, picked, colour)
+        except RunError:
+            return _NONE_PICKED
 
 
 def _draw_detail(db: Database, chosen: str, picked: str, colour: str) -> str:
