@@ -216,7 +216,8 @@ class _Talk:
                         print(printable(added), end="", flush=True)
                         known, ended = len(news.text), news if news.end_reason else None
                 except KeyboardInterrupt:
-                    self.answers.stop(ids)
+                    with suppress(KeyboardInterrupt):  # of an impatient second press
+                        self.answers.stop(ids)
             print(f"\n  [{printable(ended.ending)}]", flush=True)
 
     def _head(self, place: int, answer: Turn, num: int) -> None:
