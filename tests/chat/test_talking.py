@@ -227,8 +227,7 @@ def test_ctrl_c_in_a_real_terminal_reaches_the_program_and_not_the_model(ws):
             screen.until("\r\n  [")
             num_stopped += screen.until("]").endswith("stopped")
             screen.until("> ")
-        os.write(ours, b"\x03")
-        screen.until("> ")
+        screen.interrupt("> ")
         os.write(ours, b"\x04")
         screen.until("It is kept.")
     finally:
