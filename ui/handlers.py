@@ -52,7 +52,7 @@ def on(
     )
 
 
-def any_of(fields: Sequence[Any], event: str) -> Callable[..., Any]:
+def any_of(fields: Sequence[Any], event: str, *others: Callable[..., Any]) -> Callable[..., Any]:
     """Return one event, for `on`, of several fields: it has one handler that runs alone, and with the newest values last.
 
     With a handler for each field an earlier answer can come after a later one and take its place on the page.
@@ -60,8 +60,9 @@ def any_of(fields: Sequence[Any], event: str) -> Callable[..., Any]:
     Args:
         fields: components that have the event.
         event: its name, such as `change`.
+        *others: events of another name, such as `button.click`.
     """
-    return partial(gr.on, [getattr(field, event) for field in fields], trigger_mode="always_last")
+    return partial(gr.on, [*(getattr(field, event) for field in fields), *others], trigger_mode="always_last")
 
 
 def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

@@ -55,9 +55,10 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
             colour = gr.Radio(list(COLOURS), value="advantage", label="Colour tokens by", elem_id="rollout-colour")
             detail = html.html(_NONE_PICKED, elem_id="rollout")
     wanted = [chosen, picked, search, sort, end, *bounds]
-    on(any_of([seen, chosen, search, sort, end, *bounds], "change"), partial(_table, ws), wanted, [table])
-    on(picked.submit, partial(_pick, ws), [*wanted, colour], [table, detail])
-    on(any_of([chosen, colour], "change"), partial(_detail, ws), [chosen, picked, colour], [detail])
+    narrowed = any_of([seen, chosen, search, sort, end, *bounds], "change", picked.submit)
+    on(narrowed, partial(_table, ws), wanted, [table])
+    shown = any_of([chosen, colour], "change", picked.submit)
+    on(shown, partial(_detail, ws), [chosen, picked, colour], [detail])
 
 
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
@@ -105,13 +106,6 @@ def _row(rollout: Rollout, is_picked: bool) -> str:
         f"{escape(_first(rollout.messages[-1]['content']))}</span>{escape(_first(rollout.response)) or '(empty)'}"
         f"</button>{cut}</td></tr>"
     )
-
-
-def _pick(ws: Workspace, *values: Any) -> list[str]:
-    """Mark the row and show its response."""
-    *wanted, colour = values
-    with ws.read() as db:
-        return [_draw_table(db, *wanted), _draw_detail(db, wanted[0], wanted[1], colour)]
 
 
 def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
