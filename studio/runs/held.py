@@ -57,6 +57,11 @@ def hold(ws: Workspace, patience_s: float = 0.0) -> Workspace:
     return HeldWorkspace(ws.root, patience_s)
 
 
+def named(ws: Workspace, text: str) -> str:
+    """Return the text with the folder's name as a person knows it, where it holds the path of the open handle."""
+    return text.replace(str(ws.root), str(ws.root.resolve())) if isinstance(ws, HeldWorkspace) else text
+
+
 def _is_there(database: Path) -> bool:
     try:
         return database.stat().st_size > 0

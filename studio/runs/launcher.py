@@ -40,7 +40,7 @@ def start(ws: Workspace, run: Run) -> Run:
     look(ws)
     with ws.read() as db:
         run = runs.get(db, run.id)
-    if run.state == "failed":
+    if run.state == "failed" and run.pid is None:
         raise RunError(f"{run.name}: {run.message}")
     return run
 

@@ -85,6 +85,12 @@ def _carry_mark(ws: Workspace, run: Run) -> str:
 
 
 def _work(ws: Workspace, run: Run) -> Ending:
+    """Do the stage's work, and say how it ended with the paths that a person knows."""
+    ending = _attempt(ws, run)
+    return ending._replace(message=held.named(ws, ending.message))
+
+
+def _attempt(ws: Workspace, run: Run) -> Ending:
     """Do the stage's work; every failure becomes a sentence, with the traceback in the log."""
     try:
         ranks.check(run.config)
