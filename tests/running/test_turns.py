@@ -13,6 +13,7 @@ import pytest
 
 from modules.config import SFTConfig
 from studio import children
+from studio.errors import RunError
 from studio.files import locks
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, processes, queue, runs, turns
@@ -144,6 +145,22 @@ def test_a_worker_that_dies_while_it_starts_is_lost_and_not_started_for_ever(ws,
     assert launcher.reap(ws) == [run.name]
     assert "Resume puts it into the queue again." in stored.read(ws, runs.get, run.id).message
     assert ours(ws) == []
+
+
+def test_only_a_worker_that_could_not_be_started_is_told_as_such(ws, monkeypatch):
+    def look(_):
+        stored.written(ws, runs.begin, run.id, devices.CPU)
+        stored.written(ws, runs.set_process, run.id, 2**22 - 3, 1.0)
+        stored.written(ws, runs.move, run.id, "failed", "The checkpoint is damaged.")
+
+    run, unstarted = runs.create(ws, LONG), runs.create(ws, LONG)
+    with monkeypatch.context() as quick:  # its own process fails before the starter looks again
+        quick.setattr(launcher, "look", look)
+        assert launcher.start(ws, run).message == "The checkpoint is damaged."
+    with monkeypatch.context() as full:
+        full.setattr(subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "Cannot allocate memory")))
+        with pytest.raises(RunError, match=r"sft-2: The worker could not be started: Cannot allocate memory\."):
+            launcher.start(ws, unstarted)
 
 
 def test_the_settings_of_the_shell_go_with_the_run_and_its_secrets_do_not(monkeypatch):
