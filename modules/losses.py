@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from modules.devices import gpu_bytes
 from modules.memory import chunk_factor
+from modules.runtime.devices import gpu_bytes
 
 CHUNK_ELEMENTS = 2**24
 """Logits computed at a time on a CPU: 64 MiB in float32; on a GPU `modules.memory.chunk_factor` times as many."""

@@ -68,7 +68,7 @@ METRICS: dict[str, str] = {
 """Name to sentence; names are ``group/name``."""
 
 COMPONENTS = "reward/"
-"""A mixed reward logs each component under this group, by the component's own name (`modules.reward_terms`)."""
+"""A mixed reward logs each component under this group, by the component's own name (`modules.config.reward_terms`)."""
 
 GROUPS: dict[str, str] = {
     COMPONENTS: "Mean raw score of the iteration's responses by this component of the reward, before its weight.",

@@ -12,8 +12,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from modules.config import ScheduleKind
-from modules.distributed import sum_gradients
 from modules.errors import NonFiniteError
+from modules.runtime.distributed import sum_gradients
 from modules.stage_module import StageModule
 
 

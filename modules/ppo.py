@@ -17,19 +17,16 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from modules import milestones
-from modules.config import PPOConfig
+from modules.config import PPOConfig, milestones
+from modules.config.milestones import Milestones
 from modules.data.datamodules import PPOBatch, PPOHeldOut
 from modules.data.sequences import Sequences
-from modules.distributed import gather_rows, gather_shares, share, sum_over_ranks, world
 from modules.errors import NonFiniteError
 from modules.metrics import COMPONENTS
-from modules.milestones import Milestones
 from modules.model.backbone import Backbone
 from modules.model.ema import EMA
 from modules.model.generate import Rollout
 from modules.optimisation import Rates, adam, clip_gradients, take_step
-from modules.phases import Phase, during
 from modules.rl.advantages import KLController, RunningMoments, explained_variance
 from modules.rl.best_policy import Selection
 from modules.rl.evaluation import Answers, Sample, demonstration_losses, kl_per_response
@@ -48,7 +45,9 @@ from modules.rl.sampler import Sampler
 from modules.rl.settings import NAMES, PPOSettings, complete, explained, part
 from modules.rl.step_metrics import Clock, StepSums, mean
 from modules.rl.update import Surrogate
-from modules.seeds import iteration_seed
+from modules.runtime.distributed import gather_rows, gather_shares, share, sum_over_ranks, world
+from modules.runtime.phases import Phase, during
+from modules.runtime.seeds import iteration_seed
 from modules.stage_module import StageModule
 
 ADAM_EPS = 1e-5

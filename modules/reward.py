@@ -23,11 +23,11 @@ from modules.agreement import Judged, agreement, measure
 from modules.config import RewardConfig
 from modules.data.preferences import Comparisons, micro_batches
 from modules.data.sequences import Sequences, by_length
-from modules.distributed import gather_rows, sum_over_ranks
 from modules.losses import bradley_terry_loss, smooth_labels
 from modules.model.backbone import Backbone
 from modules.optimisation import adam, clip_gradients, schedule, take_step
-from modules.phases import Phase, during
+from modules.runtime.distributed import gather_rows, sum_over_ranks
+from modules.runtime.phases import Phase, during
 from modules.stage_module import StageModule
 
 BEST = "best"

@@ -16,12 +16,12 @@ import torch
 
 from modules.config import SFTConfig
 from modules.data.sequences import Sequences, by_length
-from modules.distributed import sum_over_ranks
 from modules.model.backbone import Backbone
 from modules.model.generate import EndReason, generate
 from modules.model.packing import Packed, check_packing, negative_logprobs, pack
 from modules.optimisation import adam, clip_gradients, schedule, take_step
-from modules.phases import Phase, during
+from modules.runtime.distributed import sum_over_ranks
+from modules.runtime.phases import Phase, during
 from modules.stage_module import StageModule
 
 SAMPLE_TOKENS = 64

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
-from modules.presets import HARDWARE, preset
+from modules.config.presets import HARDWARE, preset
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 

@@ -43,14 +43,24 @@ def test_a_config_survives_its_json(stage):
 
 
 def test_the_readme_tree_has_a_line_for_each_folder_in_the_words_of_its_package():
-    lines = README.split("```tree\n")[1].split("```")[0].splitlines()
-    tree = dict(line.split(maxsplit=1) for line in lines)
+    tree = _tree(README.split("```tree\n")[1].split("```")[0].splitlines())
     assert [name for name in tree if not (ROOT / name).exists()] == []
     for room in ("modules", "studio", "ui"):
         for package in (ROOT / room).rglob("__init__.py"):
             words = " ".join((ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or "").split())
             folder = f"{package.parent.relative_to(ROOT)}/"
             assert words.startswith(f"{tree[folder]}."), f"{folder}: the tree and the package say different things"
+
+
+def _tree(lines: list[str]) -> dict[str, str]:
+    """Return each path of the drawn tree with its words; a folder's contents are indented by two more spaces."""
+    tree, above = {}, []
+    for line in lines:
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, words = line.split(maxsplit=1)
+        above[depth:] = [name]
+        tree["".join(above)] = words
+    return tree
 
 
 def test_no_source_lies_outside_a_package():

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from modules.seeds import order_seed
+from modules.runtime.seeds import order_seed
 
 WINDOW = 8
 """Rows are sorted by length within this many batches: little padding, and still a random order."""

@@ -18,8 +18,8 @@ from modules.data.chat import ChatFormat, Encoded
 from modules.data.dropped import TOO_LONG, Dropped, drop, reason_of, told
 from modules.data.preferences import Answer, Comparisons, Pairs, bootstrap_weights, offtopic_pairs
 from modules.data.sequences import Sequences, pad_rows
-from modules.distributed import share
 from modules.errors import DataError
+from modules.runtime.distributed import share
 
 Row = Mapping[str, Any]
 Batch = TypeVar("Batch")

@@ -15,7 +15,7 @@ from modules.data.sequences import pad_rows
 from modules.data.templates.own import Message
 from modules.losses import select_shifted, token_stats
 from modules.model.backbone import Backbone
-from modules.phases import Phase, during
+from modules.runtime.phases import Phase, during
 
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one forward pass, padding included."""

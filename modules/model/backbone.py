@@ -21,7 +21,6 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.config import RolloutWeights
 from modules.data.chat import ChatFormat
-from modules.devices import pick_device, pick_dtype
 from modules.errors import CheckpointError, ConfigError
 from modules.model.files import check_kind
 from modules.model.files.tokens import beyond
@@ -38,6 +37,7 @@ from modules.model.pretrained import (
     positions_of,
 )
 from modules.model.roles import FullRoles, LoraRoles, LoraSettings, read_weights
+from modules.runtime.devices import pick_device, pick_dtype
 
 HEAD_WEIGHTS = "head.safetensors"
 

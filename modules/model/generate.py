@@ -16,7 +16,7 @@ from modules.data.sequences import Sequences, pad_rows
 from modules.errors import ConfigError
 from modules.model.backbone import Backbone
 from modules.model.decoding import Decoder, Repeater, recorder_of
-from modules.phases import Phase, during
+from modules.runtime.phases import Phase, during
 
 EndReason = Literal["eos", "length"]
 

@@ -26,12 +26,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from modules.config import FRESH, RolloutWeights
-from modules.devices import gpu_bytes
 from modules.errors import CheckpointError, ConfigError
 from modules.memory import merges_by_itself
 from modules.model.adapters import BASE, Turn, can_fold, folded, share_turn
 from modules.model.cpu_linear import use_onednn
 from modules.model.pretrained import load_config, load_model
+from modules.runtime.devices import gpu_bytes
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

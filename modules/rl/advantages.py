@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from modules import contradictions
-from modules.distributed import sum_over_ranks
+from modules.config import contradictions
+from modules.runtime.distributed import sum_over_ranks
 
 
 def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor, estimator: Literal["k1", "k2", "k3"]) -> Tensor:

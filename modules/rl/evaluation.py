@@ -9,12 +9,12 @@ from torch import Tensor
 
 from modules.data.chat import ChatFormat
 from modules.data.sequences import Sequences, by_length
-from modules.distributed import share, sum_over_ranks
 from modules.model.backbone import Backbone
 from modules.model.generate import EndReason, Rollout
 from modules.model.packing import negative_logprobs
 from modules.rl.experience import all_logprobs
 from modules.rl.step_metrics import mean
+from modules.runtime.distributed import share, sum_over_ranks
 
 
 class Sample(NamedTuple):

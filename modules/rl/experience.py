@@ -13,12 +13,12 @@ from torch import Tensor
 
 from modules.data.chat import Message
 from modules.data.sequences import Sequences, by_length, pad_rows
-from modules.distributed import sum_over_ranks
 from modules.errors import ConfigError, NonFiniteError
 from modules.losses import Entropy, TokenStats, select_shifted, token_stats
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.rl.advantages import at_last, gae, kl_estimates, token_rewards, whiten
+from modules.runtime.distributed import sum_over_ranks
 
 ScoreFunction = Callable[[Rollout], Tensor]
 """Responses to scores (B,); used instead of a reward model."""

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modules.config.reward_terms import RewardTerm
 from modules.data.chat import ChatFormat, Message
 from modules.data.sequences import by_length, pad_rows
 from modules.data.templates.controls import Controls, around
@@ -28,7 +29,6 @@ from modules.errors import NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.model.pretrained import find_model, load_classifier, load_tokenizer
-from modules.reward_terms import RewardTerm
 from modules.rl.experience import ScoreFunction, reward_scores
 
 UNLIMITED = 10**6

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modules.config import RolloutWeights
-from modules.distributed import place
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
-from modules.phases import Phase, during
+from modules.runtime.distributed import place
+from modules.runtime.phases import Phase, during
 
 
 @dataclass(frozen=True)

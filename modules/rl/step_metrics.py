@@ -5,7 +5,7 @@ import time
 import torch
 from torch import Tensor
 
-from modules.distributed import sum_over_ranks, union
+from modules.runtime.distributed import sum_over_ranks, union
 
 
 class StepSums:

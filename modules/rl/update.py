@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from modules.data.sequences import Sequences, by_length
-from modules.distributed import sum_over_ranks
 from modules.losses import kl_from_reference, policy_losses, select_shifted, value_losses
 from modules.model.backbone import Backbone
 from modules.model.packing import negative_logprobs
 from modules.rl.experience import Experience, role_stats, role_values
 from modules.rl.step_metrics import StepSums
+from modules.runtime.distributed import sum_over_ranks
 
 VALUE_WEIGHT = 0.1
 """Of the value loss. The value function has weights, an Adam and a clipped norm of its own, so a factor cancels but for this norm."""

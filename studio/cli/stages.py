@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from modules.config import STAGES, EvaluateConfig, TrainConfig
-from modules.presets import HARDWARE
-from modules.recipes import RECIPES
+from modules.config.presets import HARDWARE
+from modules.config.recipes import RECIPES
 from studio import settings
 from studio.cli import evaluations, follow
 from studio.cli.printing import printable

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from modules.config import StageConfig
-from modules.phases import Phase, during
+from modules.runtime.phases import Phase, during
 from studio.files.sync import sync
 
 

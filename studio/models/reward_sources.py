@@ -9,7 +9,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from modules.reward_terms import RewardTerm
+from modules.config.reward_terms import RewardTerm
 from studio.errors import BaseModelError, RewardError
 from studio.models import base_models
 from studio.workspace import Workspace

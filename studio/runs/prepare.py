@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from sqlite_utils import Database
 
-from modules import contradictions, recipes
 from modules.config import (
     STAGES,
     AnyConfig,
@@ -24,6 +23,8 @@ from modules.config import (
     TrainConfig,
     VotesConfig,
     categories,
+    contradictions,
+    recipes,
 )
 from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
@@ -77,7 +78,7 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
 
 
 def recipe(ws: Workspace, config: StageConfig) -> dict[str, Any]:
-    """Return the settings of InstructGPT's recipe (`modules.recipes`) for what a run with this config would train on.
+    """Return the settings of InstructGPT's recipe (`modules.config.recipes`) for what a run with this config would train on.
 
     Raises:
         StudioError: As `resolve` does.

@@ -16,10 +16,10 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from modules.config import PPOConfig
-from modules.distributed import gather_shares
-from modules.milestones import Milestone
+from modules.config.milestones import Milestone
 from modules.model import checkpoint
 from modules.ppo import PPOModule
+from modules.runtime.distributed import gather_shares
 from modules.sft import SFTModule
 from studio.files import folders
 from studio.models import checkpoints

@@ -20,9 +20,9 @@ from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
 from modules.model.roles import BASE
-from modules.phases import Phase, during
 from modules.rl.evaluation import kl_per_response
 from modules.rl.experience import reward_scores
+from modules.runtime.phases import Phase, during
 from studio.evaluation import plan, results, rules, suites
 from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite

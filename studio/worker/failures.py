@@ -6,8 +6,8 @@ Libraries raise many types (safetensors its own, torch a plain RuntimeError), so
 import errno
 import re
 
-from modules import phases
-from modules.phases import Phase
+from modules.runtime import phases
+from modules.runtime.phases import Phase
 
 _DISK = {
     errno.ENOSPC: "The disk is full: free some space.",

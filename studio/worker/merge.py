@@ -18,13 +18,13 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from modules.data.chat import ChatFormat
-from modules.devices import pick_device, pick_dtype
 from modules.errors import CheckpointError, StudioError
 from modules.model.backbone import HEAD_WEIGHTS
 from modules.model.checkpoint import CheckpointMeta, load_meta
 from modules.model.files import stored_dtype
 from modules.model.pretrained import end_ids, find_model, load_config, load_model, load_tokenizer
 from modules.model.roles import ADAPTER_WEIGHTS, read_weights
+from modules.runtime.devices import pick_device, pick_dtype
 from studio.models import base_models
 from studio.models.model_card import main_role
 from studio.worker.borrowed_gpu import borrowed

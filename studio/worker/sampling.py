@@ -16,7 +16,7 @@ from modules.data.dropped import TOO_LONG, Dropped, advice, drop, reason_of, tol
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
-from modules.phases import Phase, during
+from modules.runtime.phases import Phase, during
 from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint

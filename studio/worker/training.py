@@ -18,16 +18,16 @@ from lightning.pytorch.callbacks import Callback
 from modules.config import DPOConfig, EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.data.stages import Rows, check_dropped, dpo_data, num_given, ppo_data, reward_data, sft_data
-from modules.distributed import SummedByHand
 from modules.dpo import DPOModule
 from modules.errors import ConfigError
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.loading import check_lengths
-from modules.phases import Phase, during
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rl.rewards import RewardMix, Texts, build_mix
+from modules.runtime.distributed import SummedByHand
+from modules.runtime.phases import Phase, during
 from modules.sft import SFTModule
 from studio.errors import NonFiniteError
 from studio.evaluation import plan

@@ -21,11 +21,11 @@ from assets import STARTER
 from modules import memory
 from modules.config import PPOConfig
 from modules.data.datamodules import PPOBatch, PPODataModule, RewardDataModule, SFTDataModule
-from modules.devices import gpu_bytes
 from modules.model import checkpoint, generate
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
+from modules.runtime.devices import gpu_bytes
 from modules.sft import SFTModule
 from tests.benchmarks import stage, workload
 from tests.benchmarks.workload import SHAPES, Shape, Work

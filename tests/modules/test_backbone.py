@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from modules.data.sequences import pad_rows
-from modules.devices import pick_dtype
 from modules.errors import BaseModelError, CheckpointError, ConfigError
 from modules.losses import select_shifted, token_stats
 from modules.model.backbone import Backbone
 from modules.model.pretrained import fingerprint
+from modules.runtime.devices import pick_dtype
 
 Load = Callable[..., Backbone]
 IDS = torch.tensor([[1, 3, 20, 21, 22, 4, 30, 31, 2]])

@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import comparison, conversation, prompt
 
-from modules import distributed
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.rl.step_metrics import StepSums
+from modules.runtime import distributed
 from modules.sft import SFTModule
 
 SIZE = 3

@@ -20,11 +20,11 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
 
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
-from modules.distributed import SummedByHand, gather_shares, share, world
 from modules.dpo import DPOModule
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
+from modules.runtime.distributed import SummedByHand, gather_shares, share, world
 from modules.sft import SFTModule
 
 STAGES = ("sft", "reward", "ppo", "dpo")

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from modules.devices import gpu_bytes
 from modules.errors import ConfigError
 from modules.memory import merges_by_itself
 from modules.model import decoding, generate
@@ -18,6 +17,7 @@ from modules.model.backbone import Backbone
 from modules.model.decoding import Decoder, Pace, Repeater
 from modules.model.generate import Draws
 from modules.model.loading import FixedCache
+from modules.runtime.devices import gpu_bytes
 
 Load = Callable[..., Backbone]
 LAZY = Pace(look_every=8, leave_at=0.75, block=8)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from modules.config import PPOConfig
-from modules.milestones import Milestone, Milestones, parse
+from modules.config.milestones import Milestone, Milestones, parse
 
 
 def noted(milestones: Milestones, *values: float) -> list[Milestone | None]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modules import phases
-from modules.phases import Phase, during
+from modules.runtime import phases
+from modules.runtime.phases import Phase, during
 from studio.worker import failures
 
 

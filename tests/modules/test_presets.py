@@ -3,8 +3,8 @@
 import pytest
 
 from modules.config import FRESH, STAGES, settle
+from modules.config.presets import HARDWARE, preset
 from modules.memory import Sizes, estimate, worst_load
-from modules.presets import HARDWARE, preset
 
 SHAPES = {0.2: (768, 2048, 16, 32_000), 1.5: (1536, 8960, 28, 152_000), 3: (2560, 8960, 32, 128_000),
           7: (4096, 11008, 32, 32_000), 13: (5120, 13824, 40, 32_000)}  # fmt: skip

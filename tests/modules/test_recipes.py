@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from modules import recipes
-from modules.config import FRESH, STAGES, settle
-from modules.presets import HARDWARE, preset
+from modules.config import FRESH, STAGES, recipes, settle
+from modules.config.presets import HARDWARE, preset
 
 ROWS = re.findall(
     r"^\| (sft|reward|ppo) \| `(\w+)` \| (.+?) \| (.+) \|$",

@@ -24,13 +24,13 @@ from transformers import (
 )
 
 from modules.config import PPOConfig
+from modules.config.reward_terms import RewardTerm, parse
 from modules.data.datamodules import PPOBatch, PPODataModule
 from modules.errors import BaseModelError, NonFiniteError, RewardError
 from modules.metrics import METRICS, sentence
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.ppo import PPOModule
-from modules.reward_terms import RewardTerm, parse
 from modules.rl.experience import reward_scores
 from modules.rl.rewards import ClassifierReward, FunctionReward, RewardMix, RoleReward, Texts, build_mix, load_function
 

@@ -13,7 +13,7 @@ from modules.data.batch_order import permutation
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.model.backbone import Backbone
 from modules.ppo import PPOModule
-from modules.seeds import LARGE, iteration_seed, order_seed
+from modules.runtime.seeds import LARGE, iteration_seed, order_seed
 
 SEEDS = (0, 1, LARGE - 1, LARGE, 2 * LARGE, 2**16, 2**20, 281_474_133, 2**31 - 2, 2**31 - 1)
 LOW = 2**32

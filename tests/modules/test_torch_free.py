@@ -13,9 +13,9 @@ from modules.metrics import METRICS
         "modules.errors",
         "modules.metrics",
         "modules.data.chat",
-        "modules.reward_terms",
+        "modules.config.reward_terms",
         "modules.memory",
-        "modules.presets",
+        "modules.config.presets",
     ],
 )
 def test_the_page_can_import_it_without_loading_torch(name: str) -> None:

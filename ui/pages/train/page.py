@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
-from modules.presets import HARDWARE, preset
-from modules.recipes import RECIPES
+from modules.config.presets import HARDWARE, preset
+from modules.config.recipes import RECIPES
 from studio import settings
 from studio.errors import ConfigError, StudioError
 from studio.models import parents

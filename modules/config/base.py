@@ -1,4 +1,4 @@
-"""What the configs of all stages share, and those of the three that train; `modules.config` holds the stages themselves."""
+"""What the configs of all stages share, and those of the stages that train."""
 
 from typing import Annotated, Literal
 

@@ -1,12 +1,12 @@
-"""The configs of the stages that train nothing: sample and evaluate; `modules.config` names them among the others."""
+"""The configs of the stages that train nothing: sample and evaluate."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from modules import reward_terms
-from modules.reward_terms import RewardTerm
-from modules.stage_config import PositiveFloat, PositiveInt, StageConfig
+from modules.config import reward_terms
+from modules.config.base import PositiveFloat, PositiveInt, StageConfig
+from modules.config.reward_terms import RewardTerm
 
 
 class SampleConfig(StageConfig):

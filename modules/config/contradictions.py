@@ -1,6 +1,6 @@
 """Refuses settings that are fine alone but together do nothing, or not what they say. No torch."""
 
-from modules.config import DPOConfig, PPOConfig, StageConfig
+from modules.config.stages import DPOConfig, PPOConfig, StageConfig
 from modules.errors import ConfigError
 
 

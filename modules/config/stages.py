@@ -1,7 +1,7 @@
-"""One typed config per stage: it is the form in the browser, the CLI's ``--set key=value`` and the run's ``config.json``.
+"""The configs of the stages that train: SFT, reward model, DPO and PPO; and the table of all stages.
 
-Holds no torch, so the UI process can import it. Each field's docstring is its tooltip. Checkpoints are referred to by
-their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations and ratings come from the workspace itself.
+Checkpoints are referred to by their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations and ratings
+come from the workspace itself.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from modules import milestones, reward_terms
-from modules.answer_configs import EvaluateConfig, SampleConfig
-from modules.reward_terms import RewardTerm
-from modules.stage_config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig, TrainConfig
+from modules.config import milestones, reward_terms
+from modules.config.answers import EvaluateConfig, SampleConfig
+from modules.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig, TrainConfig
+from modules.config.reward_terms import RewardTerm
 
 RolloutWeights = Literal["auto", "merged", "adapter"]
 ScheduleKind = Literal["constant", "linear", "cosine"]
