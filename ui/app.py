@@ -31,8 +31,9 @@ from ui.components import html, notifications, typed
 from ui.components.theme import HEAD, theme
 from ui.handlers import on
 from ui.page import Page
-from ui.pages import data, models
+from ui.pages import models
 from ui.pages.chat import page as chat
+from ui.pages.data import page as data
 from ui.pages.evaluate import page as evaluate
 from ui.pages.home import page as home
 from ui.pages.rate import page as rate_tabs

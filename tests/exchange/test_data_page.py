@@ -13,7 +13,7 @@ from studio.preferences import comparisons, ratings
 from studio.workspace import Workspace
 from tests.exchange.filling import fill, pairwise
 from tests.support import label_studio, stored
-from ui.pages import export_cards, import_card
+from ui.pages.data import export_cards, import_card
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from studio.errors import ConfigError
 from studio.network import address
 from tests.ui.conftest import Served
 from ui import app
-from ui.pages import import_card
+from ui.pages.data import import_card
 from ui.server import brake, login, rest, sessions, uploads
 
 PASSWORD = "correct-horse-é"

@@ -9,7 +9,7 @@ from studio.annotation import guidelines
 from studio.preferences import prompts
 from tests.support import stored
 from tests.ui.test_rate import wait_for
-from ui.pages import data
+from ui.pages.data import page as data
 from ui.pages.rate import session
 
 pytestmark = pytest.mark.browser

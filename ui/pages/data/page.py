@@ -14,7 +14,7 @@ from studio.workspace import Database, Workspace
 from ui.components import html, typed
 from ui.handlers import any_of, on
 from ui.page import Page
-from ui.pages import export_cards, import_card
+from ui.pages.data import export_cards, import_card
 
 PAGE_SIZE = 20
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
