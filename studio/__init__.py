@@ -13,7 +13,7 @@ def _import_sqlite_utils_alone() -> None:
     hidden = [name for name in ("pandas", "numpy") if name not in sys.modules]
     sys.modules |= dict.fromkeys(hidden)
     try:
-        import sqlite_utils  # noqa: F401
+        import sqlite_utils  # noqa: F401  # imported for good, while they cannot be found
     finally:
         for name in hidden:
             del sys.modules[name]

@@ -71,7 +71,7 @@ def refuse_secrets(config: BaseModel) -> None:
 
 def hide_in_output() -> None:
     """Remove secrets from everything that this process prints and logs from now on."""
-    sys.stdout, sys.stderr = _Hiding(sys.stdout), _Hiding(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Hiding(sys.stdout), _Hiding(sys.stderr)
 
 
 class _Hiding:

@@ -522,7 +522,7 @@ def read_until(descriptor, text, timeout_s=PATIENCE_S):
 def test_ui_loads_the_starter_kit_into_an_empty_workspace_only(ws, cli, monkeypatch):
     launched = []
     app = type(sys)("ui.app")
-    app.launch = lambda ws, **options: launched.append(options)  # type: ignore[attr-defined]
+    app.launch = lambda ws, **options: launched.append(options)
     monkeypatch.setitem(sys.modules, "ui.app", app)
     assert cli("ui", "--no-browser", "--port", "7999")[0] == 0
     kit = stored.read(ws, prompts.counts)

@@ -252,7 +252,7 @@ def test_a_password_on_the_command_line_is_refused_and_asked_for_without_one(tmp
     assert "on-the-line" not in said
     launched = []
     app = type(sys)("ui.app")
-    app.launch = lambda ws, **options: launched.append(options["password"])  # type: ignore[attr-defined]
+    app.launch = lambda ws, **options: launched.append(options["password"])
     monkeypatch.setitem(sys.modules, "ui.app", app)
     monkeypatch.setattr("getpass.getpass", lambda prompt: "typed-4715")
     for arguments in (["--password"], []):

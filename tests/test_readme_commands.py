@@ -303,7 +303,7 @@ def test_the_notebook_lines_train(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     found: dict[str, object] = {}
     exec(code[0], found)
-    assert found["data"].num_steps == 10  # type: ignore[attr-defined]
+    assert found["data"].num_steps == 10
 
 
 def test_the_targets_of_make_are_complete():

@@ -123,7 +123,7 @@ def test_a_classifier_is_a_local_model_folder_or_a_hub_id(ws, tmp_path, monkeypa
     (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     monkeypatch.chdir(tmp_path)
     run = runs.create(ws, PPOConfig(rewards="classifier:judge#good*0.5 + classifier:Org/judge"))
-    assert run.config.rewards == f"classifier:{model}#good*0.5 + classifier:Org/judge*1.0"  # type: ignore[attr-defined]
+    assert run.config.rewards == f"classifier:{model}#good*0.5 + classifier:Org/judge*1.0"
 
 
 def test_without_a_reward_term_no_reward_checkpoint_is_asked_for(ws):

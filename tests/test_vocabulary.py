@@ -72,7 +72,7 @@ def test_the_terminal_takes_and_names_keys_by_the_table(monkeypatch):
     monkeypatch.delitem(KEYS, "b")
     judge = rate._Judge.__new__(rate._Judge)
     judge.is_ranking = judge.is_held = False
-    judge._record = lambda outcome, **facts: (outcome, facts)  # type: ignore[method-assign,assignment,return-value]
+    judge._record = lambda outcome, **facts: (outcome, facts)
     assert judge._press("x") == ("both_bad", {"strength": None})
     assert judge._press("b") is None
     assert judge._press("1") == ("left", {"strength": 3})

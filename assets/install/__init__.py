@@ -2,5 +2,5 @@
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  an older Python comes as far as here
+if sys.version_info < (3, 11):  # noqa: UP036  # an older Python comes as far as here
     sys.exit("RLHF Studio needs Python 3.11 or newer. Name one: make PYTHON=python3.12")

@@ -27,7 +27,7 @@ class SFTConfig(TrainConfig):
     """How turns become text: auto takes the tokenizer's own template, and plain where it has none."""
     quantisation: Literal["none", "nf4"] = "none"  # type: ignore[assignment]  # there is no checkpoint to take it from
     """nf4 keeps the frozen base in 4 bits (QLoRA, double quantisation): about a quarter of the memory of bf16."""
-    method: Literal["lora", "full"] = "lora"  # type: ignore[assignment]
+    method: Literal["lora", "full"] = "lora"  # type: ignore[assignment]  # as above
     """lora trains small adapters on a frozen base; full trains every weight and needs several times the memory."""
     lora_rank: Annotated[int, Field(ge=1, le=512)] = 16
     """Rank of the LoRA adapters; a higher rank has more capacity and needs more memory."""

@@ -174,7 +174,7 @@ class ChatFormat:
 
     def decode_prompt(self, ids: Sequence[int]) -> str:
         """Return the text of a prompt, special tokens included, for people to read."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False)  # type: ignore[return-value]
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False)  # type: ignore[return-value]  # one text, as it is one row
 
     def token_text(self, token: int) -> str:
         """Return how a token reads inside a text; special tokens as written, part of a character as a question mark."""

@@ -136,7 +136,7 @@ def _onednn() -> Iterator[None]:
 
 def _is_plain(layer: nn.Module) -> bool:
     is_linear = type(layer) in (nn.Linear, QuickLinear)
-    return is_linear and layer.weight.dtype is torch.float32 and layer.weight.device.type == "cpu"  # type: ignore[union-attr]
+    return is_linear and layer.weight.dtype is torch.float32 and layer.weight.device.type == "cpu"
 
 
 def _is_mixed(x: Tensor) -> bool:

@@ -149,7 +149,7 @@ def _answer(backbone: Backbone, prompts: list[Sequence[int]], draws: Draws, nois
     """Sample a batch to its end; the role is active. Returns responses as ids, cut after their first end token."""
     decoder = Decoder(backbone, prompts, noise, limits(backbone, prompts, noise.shape[1]), draws.choose)
     repeater = Repeater(decoder, recorder_of(backbone.device))
-    rows, found = list(range(len(prompts))), [[] for _ in prompts]  # type: ignore[var-annotated]
+    rows, found = list(range(len(prompts))), [[] for _ in prompts]
     for step in range(1, noise.shape[1]):
         # 1. Rows that have ended leave, a few at a time, since leaving copies the cache.
         if step % decoder.pace.look_every == 0:

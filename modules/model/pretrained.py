@@ -180,7 +180,7 @@ def blueprint(config: PreTrainedConfig) -> PreTrainedModel:
 
 def output_width(model: PreTrainedModel) -> int:
     """Return the width of hidden states that a model's output layer reads; OPT-350M's is less than its hidden_size."""
-    return int(model.get_output_embeddings().in_features)  # type: ignore[union-attr, arg-type]
+    return int(model.get_output_embeddings().in_features)  # type: ignore[union-attr, arg-type]  # a causal model has one
 
 
 def load_model(
@@ -287,7 +287,7 @@ def _as_list(value: int | list[int] | None) -> list[int]:
 
 def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     try:
-        import bitsandbytes  # noqa: F401
+        import bitsandbytes  # noqa: F401  # transformers imports it later, with a less clear error
     except ImportError as error:
         raise BaseModelError(
             "Quantisation nf4 needs bitsandbytes, which cannot be imported here: install it with pip install bitsandbytes, or choose "

@@ -170,7 +170,7 @@ class LoraRoles(nn.Module):
             return False
         if weights == "merged" or all(weight.dtype is torch.float32 for weight in bases):
             return True
-        num_weights = sum(layer.in_features * layer.out_features for layer in self._layers)  # type: ignore[attr-defined]
+        num_weights = sum(layer.in_features * layer.out_features for layer in self._layers)  # type: ignore[attr-defined]  # linear ones
         return merges_by_itself(num_weights, gpu_bytes(bases[0].device))
 
     def _new_config(self, source: Path | None, copy_of: str | None) -> LoraConfig:

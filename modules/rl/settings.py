@@ -93,4 +93,4 @@ def explained(kind: type[Kind]) -> type[Kind]:
 
 def part(kind: type[Part], config: PPOConfig) -> Part:
     """Build a dataclass, such as the objective, from the settings that its fields are named after."""
-    return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+    return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})  # type: ignore[arg-type]  # the names are the same

@@ -31,7 +31,7 @@ from studio.workspace import Workspace
 with suppress(
     ImportError
 ):  # lets input() edit its line, and take more than the 4,095 bytes at which a terminal cuts one
-    import readline  # noqa: F401
+    import readline  # noqa: F401  # being there is enough
 
 SIDES = ("answer 1", "answer 2")
 HELP = """Ctrl-C        stops the answer that is being given

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 with suppress(ImportError):  # lets input() take more than the 4,095 bytes at which a terminal cuts a line
-    import readline  # noqa: F401
+    import readline  # noqa: F401  # being there is enough
 
 SETTLE_S = 0.15
 ESCAPE_S = 0.02

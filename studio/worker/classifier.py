@@ -39,7 +39,7 @@ def as_classifier(model: PreTrainedModel, head: dict[str, Tensor], pad_id: int) 
     if pad_id >= config.get_text_config().vocab_size:
         classifier.resize_token_embeddings(pad_id + 1, mean_resizing=False)
     classifier.config.get_text_config().pad_token_id = pad_id
-    return classifier.to(model.device).eval()  # type: ignore[arg-type]  # transformers annotates its own `to`
+    return classifier.to(model.device).eval()
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> int:

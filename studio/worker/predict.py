@@ -73,8 +73,8 @@ def load(folder: Path) -> Backbone:
     meta = checkpoint.load_meta(folder)
     backbone = Backbone.load(
         base_models.resolve(meta.base_model),
-        method=meta.method,  # type: ignore[arg-type]  # as it was saved
-        quantisation=meta.quantisation,  # type: ignore[arg-type]
+        method=meta.method,
+        quantisation=meta.quantisation,
         chat_template=meta.chat_template,
     )
     backbone.add_role("reward", source=folder / "reward", head=True)

@@ -170,7 +170,7 @@ def iteration(place: Place, size: str, quantisation: str) -> dict[str, Any]:
     backbone.add_role("value", copy_of="reward", trainable=True, head=True)
     config = PPOConfig(
         method="lora",
-        quantisation=quantisation,  # type: ignore[arg-type]
+        quantisation=quantisation,
         precision="bf16",
         lora_rank=16,
         lora_alpha=32,
@@ -188,7 +188,7 @@ def iteration(place: Place, size: str, quantisation: str) -> dict[str, Any]:
     module = PPOModule.from_config(config, backbone)
     backbone.chat.stop_ids = frozenset()
     log: dict[str, Any] = {}
-    module.log_dict = log.update  # type: ignore[assignment, method-assign]
+    module.log_dict = log.update
     module.train()
     _forget_peak()
     with _stepping():
@@ -208,7 +208,7 @@ def training(place: Place, size: str, quantisation: str) -> dict[str, Any]:
     for name in ("sft", "reward"):
         _forget_peak()
         backbone = _random_model(place, size, quantisation)
-        found |= {f"{name}: {stage.UNITS[name]}": stage.STAGES[name](backbone, work)["rate"]}  # type: ignore[operator]
+        found |= {f"{name}: {stage.UNITS[name]}": stage.STAGES[name](backbone, work)["rate"]}
         found[f"{name}_peak_gib"] = _peak_gib()
         del backbone
     return found

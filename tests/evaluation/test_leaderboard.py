@@ -19,12 +19,12 @@ def simulate(num: int, seed: int, tie: float = -0.5, side: float = 0.4) -> list[
         a, b = STRENGTHS[left] + side, STRENGTHS[right]
         weights = np.exp([a, b, (a + b) / 2 + tie])
         winner = generator.choice(["left", "right", "tie"], p=weights / weights.sum())
-        votes.append(ModelVote(prompt_id, str(left), str(right), str(winner), 40, 40, False))  # pyright: ignore[reportArgumentType]
+        votes.append(ModelVote(prompt_id, str(left), str(right), str(winner), 40, 40, False))
     return votes
 
 
 def vote(left: str, right: str, winner: str, prompt_id: int = 0, lengths: tuple[int, int] = (1, 1)) -> ModelVote:
-    return ModelVote(prompt_id, left, right, winner, *lengths, False)  # pyright: ignore[reportArgumentType]
+    return ModelVote(prompt_id, left, right, winner, *lengths, False)
 
 
 def test_strengths_ties_and_the_habit_of_the_eye_are_found_again() -> None:
@@ -115,7 +115,7 @@ def test_so_many_more_votes_at_the_present_share_decide_it_and_one_fewer_does_no
     share = wins / (wins + losses)
 
     def decides(extra: int) -> bool:
-        return anytime._log_e(wins + share * extra, losses + (1 - share) * extra, 0.5) >= math.log(20)  # pyright: ignore[reportPrivateUsage]
+        return anytime._log_e(wins + share * extra, losses + (1 - share) * extra, 0.5) >= math.log(20)
 
     assert decides(more)
     assert not decides(more - 1)

@@ -1,6 +1,5 @@
 """A workspace with pairs, rankings and prompts to be labelled by others, its answers sampled from named checkpoints."""
 
-from collections.abc import Callable
 from typing import Any
 
 from studio.exchange.label_studio.project import COMPARISON, NOTE, RANK, STRENGTH
@@ -84,8 +83,7 @@ def good_side(data: dict[str, Any]) -> str:
 
 def best_first(data: dict[str, Any]) -> list[str]:
     """The ids of the answers of a ranking in their true order."""
-    key: Callable[[dict[str, str]], str] = lambda item: item["body"]  # noqa: E731
-    return [item["id"] for item in sorted(data["items"], key=key)]
+    return [item["id"] for item in sorted(data["items"], key=lambda item: item["body"])]
 
 
 def _messages(number: int) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ def layer(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(24, 40, bias=request.param)).to(torch.bfloat16)
     config = LoraConfig(r=4, lora_alpha=4 * SCALE, target_modules=["0"], init_lora_weights=False)
-    found: Any = get_peft_model(model, config).base_model.model[0]  # type: ignore[arg-type]
+    found: Any = get_peft_model(model, config).base_model.model[0]
     for name in ("lora_A", "lora_B"):
         getattr(found, name)["default"].to(torch.float32)
     turn = Turn()
@@ -120,6 +120,6 @@ def test_a_switch_of_roles_calls_no_layer(four_roles: Load, monkeypatch: pytest.
     monkeypatch.setattr(nn.Parameter, "requires_grad_", None)
     for name in ("policy", "value", "reference", "base"):
         with backbone.role(name):
-            assert {layer.active_adapters[0] for layer in backbone.roles._layers} == {name}  # type: ignore[union-attr]
-            assert {layer.disable_adapters for layer in backbone.roles._layers} == {name == "base"}  # type: ignore[union-attr]
+            assert {layer.active_adapters[0] for layer in backbone.roles._layers} == {name}
+            assert {layer.disable_adapters for layer in backbone.roles._layers} == {name == "base"}
     assert {name: parameter.requires_grad for name, parameter in backbone.named_parameters()} == flags

@@ -32,7 +32,7 @@ def logits(backbone: Backbone, role: str, ids: Tensor = IDS) -> Tensor:
 
 def base_tensors(backbone: Backbone) -> dict[str, Tensor]:
     """Every tensor that belongs to no role."""
-    own = {id(p) for role in backbone.roles._parameters_of for p in backbone.role_parameters(role).values()}  # type: ignore[union-attr]
+    own = {id(p) for role in backbone.roles._parameters_of for p in backbone.role_parameters(role).values()}
     return {name: p.detach().clone() for name, p in backbone.named_parameters() if id(p) not in own}
 
 
@@ -180,7 +180,7 @@ def test_item_29_a_switch_of_roles_before_the_backward_loses_no_gradient(four_ro
         total.backward()
     for name, parameter in together.role_parameters("policy").items():
         expected = apart.role_parameters("policy")[name].grad
-        assert (parameter.grad is None and expected is None) or torch.equal(parameter.grad, expected)  # type: ignore[arg-type]
+        assert (parameter.grad is None and expected is None) or torch.equal(parameter.grad, expected)
 
 
 def test_item_29_checkpointing_recomputes_with_the_same_adapter(four_roles: Load) -> None:

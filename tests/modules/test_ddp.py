@@ -138,7 +138,7 @@ def watch_gradients(found: list[dict[str, torch.Tensor]]) -> Callable[[], None]:
         found.append({str(i): p.grad.clone() for i, p in enumerate(parameters)})
         return original(parameters, max_norm)
 
-    torch.nn.utils.clip_grad_norm_ = clip  # type: ignore[assignment]
+    torch.nn.utils.clip_grad_norm_ = clip
     return lambda: setattr(torch.nn.utils, "clip_grad_norm_", original)
 
 

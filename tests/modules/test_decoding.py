@@ -42,7 +42,7 @@ def plain_loop(backbone: Backbone, prompts: Sequence[Sequence[int]], noise: Tens
     for row, given in enumerate(prompts):
         ids[row, longest - len(given) :] = torch.tensor(given)
         mask[row, longest - len(given) :] = True
-    rows, found, cache = list(range(num)), [[] for _ in prompts], DynamicCache()  # type: ignore[var-annotated]
+    rows, found, cache = list(range(num)), [[] for _ in prompts], DynamicCache()
     with torch.no_grad(), backbone.sampling("policy"):
         for step in range(most):
             hidden = backbone.hidden(ids, mask[rows, : longest + step], cache=cache)
@@ -90,7 +90,7 @@ def _copy(again: Any, found: Any) -> None:
 
 def record(step: Callable[[], None]) -> Callable[[], None]:
     """Record a step as `torch.cuda.graph` does: the step that is recorded has no effect."""
-    decoder: Any = step.__self__  # type: ignore[attr-defined]
+    decoder: Any = step.__self__
     cache = decoder._cache
     state = [decoder._mask, decoder._tokens, decoder._positions, decoder._sampled, decoder._lengths, decoder._step]
     state += [cache.column, *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))]
@@ -181,7 +181,7 @@ def test_merged_weights_sample_the_same_policy_and_leave_nothing_behind(
     ids = torch.tensor([[1, 5, 6, 7, 8, 9]])
     found = {}
     for weights in ("adapter", "merged", "adapter", "auto"):
-        with torch.no_grad(), backbone.sampling("policy", weights):  # type: ignore[arg-type]
+        with torch.no_grad(), backbone.sampling("policy", weights):
             found.setdefault(weights, []).append(backbone.logits(backbone.hidden(ids)))
     (before, after), (merged,), (auto,) = found["adapter"], found["merged"], found["auto"]
     assert torch.equal(before, after), "the copy is gone, and the base is as it was"

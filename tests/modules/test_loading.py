@@ -39,7 +39,7 @@ Load = Callable[..., Backbone]
 
 
 def load_from(folder: Path, **options: str) -> Backbone:
-    return Backbone.load(str(folder), device="cpu", **options)  # type: ignore[arg-type]
+    return Backbone.load(str(folder), device="cpu", **options)
 
 
 def written(folder: Path, config: PreTrainedConfig) -> Path:
@@ -179,7 +179,7 @@ def test_a_model_whose_tokens_see_what_follows_them_is_refused(tiny: Path) -> No
     model = AutoModelForCausalLM.from_pretrained(tiny, attn_implementation="eager").eval()
     assert isinstance(model, PreTrainedModel)
     check_forward(model, tiny)
-    for layer in model.base_model.layers:  # type: ignore[union-attr]
+    for layer in model.base_model.layers:
         layer.self_attn.register_forward_pre_hook(see_everything, with_kwargs=True)
     with pytest.raises(BaseModelError, match="expects other tokens when it samples, .* so it cannot be trained here"):
         check_forward(model, tiny)

@@ -23,7 +23,7 @@ IDS = torch.tensor([[1, 5, 9, 20, 33, 47, 60, 81]])
 def checkpoint(base: Path, root: Path, *, scale: float = 0.05, **options: str) -> tuple[Path, torch.Tensor]:
     """A checkpoint whose adapter does something, and the logits of its policy."""
     torch.manual_seed(0)
-    backbone = Backbone.load(str(base), device="cpu", **options)  # type: ignore[arg-type]
+    backbone = Backbone.load(str(base), device="cpu", **options)
     backbone.add_role("policy", trainable=True)
     scramble(backbone, "policy", scale=scale)
     backbone.save_role("policy", root / "checkpoint" / "policy")

@@ -116,7 +116,7 @@ def test_filters_keep_the_likeliest_tokens_and_always_one() -> None:
 
     def kept(**filters: float) -> list[int]:
         options = {"top_p": 1.0, "top_k": 0} | filters
-        return filter_logits(logits, **options)[0].isfinite().nonzero().flatten().tolist()  # type: ignore[arg-type]
+        return filter_logits(logits, **options)[0].isfinite().nonzero().flatten().tolist()
 
     assert kept() == [0, 1, 2, 3]
     assert kept(top_k=2) == [0, 1]

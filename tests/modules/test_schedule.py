@@ -21,7 +21,7 @@ Load = Callable[..., Backbone]
 
 
 def test_a_rise_is_followed_by_a_constant_a_line_or_a_cosine() -> None:
-    found = {kind: [schedule(step, 10, 0.2, kind) for step in range(10)] for kind in ("constant", "linear", "cosine")}  # type: ignore[arg-type]
+    found = {kind: [schedule(step, 10, 0.2, kind) for step in range(10)] for kind in ("constant", "linear", "cosine")}
     for rates in found.values():
         assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
         assert min(rates) > 0

@@ -72,7 +72,7 @@ def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_data
     run = launcher.start(ws, runs.create(ws, LONG))
     wait(ws, run.name, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) >= 3)
     codes = []
-    following = threading.Thread(target=lambda: codes.append(follow.follow(ws, run, None)))  # type: ignore[arg-type]
+    following = threading.Thread(target=lambda: codes.append(follow.follow(ws, run, None)))
     following.start()
     waiting.until(lambda: f"{run.name}: " in capsys.readouterr().err, "the follower at the terminal")
     moved = Workspace(ws.root.rename(ws.root.with_name("moved")))

@@ -52,7 +52,7 @@ class PretendTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "PretendTensor":
-        self = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self = torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -71,14 +71,14 @@ class PretendTensor(torch.Tensor):
     @data.setter
     def data(self, other: Tensor) -> None:
         assert isinstance(other, PretendTensor), "a tensor on the device is to hold one of another device"
-        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        torch.Tensor.data.__set__(self, other)
         self.held = other.held
 
     def tolist(self) -> Any:
         """Return the numbers; the host waits for them."""
         return self.to("cpu").tolist()
 
-    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+    def __repr__(self, **_: Any) -> str:
         return f"pretend({self.held!r})"
 
     @classmethod
@@ -168,7 +168,7 @@ class _Attention(torch.autograd.Function):
     """Attention as one kernel forward and one backward, as a GPU has it; on other devices torch would spell it out."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict) -> Tensor:  # type: ignore[type-arg]
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict) -> Tensor:
         found = PretendTensor(_plain_attention(*_held(query, key, value), _held(mask)[0], **options))
         ctx.save_for_backward(query, key, value, mask, found)
         ctx.options = options
@@ -191,7 +191,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | No
     assert Pretend.running is not None
     Pretend.running._check("attention", [t for t in (query, key, value, attn_mask) if t is not None])
     _count_kernel("attention")
-    return _Attention.apply(query, key, value, attn_mask, options)  # type: ignore[return-value]
+    return _Attention.apply(query, key, value, attn_mask, options)
 
 
 def _held(*tensors: Tensor | None) -> list[Any]:
@@ -209,7 +209,7 @@ def _register() -> None:
         return
     from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-    class Backend(_DummyBackendModule):  # type: ignore[misc]
+    class Backend(_DummyBackendModule):
         def get_amp_supported_dtype(self) -> list[torch.dtype]:
             return [torch.bfloat16]
 

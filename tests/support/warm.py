@@ -62,9 +62,9 @@ def starts() -> Iterator[None]:
         _depth -= 1
 
 
-class _Popen(_real_popen):  # type: ignore[type-arg]
+class _Popen(_real_popen):
     def _execute_child(self, *args: Any) -> None:
-        start = super()._execute_child  # type: ignore[misc]
+        start = super()._execute_child
         given = inspect.signature(start).bind(*args).arguments
         command = given["args"]
         if not _depth or command[:2] != [sys.executable, "-m"] or command[2] not in MODULES:
@@ -83,7 +83,7 @@ class _Popen(_real_popen):  # type: ignore[type-arg]
         self.pid = _ask_for_child(json.dumps(request).encode(), [*streams, *passed])
         self._child_created = True
         pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-        self._close_pipe_fds(*(given[name] for name in pipes))  # type: ignore[attr-defined]
+        self._close_pipe_fds(*(given[name] for name in pipes))
 
 
 def _ask_for_child(request: bytes, files: list[int]) -> int:

@@ -28,7 +28,7 @@ from ui.components.html import number
 def points_of(svg: str, index: int = 0) -> list[tuple[float, float]]:
     found = re.search(rf'class="line c{index}" points="([^"]+)"', svg)
     assert found
-    return [tuple(map(float, pair.split(","))) for pair in found[1].split()]  # type: ignore[misc]
+    return [tuple(map(float, pair.split(","))) for pair in found[1].split()]
 
 
 def test_a_line_runs_from_frame_to_frame_and_upwards_for_more():

@@ -13,7 +13,7 @@ from studio.workspace import Workspace
 from tests.support import stored
 from tests.support.waiting import until as wait_for
 from tests.ui.filling import HOSTILE
-from tests.ui.test_rate import pairs_ws, press, rated  # noqa: F401
+from tests.ui.test_rate import pairs_ws, press, rated  # noqa: F401  # pairs_ws is a fixture
 
 pytestmark = pytest.mark.browser
 
@@ -222,7 +222,7 @@ def test_a_demonstration_can_be_written_for_the_prompt_on_the_screen(ws, serve, 
     assert rated(ws) == 0
 
 
-def test_twenty_quick_presses_at_five_a_second_lose_none_and_double_none(pairs_ws, serve, visit):  # noqa: F811
+def test_twenty_quick_presses_at_five_a_second_lose_none_and_double_none(pairs_ws, serve, visit):  # noqa: F811  # the fixture
     page = open_room(visit, serve(pairs_ws))
     keys = [*"1235890b", " ", *"12358901235"]
     assert len(keys) == 20

@@ -22,7 +22,7 @@ class Session(SessionState):
     """The changes of a tab, without a copy of everything else."""
 
     @property
-    def config_values(self) -> "_Nothing":  # type: ignore[override]  # Gradio fills a dict here
+    def config_values(self) -> "_Nothing":
         """Nothing: only deep links read them."""
         return _NOTHING
 

@@ -25,7 +25,7 @@ def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     if isinstance(output_layer, nn.Linear) and hidden.dtype is not torch.float32:
         with torch.autocast(kind, enabled=False):
             rows = hidden.reshape(-1, hidden.shape[-1])
-            logits: Tensor = _WideLinear.apply(rows, output_layer.weight, output_layer.bias)  # type: ignore[assignment]
+            logits: Tensor = _WideLinear.apply(rows, output_layer.weight, output_layer.bias)
             logits = logits.view(*hidden.shape[:-1], -1)
     else:
         logits = output_layer(hidden).float()

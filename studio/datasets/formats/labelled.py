@@ -48,7 +48,7 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
     found = (WORDS | SIDE_WORDS).get(word)
     for name, verdict in zip(names, ("first", "second"), strict=True):
         if word in (name.lower(), name.lower()[-1], f"{name.lower()[-1]}.0"):
-            return verdict  # type: ignore[return-value]
+            return verdict
     if found is None and names[0][-1] == "1":
         found = _between(value)
     if found is None:

@@ -218,7 +218,7 @@ def _from_file(db: Database, item: Item, joined: Joined, uuid: str) -> tuple[str
 
 
 def _judge(db: Database, joined: Joined, item: Item, uuid: str, showing_id: int | None) -> int | None:
-    outcome: Outcome = ("left", "right")[item.groups[0][0]] if item.kind == "pair" else item.kind  # type: ignore[assignment]
+    outcome: Outcome = ("left", "right")[item.groups[0][0]] if item.kind == "pair" else item.kind  # type: ignore[assignment]  # any other kind is its outcome
     event = elsewhere.record(
         db,
         joined,

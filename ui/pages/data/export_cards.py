@@ -72,13 +72,13 @@ def _export(ws: Workspace, form: str) -> str:
 
 
 def _tasks(ws: Workspace, tool: str, what: str, is_all: bool) -> str:
-    return _said(lambda: to_label.export(ws, tool, what, is_all=is_all).sentence)  # type: ignore[arg-type]
+    return _said(lambda: to_label.export(ws, tool, what, is_all=is_all).sentence)  # type: ignore[arg-type]  # one of the choices
 
 
 def _push(ws: Workspace, name: str, what: list[str]) -> list[str]:
     def work() -> str:
         with Server(os.environ.get(URL, "")) as server:
-            return " ".join(each.sentence for each in push.push(ws, server, name, what))  # type: ignore[arg-type]
+            return " ".join(each.sentence for each in push.push(ws, server, name, what))  # type: ignore[arg-type]  # one of the choices
 
     said = _said(work)
     with ws.read() as db:
@@ -88,7 +88,7 @@ def _push(ws: Workspace, name: str, what: list[str]) -> list[str]:
 def _pull(ws: Workspace, name: str, what: list[str]) -> list[str]:
     def work() -> str:
         with Server(os.environ.get(URL, "")) as server:
-            return " ".join(each.sentence for each in pull.pull(ws, server, name, what))  # type: ignore[arg-type]
+            return " ".join(each.sentence for each in pull.pull(ws, server, name, what))  # type: ignore[arg-type]  # one of the choices
 
     said = _said(work)
     with ws.read() as db:
