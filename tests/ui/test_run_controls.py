@@ -5,7 +5,7 @@ import re
 import signal
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from modules.config import SFTConfig
 from studio.models import checkpoints
@@ -94,6 +94,16 @@ def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behi
     expect(page.locator("#run-head")).to_contain_text("Killed: its process is gone.")
 
 
+def reload(page):
+    """Reload the page after its server was started again; it may be doing so itself just then (`static/rate/send.js`)."""
+    try:
+        page.reload()
+    except Error as error:
+        if "ERR_ABORTED" not in str(error):
+            raise
+        page.wait_for_load_state()
+
+
 def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chosen_checkpoint(long_ws, visit):
     ws, port = long_ws, free_port()
     run = launcher.start(ws, runs.create(ws, LONG))
@@ -105,14 +115,14 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         server.kill()
         assert launcher.is_alive(stored.read(ws, runs.get, run.name))
         server = Server(ws, port)
-        page.reload()
+        reload(page)
         expect(page.locator("#run-head .badge")).to_have_text("running")
         server.kill()
         os.killpg(stored.read(ws, runs.get, run.name).pid, signal.SIGKILL)
         wait_for(lambda: not launcher.is_alive(stored.read(ws, runs.get, run.name)), "its death")
         last = checkpoints.last(ws, run.name)
         server = Server(ws, port)
-        page.reload()
+        reload(page)
         expect(page.locator("#run-head .badge")).to_have_text("lost", timeout=PATIENCE_MS)
         expect(page.locator("#run-head")).to_contain_text(f"Resume continues from {last.name}")
         said = says(page, run.name).locator(".said")
