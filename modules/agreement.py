@@ -11,14 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from modules.calibration import LENGTH_TOLERANCE, NUM_BINS, calibration_error, reliability
 from modules.intervals import wilson_interval
 from modules.losses import comparison_losses
 
-NUM_BINS = 10
 MAX_CATEGORIES = 24
 """Only this many categories, those with the most pairs, are reported on their own."""
-LENGTH_TOLERANCE = 0.1
-"""Two responses are equally long if they differ by at most this share of the longer one."""
 Z = 1.959964
 
 
@@ -58,18 +56,6 @@ class Agreement(NamedTuple):
     """Expected calibration error."""
 
 
-class Bin(NamedTuple):
-    """A point of the reliability curve."""
-
-    place: int
-    """Number of the equal part of [1/2, 1]."""
-    predicted: float
-    """Mean probability given to the response that scores higher."""
-    observed: float
-    """Share of pairs in which it was the preferred one."""
-    num: int
-
-
 def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
     """Measure agreement.
 
@@ -92,27 +78,6 @@ def decided(margins: Tensor, target_p: Tensor) -> tuple[Tensor, Tensor]:
     is_decided = target_p != 0.5
     towards = margins[is_decided] * (target_p[is_decided] - 0.5).sign()
     return torch.sigmoid(towards.abs()), (towards > 0).float() + 0.5 * (towards == 0).float()
-
-
-def reliability(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> list[Bin]:
-    """Return the reliability curve over equal bins of [1/2, 1]; empty bins are left out.
-
-    Args:
-        confidence: (N,) probability given to the response that scores higher.
-        hits: (N,) whether it was the preferred one.
-    """
-    places = ((confidence - 0.5) * 2 * num_bins).long().clamp(0, num_bins - 1)
-    points = []
-    for index in places.unique().tolist():
-        inside = places == index
-        points.append(Bin(index, float(confidence[inside].mean()), float(hits[inside].mean()), int(inside.sum())))
-    return points
-
-
-def calibration_error(confidence: Tensor, hits: Tensor, num_bins: int = NUM_BINS) -> float:
-    """Return mean distance between stated confidence and observed share of hits, over the points of `reliability`."""
-    points = reliability(confidence, hits, num_bins)
-    return sum(point.num * abs(point.predicted - point.observed) for point in points) / max(len(hits), 1)
 
 
 def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import math
 
 
-def wilson_interval(hits: float, num: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(hits: float, num: float, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's score interval for a share of ``hits`` in ``num``, at 95 % by default; [0, 1] if ``num`` is 0."""
     if num == 0:
         return 0.0, 1.0

@@ -24,6 +24,8 @@ IDLE_S = 120.0
 CONFIDENT = 0.8
 """A reward model that gives one response at least this probability is confident."""
 LEAST = 1e-6
+TARGET = {"left": 1.0, "right": 0.0} | dict.fromkeys(TIES, 0.5)
+"""Outcome of a pair to what a probability for the left response should have been."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ def card(db: Database, session_id: int, last: int | None = None) -> Card:
     repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"]]
     pairs = [vote for vote in fresh if vote["outcome"] != "ranking"]
     decided = [vote for vote in fresh if vote["outcome"] in SIDES]
-    predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in _TARGET]
-    judged = [vote for vote in predicted if _TARGET[vote["first_outcome"]] != 0.5]
+    predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in TARGET]
+    judged = [vote for vote in predicted if TARGET[vote["first_outcome"]] != 0.5]
     return Card(
         num_votes=len(counted),
         num_skipped=len(votes) - len(counted),
@@ -119,7 +121,9 @@ def card(db: Database, session_id: int, last: int | None = None) -> Card:
         same_sides=_agreement(vote for vote in repeats if not vote["is_swapped"]),
         swapped_sides=_agreement(vote for vote in repeats if vote["is_swapped"]),
         reward_agreement=Share(sum(_given(vote) > 0.5 for vote in judged), len(judged)),
-        log_loss=sum(map(_loss, predicted)) / len(predicted) if predicted else math.nan,
+        log_loss=sum(log_loss(vote["left_p"], vote["first_outcome"]) for vote in predicted) / len(predicted)
+        if predicted
+        else math.nan,
         changed=sum(vote["is_changed"] for vote in votes),
         contradictions=[_contradiction(vote) for vote in judged if _given(vote) <= 1.0 - CONFIDENT],
     )
@@ -144,7 +148,7 @@ def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:
         second: the same of another judgement of the same responses.
     """
     pairs = list(combinations(first, 2))
-    return sum(_order(first, *pair) == _order(second, *pair) for pair in pairs) / len(pairs)
+    return sum(order(first, *pair) == order(second, *pair) for pair in pairs) / len(pairs)
 
 
 def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | None = None) -> dict[int, int]:
@@ -161,18 +165,19 @@ def places(outcome: str, response_ids: Sequence[int], ranks: Sequence[int] | Non
 
 def _agreement(repeats: Iterable[dict[str, Any]]) -> Share:
     """Return the share of repeats that were judged as the first time."""
-    found = [self_agreement(_places(vote, "before_"), _places(vote, "")) for vote in repeats]
+    found = [self_agreement(places_of(vote, "before_"), places_of(vote, "")) for vote in repeats]
     return Share(sum(found), len(found))
 
 
-def _places(vote: dict[str, Any], which: str) -> dict[int, int]:
+def places_of(vote: dict[str, Any], which: str) -> dict[int, int]:
+    """Return the places that a row's vote gave; `which` is ``before_`` for the vote it repeats, else empty."""
     outcome = vote["before" if which else "outcome"]
     ids = vote[f"{which}response_ids"]
     sides = json.loads(ids) if ids else (vote[f"{which}left_id"], vote[f"{which}right_id"])
     return places(outcome, sides, json.loads(vote[f"{which}ranks"]) if outcome == "ranking" else None)
 
 
-def _order(where: dict[int, int], one: int, other: int) -> int:
+def order(where: dict[int, int], one: int, other: int) -> int:
     """Return -1 where the first of two responses is better, 1 where the second is, 0 for a tie."""
     return (where[one] > where[other]) - (where[one] < where[other])
 
@@ -182,9 +187,9 @@ def _given(vote: dict[str, Any]) -> float:
     return vote["left_p"] if vote["first_outcome"] == "left" else 1.0 - vote["left_p"]
 
 
-def _loss(vote: dict[str, Any]) -> float:
-    target = _TARGET[vote["first_outcome"]]
-    p = min(max(vote["left_p"], LEAST), 1.0 - LEAST)
+def log_loss(left_p: float, outcome: str) -> float:
+    """Return the loss in nats of a probability for the left response; a tie counts half for each side."""
+    target, p = TARGET[outcome], min(max(left_p, LEAST), 1.0 - LEAST)
     return -target * math.log(p) - (1.0 - target) * math.log(1.0 - p)
 
 
@@ -194,7 +199,6 @@ def _contradiction(vote: dict[str, Any]) -> Contradiction:
     return Contradiction(vote["id"], vote["prompt"], preferred, other, _given(vote))
 
 
-_TARGET = {"left": 1.0, "right": 0.0} | dict.fromkeys(TIES, 0.5)
 _VOTES = """
 SELECT r.id, r.outcome, r.ranks, s.left_response_id AS left_id, s.right_response_id AS right_id, s.response_ids,
     r.elapsed_ms, r.created_at, i.arm, i.is_swapped, b.outcome AS before, b.ranks AS before_ranks,

@@ -103,7 +103,7 @@ class Leaderboard:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; a number that is not finite is None."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), seed: int = 0) -> Leaderboard:
@@ -256,9 +256,10 @@ def at_equal_length(points: Sequence[float], longer: Sequence[float]) -> float:
     return float(1.0 / (1.0 + np.exp(-at[0])))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of dicts and lists for JSON; a number that is not finite is None."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,10 +6,10 @@ Only counts and shares are stored; intervals follow from them.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from modules.calibration import NUM_BINS
 from modules.intervals import wilson_interval
 from studio.preferences.vocabulary import STRENGTHS
 
-NUM_BINS = 10
 _STRENGTHS = {str(number): words for number, words in STRENGTHS.items()}
 
 

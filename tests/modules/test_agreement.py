@@ -8,11 +8,10 @@ from modules.agreement import (
     Judged,
     agreement,
     area_under_roc,
-    calibration_error,
     correlation,
     measure,
-    reliability,
 )
+from modules.calibration import calibration_error, reliability
 from modules.intervals import wilson_interval
 from modules.metrics import sentence
 

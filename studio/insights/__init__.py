@@ -1,0 +1,1 @@
+"""What the ratings tell, and how surely."""
