@@ -80,6 +80,7 @@ REST = (
     Step("session resume", "Session 1: 0 of 100"),
     Step("session predict", "reward-1@1 predicted"),
     Step("session end", "Session 1: 0 of 100, ended."),
+    Step("insights", "3 judgements of all raters"),
     Step("history --search TEXT", "3 of 3 ratings", {"TEXT": "question"}),
     Step("history correct ID left --strength 2", "Rating 4 replaces 2", {"ID": "2"}),
     Step("history annotate ID --note TEXT", "Rating 5 has the remarks", {"ID": "4", "TEXT": "a slip"}),

@@ -18,6 +18,7 @@ from studio.cli import (
     chats,
     data,
     history,
+    insights,
     labelling,
     rate,
     runs,
@@ -40,7 +41,22 @@ def parser() -> argparse.ArgumentParser:
         description="Reinforcement learning from human feedback on local GPUs. Without a command: opens the studio.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for room in (start, data, labelling, stages, rate, sessions, win_rates, history, runs, chat, chats, serve, backup):
+    for room in (
+        start,
+        data,
+        labelling,
+        stages,
+        rate,
+        sessions,
+        win_rates,
+        insights,
+        history,
+        runs,
+        chat,
+        chats,
+        serve,
+        backup,
+    ):
         room.add(commands)
     _add_workspace(top, default=None)
     return top

@@ -78,7 +78,7 @@ def measure(name: str, found: Sequence[Predicted], seed: int = 0) -> RewardModel
             [log_loss(each.left_p, each.vote.first_outcome) for each in found], [each.vote.prompt_id for each in found]
         ),
         calibration_error(sure, hits),
-        calibration_noise(sure, seed),
+        calibration_noise(sure, [each.vote.comparison_id for each in decided], seed),
         [
             Point(p.predicted, p.observed, *wilson_interval(p.observed * p.num, p.num), p.num)
             for p in reliability(sure, hits)
@@ -96,18 +96,19 @@ def over_time(decided: Sequence[Predicted]) -> list[Stretch]:
     return [Stretch(cut.start + 1, cut.stop, _accuracy(decided[cut])) for cut in cuts]
 
 
-def calibration_noise(confidence: np.ndarray, seed: int = 0) -> float:
+def calibration_noise(confidence: np.ndarray, pairs: Sequence[int], seed: int = 0) -> float:
     """Return the calibration error that chance alone exceeds in 5 % of samples: outcomes drawn as the confidence says.
 
     Args:
         confidence: (N,) probability of the response that scores higher.
+        pairs: (N,) comparison of each; those who judge the same pair are taken to be of one mind.
         seed: of the draws.
     """
     if not len(confidence):
         return 0.0
     rng, places = np.random.default_rng(seed), places_of(confidence)
-    said = np.bincount(places, confidence)
-    drawn = [np.bincount(places, rng.random(len(confidence)) < confidence) for _ in range(NUM_DRAWS)]
+    said, pair = np.bincount(places, confidence), np.unique(pairs, return_inverse=True)[1]
+    drawn = [np.bincount(places, rng.random(len(confidence))[pair] < confidence) for _ in range(NUM_DRAWS)]
     return float(np.quantile([np.abs(each - said).sum() / len(confidence) for each in drawn], 0.95))
 
 

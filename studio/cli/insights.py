@@ -1,0 +1,192 @@
+"""``insights``: what the ratings tell, each figure with its interval and with how many votes are behind it."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from studio.cli import arguments as takes
+from studio.cli import follow
+from studio.cli.printing import printable
+from studio.cli.watch import Row, table
+from studio.insights import report, votes
+from studio.insights.consistency import Consistency
+from studio.insights.estimates import Estimate
+from studio.insights.habits import Habit
+from studio.insights.predictions import RewardModel
+from studio.insights.report import Insights
+from studio.workspace import Workspace
+
+ALL = "all"
+HEAD = ("", "value", "95 % interval", "votes", "prompts")
+
+
+def add(commands: Any) -> None:
+    """Add ``insights``."""
+    summary = (
+        "Show what the ratings tell: how good they are, and what reward models were worth on votes they predicted."
+    )
+    found = commands.add_parser("insights", help=summary, description=summary)
+    found.add_argument("--rater", default="", metavar="NAME", help="whose judgements (default: everybody's)")
+    found.add_argument(
+        "--newest",
+        type=takes.count,
+        default=votes.NEWEST,
+        metavar="N",
+        help=f"read the newest N judgements (default: {votes.NEWEST:,})",
+    )
+    found.add_argument("--json", action="store_true", help="everything as one JSON object")
+    found.set_defaults(action=_insights)
+
+
+def _insights(arguments: argparse.Namespace) -> int:
+    with Workspace.existing(arguments.workspace).read() as db:
+        found = report.read(db, arguments.rater, arguments.newest)
+    if arguments.json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return 0
+    if not found.num_read:
+        print(f"Nothing is rated yet. Rate some pairs: {follow.command(arguments, 'rate')}")
+        return 0
+    steps = {name: follow.command(arguments, *words) for name, words in _STEPS.items()}
+    parts = [
+        _read(found),
+        _consistency(found, steps),
+        _models(found, steps),
+        _habits(found),
+        _raters(found),
+        _pace(found),
+    ]
+    print("\n\n".join(parts))
+    return 0
+
+
+_STEPS = {"session": ("session", "start"), "predict": ("session", "predict")}
+
+
+def _read(found: Insights) -> str:
+    whose = f"of {printable(found.rater)}" if found.rater else "of all raters"
+    part = "" if found.num_read == found.num_all else f", the newest of {found.num_all:,}"
+    return f"{found.num_read:,} judgements {whose}{part}. Intervals take prompts, not votes, as independent."
+
+
+def _consistency(found: Insights, steps: dict[str, str]) -> str:
+    title = "Agreement with oneself, on what was shown twice"
+    if not found.consistencies[0].agreement.num:
+        return f"{title}\nNothing was rated twice yet. Sessions show some pairs again: {steps['session']}"
+    rows = [HEAD, *(row for each in found.consistencies for row in _consistent(each))]
+    return (
+        f"{title}\n{table(rows)}\nThe noise ceiling is an upper bound: a reward model can agree with at most so many decided votes. "
+        "Pairs of mixed difficulty lower the truth; a remembered first answer raises the figure."
+    )
+
+
+def _consistent(each: Consistency) -> list[Row]:
+    name = _rater(each.rater)
+    return [
+        _row(f"{name}: same judgement", each.agreement),
+        _row("  sides as before", each.same_sides),
+        _row("  sides swapped", each.swapped_sides),
+        _row("  same winner, where decided", each.decided),
+        _row("  noise ceiling, at most", each.ceiling),
+    ]
+
+
+def _models(found: Insights, steps: dict[str, str]) -> str:
+    title = "Reward models, on votes that they predicted before"
+    if not found.reward_models:
+        return f"{title}\nNone of these votes was predicted. Let the newest reward model predict the next ones: {steps['predict']}"
+    ceiling = found.ceiling
+    at_most = f"\nThe noise ceiling: at most {_percent(ceiling)} can be right." if ceiling.num else ""
+    return f"{title}{at_most}\n" + "\n\n".join(_model(model) for model in found.reward_models)
+
+
+def _model(model: RewardModel) -> str:
+    loss = model.log_loss
+    rows = [
+        (model.name, *HEAD[1:]),
+        _row("accuracy", model.accuracy),
+        ("log-loss (guessing: 0.693)", *_cells(loss, "{:.3f}")),
+        _row("prefers the longer answer", model.longer),
+        _row("  the rater did, on these", model.rater_longer),
+        *(_row(f"accuracy, {group.kind}: {printable(group.name)}", group.accuracy) for group in model.groups),
+        *(_row(f"accuracy, votes {each.first:,} to {each.last:,}", each.figure) for each in model.over_time),
+        *(
+            (
+                f"says {p.predicted:.0%}, is right in",
+                f"{p.observed:.0%}",
+                f"{p.low:.0%} to {p.high:.0%}",
+                f"{p.num:,}",
+                "",
+            )
+            for p in model.points
+        ),
+    ]
+    verdict = "above" if model.calibration_error > model.calibration_noise else "within"
+    return (
+        f"{table(rows)}\nCalibration error {model.calibration_error:.3f}, {verdict} what chance gives a perfectly calibrated model "
+        f"(95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes)."
+    )
+
+
+def _habits(found: Insights) -> str:
+    rows = [HEAD, *(row for each in found.habits for row in _habit(each))]
+    return f"Habits, on decided votes\n{table(rows)}\nThe sides are drawn at random, so far from 50 % is a habit of the eye."
+
+
+def _habit(each: Habit) -> list[Row]:
+    name = _rater(each.rater)
+    return [_row(f"{name}: left side", each.left), _row(f"{name}: longer answer", each.longer)]
+
+
+def _raters(found: Insights) -> str:
+    title = "Agreement between raters, beyond chance"
+    if not found.agreement.kappas:
+        return f"{title}\nNo pair of these was judged by two raters."
+    rows = [
+        HEAD,
+        ("Krippendorff's alpha, all", *_cells(found.agreement.alpha, "{:.2f}")),
+        *(
+            (f"Cohen's kappa, {printable(k.one)} and {printable(k.other)}", *_cells(k.kappa, "{:.2f}"))
+            for k in found.agreement.kappas
+        ),
+    ]
+    return f"{title}\n{table(rows)}"
+
+
+def _pace(found: Insights) -> str:
+    title = "Pace, ties and skips"
+    if not found.over_time:
+        return f"{title}\nNone of these was judged in this studio."
+    rows = [("judgements", "since", "an hour", "ties", "skips")]
+    rows += [
+        (
+            f"{block.first:,} to {block.last:,}",
+            block.since[:16].replace("T", " "),
+            "-" if math.isnan(block.per_hour) else f"{block.per_hour:,.0f}",
+            _percent(block.ties),
+            _percent(block.skips),
+        )
+        for block in found.over_time
+    ]
+    return f"{title}\n{table(rows)}"
+
+
+def _rater(name: str) -> str:
+    return printable(name) or ALL
+
+
+def _row(name: str, found: Estimate) -> Row:
+    return name, *_cells(found, "{:.0%}")
+
+
+def _cells(found: Estimate, shape: str) -> Sequence[str]:
+    if not found.num:
+        return "-", "-", "0", "0"
+    value, low, high = ("-" if math.isnan(each) else shape.format(each) for each in found[:3])
+    return value, f"{low} to {high}", f"{found.num:,}", f"{found.num_prompts:,}"
+
+
+def _percent(found: Estimate) -> str:
+    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" if found.num else "-"
