@@ -1,7 +1,8 @@
-"""Manages runs and models: ``runs`` (list, show, stop, resume, rollouts) and ``models`` (list, try)."""
+"""Manages runs and models: ``runs`` (list, show, stop, resume, rollouts, delete) and ``models`` (list, try, delete)."""
 
 import argparse
 import json
+import shutil
 import sys
 from typing import Any
 
@@ -9,8 +10,8 @@ from studio.chat import asking
 from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.children import DEVICES
-from studio.cli import follow, rollouts, watch
-from studio.models import checkpoints
+from studio.cli import deleting, follow, rollouts, watch
+from studio.models import checkpoints, deletion, disk
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
@@ -67,11 +68,12 @@ def add(commands: Any) -> None:
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
     rollouts.add(verbs)
+    deleting.add(verbs, "runs")
     _add_models(commands)
 
 
 def _add_models(commands: Any) -> None:
-    command = commands.add_parser("models", help="List the checkpoints; try a prompt on them.")
+    command = commands.add_parser("models", help="List the checkpoints; try a prompt on them; delete some.")
     command.set_defaults(action=_list_models)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     attempt = verbs.add_parser("try", help="let one or two checkpoints answer a prompt")
@@ -86,6 +88,7 @@ def _add_models(commands: Any) -> None:
     )
     attempt.add_argument("--seed", type=int, default=0)
     attempt.set_defaults(action=_try_models)
+    deleting.add(verbs, "models")
 
 
 def _list_runs(arguments: argparse.Namespace) -> int:
@@ -126,9 +129,15 @@ def _show_run(arguments: argparse.Namespace) -> int:
         print(watch.table([(name, f"{values[name]:.4g}") for name in alone]))
     if run.stage == "reward":
         _show_trust(values)
-    for checkpoint in checkpoints.list_all(ws, run.stage):
+    if run.deleted_at:
+        print(checkpoints.was_deleted(run.name, run.deleted_at))
+    for checkpoint in checkpoints.list_all(ws, run.stage, has_deleted=True):
         if checkpoint.run_id == run.id:
-            print(f"checkpoint {checkpoint.name}{checkpoint.remarks}")
+            size = "" if checkpoint.deleted_at else f", {disk.words(disk.taken(checkpoint.folder))}"
+            print(f"checkpoint {checkpoint.name}{checkpoint.remarks}{size}")
+    folder = runs.folder(ws, run.name)
+    if folder.is_dir():
+        print(f"{disk.words(disk.taken(folder))} in {folder.relative_to(ws.root)}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
     return 0
@@ -220,14 +229,23 @@ def _resume_run(arguments: argparse.Namespace) -> int:
 
 def _list_models(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    rows = [("checkpoint", "base model", "from", "figures")]
-    for checkpoint in checkpoints.list_all(ws):
+    deletion.finish(ws)
+    found_all = checkpoints.list_all(ws)
+    rows = [("checkpoint", "size", "base model", "from", "figures")]
+    for checkpoint in found_all:
         with ws.read() as db:
             found = checkpoints.parents_of_run(db, checkpoint.run_id)
         parents = ", ".join(f"{role} {name}" for role, name in found.items())
         figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
-        rows.append((checkpoint.name, checkpoint.base_model, parents or "-", figures))
-    print(watch.table(rows) if len(rows) > 1 else "There are no checkpoints yet. Make one with: rlhf-studio sft")
+        size = disk.words(disk.taken(checkpoint.folder))
+        rows.append((checkpoint.name, size, checkpoint.base_model, parents or "-", figures))
+    if len(rows) == 1:
+        print("There are no checkpoints yet. Make one with: rlhf-studio sft")
+        return 0
+    print(watch.table(rows))
+    used = disk.taken(*(checkpoint.folder for checkpoint in found_all))
+    free = shutil.disk_usage(ws.root).free
+    print(f"They take {disk.words(used)} of {disk.words(disk.taken(ws.runs))} in runs; {disk.words(free)} are free.")
     return 0
 
 

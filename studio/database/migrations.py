@@ -13,6 +13,7 @@ from sqlite_utils import Database, Migrations
 from studio.database.schema import (
     conversations,
     curves,
+    deletions,
     demonstrations,
     evaluations,
     facts,
@@ -193,6 +194,13 @@ def m051_unfinished_imports(db: Database) -> None:
 def m052_pieces_of_imports(db: Database) -> None:
     """Find the piece of an unfinished import to which a row would belong."""
     db.execute(unfinished.INDEX)
+
+
+@ALL()
+def m071_deletions(db: Database) -> None:
+    """Mark runs and checkpoints whose files were deleted, and remember which files are still to leave the disk."""
+    for statement in deletions.STATEMENTS:
+        db.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ CREATE TABLE checkpoints (          -- checkpoints: a row means a complete folde
     base_fingerprint TEXT NOT NULL,
     metrics TEXT NOT NULL,          -- JSON: the newest value of each eval metric
     created_at TEXT NOT NULL
-, is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1))) STRICT;
+, is_chosen INTEGER NOT NULL DEFAULT 0 CHECK (is_chosen IN (0, 1)), deleted_at TEXT) STRICT;
 CREATE UNIQUE INDEX checkpoints_one_chosen ON checkpoints(run_id) WHERE is_chosen;
 CREATE INDEX checkpoints_run ON checkpoints(run_id, step);
 CREATE TABLE comparison_responses ( -- comparisons
@@ -332,7 +332,7 @@ CREATE TABLE runs (                 -- runs
     created_at TEXT NOT NULL,
     started_at TEXT,
     ended_at TEXT
-, place REAL, pause_requested INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT '', advanced_at TEXT, gone_at TEXT, starter TEXT NOT NULL DEFAULT '' CHECK (starter IN ('', 'studio', 'others')), paused_at TEXT, is_fault INTEGER NOT NULL DEFAULT 0 CHECK (is_fault IN (0, 1)), mark TEXT NOT NULL DEFAULT '', boot TEXT NOT NULL DEFAULT '', environment TEXT NOT NULL DEFAULT '{}') STRICT;
+, place REAL, pause_requested INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL DEFAULT '', advanced_at TEXT, gone_at TEXT, starter TEXT NOT NULL DEFAULT '' CHECK (starter IN ('', 'studio', 'others')), paused_at TEXT, is_fault INTEGER NOT NULL DEFAULT 0 CHECK (is_fault IN (0, 1)), mark TEXT NOT NULL DEFAULT '', boot TEXT NOT NULL DEFAULT '', environment TEXT NOT NULL DEFAULT '{}', deleted_at TEXT) STRICT;
 CREATE INDEX runs_ended ON runs(ended_at);
 CREATE INDEX runs_ending ON runs(gone_at) WHERE gone_at IS NULL;
 CREATE INDEX runs_stage ON runs(stage, state);
@@ -478,6 +478,12 @@ CREATE INDEX turns_parent ON turns(parent_id);
 CREATE TABLE undone_showings (      -- comparisons reads it: those whose rating was taken back and not given again
     showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
     event_id INTEGER NOT NULL REFERENCES rating_events(id)
+) STRICT;
+CREATE TABLE unfinished_deletions (     -- deletion: files of what is deleted that may still be on the disk
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL,           -- relative to the workspace
+    files TEXT NOT NULL,            -- JSON list, relative to the folder: these and no others leave
+    created_at TEXT NOT NULL
 ) STRICT;
 CREATE TABLE unfinished_imports (   -- curtain: rows of an import that is not whole yet, by their ids
     id INTEGER PRIMARY KEY,

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 LARGEST_ID = 2**63 - 1
 RUN_COLUMNS = (
     "id", "name", "stage", "state", "config", "snapshot_id", "resumed_from", "revision", "message", "progress", "progress_text",
-    "created_at", "started_at", "ended_at", "is_fault",
+    "created_at", "started_at", "ended_at", "is_fault", "deleted_at",
 )  # fmt: skip
 """The columns of a run in an archive: no process, no place in a queue, no request to stop."""
 ENDED = ("finished", "stopped", "failed", "lost")

@@ -142,8 +142,10 @@ def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> L
             f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two: "
             "rlhf-studio compare ppo-1 sft-1"
         )
-    named = [checkpoints.get(ws, name).name for name in anchors]
-    return build(votes, rater, named or [each.name for each in reversed(checkpoints.list_all(ws, "sft"))])
+    named = [checkpoints.recorded(ws, name).name for name in anchors]
+    return build(
+        votes, rater, named or [each.name for each in reversed(checkpoints.list_all(ws, "sft", has_deleted=True))]
+    )
 
 
 def _names(vote: ModelVote) -> tuple[str, str]:

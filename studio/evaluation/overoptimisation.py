@@ -122,7 +122,7 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
 
 def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
     """Return the curve of a suite; None where it has not the SFT policy and another one with KL and score."""
-    stages = {c.name: c.stage for c in checkpoints.list_all(ws)}
+    stages = {c.name: c.stage for c in checkpoints.list_all(ws, has_deleted=True)}
     subjects = [name for name in suite.subjects if name in stages]
     with ws.read() as db:
         items = results.items(db, suite.id, subjects)
@@ -162,7 +162,7 @@ def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
 
 def _has_own_votes(ws: Workspace, suite: Measured) -> bool:
     """Return whether both judges are known, and were not trained on a common vote."""
-    known = {c.name: c.run_id for c in checkpoints.list_all(ws, "reward")}
+    known = {c.name: c.run_id for c in checkpoints.list_all(ws, "reward", has_deleted=True)}
     proxy, gold = (known.get(str(suite.conditions.get(role))) for role in ("reward", "gold"))
     with ws.read() as db:
         return proxy is not None and gold is not None and not snapshots.share_votes(db, proxy, gold)

@@ -175,7 +175,7 @@ def kl(ws: Workspace, subject: str) -> float | None:
     """Return a checkpoint's KL per response from the SFT policy as its run measured it: 0 for SFT, None where unknown."""
     if subject.startswith(BASE):
         return None
-    found = next((c for c in checkpoints.list_all(ws) if c.name == subject), None)
+    found = next((c for c in checkpoints.list_all(ws, has_deleted=True) if c.name == subject), None)
     if found is None:
         return None
     return 0.0 if found.stage == "sft" else found.metrics.get("eval/kl")

@@ -1,4 +1,4 @@
-"""Reads some of the checkpoints: a page of a search, those of some runs, and their lineage."""
+"""Reads some of the checkpoints: a page of a search, those of some runs, and their lineage. Deleted ones are left out."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offse
     word = search.strip().lower()
     with ws.read() as db:
         rows = db.query(
-            f"{SELECT} WHERE {of_stages} AND (? = '' OR instr(lower(c.name), ?) > 0 OR instr(lower(c.base_model), ?) > 0)"
+            f"{SELECT} WHERE c.deleted_at IS NULL AND {of_stages} AND (? = '' OR instr(lower(c.name), ?) > 0 OR instr(lower(c.base_model), ?) > 0)"
             " ORDER BY c.id DESC LIMIT ? OFFSET ?",
             [*stages, word, word, word, limit, max(0, offset)],
         )
@@ -27,11 +27,12 @@ def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offse
 def is_known(db: Database, name: str, *stages: str) -> bool:
     """Return whether there is a checkpoint of this name, of one of these stages."""
     marks = ", ".join("?" * len(stages))
-    return bool(list(db.query(f"{SELECT} WHERE c.name = ? AND r.stage IN ({marks})", [name, *stages])))
+    rows = db.query(f"{SELECT} WHERE c.name = ? AND c.deleted_at IS NULL AND r.stage IN ({marks})", [name, *stages])
+    return bool(list(rows))
 
 
 def ids(db: Database, names: Sequence[str]) -> dict[str, int]:
-    """Map the existing ones of these names to their ids."""
+    """Map the known ones of these names to their ids, also those of deleted ones."""
     marks = ", ".join("?" * len(names))
     rows = db.query(f"SELECT id, name FROM checkpoints WHERE name IN ({marks})", list(names))
     return {row["name"]: row["id"] for row in rows}
@@ -40,14 +41,16 @@ def ids(db: Database, names: Sequence[str]) -> dict[str, int]:
 def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
     """Return the checkpoints of a run, the last one first."""
     with ws.read() as db:
-        return [of_row(ws, row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.id DESC", [run_id])]
+        rows = db.query(f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY c.id DESC", [run_id])
+        return [of_row(ws, row) for row in rows]
 
 
 def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
     """Return the checkpoint each run hands on: the chosen one, else the last one; newest first."""
     marks = ", ".join("?" * len(run_ids))
     with ws.read() as db:
-        rows = list(db.query(f"{SELECT} WHERE c.run_id IN ({marks}) ORDER BY c.is_chosen, c.id", list(run_ids)))
+        of_runs = f"{SELECT} WHERE c.run_id IN ({marks}) AND c.deleted_at IS NULL ORDER BY c.is_chosen, c.id"
+        rows = list(db.query(of_runs, list(run_ids)))
     found = {row["run_id"]: of_row(ws, row) for row in rows}
     return sorted(found.values(), key=lambda c: -c.id)
 

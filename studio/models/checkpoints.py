@@ -1,11 +1,13 @@
-"""Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk.
+"""Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk, or one that was deleted.
 
 A run *hands on* one of its checkpoints: the chosen one (the best within a budget) where it chose, else its last one. A
-run's name stands for that one, and the next stage preselects it; only a resume takes the last one.
+run's name stands for that one, and the next stage preselects it; only a resume takes the last one. A deleted checkpoint
+keeps its row, so that lineage, responses and results still name it; nothing chooses or reads it any more.
 """
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ class Checkpoint:
     created_at: str
     is_chosen: bool
     """True if handed on instead of the run's last one."""
+    deleted_at: str | None
+    """The time at which its files were deleted."""
 
     @property
     def remarks(self) -> str:
@@ -46,6 +50,7 @@ class Checkpoint:
         said = [
             *(["handed on"] if self.is_chosen else []),
             *([f"reached a KL of {kl:g} nats"] if kl is not None else []),
+            *([f"deleted {self.deleted_at[:10]}"] if self.deleted_at else []),
         ]
         return f" ({', '.join(said)})" if said else ""
 
@@ -89,7 +94,7 @@ def get(ws: Workspace, name: str) -> Checkpoint:
     """Return the checkpoint with this name; a run's name alone means the one it hands on.
 
     Raises:
-        CheckpointError: there is none, or its folder is gone.
+        CheckpointError: there is none, it was deleted, or its folder is gone.
     """
     return _get(ws, name, "c.is_chosen DESC, c.step DESC")
 
@@ -98,9 +103,18 @@ def last(ws: Workspace, name: str) -> Checkpoint:
     """Return the checkpoint with this name; a run's name alone means its last one, from which it resumes.
 
     Raises:
-        CheckpointError: there is none, or its folder is gone.
+        CheckpointError: there is none, it was deleted, or its folder is gone.
     """
     return _get(ws, name, "c.step DESC")
+
+
+def recorded(ws: Workspace, name: str) -> Checkpoint:
+    """Return the checkpoint as `get` does, for what is known of it; its files may be gone.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return of_row(ws, _row(ws, name, "c.is_chosen DESC, c.step DESC"))
 
 
 def name_of(db: Database, checkpoint_id: int | None) -> str:
@@ -120,16 +134,36 @@ def id_of(db: Database, name: str) -> int:
     return row["id"]
 
 
+def check_present(db: Database, ids: Iterable[int]) -> None:
+    """Refuse checkpoints that were deleted meanwhile, in the transaction in which they are to be used.
+
+    Raises:
+        CheckpointError: one of them was deleted.
+    """
+    given = list(ids)
+    marks = ", ".join("?" * len(given))
+    query = f"SELECT name, deleted_at FROM checkpoints WHERE deleted_at IS NOT NULL AND id IN ({marks})"
+    for row in db.query(query, given):
+        said = was_deleted(f"Checkpoint {row['name']}", row["deleted_at"])
+        raise CheckpointError(f"{said} Choose another checkpoint.")
+
+
+def was_deleted(what: str, at: str) -> str:
+    """Say when the files of a checkpoint or a run were deleted, and what is left."""
+    day = f"{at[:10]} at {at[11:16]} UTC"
+    return f"{what} was deleted on {day}: its files are gone, while what was sampled, rated and measured with it stays."
+
+
 def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
-    with ws.read() as db:
-        rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name, name]))
-    if not rows:
-        known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
-        raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
-    found = of_row(ws, rows[0])
-    if not _is_inside(ws, found):
+    row = _row(ws, name, order)
+    found = of_row(ws, row)
+    if found.deleted_at:
+        left = [c.name for c in list_all(ws, found.stage)[:3]]
+        other = f"Choose another checkpoint, such as {left[0]}." if left else f"Train {found.stage} again."
+        raise CheckpointError(f"{was_deleted(f'Checkpoint {found.name}', found.deleted_at)} {other}")
+    if not is_inside(ws, found):
         raise CheckpointError(
-            f"The row of checkpoint {found.name} names a folder outside of the workspace's runs ({rows[0]['folder']}), which is never "
+            f"The row of checkpoint {found.name} names a folder outside of the workspace's runs ({row['folder']}), which is never "
             "read. Choose another checkpoint."
         )
     if not found.folder.is_dir():
@@ -144,7 +178,18 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     return found
 
 
-def _is_inside(ws: Workspace, found: Checkpoint) -> bool:
+def _row(ws: Workspace, name: str, order: str) -> dict[str, Any]:
+    """Return the row of `SELECT` of this name; of a run's checkpoints the first that was not deleted, else the first."""
+    order = f"c.name = ? DESC, c.deleted_at IS NOT NULL, {order}"
+    with ws.read() as db:
+        rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name] * 3))
+    if not rows:
+        known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
+        raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
+    return rows[0]
+
+
+def is_inside(ws: Workspace, found: Checkpoint) -> bool:
     """Return whether the path is inside its run's folder, as written: a person may have put a link there."""
     run = ws.runs / found.run_name
     is_plain = found.run_name == run.name and run.name != ".."
@@ -160,10 +205,15 @@ def _missing(folder: Path) -> str:
     return next((name for name in saved if not (folder / name).is_file()), "")
 
 
-def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> list[Checkpoint]:
-    """Return checkpoints, newest first; only these stages where given, only those handed on where wanted."""
+def list_all(
+    ws: Workspace, *stages: str, is_newest_of_run: bool = False, has_deleted: bool = False
+) -> list[Checkpoint]:
+    """Return checkpoints, newest first; only these stages where given, only those handed on where wanted.
+
+    Deleted ones are among them only where asked for.
+    """
     with ws.read() as db:
-        rows = list(db.query(f"{SELECT} ORDER BY c.id DESC"))
+        rows = list(db.query(f"{SELECT} WHERE c.deleted_at IS NULL OR ? ORDER BY c.id DESC", [has_deleted]))
     found = [of_row(ws, row) for row in rows if not stages or row["stage"] in stages]
     if not is_newest_of_run:
         return found
@@ -174,10 +224,12 @@ def list_all(ws: Workspace, *stages: str, is_newest_of_run: bool = False) -> lis
 def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
     """Return the checkpoint handed on by the run with the newest checkpoint of these stages, or None."""
     marks = ", ".join("?" * len(stages))
-    of_stages = f"WHERE +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
+    of_stages = f"AND +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
     with ws.read() as db:
-        first = list(db.query(f"{SELECT} {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages)))
-        of_run = f"{SELECT} WHERE c.run_id = ? ORDER BY c.is_chosen DESC, c.id DESC LIMIT 1"
+        first = list(
+            db.query(f"{SELECT} WHERE c.deleted_at IS NULL {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages))
+        )
+        of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY c.is_chosen DESC, c.id DESC LIMIT 1"
         return next((of_row(ws, row) for row in db.query(of_run, [first[0]["run_id"]])), None) if first else None
 
 

@@ -1,4 +1,4 @@
-"""Maintains a server's database: a backup a day, the -wal written back when nobody writes, what a killed import left taken out.
+"""Maintains a server's database: a backup a day, the -wal written back when nobody writes, killed imports and deletions ended.
 
 Until it is written back, the last records are only in `studio.db-wal`: a copy of `studio.db` alone lacks them.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from studio.database import rotation
 from studio.datasets import publishing
 from studio.errors import StudioError
+from studio.models import deletion
 from studio.recovery import backups
 from studio.workspace import Workspace
 
@@ -57,6 +58,7 @@ def is_due(ws: Workspace) -> bool:
 def _keep(ws: Workspace, end: threading.Event) -> None:
     seen, is_back = 0.0, False
     _quietly(lambda: publishing.take_out_leftovers(ws))
+    _quietly(lambda: deletion.finish(ws))
     while not end.wait(LOOK_S):
         wal = _modified(_wal(ws))
         if wal != seen:

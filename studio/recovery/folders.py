@@ -96,13 +96,11 @@ def make_new(root: Path) -> Path | None:
 
 def _compare(ws: Workspace, db: Database) -> Found:
     found = Found()
-    known = {row["name"] for row in db.query("SELECT name FROM runs")}
-    stored = {
-        row["folder"]: row["name"]
-        for row in db.query("SELECT c.folder, c.name FROM checkpoints c JOIN runs r ON r.id = c.run_id")
-    }
+    known = {row["name"]: row["deleted_at"] for row in db.query("SELECT name, deleted_at FROM runs")}
+    rows = list(db.query("SELECT c.folder, c.name, c.deleted_at FROM checkpoints c JOIN runs r ON r.id = c.run_id"))
+    stored = {row["folder"]: row["name"] for row in rows}
     on_disk = {path.name for path in ws.runs.iterdir() if path.is_dir()} if ws.runs.is_dir() else set()
-    found.gone_runs = sorted(known - on_disk)
+    found.gone_runs = sorted(name for name, deleted_at in known.items() if not deleted_at and name not in on_disk)
     for name in sorted(on_disk, key=_number):
         match = _NAME.fullmatch(name)
         if not match or match[1] not in STAGES or not (ws.runs / name / "config.json").is_file():
@@ -118,7 +116,9 @@ def _compare(ws: Workspace, db: Database) -> Found:
             elif f"{name}@{step}" not in (*stored.values(), *found.unknown_checkpoints):
                 found.unknown_checkpoints.append(f"{name}@{step}")
     found.gone_checkpoints = [
-        name for folder, name in stored.items() if name.partition("@")[0] in on_disk and not (ws.root / folder).is_dir()
+        row["name"]
+        for row in rows
+        if not row["deleted_at"] and row["name"].partition("@")[0] in on_disk and not (ws.root / row["folder"]).is_dir()
     ]
     return found
 

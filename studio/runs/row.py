@@ -50,6 +50,8 @@ class Run:
     environment: str
     """JSON: settings of the shell from which it was queued, such as CUDA_VISIBLE_DEVICES."""
 
+    deleted_at: str | None = None
+    """The time at which its folder was deleted."""
     unread: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its config that this version does not know or accept; their defaults are used."""
 
@@ -70,7 +72,9 @@ class Run:
 
     @property
     def shown_state(self) -> str:
-        """The state as shown: `ending` until nothing is left of an ended run."""
+        """The state as shown: `ending` until nothing is left of an ended run, `deleted` once its folder is deleted."""
+        if self.deleted_at:
+            return "deleted"
         return "ending" if self.is_ending else "paused" if self.is_paused else self.state
 
     @property

@@ -91,12 +91,14 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
     """Return how a run would be resumed, without creating anything; arguments as in `resume`.
 
     Raises:
-        RunError: the run is still going, has done all its steps, or is a sampling run that began.
+        RunError: the run was deleted, is still going, has done all its steps, or is a sampling run that began.
         CheckpointError: it has no checkpoint to continue from.
         ConfigError: it was trained differently from the checkpoints that it began from, or a setting cannot be changed so.
     """
     with ws.read() as db:
         run = get(db, name.partition("@")[0])
+    if run.deleted_at:
+        raise RunError(f"{checkpoints.was_deleted(f'Run {run.name}', run.deleted_at)} Start a new run.")
     if not run.is_ended and "@" not in name:
         raise RunError(
             f"Run {run.name} is {run.state}; only an ended run can be resumed. Stop it first, or name one of its checkpoints."
@@ -320,6 +322,7 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
     path: Path | None = None
     try:
         with ws.write() as db:
+            checkpoints.check_present(db, [*prepared.parents.values(), *([resumed_from] if resumed_from else [])])
             prepared = prepared if rows_from else prepare.freeze(db, prepared)
             run_id, name = _insert(ws, db, stage, prepared, resumed_from)
             folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)

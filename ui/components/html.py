@@ -28,6 +28,7 @@ SHAPES = {
     "stopped": '<rect x="2" y="2" width="8" height="8" fill="currentColor"/>',
     "failed": '<path d="M2 2 10 10M10 2 2 10" fill="none"/>',
     "lost": '<path d="M6 1.2 11 10.4H1Z" fill="none"/>',
+    "deleted": '<path d="M2 6H10" fill="none"/>',
 }
 """State to its own shape, so that no state is shown by colour alone."""
 

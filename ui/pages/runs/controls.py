@@ -102,7 +102,7 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     is_unsaved = (
         run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None or is_measuring)
     )
-    is_resumable = is_unsaved or (run.stage != "sample" and bool(names))
+    is_resumable = not run.deleted_at and (is_unsaved or (run.stage != "sample" and bool(names)))
     return [
         gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
         gr.Button(interactive=is_open or run.is_ending),

@@ -196,6 +196,8 @@ def _head(db: Database, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
     if run.is_ending:
         said = html.notice("It has ended; waiting for its process to exit and free its memory.")
+    if run.deleted_at:
+        said += html.notice(checkpoints.was_deleted(f"Run {run.name}", run.deleted_at))
     if trouble := launcher.trouble(run):
         said += html.notice(trouble, "bad")
     origin = checkpoints.name_of(db, run.resumed_from)
