@@ -107,6 +107,8 @@ REST = (
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
     Step("models", "ppo-1@1"),
     Step("models try PROMPT --on NAME NAME", "sft-1: ", {"PROMPT": "Hello!", "NAME": "sft-1"}),
+    Step("models delete ppo-1@20", "would be free again", {"ppo-1@20": "ppo-1@1"}),
+    Step("runs delete NAME", "would be free again", {"NAME": "sample-3"}),
     Step("chat NAME", "tokens/s", {"NAME": "sft-1"}, keys="Hello!\n/quit\n"),
     Step("chat --continue ID", "Hello!", {"ID": "1"}),
     Step("chats --search TEXT", "sft-1@3", {"TEXT": "hello"}),
