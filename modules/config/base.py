@@ -54,6 +54,8 @@ class TrainConfig(StageConfig):
     """Gradients are scaled down to this global norm before each step."""
     save_every: PositiveInt = 100
     """Write a resumable checkpoint after every this many steps (PPO: iterations)."""
+    keep_checkpoints: Annotated[int, Field(ge=0)] = 0
+    """Delete the files of older checkpoints when a new one is written, and keep this many of the newest; 0 keeps all. The one that is handed on, those of save_at_kl, and those that another run began with always stay."""
     devices: PositiveInt = 1
     """GPUs (on a CPU: processes) per machine that share every batch; the result is the same as with one."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"

@@ -58,6 +58,16 @@ def children(db: Database, checkpoint_ids: Sequence[int]) -> list[Child]:
     return [Child(**row) for row in rows]
 
 
+def is_origin(db: Database, checkpoint_id: int) -> bool:
+    """Return whether a run that trains, and was not deleted, began with the checkpoint or went on from it."""
+    rows = db.query(
+        "SELECT 1 FROM runs r WHERE r.deleted_at IS NULL AND r.stage NOT IN ('sample', 'evaluate') AND (r.resumed_from = :id OR EXISTS"
+        " (SELECT 1 FROM run_parents p WHERE p.run_id = r.id AND p.checkpoint_id = :id)) LIMIT 1",
+        {"id": checkpoint_id},
+    )
+    return bool(list(rows))
+
+
 def facts(db: Database, checkpoint_ids: Sequence[int]) -> list[str]:
     """Return, in words, how much was made with the checkpoints; all of it stays."""
     of_answers = (

@@ -15,14 +15,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from modules.config import PPOConfig
+from modules.config import PPOConfig, TrainConfig
 from modules.config.milestones import Milestone
 from modules.model import checkpoint
 from modules.ppo import PPOModule
 from modules.runtime.distributed import gather_shares
 from modules.sft import SFTModule
 from studio.files import folders
-from studio.models import checkpoints
+from studio.models import checkpoints, retention
 from studio.runs import metrics as run_metrics
 from studio.runs import queue, rollouts, runs, signals
 from studio.runs.rollouts import NewRollout, Tokens
@@ -144,6 +144,14 @@ class StudioCallback(Callback):
             is_chosen=is_chosen,
         )
         self._saved[step] = self.checkpoint_name
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Delete older checkpoints, where the config keeps only so many."""
+        config = self._run.config
+        assert isinstance(config, TrainConfig)
+        if config.keep_checkpoints and (gone := retention.apply(self._ws, self._run.id, config.keep_checkpoints)):
+            print(f"Deleted {', '.join(gone)} (keep_checkpoints {config.keep_checkpoints}).", flush=True)
 
     def _requested(self, module: Any) -> str:
         """Return the person's request; report a pause and save before it, unless the step must be measured first."""
