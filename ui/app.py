@@ -31,11 +31,11 @@ from ui.components import html, notifications, typed
 from ui.components.theme import HEAD, theme
 from ui.handlers import on
 from ui.page import Page
-from ui.pages import models
 from ui.pages.chat import page as chat
 from ui.pages.data import page as data
 from ui.pages.evaluate import page as evaluate
 from ui.pages.home import page as home
+from ui.pages.models import page as models
 from ui.pages.rate import page as rate_tabs
 from ui.pages.runs import page as runs_page
 from ui.pages.train import page as train

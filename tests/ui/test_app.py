@@ -22,10 +22,10 @@ from tests.ui.filling import HOSTILE
 from ui import app, handlers, static
 from ui.components import html
 from ui.components.theme import HEAD
-from ui.pages import models
 from ui.pages.chat import page as chat
 from ui.pages.data import page as data
 from ui.pages.home import page as home
+from ui.pages.models import page as models
 from ui.pages.rate import pairs
 from ui.pages.runs import page as runs
 from ui.pages.train import page as train

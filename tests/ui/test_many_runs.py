@@ -15,8 +15,8 @@ from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import stored
 from ui.components import form, notifications, pager
-from ui.pages import models
 from ui.pages.home import page
+from ui.pages.models import page as models
 from ui.pages.runs import page as runs_page
 
 NUM = 2000

@@ -8,7 +8,7 @@ from tests.support import warm
 from tests.support.waiting import until
 from tests.test_exporting import make_checkpoint
 from ui import app
-from ui.pages import models
+from ui.pages.models import page as models
 
 pytestmark = pytest.mark.browser
 

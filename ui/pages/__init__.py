@@ -1,1 +1,1 @@
-"""A package or a file for each page: `build(ws)` places its components and returns a `Page`."""
+"""A package for each page: `build(ws)` places its components and returns a `Page`."""

@@ -1,0 +1,1 @@
+"""Models: checkpoints, lineage, export."""
