@@ -13,7 +13,7 @@ from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.errors import StudioError
 from studio.models import checkpoint_pages as shelf
-from studio.models import export
+from studio.models import disk, export
 from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.workspace import Database, Workspace
@@ -21,7 +21,7 @@ from ui import rendering
 from ui.components import dropdown, html, pager
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.models import lineage
+from ui.pages.models import delete_card, lineage
 
 WAITING = "Loading the model and generating …"
 DRAWN_EVERY_S = 0.1
@@ -40,8 +40,10 @@ def build(ws: Workspace, resident: Resident) -> Page:
         exported = _export(ws)
     pickers = [first, second, exported]
     inputs, outputs = [*pickers, *pages.inputs], [tree, table, *pickers, *pages.outputs]
+    with gr.Accordion("Delete a checkpoint or a run", open=False, elem_classes="card", elem_id="delete"):
+        leaving = delete_card.build(ws, inputs, outputs, partial(_refresh_all, ws))
     pages.bind(partial(_refresh, ws), inputs, outputs)
-    return Page(partial(_refresh, ws), inputs, outputs)
+    return Page(partial(_refresh_all, ws), [*inputs, leaving], [*outputs, leaving])
 
 
 def _try(resident: Resident, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropdown]:
@@ -93,6 +95,12 @@ def _export(ws: Workspace) -> gr.Dropdown:
     told = html.html(html.notice(""), elem_id="export-told")
     on(button.click, partial(_write, ws), [name, merged], [told], progress=True)
     return name
+
+
+def _refresh_all(ws: Workspace, *values: Any) -> list[Any]:
+    """Draw the page and what can be deleted; the last value is what is chosen there."""
+    *rest, leaving = values
+    return [*_refresh(ws, *rest), delete_card.offer(shelf.page(ws), leaving if isinstance(leaving, str) else None)]
 
 
 def _refresh(
@@ -197,7 +205,7 @@ def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
 
 
 def _table(found: Iterable[Checkpoint]) -> str:
-    names = ("Checkpoint", "Stage", "Figure", "Base model", "Run", "Saved")
+    names = ("Checkpoint", "Stage", "Figure", "Size", "Base model", "Run", "Saved")
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in _cells(c))}</tr>" for c in found)
     table = f'<table class="checkpoints"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
@@ -210,6 +218,7 @@ def _cells(checkpoint: Checkpoint) -> list[str]:
         f"<b>{escape(checkpoint.name)}</b>{escape(checkpoint.remarks)}",
         escape(checkpoint.stage),
         html.figure(checkpoint.stage, checkpoint.metrics) or "–",
+        f'<span class="num">{disk.words(disk.taken(checkpoint.folder))}</span>',
         escape(checkpoint.base_model),
         f'<a href="#runs/{run}">{run}</a>',
         html.ago(checkpoint.created_at),
