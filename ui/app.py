@@ -1,4 +1,4 @@
-"""The studio in the browser: eight pages in one Gradio app, opened by `launch`.
+"""The studio in the browser: nine pages in one Gradio app, opened by `launch`.
 
 The address names the open page (`#runs/reward-2`), so links, reload and the back button work; all else that matters
 is in the workspace, so closing the tab or the server loses nothing. This process never imports torch: training and
@@ -35,6 +35,7 @@ from ui.pages.chat import page as chat
 from ui.pages.data import page as data
 from ui.pages.evaluate import page as evaluate
 from ui.pages.home import page as home
+from ui.pages.insights import page as insights
 from ui.pages.models import page as models
 from ui.pages.rate import page as rate_tabs
 from ui.pages.runs import page as runs_page
@@ -50,6 +51,7 @@ TITLES = {
     "train": "Train",
     "runs": "Runs",
     "evaluate": "Evaluate",
+    "insights": "Insights",
     "chat": "Chat",
     "models": "Models",
 }
@@ -222,6 +224,7 @@ def builders(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> dict[str, 
         "train": partial(train.build, ws, tabs, run_chosen),
         "runs": partial(runs_page.build, ws, run_chosen),
         "evaluate": partial(evaluate.build, ws, tabs, run_chosen),
+        "insights": partial(insights.build, ws),
         "chat": partial(chat.build, ws, answers),
         "models": partial(models.build, ws, answers),
     }

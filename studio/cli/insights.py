@@ -94,7 +94,12 @@ def _consistent(each: Consistency) -> list[Row]:
 
 
 def _models(found: Insights, steps: dict[str, str]) -> str:
-    title = "Reward models, on votes that they predicted before"
+    part = (
+        f" (the newest {len(found.reward_models)} of {found.num_models})"
+        if found.num_models > votes.MOST_MODELS
+        else ""
+    )
+    title = f"Reward models, on votes that they predicted before{part}"
     if not found.reward_models:
         return f"{title}\nNone of these votes was predicted. Let the newest reward model predict the next ones: {steps['predict']}"
     ceiling = found.ceiling

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from studio.annotation.session_summary import order, places_of, self_agreement
 from studio.insights import ceiling
 from studio.insights.estimates import Estimate, share
+from studio.insights.votes import NEWEST
 
 
 class Repeat(NamedTuple):
@@ -65,6 +66,11 @@ def consistency(found: Sequence[Repeat], rater: str = "") -> Consistency:
         decided,
         ceiling.of(decided),
     )
+
+
+def noise_ceiling(db: Database) -> Estimate:
+    """Return the ceiling that the newest repeats of all raters leave."""
+    return consistency(repeats(db, newest=NEWEST)).ceiling
 
 
 def _agreement(found: Sequence[Repeat]) -> Estimate:

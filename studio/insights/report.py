@@ -31,7 +31,9 @@ class Insights:
     consistencies: list[Consistency]
     """Of all together, then of each rater where there are several."""
     reward_models: list[RewardModel]
-    """The newest first."""
+    """The newest ones, the newest first."""
+    num_models: int
+    """Reward models that predicted any of these votes."""
     habits: list[Habit]
     """Of all together, then of each rater where there are several."""
     agreement: Agreement
@@ -65,6 +67,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         raise RatingError(f"The rater {rater} has judged nothing that counts. {who}")
     found = votes.read(db, rater, newest)
     repeats = consistency.repeats(db, rater, newest)
+    models = votes.predicted(db, found)
     names = sorted({vote.rater for vote in found})
     several = names if len(names) > 1 else []
     return Insights(
@@ -76,7 +79,8 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
             consistency.consistency(repeats, rater),
             *(consistency.consistency([r for r in repeats if r.rater == name], name) for name in several),
         ],
-        [predictions.measure(name, each) for name, each in votes.predicted(db, found).items()],
+        [predictions.measure(name, each) for name, each in list(models.items())[: votes.MOST_MODELS]],
+        len(models),
         [habits.habit(found, rater), *(habits.habit([v for v in found if v.rater == name], name) for name in several)],
         raters.agreement(votes.read(db, newest=newest) if rater else found),
         habits.over_time(found),

@@ -1,7 +1,7 @@
 """Reads the newest votes on pairs with all that the insights look at, and what reward models said of these pairs before.
 
-The work is bounded by the number of votes read, not by how many there are: habits are those of now, and 20,000 votes
-give a share to within 0.7 points.
+The work is bounded by the number of votes read, not by how many there are: habits are those of now, and 10,000 votes
+give a share to within a point.
 """
 
 import json
@@ -13,8 +13,10 @@ from sqlite_utils import Database
 from studio.annotation.session_summary import TARGET
 from studio.preferences.vocabulary import SIDES
 
-NEWEST = 20_000
+NEWEST = 10_000
 """So many votes are read, the newest ones."""
+MOST_MODELS = 5
+"""So many reward models are measured, the newest ones."""
 
 
 class Vote(NamedTuple):
@@ -90,6 +92,12 @@ def count(db: Database, rater: str = "") -> int:
     """Return how many judgements count, skips included; triggers keep the number."""
     sql = "SELECT coalesce(sum(number), 0) FROM rating_tallies WHERE :rater = '' OR rater = :rater"
     return db.execute(sql, {"rater": rater}).fetchone()[0]
+
+
+def mark(db: Database) -> str:
+    """Return what differs as soon as something was judged or predicted."""
+    newest = "SELECT coalesce((SELECT max(id) FROM rating_events), 0), coalesce((SELECT max(id) FROM predictions), 0)"
+    return " ".join(map(str, db.execute(newest).fetchone()))
 
 
 def raters(db: Database) -> list[str]:

@@ -80,6 +80,13 @@ def test_an_honest_reward_model_is_told_from_one_that_boasts_and_one_that_knows_
     assert sum(point.num for point in found[honest].points) == found[honest].accuracy.num
 
 
+def test_only_the_newest_reward_models_are_measured_and_the_others_are_counted(ws):
+    names = rated.fill(ws, World(num=30, models=(1.0,) * 7))
+    found = insights(ws)
+    assert [model.name for model in found.reward_models] == names[:1:-1]
+    assert found.num_models == 7
+
+
 def test_accuracy_is_given_for_each_part_and_the_parts_make_the_whole(ws):
     (model,) = rated.fill(ws, World(num=400, raters=("person", "other"), models=(1.0,)))
     found = insights(ws).reward_models[0]

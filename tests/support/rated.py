@@ -53,11 +53,11 @@ def fill(ws: Workspace, world: World) -> list[str]:
         pairs = range(world.num)
         many = db.conn.executemany
         many("INSERT INTO prompts (id, hash, messages, category, split, created_at) VALUES (?, ?, ?, ?, 'train', '')",
-             [(base + 1 + n, f"rated-{n}", f'[{{"role": "user", "content": "Question {n}?"}}]', CATEGORIES[n % 3]) for n in pairs])  # fmt: skip
+             [(base + 1 + n, f"rated-{base + n}", f'[{{"role": "user", "content": "Question {n}?"}}]', CATEGORIES[n % 3]) for n in pairs])  # fmt: skip
         many("INSERT INTO responses (id, prompt_id, text, kind, created_at) VALUES (?, ?, ?, 'import', '')",
              [(responses + 1 + 2 * n + slot, base + 1 + n, _answer(n, slot, rng)) for n in pairs for slot in (0, 1)])  # fmt: skip
         many("INSERT INTO comparisons (id, key, prompt_id, created_at) VALUES (?, ?, ?, '')",
-             [(base + 1 + n, f"rated-{n}", base + 1 + n) for n in pairs])  # fmt: skip
+             [(base + 1 + n, f"rated-{base + n}", base + 1 + n) for n in pairs])  # fmt: skip
         many("INSERT INTO comparison_responses VALUES (?, ?, ?)",
              [(base + 1 + n, slot, responses + 1 + 2 * n + slot) for n in pairs for slot in (0, 1)])  # fmt: skip
         many("INSERT INTO predictions (comparison_id, checkpoint_id, scores, preference, uncertainty, uncertainty_kind, created_at)"

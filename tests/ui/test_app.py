@@ -25,6 +25,7 @@ from ui.components.theme import HEAD
 from ui.pages.chat import page as chat
 from ui.pages.data import page as data
 from ui.pages.home import page as home
+from ui.pages.insights import page as insights
 from ui.pages.models import page as models
 from ui.pages.rate import pairs
 from ui.pages.runs import page as runs
@@ -69,6 +70,7 @@ def test_every_page_builds_and_refreshes(kind, request):
             pairs.build(ws),
             train.build(ws, tabs, chosen),
             runs.build(ws, chosen),
+            insights.build(ws),
             chat.build(ws, Resident(ws)),
             models.build(ws, Resident(ws)),
         ]

@@ -1,7 +1,8 @@
 """The reliability drawing: dots and intervals are where they should be, and text is text."""
 
 from modules.intervals import wilson_interval
-from ui.pages.runs.reliability import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _x, _y, panel
+from ui.components.reliability_curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _x, _y
+from ui.pages.runs.reliability import panel
 
 VALUES = {
     "eval/accuracy": 0.7,

@@ -43,6 +43,15 @@ class Band(NamedTuple):
     high: Points
 
 
+class Limit(NamedTuple):
+    """A value that no curve can be expected to pass, with its interval and a few words."""
+
+    value: float
+    low: float
+    high: float
+    words: str
+
+
 def chart(
     title: str,
     sentence: str,
@@ -51,13 +60,16 @@ def chart(
     x_label: str = "step",
     *,
     is_log: bool = False,
+    limit: Limit | None = None,
 ) -> str:
     """Draw a titled chart of at most a few curves; with no points yet, an empty frame of the same size.
+
+    A `limit` is drawn as a dashed line across the frame, over the band of its interval.
 
     With `is_log` the values stand on a log scale, unless one of them is 0 or less; the chart then says so.
     """
     drawn = [curve for curve in curves if curve.points]
-    body = _plot(drawn, band, x_label, is_log) if drawn else _waiting()
+    body = _plot(drawn, band, x_label, is_log, limit) if drawn else _waiting()
     newest = ", ".join(f"{c.name} {number(c.end[1])} at {x_label} {c.end[0]}" for c in drawn) or "no values yet"
     low, high = _x_range(drawn)
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
@@ -69,11 +81,13 @@ def chart(
     )
 
 
-def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool) -> str:
+def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool, limit: Limit | None = None) -> str:
     low, high = _x_range(curves)
     ys = [y for curve in curves for _, y in (*curve.points, curve.end)]
     if band:
         ys += [y for edge in band for _, y in edge]
+    if limit:
+        ys += [limit.value, limit.low, limit.high]
     notes = ["smoothed, numbers as logged"] if any(curve.smoothed for curve in curves) else []
     if is_log and min(ys) <= 0:
         is_log = False
@@ -96,6 +110,7 @@ def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool) ->
             _grid(ticks, to_y),
             _x_axis(curves, to_x, x_label),
             _note(notes),
+            _limit(limit, to_y),
             _area(band, to_x, to_y),
             *lines,
             _names(curves, to_x, to_y),
@@ -202,6 +217,19 @@ def _area(band: Band | None, to_x, to_y) -> str:
         return ""
     edge = [*band.high, *reversed(band.low)]
     return '<polygon class="band" points="{}"/>'.format(" ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in edge))
+
+
+def _limit(limit: Limit | None, to_y) -> str:
+    """Draw the limit's band, line and words; the words stand below it where there is no room above."""
+    if limit is None:
+        return ""
+    y, top, bottom = (to_y(each) for each in (limit.value, limit.high, limit.low))
+    at = y - 5 if y > TOP + 14 else y + 14
+    return (
+        f'<rect class="limit-band" x="{LEFT}" y="{top:.1f}" width="{WIDTH - RIGHT - LEFT}" height="{max(bottom - top, 1):.1f}"/>'
+        f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="tick limit-words" x="{LEFT + 4}" y="{at:.1f}">{escape(limit.words)}</text>'
+    )
 
 
 def _names(curves: list[Curve], to_x, to_y) -> str:

@@ -16,7 +16,7 @@ from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.preferences import model_votes
 from studio.workspace import Workspace
-from ui.components import dropdown, html
+from ui.components import dropdown, html, raters
 from ui.handlers import any_of, on
 from ui.page import Page
 
@@ -27,11 +27,6 @@ LEAD = (
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
 EXPECTED = "Expected share of points against the anchor, a tie counting as half, the sides drawn at random"
-RATERS = {
-    "person": "your votes",
-    "scripted": "the demo's scripted rater",
-    "scripted-gold": "the demo's rater for the gold reward model",
-}
 
 
 def build(ws: Workspace, tabs: gr.Tabs) -> Page:
@@ -68,7 +63,7 @@ def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
 
 
 def _raters(names: list[str]) -> list[tuple[str, str]]:
-    return [(RATERS.get(name, name), name) for name in names]
+    return [(raters.words(name), name) for name in names]
 
 
 def _start(ws: Workspace, one: Any, other: Any, votes: Any) -> list[Any]:
@@ -95,7 +90,7 @@ def _draw(ws: Workspace, rater: Any) -> str:
 
 
 def _votes(found: Leaderboard) -> str:
-    who = escape(RATERS.get(found.rater, found.rater))
+    who = escape(raters.words(found.rater))
     return f'<p class="quiet">{found.num_votes:,} votes on {found.num_prompts:,} prompts: {who}.</p>'
 
 

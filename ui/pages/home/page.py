@@ -20,7 +20,7 @@ from ui.page import Page
 from ui.pages.home import backup
 
 REFRESH_S = 3.0
-PULSE = static.read("pulse.js").replace("EVERY_MS", f"{1000 * REFRESH_S:.0f}")
+PULSE = static.read("pulse.js").replace("EVERY_MS", f"{1000 * REFRESH_S:.0f}").replace("PAGE", "home")
 _shared = Shared(REFRESH_S)
 LINKS = {
     "demonstrations": "data",

@@ -1,16 +1,13 @@
-"""The card of a rating session: its shares as bars with their 95 % intervals, and the votes that want a second look.
-
-A share's bar runs from 0 to 100 %; the band is the interval, the dot the value, the dashed line what chance would give.
-"""
+"""The card of a rating session: its shares as bars with their 95 % intervals, and the votes that want a second look."""
 
 import math
 from html import escape
+from itertools import starmap
 
 from studio.annotation.session_summary import Card, Contradiction, Share
 from studio.preferences.vocabulary import TIES, WORDS
+from ui.components import shares
 
-WIDTH, HEIGHT = 320, 22
-LEFT, RIGHT = 6, 6
 MOST = 20
 FIRST_LETTERS = 220
 
@@ -35,7 +32,7 @@ def panel(card: Card, title: str = "") -> str:
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
         f'<section class="session-card">{heading}<div class="figures">{_figures(card)}</div>'
-        f'<table class="shares"><tbody>{"".join(_row(*row) for row in rows)}</tbody></table>{_outcomes(card)}'
+        f'<table class="shares"><tbody>{"".join(starmap(_row, rows))}</tbody></table>{_outcomes(card)}'
         f"{_contradictions(card)}</section>"
     )
 
@@ -55,37 +52,8 @@ def _figures(card: Card) -> str:
 
 
 def _row(name: str, about: str, share: Share, chance: float | None) -> str:
-    kind = "" if about else ' class="is-part"'
-    note = f"<small>{escape(about)}</small>" if about else ""
-    if not share.num:
-        return f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td colspan="2" class="quiet">nothing to count yet</td></tr>'
-    low, high = share.interval
-    said = f"{share.value:.0%}, {low:.0%} to {high:.0%}, {_hits(share)} of {share.num:,}"
-    return (
-        f'<tr{kind}><th scope="row">{escape(name)}{note}</th><td>{_bar(share, low, high, chance, f"{name}: {said}")}</td>'
-        f'<td class="num"><b>{share.value:.0%}</b> {low:.0%} to {high:.0%}<small>{_hits(share)} of {share.num:,}</small></td></tr>'
-    )
-
-
-def _hits(share: Share) -> str:
-    return f"{share.hits:,.1f}".removesuffix(".0")
-
-
-def _bar(share: Share, low: float, high: float, chance: float | None, said: str) -> str:
-    middle = HEIGHT / 2
-    by_chance = (
-        "" if chance is None else f'<line class="ideal" x1="{_x(chance)}" x2="{_x(chance)}" y1="2" y2="{HEIGHT - 2}"/>'
-    )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
-        f'<line class="rail" x1="{_x(0)}" x2="{_x(1)}" y1="{middle}" y2="{middle}"/>{by_chance}'
-        f'<rect class="span" x="{_x(low)}" y="{middle - 4}" width="{max(_x(high) - _x(low), 1):.1f}" height="8" rx="2"/>'
-        f'<circle class="dot" cx="{_x(share.value)}" cy="{middle}" r="4.5"/></svg>'
-    )
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+    counted = f"{f'{share.hits:,.1f}'.removesuffix('.0')} of {share.num:,}"
+    return shares.row(name, about, (share.value, *share.interval) if share.num else None, counted, chance)
 
 
 def _outcomes(card: Card) -> str:

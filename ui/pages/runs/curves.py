@@ -11,13 +11,14 @@ from typing import Any
 import gradio as gr
 
 from modules.metrics import sentence
+from studio.insights import consistency
 from studio.runs import metrics, reward_evaluation, runs
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
-from ui.components import html
-from ui.components.charts import Band, Curve, chart
+from ui.components import html, noise_limit
+from ui.components.charts import Band, Curve, Limit, chart
 from ui.handlers import any_of, on
 from ui.pages.runs import reliability
 
@@ -114,7 +115,10 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any) ->
     num_points = NUM_POINTS if len(together) <= 3 else NUM_POINTS_OF_MANY
     found = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
-    body = "".join(_chart(run, title, charts[title], found, weight, bool(is_log)) for title in titles)
+    limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
+    body = "".join(
+        _chart(run, title, charts[title], found, weight, bool(is_log), limits.get(title)) for title in titles
+    )
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
     shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
     return f"{_legend(together)}{difference(together)}{shown}{trust}"
@@ -126,7 +130,13 @@ def _title(name: str) -> str:
 
 
 def _chart(
-    run: Run, title: str, names: list[str], found: dict[str, dict[str, Thinned]], weight: float, is_log: bool
+    run: Run,
+    title: str,
+    names: list[str],
+    found: dict[str, dict[str, Thinned]],
+    weight: float,
+    is_log: bool,
+    limit: Limit | None,
 ) -> str:
     """Draw one value: of one run a line for each group, with its interval; of several runs a line for each of them."""
     x_label, shown = UNITS.get(run.stage, "step"), title.replace("_", " ")
@@ -134,14 +144,16 @@ def _chart(
         # Of a value that is trained on and measured, the measured one is compared.
         name = next((n for n in names if n.startswith("eval/")), names[0])
         curves = [_curve(owner, values.get(name), weight) for owner, values in found.items()]
-        return chart(f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None, x_label, is_log=is_log)
+        return chart(
+            f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None, x_label, is_log=is_log, limit=limit
+        )
     values = found[run.name]
     curves = [
         _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
         for name in sorted(names, reverse=True)
         if name in values
     ]
-    return chart(shown, sentence(names[0]), curves, _band(title, names, values), x_label, is_log=is_log)
+    return chart(shown, sentence(names[0]), curves, _band(title, names, values), x_label, is_log=is_log, limit=limit)
 
 
 def _curve(name: str, values: Thinned | None, weight: float) -> Curve:

@@ -1,0 +1,129 @@
+"""The page Insights: each section says its figures with intervals and numbers, what is missing, and follows new votes."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from studio.insights import consistency, report
+from studio.workspace import Workspace
+from tests.support import rated, stored
+from tests.support.rated import World
+from tests.ui import filling
+from ui.components import charts
+from ui.components.charts import Curve, Limit, chart
+from ui.pages.insights import drawing
+from ui.pages.runs import curves
+
+HOSTILE = "<img src=x onerror='window.hacked = 1'>"
+SHARE = re.compile(r"^\d+% \d+% to \d+%\d")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Workspace:
+    """Two raters, one of a hostile name, and two reward models."""
+    ws = Workspace.open(tmp_path_factory.mktemp("rated") / "studio")
+    rated.fill(ws, World(num=300, error=0.1, repeats=80, raters=("person", HOSTILE), models=(1.0, 3.0)))
+    return ws
+
+
+def test_the_limit_is_drawn_at_its_value_over_the_band_of_its_interval():
+    curve = Curve("accuracy", [(1, 0.5), (2, 0.6)])
+    plain, limited = (chart("accuracy", "", [curve], limit=each) for each in (None, Limit(0.9, 0.8, 1.0, "a < b")))
+    assert 'class="limit"' not in plain
+    y = charts._scale(0.4, 1.0, charts.HEIGHT - charts.BOTTOM, charts.TOP)
+    assert f'y1="{y(0.9):.1f}" y2="{y(0.9):.1f}"' in limited
+    assert (
+        f'y="{y(1.0):.1f}" width="{charts.WIDTH - charts.RIGHT - charts.LEFT}" height="{y(0.8) - y(1.0):.1f}"'
+        in limited
+    )
+    assert "a &lt; b" in limited
+
+
+def test_the_curve_of_a_reward_run_is_drawn_under_the_noise_ceiling_where_something_was_rated_twice(full_ws):
+    (name,) = [
+        r["name"]
+        for r in stored.read(full_ws, lambda db: list(db.query("SELECT name FROM runs WHERE stage = 'reward'")))
+    ]
+    assert "limit-words" not in stored.read(full_ws, curves.draw, name, [], 0, False)
+    rated.fill(full_ws, World(num=60, repeats=40, models=()))
+    drawn = stored.read(full_ws, curves.draw, name, [], 0, False)
+    ceiling = stored.read(full_ws, consistency.noise_ceiling)
+    assert drawn.count('class="limit"') == 1, "on the accuracy and nowhere else"
+    assert f"noise ceiling, at most {ceiling.value:.0%} (from {ceiling.num} repeats)" in drawn
+
+
+def test_every_share_of_the_page_says_how_sure_it_is_and_from_how_many(world):
+    drawn = drawing.page(stored.read(world, report.read))
+    cells = re.findall(r'<td class="num">(<b>.*?)</td>', drawn)
+    assert len(cells) > 30
+    for cell in cells:
+        assert SHARE.match(re.sub("<.*?>", "", cell)), cell
+    assert HOSTILE not in drawn
+
+
+@pytest.mark.browser
+def test_an_empty_page_says_what_belongs_there_and_is_filled_by_the_first_votes(ws, serve, visit):
+    page = visit(serve(ws).url + "#insights")
+    nothing = page.locator("#insights .nothing")
+    expect(nothing).to_contain_text("Nothing is rated yet")
+    expect(nothing.locator("a")).to_have_attribute("href", "#rate")
+    expect(page.locator("#insights-rater")).to_be_hidden()
+    rated.fill(ws, World(num=30, repeats=0, models=()))
+    expect(page.locator("#insights")).to_contain_text("From 30 judgements.")
+    expect(page.locator("#insight-consistency")).to_contain_text("Nothing was rated twice yet.")
+    expect(page.locator("#insight-models")).to_contain_text("No reward model has predicted any of these votes.")
+    expect(page.locator("#insight-raters")).to_contain_text("No pair of these was judged by two raters.")
+    stored.undone(ws)
+    expect(page.locator("#insights")).to_contain_text("From 29 judgements.")
+
+
+@pytest.mark.browser
+def test_each_section_tells_its_figures_and_another_rater_draws_them_again(world, serve, visit):
+    page = visit(serve(world).url + "#insights")
+    found = stored.read(world, report.read)
+    consistent = page.locator("#insight-consistency")
+    expect(consistent.locator(".figures")).to_contain_text(f"at most {found.ceiling.value:.0%}")
+    expect(consistent.locator("tr")).to_have_count(12)
+    models = page.locator("#insight-models")
+    expect(models.locator("h3")).to_have_text(found.reward_models[0].name)
+    expect(models.locator("line.limit").first).to_be_attached()
+    expect(models.locator("figure", has_text="reliability").first.locator("circle")).to_have_count(
+        len(found.reward_models[0].points)
+    )
+    older = models.locator(".older-model")
+    expect(older.locator("table")).to_be_hidden()
+    older.locator("summary").click()
+    expect(older.locator("table")).to_be_visible()
+    expect(page.locator("#insight-habits tr")).to_have_count(6)
+    expect(page.locator("#insight-raters tbody tr")).to_have_count(2)
+    expect(page.locator("#insight-pace figure")).to_have_count(3)
+    page.locator("#insights-rater input").click()
+    page.get_by_role("option", name="your votes").click()
+    expect(page.locator("#insights .insights")).to_contain_text("From 381 judgements.")
+    expect(consistent.locator("tr")).to_have_count(4)
+    expect(page.locator("#insight-raters tbody tr")).to_have_count(2)
+    assert page.evaluate("window.hacked === undefined")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_window_needs_no_scrolling_to_the_side(world, serve, visit, scheme):
+    page = visit(serve(world).url + "#insights", width=390, scheme=scheme)
+    expect(page.locator("#insight-pace figure")).to_have_count(3)
+    page.locator(".older-model summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.browser
+def test_an_open_page_is_drawn_again_by_a_vote_and_by_nothing_else(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#insights")
+    expect(page.locator("#insights")).to_contain_text("From 12 judgements.")
+    page.evaluate("document.querySelector('#insights .insights').dataset.same = 'yes'")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_response(lambda answer: "component_server" in answer.url):
+        pass
+    assert not [url for url in asked if "queue/join" in url], "a question whether something is new draws nothing"
+    filling.add_rated(full_ws, 1)
+    expect(page.locator("#insights")).to_contain_text("From 13 judgements.")

@@ -1,0 +1,1 @@
+"""Insights: what your ratings are worth."""

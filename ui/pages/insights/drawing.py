@@ -1,0 +1,219 @@
+"""Draws what the ratings tell, a section for each question, each figure with its interval and the votes behind it."""
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+from studio.insights.consistency import Consistency
+from studio.insights.estimates import Estimate
+from studio.insights.habits import Block, Habit
+from studio.insights.predictions import Group, RewardModel
+from studio.insights.report import Insights
+from ui.components import html, noise_limit, raters, reliability_curve, shares
+from ui.components.charts import Band, Curve, chart
+
+KINDS = {
+    "strength": "how much better",
+    "chosen": "how the pair was chosen",
+    "length": "difference in length",
+    "category": "category",
+    "rater": "rater",
+}
+BETWEEN = ("raters", "beyond chance", "95 % interval", "pairs in common")
+
+
+def page(found: Insights) -> str:
+    """Draw all sections; where nothing was judged yet, say what belongs here."""
+    if not found.num_read:
+        text = "Rate some pairs. How often you agree with yourself, what that leaves a reward model to reach, and how it does will be shown here."
+        return html.empty("Nothing is rated yet", text, "rate", "Rate pairs")
+    sections = [
+        ("consistency", "Do raters agree with themselves?", _consistency(found)),
+        ("models", "Did reward models foresee the votes?", _models(found)),
+        ("habits", "Side and length", _habits(found)),
+        ("raters", "Do raters agree with each other?", _raters(found)),
+        ("pace", "Pace, ties and skips", _pace(found.over_time)),
+    ]
+    body = "".join(f'<section id="insight-{key}"><h2>{title}</h2>{drawn}</section>' for key, title, drawn in sections)
+    return f'<div class="insights"><p class="quiet">{_read(found)}</p>{body}</div>'
+
+
+def _read(found: Insights) -> str:
+    part = "" if found.num_read == found.num_all else f", the newest of {found.num_all:,}"
+    return f"From {found.num_read:,} judgements{part}."
+
+
+def _consistency(found: Insights) -> str:
+    first = found.consistencies[0]
+    if not first.agreement.num:
+        return (
+            '<p class="quiet">Nothing was rated twice yet. A session shows some pairs a second time, unmarked: start one under '
+            '<a href="#rate">Rate, Session</a>.</p>'
+        )
+    rows = "".join(_consistent(each, len(found.consistencies) > 1) for each in found.consistencies)
+    return f"{_ceiling(first.ceiling)}{_table(rows)}"
+
+
+def _ceiling(ceiling: Estimate) -> str:
+    if not ceiling.num:
+        return '<p class="quiet">No pair was decided both times, so there is no noise ceiling yet.</p>'
+    return (
+        f'<div class="figures"><div><b class="num">at most {ceiling.value:.0%}</b><span>noise ceiling, {ceiling.low:.0%} to '
+        f"{ceiling.high:.0%}, from {_votes(ceiling, 'pairs decided twice')}</span></div></div>"
+        '<p class="about">A reward model that is always right would agree with at most this share of the decided votes, since the others '
+        "are slips. With pairs of mixed difficulty it is less; a first answer that is remembered makes it look higher.</p>"
+    )
+
+
+def _consistent(each: Consistency, has_others: bool) -> str:
+    name = raters.words(each.rater) if each.rater or not has_others else "everybody"
+    title = (
+        "the same judgement twice"
+        if not each.rater and not has_others
+        else f"{name or 'all'}: the same judgement twice"
+    )
+    return "".join(
+        [
+            _row(title, "ties are a judgement of their own", each.agreement, "repeats"),
+            _row("sides as before", "", each.same_sides, "repeats"),
+            _row("sides swapped", "", each.swapped_sides, "repeats"),
+            _row("same winner, where decided", "", each.decided, "pairs"),
+        ]
+    )
+
+
+def _models(found: Insights) -> str:
+    if not found.reward_models:
+        return (
+            '<p class="quiet">No reward model has predicted any of these votes. While you rate, the newest one predicts the pairs that '
+            'wait: <a href="#train/reward">train one</a>, then rate on.</p>'
+        )
+    newest, *others = found.reward_models
+    older = "".join(
+        f'<details class="older-model"><summary>{escape(model.name)} <span class="num">{model.accuracy.value:.0%}</span> of '
+        f"{model.accuracy.num:,}</summary>{_model(model, found.ceiling)}</details>"
+        for model in others
+        if model.accuracy.num
+    )
+    left_out = found.num_models - len(found.reward_models)
+    more = f'<p class="quiet">{left_out:,} older ones are left out.</p>' if left_out else ""
+    return f"<h3>{escape(newest.name)}</h3>{_model(newest, found.ceiling)}{older}{more}"
+
+
+def _model(model: RewardModel, ceiling: Estimate) -> str:
+    if not model.accuracy.num:
+        return '<p class="quiet">It has predicted no vote yet that was decided.</p>'
+    loss = model.log_loss
+    interval = "" if math.isnan(loss.low) else f", {loss.low:.3f} to {loss.high:.3f}"
+    figures = (
+        f'<div class="figures"><div><b class="num">{model.accuracy.value:.0%}</b><span>right, {model.accuracy.low:.0%} to '
+        f"{model.accuracy.high:.0%}, of {_votes(model.accuracy, 'decided votes')}</span></div>"
+        f'<div><b class="num">{loss.value:.3f}</b><span>log-loss{interval}, of {_votes(loss)}; guessing gives 0.693</span></div></div>'
+    )
+    is_off = model.calibration_error > model.calibration_noise
+    note = (
+        f"The mean distance from it is {model.calibration_error:.3f} (ece), {'more than' if is_off else 'within what'} chance gives a "
+        f"perfectly calibrated model: 95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes."
+    )
+    return f'{figures}<div class="charts">{_accuracy(model, ceiling)}{reliability_curve.figure(model.points, note)}</div>{_parts(model)}'
+
+
+def _accuracy(model: RewardModel, ceiling: Estimate) -> str:
+    """Draw the accuracy of one stretch of votes after the other, under the noise ceiling."""
+    curve, band = _line("accuracy", [(each.last, each.figure) for each in model.over_time])
+    sentence = f"Share of decided votes that it foresaw, over {model.accuracy.num:,} votes in the order they were given; the band is the 95 % interval."
+    return chart("accuracy over time", sentence, [curve], band, "vote", limit=noise_limit.of(ceiling))
+
+
+def _parts(model: RewardModel) -> str:
+    rows = ""
+    for kind, title in KINDS.items():
+        parts: list[Group] = [group for group in model.groups if group.kind == kind]
+        if parts:
+            rows += f'<tr><th class="part" colspan="3" scope="rowgroup">right, by {title}</th></tr>'
+            rows += "".join(_row(_named(part), "", part.accuracy, "votes", 0.5) for part in parts)
+    rows += '<tr><th class="part" colspan="3" scope="rowgroup">prefers the longer answer, where they differ</th></tr>'
+    rows += _row("the reward model", "", model.longer, "votes", 0.5)
+    rows += _row("the raters, on the same votes", "", model.rater_longer, "votes", 0.5)
+    return _table(rows)
+
+
+def _named(part: Group) -> str:
+    return raters.words(part.name) if part.kind == "rater" else part.name
+
+
+def _habits(found: Insights) -> str:
+    rows = "".join(_habit(each) for each in found.habits)
+    about = "Sides are drawn at random, so a share far from half is a habit of the eye. A reward model sees each answer alone and has no side."
+    return f'<p class="about">{about}</p>{_table(rows)}'
+
+
+def _habit(each: Habit) -> str:
+    name = f"{raters.words(each.rater)}: " if each.rater else ""
+    return _row(f"{name}left side", "of decided votes", each.left, "votes", 0.5) + _row(
+        f"{name}longer answer", "of decided votes on answers of different length", each.longer, "votes", 0.5
+    )
+
+
+def _raters(found: Insights) -> str:
+    if not found.agreement.kappas:
+        return '<p class="quiet">No pair of these was judged by two raters.</p>'
+    lines = [("Krippendorff’s alpha, all", found.agreement.alpha)]
+    lines += [
+        (f"Cohen’s kappa, {raters.words(each.one)} and {raters.words(each.other)}", each.kappa)
+        for each in found.agreement.kappas
+    ]
+    head = "".join(f'<th scope="col"{"" if n == 0 else " class=num"}>{name}</th>' for n, name in enumerate(BETWEEN))
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="num">{_two(each.value)}</td><td class="num">{_two(each.low)} to '
+        f'{_two(each.high)}</td><td class="num">{each.num:,}</td></tr>'
+        for name, each in lines
+    )
+    about = "1 is the same judgement always, 0 what chance gives. Each rater counts once a pair; a tie is a judgement of its own."
+    return (
+        f'<p class="about">{about}</p><div class="scroll"><table class="evaluation between"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _pace(over_time: Sequence[Block]) -> str:
+    if not over_time:
+        return '<p class="quiet">None of these was judged in this studio.</p>'
+    pace = [(block.last, block.per_hour) for block in over_time if not math.isnan(block.per_hour)]
+    num = f"{over_time[-1].last:,} judgements in blocks of {over_time[0].last - over_time[0].first + 1:,}"
+    ties, ties_band = _line("ties", [(block.last, block.ties) for block in over_time])
+    skips, skips_band = _line("skips", [(block.last, block.skips) for block in over_time])
+    return (
+        '<div class="charts">'
+        + chart("pace", f"Votes an hour of active time, {num}.", [Curve("an hour", pace)], None, "judgement")
+        + chart("ties", f"Ties and both-bad among votes on pairs, {num}.", [ties], ties_band, "judgement")
+        + chart("skips", f"Skips among all judgements, {num}.", [skips], skips_band, "judgement")
+        + "</div>"
+    )
+
+
+def _line(name: str, found: Sequence[tuple[int, Estimate]]) -> tuple[Curve, Band]:
+    """Return a curve with its intervals; what nothing was counted for is left out."""
+    counted = [(x, each) for x, each in found if each.num]
+
+    def points(of: Callable[[Estimate], float]) -> list[tuple[int, float]]:
+        return [(x, of(each)) for x, each in counted]
+
+    return Curve(name, points(lambda e: e.value)), Band(points(lambda e: e.low), points(lambda e: e.high))
+
+
+def _table(rows: str) -> str:
+    return f'<table class="shares"><tbody>{rows}</tbody></table>'
+
+
+def _row(name: str, about: str, found: Estimate, what: str, chance: float | None = None) -> str:
+    return shares.row(name, about, found[:3] if found.num else None, _votes(found, what), chance)
+
+
+def _votes(found: Estimate, what: str = "votes") -> str:
+    prompts = "" if found.num_prompts == found.num else f" on {found.num_prompts:,} prompts"
+    return f"{found.num:,} {what}{prompts}"
+
+
+def _two(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
