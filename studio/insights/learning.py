@@ -1,0 +1,138 @@
+"""How many more labels? What more ratings would bring, from reward models trained on nested parts of those there are.
+
+Accuracy on fixed held-out votes is taken to follow a - b n^-c, with a at most the noise ceiling. The interval comes from
+drawing training seeds and the prompts of held-out votes with replacement and fitting again. A curve of five sizes tells
+little of what lies far beyond them, so nothing is said of more than twice the labels, and *not identifiable yet* where
+the interval is wider than the gain.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studio.evaluation.statistics import Z, t_quantile
+
+Numbers = NDArray[np.float64]
+RATES = tuple(round(0.05 * step, 2) for step in range(1, 41))
+"""The exponents c that are tried."""
+NUM_RESAMPLES = 400
+
+
+class PowerLaw(NamedTuple):
+    """Accuracy ``end - drop * n ** -rate`` with n labels."""
+
+    end: float
+    drop: float
+    rate: float
+
+    def at(self, num: float) -> float:
+        """Return the accuracy with so many labels."""
+        return self.end - self.drop * num**-self.rate
+
+
+class Gain(NamedTuple):
+    """What more labels would add to the accuracy, with its 95 % interval."""
+
+    more: int
+    gain: float
+    low: float
+    high: float
+    num_held_out: int
+
+    @property
+    def is_identifiable(self) -> bool:
+        """Return whether the interval is no wider than the gain."""
+        return self.high - self.low <= self.gain
+
+    @property
+    def sentence(self) -> str:
+        """Say the gain, or that it cannot be told, and about how many held-out votes would change that."""
+        between = f"{100 * self.low:+.1f} to {100 * self.high:+.1f} points, on {self.num_held_out:,} held-out votes"
+        if self.is_identifiable:
+            return f"{self.more:,} more labels are expected to bring {100 * self.gain:+.1f} points of accuracy ({between})."
+        needed = "" if self.gain <= 0 else f" It may take some {self._needed:,} held-out votes to tell."
+        return f"Not identifiable yet: {self.more:,} more labels would bring {between}.{needed}"
+
+    @property
+    def _needed(self) -> int:
+        """Return at how many held-out votes the interval would be as wide as the gain: it narrows with their root."""
+        exact = self.num_held_out * ((self.high - self.low) / self.gain) ** 2
+        return math.ceil(float(f"{exact:.2g}"))
+
+
+class Forecast(NamedTuple):
+    """What a learning curve says of more labels than its largest size."""
+
+    law: PowerLaw
+    next_100: Gain | None
+    """None where 100 would be more than twice the labels."""
+    twice: Gain
+
+
+def forecast(
+    sizes: Sequence[int], right: NDArray[np.bool_], prompts: Sequence[int], ceiling: float, seed: int = 0
+) -> Forecast:
+    """Extrapolate a learning curve, to twice its labels at most.
+
+    Args:
+        sizes: S numbers of labels, rising.
+        right: (S, R, T), whether the reward model of each size and of each of R seeds, two or more, was right on each held-out vote.
+        prompts: T prompts of the held-out votes.
+        ceiling: the noise ceiling, which no accuracy passes.
+        seed: of the draws.
+    """
+    num, num_seeds, rng = sizes[-1], right.shape[1], np.random.default_rng(seed)
+    inside = np.unique(prompts, return_inverse=True)[1]
+    counts = np.bincount(inside).astype(float)
+    hits = np.stack([[np.bincount(inside, each) for each in size] for size in right.astype(float)])
+    drawn_prompts = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), NUM_RESAMPLES).astype(float)
+    drawn_seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), (NUM_RESAMPLES, len(sizes))) / num_seeds
+    shares = np.einsum("bp,srp->bsr", drawn_prompts, hits) / (drawn_prompts @ counts)[:, None, None]
+    (law,) = fit(sizes, right.mean(axis=(1, 2))[None], ceiling)
+    laws = fit(sizes, np.einsum("bsr,bsr->bs", shares, drawn_seeds), ceiling)
+    freedom = len(sizes) * (num_seeds - 1)  # a few seeds drawn from themselves vary less than new ones would
+    wider = t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
+
+    def gain(more: int) -> Gain:
+        middle = law.at(num + more) - law.at(num)
+        drawn = [each.at(num + more) - each.at(num) for each in laws]
+        low, high = (middle + wider * (float(edge) - middle) for edge in np.quantile(drawn, (0.025, 0.975)))
+        return Gain(more, middle, low, high, len(prompts))
+
+    return Forecast(law, gain(100) if num >= 100 else None, gain(num))
+
+
+def fit(sizes: Sequence[int], accuracies: Numbers, ceiling: float) -> list[PowerLaw]:
+    """Return the closest curves, in squares, that rise and end at most at the ceiling.
+
+    Args:
+        sizes: S numbers of labels.
+        accuracies: (B, S), one curve a row.
+        ceiling: the noise ceiling.
+    """
+    least = np.full(len(accuracies), np.inf)
+    best = np.zeros((len(accuracies), 3))
+    for rate in RATES:
+        slope = np.asarray(sizes, float) ** -rate
+        end, drop = _line(slope, accuracies, ceiling)
+        misses = ((end[:, None] - drop[:, None] * slope - accuracies) ** 2).sum(axis=1)
+        is_better = misses < least
+        least[is_better] = misses[is_better]
+        best[is_better] = np.stack([end, drop, np.full_like(end, rate)], axis=1)[is_better]
+    return [PowerLaw(*map(float, row)) for row in best]
+
+
+def _line(slope: Numbers, accuracies: Numbers, ceiling: float) -> tuple[Numbers, Numbers]:
+    """Return end and drop (B,) of the closest lines ``end - drop * slope`` with a drop of at least 0 and an end at the ceiling at most.
+
+    Where a bound is passed the closest line lies on it: the squares are convex.
+    """
+    centred, mean = slope - slope.mean(), accuracies.mean(axis=1)
+    drop = np.maximum(-(accuracies @ centred) / (centred @ centred), 0.0)
+    end = mean + drop * slope.mean()
+    at_ceiling = np.maximum((ceiling - accuracies) @ slope / (slope @ slope), 0.0)
+    is_above = end > ceiling
+    return np.where(is_above, ceiling, end), np.where(is_above, at_ceiling, drop)
