@@ -83,11 +83,8 @@ def test_a_text_that_is_typed_while_its_page_is_still_being_opened_stays(ws, ser
     monkeypatch.setattr(data, "_open", late)
     page = visit(f"{serve(ws).url}#data")
     assert is_asked.wait(60)
-    demonstration(page).fill("Typed early")
-    wait_for(
-        lambda: stored.read(ws, prompts.load_draft, "demonstration-response") == "Typed early",
-        "the draft is in the workspace",
-    )
+    typing = demonstration(page)
+    wait_for(lambda: is_kept(ws, typing, "demonstration-response", "Typed early"), "the draft is in the workspace")
     gate.set()
     expect(page.get_by_text("Shown when the page is open")).to_be_visible()
     expect(demonstration(page)).to_have_value("Typed early")

@@ -13,7 +13,7 @@ from ui.components import html, noise_limit, raters, reliability_curve, shares
 from ui.components.charts import Band, Curve, chart
 
 KINDS = {
-    "strength": "how much better",
+    "strength": "strength of the vote",
     "chosen": "how the pair was chosen",
     "length": "difference in length",
     "category": "category",
