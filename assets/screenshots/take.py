@@ -1,9 +1,10 @@
-"""Takes the pictures of the rating room from a running studio: a pair, a ranking, the card of a session.
+"""Takes the pictures of the READMEs from a running studio, light and dark: pages, and what the rating room shows.
 
-    rlhf-studio ui --workspace DIR --port 7860        # with pairs and rankings to rate, and a session that is running
-    python assets/screenshots/take.py http://127.0.0.1:7860/ pair ranking card
+    rlhf-studio ui --workspace DIR --port 7860        # with what the pictures should show
+    python assets/screenshots/take.py http://127.0.0.1:7860/ home runs/ppo-2 insights pair ranking card
 
-What is on the screen is taken as it is, light and dark; nothing is rated. `pair` and `ranking` are the item that comes next.
+An argument is a page's address, or `pair`, `ranking` (the item of the rating room that comes next) or `card` (of a
+session). What is on the screen is taken as it is; nothing is rated.
 """
 
 import sys
@@ -13,18 +14,21 @@ from typing import Literal
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHTS = 1280, {"pair": 800, "ranking": 800, "card": 1010}
+WIDTH, HEIGHT = 1280, 800
+ROOM = ("pair", "ranking", "card")
 
 
 def take(browser: Browser, url: str, name: str, scheme: Literal["light", "dark"]) -> None:
-    """One picture of what the room shows."""
-    page = browser.new_page(
-        viewport={"width": WIDTH, "height": HEIGHTS[name]}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    page.goto(f"{url}#rate")
-    _open(page, name)
+    """One picture of what the page or the room shows."""
+    size = {"width": WIDTH, "height": 1010 if name == "card" else HEIGHT}
+    page = browser.new_page(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(f"{url}#{'rate' if name in ROOM else name}")
+    page.wait_for_selector("#pages [role=tab][aria-selected=true]")
+    if name in ROOM:
+        _open(page, name)
     page.wait_for_timeout(1500)
-    page.screenshot(path=HERE / f"rate-{name}-{scheme}.png")
+    file = f"rate-{name}" if name in ROOM else name.partition("/")[0]
+    page.screenshot(path=HERE / f"{file}-{scheme}.png")
     page.close()
 
 
