@@ -70,7 +70,7 @@ def agreement(margins: Tensor, target_p: Tensor) -> Agreement:
     num = len(hits)
     low, high = wilson_interval(float(hits.sum()), num)
     accuracy = float(hits.mean()) if num else 0.0
-    return Agreement(num, accuracy, low, high, calibration_error(confidence, hits))
+    return Agreement(num, accuracy, low, high, calibration_error(confidence.tolist(), hits.tolist()))
 
 
 def decided(margins: Tensor, target_p: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def measure(judged: Judged, category_names: tuple[str, ...]) -> dict[str, float]
         **_length(judged),
     }
     found |= {f"reliability_num/{place}": 0.0 for place in range(NUM_BINS)}  # so that an older point does not live on
-    for point in reliability(confidence, hits):
+    for point in reliability(confidence.tolist(), hits.tolist()):
         found[f"reliability_predicted/{point.place}"] = point.predicted
         found[f"reliability_observed/{point.place}"] = point.observed
         found[f"reliability_num/{point.place}"] = float(point.num)

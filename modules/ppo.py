@@ -40,6 +40,7 @@ from modules.rl.experience import (
     gather_experience,
     reward_scores,
 )
+from modules.rl.habits import habits
 from modules.rl.rewards import RewardMix, role_part
 from modules.rl.sampler import Sampler
 from modules.rl.settings import NAMES, PPOSettings, complete, explained, part
@@ -334,6 +335,10 @@ class PPOModule(StageModule):
 
     def _describe(self, experience: Experience, answers: Answers) -> dict[str, float]:
         """Return an iteration's metrics before any update: per-token numbers summed over a response, then averaged."""
+        values, returns = (
+            gather_rows(experience.values[experience.mask]),
+            gather_rows(experience.returns[experience.mask]),
+        )
         return {
             "objective/kl": mean(experience.kl_per_response),
             "objective/score": mean(experience.scores),
@@ -342,8 +347,8 @@ class PPOModule(StageModule):
             "policy/lr": self.rates.at(self.step_index)[0],
             "rollout/response_tokens": mean(experience.mask.sum(-1)),
             "rollout/eos_share": mean(experience.finished),
-            "value/explained_variance": explained_variance(
-                gather_rows(experience.values[experience.mask]), gather_rows(experience.returns[experience.mask])
-            ),
+            "value/explained_variance": explained_variance(values, returns),
+            "value/advantage_spread": float((returns - values).std(correction=0)),
+            **habits(experience, answers.rollout),
             **{f"{COMPONENTS}{name}": mean(scores) for name, scores in answers.components.items()},
         }

@@ -20,8 +20,8 @@ ROOM = ("pair", "ranking", "card")
 
 def take(browser: Browser, url: str, name: str, scheme: Literal["light", "dark"]) -> None:
     """One picture of what the page or the room shows."""
-    size = {"width": WIDTH, "height": 1010 if name == "card" else HEIGHT}
-    page = browser.new_page(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    height = 1010 if name == "card" else HEIGHT
+    page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme=scheme, reduced_motion="reduce")
     page.goto(f"{url}#{'rate' if name in ROOM else name}")
     page.wait_for_selector("#pages [role=tab][aria-selected=true]")
     if name in ROOM:

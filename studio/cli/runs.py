@@ -10,7 +10,7 @@ from studio.chat import asking
 from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.children import DEVICES
-from studio.cli import deleting, follow, rollouts, watch
+from studio.cli import checkup, deleting, follow, rollouts, watch
 from studio.models import checkpoints, deletion, disk
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
@@ -67,6 +67,7 @@ def add(commands: Any) -> None:
     how.add_argument("--detach", action="store_true", help="start it and return at once")
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
+    checkup.add(verbs)
     rollouts.add(verbs)
     deleting.add(verbs, "runs")
     _add_models(commands)

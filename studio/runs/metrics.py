@@ -104,6 +104,14 @@ def _join(rows: list[_Stretch]) -> _Stretch:
     return steps[-1], sum(nums), sum(totals), min(lows), max(highs)
 
 
+def ends(db: Database, run_id: int, name: str, first: int, newest: int) -> list[tuple[int, float]]:
+    """Return (step, value) of a metric in order, as logged: the first ones and the newest ones."""
+    part = f"SELECT id, step, value {_OF_METRIC} ORDER BY step {{}}, id {{}} LIMIT ?"
+    both = f"SELECT * FROM ({part.format('ASC', 'ASC')}) UNION SELECT * FROM ({part.format('DESC', 'DESC')})"
+    key = [run_id, name]
+    return db.execute(f"SELECT step, value FROM ({both}) ORDER BY step, id", [*key, first, *key, newest]).fetchall()
+
+
 def names(db: Database, run_id: int) -> list[str]:
     """Return the metric names this run has logged, sorted; one look-up a name, however many values there are."""
     return _names(db, run_id)

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from studio import settings
+from studio.checkup import findings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
 from studio.runs import changes, launcher, metrics, progress, queue, runs
@@ -23,8 +24,8 @@ from ui import static
 from ui.components import html, notifications, pager
 from ui.handlers import on, served
 from ui.page import Page
+from ui.pages.runs import checkup, curves, rollouts
 from ui.pages.runs import controls as run_controls
-from ui.pages.runs import curves, rollouts
 from ui.pages.runs import log as run_log
 
 REFRESH_S = 2.0
@@ -213,9 +214,10 @@ def _head(db: Database, run: Run) -> str:
 
 
 def _pulse(db: Database, run: Run) -> str:
-    """Draw time left, speed, where the time goes, and memory."""
+    """Draw time left, speed, where the time goes, memory, and what looks wrong."""
     found = progress.read(db, run)
-    return f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
+    pace = f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
+    return pace + checkup.panel(run.name, findings.of_run(db, run))
 
 
 def _samples(db: Database, run: Run) -> str:

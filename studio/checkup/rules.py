@@ -1,0 +1,268 @@
+"""The rules: what a sick PPO run shows in its metrics. They only tell; none of them changes or stops a run.
+
+Early warning is weak: most signs follow the fault (reports in the issue trackers of verl, OpenRLHF and TRL say so). So a rule
+that hints at a policy which pleases the reward model only asks for blind votes. Thresholds marked *rlwatch* are the defaults of
+rlwatch 0.5.1, *TRL* those of TRL's documentation; all others are this project's own starting values, tried on the runs of
+`tests/benchmarks/checkup.py`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean, median, pstdev
+from typing import NamedTuple
+
+from modules.config import PPOConfig
+
+Curve = Sequence[tuple[int, float]]
+"""(iteration, value) of a metric, in order."""
+Curves = Mapping[str, Curve]
+ROLLING, WARM = 100, 20
+"""Iterations before a value that it is compared with, and the fewest of them (rlwatch)."""
+START = 3
+"""First iterations, whose mean is what the SFT policy does: the policy has hardly moved."""
+
+
+class Sign(NamedTuple):
+    """What a rule saw."""
+
+    step: int
+    """The iteration."""
+    metric: str
+    """Where it shows."""
+    said: str
+    """The evidence, with its numbers."""
+
+
+class Rule(NamedTuple):
+    """A rule and what to do where it holds."""
+
+    name: str
+    advice: str
+    look: Callable[[Curves, PPOConfig], Iterator[Sign]]
+    asks_votes: bool = False
+    """Only people can tell whether the answers got worse."""
+
+
+def _trained(curve: Curve, config: PPOConfig) -> Curve:
+    """Leave out the iterations that trained the value function only."""
+    return [(step, value) for step, value in curve if step > config.value_warmup]
+
+
+def _before(curve: Curve) -> Iterator[tuple[int, float, list[float]]]:
+    """Yield each value with up to `ROLLING` before it, once there are `WARM`."""
+    values = [value for _, value in curve]
+    for index in range(WARM, len(values)):
+        yield curve[index][0], values[index], values[max(0, index - ROLLING) : index]
+
+
+def _holds(curve: Curve, times: int, is_so: Callable[[float], bool]) -> Iterator[tuple[int, float]]:
+    """Yield where something was so `times` iterations in a row, with the newest value."""
+    row = 0
+    for step, value in curve:
+        row = row + 1 if is_so(value) else 0
+        if row >= times:
+            yield step, value
+
+
+def _start(curve: Curve, num: int = START) -> float:
+    return fmean(value for _, value in curve[:num])
+
+
+def kl_spike(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The KL jumps: 3 standard deviations over the mean before (rlwatch), and 1 nat over the highest of the last five."""
+    for step, value, before in _before(_trained(curves.get("objective/kl", ()), config)):
+        mean, spread = fmean(before), pstdev(before)
+        if value > max(mean + 3 * spread, max(before[-5:]) + 1):
+            said = f"KL {value:.2f} nats; before {mean:.2f} on average, standard deviation {spread:.2f}."
+            yield Sign(step, "objective/kl", said)
+
+
+def kl_range(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The KL is over the budget, else over 10 nats (TRL) or twice the target."""
+    limit = config.kl_budget or max(10.0, 2 * config.kl_target)
+    for step, value in curves.get("objective/kl", ()):
+        if value > limit:
+            yield Sign(step, "objective/kl", f"KL {value:.2f} nats a response; the limit is {limit:g}.")
+
+
+def kl_negative(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The mean log-ratio to the reference is negative over 5 iterations, which no KL can be."""
+    curve = curves.get("objective/kl", ())
+    for index in range(5, len(curve) + 1):
+        mean = fmean(value for _, value in curve[index - 5 : index])
+        if mean < -0.1:
+            yield Sign(curve[index - 1][0], "objective/kl", f"KL {mean:.2f} nats over 5 iterations.")
+
+
+def entropy_collapse(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The policy's entropy is under half of what it began with, 5 iterations in a row."""
+    curve = _trained(curves.get("policy/entropy", ()), config)
+    if len(curve) > 5:
+        base = median(value for _, value in curve[:5])
+        for step, value in _holds(curve, 5, lambda value: value < base / 2):
+            yield Sign(step, "policy/entropy", f"Entropy {value:.2f} nats a token; it began with {base:.2f}.")
+
+
+def ratio_off(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The mean probability ratio is more than 0.1 away from 1."""
+    for step, value in curves.get("policy/ratio", ()):
+        if abs(value - 1) > 0.1:
+            yield Sign(step, "policy/ratio", f"Mean ratio {value:.3f}; it should stay near 1.")
+
+
+def clips_much(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """More than 30 % of the tokens leave the clip range, 5 iterations in a row."""
+    for step, value in _holds(curves.get("policy/clip_fraction", ()), 5, lambda value: value > 0.3):
+        yield Sign(
+            step, "policy/clip_fraction", f"{value:.0%} of the tokens left the clip range, 5 iterations in a row."
+        )
+
+
+def hardly_learns(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Log-probabilities hardly change within an iteration, 10 in a row."""
+    for step, value in _holds(_trained(curves.get("policy/approx_kl", ()), config), 10, lambda value: value < 1e-6):
+        yield Sign(step, "policy/approx_kl", f"Change within an iteration {value:.1e}, 10 iterations in a row.")
+
+
+def values_useless(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The value function predicts worse than a constant, 10 iterations in a row after its warm-up."""
+    curve = _trained(curves.get("value/explained_variance", ()), config)
+    for step, value in _holds(curve, 10, lambda value: value < 0):
+        yield Sign(step, "value/explained_variance", f"Explained variance {value:.2f}, below 0 for 10 iterations.")
+
+
+def value_loss(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The value loss is more than 3 times the median of the iterations before."""
+    for step, value, before in _before(curves.get("value/loss", ())):
+        if value > 3 * median(before[-WARM:]):
+            yield Sign(
+                step, "value/loss", f"Value loss {value:.3g}; the median before was {median(before[-WARM:]):.3g}."
+            )
+
+
+def advantages_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Advantages spread 3 times as far as before (rlwatch)."""
+    for step, value, before in _before(curves.get("value/advantage_spread", ())):
+        if value > 3 * fmean(before):
+            said = f"Advantages spread by {value:.3g}; before by {fmean(before):.3g}."
+            yield Sign(step, "value/advantage_spread", said)
+
+
+def gradient_norm(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """A gradient's norm is more than 3 standard deviations (rlwatch) over its mean before, and more than twice it."""
+    for metric in ("policy/grad_norm", "value/grad_norm"):
+        for step, value, before in _before(curves.get(metric, ())):
+            mean = fmean(before)
+            if value > max(mean + 3 * pstdev(before), 2 * mean):
+                yield Sign(step, metric, f"{metric} {value:.3g}; before {mean:.3g} on average.")
+
+
+def score_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The scores' variance is over 3 times that of the start (rlwatch), or nearly nothing: 3 iterations in a row."""
+    curve = curves.get("objective/score_spread", ())
+    if len(curve) > START:
+        base = _start(curve)
+        for step, value in _holds(curve, 3, lambda value: value > math.sqrt(3) * base or value < 0.1 * base):
+            said = f"Scores spread by {value:.3g} (standard deviation); at the start by {base:.3g}."
+            yield Sign(step, "objective/score_spread", said)
+
+
+def score_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Over 50 iterations the score rises in each ten (rlwatch: by more than 0.1) while the held-out score falls by 0.1."""
+    curve, held_out = curves.get("objective/score", ()), curves.get("eval/score", ())
+    for index in range(50, len(curve) + 1):
+        window = curve[index - 50 : index]
+        tens = [fmean(value for _, value in window[at : at + 10]) for at in range(0, 50, 10)]
+        measured = [value for step, value in held_out if window[0][0] <= step <= window[-1][0]]
+        if len(measured) < 2 or tens[-1] - tens[0] <= 0.1 or any(b <= a for a, b in pairwise(tens)):
+            continue
+        if measured[-1] < measured[0] - 0.1:
+            said = (
+                f"The score rose from {tens[0]:.2f} to {tens[-1]:.2f} over 50 iterations, on held-out prompts it fell from "
+                f"{measured[0]:.2f} to {measured[-1]:.2f}."
+            )
+            yield Sign(window[-1][0], "eval/score", said)
+
+
+def length_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Responses are over 1.5 times as long as the SFT policy's, or longer ones score higher (correlation over 0.5)."""
+    lengths = curves.get("rollout/response_tokens", ())
+    if len(lengths) > START:
+        base = _start(lengths)
+        for step, value in _holds(lengths, 3, lambda value: value > 1.5 * base):
+            said = f"{value:.0f} tokens a response; at the start {base:.0f}."
+            yield Sign(step, "rollout/response_tokens", said)
+    for step, value in _holds(curves.get("rollout/length_correlation", ()), 5, lambda value: value > 0.5):
+        said = f"Score and length correlate by {value:.2f}, over 0.5 for 5 iterations."
+        yield Sign(step, "rollout/length_correlation", said)
+
+
+def missing_ends(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Over 20 % of the responses are cut off, or twice as many as at the start: 3 iterations in a row."""
+    curve = [(step, 1 - value) for step, value in curves.get("rollout/eos_share", ())]
+    if len(curve) > START:
+        base = _start(curve)
+        limit = min(0.2, max(2 * base, base + 0.05))
+        for step, value in _holds(curve, 3, lambda value: value > limit):
+            said = f"{value:.0%} of the responses are cut off at max_new_tokens; at the start {base:.0%}."
+            yield Sign(step, "rollout/eos_share", said)
+
+
+def repetition(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """A response's distinct runs of four tokens fall under 0.7 of the SFT policy's, 3 iterations in a row."""
+    curve = curves.get("rollout/distinct_4grams", ())
+    if len(curve) > START:
+        base = _start(curve)
+        for step, value in _holds(curve, 3, lambda value: value < 0.7 * base):
+            said = f"{value:.0%} of a response's runs of four tokens are new; at the start {base:.0%}."
+            yield Sign(step, "rollout/distinct_4grams", said)
+
+
+def run_its_course(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """Over 20 iterations the KL rises by over 1 nat and a fifth, and the score does not."""
+    kl, scores = curves.get("objective/kl", ()), curves.get("objective/score", ())
+    for index in range(WARM, min(len(kl), len(scores)) + 1):
+        first, last = (fmean(value for _, value in kl[at : at + 5]) for at in (index - WARM, index - 5))
+        begun, ended = (fmean(value for _, value in scores[at : at + 5]) for at in (index - WARM, index - 5))
+        if last - first > 1 and last > 1.2 * first and ended <= begun:
+            said = f"KL from {first:.2f} to {last:.2f} nats over 20 iterations, score from {begun:.2f} to {ended:.2f}."
+            yield Sign(kl[index - 1][0], "objective/score", said)
+
+
+STEPS = "Lower learning_rate, or set approx_kl_limit (0.02 to 0.1), which ends an iteration's updates early."
+PRICE = "Raise kl_coef, or set kl_target; kl_budget hands on the best policy within a distance."
+VALUES = "Raise value_warmup, or value_learning_rate; look at the curves of the value function."
+RULES = (
+    Rule("the KL jumps", STEPS, kl_spike),
+    Rule("the policy is far from SFT", PRICE, kl_range, asks_votes=True),
+    Rule("the KL is negative", "Log-probabilities do not fit what was sampled: try precision=fp32.", kl_negative),
+    Rule(
+        "the policy's choices narrow", PRICE + " entropy_coef keeps choices varied.", entropy_collapse, asks_votes=True
+    ),
+    Rule("the policy runs away from its rollouts", STEPS, ratio_off),
+    Rule("much is clipped", STEPS, clips_much),
+    Rule("the policy hardly moves", "Raise learning_rate; look whether the scores differ at all.", hardly_learns),
+    Rule("the value function does not help", VALUES, values_useless),
+    Rule("the value loss jumps", VALUES, value_loss),
+    Rule("advantages spread", VALUES + " score_scale=running keeps scores on one scale.", advantages_spread),
+    Rule("a gradient jumps", STEPS, gradient_norm),
+    Rule(
+        "the scores' spread changes", "Read the highest and lowest scored responses under Rollouts.", score_spread, True
+    ),
+    Rule(
+        "the score rises on trained prompts only",
+        "Stop, and collect fresh comparisons from this policy.",
+        score_drift,
+        True,
+    ),
+    Rule("answers get longer", "Reward length less: more pairs in which the shorter answer wins.", length_drift, True),
+    Rule("answers do not end", "Raise max_new_tokens, or missing_eos_penalty.", missing_ends),
+    Rule("answers repeat themselves", PRICE, repetition, asks_votes=True),
+    Rule(
+        "the run has run its course",
+        "Stop it; collect fresh comparisons from its policy and go round again.",
+        run_its_course,
+        True,
+    ),
+)
