@@ -335,7 +335,7 @@ def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
     beside = {
         "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
         "import_maps",  # how one person's files are read
-        "unfinished_imports",  # nobody sees them
+        "unfinished_imports", "unfinished_deletions",  # work of this workspace that is going on
         "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "session_queue", "metric_stretches", "search_backlog",  # follow from the rest
     }  # fmt: skip
     with ws.read() as db:
