@@ -2,8 +2,8 @@
 
 Early warning is weak: most signs follow the fault (reports in the issue trackers of verl, OpenRLHF and TRL say so). So a rule
 that hints at a policy which pleases the reward model only asks for blind votes. Thresholds marked *rlwatch* are the defaults of
-rlwatch 0.5.1, *TRL* those of TRL's documentation; all others are this project's own starting values, tried on the runs of
-`tests/benchmarks/checkup.py`.
+rlwatch 0.5.1, *TRL* those of TRL's documentation; all others are this project's own starting values, not yet tuned on real
+runs that were made sick.
 """
 
 import math
@@ -50,10 +50,20 @@ def _trained(curve: Curve, config: PPOConfig) -> Curve:
 
 
 def _before(curve: Curve) -> Iterator[tuple[int, float, list[float]]]:
-    """Yield each value with up to `ROLLING` before it, once there are `WARM`."""
-    values = [value for _, value in curve]
-    for index in range(WARM, len(values)):
-        yield curve[index][0], values[index], values[max(0, index - ROLLING) : index]
+    """Yield each value with those of up to `ROLLING` iterations before it, where they are `WARM` or more."""
+    for index in range(WARM, len(curve)):
+        step, value = curve[index]
+        before = [value for at, value in curve[max(0, index - ROLLING) : index] if at >= step - ROLLING]
+        if len(before) >= WARM:
+            yield step, value, before
+
+
+def _windows(curve: Curve, num: int) -> Iterator[Curve]:
+    """Yield each `num` iterations in a row; of a long run those in the middle are not read, and none reaches over them."""
+    for index in range(num, len(curve) + 1):
+        window = curve[index - num : index]
+        if window[-1][0] - window[0][0] == num - 1:
+            yield window
 
 
 def _holds(curve: Curve, times: int, is_so: Callable[[float], bool]) -> Iterator[tuple[int, float]]:
@@ -88,11 +98,10 @@ def kl_range(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 def kl_negative(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
     """The mean log-ratio to the reference is negative over 5 iterations, which no KL can be."""
-    curve = curves.get("objective/kl", ())
-    for index in range(5, len(curve) + 1):
-        mean = fmean(value for _, value in curve[index - 5 : index])
+    for window in _windows(curves.get("objective/kl", ()), 5):
+        mean = fmean(value for _, value in window)
         if mean < -0.1:
-            yield Sign(curve[index - 1][0], "objective/kl", f"KL {mean:.2f} nats over 5 iterations.")
+            yield Sign(window[-1][0], "objective/kl", f"KL {mean:.2f} nats over 5 iterations.")
 
 
 def entropy_collapse(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
@@ -170,9 +179,8 @@ def score_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 def score_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
     """Over 50 iterations the score rises in each ten (rlwatch: by more than 0.1) while the held-out score falls by 0.1."""
-    curve, held_out = curves.get("objective/score", ()), curves.get("eval/score", ())
-    for index in range(50, len(curve) + 1):
-        window = curve[index - 50 : index]
+    held_out = curves.get("eval/score", ())
+    for window in _windows(curves.get("objective/score", ()), 50):
         tens = [fmean(value for _, value in window[at : at + 10]) for at in range(0, 50, 10)]
         measured = [value for step, value in held_out if window[0][0] <= step <= window[-1][0]]
         if len(measured) < 2 or tens[-1] - tens[0] <= 0.1 or any(b <= a for a, b in pairwise(tens)):
@@ -221,13 +229,13 @@ def repetition(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 def run_its_course(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
     """Over 20 iterations the KL rises by over 1 nat and a fifth, and the score does not."""
-    kl, scores = curves.get("objective/kl", ()), curves.get("objective/score", ())
-    for index in range(WARM, min(len(kl), len(scores)) + 1):
-        first, last = (fmean(value for _, value in kl[at : at + 5]) for at in (index - WARM, index - 5))
-        begun, ended = (fmean(value for _, value in scores[at : at + 5]) for at in (index - WARM, index - 5))
+    scores = dict(curves.get("objective/score", ()))
+    for window in _windows([each for each in curves.get("objective/kl", ()) if each[0] in scores], 20):
+        first, last = (fmean(value for _, value in part) for part in (window[:5], window[-5:]))
+        begun, ended = (fmean(scores[step] for step, _ in part) for part in (window[:5], window[-5:]))
         if last - first > 1 and last > 1.2 * first and ended <= begun:
             said = f"KL from {first:.2f} to {last:.2f} nats over 20 iterations, score from {begun:.2f} to {ended:.2f}."
-            yield Sign(kl[index - 1][0], "objective/score", said)
+            yield Sign(window[-1][0], "objective/score", said)
 
 
 STEPS = "Lower learning_rate, or set approx_kl_limit (0.02 to 0.1), which ends an iteration's updates early."
@@ -248,21 +256,29 @@ RULES = (
     Rule("advantages spread", VALUES + " score_scale=running keeps scores on one scale.", advantages_spread),
     Rule("a gradient jumps", STEPS, gradient_norm),
     Rule(
-        "the scores' spread changes", "Read the highest and lowest scored responses under Rollouts.", score_spread, True
+        "the scores' spread changes",
+        "Read the highest and lowest scored responses under Rollouts.",
+        score_spread,
+        asks_votes=True,
     ),
     Rule(
         "the score rises on trained prompts only",
         "Stop, and collect fresh comparisons from this policy.",
         score_drift,
-        True,
+        asks_votes=True,
     ),
-    Rule("answers get longer", "Reward length less: more pairs in which the shorter answer wins.", length_drift, True),
+    Rule(
+        "answers get longer",
+        "Reward length less: more pairs in which the shorter answer wins.",
+        length_drift,
+        asks_votes=True,
+    ),
     Rule("answers do not end", "Raise max_new_tokens, or missing_eos_penalty.", missing_ends),
     Rule("answers repeat themselves", PRICE, repetition, asks_votes=True),
     Rule(
         "the run has run its course",
         "Stop it; collect fresh comparisons from its policy and go round again.",
         run_its_course,
-        True,
+        asks_votes=True,
     ),
 )

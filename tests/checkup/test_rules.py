@@ -116,6 +116,17 @@ def test_all_rules_are_silent_on_ten_healthy_runs_and_on_one_that_has_just_begun
     assert examine({}, CONFIG) == []
 
 
+def test_the_first_iterations_of_a_long_run_are_not_taken_for_those_just_before_the_newest():
+    curves = healthy()
+    late = {
+        name: [*curve[:25], *((step + 5000, value) for step, value in curve[-60:])] for name, curve in curves.items()
+    }
+    late["policy/grad_norm"] = [(step, 0.1 if step < 100 else 5.0) for step, _ in late["policy/grad_norm"]]
+    late["value/loss"] = [(step, 0.1 if step < 100 else 5.0) for step, _ in late["value/loss"]]
+    late["objective/score"] = [(step, score if step < 100 else score - 3) for step, score in late["objective/score"]]
+    assert examine(late, CONFIG) == []
+
+
 def test_longer_answers_that_score_higher_are_told_of():
     found = examine(bent("rollout/length_correlation", lambda v, _: 0.8, 60, 64), CONFIG)
     assert [(finding.rule, finding.step, finding.asks_votes) for finding in found] == [("answers get longer", 64, True)]
