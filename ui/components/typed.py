@@ -20,8 +20,18 @@ def keep(fields: Mapping[str, gr.Textbox], save: Callable[[str, str], None]) -> 
         saved.success(None, [field], None, js=f"(text) => window.studio.typed.saved({json.dumps(field.elem_id)}, text)")
 
 
-def restore(opened: Any, fields: Sequence[gr.Textbox]) -> None:
-    """Show what was typed last after a page was opened, where the workspace does not have it."""
+def stored(fields: Sequence[gr.Textbox]) -> list[gr.Textbox]:
+    """Place hidden fields, one for each, which opening a page sets to what the workspace has.
+
+    The fields themselves are set by the browser alone: an answer of the server may come after a key that was pressed meanwhile.
+    """
+    return [gr.Textbox("", visible=False) for _ in fields]
+
+
+def restore(opened: Any, fields: Mapping[gr.Textbox, gr.Textbox]) -> None:
+    """Show in each field, after its page was opened, what was typed last, else what its hidden one has (`stored`)."""
     ids = json.dumps([field.elem_id for field in fields])
     one = "[0]" if len(fields) == 1 else ""
-    opened.then(None, list(fields), list(fields), js=f"(...texts) => window.studio.typed.restored({ids}, texts){one}")
+    opened.then(
+        None, list(fields.values()), list(fields), js=f"(...texts) => window.studio.typed.restored({ids}, texts){one}"
+    )

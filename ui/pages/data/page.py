@@ -34,7 +34,9 @@ def build(ws: Workspace) -> Page:
     inputs, outputs = browse
     for done in (*imported, written, *changed):
         on(done.then, partial(_list, ws), inputs, outputs)
-    return Page(partial(_open, ws), [*inputs, *boxes], [*outputs, *boxes, kit], typed=boxes)
+    stored = typed.stored(boxes)
+    fields = dict(zip(boxes, stored, strict=True))
+    return Page(partial(_open, ws), inputs, [*outputs, *stored, kit], typed=fields)
 
 
 def _browse(ws: Workspace) -> tuple[list[Any], list[Any]]:
@@ -101,10 +103,10 @@ def _keep(ws: Workspace, name: str, text: str) -> None:
         prompts.save_draft(db, name, text)
 
 
-def _open(ws: Workspace, what: str, search: str, offset: float, *texts: str) -> list[Any]:
+def _open(ws: Workspace, what: str, search: str, offset: float) -> list[Any]:
     """Show the page as it was left: its list, and the demonstration that was being written."""
     with ws.read() as db:
-        drafts = [gr.skip() if text else prompts.load_draft(db, name) for name, text in zip(DRAFTS, texts, strict=True)]
+        drafts = [prompts.load_draft(db, name) for name in DRAFTS]
         is_loaded = starter.is_loaded(db)
     return [*_list(ws, what, search, offset), *drafts, gr.Column(visible=not is_loaded)]
 

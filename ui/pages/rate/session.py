@@ -67,16 +67,16 @@ def build(ws: Workspace) -> Page:
     dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
     seen = gr.State("")
     live = (partial(_follow, ws), [seen, chosen], [seen, now, *moves.values(), chosen, card])
-    return Page(
-        partial(_open, ws), [chosen, text, *dropdowns], [*outputs, text, version, *dropdowns], live=live, typed=[text]
-    )
+    [stored] = typed.stored([text])
+    shown = [*outputs, stored, version, *dropdowns]
+    return Page(partial(_open, ws), [chosen, *dropdowns], shown, live=live, typed={text: stored})
 
 
-def _open(ws: Workspace, chosen: int | None, written: str, *names: str) -> list[Any]:
+def _open(ws: Workspace, chosen: int | None, *names: str) -> list[Any]:
     """Show the panel as it is now, with what was being typed and new choices of checkpoints."""
     with ws.read() as db:
         found = guidelines.current(db)
-        text = gr.skip() if written else prompts.load_draft(db, DRAFT) or found.text
+        text = prompts.load_draft(db, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
     return [*_refresh(ws, chosen), text, _version(found), *choices]
