@@ -1,9 +1,10 @@
-# make run    install once, then open the studio on http://127.0.0.1:7860 with the starter workspace
+# make run    install once, then open the studio on http://127.0.0.1:7860 with the starter workspace (another port: make run PORT=7861)
 # make test   install once, then lint, types, import rules and the whole default test suite
 # make plan   say what an install would do, and do nothing
 # make demo   the whole loop on the starter kit with the scripted rater (some six minutes on 2 cores)
 
 PYTHON ?= python3
+PORT ?= 7860
 WORKSPACE ?= $(HOME)/rlhf-studio
 DEMO ?= demo-workspace
 BIN := .venv/bin
@@ -14,7 +15,7 @@ export TORCH_INDEX
 
 run:
 	$(INSTALL)
-	$(BIN)/rlhf-studio ui --workspace "$(WORKSPACE)"
+	$(BIN)/rlhf-studio ui --workspace "$(WORKSPACE)" --port $(PORT)
 
 test:
 	$(INSTALL) dev

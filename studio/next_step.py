@@ -4,7 +4,7 @@
 become stale. From the same facts it derives one suggested next step; it never acts on it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
@@ -16,8 +16,6 @@ from studio.runs import runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
-ENOUGH_RATINGS = 50
-"""Ratings after which a first reward model is worth training."""
 FRESH_RATINGS = 20
 """Ratings the newest reward model has not seen, after which a new one is worth training."""
 
@@ -43,13 +41,17 @@ class Station:
 
 @dataclass(frozen=True)
 class Step:
-    """A suggested next step: a sentence, the label of its button, and the page (and stage or run) it leads to."""
+    """A suggested next step: a sentence, the label of its button, and the page (and stage or run) it leads to.
+
+    `others` are what one may do instead: label and page of each.
+    """
 
     key: str
     sentence: str
     label: str
     page: str
     item: str = ""
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,14 @@ def _rating_detail(facts: _Facts) -> str:
 
 
 def _next_step(facts: _Facts) -> Step:
+    """Return the step that applies, and a chat with the newest policy where there is one."""
+    step = _first_that_applies(facts)
+    if facts.policy is None:
+        return step
+    return replace(step, others=(*step.others, (f"Chat with {facts.policy.name}", "chat")))
+
+
+def _first_that_applies(facts: _Facts) -> Step:
     """Return the first step that applies, in the order of the loop; after the first round, the newest data flows on."""
     if not facts.num_prompts:
         return Step(
@@ -191,13 +201,13 @@ def _first_sft(facts: _Facts) -> Step:
 
 
 def _first_reward(facts: _Facts) -> Step:
-    if facts.num_unrated and facts.num_rated < ENOUGH_RATINGS:
-        wanted = min(facts.num_unrated, ENOUGH_RATINGS - facts.num_rated)
+    if facts.num_unrated and facts.num_rated < ratings.ENOUGH:
+        wanted = min(facts.num_unrated, ratings.ENOUGH - facts.num_rated)
         sentence = (
-            f"Rate {wanted:,} more pair{'s' * (wanted != 1)}; about {ENOUGH_RATINGS} ratings make a first reward model."
+            f"Rate {wanted:,} more pair{'s' * (wanted != 1)}; about {ratings.ENOUGH} ratings make a first reward model."
         )
         return Step("rate", sentence, "Rate pairs", "rate")
-    if facts.num_rated and (facts.num_rated >= ENOUGH_RATINGS or facts.policy is None):
+    if facts.num_rated and (facts.num_rated >= ratings.ENOUGH or facts.policy is None):
         return Step(
             "reward",
             f"Train a reward model on your {facts.num_rated:,} ratings.",
@@ -207,7 +217,7 @@ def _first_reward(facts: _Facts) -> Step:
         )
     assert facts.policy is not None
     if facts.num_rated:
-        have = f"You have {facts.num_rated:,} rating{'s' * (facts.num_rated != 1)}; about {ENOUGH_RATINGS} make a first reward model."
+        have = f"You have {facts.num_rated:,} rating{'s' * (facts.num_rated != 1)}; about {ratings.ENOUGH} make a first reward model."
         return Step(
             "sample", f"{have} Let {facts.policy.name} answer more prompts.", "Sample more pairs", "train", "sample"
         )
@@ -220,12 +230,23 @@ def _first_reward(facts: _Facts) -> Step:
     )
 
 
+def _ppo(facts: _Facts, reward: Checkpoint) -> Step:
+    sentence = f"Improve the policy against {reward.name}."
+    num_seen = facts.num_rated - facts.num_fresh
+    if num_seen >= ratings.ENOUGH or not facts.num_unrated:
+        return Step("ppo", sentence, "Run PPO", "train", "ppo")
+    wanted = min(facts.num_unrated, ratings.ENOUGH - num_seen)
+    sentence += f" It has learned from {num_seen:,} ratings; from about {ratings.ENOUGH} on, what it prefers is more than a guess."
+    others = ((f"Rate {wanted:,} more pair{'s' * (wanted != 1)} first", "rate"),)
+    return Step("ppo", sentence, "Run PPO", "train", "ppo", others)
+
+
 def _next_round(facts: _Facts, reward: Checkpoint) -> Step:
     if facts.num_fresh >= FRESH_RATINGS or (facts.num_fresh and not facts.num_unrated):
         sentence = f"{reward.name} has not seen {facts.num_fresh:,} of your ratings. Train a new one on all of them."
         return Step("reward", sentence, "Train the reward model", "train", "reward")
     if facts.is_policy_behind:
-        return Step("ppo", f"Improve the policy against {reward.name}.", "Run PPO", "train", "ppo")
+        return _ppo(facts, reward)
     assert facts.policy is not None
     if facts.num_unrated and not facts.is_pairs_behind:
         return Step("rate", f"{facts.num_unrated:,} pairs are waiting for your judgement.", "Rate pairs", "rate")

@@ -186,7 +186,7 @@ def test_import_previews_imports_once_and_says_why_rows_were_dropped(ws, cli, tm
     assert "chosen: 7" in out
     assert stored.read(ws, comparisons.counts)["comparisons"] == 0
     code, out, _ = cli("import", str(path), "--category", "maths")
-    assert (code, "1 new preferences" in out, "duplicate (1)" in out) == (0, True, True)
+    assert (code, "1 new preference from" in out, "duplicate (1)" in out) == (0, True, True)
     assert stored.read(ws, prompts.list_categories) == {"maths": 1}
     assert "was imported before" in cli("import", str(path))[1]
 
@@ -212,7 +212,9 @@ def test_export_prints_where_the_file_is(taught, cli):
 
 
 def test_a_stage_that_lacks_something_says_what_to_do_first(ws, cli):
-    assert cli("sft")[2] == "There are no demonstrations to learn from. Import some or write one on the Data page.\n"
+    assert cli("sft")[2] == (
+        "There are no demonstrations to learn from. Import some (rlhf-studio import FILE, or the Data page), or write one on the Data page.\n"
+    )
     assert "There is no checkpoint of SFT yet" in cli("reward")[2]
 
 
@@ -366,8 +368,8 @@ def test_undo_in_the_terminal_shows_the_pair_again_as_it_was(ws, cli, monkeypatc
     add_pairs(ws, 3)
     monkeypatch.setattr(sys, "stdin", io.StringIO("12zz8q"))
     _, out, _ = cli("rate")
-    assert "Taken back: response 1 better." in out
-    assert "Taken back: response 1 much better." in out
+    assert "Taken back: left better." in out
+    assert "Taken back: left much better." in out
     assert [event["outcome"] for event in stored.read(ws, ratings.list_events)] == [
         "left",
         "left",
@@ -403,7 +405,7 @@ def test_a_ranking_is_typed_in_numbers_from_best_to_worst(rankings, cli, monkeyp
     monkeypatch.setattr(sys, "stdin", io.StringIO("4 2=1\n2\n1<1 3 0 5\nq"))
     code, out, _ = cli("rate")
     assert code == 0
-    assert "[4]" in out
+    assert "[answer 4]" in out
     assert "Place 1, 3 first" in out
     assert "ranking 4 > 1 = 2 > 3" in out
     assert [json.loads(event["ranks"]) for event in stored.read(rankings, ratings.list_events)] == [

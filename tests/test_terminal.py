@@ -314,7 +314,7 @@ def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the
     assert "Next block: rlhf-studio session resume" in out
     assert "z takes the last one back" in out
     assert out.endswith("0 rated now, 5 in all.\n")
-    assert "Taken back: response 1 much better." in press("zq")
+    assert "Taken back: left much better." in press("zq")
     assert stored.read(ws, ratings.summary)["rated"] == 4
     press("1q")
     assert cli("session", "resume")[0] == 0

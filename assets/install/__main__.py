@@ -45,7 +45,7 @@ def _install(wanted: dict, is_new: bool) -> None:
     INSTALLING.touch()  # stays when this is interrupted
     if is_new:
         _step("An empty environment in .venv: 10 seconds")
-        if not packages.run([sys.executable, "-m", "venv", str(VENV)]):
+        if not packages.run_quietly([sys.executable, "-m", "venv", str(VENV)]):
             raise Refused("Python could not make .venv; what stands above says why. The same command tries again.")
     settings = packages.pip_settings()
     if build.name or os.environ.get("TORCH_INDEX"):

@@ -61,6 +61,14 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> bool:
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **(variables or {})}, check=False).returncode == 0
 
 
+def run_quietly(command: list[str]) -> bool:
+    """Run a command whose output is shown only where it fails, so that Ctrl-C shows no traceback of it."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{done.stdout}{done.stderr}".rstrip(), flush=True)
+    return done.returncode == 0
+
+
 def _pip(arguments: list[str], variables: dict[str, str] | None = None) -> bool:
     return run([str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *arguments], variables)
 

@@ -25,7 +25,7 @@ from studio.cli import arguments as takes
 from studio.cli.printing import printable
 from studio.errors import CheckpointError, ConfigError, DataError, StudioError
 from studio.preferences import wording
-from studio.preferences.vocabulary import TYPED
+from studio.preferences.vocabulary import SIDES, TYPED
 from studio.workspace import Workspace
 
 with suppress(
@@ -33,7 +33,6 @@ with suppress(
 ):  # lets input() edit its line, and take more than the 4,095 bytes at which a terminal cuts one
     import readline  # noqa: F401  # being there is enough
 
-SIDES = ("answer 1", "answer 2")
 HELP = """Ctrl-C        stops the answer that is being given
 Ctrl-D, /quit ends; the conversation stays
 \\ at the end   goes on in the next line
@@ -223,7 +222,7 @@ class _Talk:
     def _head(self, place: int, answer: Turn, num: int) -> None:
         is_hidden = num > 1 and self._conversation().settings.is_blind
         name = "" if is_hidden else f" {answer.checkpoint}"
-        print(f"\n[{place + 1}]{name}" if num > 1 else f"\n{answer.checkpoint}", flush=True)
+        print(f"\n[{_side(place)}]{name}" if num > 1 else f"\n{answer.checkpoint}", flush=True)
 
     def _use(self, text: str) -> None:
         answers = self._last().answers
@@ -277,8 +276,8 @@ class _Talk:
             rating = judging.vote(db, [each.id for each in answers], TYPED[text])
             if text in ("left", "right"):
                 conversations.open_at(db, answers[text == "right"].id)
-            said = wording.of_rating(db, rating, SIDES)
-        print(f"Recorded: {said}. {', '.join(f'[{(each.place or 0) + 1}] is {each.checkpoint}' for each in answers)}.")
+            said = wording.of_rating(db, rating)
+        print(f"Recorded: {said}. {', '.join(f'{SIDES[each.place or 0]} is {each.checkpoint}' for each in answers)}.")
         if words := judging.score(self.ws, self.resident, [each.id for each in answers]):
             print(words)
 
@@ -349,9 +348,14 @@ def shown(db: Database, conversation_id: int) -> list[str]:
     return [printable(line) for line in told]
 
 
+def _side(place: int) -> str:
+    """Return what one of two answers is called: by its number for /use, by its side for /vote."""
+    return f"{place + 1}, {SIDES[place]}"
+
+
 def _name(exchange: Exchange, answer: Turn, is_hidden: bool) -> str:
     name = "hidden" if is_hidden else answer.checkpoint or "you"
-    place = f"[{(answer.place or 0) + 1}] " if len(exchange.answers) > 1 else ""
+    place = f"[{_side(answer.place or 0)}] " if len(exchange.answers) > 1 else ""
     used = " (it goes on from here)" if len(exchange.answers) > 1 and answer.id == exchange.chosen else ""
     attempts = exchange.attempts
     which = (

@@ -187,9 +187,11 @@ def _export_demonstrations(arguments: argparse.Namespace) -> int:
 
 
 def _export_model(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    print(export.export_checkpoint(ws, arguments.name, arguments.merged, arguments.device))
     print(
-        export.export_checkpoint(
-            Workspace.existing(arguments.workspace), arguments.name, arguments.merged, arguments.device
-        )
+        "The whole model, for transformers, vLLM and others."
+        if arguments.merged
+        else "The adapter, for peft; its README.md shows the lines that load it. The whole model: --merged"
     )
     return 0

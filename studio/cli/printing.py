@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 
+from studio.preferences import vocabulary
 from studio.preferences.comparisons import Showing
 
 NARROWEST_PAIR = 100
@@ -15,12 +16,14 @@ def page(showing: Showing, heading: str) -> str:
     for turn in showing.messages:
         lines += wrapped(f"{turn['role']}: {turn['content']}", width)
     lines.append("")
-    if width < NARROWEST_PAIR or len(showing.texts) > 2:
-        for number, text in enumerate(showing.texts, 1):
-            lines += [f"[{number}]", *wrapped(text, width), ""]
+    num = len(showing.texts)
+    heads = [f"[{vocabulary.answer(position, num)}]" for position in range(num)]
+    if width < NARROWEST_PAIR or num > 2:
+        for head, text in zip(heads, showing.texts, strict=True):
+            lines += [head, *wrapped(text, width), ""]
         return "\n".join(lines)
     half = (width - 3) // 2
-    left, right = (["[1]", *wrapped(showing.left, half)], ["[2]", *wrapped(showing.right, half)])
+    left, right = ([head, *wrapped(text, half)] for head, text in zip(heads, showing.texts, strict=True))
     for row in range(max(len(left), len(right))):
         sides = [column[row] if row < len(column) else "" for column in (left, right)]
         lines.append(f"{sides[0].ljust(half)} │ {sides[1]}".rstrip())

@@ -21,9 +21,8 @@ from studio.preferences.vocabulary import JUDGEMENTS, JUDGING, KEYS, QUIT, Outco
 from studio.workspace import Workspace
 
 RATER = "person"
-SIDES = ("response 1", "response 2")
 LEGEND = "\n".join(
-    f"{keys:<20}  {words.format(left=SIDES[0], right=SIDES[1])}"
+    f"{keys:<20}  {words}"
     for keys, words in (
         *((row.keys, row.words) for row in vocabulary.HELP if row.is_in_terminal),
         (QUIT.keys[0], QUIT.words),
@@ -174,7 +173,7 @@ class _Judge:
                     db, self.showing.id, outcome, remarks=self.aside.remarks(), elapsed_ms=elapsed_ms, **facts
                 )
                 self.aside.drop(db)
-                said = wording.of_rating(db, rating, SIDES)
+                said = wording.of_rating(db, rating)
                 seen = session_status.prediction(db, RATER, self.showing.id, rating.id)
         except RatingError as error:  # for instance: rated elsewhere meanwhile; go on with the next item
             print(error, flush=True)
@@ -233,7 +232,7 @@ def _undo(ws: Workspace) -> int | None:
         last = undo.newest(db, RATER, since=sessions.undo_since(db, RATER))
         edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
         again = undo.counting(db, last) if last else None
-        said, again_said = (wording.of_rating(db, each, SIDES) if each else "" for each in (last, again))
+        said, again_said = (wording.of_rating(db, each) if each else "" for each in (last, again))
         why = "" if last else sessions.nothing_to_undo(db, RATER)
     if last is None:
         print(why, flush=True)

@@ -10,7 +10,7 @@ from studio.annotation import guidelines
 from studio.cli.keyboard import Keys, meant
 from studio.cli.printing import printable
 from studio.errors import StudioError
-from studio.preferences import edits, prompts, undo
+from studio.preferences import edits, prompts, undo, vocabulary
 from studio.preferences.comparisons import Showing
 from studio.preferences.judgements import Remarks, check_note, stored_remarks
 from studio.preferences.vocabulary import ATTRIBUTES, FLAGS, JUDGING, QUIT, SKIP_REASONS
@@ -67,7 +67,7 @@ class Aside:
     def _words(self) -> str:
         said = [f"the note {printable(self.note)!r}"] if self.note else []
         said += [
-            f"the flag {name} on answer {', '.join(str(each + 1) for each in at)}"
+            f"the flag {name} on {' and '.join(self._answer(each) for each in at)}"
             for name, at in self.flags.items()
             if at
         ]
@@ -89,14 +89,19 @@ class Aside:
         if position is None:
             return "Back."
         if name == "edit":
-            words = f"The ideal answer, instead of answer {position + 1}."
+            words = f"The ideal answer, instead of {self._answer(position)}."
             return self._write("edit", position, words, self.showing.texts[position])
         return self._flag(name, position)
 
     def _which(self, words: str) -> int | None:
         """Return the position of the answer whose number is pressed; a letter goes back."""
         num = len(self.showing.texts)
-        return _number(self.keys, f"{words}: which answer, 1 to {num}?", num)
+        answers = "   ".join(f"{at + 1} {vocabulary.answer(at, num)}" for at in range(num))
+        return _number(self.keys, f"{words}: which answer? {answers}", num)
+
+    def _answer(self, position: int) -> str:
+        num = len(self.showing.texts)
+        return f"{'the ' * (num == 2)}{vocabulary.answer(position, num)}"
 
     def _write(self, kind: str, position: int | None, words: str, before: str) -> str:
         """Ask for a text and record it; if that fails, keep it as a draft and offer it again."""
@@ -126,15 +131,17 @@ class Aside:
         at = self.flags.setdefault(name, [])
         if position in at:
             at.remove(position)
-            return f"No longer flagged {name}: answer {position + 1}."
+            return f"No longer flagged {name}: {self._answer(position)}."
         at.append(position)
-        return f"Flagged {name}: answer {position + 1}. It is recorded with your judgement."
+        return f"Flagged {name}: {self._answer(position)}. It is recorded with your judgement."
 
     def _ask_scales(self) -> str:
         """Ask for three numbers for each answer; anything but 1 to 7 is left open."""
         found: dict[str, list[int | None]] = {name: [] for name in ATTRIBUTES}
-        for number in range(1, len(self.showing.texts) + 1):
-            given = self.keys.line(f"Answer {number}: {', '.join(ATTRIBUTES)}, each 1 to 7 or -: ").split()
+        num = len(self.showing.texts)
+        for position in range(num):
+            answer = vocabulary.answer(position, num).capitalize()
+            given = self.keys.line(f"{answer}: {', '.join(ATTRIBUTES)}, each 1 to 7 or -: ").split()
             for at, name in enumerate(ATTRIBUTES):
                 value = given[at] if at < len(given) else "-"
                 found[name].append(int(value) if value in "1234567" and len(value) == 1 else None)

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     summary = "Open the studio in the browser."
     command = commands.add_parser("ui", help=summary, description=summary)
     command.add_argument("--host", default="127.0.0.1", help="anything but this machine itself needs --password")
-    command.add_argument("--port", type=int, default=7860)
+    command.add_argument("--port", type=int, default=7860, help="where the page is served (default: %(default)s)")
     command.add_argument(
         "--password",
         nargs="?",

@@ -152,7 +152,7 @@ def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Fa
     if len(found) > 1 and not _say_the_same(found, part, mapped):
         told = "; ".join(f"{family.name} ({family.says})" for family in found)
         raise Asks(
-            f"{part.name} can be read in several ways: {told}. Say which: --format {found[0].name}",
+            f"{part.name} can be read in several ways: {told}. Say which: --format {found[0].name}. Rows that are not of it are dropped and counted; import the file again with the other one to have those.",
             part.columns,
             [f.name for f in found],
         )

@@ -82,7 +82,8 @@ class ImportResult:
         if self.num_contrary:
             told.append(f"{self.num_contrary:,} are here with another judgement, which was kept: see Rate, History")
         already = f" ({'; '.join(told)})" if told else ""
-        counts = f"{self.num_new:,} new {self.kind} from {self.num_rows:,} rows{already} ({self.format})"
+        kind = self.kind.removesuffix("s") if self.num_new == 1 else self.kind
+        counts = f"{self.num_new:,} new {kind} from {self.num_rows:,} rows{already} ({self.format})"
         return " ".join([f"{self.source}: {counts}{reasons(self.dropped)}.", *self.notes])
 
 

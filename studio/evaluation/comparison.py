@@ -12,6 +12,8 @@ from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
 
 NUM_FLIPS = 5
+LEAST_FLIP = 0.1
+"""Part of a measure's largest change below which a change is not shown."""
 
 
 class Line(NamedTuple):
@@ -156,6 +158,8 @@ def _flips(line: Line, items: Sequence[Item]) -> list[Flip]:
         for item, first, second in pairs
         if first is not None and second is not None and first != second
     ]
+    least = LEAST_FLIP * max((abs(change) for change, _ in changes), default=0.0)
+    changes = [(change, item) for change, item in changes if abs(change) >= least]
     changes.sort(key=lambda change: -abs(change[0]) - _moved(line, change[1]))
     gains, losses = ([c for c in changes if (sign * c[0] > 0) == is_gain][:NUM_FLIPS] for is_gain in (True, False))
     return [

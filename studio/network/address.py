@@ -92,13 +92,18 @@ def check_free(address: Address) -> None:
         raise _refusal(address, error) from error
 
 
+def _another(port: int) -> str:
+    other = port + 1 if port < 65535 else port - 1
+    return f"Choose another with --port {other} (make run PORT={other})."
+
+
 def _refusal(address: Address, error: OSError) -> ConfigError:
     where = f"Port {address.port} of {address.host}"
     if isinstance(error, PermissionError):
         return ConfigError(f"{where} may be used only by the system. Choose one from 1024 to 65535 with --port.")
     if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL):
         return ConfigError(f"{address.host} is not an address of this machine. Give --host {_EXAMPLES}.")
-    return ConfigError(f"{where} cannot be used: {error.strerror}. Choose another with --port.")
+    return ConfigError(f"{where} cannot be used: {error.strerror}. {_another(address.port)}")
 
 
 def _resolved(host: str, name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

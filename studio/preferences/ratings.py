@@ -46,6 +46,10 @@ class Rating:
     """When it was judged, where that was elsewhere; UTC."""
 
 
+ENOUGH = 50
+"""Ratings after which a first reward model is worth training."""
+
+
 def record(
     db: Database,
     showing_id: int,

@@ -96,13 +96,20 @@ def cap(name: str) -> str:
     return CAPS.get(key, key)
 
 
+def answer(position: int, num: int) -> str:
+    """Return what an answer is called by its position on the screen; `num` answers are shown.
+
+    Those of a pair have no numbers, since the keys 1 and 2 both prefer the left one.
+    """
+    return f"{SIDES[position]} answer" if num == len(SIDES) else f"answer {position + 1}"
+
+
 class Help(NamedTuple):
     """A line of the list of keys."""
 
     keys: str
     """As they are drawn, with or, then and to between them."""
     words: str
-    """With {left} and {right} for the two answers."""
     is_in_terminal: bool = True
 
 
@@ -112,13 +119,14 @@ def _caps(*names: str) -> str:
 
 _STRENGTHS = [STRENGTHS[n] for n in (3, 2, 1)]
 HELP = (
-    Help(_caps("left:3", "left:2", "left:1"), f"{{left}} is {', '.join(_STRENGTHS)}"),
-    Help(_caps("right:1", "right:2", "right:3"), f"{{right}} is {', '.join(reversed(_STRENGTHS))}"),
+    Help(_caps("left:3", "left:2", "left:1"), f"the left answer is {', '.join(_STRENGTHS)}"),
+    Help(_caps("right:1", "right:2", "right:3"), f"the right answer is {', '.join(reversed(_STRENGTHS))}"),
     Help(" or ".join(CAPS.get(key, key) for key, name in KEYS.items() if name == "tie"), f"a tie: {WORDS['tie']}"),
     Help(cap("both_bad"), f"{WORDS['both_bad']}; of three or more, {ALL_BAD}"),
     Help("1 to 9", "ranking: this answer comes next; press again to take it out"),
     Help(cap("same"), "ranking: the next answer ties with the one before it"),
-    Help(f"{cap('back')} then {cap('ranking')}", "ranking: take the last one out; record"),
+    Help(cap("back"), "ranking: take the last one out"),
+    Help(cap("ranking"), "ranking: record it"),
     Help("← →", "ranking: move the focused answer; dragging does the same", is_in_terminal=False),
     Help(f"{cap('skip')} then 1 to {len(SKIP_REASONS)}", "skip, with a reason"),
     Help(cap("undo"), "undo, as often as you like"),
@@ -131,7 +139,8 @@ HELP = (
     Help(
         _caps("down", "up", "together"), "scroll down, up; scroll the answers together or apart", is_in_terminal=False
     ),
-    Help(f"{cap('guideline')} or {cap('help')}", "show the guideline; show this list"),
+    Help(cap("guideline"), "show the guideline"),
+    Help(cap("help"), "show this list"),
 )
 
 

@@ -215,7 +215,7 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
         raise DataError(
             f"All {len(held_out)} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
             if held_out
-            else "There are no demonstrations to learn from. Import some or write one on the Data page."
+            else "There are no demonstrations to learn from. Import some (rlhf-studio import FILE, or the Data page), or write one on the Data page."
         )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)

@@ -76,9 +76,9 @@ def test_a_vote_between_two_is_a_rating_and_names_are_hidden_until_then(ws, cli)
     typed = "Where is the fox?\n/show\n/vote right\n/show\n/ideal It is in the wood.\n/prompt\nAnd now?\n"
     code, out, err = cli("chat", *BOTH, "--blind", typed=typed)
     assert (code, err) == (0, "")
-    before, after = out.split("Recorded: answer 2 better.")
+    before, after = out.split("Recorded: right better.")
     assert "sft-1@1" not in before.split("\n", 2)[2]
-    assert after.startswith(" [1] is sft-")
+    assert after.startswith(" left is sft-")
     ((rating,), *_) = [row["events"] for row in stored.comparisons(ws)]
     assert (rating["outcome"], rating["rater"]) == ("right", "person")
     second = stored.read(ws, turns.attempt, 1, 1)[1]

@@ -45,6 +45,8 @@ def test_two_checkpoints_are_compared_and_a_flip_opens(full_ws, serve, visit):
     expect(row).to_contain_text("24 / 0")
     expect(row.locator(".is-worse")).to_have_text("worse")
     flip = page.locator(".flip").last
+    expect(flip).to_be_hidden()
+    page.locator(".flips-of > summary").last.click()
     expect(flip.locator(".sides")).to_be_hidden()
     flip.locator("summary").click()
     expect(flip.locator(".sides")).to_contain_text("yes")
@@ -61,8 +63,8 @@ def test_two_checkpoints_are_compared_and_a_flip_opens(full_ws, serve, visit):
 
 def test_a_start_makes_a_run_and_bad_input_a_sentence(full_ws, monkeypatch):
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
-    told, tabs, chosen = evaluate._start(full_ws, ["base"], ["grammar", "facts"])
-    assert "evaluate-1 was started" in told
+    told, going, tabs, chosen = evaluate._start(full_ws, ["base"], ["grammar", "facts"])
+    assert (told, "evaluate-1 has not ended; its results appear here then." in going) == ("", True)
     assert (tabs.selected, chosen) == ("runs", "evaluate-1")
     assert stored.read(full_ws, runs.get, "evaluate-1").config.suites == "grammar, facts"
     assert "There is no suite" in evaluate._start(full_ws, ["base"], ["nothing"])[0]
@@ -72,12 +74,12 @@ def test_a_start_makes_a_run_and_bad_input_a_sentence(full_ws, monkeypatch):
 
 
 def test_an_empty_page_says_what_belongs_there(ws):
-    names, chosen, _, forests, table, flips = evaluate._refresh(ws, None, ["mine"], "gone")
+    names, chosen, _, going, forests, table, flips = evaluate._refresh(ws, None, ["mine"], "gone")
     assert [value for _, value in names.choices] == ["base"]
     assert "value" not in chosen.constructor_args, "what was chosen stays, also what was chosen meanwhile"
     assert [value for _, value in chosen.choices][-1] == "mine"
     assert "Nothing is measured yet" in forests
-    assert (table, flips) == ("", "")
+    assert (going, table, flips) == ("", "", "")
 
 
 def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(full_ws):

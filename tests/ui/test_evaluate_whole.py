@@ -48,6 +48,7 @@ def test_two_models_are_measured_compared_and_voted_on_from_the_page_alone(ws, s
     judged = page.locator("table.evaluation").locator("tbody tr", has_text="no difference shown")
     expect(page.locator(".forest circle").first).to_be_visible()
     expect(judged.first).to_be_visible()
+    page.locator(".flips-of > summary").first.click()
     flip = page.locator(".flip").first
     flip.locator("summary").click()
     expect(flip.locator(".sides")).to_be_visible()

@@ -8,7 +8,7 @@ from studio import settings
 from studio.runs import prepare
 from tests.ui import filling
 from ui.components import form
-from ui.pages.train import page
+from ui.pages.train import outlook, page
 
 UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
@@ -125,13 +125,22 @@ def test_the_command_line_says_what_differs(ws):
     assert "gamma" not in shown
 
 
+def outlook_of(ws, stage, **chosen):
+    fields = STAGES[stage].model_fields
+    return outlook.words(ws, stage, *(chosen.get(name, fields[name].default) for name in outlook.watched(stage)))
+
+
 def test_the_page_says_what_a_run_would_take_over_from_the_chosen_checkpoint(full_ws):
-    assert page._taken(full_ws, "reward", "").startswith(
-        '<p class="quiet">Taken over from sft-1@60: method lora, quantisation'
-    )
-    assert "Taken over from ppo-2@40" in page._taken(full_ws, "ppo", "", "", "ppo-2@40")
-    assert "Taken over from sft-1@60" in page._taken(full_ws, "sample", "sft-1@60", None)
+    assert '<p class="quiet">Taken over from sft-1@60: method lora, quantisation' in outlook_of(full_ws, "reward")
+    assert "Taken over from ppo-2@40" in outlook_of(full_ws, "ppo", policy_checkpoint="ppo-2@40")
+    assert "Taken over from sft-1@60" in outlook_of(full_ws, "sample", checkpoint="sft-1@60", opponent=None)
+
+
+def test_the_page_says_how_much_a_run_would_have_to_do(full_ws):
+    assert '<p class="quiet">7 iterations of 64 responses.' in outlook_of(full_ws, "ppo", iterations=7)
+    assert "demonstrations, 3 times" in outlook_of(full_ws, "sft", epochs=3)
+    assert outlook_of(full_ws, "sft", epochs="many") == outlook_of(full_ws, "sft", epochs=None) == ""
 
 
 def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):
-    assert page._taken(ws, "reward", "") == ""
+    assert outlook_of(ws, "reward") == ""

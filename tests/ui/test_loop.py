@@ -2,7 +2,7 @@
 
 from modules.config import PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio import next_step
-from studio.preferences import prompts
+from studio.preferences import prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from tests.support import stored
 from tests.ui import filling
@@ -13,7 +13,7 @@ def step(ws):
 
 
 def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeypatch):
-    monkeypatch.setattr(next_step, "ENOUGH_RATINGS", 6)
+    monkeypatch.setattr(ratings, "ENOUGH", 6)
     monkeypatch.setattr(next_step, "FRESH_RATINGS", 4)
     assert (step(ws).key, step(ws).page) == ("begin", "data")
     with ws.write() as db:
@@ -40,6 +40,28 @@ def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeyp
     assert "has not seen 4" in step(ws).sentence
     filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
     assert step(ws).key == "ppo"
+
+
+def test_a_reward_model_of_few_ratings_keeps_more_of_them_on_offer_and_a_policy_can_be_talked_to(ws):
+    ids = filling.add_texts(ws, 24)
+    assert step(ws).others == ()
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
+    filling.add_rated(ws, 10)
+    filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
+    assert step(ws).key == "ppo"
+    assert "has learned from 10 ratings; from about 50 on" in step(ws).sentence
+    assert step(ws).others == (("Rate 14 more pairs first", "rate"), ("Chat with sft-1@40", "chat"))
+
+
+def test_a_reward_model_of_enough_ratings_is_taken_as_it_is(ws, monkeypatch):
+    monkeypatch.setattr(ratings, "ENOUGH", 10)
+    ids = filling.add_texts(ws, 24)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
+    filling.add_rated(ws, 10)
+    filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
+    assert (step(ws).key, step(ws).others) == ("ppo", (("Chat with sft-1@40", "chat"),))
 
 
 def test_after_a_few_ratings_more_pairs_are_advised_before_a_reward_model(ws):

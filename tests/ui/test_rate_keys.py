@@ -58,8 +58,8 @@ PAIR = {
 ORDERS: dict[str, tuple[tuple[str, dict[str, Any], list[Any] | None], ...]] = {
     "a pair": (("1", {}, ["press", "left:3"]), ("enter", {}, ["press", "ranking"]), ("arrowleft", {}, ["shift", -1]), ("escape", {}, None)),
     "a ranking": (("3", {"isRanking": True}, ["place", 2]), ("3", {"isRanking": True, "isDeaf": True}, ["press", "left:1"])),
-    "a question is open": (("1", {"asking": "skip"}, ["skip", 0]), ("5", {"asking": "skip"}, None), ("b", {"asking": "unsafe"}, None),
-                           ("2", {"asking": "unsafe"}, ["pick", 1]), ("enter", {"asking": "unsafe", "isRanking": True}, None), ("escape", {"asking": "edit"}, ["unask"])),
+    "a question is open": (("1", {"asking": "skip"}, ["skip", 0]), ("5", {"asking": "skip"}, ["unasked"]), ("b", {"asking": "unsafe"}, ["unasked"]),
+                           ("2", {"asking": "unsafe"}, ["pick", 1]), ("enter", {"asking": "unsafe", "isRanking": True}, ["unasked"]), ("escape", {"asking": "edit"}, ["unask"])),
     "the key before was not understood": (("1", {"isHeld": True}, ["held"]), ("b", {"isHeld": True}, ["held"]), ("s", {"isHeld": True}, ["press", "skip"]), (UNKNOWN, {}, [UNKNOWN])),
     "a text was being written": (("1", {"isBack": True}, ["back"]), ("z", {"isBack": True}, ["back"]), (UNKNOWN, {"isBack": True}, ["back"]),
                                  ("e", {"isBack": True}, ["press", "edit"]), ("1", {"isBack": True, "asking": "edit"}, ["pick", 0]), ("escape", {"isBack": True}, ["judge"])),

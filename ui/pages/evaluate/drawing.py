@@ -1,5 +1,6 @@
 """Draws a comparison as HTML: forest plots, the table, and flips that open."""
 
+from functools import partial
 from html import escape
 
 from studio.evaluation import report
@@ -15,9 +16,19 @@ def forests(found: Comparison) -> str:
     if not found.subjects:
         return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
     return "".join(
-        f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{report.forest(found, name)}</section>'
+        f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}</section>'
         for name in found.subjects
     )
+
+
+def _verdicts(found: Comparison, subject: str) -> str:
+    """List the verdicts in words for a narrow window, where the picture's own lie beyond its edge."""
+    rows = "".join(
+        f'<li><span>{escape(line.suite.name)}: {escape(line.measure.title)}</span> <b class="is-{line.verdict.split()[0]}">{escape(line.verdict)}</b></li>'
+        for line in found.lines
+        if line.after == subject and line.verdict
+    )
+    return f'<ul class="verdicts">{rows}</ul>'
 
 
 def table(found: Comparison) -> str:
@@ -33,7 +44,17 @@ def flips(found: Comparison) -> str:
     """Draw the items on which two checkpoints differ most; each opens."""
     if not found.flips:
         return ""
-    return f'<section class="flips"><h2>The largest flips</h2>{"".join(map(_flip, found.flips))}</section>'
+    return f'<section class="flips"><h2>The largest flips</h2>{"".join(map(partial(_flips_of, found), found.subjects))}</section>'
+
+
+def _flips_of(found: Comparison, subject: str) -> str:
+    """Draw the flips of one checkpoint, folded: there are many."""
+    mine = [flip for flip in found.flips if flip.after == subject]
+    if not mine:
+        return ""
+    num_better = sum(flip.is_gain for flip in mine)
+    said = f"{shown(subject)}: {num_better} better, {len(mine) - num_better} worse"
+    return f'<details class="flips-of"><summary>{escape(said)}</summary>{"".join(map(_flip, mine))}</details>'
 
 
 def _group(found: Comparison, subject: str, width: int) -> str:

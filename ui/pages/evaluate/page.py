@@ -10,8 +10,8 @@ from studio.errors import StudioError
 from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
-from studio.runs import launcher, prepare
-from studio.workspace import Workspace
+from studio.runs import launcher, prepare, run_pages
+from studio.workspace import Database, Workspace
 from ui import file_access
 from ui.components import dropdown, form, html
 from ui.handlers import any_of, on
@@ -42,19 +42,20 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
             [("the pretrained model", "")], value="", label="Compare with", elem_id="evaluate-against", min_width=220
         )
         save = gr.Button("Write report.html", elem_id="evaluate-report", min_width=150)
+    going = html.html("", elem_id="evaluate-going")
     told = html.html(html.notice(""), elem_id="evaluate-told")
     forests = html.html(elem_id="evaluate-forests")
     table = html.html(elem_id="evaluate-table")
     flips = html.html(elem_id="evaluate-flips")
     drawn = [forests, table, flips]
-    on(start.click, partial(_start, ws), [names, chosen], [told, tabs, run_chosen])
+    on(start.click, partial(_start, ws), [names, chosen], [told, going, tabs, run_chosen])
     on(save.click, partial(_write, ws), [against], [told])
     on(any_of([against], "input"), partial(_draw, ws), [against], drawn)
     votes, gains = win_rates.build(ws, tabs), earned.build(ws, tabs, run_chosen)
     return Page(
         partial(_refresh_all, ws, votes, gains),
         [names, chosen, against, *votes.inputs],
-        [names, chosen, against, *drawn, *votes.outputs, *gains.outputs],
+        [names, chosen, against, going, *drawn, *votes.outputs, *gains.outputs],
     )
 
 
@@ -75,12 +76,14 @@ def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     policies = [plan.BASE, *(c.name for c in shelf.page(ws, *checkpoints.POLICIES))]
     with ws.read() as db:
         measured = list(dict.fromkeys(name for suite in results.measured(db) for name in suite.subjects))
+        going = _going(db)
     first = str(against or "")
     first = first if first in measured else ""
     return [
         _offer(policies, names),
         _offer(suites.offered(ws), chosen),
         dropdown.offer([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], against, first),
+        going,
         *_draw(ws, first),
     ]
 
@@ -113,17 +116,23 @@ def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:
         EvaluateConfig, [values.get(name, field.default) for name, field in EvaluateConfig.model_fields.items()]
     )
     if config is None:
-        return [html.notice("; ".join(wrong.values()), "bad"), gr.skip(), gr.skip()]
+        return [html.notice("; ".join(wrong.values()), "bad"), *[gr.skip()] * 3]
     try:
         file_access.check_config(ws, config)
         run, _ = launcher.start_once(ws, prepare.resolve(ws, config))
     except StudioError as error:
-        return [html.notice(str(error), "bad"), gr.skip(), gr.skip()]
-    return [
-        html.notice(f"{run.name} was started; its results appear here when it has finished.", "good"),
-        gr.Tabs(selected="runs"),
-        run.name,
-    ]
+        return [html.notice(str(error), "bad"), *[gr.skip()] * 3]
+    with ws.read() as db:
+        return ["", _going(db), gr.Tabs(selected="runs"), run.name]
+
+
+def _going(db: Database) -> str:
+    """Name the evaluations that have not ended: their results are not below yet."""
+    found = [run.name for run in run_pages.at_work(db) if run.stage == "evaluate"]
+    if not found:
+        return ""
+    words = "has not ended; its results" if len(found) == 1 else "have not ended; their results"
+    return html.notice(f"{', '.join(found)} {words} appear here then.")
 
 
 def _write(ws: Workspace, against: Any) -> str:

@@ -108,9 +108,10 @@ def _step(status: LoopStatus) -> str:
     step = status.step
     baseline = BASELINE if status.station("ratings").count else ""
     target = f"{step.page}/{step.item}" if step.item else step.page
+    others = "".join(f'<a class="go" href="#{escape(page)}">{escape(label)}</a>' for label, page in step.others)
     return (
         f'<section class="step"><h2>Next</h2><p>{escape(step.sentence)}</p>'
-        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{baseline}</section>'
+        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{others}{baseline}</section>'
     )
 
 

@@ -182,7 +182,11 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
         gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
         gr.CheckboxGroup(
-            [(f"{_name(at, texts)} {flag}", f"{flag}:{at}") for at in range(len(texts)) for flag in vocabulary.FLAGS],
+            [
+                (f"{vocabulary.answer(at, len(texts))} {flag}", f"{flag}:{at}")
+                for at in range(len(texts))
+                for flag in vocabulary.FLAGS
+            ],
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
     ]
@@ -192,10 +196,6 @@ def _nothing_picked() -> list[Any]:
     """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
     return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[])]
-
-
-def _name(position: int, texts: tuple[str, ...]) -> str:
-    return f"answer {position + 1}" if len(texts) > 2 else SIDES[position]
 
 
 def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) -> str:
@@ -208,7 +208,7 @@ def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) 
     scales = f'<p class="quiet">Scales: {escape(scales)}</p>' if scales else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
     answers = "".join(
-        f"<h4>{_name(at, texts).capitalize()}</h4><div class='answer-text'>{rendering.words(text)}</div>"
+        f"<h4>{vocabulary.answer(at, len(texts)).capitalize()}</h4><div class='answer-text'>{rendering.words(text)}</div>"
         for at, text in enumerate(texts)
     )
     return (

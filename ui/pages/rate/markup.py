@@ -39,7 +39,7 @@ def stage() -> str:
 
 def _side(position: int, name: str) -> str:
     return (
-        f'<article data-side="{position}"><h4>{position + 1} · {name.capitalize()}<span class="marks"></span></h4>'
+        f'<article data-side="{position}"><h4>{name.capitalize()}<span class="marks"></span></h4>'
         f'<div class="body" data-part="{name}" tabindex="0" role="region" aria-label="{name.capitalize()} answer"></div>'
         '<div class="attributes" hidden></div></article>'
     )
@@ -65,10 +65,7 @@ def _controls() -> str:
 
 
 def _dialogs() -> str:
-    rows = "".join(
-        f"<dt>{_drawn(row.keys)}</dt><dd>{escape(row.words.format(left='the left answer', right='the right answer'))}</dd>"
-        for row in vocabulary.HELP
-    )
+    rows = "".join(f"<dt>{_drawn(row.keys)}</dt><dd>{escape(row.words)}</dd>" for row in vocabulary.HELP)
     return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>

@@ -20,6 +20,14 @@ from ui.handlers import any_of, on
 
 COUNT = 8
 CONTINUE = "Continue"
+OTHER = "with other settings"
+EXAMPLES = {
+    "sft": "epochs=3 learning_rate=1e-4",
+    "reward": "epochs=2 learning_rate=5e-5",
+    "ppo": "iterations=300 kl_coef=0.1",
+    "dpo": "epochs=2 beta=0.2",
+}
+"""Stage to settings that one may want to change."""
 KEPT = """(name) => window.studio.settingsFor === `runs/${name}`
     ? document.querySelector("#run-other :is(input, textarea)")?.value ?? "" : "" """
 """What was typed for another run is cleared when this one is chosen; the page may hear of the choice while one is typing."""
@@ -76,8 +84,8 @@ def build() -> Controls:
         visible=False,
         container=False,
         show_label=False,
-        label="with other settings",
-        placeholder="with other settings: iterations=300 kl_coef=0.1",
+        label=OTHER,
+        placeholder=OTHER,
         max_lines=1,
         elem_id="run-other",
         min_width=260,
@@ -89,10 +97,11 @@ def build() -> Controls:
 def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
-        off = gr.Button(interactive=False)
         hidden = gr.Button(visible=False)
-        return [off, off, off, hidden, hidden, off, gr.Dropdown(visible=False), gr.Textbox(visible=False)]
+        return [*[hidden] * 6, gr.Dropdown(visible=False), gr.Textbox(visible=False)]
     is_open, is_waiting = not run.is_ended, run.state == "queued"
+    with ws.read() as db:
+        is_queued = is_waiting and len(queue.waiting(db)) > 1  # else there is nothing to go before or after
     found = shelf.of_run(ws, run.id)
     found.sort(key=lambda c: -c.step)
     is_done = run.state == "finished" and bool(found)
@@ -104,19 +113,26 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     )
     is_resumable = not run.deleted_at and (is_unsaved or (run.stage != "sample" and bool(names)))
     return [
-        gr.Button("Cancel" if is_waiting else "Stop and save", interactive=is_open and not run.stop_requested),
-        gr.Button(interactive=is_open or run.is_ending),
-        gr.Button(CONTINUE if run.pause_requested else "Pause", interactive=is_open and not run.stop_requested),
-        gr.Button(visible=is_waiting),
-        gr.Button(visible=is_waiting),
-        gr.Button("Resume" if run.is_ended else "Branch off", interactive=is_resumable),
+        gr.Button(
+            "Cancel" if is_waiting else "Stop and save", visible=True, interactive=is_open and not run.stop_requested
+        ),
+        gr.Button(visible=True, interactive=is_open or run.is_ending),
+        gr.Button(
+            CONTINUE if run.pause_requested else "Pause", visible=True, interactive=is_open and not run.stop_requested
+        ),
+        gr.Button(visible=is_queued),
+        gr.Button(visible=is_queued),
+        gr.Button("Resume" if run.is_ended else "Branch off", visible=True, interactive=is_resumable),
         dropdown.offer(
             [newest, *((_label(c), c.name) for c in found)],
             origin,
             origin if origin in names else "",
             visible=run.stage != "sample" and bool(names),
         ),
-        gr.Textbox(visible=is_resumable and isinstance(run.config, TrainConfig)),
+        gr.Textbox(
+            visible=is_resumable and isinstance(run.config, TrainConfig),
+            placeholder=f"{OTHER}: {EXAMPLES.get(run.stage, '')}",
+        ),
     ]
 
 

@@ -153,7 +153,8 @@ def _chart(
         for name in sorted(names, reverse=True)
         if name in values
     ]
-    return chart(shown, sentence(names[0]), curves, _band(title, names, values), x_label, is_log=is_log, limit=limit)
+    said = " ".join(filter(None, map(sentence, sorted(names, reverse=True))))
+    return chart(shown, said, curves, _band(title, names, values), x_label, is_log=is_log, limit=limit)
 
 
 def _curve(name: str, values: Thinned | None, weight: float) -> Curve:

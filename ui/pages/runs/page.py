@@ -158,7 +158,7 @@ def _unknown(chosen: str) -> str:
     return (
         html.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
         if chosen
-        else ""
+        else '<p class="quiet">What a run learns, answers and logs is shown here.</p>'
     )
 
 

@@ -15,14 +15,13 @@ from modules.config.presets import HARDWARE, preset
 from modules.config.recipes import RECIPES
 from studio import settings
 from studio.errors import ConfigError, StudioError
-from studio.models import parents
 from studio.runs import launcher, prepare
 from studio.workspace import Workspace
 from ui import file_access
 from ui.components import form, html
 from ui.handlers import any_of, on
 from ui.page import Page
-from ui.pages.train import memory_fit, preview
+from ui.pages.train import memory_fit, outlook, preview
 
 TITLES = {
     "sft": "SFT",
@@ -59,23 +58,25 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         elem_id="stage",
         container=False,
     )
-    panels, dropdowns, fits, taken = [], [], {}, []
+    panels, watched, dropdowns, fits, outlooks = [], [], [], {}, []
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
-            of_panel, fits[name], taken_over = _panel(ws, name, tabs, run_chosen)
-            dropdowns += of_panel
-            taken += taken_over
+            fields, fits[name], lines = _panel(ws, name, tabs, run_chosen)
+            watched += [fields[each] for each in outlook.watched(name)]
+            dropdowns += [field for each, field in fields.items() if each in form.CHECKPOINT_STAGES]
+            outlooks.append(lines)
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
     fits = {name: placed for name, placed in fits.items() if placed}
-    inputs = [*(placed[0] for placed in fits.values()), *dropdowns]
-    outputs = [part for placed in fits.values() for part in placed] + dropdowns + taken
+    inputs = [*(placed[0] for placed in fits.values()), *watched]
+    outputs = [part for placed in fits.values() for part in placed] + dropdowns + outlooks
     return Page(partial(_refresh, ws, list(fits)), inputs, outputs, item=stage)
 
 
-def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> tuple[list[Any], list[Any], list[Any]]:
-    """Place one stage's form with its start; return its checkpoint dropdowns, the changing parts of the fit, and what
-    it takes over."""
+def _panel(
+    ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox
+) -> tuple[dict[str, Any], list[Any], gr.HTML]:
+    """Place one stage's form with its start; return its fields, the changing parts of the fit, and the outlook."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         html.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
@@ -87,11 +88,10 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
             variant="primary",
             elem_id=f"start-{stage}",
         )
+        lines = outlook.build(ws, stage, fields)
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = html.html(html.notice(""), elem_id=f"told-{stage}")
         command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
-        checkpoint_fields = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
-        taken = _place_taken(ws, stage, checkpoint_fields)
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
             ([preview.build(ws, stage, inputs)], memory_fit.build(ws, stage, inputs))
@@ -106,29 +106,7 @@ def _panel(ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox) -> 
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
-    return checkpoint_fields, fits, taken
-
-
-def _place_taken(ws: Workspace, stage: str, checkpoint_fields: list[Any]) -> list[Any]:
-    """Place the line that says what the run takes over from its checkpoint; none for SFT."""
-    if not checkpoint_fields:
-        return []
-    taken = html.html(_taken(ws, stage, *[""] * len(checkpoint_fields)), elem_id=f"taken-{stage}")
-    on(any_of(checkpoint_fields, "change"), partial(_taken, ws, stage), checkpoint_fields, [taken])
-    return [taken]
-
-
-def _taken(ws: Workspace, stage: str, *chosen: Any) -> str:
-    """Say what belongs to the model and comes from the chosen checkpoints; empty where there is none yet."""
-    names = [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES]
-    config = STAGES[stage].model_construct(
-        None, **{name: value or "" for name, value in zip(names, chosen, strict=True)}
-    )
-    try:
-        found = prepare.inherited(ws, config)
-    except StudioError:  # starting the run will say so
-        return ""
-    return f'<p class="quiet">{escape(parents.sentence(found))}</p>' if found else ""
+    return fields, fits, lines
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
@@ -168,10 +146,10 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     given, sentences = iter(values), []
     updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
     for name in TITLES:
-        current = {field: next(given) for field in STAGES[name].model_fields if field in form.CHECKPOINT_STAGES}
-        updates += form.refreshed(ws, STAGES[name], current)
-        if current:
-            sentences.append(_taken(ws, name, *current.values()))
+        current = {field: next(given) for field in outlook.watched(name)}
+        chosen = {field: value for field, value in current.items() if field in form.CHECKPOINT_STAGES}
+        updates += form.refreshed(ws, STAGES[name], chosen)
+        sentences.append(outlook.words(ws, name, *current.values()))
     return updates + sentences
 
 

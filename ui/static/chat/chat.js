@@ -2,7 +2,8 @@
    it; otherwise nothing is asked. Runs in gr.HTML(js_on_load), in one scope with the other scripts of static/chat: `element`
    and `server` are given. */
 const AWAY = "The studio does not answer. What was said is kept; try again when it is back.";
-const HINT = "Say something. Two checkpoints answer the same message with the same seed, so that you can say which answer is better; the conversation then goes on from one of them.";
+const HINT_OF_TWO = "Both checkpoints answer the same message with the same seed, so that you can say which answer is better; the conversation then goes on from one of them.";
+const HINT_OF_ONE = "Choose a second checkpoint under “Compared with” to have two answers side by side and say which is better.";
 const AGAIN_MS = 1000;
 const PAUSE_MS = 40; // between two calls for more of an answer
 const NEAR_PX = 120; // of the end of the page, within which it follows an answer
@@ -73,7 +74,7 @@ function draw(isOther = false) {
   part("turns").replaceChildren();
   const exchanges = view?.exchanges ?? [];
   exchanges.forEach((exchange, at) => drawExchange(part("turns"), exchange, at === exchanges.length - 1));
-  if (!view) make("p", part("turns"), HINT, "quiet");
+  if (!view) make("p", part("turns"), hint(), "quiet hint-of-turns");
   growing = new Map(answers().filter((answer) => answer.is_growing).map((answer) => [answer.id, answer.size]));
   shownAt = performance.now();
   drawButtons();
@@ -154,10 +155,14 @@ function putSettings({ checkpoints, system, is_blind: isBlind, sampling }) {
   summarise();
 }
 
+const hint = () => `Say something. ${part("second").value ? HINT_OF_TWO : HINT_OF_ONE}`;
+
 function summarise() {
   const { system, sampling } = wish();
   part("summary").textContent = `${system.trim() ? "with a system prompt · " : ""}temperature ${sampling.temperature} · ${sampling.max_new_tokens} tokens · seed ${sampling.seed}`;
   part("blind").closest("label").hidden = !part("second").value;
+  const told = part("turns").querySelector(".hint-of-turns");
+  if (told) told.textContent = hint();
 }
 
 function offer(select, names, chosen) {

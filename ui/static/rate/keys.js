@@ -62,7 +62,7 @@ function order(key, at) {
   if (at.asking && key === "escape") return ["unask"];
   if (at.asking === "skip" && number && number <= VOCABULARY.skipReasons) return ["skip", number - 1];
   if (at.asking && at.asking !== "skip" && number) return ["pick", number - 1];
-  if (at.asking && isJudging(key)) return null; // a judgement now would be a slip
+  if (at.asking && isJudging(key)) return ["unasked"]; // a judgement now would be a slip
   if (at.isHeld && at.item && isJudging(key)) return ["held"];
   if (at.isRanking && !at.isDeaf && number) return ["place", number - 1];
   if (key === "arrowleft" || key === "arrowright") return ["shift", key === "arrowleft" ? -1 : 1];

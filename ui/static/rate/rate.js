@@ -306,6 +306,7 @@ function onKey(event) {
     back: () => recallWriting(),
     judge: () => { forgetWriting(); say("The text is kept as a draft."); },
     unask: () => ask(null),
+    unasked: () => say(asking === "skip" ? `Skip: press 1 to ${VOCABULARY.skipReasons} for the reason, Esc to go back.` : `Press 1 to ${item().texts.length} for the answer, Esc to go back.`, "is-bad"),
     skip: () => rate("skip", { reason: value }),
     pick: () => pick(value),
     place: () => { isHeld = false; ranking.place(value); },

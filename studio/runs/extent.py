@@ -1,0 +1,81 @@
+"""Says how much a run would have to do: its steps, and the time at the pace of the last such run."""
+
+import math
+
+from modules.config import PPOConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
+from studio.models import base_models, checkpoints
+from studio.models.checkpoints import Checkpoint
+from studio.preferences import prompts, ratings
+from studio.runs import metrics, prepare, progress, runs
+from studio.workspace import Database, Workspace
+
+FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations")
+"""The settings that it depends on, besides the checkpoints."""
+FEW_STEPS = 10
+"""Optimizer steps below which a run learns very little."""
+
+
+def sentence(ws: Workspace, config: StageConfig) -> str:
+    """Return the steps of a run with this config and, where one on the same base model ran before, about how long it takes.
+
+    Ratings are counted before any choice among them (raters, dates, ties), so a run may have fewer steps than it says. Empty
+    for stages that do not train and where there is nothing to train on.
+
+    Raises:
+        StudioError: there is no such checkpoint.
+    """
+    if not isinstance(config, TrainConfig):
+        return ""
+    with ws.read() as db:
+        steps, what = _steps(db, config)
+    if not steps:
+        return ""
+    few = "" if isinstance(config, PPOConfig) or steps >= FEW_STEPS else _few(config)
+    return " ".join(filter(None, [f"{what}.", few, _starter(config), _time(ws, config, steps)]))
+
+
+def _steps(db: Database, config: TrainConfig) -> tuple[int, str]:
+    """Return the steps, and the same in words."""
+    if isinstance(config, PPOConfig):
+        unit = "iteration" if config.iterations == 1 else "iterations"
+        return config.iterations, f"{config.iterations:,} {unit} of {config.batch_size:,} responses"
+    if isinstance(config, SFTConfig):
+        num, unit, epochs = prompts.counts(db)["demonstrations_train"], "demonstration", config.epochs
+        num = min(num, config.max_demonstrations or num)
+    else:
+        num, unit, epochs = ratings.summary(db)["rated"], "rating", getattr(config, "epochs", 1)
+    steps = epochs * math.ceil(num / config.batch_size)
+    times = "" if epochs == 1 else f", {epochs} times"
+    return steps, f"About {steps:,} step{'s' * (steps != 1)}: {num:,} {unit}{'s' * (num != 1)}{times}"
+
+
+def _few(config: TrainConfig) -> str:
+    if isinstance(config, VotesConfig):
+        return f"So few teach very little: about {ratings.ENOUGH} ratings make a first reward model."
+    return "So few steps teach very little."
+
+
+def _starter(config: TrainConfig) -> str:
+    if isinstance(config, SFTConfig) and config.base_model == "starter":
+        return "The starter was made to answer like its own demonstrations, so on them the loss hardly falls."
+    return ""
+
+
+def _time(ws: Workspace, config: TrainConfig, steps: int) -> str:
+    """Say the time at the pace of the newest run of this stage, if it trained the same base model."""
+    before = checkpoints.newest(ws, prepare.stage_of(config))
+    if before is None or before.base_model != _base_of(ws, config):
+        return ""
+    with ws.read() as db:
+        run, pace = runs.get(db, before.run_id), metrics.pace(db, before.run_id)
+    if pace is None or not isinstance(run.config, TrainConfig):
+        return ""
+    seconds = pace[1] * steps * config.batch_size / run.config.batch_size
+    return f"At the pace of {run.name}: about {progress.duration(seconds)}."
+
+
+def _base_of(ws: Workspace, config: TrainConfig) -> str:
+    if isinstance(config, SFTConfig):
+        return base_models.absolute(config.base_model)
+    started_from: dict[str, Checkpoint] = prepare.parents_of(ws, config)
+    return started_from["sft"].base_model
