@@ -65,6 +65,7 @@
     address: (hash = location.hash) => asked || decoded(hash) || "home",
     /* A tab was opened: show it in the address, as a step for the back button; keep the item where the address already is on that page. */
     opened(page) {
+      tabOf(page)?.scrollIntoView({ block: "nearest", inline: "center" }); // in a narrow window the menu is wider than it
       if (preferred && page !== preferred) return;
       if (asked) { // by the address: the tab only follows it
         if (asked.split("/")[0] === page) asked = "";

@@ -29,7 +29,7 @@ NOTHING = (
 def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     """Place the section; a started run opens Runs."""
     html.html(f'<h2>Did PPO earn its KL?</h2><p class="lead">{LEAD}</p>')
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="controls is-labelled"):
         number = gr.Number(
             16,
             label="Answers to each prompt",

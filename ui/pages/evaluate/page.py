@@ -10,6 +10,7 @@ from studio.errors import StudioError
 from studio.evaluation import comparison, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.page_reads import Shared
 from studio.runs import launcher, prepare, run_pages
 from studio.workspace import Database, Workspace
 from ui import file_access
@@ -18,6 +19,7 @@ from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.evaluate import drawing, earned, win_rates
 
+_shared = Shared(3600.0)
 LEAD = (
     "Measures checkpoints item by item, so that any two of them can be compared on the same items: what was gained, and what "
     "it cost elsewhere. More settings are on Train → Evaluate."
@@ -36,7 +38,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     with gr.Row(elem_classes="fields"):
         names = _choice("Checkpoints", "Empty takes base and the newest of SFT, DPO and PPO.", "evaluate-names")
         chosen = _choice("Suites", "Empty takes the built-in ones; blimp:FILE names a public file.", "evaluate-suites")
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="controls is-labelled"):
         start = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
         against = gr.Dropdown(
             [("the pretrained model", "")], value="", label="Compare with", elem_id="evaluate-against", min_width=220
@@ -99,7 +101,12 @@ def _texts(values: Any) -> list[str]:
 
 
 def _draw(ws: Workspace, against: Any) -> list[str]:
-    """Draw forest plots, table and flips; where nothing is measured, say what belongs here."""
+    """Draw forest plots, table and flips, anew only where the database has changed: intervals take their time."""
+    return _shared.get(ws, str(against or ""), partial(_drawn, ws, against))
+
+
+def _drawn(ws: Workspace, against: Any) -> list[str]:
+    """Draw the comparison; where nothing is measured, say what belongs here."""
     try:
         with ws.read() as db:
             found = comparison.compare(db, str(against or ""))

@@ -36,7 +36,7 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
         one = gr.Dropdown([], label="Checkpoint", elem_id="versus-one", min_width=180, allow_custom_value=True)
         other = gr.Dropdown([], label="against", elem_id="versus-other", min_width=180, allow_custom_value=True)
         votes = gr.Number(50, label="Votes", precision=0, minimum=1, elem_id="versus-votes", min_width=100)
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="controls is-labelled"):
         start = gr.Button("Compare blind", variant="primary", elem_id="versus-start", min_width=150)
         rater = gr.Dropdown(
             list(_raters(["person"])), value="person", label="Votes of", elem_id="versus-rater", min_width=180

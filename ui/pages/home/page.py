@@ -111,7 +111,7 @@ def _step(status: LoopStatus) -> str:
     others = "".join(f'<a class="go" href="#{escape(page)}">{escape(label)}</a>' for label, page in step.others)
     return (
         f'<section class="step"><h2>Next</h2><p>{escape(step.sentence)}</p>'
-        f'<a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{others}{baseline}</section>'
+        f'<div class="ways"><a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{others}</div>{baseline}</section>'
     )
 
 
