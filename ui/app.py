@@ -299,7 +299,7 @@ def _masthead(ws: Workspace, has_password: bool) -> str:
         else ""
     )
     return (
-        f'<div class="masthead"><a class="mark" href="#home">{mark}<b>RLHF Studio</b></a>'
+        f'<div class="masthead"><a class="mark" href="#home">{mark}<h1>RLHF Studio</h1></a>'
         f'<span class="where" title="{escape(str(ws.root))}">{escape(ws.root.name)}</span>'
         '<button type="button" class="theme" onclick="window.studio.toggleTheme()" aria-label="Light or dark" '
         'title="Light or dark"><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6" fill="none"/>'

@@ -376,3 +376,12 @@ def test_an_error_of_a_handler_becomes_a_sentence(full_ws, serve, visit, monkeyp
     page.locator("#run-resume").click()
     expect(page.get_by_test_id("toast-text")).to_contain_text("Run ppo-2 cannot be resumed <script>")
     assert page.evaluate("window.hacked === undefined")
+
+
+def test_runs_without_a_run_says_what_to_do_and_shows_no_dead_control(ws, serve, visit):
+    page = visit(serve(ws).url + "#runs")
+    expect(page.locator("#run .nothing")).to_contain_text("No runs yet")
+    expect(page.locator("#run-stop")).to_be_hidden()
+    expect(page.locator("#run-curves")).to_be_hidden()
+    page.locator("#run .nothing a").click()
+    expect(page.locator("#start-sft")).to_be_visible()

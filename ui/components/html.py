@@ -95,6 +95,11 @@ def conversation(messages: Messages, response: str = "", label: str = "assistant
     )
 
 
+def wide(label: str) -> str:
+    """Return the opening tag around a table that may be wider than the page: it scrolls alone, by the arrow keys too."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
+
+
 def copyable(text: str) -> str:
     """Draw text with a button that copies it."""
     return (

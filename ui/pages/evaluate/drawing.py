@@ -5,6 +5,7 @@ from html import escape
 
 from studio.evaluation import report
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from ui.components import html
 
 VERDICT = report.HEADS.index("Verdict")
 NUMBERS = range(3, 7)
@@ -37,7 +38,7 @@ def table(found: Comparison) -> str:
         return ""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in report.HEADS)
     body = "".join(_group(found, name, len(report.HEADS)) for name in found.subjects)
-    return f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead>{body}</table></div>'
+    return f'{html.wide("Comparison")}<table class="evaluation"><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
 def flips(found: Comparison) -> str:

@@ -74,7 +74,7 @@ def _curve(curve: Curve) -> str:
     return (
         f'<section class="earned"><h3>{escape(curve.suite.title)}</h3>{said}<div class="charts">{drawn}</div>'
         f'<p class="quiet">{curves.UNITS}</p>'
-        f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+        f'{html.wide("Scores")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )
 
 

@@ -107,7 +107,7 @@ def _group(group: Group) -> str:
     )
     left = 1.0 / (1.0 + math.exp(-group.side))
     return (
-        f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'{html.wide("Leaderboard")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="quiet">Between equals the left answer wins {left:.0%} of the decided votes.</p>'
     )
 

@@ -71,7 +71,7 @@ def _table(db: Database, found: list[snapshots.Snapshot]) -> str:
         for each in found
     )
     return (
-        '<div class="scroll"><table class="rollouts snapshots"><thead><tr><th>snapshot</th><th class="num">preferences</th>'
+        f'{html.wide("Snapshots")}<table class="rollouts snapshots"><thead><tr><th>snapshot</th><th class="num">preferences</th>'
         f"<th>recipe</th><th>trained on by</th><th>sha256</th><th class='num'>frozen</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

@@ -210,4 +210,4 @@ def difference(together: list[Run]) -> str:
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(str(config.get(name)))}</td>' for config in configs)}</tr>"
         for name in names
     )
-    return f'<div class="scroll"><table class="difference"><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'{html.wide("Settings that differ")}<table class="difference"><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -107,7 +107,7 @@ def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tupl
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
     signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
-    nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else _nothing()
+    nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else ""
     listing = _listing(listed, waiting) if listed else nothing
     pace = gr.Timer(REFRESH_S if is_going else QUIET_S)
     return (
@@ -158,7 +158,7 @@ def _unknown(chosen: str) -> str:
     return (
         html.notice(f"There is no run named {chosen[:60]!r} in this workspace. Choose one from the list.", "bad")
         if chosen
-        else '<p class="quiet">What a run learns, answers and logs is shown here.</p>'
+        else _nothing()
     )
 
 

@@ -90,7 +90,7 @@ def _draw_table(db: Database, chosen: str, picked: str, search: str, sort: Any, 
     num = rollouts.count(db, run.id, wanted)
     shown = f"{len(found):,} of {num:,} that match" if num > len(found) else f"{num:,} match"
     return (
-        '<div class="scroll"><table class="rollouts"><thead><tr><th class="num">iteration</th><th class="num">score</th>'
+        f'{html.wide("Responses")}<table class="rollouts"><thead><tr><th class="num">iteration</th><th class="num">score</th>'
         f'<th class="num">KL</th><th class="num">tokens</th><th>response</th></tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="quiet">{shown}; {stored:,} are stored.</p>'
     )
@@ -174,7 +174,7 @@ def _numbers(table: list[Token]) -> str:
         text = escape(token.text.replace("\n", "↵"))
         rows += f"<tr><td><code>{text}</code></td>{cells}</tr>"
     return (
-        f'<div class="scroll"><table class="rollouts"><thead><tr><th>token</th>{head}</tr></thead>'
+        f'{html.wide("Tokens")}<table class="rollouts"><thead><tr><th>token</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 

@@ -221,6 +221,7 @@ function ask(name) {
   part("which").hidden = !asking || asking === "skip";
   part("others").hidden = !!asking; // instead of them, so that nothing moves
   root.dataset.asking = asking ? "yes" : "no";
+  part("presses").ariaDisabled = String(!!asking); // a judgement now would be a slip
   if (!asking || asking === "skip") return;
   part("which-words").textContent = asking === "edit" ? "Edit into the ideal answer" : `Flag as ${asking}`;
   part("which-sides").replaceChildren(...item().texts.map((_, position) => {
