@@ -18,6 +18,7 @@ from studio.annotation import history
 from studio.children import ChildError
 from studio.database import connection, high_water, wal
 from studio.errors import WorkspaceError
+from studio.models import deletion
 from studio.network import proxies
 from studio.preferences import ratings
 from studio.recovery import backups, folders
@@ -135,7 +136,7 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
             num_lost = num_missing = 0  # reported above: the database as it is now is the newest
-        checks = [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws)]
+        checks = [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws), *_deletions(ws)]
         with ws.read() as db:
             checks += _configs(db)
         return [*checks, _backup(ws), _disk(ws)]
@@ -170,6 +171,18 @@ def _folders(ws: Workspace) -> list[Check]:
         away = f"; {len(found.gone_runs):,} runs have none here (an archive brings none)" if found.gone_runs else ""
         checks.append(Check("ok", "folders", f"database and folders of runs fit together{away}"))
     return checks
+
+
+def _deletions(ws: Workspace) -> list[Check]:
+    """Report deletions that were begun and whose files are still on the disk."""
+    left = deletion.unfinished(ws)
+    if not left:
+        return []
+    num = sum(len(piece.files) for piece in left)
+    what = "1 deletion was" if len(left) == 1 else f"{len(left):,} deletions were"
+    text = f"{what} not finished: up to {num:,} files are left{_listed([piece.name for piece in left])}"
+    step = "the next start of the studio goes on with it, and so does: rlhf-studio models"
+    return [Check("warning", "deletions", text, step)]
 
 
 def _configs(db: Database) -> list[Check]:

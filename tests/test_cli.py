@@ -283,7 +283,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkey
     folder.mkdir(parents=True)
     checkpoints.add(taught, 1, 4, folder, base_model="starter", base_fingerprint="f", metrics={"eval/loss": 1.25})
     assert " continues sft-1@4." in cli("runs", "resume", "sft-1@4", "--detach")[1]
-    assert "sft-1@4     0 KiB  starter     -     loss 1.25" in cli("models")[1]
+    assert "sft-1@4     0 KiB  starter     -     held-out loss 1.25" in cli("models")[1]
     code, _, err = cli("runs", "show", "sft-9")
     assert (code, err) == (1, "There is no run named 'sft-9'. See them with: rlhf-studio runs\n")
 

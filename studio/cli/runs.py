@@ -1,17 +1,11 @@
-"""Manages runs and models: ``runs`` (list, show, stop, resume, rollouts, delete) and ``models`` (list, try, delete)."""
+"""Manages runs: ``runs`` (list, show, stop, pause, move, resume, rollouts, checkup, delete)."""
 
 import argparse
 import json
-import shutil
-import sys
 from typing import Any
 
-from studio.chat import asking
-from studio.chat.protocol import Sampling
-from studio.chat.resident import Resident
-from studio.children import DEVICES
 from studio.cli import checkup, deleting, follow, rollouts, watch
-from studio.models import checkpoints, deletion, disk
+from studio.models import checkpoints, disk
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
@@ -20,7 +14,7 @@ WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
 
 
 def add(commands: Any) -> None:
-    """Add ``runs`` and ``models``."""
+    """Add ``runs``."""
     command = commands.add_parser("runs", help="List, show, stop and resume runs.", description="List the runs.")
     command.add_argument(
         "--watch",
@@ -70,26 +64,6 @@ def add(commands: Any) -> None:
     checkup.add(verbs)
     rollouts.add(verbs)
     deleting.add(verbs, "runs")
-    _add_models(commands)
-
-
-def _add_models(commands: Any) -> None:
-    command = commands.add_parser("models", help="List the checkpoints; try a prompt on them; delete some.")
-    command.set_defaults(action=_list_models)
-    verbs = command.add_subparsers(dest="verb", metavar="VERB")
-    attempt = verbs.add_parser("try", help="let one or two checkpoints answer a prompt")
-    attempt.add_argument("prompt")
-    attempt.add_argument(
-        "--on", nargs="+", metavar="NAME", default=[], help="checkpoints; the newest policy by default"
-    )
-    attempt.add_argument("--temperature", type=float, default=0.7)
-    attempt.add_argument("--max-new-tokens", type=int, default=128)
-    attempt.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto takes a GPU that no run works on, cpu none"
-    )
-    attempt.add_argument("--seed", type=int, default=0)
-    attempt.set_defaults(action=_try_models)
-    deleting.add(verbs, "models")
 
 
 def _list_runs(arguments: argparse.Namespace) -> int:
@@ -226,43 +200,3 @@ def _resume_run(arguments: argparse.Namespace) -> int:
     run = launcher.start(ws, run)
     print(f"{run.name} continues {arguments.name}.")
     return 0 if arguments.detach else follow.follow(ws, run, arguments)
-
-
-def _list_models(arguments: argparse.Namespace) -> int:
-    ws = Workspace.existing(arguments.workspace)
-    deletion.finish(ws)
-    found_all = checkpoints.list_all(ws)
-    rows = [("checkpoint", "size", "base model", "from", "figures")]
-    for checkpoint in found_all:
-        with ws.read() as db:
-            found = checkpoints.parents_of_run(db, checkpoint.run_id)
-        parents = ", ".join(f"{role} {name}" for role, name in found.items())
-        figures = ", ".join(f"{name.removeprefix('eval/')} {value:.3g}" for name, value in checkpoint.metrics.items())
-        size = disk.words(disk.taken(checkpoint.folder))
-        rows.append((checkpoint.name, size, checkpoint.base_model, parents or "-", figures))
-    if len(rows) == 1:
-        print("There are no checkpoints yet. Make one with: rlhf-studio sft")
-        return 0
-    print(watch.table(rows))
-    used = disk.taken(*(checkpoint.folder for checkpoint in found_all))
-    free = shutil.disk_usage(ws.root).free
-    print(f"They take {disk.words(used)} of {disk.words(disk.taken(ws.runs))} in runs; {disk.words(free)} are free.")
-    return 0
-
-
-def _try_models(arguments: argparse.Namespace) -> int:
-    ws = Workspace.existing(arguments.workspace)
-    newest = checkpoints.newest(ws, *checkpoints.POLICIES)
-    names = arguments.on or ([newest.name] if newest else [])
-    if not names:
-        print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)
-        return 1
-    resident = Resident(ws, arguments.device)
-    sampling = Sampling(temperature=arguments.temperature, max_new_tokens=arguments.max_new_tokens, seed=arguments.seed)
-    try:
-        answers = asking.final(resident, [{"role": "user", "content": arguments.prompt}], names, sampling)
-    finally:
-        resident.close()
-    for name, text in answers.items():
-        print(f"{name}: {text}")
-    return 0

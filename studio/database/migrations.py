@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from sqlite_utils import Database, Migrations
 
 from studio.database.schema import (
+    checkpoint_notes,
     conversations,
     curves,
     deletions,
@@ -200,6 +201,13 @@ def m052_pieces_of_imports(db: Database) -> None:
 def m071_deletions(db: Database) -> None:
     """Mark runs and checkpoints whose files were deleted, and remember which files are still to leave the disk."""
     for statement in deletions.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m072_checkpoint_notes(db: Database) -> None:
+    """Let people give checkpoints a note and tags, and pin them."""
+    for statement in checkpoint_notes.STATEMENTS:
         db.execute(statement)
 
 

@@ -1,3 +1,10 @@
+CREATE TABLE checkpoint_notes (         -- notes
+    checkpoint_id INTEGER PRIMARY KEY REFERENCES checkpoints(id),
+    note TEXT NOT NULL,
+    tags TEXT NOT NULL,             -- JSON list, in the order in which they were given
+    is_pinned INTEGER NOT NULL CHECK (is_pinned IN (0, 1)),
+    changed_at TEXT NOT NULL
+) STRICT;
 CREATE TABLE checkpoints (          -- checkpoints: a row means a complete folder
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,      -- run name @ step

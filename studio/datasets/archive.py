@@ -38,6 +38,7 @@ TABLES = (
     "prompts",
     "runs",
     "checkpoints",
+    "checkpoint_notes",
     "run_parents",
     "responses",
     "demonstration_events",

@@ -15,6 +15,7 @@ from typing import Any
 from modules.config import STAGES
 from studio.datasets.untrusted_results import CONTROL, Evaluations
 from studio.errors import DataError
+from studio.models import notes
 from studio.preferences.prompts import check_messages
 from studio.preferences.vocabulary import ATTRIBUTES, FLAGS
 
@@ -221,6 +222,7 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("prompts", "reference"): _is_dict,
     ("runs", "config"): _is_dict,
     ("checkpoints", "metrics"): _is_figures,
+    ("checkpoint_notes", "tags"): notes.is_list_of_tags,
     ("responses", "sampling"): _is_dict,
     ("responses", "token_ids"): _is_ints,
     ("showings", "response_ids"): _is_ids,

@@ -10,17 +10,26 @@ from studio.workspace import Workspace
 
 
 def page(ws: Workspace, *stages: str, search: str = "", limit: int = PAGE, offset: int = 0) -> list[Checkpoint]:
-    """Return checkpoints of these stages, or of all, whose name or base model holds the word, newest first."""
+    """Return checkpoints of these stages, or of all, whose name, base model, note or tag holds the word, newest first."""
     # The plus keeps SQLite from sorting all checkpoints of a stage: the newest come first in the table as it is.
     marks = ", ".join("?" * len(stages))
     of_stages = f"+c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else "1"
     word = search.strip().lower()
     with ws.read() as db:
         rows = db.query(
-            f"{SELECT} WHERE c.deleted_at IS NULL AND {of_stages} AND (? = '' OR instr(lower(c.name), ?) > 0 OR instr(lower(c.base_model), ?) > 0)"
-            " ORDER BY c.id DESC LIMIT ? OFFSET ?",
-            [*stages, word, word, word, limit, max(0, offset)],
+            f"{SELECT} WHERE c.deleted_at IS NULL AND {of_stages} AND (? = '' OR instr(lower(c.name), ?) > 0"
+            " OR instr(lower(c.base_model), ?) > 0 OR EXISTS (SELECT 1 FROM checkpoint_notes n WHERE n.checkpoint_id = c.id"
+            " AND instr(lower(n.note || ' ' || n.tags), ?) > 0)) ORDER BY c.id DESC LIMIT ? OFFSET ?",
+            [*stages, *[word] * 4, limit, max(0, offset)],
         )
+        return [of_row(ws, row) for row in rows]
+
+
+def pinned(ws: Workspace) -> list[Checkpoint]:
+    """Return the pinned checkpoints that were not deleted, newest first."""
+    with ws.read() as db:
+        of_pins = "c.id IN (SELECT checkpoint_id FROM checkpoint_notes WHERE is_pinned)"
+        rows = db.query(f"{SELECT} WHERE c.deleted_at IS NULL AND {of_pins} ORDER BY c.id DESC")
         return [of_row(ws, row) for row in rows]
 
 

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from studio.errors import CheckpointError, RunError, StudioError
 from studio.files.sync import sync
-from studio.models import checkpoints, dependants, disk
+from studio.models import checkpoints, dependants, disk, notes
 from studio.models.checkpoints import SELECT, Checkpoint, of_row, was_deleted
 from studio.workspace import Workspace, now
 
@@ -147,11 +147,18 @@ def mark(db: Database, ws: Workspace, found: Plan) -> None:
     )
 
 
+def unfinished(ws: Workspace) -> list[Piece]:
+    """Return the folders that files are still to leave, each named by its path in the workspace; nothing is changed."""
+    with ws.read() as db:
+        rows = _unfinished(db)
+    return [Piece(row["folder"], ws.root / row["folder"], json.loads(row["files"])) for row in rows]
+
+
 def finish(ws: Workspace) -> Removed:
     """Delete the files of all deletions that were begun; also after one was cut off, and by several at a time."""
     freed, failed = 0, []
     with ws.read() as db:
-        rows = list(db.query("SELECT * FROM unfinished_deletions ORDER BY id"))
+        rows = _unfinished(db)
     for row in rows:
         folder = ws.root / row["folder"]
         size, kept = disk.remove(ws.root, folder, json.loads(row["files"]))
@@ -182,6 +189,10 @@ def piece(ws: Workspace, found: Checkpoint) -> Piece:
     return Piece(found.name, found.folder, [name for name in present if written is None or name in written])
 
 
+def _unfinished(db: Database) -> list[dict[str, Any]]:
+    return list(db.query("SELECT * FROM unfinished_deletions ORDER BY id"))
+
+
 def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, others: Others) -> Plan:
     found = Plan()
     runs = {row["id"]: row for name in names for row in [_run(db, name)]} if is_runs else {}
@@ -201,7 +212,9 @@ def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, othe
     found.pieces = [_piece_of_run(ws, db, row) for row in runs.values()] + [piece(ws, c) for c in alone]
     found.size = disk.given_back(path for each in found.pieces for path in each.paths)
     going_on = {row["id"]: row for row in [*runs.values(), *(_run(db, c.run_id) for c in alone)]}
+    pinned = notes.pinned(db)
     forbidden = [
+        *(f"{c.name} is pinned: unpin it first." for c in chosen.values() if c.id in pinned),
         *(said for row in going_on.values() if (said := _not_ended(row))),
         *dependants.uses(db, found.checkpoint_ids),
         *(said for each in found.pieces if (said := _out_of_reach(ws, each.folder))),

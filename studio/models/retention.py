@@ -2,7 +2,7 @@
 
 from sqlite_utils import Database
 
-from studio.models import deletion, dependants
+from studio.models import deletion, dependants, notes
 from studio.models.checkpoints import SAVED_AT_KL, SELECT, Checkpoint, of_row
 from studio.models.deletion import Plan
 from studio.workspace import Workspace
@@ -11,15 +11,16 @@ from studio.workspace import Workspace
 def apply(ws: Workspace, run_id: int, keep: int) -> list[str]:
     """Delete the run's checkpoints beyond the newest `keep`, save those that are needed; returns their names.
 
-    Needed are the one that is handed on, the best policy that a kept one resumes with, those of `save_at_kl`, and those that
-    another run began with or uses now.
+    Needed are the one that is handed on, the best policy that a kept one resumes with, those of `save_at_kl`, those that
+    another run began with or uses now, and those that a person pinned.
     """
     with ws.write() as db:
         rows = db.query(
             f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY c.step DESC, c.id DESC", [run_id]
         )
         found = [of_row(ws, row) for row in rows]
-        kept = [c for n, c in enumerate(found) if n < keep or _is_wanted(db, c)]
+        pinned = notes.pinned(db)
+        kept = [c for n, c in enumerate(found) if n < keep or c.id in pinned or _is_wanted(db, c)]
         resumed_with = {deletion.best_step(c) for c in kept}
         leaving = [c for c in found if c not in kept and c.step not in resumed_with]
         if not leaving:

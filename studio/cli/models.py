@@ -1,0 +1,169 @@
+"""Manages checkpoints: ``models`` (list, compare, note, tag, pin, try, delete)."""
+
+import argparse
+import json
+import shutil
+import sys
+from typing import Any
+
+from studio.chat import asking
+from studio.chat.protocol import Sampling
+from studio.chat.resident import Resident
+from studio.children import DEVICES
+from studio.cli import deleting, watch
+from studio.cli.printing import printable
+from studio.errors import CheckpointError
+from studio.models import checkpoints, deletion, disk, figures, notes
+from studio.models.checkpoints import Checkpoint
+from studio.models.notes import Note
+from studio.workspace import Workspace
+
+
+def add(commands: Any) -> None:
+    """Add ``models``."""
+    summary = "List the checkpoints; compare two; note, tag or pin some; try a prompt on them; delete some."
+    command = commands.add_parser("models", help=summary, description="List the checkpoints, pinned ones first.")
+    command.add_argument("--tag", default="", help="only those with this tag")
+    command.add_argument("--json", action="store_true", help="everything as one JSON list")
+    command.set_defaults(action=_list)
+    verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    note = verbs.add_parser("note", help="show the note of a checkpoint, or write another")
+    note.add_argument("name", metavar="NAME")
+    note.add_argument("text", nargs="?", metavar="TEXT", help='the new note; "" takes it away')
+    note.set_defaults(action=_note)
+    tag = verbs.add_parser("tag", help="show the tags of a checkpoint, or add some")
+    tag.add_argument("name", metavar="NAME")
+    tag.add_argument("tags", nargs="*", metavar="TAG")
+    tag.add_argument("--remove", action="append", default=[], metavar="TAG", help="take it away; may be repeated")
+    tag.set_defaults(action=_tag)
+    for verb, words in (
+        ("pin", "list checkpoints first, and let nothing delete them"),
+        ("unpin", "take pins away"),
+    ):
+        pin = verbs.add_parser(verb, help=words)
+        pin.add_argument("names", nargs="+", metavar="NAME")
+        pin.set_defaults(action=_pin, is_pinned=verb == "pin")
+    attempt = verbs.add_parser("try", help="let one or two checkpoints answer a prompt")
+    attempt.add_argument("prompt")
+    attempt.add_argument(
+        "--on", nargs="+", metavar="NAME", default=[], help="checkpoints; the newest policy by default"
+    )
+    attempt.add_argument("--temperature", type=float, default=0.7)
+    attempt.add_argument("--max-new-tokens", type=int, default=128)
+    attempt.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto takes a GPU that no run works on, cpu none"
+    )
+    attempt.add_argument("--seed", type=int, default=0)
+    attempt.set_defaults(action=_try)
+    deleting.add(verbs, "models")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    deletion.finish(ws)
+    every = checkpoints.list_all(ws)
+    with ws.read() as db:
+        said = notes.of(db, [found.id for found in every])
+        came_from = {found.id: checkpoints.parents_of_run(db, found.run_id) for found in every}
+    shown = sorted(every, key=lambda found: not said.get(found.id, Note()).is_pinned)
+    if arguments.tag:
+        shown = [found for found in shown if arguments.tag in said.get(found.id, Note()).tags]
+    if arguments.json:
+        facts = [_facts(found, came_from[found.id], said.get(found.id, Note())) for found in shown]
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return 0
+    if not every:
+        print("There are no checkpoints yet. Make one with: rlhf-studio sft")
+        return 0
+    if not shown:
+        print(f"No checkpoint has the tag {printable(arguments.tag)}. Give it: rlhf-studio models tag NAME TAG")
+        return 0
+    rows = [("checkpoint", "size", "base model", "from", "figures", "tags")]
+    rows += [_row(found, came_from[found.id], said.get(found.id, Note())) for found in shown]
+    print(watch.table(rows))
+    used = disk.taken(*(found.folder for found in every))
+    free = shutil.disk_usage(ws.root).free
+    print(f"They take {disk.words(used)} of {disk.words(disk.taken(ws.runs))} in runs; {disk.words(free)} are free.")
+    return 0
+
+
+def _row(found: Checkpoint, parents: dict[str, str], note: Note) -> tuple[str, ...]:
+    told = [f"{each.words} {found.metrics[each.metric]:.3g}" for each in figures.of(found)]
+    came_from = ", ".join(f"{role} {name}" for role, name in parents.items())
+    size, marks = disk.words(disk.taken(found.folder)), printable(", ".join(note.marks))
+    return found.name + found.remarks, size, found.base_model, came_from or "-", ", ".join(told), marks
+
+
+def _facts(found: Checkpoint, parents: dict[str, str], note: Note) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "run": found.run_name,
+        "stage": found.stage,
+        "step": found.step,
+        "is_chosen": found.is_chosen,
+        "bytes": disk.taken(found.folder),
+        "base_model": found.base_model,
+        "parents": parents,
+        "metrics": found.metrics,
+        "created_at": found.created_at,
+        "note": note.text,
+        "tags": list(note.tags),
+        "is_pinned": note.is_pinned,
+    }
+
+
+def _note(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    found = checkpoints.recorded(ws, arguments.name)
+    if arguments.text is None:
+        with ws.read() as db:
+            note = notes.of(db, [found.id]).get(found.id, Note())
+        print(printable(note.text) or f"{found.name} has no note.")
+        return 0
+    with ws.write() as db:
+        note = notes.keep(db, found.id, text=arguments.text)
+    print(f"The note of {found.name} is kept." if note.text else f"{found.name} has no note any more.")
+    return 0
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    found = checkpoints.recorded(ws, arguments.name)
+    with ws.write() as db:
+        note = notes.of(db, [found.id]).get(found.id, Note())
+        if unknown := next((tag for tag in arguments.remove if tag not in note.tags), None):
+            raise CheckpointError(f"{found.name} has no tag {unknown!r}. Its tags: {', '.join(note.tags) or 'none'}.")
+        left = [tag for tag in note.tags if tag not in arguments.remove]
+        note = notes.keep(db, found.id, tags=[*left, *arguments.tags])
+    print(f"{found.name}: {printable(', '.join(note.tags)) or 'no tags'}")
+    return 0
+
+
+def _pin(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    named = [checkpoints.get(ws, name) if arguments.is_pinned else checkpoints.recorded(ws, name) for name in arguments.names]  # fmt: skip
+    with ws.write() as db:
+        for found in named:
+            notes.keep(db, found.id, is_pinned=arguments.is_pinned)
+    is_one, names = len(named) == 1, ", ".join(found.name for found in named)
+    said = "pinned: listed first, and not deleted" if arguments.is_pinned else "no longer pinned"
+    print(f"{names} {'is' if is_one else 'are'} {said}.")
+    return 0
+
+
+def _try(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    newest = checkpoints.newest(ws, *checkpoints.POLICIES)
+    names = arguments.on or ([newest.name] if newest else [])
+    if not names:
+        print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)
+        return 1
+    resident = Resident(ws, arguments.device)
+    sampling = Sampling(temperature=arguments.temperature, max_new_tokens=arguments.max_new_tokens, seed=arguments.seed)
+    try:
+        answers = asking.final(resident, [{"role": "user", "content": arguments.prompt}], names, sampling)
+    finally:
+        resident.close()
+    for name, text in answers.items():
+        print(f"{name}: {text}")
+    return 0
