@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from studio.errors import CheckpointError, RunError, StudioError
 from studio.files.sync import sync
-from studio.models import checkpoints, dependants, disk, notes
+from studio.models import checkpoints, dependants, disk, loaded, notes
 from studio.models.checkpoints import SELECT, Checkpoint, of_row, was_deleted
 from studio.workspace import Workspace, now
 
@@ -27,6 +27,7 @@ _OF_RUN = re.compile(
     r"|checkpoints/\.step-\d+\.[0-9a-f]{8}\.part/.+"
 )
 """Files of a run's folder that the studio writes, besides its checkpoints."""
+_LOADED = "is loaded by a process that answers (Chat, a tried prompt, serve): an answer that grows goes on to its end, and no other follows."
 _CHECKPOINT = re.compile(r"step-\d+(-\d+)?")
 
 
@@ -221,7 +222,9 @@ def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, othe
         *(said for c in chosen.values() if (said := _strayed(ws, c))),
     ]
     found.forbidden = list(dict.fromkeys(forbidden))
+    held = loaded.by_processes(ws)
     found.changes = [said for c in alone if c.is_chosen and (said := _handed_on(ws, db, c, chosen))]
+    found.changes += [f"{c.name} {_LOADED}" for c in chosen.values() if c.name in held]
     for each in found.pieces:
         if not disk.is_plain(ws.root, each.folder):
             continue

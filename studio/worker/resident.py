@@ -20,7 +20,7 @@ from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
 from studio.chat.protocol import Event, Question, Reason, Scoring, Start, Stop
 from studio.errors import DataError, StudioError
-from studio.models import base_models
+from studio.models import base_models, loaded
 from studio.runs import devices
 from studio.runs import queue as waiting_runs
 from studio.worker import failures, predict
@@ -42,8 +42,13 @@ class Models:
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, ...], tuple[Backbone, list[str]]] = {}
-        """By what makes them alike, the most recently asked last; with the roles they have."""
-        self._reward: tuple[str, Backbone] | None = None
+        """By what makes them alike, the most recently asked last; with the checkpoints they have, each as a role."""
+        self._reward: tuple[str, Backbone, str] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The checkpoints that are held."""
+        return [name for _, names in self._loaded.values() for name in names] + [*(self._reward or ())[2:]]
 
     def score(self, asked: Scoring) -> Event:
         """Return what a reward model thinks; the last one that was asked stays loaded.
@@ -53,7 +58,7 @@ class Models:
         """
         if self._reward is None or self._reward[0] != asked.folder:
             self._reward = None
-            self._reward = asked.folder, predict.load(Path(asked.folder))
+            self._reward = asked.folder, predict.load(Path(asked.folder)), asked.checkpoint
         encoded = predict.encode(self._reward[1], asked.model_dump())
         if encoded is None:
             raise DataError(f"{asked.checkpoint} cannot read these answers: they are too long for it.")
@@ -64,12 +69,12 @@ class Models:
         folder = Path(question.folder)
         meta = checkpoint.load_meta(folder)
         key = (question.base_folder, meta.method, meta.quantisation, question.precision, meta.chat_template)
-        role = role_of(question.checkpoint)
-        backbone, roles = self._loaded.pop(key, (None, []))
-        if meta.method != "lora" and role not in roles and len(roles) >= MOST_WHOLE:
+        name = question.checkpoint
+        backbone, names = self._loaded.pop(key, (None, []))
+        if meta.method != "lora" and name not in names and len(names) >= MOST_WHOLE:
             backbone = None
         if backbone is None:
-            roles = []
+            names = []
             while len(self._loaded) >= MOST_BASES:
                 del self._loaded[next(iter(self._loaded))]  # the one that was asked least recently
             backbone = Backbone.load(
@@ -79,11 +84,11 @@ class Models:
                 precision=question.precision,
                 chat_template=meta.chat_template,
             )
-        self._loaded[key] = backbone, roles
-        if role not in roles:
-            checkpoint.check_base(meta, backbone, question.checkpoint)
-            backbone.add_role(role, source=folder / "policy")
-            roles.append(role)
+        self._loaded[key] = backbone, names
+        if name not in names:
+            checkpoint.check_base(meta, backbone, name)
+            backbone.add_role(role_of(name), source=folder / "policy")
+            names.append(name)
         return backbone
 
 
@@ -158,7 +163,7 @@ def _overlap(text: str, stops: list[str]) -> int:
 
 def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
     """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
-    with borrowed(ws, start.device) as lane:
+    with borrowed(ws, start.device) as lane, loaded.Holding(ws) as holding:
         models, answers = Models(), list[Answer]()
         last_asked, last_look = time.monotonic(), 0.0
         while True:
@@ -171,6 +176,7 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                     return
                 last_asked = time.monotonic()
                 _take(line, models, answers, tell)
+                holding.keep(models.names)
             for answer in list(answers):
                 event = _advance(answer)
                 if event.reason or event.error:

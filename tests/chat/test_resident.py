@@ -17,7 +17,7 @@ from studio.chat import resident as client
 from studio.chat.protocol import Event, Sampling, Start
 from studio.chat.resident import Resident
 from studio.errors import CheckpointError, DataError, RunError
-from studio.models import checkpoints
+from studio.models import checkpoints, deletion, loaded
 from studio.runs import runs
 from tests.support import policies, warm
 from tests.support.policies import QUESTION
@@ -69,6 +69,38 @@ def test_two_checkpoints_answer_at_the_same_time_by_one_process(resident):
     assert list(first)[-1].reason in ("eos", "length")
     assert list(second)[-1].reason in ("eos", "length")
     assert resident.pid == pid
+
+
+def test_a_deletion_lists_that_a_process_has_a_checkpoint_loaded_until_that_process_is_gone(ws):
+    def uses(name):
+        return [said for said in deletion.plan(ws, [name]).changes if "is loaded by a process that answers" in said]
+
+    assert uses("sft-1@1") == []
+    resident = Resident(ws, "cpu")
+    try:
+        for name in ("sft-1@1", "sft-2@1"):
+            list(resident.answer(resident.question(name, QUESTION, Sampling(max_new_tokens=2))))
+            assert name in loaded.by_processes(ws)
+        assert loaded.by_processes(ws) == {"sft-1@1", "sft-2@1"}
+        assert len(uses("sft-1@1")) == 1
+        assert uses("sft-1@1")[0].startswith("sft-1@1 is loaded")
+        assert resident.pid is not None
+        os.kill(resident.pid, signal.SIGKILL)
+        until(lambda: not loaded.by_processes(ws))
+        assert uses("sft-1@1") == []
+        assert [path.name for path in (ws.root / "servers").glob("*.loaded")] != [], "left by the killed process"
+        list(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=2))))
+        assert loaded.by_processes(ws) == {"sft-1@1"}
+        assert len(list((ws.root / "servers").glob("*.loaded"))) == 1, "the next one takes it away"
+    finally:
+        resident.close()
+
+
+def test_a_process_that_ends_by_itself_leaves_no_list(ws):
+    resident = Resident(ws, "cpu", idle_s=0.2)
+    list(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=2))))
+    until(lambda: resident.pid is None)
+    assert list((ws.root / "servers").glob("*.loaded")) == [], "nor is one of a killed process left"
 
 
 def test_an_answer_that_is_stopped_ends_in_the_model_too(resident):
