@@ -107,6 +107,7 @@ REST = (
     Step("runs rollouts ppo-1 --sort kl", "8 of 8 rollouts"),
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
     Step("models", "ppo-1@1"),
+    Step("models rounds", "Round 1"),
     Step('models note ppo-1@20 "Best so far"', "The note of sft-1@3 is kept.", {"ppo-1@20": "sft-1@3"}),
     Step("models tag ppo-1@20 candidate", "sft-1@3: candidate", {"ppo-1@20": "sft-1@3"}),
     Step("models pin ppo-1@20", "sft-1@3 is pinned", {"ppo-1@20": "sft-1@3"}),

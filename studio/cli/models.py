@@ -1,9 +1,10 @@
-"""Manages checkpoints: ``models`` (list, compare, note, tag, pin, try, delete)."""
+"""Manages checkpoints: ``models`` (list, rounds, note, tag, pin, try, delete)."""
 
 import argparse
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from studio.chat import asking
@@ -13,9 +14,12 @@ from studio.children import DEVICES
 from studio.cli import deleting, watch
 from studio.cli.printing import printable
 from studio.errors import CheckpointError
+from studio.evaluation import leaderboard
+from studio.evaluation.leaderboard import HeadToHead
 from studio.models import checkpoints, deletion, disk, figures, notes
 from studio.models.checkpoints import Checkpoint
 from studio.models.notes import Note
+from studio.runs import rounds
 from studio.workspace import Workspace
 
 
@@ -27,6 +31,8 @@ def add(commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="everything as one JSON list")
     command.set_defaults(action=_list)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
+    lineage = verbs.add_parser("rounds", help="what trained on what, round by round")
+    lineage.set_defaults(action=_rounds)
     note = verbs.add_parser("note", help="show the note of a checkpoint, or write another")
     note.add_argument("name", metavar="NAME")
     note.add_argument("text", nargs="?", metavar="TEXT", help='the new note; "" takes it away')
@@ -64,13 +70,14 @@ def _list(arguments: argparse.Namespace) -> int:
     every = checkpoints.list_all(ws)
     with ws.read() as db:
         said = notes.of(db, [found.id for found in every])
+        won = leaderboard.against_sft(db, every)
         came_from = {found.id: checkpoints.parents_of_run(db, found.run_id) for found in every}
     shown = sorted(every, key=lambda found: not said.get(found.id, Note()).is_pinned)
     if arguments.tag:
         shown = [found for found in shown if arguments.tag in said.get(found.id, Note()).tags]
     if arguments.json:
-        facts = [_facts(found, came_from[found.id], said.get(found.id, Note())) for found in shown]
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        facts = [_facts(found, came_from[found.id], said.get(found.id, Note()), won.get(found.name)) for found in shown]
+        print(json.dumps(leaderboard.plain(facts), indent=2, ensure_ascii=False))
         return 0
     if not every:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft")
@@ -79,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(f"No checkpoint has the tag {printable(arguments.tag)}. Give it: rlhf-studio models tag NAME TAG")
         return 0
     rows = [("checkpoint", "size", "base model", "from", "figures", "tags")]
-    rows += [_row(found, came_from[found.id], said.get(found.id, Note())) for found in shown]
+    rows += [_row(found, came_from[found.id], said.get(found.id, Note()), won.get(found.name)) for found in shown]
     print(watch.table(rows))
     used = disk.taken(*(found.folder for found in every))
     free = shutil.disk_usage(ws.root).free
@@ -87,14 +94,15 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(found: Checkpoint, parents: dict[str, str], note: Note) -> tuple[str, ...]:
+def _row(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHead | None) -> tuple[str, ...]:
     told = [f"{each.words} {found.metrics[each.metric]:.3g}" for each in figures.of(found)]
+    told += [f"win rate against {won.other} {won.half:.2f} ({won.half_low:.2f} to {won.half_high:.2f})"] if won else []
     came_from = ", ".join(f"{role} {name}" for role, name in parents.items())
     size, marks = disk.words(disk.taken(found.folder)), printable(", ".join(note.marks))
     return found.name + found.remarks, size, found.base_model, came_from or "-", ", ".join(told), marks
 
 
-def _facts(found: Checkpoint, parents: dict[str, str], note: Note) -> dict[str, Any]:
+def _facts(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHead | None) -> dict[str, Any]:
     return {
         "name": found.name,
         "run": found.run_name,
@@ -105,11 +113,27 @@ def _facts(found: Checkpoint, parents: dict[str, str], note: Note) -> dict[str, 
         "base_model": found.base_model,
         "parents": parents,
         "metrics": found.metrics,
+        "against_sft": None if won is None else asdict(won),
         "created_at": found.created_at,
         "note": note.text,
         "tags": list(note.tags),
         "is_pinned": note.is_pinned,
     }
+
+
+def _rounds(arguments: argparse.Namespace) -> int:
+    found, num_older = rounds.read(Workspace.existing(arguments.workspace))
+    if not found:
+        print("There are no checkpoints yet. Make one with: rlhf-studio sft")
+    for each in reversed(found):
+        rows = [
+            (f"  {member.run.name}", member.run.shown_state, member.checkpoint.name, member.sentence)
+            for member in each.members
+        ]
+        print(f"Round {each.number}\n{watch.table(rows)}")
+    if num_older:
+        print(f"{num_older:,} older runs are left out.")
+    return 0
 
 
 def _note(arguments: argparse.Namespace) -> int:

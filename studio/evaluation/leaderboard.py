@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from sqlite_utils import Database
 
 from modules.intervals import wilson_interval
 from studio.errors import RatingError
 from studio.evaluation import anytime, davidson
 from studio.models import checkpoints
+from studio.models.checkpoints import Checkpoint
 from studio.preferences import model_votes
 from studio.preferences.model_votes import ModelVote
 from studio.workspace import Workspace
@@ -123,7 +125,7 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
         len(votes),
         len({vote.prompt_id for vote in votes}),
         groups,
-        [_head_to_head(*pair, votes) for pair in met],
+        [head_to_head(*pair, votes) for pair in met],
     )
 
 
@@ -145,6 +147,53 @@ def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> L
     named = [checkpoints.recorded(ws, name).name for name in anchors]
     return build(
         votes, rater, named or [each.name for each in reversed(checkpoints.list_all(ws, "sft", has_deleted=True))]
+    )
+
+
+def against_sft(db: Database, found: Sequence[Checkpoint]) -> dict[str, HeadToHead]:
+    """Map each of these checkpoints to what votes say of it against the SFT checkpoint that it began with.
+
+    Those without such a vote are left out. The votes are the person's, or, where a workspace has none, those of its first rater.
+    """
+    began = [(c, checkpoints.parents_of_run(db, c.run_id).get("sft")) for c in found if c.stage in ("ppo", "dpo")]
+    rater = next(iter(model_votes.raters(db)), "")
+    if not rater or not began:
+        return {}
+    votes = model_votes.between_checkpoints(db, rater, [c.id for c, _ in began])
+    between: dict[frozenset[str], list[ModelVote]] = {}
+    for vote in votes:
+        between.setdefault(frozenset((vote.left, vote.right)), []).append(vote)
+    return {
+        c.name: head_to_head(c.name, sft, met)
+        for c, sft in began
+        if sft and (met := between.get(frozenset((c.name, sft))))
+    }
+
+
+def head_to_head(one: str, other: str, votes: Iterable[ModelVote]) -> HeadToHead:
+    """Return what the votes between two checkpoints say, of which there is at least one."""
+    between = [vote for vote in votes if {one, other} == {vote.left, vote.right}]
+    wins, ties, losses = _record(one, between)
+    low, high = wilson_interval(wins + ties / 2, len(between))
+    sure_wins, _, sure_losses = _record(one, [vote for vote in between if not vote.is_of_a_ranking])
+    is_decided = anytime.is_decided(sure_wins, sure_losses)
+    longer = [(v.left_length - v.right_length) * (1 if v.left == one else -1) for v in between]
+    points = [_points(vote, one) for vote in between]
+    return HeadToHead(
+        one,
+        other,
+        wins,
+        ties,
+        losses,
+        (wins + ties / 2) / len(between),
+        low,
+        high,
+        wins / (wins + losses) if wins + losses else math.nan,
+        *anytime.interval(sure_wins, sure_losses),
+        is_decided,
+        0 if is_decided else anytime.votes_to_decide(sure_wins, sure_losses),
+        at_equal_length(points, longer),
+        float(np.median(longer)),
     )
 
 
@@ -210,32 +259,6 @@ def _points(vote: ModelVote, name: str) -> float:
     if vote.winner == "tie":
         return 0.5
     return 1.0 if name == (vote.left if vote.winner == "left" else vote.right) else 0.0
-
-
-def _head_to_head(one: str, other: str, votes: Iterable[ModelVote]) -> HeadToHead:
-    between = [vote for vote in votes if {one, other} == {vote.left, vote.right}]
-    wins, ties, losses = _record(one, between)
-    low, high = wilson_interval(wins + ties / 2, len(between))
-    sure_wins, _, sure_losses = _record(one, [vote for vote in between if not vote.is_of_a_ranking])
-    is_decided = anytime.is_decided(sure_wins, sure_losses)
-    longer = [(v.left_length - v.right_length) * (1 if v.left == one else -1) for v in between]
-    points = [_points(vote, one) for vote in between]
-    return HeadToHead(
-        one,
-        other,
-        wins,
-        ties,
-        losses,
-        (wins + ties / 2) / len(between),
-        low,
-        high,
-        wins / (wins + losses) if wins + losses else math.nan,
-        *anytime.interval(sure_wins, sure_losses),
-        is_decided,
-        0 if is_decided else anytime.votes_to_decide(sure_wins, sure_losses),
-        at_equal_length(points, longer),
-        float(np.median(longer)),
-    )
 
 
 def at_equal_length(points: Sequence[float], longer: Sequence[float]) -> float:

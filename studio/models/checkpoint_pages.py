@@ -1,4 +1,4 @@
-"""Reads some of the checkpoints: a page of a search, those of some runs, and their lineage. Deleted ones are left out."""
+"""Reads some of the checkpoints: a page of a search, the pinned ones, those of some runs. Deleted ones are left out."""
 
 from collections.abc import Sequence
 
@@ -62,15 +62,3 @@ def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
         rows = list(db.query(of_runs, list(run_ids)))
     found = {row["run_id"]: of_row(ws, row) for row in rows}
     return sorted(found.values(), key=lambda c: -c.id)
-
-
-def lineage(db: Database, run_ids: Sequence[int]) -> list[tuple[str, str, str]]:
-    """Return the edges (parent run, role, child run) that lead to these runs."""
-    marks = ", ".join("?" * len(run_ids))
-    rows = db.query(
-        "SELECT p.name AS parent, rp.role, r.name AS child FROM run_parents rp JOIN runs r ON r.id = rp.run_id"
-        " JOIN checkpoints c ON c.id = rp.checkpoint_id JOIN runs p ON p.id = c.run_id"
-        f" WHERE r.id IN ({marks}) ORDER BY r.id, rp.role",
-        list(run_ids),
-    )
-    return [(row["parent"], row["role"], row["child"]) for row in rows]

@@ -1,7 +1,7 @@
 """Reads the votes on answers of two different checkpoints: who won against whom, and which was shown on the left."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -28,10 +28,18 @@ class ModelVote:
     """Whether the two are a pair of a ranking, whose pairs are not independent of each other."""
 
 
-def between_checkpoints(db: Database, rater: str = "person") -> list[ModelVote]:
-    """Return the votes of one rater that count, in the order they were given; skips and repeats are left out."""
-    answers = {row["id"]: (row["name"], row["length"]) for row in db.query(_ANSWERS, [rater])}
-    return [vote for row in db.query(_VOTES, [rater]) for vote in _votes(row, answers)]
+def between_checkpoints(db: Database, rater: str = "person", of: Sequence[int] | None = None) -> list[ModelVote]:
+    """Return the votes of one rater that count, in the order they were given; skips and repeats are left out.
+
+    Args:
+        db: an open connection.
+        rater: the rater's name.
+        of: ids of checkpoints; only votes on comparisons with an answer of one of them, which is quicker than all.
+    """
+    counted = _COUNTED if of is None else f"{_COUNTED} AND r.comparison_id IN ({_OF.format(', '.join('?' * len(of)))})"
+    given = [rater, *(of or ())]
+    answers = {row["id"]: (row["name"], row["length"]) for row in db.query(_ANSWERS.format(counted), given)}
+    return [vote for row in db.query(_VOTES.format(counted), given) for vote in _votes(row, answers)]
 
 
 def raters(db: Database) -> list[str]:
@@ -59,12 +67,14 @@ _COUNTED = (
     " (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 )
 """A repeat measures the rater; it is not a second judgement of its pair."""
-_VOTES = (
-    f"SELECT c.prompt_id, v.* FROM (SELECT r.* {_COUNTED}) v JOIN comparisons c ON c.id = v.comparison_id ORDER BY v.id"
+_OF = (
+    "SELECT f.comparison_id FROM responses a CROSS JOIN comparison_responses f ON f.response_id = a.id"
+    " WHERE a.checkpoint_id IN ({})"
 )
+_VOTES = "SELECT c.prompt_id, v.* FROM (SELECT r.* {}) v JOIN comparisons c ON c.id = v.comparison_id ORDER BY v.id"
 _ANSWERS = (
     "SELECT a.id, k.name, length(a.text) AS length FROM responses a JOIN checkpoints k ON k.id = a.checkpoint_id"
-    f" WHERE a.id IN (SELECT s.response_id FROM comparison_responses s JOIN (SELECT r.comparison_id {_COUNTED}) v"
+    " WHERE a.id IN (SELECT s.response_id FROM comparison_responses s JOIN (SELECT r.comparison_id {}) v"
     " ON v.comparison_id = s.comparison_id)"
 )
 _RATERS = (

@@ -203,6 +203,16 @@ def runs_of(db: Database) -> dict[int, list[str]]:
     return found
 
 
+def answered_by(db: Database, snapshot_id: int) -> list[int]:
+    """Return the ids of the checkpoints whose answers a snapshot's preferences compare, in order."""
+    rows = db.query(
+        "SELECT DISTINCT r.checkpoint_id FROM snapshot_rows s JOIN responses r ON r.id IN (s.chosen_id, s.rejected_id)"
+        " WHERE s.snapshot_id = ? AND r.checkpoint_id IS NOT NULL ORDER BY r.checkpoint_id",
+        [snapshot_id],
+    )
+    return [row["checkpoint_id"] for row in rows]
+
+
 def share_votes(db: Database, one_run: int, other_run: int) -> bool:
     """Return whether two runs train on a common vote; those on held-out prompts only measure."""
     of_run = "SELECT snapshot_id FROM runs WHERE id = ?"

@@ -35,6 +35,15 @@ def named(db: Database, names: list[str]) -> list[Run]:
     return [of_row(row) for row in db.query(f"SELECT * FROM runs WHERE name IN ({marks}) ORDER BY id DESC", names)]
 
 
+def with_checkpoints(db: Database, *stages: str, limit: int) -> tuple[list[Run], int]:
+    """Return the newest runs of these stages that have a checkpoint which was not deleted, and how many there are in all."""
+    marks = ", ".join("?" * len(stages))
+    having = "EXISTS (SELECT 1 FROM checkpoints c WHERE c.run_id = r.id AND c.deleted_at IS NULL)"
+    those = f"FROM runs r WHERE r.stage IN ({marks}) AND {having}"
+    rows = db.query(f"SELECT r.* {those} ORDER BY r.id DESC LIMIT ?", [*stages, limit])
+    return [of_row(row) for row in rows], next(db.query(f"SELECT count(*) AS n {those}", list(stages)))["n"]
+
+
 def newest(db: Database, stage: str, *states: str) -> Run | None:
     """Return the newest run of a stage in one of these states."""
     marks = ", ".join("?" * len(states))

@@ -1,16 +1,18 @@
-"""The Models page: what a deletion would take is listed before it is pressed, and a box of the lineage opens its run."""
+"""The Models page: figures by stage, notes and pins, deletions that are listed before they are pressed, the lineage."""
 
 import re
 
 import pytest
 from playwright.sync_api import expect
 
-from studio.models import checkpoints, deletion, disk
+from studio.models import checkpoints, deletion, disk, notes
+from studio.models.notes import Note
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.test_deletion import template as template  # a fixture
 from tests.test_deletion import ws as ws  # another, which copies it
-from ui.pages.models import delete_card
+from tests.ui.filling import HOSTILE
+from ui.pages.models import delete_card, noting, table
 
 pytestmark = pytest.mark.browser
 
@@ -79,3 +81,62 @@ def test_more_than_was_listed_is_not_deleted(ws):
     assert "Nothing was deleted" in delete_card._delete(ws, "sft-1", "keep", [])[0]
     deletion.delete(ws, ["sft-1@20"])
     assert (ws.runs / "sft-1" / "config.json").is_file()
+
+
+def note_of(ws, name):
+    found = checkpoints.get(ws, name)
+    return stored.read(ws, notes.of, [found.id]).get(found.id, Note())
+
+
+def rows_of(page):
+    return page.locator("#checkpoints tbody tr td:first-child a").all_inner_texts()
+
+
+def test_a_note_tags_and_a_pin_are_written_in_the_dialog_and_survive_a_reload(ws, serve, visit):
+    page = visit(serve(ws).url + "#models")
+    open_dialog = page.get_by_label("Note, tags and pin of ppo-1@1", exact=True)
+    open_dialog.click()
+    dialog = page.locator("dialog.noting")
+    expect(dialog.get_by_role("heading")).to_have_text("ppo-1@1")
+    dialog.get_by_label("Note").fill(HOSTILE)
+    dialog.get_by_label("Tags").fill("candidate, <b>bold</b>")
+    dialog.get_by_label("Pinned").check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#checkpoints tr", has_text="ppo-1@1")).to_contain_text(HOSTILE)
+    assert note_of(ws, "ppo-1@1") == Note(HOSTILE, ("candidate", "<b>bold</b>"), True)
+    assert rows_of(page)[0] == "ppo-1@1", "pinned ones stand first"
+    page.reload()
+    expect(page.locator("#checkpoints tr", has_text="ppo-1@1")).to_contain_text("<b>bold</b>")
+    assert page.evaluate("window.hacked") is None
+    open_dialog.click()
+    expect(dialog.get_by_label("Note")).to_have_value(HOSTILE)
+    expect(dialog.get_by_label("Pinned")).to_be_checked()
+    dialog.get_by_label("Tags").fill("x" * 41)
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("status")).to_contain_text("A tag has at most 40 characters")
+    assert note_of(ws, "ppo-1@1").tags == ("candidate", "<b>bold</b>")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+
+
+def test_a_request_that_is_no_note_is_refused(ws):
+    for asked in (None, [], {"name": "ppo-1@1"}, {"name": "ppo-1@1", "note": 1, "tags": "", "is_pinned": False}):
+        with pytest.raises(checkpoints.CheckpointError, match="Nothing was kept"):
+            noting._keep(ws, asked)
+    with pytest.raises(checkpoints.CheckpointError, match="There is no checkpoint named 'x'"):
+        noting._keep(ws, {"name": "x", "note": "", "tags": "", "is_pinned": True})
+
+
+def test_figures_that_belong_together_stand_below_each_other_in_a_table_of_their_stage(full_ws):
+    found = checkpoints.list_all(full_ws)
+    drawn = table.draw(found, {c.id for c in found}, {found[0].id: Note(HOSTILE, (HOSTILE,))}, {})
+    titles = re.findall(r"<h2>(.*?)</h2>", drawn)
+    assert titles == ["PPO", "Reward models", "SFT"]
+    heads = [re.findall(r"<th[^>]*>(.*?)</th>", each) for each in re.findall(r"<thead>(.*?)</thead>", drawn)]
+    assert heads[0] == ["checkpoint", "held-out score", "size", "base model", "saved"]
+    assert heads[1][1] == "held-out accuracy"
+    assert heads[2][1] == "held-out loss", "perplexity, which none has, has no column"
+    assert "1.21" in drawn.partition("Reward models")[0]
+    assert "<script" not in drawn
+    assert "<img" not in drawn

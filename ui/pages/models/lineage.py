@@ -1,54 +1,50 @@
-"""Draws the family tree of checkpoints."""
+"""Draws the family tree of the runs that trained, round by round, the newest round first."""
 
 from html import escape
 
-from studio.models import checkpoint_pages as shelf
-from studio.models.checkpoints import Checkpoint
-from studio.runs import run_pages as shelf_runs
-from studio.workspace import Workspace
+from studio.runs.rounds import Member, Round
 from ui.components import html
 
-COLUMNS = {"sft": 0, "reward": 1, "ppo": 2, "dpo": 2}
-WIDTH, ROW, BOX = 720, 44, 150
+COLUMNS = {"SFT": ("sft",), "Reward model": ("reward",), "PPO, DPO": ("ppo", "dpo")}
+OPEN = 2
+"""Rounds, and runs of a stage in one, that are in sight; older ones open."""
+LISTED = 3
 
 
-def draw(ws: Workspace, shown: list[Checkpoint]) -> str:
-    """Draw the family tree of checkpoints: a column per stage, a row per run in order of time, an edge from parent to child."""
-    if not shown:
+def draw(found: list[Round], num_older: int) -> str:
+    """Draw rounds as rows with a column for each stage; empty where nothing was trained."""
+    if not found:
         return ""
-    run_ids = sorted({c.run_id for c in shown})
-    ordered = sorted(shelf.handed_on(ws, run_ids), key=lambda c: c.run_id)
-    places = {c.run_name: (COLUMNS[c.stage], row) for row, c in enumerate(ordered) if c.stage in COLUMNS}
-    step = (WIDTH - BOX) / max(COLUMNS.values())
-    at = {name: (column * step, row * ROW + 30) for name, (column, row) in places.items()}
-    with ws.read() as db:
-        edges_found = shelf.lineage(db, run_ids)
-        states = {run.name: run.state for run in shelf_runs.named(db, [c.run_name for c in ordered])}
-    edges = "".join(
-        _edge(at[parent], at[child], role) for parent, role, child in edges_found if parent in at and child in at
+    shown, folded = found[:OPEN], found[OPEN:]
+    more = ""
+    if folded:
+        words = f"Rounds {folded[-1].number} to {folded[0].number}" if len(folded) > 1 else f"Round {folded[0].number}"
+        more = f"<details><summary>{words}</summary>{''.join(map(_round, folded))}</details>"
+    older = f'<p class="quiet">{num_older:,} older runs are only in the list below.</p>' if num_older else ""
+    return f'<section class="rounds"><h2>What trained on what</h2>{"".join(map(_round, shown))}{more}{older}</section>'
+
+
+def _round(found: Round) -> str:
+    columns = "".join(
+        _column(name, [member for member in found.members if member.run.stage in stages])
+        for name, stages in COLUMNS.items()
     )
-    boxes = "".join(_box(at[c.run_name], c, states.get(c.run_name, "")) for c in ordered if c.run_name in at)
-    heads = "".join(f'<text class="head" x="{column * step + 2}" y="12">{name}</text>' for name, column in
-                    (("SFT", 0), ("Reward model", 1), ("PPO, DPO", 2)))  # fmt: skip
-    height = len(ordered) * ROW + 30
-    return f'<section class="tree"><h2>Lineage</h2><div class="scroll"><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Lineage of the checkpoints">{heads}{edges}{boxes}</svg></div></section>'
+    return f'<div class="round"><h3>Round {found.number}</h3>{columns}</div>'
 
 
-def _edge(start: tuple[float, float], end: tuple[float, float], role: str) -> str:
-    """Draw a line along the parent's row, which is free, then down into the child from the left."""
-    x0, y0, y1 = start[0] + BOX, start[1] + 14, end[1] + 14
-    is_forward = end[0] > start[0]
-    x1 = end[0] if is_forward else end[0] + BOX
-    turn, bend = (x1 - 56, 44) if is_forward else (x0, 36)
-    path = f"M{x0:.0f} {y0:.0f}H{turn:.0f}C{turn + bend:.0f} {y0:.0f} {turn + bend - 32:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"
-    return f'<path class="edge is-{escape(role)}" d="{path}"><title>{escape(role)}</title></path>'
+def _column(name: str, members: list[Member]) -> str:
+    newest = [_node(member) for member in reversed(members)]
+    more = len(newest) - LISTED
+    folded = f"<details><summary>{more} more</summary>{''.join(newest[LISTED:])}</details>" if more > 0 else ""
+    nothing = "" if members else '<p class="quiet">–</p>'
+    return f'<div class="stage"><h4>{name}</h4>{"".join(newest[:LISTED])}{folded}{nothing}</div>'
 
 
-def _box(at: tuple[float, float], checkpoint: Checkpoint, state: str) -> str:
-    x, y = at
-    known_by = escape(f"{html.figure(checkpoint.stage, checkpoint.metrics)}, {state}")
+def _node(member: Member) -> str:
+    run = escape(member.run.name)
+    figure = html.figure(member.checkpoint.stage, member.checkpoint.metrics)
     return (
-        f'<a href="#runs/{escape(checkpoint.run_name)}">'
-        f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="28" rx="4"/>'
-        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}">{escape(checkpoint.name)}</text><title>{known_by}</title></a>'
+        f'<article class="node"><header><a href="#runs/{run}">{run}</a>{html.badge(member.run.shown_state)}</header>'
+        f"<p>{escape(member.checkpoint.name)}{f' · {figure}' if figure else ''}</p>"
+        f'<p class="from">{escape(member.sentence)}</p></article>'
     )

@@ -1,7 +1,7 @@
-"""The Models page: its checkpoints, a prompt tried on two of them side by side, and export."""
+"""The Models page: what trained on what, the checkpoints with their figures, a prompt tried on two of them, and export."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from html import escape
 from typing import Any
@@ -12,16 +12,18 @@ from studio.chat import asking
 from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.errors import StudioError
+from studio.evaluation import leaderboard
 from studio.models import checkpoint_pages as shelf
-from studio.models import disk, export
-from studio.models.checkpoints import POLICIES, Checkpoint
+from studio.models import export, notes
+from studio.models.checkpoints import POLICIES
 from studio.page_reads import PAGE
+from studio.runs import rounds
 from studio.workspace import Database, Workspace
 from ui import rendering
 from ui.components import dropdown, html, pager
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.models import delete_card, lineage
+from ui.pages.models import delete_card, lineage, noting, table
 
 WAITING = "Loading the model and generating …"
 DRAWN_EVERY_S = 0.1
@@ -31,18 +33,20 @@ NOTHING = "An empty answer: its first token was the end token."
 def build(ws: Workspace, resident: Resident) -> Page:
     """Place the page. The resident process starts with the first question and ends with the server, if not before."""
     policies = _names(ws, *POLICIES)
-    with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
-        first, second = _try(resident, policies)
     tree = html.html(elem_id="lineage")
     pages = pager.build("models", "Search the checkpoints")
-    table = html.html(elem_id="checkpoints")
+    drawn = html.html(elem_id="checkpoints")
+    dialog = noting.build(ws)
+    with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
+        first, second = _try(resident, policies)
     with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
         exported = _export(ws)
     pickers = [first, second, exported]
-    inputs, outputs = [*pickers, *pages.inputs], [tree, table, *pickers, *pages.outputs]
+    inputs, outputs = [*pickers, *pages.inputs], [tree, drawn, *pickers, *pages.outputs]
     with gr.Accordion("Delete a checkpoint or a run", open=False, elem_classes="card", elem_id="delete"):
         leaving = delete_card.build(ws, inputs, outputs, partial(_refresh_all, ws))
     pages.bind(partial(_refresh, ws), inputs, outputs)
+    on(dialog.submit, partial(_refresh, ws), inputs, outputs, trigger_mode="always_last")
     return Page(partial(_refresh_all, ws), [*inputs, leaving], [*outputs, leaving])
 
 
@@ -115,15 +119,20 @@ def _refresh(
         nothing = html.empty("No checkpoints yet", text, "train", "Train the first one")
         return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
     shown = found[:PAGE]
+    if not start and not word:  # pinned ones are seen at once, however old they are
+        shown = list({c.id: c for c in (*shelf.pinned(ws), *shown)}.values())
+    handed_on = {c.id for c in shelf.handed_on(ws, sorted({c.run_id for c in shown}))}
     with ws.read() as db:
+        said, won = notes.of(db, [c.id for c in shown]), leaderboard.against_sft(db, shown)
         pickers = [
             _picker(db, policies, first, next(iter(policies), None), *POLICIES),
             _picker(db, policies, second, _other(policies), *POLICIES),
-            _picker(db, [c.name for c in newest], exported, newest[0].name, *lineage.COLUMNS),
+            _picker(db, [c.name for c in newest], exported, newest[0].name, *rounds.TRAINED),
         ]
+    nothing = f"No checkpoint has “{word.strip()}” in its name, its base model, its note or its tags."
     return [
-        lineage.draw(ws, shown),
-        _table(shown) if shown else html.empty("Nothing found", f"No checkpoint has “{word.strip()}” in its name."),
+        lineage.draw(*rounds.read(ws)),
+        table.draw(shown, handed_on, said, won) if shown else html.empty("Nothing found", nothing),
         *pickers,
         *pager.states(start, len(found), word),
     ]
@@ -202,24 +211,3 @@ def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
         quiet = WAITING if is_waiting else NOTHING if name else ""
         words = f'<div class="words quiet">{quiet}</div>'
     return f'<article class="answer"><h4>{escape(name)}</h4>{words}</article>'
-
-
-def _table(found: Iterable[Checkpoint]) -> str:
-    names = ("Checkpoint", "Stage", "Figure", "Size", "Base model", "Run", "Saved")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in _cells(c))}</tr>" for c in found)
-    table = f'<table class="checkpoints"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _cells(checkpoint: Checkpoint) -> list[str]:
-    run = escape(checkpoint.run_name)
-    return [
-        f"<b>{escape(checkpoint.name)}</b>{escape(checkpoint.remarks)}",
-        escape(checkpoint.stage),
-        html.figure(checkpoint.stage, checkpoint.metrics) or "–",
-        f'<span class="num">{disk.words(disk.taken(checkpoint.folder))}</span>',
-        escape(checkpoint.base_model),
-        f'<a href="#runs/{run}">{run}</a>',
-        html.ago(checkpoint.created_at),
-    ]

@@ -1,0 +1,135 @@
+"""Rounds: a reward model is of the round after the policies whose answers its ratings compare, and PPO is of its reward model's."""
+
+import pytest
+
+from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig
+from studio.cli import main
+from studio.evaluation import leaderboard
+from studio.models import checkpoints, deletion
+from studio.preferences import snapshots
+from studio.runs import rounds, runs
+from studio.workspace import Workspace
+from tests.support import stored
+from tests.ui import filling
+from tests.ui.filling import add_checkpoint, add_pairs, add_rated, add_rivals, add_run
+
+
+@pytest.fixture
+def ws(tmp_path):
+    """Twice round the loop: reward-2 has seen votes on answers of ppo-1; a run of DPO beside it; sft-2, not used yet."""
+    made = Workspace.open(tmp_path / "workspace")
+    (made.rewards / "length.py").write_text("def short(prompts, responses):\n    return [0.0 for _ in responses]\n")
+    ids = filling.add_texts(made)
+    add_checkpoint(made, add_run(made, SFTConfig()), 10)
+    add_pairs(made, ids[:4], "sft-1@10")
+    add_rated(made, 4)
+    add_checkpoint(made, add_run(made, RewardConfig()), 20)
+    add_checkpoint(made, add_run(made, PPOConfig()), 30)
+    add_pairs(made, ids[4:8], "ppo-1@30", lambda n: (f"A {n}", f"B {n}"))
+    add_rated(made, 4)
+    add_checkpoint(made, add_run(made, RewardConfig()), 20)
+    add_checkpoint(made, add_run(made, PPOConfig(policy_checkpoint="ppo-1@30")), 40)
+    add_checkpoint(made, add_run(made, DPOConfig()), 50)
+    add_checkpoint(made, add_run(made, SFTConfig()), 10)
+    return made
+
+
+def names(ws, **named):
+    found, _ = rounds.read(ws, **named)
+    return {each.number: [member.run.name for member in each.members] for each in found}
+
+
+def member(ws, name):
+    return next(m for each in rounds.read(ws)[0] for m in each.members if m.run.name == name)
+
+
+def test_each_run_is_in_its_round_and_the_newest_round_comes_first(ws):
+    assert names(ws) == {2: ["reward-2", "ppo-2", "dpo-1", "sft-2"], 1: ["sft-1", "reward-1", "ppo-1"]}
+    assert [each.number for each in rounds.read(ws)[0]] == [2, 1]
+
+
+def test_a_run_says_what_it_trained_on(ws):
+    assert member(ws, "sft-1").sentence == "from starter"
+    assert member(ws, "reward-1").sentence == "from sft-1@10; snapshot-1: 4 preferences on answers of sft-1@10"
+    assert member(ws, "ppo-1").sentence == "from sft-1@10; scored by reward-1@20"
+    assert (
+        member(ws, "reward-2").sentence == "from sft-1@10; snapshot-2: 8 preferences on answers of sft-1@10, ppo-1@30"
+    )
+    assert member(ws, "ppo-2").sentence == "from ppo-1@30; scored by reward-2@20"
+
+
+def test_ppo_from_the_policy_of_a_later_round_is_of_that_round_whatever_scores_it(ws):
+    config = PPOConfig(policy_checkpoint="ppo-2@40", reward_checkpoint="reward-1@20")
+    add_checkpoint(ws, add_run(ws, config), 10)
+    assert "ppo-3" in names(ws)[2]
+
+
+def test_a_resumed_run_is_of_the_round_of_the_run_it_goes_on_from(ws):
+    with ws.write() as db:
+        first = runs.get(db, "ppo-1")
+        id_ = checkpoints.id_of(db, "ppo-1@30")
+        db.execute(
+            "INSERT INTO runs (name, stage, state, config, revision, created_at, ended_at, gone_at, resumed_from)"
+            " VALUES ('ppo-3', 'ppo', 'finished', ?, 'x', ?, ?, ?, ?)",
+            [first.config.model_dump_json(), *[first.created_at] * 3, id_],
+        )
+    add_checkpoint(ws, stored.read(ws, runs.get, "ppo-3"), 60)
+    assert "ppo-3" in names(ws)[1]
+    assert member(ws, "ppo-3").sentence.startswith("goes on from ppo-1@30")
+
+
+def test_sft_is_in_the_first_round_that_uses_it(ws):
+    add_checkpoint(ws, add_run(ws, RewardConfig(sft_checkpoint="sft-2")), 20)
+    assert names(ws)[2][-2:] == ["sft-2", "reward-3"]
+    add_checkpoint(ws, add_run(ws, PPOConfig(sft_checkpoint="sft-2", rewards="function:length.py:short")), 1)
+    assert "sft-2" in names(ws)[1]
+    assert member(ws, "ppo-3").sentence == "from sft-2@10; scored by function:length.py:short*1.0"
+
+
+def test_only_the_newest_runs_with_checkpoints_are_shown_and_rounds_of_the_others_still_count(ws):
+    deletion.delete(ws, ["dpo-1"], is_runs=True)
+    add_run(ws, SFTConfig(), "failed")
+    assert names(ws, limit=3) == {2: ["reward-2", "ppo-2", "sft-2"]}
+    assert rounds.read(ws, limit=3)[1] == 3
+    assert rounds.read(ws)[1] == 0
+
+
+def test_a_checkpoint_that_says_it_came_from_a_later_run_makes_no_circle(ws):
+    with ws.write() as db:
+        ids = {c["name"]: c["id"] for c in db.query("SELECT id, name FROM checkpoints")}
+        run = runs.get(db, "ppo-1")
+        db.execute("INSERT INTO run_parents VALUES (?, 'opponent', ?)", [run.id, ids["ppo-2@40"]])
+    assert names(ws)[1] == ["sft-1", "reward-1", "ppo-1"]
+
+
+def test_a_snapshot_names_who_answered_and_not_who_did_not(ws):
+    ids = {name: checkpoints.get(ws, name).id for name in ("sft-1@10", "ppo-1@30")}
+    assert stored.read(ws, snapshots.answered_by, 1) == [ids["sft-1@10"]]
+    assert stored.read(ws, snapshots.answered_by, 2) == sorted(ids.values())
+
+
+def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_policy(ws):
+    add_rivals(ws, 4, ("ppo-1@30", "sft-1@10"))
+    add_rivals(ws, 3, ("ppo-1@30", "ppo-2@40"))
+    with ws.write() as db:
+        rows = list(db.query("SELECT id FROM comparisons ORDER BY id DESC LIMIT 7"))
+        for number, row in enumerate(reversed(rows)):
+            uuid = f"vote-{number}"
+            outcome = ["left", "left", "left", "tie", "left", "left", "left"][number]
+            db.execute(
+                "INSERT INTO rating_events (uuid, comparison_id, outcome, rater, created_at) VALUES (?, ?, ?, 'person', ?)",
+                [uuid, row["id"], outcome, "2026-01-01T00:00:00.000+00:00"],
+            )
+    found = stored.read(ws, leaderboard.against_sft, checkpoints.list_all(ws))
+    assert list(found) == ["ppo-1@30"]
+    met = found["ppo-1@30"]
+    assert (met.other, met.wins, met.ties, met.losses, met.half) == ("sft-1@10", 3, 1, 0, 0.875)
+
+
+def test_the_terminal_prints_rounds_the_oldest_first(ws, capsys):
+    assert main(["models", "rounds", "--workspace", str(ws.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("Round")] == ["Round 1", "Round 2"]
+    assert lines[1].split() == ["sft-1", "finished", "sft-1@10", "from", "starter"]
+    assert main(["models", "rounds", "--workspace", str(Workspace.open(ws.root.parent / "new").root)]) == 0
+    assert "There are no checkpoints yet" in capsys.readouterr().out
