@@ -108,6 +108,7 @@ REST = (
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
     Step("models", "ppo-1@1"),
     Step("models rounds", "Round 1"),
+    Step("models compare sft-1 ppo-1", "sft-1@3 and ppo-1@1: what changes from the first to the second"),
     Step('models note ppo-1@20 "Best so far"', "The note of sft-1@3 is kept.", {"ppo-1@20": "sft-1@3"}),
     Step("models tag ppo-1@20 candidate", "sft-1@3: candidate", {"ppo-1@20": "sft-1@3"}),
     Step("models pin ppo-1@20", "sft-1@3 is pinned", {"ppo-1@20": "sft-1@3"}),

@@ -1,4 +1,4 @@
-"""Manages checkpoints: ``models`` (list, rounds, note, tag, pin, try, delete)."""
+"""Manages checkpoints: ``models`` (list, rounds, compare, note, tag, pin, try, delete)."""
 
 import argparse
 import json
@@ -11,16 +11,21 @@ from studio.chat import asking
 from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.children import DEVICES
+from studio.cli import arguments as takes
 from studio.cli import deleting, watch
 from studio.cli.printing import printable
 from studio.errors import CheckpointError
-from studio.evaluation import leaderboard
+from studio.evaluation import leaderboard, report
 from studio.evaluation.leaderboard import HeadToHead
 from studio.models import checkpoints, deletion, disk, figures, notes
 from studio.models.checkpoints import Checkpoint
 from studio.models.notes import Note
-from studio.runs import rounds
+from studio.runs import rounds, side_by_side
+from studio.runs.side_by_side import SideBySide
 from studio.workspace import Workspace
+
+MEASURED = ("Suite", "Measure", "Verdict", "n", "Before", "After", "Difference", "95 % interval, items")
+"""Columns of the report that a terminal has room for."""
 
 
 def add(commands: Any) -> None:
@@ -33,6 +38,18 @@ def add(commands: Any) -> None:
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
     lineage = verbs.add_parser("rounds", help="what trained on what, round by round")
     lineage.set_defaults(action=_rounds)
+    compare = verbs.add_parser("compare", help="two checkpoints: settings, figures, measurements, votes, answers")
+    compare.add_argument("one", metavar="CHECKPOINT")
+    compare.add_argument("other", metavar="CHECKPOINT")
+    compare.add_argument(
+        "--answers",
+        type=takes.count,
+        default=side_by_side.NUM_ANSWERS,
+        metavar="N",
+        help=f"prompts of each kind, with both answers (default: {side_by_side.NUM_ANSWERS})",
+    )
+    compare.add_argument("--json", action="store_true", help="everything as one JSON object")
+    compare.set_defaults(action=_compare)
     note = verbs.add_parser("note", help="show the note of a checkpoint, or write another")
     note.add_argument("name", metavar="NAME")
     note.add_argument("text", nargs="?", metavar="TEXT", help='the new note; "" takes it away')
@@ -134,6 +151,47 @@ def _rounds(arguments: argparse.Namespace) -> int:
     if num_older:
         print(f"{num_older:,} older runs are left out.")
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    found = side_by_side.read(ws, arguments.one, arguments.other, arguments.answers)
+    if arguments.json:
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(printable("\n\n".join(_compared(found))))
+    return 0
+
+
+def _compared(found: SideBySide) -> list[str]:
+    names = found.one.name, found.other.name
+    parts = [f"{names[0]} and {names[1]}: what changes from the first to the second"]
+    settings = [(each.name, each.one, each.other) for each in found.settings]
+    parts.append(watch.table([("setting", *names), *settings]) if settings else "Their runs have the same settings.")
+    values = [(each.metric, _figure(each.one), _figure(each.other)) for each in found.values]
+    parts += [watch.table([("figure", *names), *values])] if values else []
+    if found.measured:
+        cells = [dict(zip(report.HEADS, report.cells(line), strict=True)) for line in found.measured.lines]
+        rows = [tuple(each[name] for name in MEASURED) for each in cells]
+        parts.append(watch.table([tuple(name.lower() for name in MEASURED), *rows]))
+    else:
+        parts.append("No suite has measured both. Measure them: rlhf-studio evaluate")
+    if found.votes:
+        v = found.votes
+        parts.append(
+            f"Votes: {v.one} won {v.wins}, tied {v.ties}, lost {v.losses} against {v.other}: {v.half:.0%} "
+            f"({v.half_low:.0%} to {v.half_high:.0%}). {v.verdict}"
+        )
+    for each in found.answers:
+        asked = "\n".join(f"{turn['role']}: {turn['content']}" for turn in each.messages)
+        parts.append(f"── {each.where} ──\n{asked}\n[{names[0]}] {each.one}\n[{names[1]}] {each.other}")
+    if not found.answers:
+        parts.append("Both have answered no prompt in common. Ask both: rlhf-studio models try PROMPT --on NAME NAME")
+    return parts
+
+
+def _figure(value: float | None) -> str:
+    return side_by_side.MISSING if value is None else f"{value:.4g}"
 
 
 def _note(arguments: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "against": found.against,
         "subjects": list(found.subjects),
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
-        "lines": [_facts(line) for line in found.lines],
+        "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
         "earned": earned(ws),
         "notes": list(NOTES),
@@ -188,7 +188,8 @@ def asked(flip: Flip) -> str:
     return str(flip.item.get("prompt") or flip.item.get("text") or "")
 
 
-def _facts(line: Line) -> dict[str, Any]:
+def line_facts(line: Line) -> dict[str, Any]:
+    """Return a line as JSON values."""
     fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": line.suite.conditions}
     measure = {
         "measure": line.measure.name,

@@ -1,5 +1,6 @@
 """Metrics and sample texts of runs: the owner of those tables. Narrow rows, read by cursor."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import pairwise
@@ -15,6 +16,7 @@ EVERY_STEP = ("train/loss", "objective/score")
 """A metric that a stage logs at each step."""
 PAUSE = 30
 """A step that took this many times the median was interrupted by a pause."""
+_TURN = re.compile(r"<\|(?:im_start\|>)?(system|user|assistant)(?:\|>|\n)(.*?)<\|(?:end|im_end)\|>", re.DOTALL)
 
 
 def add(db: Database, run_id: int, step: int, values: Mapping[str, float]) -> None:
@@ -184,3 +186,19 @@ def samples_by_prompt(
         if row["prompt"] in found or len(found) < num_prompts:
             found.setdefault(row["prompt"], []).append(row)
     return found
+
+
+def samples_until(db: Database, run_id: int, step: int) -> dict[str, str]:
+    """Map each fixed prompt, as the model reads it, to the answer that a run wrote last until a step."""
+    rows = db.query(
+        "SELECT prompt, response FROM samples WHERE run_id = :run AND step ="
+        " (SELECT max(step) FROM samples WHERE run_id = :run AND step <= :step) ORDER BY id",
+        {"run": run_id, "step": step},
+    )
+    return {row["prompt"]: row["response"] for row in rows}
+
+
+def turns_of(prompt: str) -> list[dict[str, str]]:
+    """Return the turns of a sample's prompt, in the studio's template or ChatML; others stay one text."""
+    found = _TURN.findall(prompt)
+    return [{"role": role, "content": text.strip()} for role, text in found] or [{"role": "user", "content": prompt}]

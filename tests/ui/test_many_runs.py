@@ -45,7 +45,7 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
     drawn = runs_page._refresh(many, "", "")
     assert drawn[0].count('class="run-row"') == PAGE
     assert "sft-2000" in drawn[0]
-    tree, table, *pickers = models._refresh(many, None, None, None)[:5]
+    tree, table, *pickers = models._refresh(many, *[None] * 5)[:7]
     assert table.count("<tr>") == PAGE + 1
     assert tree.count('class="node"') == PAGE
     assert all(len(picker.choices) == PAGE for picker in pickers)
@@ -66,7 +66,7 @@ def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):
 
 def test_a_run_beyond_the_first_page_can_be_shown_and_its_checkpoint_stays_chosen(many):
     assert "sft-3" in runs_page._refresh(many, "sft-3", "")[1]
-    picked = models._refresh(many, "sft-3@13", "sft-9999@1", None)
+    picked = models._refresh(many, "sft-3@13", "sft-9999@1", None, None, None)
     assert "value" not in picked[2].constructor_args, "what was chosen stays, also what was chosen meanwhile"
     assert ("sft-3@13", "sft-3@13") in picked[2].choices
     assert picked[3].value == "sft-1999@13"

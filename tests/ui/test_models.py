@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from studio.models import checkpoints, deletion, disk, notes
 from studio.models.notes import Note
+from studio.preferences import prompts
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.test_deletion import template as template  # a fixture
@@ -140,3 +141,32 @@ def test_figures_that_belong_together_stand_below_each_other_in_a_table_of_their
     assert "1.21" in drawn.partition("Reward models")[0]
     assert "<script" not in drawn
     assert "<img" not in drawn
+
+
+def test_two_checkpoints_are_compared_with_hostile_answers_shown_as_text(full_ws, serve, visit):
+    with full_ws.write() as db:
+        other = checkpoints.id_of(db, "ppo-2@40")
+        one = checkpoints.id_of(db, "sft-1@60")
+        for id_, text in ((one, "A plain answer."), (other, HOSTILE)):
+            prompts.add_response(
+                db, 1, text, "sample", is_first=False, checkpoint_id=id_, sampling='{"temperature": 1}'
+            )
+    page = visit(serve(full_ws).url + "#models")
+    expect(page.locator("#checkpoints table")).to_have_count(3)
+    page.get_by_text("Compare two checkpoints").click()
+    for name, value in (("one", "sft-1@60"), ("other", "ppo-2")):
+        field = page.locator(f"#compare-{name} input")
+        field.fill(value)
+        field.press("Enter")
+    page.locator("#compare-start").click()
+    compared = page.locator("#compared")
+    expect(compared.get_by_role("heading", name="sft-1@60 → ppo-2@40")).to_be_visible()
+    expect(compared.locator("tr", has_text="kl_coef")).to_contain_text("0.1")
+    expect(compared.locator("tr", has_text="eval/score")).to_contain_text("1.21")
+    expect(compared).to_contain_text("No suite has measured both.")
+    expect(compared.locator(".sample", has_text="window.hacked = 1")).to_have_count(1)
+    assert page.evaluate("window.hacked") is None
+    page.locator("#compare-other input").fill("sft-1")
+    page.locator("#compare-other input").press("Enter")
+    page.locator("#compare-start").click()
+    expect(compared).to_contain_text("sft-1@60 cannot be compared with itself")

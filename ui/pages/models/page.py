@@ -15,7 +15,7 @@ from studio.errors import StudioError
 from studio.evaluation import leaderboard
 from studio.models import checkpoint_pages as shelf
 from studio.models import export, notes
-from studio.models.checkpoints import POLICIES
+from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import rounds
 from studio.workspace import Database, Workspace
@@ -23,7 +23,7 @@ from ui import rendering
 from ui.components import dropdown, html, pager
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.models import delete_card, lineage, noting, table
+from ui.pages.models import compare_card, delete_card, lineage, noting, table
 
 WAITING = "Loading the model and generating …"
 DRAWN_EVERY_S = 0.1
@@ -39,9 +39,11 @@ def build(ws: Workspace, resident: Resident) -> Page:
     dialog = noting.build(ws)
     with gr.Accordion("Try a prompt", elem_classes="card", elem_id="try"):
         first, second = _try(resident, policies)
+    with gr.Accordion("Compare two checkpoints", open=False, elem_classes="card", elem_id="compare"):
+        compared = compare_card.build(ws)
     with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
         exported = _export(ws)
-    pickers = [first, second, exported]
+    pickers = [first, second, *compared, exported]
     inputs, outputs = [*pickers, *pages.inputs], [tree, drawn, *pickers, *pages.outputs]
     with gr.Accordion("Delete a checkpoint or a run", open=False, elem_classes="card", elem_id="delete"):
         leaving = delete_card.build(ws, inputs, outputs, partial(_refresh_all, ws))
@@ -108,7 +110,14 @@ def _refresh_all(ws: Workspace, *values: Any) -> list[Any]:
 
 
 def _refresh(
-    ws: Workspace, first: str | None, second: str | None, exported: str | None, search: str = "", offset: float = 0
+    ws: Workspace,
+    first: str | None,
+    second: str | None,
+    one: str | None,
+    other: str | None,
+    exported: str | None,
+    search: str = "",
+    offset: float = 0,
 ) -> list[Any]:
     """Draw a page of the table, its family tree, and the pickers; what was chosen stays chosen."""
     start, word = pager.place(offset), str(search or "")
@@ -117,17 +126,20 @@ def _refresh(
     if not newest:
         text = "Every training run leaves checkpoints here: what it learned, where it came from, and a way to try it."
         nothing = html.empty("No checkpoints yet", text, "train", "Train the first one")
-        return [nothing, "", *[gr.skip()] * 3, *pager.states(0, 0, "")]
+        return [nothing, "", *[gr.skip()] * 5, *pager.states(0, 0, "")]
     shown = found[:PAGE]
     if not start and not word:  # pinned ones are seen at once, however old they are
         shown = list({c.id: c for c in (*shelf.pinned(ws), *shown)}.values())
     handed_on = {c.id for c in shelf.handed_on(ws, sorted({c.run_id for c in shown}))}
+    names = [c.name for c in newest]
     with ws.read() as db:
         said, won = notes.of(db, [c.id for c in shown]), leaderboard.against_sft(db, shown)
         pickers = [
             _picker(db, policies, first, next(iter(policies), None), *POLICIES),
             _picker(db, policies, second, _other(policies), *POLICIES),
-            _picker(db, [c.name for c in newest], exported, newest[0].name, *rounds.TRAINED),
+            _picker(db, names, one, _older(newest), *rounds.TRAINED),
+            _picker(db, names, other, newest[0].name, *rounds.TRAINED),
+            _picker(db, names, exported, newest[0].name, *rounds.TRAINED),
         ]
     nothing = f"No checkpoint has “{word.strip()}” in its name, its base model, its note or its tags."
     return [
@@ -136,6 +148,12 @@ def _refresh(
         *pickers,
         *pager.states(start, len(found), word),
     ]
+
+
+def _older(newest: list[Checkpoint]) -> str | None:
+    """Return what the newest checkpoint is compared with at first: the one before it of its stage, else of any."""
+    before = [c for c in newest[1:] if c.stage == newest[0].stage] or newest[1:]
+    return before[0].name if before else None
 
 
 def _picker(db: Database, names: list[str], current: str | None, otherwise: str | None, *stages: str) -> gr.Dropdown:

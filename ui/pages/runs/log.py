@@ -1,7 +1,6 @@
 """The end of a run's log, searched where a word is given, and its samples: answers to the same prompts over time."""
 
 import json
-import re
 from functools import partial
 from html import escape
 from typing import Any
@@ -15,7 +14,6 @@ from ui.handlers import any_of, on
 
 NUM_LINES = 5000
 NUM_SHOWN = 300
-TURN = re.compile(r"<\|(?:im_start\|>)?(system|user|assistant)(?:\|>|\n)(.*?)<\|(?:end|im_end)\|>", re.DOTALL)
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
@@ -66,14 +64,8 @@ def _prompt(prompt: str, rows: list[dict[str, Any]]) -> str:
     newest, *older = rows
     before = "".join(_answer(row) for row in older)
     more = f"<details><summary>{len(older)} earlier answers</summary>{before}</details>" if older else ""
-    asked = html.conversation(_turns(prompt))
+    asked = html.conversation(metrics.turns_of(prompt))
     return f'<article class="sample">{asked}{_answer(newest)}{more}</article>'
-
-
-def _turns(prompt: str) -> list[dict[str, str]]:
-    """Return the turns of a prompt as the model reads it, in the studio's template or ChatML; others stay one text."""
-    found = TURN.findall(prompt)
-    return [{"role": role, "content": text.strip()} for role, text in found] or [{"role": "user", "content": prompt}]
 
 
 def _answer(row: dict[str, Any]) -> str:
