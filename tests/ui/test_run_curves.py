@@ -168,13 +168,13 @@ def test_runs_are_laid_over_each_other_with_what_differs(two):
 
 def test_a_sampled_prompt_is_shown_as_turns_and_not_as_template():
     own = "<|bos|><|system|>Be kind.<|end|><|user|>Which city?<|end|><|assistant|>"
-    assert [(turn["role"], turn["content"]) for turn in log._turns(own)] == [
+    assert [(turn["role"], turn["content"]) for turn in metrics.turns_of(own)] == [
         ("system", "Be kind."),
         ("user", "Which city?"),
     ]
     chatml = "<|im_start|>user\nWhich\ncity?<|im_end|>\n<|im_start|>assistant\n"
-    assert log._turns(chatml) == [{"role": "user", "content": "Which\ncity?"}]
-    assert log._turns("Plain") == [{"role": "user", "content": "Plain"}]
+    assert metrics.turns_of(chatml) == [{"role": "user", "content": "Which\ncity?"}]
+    assert metrics.turns_of("Plain") == [{"role": "user", "content": "Plain"}]
 
 
 def test_the_log_is_searched_and_stays_text(two):
