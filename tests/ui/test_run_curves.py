@@ -163,7 +163,7 @@ def test_runs_are_laid_over_each_other_with_what_differs(two):
     assert f"<th>{first.name}</th><th>{second.name}</th>" in drawn
     assert "<tr><th>epochs</th><td>2</td><td>5</td></tr>" in drawn
     assert drawn.count("<tr>") == 2, "the head and the one setting that differs"
-    assert drawn.index('class="overlaid"') < drawn.index('class="difference"') < drawn.index('class="charts"')
+    assert drawn.index('class="overlaid"') < drawn.index('class="difference"') < drawn.index('class="run-charts"')
 
 
 def test_a_sampled_prompt_is_shown_as_turns_and_not_as_template():

@@ -131,7 +131,7 @@ def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):
 def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, visit):
     filling.add_checkpoint(full_ws, stored.read(full_ws, runs.get, "ppo-2"), 20)
     page = visit(serve(full_ws).url + "#runs/ppo-2")
-    expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "ppo-2")
+    expect(page.locator("#run-curves .run-charts")).to_have_attribute("data-run", "ppo-2")
     expect(page.locator("#run-resume")).to_be_enabled()
     page.route("**/queue/join**", lambda route: None)
     page.locator("#run-list a", has_text="ppo-1").click()
@@ -144,7 +144,7 @@ def test_a_run_is_painted_ahead_of_gradio_and_its_controls_wait(full_ws, serve, 
     expect(page.locator("#run-resume")).to_be_disabled()
     page.locator("#run-list a", has_text="reward-1").click()
     page.evaluate("for (const name of ['ppo-2', 'sft-1', 'ppo-2', 'sft-1']) location.hash = `runs/${name}`")
-    expect(page.locator("#run-curves .charts")).to_have_attribute("data-run", "sft-1")
+    expect(page.locator("#run-curves .run-charts")).to_have_attribute("data-run", "sft-1")
     page.wait_for_function("!document.getElementById('run').inert")
     page.locator("#run-resume").wait_for()
     page.get_by_role("tab", name="Config").click()
@@ -187,7 +187,7 @@ def test_an_address_without_its_run_says_so_and_a_narrow_page_goes_to_the_run_th
     expect(page.locator("#run-head")).to_have_text(
         "There is no run named 'nosuch' in this workspace. Choose one from the list."
     )
-    expect(page.locator("#run-stop")).to_be_disabled()
+    expect(page.locator("#run-stop")).to_be_hidden()
     page.locator("#run-list a", has_text="ppo-2").click()
     expect(page.locator("#run-head h2")).to_have_text("ppo-2")
     at_the_top = "Math.abs(document.getElementById('run').getBoundingClientRect().top) < 60"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from ui.components.html import number
 
-WIDTH, HEIGHT = 420, 184
-LEFT, RIGHT, TOP, BOTTOM = 42, 96, 12, 24
+WIDTH, HEIGHT = 340, 168
+LEFT, RIGHT, TOP, BOTTOM = 42, 100, 12, 24
 LABEL_GAP = 15
 
 Points = Sequence[tuple[int, float]]
@@ -74,7 +74,7 @@ def chart(
     low, high = _x_range(drawn)
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
-        f'<figure class="chart"><figcaption><b>{escape(title)}</b><span>{escape(sentence)}</span></figcaption>'
+        f'<figure class="chart"><figcaption><b>{escape(title)}</b><span title="{escape(sentence)}">{escape(sentence)}</span></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(newest)}" '
         f'data-frame="{LEFT} {WIDTH - RIGHT} {low} {high}" data-label="{escape(x_label)}" '
         f'data-points="{escape(data)}">{body}</svg></figure>'

@@ -20,7 +20,7 @@ from studio.workspace import Database, Workspace
 from ui.components import html, noise_limit
 from ui.components.charts import Band, Curve, Limit, chart
 from ui.handlers import any_of, on
-from ui.pages.runs import reliability
+from ui.pages.runs import groups, reliability
 
 NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 """Points of a curve, and of one among more than three runs."""
@@ -116,11 +116,13 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any) ->
     found = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
-    body = "".join(
-        _chart(run, title, charts[title], found, weight, bool(is_log), limits.get(title)) for title in titles
-    )
+    drawn: dict[str, list[str]] = {}
+    numbers: dict[str, list[str]] = {}
+    for title in titles:
+        markup, is_flat = _chart(run, title, charts[title], found, weight, bool(is_log), limits.get(title))
+        (numbers if is_flat else drawn).setdefault(groups.of(charts[title]), []).append(markup)
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
-    shown = f'<div class="charts" data-run="{escape(run.name)}">{body}</div>'
+    shown = f'<div class="run-charts" data-run="{escape(run.name)}">{groups.draw(drawn, numbers)}</div>'
     return f"{_legend(together)}{difference(together)}{shown}{trust}"
 
 
@@ -137,24 +139,31 @@ def _chart(
     weight: float,
     is_log: bool,
     limit: Limit | None,
-) -> str:
-    """Draw one value: of one run a line for each group, with its interval; of several runs a line for each of them."""
+) -> tuple[str, bool]:
+    """Draw one value: of one run a line for each group, with its interval; of several runs a line for each of them.
+
+    Returns:
+        The markup, and whether it is but a number, since the value never changed.
+    """
     x_label, shown = UNITS.get(run.stage, "step"), title.replace("_", " ")
+    band = None
     if len(found) > 1:
         # Of a value that is trained on and measured, the measured one is compared.
         name = next((n for n in names if n.startswith("eval/")), names[0])
+        shown, said = f"{shown} ({name.partition('/')[0]})", sentence(name)
         curves = [_curve(owner, values.get(name), weight) for owner, values in found.items()]
-        return chart(
-            f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None, x_label, is_log=is_log, limit=limit
-        )
-    values = found[run.name]
-    curves = [
-        _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
-        for name in sorted(names, reverse=True)
-        if name in values
-    ]
-    said = " ".join(filter(None, map(sentence, sorted(names, reverse=True))))
-    return chart(shown, said, curves, _band(title, names, values), x_label, is_log=is_log, limit=limit)
+    else:
+        values = found[run.name]
+        said = " ".join(filter(None, map(sentence, sorted(names, reverse=True))))
+        curves = [
+            _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
+            for name in sorted(names, reverse=True)
+            if name in values
+        ]
+        band = _band(title, names, values)
+    if band is None and limit is None and groups.is_flat(curves):
+        return groups.number(shown, said, curves), True
+    return chart(shown, said, curves, band, x_label, is_log=is_log, limit=limit), False
 
 
 def _curve(name: str, values: Thinned | None, weight: float) -> Curve:
