@@ -12,6 +12,8 @@ from sqlite_utils import Database
 from studio.database.schema import curves as schema_curves
 from studio.workspace import now
 
+ALL_STEPS = (0, 2**62)
+"""First and last step of what is read where nothing else is said."""
 EVERY_STEP = ("train/loss", "objective/score")
 """A metric that a stage logs at each step."""
 PAUSE = 30
@@ -52,9 +54,11 @@ def curve(db: Database, run_id: int, name: str, max_points: int = 600) -> list[t
     return list(zip(found.steps, found.means, strict=True))
 
 
-def curves(db: Database, run_id: int, wanted: Iterable[str], max_points: int = 240) -> dict[str, Thinned]:
-    """Return several metrics of a run at once, each as `curve` thins it; those without values are left out."""
-    found = {name: _thinned(db, run_id, name, max_points) for name in wanted}
+def curves(
+    db: Database, run_id: int, wanted: Iterable[str], max_points: int = 240, between: tuple[int, int] = ALL_STEPS
+) -> dict[str, Thinned]:
+    """Return several metrics of a run at once, each as `curve` thins it, also of only some steps; those without values are left out."""
+    found = {name: _thinned(db, run_id, name, max_points, between) for name in wanted}
     return {name: thinned for name, thinned in found.items() if thinned.steps}
 
 
@@ -62,19 +66,22 @@ _Stretch = tuple[int, int, float, float, float]
 """Consecutive values of a metric: last step, number of values, sum, lowest, highest."""
 
 _OF_METRIC = "FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL"
+_OF_STEPS = f"{_OF_METRIC} AND step BETWEEN ? AND ?"
 
 
-def _thinned(db: Database, run_id: int, name: str, max_points: int) -> Thinned:
+def _thinned(db: Database, run_id: int, name: str, max_points: int, between: tuple[int, int] = ALL_STEPS) -> Thinned:
     """Return up to `max_points` values as they are; more values as `max_points` / 2 to `max_points` points."""
-    key = [run_id, name]
-    first = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step, id LIMIT 1", key).fetchone()
+    key = [run_id, name, *between]
+    first = db.execute(f"SELECT step, value {_OF_STEPS} ORDER BY step, id LIMIT 1", key).fetchone()
     if first is None:
         return Thinned([], [], [], [], None)
-    last = db.execute(f"SELECT step, value {_OF_METRIC} ORDER BY step DESC, id DESC LIMIT 1", key).fetchone()
+    last = db.execute(f"SELECT step, value {_OF_STEPS} ORDER BY step DESC, id DESC LIMIT 1", key).fetchone()
     rows = _rows(db, key, last[0] - first[0], max_points)
     if sum(num for _, num, *_ in rows) > max_points:
         step, value = first
         rows = [(step, 1, value, value, value), *_joined(rows, max_points - 1)]
+        if rows[-1][0] < last[0]:  # of a stretch that goes on beyond these steps
+            rows.append((last[0], 1, last[1], last[1], last[1]))
     steps, nums, totals, lows, highs = map(list, zip(*rows, strict=True))
     return Thinned(steps, [total / num for total, num in zip(totals, nums, strict=True)], lows, highs, last[1])
 
@@ -85,11 +92,14 @@ def _rows(db: Database, key: list[Any], span: int, max_points: int) -> list[_Str
         if span / size < max_points / 2:
             continue
         stretches = "SELECT step, num, total, low, high FROM metric_stretches"
-        found = db.execute(f"{stretches} WHERE run_id = ? AND name = ? AND size = ? ORDER BY stretch", [*key, size])
+        inside = "stretch >= (? + size - 1) / size AND step <= ?"  # the whole stretch
+        found = db.execute(
+            f"{stretches} WHERE run_id = ? AND name = ? AND {inside} AND size = ? ORDER BY stretch", [*key, size]
+        )
         rows = found.fetchall()
         if len(rows) > max_points / 2 and sum(num for _, num, *_ in rows) > max_points:
             return rows
-    return db.execute(f"SELECT step, 1, value, value, value {_OF_METRIC} ORDER BY step, id", key).fetchall()
+    return db.execute(f"SELECT step, 1, value, value, value {_OF_STEPS} ORDER BY step, id", key).fetchall()
 
 
 def _joined(rows: list[_Stretch], max_points: int) -> list[_Stretch]:

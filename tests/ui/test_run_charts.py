@@ -1,8 +1,11 @@
-"""A run's charts: in named groups that fold, flat values as numbers."""
+"""A run's charts: in named groups that fold, flat values as numbers; a crosshair over all of them, and zoom."""
 
+import json
 import re
+from html import unescape
 
 import pytest
+from playwright.sync_api import expect
 
 from modules.config import PPOConfig, SFTConfig
 from modules.metrics import METRICS
@@ -77,3 +80,156 @@ def test_of_several_runs_each_has_its_number_where_they_differ(ppo):
         stored.written(ws, metrics.add, other.id, step, {"objective/kl_coef": 0.2})
     assert f"{run.name} 0.050, {other.name} 0.200" in drawn(ws, run, other)
     assert groups.number(HOSTILE, HOSTILE, [Curve(HOSTILE, [(1, 2.0), (2, 2.0)])]).count("<") == 6, "tags of its own"
+
+
+# Zoom.
+
+
+def steps_of(markup):
+    """Of each chart the steps of its first curve."""
+    found = re.findall(r'data-points="([^"]+)"', markup)
+    return [[step for step, _ in points[0][1]] for points in (json.loads(unescape(each)) for each in found) if points]
+
+
+def test_of_a_long_run_some_steps_are_read_with_more_detail_and_none_of_the_others(ws):
+    filling.add_texts(ws)
+    run = filling.add_run(ws, SFTConfig())
+    values = [(step * 7919) % 1000 / 1000 for step in range(20_000)]
+    with ws.write() as db:
+        db.table("metrics").insert_all(
+            {"run_id": run.id, "step": step, "name": "train/loss", "value": value, "at": ""}
+            for step, value in enumerate(values)
+        )
+    for first, last in ((5_003, 5_100), (5_003, 9_998), (0, 19_999), (300, 300)):
+        found = stored.read(ws, metrics.curves, run.id, ["train/loss"], 140, (first, last))["train/loss"]
+        assert (found.steps[0], found.steps[-1]) == (first, last)
+        assert (found.means[0], found.newest) == (values[first], values[last])
+        assert len(found.steps) <= 141
+        assert min(found.lows) >= min(values[first : last + 1])
+        assert max(found.highs) <= max(values[first : last + 1])
+    few = stored.read(ws, metrics.curves, run.id, ["train/loss"], 140, (5_003, 5_100))["train/loss"]
+    assert few.means == values[5_003:5_101], "each value as it was logged"
+    assert stored.read(ws, metrics.curves, run.id, ["train/loss"], 140, (30_000, 40_000)) == {}
+
+
+def test_zoom_draws_these_steps_in_all_charts_over_one_frame(ppo):
+    ws, run = ppo
+    shown = stored.read(ws, curves.draw, run.name, [], 0, False, f"{run.name} 10 20")
+    assert {(min(each), max(each)) for each in steps_of(shown)} == {(10, 20)}
+    assert set(re.findall(r'data-frame="\d+ \d+ (\d+ \d+)"', shown)) == {"10 20"}
+    assert "Iterations 10 to 20." in shown
+    assert shown.count("<figure") == drawn(ws, run).count("<figure"), (
+        "a value that is flat as a whole stays a number, no other becomes one"
+    )
+
+
+def test_charts_of_a_run_share_the_frame_of_all_its_steps(ppo):
+    ws, run = ppo
+    stored.written(ws, metrics.add, run.id, 0, {"eval/kl": 1.0})
+    assert set(re.findall(r'data-frame="\d+ \d+ (\d+ \d+)"', drawn(ws, run))) == {"0 40"}
+
+
+@pytest.mark.parametrize(
+    "zoom",
+    [
+        "",
+        None,
+        5,
+        "ppo-1",
+        "sft-1 10 20",
+        "ppo-1 10 20 30",
+        "ppo-1 -5 20",
+        "ppo-1 1e3 20",
+        f"ppo-1 {'9' * 30} 1",
+        "<b> 1 2",
+    ],
+)
+def test_a_zoom_that_is_none_or_of_another_run_shows_everything(ppo, zoom):
+    ws, run = ppo
+    assert stored.read(ws, curves.draw, run.name, [], 0, False, zoom) == drawn(ws, run)
+
+
+def test_steps_without_a_value_say_so_and_do_not_wait(ppo):
+    ws, run = ppo
+    shown = stored.read(ws, curves.draw, run.name, [], 0, False, f"{run.name} 900 950")
+    assert "no value in these steps" in shown
+    assert "waiting for the first value" not in shown
+    assert "<b>kl coef</b>" in shown
+
+
+@pytest.mark.browser
+def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_all(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}")
+    charts = page.locator("#run-curves figure.chart svg")
+    expect(charts).to_have_count(5)
+    loss = page.locator("#run-curves figure.chart", has_text="policy loss").locator("svg")
+
+    def at(step):
+        """A place over the frame of the chart, of a step from 1 to 40."""
+        loss.scroll_into_view_if_needed()
+        share = (step - 1) / 39
+        box, (left, right) = loss.bounding_box(), map(float, loss.get_attribute("data-frame").split()[:2])
+        scale = box["width"] / float(loss.get_attribute("viewBox").split()[2])
+        return box["x"] + scale * (left + share * (right - left)), box["y"] + box["height"] / 2
+
+    page.mouse.move(*at(21))
+    visible = [chart for chart in charts.all() if chart.is_visible()]
+    assert len(visible) == 4, "the one of the folded group is out of sight"
+    expect(page.locator("#run-curves .cross")).to_have_count(4)
+    expect(page.locator(".chart-tip")).to_contain_text("iteration 21")
+    kl = page.locator("#run-curves figure.chart", has_text="kl").first
+    assert [each.strip() for each in kl.locator(".cross tspan").all_text_contents()] == ["21", "42"], (
+        "objective and eval, at the same step"
+    )
+    lines = {
+        round(
+            chart.locator(".cross line").evaluate(
+                "line => line.getBoundingClientRect().x - line.ownerSVGElement.getBoundingClientRect().x"
+            )
+        )
+        for chart in visible
+    }
+    assert len(lines) == 1, "at the same place in each"
+
+    page.mouse.move(*at(10.3))
+    page.mouse.down()
+    page.mouse.move(*at(15))
+    page.mouse.move(*at(20.7))
+    expect(page.locator("#run-curves .drag")).to_have_count(1)
+    page.mouse.up()
+    expect(page.locator("#run-curves .zoomed")).to_contain_text("Iterations 10 to 21.")
+    expect(loss).to_have_attribute("data-frame", re.compile(r" 10 21$"))
+    expect(page.locator("#run-curves .drag")).to_have_count(0)
+    stored.written(ws, metrics.add, run.id, 41, {"policy/loss": 41.0})
+    page.reload()
+    expect(loss).to_have_attribute("data-frame", re.compile(r" 1 41$"))
+
+    page.mouse.move(*at(10))
+    page.mouse.down()
+    page.mouse.move(*at(20), steps=3)
+    page.mouse.up()
+    expect(page.locator("#run-curves .zoomed")).to_be_visible()
+    page.mouse.dblclick(*at(20))
+    expect(page.locator("#run-curves .zoomed")).to_have_count(0)
+    expect(loss).to_have_attribute("data-frame", re.compile(r" 1 41$"))
+
+
+@pytest.mark.browser
+def test_a_group_stays_folded_over_a_reload_and_when_it_is_drawn_again(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}")
+    policy, time = (page.locator(f'.chart-group[data-group="{key}"]') for key in ("policy", "time"))
+    policy.locator("summary").click()
+    time.locator("summary").click()
+    expect(policy.locator("svg")).to_be_hidden()
+    expect(time.locator("svg")).to_be_visible()
+    before = time.locator("polyline").get_attribute("points")
+    page.locator("#curve-log input").check()
+    expect(time.locator("polyline")).not_to_have_attribute("points", before)
+    expect(policy.locator("svg")).to_be_hidden()
+    expect(time.locator("svg")).to_be_visible()
+    page.reload()
+    expect(time.locator("svg")).to_be_visible()
+    expect(policy.locator("svg")).to_be_hidden()
+    expect(policy).to_be_visible()

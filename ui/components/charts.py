@@ -1,7 +1,7 @@
 """Frugal line charts as SVG text for `gr.HTML`: a curve's name and newest value stand at its end, hover gives exact values.
 
 Colours are CSS classes, so light and dark need no redraw. Points arrive thinned by `studio.runs.metrics.curve`. The values for
-the hover travel in a `data-points` attribute that `studio.js` reads; Gradio patches the new markup into the old, so the
+the hover travel in a `data-points` attribute that `charts.js` reads; Gradio patches the new markup into the old, so the
 pointer and the scroll position stay where they are.
 """
 
@@ -61,17 +61,20 @@ def chart(
     *,
     is_log: bool = False,
     limit: Limit | None = None,
+    x_range: tuple[int, int] | None = None,
+    nothing: str = "waiting for the first value",
 ) -> str:
-    """Draw a titled chart of at most a few curves; with no points yet, an empty frame of the same size.
+    """Draw a titled chart of at most a few curves; with no points, an empty frame of the same size that says `nothing`.
 
-    A `limit` is drawn as a dashed line across the frame, over the band of its interval.
+    A `limit` is drawn as a dashed line across the frame, over the band of its interval. The frame runs over `x_range`, or from
+    the first to the last step of the curves.
 
     With `is_log` the values stand on a log scale, unless one of them is 0 or less; the chart then says so.
     """
     drawn = [curve for curve in curves if curve.points]
-    body = _plot(drawn, band, x_label, is_log, limit) if drawn else _waiting()
+    low, high = _x_range(drawn) if x_range is None or x_range[0] >= x_range[1] else x_range
+    body = _plot(drawn, band, x_label, is_log, limit, (low, high)) if drawn else _waiting(nothing)
     newest = ", ".join(f"{c.name} {number(c.end[1])} at {x_label} {c.end[0]}" for c in drawn) or "no values yet"
-    low, high = _x_range(drawn)
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b><span title="{escape(sentence)}">{escape(sentence)}</span></figcaption>'
@@ -81,8 +84,10 @@ def chart(
     )
 
 
-def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool, limit: Limit | None = None) -> str:
-    low, high = _x_range(curves)
+def _plot(
+    curves: list[Curve], band: Band | None, x_label: str, is_log: bool, limit: Limit | None, x_range: tuple[int, int]
+) -> str:
+    low, high = x_range
     ys = [y for curve in curves for _, y in (*curve.points, curve.end)]
     if band:
         ys += [y for edge in band for _, y in edge]
@@ -108,7 +113,7 @@ def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool, li
     return "".join(
         [
             _grid(ticks, to_y),
-            _x_axis(curves, to_x, x_label),
+            _x_axis(curves, to_x, x_label, x_range),
             _note(notes),
             _limit(limit, to_y),
             _area(band, to_x, to_y),
@@ -118,11 +123,11 @@ def _plot(curves: list[Curve], band: Band | None, x_label: str, is_log: bool, li
     )
 
 
-def _waiting() -> str:
+def _waiting(words: str) -> str:
     middle = (LEFT + WIDTH - RIGHT) / 2
     return (
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="tick" x="{middle}" y="{HEIGHT / 2}" text-anchor="middle">waiting for the first value</text>'
+        f'<text class="tick" x="{middle}" y="{HEIGHT / 2}" text-anchor="middle">{escape(words)}</text>'
     )
 
 
@@ -181,10 +186,11 @@ def _grid(ticks: list[float], to_y) -> str:
     )
 
 
-def _x_axis(curves: list[Curve], to_x, label: str) -> str:
-    xs = [x for curve in curves for x, _ in curve.points]
-    low, high, y = min(xs), max(xs), HEIGHT - 8
-    if low == high:
+def _x_axis(curves: list[Curve], to_x, label: str, x_range: tuple[int, int]) -> str:
+    xs = {x for curve in curves for x, _ in curve.points}
+    (low, high), y = x_range, HEIGHT - 8
+    if len(xs) == 1 and x_range == _x_range(curves):
+        (low,) = xs
         return f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{escape(label)} {low:,}</text>'
     first = f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{low:,}</text>'
     last = f'<text class="tick" x="{to_x(high):.1f}" y="{y}" text-anchor="end">{escape(label)} {high:,}</text>'

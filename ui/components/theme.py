@@ -20,6 +20,7 @@ HEAD = "".join(
         ("style", "chat/chat.css"),
         ("script", "studio.js"),
         ("script", "typed.js"),
+        ("script", "charts.js"),
     )
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""

@@ -28,8 +28,9 @@ async function paint(address) {
   if (page !== "runs" || !name || !document.getElementById("run-curves")) return;
   const smoothing = document.querySelector("#curve-smoothing input[type=range]")?.value ?? 0;
   const isLog = document.querySelector("#curve-log input")?.checked ?? false;
+  const zoom = document.querySelector("#curve-zoom :is(input, textarea)")?.value ?? "";
   const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
-  const answer = await Promise.race([server.show({ name, smoothing: Number(smoothing), is_log: isLog }).catch(() => null), late]);
+  const answer = await Promise.race([server.show({ name, smoothing: Number(smoothing), is_log: isLog, zoom }).catch(() => null), late]);
   if (!answer?.parts || turn !== newest) return;
   wait(true);
   for (const [id, markup] of Object.entries(answer.parts)) fill(id, markup);

@@ -1,4 +1,4 @@
-/* Shared by all pages: light and dark, the address (#page/item), hover on charts. No framework, no request. */
+/* Shared by all pages: light and dark, the address (#page/item). No framework, no request. */
 (() => {
   /* A browser may refuse its storage, or find it full: then the page works without. */
   const shelf = (kind, name) => ({
@@ -120,47 +120,4 @@
     const { ctrlKey, metaKey, shiftKey } = event;
     twin.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey }));
   }, { capture: true });
-
-  /* ---- hover on charts: one tooltip and one crosshair for all of them ---- */
-  let tip = null;
-  let hair = null;
-  const hide = () => tip && (tip.hidden = hair.hidden = true);
-
-  function nearest(points, x) {
-    return points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
-  }
-
-  function make(className) {
-    const node = document.createElement("div");
-    node.className = className;
-    document.body.append(node);
-    return node;
-  }
-
-  document.addEventListener("pointermove", (event) => {
-    const svg = event.target.closest?.("figure.chart svg");
-    const curves = svg ? JSON.parse(svg.dataset.points) : [];
-    if (!curves.length) return hide();
-    tip ??= make("chart-tip");
-    hair ??= make("chart-hair");
-    const [left, right, low, high] = svg.dataset.frame.split(" ").map(Number);
-    const box = svg.getBoundingClientRect();
-    const scale = box.width / svg.viewBox.baseVal.width;
-    const share = Math.min(1, Math.max(0, ((event.clientX - box.left) / scale - left) / (right - left)));
-    const x = low + share * (high - low);
-    const found = curves.map(([name, points]) => [name, ...nearest(points, x)]);
-    const step = found.map(([, at]) => at).reduce((best, at) => (Math.abs(at - x) < Math.abs(best - x) ? at : best));
-    tip.replaceChildren(
-      ...[`${svg.dataset.label} ${step.toLocaleString("en")}`, ...found.map(([name, at, y]) => `${name} ${Number(y.toPrecision(5))}${at === step ? "" : ` (at ${at})`}`)].map((text) => {
-        const line = document.createElement("div");
-        line.textContent = text;
-        return line;
-      }),
-    );
-    const at = box.left + scale * (left + (high > low ? (step - low) / (high - low) : 0) * (right - left));
-    hair.style.cssText = `left:${at}px;top:${box.top}px;height:${box.height - 26 * scale}px`;
-    tip.style.cssText = `left:${Math.min(at + 12, innerWidth - 200)}px;top:${event.clientY + 14}px`;
-    tip.hidden = hair.hidden = false;
-  });
-  document.addEventListener("scroll", hide, { passive: true, capture: true });
 })();

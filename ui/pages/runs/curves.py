@@ -4,9 +4,10 @@ The points arrive thinned by `studio.runs.metrics`, at most 140 a curve, however
 as one of 100, and the page has little to draw.
 """
 
+import re
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -18,7 +19,7 @@ from studio.runs.metrics import Thinned
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui.components import html, noise_limit
-from ui.components.charts import Band, Curve, Limit, chart
+from ui.components.charts import Band, Curve, chart
 from ui.handlers import any_of, on
 from ui.pages.runs import groups, reliability
 
@@ -42,6 +43,8 @@ ORDER = (
     "ece",
 )
 UNITS = {"ppo": "iteration"}
+ZOOM = re.compile(r"(?P<run>[a-z]{1,20}-\d{1,9}) (?P<first>\d{1,15}) (?P<last>\d{1,15})")
+"""What `static/charts.js` writes when a person drags over a chart."""
 
 
 def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
@@ -52,10 +55,11 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         )
         smoothing = gr.Slider(0, 0.99, 0, step=0.01, label="smoothing", elem_id="curve-smoothing", min_width=240)
         is_log = gr.Checkbox(False, label="log scale", elem_id="curve-log", min_width=130)
+    zoom = gr.Textbox("", label="shown steps", elem_id="curve-zoom", elem_classes="unseen")  # set by static/charts.js
     drawn = html.html(elem_id="run-curves")
     mark = gr.Textbox("", visible=False)
-    wanted = [chosen, others, smoothing, is_log]
-    asked = any_of([chosen, seen, others, smoothing, is_log], "change")
+    wanted = [chosen, others, smoothing, is_log, zoom]
+    asked = any_of([chosen, seen, others, smoothing, is_log, zoom], "change")
     on(asked, partial(_redraw, ws), [*wanted, mark], [drawn, mark])
     owner = gr.State(None)
     on(chosen.change, partial(_choices, ws), [chosen, owner], [others])
@@ -82,7 +86,7 @@ def _names(db: Database, chosen: str) -> list[str]:
     return [other.name for other in shelf.page(db, stage=run.stage) if other.name != run.name] if run else []
 
 
-def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, mark: Any) -> list[Any]:
+def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any, zoom: Any, mark: Any) -> list[Any]:
     """Draw the charts, or nothing where they are unchanged: several events may tell of one change."""
     with ws.read() as db:
         run = runs.chosen_or_newest(db, chosen)
@@ -90,12 +94,15 @@ def _redraw(ws: Workspace, chosen: str, others: Any, smoothing: Any, is_log: Any
         found = shelf.named(db, list(map(str, names)))
         shown = {each.name: each for each in found if run and each.stage == run.stage}
         facts = [(n, shown[n].state, metrics.cursor(db, shown[n].id)) for n in map(str, names) if n in shown]
-        now = str((facts, smoothing, bool(is_log)))
-        return [gr.skip(), gr.skip()] if now == mark else [draw(db, chosen, others, smoothing, is_log), now]
+        now = str((facts, smoothing, bool(is_log), zoom))
+        return [gr.skip(), gr.skip()] if now == mark else [draw(db, chosen, others, smoothing, is_log, zoom), now]
 
 
-def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any) -> str:
-    """Draw all charts of the run, with those of the others laid over them."""
+def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zoom: Any = "") -> str:
+    """Draw all charts of the run, with those of the others laid over them.
+
+    `zoom` is the run's name with the first and last step that are shown; what belongs to another run is passed over.
+    """
     run = runs.chosen_or_newest(db, chosen)
     if run is None:
         return ""
@@ -113,17 +120,52 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any) ->
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]
     num_points = NUM_POINTS if len(together) <= 3 else NUM_POINTS_OF_MANY
-    found = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
+    steps = _steps(run.name, zoom)
+    whole = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
+    found = whole if steps is None else {
+        each.name: metrics.curves(db, each.id, [*every, *bounds], num_points, steps) for each in together
+    }  # fmt: skip
+    ends = [
+        edge for values in whole.values() for curve in values.values() for edge in (curve.steps[0], curve.steps[-1])
+    ]
+    frame = steps or (min(ends, default=0), max(ends, default=0))
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
     drawn: dict[str, list[str]] = {}
     numbers: dict[str, list[str]] = {}
     for title in titles:
-        markup, is_flat = _chart(run, title, charts[title], found, weight, bool(is_log), limits.get(title))
+        lines = _lines(run, title, charts[title], found, weight)
+        before = lines if steps is None else _lines(run, title, charts[title], whole, weight)
+        limit = limits.get(title)
+        is_flat = not limit and before.band is None and groups.is_flat(before.curves)
+        markup = (
+            groups.number(lines.title, lines.sentence, before.curves)
+            if is_flat
+            else chart(
+                *lines, UNITS.get(run.stage, "step"), is_log=bool(is_log), limit=limit, x_range=frame,
+                nothing="no value in these steps" if steps else "waiting for the first value",
+            )
+        )  # fmt: skip
         (numbers if is_flat else drawn).setdefault(groups.of(charts[title]), []).append(markup)
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
-    shown = f'<div class="run-charts" data-run="{escape(run.name)}">{groups.draw(drawn, numbers)}</div>'
+    body = _zoomed(run, steps) + groups.draw(drawn, numbers)
+    shown = f'<div class="run-charts" data-run="{escape(run.name)}">{body}</div>'
     return f"{_legend(together)}{difference(together)}{shown}{trust}"
+
+
+def _steps(name: str, zoom: Any) -> tuple[int, int] | None:
+    """Return the first and last step that are shown; None for all."""
+    found = ZOOM.fullmatch(zoom) if isinstance(zoom, str) else None
+    if not found or found["run"] != name:
+        return None
+    return int(found["first"]), max(int(found["first"]) + 1, int(found["last"]))
+
+
+def _zoomed(run: Run, steps: tuple[int, int] | None) -> str:
+    if steps is None:
+        return ""
+    words = f"{UNITS.get(run.stage, 'step').capitalize()}s {steps[0]:,} to {steps[1]:,}."
+    return f'<p class="zoomed">{words} <button type="button" data-zoom-out>Show all</button></p>'
 
 
 def _title(name: str) -> str:
@@ -131,39 +173,31 @@ def _title(name: str) -> str:
     return value if group in SHARED else f"{group} {value}"
 
 
-def _chart(
-    run: Run,
-    title: str,
-    names: list[str],
-    found: dict[str, dict[str, Thinned]],
-    weight: float,
-    is_log: bool,
-    limit: Limit | None,
-) -> tuple[str, bool]:
-    """Draw one value: of one run a line for each group, with its interval; of several runs a line for each of them.
+class _Lines(NamedTuple):
+    """What a chart shows of one value."""
 
-    Returns:
-        The markup, and whether it is but a number, since the value never changed.
-    """
-    x_label, shown = UNITS.get(run.stage, "step"), title.replace("_", " ")
-    band = None
+    title: str
+    sentence: str
+    curves: list[Curve]
+    band: Band | None
+
+
+def _lines(run: Run, title: str, names: list[str], found: dict[str, dict[str, Thinned]], weight: float) -> _Lines:
+    """Return of one run a line for each group, with its interval; of several runs a line for each of them."""
+    shown = title.replace("_", " ")
     if len(found) > 1:
         # Of a value that is trained on and measured, the measured one is compared.
         name = next((n for n in names if n.startswith("eval/")), names[0])
-        shown, said = f"{shown} ({name.partition('/')[0]})", sentence(name)
         curves = [_curve(owner, values.get(name), weight) for owner, values in found.items()]
-    else:
-        values = found[run.name]
-        said = " ".join(filter(None, map(sentence, sorted(names, reverse=True))))
-        curves = [
-            _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
-            for name in sorted(names, reverse=True)
-            if name in values
-        ]
-        band = _band(title, names, values)
-    if band is None and limit is None and groups.is_flat(curves):
-        return groups.number(shown, said, curves), True
-    return chart(shown, said, curves, band, x_label, is_log=is_log, limit=limit), False
+        return _Lines(f"{shown} ({name.partition('/')[0]})", sentence(name), curves, None)
+    values = found[run.name]
+    curves = [
+        _curve(name.partition("/")[0] if len(names) > 1 else "", values[name], weight)
+        for name in sorted(names, reverse=True)
+        if name in values
+    ]
+    said = " ".join(filter(None, map(sentence, sorted(names, reverse=True))))
+    return _Lines(shown, said, curves, _band(title, names, values))
 
 
 def _curve(name: str, values: Thinned | None, weight: float) -> Curve:

@@ -124,7 +124,7 @@ def _show(ws: Workspace, request: Any) -> dict[str, str]:
     weight = smoothing if isinstance(smoothing, float | int) else 0
     with ws.read() as db:
         run = runs.get(db, str(asked.get("name")))
-        drawn_curves = curves.draw(db, run.name, [], weight, asked.get("is_log"))
+        drawn_curves = curves.draw(db, run.name, [], weight, asked.get("is_log"), asked.get("zoom"))
     drawn = dict(zip(("run-head", "run-pulse", "run-samples", "run-log", "run-config"), _detail(ws, run), strict=True))
     return drawn | {"run-curves": drawn_curves}
 
