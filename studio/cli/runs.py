@@ -1,15 +1,20 @@
-"""Manages runs: ``runs`` (list, show, stop, pause, move, resume, rollouts, checkup, delete)."""
+"""Manages runs: ``runs`` (list, show, stop, pause, move, resume, curves, rollouts, checkup, delete)."""
 
 import argparse
+import csv
 import json
+import sys
 from typing import Any
 
 from studio.cli import checkup, deleting, follow, rollouts, watch
+from studio.errors import RunError
 from studio.models import checkpoints, disk
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
 
+EVERY = 2**62
+"""Points of a curve that is not thinned."""
 WHERE = {"earlier": -1, "later": 1, "first": -(10**6), "last": 10**6}
 
 
@@ -61,6 +66,16 @@ def add(commands: Any) -> None:
     how.add_argument("--detach", action="store_true", help="start it and return at once")
     how.add_argument("--queue", action="store_true", help="leave the start to torchrun or SLURM; prints the lines")
     resume.set_defaults(action=_resume_run)
+    curves = verbs.add_parser("curves", help="what a run logged, as CSV: a row a step, a column a metric")
+    curves.add_argument("name")
+    curves.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="such as eval/loss; may be repeated (default: all)",
+    )
+    curves.set_defaults(action=_print_curves)
     checkup.add(verbs)
     rollouts.add(verbs)
     deleting.add(verbs, "runs")
@@ -115,6 +130,20 @@ def _show_run(arguments: argparse.Namespace) -> int:
         print(f"{disk.words(disk.taken(folder))} in {folder.relative_to(ws.root)}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
+    return 0
+
+
+def _print_curves(arguments: argparse.Namespace) -> int:
+    with Workspace.existing(arguments.workspace).read() as db:
+        run = runs.get(db, arguments.name)
+        known = metrics.names(db, run.id)
+        if unknown := next((name for name in arguments.metric if name not in known), None):
+            raise RunError(f"{run.name} has logged no metric {unknown!r}. It has: {', '.join(known) or 'none'}.")
+        values = {name: dict(metrics.curve(db, run.id, name, EVERY)) for name in arguments.metric or known}
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["step", *values])
+    for step in sorted({step for found in values.values() for step in found}):
+        table.writerow([step, *(found.get(step, "") for found in values.values())])
     return 0
 
 

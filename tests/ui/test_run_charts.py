@@ -1,5 +1,7 @@
 """A run's charts: in named groups that fold, flat values as numbers; a crosshair over all of them, and zoom."""
 
+import csv
+import io
 import json
 import re
 from html import unescape
@@ -9,6 +11,7 @@ from playwright.sync_api import expect
 
 from modules.config import PPOConfig, SFTConfig
 from modules.metrics import METRICS
+from studio.cli import main
 from studio.runs import metrics
 from tests.support import stored
 from tests.ui import filling
@@ -233,3 +236,53 @@ def test_a_group_stays_folded_over_a_reload_and_when_it_is_drawn_again(ppo, serv
     expect(time.locator("svg")).to_be_visible()
     expect(policy.locator("svg")).to_be_hidden()
     expect(policy).to_be_visible()
+
+
+@pytest.mark.browser
+def test_what_is_shown_is_saved_as_csv_and_a_chart_as_svg_and_png(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the points as CSV").click()
+    assert download.value.suggested_filename == f"{run.name}.csv"
+    rows = list(csv.reader(io.StringIO(download.value.path().read_text())))
+    assert rows[0] == [
+        "step",
+        "kl: objective",
+        "kl: eval",
+        "policy loss",
+        "value loss",
+        "response tokens",
+        "time update s",
+    ]
+    assert rows[1] == ["1", "1", "2", *["1"] * 4]
+    assert [row[0] for row in rows[1:]] == [str(step) for step in range(1, 41)]
+
+    chart = page.locator("#run-curves figure.chart", has_text="policy loss")
+    chart.hover()
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="SVG").click()
+    assert download.value.suggested_filename == f"{run.name}-policy-loss.svg"
+    drawn_alone = download.value.path().read_text()
+    assert drawn_alone.startswith("<svg")
+    assert "policy loss" in drawn_alone
+    assert "stroke:rgb(" in drawn_alone, "it needs no style from elsewhere"
+    assert "cross" not in drawn_alone
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="PNG").click()
+    assert download.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert download.value.path().stat().st_size > 3000, "it is not empty"
+
+
+def test_the_terminal_prints_what_a_run_logged_as_csv(ppo, capsys):
+    ws, run = ppo
+    where = ["--workspace", str(ws.root)]
+    stored.written(ws, metrics.add, run.id, 41, {"eval/kl": 0.1 + 0.2})
+    assert main(["runs", "curves", run.name, "--metric", "eval/kl", "--metric", "policy/loss", *where]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[:2] == [["step", "eval/kl", "policy/loss"], ["1", "2.0", "1.0"]]
+    assert rows[-1] == ["41", "0.30000000000000004", ""]
+    assert main(["runs", "curves", run.name, *where]) == 0
+    assert capsys.readouterr().out.partition("\n")[0] == "step," + ",".join(sorted([*NAMES, "eval/kl"]))
+    assert main(["runs", "curves", run.name, "--metric", "eval/none", *where]) == 1
+    assert f"{run.name} has logged no metric 'eval/none'. It has: eval/kl" in capsys.readouterr().err

@@ -21,6 +21,7 @@ HEAD = "".join(
         ("script", "studio.js"),
         ("script", "typed.js"),
         ("script", "charts.js"),
+        ("script", "chart_files.js"),
     )
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""

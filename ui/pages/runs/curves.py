@@ -43,6 +43,7 @@ ORDER = (
     "ece",
 )
 UNITS = {"ppo": "iteration"}
+FILES = '<p class="files"><button type="button" data-file="csv">Save the points as CSV</button></p>'
 ZOOM = re.compile(r"(?P<run>[a-z]{1,20}-\d{1,9}) (?P<first>\d{1,15}) (?P<last>\d{1,15})")
 """What `static/charts.js` writes when a person drags over a chart."""
 
@@ -148,7 +149,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
         )  # fmt: skip
         (numbers if is_flat else drawn).setdefault(groups.of(charts[title]), []).append(markup)
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
-    body = _zoomed(run, steps) + groups.draw(drawn, numbers)
+    body = f"{_zoomed(run, steps)}{groups.draw(drawn, numbers)}{FILES}"
     shown = f'<div class="run-charts" data-run="{escape(run.name)}">{body}</div>'
     return f"{_legend(together)}{difference(together)}{shown}{trust}"
 
