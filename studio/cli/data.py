@@ -19,7 +19,7 @@ from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
 from studio.exchange import hub, rating_formats, ratings_out
 from studio.models import export
-from studio.preferences import prompts, ratings
+from studio.preferences import prompts, ratings, text_search
 from studio.recovery import rescue
 from studio.workspace import Workspace
 
@@ -103,8 +103,26 @@ def _import(arguments: argparse.Namespace) -> int:
     ws = Workspace.open(arguments.workspace)
     with _progress() as progress:
         said = importing.take(ws, arguments.source, _request(arguments), progress=progress)
-    print(said)
+    print(said, flush=True)
+    _index(ws)
     return 0
+
+
+def _index(ws: Workspace) -> None:
+    """Index the texts of a long import for the search, unless a server does it; Ctrl-C leaves the rest to the next one."""
+    is_shown, form = sys.stderr.isatty(), "indexed for the search: {percentage:3.0f}% [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, bar_format=form, file=sys.stderr, delay=1.0, leave=False, disable=not is_shown) as bar:
+
+        def show(share: float) -> None:
+            bar.update(share - bar.n)
+
+        try:
+            text_search.catch_up(ws, show)
+        except KeyboardInterrupt:
+            bar.close()
+            print(
+                "The import is complete. A search reads the texts that are not indexed yet; the next import, or a server, indexes them."
+            )
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -126,8 +144,7 @@ def _progress() -> Iterator[Progress | None]:
                 bar.total = round(num_rows / share) if share > 0 else None
                 bar.update(num_rows - bar.n)
             else:
-                what = "stored" if doing == "stored" else "imported; indexed for the search"
-                bar.set_description(f"{what}: {share:.0%}")
+                bar.set_description(f"{doing}: {share:.0%}")
 
         yield show
 

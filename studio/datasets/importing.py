@@ -6,7 +6,6 @@ the same file is recognised and adds nothing.
 
 import hashlib
 from collections import Counter, deque
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,10 @@ def import_source(
         ws: the workspace.
         source: a path, or a hub id such as Anthropic/hh-rlhf (owner/name:config:split for a configuration and a split).
         request: how to read it, and where its prompts belong; mapped columns are remembered.
-        progress: gets the rows read, the share done, and what is done: read, stored, or indexed for the search. What it raises
-            while rows are read ends the import with nothing imported.
+        progress: gets the rows read, the share done, and what is done: read or stored. What it raises ends the import with
+            nothing imported.
+
+    Many texts are left for `text_search.catch_up` to index; the search reads them until then.
 
     Raises:
         ImportRefused: it cannot be read as this kind; nothing was imported.
@@ -119,7 +120,6 @@ def import_source(
     with readers.opened(source, request.max_gib) as raw:
         plans, kind, notes = _decide(raw, request, ws)
         import_id, is_repeat, tally, stored = _bring(ws, raw, plans, kind, request, progress)
-    text_search.catch_up(ws, partial(progress, tally.num_rows) if progress else None)
     return ImportResult(
         source=raw.name,
         kind=kind,

@@ -17,8 +17,8 @@ OTHERWISE = "its values are of other types than the format has"
 EVERY = 2000
 """Rows between two reports of progress."""
 Progress = Callable[[int, float, str], None]
-"""Gets the number of rows read, the share done of what is done, and what that is: read, stored or indexed. What it raises while
-rows are read ends an import with nothing imported."""
+"""Gets the number of rows read, the share done of what is done, and what that is: read or stored. What it raises ends an import
+with nothing imported."""
 
 
 @dataclass

@@ -297,8 +297,8 @@ def list_prompts(
     """
     values = {"split": split, "exclude": json.dumps(list(exclude)), "limit": limit, "offset": offset}
     rows = db.query(
-        "SELECT id, messages, category, split, reference FROM prompts"
-        f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'id', 'messages')}"
+        "SELECT id, messages, category, split, reference FROM prompts p"
+        f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'p.id', 'p.messages')}"
         " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
         values,
     )
@@ -324,15 +324,11 @@ def _holding(db: Database, search: str, values: dict[str, Any], prompt: str, mes
     """Return the SQL condition that a prompt (or a response, with `response`) holds the text; fills `values`."""
     if not search:
         return ""
-    values["search"] = text_search.query(db, search)
-    if values["search"]:
-        found = f"{prompt} IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH :search)"
-        also = f"{response}id IN (SELECT rowid FROM response_search WHERE response_search MATCH :search)"
-    else:
-        text_search.add_functions(db)
-        values["search"] = text_search.fold(search)
-        found, also = f"says({messages}, :search)", f"holds({response}text, :search)"
-    return f"AND ({found} OR {also})" if response else f"AND {found}"
+    found = text_search.condition(db, search, values, of="prompts", row=prompt, text=messages)
+    if not response:
+        return f"AND {found}"
+    also = text_search.condition(db, search, values, of="responses", row=f"{response}id", text=f"{response}text")
+    return f"AND ({found} OR {also})"
 
 
 def mark(db: Database) -> str:

@@ -3,7 +3,8 @@
 Two FTS5 indexes of trigrams, kept by triggers, give the few texts that hold a piece of three letters or more without
 reading the others. They know upper and lower case of all scripts; composed and decomposed letters, and ß and ss, are
 both tried. Two letters are looked up as the trigrams that begin or end with them. A single letter, or a piece that very
-many texts hold, is searched in the texts themselves, newest first.
+many texts hold, is searched in the texts themselves, newest first. The texts of a long import are there before the index
+has them: they wait in `search_backlog`, and a search reads those.
 """
 
 import json
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
 from studio.database.schema import search
@@ -26,6 +28,9 @@ _TABLES = {"prompts": "prompt_search", "responses": "response_search"}
 _TRIGGERS = "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name IN ('prompts_are_found', 'responses_are_found')"
 _MANY, _USUAL = 2**24, 2**20
 """Bytes that an index gathers before it writes."""
+_MERGING = {"automerge": 16, "crisismerge": 64}
+"""Parts of a size that an index merges a little with each write, and from which it merges them at once. By SQLite's 4 and 16 a long
+import is merged more often, which takes a quarter more CPU. They stay: to go back would merge all parts within one write."""
 AT_ONCE = 2000
 """Most texts of an import that are indexed with it; the others follow it."""
 LONGEST_S = 0.25
@@ -78,20 +83,45 @@ def postpone(db: Database, table: str, first: int, last: int) -> None:
     db.execute("INSERT INTO search_backlog (texts, next, last) VALUES (?, ?, ?)", [table, first, last])
 
 
-def catch_up(ws: Workspace, progress: Callable[[float, str], None] | None = None) -> None:
-    """Index the texts that were left out, in transactions so short that others can write in between."""
+def catch_up(
+    ws: Workspace,
+    progress: Callable[[float], None] | None = None,
+    is_ended: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Index the texts that were left out, in transactions so short that others can write in between.
+
+    Args:
+        ws: the workspace.
+        progress: gets the share that is done; what it raises ends the work, which can be taken up again.
+        is_ended: whether to leave the rest for later.
+
+    Returns:
+        False where something is left: another program is at it, or `is_ended` said so.
+    """
+    with ws.read() as db:
+        if not _is_behind(db):
+            return True
+    try:
+        with FileLock(ws.root / "search.lock", timeout=0):
+            return _index_all(ws, progress, is_ended)
+    except Timeout:
+        return False
+
+
+def _index_all(ws: Workspace, progress: Callable[[float], None] | None, is_ended: Callable[[], bool]) -> bool:
     size, num_done = AT_ONCE, 0
-    while True:
+    while not is_ended():
         started = time.monotonic()
         with ws.write() as db:
             num_left = _index_some(db, size)
         if not num_left:
-            return
+            return True
         num_done += size
         size = max(100, min(20 * AT_ONCE, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
         if progress:
-            progress(num_done / (num_done + num_left), "indexed")
+            progress(num_done / (num_done + num_left))
         time.sleep(PAUSE_S)
+    return False
 
 
 def _index_some(db: Database, size: int) -> int:
@@ -100,15 +130,19 @@ def _index_some(db: Database, size: int) -> int:
     if row is None:
         return 0
     end = min(row["last"], row["next"] + size - 1)
-    index = _TABLES[row["texts"]]
-    db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_MANY])
+    _set(db, _TABLES[row["texts"]], hashsize=_MANY, **_MERGING)
     db.execute(search.BETWEEN[row["texts"]], [row["next"], end])
-    db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('hashsize', ?)", [_USUAL])
+    _set(db, _TABLES[row["texts"]], hashsize=_USUAL)
     if end == row["last"]:
         db.execute("DELETE FROM search_backlog WHERE id = ?", [row["id"]])
     else:
         db.execute("UPDATE search_backlog SET next = ? WHERE id = ?", [end + 1, row["id"]])
     return db.execute("SELECT coalesce(sum(last - next + 1), 0) FROM search_backlog").fetchone()[0]
+
+
+def _set(db: Database, index: str, **settings: int) -> None:
+    for name, value in settings.items():
+        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES (?, ?)", [name, value])
 
 
 def _is_behind(db: Database) -> bool:
@@ -124,9 +158,27 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def query(db: Database, piece: str) -> str:
-    """Return `pattern` where the index can answer; empty where the texts must be read: a short piece, or texts not indexed yet."""
-    return "" if _is_behind(db) else pattern(piece)
+def condition(db: Database, piece: str, values: dict[str, Any], *, of: str, row: str, text: str) -> str:
+    """Return the SQL condition that a text holds the piece: by the index, and by reading what is not indexed.
+
+    Args:
+        db: an open connection.
+        piece: what is searched.
+        values: gets what the condition binds.
+        of: `prompts` or `responses`.
+        row: the SQL name of the text's id, with its table.
+        text: the SQL name of the text, of a prompt its messages.
+    """
+    add_functions(db)
+    values["piece"], values["pattern"] = fold(piece), pattern(piece)
+    holds = f"{'says' if of == 'prompts' else 'holds'}({text}, :piece)"
+    if not values["pattern"]:
+        return holds
+    found = f"{row} IN (SELECT rowid FROM {_TABLES[of]} WHERE {_TABLES[of]} MATCH :pattern)"
+    if not _is_behind(db):
+        return found
+    waits = f"EXISTS (SELECT 1 FROM search_backlog w WHERE w.texts = '{of}' AND {row} BETWEEN w.next AND w.last)"
+    return f"({found} OR ({waits} AND {holds}))"
 
 
 def pattern(piece: str) -> str:
@@ -138,32 +190,49 @@ def pattern(piece: str) -> str:
 
 
 def responses(db: Database, piece: str) -> tuple[list[int], bool]:
-    """Return the ids of answers that hold the piece or whose prompt does, and whether these are all (few, indexed)."""
-    if _is_behind(db):
-        return [], False
+    """Return the ids of answers that hold the piece or whose prompt does, and whether these are all (few, and not one letter)."""
     of_responses, of_prompts = (_query(db, index, piece) for index in ("response_search", "prompt_search"))
     if of_responses is None or of_prompts is None:
         return [], False
-    found = _ids(
-        db, "SELECT rowid AS id FROM response_search WHERE response_search MATCH ? LIMIT ?", [of_responses, FEW + 1]
+    most, folded = FEW + 1, fold(piece)
+    found = _waiting(db, folded, most)  # before the index: a text that is indexed meanwhile is found twice, not never
+    found |= _ids(
+        db, "SELECT rowid AS id FROM response_search WHERE response_search MATCH ? LIMIT ?", [of_responses, most]
     )
     found |= _ids(
         db,
         "SELECT id FROM responses WHERE prompt_id IN (SELECT rowid FROM prompt_search WHERE prompt_search MATCH ? LIMIT ?) LIMIT ?",
-        [of_prompts, FEW + 1, FEW + 1],
+        [of_prompts, most, most],
     )
     if len(piece) < SHORTEST:  # a text of two letters has no trigram
-        piece = fold(piece)
         found |= _ids(
-            db, f"SELECT id FROM responses WHERE {search.IS_SHORT} AND holds(text, ?) LIMIT ?", [piece, FEW + 1]
+            db, f"SELECT id FROM responses WHERE {search.IS_SHORT} AND holds(text, ?) LIMIT ?", [folded, most]
         )
         found |= _ids(
             db,
             f"SELECT r.id FROM responses r WHERE r.prompt_id IN (SELECT id FROM prompts WHERE {search.IS_SHORT_PROMPT}"
             " AND says(messages, ?) LIMIT ?) LIMIT ?",
-            [piece, FEW + 1, FEW + 1],
+            [folded, most, most],
         )
     return sorted(found), len(found) <= FEW
+
+
+def _waiting(db: Database, folded: str, most: int) -> set[int]:
+    """Return answers that are not indexed yet and hold the piece, and those whose prompt is such a one; `most` of each."""
+    if not _is_behind(db):
+        return set()
+    found = _ids(
+        db,
+        "SELECT r.id FROM search_backlog w JOIN responses r ON r.id BETWEEN w.next AND w.last"
+        " WHERE w.texts = 'responses' AND holds(r.text, ?) LIMIT ?",
+        [folded, most],
+    )
+    return found | _ids(
+        db,
+        "SELECT id FROM responses WHERE prompt_id IN (SELECT p.id FROM search_backlog w JOIN prompts p ON p.id BETWEEN w.next AND w.last"
+        " WHERE w.texts = 'prompts' AND says(p.messages, ?) LIMIT ?) LIMIT ?",
+        [folded, most, most],
+    )
 
 
 def _query(db: Database, index: str, piece: str) -> str | None:

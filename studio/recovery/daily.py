@@ -1,4 +1,4 @@
-"""Maintains a server's database: a backup a day, the -wal written back when nobody writes, killed imports and deletions ended.
+"""Maintains a server's database: a backup a day, the -wal written back when nobody writes, what was killed or left behind finished.
 
 Until it is written back, the last records are only in `studio.db-wal`: a copy of `studio.db` alone lacks them.
 """
@@ -16,6 +16,7 @@ from studio.database import rotation
 from studio.datasets import publishing
 from studio.errors import StudioError
 from studio.models import deletion
+from studio.preferences import text_search
 from studio.recovery import backups
 from studio.workspace import Workspace
 
@@ -57,15 +58,22 @@ def is_due(ws: Workspace) -> bool:
 
 def _keep(ws: Workspace, end: threading.Event) -> None:
     seen, is_back = 0.0, False
-    _quietly(lambda: publishing.take_out_leftovers(ws))
     _quietly(lambda: deletion.finish(ws))
+    _quietly(lambda: _finish_imports(ws, end))
     while not end.wait(LOOK_S):
+        _quietly(lambda: _finish_imports(ws, end))
         wal = _modified(_wal(ws))
         if wal != seen:
             seen, is_back = wal, False
         elif wal and not is_back:
             is_back = _quietly(partial(write_back, ws))
         _quietly(lambda: backups.make_daily(ws) if is_due(ws) else None)
+
+
+def _finish_imports(ws: Workspace, end: threading.Event) -> None:
+    """Take out what a killed import left, and index the texts that a long one left to the search."""
+    publishing.take_out_leftovers(ws)
+    text_search.catch_up(ws, is_ended=end.is_set)
 
 
 def _quietly(act) -> bool:

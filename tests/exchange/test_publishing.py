@@ -16,7 +16,7 @@ from studio.annotation.session_config import SessionConfig
 from studio.database import curtain
 from studio.datasets import archive, importing, publishing
 from studio.errors import DataError
-from studio.preferences import comparisons, edits, prompts, ratings
+from studio.preferences import comparisons, edits, prompts, ratings, text_search
 from studio.preferences.prompts import NewPrompt
 from studio.recovery import backups, daily, rescue
 from studio.workspace import Workspace
@@ -241,11 +241,18 @@ def test_what_a_killed_import_left_is_never_seen_and_taken_out_by_the_next(ws, s
     assert importing.import_source(ws, source).num_new == NUM + 2
 
 
-def test_a_server_that_starts_takes_out_what_a_killed_import_left(ws):
-    with ws.write() as db:
-        curtain.hide(db, curtain.Piece("imports", 90, 91))
+def test_a_server_takes_out_what_a_killed_import_left_and_indexes_what_a_long_one_left(ws, source, monkeypatch):
+    monkeypatch.setattr(daily, "LOOK_S", 0.05)
+    monkeypatch.setattr(text_search, "PAUSE_S", 0)
+    stored.written(ws, lambda db: curtain.hide(db, curtain.Piece("imports", 90, 91)))
     with daily.kept(ws):
         until(lambda: not stored.read(ws, curtain.is_needed), "nothing is hidden any more")
+        importing.import_source(ws, source)
+        until(lambda: stored.tables(ws)["search_backlog"] == [], "the search has the texts")
+        stored.written(ws, lambda db: curtain.hide(db, curtain.Piece("imports", 90, 91)))
+        until(
+            lambda: not stored.read(ws, curtain.is_needed), "nothing is hidden any more, without a start or an import"
+        )
 
 
 @pytest.mark.parametrize("which", ["New 0?", f"New {NUM - 1}?"])

@@ -562,21 +562,67 @@ def test_a_source_that_is_here_already_in_another_form_leaves_all_as_it_is(tmp_p
     assert {name for name in before if before[name] != after[name]} <= {"imports"}
 
 
-def test_texts_that_are_not_indexed_yet_are_found_and_the_next_import_indexes_them(tmp_path, ws, monkeypatch):
+def test_texts_of_a_long_import_are_found_before_they_are_indexed_while_they_are_and_after(tmp_path, ws, monkeypatch):
+    monkeypatch.setattr(text_search, "AT_ONCE", 3)
+    monkeypatch.setattr(text_search, "PAUSE_S", 0)
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Question 29 of before"}], "An answer.")
+    for number in range(50):  # so that ids of prompts and of answers are different ones
+        stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Which?"}], "Yes" + "!" * number)
+    rows = [{"prompt": f"Question {at}", "chosen": f"better {at}", "rejected": "worse"} for at in range(30)]
+    importing.import_source(ws, write(tmp_path / "pairs.jsonl", *rows))
+    waiting = []
+
+    def look(share=0.0):
+        with ws.read() as db:
+            waiting.append(sum(row["last"] - row["next"] + 1 for row in db.query("SELECT * FROM search_backlog")))
+            assert len(prompts.list_prompts(db, search="question 29")) == 2
+            assert len(prompts.list_prompts(db, search="N 2")) == 12, "2, 20 to 29, and that of before"
+            assert len(prompts.list_demonstrations(db, search="question 29")) == 1
+            assert len(history.find(db, history.Filter(search="Question 29"))) == 1
+            for piece, num in {"Question 29": 3, "Question 1": 22, "29": 3, "better 29": 1, "no such text": 0}.items():
+                ids, is_all = text_search.responses(db, piece)
+                assert (len(ids), is_all) == (num, True), piece
+
+    look()
+    assert text_search.catch_up(ws, look)
+    look()
+    assert waiting[0] == 90
+    assert waiting[-1] == 0
+    assert sorted(set(waiting), reverse=True) == waiting[: len(set(waiting))]
+    assert len(set(waiting)) > 3
+
+
+def test_the_index_is_left_to_one_program_at_a_time_and_goes_on_where_it_was_left(tmp_path, ws, monkeypatch):
+    monkeypatch.setattr(text_search, "AT_ONCE", 3)
+    monkeypatch.setattr(text_search, "PAUSE_S", 0)
+    importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
+    looks = []
+
+    def is_ended():
+        looks.append(text_search.catch_up(ws))
+        return len(looks) > 1
+
+    assert not text_search.catch_up(ws, is_ended=is_ended), "something is left"
+    assert looks == [False, False], "another one is at it"
+    with ws.read() as db:
+        (left, *_) = db.query("SELECT next, last FROM search_backlog ORDER BY id")
+        assert 1 < left["next"] < left["last"]
+    assert text_search.catch_up(ws)
+    assert stored.tables(ws)["search_backlog"] == []
+    assert text_search.catch_up(ws)
+
+
+def test_a_long_import_at_the_terminal_is_told_before_its_texts_are_indexed(tmp_path, ws, monkeypatch, capsys):
     monkeypatch.setattr(text_search, "AT_ONCE", 3)
     with monkeypatch.context() as patch:
         patch.setattr(text_search, "_index_some", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
+        assert main(["import", many(tmp_path / "many.jsonl", 30), "--workspace", str(ws.root)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "30 new" in first
+    assert second.startswith("The import is complete.")
     assert len(stored.read(ws, prompts.list_prompts, search="question 29")) == 1
-    with ws.read() as db:
-        assert text_search.responses(db, "Question 29") == ([], False)
-        assert [entry.messages[0]["content"] for entry in history.find(db, history.Filter(search="Question 29"))]
-    importing.import_source(ws, str(FIXTURES / "skywork.jsonl"))
-    with ws.read() as db:
-        assert len(text_search.responses(db, "Question 29")[0]) == 2
-        assert text_search.responses(db, "Question 1")[1]
-        assert len(text_search.responses(db, "Question 1")[0]) == 22
+    assert main(["import", str(FIXTURES / "skywork.jsonl"), "--workspace", str(ws.root)]) == 0
+    assert stored.tables(ws)["search_backlog"] == []
     assert len(stored.read(ws, prompts.list_prompts, search="lamp lit")) == 1
 
 

@@ -137,7 +137,7 @@ def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[A
 
     def progress(num_rows: int, share: float, doing: str) -> None:
         nonlocal read
-        if doing != "indexed" and stopped.is_set():
+        if stopped.is_set():
             raise ImportRefused(f"Stopped after {num_rows:,} rows. Nothing was imported.")
         read = _so_far(num_rows, share, doing)
 
@@ -161,8 +161,6 @@ def _shown(going: set[Event], same: list[Any], work: Callable[[Progress], list[A
 def _so_far(num_rows: int, share: float, doing: str) -> str:
     if doing == "stored":
         return f"{num_rows:,} rows are being stored{f': {min(share, 1):.0%}' if share else ''} …"
-    if doing == "indexed":
-        return f"Imported. The search takes in the new texts: {min(share, 1):.0%} …"
     return f"{num_rows:,} rows read{f', {min(share, 1):.0%} of the file' if share else ''} …"
 
 
