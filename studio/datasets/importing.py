@@ -21,7 +21,7 @@ from studio.datasets.sifting import Progress, Tally
 from studio.datasets.staging import Stage
 from studio.datasets.storing import Stored
 from studio.errors import ImportRefused
-from studio.preferences import prompts, text_search
+from studio.preferences import prompts, ratings, text_search
 from studio.workspace import Workspace
 
 
@@ -187,12 +187,13 @@ def _bring(
 def _publish(
     db: Database, stage: Stage, import_id: int, tally: Tally, stored: Counter[Stored], *, is_there: bool
 ) -> None:
-    """Bring in or show what is laid down, and store the other items one by one."""
+    """Bring in or show what is laid down, then the judgements of comparisons that were here, then the other items one by one."""
     if is_there:
         publishing.show(db)
     else:
         publishing.whole(db, stage, import_id)
-    stored["new"] += stage.num_new
+    ratings.publish_judgements(db)
+    stored.update(stage.stored)
     for item in stage.later():
         try:
             stored[storing.store(db, item, import_id)] += 1

@@ -49,7 +49,7 @@ def ahead(
     with _alone(ws):
         take_out(ws)  # of an import that was killed
         curtain.lift(db)
-        if stage.num_new < LARGE:
+        if stage.stored["new"] < LARGE:
             yield None
             return
         try:

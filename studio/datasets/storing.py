@@ -117,19 +117,29 @@ def _compared(db: Database, item: Item, import_id: int | None, place: Place | No
     return "new" if is_new else "added" if was_judged else "judged"
 
 
-def is_here(db: Database, item: Item, prompt_id: int) -> bool:
-    """Return whether storing an item on this prompt of the workspace would bring nothing."""
+def find_place(db: Database, item: Item, prompt_id: int) -> Place | None:
+    """Return the comparison of an item's responses on this prompt of the workspace; None where it compares none, or new ones."""
+    found = comparisons.find_by_texts(db, prompt_id, item.responses) if item.kind in COMPARED else None
+    return Place(found[0], tuple(found[1])) if found else None
+
+
+def is_here(db: Database, item: Item, prompt_id: int, place: Place | None) -> bool:
+    """Return whether storing an item on this prompt of the workspace, and this comparison, would bring nothing."""
     if item.kind == "demonstration":
         return prompts.find_same(db, prompt_id, item.responses[0], "demonstration") is not None
     if item.kind not in COMPARED:
         return True
-    found = comparisons.find_by_texts(db, prompt_id, item.responses)
-    if found is None or item.kind == "unrated":
-        return found is not None
-    place = Place(found[0], tuple(found[1]))
+    if place is None or item.kind == "unrated":
+        return place is not None
     verdict, event = _judgement(item, place, _order(db, place))
     here = ratings.find_import(db, place.comparison_id, event.uuid)
     return here is not None and _is_same(here, item, verdict, event)
+
+
+def new_judgement(db: Database, item: Item, place: Place) -> tuple[Any, Imported] | None:
+    """Return outcome and event of a judgement of which a comparison that is here has no version; None where it has one."""
+    verdict, event = _judgement(item, place, _order(db, place))
+    return None if ratings.find_import(db, place.comparison_id, event.uuid) else (verdict, event)
 
 
 def _judgement(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, Imported]:

@@ -90,6 +90,12 @@ def publish(db: Database, created_at: str, first: int, last: int) -> None:
     )
 
 
+def has_staged_since(db: Database, comparison_id: int) -> bool:
+    """Return whether a comparison after this one has a response that is in one of the attached `staged` too."""
+    sql = "SELECT 1 FROM main.comparison_responses m JOIN staged.places p ON p.response = -m.response_id WHERE m.comparison_id > ? LIMIT 1"
+    return db.execute(sql, [comparison_id]).fetchone() is not None
+
+
 def last(db: Database) -> int:
     """Return the id of the newest comparison; 0 where there is none."""
     return db.execute("SELECT coalesce(max(id), 0) FROM main.comparisons").fetchone()[0]

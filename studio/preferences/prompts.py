@@ -147,6 +147,12 @@ def has_staged_since(db: Database, prompt_id: int) -> bool:
     return db.execute(sql, [prompt_id]).fetchone() is not None
 
 
+def has_staged_responses_since(db: Database, response_id: int) -> bool:
+    """Return whether a response after this one is also among those that the attached `staged` has for prompts that are here."""
+    sql = "SELECT 1 FROM main.responses r JOIN staged.responses s ON s.prompt = -r.prompt_id AND s.text = r.text WHERE r.id > ? LIMIT 1"
+    return db.execute(sql, [response_id]).fetchone() is not None
+
+
 def publish(db: Database, import_id: int, created_at: str, first: int, last: int) -> None:
     """Bring prompts of these numbers from the attached `staged`; `staged.pieces` says what is added to a number to give its id."""
     db.execute(
@@ -168,11 +174,11 @@ def publish_responses(db: Database, import_id: int, created_at: str, first: int,
 
 
 def staged_id(rows_of: str, number: str) -> str:
-    """Return SQL for the id that a staged number has here."""
+    """Return SQL for the id that a staged number has here; a number below 0 names an id."""
     piece = (
         f"SELECT added FROM staged.pieces WHERE rows_of = '{rows_of}' AND first <= {number} ORDER BY first DESC LIMIT 1"
     )
-    return f"{number} + ({piece})"
+    return f"iif({number} < 0, -{number}, {number} + ({piece}))"
 
 
 def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first: bool = False, **facts: Any) -> int:

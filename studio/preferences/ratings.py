@@ -170,14 +170,28 @@ def record_import(
 
 def publish(db: Database, created_at: str, first: int, last: int) -> None:
     """Bring imported judgements of new comparisons of these numbers from the attached `staged`, as `prompts.publish` does."""
-    names = "outcome, strength, rater, ranks, margin, judged_at, elapsed_ms, note, flags, facts"
     this = staged_id("comparisons", "comparison")
     db.execute(
-        f"INSERT INTO main.rating_events (uuid, comparison_id, is_imported, created_at, {names})"
-        f" SELECT 'import-' || ({this}) || coalesce('-' || name, ''), {this}, 1, :at, {names}"
+        f"INSERT INTO main.rating_events (uuid, comparison_id, is_imported, created_at, {_SAID})"
+        f" SELECT 'import-' || ({this}) || coalesce('-' || name, ''), {this}, 1, :at, {_SAID}"
         " FROM staged.events WHERE comparison BETWEEN :first AND :last ORDER BY comparison",
         {"at": created_at, "first": first, "last": last},
     )
+
+
+def publish_judgements(db: Database) -> None:
+    """Bring imported judgements of comparisons that are here from the attached `staged`, in the caller's transaction."""
+    db.execute(
+        f"INSERT INTO main.rating_events (uuid, comparison_id, is_imported, created_at, {_SAID})"
+        f" SELECT uuid, comparison, 1, ?, {_SAID} FROM staged.judgements ORDER BY n",
+        [now()],
+    )
+
+
+def has_staged_since(db: Database, event_id: int) -> bool:
+    """Return whether an imported judgement after this one is of a comparison that the attached `staged` judges too."""
+    sql = "SELECT 1 FROM main.rating_events e JOIN staged.judgements j ON j.comparison = e.comparison_id WHERE e.id > ? AND e.is_imported LIMIT 1"
+    return db.execute(sql, [event_id]).fetchone() is not None
 
 
 def last(db: Database) -> int:
@@ -321,6 +335,8 @@ def list_events(db: Database, *, limit: int = 100, after: int = 0) -> list[dict[
 _NO_REPEAT = "NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
 """A repeat measures the rater; it is not a second judgement of its pair."""
 RATING = "id, comparison_id, showing_id, outcome, strength, ranks, edited_response_id, judged_at"
+_SAID = "outcome, strength, rater, ranks, margin, judged_at, elapsed_ms, note, flags, facts"
+"""What a judgement of the attached `staged` says."""
 
 
 def _last(db: Database, column: str, value: Any) -> Rating | None:

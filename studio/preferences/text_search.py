@@ -29,8 +29,8 @@ _TRIGGERS = "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND
 _MANY, _USUAL = 2**24, 2**20
 """Bytes that an index gathers before it writes."""
 _MERGING = {"automerge": 16, "crisismerge": 64}
-"""Parts of a size that an index merges a little with each write, and from which it merges them at once. By SQLite's 4 and 16 a long
-import is merged more often, which takes a quarter more CPU. They stay: to go back would merge all parts within one write."""
+"""Parts of a size that an index merges a little with each write, and from which it merges them at once. SQLite's 4 and 16 would merge
+a long import more often. They stay: to go back would merge all parts within one write."""
 AT_ONCE = 2000
 """Most texts of an import that are indexed with it; the others follow it."""
 LONGEST_S = 0.25

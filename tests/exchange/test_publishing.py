@@ -2,11 +2,15 @@
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +18,16 @@ import pytest
 from studio.annotation import history, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.database import curtain
-from studio.datasets import archive, importing, publishing
+from studio.datasets import archive, importing, publishing, staging
+from studio.datasets.formats.item import Item
+from studio.datasets.sifting import Tally
+from studio.datasets.staging import Stage
 from studio.errors import DataError
 from studio.preferences import comparisons, edits, prompts, ratings, text_search
 from studio.preferences.prompts import NewPrompt
 from studio.recovery import backups, daily, rescue
 from studio.workspace import Workspace
+from tests.exchange.test_storing import told
 from tests.support import stored
 from tests.support.waiting import until
 
@@ -277,6 +285,145 @@ def test_a_prompt_that_another_program_adds_between_the_pieces_is_one_with_that_
     assert texts == {f"good {number}", f"bad {number}"} | (set() if is_hidden else {"Mine."})
     assert result.num_new == NUM + 2
     assert stored.tables(ws)["unfinished_imports"] == []
+
+
+OLD = [
+    {"prompt": f"Old {n}?", "response_a": "a", "response_b": "b", "preference": "a", "rater": "zoe"} for n in range(NUM)
+] + [{"prompt": f"Waits {n}?", "response_a": "a", "response_b": "b"} for n in range(3)]
+OLD += [{"prompt": "Nobody?", "response_a": "a", "response_b": "b", "preference": "a"}]
+OLD += [{"prompt": "Three?", "response_a": first, "response_b": second} for first, second in ("ab", "bd")]
+MORE = [
+    *({"prompt": f"Old {n}?", "response_a": "b", "response_b": "c", "preference": "b", "rater": "max"} for n in range(NUM)),
+    *({"prompt": f"Old {n}?", "response_a": "b", "response_b": "a", "preference": "a", "rater": "max"} for n in range(NUM)),
+    {"prompt": "Waits 0?", "response_a": "a", "response_b": "b", "preference": "tie", "rater": "max"},
+    {"prompt": "Waits 1?", "response_a": "b", "response_b": "a", "preference": "a"},
+    {"prompt": "Nobody?", "response_a": "b", "response_b": "a", "preference": "a"},
+    {"prompt": "Three?", "response_a": "d", "response_b": "a", "preference": "b", "rater": "max"},
+    {"prompt": "Waits 1?", "response_a": "a", "response_b": "b", "preference": "b", "rater": "max"},
+    {"prompt": "Waits 2?", "response_a": "a", "response_b": "c"},
+    {"prompt": "Waits 2?", "response_a": "c", "response_b": "a", "preference": "a", "rater": "max"},
+    {"prompt": "Waits 2?", "response_a": "b", "response_b": "c", "preference": "a", "rater": "zoe", "judged_at": "2026-02-03T04:05:06Z"},
+    {"prompt": "Old 0?", "response_a": "a", "response_b": "b", "preference": "a", "rater": "zoe"},
+]  # fmt: skip
+"""New pairs of answers of which one is here, or two are; judgements of pairs that are here: more, the first, a contrary one, one again."""
+
+
+@pytest.fixture
+def old(ws, tmp_path):
+    """The workspace with prompts that another source brought, and a source of which all prompts are among them."""
+    importing.import_source(ws, write(tmp_path / "old.jsonl", OLD))
+    return ws, write(tmp_path / "more.jsonl", MORE)
+
+
+def test_what_comes_in_on_prompts_that_are_here_comes_by_pieces_too_and_is_what_would_come_item_by_item(old, tmp_path):
+    ws, more = old
+    shutil.copytree(ws.root, tmp_path / "other")
+    before, shares = seen(ws), []
+
+    def look(num_rows, share, doing):
+        if doing == "stored" and share < 1:
+            shares.append(share)
+            assert seen(ws) == before
+
+    results, other = [importing.import_source(ws, more, progress=look)], Workspace.existing(tmp_path / "other")
+    assert len(shares) > 20, "by pieces"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stage, "add", lambda self, item: self._put("later", pickle.dumps(item)))
+        results.append(importing.import_source(other, more))
+    facts = [(each.num_kept, each.num_new, each.num_added, each.num_judged, each.num_contrary) for each in results]
+    assert facts[0] == facts[1] == (len(MORE), NUM + 3, NUM + 1, 3, 1)
+    assert told(ws) == told(other)
+    for each in (ws, other):
+        with each.read() as db:
+            assert len(stored.tables(each)["waiting_comparisons"]) == 4, (
+                "those of Here 1?, Waits 2? and Three?, no judged one"
+            )
+            assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+            num_ratings = db.execute("SELECT count(*) FROM ratings").fetchone()[0]
+            assert sum(row["number"] for row in db.query("SELECT number FROM rating_tallies")) == num_ratings
+    assert importing.import_source(ws, more).is_repeat
+
+
+def test_two_versions_of_one_event_in_a_source_are_one_event_and_its_correction(old, monkeypatch):
+    ws, _ = old
+    pair = Item("pair", [{"role": "user", "content": "Waits 0?"}], ("a", "b"), ((0,), (1,)), rater="max", event_id="7")
+    versions = [replace(pair, at="2026-02-03"), replace(pair, at="2026-02-04", groups=((1,), (0,)))]
+    counts = Counter()
+    with staging.opened(ws) as (db, stage):
+        for item in versions:
+            stage.add(item)
+        stage.close()
+        with ws.transaction(db, is_import=True):
+            importing._publish(db, stage, 1, Tally(), counts, is_there=False)
+    assert counts == {"judged": 1, "corrected": 1}
+    (found,) = [row for row in stored.preferences(ws) if row["rater"] == "max"]
+    assert found["outcome"] == "right"
+
+
+@pytest.mark.parametrize("after", [0, 5, 20])
+def test_an_import_on_prompts_that_are_here_that_is_stopped_leaves_nothing(old, after):
+    ws, more = old
+    before, shares = stored.tables(ws), []
+
+    def stop(num_rows, share, doing):
+        if doing == "stored":
+            shares.append(share)
+            if len(shares) > after:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        importing.import_source(ws, more, progress=stop)
+    left = stored.tables(ws)
+    assert {name for name in before if left[name] != before[name]} <= {"high_water"}
+    assert importing.import_source(ws, more).num_new == NUM + 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize(("prompt", "pair"), [("Old 7?", "bc"), ("Three?", "ad")])
+def test_what_another_program_adds_to_a_prompt_meanwhile_is_one_with_what_the_source_has(old, share, prompt, pair):
+    """An answer that is in no comparison yet, and a comparison of answers that were here."""
+    ws, more = old
+    done = []
+
+    def meanwhile(num_rows, at, doing):
+        if doing == "stored" and at >= share and not done:
+            done.append(stored.written(ws, add))
+
+    def add(db):
+        (here,) = prompts.list_prompts(db, search=prompt)
+        if prompt == "Old 7?":
+            return prompts.add_response(db, here["id"], "c", "import")
+        ids = [prompts.find_response(db, here["id"], each) or 0 for each in pair]
+        return comparisons.add_comparison(db, here["id"], ids)
+
+    result = importing.import_source(ws, more, progress=meanwhile)
+    is_one = prompt == "Three?"
+    assert (result.num_new, result.num_added, result.num_judged) == (NUM + 3 - is_one, NUM + 1, 3 + is_one)
+    (found,) = [
+        row
+        for row in stored.comparisons(ws)
+        if row["messages"][0]["content"] == prompt and {each["text"] for each in row["responses"]} == set(pair)
+    ]
+    assert [event["rater"] for event in found["events"]] == ["max"]
+    assert done[0] in (found["id"], *(each["id"] for each in found["responses"]))
+
+
+def test_a_judgement_that_another_program_adds_meanwhile_is_not_there_twice(old, tmp_path):
+    ws, more = old
+    some = write(tmp_path / "some.jsonl", MORE[NUM : NUM + 3])
+    done = []
+
+    def meanwhile(num_rows, share, doing):
+        if doing == "read" and not done:
+            done.append(importing.import_source(ws, some).num_added)
+
+    publishing.LARGE = 10**9
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studio.datasets.sifting.EVERY", len(MORE))
+        result = importing.import_source(ws, more, progress=meanwhile)
+    assert done == [3]
+    assert (result.num_new, result.num_added) == (NUM + 3, NUM + 1 - 3)
+    assert sum(event["rater"] == "max" for row in stored.comparisons(ws) for event in row["events"]) == 2 * NUM + 4
 
 
 def test_two_long_imports_at_once_come_in_one_after_the_other(ws, source, tmp_path):
