@@ -1,4 +1,4 @@
-"""A real Label Studio server: pairs and rankings pushed, judged by three people, pulled, each judgement checked.
+"""A real Label Studio server: pairs and rankings pushed, judged by three people and by a click in its page, pulled, and checked.
 
 Label Studio lives in an environment of its own (some 1 GB); its server is started here on this machine only:
 
@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
 from studio.errors import ExchangeError
 from studio.exchange.label_studio import pull, push
@@ -30,6 +31,7 @@ from studio.exchange.label_studio.client import TOKEN, Server
 from studio.workspace import Workspace
 from tests.exchange.filling import CHECKPOINT, add_pair, best_first, fill, good_side, note, pairwise, ranked, strength
 from tests.support import stored
+from tests.ui.conftest import CHROMIUM, FLAGS
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1800)]
 
@@ -304,6 +306,44 @@ def test_pairs_and_rankings_go_to_three_people_and_every_judgement_comes_back(po
         assert push.push(ws, server, name, ["pairs"])[0].num_new == 1
     assert len(projects(port, name)["pairs"]) == 31
     between.close()
+
+
+def test_a_click_in_label_studios_own_page_comes_back(port, tmp_path, monkeypatch):
+    ws = Workspace.open(tmp_path / "workspace")
+    fill(ws, 2)
+    monkeypatch.setenv(TOKEN, LEGACY)
+    name, url = f"Clicks {time.time_ns()}", f"http://127.0.0.1:{port}"
+    with Server(url) as server:
+        push.push(ws, server, name)
+    task = projects(port, name)["pairs"][1]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(120_000)
+        page.route(
+            lambda address: not address.startswith(url), lambda route: route.abort()
+        )  # nothing leaves this machine
+        page.goto(f"{url}/user/login/")
+        page.locator("input[name=email]").fill(OWNER)
+        page.locator("input[name=password]").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(lambda address: "login" not in address)
+        page.goto(f"{url}/projects/{task['project']}/data?task={task['id']}")
+        shown = page.locator(".lsf-main-view")
+        heads = shown.get_by_role("heading").filter(has_text=re.compile("^Answer"))
+        shown.get_by_text("good answer 1").click()
+        assert heads.all_inner_texts() == ["Answer 1", "Answer 2"], "which lines are of which answer can be seen"
+        page.get_by_label("much better").check()
+        page.get_by_role("button", name="Submit current annotation").click()
+        page.get_by_text("Annotation saved successfully").wait_for()
+        browser.close()
+    with Server(url) as server:
+        assert pull.pull(ws, server, name)[0].counts == {"new": 1}
+    (row,) = stored.preferences(ws)
+    assert row["outcome"] == good_side(task["data"])
+    assert row[row["outcome"]].startswith("good answer 1")
+    assert (row["rater"], row["strength"]) == (OWNER, 3)
+    assert row["elapsed_ms"] > 0
 
 
 def judged(ws: Workspace, wanted: dict[tuple[str, str], tuple[Any, ...]]) -> dict[tuple[str, str], tuple[Any, ...]]:

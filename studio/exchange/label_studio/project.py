@@ -17,6 +17,11 @@ COMPARISON, STRENGTH, RANK, ANSWER, NOTE = "comparison", "strength", "rank", "an
 CONTROL: dict[What, str] = {"pairs": COMPARISON, "rankings": RANK, "prompts": ANSWER}
 """The control that a project of each kind must have."""
 
+_BOX = "flex: 1; min-width: 0; margin: 0.5em; padding: 0 1em 1em; border: 1px solid #8888; border-radius: 6px"
+_ANSWERS = "\n".join(
+    f'    <View style="{_BOX}"><Header size="5" value="Answer {n}"/><Text name="answer{n}" value="$answer{n}"/></View>'
+    for n in (1, 2)
+)
 _CHOICES = "\n".join(f'    <Choice value="{name}"/>' for name in (*STRENGTHS, *TIES))
 _NOTE = f'  <TextArea name="{NOTE}" toName="prompt" rows="2" maxSubmissions="1" editable="true" placeholder="A remark, if any"/>'
 CONFIG: dict[What, str] = {
@@ -24,8 +29,9 @@ CONFIG: dict[What, str] = {
   <Header value="Which answer is better? Choose it and how much better; for neither, tie or both bad alone."/>
   <Text name="prompt" value="$prompt"/>
   <Pairwise name="{COMPARISON}" toName="answer1,answer2"/>
-  <Text name="answer1" value="$answer1"/>
-  <Text name="answer2" value="$answer2"/>
+  <View style="display: flex">
+{_ANSWERS}
+  </View>
   <Choices name="{STRENGTH}" toName="prompt" choice="single" showInline="true">
 {_CHOICES}
   </Choices>
