@@ -1,6 +1,6 @@
-"""Called as a process by `test_lm_eval.py`: scores suites by lm-evaluation-harness and writes its log-likelihoods and decisions.
+"""Called as a process by `test_lm_eval.py` and `benchmarks/likelihood.py`: scores suites by lm-evaluation-harness, writes what it found.
 
-python lm_eval_decisions.py MODEL_FOLDER SUITES.json ANSWERS.json
+python lm_eval_decisions.py MODEL_FOLDER SUITES.json ANSWERS.json [BATCH_SIZE]
 """
 
 import json
@@ -40,12 +40,12 @@ def task(name: str, kind: str, rows: list[dict]) -> dict:
     }
 
 
-def main(folder: str, suites: str, answers: str) -> None:
-    """Score all suites of a file."""
+def main(folder: str, suites: str, answers: str, batch_size: str = "32") -> None:
+    """Score all suites of a file; writes log-likelihoods, decisions, and the seconds without the loading of the model."""
     with open(suites, encoding="utf-8") as file:
         given = json.load(file)
-    model = HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=32)
-    started = time.process_time()
+    model = HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=int(batch_size))
+    started, clock = time.process_time(), time.perf_counter()
     found = lm_eval.simple_evaluate(
         model=model,
         tasks=[task(name, kind, rows) for name, (kind, rows) in given.items()],
@@ -53,7 +53,7 @@ def main(folder: str, suites: str, answers: str) -> None:
         log_samples=True,
         bootstrap_iters=1,
     )
-    said = {"cpu_s": time.process_time() - started}
+    said = {"cpu_s": time.process_time() - started, "wall_s": time.perf_counter() - clock}
     for name in given:
         samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
         said[name] = [
