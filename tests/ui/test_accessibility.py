@@ -23,7 +23,7 @@ PLACES = {
     "evaluate": "#evaluate-forests *",
     "insights": "#insights *",
     "chat": ".chat:not([data-state=loading])",
-    "models": "#checkpoints *",
+    "models": "#page-models :is(#checkpoints *, .nothing)",
 }
 """Address to what is there once the page is drawn."""
 ROOMS = {"Pairs": ".rating", "Session": "#session-start", "History": "#history-search", "Snapshots": "#snapshot-list *"}

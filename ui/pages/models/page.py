@@ -228,4 +228,5 @@ def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
     else:
         quiet = WAITING if is_waiting else NOTHING if name else ""
         words = f'<div class="words quiet">{quiet}</div>'
-    return f'<article class="answer"><h4>{escape(name)}</h4>{words}</article>'
+    head = f"<h4>{escape(name)}</h4>" if name else ""
+    return f'<article class="answer">{head}{words}</article>'
