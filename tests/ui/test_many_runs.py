@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from playwright.sync_api import expect
 
 from modules.config import STAGES, SFTConfig
 from studio import next_step, page_reads
@@ -62,6 +63,18 @@ def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):
     assert last.count('class="run-row"') == 2
     assert "Nothing found" in runs_page._refresh(many, "", "", None, "%' OR 1=1 --")[0]
     assert pager.place("x") == pager.place(-5) == pager.place(float("nan")) == 0
+
+
+@pytest.mark.browser
+def test_a_search_that_finds_nothing_keeps_its_field(many, serve, visit):
+    page = visit(serve(many).url + "#runs")
+    search = page.locator("#page-runs").get_by_placeholder("Search the runs")
+    search.fill("nowhere")
+    search.press("Enter")
+    expect(page.locator("#run-list")).to_contain_text("No run has “nowhere” in its name or state.")
+    search.fill("sft-777")
+    search.press("Enter")
+    expect(page.locator("#run-list .run-row")).to_have_count(1)
 
 
 def test_a_run_beyond_the_first_page_can_be_shown_and_its_checkpoint_stays_chosen(many):
