@@ -176,6 +176,15 @@ def test_help_lists_every_setting_with_its_sentence_and_default(capsys, stage):
 # Import and export.
 
 
+@pytest.mark.parametrize("content", [None, "", '{"colour": "red"}\n'], ids=["missing", "empty", "other columns"])
+def test_a_source_that_cannot_be_imported_leaves_no_new_workspace(tmp_path, capsys, content):
+    if content is not None:
+        (tmp_path / "new.jsonl").write_text(content)
+    assert main(["import", str(tmp_path / "new.jsonl"), "--workspace", str(tmp_path / "ws")]) == 1
+    assert "new.jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "ws").exists()
+
+
 def test_import_previews_imports_once_and_says_why_rows_were_dropped(ws, cli, tmp_path):
     path = tmp_path / "pairs.jsonl"
     row = {"prompt": "Name a prime.", "chosen": "7", "rejected": "9"}

@@ -100,6 +100,8 @@ def _add_export(commands: Any) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
+    if not (Workspace.place(arguments.workspace) / "studio.db").is_file():
+        importing.check(arguments.source, _request(arguments))  # before a workspace is made for nothing
     ws = Workspace.open(arguments.workspace)
     with _progress() as progress:
         said = importing.take(ws, arguments.source, _request(arguments), progress=progress)

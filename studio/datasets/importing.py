@@ -55,6 +55,18 @@ def take(ws: Workspace, source: str, request: Request = OPEN, *, progress: Progr
     return archive.read(ws, source).sentence
 
 
+def check(source: str, request: Request = OPEN) -> None:
+    """Refuse a source that cannot be read, or of which a person must say how, by its first rows.
+
+    Raises:
+        ImportRefused: it cannot be read as this kind.
+        Asks: a person must say how.
+    """
+    if not archive.is_archive(source):
+        with readers.opened(source, request.max_gib) as raw:
+            _decide(raw, request, None)
+
+
 def preview(
     source: str,
     request: Request = OPEN,
