@@ -69,6 +69,12 @@ def vote(
     return ratings.correct(db, counting.id, outcome, strength=strength)
 
 
+def held_out(db: Database, rating: Rating) -> str:
+    """Return in a sentence that a judgement is on a held-out prompt, which trains nothing; empty for one to train on."""
+    split = comparisons.split_of(db, rating.comparison_id)
+    return "" if split == "train" else f"Its prompt is held out ({split}): it measures models and trains none."
+
+
 def verdict(db: Database, answers: Sequence[Turn]) -> Rating | None:
     """Return the rating of an attempt's two answers that counts, or None."""
     showing_id = turns.judged_on(db, answers[0].id) if len(answers) == 2 else None

@@ -276,8 +276,8 @@ class _Talk:
             rating = judging.vote(db, [each.id for each in answers], TYPED[text])
             if text in ("left", "right"):
                 conversations.open_at(db, answers[text == "right"].id)
-            said = wording.of_rating(db, rating)
-        print(f"Recorded: {said}. {', '.join(f'{SIDES[each.place or 0]} is {each.checkpoint}' for each in answers)}.")
+            said = f"{wording.of_rating(db, rating)}. {judging.held_out(db, rating)}".rstrip()
+        print(f"Recorded: {said} {', '.join(f'{SIDES[each.place or 0]} is {each.checkpoint}' for each in answers)}.")
         if words := judging.score(self.ws, self.resident, [each.id for each in answers]):
             print(words)
 

@@ -128,6 +128,12 @@ def prompt_of(db: Database, comparison_id: int) -> int:
     return db.execute("SELECT prompt_id FROM comparisons WHERE id = ?", [comparison_id]).fetchone()[0]
 
 
+def split_of(db: Database, comparison_id: int) -> str:
+    """Return the split of the prompt that was answered."""
+    sql = "SELECT p.split FROM comparisons c JOIN prompts p ON p.id = c.prompt_id WHERE c.id = ?"
+    return db.execute(sql, [comparison_id]).fetchone()[0]
+
+
 def slots(db: Database, comparison_id: int) -> list[int]:
     """Return the response ids of a comparison by slot."""
     sql = "SELECT response_id FROM comparison_responses WHERE comparison_id = ? ORDER BY slot"

@@ -90,6 +90,20 @@ def test_neither_may_be_better(ws, pair, outcome):
     assert row["target_p"] == 0.5
 
 
+def test_a_vote_on_a_held_out_prompt_says_so(ws):
+    said = set()
+    for number in range(40):
+        with ws.write() as db:
+            begun = conversations.start(db, TWO)
+            two = answered(db, conversations.say(db, begun, f"Question {number}"), "Yes.", "No.")
+            rating = judging.vote(db, two, "left")
+            split = comparisons.split_of(db, rating.comparison_id)
+            said.add((split, judging.held_out(db, rating)))
+    told = "Its prompt is held out ({}): it measures models and trains none."
+    assert {split for split, _ in said} >= {"train", "validation"}
+    assert all(words == ("" if split == "train" else told.format(split)) for split, words in said)
+
+
 def test_another_vote_replaces_the_first_and_the_same_press_is_one_rating(ws, pair):
     press = str(uuid.uuid4())
     first = stored.written(ws, judging.vote, pair, "left", uuid=press)

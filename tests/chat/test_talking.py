@@ -78,7 +78,7 @@ def test_a_vote_between_two_is_a_rating_and_names_are_hidden_until_then(ws, cli)
     assert (code, err) == (0, "")
     before, after = out.split("Recorded: right better.")
     assert "sft-1@1" not in before.split("\n", 2)[2]
-    assert after.startswith(" left is sft-")
+    assert " left is sft-" in after.split("\n")[0]
     ((rating,), *_) = [row["events"] for row in stored.comparisons(ws)]
     assert (rating["outcome"], rating["rater"]) == ("right", "person")
     second = stored.read(ws, turns.attempt, 1, 1)[1]

@@ -173,7 +173,7 @@ class _Chat:
             better = turns.turn(db, press.ids[press.outcome == "right"])
             if press.outcome in ("left", "right") and not turns.is_followed(db, press.ids):
                 conversations.open_at(db, better.id)
-            said = f"Recorded: {wording.of_rating(db, rating)}."
+            said = f"Recorded: {wording.of_rating(db, rating)}. {judging.held_out(db, rating)}".rstrip()
         return self._state(better.conversation_id) | {"said": said}
 
     def score(self, sent: Any) -> Told:
@@ -185,8 +185,9 @@ class _Chat:
         ideal = checked(Ideal, sent)
         with self._ws.write() as db:
             rating = judging.demonstrate(db, ideal.id, ideal.text, uuid=ideal.uuid)
+            held_out = judging.held_out(db, rating) if rating else ""
         more = ", which is preferred to the answer it was made from" if rating else ""
-        return {"said": f"Recorded: a demonstration{more}."}
+        return {"said": f"Recorded: a demonstration{more}. {held_out}".rstrip()}
 
     def add_prompt(self, sent: Any) -> Told:
         """Add what was asked to the prompts."""
