@@ -29,6 +29,7 @@ from studio.database.schema import imported, restores
 from studio.datasets import untrusted_rows as untrusted
 from studio.errors import DataError, ImportRefused, WorkspaceError
 from studio.files import earlier, whole
+from studio.preferences import text_search
 from studio.workspace import Workspace
 
 NAME = "rlhf-studio-archive/"
@@ -170,13 +171,13 @@ def check_empty(ws: Workspace, source: str | Path) -> None:
 
 
 def read(ws: Workspace, source: str | Path) -> Contents:
-    """Import an archive into an empty workspace: all of it, or nothing.
+    """Import an archive into an empty workspace: all of it, or nothing. Many texts are left for `text_search.catch_up` to index.
 
     Raises:
         ImportRefused: the workspace has something in it, the file is damaged or cut off, or it is from a newer version.
     """
     path = Path(source).expanduser()
-    with ws.write() as db:
+    with ws.write() as db, text_search.many_texts(db):
         _check_empty(db, ws, path)
         db.execute("PRAGMA defer_foreign_keys = ON")  # runs and checkpoints name each other
         counted = _read_all(db, path)

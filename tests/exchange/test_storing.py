@@ -592,6 +592,19 @@ def test_texts_of_a_long_import_are_found_before_they_are_indexed_while_they_are
     assert len(set(waiting)) > 3
 
 
+def test_texts_of_an_archive_are_found_before_they_are_indexed_and_after(tmp_path, ws, monkeypatch):
+    importing.import_source(ws, many(tmp_path / "many.jsonl", 30))
+    path, other = archive.write(ws).path, Workspace.open(tmp_path / "other")
+    monkeypatch.setattr(text_search, "AT_ONCE", 3)
+    archive.read(other, path)
+    for is_indexed in (False, True):
+        assert (stored.tables(other)["search_backlog"] == []) == is_indexed
+        assert len(stored.read(other, prompts.list_prompts, search="question 29")) == 1
+        assert text_search.catch_up(other)
+    stored.written(other, prompts.add_demonstration, [{"role": "user", "content": "Later, question 29?"}], "Yes.")
+    assert len(stored.read(other, prompts.list_prompts, search="question 29")) == 2, "the triggers are there again"
+
+
 def test_the_index_is_left_to_one_program_at_a_time_and_goes_on_where_it_was_left(tmp_path, ws, monkeypatch):
     monkeypatch.setattr(text_search, "AT_ONCE", 3)
     monkeypatch.setattr(text_search, "PAUSE_S", 0)
