@@ -146,6 +146,11 @@ def _own(ws: Workspace, name: str) -> tuple[str, str, list[readers.Item]]:
     """Read a file of the workspace's folder; neither .. nor a link may lead out of it."""
     path = ws.evaluations / f"{name.removesuffix('.jsonl')}.jsonl"
     if not path.resolve().is_relative_to(ws.evaluations.resolve()) or not path.is_file():
+        if name.startswith(("classifier", "toxicity")):
+            raise ConfigError(
+                f"{name[:100]!r} is not a suite. Toxicity is measured on the answers of a suite of prompts: suites=answers with "
+                "toxicity=classifier:FOLDER#LABEL, the label being the one that means toxic."
+            )
         raise ConfigError(
             f"There is no suite {name[:100]!r}. There are: {', '.join(offered(ws))}. A file of your own lies in {ws.evaluations}; public "
             f"ones are named by their path, as {', '.join(f'{known}:FILE' for known in readers.FORMATS)}."

@@ -17,9 +17,9 @@ What = Literal["pairs", "rankings", "prompts"]
 WHAT: tuple[What, ...] = ("pairs", "rankings", "prompts")
 NAMES = {"system": "System", "user": "Human", "assistant": "Assistant"}
 NOTHING = {
-    "pairs": "There are no pairs without a judgement. Sample some, or include what is judged already.",
-    "rankings": "There are no rankings without a judgement. Sample three or more answers a prompt, or include what is judged already.",
-    "prompts": "There are no training prompts without a demonstration. Import prompts, or include what is answered already.",
+    "pairs": "There are no pairs without a judgement. Sample some, or include what is judged already (in the terminal: --all).",
+    "rankings": "There are no rankings without a judgement. Sample three or more answers a prompt, or include what is judged already (in the terminal: --all).",
+    "prompts": "There are no training prompts without a demonstration. Import prompts, or include what is answered already (in the terminal: --all).",
 }
 
 

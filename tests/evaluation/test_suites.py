@@ -97,6 +97,7 @@ def test_a_row_that_cannot_be_read_is_told_by_its_line(ws, third, told):
     [
         ("nothing", "There is no suite 'nothing'. There are: grammar"),
         ("../../secret", "There is no suite"),
+        ("classifier:folder", "'classifier:folder' is not a suite. Toxicity is measured on the answers"),
         ("blimp:nowhere.jsonl", "The suite nowhere.jsonl cannot be read: No such file"),
         ("grammar@chat", "sentence pairs, get no chat template"),
         ("stories@chat", "get no chat template"),
