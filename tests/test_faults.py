@@ -31,6 +31,7 @@ from studio.workspace import Workspace
 from tests.support import stored, warm
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.waiting import for_run as wait
+from ui.pages.runs import listing
 from ui.pages.runs import page as runs_page
 
 pytestmark = pytest.mark.timeout(900)
@@ -312,9 +313,9 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     assert f"Resume continues from {last}; what came after it is lost." in stored.read(ws, runs.get, first.name).message
     wait(ws, second.name, lambda r: r.state == "running")
     launcher.kill(ws, second.name)
-    listing = str(runs_page._listing(stored.read(ws, runs.list_all), []))
-    assert f"Resume continues from {last}" in listing
-    assert "is-told" in listing, "such a sentence is not clipped in the list"
+    listed = listing.draw(stored.read(ws, runs.list_all), [], {})
+    assert f"Resume continues from {last}" in listed
+    assert "is-told" in listed, "such a sentence is not clipped in the list"
     again = launcher.start(ws, runs.resume(ws, first.name))
     assert stored.read(ws, checkpoints.name_of, again.resumed_from) == last
     wait(ws, again.name, lambda r: r.state == "running")

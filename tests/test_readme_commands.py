@@ -103,6 +103,7 @@ REST = (
     Step("runs continue NAME", "sample-3 goes on", {"NAME": "sample-3"}),
     Step("runs stop NAME", "sample-3 stopped.", {"NAME": "sample-3"}),
     Step("runs show NAME", "sample-3: stopped", {"NAME": "sample-3"}),
+    Step("runs --stage ppo --best", "ppo-1"),
     Step("runs curves ppo-1", "step,eval/"),
     Step("runs checkup ppo-1", "Nothing looks wrong with ppo-1"),
     Step("runs rollouts ppo-1 --sort kl", "8 of 8 rollouts"),

@@ -6,9 +6,10 @@ import json
 import sys
 from typing import Any
 
+from modules.config import STAGES
 from studio.cli import checkup, deleting, follow, rollouts, watch
 from studio.errors import RunError
-from studio.models import checkpoints, disk
+from studio.models import checkpoints, disk, figures
 from studio.preferences import snapshots
 from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
 from studio.workspace import Workspace
@@ -25,6 +26,10 @@ def add(commands: Any) -> None:
         "--watch",
         action="store_true",
         help="keep the list up to date until Ctrl-C; into a file or pipe: until all have ended",
+    )
+    command.add_argument("--stage", choices=list(STAGES), default="", help="only runs of this stage")
+    command.add_argument(
+        "--best", action="store_true", help="with --stage: those with the best last held-out figure first"
     )
     command.set_defaults(action=_list_runs)
     verbs = command.add_subparsers(dest="verb", metavar="VERB")
@@ -85,7 +90,10 @@ def _list_runs(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     if arguments.watch:
         return watch.watch(ws)
-    print(watch.listing(ws))
+    of_stage = figures.STAGES.get(arguments.stage, ())
+    if arguments.best and not of_stage:
+        raise RunError("--best needs a stage that is measured: give --stage sft, reward, ppo or dpo.")
+    print(watch.listing(ws, arguments.stage, of_stage[0] if arguments.best else None))
     return 0
 
 

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.text import Text
 from sqlite_utils import Database
 
-from studio.runs import launcher, progress, queue, runs
+from studio.models.figures import Figure
+from studio.runs import launcher, progress, queue, run_pages, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -21,10 +22,21 @@ NARROW = 72
 Row = tuple[str, ...]
 
 
-def listing(ws: Workspace) -> str:
-    """Return all runs as a table, newest first, and below it what the active ones are doing."""
+def listing(ws: Workspace, stage: str = "", by: Figure | None = None) -> str:
+    """Return runs as a table, and below it what the active ones are doing.
+
+    Args:
+        ws: The workspace.
+        stage: Only runs of this stage; empty for all.
+        by: The figure whose best last value comes first; None for the newest run first.
+    """
     found = _look(ws)
     with ws.read() as db:
+        if stage:
+            metric, is_low = (by.metric, by.is_low_best) if by else ("", False)
+            found = run_pages.page(db, stage=stage, limit=-1, by=metric, is_low_first=is_low)
+        if stage and not found:
+            return f"There are no runs of {stage} yet. Start one with: rlhf-studio {stage}"
         return "\n".join(
             [_whole(db, found), *(line for run in found if run.state == "running" for line in _doing(db, run))]
         )

@@ -18,6 +18,11 @@ class Figure(NamedTuple):
         return sentence(self.metric)
 
     @property
+    def is_low_best(self) -> bool:
+        """Whether less is better."""
+        return self.metric.endswith("loss")
+
+    @property
     def bounds(self) -> tuple[str, str]:
         """The metrics of its 95 % interval, where it has one."""
         return f"{self.metric}_low", f"{self.metric}_high"

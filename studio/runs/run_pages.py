@@ -9,10 +9,21 @@ _OPEN = "state IN ('queued', 'running')"
 _FOUND = "(:search = '' OR instr(name, :search) > 0 OR instr(state, :search) > 0) AND (:stage = '' OR stage = :stage)"
 
 
-def page(db: Database, *, stage: str = "", search: str = "", limit: int = PAGE, offset: int = 0) -> list[Run]:
-    """Return runs whose name or state holds the word, newest first."""
-    given = {"stage": stage, "search": search.strip().lower(), "limit": limit, "offset": max(0, offset)}
-    rows = db.query(f"SELECT * FROM runs WHERE {_FOUND} ORDER BY id DESC LIMIT :limit OFFSET :offset", given)
+def page(
+    db: Database,
+    *,
+    stage: str = "",
+    search: str = "",
+    limit: int = PAGE,
+    offset: int = 0,
+    by: str = "",
+    is_low_first: bool = False,
+) -> list[Run]:
+    """Return runs whose name or state holds the word, newest first, or by the last value of a metric, those without it last."""
+    given = {"stage": stage, "search": search.strip().lower(), "limit": limit, "offset": max(0, offset), "by": by}
+    of_metric = "(SELECT m.value FROM metrics m WHERE m.run_id = runs.id AND m.name = :by AND m.value IS NOT NULL ORDER BY m.step DESC LIMIT 1)"
+    order = f"{of_metric} {'ASC' if is_low_first else 'DESC'} NULLS LAST, id DESC" if by else "id DESC"
+    rows = db.query(f"SELECT * FROM runs WHERE {_FOUND} ORDER BY {order} LIMIT :limit OFFSET :offset", given)
     return [of_row(row) for row in rows]
 
 

@@ -56,12 +56,12 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
 
 
 def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):
-    assert runs_page._refresh(many, "", "", None, "sft-777")[0].count('class="run-row"') == 1
+    assert runs_page._refresh(many, "", "", None, "", "sft-777")[0].count('class="run-row"') == 1
     assert [c.name for c in some_checkpoints.page(many, search=" SFT-1234@ ")] == ["sft-1234@13"]
     assert [run.name for run in stored.read(many, some_runs.page, offset=NUM - 2)] == ["sft-2", "sft-1"]
-    last = runs_page._refresh(many, "", "", None, "", NUM - 2)[0]
+    last = runs_page._refresh(many, "", "", None, "", "", NUM - 2)[0]
     assert last.count('class="run-row"') == 2
-    assert "Nothing found" in runs_page._refresh(many, "", "", None, "%' OR 1=1 --")[0]
+    assert "Nothing found" in runs_page._refresh(many, "", "", None, "", "%' OR 1=1 --")[0]
     assert pager.place("x") == pager.place(-5) == pager.place(float("nan")) == 0
 
 

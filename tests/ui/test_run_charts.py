@@ -1,4 +1,4 @@
-"""A run's charts: in named groups that fold, flat values as numbers; a crosshair over all of them, and zoom."""
+"""A run's charts: named groups that fold, flat values as numbers, crosshair, zoom, files; the list of runs and its views."""
 
 import csv
 import io
@@ -12,12 +12,13 @@ from playwright.sync_api import expect
 from modules.config import PPOConfig, SFTConfig
 from modules.metrics import METRICS
 from studio.cli import main
-from studio.runs import metrics
+from studio.runs import metrics, run_pages
 from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.components.charts import Curve
-from ui.pages.runs import curves, groups
+from ui.pages.runs import curves, groups, listing
+from ui.pages.runs import page as runs_page
 
 NAMES = ("objective/kl", "objective/kl_coef", "policy/loss", "value/loss", "rollout/response_tokens", "time/update_s")
 
@@ -286,3 +287,90 @@ def test_the_terminal_prints_what_a_run_logged_as_csv(ppo, capsys):
     assert capsys.readouterr().out.partition("\n")[0] == "step," + ",".join(sorted([*NAMES, "eval/kl"]))
     assert main(["runs", "curves", run.name, "--metric", "eval/none", *where]) == 1
     assert f"{run.name} has logged no metric 'eval/none'. It has: eval/kl" in capsys.readouterr().err
+
+
+# The list.
+
+
+@pytest.fixture
+def three(ppo):
+    """PPO runs with held-out scores 1, 3 and none, in this order, and an SFT run before them."""
+    ws, run = ppo
+    other, third = (filling.add_run(ws, run.config) for _ in range(2))
+    for step, one, two in ((1, 9.0, 0.0), (2, 1.0, 3.0)):
+        stored.written(ws, metrics.add, run.id, step, {"eval/score": one})
+        stored.written(ws, metrics.add, other.id, step, {"eval/score": two})
+    return ws, [run.name, other.name, third.name]
+
+
+def test_runs_are_sorted_by_their_last_figure_the_best_first_and_those_without_last(three):
+    ws, (first, second, third) = three
+    assert [r.name for r in stored.read(ws, run_pages.page, stage="ppo", by="eval/score")] == [second, first, third]
+    lowest = stored.read(ws, run_pages.page, stage="ppo", by="eval/score", is_low_first=True)
+    assert [r.name for r in lowest] == [first, second, third]
+    assert [r.name for r in stored.read(ws, run_pages.page)] == [third, second, first, "sft-1"]
+
+
+def test_the_list_shows_a_view_and_an_unknown_one_shows_all(three):
+    ws, (first, second, third) = three
+
+    def rows(view):
+        return re.findall(r"<b>([a-z]+-\d+)</b>", runs_page._refresh(ws, first, "", None, view)[0])
+
+    assert rows("ppo best") == [second, first, third]
+    assert rows("ppo") == [third, second, first]
+    assert rows("sft") == ["sft-1"]
+    for view in ("", None, "zz", ["ppo"], {"a": 1}):
+        assert rows(view) == [third, second, first, "sft-1"]
+    assert "There is none of these yet." in runs_page._refresh(ws, first, "", None, "evaluate")[0]
+
+
+def test_a_row_shows_the_course_of_the_runs_figure_in_words_too(three):
+    ws, (first, second, third) = three
+    found = stored.read(ws, listing.courses, stored.read(ws, run_pages.page))
+    ids = {run.name: run.id for run in stored.read(ws, run_pages.page)}
+    assert found.keys() == {ids[first], ids[second]}
+    assert 'aria-label="score from 0 to 3"' in found[ids[second]]
+    assert 'points="1.0,16.0 63.0,2.0"' in found[ids[second]], "from the lower left to the upper right"
+    assert ids[third] not in found
+
+
+def test_the_terminal_lists_runs_of_a_stage_the_best_first(three, capsys):
+    ws, (first, second, third) = three
+    where = ["--workspace", str(ws.root)]
+
+    def names():
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+
+    assert main(["runs", "--stage", "ppo", "--best", *where]) == 0
+    assert names() == [second, first, third]
+    assert main(["runs", "--stage", "ppo", *where]) == 0
+    assert names() == [third, second, first]
+    assert main(["runs", "--stage", "dpo", *where]) == 0
+    assert "There are no runs of dpo yet. Start one with: rlhf-studio dpo" in capsys.readouterr().out
+    assert main(["runs", "--best", *where]) == 1
+    assert "--best needs a stage that is measured" in capsys.readouterr().err
+
+
+@pytest.mark.browser
+def test_the_list_is_filtered_and_sorted_in_a_browser_and_an_empty_one_says_how_to_begin(three, serve, visit):
+    ws, (first, second, third) = three
+    page = visit(serve(ws).url + f"#runs/{first}")
+    names = page.locator("#run-list .run-row b")
+    expect(names).to_have_text([third, second, first, "sft-1"])
+    page.locator("#run-view input").click()
+    page.get_by_role("option", name="PPO, highest held-out score first").click()
+    expect(names).to_have_text([second, first, third])
+    expect(page.locator("#run-head h2")).to_have_text(first)
+    page.locator("#run-view input").click()
+    page.get_by_role("option", name="evaluations").click()
+    expect(page.locator("#run-list")).to_contain_text("There is none of these yet.")
+    expect(page.locator("#run-view")).to_be_visible()
+
+
+@pytest.mark.browser
+def test_without_a_run_the_page_says_how_to_start_one_and_shows_no_dead_controls(ws, serve, visit):
+    page = visit(serve(ws).url + "#runs")
+    expect(page.get_by_role("link", name="Start the first run")).to_be_visible()
+    expect(page.locator("#curve-smoothing")).to_be_hidden()
+    expect(page.locator("#run-view")).to_be_hidden()

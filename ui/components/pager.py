@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from studio.page_reads import PAGE
-from ui.handlers import on
+from ui.handlers import any_of, on
 
 
 class Pager(NamedTuple):
@@ -29,9 +29,13 @@ class Pager(NamedTuple):
         """The components that `states` sets."""
         return [self.offset, self.search, self.row, self.newer, self.older]
 
-    def bind(self, draw: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Draw again with `draw(*inputs)`, whose last two are the pager's, when either changes."""
+    def bind(
+        self, draw: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *filters: gr.Dropdown
+    ) -> None:
+        """Draw again with `draw(*inputs)`, whose last two are the pager's, when one of them or of the `filters` changes."""
         first = partial(_moved, draw, None)
+        if filters:
+            on(any_of(filters, "input"), first, list(inputs), list(outputs))
         on(self.search.input, first, list(inputs), list(outputs), trigger_mode="always_last")
         for button, by in ((self.newer, -PAGE), (self.older, PAGE)):
             on(button.click, partial(_moved, draw, by), list(inputs), list(outputs))

@@ -24,9 +24,10 @@ from ui import static
 from ui.components import html, notifications, pager
 from ui.handlers import on, served
 from ui.page import Page
-from ui.pages.runs import checkup, curves, rollouts
+from ui.pages.runs import checkup, curves, listing, rollouts
 from ui.pages.runs import controls as run_controls
 from ui.pages.runs import log as run_log
+from ui.pages.runs.listing import View
 
 REFRESH_S = 2.0
 _shared = Shared(1.0)
@@ -53,8 +54,11 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
     with gr.Row(elem_classes="split runs"):
         with gr.Column(scale=2, min_width=280, elem_classes="side"):
             html.html(notifications.ASK)
+            view = gr.Dropdown(
+                [(each.words, name) for name, each in listing.VIEWS.items()], value="", label="show", elem_id="run-view"
+            )
             pages = pager.build("runs", "Search the runs")
-            listing = html.html(elem_id="run-list")
+            rows = html.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
             head = html.html(elem_id="run-head")
             controls = run_controls.build()
@@ -71,9 +75,9 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                     log = html.html(elem_id="run-log")
                 with gr.Tab("Config"):
                     config = html.html(elem_id="run-config")
-    inputs = [chosen, seen, controls.origin, *pages.inputs]
-    outputs = [listing, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
-    pages.bind(partial(_choose, ws), inputs, outputs)
+    inputs = [chosen, seen, controls.origin, view, *pages.inputs]
+    outputs = [rows, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
+    pages.bind(partial(_choose, ws), inputs, outputs, view)
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
     controls.bind(ws, chosen, lambda name, _, *rest: _refresh(ws, name, "", *rest), inputs, outputs)
@@ -81,10 +85,16 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
 
 
 def _refresh(
-    ws: Workspace, chosen: str, seen: str, origin: str | None = None, search: str = "", offset: float = 0
+    ws: Workspace,
+    chosen: str,
+    seen: str,
+    origin: str | None = None,
+    view: Any = "",
+    search: str = "",
+    offset: float = 0,
 ) -> list[Any]:
     """Redraw what the page shows, or nothing when nothing changed since `seen`; tabs that show the same share one drawing."""
-    asked = (str(chosen), str(origin or ""), str(search or ""), pager.place(offset))
+    asked = (str(chosen), str(origin or ""), listing.view(view), str(search or ""), pager.place(offset))
     signature, drawn, rest = _shared.get(ws, asked, partial(_now, ws, *asked))
     before = seen.split()
     if before[:1] == [signature]:
@@ -95,24 +105,32 @@ def _refresh(
     return [*changed, *controls, pace, " ".join([signature, *marks]), *moved]
 
 
-def _now(ws: Workspace, chosen: str, origin: str, word: str, start: int) -> tuple[str, list[Any], tuple[Any, ...]]:
+def _now(
+    ws: Workspace, chosen: str, origin: str, view: View, word: str, start: int
+) -> tuple[str, list[Any], tuple[Any, ...]]:
     """Return a signature of what is shown, the parts drawn of it, and the controls, the pace and the pager."""
     launcher.reap(ws)
     with ws.read() as db:
-        found = shelf.page(db, search=word, limit=PAGE + 1, offset=start)
+        found = shelf.page(
+            db, stage=view.stage, search=word, limit=PAGE + 1, offset=start, by=view.by, is_low_first=view.is_low_best
+        )
         listed, going, waiting = found[:PAGE], shelf.at_work(db), [run.name for run in queue.waiting(db)]
         run = runs.chosen_or_newest(db, chosen)
         is_going = bool(going or runs.list_ending(db))
-    if not start and not word:  # an active run is seen at once, however long ago it was made
+    if not start and not word and not view.stage:  # an active run is seen at once, however long ago it was made
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
-    signature = _signature(ws, [*listed, *going], run, [start, word, len(found)])
+    signature = _signature(ws, [*listed, *going], run, [start, word, view, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
-    nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.") if word else ""
-    listing = _listing(listed, waiting) if listed else nothing
+    nothing = '<p class="quiet">There is none of these yet.</p>' if view.stage else ""
+    if word:
+        nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.")
+    with ws.read() as db:
+        courses = listing.courses(db, listed)
+    rows = listing.draw(listed, waiting, courses) if listed else nothing
     pace = gr.Timer(REFRESH_S if is_going else QUIET_S)
     return (
         signature,
-        [listing, *detail],
+        [rows, *detail],
         (run_controls.states(ws, run, origin), pace, pager.states(start, len(found), word)),
     )
 
@@ -170,27 +188,6 @@ def _nothing() -> str:
 def _detail(ws: Workspace, run: Run) -> list[Any]:
     with ws.read() as db:
         return [_head(db, run), _pulse(db, run), _samples(db, run), _log(ws, run), _config(ws, run)]
-
-
-def _listing(everything: list[Run], waiting: list[str]) -> str:
-    rows = "".join(
-        f'<a class="run-row" href="#runs/{escape(run.name)}">'
-        f"<b>{escape(run.name)}</b>{html.badge(run.shown_state)}"
-        f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, waiting))}">'
-        f"{escape(_doing(run, waiting))}</span></a>"
-        for run in everything
-    )
-    return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
-
-
-def _doing(run: Run, waiting: list[str]) -> str:
-    if run.name in waiting:
-        return f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
-    if run.is_ending:
-        return "its process is exiting"
-    where = f" on {run.lane}" if run.lane.startswith("gpu") else ""
-    return run.message if run.is_ended else f"{run.progress:.0%} {html.doing(run)}{where}"
 
 
 def _head(db: Database, run: Run) -> str:
