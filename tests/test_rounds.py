@@ -6,7 +6,7 @@ from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig
 from studio.cli import main
 from studio.evaluation import leaderboard
 from studio.models import checkpoints, deletion
-from studio.preferences import snapshots
+from studio.preferences import prompts, snapshots
 from studio.runs import rounds, runs
 from studio.workspace import Workspace
 from tests.support import stored
@@ -99,6 +99,15 @@ def test_a_checkpoint_that_says_it_came_from_a_later_run_makes_no_circle(ws):
         ids = {c["name"]: c["id"] for c in db.query("SELECT id, name FROM checkpoints")}
         run = runs.get(db, "ppo-1")
         db.execute("INSERT INTO run_parents VALUES (?, 'opponent', ?)", [run.id, ids["ppo-2@40"]])
+    assert names(ws)[1] == ["sft-1", "reward-1", "ppo-1"]
+
+
+def test_a_snapshot_that_says_it_compares_answers_of_a_later_run_makes_no_circle(ws):
+    with ws.write() as db:
+        row = next(db.query("SELECT * FROM snapshot_rows WHERE snapshot_id = 1"))
+        id_ = checkpoints.id_of(db, "ppo-2@40")
+        response = prompts.add_response(db, 1, "Later.", "sample", checkpoint_id=id_, sampling='{"temperature": 1}')
+        db.table("snapshot_rows").insert(row | {"position": 99, "chosen_id": response})
     assert names(ws)[1] == ["sft-1", "reward-1", "ppo-1"]
 
 

@@ -25,13 +25,14 @@ NAMES = ("objective/kl", "objective/kl_coef", "policy/loss", "value/loss", "roll
 
 @pytest.fixture
 def ppo(ws):
-    """A PPO run of forty iterations, each value its iteration but one that never changes."""
+    """A PPO run of forty iterations, each value its iteration, but one that never changes and one that rests for a while."""
     filling.add_texts(ws)
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()), 10)
     (ws.rewards / "length.py").write_text("def short(prompts, responses):\n    return [0.0 for _ in responses]\n")
     run = filling.add_run(ws, PPOConfig(rewards="function:length.py:short"))
     for step in range(1, 41):
         values = {name: float(step) for name in NAMES} | {"objective/kl_coef": 0.05, "eval/kl": 2.0 * step}
+        values |= {"value/loss": 5.0} if 10 <= step <= 20 else {}
         stored.written(ws, metrics.add, run.id, step, values)
     return ws, run
 
@@ -98,7 +99,7 @@ def steps_of(markup):
 def test_of_a_long_run_some_steps_are_read_with_more_detail_and_none_of_the_others(ws):
     filling.add_texts(ws)
     run = filling.add_run(ws, SFTConfig())
-    values = [(step * 7919) % 1000 / 1000 for step in range(20_000)]
+    values = [(step * 7919) % 1000 / 1000 + (100 if step < 5_003 else 0) for step in range(20_000)]
     with ws.write() as db:
         db.table("metrics").insert_all(
             {"run_id": run.id, "step": step, "name": "train/loss", "value": value, "at": ""}
