@@ -1,20 +1,23 @@
 """Items a second of the likelihood scorer and of lm-evaluation-harness 0.4.13, on the same items of the same model, in turns.
 
-    python -m tests.benchmarks.likelihood PYTHON SUITE:FILE ... [--model FOLDER] [--rounds 3] [--batch 32]
+    python -m tests.benchmarks.likelihood PYTHON SUITE:FILE ... [--model FOLDER] [--rounds 3] [--batch 32] [--threads 1]
 
 PYTHON is one of an environment that has lm_eval; `tests/peer/lm_eval_decisions.py` is run by it. Suites are named as in
 `rlhf-studio evaluate`. Both score all items of a suite with a model that is loaded already: from texts to decisions, with the same
-number of threads. Prints the median of the rounds in seconds of CPU and of the clock.
+number of threads; with one, seconds of CPU are no longer where others use the cores too. Prints medians of the rounds.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from assets import STARTER
 from modules.evaluation import items
@@ -48,12 +51,14 @@ def ours(backbone: Backbone, suite: Suite) -> Spent:
     return Spent(time.process_time() - cpu, time.perf_counter() - wall, num_right / len(suite.items))
 
 
-def theirs(python: str, folder: str, suite: Suite, batch: int) -> Spent:
+def theirs(python: str, folder: str, suite: Suite, batch: int, threads: int) -> Spent:
     """Score a suite by lm_eval, in a process of its own; only the scoring counts."""
     with tempfile.TemporaryDirectory() as place:
         given, answers = Path(place) / "suites.json", Path(place) / "answers.json"
         given.write_text(json.dumps({suite.name: (suite.kind, suite.items)}))
-        subprocess.run([python, SCRIPT, folder, given, answers, str(batch)], check=True, capture_output=True)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        command = [python, SCRIPT, folder, given, answers, str(batch)]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
         said = json.loads(answers.read_text())
     return Spent(said["cpu_s"], said["wall_s"], statistics.fmean(item["acc"] for item in said[suite.name]))
 
@@ -66,13 +71,16 @@ def main() -> None:
     parser.add_argument("--model", default=str(STARTER / "model"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32, help="lm_eval's batch size")
+    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as place:
         found = suites.find(Workspace.open(Path(place) / "studio"), ", ".join(asked.suites))
     backbone = Backbone.load(asked.model, device="cpu")
     for suite in found:
         rounds = [
-            (ours(backbone, suite), theirs(asked.python, asked.model, suite, asked.batch)) for _ in range(asked.rounds)
+            (ours(backbone, suite), theirs(asked.python, asked.model, suite, asked.batch, asked.threads))
+            for _ in range(asked.rounds)
         ]
         assert all(here.accuracy == there.accuracy for here, there in rounds), "the same decisions"
         number, said = len(suite.items), []

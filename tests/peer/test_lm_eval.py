@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from assets import STARTER
 from modules.evaluation import items
@@ -47,12 +48,14 @@ def theirs(given, tmp_path_factory):
     (folder / "suites.json").write_text(json.dumps({suite.name: (suite.kind, suite.items) for suite in given}))
     script = Path(__file__).parent / "lm_eval_decisions.py"
     command = [python, script, STARTER / "model", folder / "suites.json", folder / "answers.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "answers.json").read_text())
 
 
 def test_each_decision_is_that_of_lm_eval(given, theirs):
+    torch.set_num_threads(1)  # as the other one: threads that wait for cores that others use spend CPU too
     backbone = Backbone.load(str(STARTER / "model"), device="cpu")
     largest, num, started = 0.0, 0, time.process_time()
     for suite in given:
