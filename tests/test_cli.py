@@ -276,7 +276,7 @@ def test_a_recipe_is_scaled_to_the_data_combines_with_hardware_and_gives_way_to_
 def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkeypatch):
     monkeypatch.setattr(
         launcher, "ADOPTION_S", 3600.0
-    )  # it has no process, and is not to be found lost on a slow machine
+    )  # not found lost, though it has no process and the machine is slow
     assert "There are no runs yet" in cli("runs")[1]
     cli("sft", "--detach")
     stored.written(taught, metrics.add, 1, 1, {"train/loss": 2.5})
@@ -287,6 +287,7 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkey
     assert cli("runs", "stop", "sft-1")[:2] == (0, "sft-1 stopped. Cancelled before it started.\n")
     assert cli("runs", "stop", "sft-1")[1] == "sft-1 is already stopped. Cancelled before it started.\n"
     assert "sft-1 is stopped and cannot go on" in cli("runs", "continue", "sft-1")[2]
+    monkeypatch.setattr(launcher, "ADOPTION_S", 0.0)  # from here on a run without a process is found lost at once
     assert cli("runs", "resume", "sft-1")[0] == 1
     folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"
     folder.mkdir(parents=True)
