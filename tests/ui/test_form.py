@@ -5,10 +5,12 @@ import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
 from studio import settings
-from studio.runs import prepare
+from studio.errors import RunError
+from studio.runs import prepare, runs
+from tests.support import stored
 from tests.ui import filling
 from ui.components import form
-from ui.pages.train import outlook, page
+from ui.pages.train import again, outlook, page
 
 UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
@@ -140,6 +142,18 @@ def test_the_page_says_how_much_a_run_would_have_to_do(full_ws):
     assert '<p class="quiet">7 iterations of 64 responses.' in outlook_of(full_ws, "ppo", iterations=7)
     assert "demonstrations, 3 times" in outlook_of(full_ws, "sft", epochs=3)
     assert outlook_of(full_ws, "sft", epochs="many") == outlook_of(full_ws, "sft", epochs=None) == ""
+
+
+def test_the_settings_of_an_earlier_run_go_into_the_form(full_ws):
+    names = list(STAGES["reward"].model_fields)
+    run = stored.read(full_ws, runs.get, "reward-1")
+    taken = dict(zip(names, again._values(full_ws, "reward", "reward-1"), strict=True))
+    assert run.config.snapshot
+    assert taken == run.config.model_dump() | {"snapshot": ""}
+    assert form.parse(STAGES["reward"], list(taken.values()))[1] == {}
+    assert {type(each) for each in again._values(full_ws, "reward", "")} == {type(gr.skip())}
+    with pytest.raises(RunError, match="reward-1 is a run of reward"):
+        again._values(full_ws, "ppo", "reward-1")
 
 
 def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):

@@ -385,3 +385,15 @@ def test_runs_without_a_run_says_what_to_do_and_shows_no_dead_control(ws, serve,
     expect(page.locator("#run-curves")).to_be_hidden()
     page.locator("#run .nothing a").click()
     expect(page.locator("#start-sft")).to_be_visible()
+
+
+def test_an_earlier_run_is_started_again_with_changes(full_ws, serve, visit):
+    kept = runs.create(full_ws, SFTConfig(epochs=7, learning_rate=3e-5))
+    page = visit(serve(full_ws).url + "#train/sft")
+    choice = page.locator("#again-sft input")
+    choice.fill(kept.name)
+    choice.press("Enter")
+    expect(page.locator("#sft-epochs input")).to_have_value("7")
+    page.locator("#sft-epochs input").fill("8")
+    expect(page.locator("#command-sft")).to_contain_text("--set epochs=8")
+    expect(page.locator("#command-sft")).to_contain_text("--set learning_rate=3e-05")

@@ -21,7 +21,7 @@ from ui import file_access
 from ui.components import form, html
 from ui.handlers import any_of, on
 from ui.page import Page
-from ui.pages.train import memory_fit, outlook, preview
+from ui.pages.train import again, memory_fit, outlook, preview
 
 TITLES = {
     "sft": "SFT",
@@ -58,30 +58,34 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         elem_id="stage",
         container=False,
     )
-    panels, watched, dropdowns, fits, outlooks = [], [], [], {}, []
+    panels, watched, dropdowns, fits, outlooks, earlier = [], [], [], {}, [], []
     for name in TITLES:
         with gr.Row(visible=name == "sft", elem_classes="split train", elem_id=f"train-{name}") as panel:
-            fields, fits[name], lines = _panel(ws, name, tabs, run_chosen)
+            fields, fits[name], lines, origin = _panel(ws, name, tabs, run_chosen)
             watched += [fields[each] for each in outlook.watched(name)]
             dropdowns += [field for each, field in fields.items() if each in form.CHECKPOINT_STAGES]
             outlooks.append(lines)
+            earlier.append(origin)
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
     fits = {name: placed for name, placed in fits.items() if placed}
-    inputs = [*(placed[0] for placed in fits.values()), *watched]
-    outputs = [part for placed in fits.values() for part in placed] + dropdowns + outlooks
+    inputs = [*(placed[0] for placed in fits.values()), *earlier, *watched]
+    outputs = [part for placed in fits.values() for part in placed] + earlier + dropdowns + outlooks
     return Page(partial(_refresh, ws, list(fits)), inputs, outputs, item=stage)
 
 
 def _panel(
     ws: Workspace, stage: str, tabs: gr.Tabs, run_chosen: gr.Textbox
-) -> tuple[dict[str, Any], list[Any], gr.HTML]:
-    """Place one stage's form with its start; return its fields, the changing parts of the fit, and the outlook."""
+) -> tuple[dict[str, Any], list[Any], gr.HTML, gr.Dropdown]:
+    """Place one stage's form with its start; return its fields, the changing parts of the fit, the outlook, and the choice
+    of an earlier run."""
     config_class = STAGES[stage]
     with gr.Column(scale=5, min_width=320):
         html.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
+        origin = again.place(ws, stage)
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
+        again.bind(ws, stage, origin, fields)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
             TITLES[stage] if stage in ("sample", "evaluate") else f"Start {TITLES[stage].replace('R', 'r')}",
@@ -106,7 +110,7 @@ def _panel(
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
-    return fields, fits, lines
+    return fields, fits, lines, origin
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
@@ -145,6 +149,7 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     """Show what is measured now, and new choices for all checkpoint dropdowns, in the order of `build`."""
     given, sentences = iter(values), []
     updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
+    updates += [again.refreshed(ws, name, next(given)) for name in TITLES]
     for name in TITLES:
         current = {field: next(given) for field in outlook.watched(name)}
         chosen = {field: value for field, value in current.items() if field in form.CHECKPOINT_STAGES}

@@ -1,0 +1,59 @@
+"""Takes an earlier run's settings into the form, to start it again with changes."""
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from modules.config import STAGES
+from studio.errors import RunError
+from studio.runs import run_pages, runs
+from studio.workspace import Workspace
+from ui.components import dropdown
+from ui.handlers import on
+
+NONE = ("as below", "")
+FOLLOWS = "snapshot"
+"""Left empty, so that ratings given since then count."""
+
+
+def place(ws: Workspace, stage: str) -> gr.Dropdown:
+    """Place the choice."""
+    info = "An earlier run, to start it again with changes: all its settings go into the form."
+    if FOLLOWS in STAGES[stage].model_fields:
+        info += f" {FOLLOWS} stays empty, so that all ratings count."
+    return gr.Dropdown(
+        _offered(ws, stage), value="", label="settings of", info=info, allow_custom_value=True, elem_id=f"again-{stage}"
+    )
+
+
+def bind(ws: Workspace, stage: str, choice: gr.Dropdown, fields: dict[str, Any]) -> None:
+    """Put a chosen run's settings into the fields."""
+    on(choice.input, partial(_values, ws, stage), [choice], list(fields.values()))
+
+
+def refreshed(ws: Workspace, stage: str, shown: Any) -> gr.Dropdown:
+    """Offer the runs that there are now; what is chosen stays."""
+    return dropdown.offer(_offered(ws, stage), shown, shown)
+
+
+def _offered(ws: Workspace, stage: str) -> list[tuple[str, str]]:
+    with ws.read() as db:
+        return [NONE, *((run.name, run.name) for run in run_pages.page(db, stage=stage))]
+
+
+def _values(ws: Workspace, stage: str, name: Any) -> list[Any]:
+    """Return the settings of a run in the order of the form; nothing changes where none is chosen.
+
+    Raises:
+        RunError: there is no such run, or it is of another stage.
+    """
+    names = STAGES[stage].model_fields
+    if not name:
+        return [gr.skip() for _ in names]
+    with ws.read() as db:
+        run = runs.get(db, str(name))
+    if run.stage != stage:
+        raise RunError(f"{run.name} is a run of {run.stage}: choose that stage above to take its settings.")
+    values = run.config.model_dump()
+    return ["" if each == FOLLOWS else values[each] for each in names]
