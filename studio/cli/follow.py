@@ -3,6 +3,7 @@
 Ctrl-C only stops the watching: a run does not depend on a terminal.
 """
 
+import re
 import shlex
 import sys
 import time
@@ -29,7 +30,7 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
     ws = held.hold(ws, PATIENCE_S)
     try:
         with tqdm(total=1.0, bar_format=BAR, file=sys.stderr, dynamic_ncols=True, disable=not is_terminal) as bar:
-            shown = ""
+            told = None
             while True:
                 with ws.read() as db:
                     run = runs.get(db, run.id)
@@ -38,9 +39,9 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
                 text = f"{run.name}: {run.progress_text or run.state}"
                 if is_terminal:
                     _draw(bar, run.progress, text)
-                elif text != shown:
+                elif (news := _news(text, run.progress)) != told:
                     print(text, file=sys.stderr, flush=True)
-                shown = text
+                    told = news
                 launcher.reap(ws)
                 time.sleep(POLL_S)
             _draw(bar, run.progress, run.name)
@@ -52,6 +53,11 @@ def follow(ws: Workspace, run: Run, arguments: Namespace) -> int:
         )
         return 0
     return report_end(ws, run)
+
+
+def _news(text: str, progress: float) -> tuple[str, int]:
+    """Return what must differ for another line in a file: the words without their numbers, or a twentieth of the run."""
+    return re.sub(r"[\d.,]+", "", text), int(20 * progress)
 
 
 def leave(ws: Workspace, run: Run) -> int:
