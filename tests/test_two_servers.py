@@ -155,28 +155,28 @@ def test_runs_that_both_start_order_and_stop_at_once_are_each_started_and_stoppe
     at_work = next(name for name in started if stored.read(ws, runs.get, name).state == "running")
     waiting = [run.name for run in stored.read(ws, queue.waiting)]
     assert {*waiting} == {*started} - {at_work}
-    at_once(*(lambda s=s: s.click("run-earlier", ["Earlier", waiting[1], "", "", "", 0]) for s in (a, b)))
+    at_once(*(lambda s=s: s.click("run-earlier", ["Earlier", waiting[1], "", "", "", "", 0]) for s in (a, b)))
     assert [run.name for run in stored.read(ws, queue.waiting)] == waiting[::-1]
     at_once(
-        lambda: a.click("run-earlier", ["Earlier", waiting[0], "", "", "", 0]),
-        lambda: b.click("run-later", ["Later", waiting[0], "", "", "", 0]),
+        lambda: a.click("run-earlier", ["Earlier", waiting[0], "", "", "", "", 0]),
+        lambda: b.click("run-later", ["Later", waiting[0], "", "", "", "", 0]),
     )
     assert sorted(run.name for run in stored.read(ws, queue.waiting)) == sorted(waiting)
     cancelled = at_once(
-        lambda: a.click("run-stop", ["Stop and save", waiting[0], "", "", "", 0]),
-        lambda: b.click("run-stop", ["Stop and save", waiting[0], "", "", "", 0]),
+        lambda: a.click("run-stop", ["Stop and save", waiting[0], "", "", "", "", 0]),
+        lambda: b.click("run-stop", ["Stop and save", waiting[0], "", "", "", "", 0]),
     )
     assert [answer.get("error") for answer in cancelled] == [None, None]
     wait(lambda: stored.read(ws, runs.get, waiting[0]).is_ended)
     assert stored.read(ws, runs.get, waiting[0]).message == "Cancelled before it started."
     mixed = at_once(
-        lambda: a.click("run-kill", ["Kill now", waiting[1], "", "", "", 0]),
-        lambda: b.click("run-stop", ["Stop and save", waiting[1], "", "", "", 0]),
+        lambda: a.click("run-kill", ["Kill now", waiting[1], "", "", "", "", 0]),
+        lambda: b.click("run-stop", ["Stop and save", waiting[1], "", "", "", "", 0]),
     )
     assert [answer.get("error") for answer in mixed] == [None, None]
     run = stored.read(ws, runs.get, at_work)
     assert run.state == "running", "the others were stopped, not this one"
-    killed = at_once(*(lambda s=s: s.click("run-kill", ["Kill now", at_work, "", "", "", 0]) for s in (a, b)))
+    killed = at_once(*(lambda s=s: s.click("run-kill", ["Kill now", at_work, "", "", "", "", 0]) for s in (a, b)))
     assert [answer.get("error") for answer in killed] == [None, None]
     for name in started:
         run = stored.read(ws, runs.get, name)

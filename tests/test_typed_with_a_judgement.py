@@ -71,7 +71,7 @@ def test_undo_brings_the_remarks_of_the_judgement_back_to_the_page_and_to_the_te
     page = rate_page._undo(ws, rate_page.Undo(uuid="0" * 36))
     assert page["items"][0]["remarks"] == {"note": FULL.note, "flags": FULL.flags, "attributes": FULL.attributes}
     assert page["items"][1]["remarks"]["note"] == ""
-    assert "It has the note 'the date is right' and the flag unsafe on answer 2 and scales" in rate("2q")
+    assert "It has the note 'the date is right' and the flag unsafe on the right answer and scales" in rate("2q")
     assert given(ws) == ("left", FULL.note, json.dumps(FULL.flags), json.dumps(FULL.attributes))
     out = rate("zn another\nu21q")
     assert "Taken back" in out
@@ -94,7 +94,7 @@ def test_remarks_outlast_quitting_and_meet_on_the_page_and_in_the_terminal(ws, r
     with ws.read() as db:
         (draft,) = rate_page._drafts(db, showing.id)
     assert json.loads(draft["text"])["note"] == "half a thought"
-    assert "It has the note 'half a thought' and the flag unsafe on answer 2" in rate("1q")
+    assert "It has the note 'half a thought' and the flag unsafe on the right answer" in rate("1q")
     assert given(ws) == ("left", "half a thought", '{"unsafe": [1]}', None)
     with ws.read() as db:
         assert rate_page._drafts(db, showing.id) == []
@@ -259,7 +259,7 @@ def test_in_the_terminal_a_wrong_answer_to_a_question_asks_again_and_judges_noth
     assert out.count("Press 1 to 4, or a letter") == 2
     assert given(ws)[0] == "skip"
     out = rate("u9 b2q")
-    assert "Flagged unsafe: answer 2" in out
+    assert "Flagged unsafe: the right answer" in out
     out = rate("sq")
     assert "Back." in out
     assert len(stored.read(ws, ratings.list_events)) == 1

@@ -100,7 +100,7 @@ def _add_export(commands: Any) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     if arguments.preview:
         return _preview(arguments)
-    if not (Workspace.place(arguments.workspace) / "studio.db").is_file():
+    if not Workspace.place(arguments.workspace).exists():
         importing.check(arguments.source, _request(arguments))  # before a workspace is made for nothing
     ws = Workspace.open(arguments.workspace)
     with _progress() as progress:

@@ -28,6 +28,7 @@ from ui.pages.home import page as home
 from ui.pages.insights import page as insights
 from ui.pages.models import page as models
 from ui.pages.rate import pairs
+from ui.pages.runs import listing
 from ui.pages.runs import page as runs
 from ui.pages.train import page as train
 from ui.server.rest import SCRIPT
@@ -192,7 +193,7 @@ def test_the_list_and_the_head_say_the_same_of_a_run_that_was_asked_to_pause_or_
         ({"pause_requested": True}, "Pausing"),
         ({"stop_requested": True}, "Stopping"),
     ):
-        assert runs._doing(replace(run, **asked), []).startswith(f"33% {word}")
+        assert listing._doing(replace(run, **asked), []).startswith(f"33% {word}")
         assert f'<span class="doing">{word}' in html.progress(replace(run, **asked))
 
 

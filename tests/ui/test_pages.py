@@ -299,7 +299,7 @@ def test_columns_that_are_not_understood_are_mapped_with_live_examples_and_remem
     expect(page.locator("#import-told")).to_contain_text("1 of 1 rows can be kept as preferences")
     expect(page.locator("#import-told")).to_contain_text("zoe")
     page.locator("#take").click()
-    expect(page.locator("#import-told")).to_contain_text("1 new preferences")
+    expect(page.locator("#import-told")).to_contain_text("1 new preference from")
     path.write_text(json.dumps({"ask": "When?", "good": "Now.", "poor": "Never.", "who": "max"}) + "\n")
     page.reload()
     page.locator("#source textarea, #source input").first.fill(str(path))

@@ -193,7 +193,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     page.locator("[data-rating]").nth(1).click()
     expect(page.locator("#history-detail")).to_contain_text("All events")
     page.locator("#history-note textarea").fill("on reflection")
-    page.locator("#history-flags").get_by_label("right unsafe").check()
+    page.locator("#history-flags").get_by_label("right answer unsafe").check()
     page.locator("#history-annotate").click()
     expect(page.locator("#history-told")).to_contain_text("stay on record")
     noted = stored.read(pairs_ws, history.find)[0]

@@ -30,7 +30,7 @@ OPENED = {
     "blockquote_open": '<blockquote dir="auto">',
     "bullet_list_open": '<ul dir="auto">',
     "ordered_list_open": '<ol dir="auto">',
-    "table_open": '<div class="scroll" tabindex="0"><table><tbody>',
+    "table_open": '<div class="scroll"><table><tbody>',
     "tr_open": "<tr>",
     "strong_open": "<strong>",
     "em_open": "<em>",
