@@ -120,10 +120,10 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         server.kill()
         os.killpg(stored.read(ws, runs.get, run.name).pid, signal.SIGKILL)
         wait_for(lambda: not launcher.is_alive(stored.read(ws, runs.get, run.name)), "its death")
-        last = checkpoints.last(ws, run.name)
         server = Server(ws, port)
         reload(page)
         expect(page.locator("#run-head .badge")).to_have_text("lost", timeout=PATIENCE_MS)
+        last = checkpoints.last(ws, run.name)  # it may have been killed before its newest one was in the database
         expect(page.locator("#run-head")).to_contain_text(f"Resume continues from {last.name}")
         said = says(page, run.name).locator(".said")
         assert said.evaluate("e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight + 1"), "clipped"

@@ -8,7 +8,7 @@ import gradio as gr
 from modules.config import STAGES
 from studio.errors import RunError
 from studio.runs import run_pages, runs
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import dropdown
 from ui.handlers import on
 
@@ -17,13 +17,13 @@ FOLLOWS = "snapshot"
 """Left empty, so that ratings given since then count."""
 
 
-def place(ws: Workspace, stage: str) -> gr.Dropdown:
-    """Place the choice."""
+def place(stage: str) -> gr.Dropdown:
+    """Place the choice; `refreshed` offers the runs when the page is opened."""
     info = "An earlier run, to start it again with changes: all its settings go into the form."
     if FOLLOWS in STAGES[stage].model_fields:
         info += f" {FOLLOWS} stays empty, so that all ratings count."
     return gr.Dropdown(
-        _offered(ws, stage), value="", label="settings of", info=info, allow_custom_value=True, elem_id=f"again-{stage}"
+        [NONE], value="", label="settings of", info=info, allow_custom_value=True, elem_id=f"again-{stage}"
     )
 
 
@@ -32,14 +32,10 @@ def bind(ws: Workspace, stage: str, choice: gr.Dropdown, fields: dict[str, Any])
     on(choice.input, partial(_values, ws, stage), [choice], list(fields.values()))
 
 
-def refreshed(ws: Workspace, stage: str, shown: Any) -> gr.Dropdown:
+def refreshed(db: Database, stage: str, shown: Any) -> gr.Dropdown:
     """Offer the runs that there are now; what is chosen stays."""
-    return dropdown.offer(_offered(ws, stage), shown, shown)
-
-
-def _offered(ws: Workspace, stage: str) -> list[tuple[str, str]]:
-    with ws.read() as db:
-        return [NONE, *((run.name, run.name) for run in run_pages.page(db, stage=stage))]
+    offered = [NONE, *((run.name, run.name) for run in run_pages.page(db, stage=stage))]
+    return dropdown.offer(offered, shown, shown)
 
 
 def _values(ws: Workspace, stage: str, name: Any) -> list[Any]:

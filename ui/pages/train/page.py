@@ -83,7 +83,7 @@ def _panel(
     with gr.Column(scale=5, min_width=320):
         html.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
-        origin = again.place(ws, stage)
+        origin = again.place(stage)
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
         again.bind(ws, stage, origin, fields)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
@@ -149,7 +149,8 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     """Show what is measured now, and new choices for all checkpoint dropdowns, in the order of `build`."""
     given, sentences = iter(values), []
     updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
-    updates += [again.refreshed(ws, name, next(given)) for name in TITLES]
+    with ws.read() as db:
+        updates += [again.refreshed(db, name, next(given)) for name in TITLES]
     for name in TITLES:
         current = {field: next(given) for field in outlook.watched(name)}
         chosen = {field: value for field, value in current.items() if field in form.CHECKPOINT_STAGES}
