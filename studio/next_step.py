@@ -236,7 +236,7 @@ def _ppo(facts: _Facts, reward: Checkpoint) -> Step:
     if num_seen >= ratings.ENOUGH or not facts.num_unrated:
         return Step("ppo", sentence, "Run PPO", "train", "ppo")
     wanted = min(facts.num_unrated, ratings.ENOUGH - num_seen)
-    sentence += f" It has learned from {num_seen:,} ratings; from about {ratings.ENOUGH} on, what it prefers is more than a guess."
+    sentence += f" It has learned from {num_seen:,} rating{'s' * (num_seen != 1)}; from about {ratings.ENOUGH} on, what it prefers is more than a guess."
     others = ((f"Rate {wanted:,} more pair{'s' * (wanted != 1)} first", "rate"),)
     return Step("ppo", sentence, "Run PPO", "train", "ppo", others)
 

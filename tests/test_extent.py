@@ -6,6 +6,7 @@ import pytest
 
 from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio.errors import CheckpointError
+from studio.preferences import ratings
 from studio.runs import extent
 from studio.workspace import Workspace
 from tests.support import stored
@@ -42,14 +43,17 @@ def test_steps_are_told_from_what_is_there_and_few_are_called_few(ws):
     assert limited.startswith("About 1 step: 1 demonstration. So few steps teach very little.")
 
 
-def test_few_ratings_name_how_many_make_a_reward_model(ws):
+def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
     ids = filling.add_texts(ws, 24)
     sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
     filling.add_rated(ws, 10)
     said = extent.sentence(ws, RewardConfig(batch_size=16))
-    assert said == "About 1 step: 10 ratings. So few teach very little: about 50 ratings make a first reward model."
-    assert extent.sentence(ws, RewardConfig(batch_size=1)) == "About 10 steps: 10 ratings."
+    assert said.startswith("About 1 step: 10 ratings. So few teach very little: from about 50 ratings on,")
+    monkeypatch.setattr(ratings, "ENOUGH", 10)
+    assert extent.sentence(ws, RewardConfig(batch_size=16)) == "About 1 step: 10 ratings.", (
+        "enough, however few the steps"
+    )
 
 
 def test_iterations_of_ppo_are_told_with_their_time_at_the_pace_of_the_last_run(ws):

@@ -24,9 +24,6 @@ from studio.runs import rounds, side_by_side
 from studio.runs.side_by_side import SideBySide
 from studio.workspace import Workspace
 
-MEASURED = ("Suite", "Measure", "Verdict", "n", "Before", "After", "Difference", "95 % interval, items")
-"""Columns of the report that a terminal has room for."""
-
 
 def add(commands: Any) -> None:
     """Add ``models``."""
@@ -172,8 +169,8 @@ def _compared(found: SideBySide) -> list[str]:
     parts += [watch.table([("figure", *names), *values])] if values else []
     if found.measured:
         cells = [dict(zip(report.HEADS, report.cells(line), strict=True)) for line in found.measured.lines]
-        rows = [tuple(each[name] for name in MEASURED) for each in cells]
-        parts.append(watch.table([tuple(name.lower() for name in MEASURED), *rows]))
+        rows = [tuple(each[name] for name in report.BRIEF) for each in cells]
+        parts.append(watch.table([tuple(name.lower() for name in report.BRIEF), *rows]))
     else:
         parts.append("No suite has measured both. Measure them: rlhf-studio evaluate")
     if found.votes:

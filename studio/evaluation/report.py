@@ -101,6 +101,8 @@ HEADS = (
     "Smallest shown",
 )
 """Of the columns that `cells` fills."""
+BRIEF = HEADS[:8]
+"""Columns for where there is less room."""
 
 
 def cells(line: Line) -> list[str]:

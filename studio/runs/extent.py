@@ -12,7 +12,7 @@ from studio.workspace import Database, Workspace
 FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations")
 """The settings that it depends on, besides the checkpoints."""
 FEW_STEPS = 10
-"""Optimizer steps below which a run learns very little."""
+"""Optimizer steps below which SFT learns very little."""
 
 
 def sentence(ws: Workspace, config: StageConfig) -> str:
@@ -28,9 +28,9 @@ def sentence(ws: Workspace, config: StageConfig) -> str:
         return ""
     with ws.read() as db:
         steps, what = _steps(db, config)
+        few = _few(db, config, steps)
     if not steps:
         return ""
-    few = "" if isinstance(config, PPOConfig) or steps >= FEW_STEPS else _few(config)
     return " ".join(filter(None, [f"{what}.", few, _starter(config), _time(ws, config, steps)]))
 
 
@@ -49,10 +49,11 @@ def _steps(db: Database, config: TrainConfig) -> tuple[int, str]:
     return steps, f"About {steps:,} step{'s' * (steps != 1)}: {num:,} {unit}{'s' * (num != 1)}{times}"
 
 
-def _few(config: TrainConfig) -> str:
-    if isinstance(config, VotesConfig):
-        return f"So few teach very little: about {ratings.ENOUGH} ratings make a first reward model."
-    return "So few steps teach very little."
+def _few(db: Database, config: TrainConfig, steps: int) -> str:
+    """Say that there is little to learn from; empty where there is enough."""
+    if isinstance(config, VotesConfig) and ratings.summary(db)["rated"] < ratings.ENOUGH:
+        return f"So few teach very little: from about {ratings.ENOUGH} ratings on, what it learns is more than a guess."
+    return "So few steps teach very little." if isinstance(config, SFTConfig) and steps < FEW_STEPS else ""
 
 
 def _starter(config: TrainConfig) -> str:

@@ -12,6 +12,7 @@ from html import escape
 import gradio as gr
 
 from studio import redaction
+from studio.models import figures
 from studio.preferences.prompts import Messages
 from studio.runs.runs import Run
 from ui import rendering
@@ -31,15 +32,6 @@ SHAPES = {
     "deleted": '<path d="M2 6H10" fill="none"/>',
 }
 """State to its own shape, so that no state is shown by colour alone."""
-
-
-FIGURES = {
-    "sft": ("eval/loss", "held-out loss"),
-    "reward": ("eval/accuracy", "held-out accuracy"),
-    "ppo": ("eval/score", "held-out score"),
-    "dpo": ("eval/accuracy", "held-out accuracy"),
-}
-"""Stage to the metric a checkpoint is known by, and its words."""
 
 
 def badge(state: str) -> str:
@@ -134,10 +126,11 @@ def number(value: float | None) -> str:
 
 def figure(stage: str, metrics: Mapping[str, float]) -> str:
     """Return a checkpoint's main figure in words; an accuracy with its interval."""
-    name, words = FIGURES.get(stage, ("", ""))
-    value = metrics.get(name)
-    if value is None:
+    known_by = next(iter(figures.STAGES.get(stage, ())), None)
+    value = metrics.get(known_by.metric) if known_by else None
+    if known_by is None or value is None:
         return ""
+    name, words = known_by.metric, known_by.words
     if name != "eval/accuracy":
         return f"{words} {number(value)}"
     low, high = metrics.get("eval/accuracy_low"), metrics.get("eval/accuracy_high")

@@ -171,7 +171,7 @@ def _raters(found: Insights) -> str:
     )
     about = "1 is the same judgement always, 0 what chance gives. Each rater counts once a pair; a tie is a judgement of its own."
     return (
-        f'<p class="about">{about}</p><div class="scroll"><table class="evaluation between"><thead><tr>{head}</tr></thead>'
+        f'<p class="about">{about}</p>{html.wide("Agreement")}<table class="evaluation between"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

@@ -16,9 +16,7 @@ from ui import rendering
 from ui.components import html
 from ui.handlers import on
 
-SHOWN = ("Suite", "Measure", "Verdict", "n", "Before", "After", "Difference", "95 % interval, items")
-"""Columns of the report; the page Evaluate has them all."""
-NUMBERS = SHOWN[3:]
+NUMBERS = report.BRIEF[3:]
 
 
 def build(ws: Workspace) -> tuple[gr.Dropdown, gr.Dropdown]:
@@ -75,14 +73,18 @@ def _table(title: str, names: tuple[str, str], rows: Sequence[tuple[str, ...]]) 
         f'<tr title="{escape(" ".join(more))}"><th scope="row">{escape(name)}</th><td>{escape(one) or MISSING}</td><td>{escape(other) or MISSING}</td></tr>'
         for name, one, other, *more in rows
     )
-    return f'<div class="scroll"><table class="difference"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'{html.wide(title)}<table class="difference"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _measured(found: Comparison) -> str:
     subject = next(iter(found.subjects))
-    head = "".join(f'<th scope="col" class="{"num" if name in NUMBERS else ""}">{escape(name)}</th>' for name in SHOWN)
+    head = "".join(
+        f'<th scope="col" class="{"num" if name in NUMBERS else ""}">{escape(name)}</th>' for name in report.BRIEF
+    )
     body = "".join(map(_line, found.lines))
-    table = f'<div class="scroll"><table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'{html.wide("Measurements")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     return f'<div class="forest">{report.forest(found, subject)}</div>{table}'
 
 
@@ -90,7 +92,7 @@ def _line(line: Line) -> str:
     cells = dict(zip(report.HEADS, report.cells(line), strict=True))
     drawn = [
         f'<td class="{"num" if name in NUMBERS else ""}{_look(name, line)}">{escape(cells[name])}</td>'
-        for name in SHOWN
+        for name in report.BRIEF
     ]
     return f'<tr title="{escape(line.measure.sentence)}">{"".join(drawn)}</tr>'
 

@@ -41,7 +41,7 @@ def draw(
             )  # fmt: skip
             tables.append(
                 f"<h2>{escape(TITLES.get(stage, stage))}</h2>"
-                f'<div class="scroll"><table class="checkpoints">{head}<tbody>{body}</tbody></table></div>'
+                f'{html.wide(TITLES.get(stage, stage))}<table class="checkpoints">{head}<tbody>{body}</tbody></table></div>'
             )
     return "".join(tables)
 
