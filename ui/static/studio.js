@@ -25,9 +25,15 @@
   let isFollowing = false;
   let preferred = "";
   const tabOf = (page) => document.getElementById(`page-${page}-button`);
+  const show = (page) => {
+    if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
+  };
   document.addEventListener("click", (event) => {
     const page = event.target.closest?.("[role=tab]")?.id.match(/^page-(\w+)-button$/)?.[1];
-    if (page && (isFollowing || preferred)) preferred = page;
+    if (!page) return;
+    if (isFollowing || preferred) preferred = page;
+    asked = "";
+    show(page); // at once: Gradio reports a tab later, and Back may be pressed before
   }, { capture: true });
 
   window.studio = {
@@ -67,11 +73,12 @@
     opened(page) {
       tabOf(page)?.scrollIntoView({ block: "nearest", inline: "center" }); // in a narrow window the menu is wider than it
       if (preferred && page !== preferred) return;
+      if (tabOf(page)?.getAttribute("aria-selected") !== "true") return; // reported late, after a click on another
       if (asked) { // by the address: the tab only follows it
         if (asked.split("/")[0] === page) asked = "";
         return;
       }
-      if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
+      show(page);
     },
     /* Another item was chosen. One that the address led to is reported late, when the address may have changed; it stays as it is. */
     visited: new Set(),
