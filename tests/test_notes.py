@@ -102,6 +102,62 @@ def test_a_run_that_keeps_few_checkpoints_keeps_the_pinned_ones_besides(ws):
     assert [c.step for c in checkpoint_pages.of_run(ws, run.id)] == [4, 2]
 
 
+def test_a_person_hands_on_another_checkpoint_and_takes_that_back(ws, say):
+    run = created(ws, SFTConfig())
+    for step in (1, 2, 3):
+        saved(ws, run, step, is_chosen=step == 2)
+
+    def stands_for():
+        (listed,) = [c.name for c in checkpoints.list_all(ws, "sft", is_newest_of_run=True) if c.run_id == run.id]
+        (shown,) = checkpoint_pages.handed_on(ws, [run.id])
+        newest = checkpoints.newest(ws, "sft")
+        assert {listed, shown.name, newest.name, checkpoints.recorded(ws, run.name).name} == {listed}
+        return checkpoints.get(ws, run.name)
+
+    one, two, three = (f"{run.name}@{step}" for step in (1, 2, 3))
+    assert stands_for().remarks == " (handed on)"
+    assert f"{run.name} stands for {one} (handed on by your choice)" in say("models", "hand-on", one)
+    assert (stands_for().name, checkpoints.last(ws, run.name).name) == (one, three)
+    assert [c.is_chosen for c in checkpoint_pages.of_run(ws, run.id)] == [False, False, True]
+    saved(ws, run, 4, is_chosen=True)  # the run goes on and chooses, which is no person's choice
+    assert stands_for().name == one
+    assert retention.apply(ws, run.id, 1) == [three, two], "neither choice is cleared away"
+    say("models", "hand-on", f"{run.name}@4", "--back")  # not what was chosen
+    assert stands_for().name == one
+    assert f"stands for {run.name}@4 (handed on)" in say("models", "hand-on", one, "--back")
+    say("models", "hand-on", run.name)  # what it hands on as it is
+    assert stored.tables(ws)["handed_on"] == []
+
+
+def test_a_chosen_checkpoint_that_is_deleted_gives_place_to_the_runs_own(ws, say):
+    run = created(ws, SFTConfig())
+    for step in (1, 2, 3):
+        saved(ws, run, step, is_chosen=step == 2)
+    say("models", "hand-on", f"{run.name}@1")
+    plan = deletion.plan(ws, [f"{run.name}@1"])
+    assert f"{run.name} then stands for {run.name}@2, no longer for {run.name}@1, which it hands on." in plan.changes
+    deletion.delete(ws, [f"{run.name}@1"])
+    assert checkpoints.get(ws, run.name).name == f"{run.name}@2"
+    assert "was deleted" in say("models", "hand-on", f"{run.name}@1", code=1)
+
+
+def test_an_archive_brings_what_is_handed_on_and_only_a_runs_own_checkpoint(ws, tmp_path):
+    run = created(ws, SFTConfig())
+    mine, _, stranger = saved(ws, run, 1), saved(ws, run, 2), saved(ws, created(ws, SFTConfig()), 1)
+    stored.written(ws, checkpoints.hand_on, checkpoints.get(ws, mine))
+    path = archive.write(ws).path
+    other = Workspace.open(tmp_path / "other")
+    archive.read(other, str(path))
+    assert checkpoints.recorded(other, run.name).name == mine
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (at,) = [n for n, line in enumerate(lines) if json.loads(line).get("table") == "handed_on"]
+    row = json.loads(lines[at]) | {"checkpoint_id": checkpoints.recorded(ws, stranger).id}
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("\n".join([*lines[:at], json.dumps(row), *lines[at + 1 :]]), encoding="utf-8")
+    with pytest.raises(ImportRefused, match="checkpoint of another run"):
+        archive.read(Workspace.open(tmp_path / "third"), str(broken))
+
+
 def test_an_archive_brings_notes_and_none_that_could_not_have_been_written(ws, tmp_path):
     stored.written(ws, notes.keep, checkpoints.get(ws, "ppo-1@2").id, text=HOSTILE, tags=["a", "ü"], is_pinned=True)
     path = archive.write(ws).path

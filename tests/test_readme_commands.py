@@ -114,6 +114,7 @@ REST = (
     Step('models note ppo-1@20 "Best so far"', "The note of sft-1@3 is kept.", {"ppo-1@20": "sft-1@3"}),
     Step("models tag ppo-1@20 candidate", "sft-1@3: candidate", {"ppo-1@20": "sft-1@3"}),
     Step("models pin ppo-1@20", "sft-1@3 is pinned", {"ppo-1@20": "sft-1@3"}),
+    Step("models hand-on ppo-1@20", "sft-1 stands for sft-1@3", {"ppo-1@20": "sft-1@3"}),
     Step("models try PROMPT --on NAME NAME", "sft-1: ", {"PROMPT": "Hello!", "NAME": "sft-1"}),
     Step("models delete ppo-1@20", "would be free again", {"ppo-1@20": "ppo-1@1"}),
     Step("runs delete NAME", "would be free again", {"NAME": "sample-3"}),

@@ -1,4 +1,4 @@
-"""Manages checkpoints: ``models`` (list, rounds, compare, note, tag, pin, try, delete)."""
+"""Manages checkpoints: ``models`` (list, rounds, compare, note, tag, pin, hand-on, try, delete)."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ from studio.workspace import Workspace
 
 def add(commands: Any) -> None:
     """Add ``models``."""
-    summary = "List the checkpoints; compare two; note, tag or pin some; try a prompt on them; delete some."
+    summary = "List the checkpoints; compare two; note, tag, pin or hand on some; try a prompt on them; delete some."
     command = commands.add_parser("models", help=summary, description="List the checkpoints, pinned ones first.")
     command.add_argument("--tag", default="", help="only those with this tag")
     command.add_argument("--json", action="store_true", help="everything as one JSON list")
@@ -63,6 +63,10 @@ def add(commands: Any) -> None:
         pin = verbs.add_parser(verb, help=words)
         pin.add_argument("names", nargs="+", metavar="NAME")
         pin.set_defaults(action=_pin, is_pinned=verb == "pin")
+    hand = verbs.add_parser("hand-on", help="let the next stage start from this checkpoint of its run")
+    hand.add_argument("name", metavar="NAME", help="a checkpoint, such as ppo-1@40")
+    hand.add_argument("--back", action="store_true", help="take it back: the run's own choice counts again")
+    hand.set_defaults(action=_hand_on)
     attempt = verbs.add_parser("try", help="let one or two checkpoints answer a prompt")
     attempt.add_argument("prompt")
     attempt.add_argument(
@@ -123,6 +127,7 @@ def _facts(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHe
         "stage": found.stage,
         "step": found.step,
         "is_chosen": found.is_chosen,
+        "is_own_choice": found.is_own_choice,
         "bytes": disk.taken(found.folder),
         "base_model": found.base_model,
         "parents": parents,
@@ -227,6 +232,16 @@ def _pin(arguments: argparse.Namespace) -> int:
     is_one, names = len(named) == 1, ", ".join(found.name for found in named)
     said = "pinned: listed first, and not deleted" if arguments.is_pinned else "no longer pinned"
     print(f"{names} {'is' if is_one else 'are'} {said}.")
+    return 0
+
+
+def _hand_on(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    found = checkpoints.get(ws, arguments.name)
+    with ws.write() as db:
+        checkpoints.hand_on(db, found, not arguments.back)
+    current = checkpoints.recorded(ws, found.run_name)
+    print(f"{found.run_name} stands for {current.name}{current.remarks}: the next stage starts from it.")
     return 0
 
 

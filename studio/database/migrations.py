@@ -19,6 +19,7 @@ from studio.database.schema import (
     evaluations,
     facts,
     first,
+    handed_on,
     imported,
     label_studio,
     pages,
@@ -208,6 +209,13 @@ def m071_deletions(db: Database) -> None:
 def m072_checkpoint_notes(db: Database) -> None:
     """Let people give checkpoints a note and tags, and pin them."""
     for statement in checkpoint_notes.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m073_handed_on(db: Database) -> None:
+    """Let people choose the checkpoint that a run hands on."""
+    for statement in handed_on.STATEMENTS:
         db.execute(statement)
 
 

@@ -117,6 +117,14 @@ CREATE TABLE guidelines (           -- guidelines: a version is its id
 ) STRICT;
 CREATE TRIGGER guidelines_refuse_delete BEFORE DELETE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
 CREATE TRIGGER guidelines_refuse_update BEFORE UPDATE ON guidelines BEGIN SELECT RAISE(ABORT, 'guidelines is append-only'); END;
+CREATE TABLE handed_on (                -- checkpoints
+    run_id INTEGER PRIMARY KEY REFERENCES runs(id),
+    checkpoint_id INTEGER NOT NULL REFERENCES checkpoints(id),
+    changed_at TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER handed_on_of_its_run BEFORE INSERT ON handed_on
+WHEN NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = NEW.checkpoint_id AND run_id = NEW.run_id)
+BEGIN SELECT RAISE(ABORT, 'handed_on names a checkpoint of another run'); END;
 CREATE TABLE import_maps (         -- mapping: columns that a person mapped, to be offered again
     structure TEXT PRIMARY KEY,     -- sha256 of the sorted columns
     columns TEXT NOT NULL,          -- JSON list

@@ -40,6 +40,7 @@ TABLES = (
     "runs",
     "checkpoints",
     "checkpoint_notes",
+    "handed_on",
     "run_parents",
     "responses",
     "demonstration_events",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlite_utils import Database
 
-from studio.models.checkpoints import SELECT, Checkpoint, of_row
+from studio.models.checkpoints import HANDED_ON_FIRST, SELECT, Checkpoint, of_row
 from studio.page_reads import PAGE
 from studio.workspace import Workspace
 
@@ -55,10 +55,10 @@ def of_run(ws: Workspace, run_id: int) -> list[Checkpoint]:
 
 
 def handed_on(ws: Workspace, run_ids: Sequence[int]) -> list[Checkpoint]:
-    """Return the checkpoint each run hands on: the chosen one, else the last one; newest first."""
+    """Return the checkpoint that each run hands on, newest first."""
     marks = ", ".join("?" * len(run_ids))
     with ws.read() as db:
-        of_runs = f"{SELECT} WHERE c.run_id IN ({marks}) AND c.deleted_at IS NULL ORDER BY c.is_chosen, c.id"
+        of_runs = f"{SELECT} WHERE c.run_id IN ({marks}) AND c.deleted_at IS NULL ORDER BY {HANDED_ON_FIRST}, c.id DESC"
         rows = list(db.query(of_runs, list(run_ids)))
-    found = {row["run_id"]: of_row(ws, row) for row in rows}
+    found = {row["run_id"]: of_row(ws, row) for row in reversed(rows)}
     return sorted(found.values(), key=lambda c: -c.id)

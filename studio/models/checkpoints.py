@@ -1,7 +1,7 @@
 """Checkpoints and their lineage: the owner of that table. A row means a complete folder on disk, or one that was deleted.
 
-A run *hands on* one of its checkpoints: the chosen one (the best within a budget) where it chose, else its last one. A
-run's name stands for that one, and the next stage preselects it; only a resume takes the last one. A deleted checkpoint
+A run *hands on* one of its checkpoints: the one that a person chose, else the one that the run chose (the best within a
+budget), else its last one. A run's name stands for that one, and the next stage preselects it; only a resume takes the last one. A deleted checkpoint
 keeps its row, so that lineage, responses and results still name it; nothing chooses or reads it any more.
 """
 
@@ -19,6 +19,7 @@ from studio.workspace import Workspace, now
 
 POLICIES = ("ppo", "dpo", "sft")
 """Stages whose checkpoints write text; the first that has one is what an empty name takes."""
+HANDED_ON_BY_CHOICE = "handed on by your choice"
 SAVED_AT_KL = "saved_at_kl"
 """Metric of a checkpoint of PPO that was saved since the KL first reached this value (`save_at_kl`)."""
 
@@ -40,6 +41,10 @@ class Checkpoint:
     created_at: str
     is_chosen: bool
     """True if handed on instead of the run's last one."""
+    is_own_choice: bool
+    """True if a person chose it to be handed on."""
+    is_runs_choice: bool
+    """True if the run chose it, whatever a person chose since."""
     deleted_at: str | None
     """The time at which its files were deleted."""
 
@@ -48,14 +53,20 @@ class Checkpoint:
         """What is special about it, in parentheses after a space; empty for most."""
         kl = self.metrics.get(SAVED_AT_KL)
         said = [
-            *(["handed on"] if self.is_chosen else []),
+            *([HANDED_ON_BY_CHOICE if self.is_own_choice else "handed on"] if self.is_chosen else []),
             *([f"reached a KL of {kl:g} nats"] if kl is not None else []),
             *([f"deleted {self.deleted_at[:10]}"] if self.deleted_at else []),
         ]
         return f" ({', '.join(said)})" if said else ""
 
 
-SELECT = "SELECT c.*, r.name AS run_name, r.stage FROM checkpoints c JOIN runs r ON r.id = c.run_id"
+SELECT = (
+    "SELECT c.*, r.name AS run_name, r.stage, h.checkpoint_id AS persons_choice FROM checkpoints c"
+    " JOIN runs r ON r.id = c.run_id LEFT JOIN handed_on h ON h.run_id = c.run_id"
+)
+"""Rows that `of_row` takes."""
+HANDED_ON_FIRST = "h.checkpoint_id IS c.id DESC, c.is_chosen DESC"
+"""Of the checkpoints of a run in `SELECT`, those that were chosen come first."""
 
 
 def add(
@@ -69,7 +80,7 @@ def add(
     metrics: dict[str, float],
     is_chosen: bool = False,
 ) -> str:
-    """Record a folder that is complete on disk; `is_chosen` replaces the run's earlier choice. Returns its name."""
+    """Record a folder that is complete on disk; `is_chosen` replaces the run's earlier choice, no person's. Returns its name."""
     with ws.write() as db:
         if is_chosen:
             db.execute("UPDATE checkpoints SET is_chosen = 0 WHERE run_id = ?", [run_id])
@@ -96,7 +107,7 @@ def get(ws: Workspace, name: str) -> Checkpoint:
     Raises:
         CheckpointError: there is none, it was deleted, or its folder is gone.
     """
-    return _get(ws, name, "c.is_chosen DESC, c.step DESC")
+    return _get(ws, name, f"{HANDED_ON_FIRST}, c.step DESC")
 
 
 def last(ws: Workspace, name: str) -> Checkpoint:
@@ -114,7 +125,25 @@ def recorded(ws: Workspace, name: str) -> Checkpoint:
     Raises:
         CheckpointError: there is none.
     """
-    return of_row(ws, _row(ws, name, "c.is_chosen DESC, c.step DESC"))
+    return of_row(ws, _row(ws, name, f"{HANDED_ON_FIRST}, c.step DESC"))
+
+
+def hand_on(db: Database, found: Checkpoint, is_wanted: bool = True) -> None:
+    """Let its run hand on this checkpoint, or take that back: then the run's own choice counts again.
+
+    Nothing changes where the run hands it on, or does not, as it is.
+
+    Raises:
+        CheckpointError: it was deleted.
+    """
+    check_present(db, [found.id])
+    of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY {HANDED_ON_FIRST}, c.step DESC LIMIT 1"
+    current = next(db.query(of_run, [found.run_id]))
+    if is_wanted and current["id"] != found.id:
+        row = {"run_id": found.run_id, "checkpoint_id": found.id, "changed_at": now()}
+        db.table("handed_on").upsert(row, pk="run_id")
+    elif not is_wanted and current["persons_choice"] == found.id:
+        db.execute("DELETE FROM handed_on WHERE run_id = ?", [found.run_id])
 
 
 def name_of(db: Database, checkpoint_id: int | None) -> str:
@@ -229,7 +258,7 @@ def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
         first = list(
             db.query(f"{SELECT} WHERE c.deleted_at IS NULL {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages))
         )
-        of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY c.is_chosen DESC, c.id DESC LIMIT 1"
+        of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY {HANDED_ON_FIRST}, c.id DESC LIMIT 1"
         return next((of_row(ws, row) for row in db.query(of_run, [first[0]["run_id"]])), None) if first else None
 
 
@@ -260,10 +289,12 @@ def lineage(db: Database) -> list[tuple[str, str, str]]:
 
 def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of a row of `SELECT`."""
-    fields = {name: row[name] for name in Checkpoint.__dataclass_fields__}
+    is_own, is_runs = row["persons_choice"] == row["id"], bool(row["is_chosen"])
     parsed = {
         "folder": ws.root / row["folder"],
         "metrics": json.loads(row["metrics"]),
-        "is_chosen": bool(row["is_chosen"]),
+        "is_chosen": is_own or (is_runs and row["persons_choice"] is None),
+        "is_own_choice": is_own,
+        "is_runs_choice": is_runs,
     }
-    return Checkpoint(**fields | parsed)
+    return Checkpoint(**{name: row[name] for name in Checkpoint.__dataclass_fields__ if name not in parsed} | parsed)

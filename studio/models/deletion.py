@@ -141,6 +141,8 @@ def mark(db: Database, ws: Workspace, found: Plan) -> None:
     for table, ids in (("runs", found.run_ids), ("checkpoints", found.checkpoint_ids)):
         for id_ in ids:
             db.table(table).update(id_, {"deleted_at": at})
+    for id_ in found.checkpoint_ids:
+        db.execute("DELETE FROM handed_on WHERE checkpoint_id = ?", [id_])
     db.table("unfinished_deletions").insert_all(
         {"folder": str(each.folder.relative_to(ws.root)), "files": json.dumps(each.files), "created_at": at}
         for each in found.pieces
@@ -313,7 +315,10 @@ def _strayed(ws: Workspace, c: Checkpoint) -> str:
 
 def _handed_on(ws: Workspace, db: Database, c: Checkpoint, chosen: Iterable[int]) -> str:
     left = [each for each in _of_run(ws, db, c.run_id) if each.id not in chosen and not each.deleted_at]
-    return f"{c.run_name} then stands for {left[-1].name}, no longer for {c.name}, which it hands on." if left else ""
+    if not left:
+        return ""
+    next_one = max(left, key=lambda each: (each.is_runs_choice, each.step))
+    return f"{c.run_name} then stands for {next_one.name}, no longer for {c.name}, which it hands on."
 
 
 def _piece_of_run(ws: Workspace, db: Database, run: dict[str, Any]) -> Piece:

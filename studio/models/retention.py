@@ -32,5 +32,5 @@ def apply(ws: Workspace, run_id: int, keep: int) -> list[str]:
 
 
 def _is_wanted(db: Database, c: Checkpoint) -> bool:
-    is_marked = c.is_chosen or SAVED_AT_KL in c.metrics
+    is_marked = c.is_chosen or c.is_runs_choice or SAVED_AT_KL in c.metrics
     return is_marked or bool(dependants.uses(db, [c.id])) or dependants.is_origin(db, c.id)

@@ -121,12 +121,43 @@ def test_a_note_tags_and_a_pin_are_written_in_the_dialog_and_survive_a_reload(ws
     expect(dialog).to_be_hidden()
 
 
+def test_another_checkpoint_is_handed_on_in_the_dialog_and_taken_back(ws, serve, visit):
+    page = visit(serve(ws).url + "#models")
+    dialog, box = page.locator("dialog.noting"), page.locator("dialog.noting").get_by_label("Handed on")
+
+    def row(name):
+        return page.locator("#checkpoints tr", has=page.get_by_role("link", name=name, exact=True))
+
+    def look(name):
+        page.get_by_label(f"Note, tags and pin of {name}", exact=True).click()
+        expect(dialog.get_by_role("heading")).to_have_text(name)
+
+    by_run = checkpoints.recorded(ws, "ppo-1").name
+    look(by_run)
+    expect(box).to_be_checked()
+    expect(box).to_be_disabled()
+    dialog.get_by_role("button", name="Cancel").click()
+    look("ppo-1@1")
+    expect(box).not_to_be_checked()
+    box.check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(row("ppo-1@1")).to_contain_text("handed on by your choice")
+    expect(row(by_run)).not_to_contain_text("handed on")
+    assert checkpoints.recorded(ws, "ppo-1").name == "ppo-1@1"
+    page.reload()
+    look("ppo-1@1")
+    box.uncheck()
+    dialog.get_by_role("button", name="Save").click()
+    expect(row(by_run)).to_contain_text("handed on")
+    assert checkpoints.recorded(ws, "ppo-1").name == by_run
+
+
 def test_a_request_that_is_no_note_is_refused(ws):
     for asked in (None, [], {"name": "ppo-1@1"}, {"name": "ppo-1@1", "note": 1, "tags": "", "is_pinned": False}):
         with pytest.raises(checkpoints.CheckpointError, match="Nothing was kept"):
             noting._keep(ws, asked)
     with pytest.raises(checkpoints.CheckpointError, match="There is no checkpoint named 'x'"):
-        noting._keep(ws, {"name": "x", "note": "", "tags": "", "is_pinned": True})
+        noting._keep(ws, {"name": "x", "note": "", "tags": "", "is_pinned": True, "is_handed_on": False})
 
 
 def test_figures_that_belong_together_stand_below_each_other_in_a_table_of_their_stage(full_ws):

@@ -1,4 +1,4 @@
-"""The dialog in which a person writes the note and the tags of a checkpoint, and pins it."""
+"""The dialog in which a person writes the note and the tags of a checkpoint, pins it, and lets its run hand it on."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ DIALOG = f"""<dialog class="sheet noting" data-part="noting" aria-labelledby="no
 <label>Note<textarea data-part="note" rows="5" maxlength="{notes.LONGEST_NOTE}" dir="auto" spellcheck="true"></textarea></label>
 <label>Tags, separated by commas<input type="text" data-part="tags" dir="auto"></label>
 <label class="check"><input type="checkbox" data-part="pinned"> Pinned: listed first, and not deleted</label>
+<label class="check"><input type="checkbox" data-part="handed"> Handed on: the next stage starts from it <small data-part="by"></small></label>
 <p class="said" data-part="said" role="status"></p>
 <div class="keys"><button type="button" class="is-primary" data-part="keep">Save</button>
 <form method="dialog"><button type="submit">Cancel</button></form></div></dialog>"""
@@ -37,10 +38,15 @@ def _keep(ws: Workspace, request: Any) -> dict[str, Any]:
         CheckpointError: there is no such checkpoint, or what was written cannot be kept.
     """
     asked = request if isinstance(request, dict) else {}
-    name, text, tags, is_pinned = (asked.get(key) for key in ("name", "note", "tags", "is_pinned"))
-    if not (isinstance(name, str) and isinstance(text, str) and isinstance(tags, str) and isinstance(is_pinned, bool)):
+    name, text, tags = (asked.get(key) for key in ("name", "note", "tags"))
+    is_pinned, is_handed_on = asked.get("is_pinned"), asked.get("is_handed_on")
+    if not (isinstance(name, str) and isinstance(text, str) and isinstance(tags, str)) or not (
+        isinstance(is_pinned, bool) and isinstance(is_handed_on, bool)
+    ):
         raise CheckpointError("Nothing was kept: the page sent no note. Reload it and try again.")
     found = checkpoints.recorded(ws, name)
     with ws.write() as db:
         kept = notes.keep(db, found.id, text=text, tags=[tags], is_pinned=is_pinned)
+        if not found.deleted_at:
+            checkpoints.hand_on(db, found, is_handed_on)
     return {"name": found.name, "tags": list(kept.tags)}

@@ -36,7 +36,7 @@ def draw(
             has_votes = any(c.name in won for c in rows)
             head = _head([each.words for each in figures], has_votes)
             body = "".join(
-                _row(c, c.id in handed_on and (siblings[c.run_id] > 1 or c.is_chosen), said.get(c.id, Note()), figures, won, has_votes)
+                _row(c, c.id in handed_on, siblings[c.run_id] > 1, said.get(c.id, Note()), figures, won, has_votes)
                 for c in rows
             )  # fmt: skip
             tables.append(
@@ -54,11 +54,12 @@ def _head(figures: Sequence[str], has_votes: bool) -> str:
 
 
 def _row(
-    c: Checkpoint, is_handed_on: bool, note: Note, figures: Sequence[Figure], won: Mapping[str, HeadToHead], has_votes: bool
+    c: Checkpoint, is_handed_on: bool, has_siblings: bool, note: Note, figures: Sequence[Figure],
+    won: Mapping[str, HeadToHead], has_votes: bool,
 ) -> str:  # fmt: skip
     link = f'<a href="#runs/{escape(c.run_name)}">{escape(c.name)}</a>'
     cells = [
-        f'<td class="named">{link} {_marks(c, is_handed_on, note)}{_note(c, note)}</td>',
+        f'<td class="named">{link} {_marks(c, is_handed_on and has_siblings, note)}{_note(c, is_handed_on, note)}</td>',
         *(f'<td class="num" title="{escape(each.sentence)}">{_value(c, each)}</td>' for each in figures),
         *([f'<td class="num">{_won(won.get(c.name))}</td>'] if has_votes else []),
         f'<td class="num">{disk.words(disk.taken(c.folder))}</td>',
@@ -68,9 +69,11 @@ def _row(
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _marks(c: Checkpoint, is_handed_on: bool, note: Note) -> str:
-    kl = c.remarks.removeprefix(" (").removesuffix(")").removeprefix("handed on").removeprefix(", ")
-    return html.tags([*(["handed on"] if is_handed_on else []), kl, *note.marks])
+def _marks(c: Checkpoint, is_last_handed_on: bool, note: Note) -> str:
+    said = c.remarks.removeprefix(" (").removesuffix(")")
+    return html.tags(
+        [*(["handed on"] if is_last_handed_on and not c.is_chosen else []), *said.split(", "), *note.marks]
+    )
 
 
 def _value(c: Checkpoint, figure: Figure) -> str:
@@ -89,13 +92,14 @@ def _won(found: HeadToHead | None) -> str:
     return f"{found.half:.0%} <small>{found.half_low:.0%} to {found.half_high:.0%}, {num:,} votes</small>"
 
 
-def _note(c: Checkpoint, note: Note) -> str:
+def _note(c: Checkpoint, is_handed_on: bool, note: Note) -> str:
     """Draw the note and the button that opens its dialog, with what the dialog shows."""
+    handed = "by choice" if c.is_own_choice else "by run" if is_handed_on else "no"
     name, tags = escape(c.name), escape(", ".join(note.tags))
     pinned = "true" if note.is_pinned else "false"
     look = "note" if note.text else "note is-empty"
     return (
         f'<button type="button" class="{look}" data-checkpoint="{name}" data-note="{escape(note.text)}" data-tags="{tags}"'
-        f' data-pinned="{pinned}" aria-label="Note, tags and pin of {name}" title="{escape(note.text)}">'
+        f' data-pinned="{pinned}" data-handed="{handed}" aria-label="Note, tags and pin of {name}" title="{escape(note.text)}">'
         f"{escape(note.text) or 'note'}</button>"
     )
