@@ -1,7 +1,7 @@
 # make run    install once, then open the studio on http://127.0.0.1:7860 with the starter workspace (another port: make run PORT=7861)
 # make test   install once, then lint, types, import rules and the whole default test suite
 # make plan   say what an install would do, and do nothing
-# make demo   the whole loop on the starter kit with the scripted rater (some six minutes on 2 cores)
+# make demo   the whole loop on the starter kit with the scripted rater (a quarter of an hour on 2 cores)
 
 PYTHON ?= python3
 PORT ?= 7860

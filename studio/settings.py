@@ -127,11 +127,12 @@ def changed(config: StageConfig) -> dict[str, object]:
     return {name: getattr(config, name) for name in fields if getattr(config, name) != fields[name].default}
 
 
-def command_line(ws: Workspace, config: StageConfig) -> str:
-    """Return the command that starts a run with this config, one setting a line."""
+def command_line(ws: Workspace | None, config: StageConfig) -> str:
+    """Return the command that starts a run with this config, one setting a line; without a workspace it names none."""
     stage = next(name for name, cls in STAGES.items() if isinstance(config, cls))
     given = [f"--set {shlex.quote(f'{name}={_plain(value)}')}" for name, value in changed(config).items()]
-    return " \\\n    ".join([f"{program()} {stage} --workspace {shlex.quote(str(ws.root))}", *given])
+    where = f" --workspace {shlex.quote(str(ws.root))}" if ws else ""
+    return " \\\n    ".join([f"{program() if ws else 'rlhf-studio'} {stage}{where}", *given])
 
 
 def command_of_run(ws: Workspace, stage: str, config: Path, other: Mapping[str, str]) -> str:

@@ -117,6 +117,8 @@ REST = (
     Step("models hand-on ppo-1@20", "sft-1 stands for sft-1@3", {"ppo-1@20": "sft-1@3"}),
     Step("models try PROMPT --on NAME NAME", "sft-1: ", {"PROMPT": "Hello!", "NAME": "sft-1"}),
     Step("models delete ppo-1@20", "would be free again", {"ppo-1@20": "ppo-1@1"}),
+    Step("runs bundle ppo-1", "ppo-1.bundle.zip"),
+    Step("reproduce --show FILE", "ppo-1 (ppo), which", {"FILE": "workspace/exports/ppo-1.bundle.zip"}),
     Step("runs delete NAME", "would be free again", {"NAME": "sample-3"}),
     Step("chat NAME", "tokens/s", {"NAME": "sft-1"}, keys="Hello!\n/quit\n"),
     Step("chat --continue ID", "Hello!", {"ID": "1"}),

@@ -1,4 +1,4 @@
-"""Manages runs: ``runs`` (list, show, stop, pause, move, resume, curves, rollouts, checkup, delete)."""
+"""Manages runs: ``runs`` (list, show, stop, pause, move, resume, curves, rollouts, checkup, bundle, delete)."""
 
 import argparse
 import csv
@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from modules.config import STAGES
-from studio.cli import checkup, deleting, follow, rollouts, watch
+from studio.cli import checkup, deleting, follow, reproduction, rollouts, watch
 from studio.errors import RunError
 from studio.models import checkpoints, disk, figures
 from studio.preferences import snapshots
@@ -83,6 +83,7 @@ def add(commands: Any) -> None:
     curves.set_defaults(action=_print_curves)
     checkup.add(verbs)
     rollouts.add(verbs)
+    reproduction.add_verb(verbs)
     deleting.add(verbs, "runs")
 
 

@@ -23,7 +23,7 @@ from studio.workspace import Workspace, now
 Others = Literal["refuse", "delete", "keep"]
 """What becomes of the runs and checkpoints that depend on what is deleted."""
 _OF_RUN = re.compile(
-    r"config\.json|log\.txt|killed|processes\.(db|part)|failure-of-process-\d+|data/[a-z_]+\.jsonl"
+    r"(config|surroundings)\.json|log\.txt|killed|processes\.(db|part)|failure-of-process-\d+|data/[a-z_]+\.jsonl"
     r"|checkpoints/\.step-\d+\.[0-9a-f]{8}\.part/.+"
 )
 """Files of a run's folder that the studio writes, besides its checkpoints."""

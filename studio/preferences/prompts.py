@@ -351,6 +351,12 @@ def exists(db: Database, prompt_id: int) -> bool:
     return bool(list(db.query("SELECT 1 FROM prompts WHERE id = ?", [prompt_id])))
 
 
+def messages_of(db: Database, prompt_ids: Sequence[int]) -> dict[int, Messages]:
+    """Return the messages of these prompts by id; unknown ones are left out."""
+    query = "SELECT id, messages FROM prompts WHERE id IN (SELECT value FROM json_each(?))"
+    return {row["id"]: json.loads(row["messages"]) for row in db.query(query, [json.dumps(list(prompt_ids))])}
+
+
 def list_unanswered(db: Database, *, is_all: bool = False, limit: int | None = None) -> list[tuple[int, Messages]]:
     """Return the training prompts that lack a demonstration (with `is_all`, all training prompts), oldest first."""
     rows = db.query(

@@ -1,7 +1,7 @@
 """Metrics and sample texts of runs: the owner of those tables. Narrow rows, read by cursor."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from statistics import mean, median
@@ -127,6 +127,17 @@ def ends(db: Database, run_id: int, name: str, first: int, newest: int) -> list[
 def names(db: Database, run_id: int) -> list[str]:
     """Return the metric names this run has logged, sorted; one look-up a name, however many values there are."""
     return _names(db, run_id)
+
+
+def is_of_time(name: str) -> bool:
+    """Return whether a metric tells seconds, or work a second: what no run of the same has again."""
+    return name.startswith("time/") or name == "train/tokens_per_s"
+
+
+def logged(db: Database, run_id: int) -> Iterator[tuple[str, int, float | None]]:
+    """Yield all values of a run as (name, step, value), in the order of names, steps and logging; `db` stays open meanwhile."""
+    rows = db.execute("SELECT name, step, value FROM metrics WHERE run_id = ? ORDER BY name, step, id", [run_id])
+    yield from rows
 
 
 def _names(db: Database, run_id: int) -> list[str]:

@@ -62,7 +62,7 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
     Raises:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
-    _check_alone(config)
+    check_alone(config)
     match config:
         case SFTConfig():
             return _sft(ws, config)
@@ -102,7 +102,7 @@ def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) ->
     Raises:
         StudioError: They contradict each other, or need rows, devices or room that are not there.
     """
-    _check_alone(config)
+    check_alone(config)
     if isinstance(config, PPOConfig):
         base_models.check_room(
             checkpoints.get(ws, config.sft_checkpoint).base_model, {"max_new_tokens": config.max_new_tokens}
@@ -110,7 +110,7 @@ def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) ->
         _check_budgets(config, has_prompts="validation" in parts, has_demonstrations="demonstrations" in parts)
 
 
-def _check_alone(config: StageConfig) -> None:
+def check_alone(config: StageConfig) -> None:
     """Refuse what can be seen from the config and the machine alone."""
     redaction.refuse_secrets(config)
     contradictions.check(config)

@@ -87,6 +87,16 @@ def resume(ws: Workspace, name: str, given: Sequence[str] = ()) -> Run:
     return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
 
 
+def repeat(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None, rows_from: Path) -> Run:
+    """Create a queued run from a config that names everything, on rows that lie in a folder's `data` as in a run's.
+
+    Raises:
+        StudioError: the base model holds weights that are no numbers, or the folder cannot be written; nothing is created.
+    """
+    prepare.check_weights(prepared)
+    return _create(ws, prepared, resumed_from, rows_from)
+
+
 def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continuation:
     """Return how a run would be resumed, without creating anything; arguments as in `resume`.
 
@@ -298,7 +308,12 @@ def request_stop(db: Database, name: str) -> Run:
 
 def read_rows(ws: Workspace, name: str, part: str) -> list[dict[str, Any]]:
     """Read the run's frozen rows of a part (train, validation, demonstrations, ptx, prompts, rewards); [] if none."""
-    path = folder(ws, name) / "data" / f"{part}.jsonl"
+    return rows_of(folder(ws, name), part)
+
+
+def rows_of(folder: Path, part: str) -> list[dict[str, Any]]:
+    """Read the frozen rows of a part from a folder that holds them as a run's does; [] if none."""
+    path = folder / "data" / f"{part}.jsonl"
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as lines:

@@ -8,6 +8,7 @@ import shutil
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ from studio.evaluation import plan
 from studio.files import folders
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
+from studio.reproduction import surroundings
 from studio.runs import runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
@@ -203,6 +205,9 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         trainer = _trainer(config, module, [Companion(config)], logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return Ending("finished", "")
+    with suppress(OSError):  # a bundle then says that nothing was written down
+        device, threads = _device(module.backbone.device), torch.get_num_threads()
+        surroundings.write(runs.folder(ws, run.name), device=device, threads=threads)
     callback = StudioCallback(
         ws,
         run,
@@ -230,6 +235,10 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         raise
     callback.save(module)
     return Ending(*_last_word(callback, module, data))
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _trainer(config: Any, module: Any, callbacks: list[Callback], logger: Any) -> L.Trainer:

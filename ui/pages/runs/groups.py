@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from studio.runs import metrics
 from ui.components import html
 from ui.components.charts import Curve
 
@@ -27,16 +28,17 @@ GROUPS = (
 )
 """In the order in which they stand."""
 OF_STEPS = ("train/lr", "train/grad_norm")
-OF_TIME = ("train/tokens_per_s",)
 
 
 def of(names: Sequence[str]) -> str:
     """Return the key of the group to which the chart of these metrics belongs."""
     roots = {name.partition("/")[0] for name in names}
-    for key in ("policy", "value", "suite", "time", "rollout"):
+    for key in ("policy", "value", "suite", "rollout"):
         if key in roots:
             return key
-    return "steps" if set(names) & set(OF_STEPS) else "time" if set(names) & set(OF_TIME) else "objective"
+    if any(map(metrics.is_of_time, names)):
+        return "time"
+    return "steps" if set(names) & set(OF_STEPS) else "objective"
 
 
 def is_flat(curves: Sequence[Curve]) -> bool:

@@ -1,0 +1,139 @@
+"""Writes a run as one file."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from modules.config import TrainConfig
+from studio import settings
+from studio.errors import RunError
+from studio.files import whole
+from studio.models import checkpoint_pages, checkpoints, disk
+from studio.models.checkpoints import Checkpoint
+from studio.preferences import snapshots
+from studio.reproduction import surroundings
+from studio.reproduction.contents import FORMAT, HEAD, METRICS, Contents, Saved, of_file
+from studio.runs import metrics, runs
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+WHEN = (1980, 1, 1, 0, 0, 0)
+"""Time of all members, so that the same run gives the same file."""
+
+
+def write(ws: Workspace, name: str) -> Path:
+    """Write `exports/NAME.bundle.zip` and return its path; an earlier one that differs is put aside.
+
+    Raises:
+        RunError: the run is still going, was deleted, trains nothing, or has lost its files.
+        CheckpointError: a checkpoint that it began with is gone.
+    """
+    with ws.read() as db:
+        run = runs.get(db, name)
+    _check(run)
+    found = _contents(ws, run)
+    folder, path = runs.folder(ws, run.name), ws.exports / f"{run.name}.bundle.zip"
+    with whole.exported(path) as part, zipfile.ZipFile(part, "x", zipfile.ZIP_DEFLATED) as file, ws.read() as db:
+        file.writestr(zipfile.ZipInfo(HEAD, WHEN), found.model_dump_json(indent=2) + "\n", zipfile.ZIP_DEFLATED)
+        for each in found.data:
+            member = zipfile.ZipInfo(f"data/{each}.jsonl", WHEN)
+            file.writestr(member, (folder / "data" / f"{each}.jsonl").read_bytes(), zipfile.ZIP_DEFLATED)
+        with file.open(zipfile.ZipInfo(METRICS, WHEN), "w") as stream:
+            for line in _metrics(db, run.id):
+                stream.write(line)
+    return path
+
+
+def saved(found: Checkpoint) -> Saved:
+    """Return a checkpoint with the hashes of its files.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    try:
+        files = {path.relative_to(found.folder).as_posix(): of_file(path) for path in disk.files(found.folder)}
+    except OSError as error:
+        raise RunError(f"A file of {found.name} cannot be read ({error.strerror}).") from error
+    return Saved(
+        name=found.name,
+        step=found.step,
+        base_model=found.base_model,
+        base_fingerprint=found.base_fingerprint,
+        files=dict(sorted(files.items())),
+    )
+
+
+def saved_by(ws: Workspace, run: Run) -> list[Saved]:
+    """Return the checkpoints that a run has, by step, with the hashes of their files."""
+    return [saved(found) for found in sorted(checkpoint_pages.of_run(ws, run.id), key=lambda each: each.step)]
+
+
+def hash_of_metrics(db: Database, run_id: int) -> str:
+    """Return the SHA-256 of the run's metrics as a bundle holds them."""
+    digest = hashlib.sha256()
+    for line in _metrics(db, run_id):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def _check(run: Run) -> None:
+    if run.deleted_at:
+        raise RunError(f"{checkpoints.was_deleted(f'Run {run.name}', run.deleted_at)} Bundle another one.")
+    if not isinstance(run.config, TrainConfig):
+        raise RunError(f"{run.name} trains nothing. Only runs that train a model can be bundled.")
+    if not run.is_ended:
+        raise RunError(f"{run.name} is {run.state}: bundle it when it has ended.")
+    if run.unread:
+        raise RunError(
+            f"{run.name} was made by another version of the studio with settings that this one does not know "
+            f"({', '.join(run.unread)}), so it could not be run again. Bundle another one."
+        )
+
+
+def _contents(ws: Workspace, run: Run) -> Contents:
+    folder = runs.folder(ws, run.name)
+    with ws.read() as db:
+        parents = checkpoints.parents_of_run(db, run.id)
+        origin = checkpoints.name_of(db, run.resumed_from)
+        snapshot = None if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sha256
+        logged = hash_of_metrics(db, run.id)
+    at_start = surroundings.read(folder)
+    try:
+        data = {path.stem: of_file(path) for path in sorted((folder / "data").glob("*.jsonl"))}
+    except OSError as error:
+        raise RunError(f"The frozen rows of {run.name} cannot be read ({error.strerror}).") from error
+    if not data:
+        raise RunError(f"The frozen rows of {run.name} are gone from its folder, so nothing could run it again.")
+    return Contents(
+        format=FORMAT,
+        run=run.name,
+        stage=run.stage,
+        state=run.state,
+        message=run.message,
+        command=settings.command_line(None, run.config),
+        config=run.config.model_dump(mode="json"),
+        revision=run.revision,
+        surroundings=at_start or surroundings.here(),
+        has_own_surroundings=bool(at_start),
+        parents={role: saved(checkpoints.get(ws, name)) for role, name in sorted(parents.items())},
+        resumed_from=saved(checkpoints.get(ws, origin)) if origin else None,
+        snapshot=snapshot,
+        data=data,
+        metrics=logged,
+        checkpoints=saved_by(ws, run),
+    )
+
+
+def _metrics(db: Database, run_id: int) -> Iterator[bytes]:
+    return lines(metrics.logged(db, run_id))
+
+
+def lines(rows: Iterable[tuple[str, int, float | None]]) -> Iterator[bytes]:
+    """Yield logged values as the lines of a bundle's metrics; what the clock says is left out, since no run has it again."""
+    for name, step, value in rows:
+        if not metrics.is_of_time(name):
+            yield (json.dumps([name, step, value]) + "\n").encode()

@@ -1,0 +1,123 @@
+"""Compares a run with a bundle: how it ended, what it logged, what it saved."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+from studio.reproduction import bundling
+from studio.reproduction.contents import Saved
+from studio.reproduction.opening import Bundle
+from studio.runs import metrics
+from studio.runs.runs import Run
+from studio.workspace import Workspace
+
+CONFIG = "meta.json"
+"""Names the run's settings, in which checkpoints may have other names here; each weight's file has a hash of its own."""
+Value = tuple[str, int, float | None]
+
+
+class Differences(NamedTuple):
+    """What differs between a run and a bundle."""
+
+    ending: str
+    """A sentence; empty where both ended alike."""
+    num_values: int
+    """Logged values that were compared; what the clock says is not among them."""
+    values: str
+    """A sentence; empty where all are equal to the last bit."""
+    num_files: int
+    files: str
+    """A sentence; empty where all files of all checkpoints are equal."""
+
+    @property
+    def are_none(self) -> bool:
+        """Return whether nothing differs."""
+        return not (self.ending or self.values or self.files)
+
+    @property
+    def sentences(self) -> list[str]:
+        """Say what is equal and what differs."""
+        return [
+            *([self.ending] if self.ending else []),
+            self.values or f"All {self.num_values:,} logged values are equal to the last bit.",
+            self.files or f"All {self.num_files:,} files of its checkpoints are equal to the last bit.",
+        ]
+
+
+def between(ws: Workspace, bundle: Bundle, run: Run) -> Differences:
+    """Compare a run that has ended with a bundle.
+
+    Raises:
+        StudioError: the bundle's metrics, or a file of a checkpoint, cannot be read.
+    """
+    there = bundle.contents
+    with ws.read() as db:
+        num_values, values = _values(db, bundle, run)
+    num_files, files = _files(there.checkpoints, bundling.saved_by(ws, run))
+    ending = (
+        ""
+        if run.state == there.state
+        else f"{there.run} {there.state} there; {run.name} {run.state} here. {run.message}"
+    )
+    return Differences(ending, num_values, values, num_files, files)
+
+
+def _values(db: Database, bundle: Bundle, run: Run) -> tuple[int, str]:
+    """Count the logged values, and say which is the first, by step, that differs."""
+    num, num_other, first = 0, 0, None
+    for theirs, ours in _paired(bundle.metrics(), _of_run(metrics.logged(db, run.id))):
+        num += 1
+        if theirs != ours:
+            num_other += 1
+            either = theirs or ours
+            assert either is not None
+            first = (either[1], either[0], theirs, ours) if first is None or either[1] < first[0] else first
+    if first is None:
+        return num, ""
+    step, name, theirs, ours = first
+    there, here = (_shown(each) for each in (theirs, ours))
+    return (
+        num,
+        f"{num_other:,} of {num:,} logged values differ; the first is {name} at step {step}: {there} there, {here} here.",
+    )
+
+
+def _paired(theirs: Iterator[Value], ours: Iterator[Value]) -> Iterator[tuple[Value | None, Value | None]]:
+    """Pair values of the same name and step; both come in this order. One that the other side lacks is paired with None."""
+    left, right = next(theirs, None), next(ours, None)
+    while left or right:
+        if left and (not right or left[:2] <= right[:2]):
+            is_both = right is not None and left[:2] == right[:2]
+            yield left, right if is_both else None
+            left, right = next(theirs, None), next(ours, None) if is_both else right
+        else:
+            yield None, right
+            right = next(ours, None)
+
+
+def _of_run(rows: Iterator[Value]) -> Iterator[Value]:
+    return (row for row in rows if not metrics.is_of_time(row[0]))
+
+
+def _shown(value: Value | None) -> str:
+    return "nothing" if value is None else repr(value[2])
+
+
+def _files(theirs: list[Saved], ours: list[Saved]) -> tuple[int, str]:
+    """Count the files of both sides' checkpoints, and say which differ."""
+    num, said = 0, []
+    by_step = {each.step: each for each in ours}
+    for there in theirs:
+        here = by_step.pop(there.step, None)
+        if here is None:
+            said.append(f"there is none of step {there.step} here")
+            continue
+        if there.base_fingerprint != here.base_fingerprint:
+            said.append(f"step {there.step} is of another base model")
+        names = sorted((there.files.keys() | here.files.keys()) - {CONFIG})
+        num += len(names)
+        other = [name for name in names if there.files.get(name) != here.files.get(name)]
+        said += [f"{', '.join(other)} of step {there.step}"] if other else []
+    said += [f"step {step} was not saved there" for step in sorted(by_step)]
+    return num, f"Of its checkpoints differ: {'; '.join(said)}." if said else ""
