@@ -81,7 +81,8 @@ def test_a_run_is_run_again_in_another_workspace_and_equals_it_to_the_last_bit(t
         assert main(["reproduce", str(path), "--workspace", str(other.root)]) == 0
     out = capsys.readouterr().out
     assert re.search(
-        r"All \d+ logged values are equal to the last bit\.\nAll \d+ files of its checkpoints are equal", out
+        r"All \d+ logged values are equal to the last bit\.\nAll \d+ files with the weights and the state of its checkpoints are equal",
+        out,
     )
     one, again = checkpoints.get(first, "sft-1"), checkpoints.get(other, "sft-1")
     for name in ("policy/adapter_model.safetensors", "state.safetensors"):

@@ -189,6 +189,10 @@ def test_checkpoints_are_saved_where_the_kl_first_reaches_a_value_and_not_again_
         assert saved[step].metrics[checkpoints.SAVED_AT_KL] == value
         assert saved[step].metrics["objective/kl"] == kl[step]
         assert saved[step].remarks == f" (reached a KL of {value:g} nats)"
+        assert not [key for key in saved[step].metrics if key.startswith("eval/")], (
+            "the figures of step 0 are not its own"
+        )
+    assert saved[5].metrics["eval/kl"] != saved[0].metrics["eval/kl"]
     assert checkpoints.SAVED_AT_KL not in saved[5].metrics
     again = {c.step for c in checkpoints.list_all(ws) if c.run_name == resumed and c.step > 3}
     assert again == {first[0.75], 5}, "0.4 was saved by the run that it goes on from"

@@ -2,12 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+def tracker_names(text: str) -> list[str]:
+    """Return the names that `trackers` holds, each once."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
 class StageConfig(BaseModel):
@@ -62,3 +70,12 @@ class TrainConfig(StageConfig):
     """How devices work together: auto is ddp where there are several; fsdp is refused, with the reason."""
     num_nodes: PositiveInt = 1
     """Machines; with more than one, torchrun or SLURM starts the run's worker on each."""
+    trackers: str = ""
+    """Also write the curves into folders of tensorboard, wandb (offline) or trackio, separated by commas, where these are installed; nothing is sent anywhere."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _are_known(cls, text: str) -> str:
+        if unknown := [name for name in tracker_names(text) if name not in TRACKERS]:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(TRACKERS)}")
+        return ",".join(tracker_names(text))

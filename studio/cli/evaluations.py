@@ -48,6 +48,8 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
         for line, row in zip(found.lines, rows, strict=True):
             if line.after == subject:
                 print(row)
+    if found.not_compared:
+        print(found.not_compared)
     for curve in overoptimisation.read(ws):
         print(f"\nWhat PPO earned for its KL, on {curve.suite.title}:")
         print(watch.table(curves.table(curve)))

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from modules.config import STAGES
@@ -11,7 +12,18 @@ from studio.cli import checkup, deleting, follow, reproduction, rollouts, watch
 from studio.errors import RunError
 from studio.models import checkpoints, disk, figures
 from studio.preferences import snapshots
-from studio.runs import changes, devices, launcher, metrics, progress, queue, reward_evaluation, runs
+from studio.runs import (
+    changes,
+    curve_files,
+    devices,
+    launcher,
+    metrics,
+    progress,
+    queue,
+    reward_evaluation,
+    runs,
+    trackers,
+)
 from studio.workspace import Workspace
 
 EVERY = 2**62
@@ -80,6 +92,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="such as eval/loss; may be repeated (default: all)",
     )
+    curves.add_argument("--parquet", metavar="FILE", default="", help="write a Parquet file instead")
     curves.set_defaults(action=_print_curves)
     checkup.add(verbs)
     rollouts.add(verbs)
@@ -137,6 +150,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     folder = runs.folder(ws, run.name)
     if folder.is_dir():
         print(f"{disk.words(disk.taken(folder))} in {folder.relative_to(ws.root)}")
+        for line in trackers.looks(folder, run.config):
+            print(f"also logged for: {line}")
     log = runs.tail_log(ws, run.name, 15)
     print(f"log, last lines:\n{log}" if log else "The log is empty.")
     return 0
@@ -148,11 +163,15 @@ def _print_curves(arguments: argparse.Namespace) -> int:
         known = metrics.names(db, run.id)
         if unknown := next((name for name in arguments.metric if name not in known), None):
             raise RunError(f"{run.name} has logged no metric {unknown!r}. It has: {', '.join(known) or 'none'}.")
-        values = {name: dict(metrics.curve(db, run.id, name, EVERY)) for name in arguments.metric or known}
+        curves = {name: metrics.curve(db, run.id, name, EVERY) for name in arguments.metric or known}
+    if arguments.parquet:
+        path = Path(arguments.parquet).expanduser()
+        curve_files.write_parquet(curves, path)
+        print(f"Written to {path}.")
+        return 0
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["step", *values])
-    for step in sorted({step for found in values.values() for step in found}):
-        table.writerow([step, *(found.get(step, "") for found in values.values())])
+    table.writerow(["step", *curves])
+    table.writerows(curve_files.rows(curves))
     return 0
 
 

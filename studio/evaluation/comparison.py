@@ -49,8 +49,17 @@ class Comparison(NamedTuple):
 
     against: str
     subjects: tuple[str, ...]
+    """Those that share items with it."""
     lines: list[Line]
     flips: list[Flip]
+    apart: tuple[str, ...] = ()
+    """Those that share none, so that nothing compares them."""
+
+    @property
+    def not_compared(self) -> str:
+        """Name those that share no items, in a sentence; empty where there are none."""
+        names = ", ".join(map(shown, self.apart))
+        return f"Not measured on the same items as {shown(self.against)}: {names}." if names else ""
 
 
 def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suites: Sequence[str] = ()) -> Comparison:
@@ -78,7 +87,9 @@ def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suite
         of_one, found = _against(db, known, first, after)
         lines += of_one
         flips += found
-    return Comparison(first, others, lines, flips)
+    together = {line.after for line in lines}
+    subjects, apart = (tuple(name for name in others if (name in together) is wanted) for wanted in (True, False))
+    return Comparison(first, subjects, lines, flips, apart)
 
 
 def find(names: Sequence[str], name: str) -> str:

@@ -52,6 +52,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "written_at": now(),
         "against": found.against,
         "subjects": list(found.subjects),
+        "not_compared": list(found.apart),
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],

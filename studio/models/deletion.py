@@ -24,7 +24,7 @@ Others = Literal["refuse", "delete", "keep"]
 """What becomes of the runs and checkpoints that depend on what is deleted."""
 _OF_RUN = re.compile(
     r"(config|surroundings)\.json|log\.txt|killed|processes\.(db|part)|failure-of-process-\d+|data/[a-z_]+\.jsonl"
-    r"|checkpoints/\.step-\d+\.[0-9a-f]{8}\.part/.+"
+    r"|trackers/.+|checkpoints/\.step-\d+\.[0-9a-f]{8}\.part/.+"
 )
 """Files of a run's folder that the studio writes, besides its checkpoints."""
 _LOADED = "is loaded by a process that answers (Chat, a tried prompt, serve): an answer that grows goes on to its end, and no other follows."

@@ -58,6 +58,11 @@ class Contents(BaseModel):
     """Those that it has, by step."""
 
 
+def is_compared(name: str) -> bool:
+    """Return whether a checkpoint's file holds weights or state; the others name settings and paths, which may differ."""
+    return name == "state.json" or name.endswith(".safetensors")
+
+
 def of_file(path: Path) -> str:
     """Return the SHA-256 of a file.
 

@@ -6,14 +6,12 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from studio.reproduction import bundling
-from studio.reproduction.contents import Saved
+from studio.reproduction.contents import Saved, is_compared
 from studio.reproduction.opening import Bundle
 from studio.runs import metrics
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
-CONFIG = "meta.json"
-"""Names the run's settings, in which checkpoints may have other names here; each weight's file has a hash of its own."""
 Value = tuple[str, int, float | None]
 
 
@@ -28,7 +26,7 @@ class Differences(NamedTuple):
     """A sentence; empty where all are equal to the last bit."""
     num_files: int
     files: str
-    """A sentence; empty where all files of all checkpoints are equal."""
+    """A sentence; empty where the weights and the state of all checkpoints are equal."""
 
     @property
     def are_none(self) -> bool:
@@ -41,7 +39,8 @@ class Differences(NamedTuple):
         return [
             *([self.ending] if self.ending else []),
             self.values or f"All {self.num_values:,} logged values are equal to the last bit.",
-            self.files or f"All {self.num_files:,} files of its checkpoints are equal to the last bit.",
+            self.files
+            or f"All {self.num_files:,} files with the weights and the state of its checkpoints are equal to the last bit.",
         ]
 
 
@@ -115,7 +114,7 @@ def _files(theirs: list[Saved], ours: list[Saved]) -> tuple[int, str]:
             continue
         if there.base_fingerprint != here.base_fingerprint:
             said.append(f"step {there.step} is of another base model")
-        names = sorted((there.files.keys() | here.files.keys()) - {CONFIG})
+        names = sorted(filter(is_compared, there.files.keys() | here.files.keys()))
         num += len(names)
         other = [name for name in names if there.files.get(name) != here.files.get(name)]
         said += [f"{', '.join(other)} of step {there.step}"] if other else []

@@ -13,7 +13,7 @@ from studio.errors import CheckpointError, ConfigError, ImportRefused, RewardErr
 from studio.models import checkpoints, disk, reward_sources
 from studio.preferences import prompts, snapshots
 from studio.reproduction import surroundings
-from studio.reproduction.contents import Contents, Saved, of_file
+from studio.reproduction.contents import Contents, Saved, is_compared, of_file
 from studio.reproduction.opening import Bundle
 from studio.runs import earlier_configs, prepare, revision, runs
 from studio.runs.runs import Run
@@ -122,9 +122,9 @@ def _equal(ws: Workspace, wanted: Saved, role: str) -> checkpoints.Checkpoint:
 
 
 def _has(found: checkpoints.Checkpoint, wanted: Saved) -> bool:
-    """Return whether weights and state are equal; the other files may name settings or paths that differ here."""
+    """Return whether weights and state are equal."""
     files = {path.relative_to(found.folder).as_posix(): path for path in disk.files(found.folder)}
-    names = [name for name in {*files, *wanted.files} if name == "state.json" or name.endswith(".safetensors")]
+    names = filter(is_compared, {*files, *wanted.files})
     try:
         return all(name in files and wanted.files.get(name) == of_file(files[name]) for name in names)
     except OSError:

@@ -33,7 +33,7 @@ from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
 from studio.preferences import prompts, snapshots
-from studio.runs import devices
+from studio.runs import devices, trackers
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
@@ -115,6 +115,7 @@ def check_alone(config: StageConfig) -> None:
     redaction.refuse_secrets(config)
     contradictions.check(config)
     devices.check(config)
+    trackers.check(config)
     if isinstance(config, TrainConfig):
         _check_devices(config)
 

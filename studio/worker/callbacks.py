@@ -129,8 +129,10 @@ class StudioCallback(Callback):
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
         config = self._run.config.model_dump(mode="json")
         folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
-        with self._ws.read() as db:
-            newest = {k: v for k, v in run_metrics.latest(db, self._run.id).items() if k.startswith("eval/")}
+        newest: dict[str, float] = {}
+        if module.evaluated_at == step:  # figures of an earlier step would be taken for those of this one
+            with self._ws.read() as db:
+                newest = {k: v for k, v in run_metrics.latest(db, self._run.id).items() if k.startswith("eval/")}
         if milestone := _milestone(module):
             newest |= {checkpoints.SAVED_AT_KL: milestone.value, "objective/kl": milestone.kl}
         self.checkpoint_name = checkpoints.add(

@@ -39,7 +39,7 @@ from studio.reproduction import surroundings
 from studio.runs import runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
-from studio.worker import evaluating, ranks, sampling
+from studio.worker import evaluating, ranks, sampling, trackers
 from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.worker.suites import SuitesCallback
 from studio.workspace import Workspace
@@ -218,7 +218,8 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
     )
     measured = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
     callbacks = [SuitesCallback(ws, run, measured), callback]  # measured before it is saved
-    trainer = _trainer(config, module, callbacks, logger=SQLiteLogger(ws, run))
+    loggers = [SQLiteLogger(ws, run), *trackers.loggers(run, runs.folder(ws, run.name))]
+    trainer = _trainer(config, module, callbacks, logger=loggers)
 
     def say(text: str) -> None:
         with ws.write() as db:
@@ -285,8 +286,8 @@ def _fit(trainer: L.Trainer, module: Any, data: Any, has_held_out: bool, say: Ca
     if isinstance(module, RewardModule):
         say("setting the zero of the score")
         centre = module.finish(data.reference_answers())
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(centre | {"step": float(module.step_index)})
+        for logger in trainer.loggers:
+            logger.log_metrics(centre, step=module.step_index)
 
 
 def _rescue(callback: StudioCallback, module: Any) -> None:

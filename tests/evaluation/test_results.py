@@ -8,7 +8,7 @@ import pytest
 from modules.config import EvaluateConfig
 from studio.datasets import archive
 from studio.errors import DataError
-from studio.evaluation import comparison, results
+from studio.evaluation import comparison, report, results
 from studio.evaluation.measures import MEASURES, values
 from studio.evaluation.results import Item, Result, Subject
 from studio.preferences import prompts
@@ -17,6 +17,7 @@ from studio.recovery import rescue
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import stored
+from ui.pages.evaluate import drawing
 
 ITEMS = [{"good": f"{n} is", "bad": f"{n} are", "cluster": "abc"[n % 3]} for n in range(9)]
 BASE = Subject("base:starter", "base", "f", None)
@@ -71,6 +72,23 @@ def test_only_items_that_both_have_under_the_same_conditions_are_paired(ws, run)
     assert {flip.item["good"] for flip in found.flips if not flip.is_gain} == {"2 is", "4 is"}
     with pytest.raises(DataError, match="'ppo-1' has not been measured. These have: base:starter, sft-1@6"):
         stored.read(ws, comparison.compare, subjects=["ppo-1"])
+
+
+def test_a_checkpoint_that_shares_no_items_is_named_and_not_drawn(ws, run):
+    suite, other = keep(ws), keep(ws, template="own")
+    stored.written(ws, results.add, run.id, suite, BASE, [Result(n, 0, score(True)) for n in range(9)])
+    stored.written(ws, results.add, run.id, suite, OTHER, [Result(n, 0, score(n % 2)) for n in range(9)])
+    apart = OTHER._replace(name="ppo-1@3")
+    stored.written(ws, results.add, run.id, other, apart, [Result(n, 0, score(True)) for n in range(9)])
+    found = stored.read(ws, comparison.compare)
+    assert (found.subjects, found.apart) == (("sft-1@6",), ("ppo-1@3",))
+    assert found.not_compared == "Not measured on the same items as base (starter): ppo-1@3."
+    assert found.not_compared in report.render(ws, found)
+    assert report.facts(ws, found)["not_compared"] == ["ppo-1@3"]
+    for drawn in (drawing.forests(found), drawing.table(found)):
+        assert drawn.count("<h2>") + drawn.count("rowgroup") == 1
+    alone = stored.read(ws, comparison.compare, subjects=["base", "ppo-1"])
+    assert drawing.forests(alone) == f'<p class="quiet">{found.not_compared}</p>'
 
 
 def test_answers_are_measured_by_prompt_over_their_samples():

@@ -45,6 +45,8 @@ def test_every_field_survives_a_round_trip_through_its_component(ws, stage):
             value = "classifier:folder#toxic"
         if name == "save_at_kl":
             value = "1, 3, 6"
+        if name == "trackers":
+            value = "wandb,tensorboard"
         if name == "rewards":
             value = "reward + function:a.py:f*0.5"
         passed = component.preprocess(component.postprocess(value))

@@ -14,11 +14,17 @@ NUMBERS = range(3, 7)
 
 def forests(found: Comparison) -> str:
     """Draw a forest plot for each checkpoint."""
+    apart = f'<p class="quiet">{escape(found.not_compared)}</p>' if found.apart else ""
     if not found.subjects:
+        if apart:
+            return apart
         return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
-    return "".join(
-        f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}</section>'
-        for name in found.subjects
+    return (
+        "".join(
+            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}</section>'
+            for name in found.subjects
+        )
+        + apart
     )
 
 
