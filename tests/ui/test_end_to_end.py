@@ -107,7 +107,7 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
         # 2. start a reward model from the page, with enough steps to be interrupted
         page.goto(server.url + "#train/reward")
         page.locator("#reward-epochs input").fill("30")
-        page.get_by_text("Model, memory and machine").locator("visible=true").click()
+        page.get_by_text("Steps and learning rates").locator("visible=true").click()
         for name in ("batch_size", "micro_batch_size"):
             until(lambda name=name: is_set(page, name, "2"), name)
         page.locator("#start-reward").click()

@@ -5,12 +5,14 @@ import pytest
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
 from studio import settings
+from studio.annotation.session_config import SessionConfig
 from studio.errors import RunError
+from studio.preferences.snapshots import Recipe
 from studio.runs import prepare, runs
 from tests.support import stored
 from tests.ui import filling
-from ui.components import form
-from ui.pages.train import again, outlook, page
+from ui.components import form, labels
+from ui.pages.train import again, changed, outlook, page
 
 UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
@@ -94,7 +96,8 @@ def test_each_field_tells_its_docstring_and_bounds(ws):
     assert "Price of one nat" in fields["kl_coef"].info
     assert "(at least 0)" in fields["kl_coef"].info
     assert "(above 0 and below 1)" in fields["clip_range"].info
-    assert all(component.label == name and component.info for name, component in fields.items())
+    assert all(component.info.startswith(f"`{name}` ") for name, component in fields.items())
+    assert fields["kl_coef"].label == "Price of the KL"
 
 
 def test_checkpoint_fields_offer_what_the_workspace_has(full_ws):
@@ -160,3 +163,41 @@ def test_the_settings_of_an_earlier_run_go_into_the_form(full_ws):
 
 def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):
     assert outlook_of(ws, "reward") == ""
+
+
+def test_every_field_of_a_stage_has_a_purpose_of_its_own_and_words_that_tell_it_from_the_others():
+    known = {name for config in STAGES.values() for name in config.model_fields}
+    placed = [name for names in labels.PURPOSES.values() for name in names]
+    assert sorted(placed) == sorted(known)
+    assert labels.WORDS.keys() <= known | SessionConfig.model_fields.keys() | Recipe.model_fields.keys()
+    for config in STAGES.values():
+        words = [labels.label(name) for name in config.model_fields]
+        assert len(set(words)) == len(words)
+    assert labels.by_purpose(["kl_coef", "no_such", "ties", "gpu"]) == [
+        ("Which ratings count", ["ties"]), ("Reward and KL", ["kl_coef"]), ("Machine", ["gpu"]), ("More settings", ["no_such"]),
+    ]  # fmt: skip
+
+
+def test_help_names_the_setting_and_shows_asterisks(ws):
+    info = fields_of(ws, "ppo")["rewards"].info
+    assert info.startswith("`rewards` What is rewarded")
+    assert r"reward\*1.0" in info
+
+
+def test_what_differs_is_listed_as_text_and_nothing_where_nothing_does():
+    assert changed.draw("sft", SFTConfig()) == ""
+    drawn = changed.draw("sft", SFTConfig(epochs=5, base_model="<img src=x>" + "y" * 60))
+    assert "<img" not in drawn
+    assert "&lt;img src=x&gt;" in drawn
+    assert "y" * 40 not in drawn
+    assert ":is(#sft-base_model, #sft-epochs)" in drawn
+    assert drawn.count("data-reset=") == 3
+    assert changed.draw("sft", SFTConfig(epochs=5)).count("data-reset=") == 1
+
+
+@pytest.mark.parametrize("name", ["epochs", "*", "no_such", "", None, "<b>"])
+def test_a_reset_gives_the_default_of_that_field_alone(name):
+    given = dict(zip(SFTConfig.model_fields, changed._defaults("sft", name), strict=True))
+    kept = {field for field, value in given.items() if value == gr.skip()}
+    assert set(given) - kept == ({name} if name == "epochs" else set(given) if name == "*" else set())
+    assert all(given[field] == SFTConfig.model_fields[field].default for field in set(given) - kept)

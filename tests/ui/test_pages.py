@@ -104,7 +104,7 @@ def test_a_wrong_setting_is_said_beside_its_field_and_nothing_starts(full_ws, se
         "epochs = 0 is not possible; it takes a whole number, at least 1"
     )
     page.locator("#start-reward").click()
-    expect(page.locator("#reward-epochs")).to_contain_text("epochs = 0 is not possible")
+    expect(page.locator("#reward-epochs")).to_contain_text("Epochs = 0 is not possible")
     assert len(stored.read(full_ws, runs.list_all)) == 6
     field.fill("3")
     expect(page.locator("#command-reward")).to_contain_text("--set epochs=3")
@@ -132,7 +132,7 @@ def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
     page = visit(serve(ws).url + "#train/sft")
-    page.get_by_text("Model, memory and machine").first.click()
+    page.get_by_text("Prompts and texts").first.click()
     page.locator("#sft-max_length input").fill("30")
     page.locator("#sft-max_length input").press("Tab")
     expect(page.locator("#command-sft")).to_contain_text("--set max_length=30")
@@ -142,6 +142,32 @@ def test_a_run_that_would_leave_out_too_much_starts_only_anyway(ws, serve, visit
     page.locator("#anyway-sft").click()
     expect(page.locator("#page-runs")).to_be_visible()
     assert [run.config.max_dropped for run in stored.read(ws, runs.list_all)] == [1.0]
+
+
+def test_what_is_changed_is_listed_marked_and_set_back(ws, serve, visit):
+    page = visit(serve(ws).url + "#train/sft")
+    listed, command = page.locator("#changed-sft"), page.locator("#command-sft")
+    expect(command).not_to_contain_text("--set")
+    for name, value in (("epochs", "5"), ("learning_rate", "0.001")):
+        page.locator(f"#sft-{name} input").fill(value)
+        page.locator(f"#sft-{name} input").press("Tab")
+        expect(command).to_contain_text(f"--set {name}={value}")
+    expect(listed.get_by_role("listitem")).to_have_text(
+        [re.compile(r"Learning rate\s*0.001"), re.compile(r"Epochs\s*5")]
+    )
+    mark = (
+        "(name) => getComputedStyle(document.querySelector(`#sft-${name} [data-testid=block-info]`), '::after').content"
+    )
+    assert [page.evaluate(mark, name) for name in ("epochs", "max_demonstrations")] == ['"changed"', "none"]
+    listed.get_by_role("button", name="Reset Epochs").click()
+    expect(page.locator("#sft-epochs input")).to_have_value("2")
+    expect(listed.get_by_role("listitem")).to_have_count(1)
+    expect(page.locator("#sft-learning_rate input")).to_have_value("0.001")
+    page.locator("#sft-epochs input").fill("7")
+    page.locator("#sft-epochs input").press("Tab")
+    listed.get_by_role("button", name="reset all").click()
+    expect(command).not_to_contain_text("--set")
+    expect(listed).to_be_empty()
 
 
 def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit):

@@ -1,7 +1,8 @@
 """A form generated from a stage's pydantic config class: the class is the only place where a field is described.
 
-Label = the field's name (as in `--set name=value`), help = its docstring and bounds, `Literal` -> dropdown, bool ->
-checkbox, numbers -> number, checkpoint names -> dropdown of what the workspace has. Values are checked by the class alone.
+Label = words for the field (`labels`), help = its name as in `--set name=value`, its docstring and bounds, `Literal` ->
+dropdown, bool -> checkbox, numbers -> number, checkpoint names -> dropdown of what the workspace has. Values are checked by
+the class alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +13,13 @@ import gradio as gr
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from modules.config import StageConfig, TrainConfig
+from modules.config import StageConfig
 from studio import settings
 from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.workspace import Workspace
-from ui.components import dropdown, html
+from ui.components import dropdown, html, labels
 
 Choices = list[tuple[str, str]]
 Field = gr.Dropdown | gr.Checkbox | gr.Number | gr.Textbox
@@ -34,22 +35,19 @@ CHECKPOINT_STAGES = {
 
 
 def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
-    """Place the form: essentials first, the stage's other fields and the shared ones in two accordions.
+    """Place the form: essentials first, the others below, folded, those of a stage by their purpose.
 
     Returns:
         field name -> component, in the order of the class. Each has the elem_id `<prefix>-<field>`.
     """
     fields = config_class.model_fields
-    bases = [base for base in (TrainConfig, StageConfig) if issubclass(config_class, base)]
-    inherited = {name for base in bases for name in base.model_fields if name not in config_class.__annotations__}
-    own = [name for name in fields if name not in inherited and name not in essentials]
-    shared = [name for name in fields if name not in own and name not in essentials]
+    others = [name for name in fields if name not in essentials]
+    groups = labels.by_purpose(others) if issubclass(config_class, StageConfig) else [(labels.REST, others)]
     placed: dict[str, Field] = {}
     _place(ws, config_class, essentials, prefix, placed)
-    for title, names in (("More settings", own), ("Model, memory and machine", shared)):
-        if names:
-            with gr.Accordion(f"{title} ({len(names)})", open=False, elem_classes="more"):
-                _place(ws, config_class, names, prefix, placed)
+    for title, names in groups:
+        with gr.Accordion(f"{title} ({len(names)})", open=False, elem_classes="more"):
+            _place(ws, config_class, names, prefix, placed)
     return {name: placed[name] for name in fields}
 
 
@@ -110,8 +108,8 @@ def _place(
 def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: FieldInfo, elem_id: str) -> Field:
     common: dict[str, Any] = {
         "value": field.default,
-        "label": name,
-        "info": " ".join(filter(None, [field.description, _bounds(field)])),
+        "label": labels.label(name),
+        "info": " ".join(filter(None, [f"`{name}`", _as_markdown(field.description or ""), _bounds(field)])),
         "elem_id": elem_id,
         "min_width": 240,
         "interactive": True,
@@ -126,6 +124,11 @@ def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: F
     if field.annotation in (int, float):
         return gr.Number(step=1 if field.annotation is int else 0.001, **common)
     return gr.Textbox(max_lines=1, **common)
+
+
+def _as_markdown(text: str) -> str:
+    """Return a text so that Gradio's Markdown shows its asterisks; between backticks they show as they are."""
+    return "`".join(part if number % 2 else part.replace("*", "\\*") for number, part in enumerate(text.split("`")))
 
 
 def _bounds(field: FieldInfo) -> str:

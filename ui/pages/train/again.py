@@ -23,7 +23,7 @@ def place(stage: str) -> gr.Dropdown:
     if FOLLOWS in STAGES[stage].model_fields:
         info += f" {FOLLOWS} stays empty, so that all ratings count."
     return gr.Dropdown(
-        [NONE], value="", label="settings of", info=info, allow_custom_value=True, elem_id=f"again-{stage}"
+        [NONE], value="", label="Settings of", info=info, allow_custom_value=True, elem_id=f"again-{stage}"
     )
 
 

@@ -21,7 +21,7 @@ from ui import file_access
 from ui.components import form, html
 from ui.handlers import any_of, on
 from ui.page import Page
-from ui.pages.train import again, memory_fit, outlook, preview
+from ui.pages.train import again, changed, memory_fit, outlook, preview
 
 TITLES = {
     "sft": "SFT",
@@ -95,6 +95,7 @@ def _panel(
         lines = outlook.build(ws, stage, fields)
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = html.html(html.notice(""), elem_id=f"told-{stage}")
+        differing = changed.build(stage, fields)
         command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
@@ -104,7 +105,7 @@ def _panel(
         )
     if choice is not None:
         on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
-    shown = [command, told, anyway, *lessons, *fits[:1]]
+    shown = [command, differing, told, anyway, *lessons, *fits[:1]]
     on(any_of(inputs, "change"), partial(_check, ws, stage), inputs, shown)
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
@@ -123,7 +124,7 @@ def _preset_choice(stage: str) -> gr.Dropdown:
     )
     papers = [(title, name) for name, title in RECIPES.items()]
     return gr.Dropdown(
-        [("as below", ""), *named, *papers], value="", label="preset", info=info, elem_id=f"preset-{stage}"
+        [("as below", ""), *named, *papers], value="", label="Preset", info=info, elem_id=f"preset-{stage}"
     )
 
 
@@ -164,9 +165,9 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [html.notice("The command line is shown again once the marked fields are fixed."),
+        return [html.notice("The command line is shown again once the marked fields are fixed."), gr.skip(),
                 preview.complaints(stage, wrong), *off]  # fmt: skip
-    return [_command(ws, config), html.notice(""), *off]
+    return [_command(ws, config), changed.draw(stage, config), html.notice(""), *off]
 
 
 def _looking(*_: Any) -> str:
