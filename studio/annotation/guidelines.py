@@ -13,6 +13,8 @@ from studio.workspace import now
 FIRST = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 """The guideline in force until a person writes another."""
 LONGEST = 2000
+OPEN_LINE = "When …, the better answer is …"
+"""A line to complete, where the guideline does not say which answer is better."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ def write(db: Database, text: str) -> Guideline:
     sql = "INSERT INTO guidelines (text, created_at) VALUES (?, ?)"
     version = db.execute(sql, [text, now()]).lastrowid
     return Guideline(version or 0, text)
+
+
+def with_open_line(db: Database) -> str:
+    """Return the text in force with a line to complete at its end."""
+    return f"{current(db).text}\n{OPEN_LINE}"
+
+
+def without_open_line(text: str) -> str:
+    """Return a text without lines to complete that nobody completed."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(line for line in lines if line.strip() != OPEN_LINE).strip()
 
 
 def current(db: Database) -> Guideline:

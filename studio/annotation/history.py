@@ -256,10 +256,13 @@ CROSS JOIN responses y ON y.id = coalesce(s.right_response_id, g.response_id)
 """From the newest event back: the order of the joins must stay."""
 _IS_UNDONE = """EXISTS (SELECT 1 FROM rating_events u WHERE u.supersedes = e.id AND u.outcome = 'undo'
     AND NOT EXISTS (SELECT 1 FROM rating_events v WHERE v.supersedes = u.id))"""
+SECOND_LOOK = "second look"
+"""The arm of a repeat that was chosen because the first vote contradicts a reward model."""
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
     coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
-    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id, i.arm, p.messages, x.text AS left, y.text AS right, {_IS_UNDONE} AS is_undone {_FROM}
+    e.elapsed_ms, e.created_at, p.category, p.split, i.session_id,
+    CASE WHEN i.prediction_id IS NULL THEN i.arm ELSE '{SECOND_LOOK}' END AS arm, p.messages, x.text AS left, y.text AS right, {_IS_UNDONE} AS is_undone {_FROM}
 """
 _WHERE = f"""
 WHERE e.id < :before AND e.outcome != 'undo'

@@ -97,11 +97,16 @@ def reveal(db: Database, showing_id: int, event_id: int) -> Prediction | None:
     row = _of_showing(db, showing_id)
     if row is None:
         return None
+    remember_view(db, row["id"], showing_id, event_id)
+    return Prediction(row["checkpoint"], row["left"], row["uncertainty"], row["uncertainty_kind"])
+
+
+def remember_view(db: Database, prediction_id: int, showing_id: int, event_id: int) -> None:
+    """Store that the rater saw a prediction after this vote."""
     db.execute(
         "INSERT OR IGNORE INTO prediction_views (prediction_id, showing_id, event_id, created_at) VALUES (?, ?, ?, ?)",
-        [row["id"], showing_id, event_id, now()],
+        [prediction_id, showing_id, event_id, now()],
     )
-    return Prediction(row["checkpoint"], row["left"], row["uncertainty"], row["uncertainty_kind"])
 
 
 def counts(ws: Workspace) -> dict[str, int]:

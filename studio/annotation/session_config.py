@@ -42,6 +42,8 @@ class SessionConfig(BaseModel):
     """Share of new pairs drawn at random, the baseline against which choosing is measured."""
     repeat_share: Share = 0.1
     """Share of items shown a second time in the session, half of them with the sides swapped or the ranking reversed; never trained on."""
+    second_looks: Share = 0.05
+    """Share of items that show one of your earlier votes again, unmarked, where a reward model was sure of the other answer. Once you have voted again you are asked what it was: your slip, the model's error, or something the guideline does not say. Only votes from before this session; never trained on twice."""
     show_predictions: bool = False
     """Show after each vote what the reward model predicted before it."""
     attributes: bool = False
@@ -73,6 +75,7 @@ def head_to_head(
         choose="random",
         random_share=1.0,
         repeat_share=0.0,
+        second_looks=0.0,
         split=split,
     )
 
@@ -151,13 +154,19 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
     return found.name
 
 
+def wanted_prompts(config: SessionConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the categories and the splits that a session is confined to; empty for all."""
+    return tuple(sorted(categories(config.categories))), () if config.split == EVERYWHERE else (config.split,)
+
+
 def query(ws: Workspace, config: SessionConfig) -> PairQuery:
     """Return the config as ids, for `pair_selection`."""
     with ws.read() as db:
         named = shelf.ids(db, [config.checkpoint, config.opponent])
     reward = checkpoints.newest(ws, "reward")
+    wanted, splits = wanted_prompts(config)
     return PairQuery(
-        tuple(sorted(categories(config.categories))),
+        wanted,
         config.source if config.source in ("any", "imported") else "sampled",
         named.get(config.checkpoint),
         named.get(config.opponent),
@@ -165,5 +174,5 @@ def query(ws: Workspace, config: SessionConfig) -> PairQuery:
         config.random_share,
         reward.id if reward else None,
         config.rank,
-        () if config.split == EVERYWHERE else (config.split,),
+        splits,
     )

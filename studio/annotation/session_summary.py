@@ -1,7 +1,8 @@
 """Sums up a session's votes: pace, ties, sides, agreement with oneself and with the reward model. Read-only.
 
 Shares come with Wilson's 95 % interval. Repeats tell how often the rater agrees with themselves; in all other figures
-they would count a pair twice and are left out, but for the pace. The reward model is measured on the first vote, given
+they would count a pair twice and are left out, but for the pace. Second looks at votes that a reward model contradicted were
+chosen, not drawn, so they tell nothing of that. The reward model is measured on the first vote, given
 before its prediction was shown.
 """
 
@@ -105,7 +106,7 @@ def card(db: Database, session_id: int, last: int | None = None) -> Card:
         counted = counted[-last:] if last else []
         votes = [vote for vote in votes if counted and vote["id"] >= counted[0]["id"]]
     fresh = [vote for vote in counted if vote["arm"] != "repeat"]
-    repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"]]
+    repeats = [vote for vote in counted if vote["arm"] == "repeat" and vote["before"] and not vote["second_look_at"]]
     pairs = [vote for vote in fresh if vote["outcome"] != "ranking"]
     decided = [vote for vote in fresh if vote["outcome"] in SIDES]
     predicted = [vote for vote in fresh if vote["left_p"] is not None and vote["first_outcome"] in TARGET]
@@ -199,9 +200,14 @@ def _contradiction(vote: dict[str, Any]) -> Contradiction:
     return Contradiction(vote["id"], vote["prompt"], preferred, other, _given(vote))
 
 
-_VOTES = """
+VOTE_BEFORE = (
+    "SELECT max(g.id) FROM rating_events g WHERE g.showing_id = i.repeat_of"
+    " AND g.id < (SELECT min(h.id) FROM rating_events h WHERE h.showing_id = i.showing_id)"
+)
+"""Of a repeat `i`: what counted of the first vote when it was judged. A later correction does not make a rater more consistent."""
+_VOTES = f"""
 SELECT r.id, r.outcome, r.ranks, s.left_response_id AS left_id, s.right_response_id AS right_id, s.response_ids,
-    r.elapsed_ms, r.created_at, i.arm, i.is_swapped, b.outcome AS before, b.ranks AS before_ranks,
+    r.elapsed_ms, r.created_at, i.arm, i.is_swapped, i.prediction_id AS second_look_at, b.outcome AS before, b.ranks AS before_ranks,
     z.left_response_id AS before_left_id, z.right_response_id AS before_right_id, z.response_ids AS before_response_ids,
     coalesce(w.outcome, r.outcome) AS first_outcome, coalesce(w.outcome != r.outcome, 0) AS is_changed,
     CASE WHEN f.response_id = s.left_response_id THEN q.preference ELSE 1 - q.preference END AS left_p,
@@ -213,8 +219,7 @@ JOIN prompts p ON p.id = i.prompt_id
 JOIN responses x ON x.id = s.left_response_id JOIN responses y ON y.id = s.right_response_id
 JOIN comparison_responses f ON f.comparison_id = r.comparison_id AND f.slot = 0
 LEFT JOIN showings z ON z.id = i.repeat_of
-LEFT JOIN rating_events b ON b.showing_id = i.repeat_of AND b.outcome NOT IN ('undo', 'skip')
-    AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = b.id)
+LEFT JOIN rating_events b ON b.id = ({VOTE_BEFORE}) AND b.outcome NOT IN ('undo', 'skip')
 LEFT JOIN prediction_views v ON v.id = (SELECT min(id) FROM prediction_views WHERE showing_id = i.showing_id)
 LEFT JOIN rating_events w ON w.id = v.event_id
 LEFT JOIN predictions q ON q.id = coalesce(v.prediction_id,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from studio.annotation import guidelines, pair_selection, session_config
+from studio.annotation import disagreements, guidelines, pair_selection, session_config
 from studio.annotation.session_config import SessionConfig
 from studio.errors import RatingError
 from studio.preferences import comparisons
@@ -238,7 +238,11 @@ def _new(ws: Workspace, db: Database, session: Session) -> int | None:
     position = next(db.query(sql, [session.id]))["position"]
     near = _recent(db, session.id)
     rng = random.Random(f"{session.seed}:{position}")
-    found = _repeat(db, session, position, near, rng) or _fresh(ws, db, session, near, rng)
+    found = (
+        _second_look(db, session, position, near)
+        or _repeat(db, session, position, near, rng)
+        or _fresh(ws, db, session, near, rng)
+    )
     if found is None:
         return None
     row = found | {
@@ -279,24 +283,52 @@ def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: r
 
 def _repeat(db: Database, session: Session, position: int, near: set[int], rng: random.Random) -> dict[str, Any] | None:
     """Return an item to repeat, where the share of repeats is behind; every other one with its order reversed."""
-    sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat'"
-    number = next(db.query(sql, [session.id]))["n"]
+    number = _num_again(db, session.id, is_second_look=False)
     if rng.random() >= session.config.repeat_share * (position + 1) - number:
         return None
     rows = [row for row in _repeatable(db, session.id) if row["prompt_id"] not in near]
     if not rows:
         return None
     row = rng.choice(rows)
-    first_is_swapped = random.Random(f"{session.seed}:swapped:{number // 2}").random() < 0.5
+    return _again(db, session, row, f"swapped:{number // 2}", number) | {"probability": 1.0 / len(rows)}
+
+
+def _second_look(db: Database, session: Session, position: int, near: set[int]) -> dict[str, Any] | None:
+    """Return a vote against a confident reward model to show again, where their share is behind; the surest first."""
+    config = session.config
+    if not config.second_looks or config.rank:
+        return None
+    number = _num_again(db, session.id, is_second_look=True)
+    rng = random.Random(f"{session.seed}:second look:{position}")
+    if rng.random() >= config.second_looks * (position + 1) - number:
+        return None
+    wanted = session_config.wanted_prompts(config)
+    row = disagreements.choose(db, session.id, session.rater, session.created_at, near, *wanted)
+    if row is None:
+        return None
+    again = _again(db, session, row, f"second look swapped:{number // 2}", number)
+    return again | {"probability": 1.0, "prediction_id": row["prediction_id"]}
+
+
+def _num_again(db: Database, session_id: int, *, is_second_look: bool) -> int:
+    """Count the session's repeats drawn at random, or its second looks."""
+    sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat' AND (prediction_id IS NOT NULL) = ?"
+    return next(db.query(sql, [session_id, is_second_look]))["n"]
+
+
+def _again(db: Database, session: Session, row: dict[str, Any], seed: str, number: int) -> dict[str, Any]:
+    """Store a showing like an earlier one; of each two that follow each other one has its order reversed."""
+    first_is_swapped = random.Random(f"{session.seed}:{seed}").random() < 0.5
     is_swapped = first_is_swapped == (number % 2 == 0)
+    before = comparisons.get_showing(db, row["showing_id"])
+    assert before is not None
     return {
         "showing_id": comparisons.add_showing(
-            db, row["comparison_id"], session.rater, like=row["showing_id"], is_swapped=is_swapped
+            db, before.comparison_id, session.rater, like=before.id, is_swapped=is_swapped
         ),
         "prompt_id": row["prompt_id"],
         "arm": "repeat",
-        "probability": 1.0 / len(rows),
-        "repeat_of": row["showing_id"],
+        "repeat_of": before.id,
         "is_swapped": int(is_swapped),
     }
 
@@ -305,7 +337,7 @@ def _repeatable(db: Database, session_id: int) -> list[dict[str, Any]]:
     """Return a session's items with a vote that counts, skips left out, that were not repeated yet."""
     return list(
         db.query(
-            "SELECT i.showing_id, i.prompt_id, e.comparison_id FROM session_items i"
+            "SELECT i.showing_id, i.prompt_id FROM session_items i"
             " JOIN rating_events e ON e.showing_id = i.showing_id WHERE i.session_id = :session AND i.arm != 'repeat'"
             " AND e.outcome NOT IN ('undo', 'skip')"
             " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"

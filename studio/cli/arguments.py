@@ -27,6 +27,14 @@ def finite(text: str) -> float:
     return value
 
 
+def sure(text: str) -> float:
+    """Parse the probability of the likelier of two answers, from one half to 1."""
+    value = finite(text)
+    if not 0.5 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not possible; it takes a number from 0.5 to 1.")
+    return value
+
+
 def _whole(text: str, complaint: str) -> int:
     is_short = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST))
     if not is_short or not 1 <= int(text) <= LARGEST:

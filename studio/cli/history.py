@@ -9,7 +9,7 @@ from studio import settings
 from studio.annotation import history
 from studio.annotation.history import Entry, Filter
 from studio.cli import arguments as takes
-from studio.cli import follow
+from studio.cli import disagreements, follow
 from studio.cli.printing import printable, when
 from studio.errors import RatingError
 from studio.preferences import ratings, snapshot_changes, snapshots
@@ -64,6 +64,7 @@ def add(commands: Any) -> None:
     show = verbs.add_parser("show", help="one rating with its texts and all its events")
     show.add_argument("id", type=takes.identifier)
     show.set_defaults(action=_show)
+    disagreements.add(verbs)
     _add_snapshots(commands)
 
 

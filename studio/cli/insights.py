@@ -54,6 +54,7 @@ def _insights(arguments: argparse.Namespace) -> int:
         _read(found),
         _consistency(found, steps),
         _models(found, steps),
+        _disagreements(found, steps),
         _habits(found),
         _raters(found),
         _pace(found),
@@ -62,7 +63,11 @@ def _insights(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_STEPS = {"session": ("session", "start"), "predict": ("session", "predict")}
+_STEPS = {
+    "session": ("session", "start"),
+    "predict": ("session", "predict"),
+    "disagreements": ("history", "disagreements"),
+}
 
 
 def _read(found: Insights) -> str:
@@ -133,6 +138,22 @@ def _model(model: RewardModel) -> str:
         f"{table(rows)}\nCalibration error {model.calibration_error:.3f}, {verdict} what chance gives a perfectly calibrated model "
         f"(95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes)."
     )
+
+
+def _disagreements(found: Insights, steps: dict[str, str]) -> str:
+    counted = found.disagreements
+    title = f"Votes against a reward model that was sure of the other answer ({counted.sure:.0%} or more)"
+    num = f"{'more than ' * counted.is_more}{counted.num_open:,}"
+    still = f"{num} open; sessions show them again, unmarked. See them: {steps['disagreements']}"
+    if not counted.slips.num:
+        return f"{title}\nNone was settled yet. {still}"
+    rows = [
+        HEAD,
+        _row("my slip, now corrected", counted.slips),
+        _row("the reward model's error", counted.model_errors),
+        _row("the guideline does not say", counted.gaps),
+    ]
+    return f"{title}\n{table(rows)}\n{still}"
 
 
 def _habits(found: Insights) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.annotation import disagreements as annotated
 from studio.annotation import prefetch, session_status, sessions
-from studio.cli import follow, remarks
+from studio.annotation.disagreements import Question
+from studio.cli import disagreements, follow, remarks
 from studio.cli.keyboard import Keys, keyboard, meant
 from studio.cli.printing import page, printable
 from studio.cli.remarks import Aside
@@ -41,10 +43,21 @@ def add(commands: Any) -> None:
 def _rate(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     print(LEGEND)
-    num_rated = 0
+    num_rated, last = 0, None
     with keyboard() as keys:
         while True:
+            with ws.write() as db:
+                question = _question(db)
+            if question:
+                if question.showing.id != last:
+                    print(page(question.showing, "an earlier vote"))
+                answer = disagreements.ask(ws, question, keys)
+                if answer == "quit":
+                    break
+                num_rated += (_undo(ws) or 0) if answer == "undo" else 0
+                continue
             showing = sessions.next_showing(ws, RATER)
+            last = showing.id if showing else None
             if showing:
                 with ws.read() as db:
                     heading = _heading(db)
@@ -63,6 +76,12 @@ def _rate(arguments: argparse.Namespace) -> int:
         total = ratings.summary(db)["rated"]
     print(f"{max(0, num_rated)} rated now, {total} in all.")
     return 0
+
+
+def _question(db: Database) -> Question | None:
+    """Return what the active session's second looks leave to ask, in a write transaction: it tells a prediction."""
+    session = sessions.active(db, RATER)
+    return annotated.ask(db, session.id) if session else None
 
 
 def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
@@ -229,7 +248,11 @@ class _Judge:
 def _undo(ws: Workspace) -> int | None:
     """Take back the newest judgement; returns the change in the number of ratings, or None where there is none."""
     with ws.write() as db:
-        last = undo.newest(db, RATER, since=sessions.undo_since(db, RATER))
+        since = sessions.undo_since(db, RATER)
+        if settled := annotated.take_back(db, RATER, since=since):
+            print(f"Taken back: {settled.said}.", flush=True)
+            return 0
+        last = undo.newest(db, RATER, since=since)
         edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
         again = undo.counting(db, last) if last else None
         said, again_said = (wording.of_rating(db, each) if each else "" for each in (last, again))

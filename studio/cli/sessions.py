@@ -7,7 +7,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from studio import settings
-from studio.annotation import guidelines, predictions, prefetch, session_summary, sessions
+from studio.annotation import disagreements, guidelines, predictions, prefetch, session_summary, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.annotation.session_summary import Card, Share
 from studio.annotation.sessions import Session
@@ -134,13 +134,19 @@ def _share(share: Share) -> str:
 
 def _guideline(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    if arguments.text is None:
-        with ws.read() as db:
-            found = guidelines.current(db)
-    else:
+    if arguments.text is not None:
         with ws.write() as db:
-            found = guidelines.write(db, arguments.text)
+            guidelines.write(db, arguments.text)
+    with ws.read() as db:
+        found, gaps = guidelines.current(db), disagreements.gaps(db)
     print(f"Version {found.version}: {printable(found.text)}")
+    if gaps:
+        print("It did not say enough of these pairs:")
+    for gap in gaps:
+        prompt = " ".join(printable(gap.prompt).split())[:FIRST_LETTERS]
+        print(
+            f"  {when(gap.created_at)}  {f'version {gap.guideline_id}' if gap.guideline_id else 'no line yet':<11}  {prompt}"
+        )
     return 0
 
 

@@ -16,6 +16,7 @@ from studio.database.schema import (
     curves,
     deletions,
     demonstrations,
+    disagreements,
     evaluations,
     facts,
     first,
@@ -196,6 +197,14 @@ def m051_unfinished_imports(db: Database) -> None:
 def m052_pieces_of_imports(db: Database) -> None:
     """Find the piece of an unfinished import to which a row would belong."""
     db.execute(unfinished.INDEX)
+
+
+@ALL()
+def m061_disagreements(db: Database) -> None:
+    """Add second looks at votes against a confident reward model, and what became of them."""
+    for statement in disagreements.STATEMENTS:
+        db.execute(statement)
+    _refuse_changes(db, disagreements.APPEND_ONLY)
 
 
 @ALL()

@@ -34,6 +34,14 @@ CREATE TABLE comparisons (          -- comparisons
 ) STRICT;
 CREATE INDEX comparisons_run ON comparisons(run_id DESC, id);
 CREATE TRIGGER comparisons_wait AFTER INSERT ON comparisons BEGIN INSERT INTO waiting_comparisons VALUES (new.id, new.run_id); END;
+CREATE TABLE contradictions (       -- disagreements reads it: votes that count on pairs of which a reward model had preferred the other answer
+    showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
+    event_id INTEGER NOT NULL REFERENCES rating_events(id),
+    rater TEXT NOT NULL,
+    prediction_id INTEGER NOT NULL REFERENCES predictions(id),      -- of the newest reward model that had predicted it
+    probability REAL NOT NULL       -- that it gave the preferred answer, below one half
+) STRICT;
+CREATE INDEX contradictions_surest ON contradictions(probability, showing_id, rater);
 CREATE TABLE conversation_votes (   -- turns: the showing that two answers were judged on
     left_id INTEGER PRIMARY KEY REFERENCES turns(id),
     right_id INTEGER NOT NULL UNIQUE REFERENCES turns(id),
@@ -264,6 +272,7 @@ CREATE INDEX rating_events_showing ON rating_events(showing_id, id);
 CREATE INDEX rating_events_undone ON rating_events(id) WHERE outcome = 'undo';
 CREATE INDEX rating_events_when ON rating_events(created_at);
 CREATE TRIGGER rating_events_close AFTER INSERT ON rating_events WHEN new.supersedes IS NULL BEGIN DELETE FROM open_showings WHERE showing_id = new.showing_id; END;
+CREATE TRIGGER rating_events_contradict AFTER INSERT ON rating_events WHEN new.showing_id IS NOT NULL AND NOT new.is_imported BEGIN DELETE FROM contradictions WHERE showing_id = new.showing_id; INSERT INTO contradictions SELECT s.id, new.id, new.rater, q.id, CASE WHEN (new.outcome = 'left') = (s.left_response_id = f.response_id) THEN q.preference ELSE 1 - q.preference END FROM showings s JOIN comparison_responses f ON f.comparison_id = s.comparison_id AND f.slot = 0 JOIN predictions q ON q.id = (SELECT max(id) FROM predictions WHERE comparison_id = s.comparison_id AND preference IS NOT NULL) WHERE s.id = new.showing_id AND new.outcome IN ('left', 'right') AND CASE WHEN (new.outcome = 'left') = (s.left_response_id = f.response_id) THEN q.preference ELSE 1 - q.preference END < 0.5 AND NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = s.id AND i.arm = 'repeat'); END;
 CREATE TRIGGER rating_events_end_wait AFTER INSERT ON rating_events BEGIN DELETE FROM waiting_comparisons WHERE comparison_id = new.comparison_id; END;
 CREATE TRIGGER rating_events_redo AFTER INSERT ON rating_events WHEN new.outcome != 'undo' BEGIN DELETE FROM undone_showings WHERE showing_id = new.showing_id; END;
 CREATE TRIGGER rating_events_refuse_delete BEFORE DELETE ON rating_events BEGIN SELECT RAISE(ABORT, 'rating_events is append-only'); END;
@@ -392,11 +401,12 @@ CREATE TABLE session_items (        -- sessions: what was shown in a session, an
     repeat_of INTEGER REFERENCES showings(id),
     is_swapped INTEGER CHECK (is_swapped IN (0, 1)),
     guideline_id INTEGER REFERENCES guidelines(id),     -- in force when it was shown
-    created_at TEXT NOT NULL,
+    created_at TEXT NOT NULL, prediction_id INTEGER REFERENCES predictions(id) CHECK (prediction_id IS NULL OR arm = 'repeat'),
     UNIQUE (session_id, position),
     CHECK ((arm = 'repeat') = (repeat_of IS NOT NULL) AND (arm = 'repeat') = (is_swapped IS NOT NULL))
 ) STRICT;
 CREATE INDEX session_items_repeats ON session_items(repeat_of) WHERE repeat_of IS NOT NULL;
+CREATE INDEX session_items_second_looks ON session_items(session_id) WHERE prediction_id IS NOT NULL;
 CREATE TRIGGER session_items_refuse_delete BEFORE DELETE ON session_items BEGIN SELECT RAISE(ABORT, 'session_items is append-only'); END;
 CREATE TRIGGER session_items_refuse_update BEFORE UPDATE ON session_items BEGIN SELECT RAISE(ABORT, 'session_items is append-only'); END;
 CREATE TABLE session_queue (        -- pair_selection: drawn for a session and not shown yet
@@ -428,6 +438,29 @@ CREATE TABLE sessions (             -- sessions
 ) STRICT;
 CREATE TRIGGER sessions_refuse_delete BEFORE DELETE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
 CREATE TRIGGER sessions_refuse_update BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
+CREATE VIEW settled AS              -- the answers that were not taken back
+    SELECT t.*, i.repeat_of, i.session_id, i.prompt_id FROM settlements t JOIN session_items i ON i.showing_id = t.showing_id
+    WHERE t.outcome != 'undo' AND NOT EXISTS (SELECT 1 FROM settlements n WHERE n.supersedes = t.id);
+CREATE TABLE settlements (          -- disagreements: what a person said of the two votes, after a second look
+    id INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,      -- from the client: a resend is one answer
+    showing_id INTEGER NOT NULL REFERENCES showings(id),                -- the second look
+    outcome TEXT NOT NULL CHECK (outcome IN ('slip', 'model', 'gap', 'later', 'undo')),
+    first_event_id INTEGER NOT NULL REFERENCES rating_events(id),       -- the vote that contradicts the reward model
+    second_event_id INTEGER NOT NULL REFERENCES rating_events(id),      -- the blind one on the second look
+    correction_id INTEGER UNIQUE REFERENCES rating_events(id),          -- of the first vote to the second
+    guideline_id INTEGER REFERENCES guidelines(id),                     -- the version that was written for it
+    last_event_id INTEGER NOT NULL REFERENCES rating_events(id),        -- the newest event then, for the order of undo
+    supersedes INTEGER UNIQUE REFERENCES settlements(id),
+    rater TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    CHECK ((outcome = 'slip') = (correction_id IS NOT NULL)),
+    CHECK (outcome = 'gap' OR guideline_id IS NULL),
+    CHECK ((outcome = 'undo') = (supersedes IS NOT NULL))
+) STRICT;
+CREATE INDEX settlements_showing ON settlements(showing_id);
+CREATE TRIGGER settlements_refuse_delete BEFORE DELETE ON settlements BEGIN SELECT RAISE(ABORT, 'settlements is append-only'); END;
+CREATE TRIGGER settlements_refuse_update BEFORE UPDATE ON settlements BEGIN SELECT RAISE(ABORT, 'settlements is append-only'); END;
 CREATE TABLE showings (             -- comparisons: what the eye saw, written before it was shown
     id INTEGER PRIMARY KEY,
     comparison_id INTEGER NOT NULL REFERENCES comparisons(id),

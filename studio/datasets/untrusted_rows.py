@@ -274,6 +274,20 @@ TOGETHER = (
         "a vote is on turns that are not two answers to the same",
     ),
     (
+        "SELECT 1 FROM session_items i JOIN showings s ON s.id = i.showing_id JOIN showings z ON z.id = i.repeat_of"
+        " LEFT JOIN predictions q ON q.id = i.prediction_id"
+        " WHERE i.repeat_of >= i.showing_id OR z.comparison_id != s.comparison_id OR q.comparison_id != s.comparison_id",
+        "a repeat is of another comparison, or of a later showing, or was chosen by a prediction of another comparison",
+    ),
+    (
+        "SELECT 1 FROM settlements t LEFT JOIN session_items i ON i.showing_id = t.showing_id"
+        " JOIN rating_events f ON f.id = t.first_event_id JOIN rating_events g ON g.id = t.second_event_id"
+        " LEFT JOIN rating_events c ON c.id = t.correction_id LEFT JOIN settlements o ON o.id = t.supersedes"
+        " WHERE i.prediction_id IS NULL OR f.showing_id IS NOT i.repeat_of OR g.showing_id IS NOT t.showing_id"
+        " OR c.showing_id != i.repeat_of OR c.id <= f.id OR t.last_event_id < g.id OR o.id >= t.id OR o.showing_id != t.showing_id",
+        "an answer about two votes names votes of other showings, or takes the place of another answer",
+    ),
+    (
         "SELECT 1 FROM rating_events e JOIN showings s ON s.id = e.showing_id WHERE s.comparison_id != e.comparison_id",
         "a rating belongs to another comparison than its showing",
     ),

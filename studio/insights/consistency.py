@@ -1,6 +1,7 @@
 """How often raters agree with themselves on what they are shown twice, and the noise ceiling that follows from it.
 
-Only repeats that a session chose blindly count. Ties are a class of their own in self-agreement; the ceiling looks at
+Only repeats that a session drew at random count: second looks at votes that a reward model contradicted are a selected sample, and a
+vote that was corrected after its repeat still counts as it was then. Ties are a class of their own in self-agreement; the ceiling looks at
 pairs that were decided both times, since a reward model's accuracy is that of decided votes.
 """
 
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from studio.annotation.session_summary import order, places_of, self_agreement
+from studio.annotation.session_summary import VOTE_BEFORE, order, places_of, self_agreement
 from studio.insights import ceiling
 from studio.insights.estimates import Estimate, share
 from studio.insights.votes import NEWEST
@@ -91,14 +92,13 @@ def _repeat(row: dict[str, Any]) -> Repeat:
     )
 
 
-_REPEATS = """
+_REPEATS = f"""
 SELECT r.rater, i.prompt_id, i.is_swapped, r.outcome, r.ranks, s.left_response_id AS left_id, s.right_response_id AS right_id,
     s.response_ids, b.outcome AS before, b.ranks AS before_ranks, z.left_response_id AS before_left_id,
     z.right_response_id AS before_right_id, z.response_ids AS before_response_ids
 FROM session_items i JOIN showings s ON s.id = i.showing_id JOIN showings z ON z.id = i.repeat_of
 JOIN rating_events r ON r.showing_id = i.showing_id AND r.outcome NOT IN ('undo', 'skip')
     AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = r.id)
-JOIN rating_events b ON b.showing_id = i.repeat_of AND b.outcome NOT IN ('undo', 'skip')
-    AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = b.id)
-WHERE i.repeat_of IS NOT NULL AND (:rater = '' OR r.rater = :rater) ORDER BY i.repeat_of DESC LIMIT :newest
+JOIN rating_events b ON b.id = ({VOTE_BEFORE}) AND b.outcome NOT IN ('undo', 'skip')
+WHERE i.repeat_of IS NOT NULL AND i.prediction_id IS NULL AND (:rater = '' OR r.rater = :rater) ORDER BY i.repeat_of DESC LIMIT :newest
 """

@@ -7,8 +7,9 @@ from sqlite_utils import Database
 
 from studio.errors import RatingError
 from studio.evaluation.leaderboard import plain
-from studio.insights import consistency, habits, predictions, raters, votes
+from studio.insights import consistency, disagreements, habits, predictions, raters, votes
 from studio.insights.consistency import Consistency
+from studio.insights.disagreements import Disagreements
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Block, Habit
 from studio.insights.predictions import RewardModel
@@ -34,6 +35,8 @@ class Insights:
     """The newest ones, the newest first."""
     num_models: int
     """Reward models that predicted any of these votes."""
+    disagreements: Disagreements
+    """Votes against a confident reward model, of whoever is looked at."""
     habits: list[Habit]
     """Of all together, then of each rater where there are several."""
     agreement: Agreement
@@ -81,6 +84,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         ],
         [predictions.measure(name, each) for name, each in list(models.items())[: votes.MOST_MODELS]],
         len(models),
+        disagreements.read(db, rater, newest),
         [habits.habit(found, rater), *(habits.habit([v for v in found if v.rater == name], name) for name in several)],
         raters.agreement(votes.read(db, newest=newest) if rater else found),
         habits.over_time(found),

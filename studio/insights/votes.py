@@ -95,8 +95,9 @@ def count(db: Database, rater: str = "") -> int:
 
 
 def mark(db: Database) -> str:
-    """Return what differs as soon as something was judged or predicted."""
-    newest = "SELECT coalesce((SELECT max(id) FROM rating_events), 0), coalesce((SELECT max(id) FROM predictions), 0)"
+    """Return what differs as soon as something was judged, predicted or settled."""
+    tables = ("rating_events", "predictions", "settlements")
+    newest = f"SELECT {', '.join(f'coalesce((SELECT max(id) FROM {table}), 0)' for table in tables)}"
     return " ".join(map(str, db.execute(newest).fetchone()))
 
 

@@ -272,8 +272,8 @@ def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
         " AND (:raters = '[]' OR r.rater IN (SELECT value FROM json_each(:raters)))"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
         " AND (:half = 'all' OR p.split != 'train' OR ((p.id * 2654435761) >> 16) % 2 = (:half = 'second'))"
-        " AND (:repeats = 'keep' OR NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id"
-        " AND i.arm = 'repeat')) ORDER BY r.comparison_id, r.id",
+        " AND NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat'"
+        " AND (:repeats != 'keep' OR i.prediction_id IS NOT NULL)) ORDER BY r.comparison_id, r.id",
         {
             "since": recipe.since,
             "until": recipe.until,

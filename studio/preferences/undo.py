@@ -39,6 +39,12 @@ def newest(db: Database, rater: str = "person", uuid: str | None = None, since: 
     return last
 
 
+def last_given(db: Database, rater: str = "person", since: str = "") -> int:
+    """Return the event in which what undo would take back was first given; 0 where there is nothing."""
+    last = _newest(db, rater, since)
+    return _given(db, last.id) if last else 0
+
+
 def take_back(db: Database, showing_id: int, uuid: str) -> Rating | None:
     """Undo what was said on a showing, in an open transaction; returns it, or None where nothing counts."""
     sql = f"SELECT {RATING}, rater FROM rating_events WHERE showing_id = ? ORDER BY id DESC LIMIT 1"

@@ -73,6 +73,27 @@ OTHERS = (
 SCROLLING = (Command(("j",), "down", "scroll down"), Command(("k",), "up", "scroll up"))
 QUIT = Command(("q",), "quit", "quit")
 """In the terminal only."""
+SETTLEMENTS = {
+    "slip": Command(("s",), "slip", "my first vote was a slip"),
+    "model": Command(("m",), "model", "the reward model is wrong"),
+    "gap": Command(("g",), "gap", "the guideline does not say"),
+    "later": Command(("escape",), "later", "decide later"),
+}
+"""The answers after a second look at a vote that a reward model contradicts. Their keys mean this while it is asked."""
+FOLLOWS = {
+    "slip": "it becomes the vote you gave now",
+    "model": "your votes stay as they are",
+    "gap": "add a line to it",
+    "later": "the pair comes again in another session",
+}
+"""What each of them does."""
+SETTLED = {
+    "slip": "your first vote was a slip, and now says what the second one does",
+    "model": "the reward model is wrong; your votes stay",
+    "gap": "the guideline does not say",
+    "later": "left open; the pair comes again in another session",
+}
+"""How they are told once they are stored."""
 COMMANDS = (*(command for group in PAIR.values() for command in group), *RANKING, *OTHERS, *SCROLLING)
 KEYS = {key: command.name for command in COMMANDS for key in command.keys}
 """Key, by its character, to the name of its command."""
@@ -86,13 +107,19 @@ MOVED_DIGITS = {"1": "[", "2": "[]", "3": "{/", "4": "}", "6": "=", "7": "*", "8
 """Digit to the characters at its place in layouts that have this digit elsewhere: other Dvoraks, Hungarian."""
 MOVED_LETTERS = {"KeyY": ("зЗ", "z"), "KeyZ": ("ѕЅ", "y")}
 """Place to the characters that mean another letter there: Serbian exchanges the two, and their Latin labels with them."""
-CAPS = {" ": "space", "backspace": "⌫", "enter": "⏎"}
+CAPS = {" ": "space", "backspace": "⌫", "enter": "⏎", "escape": "Esc"}
 """Keys whose cap shows another sign than their name."""
 
 
 def cap(name: str) -> str:
     """Return the first key of a command as it is drawn."""
     key = next(key for key, command in KEYS.items() if command == name)
+    return CAPS.get(key, key)
+
+
+def settlement_cap(name: str) -> str:
+    """Return the key of an answer after a second look, as it is drawn."""
+    key = SETTLEMENTS[name].keys[0]
     return CAPS.get(key, key)
 
 
@@ -160,5 +187,6 @@ def as_json() -> str:
             "flags": FLAGS,
             "attributes": ATTRIBUTES,
             "skipReasons": len(SKIP_REASONS),
+            "settlements": {command.keys[0]: name for name, command in SETTLEMENTS.items()},
         }
     )

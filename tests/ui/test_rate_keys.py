@@ -55,6 +55,7 @@ PAIR = {
     "isBack": False,
     "dialog": None,
 }
+ASKED = {"question": ["slip", "model", "gap", "later"]}
 ORDERS: dict[str, tuple[tuple[str, dict[str, Any], list[Any] | None], ...]] = {
     "a pair": (("1", {}, ["press", "left:3"]), ("enter", {}, ["press", "ranking"]), ("arrowleft", {}, ["shift", -1]), ("escape", {}, None)),
     "a ranking": (("3", {"isRanking": True}, ["place", 2]), ("3", {"isRanking": True, "isDeaf": True}, ["press", "left:1"])),
@@ -63,6 +64,11 @@ ORDERS: dict[str, tuple[tuple[str, dict[str, Any], list[Any] | None], ...]] = {
     "the key before was not understood": (("1", {"isHeld": True}, ["held"]), ("b", {"isHeld": True}, ["held"]), ("s", {"isHeld": True}, ["press", "skip"]), (UNKNOWN, {}, [UNKNOWN])),
     "a text was being written": (("1", {"isBack": True}, ["back"]), ("z", {"isBack": True}, ["back"]), (UNKNOWN, {"isBack": True}, ["back"]),
                                  ("e", {"isBack": True}, ["press", "edit"]), ("1", {"isBack": True, "asking": "edit"}, ["pick", 0]), ("escape", {"isBack": True}, ["judge"])),
+    "an earlier vote is asked about": (
+        ("s", ASKED, ["settle", "slip"]), ("m", ASKED, ["settle", "model"]), ("g", ASKED, ["settle", "gap"]), ("escape", ASKED, ["settle", "later"]),
+        ("1", ASKED, ["unsettled"]), ("b", ASKED, ["unsettled"]), (" ", ASKED, ["unsettled"]), ("z", ASKED, ["press", "undo"]), ("?", ASKED, ["press", "help"]), ("e", ASKED, None),
+        ("s", {**ASKED, "isDeaf": True}, None), ("s", {"question": ["model", "gap", "later"]}, ["unsettled"]),
+        ("s", {**ASKED, "isBack": True}, ["back"]), ("g", {**ASKED, "isBack": True}, ["settle", "gap"]), ("escape", {**ASKED, "isBack": True}, ["judge"])),
     "a dialog is open": (("g", {"dialog": "guideline"}, ["press", "guideline"]), ("g", {"dialog": "help"}, None), ("1", {"dialog": "help"}, None), ("?", {"dialog": "help"}, ["press", "help"])),
     "nothing is on the screen": (("1", {"item": False}, None), ("z", {"item": False}, ["press", "undo"]), ("?", {"item": False}, ["press", "help"])),
 }  # fmt: skip

@@ -30,6 +30,7 @@ def page(found: Insights) -> str:
     sections = [
         ("consistency", "Do raters agree with themselves?", _consistency(found)),
         ("models", "Did reward models foresee the votes?", _models(found)),
+        ("disagreements", "Who was right where they disagreed?", _disagreements(found)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
         ("pace", "Pace, ties and skips", _pace(found.over_time)),
@@ -140,6 +141,33 @@ def _parts(model: RewardModel) -> str:
 
 def _named(part: Group) -> str:
     return raters.words(part.name) if part.kind == "rater" else part.name
+
+
+def _disagreements(found: Insights) -> str:
+    """Draw how votes against a confident reward model ended, and how many are open."""
+    counted = found.disagreements
+    about = (
+        f"Votes to which a reward model had given at most {1 - counted.sure:.0%} before them. A session shows them again, unmarked, and only "
+        "after the second vote asks what it was."
+    )
+    num = f"{'more than ' * counted.is_more}{counted.num_open:,}"
+    wait = {"1": "1 waits to be looked at again."}.get(num, f"{num} wait to be looked at again.")
+    still = (
+        f'<p class="quiet">{wait} A session under <a href="#rate">Rate, Session</a> does so.</p>'
+        if counted.num_open
+        else ""
+    )
+    if not counted.slips.num:
+        nothing = "None was settled yet." if counted.num_open else "There are none."
+        return f'<p class="about">{about}</p><p class="quiet">{nothing}</p>{still}'
+    rows = "".join(
+        [
+            _row("the first vote was a slip", "corrected to the second one", counted.slips, "settled"),
+            _row("the reward model was wrong", "the votes stay", counted.model_errors, "settled"),
+            _row("the guideline does not say", "listed next to it on Rate, Session", counted.gaps, "settled"),
+        ]
+    )
+    return f'<p class="about">{about}</p>{_table(rows)}{still}'
 
 
 def _habits(found: Insights) -> str:

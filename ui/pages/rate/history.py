@@ -155,7 +155,13 @@ def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
 
 
 def _row(entry: Entry) -> str:
-    marks = html.tags([entry.category, "repeat" if entry.arm == "repeat" else "", "note" if entry.note else ""])
+    marks = html.tags(
+        [
+            entry.category,
+            entry.arm if entry.arm in ("repeat", history.SECOND_LOOK) else "",
+            "note" if entry.note else "",
+        ]
+    )
     return (
         f'<button type="button" class="rated" data-rating="{entry.id}"><span class="verdict is-{escape(entry.outcome)}">'
         f'{escape(entry.verdict)}</span><span class="asked">{escape(_first(entry.messages[-1]["content"]))}</span>'

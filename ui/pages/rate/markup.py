@@ -6,6 +6,7 @@ from studio.preferences import vocabulary
 from studio.preferences.vocabulary import Command
 from ui import static
 from ui.components.html import key
+from ui.pages.rate import second_looks
 
 SCRIPTS = (
     "draw.js",
@@ -15,6 +16,7 @@ SCRIPTS = (
     "rate/drafts.js",
     "rate/remarks.js",
     "rate/editor.js",
+    "rate/second_look.js",
     "rate/rate.js",
 )
 SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(name) for name in SCRIPTS)])
@@ -55,7 +57,7 @@ def _controls() -> str:
         f'<button type="button" data-reason="{n}">{key(str(n + 1))}<span>{escape(reason)}</span></button>'
         for n, reason in enumerate(vocabulary.SKIP_REASONS)
     )
-    return f"""<p class="said" data-part="said" role="status"></p><p class="noted" data-part="noted"></p>
+    return f"""<p class="said" data-part="said" role="status"></p><p class="noted" data-part="noted"></p>{second_looks.markup()}
 <div class="presses" data-part="presses">{groups}</div>
 <div class="ranking-presses"><div class="ladder" data-part="ladder" role="group" aria-label="Ranking, best first"></div>
 <div class="ranking-keys">{"".join(map(_command, vocabulary.RANKING))}</div></div>

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from studio.annotation import session_status, sessions
+from studio.annotation import disagreements, session_status, sessions
 from studio.errors import RatingError, StudioError, WorkspaceUnavailable
 from studio.preferences import comparisons, edits, prompts, ratings, undo, wording
 from studio.preferences.judgements import LONGEST_NOTE, Remarks
@@ -22,6 +22,7 @@ from ui import rendering
 from ui.components import html
 from ui.handlers import served
 from ui.page import Page
+from ui.pages.rate import second_looks
 from ui.pages.rate.markup import SCRIPT, stage
 
 RATER = "person"
@@ -65,10 +66,19 @@ class Undo(Sent):
     uuid: Uuid
 
 
+class Settle(Sent):
+    """The answer to the question after a second look; with gap, the guideline as it shall be."""
+
+    uuid: Uuid
+    showing: int
+    outcome: disagreements.Outcome
+    text: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
+
+
 class Draft(Sent):
     """Text that is being written, or, of kind remarks, note, flags and scales as the browser's own scripts hold them."""
 
-    kind: Literal["edit", "demonstrate", "note", "remarks"]
+    kind: Literal["edit", "demonstrate", "note", "remarks", "gap"]
     position: Position | None = None
     showing: int
     text: Annotated[str, Field(max_length=1_000_000)]
@@ -102,12 +112,15 @@ def build(ws: Workspace) -> Page:
     def write(sent: Any) -> dict[str, Any]:
         return _with_markup(_write(ws, _checked(Written, sent)))
 
+    def settle(sent: Any) -> dict[str, Any]:
+        return _with_markup(_settle(ws, _checked(Settle, sent)))
+
     def draft(sent: Any) -> dict[str, Any]:
         found = _checked(Draft, sent)
         with ws.write() as db:
             return _draft(db, found)
 
-    functions = [served(each) for each in (open_items, record, undo, write, draft)]
+    functions = [served(each) for each in (open_items, record, undo, write, settle, draft)]
     html.html(stage(), elem_id="rate", js_on_load=SCRIPT, server_functions=functions)
     return Page(lambda: None, [], [])
 
@@ -156,7 +169,10 @@ def _record(ws: Workspace, press: Press) -> dict[str, Any]:
 def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
     """Take back the newest rating; answers with what was taken back and its item, shown as it was."""
     with ws.write() as db:
-        taken = undo.newest(db, RATER, sent.uuid, sessions.undo_since(db, RATER))
+        since = sessions.undo_since(db, RATER)
+        if settled := disagreements.take_back(db, RATER, sent.uuid, since):
+            return _state(ws, db, sent.known) | {"undone": settled.said, "back": "here", "again": ""}
+        taken = undo.newest(db, RATER, sent.uuid, since)
         edits.put_back(db, taken, sessions.upcoming(ws, db, RATER, AHEAD))
         state = _state(ws, db, sent.known)
         if taken and taken.edited_response_id:
@@ -192,9 +208,24 @@ def _write(ws: Workspace, sent: Written) -> dict[str, Any]:
         return _state(ws, db, sent.known) | answer
 
 
+def _settle(ws: Workspace, sent: Settle) -> dict[str, Any]:
+    """Store what the two votes were; answers with what comes next."""
+    try:
+        with ws.write() as db:
+            settled = disagreements.settle(db, sent.showing, sent.outcome, uuid=sent.uuid, text=sent.text)
+            prompts.save_draft(db, edits.draft_name(second_looks.DRAFT, sent.showing), "")
+            return _state(ws, db, sent.known) | {"recorded": settled.said}
+    except WorkspaceUnavailable:  # the browser keeps the answer and sends it again
+        raise
+    except StudioError as error:
+        answer = {"error": str(error)}
+    with ws.write() as db:
+        return _state(ws, db, sent.known) | answer
+
+
 def _draft(db: Database, sent: Draft) -> dict[str, Any]:
     # What arrives after its judgement is recorded with that judgement.
-    if sent.kind in ("edit", "demonstrate") or not ratings.is_rated(db, sent.showing):
+    if sent.kind in ("edit", "demonstrate", second_looks.DRAFT) or not ratings.is_rated(db, sent.showing):
         prompts.save_draft(db, edits.draft_name(sent.kind, sent.showing, sent.position), sent.text)
     return {"kept": True}
 
@@ -208,6 +239,7 @@ def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
         "total": counts["comparisons"],
         "rated": rated["rated"],
         "by_person": rated["person"],
+        "question": second_looks.question(db, RATER),
     } | session_status.state(ws, db, RATER)
 
 
@@ -237,7 +269,7 @@ def _drafts(db: Database, showing_id: int) -> list[dict[str, Any]]:
 
 def _with_markup(answer: dict[str, Any]) -> dict[str, Any]:
     """Format the answer's new texts: they are ready before they are shown, and no transaction waits for it."""
-    for item in answer["items"]:
+    for item in [*answer["items"], *filter(None, [answer["question"]])]:
         if "texts" in item:
             item["drawn"] = {
                 "messages": [rendering.draw(turn["content"]).sent() for turn in item["messages"]],

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.annotation import guidelines, predictions, prefetch, session_summary, sessions
+from studio.annotation import disagreements, guidelines, predictions, prefetch, session_summary, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.annotation.sessions import Session
 from studio.errors import StudioError
@@ -54,6 +54,7 @@ def build(ws: Workspace) -> Page:
                 )
                 save = gr.Button("Save the guideline", elem_id="guideline-save")
                 version = html.html(html.notice(""), elem_id="guideline-told")
+                gaps = html.html(elem_id="guideline-gaps")
     outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
     begun = on(start.click, partial(_start, ws), values, [told], validator=partial(form.validate, SessionConfig))
@@ -63,12 +64,13 @@ def build(ws: Workspace) -> Page:
         on(moved.then, partial(_refresh, ws), [chosen], outputs)
     on(any_of([chosen], "input"), partial(_refresh, ws), [chosen], outputs)
     typed.keep({DRAFT: text}, partial(_keep, ws))
-    on(save.click, partial(_save, ws), [text], [version])
+    saved = on(save.click, partial(_save, ws), [text], [version])
+    on(saved.then, partial(_gaps, ws), None, [gaps])
     dropdowns = [field for name, field in fields.items() if name in form.CHECKPOINT_STAGES]
     seen = gr.State("")
     live = (partial(_follow, ws), [seen, chosen], [seen, now, *moves.values(), chosen, card])
     [stored] = typed.stored([text])
-    shown = [*outputs, stored, version, *dropdowns]
+    shown = [*outputs, stored, version, gaps, *dropdowns]
     return Page(partial(_open, ws), [chosen, *dropdowns], shown, live=live, typed={text: stored})
 
 
@@ -79,7 +81,7 @@ def _open(ws: Workspace, chosen: int | None, *names: str) -> list[Any]:
         text = prompts.load_draft(db, DRAFT) or found.text
     fields = [name for name in SessionConfig.model_fields if name in form.CHECKPOINT_STAGES]
     choices = form.refreshed(ws, SessionConfig, dict(zip(fields, names, strict=True)))
-    return [*_refresh(ws, chosen), text, _version(found), *choices]
+    return [*_refresh(ws, chosen), text, _version(found), _gaps(ws), *choices]
 
 
 def _follow(ws: Workspace, seen: str, chosen: int | None) -> list[Any]:
@@ -151,6 +153,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
         ranked,
         f"{config.random_share:.0%} at random",
         f"{config.repeat_share:.0%} repeats",
+        f"{config.second_looks:.0%} second looks",
         config.categories,
     ]
     return (
@@ -216,3 +219,17 @@ def _save(ws: Workspace, text: str) -> str:
 def _version(found: guidelines.Guideline) -> str:
     which = f"Version {found.version}" if found.version else "The built-in guideline"
     return html.notice(f"{which} is in force. Older versions stay with the ratings given under them.")
+
+
+def _gaps(ws: Workspace) -> str:
+    """List the pairs of which the guideline did not say enough."""
+    with ws.read() as db:
+        found = disagreements.gaps(db)
+    if not found:
+        return ""
+    rows = "".join(
+        f"<li>{escape(drawing.first(gap.prompt))} <span class='quiet'>{gap.created_at[:10]}, "
+        f"{f'version {gap.guideline_id} was written for it' if gap.guideline_id else 'no line yet'}</span></li>"
+        for gap in found
+    )
+    return f"<h4>It did not say enough of these pairs</h4><ul class='gaps'>{rows}</ul>"

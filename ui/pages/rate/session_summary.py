@@ -73,18 +73,19 @@ def _contradictions(card: Card) -> str:
     more = f"<p class='quiet'>{len(card.contradictions) - MOST:,} more.</p>" if len(card.contradictions) > MOST else ""
     return (
         f"<h4>Against a confident reward model ({len(card.contradictions):,})</h4>"
-        '<p class="quiet">Your slip, its error, or a gap in the guideline? Correct a slip under History.</p>'
+        '<p class="quiet">Your slip, its error, or a gap in the guideline? A later session shows them again, unmarked, and asks.</p>'
         f"{shown}{more}"
     )
 
 
 def _contradiction(found: Contradiction) -> str:
     return (
-        f'<details class="against"><summary><span class="num">{found.probability:.0%}</span> {escape(_first(found.prompt))}'
-        f"</summary><dl><dt>you preferred</dt><dd>{escape(_first(found.preferred))}</dd>"
-        f"<dt>over</dt><dd>{escape(_first(found.other))}</dd><dt>rating</dt><dd>{found.event_id}</dd></dl></details>"
+        f'<details class="against"><summary><span class="num">{found.probability:.0%}</span> {escape(first(found.prompt))}'
+        f"</summary><dl><dt>you preferred</dt><dd>{escape(first(found.preferred))}</dd>"
+        f"<dt>over</dt><dd>{escape(first(found.other))}</dd><dt>rating</dt><dd>{found.event_id}</dd></dl></details>"
     )
 
 
-def _first(text: str) -> str:
+def first(text: str) -> str:
+    """Return the beginning of a text."""
     return text[:FIRST_LETTERS] + ("…" if len(text) > FIRST_LETTERS else "")

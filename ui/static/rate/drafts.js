@@ -3,7 +3,7 @@
    workspace has it. In one scope with rate.js. */
 const DRAFT_MS = 500;
 const DRAFT_AGAIN_MS = 3000;
-const LONGEST = { note: 5000, text: 400000, draft: 1000000 }; // characters
+const LONGEST = { note: 5000, gap: 2000, text: 400000, draft: 1000000 }; // characters
 
 /* `save({kind, position, showing, text})` keeps a draft in the workspace and answers. */
 function draftBook(save) {

@@ -4,21 +4,22 @@
 const WRITER = {
   note: ["Note on this item", "It is recorded with your judgement.", "Save note"],
   edit: ["The ideal answer", "It becomes a demonstration for SFT, and is preferred to the answer it was made from. The pair stays open.", "Save ideal answer"],
+  gap: ["The guideline", "Complete the last line: what should it say about pairs like this one? It is in force from then on; left as it is, only the gap is noted.", "Save the guideline"],
   demonstrate: ["A demonstration for this prompt", "What should the assistant have said? SFT learns from it.", "Save demonstration"],
 };
 const lastWriting = window.studio.tab("studio-writing"); // what is being written, for the page after a reload
 const bare = (text) => text.replace(/\r\n?|[\u0085\u2028\u2029]/g, "\n").replace(/^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/g, "");
 
 function openWriter(kind, position = null) {
-  writing = { kind, position, showing: item().id, from: performance.now(), uuid: uuid() };
+  writing = { kind, position, showing: shown().id, from: performance.now(), uuid: uuid() };
   const [title, words, button] = WRITER[kind];
   part("writer-title").textContent = kind === "edit" ? `${title}, from answer ${position + 1}` : title;
   part("writer-words").textContent = words;
   part("writer-keep").textContent = button;
-  write(part("writer-prompt"), item().messages.at(-1).content, item().drawn.messages.at(-1));
+  write(part("writer-prompt"), shown().messages.at(-1).content, shown().drawn.messages.at(-1));
   const text = part("writer-text");
   const draft = drafts.read(writing);
-  text.value = kind === "note" ? draft ?? remarks.note : draft || (kind === "edit" ? item().texts[position] : "");
+  text.value = kind === "note" ? draft ?? remarks.note : kind === "gap" ? draft || question.guideline : draft || (kind === "edit" ? item().texts[position] : "");
   text.setAttribute("aria-label", title);
   sayInWriter(draft ? "Your draft is back." : "");
   if (draft) checkLength();
@@ -31,11 +32,12 @@ function openWriter(kind, position = null) {
 /* After a reload: the text that was being written on this item is kept, and further typing must not judge. */
 function recallWriting() {
   const was = lastWriting.read(null);
-  isBack = was?.showing === item().id && !part("writer").open;
+  isBack = !!was && !part("writer").open && (!!question || was.showing === item().id);
   if (!isBack) return;
-  const what = { note: "a note", demonstrate: "a demonstration" }[was.kind] ?? `the ideal answer from answer ${was.position + 1}`;
+  if (question && was.showing !== question.id) return say("You were writing; your text is kept. Press Esc to answer this question first.", "is-bad");
+  const what = { note: "a note", demonstrate: "a demonstration", gap: "a line for the guideline" }[was.kind] ?? `the ideal answer from answer ${was.position + 1}`;
   const which = was.kind === "edit" ? ` then ${was.position + 1}` : "";
-  say(`You were writing ${what}; it is kept. Press ${keyOf(was.kind)}${which} to go on with it, Esc to judge.`, "is-bad");
+  say(`You were writing ${what}; it is kept. Press ${was.kind === "gap" ? answerKey("gap") : keyOf(was.kind)}${which} to go on with it, Esc to ${question ? "answer" : "judge"}.`, "is-bad");
 }
 
 function forgetWriting() {
@@ -47,6 +49,7 @@ function closeWriter() {
   writing = null;
   forgetWriting();
   drafts.flush();
+  if (takeQuestion()) show(); // it waited for the text
 }
 
 function sayInWriter(text, kind = "") {
@@ -63,11 +66,11 @@ function keepDraft() {
 /* Return whether it is too long; if so, say what to do. */
 function checkLength() {
   const isNote = writing.kind === "note";
-  const most = isNote ? LONGEST.note : LONGEST.text;
+  const most = LONGEST[writing.kind] ?? LONGEST.text;
   const text = isNote ? part("writer-text").value.trim() : part("writer-text").value;
   const size = text.length > most ? [...text].length : text.length;
   if (size <= most) return false;
-  const what = isNote ? "A note" : "An answer";
+  const what = { note: "A note", gap: "The guideline" }[writing.kind] ?? "An answer";
   sayInWriter(`${what} has at most ${most.toLocaleString("en")} characters; this one has ${size.toLocaleString("en")}. Shorten it by ${(size - most).toLocaleString("en")}.`, "is-bad");
   return true;
 }
@@ -87,6 +90,11 @@ function keepWriting() {
     forgetWriting();
     part("writer").close();
     return keepRemarks();
+  }
+  if (writing.kind === "gap") {
+    forgetWriting();
+    part("writer").close();
+    return sendAnswer("gap", { text });
   }
   const isSame = writing.kind === "edit" && bare(text) === bare(item().texts[writing.position]);
   if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing was changed yet." : "The text is empty.", "is-bad");

@@ -50,15 +50,18 @@ function placed(key, code) {
 }
 
 /* Return what the page must do for a key, as [name, value], or null. `at` is the state of the page:
-   item: something is on the screen; asking: the question that is open; isRanking; isDeaf; isHeld: the key before was not understood;
+   item: something is on the screen; question: the answers that are offered where an earlier vote is asked about; asking: which answer or
+   reason is asked for; isRanking; isDeaf; isHeld: the key before was not understood;
    isBack: a text was being written when the page was loaded again; dialog: the one that is open. */
 function order(key, at) {
   if (!key) return null;
   if (at.dialog) return KEYS[key] === at.dialog ? ["press", at.dialog] : null;
   const number = /^[1-9]$/.test(key) ? Number(key) : 0;
-  const isOpening = ["edit", "demonstrate", "note"].includes(KEYS[key]) || (at.asking === "edit" && number);
+  const answer = at.question && VOCABULARY.settlements[key];
+  const isOpening = at.question ? answer === "gap" : ["edit", "demonstrate", "note"].includes(KEYS[key]) || (at.asking === "edit" && number);
   if (at.isBack && !isOpening) return [key === "escape" ? "judge" : "back"]; // further typing is not for the answers
   if (key === UNKNOWN || key === METHOD) return [key];
+  if (at.question) return answer ? (at.isDeaf ? null : at.question.includes(answer) ? ["settle", answer] : ["unsettled"]) : ["undo", "help"].includes(KEYS[key]) ? ["press", KEYS[key]] : isJudging(key) ? ["unsettled"] : null;
   if (at.asking && key === "escape") return ["unask"];
   if (at.asking === "skip" && number && number <= VOCABULARY.skipReasons) return ["skip", number - 1];
   if (at.asking && at.asking !== "skip" && number) return ["pick", number - 1];

@@ -24,7 +24,7 @@ let writing = null; // what the open text field is for
 let remarks = { note: "", flags: {}, attributes: {}, rungs: [] };
 const accepted = []; // times of this session's recorded presses, for the pace
 const item = () => items[0];
-const isRanking = () => item()?.texts.length > 2;
+const isRanking = () => shown()?.texts.length > 2;
 const drafts = draftBook((draft) => server.draft(draft));
 const ranking = ladder(part("ladder"), drawPlaces);
 ranking.listen(part("cards"));
@@ -34,11 +34,12 @@ const studio = sender(() => [...seen.keys()].slice(-12), onAnswer, (why) => say(
 
 function onAnswer(answer, name, isLast, data) {
   state = { ...state, ...answer };
-  if (answer.recorded) accepted.push(performance.now());
+  if (answer.recorded && name !== "settle") accepted.push(performance.now());
   if (answer.undone) accepted.pop();
   if (name === "record" && answer.recorded) dropRemarks(data.showing);
   if (name === "write" && !answer.error && drafts.read(data) === data.text) drafts.forget(data);
-  if (answer.error) say(answer.error + (name === "write" ? " Your text is kept as a draft." : ""), "is-bad");
+  if (name === "settle" && !answer.error) drafts.drop({ kind: "gap", showing: data.showing });
+  if (answer.error) say(answer.error + (name === "write" || data.text ? " Your text is kept as a draft." : ""), "is-bad");
   else if (answer.recorded) say(`Recorded: ${answer.recorded}.${answer.prediction ? ` ${answer.prediction}` : ""}`);
   else if (answer.undone) say(`Undone: ${answer.undone}.${answer.back === "here" ? " Here it is again." : answer.back ? " It waits until no session is running." : answer.again ? ` What it had replaced counts again: ${answer.again}.` : ""}`);
   else if (answer.said) say(answer.said);
@@ -55,26 +56,29 @@ function take(found, isWhole) {
     drafts.learn(each.id, each.drafts ?? []);
   }
   const now = item()?.id;
+  const isAsked = isWhole && takeQuestion();
   const sent = studio.showings();
   const list = found.map((each) => seen.get(each.id)).filter((each) => each && !sent.has(each.id));
   if (isWhole) {
     items = list;
     seen = new Map(list.map((each) => [each.id, each]));
   } else items.push(...list.filter((each) => !items.some((other) => other.id === each.id)));
-  if (item()?.id !== now || !item() || root.dataset.state === "waits") show();
+  if (isAsked || item()?.id !== now || !item() || root.dataset.state === "waits") show();
   else { if (isUndoing && isWhole) settle(); drawTally(); } // an item that stays keeps its clock and takes presses
 }
 
 /* ---- showing ---- */
 
 function show() {
-  isHeld = !!asking && !!item(); // another item came while a question was open: the digit is not for this one
+  isHeld = !!asking && !!shown(); // another item came while a question was open: the digit is not for this one
   ask(null);
-  root.dataset.state = item() ? (isRanking() ? "ranking" : "pair") : studio.waits() ? "waits" : "none";
+  root.dataset.state = question ? "question" : item() ? (isRanking() ? "ranking" : "pair") : studio.waits() ? "waits" : "none";
   part("controls").hidden = false;
-  part("pair").hidden = !item();
+  part("pair").hidden = !shown();
+  part("second-look").hidden = !question;
   part("none").hidden = root.dataset.state !== "none";
   drawTally();
+  if (question) return showQuestion();
   if (!item()) { if (!studio.waits()) { explain(); lookAgain(); } return settle(); }
   recallRemarks();
   part("sides").hidden = isRanking();
@@ -97,7 +101,7 @@ function settle() {
   isUndoing = false;
   delete root.dataset.ready; // the keycaps are faint while presses are not taken
   const at = shownAt;
-  setTimeout(() => { if (at === shownAt && item()) { isDeaf = false; root.dataset.ready = ""; } }, DEAF_MS + 1);
+  setTimeout(() => { if (at === shownAt && shown()) { isDeaf = false; root.dataset.ready = ""; } }, DEAF_MS + 1);
 }
 
 function layCards() {
@@ -117,8 +121,8 @@ function layCards() {
 const articles = () => [...(isRanking() ? part("cards") : part("sides")).querySelectorAll("[data-side]")];
 
 function paint() {
-  if (!item()) return;
-  const { messages, texts, drawn } = item();
+  if (!shown()) return;
+  const { messages, texts, drawn } = shown();
   part("earlier").hidden = messages.length < 2;
   part("turns").replaceChildren();
   messages.slice(0, -1).forEach((turn, at) => {
@@ -128,7 +132,7 @@ function paint() {
   write(part("prompt"), messages.at(-1).content, drawn.messages.at(-1));
   articles().forEach((article, position) => { const body = article.querySelector(".body"); write(body, texts[position], drawn.texts[position]); body.scrollTop = 0; });
   element.querySelector('[data-press="raw"] span').textContent = isRaw ? "formatted" : "raw text";
-  drawRemarks();
+  if (!question) drawRemarks();
 }
 
 function write(body, text, drawn) {
@@ -193,7 +197,7 @@ function say(text, kind = "") {
 /* ---- presses ---- */
 
 function rate(outcome, facts = {}) {
-  if (!item() || isDeaf || isUndoing) return;
+  if (!item() || question || isDeaf || isUndoing) return;
   const elapsed = Math.min(Math.round(performance.now() - shownAt), 86400000);
   const data = { uuid: uuid(), showing: item().id, outcome, elapsed_ms: elapsed, ...facts };
   if (remarks.note) data.note = remarks.note;
@@ -245,7 +249,7 @@ function press(name) {
   isHeld = false;
   if (name === "help" || name === "guideline") return part(name === "help" ? "help" : "guideline-dialog").open ? part(name === "help" ? "help" : "guideline-dialog").close() : part(name === "help" ? "help" : "guideline-dialog").showModal();
   if (name === "undo") return undo();
-  if (!item()) return;
+  if (!item() || question) return;
   if (name === "asked") return ask(null);
   if (name === "raw") { isRaw = !isRaw; return paint(); }
   if (name === "together") { isTogether = !isTogether; window.studio.kept("studio-scroll").put(isTogether ? "together" : "apart"); say(isTogether ? "Answers scroll together." : "Answers scroll apart."); return drawRemarks(); }
@@ -296,7 +300,7 @@ function onKey(event) {
   if (target.closest?.("button, a, summary") && !target.matches(CHOSEN_TAB) && (key === " " || key === "enter")) return;
   const dialog = element.querySelector("dialog[open]");
   const open = dialog && (dialog === part("help") ? "help" : "guideline");
-  const [name, value] = order(key, { item: !!item(), asking, isRanking: isRanking(), isDeaf, isHeld, isBack, dialog: open }) ?? [];
+  const [name, value] = order(key, { item: !!item(), question: question?.offered, asking, isRanking: isRanking(), isDeaf, isHeld, isBack, dialog: open }) ?? [];
   const chip = target.closest?.("[data-chip]");
   if (!name || (name === "shift" && !chip)) return;
   if (name !== UNKNOWN && name !== METHOD) event.preventDefault(); // nor typed into the field that it opens
@@ -306,6 +310,8 @@ function onKey(event) {
     held: () => { isHeld = false; say("The key before it was not understood, so this one was not taken as a judgement. Press it again to judge.", "is-bad"); },
     back: () => recallWriting(),
     judge: () => { forgetWriting(); say("The text is kept as a draft."); },
+    settle: () => answerQuestion(value),
+    unsettled: () => remindOfQuestion(),
     unask: () => ask(null),
     unasked: () => say(asking === "skip" ? `Skip: press 1 to ${VOCABULARY.skipReasons} for the reason, Esc to go back.` : `Press 1 to ${item().texts.length} for the answer, Esc to go back.`, "is-bad"),
     skip: () => rate("skip", { reason: value }),
@@ -326,11 +332,12 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (isBack && button.closest('[data-part="controls"]')) forgetWriting(); // a press of the mouse is meant
-  const { press: name, reason, pick: side, chip } = button.dataset;
+  const { press: name, reason, pick: side, chip, settle: answer } = button.dataset;
   const focus = button.matches(":focus-visible") ? Number(chip) : null;
   if (name) press(name);
   else if (reason) rate("skip", { reason: Number(reason) });
   else if (side) pick(Number(side));
+  else if (answer) answerQuestion(answer);
   else if (chip) { if (!isDeaf) ranking.place(Number(chip), focus); return; }
   else if (button === part("writer-keep")) return keepWriting();
   else return;
