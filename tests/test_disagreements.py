@@ -228,6 +228,7 @@ def test_who_votes_the_same_again_is_not_offered_a_slip(ws):
     judged(ws)
     _, showing, asked = look_again(ws, preferred="bad")
     assert asked.is_same
+    assert stored.read(ws, disagreements.count) == 6, "the second vote is none of its own"
     assert asked.offered == ("model", "gap", "later")
     with pytest.raises(RatingError, match="prefer the same answer"):
         settle(ws, showing, "slip")
@@ -238,7 +239,10 @@ def test_what_is_put_off_comes_again_in_another_session_and_not_in_this_one(ws):
     session, showing, _ = look_again(ws)
     settle(ws, showing, "later")
     assert stored.written(ws, disagreements.ask, session.id) is None
-    assert sessions.next_showing(ws) is None
+    add_pairs(ws, 12, start=50)
+    while other := sessions.next_showing(ws):
+        vote(ws, other)
+    assert len([item for item in rows_of(ws) if item["prediction_id"]]) == 1
     [still] = stored.read(ws, disagreements.find)
     assert still.num_looks == 1
     stored.written(ws, sessions.end, session.id)
@@ -288,7 +292,7 @@ def test_a_vote_given_after_the_answer_is_taken_back_first(ws):
 
 
 def test_second_looks_are_no_part_of_self_agreement_and_of_the_noise_ceiling(ws):
-    judged(ws, num=12, wrong=8)
+    judged(ws, num=26, wrong=20)
     add_pairs(ws, 40, start=50)
     sessions.start(ws, SessionConfig(target=40, block_size=40, second_looks=0.2, repeat_share=0.3))
     while showing := sessions.next_showing(ws):
@@ -298,7 +302,7 @@ def test_second_looks_are_no_part_of_self_agreement_and_of_the_noise_ceiling(ws)
     num_random = sum(item["arm"] == "repeat" and item["prediction_id"] is None for item in items)
     num_chosen = sum(item["prediction_id"] is not None for item in items)
     assert num_random > 5
-    assert num_chosen > 5
+    assert 5 < num_chosen < 10, "a fifth of 40"
     card = stored.read(ws, session_summary.card, session.id)
     assert (card.self_agreement.hits, card.self_agreement.num) == (num_random, num_random)
     told = stored.read(ws, consistency.noise_ceiling)

@@ -138,7 +138,7 @@ def choose(
         db: an open connection.
         session_id: it shows none twice.
         rater: whose vote it was, and who looks again.
-        since: when the session began; UTC.
+        since: when the session began; UTC. Only pairs that were shown before.
         near: prompts that were shown lately.
         categories: only prompts of these; none for all.
         splits: the same.
@@ -149,9 +149,8 @@ def choose(
     rows = db.query(
         f"SELECT o.showing_id, c.prompt_id, o.prediction_id FROM ({_OPEN}) o JOIN showings s ON s.id = o.showing_id"
         " JOIN comparisons c ON c.id = s.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-        " WHERE s.created_at <= :since AND c.prompt_id NOT IN (SELECT value FROM json_each(:near))"
-        " AND NOT EXISTS (SELECT 1 FROM session_items i WHERE i.session_id = :session"
-        " AND (i.showing_id = o.showing_id OR i.repeat_of = o.showing_id))"
+        " WHERE s.created_at < :since AND c.prompt_id NOT IN (SELECT value FROM json_each(:near))"
+        " AND NOT EXISTS (SELECT 1 FROM session_items i WHERE i.session_id = :session AND i.repeat_of = o.showing_id)"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
         " AND (:splits = '[]' OR p.split IN (SELECT value FROM json_each(:splits)))"
         " ORDER BY o.probability, o.showing_id LIMIT 1",

@@ -153,7 +153,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
         ranked,
         f"{config.random_share:.0%} at random",
         f"{config.repeat_share:.0%} repeats",
-        f"{config.second_looks:.0%} second looks",
+        f"{config.second_looks:.0%} second looks" if config.second_looks and not config.rank else "",
         config.categories,
     ]
     return (
