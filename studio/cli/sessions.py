@@ -141,7 +141,7 @@ def _guideline(arguments: argparse.Namespace) -> int:
         found, gaps = guidelines.current(db), disagreements.gaps(db)
     print(f"Version {found.version}: {printable(found.text)}")
     if gaps:
-        print("It did not say enough of these pairs:")
+        print("Pairs of which it did not say enough:")
     for gap in gaps:
         prompt = " ".join(printable(gap.prompt).split())[:FIRST_LETTERS]
         print(

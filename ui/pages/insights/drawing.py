@@ -30,7 +30,7 @@ def page(found: Insights) -> str:
     sections = [
         ("consistency", "Do raters agree with themselves?", _consistency(found)),
         ("models", "Did reward models foresee the votes?", _models(found)),
-        ("disagreements", "Who was right where they disagreed?", _disagreements(found)),
+        ("disagreements", "Who was right where rater and reward model disagreed?", _disagreements(found)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
         ("pace", "Pace, ties and skips", _pace(found.over_time)),
@@ -153,9 +153,7 @@ def _disagreements(found: Insights) -> str:
     num = f"{'more than ' * counted.is_more}{counted.num_open:,}"
     wait = {"1": "1 waits to be looked at again."}.get(num, f"{num} wait to be looked at again.")
     still = (
-        f'<p class="quiet">{wait} A session under <a href="#rate">Rate, Session</a> does so.</p>'
-        if counted.num_open
-        else ""
+        f'<p class="quiet">{wait} <a href="#rate">Rate, Session</a> starts a session.</p>' if counted.num_open else ""
     )
     if not counted.slips.num:
         nothing = "None was settled yet." if counted.num_open else "There are none."
@@ -163,7 +161,7 @@ def _disagreements(found: Insights) -> str:
     rows = "".join(
         [
             _row("the first vote was a slip", "corrected to the second one", counted.slips, "settled"),
-            _row("the reward model was wrong", "the votes stay", counted.model_errors, "settled"),
+            _row("the model was wrong", "the votes stay", counted.model_errors, "settled"),
             _row("the guideline does not say", "listed next to it on Rate, Session", counted.gaps, "settled"),
         ]
     )

@@ -27,6 +27,7 @@ function openWriter(kind, position = null) {
   lastWriting.write({ kind, position, showing: writing.showing });
   part("writer").showModal();
   text.focus();
+  if (kind === "gap" && !draft) text.setSelectionRange(text.value.lastIndexOf("\n") + 1, text.value.length); // the line to complete
 }
 
 /* After a reload: the text that was being written on this item is kept, and further typing must not judge. */
