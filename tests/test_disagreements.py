@@ -112,6 +112,21 @@ def test_a_second_look_comes_unmarked_and_of_votes_from_before_the_session_with_
     assert {item["session_id"] for item in items} == {session.id}
 
 
+def test_a_session_of_second_looks_alone_says_that_it_has_something_until_there_is_no_more(ws):
+    judged(ws, num=3, wrong=1)
+    for title in ("one", "none"):
+        session = sessions.start(ws, ONLY)
+        with ws.read() as db:
+            why = sessions.why_nothing(ws, db, session)
+        assert (why == "") == (title == "one"), why
+        assert (sessions.next_showing(ws) is None) == (title == "none")
+        if title == "one":
+            _, showing, _ = look_again(ws)
+            settle(ws, showing, "model")
+        stored.written(ws, sessions.end, session.id)
+    assert "already judged" in why
+
+
 def test_nothing_of_a_session_comes_as_its_own_second_look(ws):
     add_pairs(ws, 12)
     reward = add_reward(ws)

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from studio.annotation import disagreements, guidelines, pair_selection, session_config
+from studio.annotation import guidelines, pair_selection, repeats, session_config
+from studio.annotation.repeats import Place
 from studio.annotation.session_config import SessionConfig
 from studio.errors import RatingError
 from studio.preferences import comparisons
@@ -191,6 +192,8 @@ def why_nothing(ws: Workspace, db: Database, session: Session) -> str:
     if session.state != "running" or _open(db, session.id, 1):
         return ""
     near = _recent(db, session.id)
+    if repeats.next_second_look(db, _place(session, _position(db, session.id), near)):
+        return ""
     query = session_config.query(ws, session.config)
     waiting = pair_selection.waiting_prompts(db, session.id) | {
         row["prompt_id"] for row in pair_selection.pool_of(db, query, session.rater)
@@ -234,15 +237,11 @@ def _open(db: Database, session_id: int, count: int) -> list[int]:
 
 def _new(ws: Workspace, db: Database, session: Session) -> int | None:
     """Choose the next item, store its order of sides and why it was chosen; None where no pair may be shown now."""
-    sql = "SELECT coalesce(max(position) + 1, 0) AS position FROM session_items WHERE session_id = ?"
-    position = next(db.query(sql, [session.id]))["position"]
+    position = _position(db, session.id)
     near = _recent(db, session.id)
     rng = random.Random(f"{session.seed}:{position}")
-    found = (
-        _second_look(db, session, position, near)
-        or _repeat(db, session, position, near, rng)
-        or _fresh(ws, db, session, near, rng)
-    )
+    place = _place(session, position, near)
+    found = repeats.second_look(db, place) or repeats.repeat(db, place, rng) or _fresh(ws, db, session, near, rng)
     if found is None:
         return None
     row = found | {
@@ -253,6 +252,16 @@ def _new(ws: Workspace, db: Database, session: Session) -> int | None:
     }
     db.table("session_items").insert(row)
     return row["showing_id"]
+
+
+def _position(db: Database, session_id: int) -> int:
+    """Return the position of the next item."""
+    sql = "SELECT coalesce(max(position) + 1, 0) AS position FROM session_items WHERE session_id = ?"
+    return next(db.query(sql, [session_id]))["position"]
+
+
+def _place(session: Session, position: int, near: set[int]) -> Place:
+    return Place(session.id, session.rater, session.config, session.seed, session.created_at, position, near)
 
 
 def _recent(db: Database, session_id: int) -> set[int]:
@@ -279,72 +288,6 @@ def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: r
         "score": chosen.score,
         "score_kind": chosen.score_kind,
     }
-
-
-def _repeat(db: Database, session: Session, position: int, near: set[int], rng: random.Random) -> dict[str, Any] | None:
-    """Return an item to repeat, where the share of repeats is behind; every other one with its order reversed."""
-    number = _num_again(db, session.id, is_second_look=False)
-    if rng.random() >= session.config.repeat_share * (position + 1) - number:
-        return None
-    rows = [row for row in _repeatable(db, session.id) if row["prompt_id"] not in near]
-    if not rows:
-        return None
-    row = rng.choice(rows)
-    return _again(db, session, row, f"swapped:{number // 2}", number) | {"probability": 1.0 / len(rows)}
-
-
-def _second_look(db: Database, session: Session, position: int, near: set[int]) -> dict[str, Any] | None:
-    """Return a vote against a confident reward model to show again, where their share is behind; the surest first."""
-    config = session.config
-    if not config.second_looks or config.rank:
-        return None
-    number = _num_again(db, session.id, is_second_look=True)
-    rng = random.Random(f"{session.seed}:second look:{position}")
-    if rng.random() >= config.second_looks * (position + 1) - number:
-        return None
-    wanted = session_config.wanted_prompts(config)
-    row = disagreements.choose(db, session.id, session.rater, session.created_at, near, *wanted)
-    if row is None:
-        return None
-    again = _again(db, session, row, f"second look swapped:{number // 2}", number)
-    return again | {"probability": 1.0, "prediction_id": row["prediction_id"]}
-
-
-def _num_again(db: Database, session_id: int, *, is_second_look: bool) -> int:
-    """Count the session's repeats drawn at random, or its second looks."""
-    sql = "SELECT count(*) AS n FROM session_items WHERE session_id = ? AND arm = 'repeat' AND (prediction_id IS NOT NULL) = ?"
-    return next(db.query(sql, [session_id, is_second_look]))["n"]
-
-
-def _again(db: Database, session: Session, row: dict[str, Any], seed: str, number: int) -> dict[str, Any]:
-    """Store a showing like an earlier one; of each two that follow each other one has its order reversed."""
-    first_is_swapped = random.Random(f"{session.seed}:{seed}").random() < 0.5
-    is_swapped = first_is_swapped == (number % 2 == 0)
-    before = comparisons.get_showing(db, row["showing_id"])
-    assert before is not None
-    return {
-        "showing_id": comparisons.add_showing(
-            db, before.comparison_id, session.rater, like=before.id, is_swapped=is_swapped
-        ),
-        "prompt_id": row["prompt_id"],
-        "arm": "repeat",
-        "repeat_of": before.id,
-        "is_swapped": int(is_swapped),
-    }
-
-
-def _repeatable(db: Database, session_id: int) -> list[dict[str, Any]]:
-    """Return a session's items with a vote that counts, skips left out, that were not repeated yet."""
-    return list(
-        db.query(
-            "SELECT i.showing_id, i.prompt_id FROM session_items i"
-            " JOIN rating_events e ON e.showing_id = i.showing_id WHERE i.session_id = :session AND i.arm != 'repeat'"
-            " AND e.outcome NOT IN ('undo', 'skip')"
-            " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
-            " AND NOT EXISTS (SELECT 1 FROM session_items r WHERE r.repeat_of = i.showing_id) ORDER BY i.position",
-            {"session": session_id},
-        )
-    )
 
 
 def _guideline(db: Database) -> int | None:
