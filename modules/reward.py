@@ -73,6 +73,8 @@ class RewardModule(StageModule):
         self.optimizer = adam(
             [{"params": self.parameters_trained, "lr": learning_rate}], eps=1e-8, weight_decay=weight_decay
         )
+        self.judged: Judged | None = None
+        """The held-out comparisons of the last measurement, in their order."""
         self._held_out: list[Tensor] = []
         self._category_names: tuple[str, ...] = ()
         if keep_best:
@@ -174,8 +176,8 @@ class RewardModule(StageModule):
         self.evaluated_at = self.step_index
         if not self._held_out:
             return
-        judged = Judged(*gather_rows(torch.cat(self._held_out)).T)
-        metrics = measure(judged._replace(category=judged.category.long()), self._category_names)
+        self.judged = Judged(*gather_rows(torch.cat(self._held_out)).T)
+        metrics = measure(self.judged._replace(category=self.judged.category.long()), self._category_names)
         if self.keep_best and metrics["eval/loss"] < self.best.get("eval/loss", float("inf")):
             self.best = metrics | {"eval/kept_step": float(self.step_index)}
             self._copy("reward", BEST)

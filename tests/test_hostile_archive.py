@@ -95,6 +95,22 @@ def result(scores=None, **facts):
     return row | {"base_fingerprint": "x", "run_id": 9, "scores": scores, "created_at": AT} | facts
 
 
+def learnt(**facts):
+    row = {"table": "learning_results", "id": 1, "curve_id": 1, "run_id": 9, "size": 4, "seed": 0, "hits": "101"}
+    return row | {"created_at": AT} | facts
+
+
+LEARNT = (
+    run(9, "curve-1", stage="curve"),
+    {
+        "table": "learning_curves",
+        "id": 1,
+        "num_labels": 4,
+        "held_out": "[1, 1, 2]",
+        "fingerprint": "a" * 64,
+        "created_at": AT,
+    },
+)
 MEASURED = (run(9, "evaluate-1", stage="evaluate"), suite(), item())
 
 
@@ -205,6 +221,15 @@ HOSTILE = {
     ],
     "a sample below 0": [*MEASURED, result(sample=-1)],
     "two results of one sample": [*MEASURED, result(), result(id=2)],
+    "a learning curve of no votes": [LEARNT[0], LEARNT[1] | {"held_out": "[]"}],
+    "a learning curve of other votes": [LEARNT[0], LEARNT[1] | {"held_out": '["x"]'}],
+    "hits for other votes": [*LEARNT, learnt(hits="10")],
+    "hits that are none": [*LEARNT, learnt(hits="1x1")],
+    "no hits": [*LEARNT, learnt(hits=None)],
+    "a size that is no number": [*LEARNT, learnt(size="4")],
+    "a part that is larger than the whole": [*LEARNT, learnt(size=8)],
+    "a seed below 0": [*LEARNT, learnt(seed=-1)],
+    "a learning curve measured by another stage": [run(9, "sft-1"), LEARNT[1], learnt()],
 }  # fmt: skip
 
 
@@ -243,6 +268,11 @@ def test_what_is_hostile_is_a_sentence_at_the_terminal_also_in_the_preview(tmp_p
 def test_what_the_rows_of_evaluations_are_changed_from_is_read(tmp_path, ws):
     archive.read(ws, write(tmp_path, *MEASURED, result(), prompt()))
     assert rows_of(ws)["evaluation_results"] == 1
+
+
+def test_what_the_rows_of_learning_curves_are_changed_from_is_read(tmp_path, ws):
+    archive.read(ws, write(tmp_path, *LEARNT, learnt(), prompt()))
+    assert rows_of(ws)["learning_results"] == 1
 
 
 def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeypatch):

@@ -23,7 +23,7 @@ from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import memory_fit, prepare, runs
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import curves, stored
 from tests.ui import filling
 
 
@@ -289,6 +289,7 @@ def full(ws):
     stored.written(ws, sessions.pause, session.id)
     stored.freeze(ws)
     measure(ws, sft)
+    curves.fill(ws, (2, 4, 8), num_held_out=3, num_seeds=1)
     return ws
 
 

@@ -1,4 +1,4 @@
-"""The configs of the stages that train: SFT, reward model, DPO and PPO; and the table of all stages.
+"""The configs of the stages that train: SFT, reward model, DPO, PPO and the learning curve; and the table of all stages.
 
 Checkpoints are referred to by their name in the workspace (``sft-1``, ``ppo-2@40``); prompts, demonstrations and ratings
 come from the workspace itself.
@@ -120,6 +120,28 @@ class DPOConfig(VotesConfig):
     """Strength of the pull towards the SFT policy, the reference: lower goes further away for the same ratings (0.01 to 0.5 are usual)."""
     eval_every: PositiveInt = 25
     """Measure held-out comparisons after every this many steps."""
+
+
+class CurveConfig(StageConfig):
+    """Learning curve: train reward models on growing parts of the ratings, to tell what more ratings would bring."""
+
+    reward_checkpoint: str = ""
+    """The reward model whose settings and SFT checkpoint are used; empty takes the newest. Its weights are not."""
+    snapshot: str = ""
+    """The frozen set of ratings, such as snapshot-3. Empty freezes the current ones, chosen as for that reward model."""
+    num_sizes: Annotated[int, Field(ge=3, le=8)] = 5
+    """Numbers of labels, each half of the next: with 5 from a sixteenth of the labels to all of them."""
+    num_seeds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Reward models of each size, each on a part of its own. What is measured is not measured again, so more can be added later."""
+
+    def sizes(self, num_labels: int) -> list[int]:
+        """Return the numbers of labels, rising to all of them."""
+        return [num_labels >> halvings for halvings in reversed(range(self.num_sizes))]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, one for each reward model of a size."""
+        return [(self.seed + number) % 2**31 for number in range(self.num_seeds)]
 
 
 class PPOConfig(TrainConfig):
@@ -278,6 +300,7 @@ STAGES: dict[str, type[StageConfig]] = {
     "ppo": PPOConfig,
     "dpo": DPOConfig,
     "evaluate": EvaluateConfig,
+    "curve": CurveConfig,
 }
 """Stage name to config class, in the order of the loop."""
 

@@ -340,6 +340,13 @@ class Backbone(nn.Module):
         if name in self.heads:
             load_head(self.heads[name], _read_head(folder))
 
+    def begin_again(self, name: str, folder: Path) -> None:
+        """Overwrite a role's weights in place with those of a folder without a head, and draw its head anew."""
+        self.roles.load(name, folder)
+        head = self.heads[name]
+        assert isinstance(head, nn.Linear)
+        head.load_state_dict(new_head(self.hidden_size, head.out_features).state_dict())
+
     def disable_dropout(self) -> None:
         """Switch the adapters' dropout off for good: log-probabilities in PPO have to repeat."""
         self.roles.disable_dropout()

@@ -55,6 +55,7 @@ def _insights(arguments: argparse.Namespace) -> int:
         _consistency(found, steps),
         _models(found, steps),
         _disagreements(found, steps),
+        _labels(found, steps),
         _habits(found),
         _raters(found),
         _pace(found),
@@ -67,6 +68,7 @@ _STEPS = {
     "session": ("session", "start"),
     "predict": ("session", "predict"),
     "disagreements": ("history", "disagreements"),
+    "curve": ("curve",),
 }
 
 
@@ -154,6 +156,25 @@ def _disagreements(found: Insights, steps: dict[str, str]) -> str:
         _row("the guideline does not say", counted.gaps),
     ]
     return f"{title}\n{table(rows)}\n{still}"
+
+
+def _labels(found: Insights, steps: dict[str, str]) -> str:
+    title = "How many more labels?"
+    curve = found.curve
+    if curve is None:
+        return f"{title}\nNo learning curve was measured yet. It trains reward models on growing parts of the ratings: {steps['curve']}"
+    seeds = f"{curve.num_seeds:,} seed{'s' * (curve.num_seeds != 1)}"
+    rows = [("labels", f"accuracy, mean of {seeds}", "lowest to highest")]
+    rows += [(f"{p.size:,}", f"{p.accuracy:.1%}", f"{p.lowest:.1%} to {p.highest:.1%}") for p in curve.points]
+    at_most = f", under the noise ceiling of {_percent(curve.ceiling)}" if curve.ceiling.num else ""
+    lines = [
+        title,
+        f"{curve.run}, {curve.snapshot}: reward models on {curve.num_held_out:,} held-out votes of {curve.num_prompts:,} prompts{at_most}.",
+        *([table(rows)] if curve.points else []),
+        *(gain.sentence for gain in curve.gains),
+        *filter(None, [curve.unfinished]),
+    ]
+    return "\n".join(lines)
 
 
 def _habits(found: Insights) -> str:

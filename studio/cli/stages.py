@@ -1,4 +1,4 @@
-"""The stages of the loop as commands: sft, sample, reward, ppo, evaluate."""
+"""The stages as commands: sft, sample, reward, ppo, dpo, evaluate, curve."""
 
 import argparse
 from typing import Any

@@ -23,6 +23,7 @@ from studio.database.schema import (
     handed_on,
     imported,
     label_studio,
+    learning,
     pages,
     processes,
     queue,
@@ -205,6 +206,15 @@ def m061_disagreements(db: Database) -> None:
     for statement in disagreements.STATEMENTS:
         db.execute(statement)
     _refuse_changes(db, disagreements.APPEND_ONLY)
+
+
+@ALL()
+def m065_learning_curves(db: Database) -> None:
+    """Add learning curves: where reward models of growing size were right."""
+    for statement in learning.STATEMENTS:
+        db.execute(statement)
+    for table in learning.TABLES:
+        _refuse_changes(db, table)
 
 
 @ALL()

@@ -177,6 +177,28 @@ CREATE TABLE label_studio_tasks (      -- label_studio.tables: a task that was s
     UNIQUE (label_studio_project_id, task_id),
     CHECK ((comparison_id IS NULL) <> (prompt_id IS NULL))
 ) STRICT;
+CREATE TABLE learning_curves (      -- insights.learning_curves: other settings, labels or held-out votes are another row
+    id INTEGER PRIMARY KEY,
+    num_labels INTEGER NOT NULL CHECK (num_labels > 0),
+    held_out TEXT NOT NULL,         -- JSON: the prompt of each held-out vote
+    fingerprint TEXT NOT NULL UNIQUE,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER learning_curves_refuse_delete BEFORE DELETE ON learning_curves BEGIN SELECT RAISE(ABORT, 'learning_curves is append-only'); END;
+CREATE TRIGGER learning_curves_refuse_update BEFORE UPDATE ON learning_curves BEGIN SELECT RAISE(ABORT, 'learning_curves is append-only'); END;
+CREATE TABLE learning_results (     -- insights.learning_curves: one reward model, which was not kept
+    id INTEGER PRIMARY KEY,
+    curve_id INTEGER NOT NULL REFERENCES learning_curves(id),
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    size INTEGER NOT NULL CHECK (size > 0),     -- labels that it was trained on
+    seed INTEGER NOT NULL CHECK (seed >= 0),
+    hits TEXT NOT NULL,             -- 1 or 0 for each held-out vote: whether it was right
+    created_at TEXT NOT NULL,
+    UNIQUE (curve_id, size, seed)
+) STRICT;
+CREATE INDEX learning_results_run ON learning_results(run_id);
+CREATE TRIGGER learning_results_refuse_delete BEFORE DELETE ON learning_results BEGIN SELECT RAISE(ABORT, 'learning_results is append-only'); END;
+CREATE TRIGGER learning_results_refuse_update BEFORE UPDATE ON learning_results BEGIN SELECT RAISE(ABORT, 'learning_results is append-only'); END;
 CREATE TABLE metric_stretches (     -- metrics reads it; the trigger writes it
     run_id INTEGER NOT NULL REFERENCES runs(id),
     name TEXT NOT NULL,

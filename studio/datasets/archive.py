@@ -64,6 +64,8 @@ TABLES = (
     "evaluation_suites",
     "evaluation_items",
     "evaluation_results",
+    "learning_curves",
+    "learning_results",
     "label_studio_projects",
     "label_studio_tasks",
     "label_studio_answers",

@@ -33,6 +33,7 @@ _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 _UUID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_HITS = re.compile(r"[01]+")
 _IDS = ("supersedes", "resumed_from", "repeat_of", "restores")
 _COUNTS = ("slot", "position", "kept", "num_given", "row_count", "elapsed_ms")
 
@@ -58,6 +59,7 @@ class Rows:
             "evaluation_suites": evaluations.suite,
             "evaluation_items": evaluations.item,
             "evaluation_results": evaluations.result,
+            "learning_results": _learnt,
         }
 
     def check(self, table: str, row: Row) -> Row:
@@ -192,6 +194,19 @@ def _is_ids(found: Any) -> bool:
     return _is_ints(found) and len(found) >= 2 and min(found) > 0 and len(set(found)) == len(found)
 
 
+def _is_some_ids(found: Any) -> bool:
+    return _is_ints(found) and len(found) > 0 and min(found) > 0
+
+
+def _learnt(row: Row) -> Row:
+    hits, size = row.get("hits"), row.get("size")
+    if not isinstance(hits, str) or not _HITS.fullmatch(hits):
+        raise ValueError(f"hits is {_short(hits)}, which is not a 1 or 0 for each vote")
+    if type(size) is not int or not 0 < size <= LARGEST_ID or type(row.get("seed")) is not int:
+        raise ValueError(f"size is {_short(size)} and seed {_short(row.get('seed'))}, which are not both whole numbers")
+    return row
+
+
 def _is_figures(found: Any) -> bool:
     return isinstance(found, dict) and all(each is None or _is_number(each) for each in found.values())
 
@@ -238,6 +253,7 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("evaluation_suites", "conditions"): _is_dict,
     ("evaluation_items", "content"): _is_dict,
     ("evaluation_results", "scores"): _is_dict,
+    ("learning_curves", "held_out"): _is_some_ids,
 }
 """The check that a column's JSON must pass."""
 
@@ -310,6 +326,11 @@ TOGETHER = (
     (
         "SELECT 1 FROM evaluation_results r JOIN runs u ON u.id = r.run_id WHERE u.stage != 'evaluate'",
         "a result was measured by a run of another stage",
+    ),
+    (
+        "SELECT 1 FROM learning_results r JOIN learning_curves c ON c.id = r.curve_id JOIN runs u ON u.id = r.run_id"
+        " WHERE length(r.hits) != json_array_length(c.held_out) OR u.stage != 'curve' OR r.size > c.num_labels",
+        "a learning curve has results that are not its own",
     ),
     (
         "SELECT 1 FROM evaluation_results r JOIN checkpoints c ON c.id = r.checkpoint_id WHERE c.name != r.subject",

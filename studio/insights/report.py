@@ -1,17 +1,18 @@
 """Reads all that the ratings tell in one piece, for the page and the terminal."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlite_utils import Database
 
 from studio.errors import RatingError
 from studio.evaluation.leaderboard import plain
-from studio.insights import consistency, disagreements, habits, predictions, raters, votes
+from studio.insights import consistency, disagreements, habits, learning_curves, predictions, raters, votes
 from studio.insights.consistency import Consistency
 from studio.insights.disagreements import Disagreements
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Block, Habit
+from studio.insights.learning_curves import LearningCurve
 from studio.insights.predictions import RewardModel
 from studio.insights.raters import Agreement
 from studio.runs.reward_evaluation import Point
@@ -42,6 +43,8 @@ class Insights:
     agreement: Agreement
     """Among all raters, whoever is looked at."""
     over_time: list[Block]
+    curve: LearningCurve | None
+    """The learning curve that was measured last, whoever is looked at."""
 
     @property
     def ceiling(self) -> Estimate:
@@ -50,7 +53,8 @@ class Insights:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, estimates with their names; a number that is not finite is None."""
-        return plain(_named(asdict(self)))
+        curve = self.curve and self.curve.as_dict()
+        return plain(_named(asdict(replace(self, curve=None))) | {"curve": curve})
 
 
 def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
@@ -88,7 +92,13 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         [habits.habit(found, rater), *(habits.habit([v for v in found if v.rater == name], name) for name in several)],
         raters.agreement(votes.read(db, newest=newest) if rater else found),
         habits.over_time(found),
+        learning_curves.newest(db),
     )
+
+
+def mark(db: Database) -> str:
+    """Return what differs as soon as something was judged, predicted, or measured for a learning curve."""
+    return f"{votes.mark(db)} {learning_curves.mark(db)}"
 
 
 def _named(value: Any) -> Any:

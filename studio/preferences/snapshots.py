@@ -150,6 +150,14 @@ def read_recipe(text: str) -> Row:
     return json.loads(text)
 
 
+def recipe_behind(snapshot: Snapshot) -> Recipe:
+    """Return the recipe that a snapshot was made by, to choose later ratings in the same way."""
+    found = read_recipe(snapshot.recipe)
+    if found.get("use_strength") == "soft_label":
+        found |= {"use_strength": True, "strength_as": "soft_label"}
+    return Recipe.model_validate(found)
+
+
 def list_all(db: Database) -> list[Snapshot]:
     """Return all snapshots, newest first."""
     return [Snapshot(**row) for row in db.query(f"{_SELECT} ORDER BY id DESC")]

@@ -90,7 +90,7 @@ def apply(ws: Workspace, run: Run, given: Sequence[str], folder: Path) -> StageC
         return run.config
     if not isinstance(run.config, TrainConfig):
         raise ConfigError(
-            f"Run {run.name} does not train, so it goes on with the settings that it began with. Start a new run to change them."
+            f"Run {run.name} saves no model, so it goes on with the settings that it began with. Start a new run to change them."
         )
     config = settings.read_class(type(run.config), run.stage, None, given, run.config.model_dump())
     for change in between(run.config, config):

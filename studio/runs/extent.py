@@ -2,14 +2,14 @@
 
 import math
 
-from modules.config import PPOConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
+from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import prompts, ratings
 from studio.runs import metrics, prepare, progress, runs
 from studio.workspace import Database, Workspace
 
-FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations")
+FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds")
 """The settings that it depends on, besides the checkpoints."""
 FEW_STEPS = 10
 """Optimizer steps below which SFT learns very little."""
@@ -24,6 +24,8 @@ def sentence(ws: Workspace, config: StageConfig) -> str:
     Raises:
         StudioError: there is no such checkpoint.
     """
+    if isinstance(config, CurveConfig):
+        return _curve(ws, config)
     if not isinstance(config, TrainConfig):
         return ""
     with ws.read() as db:
@@ -68,11 +70,34 @@ def _time(ws: Workspace, config: TrainConfig, steps: int) -> str:
     if before is None or before.base_model != _base_of(ws, config):
         return ""
     with ws.read() as db:
-        run, pace = runs.get(db, before.run_id), metrics.pace(db, before.run_id)
+        return _at_pace(db, before, steps * config.batch_size)
+
+
+def _at_pace(db: Database, before: Checkpoint, examples: float) -> str:
+    """Say the time of so many examples at the pace of the run that saved a checkpoint; empty where that is not known."""
+    run, pace = runs.get(db, before.run_id), metrics.pace(db, before.run_id)
     if pace is None or not isinstance(run.config, TrainConfig):
         return ""
-    seconds = pace[1] * steps * config.batch_size / run.config.batch_size
-    return f"At the pace of {run.name}: about {progress.duration(seconds)}."
+    return f"At the pace of {run.name}: about {progress.duration(pace[1] * examples / run.config.batch_size)}."
+
+
+def _curve(ws: Workspace, config: CurveConfig) -> str:
+    """Say how many reward models are trained, on how much, and the time at the pace of the one whose settings they have."""
+    prepare.parents_of(ws, config)  # refuses what is not there
+    named = config.reward_checkpoint
+    reward = checkpoints.recorded(ws, named) if named else checkpoints.newest(ws, "reward")
+    if reward is None:
+        return ""
+    with ws.read() as db:
+        num, before = ratings.summary(db)["rated"], runs.get(db, reward.run_id).config
+        sizes = config.sizes(num)
+        examples = config.num_seeds * sum(sizes)
+        epochs = before.epochs if isinstance(before, RewardConfig) else 1
+        said = (
+            f"{config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {num:,} labels, with the settings of {reward.name}: "
+            f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
+        )
+        return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
 
 
 def _base_of(ws: Workspace, config: TrainConfig) -> str:

@@ -15,6 +15,7 @@ from modules.config import StageConfig
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import devices, gpus, processes, runs, turns
 from studio.runs.prepare import Prepared
+from studio.runs.row import MEASURING
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -238,7 +239,7 @@ def next_step(ws: Workspace, run: Run) -> str:
         return "Nothing was computed; Resume puts it into the queue again."
     if run.stage == "sample":
         return "Nothing was stored; start it again on the Train page."
-    if run.stage == "evaluate":
+    if run.stage in MEASURING:
         return "What it measured is stored; Resume measures the rest."
     try:
         newest = runs.newest_state(ws, run)

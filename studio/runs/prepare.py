@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from modules.config import (
     STAGES,
     AnyConfig,
+    CurveConfig,
     EvaluateConfig,
     PPOConfig,
     RewardConfig,
@@ -33,7 +34,7 @@ from studio.models import base_models, checkpoints, parents, reward_sources
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
 from studio.preferences import prompts, snapshots
-from studio.runs import devices, trackers
+from studio.runs import devices, label_curve, trackers
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
@@ -74,6 +75,8 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
             return _sample(ws, config)
         case EvaluateConfig():
             return Prepared(*plan.resolve(ws, config))
+        case CurveConfig():
+            return _curve(ws, config)
     raise TypeError(f"no stage for {type(config).__name__}")
 
 
@@ -85,9 +88,8 @@ def recipe(ws: Workspace, config: StageConfig) -> dict[str, Any]:
     """
     found = resolve(ws, config)
     assert isinstance(found.config, TrainConfig)
-    num = len(
-        {row["prompt_id"] for row in found.rows["train"]} if isinstance(config, RewardConfig) else found.rows["train"]
-    )
+    rows = found.rows["train"]
+    num = len({row["prompt_id"] for row in rows} if isinstance(config, RewardConfig) else rows)
     return recipes.values(stage_of(config), found.config.method, num)
 
 
@@ -131,19 +133,21 @@ def check_weights(prepared: Prepared) -> None:
 
 
 def freeze(db: Database, prepared: Prepared) -> Prepared:
-    """Freeze the ratings that count now for a run that learns from them and names no snapshot; return any other run as it is.
+    """Freeze the ratings that count now for a run that learns from them and names no snapshot; return others as they are.
 
     Raises:
         DataError: there is no rating to train on any more.
     """
     config = prepared.config
-    if not isinstance(config, VotesConfig) or config.snapshot:
+    if not isinstance(config, VotesConfig | CurveConfig) or config.snapshot:
         return prepared
-    snapshot = snapshots.freeze(db, snapshots.recipe_of(config))
+    learning = config if isinstance(config, VotesConfig) else label_curve.thaw(prepared.rows[label_curve.PART])
+    recipe = label_curve.recipe(db, learning)
+    snapshot = snapshots.freeze(db, recipe)
     return replace(
         prepared,
         config=config.model_copy(update={"snapshot": snapshot.name}),
-        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id), config.votes_half),
+        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id), recipe.half),
         snapshot_id=snapshot.id,
     )
 
@@ -157,6 +161,9 @@ def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
     match config:
         case VotesConfig():
             return {"sft": _resolve(ws, config.sft_checkpoint, "sft")}
+        case CurveConfig():
+            reward = _resolve(ws, config.reward_checkpoint, "reward")
+            return {"sft": _resolve(ws, checkpoints.parents(ws, reward.name)["sft"], "sft")}
         case PPOConfig():
             reward = _reward_of(ws, config)
             parent = checkpoints.parents(ws, reward.name)["sft"] if reward else ""
@@ -238,6 +245,21 @@ def _votes(ws: Workspace, config: VotesConfig) -> Prepared:
     config = config.model_copy(update={"sft_checkpoint": sft.name, **named})
     rows = _by_split(rated, config.votes_half) | ({"demonstrations": demonstrations} if demonstrations else {})
     return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
+
+
+def _curve(ws: Workspace, config: CurveConfig) -> Prepared:
+    reward, started_from = _resolve(ws, config.reward_checkpoint, "reward"), parents_of(ws, config)
+    trained = _inherit(ws, label_curve.trained_as(config, reward, started_from["sft"].name), started_from)
+    with ws.read() as db:
+        snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
+        recipe = snapshots.recipe_behind(snapshot) if snapshot else label_curve.recipe(db, trained)
+        rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
+    rows = _by_split(rated, recipe.half)
+    label_curve.check(config, rows["train"], rows["validation"])
+    named = {"reward_checkpoint": reward.name, "precision": trained.precision, "quantisation": trained.quantisation}
+    config = config.model_copy(update=named | ({"snapshot": snapshot.name} if snapshot else {}))
+    rows[label_curve.PART] = [trained.model_dump()]
+    return Prepared(config, {"sft": started_from["sft"].id}, rows, snapshot.id if snapshot else None)
 
 
 def _half_of(snapshot: snapshots.Snapshot, config: VotesConfig) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 from modules.config import StageConfig
 
 ENDED = ("finished", "stopped", "failed", "lost")
+MEASURING = ("evaluate", "curve")
+"""Stages that save no checkpoint: what they measured is stored, and a resume measures the rest."""
 Starter = Literal["", "studio", "others"]
 """Starter of a queued run's worker: nobody yet (just made); the studio, when its device is free; torchrun or SLURM."""
 

@@ -25,7 +25,7 @@ from studio.models import checkpoints, parents
 from studio.models.checkpoints import Checkpoint
 from studio.runs import changes, earlier_configs, marks, prepare, processes, revision
 from studio.runs.changes import Continuation
-from studio.runs.row import ENDED, Run
+from studio.runs.row import ENDED, MEASURING, Run
 from studio.workspace import Workspace, now
 
 MOVES = {
@@ -73,8 +73,8 @@ def resume(ws: Workspace, name: str, given: Sequence[str] = ()) -> Run:
     Args:
         ws: The workspace.
         name: A run, for its last checkpoint, or, where it saved none, the one that it began with; a run that never began
-            is created again. Or a checkpoint, for exactly that one, also while its run is still going. An evaluation has
-            no checkpoint: it is created again, and skips what is measured.
+            is created again. Or a checkpoint, for exactly that one, also while its run is still going. A run that
+            measures has no checkpoint: it is created again, and skips what is measured.
         given: ``key=value`` settings that differ from the run's; see `studio.runs.changes`.
 
     Raises:
@@ -128,8 +128,9 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
     found = Continuation(run, origin, changes.apply(ws, run, given, file.parent))
-    if run.stage == "evaluate" and run.state == "finished":
-        raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with other suites.")
+    if run.stage in MEASURING and run.state == "finished":
+        other = "other suites" if run.stage == "evaluate" else "more seeds, or with newer ratings"
+        raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with {other}.")
     changes.check_steps(found, is_done=run.state == "finished" and origin == checkpoints.last(ws, run.name))
     if given:
         parts = [part for part in ("validation", "demonstrations") if read_rows(ws, run.name, part)]
@@ -157,7 +158,7 @@ def _origin(ws: Workspace, run: Run, name: str) -> Checkpoint | None:
         return checkpoints.last(ws, name)
     if found := newest_state(ws, run):
         return found
-    if run.started_at and run.stage != "evaluate":
+    if run.started_at and run.stage not in MEASURING:
         raise CheckpointError(
             f"Run {run.name} ended before its first checkpoint, so there is nothing to resume. Start a new run; a smaller save_every saves earlier."
         )

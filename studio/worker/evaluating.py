@@ -28,9 +28,9 @@ from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.runs import queue, runs
+from studio.runs import runs
 from studio.runs.runs import Run
-from studio.worker import lm_eval_tasks
+from studio.worker import heed, lm_eval_tasks
 from studio.worker.sampling import role_of
 from studio.workspace import Workspace
 
@@ -38,14 +38,9 @@ SCORER = 1
 """Version of how items are scored; results of another version are not paired with these."""
 ITEMS_PER_BATCH = 64
 """Items of a likelihood suite that are stored together."""
-PAUSE_POLL_S = 0.5
 
 Encoded = dict[int, Any]
 """Place of an item to its requests (likelihood), or to its prompt's ids (answers)."""
-
-
-class _Stopped(Exception):
-    """The person asked for a stop between two batches."""
 
 
 def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
@@ -57,7 +52,7 @@ def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
     try:
         for name in names:
             left_out = _measure_subject(ws, run, config, name, chosen, steps)
-    except _Stopped:
+    except heed.Stopped:
         return (
             "stopped",
             f"Stopped after {steps.num_done:,} of {steps.total:,} items; what is measured stays. Resume measures the rest.",
@@ -80,18 +75,7 @@ class _Steps:
         """Count items as done."""
         self.num_done += num
         share = min(1.0, self.num_done / self.total)
-        text = f"{what}: item {self.num_done:,} of {self.total:,}"
-        with self.ws.write() as db:
-            runs.beat(db, self.run.id, share, text)
-            asked = queue.requested(db, self.run.id)
-        while asked == "pause":
-            with self.ws.write() as db:
-                runs.beat(db, self.run.id, share, f"paused after {text}; its memory stays in use", paused=True)
-            time.sleep(PAUSE_POLL_S)
-            with self.ws.read() as db:
-                asked = queue.requested(db, self.run.id)
-        if asked == "stop":
-            raise _Stopped
+        heed.beat(self.ws, self.run, share, f"{what}: item {self.num_done:,} of {self.total:,}")
 
 
 @dataclass(frozen=True)

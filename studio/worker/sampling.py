@@ -5,7 +5,6 @@ together, to be ranked. Identical answers say nothing and are dropped; their num
 """
 
 import json
-import time
 from itertools import combinations
 from typing import Any
 
@@ -21,16 +20,12 @@ from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts
-from studio.runs import metrics, queue, runs
+from studio.runs import metrics, runs
 from studio.runs.runs import Run
+from studio.worker import heed
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
-PAUSE_POLL_S = 0.5
-
-
-class _Stopped(Exception):
-    """The person asked for a stop between two batches."""
 
 
 def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
@@ -46,22 +41,11 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
 
         def report(done: int, before: int = index) -> None:
             share = (before + done / len(rows)) / len(names)
-            text = f"response {before * len(rows) + done} of {len(names) * len(rows)}"
-            with ws.write() as db:
-                runs.beat(db, run.id, share, text)
-                asked = queue.requested(db, run.id)
-            while asked == "pause":
-                with ws.write() as db:
-                    runs.beat(db, run.id, share, f"paused after {text}; its memory stays in use", paused=True)
-                time.sleep(PAUSE_POLL_S)
-                with ws.read() as db:
-                    asked = queue.requested(db, run.id)
-            if asked == "stop":
-                raise _Stopped
+            heed.beat(ws, run, share, f"response {before * len(rows) + done} of {len(names) * len(rows)}")
 
         try:
             answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
-        except _Stopped:
+        except heed.Stopped:
             return (
                 "stopped",
                 "Stopped before all answers were there; pairs are put up only at the end, so there are none. Start it again for all.",

@@ -16,7 +16,16 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from modules.config import DPOConfig, EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig, TrainConfig
+from modules.config import (
+    CurveConfig,
+    DPOConfig,
+    EvaluateConfig,
+    PPOConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    TrainConfig,
+)
 from modules.data.datamodules import PPODataModule, RewardDataModule, SFTDataModule
 from modules.data.stages import Rows, check_dropped, dpo_data, num_given, ppo_data, reward_data, sft_data
 from modules.dpo import DPOModule
@@ -39,7 +48,7 @@ from studio.reproduction import surroundings
 from studio.runs import runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
-from studio.worker import evaluating, ranks, sampling, trackers
+from studio.worker import evaluating, learning, ranks, sampling, trackers
 from studio.worker.callbacks import Companion, SQLiteLogger, StudioCallback
 from studio.worker.suites import SuitesCallback
 from studio.workspace import Workspace
@@ -59,6 +68,8 @@ def work(ws: Workspace, run: Run) -> Ending:
         return Ending(*sampling.work(ws, run, run.config))
     if isinstance(run.config, EvaluateConfig):
         return Ending(*evaluating.work(ws, run, run.config))
+    if isinstance(run.config, CurveConfig):
+        return Ending(*learning.work(ws, run, run.config, partial(build, ws)))
     assert isinstance(run.config, TrainConfig)
     return _train(ws, run, run.config, *build(ws, run.config, partial(runs.read_rows, ws, run.name)))
 

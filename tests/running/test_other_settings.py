@@ -150,7 +150,7 @@ def test_a_run_that_ended_with_its_best_weights_has_no_end_to_go_on_from(ws):
 def test_what_does_not_train_goes_on_as_it_was(ws):
     run = runs.create_prepared(ws, Prepared(SampleConfig(), {}, {"prompts": [{}]}))
     stored.written(ws, runs.move, run.id, "stopped")
-    with pytest.raises(ConfigError, match="does not train"):
+    with pytest.raises(ConfigError, match="saves no model"):
         runs.resume(ws, run.name, ["num_prompts=3"])
 
 

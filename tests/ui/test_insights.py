@@ -1,12 +1,16 @@
 """The page Insights: each section says its figures with intervals and numbers, what is missing, and follows new votes."""
 
+import json
 import re
+from html import unescape
 
 import pytest
 from playwright.sync_api import expect
 
-from studio.insights import consistency, report
+from studio.insights import consistency, learning_curves, report
+from studio.runs import runs
 from studio.workspace import Workspace
+from tests.support import curves as curves_of_labels
 from tests.support import rated, stored
 from tests.support.rated import World
 from tests.ui import filling
@@ -127,3 +131,36 @@ def test_an_open_page_is_drawn_again_by_a_vote_and_by_nothing_else(full_ws, serv
     assert not [url for url in asked if "queue/join" in url], "a question whether something is new draws nothing"
     filling.add_rated(full_ws, 1)
     expect(page.locator("#insights")).to_contain_text("From 13 judgements.")
+
+
+def test_the_learning_curve_is_drawn_under_the_ceiling_with_what_is_expected_up_to_twice_the_labels(full_ws):
+    rated.fill(full_ws, World(num=60, repeats=40, models=()))
+    curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800))
+    drawn = drawing.page(stored.read(full_ws, report.read), "It would take <long>.")
+    curve = stored.read(full_ws, learning_curves.newest)
+    section = drawn.partition('id="insight-labels"')[2].partition("</section>")[0]
+    assert all(gain.sentence in section for gain in curve.gains)
+    assert "It would take &lt;long&gt;." in section
+    assert section.count('class="limit"') == 1
+    assert 'class="line c1 is-dashed"' in section
+    named = dict(json.loads(unescape(re.search(r'data-points="(.*?)"', section)[1])))
+    assert [x for x, _ in named["measured"]] == [50, 100, 200, 400, 800]
+    assert (named["expected"][0][0], named["expected"][-1][0]) == (50, 1600)
+    assert named["expected"][-1][1] == pytest.approx(curve.forecast.law.at(1600))
+
+
+@pytest.mark.browser
+def test_a_learning_curve_is_started_from_the_page_which_says_what_it_would_take_and_is_drawn_when_measured(
+    full_ws, serve, visit
+):
+    page = visit(serve(full_ws).url + "#insights")
+    labels = page.locator("#insight-labels")
+    expect(labels).to_contain_text("No learning curve was measured yet.")
+    expect(labels).to_contain_text("25 reward models on about 0 to 12 labels, with the settings of reward-1@30")
+    curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800), num_seeds=1)
+    expect(labels.locator("figure polyline")).to_have_count(1)
+    expect(labels).to_contain_text("1 of 5 seeds are measured")
+    labels.locator("a.go").click()
+    page.locator("#start-curve").click()
+    expect(page.locator("#told-curve")).to_contain_text("at least 4 are needed. Rate pairs of train prompts")
+    assert [run.name for run in stored.read(full_ws, runs.list_all, stage="curve")] == ["curve-1"]

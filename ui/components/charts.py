@@ -30,6 +30,8 @@ class Curve(NamedTuple):
     smoothed: Points = ()
     newest: float | None = None
     """The last value as it was logged, where the last point is a mean."""
+    is_dashed: bool = False
+    """Drawn as what is expected, not measured."""
 
     @property
     def end(self) -> tuple[int, float]:
@@ -210,7 +212,8 @@ def _path(curve: Curve, index: int, to_x, to_y) -> str:
     dot = f'<circle class="dot c{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     if len(curve.points) == 1:
         return dot
-    raw = _line(f"line c{index} is-raw" if curve.smoothed else f"line c{index}", curve.points, to_x, to_y)
+    kind = " is-raw" if curve.smoothed else " is-dashed" if curve.is_dashed else ""
+    raw = _line(f"line c{index}{kind}", curve.points, to_x, to_y)
     smoothed = _line(f"line c{index}", curve.smoothed, to_x, to_y) if curve.smoothed else ""
     return raw + smoothed + dot
 

@@ -5,6 +5,6 @@ and sets of checkpoints that contradict it. Nothing here loads torch.
 """
 
 from studio.models.parents.inherit import check_alike, check_resumed, fill, sentence
-from studio.models.parents.traits import Traits, read
+from studio.models.parents.traits import Traits, config_of, read
 
-__all__ = ["Traits", "check_alike", "check_resumed", "fill", "read", "sentence"]
+__all__ = ["Traits", "check_alike", "check_resumed", "config_of", "fill", "read", "sentence"]

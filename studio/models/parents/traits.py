@@ -71,7 +71,17 @@ def votes_half(found: Checkpoint) -> str:
     Raises:
         CheckpointError: a file of it is not JSON.
     """
-    return str(_read_json(found, found.folder / "meta.json").get("config", {}).get("votes_half", "all"))
+    return str(config_of(found).get("votes_half", "all"))
+
+
+def config_of(found: Checkpoint) -> dict[str, Any]:
+    """Return the settings of the run that saved a checkpoint; empty where its files do not say.
+
+    Raises:
+        CheckpointError: a file of it is not JSON.
+    """
+    config = _read_json(found, found.folder / "meta.json").get("config", {})
+    return config if isinstance(config, dict) else {}
 
 
 def _adapter(found: Checkpoint, meta: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from html import escape
 from studio.insights.consistency import Consistency
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Block, Habit
+from studio.insights.learning_curves import LearningCurve
 from studio.insights.predictions import Group, RewardModel
 from studio.insights.report import Insights
 from ui.components import html, noise_limit, raters, reliability_curve, shares
@@ -19,11 +20,13 @@ KINDS = {
     "category": "category",
     "rater": "rater",
 }
+NUM_FITTED = 24
+"""Pieces of the line that is expected."""
 BETWEEN = ("raters", "beyond chance", "95 % interval", "pairs in common")
 
 
-def page(found: Insights) -> str:
-    """Draw all sections; where nothing was judged yet, say what belongs here."""
+def page(found: Insights, cost: str = "") -> str:
+    """Draw all sections; where nothing was judged yet, say what belongs here. `cost` says what a learning curve would take."""
     if not found.num_read:
         text = "Rate some pairs. How often you agree with yourself, what that leaves a reward model to reach, and how it does will be shown here."
         return html.empty("Nothing is rated yet", text, "rate", "Rate pairs")
@@ -31,6 +34,7 @@ def page(found: Insights) -> str:
         ("consistency", "Do raters agree with themselves?", _consistency(found)),
         ("models", "Did reward models foresee the votes?", _models(found)),
         ("disagreements", "Who was right where rater and reward model disagreed?", _disagreements(found)),
+        ("labels", "How many more labels?", _labels(found.curve, cost)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
         ("pace", "Pace, ties and skips", _pace(found.over_time)),
@@ -166,6 +170,36 @@ def _disagreements(found: Insights) -> str:
         ]
     )
     return f'<p class="about">{about}</p>{_table(rows)}{still}'
+
+
+def _labels(curve: LearningCurve | None, cost: str) -> str:
+    start = f'<p class="quiet">{escape(cost)}</p><p><a class="go" href="#train/curve">Measure {"another" if curve else "the"} learning curve</a></p>'
+    if curve is None:
+        return (
+            '<p class="about">A learning curve tells: reward models are trained on growing parts of the ratings, and measured on the '
+            f"same held-out votes. No learning curve was measured yet.</p>{start}"
+        )
+    said = "".join(f"<p><b>{escape(gain.sentence)}</b></p>" for gain in curve.gains)
+    unfinished = f'<p class="quiet">{escape(curve.unfinished)}</p>' if curve.unfinished else ""
+    about = (
+        f"{curve.run}: reward models on parts of {curve.snapshot}, measured on {curve.num_held_out:,} held-out votes of "
+        f"{curve.num_prompts:,} prompts. The band goes from the lowest to the highest of {curve.num_seeds:,} seeds."
+    )
+    drawn = f'<div class="charts">{_learning(curve)}</div>' if curve.points else ""
+    return f'<p class="about">{escape(about)}</p>{said}{unfinished}{drawn}{start}'
+
+
+def _learning(curve: LearningCurve) -> str:
+    """Draw accuracy over labels, and what is expected up to twice as many."""
+    points = curve.points
+    band = Band([(p.size, p.lowest) for p in points], [(p.size, p.highest) for p in points])
+    lines = [Curve("measured", [(p.size, p.accuracy) for p in points])]
+    if curve.forecast:
+        first, last = points[0].size, 2 * points[-1].size
+        xs = [round(first * (last / first) ** (step / NUM_FITTED)) for step in range(NUM_FITTED + 1)]
+        lines.append(Curve("expected", [(x, curve.forecast.law.at(x)) for x in xs], is_dashed=True))
+    sentence = "Share of the held-out votes that the reward models foresee; dashed: the closest power law, up to twice the labels."
+    return chart("accuracy by labels", sentence, lines, band, "labels", limit=noise_limit.of(curve.ceiling))
 
 
 def _habits(found: Insights) -> str:

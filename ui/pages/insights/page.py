@@ -5,8 +5,10 @@ from typing import Any
 
 import gradio as gr
 
+from modules.config import CurveConfig
 from studio.errors import StudioError
 from studio.insights import report, votes
+from studio.runs import extent
 from studio.workspace import Database, Workspace
 from ui import static
 from ui.components import dropdown, html, raters
@@ -32,7 +34,7 @@ def build(ws: Workspace) -> Page:
 
     def mark(_: Any) -> dict[str, Any]:
         with ws.read() as db:
-            return {"mark": votes.mark(db)}
+            return {"mark": report.mark(db)}
 
     pulse = html.html("", html_template="", js_on_load=PULSE, server_functions=[served(mark)], elem_id="insights-pulse")
     on(any_of([rater], "input"), partial(_chosen, ws), [rater], [drawn, seen])
@@ -46,20 +48,30 @@ def _refresh(ws: Workspace, rater: Any, seen: str) -> list[Any]:
         chosen = str(rater or "") if rater in known else ""
         offered = dropdown.offer([("everybody", ""), *((raters.words(name), name) for name in known)], rater, chosen)
         now = _mark(db, chosen)
-        return [offered, *((gr.skip(), gr.skip()) if now == seen else (_draw(db, chosen), now))]
+        if now == seen:
+            return [offered, gr.skip(), gr.skip()]
+        return [offered, _draw(db, chosen, _cost(ws)), now]
 
 
 def _chosen(ws: Workspace, rater: Any) -> list[Any]:
     with ws.read() as db:
-        return [_draw(db, str(rater or "")), _mark(db, str(rater or ""))]
+        return [_draw(db, str(rater or ""), _cost(ws)), _mark(db, str(rater or ""))]
+
+
+def _cost(ws: Workspace) -> str:
+    """Say what a learning curve would take, or what it lacks."""
+    try:
+        return extent.sentence(ws, CurveConfig())
+    except StudioError as error:
+        return str(error)
 
 
 def _mark(db: Database, rater: str) -> str:
-    return f"{votes.mark(db)} {rater}"
+    return f"{report.mark(db)} {rater}"
 
 
-def _draw(db: Database, rater: str) -> str:
+def _draw(db: Database, rater: str, cost: str) -> str:
     try:
-        return drawing.page(report.read(db, rater))
+        return drawing.page(report.read(db, rater), cost)
     except StudioError as error:
         return html.notice(str(error), "bad")

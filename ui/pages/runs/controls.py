@@ -13,6 +13,7 @@ from studio.errors import RunError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
 from studio.runs import launcher, queue, runs
+from studio.runs.row import MEASURING
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui.components import dropdown, html
@@ -107,7 +108,7 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     is_done = run.state == "finished" and bool(found)
     names = [c.name for c in found]
     newest = ("from its end, with more steps" if is_done else "from its newest checkpoint", "")
-    is_measuring = run.stage == "evaluate" and run.state != "finished"
+    is_measuring = run.stage in MEASURING and run.state != "finished"
     is_unsaved = (
         run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None or is_measuring)
     )

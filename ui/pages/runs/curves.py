@@ -16,6 +16,7 @@ from studio.insights import consistency
 from studio.runs import metrics, reward_evaluation, runs
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
+from studio.runs.row import MEASURING
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui.components import html, noise_limit
@@ -116,7 +117,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
         if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
     if not charts:
-        empty = "has no curves" if run.is_ended or run.stage in ("sample", "evaluate") else "has nothing to draw yet"
+        empty = "has no curves" if run.is_ended or run.stage in ("sample", *MEASURING) else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {empty}.</p>'
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]

@@ -41,6 +41,7 @@ VIEWS = {
     "dpo best": View("DPO, highest accuracy first", "dpo", "eval/accuracy"),
     "sample": View("sampling"),
     "evaluate": View("evaluations"),
+    "curve": View("learning curves"),
 }
 """By what the page sends; those without a metric are of the stage of that name."""
 

@@ -30,7 +30,15 @@ TITLES = {
     "ppo": "PPO",
     "dpo": "DPO",
     "evaluate": "Evaluate",
+    "curve": "Learning curve",
 }
+START = {
+    "sample": "Sample pairs",
+    "reward": "Start reward model",
+    "evaluate": "Evaluate",
+    "curve": "Measure learning curve",
+}
+"""Stage to its button, where that is not its title."""
 ESSENTIALS = {
     "sft": ("base_model", "learning_rate", "epochs", "max_demonstrations", "quantisation"),
     "sample": ("checkpoint", "opponent", "num_prompts", "split", "temperature", "exclude_categories"),
@@ -39,6 +47,7 @@ ESSENTIALS = {
             "max_new_tokens", "exclude_categories"),
     "dpo": ("sft_checkpoint", "learning_rate", "epochs", "beta", "label_smoothing", "snapshot"),
     "evaluate": ("checkpoints", "suites", "limit", "toxicity", "reward_checkpoint"),
+    "curve": ("reward_checkpoint", "num_sizes", "num_seeds", "snapshot"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""
 
@@ -88,7 +97,7 @@ def _panel(
         again.bind(ws, stage, origin, fields)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
-            TITLES[stage] if stage in ("sample", "evaluate") else f"Start {TITLES[stage].replace('R', 'r')}",
+            START.get(stage, f"Start {TITLES[stage]}"),
             variant="primary",
             elem_id=f"start-{stage}",
         )
