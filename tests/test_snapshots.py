@@ -289,7 +289,7 @@ def full(ws):
     stored.written(ws, sessions.pause, session.id)
     stored.freeze(ws)
     measure(ws, sft)
-    curves.fill(ws, (2, 4, 8), num_held_out=3, num_seeds=1)
+    curves.fill(ws, (1, 2, 4, 8), num_held_out=3, num_seeds=1)
     return ws
 
 

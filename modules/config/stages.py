@@ -126,10 +126,10 @@ class CurveConfig(StageConfig):
     """Learning curve: train reward models on growing parts of the ratings, to tell what more ratings would bring."""
 
     reward_checkpoint: str = ""
-    """The reward model whose settings and SFT checkpoint are used; empty takes the newest. Its weights are not."""
+    """The reward model whose settings and SFT checkpoint (but not its weights) are used; empty takes the newest."""
     snapshot: str = ""
     """The frozen set of ratings, such as snapshot-3. Empty freezes the current ones, chosen as for that reward model."""
-    num_sizes: Annotated[int, Field(ge=3, le=8)] = 5
+    num_sizes: Annotated[int, Field(ge=4, le=8)] = 5
     """Numbers of labels, each half of the next: with 5 from a sixteenth of the labels to all of them."""
     num_seeds: Annotated[int, Field(ge=2, le=20)] = 5
     """Reward models of each size, each on a part of its own. What is measured is not measured again, so more can be added later."""

@@ -1,9 +1,10 @@
 """How many more labels? What more ratings would bring, from reward models trained on nested parts of those there are.
 
 Accuracy on fixed held-out votes is taken to follow a - b n^-c, with a at most the noise ceiling. The interval comes from
-drawing training seeds and the prompts of held-out votes with replacement and fitting again. A curve of five sizes tells
-little of what lies far beyond them, so nothing is said of more than twice the labels, and *not identifiable yet* where
-the interval is wider than the gain.
+drawing training seeds and the prompts of held-out votes with replacement and fitting again. A model that has only begun to learn
+follows no such law, and drawing again does not notice that; so the fit is tried on what is known: without the largest size it has
+to foretell it, and the interval is wider by as much as it misses. A curve of five sizes tells little of what lies far beyond
+them, so nothing is said of more than twice the labels, and *not identifiable yet* where the interval is wider than the gain.
 """
 
 import math
@@ -41,6 +42,8 @@ class Gain(NamedTuple):
     low: float
     high: float
     num_held_out: int
+    missed: float = 0.0
+    """Part of the interval on either side: what the law, fitted to the smaller sizes, missed the largest one by."""
 
     @property
     def is_identifiable(self) -> bool:
@@ -50,17 +53,32 @@ class Gain(NamedTuple):
     @property
     def sentence(self) -> str:
         """Say the gain, or that it cannot be told, and about how many held-out votes would change that."""
-        between = f"{100 * self.low:+.1f} to {100 * self.high:+.1f} points, on {self.num_held_out:,} held-out votes"
+        between = f"{_points(self.low)} to {_points(self.high)} points, on {self.num_held_out:,} held-out votes"
         if self.is_identifiable:
-            return f"{self.more:,} more labels are expected to bring {100 * self.gain:+.1f} points of accuracy ({between})."
-        needed = "" if self.gain <= 0 else f" It may take some {self._needed:,} held-out votes to tell."
-        return f"Not identifiable yet: {self.more:,} more labels would bring {between}.{needed}"
+            return (
+                f"{self.more:,} more labels are expected to bring {_points(self.gain)} points of accuracy ({between})."
+            )
+        return f"Not identifiable yet: {self.more:,} more labels would bring {between}.{self._why}"
+
+    @property
+    def _why(self) -> str:
+        """Say what it would take to tell."""
+        if self.gain <= 0:
+            return ""
+        if 2 * self.missed > self.gain:
+            return " The smaller sizes do not foretell the largest: accuracy has not settled on a curve yet."
+        return f" It may take some {self._needed:,} held-out votes to tell."
 
     @property
     def _needed(self) -> int:
         """Return at how many held-out votes the interval would be as wide as the gain: it narrows with their root."""
         exact = self.num_held_out * ((self.high - self.low) / self.gain) ** 2
         return math.ceil(float(f"{exact:.2g}"))
+
+
+def _points(share: float) -> str:
+    """Return a share in points of a hundred, with its sign; what rounds to 0 has a plus."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 class Forecast(NamedTuple):
@@ -78,7 +96,7 @@ def forecast(
     """Extrapolate a learning curve, to twice its labels at most.
 
     Args:
-        sizes: S numbers of labels, rising.
+        sizes: S numbers of labels, four or more, rising.
         right: (S, R, T), whether the reward model of each size and of each of R seeds, two or more, was right on each held-out vote.
         prompts: T prompts of the held-out votes.
         ceiling: the noise ceiling, which no accuracy passes.
@@ -91,7 +109,10 @@ def forecast(
     drawn_prompts = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), NUM_RESAMPLES).astype(float)
     drawn_seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), (NUM_RESAMPLES, len(sizes))) / num_seeds
     shares = np.einsum("bp,srp->bsr", drawn_prompts, hits) / (drawn_prompts @ counts)[:, None, None]
-    (law,) = fit(sizes, right.mean(axis=(1, 2))[None], ceiling)
+    means = right.mean(axis=(1, 2))
+    (law,) = fit(sizes, means[None], ceiling)
+    (before,) = fit(sizes[:-1], means[None, :-1], ceiling)
+    missed = abs(float(means[-1]) - before.at(num))
     laws = fit(sizes, np.einsum("bsr,bsr->bs", shares, drawn_seeds), ceiling)
     freedom = len(sizes) * (num_seeds - 1)  # a few seeds drawn from themselves vary less than new ones would
     wider = t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
@@ -100,7 +121,8 @@ def forecast(
         middle = law.at(num + more) - law.at(num)
         drawn = [each.at(num + more) - each.at(num) for each in laws]
         low, high = (middle + wider * (float(edge) - middle) for edge in np.quantile(drawn, (0.025, 0.975)))
-        return Gain(more, middle, low, high, len(prompts))
+        part = missed * math.log2(1 + more / num)  # the largest size is one doubling ahead, too
+        return Gain(more, middle, low - part, high + part, len(prompts), part)
 
     return Forecast(law, gain(100) if num >= 100 else None, gain(num))
 

@@ -29,7 +29,7 @@ def write(ws: Workspace, name: str) -> Path:
     """Write `exports/NAME.bundle.zip` and return its path; an earlier one that differs is put aside.
 
     Raises:
-        RunError: the run is still going, was deleted, trains nothing, or has lost its files.
+        RunError: the run is still going, was deleted, saves no model, or has lost its files.
         CheckpointError: a checkpoint that it began with is gone.
     """
     with ws.read() as db:
@@ -84,7 +84,7 @@ def _check(run: Run) -> None:
     if run.deleted_at:
         raise RunError(f"{checkpoints.was_deleted(f'Run {run.name}', run.deleted_at)} Bundle another one.")
     if not isinstance(run.config, TrainConfig):
-        raise RunError(f"{run.name} trains nothing. Only runs that train a model can be bundled.")
+        raise RunError(f"{run.name} saves no model. Only runs that train one to keep can be bundled.")
     if not run.is_ended:
         raise RunError(f"{run.name} is {run.state}: bundle it when it has ended.")
     if run.unread:

@@ -83,7 +83,7 @@ def check(config: CurveConfig, train: Sequence[Mapping[str, Any]], held_out: Seq
     num = num_labels(train)
     if (smallest := config.sizes(num)[0]) < FEWEST_LABELS:
         enough = FEWEST_LABELS << (config.num_sizes - 1)
-        fewer = max((n for n in range(3, config.num_sizes) if num >> (n - 1) >= FEWEST_LABELS), default=0)
+        fewer = max((n for n in range(4, config.num_sizes) if num >> (n - 1) >= FEWEST_LABELS), default=0)
         raise DataError(
             f"There are {num:,} labels on train prompts, so the smallest of {config.num_sizes} sizes would have {smallest}, and at "
             f"least {FEWEST_LABELS} are needed. Rate pairs of train prompts until there are {enough:,} labels"

@@ -24,11 +24,18 @@ from tests.support.waiting import for_run
 from tests.ui import filling
 
 SMALL = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
-CURVE = CurveConfig(num_sizes=3, num_seeds=2)
+CURVE = CurveConfig(num_sizes=4, num_seeds=2)
+
+
+WORTH = {"kind": 2, "clear": 1, "warm": 1, "plain": 0, "long": 0, "short": 0, "vague": -1, "cold": -1, "rude": -2}
+
+
+def worth(text):
+    return sum(WORTH[word] for word in text.split())
 
 
 def rate(ws, split, num, *, error=0.0, ties=0):
-    """Pairs of so many prompts, rated by one who prefers what begins with Good, and errs at this rate."""
+    """Pairs of so many prompts, rated by one who prefers the answer of greater worth, and errs at this rate."""
     rng = random.Random(split)
     with ws.write() as db:
         for n in range(num):
@@ -36,11 +43,14 @@ def rate(ws, split, num, *, error=0.0, ties=0):
             asked = prompts.add_prompt(db, NewPrompt(turns, split=split))
             if split == "train":
                 prompts.add_response(db, asked, f"It is {n}.", "demonstration")
-            pair = [prompts.add_response(db, asked, text, "import") for text in (f"Good {n} is it.", f"Bad: {n} no")]
+            texts = ("kind", "rude")
+            while abs(worth(texts[0]) - worth(texts[1])) != 1:
+                texts = [" ".join(rng.choices(list(WORTH), k=5)) for _ in range(2)]
+            pair = [prompts.add_response(db, asked, text, "import") for text in texts]
             comparisons.add_comparison(db, asked, (pair[0], pair[1]))
     for n in range(num):
         showing = stored.written(ws, comparisons.next_showing)
-        is_left = showing.left.startswith("Good") != (rng.random() < error)
+        is_left = (worth(showing.left) > worth(showing.right)) != (rng.random() < error)
         stored.written(ws, ratings.record, showing.id, "tie" if n < ties else "left" if is_left else "right")
 
 
@@ -96,17 +106,17 @@ def test_parts_are_nested_and_differ_by_seed_and_a_ranking_is_one_label():
 
 def test_each_size_is_measured_with_each_seed_on_the_decided_held_out_votes_and_no_model_is_kept(measured):
     found = results(measured)
-    assert set(found) == {(size, seed) for size in (12, 24, 48) for seed in (0, 1)}
+    assert set(found) == {(size, seed) for size in (6, 12, 24, 48) for seed in (0, 1)}
     assert {len(hits) for hits in found.values()} == {14}, "two of the sixteen are ties"
-    assert min(found[48, seed].count("1") for seed in (0, 1)) >= 13, "who errs in 5 % of the labels is easily learned"
+    assert len(set(found.values())) == 8, "each model has faults of its own"
     run = stored.read(measured, runs.get, "curve-1")
-    assert "6 reward models trained on 12 to 48 labels and measured on 14 held-out votes" in run.message
+    assert "8 reward models trained on 6 to 48 labels and measured on 14 held-out votes" in run.message
     assert not (runs.folder(measured, "curve-1") / "checkpoints").exists()
     assert [c.name for c in checkpoints.list_all(measured, "curve")] == []
     curve = stored.read(measured, learning_curves.newest)
     assert (curve.run, curve.num_seeds, curve.num_held_out, curve.num_prompts) == ("curve-1", 2, 14, 14)
-    assert [point.size for point in curve.points] == [12, 24, 48]
-    assert curve.points[2].accuracy == np.mean([[hit == "1" for hit in found[48, seed]] for seed in (0, 1)])
+    assert [point.size for point in curve.points] == [6, 12, 24, 48]
+    assert curve.points[3].accuracy == np.mean([[hit == "1" for hit in found[48, seed]] for seed in (0, 1)])
     assert curve.forecast.twice.more == 48
 
 
@@ -116,7 +126,7 @@ def test_a_killed_and_resumed_curve_equals_an_unbroken_one(trained, measured, tm
     for_run(ws, killed.name, lambda r: len(results(ws)) >= 2 or r.is_ended)
     launcher.kill(ws, killed.name)
     first = results(ws)
-    assert 2 <= len(first) < 6
+    assert 2 <= len(first) < 8
     told = stored.read(ws, runs.get, killed.name)
     assert "Resume measures the rest" in launcher.next_step(ws, told)
     resumed = launcher.start(ws, runs.resume(ws, killed.name))
@@ -132,11 +142,11 @@ def test_a_stopped_curve_keeps_what_is_measured_and_more_seeds_are_added_to_it(m
     ws = Workspace.open(shutil.copytree(measured.root, tmp_path / "more"))
     before = results(ws)
     run = launcher.start(ws, runs.create(ws, CURVE.model_copy(update={"num_seeds": 20})))
-    for_run(ws, run.name, lambda r: len(results(ws)) > 7 or r.is_ended)
+    for_run(ws, run.name, lambda r: len(results(ws)) > 9 or r.is_ended)
     stored.written(ws, runs.request_stop, run.name)
     run = for_run(ws, run.name, lambda r: r.is_ended)
     assert run.state == "stopped"
-    assert f"Stopped after {len(results(ws, run))} of 54 reward models" in run.message
+    assert f"Stopped after {len(results(ws, run))} of 72 reward models" in run.message
     assert results(ws).items() > before.items()
     assert not results(ws, run).keys() & before.keys()
     curve = stored.read(ws, learning_curves.newest)
@@ -164,20 +174,20 @@ def test_the_settings_and_the_choice_of_ratings_are_those_of_the_reward_model(tr
 
 def test_what_a_curve_would_take_is_told_before(trained):
     said = extent.sentence(trained, CURVE)
-    assert said.startswith("6 reward models on about 16 to 64 labels, with the settings of reward-1@")
-    assert "as much training as 3.5 of them on all labels" in said
+    assert said.startswith("8 reward models on about 8 to 64 labels, with the settings of reward-1@")
+    assert "as much training as 3.8 of them on all labels" in said
 
 
 def test_what_cannot_tell_anything_is_refused_before_a_run_is_made(tmp_path):
     ws = Workspace.open(tmp_path / "studio")
     with pytest.raises(CheckpointError, match="no checkpoint of the reward model yet"):
         runs.create(ws, CurveConfig())
-    rate(ws, "train", 20)
+    rate(ws, "train", 40)
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
     with pytest.raises(
         DataError,
-        match=r"20 labels on train prompts, so the smallest of 5 sizes would have 1, .* until there are 64 labels, or set num_sizes to 3",
+        match=r"40 labels on train prompts, so the smallest of 5 sizes would have 2, .* until there are 64 labels, or set num_sizes to 4",
     ):
         runs.create(ws, CurveConfig())
     with pytest.raises(DataError, match=r"of which there are 0 on 0 prompts: at least 10 prompts are needed"):

@@ -291,6 +291,29 @@ def test_item_30_a_fresh_head_is_drawn_with_variance_one_over_width_plus_one(loa
     assert torch.cat(weights).std().item() == pytest.approx(1 / math.sqrt(65), rel=0.08)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_role_that_begins_again_has_the_folders_weights_and_a_head_that_the_seed_draws(
+    load: Load, tmp_path: Path, method: str
+) -> None:
+    backbone = load(method=method)
+    backbone.add_role("policy", trainable=True)
+    scramble(backbone, "policy")
+    backbone.save_role("policy", tmp_path / "policy")
+    backbone.add_role("reward", source=tmp_path / "policy", trainable=True, head=True, members=2)
+    found = []
+    for seed in (1, 1, 2):
+        scramble(backbone, "reward")
+        torch.manual_seed(seed)
+        backbone.begin_again("reward", tmp_path / "policy")
+        found.append({name: value.detach().clone() for name, value in backbone.role_parameters("reward").items()})
+    policy = backbone.role_parameters("policy")
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name])
+        assert name.startswith("head.") or torch.equal(value, policy[name])
+    assert not torch.equal(found[0]["head.weight"], found[2]["head.weight"])
+    assert not found[0]["head.bias"].any()
+
+
 def test_scores_and_logits_are_float32_whatever_the_weights_are(load: Load) -> None:
     backbone = load(precision="bf16")
     backbone.add_role("reward", head=True)

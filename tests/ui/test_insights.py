@@ -144,9 +144,9 @@ def test_the_learning_curve_is_drawn_under_the_ceiling_with_what_is_expected_up_
     assert section.count('class="limit"') == 1
     assert 'class="line c1 is-dashed"' in section
     named = dict(json.loads(unescape(re.search(r'data-points="(.*?)"', section)[1])))
-    assert [x for x, _ in named["measured"]] == [50, 100, 200, 400, 800]
-    assert (named["expected"][0][0], named["expected"][-1][0]) == (50, 1600)
-    assert named["expected"][-1][1] == pytest.approx(curve.forecast.law.at(1600))
+    assert [x for x, _ in named["mean"]] == [50, 100, 200, 400, 800]
+    assert (named["fit"][0][0], named["fit"][-1][0]) == (50, 1600)
+    assert named["fit"][-1][1] == pytest.approx(curve.forecast.law.at(1600))
 
 
 @pytest.mark.browser

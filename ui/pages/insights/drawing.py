@@ -173,13 +173,13 @@ def _disagreements(found: Insights) -> str:
 
 
 def _labels(curve: LearningCurve | None, cost: str) -> str:
-    start = f'<p class="quiet">{escape(cost)}</p><p><a class="go" href="#train/curve">Measure {"another" if curve else "the"} learning curve</a></p>'
+    start = f'<p class="about">{escape(cost)}</p><p><a class="go" href="#train/curve">Measure {"another" if curve else "the"} learning curve</a></p>'
     if curve is None:
         return (
             '<p class="about">A learning curve tells: reward models are trained on growing parts of the ratings, and measured on the '
             f"same held-out votes. No learning curve was measured yet.</p>{start}"
         )
-    said = "".join(f"<p><b>{escape(gain.sentence)}</b></p>" for gain in curve.gains)
+    said = "".join(f'<p class="said">{escape(gain.sentence)}</p>' for gain in curve.gains)
     unfinished = f'<p class="quiet">{escape(curve.unfinished)}</p>' if curve.unfinished else ""
     about = (
         f"{curve.run}: reward models on parts of {curve.snapshot}, measured on {curve.num_held_out:,} held-out votes of "
@@ -193,12 +193,12 @@ def _learning(curve: LearningCurve) -> str:
     """Draw accuracy over labels, and what is expected up to twice as many."""
     points = curve.points
     band = Band([(p.size, p.lowest) for p in points], [(p.size, p.highest) for p in points])
-    lines = [Curve("measured", [(p.size, p.accuracy) for p in points])]
+    lines = [Curve("mean", [(p.size, p.accuracy) for p in points])]
     if curve.forecast:
         first, last = points[0].size, 2 * points[-1].size
         xs = [round(first * (last / first) ** (step / NUM_FITTED)) for step in range(NUM_FITTED + 1)]
-        lines.append(Curve("expected", [(x, curve.forecast.law.at(x)) for x in xs], is_dashed=True))
-    sentence = "Share of the held-out votes that the reward models foresee; dashed: the closest power law, up to twice the labels."
+        lines.append(Curve("fit", [(x, curve.forecast.law.at(x)) for x in xs], is_dashed=True))
+    sentence = "Share of held-out votes foreseen, by labels; dashed: the closest power law, to twice as many."
     return chart("accuracy by labels", sentence, lines, band, "labels", limit=noise_limit.of(curve.ceiling))
 
 
