@@ -284,8 +284,7 @@ def test_undo_takes_back_the_answer_then_the_second_vote(ws, outcome):
     assert stored.written(ws, disagreements.take_back, "person", "u" * 36).outcome == outcome
     assert stored.written(ws, disagreements.take_back, "person", "u" * 36).outcome == outcome, "the same press again"
     assert stored.read(ws, history.get, given[0].id).outcome == before
-    assert stored.written(ws, disagreements.ask, session.id) == asked if outcome != "slip" else True
-    assert stored.written(ws, disagreements.ask, session.id).second == asked.second
+    assert stored.written(ws, disagreements.ask, session.id) == asked
     assert stored.read(ws, disagreements.count) == 6
     assert stored.written(ws, disagreements.take_back, "person") is None
     assert stored.undone(ws).showing_id == showing.id
@@ -444,6 +443,12 @@ def test_the_command_lists_what_is_open_with_its_texts(ws, capsys):
     assert "2 of 6 that are open." in told
     assert "gave the preferred answer 5%" in told
     assert "preferred  bad 1 0" in told
+    assert main(["history", "disagreements", "--rater", "nobody", "--workspace", str(ws.root)]) == 1
+    assert "There is no rater 'nobody'" in capsys.readouterr().err
+    for wrong in ("0.4", "nan", "x"):
+        with pytest.raises(SystemExit):
+            main(["history", "disagreements", "--sure", wrong, "--workspace", str(ws.root)])
+        assert wrong in capsys.readouterr().err
     assert main(["history", "disagreements", "--json", "--workspace", str(ws.root)]) == 0
     first, *others = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["preferred"], len(others)) == ("bad 1 0", 5)

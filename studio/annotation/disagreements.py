@@ -315,7 +315,7 @@ ORDER BY c.probability, c.showing_id"""
 _LOOKS = """
 SELECT i.showing_id, i.is_swapped, r.rater, r.id AS second_event_id, r.outcome AS second_outcome, r.strength AS second_strength,
     c.showing_id AS first_showing_id, c.event_id AS first_event_id, e.outcome AS first_outcome, e.strength AS first_strength,
-    e.created_at AS first_at, c.prediction_id, c.probability, k.name AS checkpoint
+    (SELECT created_at FROM rating_events WHERE showing_id = c.showing_id ORDER BY id LIMIT 1) AS first_at, c.prediction_id, c.probability, k.name AS checkpoint
 FROM session_items i CROSS JOIN rating_events r ON r.showing_id = i.showing_id AND r.outcome NOT IN ('undo', 'skip')
     AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = r.id)
 JOIN contradictions c ON c.showing_id = i.repeat_of JOIN rating_events e ON e.id = c.event_id

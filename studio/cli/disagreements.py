@@ -7,8 +7,9 @@ from typing import Any, Literal, cast
 
 from sqlite_utils import Database
 
-from studio.annotation import disagreements, guidelines
+from studio.annotation import disagreements, guidelines, history
 from studio.annotation.disagreements import Disagreement, Outcome, Question
+from studio.annotation.history import Filter
 from studio.annotation.session_summary import CONFIDENT
 from studio.cli import arguments as takes
 from studio.cli.keyboard import Keys, meant
@@ -44,6 +45,7 @@ def add(verbs: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     with Workspace.existing(arguments.workspace).read() as db:
+        history.check_names(db, Filter(rater=arguments.rater))
         found = disagreements.find(db, arguments.rater, sure=arguments.sure, limit=arguments.limit)
         number = disagreements.count(db, arguments.rater, sure=arguments.sure, at_most=disagreements.COUNTED + 1)
     if arguments.json:

@@ -151,7 +151,7 @@ def _disagreements(found: Insights) -> str:
     """Draw how votes against a confident reward model ended, and how many are open."""
     counted = found.disagreements
     about = (
-        f"Votes to which a reward model had given at most {1 - counted.sure:.0%} before them. A session shows them again, unmarked, and only "
+        f"Votes for an answer to which a reward model had given at most {1 - counted.sure:.0%} before. A later session shows them again, unmarked, and only "
         "after the second vote asks what it was."
     )
     num = f"{'more than ' * counted.is_more}{counted.num_open:,}"
