@@ -12,7 +12,8 @@ from studio.cli import main
 from studio.datasets import archive
 from studio.errors import DataError, RatingError
 from studio.insights import consistency, report
-from studio.preferences import comparisons, ratings, undo
+from studio.preferences import comparisons, prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
 from tests.support import earlier, many, stored
 from tests.test_sessions import add_pairs, add_reward, rows_of, vote
@@ -110,6 +111,20 @@ def test_a_second_look_comes_unmarked_and_of_votes_from_before_the_session_with_
     assert all(item["arm"] == "repeat" and item["prediction_id"] and item["probability"] == 1.0 for item in items)
     assert sum(item["is_swapped"] for item in items) == 5
     assert {item["session_id"] for item in items} == {session.id}
+
+
+def test_held_out_prompts_count_and_a_session_confined_to_a_part_looks_again_at_that_part_only(ws):
+    for number in (3, 4):
+        turns = [{"role": "user", "content": f"Question {number}"}]
+        stored.written(ws, prompts.add_prompt, NewPrompt(turns, "sums", "test"))
+    judged(ws)
+    assert [each.split for each in stored.read(ws, disagreements.find)].count("test") == 2
+    for confined, num in ((ONLY, 6), (ONLY.model_copy(update={"split": "test"}), 2), (ONLY.model_copy(update={"categories": "sums"}), 2), (ONLY.model_copy(update={"rank": 3}), 0)):  # fmt: skip
+        session = sessions.start(ws, confined)
+        while showing := sessions.next_showing(ws):
+            stored.written(ws, ratings.record, showing.id, "skip")
+        assert len([item for item in rows_of(ws) if item["session_id"] == session.id and item["prediction_id"]]) == num
+        stored.written(ws, sessions.end, session.id)
 
 
 def test_a_session_of_second_looks_alone_says_that_it_has_something_until_there_is_no_more(ws):
@@ -467,7 +482,6 @@ def test_the_insights_count_how_they_ended(ws, capsys):
     assert json.loads(capsys.readouterr().out)["disagreements"]["model_errors"]["num"] == 3
     assert main(["insights", "--workspace", str(ws.root)]) == 0
     assert "the reward model's error" in capsys.readouterr().out
-    assert undo.last_given
 
 
 def test_the_terminal_asks_after_the_vote_and_takes_a_line_for_the_guideline(ws, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from studio.annotation import disagreements, guidelines, history, predictions, sessions
 from studio.annotation.session_config import SessionConfig
-from studio.preferences import prompts, ratings
+from studio.preferences import ratings
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.support.waiting import until as wait_for
@@ -203,7 +203,6 @@ def test_hostile_texts_of_a_question_are_text(ws, serve, visit):
     judged(ws)
     with ws.write() as db:
         guidelines.write(db, "<img src=x onerror=alert(1)> first")
-        prompts.save_draft(db, "nothing", "")
     sessions.start(ws, SessionConfig(target=12, block_size=12, second_looks=1.0, repeat_share=0.0))
     page = visit(serve(ws).url + "#rate")
     press(page, for_the_good_one(page))
