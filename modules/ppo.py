@@ -117,6 +117,13 @@ class PPOModule(StageModule):
         settings: Any = {name: getattr(config, name) for name in NAMES}
         return cls(backbone, score_function=score_function, **settings)
 
+    def steer(self, **settings: float) -> None:
+        """Go on with other values of ``kl_coef``, the learning rates or the temperature, from the next iteration on."""
+        self.config = self.config.model_copy(update=settings)
+        self.rates, self.sampler = part(Rates, self.config), part(Sampler, self.config)
+        self.surrogate = part(Surrogate, self.config)
+        self.kl_controller.coef = settings.get("kl_coef", self.kl_controller.coef)
+
     @during(Phase.STEPPING)
     def training_step(self, batch: PPOBatch, batch_idx: int) -> None:
         """Do one iteration: sample, judge, and several passes of updates."""

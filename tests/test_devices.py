@@ -21,7 +21,7 @@ from studio import children, cli
 from studio.errors import ConfigError
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
-from studio.runs import launcher, metrics, rollouts, runs
+from studio.runs import launcher, metrics, queue, rollouts, runs
 from studio.runs.processes import family
 from studio.worker import ranks
 from studio.workspace import Workspace
@@ -110,7 +110,7 @@ def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft)
 
 def under_slurm(ws, run):
     """Start one task for each device, as ``srun`` would; returns the exit codes."""
-    stored.written(ws, runs.leave_to_others, run.id)
+    stored.written(ws, queue.leave_to_others, run.id)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     slurm = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "NNODES": 1, "NODEID": 0, "JOB_ID": 77, "JOB_NAME": "align"}

@@ -145,6 +145,7 @@ ONLY_PARSED = {
     "ui --empty --workspace NEW": "as above",
     "serve": "a server is started by serving/test_api.py",
     "ppo --preset 24gb": "needs a GPU",
+    "runs steer NAME --set kl_coef=0.1": "needs a run that is going on; running/test_steering.py changes one",
     "reward --set votes_half=first": "needs more votes; test_best_of.py trains one on each half",
     "reward --set votes_half=second": "as above",
     "dpo --set votes_half=first": "as above",

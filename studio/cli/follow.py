@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from modules.config import TrainConfig
 from studio.models import checkpoints
-from studio.runs import held, launcher, runs
+from studio.runs import held, launcher, queue, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -63,7 +63,7 @@ def _news(text: str, progress: float) -> tuple[str, int]:
 def leave(ws: Workspace, run: Run) -> int:
     """Leave a new run to torchrun or SLURM, and print the lines that start it; returns the exit code."""
     with ws.write() as db:
-        runs.leave_to_others(db, run.id)
+        queue.leave_to_others(db, run.id)
     worker = shlex.join(["-m", "studio.worker", str(ws.root), run.name])
     devices, nodes = (run.config.devices, run.config.num_nodes) if isinstance(run.config, TrainConfig) else (1, 1)
     machines = (

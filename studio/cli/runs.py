@@ -22,6 +22,7 @@ from studio.runs import (
     queue,
     reward_evaluation,
     runs,
+    steering,
     trackers,
 )
 from studio.workspace import Workspace
@@ -63,6 +64,14 @@ def add(commands: Any) -> None:
     go_on = verbs.add_parser("continue", help="let a paused or held run go on")
     go_on.add_argument("name")
     go_on.set_defaults(action=_continue_run)
+    steer = verbs.add_parser(
+        "steer", help="change settings of a PPO run while it goes on: its price of the KL, rates, temperature"
+    )
+    steer.add_argument("name")
+    steer.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", required=True, help="such as kl_coef=0.1; may be repeated"
+    )
+    steer.set_defaults(action=_steer_run)
     move = verbs.add_parser("move", help="move a waiting run in the queue")
     move.add_argument("name")
     move.add_argument("where", choices=list(WHERE))
@@ -123,6 +132,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
         found, values = progress.read(db, run), metrics.latest(db, run.id)
         origin = checkpoints.name_of(db, run.resumed_from)
         changed = changes.said(run, runs.get(db, origin.partition("@")[0])) if origin else ""
+        steered = steering.of_run(db, run.id)
         trained_on = "" if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sentence
     if found:
         print("; ".join(found.words()))
@@ -132,6 +142,8 @@ def _show_run(arguments: argparse.Namespace) -> int:
     if origin:
         print(f"continues {origin}{changed}")
     print(f"config {run.config.model_dump_json(exclude_defaults=True)}")
+    for change in steered:
+        print(f"changed on the way: {change}")
     if run.unread:
         print(f"settings of another version, not read: {json.dumps(dict(run.unread), ensure_ascii=False)}")
     if trained_on:
@@ -226,6 +238,14 @@ def _continue_run(arguments: argparse.Namespace) -> int:
         was_paused = runs.get(db, arguments.name).pause_requested
         run = queue.go_on(db, arguments.name)
     print(f"{run.name} goes on." if was_paused else f"{run.name} is {run.state} and was not paused.")
+    return 0
+
+
+def _steer_run(arguments: argparse.Namespace) -> int:
+    ws = Workspace.existing(arguments.workspace)
+    with ws.write() as db:
+        changed = steering.ask(db, runs.get(db, arguments.name), arguments.set)
+    print(f"{arguments.name}: {', '.join(map(str, changed))}, from its next iteration on. A resume keeps it.")
     return 0
 
 

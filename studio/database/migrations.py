@@ -31,6 +31,7 @@ from studio.database.schema import (
     restores,
     search,
     sessions,
+    steering,
     unfinished,
 )
 
@@ -235,6 +236,13 @@ def m072_checkpoint_notes(db: Database) -> None:
 def m073_handed_on(db: Database) -> None:
     """Let people choose the checkpoint that a run hands on."""
     for statement in handed_on.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m074_steering(db: Database) -> None:
+    """Remember settings that were changed while a run went on."""
+    for statement in steering.STATEMENTS:
         db.execute(statement)
 
 

@@ -518,6 +518,16 @@ CREATE TABLE snapshots (            -- snapshots
 ) STRICT;
 CREATE TRIGGER snapshots_refuse_delete BEFORE DELETE ON snapshots BEGIN SELECT RAISE(ABORT, 'snapshots is append-only'); END;
 CREATE TRIGGER snapshots_refuse_update BEFORE UPDATE ON snapshots BEGIN SELECT RAISE(ABORT, 'snapshots is append-only'); END;
+CREATE TABLE steering (                 -- steering: another value of a setting of a run that goes on
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs(id),
+    name TEXT NOT NULL,
+    value REAL NOT NULL,
+    asked_at TEXT NOT NULL,
+    due_step INTEGER,               -- the step after which the run that this one repeats took it; NULL: at once
+    step INTEGER                    -- steps done when it was taken; NULL until then
+) STRICT;
+CREATE INDEX steering_run ON steering(run_id, step);
 CREATE TABLE token_texts (          -- rollouts: how the tokens of a run's rollouts read
     run_id INTEGER NOT NULL REFERENCES runs(id),
     token_id INTEGER NOT NULL,

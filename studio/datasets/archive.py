@@ -42,6 +42,7 @@ TABLES = (
     "checkpoint_notes",
     "handed_on",
     "run_parents",
+    "steering",
     "responses",
     "demonstration_events",
     "comparisons",

@@ -17,7 +17,7 @@ from studio.models.checkpoints import Checkpoint
 from studio.preferences import snapshots
 from studio.reproduction import surroundings
 from studio.reproduction.contents import FORMAT, HEAD, METRICS, Contents, Saved, of_file
-from studio.runs import metrics, runs
+from studio.runs import metrics, runs, steering
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -100,6 +100,7 @@ def _contents(ws: Workspace, run: Run) -> Contents:
         parents = checkpoints.parents_of_run(db, run.id)
         origin = checkpoints.name_of(db, run.resumed_from)
         snapshot = None if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sha256
+        steered = steering.taken(db, run.id)
         logged = hash_of_metrics(db, run.id)
     at_start = surroundings.read(folder)
     try:
@@ -123,6 +124,7 @@ def _contents(ws: Workspace, run: Run) -> Contents:
         resumed_from=saved(checkpoints.get(ws, origin)) if origin else None,
         snapshot=snapshot,
         data=data,
+        steered=steered,
         metrics=logged,
         checkpoints=saved_by(ws, run),
     )

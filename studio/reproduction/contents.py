@@ -53,6 +53,8 @@ class Contents(BaseModel):
     """Of the ratings that it was trained on."""
     data: dict[Part, Sha256]
     """Part of the frozen rows to the hash of its file."""
+    steered: list[tuple[str, float, int]] = []
+    """Settings that changed on the way: name, value, iterations done by then."""
     metrics: Sha256
     checkpoints: list[Saved]
     """Those that it has, by step."""

@@ -15,7 +15,7 @@ from studio.preferences import prompts, snapshots
 from studio.reproduction import surroundings
 from studio.reproduction.contents import Contents, Saved, is_compared, of_file
 from studio.reproduction.opening import Bundle
-from studio.runs import earlier_configs, prepare, revision, runs
+from studio.runs import earlier_configs, prepare, revision, runs, steering
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -45,6 +45,8 @@ def plan(ws: Workspace, bundle: Bundle) -> Plan:
     names = {found.parents[role].name: each.name for role, each in parents.items()}
     config = _config(found, names)
     prepare.check_alone(config)
+    if strange := next((name for name, _, _ in found.steered if name not in steering.STEERABLE), None):
+        raise ConfigError(f"The bundle changes {strange[:100]!r} on the way, which no run can. Write it again.")
     ids = {role: each.id for role, each in parents.items()}
     return Plan(config, ids, origin and origin.id, different_surroundings(found))
 
@@ -69,7 +71,7 @@ def start(ws: Workspace, bundle: Bundle, found: Plan) -> Run:
         with ws.read() as db:
             same = [each.id for each in snapshots.list_all(db) if each.sha256 == bundle.contents.snapshot]
         prepared = prepare.Prepared(found.config, found.parents, {}, same[0] if same else None)
-        return runs.repeat(ws, prepared, found.resumed_from, Path(folder))
+        return runs.repeat(ws, prepared, found.resumed_from, Path(folder), bundle.contents.steered)
 
 
 def different_surroundings(found: Contents) -> list[str]:

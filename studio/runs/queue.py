@@ -61,6 +61,21 @@ def go_on(db: Database, name: str) -> Run:
     return _set(db, _open(db, name, "go on"), 0)
 
 
+def give_back(db: Database, run_id: int, pid: int) -> None:
+    """Turn a run that this process was to begin, but that was held meanwhile, back into a waiting row."""
+    db.execute(
+        "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
+        " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
+        [run_id, pid],
+    )
+
+
+def leave_to_others(db: Database, run_id: int) -> None:
+    """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
+    db.table("runs").update(run_id, {"starter": "others"})
+    runs.beat(db, run_id, text="waiting for torchrun or SLURM to start its worker")
+
+
 def requested(db: Database, run_id: int) -> str:
     """Return what a running run is asked to do: stop, pause, or nothing ("")."""
     row = next(db.query("SELECT stop_requested, pause_requested FROM runs WHERE id = ?", [run_id]))

@@ -11,7 +11,8 @@ code. Creating a run freezes its config and training rows in the run folder: lab
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.files import folders
 from studio.models import checkpoints, parents
 from studio.models.checkpoints import Checkpoint
-from studio.runs import changes, earlier_configs, marks, prepare, processes, revision
+from studio.runs import changes, earlier_configs, marks, prepare, processes, revision, steering
 from studio.runs.changes import Continuation
 from studio.runs.row import ENDED, MEASURING, Run
 from studio.workspace import Workspace, now
@@ -84,17 +85,26 @@ def resume(ws: Workspace, name: str, given: Sequence[str] = ()) -> Run:
     run, origin = found.run, found.origin and found.origin.id
     with ws.read() as db:
         prepared = prepare.Prepared(found.config, parents_of(db, run), {}, run.snapshot_id)
-    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name))
+    chosen = {setting.partition("=")[0].strip() for setting in given}
+    return _create(ws, prepared, resumed_from=origin, rows_from=folder(ws, run.name), chosen=chosen)
 
 
-def repeat(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None, rows_from: Path) -> Run:
+def repeat(
+    ws: Workspace,
+    prepared: prepare.Prepared,
+    resumed_from: int | None,
+    rows_from: Path,
+    steered: Sequence[tuple[str, float, int]] = (),
+) -> Run:
     """Create a queued run from a config that names everything, on rows that lie in a folder's `data` as in a run's.
+
+    `steered` are settings that change on the way, as `steering.taken` gives them.
 
     Raises:
         StudioError: the base model holds weights that are no numbers, or the folder cannot be written; nothing is created.
     """
     prepare.check_weights(prepared)
-    return _create(ws, prepared, resumed_from, rows_from)
+    return _create(ws, prepared, resumed_from, rows_from, steered=steered)
 
 
 def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continuation:
@@ -127,7 +137,9 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
     way_out = settings.command_of_run(ws, run.stage, file, {"method": "auto", "quantisation": "auto"})
     parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
     origin = _origin(ws, run, name)
-    found = Continuation(run, origin, changes.apply(ws, run, given, file.parent))
+    with ws.read() as db:
+        now_on = replace(run, config=steering.config_at(db, run, origin.step if origin else 0))
+    found = Continuation(run, origin, changes.apply(ws, now_on, given, file.parent))
     if run.stage in MEASURING and run.state == "finished":
         other = "other suites" if run.stage == "evaluate" else "more seeds, or with newer ratings"
         raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with {other}.")
@@ -229,24 +241,9 @@ def begin(db: Database, run_id: int, device: str) -> bool:
     return True
 
 
-def give_back(db: Database, run_id: int, pid: int) -> None:
-    """Turn a run that this process was to begin, but that was held meanwhile, back into a waiting row."""
-    db.execute(
-        "UPDATE runs SET pid = NULL, pid_started = NULL, heartbeat_at = NULL"
-        " WHERE id = ? AND pid = ? AND state = 'queued' AND starter = 'studio'",
-        [run_id, pid],
-    )
-
-
 def set_gone(db: Database, run_id: int) -> None:
     """Store that the processes of an ended run were seen gone, and their GPU memory free."""
     db.table("runs").update(run_id, {"gone_at": now()})
-
-
-def leave_to_others(db: Database, run_id: int) -> None:
-    """Let a queued run wait, as long as it takes, until torchrun or SLURM starts its worker."""
-    db.table("runs").update(run_id, {"starter": "others"})
-    beat(db, run_id, text="waiting for torchrun or SLURM to start its worker")
 
 
 def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
@@ -332,8 +329,19 @@ def tail_log(ws: Workspace, name: str, num_lines: int = 200) -> str:
     return "\n".join(line.rsplit("\r", 1)[-1] for line in text.splitlines()[-num_lines:])
 
 
-def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None, rows_from: Path | None) -> Run:
-    """Insert the row and write the folder; afterwards both exist, or neither."""
+def _create(
+    ws: Workspace,
+    prepared: prepare.Prepared,
+    resumed_from: int | None,
+    rows_from: Path | None,
+    *,
+    chosen: Collection[str] = (),
+    steered: Sequence[tuple[str, float, int]] | None = None,
+) -> Run:
+    """Insert the row and write the folder; afterwards both exist, or neither.
+
+    A resumed run changes settings as its origin's run did, but for those `chosen` anew; or as `steered` says.
+    """
     stage = prepare.stage_of(prepared.config)
     path: Path | None = None
     try:
@@ -341,6 +349,10 @@ def _create(ws: Workspace, prepared: prepare.Prepared, resumed_from: int | None,
             checkpoints.check_present(db, [*prepared.parents.values(), *([resumed_from] if resumed_from else [])])
             prepared = prepared if rows_from else prepare.freeze(db, prepared)
             run_id, name = _insert(ws, db, stage, prepared, resumed_from)
+            if steered is not None:
+                steering.repeat(db, run_id, steered)
+            elif resumed_from:
+                steering.hand_on(db, resumed_from, run_id, chosen)
             folders.make_run(folder(ws, name), prepared.config, prepared.rows, rows_from)
             path = folder(ws, name)
     except OSError as error:

@@ -197,7 +197,7 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
 def _begin(db: Database, run: Run, mine: tuple[str, ...], mark: str) -> bool:
     """Store that the run is running; False if it was cancelled, held or begun by another process meanwhile."""
     if not runs.begin(db, run.id, "+".join(mine)):
-        runs.give_back(db, run.id, os.getpid())
+        queue.give_back(db, run.id, os.getpid())
         return False
     runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark)
     return True

@@ -8,7 +8,7 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
@@ -24,7 +24,7 @@ from modules.sft import SFTModule
 from studio.files import folders
 from studio.models import checkpoints, retention
 from studio.runs import metrics as run_metrics
-from studio.runs import queue, rollouts, runs, signals
+from studio.runs import queue, rollouts, runs, signals, steering
 from studio.runs.rollouts import NewRollout, Tokens
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -73,6 +73,8 @@ class StudioCallback(Callback):
         self._total, self._save_every, self._eval_every, self.unit = total, save_every, eval_every, unit
         self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
         self._known_tokens: set[int] = set()
+        self._config = run.config
+        """With what was changed while the run went on."""
         self.is_stopped = False
         self.checkpoint_name = ""
 
@@ -92,7 +94,7 @@ class StudioCallback(Callback):
         text = f"{self.unit} {step} of {self._total}"
         with self._ws.write() as db:
             runs.beat(db, self._run.id, min(1.0, step / self._total), text)
-        if steer(trainer, lambda: self._requested(pl_module)):
+        if obey(trainer, lambda: self._requested(pl_module)):
             self.is_stopped = True
         elif not self._eval_every or step % self._eval_every:
             self._save_when_due(pl_module)
@@ -127,7 +129,7 @@ class StudioCallback(Callback):
             self.checkpoint_name = self._saved[step]
             return
         folder = runs.folder(self._ws, self._run.name) / "checkpoints" / f"step-{step:06d}"
-        config = self._run.config.model_dump(mode="json")
+        config = self._config.model_dump(mode="json")
         folder = folders.write(folder, lambda path: checkpoint.save(path, module, stage=self._run.stage, config=config))
         newest: dict[str, float] = {}
         if module.evaluated_at == step:  # figures of an earlier step would be taken for those of this one
@@ -155,8 +157,8 @@ class StudioCallback(Callback):
         if config.keep_checkpoints and (gone := retention.apply(self._ws, self._run.id, config.keep_checkpoints)):
             print(f"Deleted {', '.join(gone)} (keep_checkpoints {config.keep_checkpoints}).", flush=True)
 
-    def _requested(self, module: Any) -> str:
-        """Return the person's request; report a pause and save before it, unless the step must be measured first."""
+    def _requested(self, module: Any) -> "Request":
+        """Return what the person asked for; report a pause and save before it, unless the step must be measured first."""
         step = module.step_index
         with self._ws.read() as db:
             asked = queue.requested(db, self._run.id) if step < self._total else ""
@@ -166,7 +168,19 @@ class StudioCallback(Callback):
             said = f"paused after {self.unit} {step} of {self._total}; its memory stays in use"
             with self._ws.write() as db:
                 runs.beat(db, self._run.id, text=said, paused=True)
-        return asked
+            return Request(asked)
+        return Request(asked, self._take_settings(step))
+
+    def _take_settings(self, step: int) -> dict[str, float]:
+        """Return the settings that change after this step, and store that they were taken."""
+        with self._ws.read() as db:
+            if step >= self._total or not steering.is_pending(db, self._run.id, step):
+                return {}
+        with self._ws.write() as db:
+            found = steering.take(db, self._run.id, step)
+        print(f"From {self.unit} {step + 1} on: {steering.said(found, self._config)}.", flush=True)
+        self._config = self._config.model_copy(update=found)
+        return found
 
     def _save_when_due(self, module: Any) -> None:
         is_due = module.step_index % self._save_every == 0 or _milestone(module) is not None
@@ -221,7 +235,7 @@ class Companion(Callback):
         """Send this process's responses to the first one, and receive the request that it has read."""
         if isinstance(pl_module, PPOModule):
             _rollouts_of_all(trainer, pl_module, self._config)
-        steer(trainer, lambda: "")
+        obey(trainer, Request)
 
 
 def _milestone(module: Any) -> Milestone | None:
@@ -229,13 +243,23 @@ def _milestone(module: Any) -> Milestone | None:
     return module.milestones.latest if isinstance(module, PPOModule) else None
 
 
-def steer(trainer: L.Trainer, requested: Callable[[], str]) -> bool:
-    """Wait while the first process is paused, end the fit if it must stop; all processes call this after each step."""
-    while (word := trainer.strategy.broadcast(requested())) == "pause":
+class Request(NamedTuple):
+    """What a person asked of a run between two steps."""
+
+    word: str = ""
+    settings: dict[str, float] | None = None
+    """Other values of settings of PPO."""
+
+
+def obey(trainer: L.Trainer, requested: Callable[[], Request]) -> bool:
+    """Wait while the first process is paused, change settings, end the fit if it must stop; all processes call this after each step."""
+    while (asked := trainer.strategy.broadcast(requested())).word == "pause":
         time.sleep(PAUSE_POLL_S)
-    if word == "stop":
+    if asked.settings:
+        cast(PPOModule, trainer.lightning_module).steer(**asked.settings)
+    if asked.word == "stop":
         trainer.should_stop = True
-    return word == "stop"
+    return asked.word == "stop"
 
 
 def _rollouts_of_all(trainer: L.Trainer, module: PPOModule, config: Any) -> list[NewRollout]:

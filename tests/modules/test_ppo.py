@@ -445,6 +445,22 @@ def test_item_27_value_warmup_leaves_the_policy_as_it_was_bit_for_bit(build: Any
     assert "policy/loss" in log
 
 
+def test_a_steered_module_trains_as_one_that_was_built_with_these_settings(build: Any) -> None:
+    settings = {"kl_coef": 0.4, "learning_rate": 3e-3, "value_learning_rate": 7e-3, "temperature": 0.5}
+    (steered, _), (built, _) = build(), build(**settings)
+    steered.steer(**settings)
+    for module in (steered, built):
+        module.training_step(batch_of(module.backbone), 0)
+    for role in ("policy", "value"):
+        pairs = zip(*(module.backbone.role_parameters(role).values() for module in (steered, built)), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
+    assert steered.latest_samples == built.latest_samples
+    assert steered.kl_controller.coef == 0.4
+    other, _ = build()
+    other.training_step(batch_of(other.backbone), 0)
+    assert other.latest_samples != built.latest_samples, "the temperature counts"
+
+
 def test_item_29_an_iteration_changes_policy_and_value_and_nothing_else(build: Any) -> None:
     module, _ = build(center_scores=False)
     backbone = module.backbone

@@ -7,9 +7,9 @@ import signal
 import pytest
 from playwright.sync_api import Error, expect
 
-from modules.config import SFTConfig
+from modules.config import PPOConfig, SFTConfig
 from studio.models import checkpoints
-from studio.runs import launcher, processes, runs
+from studio.runs import launcher, metrics, processes, runs, steering
 from tests.support import stored
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
@@ -158,3 +158,35 @@ def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_b
     expect(typed).to_have_value("")
     expect(said).to_have_text("")
     assert stored.read(ws, runs.get, "ppo-3").config.model_dump()["kl_coef"] == 0.25
+
+
+def test_a_running_ppo_run_is_given_another_price_which_its_curves_then_show(full_ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(launcher, "is_alive", lambda run: True)
+    run = filling.add_run(full_ws, PPOConfig(), "running", "at 0.4")
+    with full_ws.write() as db:
+        for step in range(1, 9):
+            metrics.add(db, run.id, step, {"objective/kl": step / 3})
+    page = visit(serve(full_ws).url + f"#runs/{run.name}")
+    field, told = page.locator("#run-other :is(input, textarea)"), page.locator("#run-differs")
+    expect(field).to_have_attribute("placeholder", "change while it goes on: kl_coef=0.1")
+    for typed, said in (
+        ("kl_coef=-1", "is not possible"),
+        ("iterations=9", "cannot change while a run goes on"),
+        ("kl_coef=0.1", "It would change: kl_coef 0.05 -> 0.1."),
+    ):
+        field.fill(typed)
+        expect(told).to_contain_text(said)
+    page.get_by_role("button", name="Change it now").click()
+    expect(told).to_contain_text(f"{run.name} goes on with kl_coef 0.05 -> 0.1, from its next iteration on.")
+    expect(field).to_have_value("")
+    assert [str(each) for each in stored.read(full_ws, steering.of_run, run.id)] == [
+        "kl_coef 0.1 from the next iteration on"
+    ]
+    assert stored.written(full_ws, steering.take, run.id, 5) == {"kl_coef": 0.1}
+    page.reload()
+    expect(page.locator("#run-curves .chart[data-title=kl] .mark title")).to_have_text(
+        "kl_coef 0.1 from iteration 6 on"
+    )
+    stored.written(full_ws, runs.move, run.id, "stopped")
+    page.reload()
+    expect(page.locator("#run-steer")).to_be_hidden()

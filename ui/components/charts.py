@@ -66,6 +66,7 @@ def chart(
     is_log: bool = False,
     limit: Limit | None = None,
     x_range: tuple[int, int] | None = None,
+    marks: Sequence[tuple[int, str]] = (),
     nothing: str = "waiting for the first value",
 ) -> str:
     """Draw a titled chart of at most a few curves; with no points, an empty frame of the same size that says `nothing`.
@@ -73,11 +74,17 @@ def chart(
     A `limit` is drawn as a dashed line across the frame, over the band of its interval. The frame runs over `x_range`, or from
     the first to the last step of the curves.
 
+    `marks` are steps at which something was changed, with what it was: thin upright lines that say so under the pointer.
+
     With `is_log` the values stand on a log scale, unless one of them is 0 or less; the chart then says so.
     """
     drawn = [curve for curve in curves if curve.points]
     low, high = _x_range(drawn) if x_range is None or x_range[0] >= x_range[1] else x_range
-    body = _plot(drawn, band, x_label, is_log, limit, (low, high)) if drawn else _waiting(nothing)
+    body = (
+        _marks(marks, (low, high)) + _plot(drawn, band, x_label, is_log, limit, (low, high))
+        if drawn
+        else _waiting(nothing)
+    )
     newest = ", ".join(f"{c.name} {number(c.end[1])} at {x_label} {c.end[0]}" for c in drawn) or "no values yet"
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
@@ -124,6 +131,15 @@ def _plot(
             *lines,
             _names(curves, to_x, to_y),
         ]
+    )
+
+
+def _marks(marks: Sequence[tuple[int, str]], x_range: tuple[int, int]) -> str:
+    to_x = _scale(*x_range, LEFT, WIDTH - RIGHT)
+    return "".join(
+        f'<line class="mark" x1="{to_x(step):.1f}" x2="{to_x(step):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"><title>{escape(words)}</title></line>'
+        for step, words in marks
+        if x_range[0] <= step <= x_range[1]
     )
 
 

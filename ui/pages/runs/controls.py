@@ -1,4 +1,4 @@
-"""The controls of the chosen run: two stops, pause, its place in the queue, and resume: from any checkpoint, with other settings."""
+"""The controls of the chosen run: two stops, pause, its place in the queue, other settings while it goes on, and resume."""
 
 import re
 from collections.abc import Callable
@@ -8,20 +8,21 @@ from typing import Any
 
 import gradio as gr
 
-from modules.config import TrainConfig
+from modules.config import PPOConfig, TrainConfig
 from studio.errors import RunError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models.checkpoints import Checkpoint
-from studio.runs import launcher, queue, runs
+from studio.runs import launcher, queue, runs, steering
 from studio.runs.row import MEASURING
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui.components import dropdown, html
 from ui.handlers import any_of, on
 
-COUNT = 8
+COUNT = 9
 CONTINUE = "Continue"
 OTHER = "with other settings"
+WHILE = "change while it goes on"
 EXAMPLES = {
     "sft": "epochs=3 learning_rate=1e-4",
     "reward": "epochs=2 learning_rate=5e-5",
@@ -56,6 +57,7 @@ class Controls:
             # A press counts though the answer to the one before is still on its way, which Gradio else would not send.
             pressed = partial(_act, ws, act, redraw)
             on(button.click, pressed, [button, *inputs], outputs, trigger_mode="multiple")
+        on(self.components[-1].click, partial(_steer, ws), [chosen, self.other], [self.differs, self.other])
         asked = [chosen, self.origin, self.other]
         on(resume.click, partial(_resume, ws), asked, [chosen, self.other])
         chosen.change(None, [chosen], [self.other], js=KEPT)
@@ -91,15 +93,16 @@ def build() -> Controls:
         elem_id="run-other",
         min_width=260,
     )
+    steer = gr.Button("Change it now", visible=False, elem_id="run-steer", min_width=140)
     differs = html.html("", elem_id="run-differs")
-    return Controls([stop, kill, pause, earlier, later, resume, origin, other], origin, other, differs)
+    return Controls([stop, kill, pause, earlier, later, resume, origin, other, steer], origin, other, differs)
 
 
 def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
         hidden = gr.Button(visible=False)
-        return [*[hidden] * 6, gr.Dropdown(visible=False), gr.Textbox(visible=False)]
+        return [*[hidden] * 6, gr.Dropdown(visible=False), gr.Textbox(visible=False), hidden]
     is_open, is_waiting = not run.is_ended, run.state == "queued"
     with ws.read() as db:
         is_queued = is_waiting and len(queue.waiting(db)) > 1  # else there is nothing to go before or after
@@ -108,6 +111,7 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
     is_done = run.state == "finished" and bool(found)
     names = [c.name for c in found]
     newest = ("from its end, with more steps" if is_done else "from its newest checkpoint", "")
+    is_steerable = _is_steerable(run)
     is_measuring = run.stage in MEASURING and run.state != "finished"
     is_unsaved = (
         run.is_ended and not is_done and (run.started_at is None or run.resumed_from is not None or is_measuring)
@@ -131,10 +135,15 @@ def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
             visible=run.stage != "sample" and bool(names),
         ),
         gr.Textbox(
-            visible=is_resumable and isinstance(run.config, TrainConfig),
-            placeholder=f"{OTHER}: {EXAMPLES.get(run.stage, '')}",
+            visible=is_steerable or (is_resumable and isinstance(run.config, TrainConfig)),
+            placeholder=f"{WHILE if is_steerable else OTHER}: {'kl_coef=0.1' if is_steerable else EXAMPLES.get(run.stage, '')}",
         ),
+        gr.Button(visible=is_steerable),
     ]
+
+
+def _is_steerable(run: Run) -> bool:
+    return run.state == "running" and isinstance(run.config, PPOConfig)
 
 
 def known(db: Database, chosen: str) -> Run:
@@ -186,12 +195,29 @@ def _resume(ws: Workspace, chosen: str, origin: str | None, other: str | None) -
     return launcher.start(ws, runs.resume(ws, _name(ws, chosen, origin), given)).name, ""
 
 
+def _steer(ws: Workspace, chosen: str, other: str | None) -> tuple[str, str]:
+    """Let the run go on with other values from its next iteration on."""
+    given = _settings(other)
+    if not given:
+        raise RunError("Type what is to change first, such as kl_coef=0.1.")
+    with ws.write() as db:
+        run = known(db, chosen)
+        changed = steering.ask(db, run, given)
+    said = f"{run.name} goes on with {', '.join(map(str, changed))}, from its next iteration on. A resume keeps it."
+    return html.notice(said, "good"), ""
+
+
 def _differs(ws: Workspace, chosen: str, origin: str | None, other: str | None) -> str:
     """Say what the typed settings would change, or why they cannot; nothing where none are typed."""
     given = _settings(other)
     if not given:
         return ""
     try:
+        with ws.read() as db:
+            run = known(db, chosen)
+            if _is_steerable(run) and not origin:
+                changed = steering.look(db, run, given)
+                return html.notice(f"It would change: {', '.join(map(str, changed)) or 'nothing'}.")
         found = runs.continuation(ws, _name(ws, chosen, origin), given)
     except StudioError as error:
         return html.notice(str(error), "bad")

@@ -13,7 +13,7 @@ import gradio as gr
 
 from modules.metrics import sentence
 from studio.insights import consistency
-from studio.runs import metrics, reward_evaluation, runs
+from studio.runs import metrics, reward_evaluation, runs, steering
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
 from studio.runs.row import MEASURING
@@ -133,6 +133,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     frame = steps or (min(ends, default=0), max(ends, default=0))
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
+    steered = [(each.step + 1, str(each)) for each in steering.of_run(db, run.id) if each.step is not None]
     drawn: dict[str, list[str]] = {}
     numbers: dict[str, list[str]] = {}
     for title in titles:
@@ -145,7 +146,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
             if is_flat
             else chart(
                 *lines, UNITS.get(run.stage, "step"), is_log=bool(is_log), limit=limit, x_range=frame,
-                nothing="no value in these steps" if steps else "waiting for the first value",
+                marks=steered, nothing="no value in these steps" if steps else "waiting for the first value",
             )
         )  # fmt: skip
         (numbers if is_flat else drawn).setdefault(groups.of(charts[title]), []).append(markup)
