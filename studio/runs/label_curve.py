@@ -44,13 +44,10 @@ def trained_as(config: CurveConfig, reward: Checkpoint, sft: str) -> RewardConfi
             f"({', '.join(unread)}). Train a reward model with this version first: rlhf-studio reward"
         )
     assert isinstance(before, RewardConfig)
-    own: dict[str, Any] = {"device": config.device, "gpu": config.gpu, "seed": config.seed}
+    own: dict[str, Any] = {"sft_checkpoint": sft, "device": config.device, "gpu": config.gpu, "seed": config.seed}
     own |= {name: value for name in ("precision", "quantisation") if (value := getattr(config, name)) != "auto"}
-    return before.model_copy(
-        update=own
-        | {"sft_checkpoint": sft, "keep_best": False, "devices": 1, "num_nodes": 1, "strategy": "auto"}
-        | {"trackers": ""}
-    )
+    own |= {"keep_best": False, "devices": 1, "num_nodes": 1, "strategy": "auto", "trackers": ""}
+    return before.model_copy(update=own)
 
 
 def recipe(db: Database, settings: VotesConfig) -> Recipe:
