@@ -147,6 +147,7 @@ def test_the_learning_curve_is_drawn_under_the_ceiling_with_what_is_expected_up_
     assert [x for x, _ in named["mean"]] == [50, 100, 200, 400, 800]
     assert (named["fit"][0][0], named["fit"][-1][0]) == (50, 1600)
     assert named["fit"][-1][1] == pytest.approx(curve.forecast.law.at(1600))
+    assert '<a href="#insights">Insights</a>' in stored.read(full_ws, curves.draw, "curve-1", [], 0, False)
 
 
 @pytest.mark.browser

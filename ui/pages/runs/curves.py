@@ -116,6 +116,8 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     for name in sorted({name for each in together for name in metrics.names(db, each.id)}):
         if not name.endswith(("_low", "_high")) and not reward_evaluation.is_summed_up(name):
             charts.setdefault(_title(name), []).append(name)
+    if not charts and run.stage == "curve":
+        return f'<p class="quiet">The learning curve of {escape(run.name)} is drawn on <a href="#insights">Insights</a>.</p>'
     if not charts:
         empty = "has no curves" if run.is_ended or run.stage in ("sample", *MEASURING) else "has nothing to draw yet"
         return f'<p class="quiet">{escape(run.name)} {empty}.</p>'
