@@ -136,15 +136,27 @@ def mark(db: Database) -> str:
 
 
 def newest(db: Database) -> LearningCurve | None:
-    """Return the curve that was measured last; None where there is none."""
-    last = next(db.query("SELECT curve_id, run_id FROM learning_results ORDER BY id DESC LIMIT 1"), None)
-    if last is None:
-        return None
-    run = runs.get(db, last["run_id"])
-    curve = next(db.query("SELECT num_labels, held_out FROM learning_curves WHERE id = ?", [last["curve_id"]]))
+    """Return the curve that was measured last and tells of more labels; else the one measured last; None where there is none."""
+    rows = db.query(
+        "SELECT curve_id, run_id FROM learning_results WHERE id IN (SELECT max(id) FROM learning_results GROUP BY curve_id)"
+        " ORDER BY id DESC"
+    )
+    first = None
+    for row in rows:
+        found = _read(db, row["curve_id"], row["run_id"])
+        if found.forecast:
+            return found
+        first = first or found
+    return first
+
+
+def _read(db: Database, curve_id: int, run_id: int) -> LearningCurve:
+    """Return a curve as the run asked for it that measured it last."""
+    run = runs.get(db, run_id)
+    curve = next(db.query("SELECT num_labels, held_out FROM learning_curves WHERE id = ?", [curve_id]))
     assert isinstance(run.config, CurveConfig)
     sizes, prompts = run.config.sizes(curve["num_labels"]), json.loads(curve["held_out"])
-    right = _right(db, last["curve_id"], sizes)
+    right = _right(db, curve_id, sizes)
     ceiling = _ceiling(db, run)
     num_seeds = right.shape[1]
     return LearningCurve(

@@ -30,6 +30,8 @@ from studio.worker import heed
 from studio.workspace import Workspace
 
 Row = Mapping[str, Any]
+ELSEWHERE = {"seed", "device", "gpu", "snapshot", "eval_every", "save_every", "keep_checkpoints", "trackers"}
+"""Settings that say where and when, that the rows tell, or that each reward model has its own of."""
 MEASURING = 0.3
 """Work of measuring a held-out vote, next to that of training on a label once."""
 
@@ -56,7 +58,7 @@ def work(
     measured = [pair.row for pair in data.validation_rows]
     label_curve.check(config, labels, measured)  # some may be too long
     with ws.write() as db:
-        described = settings.model_dump(exclude={"seed", "device", "gpu"}) | {"base": module.backbone.fingerprint}
+        described = describe(settings) | {"base": module.backbone.fingerprint}
         prompts = [row["prompt_id"] for row in measured]
         curve = learning_curves.keep(db, described, labels, measured, label_curve.num_labels(labels), prompts)
         done = learning_curves.done(db, curve)
@@ -84,6 +86,14 @@ def work(
         f"{new} {sizes[0]:,} to {sizes[-1]:,} labels and measured on {len(measured):,} held-out votes. See what more labels would "
         "bring on the page Insights, or with: rlhf-studio insights"
     )
+
+
+def describe(settings: RewardConfig) -> dict[str, Any]:
+    """Return the settings that decide what a reward model learns, so that a curve is known again.
+
+    Those at their default are left out, so that a setting which a later version adds makes no other curve.
+    """
+    return settings.model_dump(exclude=ELSEWHERE, exclude_defaults=True)
 
 
 def nested(labels: Sequence[Row], size: int, seed: int) -> list[Row]:

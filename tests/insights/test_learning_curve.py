@@ -16,7 +16,7 @@ from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.preferences.prompts import NewPrompt
 from studio.runs import extent, launcher, runs
-from studio.worker.learning import nested
+from studio.worker.learning import describe, nested
 from studio.workspace import Workspace
 from tests.support import curves, rated, stored, warm
 from tests.support.rated import World
@@ -245,3 +245,18 @@ def test_a_part_of_a_curve_is_told_as_a_part(tmp_path):
     assert "From 2 on it is said" in curve.unfinished
     assert not curve.ceiling.num
     assert stored.read(ws, report.read).as_dict()["curve"]["law"] is None
+
+
+def test_a_curve_that_has_only_begun_takes_no_place_of_one_that_tells_something(world):
+    curves.fill(world, (50, 100, 200, 400, 800), num_seeds=1, name="curve-2")
+    assert stored.read(world, learning_curves.newest).run == "curve-1"
+    curves.fill(world, (50, 100, 200, 400, 800), num_seeds=2, name="curve-3")
+    assert stored.read(world, learning_curves.newest).run == "curve-3"
+
+
+def test_a_curve_is_known_again_by_what_its_models_learn_from_and_not_by_where_and_when():
+    settings = RewardConfig(learning_rate=1e-3, batch_size=8)
+    assert describe(settings) == {"learning_rate": 1e-3, "batch_size": 8}
+    other = settings.model_copy(update={"seed": 3, "eval_every": 7, "snapshot": "snapshot-2", "device": "cpu"})
+    assert describe(other) == describe(settings)
+    assert describe(settings.model_copy(update={"epochs": 2})) != describe(settings)

@@ -21,6 +21,7 @@ def fill(
     *,
     num_held_out: int = 200,
     num_seeds: int = 5,
+    name: str = "curve-1",
 ) -> Run:
     """Let a finished run have measured reward models of these sizes; each size is half of the next."""
     rng = random.Random(0)
@@ -28,7 +29,7 @@ def fill(
     config = CurveConfig(reward_checkpoint="reward-1@40", snapshot=snapshot.name, num_sizes=len(sizes))
     with ws.write() as db:
         row = {
-            "name": "curve-1",
+            "name": name,
             "stage": "curve",
             "state": "finished",
             "config": config.model_dump_json(),
@@ -40,9 +41,9 @@ def fill(
             "ended_at": "2026-06-01T11:00:00.000+00:00",
         }
         run_id: Any = db.table("runs").insert(row | at | {"snapshot_id": snapshot.id, "message": "Measured."}).last_pk
-        curve = learning_curves.keep(db, {}, [], [], sizes[-1], [*range(1, num_held_out + 1)])
+        curve = learning_curves.keep(db, {"name": name}, [], [], sizes[-1], [*range(1, num_held_out + 1)])
         for seed in range(num_seeds):
             for size in sizes:
                 hits = [rng.random() < LAW.at(size) for _ in range(num_held_out)]
                 learning_curves.add(db, run_id, curve, size, seed, hits)
-    return stored.read(ws, runs.get, "curve-1")
+    return stored.read(ws, runs.get, name)
