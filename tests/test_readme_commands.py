@@ -106,6 +106,7 @@ REST = (
     Step("runs show NAME", "sample-3: stopped", {"NAME": "sample-3"}),
     Step("runs --stage ppo --best", "ppo-1"),
     Step("runs curves ppo-1", "step,eval/"),
+    Step("runs seeds ppo-1", "No run has the settings of ppo-1"),
     Step("runs checkup ppo-1", "Nothing looks wrong with ppo-1"),
     Step("runs rollouts ppo-1 --sort kl", "8 of 8 rollouts"),
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),

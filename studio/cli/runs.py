@@ -22,6 +22,7 @@ from studio.runs import (
     queue,
     reward_evaluation,
     runs,
+    seeds,
     steering,
     trackers,
 )
@@ -103,6 +104,11 @@ def add(commands: Any) -> None:
     )
     curves.add_argument("--parquet", metavar="FILE", default="", help="write a Parquet file instead")
     curves.set_defaults(action=_print_curves)
+    spread = verbs.add_parser(
+        "seeds", help="runs that differ from it in nothing but the seed, and how far their figures spread"
+    )
+    spread.add_argument("name")
+    spread.set_defaults(action=_print_seeds)
     checkup.add(verbs)
     rollouts.add(verbs)
     reproduction.add_verb(verbs)
@@ -184,6 +190,14 @@ def _print_curves(arguments: argparse.Namespace) -> int:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["step", *curves])
     table.writerows(curve_files.rows(curves))
+    return 0
+
+
+def _print_seeds(arguments: argparse.Namespace) -> int:
+    with Workspace.existing(arguments.workspace).read() as db:
+        run = runs.get(db, arguments.name)
+        found = seeds.of_run(db, run)
+    print(found.sentence if found else f"No run has the settings of {run.name} with another seed and has finished.")
     return 0
 
 

@@ -13,7 +13,7 @@ import gradio as gr
 
 from modules.metrics import sentence
 from studio.insights import consistency
-from studio.runs import metrics, reward_evaluation, runs, steering
+from studio.runs import metrics, reward_evaluation, runs, seeds, steering
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
 from studio.runs.row import MEASURING
@@ -155,7 +155,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
     body = f"{_zoomed(run, steps)}{groups.draw(drawn, numbers)}{FILES}"
     shown = f'<div class="run-charts" data-run="{escape(run.name)}">{body}</div>'
-    return f"{_legend(together)}{difference(together)}{shown}{trust}"
+    return f"{_legend(together)}{difference(together)}{spread(db, together)}{shown}{trust}"
 
 
 def _steps(name: str, zoom: Any) -> tuple[int, int] | None:
@@ -243,6 +243,11 @@ def _legend(together: list[Run]) -> str:
         return ""
     items = "".join(f'<li><i class="c{n}"></i>{escape(run.name)}</li>' for n, run in enumerate(together))
     return f'<ul class="overlaid">{items}</ul>'
+
+
+def spread(db: Database, together: list[Run]) -> str:
+    """Say how far the figures of compared runs spread that differ in nothing but the seed; empty where none do."""
+    return "".join(f'<p class="quiet">{escape(group.sentence)}</p>' for group in seeds.groups(db, together))
 
 
 def difference(together: list[Run]) -> str:
