@@ -144,6 +144,7 @@ ONLY_PARSED = {
     "ui": "a server is started by the tests that use live_server.py",
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",
+    "desktop": "it writes into the home folder; test_desktop.py writes into another",
     "serve": "a server is started by serving/test_api.py",
     "ppo --preset 24gb": "needs a GPU",
     "runs steer NAME --set kl_coef=0.1": "needs a run that is going on; running/test_steering.py changes one",

@@ -153,7 +153,7 @@ def launch(
         raise ConfigError(f"Port {port} of {host} cannot be used. Choose another with --port.") from error
     _say(ws, at)
     if inbrowser or is_window:
-        _open(at.url, is_window)
+        open_page(at.url, is_window)
     app.block_thread()
 
 
@@ -308,7 +308,7 @@ def _masthead(ws: Workspace, has_password: bool) -> str:
     )
 
 
-def _open(url: str, is_window: bool) -> None:
+def open_page(url: str, is_window: bool) -> None:
     """Open the page in its own window where that is wanted and possible, else in a tab."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None) if is_window else None
     if browser:

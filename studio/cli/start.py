@@ -1,4 +1,4 @@
-"""Opens the studio (``ui``), checks the machine (``doctor``) and shows the whole loop (``demo``)."""
+"""Opens the studio (``ui``, ``desktop``), checks the machine (``doctor``) and shows the whole loop (``demo``)."""
 
 import argparse
 import getpass
@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from studio import doctor, redaction
+from studio import desktop, doctor, redaction, servers
 from studio.datasets import starter
 from studio.demo import rounds
 from studio.errors import ConfigError
@@ -17,7 +17,7 @@ from studio.workspace import Workspace
 
 
 def add(commands: Any) -> None:
-    """Add ``ui``, ``doctor`` and ``demo``."""
+    """Add ``ui``, ``desktop``, ``doctor`` and ``demo``."""
     summary = "Open the studio in the browser."
     command = commands.add_parser("ui", help=summary, description=summary)
     command.add_argument("--host", default="127.0.0.1", help="anything but this machine itself needs --password")
@@ -52,6 +52,10 @@ def add(commands: Any) -> None:
         "--empty", action="store_true", help="do not load the starter kit: an archive can be imported on the page then"
     )
     command.set_defaults(action=_ui)
+    summary = "Put the studio into the desktop's menu: a click opens it in a window of its own."
+    command = commands.add_parser("desktop", help=summary, description=summary)
+    command.add_argument("--remove", action="store_true", help="take it out of the menu again")
+    command.set_defaults(action=_desktop)
     summary = "Check the machine and the workspace."
     command = commands.add_parser("doctor", help=summary, description=summary)
     command.add_argument(
@@ -77,6 +81,10 @@ def _ui(arguments: argparse.Namespace) -> int:
     if not arguments.empty and not num_prompts:
         with ws.write() as db:
             starter.load(db)
+    if arguments.app and (open_at := servers.others(ws)):
+        importlib.import_module("ui.app").open_page(open_at[0], is_window=True)
+        print(f"RLHF Studio has this workspace open at {open_at[0]}")
+        return 0
     app = importlib.import_module("ui.app")  # by name: studio does not depend on ui, and only this command opens it
     with ws.kept_open(), daily.kept(ws):
         app.launch(
@@ -90,6 +98,17 @@ def _ui(arguments: argparse.Namespace) -> int:
             names=arguments.name,
             max_upload=arguments.max_upload,
         )
+    return 0
+
+
+def _desktop(arguments: argparse.Namespace) -> int:
+    if arguments.remove:
+        gone = desktop.remove()
+        print("\n".join(f"Removed {path}" for path in gone) or "There was no menu entry of the studio.")
+        return 0
+    written = desktop.install(Workspace.place(arguments.workspace) if arguments.workspace else None)
+    print("\n".join(f"Written: {path}" for path in written))
+    print("RLHF Studio is in the menu now. Take it out with: rlhf-studio desktop --remove")
     return 0
 
 
