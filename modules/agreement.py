@@ -144,7 +144,11 @@ def _log_loss(margins: Tensor, judged: Judged) -> dict[str, float]:
     losses = comparison_losses(margins, judged.target_p)
     mean = (judged.weight * losses).sum() / total
     half = Z * float((judged.weight * (losses - mean)).norm() / total)
-    return {"eval/loss": float(mean), "eval/loss_low": float(mean) - half, "eval/loss_high": float(mean) + half}
+    return {
+        "eval/loss": float(mean),
+        "eval/loss_low": max(0.0, float(mean) - half),
+        "eval/loss_high": float(mean) + half,
+    }
 
 
 def _length(judged: Judged) -> dict[str, float]:

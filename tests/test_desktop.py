@@ -66,7 +66,7 @@ def test_a_desktop_reads_the_command_as_it_was_meant(name, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     entry, icon = desktop.install(tmp_path / name)
     parsed = configparser.RawConfigParser()
-    parsed.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
+    parsed.optionxform = str
     parsed.read(entry, encoding="utf-8")
     line = (
         parsed["Desktop Entry"]["Exec"].replace("\\\\", "\\").replace("%%", "%")

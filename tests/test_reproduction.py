@@ -226,6 +226,30 @@ def test_metrics_that_cannot_be_read_and_those_that_only_one_side_has(ws):
             compare(ws, other, "ppo-1")
 
 
+def test_damaged_rows_are_found_before_anything_is_said_and_a_folder_is_none(ws, tmp_path, capsys):
+    path = bundling.write(ws, "ppo-1")
+    with zipfile.ZipFile(path) as file:
+        at = file.getinfo("data/train.jsonl").header_offset + 60
+    content = bytearray(path.read_bytes())
+    content[at : at + 20] = bytes(20)
+    (tmp_path / "broken.zip").write_bytes(content)
+    for given, said in ((tmp_path / "broken.zip", "data/train.jsonl"), (tmp_path, "is a folder, not a bundle")):
+        assert main(["reproduce", "--show", str(given), "--workspace", str(ws.root)]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert said in err
+
+
+def test_another_stage_is_refused_and_settings_that_differ_are_named(ws):
+    path = bundling.write(ws, "sft-1")
+    with pytest.raises(RunError, match="ppo-1 is a run of ppo, and the bundle one of sft"):
+        compare(ws, path, "ppo-1")
+    other = created(ws, SFTConfig(learning_rate=0.01, epochs=9))
+    found = compare(ws, path, other.name)
+    assert found.settings == "Settings differ: learning_rate 0.0002 there, 0.01 here, epochs 2 there, 9 here."
+    assert not found.are_none
+
+
 def test_a_checkpoint_that_only_one_side_saved_and_another_ending_are_said(ws):
     path = bundling.write(ws, "sft-1")
     other = created(ws, SFTConfig())

@@ -43,7 +43,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_a_run_is_made(ws, mon
     assert str(folder) in line
 
 
-def test_a_run_s_curves_are_written_as_parquet_with_the_values_of_the_csv(ws, tmp_path, capsys):
+def test_a_run_s_curves_are_written_as_parquet_with_the_values_of_the_csv(ws, tmp_path, capsys, monkeypatch):
     filling.add_texts(ws)
     run = filling.add_run(ws, SFTConfig(), "finished")
     with ws.write() as db:
@@ -55,6 +55,19 @@ def test_a_run_s_curves_are_written_as_parquet_with_the_values_of_the_csv(ws, tm
     assert found["step"][-3:] == [1, 2, 3]
     assert found["train/loss"][-3:] == [1.0, 0.5, 1 / 3]
     assert found["eval/loss"][-3:] == [None, 0.1, None]
+    before = path.read_bytes()
+    (tmp_path / "folder").mkdir()
+    for taken, said in (
+        (path, "is there already"),
+        (tmp_path / "folder", "is there already"),
+        (tmp_path / "no" / "x", "There is no folder"),
+    ):
+        assert main(["runs", "curves", run.name, "--parquet", str(taken), "--workspace", str(ws.root)]) == 1
+        assert said in capsys.readouterr().err
+    assert path.read_bytes() == before
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs", "curves", run.name, "--parquet", "bare.parquet", "--workspace", str(ws.root)]) == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bare.parquet", "curves.parquet", "folder", "studio"]
     capsys.readouterr()
     assert main(["runs", "curves", run.name, "--workspace", str(ws.root)]) == 0
     head, *rows = capsys.readouterr().out.splitlines()

@@ -71,7 +71,7 @@ class TrainConfig(StageConfig):
     num_nodes: PositiveInt = 1
     """Machines; with more than one, torchrun or SLURM starts the run's worker on each."""
     trackers: str = ""
-    """Also write the curves into folders of tensorboard, wandb (offline) or trackio, separated by commas, where these are installed; nothing is sent anywhere."""
+    """Also write the curves into folders of tensorboard, wandb (offline) or trackio, separated by commas; they must be installed. Nothing is sent anywhere."""
 
     @field_validator("trackers")
     @classmethod

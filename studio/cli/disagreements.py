@@ -55,7 +55,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for each in found:
         print(_line(each))
     num = f"more than {disagreements.COUNTED:,}" if number > disagreements.COUNTED else f"{number:,}"
-    print(f"{len(found):,} of {num} that are open.")
+    print(f"{len(found):,} of {num} that are open." if found else "None is open.")
     return 0
 
 

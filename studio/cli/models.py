@@ -63,7 +63,9 @@ def add(commands: Any) -> None:
         pin = verbs.add_parser(verb, help=words)
         pin.add_argument("names", nargs="+", metavar="NAME")
         pin.set_defaults(action=_pin, is_pinned=verb == "pin")
-    hand = verbs.add_parser("hand-on", help="let the next stage start from this checkpoint of its run")
+    hand = verbs.add_parser(
+        "hand-on", help="let this checkpoint stand for its run: what starts from the run begins there"
+    )
     hand.add_argument("name", metavar="NAME", help="a checkpoint, such as ppo-1@40")
     hand.add_argument("--back", action="store_true", help="take it back: the run's own choice counts again")
     hand.set_defaults(action=_hand_on)
@@ -241,7 +243,9 @@ def _hand_on(arguments: argparse.Namespace) -> int:
     with ws.write() as db:
         checkpoints.hand_on(db, found, not arguments.back)
     current = checkpoints.recorded(ws, found.run_name)
-    print(f"{found.run_name} stands for {current.name}{current.remarks}: the next stage starts from it.")
+    print(
+        f"{found.run_name} stands for {current.name}{current.remarks}: what starts from {found.run_name} begins there."
+    )
     return 0
 
 

@@ -44,6 +44,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
 def _reproduce(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     with opening.opened(arguments.bundle) as bundle:
+        bundle.check()
         if arguments.against:
             with ws.read() as db:
                 run = runs.get(db, arguments.against)

@@ -10,6 +10,8 @@ FORMAT = "rlhf-studio-run/1"
 HEAD = "bundle.json"
 METRICS = "metrics.jsonl"
 """One row [name, step, value] a logged value, in the order of names and steps."""
+FIELDS = ("sft_checkpoint", "reward_checkpoint", "policy_checkpoint", "snapshot")
+"""Settings that name what may be called otherwise elsewhere."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Part = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]

@@ -1,12 +1,13 @@
 """Compares a run with a bundle: how it ended, what it logged, what it saved."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
+from studio.errors import RunError
 from studio.reproduction import bundling
-from studio.reproduction.contents import Saved, is_compared
+from studio.reproduction.contents import FIELDS, Saved, is_compared
 from studio.reproduction.opening import Bundle
 from studio.runs import metrics
 from studio.runs.runs import Run
@@ -18,6 +19,8 @@ Value = tuple[str, int, float | None]
 class Differences(NamedTuple):
     """What differs between a run and a bundle."""
 
+    settings: str
+    """A sentence; empty where both have the same ones, whatever their checkpoints are called."""
     ending: str
     """A sentence; empty where both ended alike."""
     num_values: int
@@ -31,13 +34,13 @@ class Differences(NamedTuple):
     @property
     def are_none(self) -> bool:
         """Return whether nothing differs."""
-        return not (self.ending or self.values or self.files)
+        return not (self.settings or self.ending or self.values or self.files)
 
     @property
     def sentences(self) -> list[str]:
         """Say what is equal and what differs."""
         return [
-            *([self.ending] if self.ending else []),
+            *filter(None, [self.settings, self.ending]),
             self.values or f"All {self.num_values:,} logged values are equal to the last bit.",
             self.files
             or f"All {self.num_files:,} files with the weights and the state of its checkpoints are equal to the last bit.",
@@ -51,6 +54,8 @@ def between(ws: Workspace, bundle: Bundle, run: Run) -> Differences:
         StudioError: the bundle's metrics, or a file of a checkpoint, cannot be read.
     """
     there = bundle.contents
+    if run.stage != there.stage:
+        raise RunError(f"{run.name} is a run of {run.stage}, and the bundle one of {there.stage}: compare another run.")
     with ws.read() as db:
         num_values, values = _values(db, bundle, run)
     num_files, files = _files(there.checkpoints, bundling.saved_by(ws, run))
@@ -59,7 +64,15 @@ def between(ws: Workspace, bundle: Bundle, run: Run) -> Differences:
         if run.state == there.state
         else f"{there.run} {there.state} there; {run.name} {run.state} here. {run.message}"
     )
-    return Differences(ending, num_values, values, num_files, files)
+    return Differences(
+        _settings(there.config, run.config.model_dump(mode="json")), ending, num_values, values, num_files, files
+    )
+
+
+def _settings(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    names = [name for name in {**theirs, **ours} if name not in FIELDS and theirs.get(name) != ours.get(name)]
+    said = ", ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in names)
+    return f"Settings differ: {said}." if said else ""
 
 
 def _values(db: Database, bundle: Bundle, run: Run) -> tuple[int, str]:

@@ -1,7 +1,9 @@
 """Opens a bundle, which may come from anybody: bounded, checked by its hashes, and nothing of it is executed."""
 
+import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,20 @@ class Bundle:
             if of_file(path) != sha256:
                 raise ImportRefused(f"{self.path.name} is damaged or was changed: its rows {part} have another hash.")
 
+    def check(self) -> None:
+        """Read everything, and compare it with the hashes.
+
+        Raises:
+            ImportRefused: it is damaged.
+        """
+        wanted = {f"data/{part}.jsonl": sha256 for part, sha256 in self.contents.data.items()}
+        for name, sha256 in (wanted | {METRICS: self.contents.metrics}).items():
+            digest = hashlib.sha256()
+            for piece in self._pieces(name):
+                digest.update(piece)
+            if digest.hexdigest() != sha256:
+                raise self._damaged(f"{name} has another hash than it names")
+
     def metrics(self) -> Iterator[tuple[str, int, float | None]]:
         """Yield the logged values as (name, step, value).
 
@@ -56,7 +72,7 @@ class Bundle:
                     if not (isinstance(name, str) and isinstance(step, int) and isinstance(value, float | int | None)):
                         raise ValueError("not a metric")
                     yield name, step, value
-        except (ValueError, OSError, zipfile.BadZipFile, RecursionError) as error:
+        except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError) as error:
             raise self._damaged("its metrics cannot be read") from error
 
     def _head(self) -> Contents:
@@ -87,7 +103,7 @@ class Bundle:
                     if taken > most:
                         raise self._damaged(f"{name} unpacks to more than {most / 2**30:.2g} GiB")
                     yield piece
-        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise self._damaged(f"{name} cannot be unpacked ({error})") from error
 
     def _open(self, name: str) -> IO[bytes]:
@@ -111,7 +127,8 @@ def opened(source: str | Path) -> Iterator[Bundle]:
     """
     path = Path(source).expanduser()
     if not path.is_file():
-        raise ImportRefused(f"There is no file {path.name}. Write a bundle: rlhf-studio runs bundle NAME")
+        what = f"{path.name} is a folder, not a bundle" if path.is_dir() else f"There is no file {path.name}"
+        raise ImportRefused(f"{what}. Write a bundle: rlhf-studio runs bundle NAME")
     try:
         file = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError) as error:

@@ -13,14 +13,11 @@ from studio.errors import CheckpointError, ConfigError, ImportRefused, RewardErr
 from studio.models import checkpoints, disk, reward_sources
 from studio.preferences import prompts, snapshots
 from studio.reproduction import surroundings
-from studio.reproduction.contents import Contents, Saved, is_compared, of_file
+from studio.reproduction.contents import FIELDS, Contents, Saved, is_compared, of_file
 from studio.reproduction.opening import Bundle
 from studio.runs import earlier_configs, prepare, revision, runs, steering
 from studio.runs.runs import Run
 from studio.workspace import Workspace
-
-FIELDS = ("sft_checkpoint", "reward_checkpoint", "policy_checkpoint")
-"""Settings that name a checkpoint."""
 
 
 class Plan(NamedTuple):

@@ -1,8 +1,10 @@
 """A run's curves as a table: a row a step, a column a metric."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from studio.errors import WorkspaceError
 from studio.files import whole
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
@@ -17,11 +19,16 @@ def rows(curves: Curves) -> Iterator[list[int | float | None]]:
 
 
 def write_parquet(curves: Curves, path: Path) -> None:
-    """Write the table as Parquet; an earlier file that differs is put aside.
+    """Write the table as a new Parquet file.
 
     Raises:
-        WorkspaceError: it cannot be written.
+        WorkspaceError: its folder is missing, something is there already, or it cannot be written.
     """
+    path = path.absolute()
+    if not path.parent.is_dir():
+        raise WorkspaceError(f"There is no folder {path.parent}. Make it, or give another file.")
+    if os.path.lexists(path):
+        raise WorkspaceError(f"{path.name} is there already, and is left as it is. Give another name.")
     import pyarrow
     from pyarrow import parquet
 

@@ -184,6 +184,11 @@ def test_help_names_the_setting_and_shows_asterisks(ws):
     assert r"reward\*1.0" in info
 
 
+def test_a_reset_of_all_empties_what_had_filled_the_form_too():
+    assert changed._reset("sft", 2, "*")[-2:] == ["", ""]
+    assert changed._reset("sft", 2, "epochs")[-2:] == [gr.skip(), gr.skip()]
+
+
 def test_what_differs_is_listed_as_text_and_nothing_where_nothing_does():
     assert changed.draw("sft", SFTConfig()) == ""
     drawn = changed.draw("sft", SFTConfig(epochs=5, base_model="<img src=x>" + "y" * 60))

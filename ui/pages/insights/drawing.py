@@ -164,9 +164,9 @@ def _disagreements(found: Insights) -> str:
         return f'<p class="about">{about}</p><p class="quiet">{nothing}</p>{still}'
     rows = "".join(
         [
-            _row("the first vote was a slip", "corrected to the second one", counted.slips, "settled"),
-            _row("the model was wrong", "the votes stay", counted.model_errors, "settled"),
-            _row("the guideline does not say", "listed next to it on Rate, Session", counted.gaps, "settled"),
+            _row("the first vote was a slip", "corrected to the second one", counted.slips, "settled in all"),
+            _row("the model was wrong", "the votes stay", counted.model_errors, "settled in all"),
+            _row("the guideline does not say", "listed next to it on Rate, Session", counted.gaps, "settled in all"),
         ]
     )
     return f'<p class="about">{about}</p>{_table(rows)}{still}'

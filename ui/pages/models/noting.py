@@ -16,7 +16,7 @@ DIALOG = f"""<dialog class="sheet noting" data-part="noting" aria-labelledby="no
 <label>Note<textarea data-part="note" rows="5" maxlength="{notes.LONGEST_NOTE}" dir="auto" spellcheck="true"></textarea></label>
 <label>Tags, separated by commas<input type="text" data-part="tags" dir="auto"></label>
 <label class="check"><input type="checkbox" data-part="pinned"> Pinned: listed first, and not deleted</label>
-<label class="check"><input type="checkbox" data-part="handed"> Handed on: the next stage starts from it <small data-part="by"></small></label>
+<label class="check"><input type="checkbox" data-part="handed"> Handed on: what starts from its run begins with it <small data-part="by"></small></label>
 <p class="said" data-part="said" role="status"></p>
 <div class="keys"><button type="button" class="is-primary" data-part="keep">Save</button>
 <form method="dialog"><button type="submit">Cancel</button></form></div></dialog>"""

@@ -137,7 +137,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
     behind = prefetch.explain(ws, session, why)
     counted = predictions.counts(ws)
     reward = (
-        f"{counted['predictions']:,} votes have a prediction; {counted['waiting']:,} pairs are waiting for one."
+        f"{counted['predictions']:,} pairs have a prediction; {counted['waiting']:,} pairs are waiting for one."
         if counted["predictions"] or counted["waiting"]
         else "There is no reward model yet, so pairs are chosen at random."
     )

@@ -27,9 +27,9 @@ def place(stage: str) -> gr.Dropdown:
     )
 
 
-def bind(ws: Workspace, stage: str, choice: gr.Dropdown, fields: dict[str, Any]) -> None:
-    """Put a chosen run's settings into the fields."""
-    on(choice.input, partial(_values, ws, stage), [choice], list(fields.values()))
+def bind(ws: Workspace, stage: str, choice: gr.Dropdown, fields: dict[str, Any]) -> Any:
+    """Put a chosen run's settings into the fields; return the event."""
+    return on(choice.input, partial(_values, ws, stage), [choice], list(fields.values()))
 
 
 def refreshed(db: Database, stage: str, shown: Any) -> gr.Dropdown:

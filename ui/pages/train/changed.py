@@ -23,13 +23,23 @@ document.addEventListener("click", (event) => {
 """
 
 
-def build(stage: str, fields: dict[str, Any]) -> gr.HTML:
-    """Place the list, and what hears a press on one of its buttons; return the list, which `draw` fills."""
+def build(stage: str, fields: dict[str, Any], choices: Sequence[gr.Dropdown]) -> tuple[gr.HTML, Any]:
+    """Place the list, and what hears a press on one of its buttons.
+
+    Args:
+        stage: whose form it is.
+        fields: the form.
+        choices: what fills the form at once; they are emptied with it.
+
+    Returns:
+        The list, which `draw` fills, and the event that sets fields back.
+    """
     shown = html.html("", elem_id=f"changed-{stage}")
     # An empty template: it only carries the name of the field.
     asked = html.html("", html_template="", js_on_load=RESET.replace("STAGE", stage))
-    on(asked.submit, partial(_defaults, stage), [asked], list(fields.values()), trigger_mode="multiple")
-    return shown
+    outputs = [*fields.values(), *choices]
+    reset = on(asked.submit, partial(_reset, stage, len(choices)), [asked], outputs, trigger_mode="multiple")
+    return shown, reset
 
 
 def draw(stage: str, config: StageConfig) -> str:
@@ -51,6 +61,11 @@ def _item(stage: str, name: str, value: object) -> str:
         f'<li><span>{words}</span> <code>{escape(text)}</code> <button type="button" data-reset="{stage}/{name}"'
         f' aria-label="Reset {words}">reset</button></li>'
     )
+
+
+def _reset(stage: str, num_choices: int, name: Any) -> list[Any]:
+    """Set one field back, or all and what had filled them."""
+    return [*_defaults(stage, name), *["" if name == ALL else gr.skip()] * num_choices]
 
 
 def _defaults(stage: str, name: Any) -> Sequence[Any]:

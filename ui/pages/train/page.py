@@ -94,7 +94,7 @@ def _panel(
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         origin = again.place(stage)
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
-        again.bind(ws, stage, origin, fields)
+        taken = again.bind(ws, stage, origin, fields)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
             START.get(stage, f"Start {TITLES[stage]}"),
@@ -104,7 +104,7 @@ def _panel(
         lines = outlook.build(ws, stage, fields)
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = html.html(html.notice(""), elem_id=f"told-{stage}")
-        differing = changed.build(stage, fields)
+        differing, reset = changed.build(stage, fields, [each for each in (choice, origin) if each is not None])
         command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
@@ -112,10 +112,14 @@ def _panel(
             if issubclass(config_class, TrainConfig)
             else ([], [])
         )
-    if choice is not None:
-        on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
     shown = [command, differing, told, anyway, *lessons, *fits[:1]]
     on(any_of(inputs, "change"), partial(_check, ws, stage), inputs, shown)
+    if choice is not None:
+        filled = on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
+        # Once more when all fields have their values: the first that changed was looked at with the others as they had been.
+        filled.then(partial(_check, ws, stage), inputs, shown, show_progress="hidden")
+    for filled in (taken, reset):
+        filled.then(partial(_check, ws, stage), inputs, shown, show_progress="hidden")
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
@@ -174,7 +178,7 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [html.notice("The command line is shown again once the marked fields are fixed."), gr.skip(),
+        return [html.notice("The command line is shown again once the marked fields are fixed."), "",
                 preview.complaints(stage, wrong), *off]  # fmt: skip
     return [_command(ws, config), changed.draw(stage, config), html.notice(""), *off]
 
