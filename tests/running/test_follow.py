@@ -1,5 +1,7 @@
 """What is printed of a run that is followed into a file."""
 
+from types import SimpleNamespace
+
 from modules.config import SFTConfig
 from studio.cli import follow
 from studio.runs import launcher, runs
@@ -23,7 +25,7 @@ def test_a_file_gets_a_line_for_each_twentieth_and_for_other_words(tmp_path, cap
         else:
             stored.written(ws, runs.beat, run.id, *beat)
 
-    monkeypatch.setattr(follow.time, "sleep", wait)
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=wait))  # other threads sleep too
     monkeypatch.setattr(launcher, "reap", lambda ws: [])
     assert follow.follow(ws, run, None) == 0
     lines = capsys.readouterr().err.splitlines()

@@ -58,11 +58,12 @@ def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, 
     expect(chosen(page)).to_have_text("Home")
     page.go_forward()
     expect(chosen(page)).to_have_text("Data")
+    page.wait_for_function("window.studio.isSettled()")
     page.evaluate(
         "document.getElementById('page-models-button').click(); history.back()"
     )  # before Gradio tells of the tab
+    page.wait_for_function("window.studio.address() === 'data' && window.studio.isSettled()")
     expect(chosen(page)).to_have_text("Data")
-    page.wait_for_function("window.studio.isSettled()")
     assert tab_in_address(page) == "data"
 
 

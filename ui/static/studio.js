@@ -24,13 +24,14 @@
   const SETTLING_MS = 1000;
   let isFollowing = false;
   let preferred = "";
+  let isReopening = false;
   const tabOf = (page) => document.getElementById(`page-${page}-button`);
   const show = (page) => {
     if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
   };
   document.addEventListener("click", (event) => {
     const page = event.target.closest?.("[role=tab]")?.id.match(/^page-(\w+)-button$/)?.[1];
-    if (!page) return;
+    if (!page || isReopening) return; // an address may have been asked for since
     if (isFollowing || preferred) preferred = page;
     asked = "";
     show(page); // at once: Gradio reports a tab later, and Back may be pressed before
@@ -48,7 +49,9 @@
       isFollowing = false;
       const until = performance.now() + SETTLING_MS;
       while (preferred && !isFollowing && performance.now() < until) {
+        isReopening = true;
         if (tabOf(preferred)?.getAttribute("aria-selected") !== "true") tabOf(preferred)?.click();
+        isReopening = false;
         await new Promise((done) => setTimeout(done, 50));
       }
       if (!isFollowing) preferred = "";
