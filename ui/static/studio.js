@@ -25,6 +25,7 @@
   let isFollowing = false;
   let preferred = "";
   let isReopening = false;
+  let clicked = ""; // a tab whose click is in the address, and whose report is still to come
   const tabOf = (page) => document.getElementById(`page-${page}-button`);
   const show = (page) => {
     if (window.studio.address().split("/")[0] !== page) history.pushState(null, "", `#${page}`);
@@ -33,6 +34,7 @@
     const page = event.target.closest?.("[role=tab]")?.id.match(/^page-(\w+)-button$/)?.[1];
     if (!page || isReopening) return; // an address may have been asked for since
     if (isFollowing || preferred) preferred = page;
+    if (tabOf(page).getAttribute("aria-selected") !== "true") clicked = page;
     asked = "";
     show(page); // at once: Gradio reports a tab later, and Back may be pressed before
   }, { capture: true });
@@ -75,6 +77,10 @@
     /* A tab was opened: show it in the address, as a step for the back button; keep the item where the address already is on that page. */
     opened(page) {
       tabOf(page)?.scrollIntoView({ block: "nearest", inline: "center" }); // in a narrow window the menu is wider than it
+      if (page === clicked) {
+        clicked = "";
+        return; // the address may have gone on since
+      }
       if (preferred && page !== preferred) return;
       if (tabOf(page)?.getAttribute("aria-selected") !== "true") return; // reported late, after a click on another
       if (asked) { // by the address: the tab only follows it
