@@ -117,9 +117,9 @@ def _panel(
     if choice is not None:
         filled = on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
         # Once more when all fields have their values: the first that changed was looked at with the others as they had been.
-        filled.then(partial(_check, ws, stage), inputs, shown, show_progress="hidden")
+        on(filled.then, partial(_check, ws, stage), inputs, shown)
     for filled in (taken, reset):
-        filled.then(partial(_check, ws, stage), inputs, shown, show_progress="hidden")
+        on(filled.then, partial(_check, ws, stage), inputs, shown)
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
