@@ -85,7 +85,7 @@ REST = (
     Step("history correct ID left --strength 2", "Rating 4 replaces 2", {"ID": "2"}),
     Step("history annotate ID --note TEXT", "Rating 5 has the remarks", {"ID": "4", "TEXT": "a slip"}),
     Step("history show ID", "note: a slip", {"ID": "5"}),
-    Step("history disagreements", "0 of 0 that are open"),
+    Step("history disagreements", "None is open."),
     Step("snapshots freeze", "snapshot-2"),
     Step("snapshots diff A B", "1 changed", {"A": "snapshot-1", "B": "snapshot-2"}),
     Step("reward --set snapshot=snapshot-2", "reward-2", is_variant=True),

@@ -8,15 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database
 
+from studio.errors import WorkspaceError
 from studio.workspace import Workspace
 
 POLL_S = 0.5
+MOVING_S = 5.0
+"""Seconds in which the files of a database are moved, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,21 @@ class HeldWorkspace(Workspace):
     @contextmanager
     def read(self) -> Iterator[Database]:
         """Yield a connection for reading, once the database is there."""
+        with ExitStack() as stack:
+            yield self._opened(stack)
+
+    def _opened(self, stack: ExitStack) -> Database:
+        """Open it for reading; again where it was met while its files were moved one after the other."""
         self._wait()
-        with super().read() as db:
-            yield db
+        deadline = time.monotonic() + min(self.patience_s, MOVING_S)
+        while True:
+            try:
+                return stack.enter_context(super().read())
+            except WorkspaceError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_S)
+            self._wait()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self.patience_s

@@ -170,24 +170,6 @@ def test_what_is_changed_is_listed_marked_and_set_back(ws, serve, visit):
     expect(listed).to_be_empty()
 
 
-def test_a_preset_shows_all_that_it_changes_and_a_reset_of_all_leaves_none_chosen(ws, serve, visit):
-    page = visit(serve(ws).url + "#train/sft")
-    listed, command, preset = (
-        page.locator("#changed-sft"),
-        page.locator("#command-sft"),
-        page.locator("#preset-sft input"),
-    )
-    expect(command).not_to_contain_text("--set")
-    preset.click()
-    page.get_by_role("option", name=re.compile("^8 GB")).click()
-    for name in ("device=cuda", "quantisation=nf4", "gradient_checkpointing=true"):
-        expect(command).to_contain_text(f"--set {name}")
-    expect(listed).to_contain_text("Quantisation nf4")
-    listed.get_by_role("button", name="reset all").click()
-    expect(command).not_to_contain_text("--set")
-    expect(preset).to_have_value("as below")
-
-
 def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit):
     page = visit(serve(ws).url + "#train/sft")
     page.locator("#sft-epochs input").fill("0")

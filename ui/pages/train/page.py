@@ -3,6 +3,7 @@
 The form is generated from the stage's config class. The same settings are shown as a command line.
 """
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from html import escape
@@ -50,6 +51,10 @@ ESSENTIALS = {
     "curve": ("reward_checkpoint", "num_sizes", "num_seeds", "snapshot"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""
+
+
+SETTLING_S = 0.3
+"""Seconds in which a browser sets the fields of a form."""
 
 
 def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
@@ -116,10 +121,9 @@ def _panel(
     on(any_of(inputs, "change"), partial(_check, ws, stage), inputs, shown)
     if choice is not None:
         filled = on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
-        # Once more when all fields have their values: the first that changed was looked at with the others as they had been.
-        on(filled.then, partial(_check, ws, stage), inputs, shown)
+        _check_again(ws, stage, filled, inputs, shown)
     for filled in (taken, reset):
-        on(filled.then, partial(_check, ws, stage), inputs, shown)
+        _check_again(ws, stage, filled, inputs, shown)
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
@@ -171,6 +175,16 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
         updates += form.refreshed(ws, STAGES[name], chosen)
         sentences.append(outlook.words(ws, name, *current.values()))
     return updates + sentences
+
+
+def _check_again(ws: Workspace, stage: str, filled: Any, inputs: list[Any], shown: list[Any]) -> None:
+    """Check once more when the browser has set all fields: the first that changed may be looked at with the others as they were."""
+    settled = on(filled.then, _settle)
+    on(settled.then, partial(_check, ws, stage), inputs, shown)
+
+
+def _settle() -> None:
+    time.sleep(SETTLING_S)
 
 
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
