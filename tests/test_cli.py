@@ -263,11 +263,12 @@ def test_a_recipe_is_scaled_to_the_data_combines_with_hardware_and_gives_way_to_
     assert cli("sft", "--preset", "instructgpt", "--set", "method=full", "--detach")[0] == 0
     assert stored.read(taught, runs.get, "sft-2").config.model_dump()["learning_rate"] == 1.04e-5
     form = [field.default for field in SFTConfig.model_fields.values()]
-    filled = train._preset(taught, "sft", "instructgpt", *form)
-    given = {
-        name: value for name, value in zip(SFTConfig.model_fields, filled, strict=True) if not isinstance(value, dict)
+    assert train._preset(taught, "sft", "instructgpt", form) == {
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 1e-4,
+        "warmup_fraction": 0.0,
     }
-    assert given == {"epochs": 2, "batch_size": 8, "learning_rate": 1e-4, "warmup_fraction": 0.0}
     code, _, err = cli("reward", "--preset", "instructgpt")
     assert code == 1
     assert "There is no checkpoint of SFT yet" in err

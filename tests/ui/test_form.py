@@ -12,7 +12,7 @@ from studio.runs import prepare, runs
 from tests.support import stored
 from tests.ui import filling
 from ui.components import form, labels
-from ui.pages.train import again, changed, outlook, page
+from ui.pages.train import again, changed, kept, outlook, page
 
 UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
@@ -134,7 +134,7 @@ def test_the_command_line_says_what_differs(ws):
 
 def outlook_of(ws, stage, **chosen):
     fields = STAGES[stage].model_fields
-    return outlook.words(ws, stage, *(chosen.get(name, fields[name].default) for name in outlook.watched(stage)))
+    return outlook.of_watched(ws, stage, *(chosen.get(name, fields[name].default) for name in outlook.watched(stage)))
 
 
 def test_the_page_says_what_a_run_would_take_over_from_the_chosen_checkpoint(full_ws):
@@ -150,15 +150,15 @@ def test_the_page_says_how_much_a_run_would_have_to_do(full_ws):
 
 
 def test_the_settings_of_an_earlier_run_go_into_the_form(full_ws):
-    names = list(STAGES["reward"].model_fields)
     run = stored.read(full_ws, runs.get, "reward-1")
-    taken = dict(zip(names, again._values(full_ws, "reward", "reward-1"), strict=True))
+    taken = stored.read(full_ws, again.values, "reward", "reward-1")
     assert run.config.snapshot
     assert taken == run.config.model_dump() | {"snapshot": ""}
+    assert list(taken) == list(STAGES["reward"].model_fields)
     assert form.parse(STAGES["reward"], list(taken.values()))[1] == {}
-    assert {type(each) for each in again._values(full_ws, "reward", "")} == {type(gr.skip())}
+    assert stored.read(full_ws, again.values, "reward", "") == {}
     with pytest.raises(RunError, match="reward-1 is a run of reward"):
-        again._values(full_ws, "ppo", "reward-1")
+        stored.read(full_ws, again.values, "ppo", "reward-1")
 
 
 def test_the_page_of_an_empty_workspace_takes_nothing_over(ws):
@@ -184,25 +184,38 @@ def test_help_names_the_setting_and_shows_asterisks(ws):
     assert r"reward\*1.0" in info
 
 
-def test_a_reset_of_all_empties_what_had_filled_the_form_too():
-    assert changed._reset("sft", 2, "*")[-2:] == ["", ""]
-    assert changed._reset("sft", 2, "epochs")[-2:] == [gr.skip(), gr.skip()]
-
-
 def test_what_differs_is_listed_as_text_and_nothing_where_nothing_does():
-    assert changed.draw("sft", SFTConfig()) == ""
-    drawn = changed.draw("sft", SFTConfig(epochs=5, base_model="<img src=x>" + "y" * 60))
+    order = form.order(SFTConfig, ("epochs",))
+    assert sorted(order) == sorted(SFTConfig.model_fields)
+    assert changed.draw("sft", SFTConfig(), order) == ""
+    drawn = changed.draw("sft", SFTConfig(epochs=5, base_model="<img src=x>" + "y" * 60), order)
     assert "<img" not in drawn
     assert "&lt;img src=x&gt;" in drawn
     assert "y" * 40 not in drawn
-    assert ":is(#sft-base_model, #sft-epochs)" in drawn
+    assert ":is(#sft-epochs, #sft-base_model)" in drawn
     assert drawn.count("data-reset=") == 3
-    assert changed.draw("sft", SFTConfig(epochs=5)).count("data-reset=") == 1
+    assert changed.draw("sft", SFTConfig(epochs=5), order).count("data-reset=") == 1
 
 
 @pytest.mark.parametrize("name", ["epochs", "*", "no_such", "", None, "<b>"])
 def test_a_reset_gives_the_default_of_that_field_alone(name):
-    given = dict(zip(SFTConfig.model_fields, changed._defaults("sft", name), strict=True))
-    kept = {field for field, value in given.items() if value == gr.skip()}
-    assert set(given) - kept == ({name} if name == "epochs" else set(given) if name == "*" else set())
-    assert all(given[field] == SFTConfig.model_fields[field].default for field in set(given) - kept)
+    given = changed.defaults("sft", name)
+    assert set(given) == ({name} if name == "epochs" else set(SFTConfig.model_fields) if name == "*" else set())
+    assert all(given[field] == SFTConfig.model_fields[field].default for field in given)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"epochs": 0, "base_model": "x", "packing": True}, {"epochs": 0, "base_model": "x", "packing": True}),
+        ({"epochs": None, "learning_rate": 1}, {"epochs": None, "learning_rate": 1}),
+        ({"epochs": "<b>", "learning_rate": True, "packing": 1, "base_model": None, "no_such": 1}, {}),
+        ({"method": "lora", "precision": "no such"}, {"method": "lora"}),
+        ([["epochs", 3]], {}),
+        (None, {}),
+        ("text", {}),
+    ],
+    ids=["values", "invalid but shown", "of other kinds", "choices", "list", "nothing", "text"],
+)
+def test_of_what_a_tab_kept_a_form_takes_what_its_fields_can_show(given, taken):
+    assert kept.values("sft", given) == taken

@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.config import SFTConfig
+from modules.config.presets import preset
+from studio import settings
 from studio.chat import asking
 from studio.datasets import archive
 from studio.preferences import prompts, ratings
@@ -168,6 +170,50 @@ def test_what_is_changed_is_listed_marked_and_set_back(ws, serve, visit):
     listed.get_by_role("button", name="reset all").click()
     expect(command).not_to_contain_text("--set")
     expect(listed).to_be_empty()
+
+
+def test_settings_that_were_typed_taken_or_set_back_and_the_stage_outlive_a_reload(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#train/sft")
+    page.get_by_role("radio", name="PPO", exact=True).click()
+    expect(page).to_have_url(re.compile("#train/ppo$"))
+    listed, command = page.locator("#changed-ppo"), page.locator("#command-ppo")
+    page.locator("#ppo-iterations input").fill("0")
+    expect(page.locator("#told-ppo")).to_contain_text("iterations = 0 is not possible")
+    page.reload()
+    expect(page.locator("#ppo-iterations input")).to_have_value("0")
+    expect(page.locator("#told-ppo")).to_contain_text("iterations = 0 is not possible")
+    page.locator("#ppo-iterations input").fill("7")
+    expect(command).to_contain_text("--set iterations=7")
+    page.locator("#preset-ppo input").fill("24 GB GPU")
+    page.keyboard.press("Enter")
+    expect(listed.get_by_role("button", name="Reset Gradient checkpointing")).to_be_visible()
+    before = listed.inner_text(), command.inner_text()
+    assert "iterations=7" in before[1]
+    page.reload()
+    expect(listed).to_have_text(re.compile("Gradient checkpointing"))
+    assert (listed.inner_text(), command.inner_text()) == before
+    listed.get_by_role("button", name="reset all").click()
+    expect(listed).to_be_empty()
+    expect(page.locator("#ppo-iterations input")).not_to_have_value("7")
+    page.reload()
+    expect(page.locator("#page-train #start-ppo")).to_be_visible()
+    expect(page.locator("#ppo-iterations input")).not_to_have_value("7")
+    expect(command).not_to_contain_text("--set")
+    page.get_by_role("radio", name="SFT", exact=True).click()
+    expect(page).to_have_url(re.compile("#train/sft$"))
+    page.get_by_role("radio", name="PPO", exact=True).click()
+    expect(page).to_have_url(re.compile("#train/ppo$"))  # also one that the address had named before
+
+
+def test_a_preset_shows_all_that_it_changes_at_once(ws, serve, visit):
+    page = visit(serve(ws).url + "#train/sft")
+    expected = settings.changed(SFTConfig(**preset("sft", "24gb")))
+    page.locator("#preset-sft input").fill("24 GB GPU")
+    page.keyboard.press("Enter")
+    expect(page.locator("#changed-sft").get_by_role("listitem")).to_have_count(len(expected))
+    for name in expected:
+        expect(page.locator("#command-sft")).to_contain_text(f"--set {name}=")
+    assert len(expected) > 1
 
 
 def test_a_wrong_field_is_marked_and_the_old_command_line_goes(ws, serve, visit):

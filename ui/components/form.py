@@ -41,14 +41,17 @@ def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str
         field name -> component, in the order of the class. Each has the elem_id `<prefix>-<field>`.
     """
     fields = config_class.model_fields
-    others = [name for name in fields if name not in essentials]
-    groups = labels.by_purpose(others) if issubclass(config_class, StageConfig) else [(labels.REST, others)]
     placed: dict[str, Field] = {}
     _place(ws, config_class, essentials, prefix, placed)
-    for title, names in groups:
+    for title, names in _groups(config_class, essentials):
         with gr.Accordion(f"{title} ({len(names)})", open=False, elem_classes="more"):
             _place(ws, config_class, names, prefix, placed)
     return {name: placed[name] for name in fields}
+
+
+def order(config_class: type[BaseModel], essentials: Sequence[str]) -> list[str]:
+    """Return the names of the fields in the order in which `build` places them."""
+    return [*essentials, *(name for _, names in _groups(config_class, essentials) for name in names)]
 
 
 def parse(config_class: type[BaseModel], values: Sequence[Any]) -> tuple[Any | None, dict[str, str]]:
@@ -95,6 +98,11 @@ def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str
             offered.append((kept, kept))
         updates.append(dropdown.offer(offered, value, kept))
     return updates
+
+
+def _groups(config_class: type[BaseModel], essentials: Sequence[str]) -> list[tuple[str, list[str]]]:
+    others = [name for name in config_class.model_fields if name not in essentials]
+    return labels.by_purpose(others) if issubclass(config_class, StageConfig) else [(labels.REST, others)]
 
 
 def _place(

@@ -20,6 +20,7 @@ HEAD = "".join(
         ("style", "chat/chat.css"),
         ("script", "studio.js"),
         ("script", "typed.js"),
+        ("script", "forms.js"),
         ("script", "charts.js"),
         ("script", "chart_files.js"),
     )

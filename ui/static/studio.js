@@ -89,11 +89,15 @@
       }
       show(page);
     },
-    /* Another item was chosen. One that the address led to is reported late, when the address may have changed; it stays as it is. */
+    /* The person chose another item of the open page. */
+    picked(page, item) {
+      if (item && window.studio.address().split("/")[0] === page) history.replaceState(null, "", `#${page}/${encodeURIComponent(item)}`);
+      return item;
+    },
+    /* Another item is shown. One that the address led to is reported late, when the address may have changed; it stays as it is. */
     visited: new Set(),
     chosen(page, item) {
-      if (this.visited.has(`${page}/${item}`)) return;
-      if (item && window.studio.address().split("/")[0] === page) history.replaceState(null, "", `#${page}/${encodeURIComponent(item)}`);
+      if (!this.visited.has(`${page}/${item}`)) window.studio.picked(page, item);
     },
   };
 

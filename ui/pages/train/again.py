@@ -1,6 +1,5 @@
 """Takes an earlier run's settings into the form, to start it again with changes."""
 
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -8,9 +7,8 @@ import gradio as gr
 from modules.config import STAGES
 from studio.errors import RunError
 from studio.runs import run_pages, runs
-from studio.workspace import Database, Workspace
+from studio.workspace import Database
 from ui.components import dropdown
-from ui.handlers import on
 
 NONE = ("as below", "")
 FOLLOWS = "snapshot"
@@ -27,29 +25,22 @@ def place(stage: str) -> gr.Dropdown:
     )
 
 
-def bind(ws: Workspace, stage: str, choice: gr.Dropdown, fields: dict[str, Any]) -> Any:
-    """Put a chosen run's settings into the fields; return the event."""
-    return on(choice.input, partial(_values, ws, stage), [choice], list(fields.values()))
-
-
 def refreshed(db: Database, stage: str, shown: Any) -> gr.Dropdown:
     """Offer the runs that there are now; what is chosen stays."""
     offered = [NONE, *((run.name, run.name) for run in run_pages.page(db, stage=stage))]
     return dropdown.offer(offered, shown, shown)
 
 
-def _values(ws: Workspace, stage: str, name: Any) -> list[Any]:
-    """Return the settings of a run in the order of the form; nothing changes where none is chosen.
+def values(db: Database, stage: str, name: Any) -> dict[str, Any]:
+    """Return the settings of a run for the form; empty where none is chosen.
 
     Raises:
         RunError: there is no such run, or it is of another stage.
     """
-    names = STAGES[stage].model_fields
     if not name:
-        return [gr.skip() for _ in names]
-    with ws.read() as db:
-        run = runs.get(db, str(name))
+        return {}
+    run = runs.get(db, str(name))
     if run.stage != stage:
         raise RunError(f"{run.name} is a run of {run.stage}: choose that stage above to take its settings.")
-    values = run.config.model_dump()
-    return ["" if each == FOLLOWS else values[each] for each in names]
+    found = run.config.model_dump()
+    return {each: "" if each == FOLLOWS else found[each] for each in STAGES[stage].model_fields}

@@ -3,8 +3,7 @@
 The form is generated from the stage's config class. The same settings are shown as a command line.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -22,7 +21,7 @@ from ui import file_access
 from ui.components import form, html
 from ui.handlers import any_of, on
 from ui.page import Page
-from ui.pages.train import again, changed, memory_fit, outlook, preview
+from ui.pages.train import again, changed, kept, memory_fit, outlook, preview
 
 TITLES = {
     "sft": "SFT",
@@ -53,10 +52,6 @@ ESSENTIALS = {
 """The fields a person usually looks at; the others wait in accordions."""
 
 
-SETTLING_S = 0.3
-"""Seconds in which a browser sets the fields of a form."""
-
-
 def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     """Place the page.
 
@@ -82,6 +77,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
             earlier.append(origin)
         panels.append(panel)
     on(stage.change, _show, [stage], panels)
+    stage.input(None, [stage], None, js="(name) => window.studio.picked('train', name)")
     fits = {name: placed for name, placed in fits.items() if placed}
     inputs = [*(placed[0] for placed in fits.values()), *earlier, *watched]
     outputs = [part for placed in fits.values() for part in placed] + earlier + dropdowns + outlooks
@@ -99,17 +95,17 @@ def _panel(
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         origin = again.place(stage)
         fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
-        taken = again.bind(ws, stage, origin, fields)
+        reopened = kept.place(stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
             START.get(stage, f"Start {TITLES[stage]}"),
             variant="primary",
             elem_id=f"start-{stage}",
         )
-        lines = outlook.build(ws, stage, fields)
+        lines = html.html("", elem_id=f"taken-{stage}")
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = html.html(html.notice(""), elem_id=f"told-{stage}")
-        differing, reset = changed.build(stage, fields, [each for each in (choice, origin) if each is not None])
+        differing, reset = changed.build(stage)
         command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
@@ -117,18 +113,49 @@ def _panel(
             if issubclass(config_class, TrainConfig)
             else ([], [])
         )
-    shown = [command, differing, told, anyway, *lessons, *fits[:1]]
-    on(any_of(inputs, "change"), partial(_check, ws, stage), inputs, shown)
+    shown = [command, differing, lines, told, anyway, *lessons, *fits[:1]]
+    # By what a person does alone: a change of several fields by the server is answered with what it shows.
+    on(any_of(inputs, "input"), partial(_check, ws, stage), inputs, shown, js=kept.keeping(stage))
+    fill = partial(_bind_filling, ws, stage, inputs, shown)
     if choice is not None:
-        filled = on(any_of([choice], "input"), partial(_preset, ws, stage), [choice, *inputs], inputs)
-        _check_again(ws, stage, filled, inputs, shown)
-    for filled in (taken, reset):
-        _check_again(ws, stage, filled, inputs, shown)
+        fill(choice.input, choice, partial(_preset, ws, stage))
+    fill(origin.input, origin, partial(_earlier, ws, stage))
+    fill(reopened.submit, reopened, partial(_kept, stage))
+    emptied = [each for each in (choice, origin) if each is not None]
+    fill(reset.submit, reset, partial(_default, stage), emptied, trigger_mode="multiple")
     outputs = [told, anyway, tabs, run_chosen]
     looking = on(start.click, _looking, inputs, [told], validator=partial(form.validate, config_class))
     on(looking.success, partial(_start, ws, stage, False), inputs, outputs)
     on(anyway.click, partial(_start, ws, stage, True), inputs, outputs)
     return fields, fits, lines, origin
+
+
+def _bind_filling(
+    ws: Workspace,
+    stage: str,
+    inputs: list[Any],
+    shown: list[Any],
+    event: Callable[..., Any],
+    source: Any,
+    find: Callable[..., Mapping[str, Any]],
+    emptied: Sequence[Any] = (),
+    **options: Any,
+) -> None:
+    """Let an event of `source` fill the form at once, and empty with all its fields the choices that had filled it."""
+    outputs = [*inputs, *shown, *emptied]
+    filled = on(event, partial(_fill, ws, stage, find, len(emptied)), [source, *inputs], outputs, **options)
+    filled.success(None, inputs, None, js=kept.keeping(stage))
+
+
+def _fill(
+    ws: Workspace, stage: str, find: Callable[..., Mapping[str, Any]], num_emptied: int, chosen: Any, *values: Any
+) -> list[Any]:
+    """Put what was chosen into the form, with all that the form shows of it: asked for later, some fields would still be the old."""
+    fields = STAGES[stage].model_fields
+    found = find(chosen, values)
+    filled = [found.get(name, value) for name, value in zip(fields, values, strict=True)]
+    updates = [found.get(name, gr.skip()) for name in fields]
+    return [*updates, *_check(ws, stage, *filled), *["" if len(found) == len(fields) else gr.skip()] * num_emptied]
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
@@ -145,10 +172,22 @@ def _preset_choice(stage: str) -> gr.Dropdown:
     )
 
 
-def _preset(ws: Workspace, stage: str, chosen: str, *values: Any) -> list[Any]:
+def _preset(ws: Workspace, stage: str, chosen: str, values: Sequence[Any]) -> dict[str, Any]:
     """Return the values of a preset; fields that it does not name stay as they are."""
-    found = preset(stage, chosen) if chosen in HARDWARE else _recipe(ws, stage, values) if chosen in RECIPES else {}
-    return [found.get(name, gr.skip()) for name in STAGES[stage].model_fields]
+    return preset(stage, chosen) if chosen in HARDWARE else _recipe(ws, stage, values) if chosen in RECIPES else {}
+
+
+def _earlier(ws: Workspace, stage: str, name: Any, _: Sequence[Any]) -> dict[str, Any]:
+    with ws.read() as db:
+        return again.values(db, stage, name)
+
+
+def _default(stage: str, name: Any, _: Sequence[Any]) -> dict[str, Any]:
+    return changed.defaults(stage, name)
+
+
+def _kept(stage: str, given: Any, _: Sequence[Any]) -> dict[str, Any]:
+    return kept.values(stage, given)
 
 
 def _recipe(ws: Workspace, stage: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -173,18 +212,8 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
         current = {field: next(given) for field in outlook.watched(name)}
         chosen = {field: value for field, value in current.items() if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], chosen)
-        sentences.append(outlook.words(ws, name, *current.values()))
+        sentences.append(outlook.of_watched(ws, name, *current.values()))
     return updates + sentences
-
-
-def _check_again(ws: Workspace, stage: str, filled: Any, inputs: list[Any], shown: list[Any]) -> None:
-    """Check once more when the browser has set all fields: the first that changed may be looked at with the others as they were."""
-    settled = on(filled.then, _settle)
-    on(settled.then, partial(_check, ws, stage), inputs, shown)
-
-
-def _settle() -> None:
-    time.sleep(SETTLING_S)
 
 
 def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
@@ -192,9 +221,10 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
     config, wrong = form.parse(STAGES[stage], values)
     off = [gr.Button(visible=False), *([""] * 2 if issubclass(STAGES[stage], TrainConfig) else [])]
     if config is None:
-        return [html.notice("The command line is shown again once the marked fields are fixed."), "",
+        return [html.notice("The command line is shown again once the marked fields are fixed."), "", "",
                 preview.complaints(stage, wrong), *off]  # fmt: skip
-    return [_command(ws, config), changed.draw(stage, config), html.notice(""), *off]
+    order = form.order(STAGES[stage], ESSENTIALS[stage])
+    return [_command(ws, config), changed.draw(stage, config, order), outlook.words(ws, config), html.notice(""), *off]
 
 
 def _looking(*_: Any) -> str:
