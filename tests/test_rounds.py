@@ -5,9 +5,10 @@ import pytest
 from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig
 from studio.cli import main
 from studio.evaluation import leaderboard
+from studio.insights import round_figures
 from studio.models import checkpoints, deletion
 from studio.preferences import prompts, snapshots
-from studio.runs import rounds, runs
+from studio.runs import metrics, rounds, runs
 from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
@@ -130,15 +131,41 @@ def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_pol
                 [uuid, row["id"], outcome, "2026-01-01T00:00:00.000+00:00"],
             )
     found = stored.read(ws, leaderboard.against_sft, checkpoints.list_all(ws))
+    assert round_figures.read(ws)[1].votes == found["ppo-1@30"]
     assert list(found) == ["ppo-1@30"]
     met = found["ppo-1@30"]
     assert (met.other, met.wins, met.ties, met.losses, met.half) == ("sft-1@10", 3, 1, 0, 0.875)
 
 
+def test_a_round_tells_what_its_newest_reward_model_and_policy_brought(ws):
+    """The loss is compared with that of SFT, over a policy that went on from another, and by one suite of texts."""
+    ppo_1, ppo_2 = (stored.read(ws, runs.get, name) for name in ("ppo-1", "ppo-2"))
+    for run, losses in ((ppo_1, (2.0, 2.2)), (ppo_2, (2.2, 2.5))):
+        for step, loss in enumerate(losses):
+            stored.written(ws, metrics.add, run.id, step, {"eval/demonstration_loss": loss})
+    with ws.write() as db:
+        figures = '{"eval/demonstration_loss": 2.5, "eval/kl": 4.25}'
+        db.execute("UPDATE checkpoints SET metrics = ? WHERE name = 'ppo-2@40'", [figures])
+        db.execute("""UPDATE checkpoints SET metrics = '{"eval/accuracy": 0.7}' WHERE name = 'reward-2@20'""")
+    second, first = round_figures.read(ws)
+    assert (second.number, second.reward.name, second.policy.name) == (2, "reward-2@20", "ppo-2@40")
+    assert (second.snapshot.name, second.accuracy, second.kl, second.votes) == ("snapshot-2", 0.7, 4.25, None)
+    assert second.tax == pytest.approx(2.5 / 2.0 - 1)
+    assert second.sentence == "8 preferences, held-out accuracy 70%, KL 4.2, tax +25.0%"
+    assert (first.policy.name, first.kl, first.tax, first.snapshot.row_count) == ("ppo-1@30", None, None, 4)
+
+
+def test_rounds_begin_with_what_learned_from_ratings(tmp_path):
+    made = Workspace.open(tmp_path / "new")
+    filling.add_texts(made)
+    add_checkpoint(made, add_run(made, SFTConfig()), 10)
+    assert round_figures.read(made) == []
+
+
 def test_the_terminal_prints_rounds_the_oldest_first(ws, capsys):
     assert main(["models", "rounds", "--workspace", str(ws.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("Round")] == ["Round 1", "Round 2"]
+    assert [line for line in lines if line.startswith("Round")] == ["Round 1: 4 preferences", "Round 2: 8 preferences"]
     assert lines[1].split() == ["sft-1", "finished", "sft-1@10", "from", "starter"]
     assert main(["models", "rounds", "--workspace", str(Workspace.open(ws.root.parent / "new").root)]) == 0
     assert "There are no checkpoints yet" in capsys.readouterr().out

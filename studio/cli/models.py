@@ -17,6 +17,7 @@ from studio.cli.printing import printable
 from studio.errors import CheckpointError
 from studio.evaluation import leaderboard, report
 from studio.evaluation.leaderboard import HeadToHead
+from studio.insights import round_figures
 from studio.models import checkpoints, deletion, disk, figures, notes
 from studio.models.checkpoints import Checkpoint
 from studio.models.notes import Note
@@ -143,7 +144,9 @@ def _facts(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHe
 
 
 def _rounds(arguments: argparse.Namespace) -> int:
-    found, num_older = rounds.read(Workspace.existing(arguments.workspace))
+    ws = Workspace.existing(arguments.workspace)
+    found, num_older = rounds.read(ws)
+    brought = {each.number: each.sentence for each in round_figures.read(ws)}
     if not found:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft")
     for each in reversed(found):
@@ -151,7 +154,8 @@ def _rounds(arguments: argparse.Namespace) -> int:
             (f"  {member.run.name}", member.run.shown_state, member.checkpoint.name, member.sentence)
             for member in each.members
         ]
-        print(f"Round {each.number}\n{watch.table(rows)}")
+        said = f": {brought[each.number]}" if each.number in brought else ""
+        print(f"Round {each.number}{said}\n{watch.table(rows)}")
     if num_older:
         print(f"{num_older:,} older runs are left out.")
     return 0

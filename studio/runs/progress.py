@@ -67,13 +67,20 @@ def read(db: Database, run: Run) -> Progress | None:
     is_paused = run.is_paused
     return Progress(
         elapsed,
-        _left(db, run, elapsed) if is_going and not is_paused else None,
+        time_left(db, run),
         None if is_paused else values.get("train/tokens_per_s") or _ppo_speed(run, values, whole),
         {word: seconds / whole for word, seconds in spent.items()} if whole > 0 else {},
         memory,
         gpu,
         run.is_ended,
     )
+
+
+def time_left(db: Database, run: Run) -> float | None:
+    """Return the seconds that a run still takes; None while that is unknown, or it does not go on."""
+    if run.started_at is None or run.state != "running" or run.is_paused:
+        return None
+    return _left(db, run, (datetime.now(UTC) - datetime.fromisoformat(run.started_at)).total_seconds())
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Home: the loop as a picture with live counts, what is stale, and one suggested next step."""
 
+from collections.abc import Mapping
 from functools import partial
 from html import escape
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import gradio as gr
 
 from studio import next_step
+from studio.insights import round_figures
 from studio.next_step import LoopStatus, Station
 from studio.page_reads import Shared
-from studio.runs import launcher
+from studio.runs import launcher, progress
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -17,7 +19,7 @@ from ui import static
 from ui.components import html
 from ui.handlers import served
 from ui.page import Page
-from ui.pages.home import backup
+from ui.pages.home import backup, rounds
 
 REFRESH_S = 3.0
 PULSE = static.read("pulse.js").replace("EVERY_MS", f"{1000 * REFRESH_S:.0f}").replace("PAGE", "home")
@@ -73,22 +75,28 @@ def _shown(ws: Workspace) -> tuple[str, str]:
 def _now(ws: Workspace) -> tuple[str, str]:
     """Return the page and its mark."""
     launcher.reap(ws)
+    status = next_step.status(ws)
     with ws.read() as db:
         recent = shelf.page(db, limit=5)
-    drawn = _draw(next_step.status(ws), recent) + backup.line(ws)
+        left = {run.name: seconds for run in status.active if (seconds := progress.time_left(db, run)) is not None}
+    drawn = _draw(status, rounds.draw(round_figures.read(ws)), recent, left) + backup.line(ws)
     return drawn, str(hash(drawn))
 
 
-def _draw(status: LoopStatus, recent: list[Run]) -> str:
-    stations = "".join(_station(place, station) for place, station in enumerate(status.stations, start=1))
-    return f'<div class="loop">{stations}{_step(status)}</div>{_recent(recent)}'
+def _draw(status: LoopStatus, by_round: str, recent: list[Run], left: Mapping[str, float]) -> str:
+    stations = "".join(_station(place, station, left) for place, station in enumerate(status.stations, start=1))
+    return f'<div class="loop">{stations}{_step(status)}</div>{by_round}{_recent(recent, left)}'
 
 
-def _station(place: int, station: Station) -> str:
+def _station(place: int, station: Station, left: Mapping[str, float]) -> str:
     """Draw one station: place, name, count, newest checkpoint, what it lags behind, and the run active there."""
     link = f"runs/{station.run.name}" if station.run else LINKS[station.key]
     stale = f'<p class="stale"><i aria-hidden="true"></i>{escape(station.stale)}</p>' if station.stale else ""
-    work = f'<p class="work">{html.badge(station.run.state)} {escape(station.run.name)}</p>' if station.run else ""
+    work = (
+        f'<p class="work">{html.badge(station.run.state)} {escape(station.run.name)}{_left(station.run, left)}</p>'
+        if station.run
+        else ""
+    )
     bar = f'<div class="meter"><i style="width:{station.run.progress:.1%}"></i></div>' if station.run else ""
     return (
         f'<a class="station at-{station.key}" href="#{escape(link)}"><h3><span class="num">{place}</span>{escape(station.title)}</h3>'
@@ -115,12 +123,17 @@ def _step(status: LoopStatus) -> str:
     )
 
 
-def _recent(recent: list[Run]) -> str:
+def _left(run: Run, left: Mapping[str, float]) -> str:
+    """Return the time that a run still takes, in seconds in `left`; empty where it is unknown."""
+    return f", about {progress.duration(left[run.name])} left" if run.name in left else ""
+
+
+def _recent(recent: list[Run], left: Mapping[str, float]) -> str:
     if not recent:
         return ""
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">{html.badge(run.state)}<b>{escape(run.name)}</b>'
-        f'<span class="said">{escape(run.message if run.is_ended else html.doing(run))}</span>'
+        f'<span class="said">{escape(run.message if run.is_ended else html.doing(run) + _left(run, left))}</span>'
         f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span></a>'
         for run in recent
     )
