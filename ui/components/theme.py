@@ -21,6 +21,7 @@ HEAD = "".join(
         ("script", "studio.js"),
         ("script", "typed.js"),
         ("script", "forms.js"),
+        ("script", "tour.js"),
         ("script", "charts.js"),
         ("script", "chart_files.js"),
     )

@@ -8,16 +8,18 @@ from typing import Any
 import gradio as gr
 
 from studio import next_step
+from studio.datasets import starter
 from studio.insights import round_figures
 from studio.next_step import LoopStatus, Station
 from studio.page_reads import Shared
+from studio.preferences import prompts
 from studio.runs import launcher, progress
 from studio.runs import run_pages as shelf
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 from ui import static
 from ui.components import html
-from ui.handlers import served
+from ui.handlers import on, served
 from ui.page import Page
 from ui.pages.home import backup, rounds
 
@@ -32,6 +34,11 @@ LINKS = {
     "reward": "train/reward",
     "ppo": "train/ppo",
 }
+LOAD = """
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("[data-load-starter]")) trigger("submit");
+});
+"""
 PURPOSE = {
     "demonstrations": "Answers a person would have wanted.",
     "sft": "Imitate the demonstrations.",
@@ -46,12 +53,25 @@ BASELINE = (
     '<a href="#evaluate">Evaluate</a> compares the two.</p>'
 )
 """Under the next step once somebody has rated: DPO is no station of the loop, and would not be found."""
+TOUR = '<button type="button" class="tour-begin" data-tour>Take a tour of the pages</button>, some two minutes'
+BEGIN = f"""<section class="step is-first"><h2>Begin</h2><ul>
+<li><button type="button" class="go is-primary" data-load-starter>Load the starter kit</button>
+<span>A small model with prompts and demonstrations, on this machine already: the whole loop in minutes.</span></li>
+<li><a class="go" href="#data">Bring your own data</a>
+<span>Files, data sets, or what other tools have collected. You see what would come in before it does.</span></li>
+<li><a class="go" href="#train/sft">Choose your own model</a>
+<span>The first field there takes a folder or a name on the hub. It needs prompts and demonstrations too.</span></li>
+</ul><p>{TOUR}</p></section>"""
+"""What one may do in a workspace without anything."""
 
 
 def build(ws: Workspace) -> Page:
     """Place the page."""
     seen = gr.Textbox("", visible=False)
     picture = html.html(elem_id="home")
+    # An empty template: it only hears the press.
+    asked = html.html("", html_template="", js_on_load=LOAD)
+    on(asked.submit, partial(_load_starter, ws), None, [picture, seen])
     backup.place(ws)
 
     def mark(_: Any) -> dict[str, Any]:
@@ -65,6 +85,13 @@ def _refresh(ws: Workspace, seen: str):
     """Redraw, but only when something changed."""
     drawn, mark = _shown(ws)
     return (gr.skip(), gr.skip()) if mark == seen else (drawn, mark)
+
+
+def _load_starter(ws: Workspace) -> tuple[str, str]:
+    with ws.write() as db:
+        if not prompts.counts(db)["prompts"]:
+            starter.load(db)
+    return _shown(ws)
 
 
 def _shown(ws: Workspace) -> tuple[str, str]:
@@ -114,13 +141,20 @@ def _about(station: Station) -> str:
 
 def _step(status: LoopStatus) -> str:
     step = status.step
+    if step.key == "begin":
+        return BEGIN
     baseline = BASELINE if status.station("ratings").count else ""
     target = f"{step.page}/{step.item}" if step.item else step.page
     others = "".join(f'<a class="go" href="#{escape(page)}">{escape(label)}</a>' for label, page in step.others)
     return (
         f'<section class="step"><h2>Next</h2><p>{escape(step.sentence)}</p>'
-        f'<div class="ways"><a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{others}</div>{baseline}</section>'
+        f'<div class="ways"><a class="go is-primary" id="next-step" href="#{escape(target)}">{escape(step.label)}</a>{others}</div>{baseline}{_tour(status)}</section>'
     )
+
+
+def _tour(status: LoopStatus) -> str:
+    """Offer the tour until something was trained."""
+    return "" if status.station("sft").count else f"<p>{TOUR}</p>"
 
 
 def _left(run: Run, left: Mapping[str, float]) -> str:
