@@ -2,12 +2,14 @@
 
 import gc
 import os
+import tempfile
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # as workers have it: nothing is compiled
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the list of opened workspaces is the developer's own
 
 LONGEST = (
     "tests/ui/test_pages.py",

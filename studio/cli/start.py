@@ -5,9 +5,12 @@ import getpass
 import importlib
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
-from studio import desktop, doctor, redaction, servers
+from studio import desktop, doctor, recent, redaction, servers
+from studio.cli.printing import printable
 from studio.datasets import starter
 from studio.demo import rounds
 from studio.errors import ConfigError
@@ -75,7 +78,8 @@ def _ui(arguments: argparse.Namespace) -> int:
     _end_in_order()
     password = _password(arguments.password)
     redaction.hide_in_output()
-    ws = Workspace.open(arguments.workspace)
+    ws = Workspace.open(arguments.workspace or _picked())
+    recent.add(ws.root)
     with ws.read() as db:
         num_prompts = prompts.counts(db)["prompts"]
     if not arguments.empty and not num_prompts:
@@ -99,6 +103,28 @@ def _ui(arguments: argparse.Namespace) -> int:
             max_upload=arguments.max_upload,
         )
     return 0
+
+
+def _picked() -> Path | None:
+    """Ask which of the workspaces that were opened here before; None for the usual one, and without a terminal."""
+    usual = Workspace.place()
+    known = recent.read()
+    offered = [*known, *([usual] if usual not in known else [])]
+    is_decided = len(offered) < 2 or os.environ.get("RLHF_STUDIO_WORKSPACE")
+    if is_decided or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    print("Workspaces:")
+    for number, path in enumerate(offered, start=1):
+        print(printable(f"  {number}  {path}{'' if path in known else ' (the usual one)'}"))
+    while True:
+        answer = input("Open which one? A number, or the path of another; Enter takes 1: ").strip()
+        if not answer:
+            return offered[0]
+        if answer.isdecimal() and 1 <= int(answer) <= len(offered):
+            return offered[int(answer) - 1]
+        if answer.startswith(("/", "~", ".")):
+            return Path(answer)
+        print(f"That is no number from 1 to {len(offered)}, and no path: one begins with /, ~ or a dot.")
 
 
 def _desktop(arguments: argparse.Namespace) -> int:
