@@ -580,3 +580,11 @@ def test_the_interval_of_rankings_covers_the_truth_at_least_at_its_nominal_rate(
         too_narrow += low <= truth <= high
     assert covered / 400 >= 0.95
     assert too_narrow / 400 < covered / 400
+
+
+def test_a_session_that_would_show_more_than_all_items_again_is_refused(ws):
+    with pytest.raises(
+        RatingError, match=r"repeat_share = 0.9 and second_looks = 0.9 are more than all items together\. Lower one"
+    ):
+        sessions.start(ws, SessionConfig(repeat_share=0.9, second_looks=0.9))
+    assert sessions.start(ws, SessionConfig(repeat_share=0.5, second_looks=0.5)).id

@@ -18,6 +18,7 @@ from studio.models.base_models import STARTER_NAME
 from studio.workspace import Workspace
 
 VARIABLE = "RLHF_STUDIO_ROOTS"
+PUT = "Put it"
 _listed: list[Path] = []
 
 
@@ -46,8 +47,13 @@ def roots(ws: Workspace) -> list[Path]:
     ]
 
 
-def check(ws: Workspace, name: str) -> str:
+def check(ws: Workspace, name: str, way: str = "Choose the file with the upload button, put it") -> str:
     """Return the file, folder or hub id that a request names, unless it is a file the page may not read.
+
+    Args:
+        ws: the workspace.
+        name: what was given.
+        way: how the refusal begins to say what to do; it goes on with the workspace's folder.
 
     Raises:
         ConfigError: it lies elsewhere, or is not a path.
@@ -65,8 +71,8 @@ def check(ws: Workspace, name: str) -> str:
     if is_hub_id or any(path.is_relative_to(root.resolve()) for root in roots(ws)):
         return name
     raise ConfigError(
-        f"{name[:200]} is outside the folders that the page may read. Choose the file with the upload button, put it into "
-        f"{ws.root}, start the studio with --root FOLDER, or use the command line, which has no such limit."
+        f"{name[:200]} is outside the folders that the page may read. {way} into {ws.root}, "
+        "start the studio with --root FOLDER, or use the command line, which has no such limit."
     )
 
 
@@ -78,10 +84,10 @@ def check_config(ws: Workspace, config: StageConfig) -> None:
     """
     base_model = getattr(config, "base_model", STARTER_NAME)
     if base_model != STARTER_NAME and base_model.strip():  # the stage itself says that it is empty
-        check(ws, base_model)
+        check(ws, base_model, PUT)
     named = [getattr(config, field, "") for field in ("suites", "eval_suites")]
     for path in [path for text in named for path in suites.files(text)]:
-        check(ws, path)
+        check(ws, path, PUT)
     for term in getattr(config, "reward_terms", ()):
         if term.kind == "classifier":
-            check(ws, term.source.partition("#")[0])
+            check(ws, term.source.partition("#")[0], PUT)

@@ -84,8 +84,15 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
     """Return the config with its checkpoints named: those left empty are the newest ones that fit.
 
     Raises:
-        RatingError: the source has no such checkpoint, or needs two; or no prompt has one of the categories.
+        RatingError: the source has no such checkpoint, or needs two; no prompt has one of the categories; or more than all
+            items would be shown again.
     """
+    again = config.repeat_share + config.second_looks
+    if again > 1:
+        raise RatingError(
+            f"repeat_share = {config.repeat_share:g} and second_looks = {config.second_looks:g} are more than all items together. "
+            "Lower one, so that their sum is at most 1; below 1 there are new pairs too."
+        )
     with ws.read() as db:
         _check_categories(db, config)
     if config.source in ("any", "imported"):

@@ -94,6 +94,15 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert [session.state for session in stored.read(pairs_ws, sessions.list_all)] == ["ended"]
 
 
+def test_a_session_that_cannot_start_says_so_beside_its_button(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#rate")
+    page.get_by_role("tab", name="Session").click()
+    page.locator("#session-target input").fill("0")
+    page.locator("#session-start").click()
+    expect(page.locator("#session-told")).to_contain_text("target = 0 is not possible")
+    assert stored.read(full_ws, sessions.list_all) == []
+
+
 def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_come_back(pairs_ws, serve, visit):
     ws = pairs_ws
     page = visit(serve(ws).url + "#rate")

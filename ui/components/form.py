@@ -70,7 +70,7 @@ def validate(config_class: type[BaseModel], *values: Any) -> list[dict[str, Any]
     return [gr.validate(name not in wrong, wrong.get(name, "")) for name in config_class.model_fields]
 
 
-def submit(config_class: type[BaseModel], values: Sequence[Any], act: Callable[[Any], str]) -> str:
+def submit(config_class: type[BaseModel], values: Sequence[Any], act: Callable[[Any], Any]) -> Any:
     """Return the notice that `act` gives for the form's config, or one that says what is wrong."""
     config, wrong = parse(config_class, values)
     if config is None:

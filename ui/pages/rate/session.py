@@ -57,6 +57,7 @@ def build(ws: Workspace) -> Page:
                 gaps = html.html(elem_id="guideline-gaps")
     outputs = [now, *moves.values(), chosen, card, begin]
     values = list(fields.values())
+    on(start.click, _wrong, values, [told])  # first: after wrong fields nothing else of the press is called
     begun = on(start.click, partial(_start, ws), values, [told], validator=partial(form.validate, SessionConfig))
     on(begun.then, partial(_refresh, ws), [chosen], outputs)
     for name, button in moves.items():
@@ -72,6 +73,11 @@ def build(ws: Workspace) -> Page:
     [stored] = typed.stored([text])
     shown = [*outputs, stored, version, gaps, *dropdowns]
     return Page(partial(_open, ws), [chosen, *dropdowns], shown, live=live, typed={text: stored})
+
+
+def _wrong(*values: Any) -> Any:
+    """Say which fields are wrong; nothing where none is."""
+    return form.submit(SessionConfig, values, lambda _: gr.skip())
 
 
 def _open(ws: Workspace, chosen: int | None, *names: str) -> list[Any]:
