@@ -221,6 +221,58 @@ def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_
 
 
 @pytest.mark.browser
+def test_the_keyboard_goes_from_point_to_point_zooms_and_opens_a_table(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}")
+    chart = page.locator("[data-group=value] figure.chart svg")
+    chart.focus()
+    page.keyboard.press("End")
+    tip, crosses = page.locator(".chart-tip"), page.locator(".run-charts .cross")
+    expect(tip).to_contain_text("iteration 40")
+    expect(tip).to_have_attribute("role", "status")
+    shown = page.locator("figure.chart svg[data-points]").locator("visible=true").count()
+    expect(crosses).to_have_count(shown)
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    expect(tip).to_contain_text("iteration 30")
+    before = chart.get_attribute("data-frame").split()[2:]
+    assert before == ["1", "40"]
+    page.keyboard.press("+")
+    expect(chart).to_have_attribute("data-frame", re.compile(r" 20 40$"))
+    expect(chart).to_be_focused()
+    page.keyboard.press("+")
+    expect(chart).to_have_attribute("data-frame", re.compile(r" 25 35$"))
+    expect(chart).to_be_focused()
+    page.keyboard.press("-")
+    expect(chart).to_have_attribute("data-frame", re.compile(r" 20 40$"))
+    page.keyboard.press("0")
+    expect(chart).to_have_attribute("data-frame", re.compile(r" 1 40$"))
+    chart.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    table = page.get_by_role("dialog", name=re.compile("as a table$")).get_by_role("table")
+    expect(table.get_by_role("row")).to_have_count(41)
+    expect(table.get_by_role("row").nth(15)).to_have_text(re.compile(r"^15\s*5$"))
+    page.keyboard.press("Escape")
+    expect(table).to_have_count(0)
+    expect(page.locator("[data-group=value] [data-table]")).to_be_focused()
+
+
+def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}", width=390)
+    chart = page.locator("[data-group=value] figure.chart svg")
+    chart.scroll_into_view_if_needed()
+    expect(chart).to_have_css("touch-action", "pan-y")
+    box, touch = chart.bounding_box(), page.context.new_cdp_session(page)
+    y = box["y"] + box["height"] / 2
+    for kind, share in (("touchStart", 0.3), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
+        points = [] if share is None else [{"x": box["x"] + share * box["width"], "y": y}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(chart).not_to_have_attribute("data-frame", re.compile(r" 1 40$"))
+
+
 def test_a_group_stays_folded_over_a_reload_and_when_it_is_drawn_again(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}")

@@ -16,8 +16,11 @@ from ui.components.html import number
 WIDTH, HEIGHT = 340, 168
 LEFT, RIGHT, TOP, BOTTOM = 42, 100, 12, 24
 LABEL_GAP = 15
-FILES = '<p class="files"><button type="button" data-file="svg">SVG</button> <button type="button" data-file="png">PNG</button></p>'
-"""Seen while the pointer or the keyboard is at a chart of a run (`static/chart_files.js`)."""
+FILES = (
+    '<p class="files"><button type="button" data-table>Table</button> <button type="button" data-file="svg">SVG</button> '
+    '<button type="button" data-file="png">PNG</button></p>'
+)
+"""Seen while the pointer or the keyboard is at a chart of a run (`static/chart_files.js`, `static/chart_table.js`)."""
 
 Points = Sequence[tuple[int, float]]
 
@@ -86,10 +89,11 @@ def chart(
         else _waiting(nothing)
     )
     newest = ", ".join(f"{c.name} {number(c.end[1])} at {x_label} {c.end[0]}" for c in drawn) or "no values yet"
+    focus = ' tabindex="0"' if drawn else ""
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart" data-title="{escape(title)}"><figcaption><b>{escape(title)}</b><span title="{escape(sentence)}">{escape(sentence)}</span></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(newest)}" '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"{focus} aria-label="{escape(title)}: {escape(newest)}" '
         f'data-frame="{LEFT} {WIDTH - RIGHT} {low} {high}" data-label="{escape(x_label)}" '
         f'data-points="{escape(data)}">{body}</svg>{FILES if drawn else ""}</figure>'
     )

@@ -24,6 +24,7 @@ HEAD = "".join(
         ("script", "tour.js"),
         ("script", "charts.js"),
         ("script", "chart_files.js"),
+        ("script", "chart_table.js"),
     )
 )
 """Style and script of every page, put into its head as they are: Gradio's own `css=` rewrites selectors."""

@@ -1,5 +1,6 @@
-/* Charts: the pointer's step is marked in all charts of a run, with the values of all curves there; dragging over one zooms in,
-   a double click shows everything again; groups of charts stay as a person folded them. Nothing is asked of the studio but by zooming. */
+/* Charts: the pointer's step is marked in all charts of a run, with the values of all curves there; dragging over one zooms in, also
+   with a finger, and a double click shows everything again. The keyboard does the same in a chart: arrows go from point to point,
+   + and - zoom, 0 shows everything. Groups of charts stay as a person folded them. Nothing is asked of the studio but by zooming. */
 (() => {
   const BOTTOM = 24; // below a chart's frame, in its own units (ui/components/charts.py)
   const TOP = 12;
@@ -42,10 +43,11 @@
     for (const node of document.querySelectorAll(".chart .cross")) node.remove();
   }
 
-  function tell(svg, chart, step, found, event) {
+  function tell(svg, chart, step, found, y) {
     if (!tip) {
       tip = document.createElement("div");
       tip.className = "chart-tip";
+      tip.setAttribute("role", "status");
       document.body.append(tip);
     }
     const said = found.map(([name, at, y]) => `${name} ${figure(y)}${at === step ? "" : ` (at ${at})`}`);
@@ -56,7 +58,7 @@
         return line;
       }),
     );
-    tip.style.cssText = `left:${Math.min(chart.box.left + chart.scale * xOf(chart, step) + 12, innerWidth - 200)}px;top:${event.clientY + 14}px`;
+    tip.style.cssText = `left:${Math.min(chart.box.left + chart.scale * xOf(chart, step) + 12, innerWidth - 200)}px;top:${y + 14}px`;
     tip.hidden = false;
   }
 
@@ -79,12 +81,15 @@
     const svg = chartOf(event.target);
     const chart = svg && read(svg);
     hide();
-    if (!chart?.curves.length) return;
-    const x = stepAt(chart, event.clientX);
+    if (chart?.curves.length) point(svg, chart, stepAt(chart, event.clientX), event.clientY);
+  }
+
+  /* Tell the values at the step nearest to x, at the height y of the window, and mark it in all charts of the run. */
+  function point(svg, chart, x, y) {
     const at = (each, step) => each.curves.map(([name, points], index) => [name, ...nearest(points, step), index]);
     const found = at(chart, x);
     const step = found.map(([, own]) => own).reduce((best, own) => (Math.abs(own - x) < Math.abs(best - x) ? own : best));
-    tell(svg, chart, step, found, event);
+    tell(svg, chart, step, found, y);
     mark(svg, chart, step, null);
     for (const other of svg.closest(".run-charts")?.querySelectorAll("figure.chart svg[data-points]") ?? []) {
       if (other === svg || !other.checkVisibility()) continue;
@@ -118,9 +123,14 @@
 
   document.addEventListener("pointerdown", (event) => {
     const svg = chartOf(event.target);
-    if (event.button !== 0 || event.pointerType === "touch" || !svg?.closest(".run-charts")) return;
+    if (event.button !== 0 || !svg?.closest(".run-charts")) return;
     drag = { svg, from: event.clientX };
-    event.preventDefault(); // no text is selected
+    if (event.pointerType !== "touch") event.preventDefault(); // no text is selected
+  });
+  document.addEventListener("pointercancel", () => { // a finger scrolls the page
+    drag?.band?.remove();
+    drag = null;
+    hide();
   });
   document.addEventListener("pointermove", (event) => {
     if (drag?.svg.isConnected) select(event);
@@ -141,7 +151,55 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("[data-zoom-out]")) zoom("");
   });
-  document.addEventListener("scroll", hide, { passive: true, capture: true });
+  document.addEventListener("scroll", () => {
+    const isTold = tip && !tip.hidden;
+    hide();
+    if (isTold && focused) tellAgain(); // the focus itself scrolls the page
+  }, { passive: true, capture: true });
+
+  /* ---- the keyboard ---- */
+  let reached = null; // the step at which it is, in all charts
+  let focused = ""; // the chart that it is in, which a zoom draws anew
+
+  function tellAgain() {
+    const svg = document.activeElement;
+    const chart = chartOf(svg) === svg && read(svg);
+    if (chart && reached !== null) point(svg, chart, reached, chart.box.top);
+  }
+
+  function refocus() {
+    const holder = document.activeElement; // Gradio draws another chart into it, or takes it away
+    if (!focused || holder.closest("figure")?.dataset.title === focused || (holder !== document.body && chartOf(holder) !== holder)) return;
+    document.querySelector(`.run-charts figure.chart[data-title="${CSS.escape(focused)}"] svg`)?.focus({ preventScroll: true });
+  }
+
+  function keyed(event) {
+    const svg = chartOf(event.target);
+    if (svg !== event.target || event.ctrlKey || event.metaKey || event.altKey) return;
+    const chart = read(svg);
+    const steps = [...new Set(chart.curves.flatMap(([, points]) => points.map(([x]) => x)))].sort((a, b) => a - b);
+    if (!steps.length) return;
+    const near = steps.indexOf(nearest(steps.map((x) => [x]), reached ?? steps.at(-1))[0]);
+    const to = { ArrowLeft: near - 1, ArrowRight: near + 1, PageUp: near - 10, PageDown: near + 10, Home: 0, End: steps.length - 1 }[event.key];
+    const by = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
+    if (to !== undefined) {
+      reached = steps[Math.min(Math.max(to, 0), steps.length - 1)];
+      hide();
+      tellAgain();
+    } else if (by && svg.closest(".run-charts")) {
+      const half = Math.max(1, ((chart.high - chart.low) * by) / 2);
+      const middle = reached ?? (chart.low + chart.high) / 2;
+      const first = Math.max(0, Math.floor(middle - half));
+      zoom(`${svg.closest(".run-charts").dataset.run} ${first} ${Math.max(first + 1, Math.ceil(middle + half))}`);
+    } else if (event.key === "0" || event.key === "Escape") {
+      hide();
+      zoom("");
+    } else return;
+    event.preventDefault();
+  }
+  document.addEventListener("keydown", keyed);
+  document.addEventListener("focusin", (event) => (focused = chartOf(event.target) === event.target ? event.target.closest("figure").dataset.title : ""));
+  document.addEventListener("focusout", (event) => chartOf(event.target) === event.target && hide());
 
   /* ---- groups stay as they were folded, also when they are drawn again ---- */
   const shelf = window.studio.kept("studio-chart-groups");
@@ -167,5 +225,6 @@
     if (!changes.some(isDrawn)) return;
     hide(); // what it tells may be of other steps now
     fold();
+    refocus();
   }).observe(document.documentElement, { childList: true, subtree: true });
 })();
