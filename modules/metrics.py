@@ -45,6 +45,7 @@ METRICS: dict[str, str] = {
     "objective/kl": "Mean KL from the SFT policy per response, in nats.",
     "objective/score": "Mean raw score of the iteration's responses.",
     "objective/score_spread": "Standard deviation of the iteration's raw scores.",
+    "objective/score_groups": "Share of the variance of the iteration's scores that cutting them into two groups explains: about 0.64 for a bell, 0.75 for evenly spread scores, near 1 for two clusters.",
     "objective/score_scale": "What centred scores are divided by: the standard deviation of all scores so far.",
     "objective/reward": "What PPO maximises: mean centred, scaled, clipped and penalised score, minus the price of the KL.",
     "objective/kl_coef": "Price of one nat of KL.",

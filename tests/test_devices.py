@@ -139,7 +139,7 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
     assert ppo.state == "stopped", f"{ppo.message}\n{runs.tail_log(ws, ppo.name)}"
     assert_each_metric_is_stored_once(ws, ppo)
     assert checkpoints.get(ws, ppo.name).step == stored.read(ws, metrics.curve, ppo.id, "objective/kl")[-1][0]
-    wanted = rollouts.Filter(iteration=1)
+    wanted = rollouts.Filter(min_iteration=1, max_iteration=1)
     assert stored.read(ws, rollouts.count, ppo.id, wanted) == ppo.config.batch_size, (
         "the responses of both processes are stored"
     )

@@ -121,11 +121,11 @@ def test_rollouts_are_found_by_text_iteration_score_kl_and_end(ws):
     assert found(search="50%") == found(search="\n50") == found(search="“it”") == [-1.0]
     assert found(search="' OR 1 = 1 --") == []
     assert found(search="%") == [-1.0]
-    assert found(iteration=1, min_score=1.0, max_score=2.0) == [2.0, 1.0]
+    assert found(min_iteration=1, max_iteration=1, min_score=1.0, max_score=2.0) == [2.0, 1.0]
     assert found(min_kl=0.2, max_kl=0.3) == [3.0, 2.0]
     assert found(end_reason="length") == [-1.0]
     assert stored.read(ws, rollouts.count, run.id) == 5
-    assert stored.read(ws, rollouts.count, run.id, Filter(iteration=1)) == 4
+    assert stored.read(ws, rollouts.count, run.id, Filter(min_iteration=1, max_iteration=1)) == 4
     assert stored.read(ws, rollouts.iterations, run.id) == [2, 1]
 
 
@@ -162,7 +162,7 @@ def test_a_rollout_has_its_prompt_components_tokens_and_the_checkpoint_that_samp
     assert second.messages == [{"role": "user", "content": "What is 2?"}]
     assert (second.shaped_score, second.components, second.num_tokens) == (1.5, {"short": 2.5}, 4)
     assert (first.checkpoint, second.checkpoint, third.checkpoint) == ("sft-1@1", f"{run.name}@1", None)
-    table = stored.read(ws, rollouts.token_table, run.id, second)
+    table = stored.read(ws, rollouts.token_table, second)
     assert [token.text for token in table] == [*texts.values(), f"#{given.tokens.response_ids[3]}"]
     assert [token.advantage for token in table] == list(given.tokens.advantages)
     assert table[0].kl == given.tokens.logprobs[0] - given.tokens.ref_logprobs[0]
@@ -265,7 +265,7 @@ def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
     assert stored.read(ws, rollouts.iterations, run.id) == [3, 2]
     assert module.latest is not None
     sampled, experience = module.latest[0].rollout, module.latest[1]
-    found = stored.read(ws, rollouts.find, run.id, Filter(iteration=3))
+    found = stored.read(ws, rollouts.find, run.id, Filter(min_iteration=3, max_iteration=3))
     chat = module.backbone.chat
     for row, rollout in enumerate(found):
         numbers = stored.read(ws, rollouts.tokens_of, rollout.id)
@@ -277,7 +277,7 @@ def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
         assert rollout.response == chat.decode(sampled.responses[row])
         assert chat.encode_prompt(rollout.messages).ids == sampled.prompts[row]
         assert rollout.end_reason == sampled.end_reasons[row]
-        text = "".join(token.text for token in stored.read(ws, rollouts.token_table, run.id, rollout))
+        text = "".join(token.text for token in stored.read(ws, rollouts.token_table, rollout))
         assert text.startswith(rollout.response)
 
 

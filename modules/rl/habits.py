@@ -15,6 +15,8 @@ from modules.runtime.distributed import gather_rows
 
 SIZE = 4
 """Tokens in a run of tokens that is looked for again."""
+LEAST = 0.1
+"""Share of the scores that the smaller of two groups has at least: a single outlier is no group."""
 
 
 def habits(experience: Experience, rollout: Rollout) -> dict[str, float]:
@@ -23,9 +25,24 @@ def habits(experience: Experience, rollout: Rollout) -> dict[str, float]:
     distinct = torch.tensor([distinct_share(response) for response in rollout.responses], device=scores.device)
     return {
         "objective/score_spread": float(scores.std(correction=0)),
+        "objective/score_groups": groups_share(scores),
         "rollout/length_correlation": correlation(scores, lengths),
         "rollout/distinct_4grams": mean(distinct),
     }
+
+
+def groups_share(scores: torch.Tensor) -> float:
+    """Return the share of the variance of scores (B,) that the best cut into a lower and an upper group explains; 0 without any."""
+    num, variance = len(scores), float(scores.double().var(correction=0))
+    least = max(1, round(LEAST * num))
+    if num < 2 * least or variance <= 1e-12:
+        return 0.0
+    ordered = scores.double().sort().values
+    low = torch.arange(1, num, device=scores.device, dtype=torch.float64)
+    below = ordered.cumsum(0)[:-1]
+    apart = below / low - (ordered.sum() - below) / (num - low)
+    between = low * (num - low) / num**2 * apart**2
+    return float(between[least - 1 : num - least].max()) / variance
 
 
 def distinct_share(ids: Sequence[int], size: int = SIZE) -> float:

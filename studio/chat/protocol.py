@@ -32,8 +32,8 @@ class Sampling(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
-class Question(BaseModel):
-    """Ask a checkpoint for an answer."""
+class OfPolicy(BaseModel):
+    """Ask a checkpoint that gives answers for something."""
 
     id: int
     checkpoint: str
@@ -41,6 +41,11 @@ class Question(BaseModel):
     base_folder: str
     """Folder or hub id of the base model."""
     precision: str
+
+
+class Question(OfPolicy):
+    """Ask a checkpoint for an answer."""
+
     messages: Messages = []
     """The conversation, the last turn a user's; empty where `text` is to be continued."""
     text: str = ""
@@ -50,6 +55,17 @@ class Question(BaseModel):
     """Texts at which the answer ends; they are not part of it."""
     num_logprobs: int | None = None
     """Tell each token's log-probability, and so many of the most likely ones; None tells none."""
+
+
+class Reading(OfPolicy):
+    """Ask how likely a checkpoint finds a response that was sampled by another, token by token."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    texts: list[str | None]
+    """How each token of the response read when it was sampled; None where that is not known."""
+    temperature: float
+    """Logits are divided by it."""
 
 
 class Scoring(BaseModel):
@@ -87,6 +103,8 @@ class Event(BaseModel):
     """Those added, where their probabilities are asked for, as OpenAI's API writes them: token, logprob, bytes, top_logprobs."""
     scores: list[list[float]] = []
     """Of each response, by each member of the reward model's ensemble; the whole answer to a scoring."""
+    logprobs: list[float] = []
+    """Of each token of a response; the whole answer to a reading."""
     error: str = ""
     """A sentence; set on the last event of a question that was not answered."""
     is_refusal: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 
 from studio import children
-from studio.chat.protocol import Event, Question, Sampling, Scoring, Start, Stop
+from studio.chat.protocol import Event, OfPolicy, Question, Reading, Sampling, Scoring, Start, Stop
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import base_models, checkpoints, parents
 from studio.models.checkpoints import Checkpoint
@@ -21,6 +21,7 @@ from studio.workspace import Workspace
 
 MODULE = "studio.worker.resident"
 Scores = list[list[float]]
+Asking = Question | Reading | Scoring
 IDLE_S = 300.0
 LINES_KEPT = 20
 
@@ -28,7 +29,7 @@ LINES_KEPT = 20
 class _Asked:
     """A question that is open."""
 
-    def __init__(self, question: Question | Scoring) -> None:
+    def __init__(self, question: Asking) -> None:
         self.question = question
         self.events: queue.Queue[Event] = queue.Queue()
         self.has_begun = False
@@ -74,21 +75,51 @@ class Resident:
             CheckpointError: It is missing or not a policy.
             DataError: The messages do not end with a user's turn.
         """
-        found = policy(self._ws, name)
-        traits = parents.read(self._ws, found)
+        of_policy = self._of_policy(name)
         if messages or not text:
             messages = check_messages(messages, last="user")
         return Question(
-            id=self._number(),
-            checkpoint=found.name,
-            folder=str(found.folder),
-            base_folder=base_models.resolve(traits.base_model),
-            precision=traits.precision,
+            **of_policy.model_dump(),
             messages=messages,
             text=text,
             sampling=sampling or Sampling(),
             stop=[each for each in stop if each],
             num_logprobs=num_logprobs,
+        )
+
+    def read(
+        self,
+        name: str,
+        prompt_ids: Sequence[int],
+        response_ids: Sequence[int],
+        texts: Sequence[str | None],
+        temperature: float,
+    ) -> list[float]:
+        """Return the log-probability that a checkpoint gives each token of a response, in nats.
+
+        Raises:
+            CheckpointError: It is missing or not a policy.
+            DataError: It has another vocabulary, or the text does not fit into the model.
+            RunError: The process could not start, failed or was killed.
+        """
+        asked = Reading(
+            **self._of_policy(name).model_dump(),
+            prompt_ids=list(prompt_ids),
+            response_ids=list(response_ids),
+            texts=list(texts),
+            temperature=temperature,
+        )
+        return next(event.logprobs for event in self.answer(asked) if event.logprobs)
+
+    def _of_policy(self, name: str) -> OfPolicy:
+        found = policy(self._ws, name)
+        traits = parents.read(self._ws, found)
+        return OfPolicy(
+            id=self._number(),
+            checkpoint=found.name,
+            folder=str(found.folder),
+            base_folder=base_models.resolve(traits.base_model),
+            precision=traits.precision,
         )
 
     def score(
@@ -119,7 +150,7 @@ class Resident:
             self._last_id += 1
             return self._last_id
 
-    def answer(self, question: Question | Scoring) -> Generator[Event]:
+    def answer(self, question: Asking) -> Generator[Event]:
         """Ask now; yields what is added to the answer, and its end last. Closing the generator stops the model.
 
         Raises:
@@ -137,7 +168,7 @@ class Resident:
         try:
             while not is_over:
                 event = asked.events.get()
-                if is_over := bool(event.error or event.reason or event.scores):
+                if is_over := bool(event.error or event.reason or event.scores or event.logprobs):
                     with self._lock:
                         self._open.pop(asked.question.id, None)
                 if event.error:
@@ -146,13 +177,13 @@ class Resident:
         finally:
             self.leave(asked.question)
 
-    def leave(self, question: Question | Scoring) -> None:
+    def leave(self, question: Asking) -> None:
         """Hear no more of an answer, and have it end; for one whose generator was never begun."""
         self.stop(question)
         with self._lock:
             self._open.pop(question.id, None)
 
-    def stop(self, question: Question | Scoring) -> None:
+    def stop(self, question: Asking) -> None:
         """Have an answer end where it is: its last event follows. Does nothing after its end."""
         with self._lock:
             if question.id in self._open:
@@ -172,7 +203,7 @@ class Resident:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def _send(self, what: Question | Scoring | Stop, *, may_start: bool = True) -> None:
+    def _send(self, what: Asking | Stop, *, may_start: bool = True) -> None:
         """Write a line to the process, starting one if there is none. The lock is held."""
         for _ in range(2):
             if self._process is None or self._process.poll() is not None:

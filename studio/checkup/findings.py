@@ -19,6 +19,7 @@ NEWEST = 1_000
 METRICS = (
     "objective/kl",
     "objective/score",
+    "objective/score_groups",
     "objective/score_spread",
     "eval/score",
     "policy/approx_kl",

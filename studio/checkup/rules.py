@@ -177,6 +177,15 @@ def score_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
             yield Sign(step, "objective/score_spread", said)
 
 
+def score_groups(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
+    """The scores fall into two groups, 3 iterations in a row, and did not at the start: a policy with two habits, one of which pays."""
+    curve = curves.get("objective/score_groups", ())
+    if len(curve) > START and _start(curve) < 0.85:
+        for step, value in _holds(curve, 3, lambda value: value > 0.9):
+            said = f"Two groups of scores explain {value:.0%} of their variance; at the start {_start(curve):.0%}."
+            yield Sign(step, "objective/score_groups", said)
+
+
 def score_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
     """Over 50 iterations the score rises in each ten (rlwatch: by more than 0.1) while the held-out score falls by 0.1."""
     held_out = curves.get("eval/score", ())
@@ -259,6 +268,12 @@ RULES = (
         "the scores' spread changes",
         "Read the highest and lowest scored responses under Rollouts.",
         score_spread,
+        asks_votes=True,
+    ),
+    Rule(
+        "scores fall into two groups",
+        "Sort by score under Rollouts and read both ends: one kind of answer may please the reward model only.",
+        score_groups,
         asks_votes=True,
     ),
     Rule(

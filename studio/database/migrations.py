@@ -29,6 +29,7 @@ from studio.database.schema import (
     queue,
     ratings,
     restores,
+    rollout_indexes,
     search,
     sessions,
     steering,
@@ -243,6 +244,13 @@ def m073_handed_on(db: Database) -> None:
 def m074_steering(db: Database) -> None:
     """Remember settings that were changed while a run went on."""
     for statement in steering.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m085_rollout_indexes(db: Database) -> None:
+    """Find and sort the rollouts of all runs without reading each."""
+    for statement in rollout_indexes.STATEMENTS:
         db.execute(statement)
 
 

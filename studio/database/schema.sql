@@ -352,7 +352,11 @@ CREATE TABLE rollouts (             -- rollouts: one response of a PPO iteration
     end_reason TEXT NOT NULL CHECK (end_reason IN ('eos', 'length')),
     tokens BLOB NOT NULL            -- ids and numbers per token, packed by rollouts
 ) STRICT;
+CREATE INDEX rollouts_kl ON rollouts(kl);
+CREATE INDEX rollouts_length ON rollouts(num_tokens);
+CREATE INDEX rollouts_prompt ON rollouts(prompt_id);
 CREATE INDEX rollouts_run ON rollouts(run_id, iteration);
+CREATE INDEX rollouts_score ON rollouts(score);
 CREATE TABLE run_parents (          -- runs
     run_id INTEGER NOT NULL REFERENCES runs(id),
     role TEXT NOT NULL,             -- sft, reward, policy, opponent

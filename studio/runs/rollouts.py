@@ -11,6 +11,7 @@ upper bytes, which compresses better. Nothing is rounded: PPO learnt from exactl
 """
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +20,18 @@ from typing import Any, Literal, NamedTuple
 
 from sqlite_utils import Database
 
+from modules.config import PPOConfig
 from studio.errors import RunError
 from studio.preferences import text_search
+from studio.runs import runs
 from studio.runs.runs import Run
 
 SORTS = ("newest", "score", "lowest score", "kl", "lowest kl", "length")
+COUNTED = 10_000
+"""Matches that are counted; beyond, a list says that there are more."""
 Sort = Literal["newest", "score", "lowest score", "kl", "lowest kl", "length"]
 _ORDERS = {
-    "newest": "r.iteration DESC, r.id",
+    "newest": "r.run_id DESC, r.iteration DESC, r.id",
     "score": "r.score DESC, r.id",
     "lowest score": "r.score, r.id",
     "kl": "r.kl DESC, r.id",
@@ -34,20 +39,24 @@ _ORDERS = {
     "length": "r.num_tokens DESC, r.id",
 }
 _SELECT = """
-SELECT r.id, r.iteration, r.prompt_id, p.messages, p.category, r.response, r.score, r.shaped_score, r.components, r.kl,
-    r.num_tokens, r.end_reason,
+SELECT r.id, (SELECT name FROM runs WHERE runs.id = r.run_id) AS run, r.iteration, r.prompt_id, p.messages, p.category, r.response,
+    r.score, r.shaped_score, r.components, r.kl, r.num_tokens, r.end_reason,
     (SELECT c.name FROM checkpoints c JOIN runs ON runs.id = r.run_id
         LEFT JOIN run_parents ON run_parents.run_id = r.run_id AND role = 'policy'
         WHERE CASE WHEN r.iteration = 1 THEN c.id = checkpoint_id
             ELSE c.step = r.iteration - 1 AND (c.run_id = r.run_id OR c.id = resumed_from) END) AS checkpoint
 FROM rollouts r JOIN prompts p ON p.id = r.prompt_id"""
-_WHERE = """
-WHERE r.run_id = :run_id
-    AND (:search = '' OR holds(r.response, :search) OR says(p.messages, :search))
-    AND (:iteration IS NULL OR r.iteration = :iteration)
-    AND (:min_score IS NULL OR r.score >= :min_score) AND (:max_score IS NULL OR r.score <= :max_score)
-    AND (:min_kl IS NULL OR r.kl >= :min_kl) AND (:max_kl IS NULL OR r.kl <= :max_kl)
-    AND (:end_reason IS NULL OR r.end_reason = :end_reason)"""
+_FOUND = "FROM rollouts r LEFT JOIN prompts p ON p.id = r.prompt_id"
+"""A left join, which SQLite leaves out where no condition reads the prompt."""
+_CONDITIONS = {
+    "min_iteration": "r.iteration >= :min_iteration",
+    "max_iteration": "r.iteration <= :max_iteration",
+    "min_score": "r.score >= :min_score",
+    "max_score": "r.score <= :max_score",
+    "min_kl": "r.kl >= :min_kl",
+    "max_kl": "r.kl <= :max_kl",
+    "end_reason": "r.end_reason = :end_reason",
+}
 _FLOATS = 5
 LEVEL = 3
 """Compression level: a higher one takes half as long again for half a percent."""
@@ -77,11 +86,18 @@ class Token(NamedTuple):
     value: float
     advantage: float
     return_to_go: float
+    reward: float
+    """The price of its KL, on the last token the shaped score too, and what was foreseen beyond a bootstrapped end."""
 
     @property
     def kl(self) -> float:
         """Log-ratio of policy to reference, in nats."""
         return self.logprob - self.ref_logprob
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of the policy's probability to the reference's."""
+        return math.exp(min(self.kl, 700.0))
 
 
 class NewRollout(NamedTuple):
@@ -102,6 +118,8 @@ class Rollout:
     """A stored response."""
 
     id: int
+    run: str
+    """The name of its run."""
     iteration: int
     prompt_id: int
     messages: list[dict[str, str]]
@@ -119,11 +137,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter for the rollouts of a run; None and empty text let all through."""
+    """A filter for rollouts; None and empty text let all through."""
 
     search: str = ""
     """Part of the prompt or the response, in any case."""
-    iteration: float | None = None
+    min_iteration: float | None = None
+    max_iteration: float | None = None
     min_score: float | None = None
     max_score: float | None = None
     min_kl: float | None = None
@@ -173,22 +192,51 @@ def add(
 
 
 def find(
-    db: Database, run_id: int, wanted: Filter | None = None, *, sort: Sort = "newest", limit: int = 50, offset: int = 0
+    db: Database,
+    run_id: int | None,
+    wanted: Filter | None = None,
+    *,
+    sort: Sort = "newest",
+    limit: int = 50,
+    offset: int = 0,
 ) -> list[Rollout]:
-    """Return rollouts of a run."""
-    text_search.add_functions(db)
+    """Return rollouts of a run, or of all runs, the newest run first."""
+    wanted = wanted or Filter()
+    where, values = _where(db, run_id, wanted)
+    order = _ORDERS[sort]
+    if wanted.search and sort != "newest":
+        order = f"+{order}"  # every text is read anyway: in the order they are stored
+    ids = f"SELECT r.id {_FOUND} {where} ORDER BY {order} LIMIT :limit OFFSET :offset"
     rows = db.query(
-        f"{_SELECT}{_WHERE} ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset",
-        _values(run_id, wanted) | {"limit": limit, "offset": offset},
+        f"{_SELECT} WHERE r.id IN ({ids}) ORDER BY {order}", values | {"limit": limit, "offset": max(0, offset)}
     )
     return [_rollout(row) for row in rows]
 
 
-def count(db: Database, run_id: int, wanted: Filter | None = None) -> int:
-    """Count the stored rollouts of a run that fit the filter."""
-    text_search.add_functions(db)
-    sql = f"SELECT count(*) AS n FROM rollouts r JOIN prompts p ON p.id = r.prompt_id{_WHERE}"
-    return next(db.query(sql, _values(run_id, wanted)))["n"]
+def count(db: Database, run_id: int | None, wanted: Filter | None = None, *, at_most: int = 2**62) -> int:
+    """Count the stored rollouts of a run, or of all runs, that fit the filter; with `at_most`, no further than one beyond."""
+    where, values = _where(db, run_id, wanted or Filter())
+    if at_most == 2**62:
+        return next(db.query(f"SELECT count(*) AS n {_FOUND} {where}", values))["n"]
+    sql = f"SELECT count(*) AS n FROM (SELECT 1 {_FOUND} {where} LIMIT :most)"
+    return next(db.query(sql, values | {"most": at_most + 1}))["n"]
+
+
+def span(text: str) -> tuple[float | None, float | None]:
+    """Return the first and the last iteration that a text such as ``38`` or ``30-40`` names; None where it is empty.
+
+    Raises:
+        RunError: it names none.
+    """
+    if not text.strip():
+        return None, None
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    ends = (first, last) if dash else (first, first)
+    if not all(end.isascii() and end.isdecimal() and len(end) < 10 for end in ends):
+        raise RunError(f"{text.strip()[:40]!r} is no iteration: give a number such as 38, or a range such as 30-40.")
+    if int(ends[0]) > int(ends[1]):
+        raise RunError(f"No iteration is in {text.strip()}: give the lower number first.")
+    return float(ends[0]), float(ends[1])
 
 
 def iterations(db: Database, run_id: int) -> list[int]:
@@ -197,17 +245,23 @@ def iterations(db: Database, run_id: int) -> list[int]:
     return [row["iteration"] for row in rows]
 
 
-def get(db: Database, run: Run, rollout_id: int) -> Rollout:
-    """Return a rollout of a run.
+def get(db: Database, run: Run | None, rollout_id: int) -> Rollout:
+    """Return a rollout of a run, or of any.
 
     Raises:
         RunError: the run has none with this id (any more).
     """
-    rows = list(db.query(f"{_SELECT} WHERE r.run_id = ? AND r.id = ?", [run.id, rollout_id]))
+    rows = list(
+        db.query(
+            f"{_SELECT} WHERE r.id = :id AND (:run_id IS NULL OR r.run_id = :run_id)",
+            {"id": rollout_id, "run_id": run.id if run else None},
+        )
+    )
     if not rows:
+        which, name = (f"Run {run.name} has no rollout", f" {run.name}") if run else ("There is no rollout", "")
         raise RunError(
-            f"Run {run.name} has no rollout {rollout_id}. It may have been dropped for newer ones (keep_rollouts); see them "
-            f"with: rlhf-studio runs rollouts {run.name}"
+            f"{which} {rollout_id}. It may have been dropped for newer ones (keep_rollouts); see them "
+            f"with: rlhf-studio runs rollouts{name}"
         )
     return _rollout(rows[0])
 
@@ -217,12 +271,25 @@ def tokens_of(db: Database, rollout_id: int) -> Tokens:
     return unpack(next(db.query("SELECT tokens FROM rollouts WHERE id = ?", [rollout_id]))["tokens"])
 
 
-def token_table(db: Database, run_id: int, rollout: Rollout) -> list[Token]:
+def token_table(db: Database, rollout: Rollout) -> list[Token]:
     """Return the tokens of a rollout's response with all their numbers."""
-    tokens = tokens_of(db, rollout.id)
-    texts = token_texts(db, run_id, tokens.response_ids)
-    columns = zip(tokens.response_ids, *tokens[2:], strict=True)
+    run, tokens = runs.get(db, rollout.run), tokens_of(db, rollout.id)
+    assert isinstance(run.config, PPOConfig)
+    texts = token_texts(db, run.id, tokens.response_ids)
+    rewards = token_rewards(tokens, run.config.gamma, run.config.lam)
+    columns = zip(tokens.response_ids, *tokens[2:], rewards, strict=True)
     return [Token(token, texts.get(token, f"#{token}"), *numbers) for token, *numbers in columns]
+
+
+def token_rewards(tokens: Tokens, gamma: float, lam: float) -> list[float]:
+    """Return the reward of each token, from values and returns: the sum of GAE solved for it."""
+    advantages = [total - value for total, value in zip(tokens.returns, tokens.values, strict=True)]
+    after = zip([*advantages[1:], 0.0], [*tokens.values[1:], 0.0], strict=True)
+    now = zip(advantages, tokens.values, strict=True)
+    return [
+        advantage + value - gamma * (lam * next_advantage + next_value)
+        for (advantage, value), (next_advantage, next_value) in zip(now, after, strict=True)
+    ]
 
 
 def token_texts(db: Database, run_id: int, token_ids: Iterable[int]) -> dict[int, str]:
@@ -265,9 +332,18 @@ def unpack(packed: bytes) -> Tokens:
     return Tokens(ids[:num_prompt], ids[num_prompt:], *columns)
 
 
-def _values(run_id: int, wanted: Filter | None) -> dict[str, Any]:
-    wanted = wanted or Filter()
-    return {"run_id": run_id} | vars(wanted) | {"search": text_search.fold(wanted.search)}
+def _where(db: Database, run_id: int | None, wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """Return the WHERE clause with only the conditions that narrow, so that SQLite may use an index, and its values."""
+    values: dict[str, Any] = {name: value for name, value in vars(wanted).items() if value is not None} | {
+        "run_id": run_id
+    }
+    conditions = [condition for name, condition in _CONDITIONS.items() if name in values]
+    if run_id is not None:
+        conditions.insert(0, "r.run_id = :run_id")
+    if wanted.search:
+        of_prompt = text_search.condition(db, wanted.search, values, of="prompts", row="r.prompt_id", text="p.messages")
+        conditions.append(f"(holds(r.response, :piece) OR {of_prompt})")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def _rollout(row: dict[str, Any]) -> Rollout:

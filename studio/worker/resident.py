@@ -18,12 +18,12 @@ from sqlite_utils import Database
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
-from studio.chat.protocol import Event, Question, Reason, Scoring, Start, Stop
+from studio.chat.protocol import Event, OfPolicy, Question, Reading, Reason, Scoring, Start, Stop
 from studio.errors import DataError, StudioError
 from studio.models import base_models, loaded
 from studio.runs import devices
 from studio.runs import queue as waiting_runs
-from studio.worker import failures, predict
+from studio.worker import failures, predict, reading
 from studio.worker.borrowed_gpu import borrowed
 from studio.worker.sampling import role_of
 from studio.workspace import Workspace
@@ -64,7 +64,7 @@ class Models:
             raise DataError(f"{asked.checkpoint} cannot read these answers: they are too long for it.")
         return Event(id=asked.id, scores=predict.score(self._reward[1], encoded))
 
-    def get(self, question: Question) -> Backbone:
+    def get(self, question: OfPolicy) -> Backbone:
         """Return the model that has the checkpoint as a role, loading what is missing."""
         folder = Path(question.folder)
         meta = checkpoint.load_meta(folder)
@@ -206,6 +206,9 @@ def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any
     try:
         if "responses" in line:
             tell(models.score(Scoring.model_validate(line)))
+        elif "response_ids" in line:
+            asked = Reading.model_validate(line)
+            tell(Event(id=asked.id, logprobs=reading.logprobs(models.get(asked), asked)))
         else:
             question = Question.model_validate(line)
             answers.append(Answer(question, models.get(question)))

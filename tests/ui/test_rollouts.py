@@ -65,8 +65,8 @@ def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws,
     words = page.locator("#rollout .words").last
     expect(words).to_contain_text(HOSTILE)
     run = stored.read(full_ws, runs.get, "ppo-2")
-    hostile = stored.read(full_ws, rollouts.find, run.id, Filter(search="hacked", iteration=40))[0]
-    table = stored.read(full_ws, rollouts.token_table, run.id, hostile)
+    hostile = stored.read(full_ws, rollouts.find, run.id, Filter(search="hacked", min_iteration=40))[0]
+    table = stored.read(full_ws, rollouts.token_table, hostile)
     expect(words.locator(".token")).to_have_count(len(table))
 
     def strengths() -> list[float]:

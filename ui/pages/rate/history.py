@@ -112,7 +112,7 @@ def build(ws: Workspace) -> Page:
     ):
         on(done.then, partial(_list, ws, None), filters, [table, start, older])
     choices = [category, rater, session]
-    return Page(partial(_open, ws), filters, [table, start, older, *choices])
+    return Page(partial(_open, ws), filters, [table, start, older, *choices], item=picked)
 
 
 _NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from studio import settings
+from studio.chat.resident import Resident
 from studio.checkup import findings
 from studio.models import checkpoints
 from studio.page_reads import PAGE, Shared
@@ -41,8 +42,8 @@ PULSE_S = 10.0
 OPENER = static.read("open_run.js")
 
 
-def build(ws: Workspace, chosen: gr.Textbox) -> Page:
-    """Place the page; `chosen` holds the name of the run that is shown, empty for the newest."""
+def build(ws: Workspace, chosen: gr.Textbox, resident: Resident) -> Page:
+    """Place the page; `chosen` holds the name of the run that is shown, empty for the newest; `resident` reads responses again."""
     chosen.render()
 
     def show(request: Any) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def build(ws: Workspace, chosen: gr.Textbox) -> Page:
                 with gr.Tab("Samples"):
                     samples = html.html(elem_id="run-samples")
                 with gr.Tab("Rollouts"):
-                    rollouts.build(ws, chosen, seen)
+                    rollouts.build(ws, chosen, seen, resident)
                 with gr.Tab("Log"):
                     run_log.build(ws, chosen, seen)
                     log = html.html(elem_id="run-log")

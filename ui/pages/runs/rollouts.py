@@ -1,39 +1,67 @@
-"""The rollouts of a PPO run, a section of Runs: what was sampled, searched and sorted, and one response token by token.
+"""The rollouts of PPO, a section of Runs: searched and sorted, of one run or all; one of them token by token and traced back.
 
-All texts come from a model and are escaped; colours are strengths in a CSS variable, so light and dark need no redraw.
+All texts come from a model and are escaped.
 """
 
+import json
+from collections.abc import Iterator
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from studio.errors import RunError
+from studio.annotation import tracing
+from studio.chat import comparing
+from studio.chat import resident as residents
+from studio.chat.resident import Resident
+from studio.errors import RunError, StudioError
 from studio.runs import rollouts, runs
-from studio.runs.rollouts import Filter, Rollout, Token
+from studio.runs.rollouts import Filter, Rollout
+from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
+from ui import static
 from ui.components import html
 from ui.handlers import any_of, on
+from ui.pages.runs import tokens, trace
 
 NUM_ROWS = 50
 FIRST_LETTERS = 140
-COLOURS = {"advantage": "advantage", "KL": "kl"}
+OFFERED = 200
+"""Checkpoints in the list of those to compare with; any other can be typed."""
 ENDS = [("any end", ""), ("ended by itself", "eos"), ("cut at the length limit", "length")]
 BOUNDS = ("iteration", "lowest score", "highest score", "lowest KL", "highest KL")
 """Texts, not `gr.Number`: an empty one of those becomes 0 when its accordion opens."""
 PICK = """
 document.addEventListener("click", (event) => {
   const row = event.target.closest?.("#run-rollouts tr")?.querySelector("[data-rollout]");
-  if (!row) return;
+  if (!row || event.target.closest("a")) return;
   props.value = row.dataset.rollout;
   trigger("submit");
 });
-"""
-"""A click on a row chooses its response."""
+""" + static.read("tokens.js")
+"""A click on a row chooses its response; keys go through its tokens."""
 
 
-def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
+class Asked(NamedTuple):
+    """What the list shows, as it was sent."""
+
+    chosen: str
+    picked: str
+    everywhere: bool
+    search: str
+    sort: Any
+    end: str
+    bounds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: tuple[Any, ...]) -> "Asked":
+        """Take the values of the components in their order."""
+        chosen, picked, everywhere, search, sort, end, *bounds = values
+        return cls(chosen, picked, everywhere, search, sort, end, tuple(bounds))
+
+
+def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Resident) -> None:
     """Place the section; it follows the chosen run, and is drawn again whenever `seen` says that something is new."""
     with gr.Row(elem_classes="controls rollout-filters"):
         search = gr.Textbox(
@@ -41,66 +69,143 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox) -> None:
         )
         sort = gr.Dropdown(list(rollouts.SORTS), value="newest", elem_id="rollout-sort", min_width=130, **_BARE)
         end = gr.Dropdown(ENDS, value="", elem_id="rollout-end", min_width=170, **_BARE)
+        everywhere = gr.Checkbox(False, label="in all runs", elem_id="rollout-everywhere", min_width=110)
     with gr.Accordion("More filters", open=False, elem_classes="more"), gr.Row(elem_classes="fields"):
         bounds = [
-            gr.Textbox("", label=label, max_lines=1, elem_id=f"rollout-{label.replace(' ', '-')}", min_width=120)
+            gr.Textbox(
+                "",
+                label=label,
+                placeholder="38 or 30-40" if label == "iteration" else "",
+                max_lines=1,
+                elem_id=f"rollout-{label.replace(' ', '-')}",
+                min_width=120,
+            )
             for label in BOUNDS
         ]
     # An empty template: the value is a number that comes from outside and must not be drawn.
     picked = html.html("", html_template="", js_on_load=PICK, elem_id="rollout-picked")
+    place = gr.Textbox("", visible=False)
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
             table = html.html(elem_id="run-rollouts")
+            with gr.Row(elem_classes="controls pager", visible=False) as row:
+                before = gr.Button("Before", size="sm", min_width=90, elem_id="rollout-before")
+                after = gr.Button("After", size="sm", min_width=90, elem_id="rollout-after")
         with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
-            colour = gr.Radio(list(COLOURS), value="advantage", label="Colour tokens by", elem_id="rollout-colour")
+            colour = gr.Radio(
+                list(tokens.COLOURS), value="advantage", label="Colour tokens by", elem_id="rollout-colour"
+            )
             detail = html.html(_NONE_PICKED, elem_id="rollout")
-    wanted = [chosen, picked, search, sort, end, *bounds]
-    narrowed = any_of([seen, chosen, search, sort, end, *bounds], "change", picked.submit)
-    on(narrowed, partial(_table, ws), wanted, [table])
-    shown = any_of([chosen, colour], "change", picked.submit)
-    on(shown, partial(_detail, ws), [chosen, picked, colour], [detail])
+            with gr.Row(elem_classes="controls", elem_id="rollout-compare"):
+                other = gr.Dropdown(
+                    [],
+                    value=None,
+                    label="The same under",
+                    allow_custom_value=True,
+                    elem_id="rollout-other",
+                    min_width=160,
+                )
+                compare = gr.Button("Compare", elem_id="rollout-ask", min_width=110)
+            under = html.html(elem_id="rollout-under")
+            traced = html.html(elem_id="rollout-trace")
+    wanted = [chosen, picked, everywhere, search, sort, end, *bounds]
+    listed = [table, place, row, before, after]
+    narrowed = any_of([seen, chosen, everywhere, search, sort, end, *bounds], "change", picked.submit)
+    on(narrowed, partial(_list, ws, 0), [place, *wanted], listed)
+    for button, by in ((before, -NUM_ROWS), (after, NUM_ROWS)):
+        on(button.click, partial(_list, ws, by), [place, *wanted], listed)
+    which = [chosen, picked, everywhere]
+    on(any_of([chosen, colour, everywhere], "change", picked.submit), partial(_detail, ws), [*which, colour], [detail])
+    asked = on(compare.click, partial(_compare, ws, resident), [*which, other], [under])
+    on(any_of([chosen, everywhere], "change", picked.submit), partial(_trace, ws), which, [traced])
+    on(picked.submit, partial(_offer, ws), None, [other, under], cancels=[asked])
 
 
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 _NONE_PICKED = '<p class="quiet">Choose a response to see its tokens.</p>'
 
 
-def _table(ws: Workspace, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
-    """Draw the rollouts that fit, as a table."""
+def _list(ws: Workspace, by: int, place: str, *values: Any) -> list[Any]:
+    """Draw a page of the rollouts that fit; other filters begin with the first page again."""
+    asked = Asked.of(values)
+    key = str(hash(asked._replace(picked="")))
+    known, start = json.loads(place or '["", 0]')
+    start = max(0, start + by) if known == key else 0
     with ws.read() as db:
-        return _draw_table(db, chosen, picked, search, sort, end, *bounds)
+        text, has_more = _draw(db, asked, start)
+    return [
+        text,
+        json.dumps([key, start]),
+        gr.Row(visible=start > 0 or has_more),
+        gr.Button(interactive=start > 0),
+        gr.Button(interactive=has_more),
+    ]
 
 
-def _draw_table(db: Database, chosen: str, picked: str, search: str, sort: Any, end: str, *bounds: str) -> str:
-    run = runs.chosen_or_newest(db, chosen)
-    if run is None or run.stage != "ppo":
-        return '<p class="quiet">Only PPO has rollouts. Choose a PPO run.</p>'
+def _draw(db: Database, asked: Asked, start: int) -> tuple[str, bool]:
+    """Return a page as a table, and whether there is another."""
+    run = None if asked.everywhere else runs.chosen_or_newest(db, asked.chosen)
+    if not asked.everywhere and (run is None or run.stage != "ppo"):
+        return '<p class="quiet">Only PPO has rollouts. Choose a PPO run, or look in all runs.</p>', False
     try:
-        iteration, *figures = (float(bound) if bound.strip() else None for bound in bounds)
-    except ValueError:
-        return html.notice(f"A filter is not a number. Leave it empty, or give a number: {', '.join(BOUNDS)}.", "bad")
-    wanted = Filter(search, iteration, *figures, end_reason=end or None)
-    stored = rollouts.count(db, run.id)
+        wanted = _filter(asked)
+    except StudioError as error:
+        return html.notice(str(error), "bad"), False
+    run_id = run.id if run else None
+    stored = rollouts.count(db, run_id)
     if not stored:
-        return '<p class="quiet">No rollouts are stored. PPO keeps those of its newest iterations (keep_rollouts).</p>'
-    found = rollouts.find(db, run.id, wanted, sort=sort, limit=NUM_ROWS)
+        return (
+            '<p class="quiet">No rollouts are stored. PPO keeps those of its newest iterations (keep_rollouts).</p>',
+            False,
+        )
+    found = rollouts.find(db, run_id, wanted, sort=asked.sort, limit=NUM_ROWS + 1, offset=start)
     if not found:
-        return f'<p class="quiet">None of the {stored:,} stored responses match.</p>'
-    rows = "".join(_row(rollout, str(rollout.id) == picked) for rollout in found)
-    num = rollouts.count(db, run.id, wanted)
-    shown = f"{len(found):,} of {num:,} that match" if num > len(found) else f"{num:,} match"
+        return f'<p class="quiet">None of the {stored:,} stored responses match.</p>', False
+    has_more = len(found) > NUM_ROWS
+    shown = found[:NUM_ROWS]
+    rows = "".join(_row(rollout, str(rollout.id) == asked.picked, asked.everywhere) for rollout in shown)
+    num = rollouts.count(db, run_id, wanted, at_most=rollouts.COUNTED) if has_more or start else len(shown)
+    return _table(rows, asked.everywhere) + _how_many(start, len(shown), num, stored), has_more
+
+
+def _filter(asked: Asked) -> Filter:
+    """Return what is asked for.
+
+    Raises:
+        RunError: a field is not what it should be.
+    """
+    iteration, *texts = asked.bounds
+    first, last = rollouts.span(iteration)
+    try:
+        low, high, near, far = (float(text) if text.strip() else None for text in texts)
+    except ValueError:
+        raise RunError(
+            f"A filter is not a number. Leave it empty, or give a number: {', '.join(BOUNDS[1:])}."
+        ) from None
+    return Filter(asked.search, first, last, low, high, near, far, asked.end or None)
+
+
+def _how_many(start: int, num_shown: int, num: int, stored: int) -> str:
+    total = f"more than {rollouts.COUNTED:,}" if num > rollouts.COUNTED else f"{num:,}"
+    shown = f"{start + 1:,} to {start + num_shown:,} of {total} that match" if num > num_shown else f"{num:,} match"
+    return f'<p class="quiet">{shown}; {stored:,} are stored.</p>'
+
+
+def _table(rows: str, has_run: bool) -> str:
+    first = "run, iteration" if has_run else "iteration"
     return (
-        f'{html.wide("Responses")}<table class="rollouts"><thead><tr><th class="num">iteration</th><th class="num">score</th>'
-        f'<th class="num">KL</th><th class="num">tokens</th><th>response</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<p class="quiet">{shown}; {stored:,} are stored.</p>'
+        f'{html.wide("Responses")}<table class="rollouts{" has-run" if has_run else ""}"><thead><tr>'
+        f'<th class="num">{first}</th><th class="num">score</th><th class="num">KL</th><th class="num">tokens</th>'
+        f"<th>response</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _row(rollout: Rollout, is_picked: bool) -> str:
+def _row(rollout: Rollout, is_picked: bool, has_run: bool) -> str:
     cut = html.tags(["cut"]) if rollout.end_reason == "length" else ""
     current = ' class="is-picked"' if is_picked else ""
+    run = f'<a href="#runs/{escape(rollout.run)}">{escape(rollout.run)}</a><br>' if has_run else ""
     return (
-        f'<tr{current}><td class="num">{rollout.iteration}</td><td class="num">{html.number(rollout.score)}</td>'
+        f'<tr{current}><td class="num">{run}{rollout.iteration}</td><td class="num">{html.number(rollout.score)}</td>'
         f'<td class="num">{html.number(rollout.kl)}</td><td class="num">{rollout.num_tokens}</td>'
         f'<td><button type="button" data-rollout="{rollout.id}"><span class="asked">'
         f"{escape(_first(rollout.messages[-1]['content']))}</span>{escape(_first(rollout.response)) or '(empty)'}"
@@ -108,75 +213,50 @@ def _row(rollout: Rollout, is_picked: bool) -> str:
     )
 
 
-def _detail(ws: Workspace, chosen: str, picked: str, colour: str) -> str:
-    """Draw the picked response with its figures, its tokens coloured, and all its numbers; none of another run."""
+def _picked(db: Database, chosen: str, picked: str, everywhere: bool) -> Rollout | None:
+    """Return the picked response; None where there is none, or it is another run's."""
+    run: Run | None = None if everywhere else runs.chosen_or_newest(db, chosen)
+    if not str(picked).isdecimal() or (run is None and not everywhere):
+        return None
+    try:
+        return rollouts.get(db, run, int(picked))
+    except RunError:
+        return None
+
+
+def _detail(ws: Workspace, chosen: str, picked: str, everywhere: bool, colour: str) -> str:
+    """Draw the picked response."""
     with ws.read() as db:
-        try:
-            return _draw_detail(db, chosen, picked, colour)
-        except RunError:
-            return _NONE_PICKED
+        rollout = _picked(db, chosen, picked, everywhere)
+        return tokens.draw(rollout, rollouts.token_table(db, rollout), colour) if rollout else _NONE_PICKED
 
 
-def _draw_detail(db: Database, chosen: str, picked: str, colour: str) -> str:
-    run = runs.chosen_or_newest(db, chosen)
-    if run is None or not str(picked).isdecimal():
-        return _NONE_PICKED
-    rollout = rollouts.get(db, run, int(picked))
-    table = rollouts.token_table(db, run.id, rollout)
-    figures = {"score": rollout.score, "shaped": rollout.shaped_score, "KL": rollout.kl} | rollout.components
-    sampled = rollout.checkpoint or f"the policy after {rollout.iteration - 1} iterations, which was not saved"
-    return (
-        f'<article class="rollout"><header>{html.tags(f"{name} {html.number(value)}" for name, value in figures.items())}'
-        f'</header><p class="quiet">Iteration {rollout.iteration}, sampled by {escape(sampled)}.</p>'
-        f"{html.conversation(rollout.messages)}"
-        f'<div class="turn is-assistant"><span>assistant</span><div class="words">{_coloured(table, COLOURS[colour])}</div></div>'
-        f"{_legend(table, colour)}<details><summary>All numbers</summary>{_numbers(table)}</details></article>"
-    )
+def _trace(ws: Workspace, chosen: str, picked: str, everywhere: bool) -> str:
+    """Draw what stands behind the score of the picked response."""
+    with ws.read() as db:
+        rollout = _picked(db, chosen, picked, everywhere)
+        return trace.draw(tracing.trace(db, rollout)) if rollout else ""
 
 
-def _coloured(table: list[Token], name: str) -> str:
-    largest = max((abs(getattr(token, name)) for token in table), default=0.0) or 1.0
-    return "".join(
-        f'<span class="token {"is-up" if getattr(token, name) > 0 else "is-down"}" '
-        f'style="--strength:{abs(getattr(token, name)) / largest:.2f}" title="{escape(_said(token))}">{escape(token.text)}</span>'
-        for token in table
-    )
+def _offer(ws: Workspace) -> list[Any]:
+    """Offer the checkpoints that there are now; what was compared belonged to another response."""
+    return [gr.Dropdown(choices=residents.policies(ws)[:OFFERED]), ""]
 
 
-def _said(token: Token) -> str:
-    return (
-        f"{token.text!r}: log-probability {token.logprob:.3f}, reference {token.ref_logprob:.3f}, KL {token.kl:.3f}, "
-        f"value {token.value:.3f}, advantage {token.advantage:.3f}"
-    )
-
-
-def _legend(table: list[Token], colour: str) -> str:
-    name = COLOURS[colour]
-    low, high = (f(getattr(token, name) for token in table) for f in (min, max))
-    ends = [("is-down", f"lowest {low:.2f}"), ("is-up", f"highest {high:.2f}")]
-    marks = "".join(f'<span class="token {kind}" style="--strength:1">{words}</span>' for kind, words in ends)
-    return f'<p class="legend">{escape(colour)} of a token: {marks}</p>'
-
-
-def _numbers(table: list[Token]) -> str:
-    columns = {
-        "logprob": "logprob",
-        "reference": "ref_logprob",
-        "KL": "kl",
-        "value": "value",
-        "advantage": "advantage",
-        "return": "return_to_go",
-    }
-    head = "".join(f'<th class="num">{name}</th>' for name in columns)
-    rows = ""
-    for token in table:
-        cells = "".join(f'<td class="num">{getattr(token, name):.3f}</td>' for name in columns.values())
-        text = escape(token.text.replace("\n", "↵"))
-        rows += f"<tr><td><code>{text}</code></td>{cells}</tr>"
-    return (
-        f'{html.wide("Tokens")}<table class="rollouts"><thead><tr><th>token</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+def _compare(
+    ws: Workspace, resident: Resident, chosen: str, picked: str, everywhere: bool, other: str | None
+) -> Iterator[str]:
+    """Draw the picked response under another checkpoint; the process that reads it may have to load the model first."""
+    with ws.read() as db:
+        rollout = _picked(db, chosen, picked, everywhere)
+    if rollout is None or not other:
+        yield html.notice("Choose a response, then a checkpoint to compare with.", "bad")
+        return
+    yield html.notice(f"Reading the response under {other}; the first time its model is loaded.", "working")
+    try:
+        yield tokens.draw_under(comparing.compare(ws, resident, rollout, other))
+    except StudioError as error:
+        yield html.notice(str(error), "bad")
 
 
 def _first(text: str) -> str:
