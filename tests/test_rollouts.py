@@ -181,6 +181,55 @@ def test_old_iterations_make_room_and_other_runs_keep_theirs(ws):
     assert stored.read(ws, rollouts.iterations, other.id) == [1]
 
 
+# Of all runs.
+
+
+def test_the_rollouts_of_all_runs_are_searched_together_newest_run_first(ws):
+    first, second = new_run(ws), new_run(ws)
+    for iteration in (1, 2, 3):
+        stored.written(ws, rollouts.add, first.id, iteration, [rollout(0, f"a{iteration}", score=iteration)], keep=5)
+    stored.written(ws, rollouts.add, second.id, 2, [rollout(1, "b2", score=2.5, kl=1.0, end_reason="length")], keep=5)
+
+    def found(sort="newest", **wanted):
+        return [r.response for r in stored.read(ws, rollouts.find, None, Filter(**wanted), sort=sort)]
+
+    assert found() == ["b2", "a3", "a2", "a1"]
+    assert [r.run for r in stored.read(ws, rollouts.find, None)] == [second.name] + [first.name] * 3
+    assert found("score") == ["a3", "b2", "a2", "a1"]
+    assert found(min_iteration=2, max_iteration=3) == ["b2", "a3", "a2"]
+    assert found(max_iteration=1) == ["a1"]
+    assert found(min_score=2, max_score=2.9) == ["b2", "a2"]
+    assert found(min_kl=0.5) == found(end_reason="length") == found(search="B2") == ["b2"]
+    assert found(search="what is 0") == ["a3", "a2", "a1"], "the prompt is searched too"
+    assert stored.read(ws, rollouts.count, None) == 4
+    assert stored.read(ws, rollouts.count, None, at_most=2) == 3, "no further than one beyond"
+    page = stored.read(ws, rollouts.find, None, sort="score", limit=2, offset=1)
+    assert [r.response for r in page] == ["b2", "a2"]
+    assert stored.read(ws, rollouts.get, None, page[0].id) == page[0]
+    with pytest.raises(RunError, match=r"There is no rollout 99\. .* rlhf-studio runs rollouts$"):
+        stored.read(ws, rollouts.get, None, 99)
+
+
+def test_no_sort_reads_all_rollouts(ws):
+    with ws.read() as db:
+        for sort, order in rollouts._ORDERS.items():
+            plan = db.query(f"EXPLAIN QUERY PLAN SELECT r.id {rollouts._FOUND} ORDER BY {order} LIMIT 50")
+            steps = [row["detail"] for row in plan]
+            assert "INDEX rollouts_" in steps[0], f"{sort}: {steps}"
+            assert not any(step.endswith("FOR ORDER BY") for step in steps), f"{sort}: {steps}"
+
+
+@pytest.mark.parametrize(("text", "ends"), [("", (None, None)), ("38", (38, 38)), (" 30 - 40 ", (30, 40))])
+def test_iterations_are_one_or_a_range(text, ends):
+    assert rollouts.span(text) == ends
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "3-", "1-2-3", "40-30", "1e3", "9" * 20])
+def test_what_is_no_iteration_is_refused(text):
+    with pytest.raises(RunError, match="iteration"):
+        rollouts.span(text)
+
+
 # With PPO.
 
 
@@ -277,8 +326,10 @@ def test_what_is_stored_is_what_ppo_learnt_from_bit_for_bit(ws):
         assert rollout.response == chat.decode(sampled.responses[row])
         assert chat.encode_prompt(rollout.messages).ids == sampled.prompts[row]
         assert rollout.end_reason == sampled.end_reasons[row]
-        text = "".join(token.text for token in stored.read(ws, rollouts.token_table, rollout))
-        assert text.startswith(rollout.response)
+        table = stored.read(ws, rollouts.token_table, rollout)
+        assert "".join(token.text for token in table).startswith(rollout.response)
+        assert [token.reward for token in table] == pytest.approx(experience.rewards[row, :length].tolist(), abs=1e-5)
+        assert table[0].ratio == pytest.approx(math.exp(numbers.logprobs[0] - numbers.ref_logprobs[0]))
 
 
 def test_with_keep_rollouts_0_nothing_is_stored(ws, capsys):
@@ -315,5 +366,11 @@ def test_the_terminal_lists_filters_and_shows_tokens_and_is_not_commanded(ws, ca
     assert "No kl is at least 5 and at most 1. Swap --min-kl and --max-kl." in capsys.readouterr().err
     assert main(["runs", "rollouts", run.name, "--tokens", "99", *place]) == 1
     assert "has no rollout 99" in capsys.readouterr().err
+    assert main(["runs", "rollouts", "--iteration", "1-2", "--skip", "1", *place]) == 0
+    out = capsys.readouterr().out
+    assert f"{run.name:<8} iteration 1 " in out
+    assert "1 of 2 rollouts that fit; 2 are stored." in out
+    assert main(["runs", "rollouts", "--iteration", "much", *place]) == 1
+    assert "'much' is no iteration: give a number such as 38, or a range such as 30-40." in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["runs", "rollouts", run.name, "--min-score", "nan", *place])

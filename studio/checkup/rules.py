@@ -19,6 +19,8 @@ Curve = Sequence[tuple[int, float]]
 Curves = Mapping[str, Curve]
 ROLLING, WARM = 100, 20
 """Iterations before a value that it is compared with, and the fewest of them (rlwatch)."""
+SAME = 1e-6
+"""A spread of scores under which all are the same."""
 START = 3
 """First iterations, whose mean is what the SFT policy does: the policy has hardly moved."""
 
@@ -80,11 +82,14 @@ def _start(curve: Curve, num: int = START) -> float:
 
 
 def kl_spike(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """The KL jumps: 3 standard deviations over the mean before (rlwatch), and 1 nat over the highest of the last five."""
+    """The KL jumps: 3 standard deviations over the mean before (rlwatch), over twice the highest of the last five, and 1 nat more.
+
+    A KL that rises as it should is often over 3 deviations, and up to 1.7 times those five (healthy runs of `checkup_rates`).
+    """
     for step, value, before in _before(_trained(curves.get("objective/kl", ()), config)):
-        mean, spread = fmean(before), pstdev(before)
-        if value > max(mean + 3 * spread, max(before[-5:]) + 1):
-            said = f"KL {value:.2f} nats; before {mean:.2f} on average, standard deviation {spread:.2f}."
+        mean, spread, highest = fmean(before), pstdev(before), max(before[-5:])
+        if value > max(mean + 3 * spread, 2 * highest, highest + 1):
+            said = f"KL {value:.2f} nats, at most {highest:.2f} in the five iterations before, {mean:.2f} on average."
             yield Sign(step, "objective/kl", said)
 
 
@@ -129,25 +134,37 @@ def clips_much(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 
 def hardly_learns(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """Log-probabilities hardly change within an iteration, 10 in a row."""
-    for step, value in _holds(_trained(curves.get("policy/approx_kl", ()), config), 10, lambda value: value < 1e-6):
-        yield Sign(step, "policy/approx_kl", f"Change within an iteration {value:.1e}, 10 iterations in a row.")
+    """Log-probabilities hardly change within an iteration, 10 in a row; with one step an iteration they cannot, so the KL tells."""
+    if config.epochs * math.ceil(config.batch_size / config.minibatch_size) > 1:
+        for step, value in _holds(_trained(curves.get("policy/approx_kl", ()), config), 10, lambda value: value < 1e-6):
+            yield Sign(step, "policy/approx_kl", f"Change within an iteration {value:.1e}, 10 iterations in a row.")
+        return
+    for step, _ in _holds(_trained(curves.get("objective/kl", ()), config), 10, lambda value: abs(value) < 1e-3):
+        yield Sign(step, "objective/kl", "The KL was under 0.001 nats for 10 iterations in a row.")
 
 
 def values_useless(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """The value function predicts worse than a constant, 10 iterations in a row after its warm-up."""
+    """The value function predicts worse than a constant, 20 iterations in a row after its warm-up, and gets no better.
+
+    One that starts as the reward model's head does so for some 10 to 40 iterations, and gets better all the time.
+    """
     curve = _trained(curves.get("value/explained_variance", ()), config)
-    for step, value in _holds(curve, 10, lambda value: value < 0):
-        yield Sign(step, "value/explained_variance", f"Explained variance {value:.2f}, below 0 for 10 iterations.")
+    for window in _windows(curve, 20):
+        values = [value for _, value in window]
+        first, last = median(values[:10]), median(values[10:])
+        if max(values) < 0 and last < 0.75 * first:
+            said = f"Explained variance {last:.2f}, below 0 for 20 iterations; {first:.2f} in the first ten of them."
+            yield Sign(window[-1][0], "value/explained_variance", said)
 
 
 def value_loss(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """The value loss is more than 3 times the median of the iterations before."""
+    """The value loss is more than 10 times the median of the iterations before, or 3 iterations in a row more than 3 times."""
+    row = 0
     for step, value, before in _before(curves.get("value/loss", ())):
-        if value > 3 * median(before[-WARM:]):
-            yield Sign(
-                step, "value/loss", f"Value loss {value:.3g}; the median before was {median(before[-WARM:]):.3g}."
-            )
+        usual = median(before[-WARM:])
+        row = row + 1 if value > 3 * usual else 0
+        if row >= 3 or value > 10 * usual:
+            yield Sign(step, "value/loss", f"Value loss {value:.3g}; the median before was {usual:.3g}.")
 
 
 def advantages_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
@@ -172,7 +189,8 @@ def score_spread(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
     curve = curves.get("objective/score_spread", ())
     if len(curve) > START:
         base = _start(curve)
-        for step, value in _holds(curve, 3, lambda value: value > math.sqrt(3) * base or value < 0.1 * base):
+        low, high = max(0.1 * base, SAME), math.sqrt(3) * base
+        for step, value in _holds(curve, 3, lambda value: value > max(high, SAME) or value < low):
             said = f"Scores spread by {value:.3g} (standard deviation); at the start by {base:.3g}."
             yield Sign(step, "objective/score_spread", said)
 
@@ -216,11 +234,11 @@ def length_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 
 def missing_ends(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """Over 20 % of the responses are cut off, or twice as many as at the start: 3 iterations in a row."""
+    """Over 20 % of the responses are cut off, or twice as many as at the start and 10 % more: 3 iterations in a row."""
     curve = [(step, 1 - value) for step, value in curves.get("rollout/eos_share", ())]
     if len(curve) > START:
         base = _start(curve)
-        limit = min(0.2, max(2 * base, base + 0.05))
+        limit = min(0.2, max(2 * base, base + 0.1))
         for step, value in _holds(curve, 3, lambda value: value > limit):
             said = f"{value:.0%} of the responses are cut off at max_new_tokens; at the start {base:.0%}."
             yield Sign(step, "rollout/eos_share", said)

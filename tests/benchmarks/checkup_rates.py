@@ -45,6 +45,8 @@ HEALTHY = RECIPE.ppo.model_copy(
 )
 FAR = {"kl_coef": 0.0, "learning_rate": 3e-3}
 """A policy that nothing holds back."""
+SHORT = {"iterations": 30}
+"""For what shows early."""
 REWARDS = '''"""Rewards that make a policy sick. The file trained.txt beside it lists the trained prompts."""
 import random
 from pathlib import Path
@@ -125,16 +127,16 @@ LATER = {"rewards": _reward("later", plus="reward*1 + "), "score_clip": 1000.0}
 KINDS: dict[str, Kind] = dict(_healthy()) | {
     "rate": Kind(
         "learning rates 30 times as high, 4 epochs",
-        {"learning_rate": 3e-2, "epochs": 4},
+        {"learning_rate": 3e-2, "epochs": 4} | SHORT,
         ("the policy runs away from its rollouts", "much is clipped"),
     ),
     "free": Kind("no price of the KL, 3 times the rate", FAR, ("the policy is far from SFT",)),
-    "clip": Kind("clip_range=0.001", {"clip_range": 0.001, "epochs": 4}, ("much is clipped",)),
-    "still": Kind("learning_rate=1e-9", {"learning_rate": 1e-9}, ("the policy hardly moves",)),
-    "constant": Kind("a constant reward", {"rewards": _reward("constant")}, ("the scores' spread changes",)),
+    "clip": Kind("clip_range=0.001", {"clip_range": 0.001, "epochs": 4} | SHORT, ("much is clipped",)),
+    "still": Kind("learning_rate=1e-9", {"learning_rate": 1e-9} | SHORT, ("the policy hardly moves",)),
+    "constant": Kind("a constant reward", {"rewards": _reward("constant")} | SHORT, ("the scores' spread changes",)),
     "wrong": Kind(
         "the reward's sign turned, and a value function that stays the reward model's",
-        {"rewards": "reward*-1", "value_learning_rate": 1e-9},
+        {"rewards": "reward*-1", "value_learning_rate": 1e-9} | SHORT,
         ("the value function does not help",),
     ),
     "later": Kind(
@@ -147,10 +149,10 @@ KINDS: dict[str, Kind] = dict(_healthy()) | {
         {"rewards": _reward("stutter"), "missing_eos_penalty": 0.0} | FAR,
         ("the policy's choices narrow", "answers repeat themselves"),
     ),
-    "long": Kind("a reward for many words", {"rewards": _reward("words", 3)} | FAR, ("answers get longer",)),
+    "long": Kind("a reward for many words", {"rewards": _reward("words", 3)} | FAR | SHORT, ("answers get longer",)),
     "endless": Kind(
         "the same, and answers that do not end cost nothing",
-        {"rewards": _reward("words", 3), "missing_eos_penalty": 0.0} | FAR,
+        {"rewards": _reward("words", 3), "missing_eos_penalty": 0.0} | FAR | SHORT,
         ("answers do not end", "answers get longer"),
     ),
     "groups": Kind(
@@ -168,7 +170,9 @@ KINDS: dict[str, Kind] = dict(_healthy()) | {
         {"rewards": _reward("chance")} | FAR,
         ("the run has run its course",),
     ),
-    "stale": Kind("samples by weights that are never renewed", {"kl_coef": 0.0}, ("the KL is negative",), stale=True),
+    "stale": Kind(
+        "samples by weights that are never renewed", {"kl_coef": 0.0} | SHORT, ("the KL is negative",), stale=True
+    ),
 }
 
 

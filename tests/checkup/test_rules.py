@@ -38,6 +38,7 @@ def healthy():
             "objective/kl": noisy(6 * math.sqrt(done)),
             "objective/score": -1 + 2.5 * done + RNG.uniform(-0.1, 0.1),
             "objective/score_spread": noisy(1.0),
+            "objective/score_groups": noisy(0.72),
             "policy/approx_kl": noisy(1e-3),
             "policy/clip_fraction": noisy(0.05),
             "policy/entropy": noisy(2.5 - 0.5 * done),
@@ -77,18 +78,19 @@ def spent(curves):
 
 
 SICK = {
-    "the KL jumps": lambda: bent("objective/kl", lambda v, _: v + 5, 60, 60),
+    "the KL jumps": lambda: bent("objective/kl", lambda v, _: 3 * v, 60, 60),
     "the policy is far from SFT": lambda: bent("objective/kl", lambda v, s: v + (s - 60) * 0.3),
     "the KL is negative": lambda: bent("objective/kl", lambda v, _: -0.5),
     "the policy's choices narrow": lambda: bent("policy/entropy", lambda v, _: 0.4 * v),
     "the policy runs away from its rollouts": lambda: bent("policy/ratio", lambda v, _: 1.3, 60, 60),
     "much is clipped": lambda: bent("policy/clip_fraction", lambda v, _: 0.4, 60, 64),
     "the policy hardly moves": lambda: bent("policy/approx_kl", lambda v, _: 1e-8, 60, 69),
-    "the value function does not help": lambda: bent("value/explained_variance", lambda v, _: -0.2, 60, 69),
-    "the value loss jumps": lambda: bent("value/loss", lambda v, _: 4 * v, 60, 60),
+    "the value function does not help": lambda: bent("value/explained_variance", lambda v, _: -0.2, 60, 79),
+    "the value loss jumps": lambda: bent("value/loss", lambda v, _: 4 * v, 60, 62),
     "advantages spread": lambda: bent("value/advantage_spread", lambda v, _: 4 * v, 60, 60),
     "a gradient jumps": lambda: bent("policy/grad_norm", lambda v, _: 9.0, 60, 60),
     "the scores' spread changes": lambda: bent("objective/score_spread", lambda v, _: 0.01, 60, 62),
+    "scores fall into two groups": lambda: bent("objective/score_groups", lambda v, _: 0.95, 60, 62),
     "the score rises on trained prompts only": lambda: falling(healthy()),
     "answers get longer": lambda: bent("rollout/response_tokens", lambda v, _: 1.7 * v, 60, 62),
     "answers do not end": lambda: bent("rollout/eos_share", lambda v, _: 0.7, 60, 62),
@@ -125,6 +127,42 @@ def test_the_first_iterations_of_a_long_run_are_not_taken_for_those_just_before_
     late["value/loss"] = [(step, 0.1 if step < 100 else 5.0) for step, _ in late["value/loss"]]
     late["objective/score"] = [(step, score if step < 100 else score - 3) for step, score in late["objective/score"]]
     assert examine(late, CONFIG) == []
+
+
+def spoken(curves, config=CONFIG):
+    return {finding.rule for finding in examine(curves, config)}
+
+
+def test_a_value_function_that_gets_better_is_given_time():
+    getting_better = bent("value/explained_variance", lambda v, step: -3 * 0.9 ** (step - 6), 6, 45)
+    assert spoken(getting_better) == set()
+    staying = bent("value/explained_variance", lambda v, step: -3.0, 6, 45)
+    assert spoken(staying) == {"the value function does not help"}
+
+
+def test_a_value_loss_that_is_high_once_is_no_fault_unless_it_is_very_high():
+    assert spoken(bent("value/loss", lambda v, _: 5 * v, 60, 61)) == set()
+    assert spoken(bent("value/loss", lambda v, _: 12 * v, 60, 60)) == {"the value loss jumps"}
+
+
+def test_a_kl_that_rises_fast_does_not_jump():
+    assert spoken(bent("objective/kl", lambda v, _: 1.6 * v, 60, 60)) == set()
+
+
+def test_with_one_step_an_iteration_only_the_kl_tells_that_a_policy_stands_still():
+    once = PPOConfig(value_warmup=WARM_UP, epochs=1, batch_size=32, minibatch_size=32)
+    curves = bent("policy/approx_kl", lambda v, _: 0.0, 1, NUM)
+    assert spoken(curves, once) == set()
+    curves["objective/kl"] = [(step, 0.0) for step in range(1, NUM + 1)]
+    assert spoken(curves, once) == {"the policy hardly moves"}
+
+
+def test_scores_that_are_all_the_same_from_the_start_are_told_of():
+    assert spoken(bent("objective/score_spread", lambda v, _: 0.0, 1, NUM)) == {"the scores' spread changes"}
+
+
+def test_a_reward_of_two_values_from_the_start_is_no_change():
+    assert spoken(bent("objective/score_groups", lambda v, _: 1.0, 1, NUM)) == set()
 
 
 def test_longer_answers_that_score_higher_are_told_of():

@@ -50,6 +50,8 @@ def test_rollouts_are_searched_sorted_and_filtered(full_ws, serve, visit):
     expect(rows).to_have_count(3)
     page.get_by_text("More filters").click()
     narrow("iteration", "38", 1)
+    narrow("iteration", "39-40", 2)
+    narrow("iteration", "38", 1)
     field("lowest-score").fill("99")
     expect(page.locator("#run-rollouts")).to_contain_text("None of the 12 stored responses match.")
     field("highest-KL").fill("much")
@@ -83,6 +85,9 @@ def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws,
     page.get_by_role("radio", name="KL").check()
     expect(page.locator("#rollout .legend")).to_contain_text("KL of a token")
     assert strengths() == expected("kl")
+    for radio in ("value", "ratio", "log-probability", "reward"):
+        page.get_by_role("radio", name=radio, exact=True).check()
+        expect(page.locator("#rollout .legend")).to_contain_text(radio)
     page.locator("#rollout summary").click()
     expect(page.locator("#rollout details tbody tr")).to_have_count(len(table))
     expect(page.locator("#rollout details tbody tr").first).to_contain_text(f"{table[0].logprob:.3f}")
@@ -90,6 +95,40 @@ def test_a_response_is_shown_token_by_token_and_hostile_text_stays_text(full_ws,
     page.locator('#run-list a[href="#runs/sft-1"]').click()
     expect(page.locator("#run-rollouts")).to_contain_text("Only PPO has rollouts.")
     expect(page.locator("#rollout")).to_contain_text("Choose a response")
+
+
+def test_all_runs_are_searched_a_page_at_a_time_and_a_response_of_another_run_is_shown(full_ws, serve, visit):
+    with full_ws.read() as db:
+        old = runs.get(db, "ppo-1")
+    for iteration in range(1, 21):
+        filling.add_rollouts(full_ws, old, iteration, [f"Zebra {iteration} {n}." for n in range(4)])
+    page = visit(serve(full_ws).url + "#runs/ppo-2")
+    open_rollouts(page)
+    rows = page.locator("#run-rollouts tbody tr")
+    page.get_by_label("in all runs").check()
+    expect(rows).to_have_count(50)
+    expect(page.locator("#run-rollouts")).to_contain_text("1 to 50 of 92 that match; 92 are stored.")
+    expect(rows.first).to_contain_text("ppo-2")
+    expect(page.locator("#rollout-before")).to_be_disabled()
+    page.locator("#rollout-after").click()
+    expect(rows).to_have_count(42)
+    expect(page.locator("#run-rollouts")).to_contain_text("51 to 92 of 92 that match")
+    expect(page.locator("#rollout-after")).to_be_disabled()
+    rows.last.locator("button").click()
+    expect(page.locator("#rollout")).to_contain_text("ppo-1, iteration 1,")
+    expect(rows).to_have_count(42)
+    expect(page.locator("#run-rollouts tr.is-picked")).to_contain_text("Zebra 1 3.")
+    search = page.locator("#rollout-search textarea, #rollout-search input").first
+    search.fill("zebra 7")
+    expect(rows).to_have_count(4)
+    expect(page.locator("#run-rollouts")).to_contain_text("4 match; 92 are stored.")
+    expect(page.locator("#rollout-after")).to_be_hidden()
+    rows.first.get_by_role("link", name="ppo-1").click()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    page.get_by_label("in all runs").uncheck()
+    expect(page.locator("#run-rollouts")).to_contain_text("4 match; 80 are stored.")
+    search.fill("")
+    expect(rows).to_have_count(50)
 
 
 def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit, monkeypatch):

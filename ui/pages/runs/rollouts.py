@@ -3,7 +3,6 @@
 All texts come from a model and are escaped.
 """
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from html import escape
@@ -21,7 +20,7 @@ from studio.runs.rollouts import Filter, Rollout
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
 from ui import static
-from ui.components import html
+from ui.components import html, pager
 from ui.handlers import any_of, on
 from ui.pages.runs import tokens, trace
 
@@ -84,7 +83,7 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Residen
         ]
     # An empty template: the value is a number that comes from outside and must not be drawn.
     picked = html.html("", html_template="", js_on_load=PICK, elem_id="rollout-picked")
-    place = gr.Textbox("", visible=False)
+    place, drawn = gr.Number(0, visible=False), gr.Textbox("", visible=False)
     with gr.Row(elem_classes="split"):
         with gr.Column(scale=3, min_width=300):
             table = html.html(elem_id="run-rollouts")
@@ -109,11 +108,11 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Residen
             under = html.html(elem_id="rollout-under")
             traced = html.html(elem_id="rollout-trace")
     wanted = [chosen, picked, everywhere, search, sort, end, *bounds]
-    listed = [table, place, row, before, after]
-    narrowed = any_of([seen, chosen, everywhere, search, sort, end, *bounds], "change", picked.submit)
-    on(narrowed, partial(_list, ws, 0), [place, *wanted], listed)
+    # One event for all: an earlier answer that comes late would take the place of a later page.
+    listed = any_of([seen, chosen, everywhere, search, sort, end, *bounds, place], "change", picked.submit)
+    on(listed, partial(_list, ws), [drawn, place, *wanted], [table, drawn, place, row, before, after])
     for button, by in ((before, -NUM_ROWS), (after, NUM_ROWS)):
-        on(button.click, partial(_list, ws, by), [place, *wanted], listed)
+        button.click(None, [place], [place], js=f"(at) => Math.max(0, (at || 0) + {by})")
     which = [chosen, picked, everywhere]
     on(any_of([chosen, colour, everywhere], "change", picked.submit), partial(_detail, ws), [*which, colour], [detail])
     asked = on(compare.click, partial(_compare, ws, resident), [*which, other], [under])
@@ -125,17 +124,17 @@ _BARE: dict[str, Any] = {"show_label": False, "container": False}
 _NONE_PICKED = '<p class="quiet">Choose a response to see its tokens.</p>'
 
 
-def _list(ws: Workspace, by: int, place: str, *values: Any) -> list[Any]:
-    """Draw a page of the rollouts that fit; other filters begin with the first page again."""
+def _list(ws: Workspace, drawn: str, place: Any, *values: Any) -> list[Any]:
+    """Draw a page of the rollouts that fit; other filters than those that were `drawn` begin with the first page again."""
     asked = Asked.of(values)
     key = str(hash(asked._replace(picked="")))
-    known, start = json.loads(place or '["", 0]')
-    start = max(0, start + by) if known == key else 0
+    start = pager.place(place) if key == drawn else 0
     with ws.read() as db:
         text, has_more = _draw(db, asked, start)
     return [
         text,
-        json.dumps([key, start]),
+        key,
+        gr.skip() if pager.place(place) == start else start,
         gr.Row(visible=start > 0 or has_more),
         gr.Button(interactive=start > 0),
         gr.Button(interactive=has_more),
