@@ -201,15 +201,16 @@ class Bench:
         with self.ws.read() as db:
             return runs.get(db, self.done[kind])
 
-    def prepare(self) -> None:
-        """Load the starter kit; train SFT and a reward model on scripted ratings; write the rewards."""
+    def prepare(self, *, has_reward: bool = True) -> None:
+        """Load the starter kit; train SFT, and a reward model on scripted ratings; write the rewards."""
         if not self.done:
             with self.ws.write() as db:
                 starter.load(db)
         sft = self.train("sft", RECIPE.sft)
-        self.train("sample", RECIPE.sample.model_copy(update={"num_prompts": 800, "checkpoint": sft.name}))
-        rate_open_pairs(self.ws, ScriptedRater(RECIPE.error_rate, 0))
-        self.train("reward", RECIPE.reward.model_copy(update={"sft_checkpoint": sft.name}))
+        if has_reward:
+            self.train("sample", RECIPE.sample.model_copy(update={"num_prompts": 800, "checkpoint": sft.name}))
+            rate_open_pairs(self.ws, ScriptedRater(RECIPE.error_rate, 0))
+            self.train("reward", RECIPE.reward.model_copy(update={"sft_checkpoint": sft.name}))
         with self.ws.read() as db:
             trained = [row["messages"][-1]["content"] for row in prompts.list_prompts(db) if row["split"] == "train"]
         (self.ws.rewards / "trained.txt").write_text("\x1e".join(trained), encoding="utf-8")
@@ -218,7 +219,8 @@ class Bench:
     def ppo(self, name: str, base: PPOConfig = HEALTHY) -> Run:
         """Return the PPO run of a kind."""
         kind = KINDS[name]
-        config = PPOConfig.model_validate(base.model_dump() | kind.settings)
+        settings = kind.settings if base is HEALTHY else {k: v for k, v in kind.settings.items() if k != "iterations"}
+        config = PPOConfig.model_validate(base.model_dump() | settings)
         with stale_weights() if kind.stale else nullcontext():
             return self.train(name, config)
 

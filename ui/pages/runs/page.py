@@ -215,7 +215,8 @@ def _pulse(db: Database, run: Run) -> str:
     """Draw time left, speed, where the time goes, memory, and what looks wrong."""
     found = progress.read(db, run)
     pace = f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
-    return pace + checkup.panel(run.name, findings.of_run(db, run))
+    wrong = findings.of_run(db, run)
+    return pace + checkup.panel(run.name, wrong, checkup.curves_of(db, run, wrong))
 
 
 def _samples(db: Database, run: Run) -> str:
