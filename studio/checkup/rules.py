@@ -2,8 +2,8 @@
 
 Early warning is weak: most signs follow the fault (reports in the issue trackers of verl, OpenRLHF and TRL say so). So a rule
 that hints at a policy which pleases the reward model only asks for blind votes. Thresholds marked *rlwatch* are the defaults of
-rlwatch 0.5.1, *TRL* those of TRL's documentation; all others are this project's own starting values, not yet tuned on real
-runs that were made sick.
+rlwatch 0.5.1, *TRL* those of TRL's documentation; the others are this project's own. `tests/benchmarks/checkup_rates.py` tries
+them on small real runs, healthy ones and such as were made sick; those that spoke on healthy ones were mended.
 """
 
 import math
@@ -205,14 +205,18 @@ def score_groups(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
 
 
 def score_drift(curves: Curves, config: PPOConfig) -> Iterator[Sign]:
-    """Over 50 iterations the score rises in each ten (rlwatch: by more than 0.1) while the held-out score falls by 0.1."""
-    held_out = curves.get("eval/score", ())
+    """Over 50 iterations the score rises in each ten (rlwatch: by more than 0.1) while the held-out score falls.
+
+    It has to fall by 0.1 and by two standard errors of a difference, as so many held-out prompts have them.
+    """
+    held_out, spreads = curves.get("eval/score", ()), dict(curves.get("objective/score_spread", ()))
     for window in _windows(curves.get("objective/score", ()), 50):
         tens = [fmean(value for _, value in window[at : at + 10]) for at in range(0, 50, 10)]
         measured = [value for step, value in held_out if window[0][0] <= step <= window[-1][0]]
         if len(measured) < 2 or tens[-1] - tens[0] <= 0.1 or any(b <= a for a, b in pairwise(tens)):
             continue
-        if measured[-1] < measured[0] - 0.1:
+        noise = 2 * spreads.get(window[-1][0], 0.0) * math.sqrt(2 / config.eval_prompts)
+        if measured[-1] < measured[0] - max(0.1, noise):
             said = (
                 f"The score rose from {tens[0]:.2f} to {tens[-1]:.2f} over 50 iterations, on held-out prompts it fell from "
                 f"{measured[0]:.2f} to {measured[-1]:.2f}."

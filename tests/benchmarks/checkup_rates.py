@@ -117,6 +117,11 @@ def _healthy() -> Iterator[tuple[str, Kind]]:
     for seed, settings in enumerate(variants):
         named = ", ".join(f"{name}={value}" for name, value in settings.items())
         yield f"healthy-{seed}", Kind(named or "the demo's settings", {"seed": seed} | settings)
+    for seed, settings in ((10, {}), (11, {"kl_coef": 0.2}), (12, {"epochs": 2, "learning_rate": 5e-4})):
+        yield (
+            f"fresh-{seed}",
+            Kind(f"healthy, looked at only after the rules were mended {settings or ''}", {"seed": seed} | settings),
+        )
 
 
 def _reward(name: str, weight: float = 1.0, *, plus: str = "") -> str:
@@ -248,16 +253,22 @@ def stale_weights() -> Iterator[None]:
 
 
 def report(found: dict[str, list[findings.Finding]]) -> str:
-    """Return the table: of each rule, in how many of the runs meant for it it spoke, in how many others, in how many healthy."""
+    """Return the table: of each rule, in how many runs of each group it spoke."""
     said = {kind: {finding.rule for finding in rows} for kind, rows in found.items()}
-    healthy = [kind for kind in found if kind.startswith("healthy")]
-    lines = ["| rule | meant to, spoke | other sick runs | healthy runs |", "|---|---|---|---|"]
+    healthy, fresh = ([kind for kind in found if kind.startswith(name)] for name in ("healthy", "fresh"))
+    lines = [
+        "| rule | sick runs meant for it | other sick runs | healthy runs | fresh healthy runs |",
+        "|---|---|---|---|---|",
+    ]
     for rule in RULES:
         meant = [kind for kind in found if rule.name in KINDS[kind].meant]
-        others = [kind for kind in found if kind not in healthy and kind not in meant]
-        spoke = [sum(rule.name in said[kind] for kind in group) for group in (meant, others, healthy)]
-        by = f"{spoke[0]} of {len(meant)} ({', '.join(meant)})" if meant else "-"
-        lines.append(f"| {rule.name} | {by} | {spoke[1]} of {len(others)} | {spoke[2]} of {len(healthy)} |")
+        others = [kind for kind in found if kind not in (*healthy, *fresh, *meant)]
+        spoke = [
+            f"{sum(rule.name in said[kind] for kind in group)} of {len(group)}" if group else "-"
+            for group in (meant, others, healthy, fresh)
+        ]
+        named = f" ({', '.join(meant)})" if meant else ""
+        lines.append(f"| {rule.name} | {spoke[0]}{named} | {' | '.join(spoke[1:])} |")
     return "\n".join(lines)
 
 

@@ -165,6 +165,15 @@ def test_a_reward_of_two_values_from_the_start_is_no_change():
     assert spoken(bent("objective/score_groups", lambda v, _: 1.0, 1, NUM)) == set()
 
 
+def test_a_held_out_score_that_falls_within_its_noise_is_no_sign():
+    curves = healthy()
+    curves["eval/score"] = [(step, -0.004 * step) for step, _ in curves["eval/score"]]
+    assert spoken(curves) == set()
+    assert spoken(curves, CONFIG.model_copy(update={"eval_prompts": 2048})) == {
+        "the score rises on trained prompts only"
+    }
+
+
 def test_longer_answers_that_score_higher_are_told_of():
     found = examine(bent("rollout/length_correlation", lambda v, _: 0.8, 60, 64), CONFIG)
     assert [(finding.rule, finding.step, finding.asks_votes) for finding in found] == [("answers get longer", 64, True)]
