@@ -1,8 +1,8 @@
-"""How often each rule of the checkup speaks on real PPO runs that were made sick on purpose, and on ten healthy ones.
+"""How often each rule of the checkup speaks on real PPO runs that were made sick on purpose, and on healthy ones.
 
     python -m tests.benchmarks.checkup_rates WORKSPACE [--only KIND ...]
 
-Trains SFT and a reward model on the starter kit with the demo's scripted rater, then 10 healthy runs and one or more of each
+Trains SFT and a reward model on the starter kit with the demo's scripted rater, then 13 healthy runs and one or more of each
 sickness, each as the worker trains it but in this process. Prints what the rules say of each, then a table. A run that is in
 the workspace already is not trained again, so changed rules are tried in seconds.
 """
@@ -113,11 +113,11 @@ def _healthy() -> Iterator[tuple[str, Kind]]:
         {"kl_coef": 0.06},
         {"epochs": 2, "learning_rate": 5e-4},
     ]
-    variants += [{"kl_target": 4.0}, {"score_scale": "running"}, {"batch_size": 64, "value_trunk": "reward"}]
+    variants += [{"kl_target": 4.0}, {"score_scale": "running"}, {"batch_size": 64, "value_trunk": "reward"}, {}]
     for seed, settings in enumerate(variants):
         named = ", ".join(f"{name}={value}" for name, value in settings.items())
         yield f"healthy-{seed}", Kind(named or "the demo's settings", {"seed": seed} | settings)
-    for seed, settings in ((10, {}), (11, {"kl_coef": 0.2}), (12, {"epochs": 2, "learning_rate": 5e-4})):
+    for seed, settings in ((11, {"kl_coef": 0.2}), (12, {"epochs": 2, "learning_rate": 5e-4})):
         yield (
             f"fresh-{seed}",
             Kind(f"healthy, looked at only after the rules were mended {settings or ''}", {"seed": seed} | settings),

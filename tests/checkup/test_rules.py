@@ -78,7 +78,7 @@ def spent(curves):
 
 
 SICK = {
-    "the KL jumps": lambda: bent("objective/kl", lambda v, _: 3 * v, 60, 60),
+    "the KL jumps": lambda: bent("objective/kl", lambda v, _: 3 * v, 60, 61),
     "the policy is far from SFT": lambda: bent("objective/kl", lambda v, s: v + (s - 60) * 0.3),
     "the KL is negative": lambda: bent("objective/kl", lambda v, _: -0.5),
     "the policy's choices narrow": lambda: bent("policy/entropy", lambda v, _: 0.4 * v),
@@ -145,8 +145,14 @@ def test_a_value_loss_that_is_high_once_is_no_fault_unless_it_is_very_high():
     assert spoken(bent("value/loss", lambda v, _: 12 * v, 60, 60)) == {"the value loss jumps"}
 
 
-def test_a_kl_that_rises_fast_does_not_jump():
-    assert spoken(bent("objective/kl", lambda v, _: 1.6 * v, 60, 60)) == set()
+def test_a_kl_that_rises_fast_or_is_high_once_does_not_jump():
+    assert spoken(bent("objective/kl", lambda v, _: 1.3 * v, 60, 61)) == set()
+    assert spoken(bent("objective/kl", lambda v, _: 2.2 * v, 30, 30)) == set()
+
+
+def test_a_gradient_that_is_high_once_is_no_fault_unless_it_is_very_high():
+    assert spoken(bent("policy/grad_norm", lambda v, _: 2.4, 60, 60)) == set()
+    assert spoken(bent("policy/grad_norm", lambda v, _: 3.9, 60, 60)) == {"a gradient jumps"}
 
 
 def test_with_one_step_an_iteration_only_the_kl_tells_that_a_policy_stands_still():
