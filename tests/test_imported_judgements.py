@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from studio.annotation import history
-from studio.datasets import archive
+from studio.datasets import archive, importing
 from studio.preferences import ratings
 from studio.recovery import rescue
 from studio.workspace import Workspace
@@ -74,3 +74,16 @@ def test_an_archive_of_before_the_column_gets_it_filled(before, tmp_path):
 def test_what_is_rescued_of_a_database_of_before_the_column_gets_it_filled(before, tmp_path):
     rescue.rescue(before, tmp_path / "rescued")
     check(Workspace.open(tmp_path / "rescued"))
+
+
+def test_the_history_turns_pages_both_ways_and_shows_all_answers_of_an_imported_ranking(tmp_path):
+    ws = Workspace.open(tmp_path / "studio")
+    rows = [{"prompt": f"Name {n}.", "responses": ["a", "b", "c"], "ranks": [2, 1, 3]} for n in range(5)]
+    path = tmp_path / "ranked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    importing.import_source(ws, str(path))
+    newest = stored.read(ws, history.find, limit=5)
+    assert [entry.what for entry in newest] == ["ranking of 3, imported"] * 5
+    assert stored.read(ws, history.texts, newest[0]) == ("a", "b", "c")
+    assert stored.read(ws, history.find, limit=2, after=newest[3].id) == newest[1:3]
+    assert stored.read(ws, history.find, limit=2, before=newest[2].id) == newest[3:]

@@ -82,6 +82,16 @@ class Entry:
     right: str
     is_undone: int = 0
     """1 if it was taken back and nothing replaces it."""
+    num_responses: int = 2
+    is_imported: int = 0
+
+    @property
+    def what(self) -> str:
+        """What was judged, and how it came to be, in words."""
+        kind = "pair" if self.num_responses == 2 else f"ranking of {self.num_responses}"
+        if self.arm in ("repeat", SECOND_LOOK):
+            return f"{kind}, {self.arm}"
+        return f"{kind}, imported" if self.is_imported else kind
 
     @property
     def verdict(self) -> str:
@@ -98,7 +108,14 @@ class Entry:
         return Remarks(self.note, json.loads(self.flags or "{}"), json.loads(self.attributes or "{}"))
 
 
-def find(db: Database, wanted: Filter | None = None, *, limit: int = 20, before: int | None = None) -> list[Entry]:
+def find(
+    db: Database,
+    wanted: Filter | None = None,
+    *,
+    limit: int = 20,
+    before: int | None = None,
+    after: int | None = None,
+) -> list[Entry]:
     """Return the ratings that fit, newest first.
 
     Args:
@@ -106,12 +123,16 @@ def find(db: Database, wanted: Filter | None = None, *, limit: int = 20, before:
         wanted: which ones.
         limit: at most this many.
         before: only ratings with a smaller id: the last one of the previous page.
+        after: only ratings with a larger id, the nearest ones: the first one of the page after.
     """
     wanted = wanted or Filter()
-    bound = _bound(wanted) | {"limit": limit, "before": before if before is not None else 2**62}
+    bound = _bound(wanted) | {"limit": limit, "before": 2**62 if before is None else before}
+    bound |= {"after": -1 if after is None else after}
     is_all = _look_up(db, wanted, bound)
-    end = f"{_OF_THESE} ORDER BY +e.id DESC" if is_all else "ORDER BY e.id DESC"
-    return [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
+    order = "DESC" if after is None else "ASC"
+    end = f"{_OF_THESE} ORDER BY +e.id {order}" if is_all else f"ORDER BY e.id {order}"
+    found = [_entry(row) for row in db.query(f"{_SELECT} {_WHERE} {end} LIMIT :limit", bound)]
+    return found if after is None else found[::-1]
 
 
 def count(db: Database, wanted: Filter | None = None, at_most: int = 2**62) -> int:
@@ -120,7 +141,7 @@ def count(db: Database, wanted: Filter | None = None, at_most: int = 2**62) -> i
     if wanted == Filter():
         found = ratings.summary(db)
         return found["rated"] + found["skip"]
-    bound = _bound(wanted) | {"before": 2**62, "limit": at_most}
+    bound = _bound(wanted) | {"before": 2**62, "after": -1, "limit": at_most}
     is_all = _look_up(db, wanted, bound)
     found = _num(db, _OF_THESE, bound) if bound["few"] else 0
     return found if is_all or found >= at_most else _num(db, "", bound)
@@ -172,7 +193,9 @@ def get(db: Database, event_id: int, *, is_undone_too: bool = False) -> Entry:
 def texts(db: Database, entry: Entry) -> tuple[str, ...]:
     """Return all its answers as they were on the screen; for a judgement without a screen, by slot."""
     showing = comparisons.get_showing(db, entry.showing_id) if entry.showing_id else None
-    return showing.texts if showing else (entry.left, entry.right)
+    if showing:
+        return showing.texts
+    return tuple(comparisons.read_text(db, each) for each in comparisons.slots(db, entry.comparison_id))
 
 
 def events(db: Database, event_id: int) -> list[dict[str, Any]]:
@@ -261,11 +284,12 @@ SECOND_LOOK = "second look"
 _SELECT = f"""
 SELECT e.id, e.comparison_id, e.showing_id, e.outcome, e.strength, e.rater, e.reason, coalesce(e.note, '') AS note, coalesce(e.flags, '') AS flags,
     coalesce(e.attributes, '') AS attributes, e.ranks, s.response_ids IS NOT NULL AS is_ranked,
+    (SELECT count(*) FROM comparison_responses k WHERE k.comparison_id = e.comparison_id) AS num_responses, e.is_imported,
     e.elapsed_ms, e.created_at, p.category, p.split, i.session_id,
     CASE WHEN i.prediction_id IS NULL THEN i.arm ELSE '{SECOND_LOOK}' END AS arm, p.messages, x.text AS left, y.text AS right, {_IS_UNDONE} AS is_undone {_FROM}
 """
 _WHERE = f"""
-WHERE e.id < :before AND e.outcome != 'undo'
+WHERE e.id < :before AND e.id > :after AND e.outcome != 'undo'
 AND (NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id) OR (:is_changed AND {_IS_UNDONE}))
 AND (:outcome = '' OR e.outcome = :outcome) AND (:rater = '' OR e.rater = :rater)
 AND (:since = '' OR e.created_at >= :since) AND (:until = '' OR substr(e.created_at, 1, 10) <= :until)

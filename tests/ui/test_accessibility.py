@@ -26,7 +26,7 @@ PLACES = {
     "models": "#page-models :is(#checkpoints *, .nothing)",
 }
 """Address to what is there once the page is drawn."""
-ROOMS = {"Pairs": ".rating", "Session": "#session-start", "History": "#history-search", "Snapshots": "#snapshot-list *"}
+ROOMS = {"Pairs": ".rating", "Session": "#session-start", "History": "#history-list *", "Snapshots": "#snapshot-list *"}
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,11 @@ def states(page: Page, url: str) -> Iterator[str]:
         page.locator("#rate-tabs").get_by_role("tab", name=room, exact=True).click()
         expect(page.locator(f"{drawn} >> visible=true").first).to_be_visible()
         yield f"rate, {room}"
+        if room == "History" and page.locator("#history-list [data-row]").count():
+            page.locator("#history-list [data-row]").first.press("Enter")
+            expect(page.locator("#history-drawer [data-shown]")).to_be_visible()
+            yield "rate, an opened rating"
+            page.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -167,24 +167,65 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     filling.add_pairs(pairs_ws, [1], "sft-1@40", texts=lambda n: (HOSTILE, "harmless needle"))
     filling.add_rated(pairs_ws, 61)
     page = open_room(visit, serve(pairs_ws), "History")
-    expect(page.locator("[data-rating]")).to_have_count(25)
-    for _ in range(2):
-        first = page.locator("[data-rating]").first.get_attribute("data-rating") or ""
+    expect(page.locator("[data-row]")).to_have_count(25)
+    for extent in ("26 to 50 of 61", "51 to 61 of 61"):
         page.locator("#history-older").click()
-        expect(page.locator(f'[data-rating="{first}"]')).to_have_count(0)
-    expect(page.locator("[data-rating]")).to_have_count(11)
+        expect(page.locator("#history-extent")).to_have_text(extent)
+    expect(page.locator("[data-row]")).to_have_count(11)
     expect(page.locator("#history-older")).to_be_disabled()
     page.locator("#history-search input, #history-search textarea").fill("NEEDLE")
-    expect(page.locator("[data-rating]")).to_have_count(1)
-    page.locator("[data-rating]").click()
+    expect(page.locator("[data-row]")).to_have_count(1)
+    page.locator("[data-row]").click()
     expect(page.locator("#history-detail")).to_contain_text("<script>window.hacked = 1</script>")
     before = stored.read(pairs_ws, history.find)[0]
-    wanted = stored.read(pairs_ws, history.get, int(page.locator("[data-rating]").get_attribute("data-rating") or 0))
+    wanted = stored.read(pairs_ws, history.get, int(page.locator("[data-row]").get_attribute("data-row") or 0))
     page.locator("#history-correct").click()
     expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
     after = stored.read(pairs_ws, history.find)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)
     assert page.evaluate("window.hacked") is None
+
+
+def test_the_history_is_read_by_keys_and_its_drawer_goes_along(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 60)
+    ids = [entry.id for entry in stored.read(pairs_ws, history.find, limit=60)]
+    served = serve(pairs_ws)
+    page = open_room(visit, served, "History")
+    expect(page.locator("#history-extent")).to_have_text("1 to 25 of 60")
+    expect(page.locator("[data-row][tabindex='0']")).to_have_count(1)
+    page.locator("[data-row][tabindex='0']").focus()
+
+    def focused() -> str:
+        return f'[data-row="{page.evaluate("document.activeElement.dataset.row")}"]'
+
+    for key in ("ArrowDown", "j", "k"):
+        page.keyboard.press(key)
+    assert focused() == f'[data-row="{ids[1]}"]'
+    page.keyboard.press("Enter")
+    expect(page.locator(f'#history-drawer [data-shown="{ids[1]}"]')).to_be_visible()
+    expect(page.locator("#history-drawer .answers section")).to_have_count(2)
+    assert page.evaluate("document.activeElement.id") == "history-drawer"
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(f'#history-drawer [data-shown="{ids[2]}"]')).to_be_visible()
+    assert page.evaluate("window.studio.address()") == f"rate/history/{ids[2]}"
+    page.locator("#history-note textarea").press("ArrowDown")  # of a text, where it is typed in
+    expect(page.locator(f'#history-drawer [data-shown="{ids[2]}"]')).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#history-drawer")).to_be_hidden()
+    assert focused() == f'[data-row="{ids[2]}"]'
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowDown")  # over the end of the page
+    expect(page.locator("#history-extent")).to_have_text("26 to 50 of 60")
+    expect(page.locator(f'[data-row="{ids[25]}"]')).to_be_focused()
+    page.keyboard.press("n")
+    expect(page.locator(f'[data-row="{ids[50]}"]')).to_be_focused()
+    for first in (25, 0):
+        page.keyboard.press("PageUp")
+        expect(page.locator(f'[data-row="{ids[first]}"]')).to_be_focused()
+    other = visit(f"{served.url}#rate/history/{ids[40]}")
+    expect(other.locator(f'#history-drawer [data-shown="{ids[40]}"]')).to_be_visible()
+    other.get_by_role("button", name="Close").click()
+    expect(other.locator("#history-drawer")).to_be_hidden()
 
 
 def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pairs_ws, serve, visit):
@@ -199,7 +240,7 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     )
     stored.written(pairs_ws, ratings.record, ranked.id, "ranking", ranks=[1, 2, 3])
     page = open_room(visit, serve(pairs_ws), "History")
-    page.locator("[data-rating]").nth(1).click()
+    page.locator("[data-row]").nth(1).click()
     expect(page.locator("#history-detail")).to_contain_text("All events")
     page.locator("#history-note textarea").fill("on reflection")
     page.locator("#history-flags").get_by_label("right answer unsafe").check()
@@ -207,8 +248,8 @@ def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pa
     expect(page.locator("#history-told")).to_contain_text("stay on record")
     noted = stored.read(pairs_ws, history.find)[0]
     assert (noted.note, noted.remarks.flags) == ("on reflection", {"unsafe": [1]})
-    expect(page.locator("[data-rating]").first).to_contain_text("note")
-    page.locator("[data-rating]").nth(1).click()
+    expect(page.locator("[data-row]").first).to_contain_text("note")
+    page.get_by_role("button", name="The one below").click()
     expect(page.locator("#history-detail")).to_contain_text("Answer 3")
     page.locator("#history-ranks input, #history-ranks textarea").fill("3 1=2")
     page.locator("#history-correct").click()

@@ -16,6 +16,7 @@ HEAD = "".join(
         ("style", "studio.css"),
         ("style", "rate/rate.css"),
         ("style", "text.css"),
+        ("style", "rows.css"),
         ("style", "rate/tabs.css"),
         ("style", "chat/chat.css"),
         ("script", "studio.js"),

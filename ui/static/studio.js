@@ -101,6 +101,27 @@
     },
   };
 
+  /* ---- an address such as rate/history names a section of a page, which Gradio makes only when it is opened ---- */
+  const nameOf = (tab) => tab.textContent.trim().toLowerCase();
+  const isOpened = (tab) => tab?.getAttribute("aria-selected") === "true";
+  async function openSection() {
+    const [page, name] = window.studio.address().split("/");
+    if (page !== "rate" || !name) return;
+    while (window.studio.address().startsWith(`${page}/${name}`)) {
+      const tabs = [...document.querySelectorAll(`#${page}-tabs [role=tab]`)].filter((tab) => tab.offsetParent);
+      const wanted = tabs.find((tab) => nameOf(tab) === name);
+      if (tabs.length && (!wanted || isOpened(wanted))) return;
+      wanted?.click();
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+  addEventListener("hashchange", openSection);
+  openSection();
+  document.addEventListener("click", (event) => {
+    const tab = event.isTrusted && event.target.closest?.("#rate-tabs [role=tab]");
+    if (tab && window.studio.address().startsWith("rate/")) history.replaceState(null, "", `#rate/${nameOf(tab)}`);
+  });
+
   /* Gradio sets the class by itself when it mounts; the person's own choice wins. */
   function keepColours() {
     paint();

@@ -12,14 +12,17 @@ from studio.errors import RatingError, StudioError
 from studio.preferences import prompts, ratings, vocabulary
 from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
 from studio.preferences.vocabulary import ALL_BAD, SIDES, STRENGTHS, TIES, WORDS
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui import rendering
-from ui.components import html
+from ui.components import html, row_drawer
 from ui.handlers import any_of, on
 from ui.page import Page
 
+Place = tuple[int, int, int, str]
+"""Where the list is: ratings before its page, the ids of its first and last one, and the number of all in words."""
 PAGE_SIZE = 25
-FIRST_LETTERS = 160
+COUNTED = 10_000
+"""Most matching ratings that are counted where there is a filter."""
 OUTCOMES = [("any outcome", ""), *((WORDS[outcome], outcome) for outcome in vocabulary.OUTCOMES)]
 CORRECTIONS = [
     *((f"{WORDS[side]} {words}", f"{side}:{n}") for side in SIDES for n, words in reversed(STRENGTHS.items())),
@@ -29,16 +32,8 @@ BETTER = CORRECTIONS[1][1]
 """The correction that the field begins with."""
 RANK_CORRECTIONS = [("new ranking", "ranking"), (ALL_BAD, "both_bad"), (WORDS["skip"], "skip")]
 FLAGS = [("any flag", ""), *vocabulary.FLAGS]
-PICK = """
-document.addEventListener("click", (event) => {
-  const row = event.target.closest?.("#history-list [data-rating]");
-  if (!row) return;
-  props.value = row.dataset.rating;
-  trigger("submit");
-  if (innerWidth < 800) document.querySelector("#history-picked").scrollIntoView();
-});
-"""
-"""A click on a row chooses its rating; where the detail is below the list, it is scrolled to."""
+COLUMNS = [("what", "What"), ("asked", "Prompt"), ("verdict", "Outcome"), ("when", "When"), ("who", "Who")]
+NOWHERE: Place = (0, 0, 0, "")
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
 
@@ -67,107 +62,143 @@ def build(ws: Workspace) -> Page:
         session = gr.Dropdown([("any session or none", 0)], value=0, label="session", min_width=140)
         changed = gr.Checkbox(False, label="only ratings that were changed or undone")
     filters = [search, outcome, category, rater, since, until, flag, session, changed]
-    start = gr.State(None)
-    with gr.Row(elem_classes="split"):
-        with gr.Column(scale=3, min_width=300):
-            # An empty template: the value is a number that comes from outside and must not be drawn.
-            clicked = html.html("", html_template="", js_on_load=PICK, elem_id="history-clicked")
-            table = html.html(elem_id="history-list")
-            with gr.Row(elem_classes="controls pager"):
-                newest = gr.Button("Newest", size="sm", min_width=90, elem_id="history-newest")
-                older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
-        with gr.Column(scale=2, min_width=280, elem_classes="rollout-side"):
-            picked = gr.Textbox(
-                "", label="Rating", placeholder="number of a rating", max_lines=1, elem_id="history-picked"
-            )
-            detail = html.html(_NONE, elem_id="history-detail")
-            with gr.Row(elem_classes="controls"):
-                to = gr.Dropdown(
-                    CORRECTIONS, value=BETTER, label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
-                )
-                ranks = gr.Textbox(
-                    "",
-                    label="corrected ranking",
-                    placeholder="best first: 2 1=3",
-                    max_lines=1,
-                    visible=False,
-                    elem_id="history-ranks",
-                    **_BARE,
-                )
-                correct = gr.Button("Correct", elem_id="history-correct", min_width=110)
-            note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
-            marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
-            annotate = gr.Button("Save note and flags", elem_id="history-annotate")
-            told = html.html(html.notice(""), elem_id="history-told")
-    on(any_of(filters, "change"), partial(_list, ws, None), filters, [table, start, older])
-    on(newest.click, partial(_list, ws, None), filters, [table, start, older])
-    on(older.click, partial(_older, ws), [start, *filters], [table, start, older])
-    on(clicked.submit, lambda number: number, [clicked], [picked])
-    shown = [detail, to, ranks, note, marks]
-    on(picked.change, partial(_pick, ws), [picked], shown, trigger_mode="always_last")
-    on(any_of([to], "input"), lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
-    for done in (
-        on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked]),
-        on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked]),
-    ):
-        on(done.then, partial(_list, ws, None), filters, [table, start, older])
+    place = gr.State(NOWHERE)
+    clicked = row_drawer.place("history", "Rating", "rate/history")
+    table = html.html(elem_id="history-list")
+    with gr.Row(elem_classes="controls pager"):
+        newest = gr.Button("Newest", size="sm", min_width=90, elem_id="history-newest")
+        newer = gr.Button("Newer", size="sm", min_width=90, elem_id="history-newer")
+        older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
+        extent = html.html(elem_id="history-extent")
+    with gr.Column(elem_id="history-drawer", elem_classes="drawer"):
+        picked, shown, done = _drawer(ws)
+    outputs = [table, place, newer, older, extent]
+    on(any_of(filters, "change", newest.click), partial(_list, ws, "newest"), [place, *filters], outputs)
+    on(newer.click, partial(_list, ws, "newer"), [place, *filters], outputs)
+    on(older.click, partial(_list, ws, "older"), [place, *filters], outputs)
+    on(clicked.submit, partial(_open_row, ws), [clicked], [picked, *shown], trigger_mode="always_last")
+    for each in done:
+        drawn = on(each.then, partial(_pick, ws), [picked], shown)
+        on(drawn.then, partial(_list, ws, "same"), [place, *filters], outputs)
     choices = [category, rater, session]
-    return Page(partial(_open, ws), filters, [table, start, older, *choices], item=picked)
+    return Page(partial(_open, ws), [place, *filters], [*outputs, *choices])
 
 
 _NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
 
 
-def _open(ws: Workspace, *filters: Any) -> list[Any]:
+def _drawer(ws: Workspace) -> tuple[gr.Textbox, list[Any], list[Any]]:
+    """Place what shows and changes one rating; return its number, what showing it sets, and the events that have changed it."""
+    picked = gr.Textbox("", visible=False)
+    detail = html.html(_NONE, elem_id="history-detail")
+    with gr.Row(elem_classes="controls"):
+        to = gr.Dropdown(
+            CORRECTIONS, value=BETTER, label="corrected outcome", elem_id="history-to", min_width=180, **_BARE
+        )
+        ranks = gr.Textbox(
+            "",
+            label="corrected ranking",
+            placeholder="best first: 2 1=3",
+            max_lines=1,
+            visible=False,
+            elem_id="history-ranks",
+            **_BARE,
+        )
+        correct = gr.Button("Correct", elem_id="history-correct", min_width=110)
+    note = gr.Textbox("", label="Note", lines=2, max_lines=6, elem_id="history-note")
+    marks = gr.CheckboxGroup([], label="Flags", elem_id="history-flags")
+    annotate = gr.Button("Save note and flags", elem_id="history-annotate")
+    told = html.html(html.notice(""), elem_id="history-told")
+    on(any_of([to], "input"), lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
+    done = [
+        on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked]),
+        on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked]),
+    ]
+    return picked, [detail, to, ranks, note, marks, told], done
+
+
+_NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
+
+
+def _open(ws: Workspace, place: Place, *filters: Any) -> list[Any]:
     """Show the list, and what it can be filtered by."""
     with ws.read() as db:
         named = [name for name in prompts.list_categories(db) if name]
         numbers = [("any session or none", 0), *((f"session {each.id}", each.id) for each in sessions.list_all(db))]
         raters = history.raters(db)
     return [
-        *_list(ws, None, *filters),
+        *_list(ws, "newest", place, *filters),
         gr.Dropdown([("any category", ""), *named]),
         gr.Dropdown([("any rater", ""), *raters]),
         gr.Dropdown(numbers),
     ]
 
 
-def _older(ws: Workspace, start: int | None, *filters: Any) -> list[Any]:
-    return _list(ws, start, *filters)
+def _list(ws: Workspace, move: str, place: Place, *filters: Any) -> list[Any]:
+    """Return a page of ratings, where it is, whether there are newer and older ones, and how many in all.
 
-
-def _list(ws: Workspace, before: int | None, *filters: Any) -> list[Any]:
-    """Return a page of ratings, where the next one begins, and whether there is one."""
+    `move`: newest, newer, older, or same for the page that is shown.
+    """
     search, outcome, category, rater, since, until, flag, session, changed = filters
     try:
         wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
     except RatingError as error:
-        return [html.notice(str(error), "bad"), None, gr.Button(interactive=False)]
+        return [html.notice(str(error), "bad"), NOWHERE, *_turns(False, False), ""]
     with ws.read() as db:
-        found = history.find(db, wanted, limit=PAGE_SIZE + 1, before=before)
-    shown = found[:PAGE_SIZE]
-    if not shown:
+        found, place, is_more = _page(db, wanted, move, place or NOWHERE)
+    if not found:
         text = html.empty("No rating matches", "Loosen the filters, or rate some pairs first.")
-        return [text, None, gr.Button(interactive=False)]
-    rows = "".join(map(_row, shown))
-    more = len(found) > PAGE_SIZE
-    return [f'<div class="history">{rows}</div>', shown[-1].id, gr.Button(interactive=more)]
+        return [text, NOWHERE, *_turns(False, False), ""]
+    drawn = row_drawer.table("Ratings", COLUMNS, list(map(_row, found)))
+    return [drawn, place, *_turns(place[0] > 0, is_more), row_drawer.extent(place[0], len(found), place[3])]
+
+
+def _page(db: Database, wanted: Filter, move: str, place: Place) -> tuple[list[Entry], Place, bool]:
+    """Return the ratings of a page, where it is, and whether there are older ones."""
+    before, first, last, total = place
+    if move == "newer" and before > PAGE_SIZE:
+        found = history.find(db, wanted, limit=PAGE_SIZE, after=first)
+        if len(found) == PAGE_SIZE:
+            return found, (before - PAGE_SIZE, found[0].id, found[-1].id, total), True
+    if move == "older" and last:
+        found, before = history.find(db, wanted, limit=PAGE_SIZE + 1, before=last), before + PAGE_SIZE
+    elif move == "same" and before:
+        found = history.find(db, wanted, limit=PAGE_SIZE + 1, before=first + 1)
+    else:
+        found, before, total = history.find(db, wanted, limit=PAGE_SIZE + 1), 0, ""
+    total = total or _total(db, wanted, found)
+    is_more, found = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+    return found, (before, found[0].id, found[-1].id, total) if found else NOWHERE, is_more
+
+
+def _total(db: Database, wanted: Filter, found: list[Entry]) -> str:
+    """Return how many ratings fit, in words; those of a first page that is not full are all."""
+    if len(found) <= PAGE_SIZE:
+        return f"{len(found):,}"
+    number = history.count(db, wanted, COUNTED + 1)
+    return f"more than {COUNTED:,}" if number > COUNTED and wanted != Filter() else f"{number:,}"
+
+
+def _turns(*are_there: bool) -> list[gr.Button]:
+    return [gr.Button(interactive=each) for each in are_there]
 
 
 def _row(entry: Entry) -> str:
-    marks = html.tags(
-        [
-            entry.category,
-            entry.arm if entry.arm in ("repeat", history.SECOND_LOOK) else "",
-            "note" if entry.note else "",
-        ]
+    marks = html.tags([entry.category, "note" if entry.note else ""])
+    when = f'<time datetime="{escape(entry.created_at)}" title="{escape(entry.created_at[:19])} UTC">{html.ago(entry.created_at)}</time>'
+    cells = (
+        ("what", f"{escape(entry.what)} {marks}"),
+        ("asked", escape(row_drawer.first_letters(entry.messages[-1]["content"]))),
+        ("verdict", f'<span class="verdict is-{escape(entry.outcome)}">{escape(entry.verdict)}</span>'),
+        ("when", when),
+        ("who", escape(entry.rater)),
     )
-    return (
-        f'<button type="button" class="rated" data-rating="{entry.id}"><span class="verdict is-{escape(entry.outcome)}">'
-        f'{escape(entry.verdict)}</span><span class="asked">{escape(_first(entry.messages[-1]["content"]))}</span>'
-        f'<span class="about">{marks}<span class="num quiet">{entry.id} · {escape(entry.rater)} · '
-        f"{html.ago(entry.created_at)}</span></span></button>"
-    )
+    return row_drawer.row(entry.id, cells)
+
+
+def _open_row(ws: Workspace, picked: str) -> list[Any]:
+    """Show a rating that was chosen in the list or by the address; what was said of the one before goes."""
+    return [str(picked), *_pick(ws, str(picked))[:-1], html.notice("")]
 
 
 def _pick(ws: Workspace, picked: str) -> list[Any]:
@@ -179,7 +210,8 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
             entry = history.get(db, history.number(picked.strip()), is_undone_too=True)
             texts, events = history.texts(db, entry), history.events(db, entry.id)
     except RatingError as error:
-        return [html.notice(str(error), "bad"), *_nothing_picked()]
+        closing = row_drawer.head(0, "Rating")
+        return [closing + html.notice(str(error), "bad"), *_nothing_picked()]
     is_ranking = len(texts) > 2
     flags = entry.remarks.flags
     return [
@@ -195,13 +227,14 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
             ],
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
+        gr.skip(),
     ]
 
 
 def _nothing_picked() -> list[Any]:
     """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
-    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[])]
+    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[]), gr.skip()]
 
 
 def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) -> str:
@@ -214,13 +247,15 @@ def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) 
     scales = f'<p class="quiet">Scales: {escape(scales)}</p>' if scales else ""
     took = f", after {entry.elapsed_ms / 1000:.1f} s" if entry.elapsed_ms else ""
     answers = "".join(
-        f"<h4>{vocabulary.answer(at, len(texts)).capitalize()}</h4><div class='answer-text'>{rendering.words(text)}</div>"
+        f'<section><h4>{vocabulary.answer(at, len(texts)).capitalize()}</h4><div class="answer-text">{rendering.words(text)}</div></section>'
         for at, text in enumerate(texts)
     )
+    about = f"{entry.rater}, {entry.created_at[:19]} UTC{took}, {entry.what}"
     return (
-        f'<article class="rating-detail"><h3>{escape(entry.verdict)}</h3>{html.conversation(entry.messages)}{answers}'
-        f'{scales}<p class="quiet">{escape(entry.rater)}, {escape(entry.created_at[:19])} UTC{took}, {escape(entry.split)}</p>'
-        f"<details><summary>All events</summary><ol>{listed}</ol></details></article>"
+        f'<article class="rating-detail">{row_drawer.head(entry.id, entry.verdict)}'
+        f'<p class="quiet">{escape(about)}</p>{html.tags([entry.category, entry.split])}'
+        f'{html.conversation(entry.messages)}<div class="answers" tabindex="0" role="region" aria-label="Answers">{answers}</div>'
+        f"{scales}<details><summary>All events</summary><ol>{listed}</ol></details></article>"
     )
 
 
@@ -259,8 +294,3 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     return [html.notice(f"Saved. The earlier note and flags stay on record as {entry.id}.", "good"), str(found.id)]
-
-
-def _first(text: str) -> str:
-    line = " ".join(text.split())
-    return line[:FIRST_LETTERS] + ("…" if len(line) > FIRST_LETTERS else "")
