@@ -317,6 +317,7 @@ def test_an_archive_read_into_an_empty_workspace_is_equal_and_gives_the_same_fil
     assert {table: first.rows.get(table, 0) for table in archive.TABLES if not first.rows.get(table)}.keys() <= {
         "imports", "guidelines", "session_runs", "label_studio_projects", "label_studio_tasks", "label_studio_answers",
         "demonstration_events",  # see test_storing
+        "text_events",  # see test_texts
         "checkpoint_notes", "handed_on", "steering",  # see test_notes
         "settlements",  # see test_disagreements
         "conversations", "turns", "conversation_votes",  # see chat/test_conversations
@@ -339,7 +340,7 @@ def test_an_archive_holds_every_table_but_those_that_follow_from_others(ws):
         "metrics", "samples", "rollouts", "token_texts", "drafts",  # of runs, or unsaved
         "import_maps",  # how one person's files are read
         "unfinished_imports", "unfinished_deletions",  # work of this workspace that is going on
-        "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "contradictions", "session_queue", "metric_stretches", "search_backlog",  # follow from the rest
+        "hidden_texts", "open_showings", "waiting_comparisons", "undone_showings", "rating_tallies", "contradictions", "session_queue", "metric_stretches", "search_backlog",  # follow from the rest
     }  # fmt: skip
     with ws.read() as db:
         tables = {name for name in db.table_names() if not name.startswith(("_", "sqlite_"))}

@@ -16,6 +16,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.preferences import hiding
+
 DISTANCE = 5
 """Fewest items between two of the same prompt."""
 
@@ -108,7 +110,7 @@ def _ranked(pool: list[dict[str, Any]], query: PairQuery) -> list[dict[str, Any]
 
 
 def pool_of(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
-    """Return every fitting pair that nobody has judged and this rater has not seen, newest sampled first."""
+    """Return every fitting pair that is not hidden, that nobody has judged and this rater has not seen, newest sampled first."""
     return list(
         db.query(
             "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
@@ -123,7 +125,7 @@ def pool_of(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
             " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
             " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
-            " ORDER BY c.run_id DESC, c.id",
+            f" AND {hiding.is_pair_shown('c.id', 'c.prompt_id')} ORDER BY c.run_id DESC, c.id",
             _bound(query, rater) | {"reward": query.reward_id},
         )
     )
@@ -173,7 +175,7 @@ def fill_queue(db: Database, session_id: int, chosen: list[Chosen]) -> None:
 
 
 def take(db: Database, session_id: int, recent_prompts: set[int], rater: str) -> Chosen | None:
-    """Take the first item whose prompt was not shown lately; drop pairs judged or seen elsewhere meanwhile."""
+    """Take the first item whose prompt was not shown lately; drop pairs judged, seen elsewhere or hidden meanwhile."""
     rows = db.query("SELECT * FROM session_queue WHERE session_id = ? ORDER BY id", [session_id])
     for row in list(rows):
         if row["prompt_id"] in recent_prompts:
@@ -216,6 +218,7 @@ def _bound(query: PairQuery, rater: str) -> dict[str, Any]:
 def _is_taken(db: Database, comparison_id: int, rater: str) -> bool:
     sql = (
         "SELECT EXISTS (SELECT 1 FROM showings WHERE comparison_id = :id AND rater = :rater)"
-        " OR EXISTS (SELECT 1 FROM rating_events WHERE comparison_id = :id) AS taken"
+        " OR EXISTS (SELECT 1 FROM rating_events WHERE comparison_id = :id) OR NOT EXISTS (SELECT 1 FROM comparisons c"
+        f" WHERE c.id = :id AND {hiding.is_pair_shown('c.id', 'c.prompt_id')}) AS taken"
     )
     return bool(next(db.query(sql, {"id": comparison_id, "rater": rater}))["taken"])

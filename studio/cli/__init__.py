@@ -28,6 +28,7 @@ from studio.cli import (
     sessions,
     stages,
     start,
+    texts,
     win_rates,
 )
 from studio.errors import StudioError
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     for room in (
         start,
         data,
+        texts,
         labelling,
         stages,
         rate,

@@ -20,7 +20,7 @@ TABLES = {
     "rating_events": ("id", "rating_events"),
 }
 """Table to the column, and the rows, by whose ids it is hidden."""
-_VIEWS = ("ratings", "demonstrations")
+_VIEWS = ("ratings", "all_demonstrations", "demonstrations")
 """Views of these tables, in an order in which they can be made."""
 
 

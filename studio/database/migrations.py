@@ -33,6 +33,7 @@ from studio.database.schema import (
     search,
     sessions,
     steering,
+    texts,
     unfinished,
 )
 
@@ -244,6 +245,21 @@ def m073_handed_on(db: Database) -> None:
 def m074_steering(db: Database) -> None:
     """Remember settings that were changed while a run went on."""
     for statement in steering.STATEMENTS:
+        db.execute(statement)
+
+
+@ALL()
+def m081_hidden_texts(db: Database) -> None:
+    """Let people hide texts and change categories, and remember it."""
+    for statement in texts.STATEMENTS:
+        db.execute(statement)
+    _refuse_changes(db, texts.APPEND_ONLY)
+
+
+@ALL()
+def m082_listed_texts(db: Database) -> None:
+    """List demonstrations, and the texts of an import, without reading the others."""
+    for statement in texts.INDEXES:
         db.execute(statement)
 
 

@@ -1,3 +1,9 @@
+CREATE VIEW all_demonstrations AS   -- hidden ones too: no ideal answer whose edit was undone, none that was corrected
+    SELECT r.* FROM responses r WHERE r.kind = 'demonstration'
+    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id))
+    AND (NOT EXISTS (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id) OR EXISTS
+        (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id
+         AND NOT EXISTS (SELECT 1 FROM demonstration_events n WHERE n.supersedes = e.id)));
 CREATE TABLE checkpoint_notes (         -- notes
     checkpoint_id INTEGER PRIMARY KEY REFERENCES checkpoints(id),
     note TEXT NOT NULL,
@@ -69,12 +75,10 @@ CREATE TABLE demonstration_events (   -- demonstrations: an answer that a person
 CREATE INDEX demonstration_events_response ON demonstration_events(response_id);
 CREATE TRIGGER demonstration_events_refuse_delete BEFORE DELETE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
 CREATE TRIGGER demonstration_events_refuse_update BEFORE UPDATE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
-CREATE VIEW demonstrations AS       -- what SFT may learn from: no ideal answer whose edit was undone, none that was corrected elsewhere
-    SELECT r.* FROM responses r WHERE r.kind = 'demonstration'
-    AND (r.edited_from IS NULL OR EXISTS (SELECT 1 FROM ratings g WHERE g.edited_response_id = r.id))
-    AND (NOT EXISTS (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id) OR EXISTS
-        (SELECT 1 FROM demonstration_events e WHERE e.response_id = r.id
-         AND NOT EXISTS (SELECT 1 FROM demonstration_events n WHERE n.supersedes = e.id)));
+CREATE VIEW demonstrations AS       -- what SFT may learn from
+    SELECT r.* FROM all_demonstrations r
+    WHERE NOT EXISTS (SELECT 1 FROM hidden_texts h WHERE h.what = 'demonstrations' AND h.text_id = r.id)
+    AND NOT EXISTS (SELECT 1 FROM hidden_texts h WHERE h.what = 'prompts' AND h.text_id = r.prompt_id);
 CREATE TABLE drafts (               -- prompts: text typed into the page and not yet saved
     name TEXT PRIMARY KEY,
     text TEXT NOT NULL
@@ -133,6 +137,11 @@ CREATE TABLE handed_on (                -- checkpoints
 CREATE TRIGGER handed_on_of_its_run BEFORE INSERT ON handed_on
 WHEN NOT EXISTS (SELECT 1 FROM checkpoints WHERE id = NEW.checkpoint_id AND run_id = NEW.run_id)
 BEGIN SELECT RAISE(ABORT, 'handed_on names a checkpoint of another run'); END;
+CREATE TABLE hidden_texts (         -- texts reads it; the triggers write it
+    what TEXT NOT NULL,
+    text_id INTEGER NOT NULL,
+    PRIMARY KEY (what, text_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE import_maps (         -- mapping: columns that a person mapped, to be offered again
     structure TEXT PRIMARY KEY,     -- sha256 of the sorted columns
     columns TEXT NOT NULL,          -- JSON list
@@ -260,6 +269,7 @@ CREATE TABLE prompts (              -- prompts
     import_id INTEGER REFERENCES imports(id),
     created_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX prompts_import ON prompts(import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX prompts_short ON prompts(id) WHERE length(messages) < 64;
 CREATE INDEX prompts_split ON prompts(split, category);
 CREATE TRIGGER prompts_are_found AFTER INSERT ON prompts BEGIN INSERT INTO prompt_search (rowid, text) VALUES (new.id, CASE WHEN json_valid(new.messages) THEN (SELECT group_concat(value ->> 'content', char(10)) FROM json_each(new.messages)) ELSE new.messages END); END;
@@ -333,6 +343,8 @@ CREATE TABLE responses (            -- prompts
     created_at TEXT NOT NULL, edited_from INTEGER REFERENCES responses(id), model TEXT,
     CHECK (kind != 'sample' OR (checkpoint_id IS NOT NULL AND sampling IS NOT NULL))
 ) STRICT;
+CREATE INDEX responses_demonstrations ON responses(id) WHERE kind = 'demonstration';
+CREATE INDEX responses_import ON responses(import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX responses_prompt ON responses(prompt_id, kind);
 CREATE INDEX responses_short ON responses(id) WHERE length(text) < 3;
 CREATE TRIGGER responses_are_found AFTER INSERT ON responses BEGIN INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END;
@@ -532,6 +544,25 @@ CREATE TABLE steering (                 -- steering: another value of a setting 
     step INTEGER                    -- steps done when it was taken; NULL until then
 ) STRICT;
 CREATE INDEX steering_run ON steering(run_id, step);
+CREATE TABLE text_events (          -- texts: what a person did with a text; the newest hide or show tells whether it is hidden
+    id INTEGER PRIMARY KEY,
+    what TEXT NOT NULL CHECK (what IN ('prompts', 'demonstrations', 'preferences')),
+    text_id INTEGER NOT NULL,       -- of a prompt, of a demonstration's response, of a preference's comparison
+    action TEXT NOT NULL CHECK (action IN ('hide', 'show', 'category')),
+    before TEXT,                    -- the category before and after
+    after TEXT,
+    rater TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    CHECK ((action = 'category') = (before IS NOT NULL) AND (action = 'category') = (after IS NOT NULL)),
+    CHECK (action != 'category' OR what = 'prompts')
+) STRICT;
+CREATE INDEX text_events_text ON text_events(what, text_id);
+CREATE TRIGGER text_events_hide AFTER INSERT ON text_events WHEN new.action = 'hide'
+BEGIN INSERT OR IGNORE INTO hidden_texts VALUES (new.what, new.text_id); END;
+CREATE TRIGGER text_events_refuse_delete BEFORE DELETE ON text_events BEGIN SELECT RAISE(ABORT, 'text_events is append-only'); END;
+CREATE TRIGGER text_events_refuse_update BEFORE UPDATE ON text_events BEGIN SELECT RAISE(ABORT, 'text_events is append-only'); END;
+CREATE TRIGGER text_events_show AFTER INSERT ON text_events WHEN new.action = 'show'
+BEGIN DELETE FROM hidden_texts WHERE what = new.what AND text_id = new.text_id; END;
 CREATE TABLE token_texts (          -- rollouts: how the tokens of a run's rollouts read
     run_id INTEGER NOT NULL REFERENCES runs(id),
     token_id INTEGER NOT NULL,

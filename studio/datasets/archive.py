@@ -45,6 +45,7 @@ TABLES = (
     "steering",
     "responses",
     "demonstration_events",
+    "text_events",
     "comparisons",
     "comparison_responses",
     "showings",

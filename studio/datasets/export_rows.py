@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.preferences import hiding
+
 Row = dict[str, Any]
 _KEY = "comparison_id"
 
@@ -39,7 +41,7 @@ def comparisons(db: Database) -> Iterator[Row]:
 
 
 def judgements(db: Database) -> Iterator[Row]:
-    """Yield the ratings that count, without a session's repeats, oldest first, with all that belongs to them.
+    """Yield the ratings that count of what is not hidden, without a session's repeats, oldest first, with all that belongs to them.
 
     A row has `texts` and `models` (names of checkpoints, or those that came with an import, or None) by screen position, `messages`, `ranks`, `flags` and
     `attributes` as values, and the columns of the event; `created_at` is when it was judged.
@@ -51,6 +53,7 @@ def judgements(db: Database) -> Iterator[Row]:
         " JOIN responses x ON x.id = e.value LEFT JOIN checkpoints k ON k.id = x.checkpoint_id ORDER BY e.key) t) AS shown"
         " FROM ratings r JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
         " WHERE NOT EXISTS (SELECT 1 FROM session_items i WHERE i.showing_id = r.showing_id AND i.arm = 'repeat')"
+        f" AND {hiding.is_pair_shown('c.id', 'c.prompt_id')}"
         " ORDER BY r.id"
     ):
         texts, models = zip(*json.loads(row.pop("shown")), strict=True)
@@ -64,7 +67,7 @@ def count_events(db: Database) -> int:
 
 
 def demonstrations(db: Database) -> Iterator[Row]:
-    """Yield the demonstrations as chat messages, oldest first."""
+    """Yield the demonstrations that are not hidden as chat messages, oldest first."""
     for row in db.query(
         "SELECT p.messages, r.text, p.category, p.split FROM demonstrations r JOIN prompts p ON p.id = r.prompt_id ORDER BY r.id"
     ):

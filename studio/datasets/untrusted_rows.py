@@ -280,6 +280,12 @@ TOGETHER = (
         "a demonstration takes the place of one that came later, or of an answer to another prompt",
     ),
     (
+        "SELECT 1 FROM text_events t WHERE NOT EXISTS (SELECT 1 FROM prompts p WHERE t.what = 'prompts' AND p.id = t.text_id)"
+        " AND NOT EXISTS (SELECT 1 FROM responses r WHERE t.what = 'demonstrations' AND r.id = t.text_id AND r.kind = 'demonstration')"
+        " AND NOT EXISTS (SELECT 1 FROM comparisons c WHERE t.what = 'preferences' AND c.id = t.text_id)",
+        "a text that is not there was hidden or changed",
+    ),
+    (
         "SELECT 1 FROM turns t JOIN turns p ON p.id = t.parent_id WHERE p.conversation_id != t.conversation_id OR p.role = t.role"
         " UNION ALL SELECT 1 FROM conversations c JOIN turns t ON t.id = c.leaf_id WHERE t.conversation_id != c.id",
         "a turn follows one of another conversation, or one of the same speaker",

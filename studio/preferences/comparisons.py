@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.preferences import hiding
 from studio.preferences.prompts import Messages, staged_id
 from studio.workspace import now
 
@@ -171,14 +172,16 @@ def verdict(db: Database, comparison_id: int) -> int | str | None:
 
 
 def counts(db: Database) -> dict[str, int]:
-    """Count all `comparisons`, and the `unrated` ones without a rating that counts.
+    """Count all `comparisons`, and the `unrated` ones without a rating that counts that are not hidden.
 
     Triggers keep what waits and what was undone, so no rating is read.
     """
     return next(
         db.query(
-            "SELECT (SELECT count(*) FROM comparisons) AS comparisons, (SELECT count(*) FROM waiting_comparisons) +"
+            "SELECT (SELECT count(*) FROM comparisons) AS comparisons,"
+            f" (SELECT count(*) FROM waiting_comparisons) - (SELECT count(*) FROM ({_HIDDEN}) x JOIN waiting_comparisons w ON w.comparison_id = x.id) +"
             " (SELECT count(DISTINCT s.comparison_id) FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
+            f" JOIN comparisons c ON c.id = s.comparison_id AND {hiding.is_pair_shown('c.id', 'c.prompt_id')}"
             " WHERE NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)) AS unrated"
         )
     )
@@ -207,9 +210,9 @@ def upcoming(db: Database, rater: str, count: int) -> list[int]:
     found = _open_showings(db, rater, count)
     if len(found) < count:
         rows = db.query(
-            "SELECT comparison_id AS id FROM waiting_comparisons w"
+            "SELECT comparison_id AS id FROM waiting_comparisons w CROSS JOIN comparisons c ON c.id = w.comparison_id"
             " WHERE NOT EXISTS (SELECT 1 FROM showings s WHERE s.comparison_id = w.comparison_id AND s.rater = ?)"
-            " ORDER BY run_id DESC, comparison_id LIMIT ?",
+            f" AND {hiding.is_pair_shown('c.id', 'c.prompt_id')} ORDER BY w.run_id DESC, w.comparison_id LIMIT ?",
             [rater, count - len(found)],
         )
         found += [add_showing(db, row["id"], rater) for row in list(rows)]
@@ -266,7 +269,7 @@ def find_showing(db: Database, comparison_id: int, rater: str) -> int | None:
 def list_to_label(
     db: Database, *, is_ranking: bool, is_all: bool = False, run: str | None = None, limit: int | None = None
 ) -> list[int]:
-    """Return the comparisons that others may judge, oldest first.
+    """Return the comparisons that others may judge and that are not hidden, oldest first.
 
     Args:
         db: an open connection.
@@ -279,7 +282,7 @@ def list_to_label(
         "SELECT c.id FROM comparisons c LEFT JOIN runs u ON u.id = c.run_id"
         " WHERE (SELECT count(*) > 2 FROM comparison_responses r WHERE r.comparison_id = c.id) = :is_ranking"
         " AND (:is_all OR NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = c.id))"
-        " AND (:run IS NULL OR u.name = :run) ORDER BY c.id LIMIT :limit",
+        f" AND (:run IS NULL OR u.name = :run) AND {hiding.is_pair_shown('c.id', 'c.prompt_id')} ORDER BY c.id LIMIT :limit",
         {"is_ranking": is_ranking, "is_all": is_all, "run": run, "limit": -1 if limit is None else limit},
     )
     return [row["id"] for row in rows]
@@ -309,14 +312,16 @@ def _open_showings(db: Database, rater: str, count: int) -> list[int]:
     """Return this rater's showings whose comparison has no rating that counts; the most recently undone first."""
     undone = db.query(
         "SELECT s.id FROM undone_showings u CROSS JOIN showings s ON s.id = u.showing_id"
-        " WHERE s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " CROSS JOIN comparisons c ON c.id = s.comparison_id"
+        f" WHERE {hiding.is_pair_shown('c.id', 'c.prompt_id')} AND s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
         " ORDER BY u.event_id DESC LIMIT :count",
         {"rater": rater, "count": count},
     )
     found = [row["id"] for row in undone]
     unrated = db.query(
         "SELECT s.id FROM open_showings o CROSS JOIN showings s ON s.id = o.showing_id"
-        " WHERE s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
+        " CROSS JOIN comparisons c ON c.id = s.comparison_id"
+        f" WHERE {hiding.is_pair_shown('c.id', 'c.prompt_id')} AND s.rater = :rater AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.comparison_id = s.comparison_id)"
         " ORDER BY s.id LIMIT :count",
         {"rater": rater, "count": count - len(found)},
     )
@@ -330,6 +335,13 @@ def _order(db: Database, showing_id: int) -> list[int]:
     return (
         json.loads(row["response_ids"]) if row["response_ids"] else [row["left_response_id"], row["right_response_id"]]
     )
+
+
+_HIDDEN = (
+    "SELECT text_id AS id FROM hidden_texts WHERE what = 'preferences' UNION SELECT c.id FROM hidden_texts h"
+    " CROSS JOIN comparisons c ON c.key > h.text_id || ':' AND c.key < h.text_id || ';' WHERE h.what = 'prompts'"
+)
+"""The ids of hidden comparisons; a key begins with its prompt's id and a colon."""
 
 
 def _key(prompt_id: int, response_ids: Sequence[int]) -> str:

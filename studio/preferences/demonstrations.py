@@ -1,15 +1,19 @@
-"""Demonstrations that people wrote elsewhere, with their versions: the owner of `demonstration_events`.
+"""Versions of demonstrations, written elsewhere or edited here: the owner of `demonstration_events`.
 
 A later version of an answer takes the place of the earlier one, which stays in the history and is no demonstration any more.
 The same answer of the same person to the same prompt is known by the source's own name of it.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlite_utils import Database
 
+from studio.errors import DataError
 from studio.preferences import prompts
 from studio.workspace import now
+
+EDITED = "edited-"
+"""Prefix of the name of a demonstration that was edited here and has none from its source."""
 
 
 class Written(NamedTuple):
@@ -60,8 +64,96 @@ def record(
     is_new = db.conn.total_changes > before
     if not is_new and event_id is None:  # here without a name: nothing may take its place
         return Written(response_id, "known")
-    db.execute(
-        "INSERT INTO demonstration_events (name, response_id, rater, judged_at, supersedes, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        [name, response_id, rater, judged_at, event_id, now()],
-    )
+    _insert(db, name, response_id, rater, _end(db, event_id), judged_at)
     return Written(response_id, "new" if event_id is None else "corrected", earlier)
+
+
+def edit(db: Database, response_id: int, text: str, *, rater: str) -> int:
+    """Store a new version of a demonstration that counts, in the caller's transaction; returns the new response's id.
+
+    Raises:
+        DataError: it does not count, or the text is empty or that of a demonstration of the prompt.
+    """
+    prompt_id = _counting(db, response_id)
+    if not text:
+        raise DataError("The response is empty. Write what the assistant should have said, or hide the demonstration.")
+    if same := prompts.find_same(db, prompt_id, text, "demonstration"):
+        said = (
+            "That is its text already" if same == response_id else f"Demonstration {same} of this prompt has this text"
+        )
+        raise DataError(f"{said}; nothing was changed.")
+    name, event_id = _event(db, response_id, rater)
+    new = prompts.add_response(db, prompt_id, text, "demonstration")
+    _insert(db, name, new, rater, event_id)
+    return new
+
+
+def put_back(db: Database, response_id: int, *, rater: str) -> int:
+    """Let the version before a demonstration that counts take its place again; returns that version's response.
+
+    Raises:
+        DataError: it does not count, or is the first version.
+    """
+    _counting(db, response_id)
+    name, event_id = _event(db, response_id, rater)
+    sql = "SELECT o.response_id FROM demonstration_events e JOIN demonstration_events o ON o.id = e.supersedes WHERE e.id = ?"
+    earlier = db.execute(sql, [event_id]).fetchone()
+    if earlier is None:
+        raise DataError(f"Demonstration {response_id} has no earlier version.")
+    _insert(db, name, earlier[0], rater, event_id)
+    return earlier[0]
+
+
+def versions(db: Database, response_id: int) -> list[dict[str, Any]]:
+    """Return the changes to a demonstration, oldest first, with `action` edit, the texts `before` and `after`, rater and created_at."""
+    return list(
+        db.query(
+            "WITH RECURSIVE newest(id) AS (SELECT max(id) FROM demonstration_events WHERE response_id = ?), chain(id, supersedes) AS ("
+            "SELECT id, supersedes FROM demonstration_events WHERE id = (SELECT id FROM newest)"
+            " UNION ALL SELECT e.id, e.supersedes FROM demonstration_events e JOIN chain c ON e.id = c.supersedes)"
+            " SELECT 'edit' AS action, p.text AS before, r.text AS after, e.rater, e.created_at FROM chain c"
+            " JOIN demonstration_events e ON e.id = c.id JOIN demonstration_events o ON o.id = e.supersedes"
+            " JOIN responses r ON r.id = e.response_id JOIN responses p ON p.id = o.response_id ORDER BY e.id",
+            [response_id],
+        )
+    )
+
+
+def _counting(db: Database, response_id: int) -> int:
+    """Return the prompt of a demonstration that counts."""
+    found = db.execute("SELECT prompt_id FROM all_demonstrations WHERE id = ?", [response_id]).fetchone()
+    if found is None:
+        raise DataError(
+            f"Demonstration {response_id} no longer counts: a newer version has taken its place, or it was taken back."
+        )
+    return found[0]
+
+
+def _event(db: Database, response_id: int, rater: str) -> tuple[str, int]:
+    """Return name and id of the event by which a demonstration counts; one that has none gets it."""
+    sql = "SELECT name, id FROM demonstration_events WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+    if found := db.execute(sql, [response_id]).fetchone():
+        return found
+    name = f"{EDITED}{response_id}"
+    return name, _insert(db, name, response_id, rater, None)
+
+
+def _end(db: Database, event_id: int | None) -> int | None:
+    """Return the last event of a chain: after a version of its source, a demonstration may have been edited here."""
+    while event_id is not None:
+        newer = db.execute("SELECT id FROM demonstration_events WHERE supersedes = ?", [event_id]).fetchone()
+        if newer is None:
+            break
+        event_id = newer[0]
+    return event_id
+
+
+def _insert(
+    db: Database, name: str, response_id: int, rater: str, supersedes: int | None, judged_at: str | None = None
+) -> int:
+    made = db.execute(
+        "INSERT INTO demonstration_events (name, response_id, rater, judged_at, supersedes, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        [name, response_id, rater, judged_at, supersedes, now()],
+    )
+    assert made.lastrowid is not None
+    return made.lastrowid

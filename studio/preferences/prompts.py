@@ -1,7 +1,7 @@
 """Prompts, responses (demonstrations, samples, imported ones), import batches and drafts: the owner of those tables.
 
 A prompt's split is fixed at birth by its group (the normalised first user turn), so that no prompt leaks between
-training and evaluation. Prompts and responses are never changed.
+training and evaluation. Texts are never changed; `texts` hides them, and gives a prompt another category.
 """
 
 import hashlib
@@ -15,22 +15,14 @@ from sqlite_utils import Database
 
 from studio.database import curtain
 from studio.errors import DataError
-from studio.preferences import text_search
+from studio.preferences import hiding, text_search
 from studio.workspace import now
 
 Messages = list[dict[str, str]]
 SPLITS = ("train", "validation", "test")
 _FACTS = {
-    "checkpoint_id",
-    "run_id",
-    "sampling",
-    "token_ids",
-    "end_reason",
-    "import_id",
-    "edited_from",
-    "model",
-    "created_at",
-}
+    "checkpoint_id", "run_id", "sampling", "token_ids", "end_reason", "import_id", "edited_from", "model", "created_at",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,9 +195,9 @@ def add_response(db: Database, prompt_id: int, text: str, kind: str, *, is_first
 def find_same(db: Database, prompt_id: int, text: str, kind: str, *, is_edit: bool = False) -> int | None:
     """Return the demonstration or import of a prompt with this text; one that was undone or corrected only for another edit."""
     found = db.execute(
-        "SELECT id FROM responses WHERE prompt_id = ? AND kind = ? AND text = ?"
-        " AND (kind = 'import' OR ? OR id IN (SELECT id FROM demonstrations WHERE prompt_id = ?))",
-        [prompt_id, kind, text, is_edit, prompt_id],
+        "SELECT id FROM responses WHERE prompt_id = :prompt AND kind = :kind AND text = :text"
+        f" AND {'1' if is_edit or kind == 'import' else 'id IN (SELECT id FROM all_demonstrations WHERE prompt_id = :prompt)'}",
+        {"prompt": prompt_id, "kind": kind, "text": text},
     ).fetchone()
     return found[0] if found else None
 
@@ -227,6 +219,11 @@ def add_demonstration(db: Database, messages: Messages, response: str, category:
         raise DataError("The response is empty. Write what the assistant should have said.")
     prompt_id = add_prompt(db, NewPrompt(messages, category))
     return add_response(db, prompt_id, response.strip(), "demonstration")
+
+
+def set_category(db: Database, prompt_id: int, category: str) -> None:
+    """Put a prompt into another category; `texts.set_category` also remembers it."""
+    db.execute("UPDATE main.prompts SET category = ? WHERE id = ?", [category, prompt_id])
 
 
 def record_import(db: Database, source: str, sha256: str, kind: str) -> int:
@@ -257,10 +254,10 @@ def list_imports(db: Database) -> list[dict[str, Any]]:
 
 
 def counts(db: Database) -> dict[str, int]:
-    """Count `prompts`, `demonstrations`, `samples`, and `demonstrations_train`, those SFT may learn from."""
+    """Count what is not hidden: `prompts`, `demonstrations`, `samples`, and `demonstrations_train`, those SFT may learn from."""
     row = next(
         db.query(
-            "SELECT (SELECT count(*) FROM prompts) AS prompts,"
+            "SELECT (SELECT count(*) FROM prompts) - (SELECT count(*) FROM hidden_texts WHERE what = 'prompts') AS prompts,"
             " (SELECT count(*) FROM demonstrations) AS demonstrations,"
             " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
             " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
@@ -291,7 +288,7 @@ def list_prompts(
     limit: int = -1,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return prompts as dicts (id, messages, category, split, reference), in the order they were added.
+    """Return the prompts that are not hidden as dicts (id, messages, category, split, reference), in the order they were added.
 
     Args:
         db: an open connection.
@@ -305,6 +302,7 @@ def list_prompts(
     rows = db.query(
         "SELECT id, messages, category, split, reference FROM prompts p"
         f" WHERE (:split IS NULL OR split = :split) {_holding(db, search, values, 'p.id', 'p.messages')}"
+        f" AND {hiding.is_shown('prompts', 'p.id')}"
         " AND category NOT IN (SELECT value FROM json_each(:exclude)) ORDER BY id LIMIT :limit OFFSET :offset",
         values,
     )
@@ -314,7 +312,7 @@ def list_prompts(
 def list_demonstrations(
     db: Database, *, split: str | None = None, search: str = "", limit: int = -1, offset: int = 0
 ) -> list[Demonstration]:
-    """Return demonstrations, newest first; arguments as in `list_prompts`."""
+    """Return the demonstrations that are not hidden, newest first; arguments as in `list_prompts`."""
     values = {"split": split, "limit": limit, "offset": offset}
     rows = db.query(
         "SELECT r.id, r.prompt_id, p.messages, r.text AS response, p.category, p.split FROM demonstrations r"
@@ -361,7 +359,8 @@ def list_unanswered(db: Database, *, is_all: bool = False, limit: int | None = N
     """Return the training prompts that lack a demonstration (with `is_all`, all training prompts), oldest first."""
     rows = db.query(
         "SELECT id, messages FROM prompts p WHERE split = 'train' AND"
-        " (:is_all OR NOT EXISTS (SELECT 1 FROM demonstrations d WHERE d.prompt_id = p.id)) ORDER BY id LIMIT :limit",
+        " (:is_all OR NOT EXISTS (SELECT 1 FROM demonstrations d WHERE d.prompt_id = p.id))"
+        f" AND {hiding.is_shown('prompts', 'p.id')} ORDER BY id LIMIT :limit",
         {"is_all": is_all, "limit": -1 if limit is None else limit},
     )
     return [(row["id"], json.loads(row["messages"])) for row in rows]

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from modules.config import VotesConfig, categories
 from studio.errors import DataError
-from studio.preferences import consensus, criteria
+from studio.preferences import consensus, criteria, hiding
 from studio.preferences.vocabulary import TIES
 from studio.workspace import check_day, now
 
@@ -271,11 +271,11 @@ def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
 
 
 def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
-    """Return the ratings that the recipe selects, in an order that does not depend on when they were given."""
+    """Return the ratings of what is not hidden that the recipe selects, in an order that does not depend on when they were given."""
     found = db.query(
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"
-        " WHERE r.outcome != 'skip' AND (:since = '' OR coalesce(r.judged_at, r.created_at) >= :since)"
+        f" WHERE r.outcome != 'skip' AND {hiding.is_pair_shown('c.id', 'c.prompt_id')} AND (:since = '' OR coalesce(r.judged_at, r.created_at) >= :since)"
         " AND (:until = '' OR substr(coalesce(r.judged_at, r.created_at), 1, 10) <= :until)"
         " AND (:raters = '[]' OR r.rater IN (SELECT value FROM json_each(:raters)))"
         " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
