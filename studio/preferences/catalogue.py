@@ -140,8 +140,9 @@ def uses(db: Database, text: Text) -> dict[str, int]:
         "SELECT count(*) FROM comparisons c JOIN ratings r ON r.comparison_id = c.id WHERE c.key > :id || ':' AND c.key < :id || ';'",
         {"id": text.prompt_id},
     ).fetchone()[0]
-    named = {"demonstrations": "demonstration", "sampled": "sample", "imported": "import"}
-    return {name: kinds.get(kind, 0) for name, kind in named.items()} | {"ratings": rated}
+    sql = "SELECT count(*) FROM all_demonstrations WHERE prompt_id = ?"
+    found = {"demonstrations": db.execute(sql, [text.prompt_id]).fetchone()[0]}
+    return found | {"sampled": kinds.get("sample", 0), "imported": kinds.get("import", 0), "ratings": rated}
 
 
 def sources(db: Database) -> dict[str, str]:

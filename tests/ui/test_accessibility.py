@@ -58,6 +58,10 @@ def states(page: Page, url: str) -> Iterator[str]:
         page.goto(f"{url}#{place}")
         expect(page.locator(f"{drawn} >> visible=true").first).to_be_visible()
         yield place
+        if place == "data" and page.locator("#data-list [data-row]").count():
+            page.locator("#data-list [data-row]").first.press("Enter")
+            expect(page.locator("#data-drawer [data-shown]")).to_be_visible()
+            yield "data, an opened text"
     page.goto(f"{url}#rate")
     for room, drawn in ROOMS.items():
         page.locator("#rate-tabs").get_by_role("tab", name=room, exact=True).click()

@@ -14,7 +14,7 @@ from modules.config.presets import preset
 from studio import settings
 from studio.chat import asking
 from studio.datasets import archive
-from studio.preferences import prompts, ratings
+from studio.preferences import prompts, ratings, texts
 from studio.runs import launcher, metrics, preview, runs
 from studio.workspace import Workspace
 from tests.support import stored, warm
@@ -69,7 +69,7 @@ def test_dark_and_light_can_be_chosen_and_stay_chosen(ws, serve, visit):
 def test_an_empty_workspace_leads_to_the_starter_kit_and_on_to_sft(ws, serve, visit):
     page = visit(serve(ws).url)
     page.locator("#next-step").click()
-    expect(page.locator("#listing")).to_contain_text("No demonstrations yet")
+    expect(page.locator("#data-list")).to_contain_text("No demonstrations yet")
     page.locator("#load-starter").click()
     expect(page.locator("#import-told")).to_contain_text("Loaded")
     expect(page.locator("#load-starter")).to_be_hidden()
@@ -315,7 +315,7 @@ def test_log_samples_and_config_show_hostile_text_as_text(full_ws, serve, visit)
 def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws, serve, visit):
     served = serve(ws)
     page = visit(served.url + "#data")
-    expect(page.locator("#listing")).to_contain_text("No demonstrations yet")
+    expect(page.locator("#data-list")).to_contain_text("No demonstrations yet")
     page.locator("#demonstration-prompt textarea").fill("How do I boil an egg?")
     page.locator("#demonstration-response textarea").press_sequentially(f"Seven minutes. {HOSTILE[:30]}")
     deadline = time.monotonic() + 10
@@ -328,7 +328,7 @@ def test_a_demonstration_is_written_and_its_draft_survives_reload_and_restart(ws
     page.reload()
     expect(page.locator("#demonstration-prompt textarea")).to_have_value("How do I boil an egg?")
     page.locator("#save-demonstration").click()
-    expect(page.locator("#listing")).to_contain_text("Seven minutes.")
+    expect(page.locator("#data-list")).to_contain_text("Seven minutes.")
     expect(page.locator("#demonstration-response textarea")).to_have_value("")
     assert stored.read(ws, prompts.counts)["demonstrations"] == 1
     assert stored.read(ws, prompts.load_draft, "demonstration-response") == ""
@@ -394,7 +394,7 @@ def test_an_archive_is_told_and_restored_into_an_empty_workspace_only(full_ws, s
         if ws is empty:
             page.locator("#take").click()
             expect(page.locator("#import-told .is-good").first).to_contain_text("rating events")
-            expect(page.locator("#listing .entry").first).to_be_visible()
+            expect(page.locator("#data-list [data-row]").first).to_be_visible()
             assert stored.read(empty, ratings.summary) == stored.read(full_ws, ratings.summary)
         else:
             expect(page.locator("#import-told")).to_contain_text(
@@ -414,9 +414,9 @@ def test_a_file_can_be_chosen_and_texts_can_be_searched(full_ws, serve, visit, t
     page.locator("#look").click()
     expect(page.locator("#import-told")).to_contain_text("1 of 1 rows can be kept as prompts")
     page.locator("#search textarea, #search input").first.fill("(17)")
-    expect(page.locator("#listing .entry")).to_have_count(1)
+    expect(page.locator("#data-list [data-row]")).to_have_count(1)
     page.locator("#search textarea, #search input").first.fill("<nothing>")
-    expect(page.locator("#listing")).to_contain_text("No demonstrations contain “<nothing>”.")
+    expect(page.locator("#data-list")).to_contain_text("No demonstrations contain “<nothing>”.")
 
 
 def test_models_show_the_family_and_ask_two(full_ws, serve, visit, monkeypatch):
@@ -469,3 +469,49 @@ def test_an_earlier_run_is_started_again_with_changes(full_ws, serve, visit):
     page.locator("#sft-epochs input").fill("8")
     expect(page.locator("#command-sft")).to_contain_text("--set epochs=8")
     expect(page.locator("#command-sft")).to_contain_text("--set learning_rate=3e-05")
+
+
+def test_a_text_is_opened_by_keys_edited_hidden_and_brought_back(ws, serve, visit):
+    filling.add_texts(ws, 23)
+    page = visit(serve(ws).url + "#data")
+    drawer, rows, extent = (
+        page.locator("#data-drawer"),
+        page.locator("#data-list [data-row]"),
+        page.locator("#data-extent"),
+    )
+    expect(extent).to_have_text("1 to 20 of 23")
+    rows.first.focus()
+    page.keyboard.press("PageDown")
+    expect(extent).to_have_text("21 to 23 of 23")
+    page.keyboard.press("PageUp")
+    expect(extent).to_have_text("1 to 20 of 23")
+    expect(rows.first).to_be_focused()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(drawer.locator("[data-shown]")).to_be_visible()
+    first = int(drawer.locator("[data-shown]").get_attribute("data-shown") or 0)
+    expect(page.locator("#data-answer textarea")).not_to_have_value("")
+    page.locator("#data-answer textarea").fill(f"Better. {HOSTILE}")
+    page.locator("#data-edit").click()
+    expect(page.locator("#data-told")).to_contain_text("The earlier version stays on record")
+    expect(rows.first).to_contain_text("Better. <script>")
+    expect(drawer).to_contain_text("What was done with it")
+    page.locator("#data-hide").click()
+    expect(page.locator("#data-hide")).to_have_text("Show again")
+    expect(extent).to_have_text("1 to 20 of 22")
+    expect(page.locator("#data-counts")).to_contain_text("22demonstrations")
+    page.locator("#data-undo").click()
+    expect(extent).to_have_text("1 to 20 of 23")
+    page.locator("#data-hide").click()
+    expect(extent).to_have_text("1 to 20 of 22")
+    page.locator("#data-hide").click()
+    expect(extent).to_have_text("1 to 20 of 23")
+    page.locator("#data-to-category input, #data-to-category textarea").fill("moved")
+    page.locator("#data-move").click()
+    expect(drawer.locator(".tag", has_text="moved")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    assert page.evaluate("window.hacked") is None
+    with ws.read() as db:
+        assert [event["action"] for event in texts.history(db, "demonstrations", first)] == []
+        assert db.execute("SELECT count(*) FROM responses WHERE id = ?", [first]).fetchone()[0] == 1

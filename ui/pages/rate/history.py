@@ -14,12 +14,11 @@ from studio.preferences.judgements import Remarks, parse_ranking, ranking_words
 from studio.preferences.vocabulary import ALL_BAD, SIDES, STRENGTHS, TIES, WORDS
 from studio.workspace import Database, Workspace
 from ui import rendering
-from ui.components import html, row_drawer
+from ui.components import html, paging, row_drawer
+from ui.components.paging import Place
 from ui.handlers import any_of, on
 from ui.page import Page
 
-Place = tuple[int, int, int, str]
-"""Where the list is: ratings before its page, the ids of its first and last one, and the number of all in words."""
 PAGE_SIZE = 25
 COUNTED = 10_000
 """Most matching ratings that are counted where there is a filter."""
@@ -33,7 +32,6 @@ BETTER = CORRECTIONS[1][1]
 RANK_CORRECTIONS = [("new ranking", "ranking"), (ALL_BAD, "both_bad"), (WORDS["skip"], "skip")]
 FLAGS = [("any flag", ""), *vocabulary.FLAGS]
 COLUMNS = [("what", "What"), ("asked", "Prompt"), ("verdict", "Outcome"), ("when", "When"), ("who", "Who")]
-NOWHERE: Place = (0, 0, 0, "")
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
 
@@ -62,7 +60,7 @@ def build(ws: Workspace) -> Page:
         session = gr.Dropdown([("any session or none", 0)], value=0, label="session", min_width=140)
         changed = gr.Checkbox(False, label="only ratings that were changed or undone")
     filters = [search, outcome, category, rater, since, until, flag, session, changed]
-    place = gr.State(NOWHERE)
+    place = gr.State(Place())
     clicked = row_drawer.place("history", "Rating", "rate/history")
     table = html.html(elem_id="history-list")
     with gr.Row(elem_classes="controls pager"):
@@ -143,44 +141,25 @@ def _list(ws: Workspace, move: str, place: Place, *filters: Any) -> list[Any]:
     try:
         wanted = Filter(search, outcome, rater, category, since.strip(), until.strip(), flag, session or None, changed)
     except RatingError as error:
-        return [html.notice(str(error), "bad"), NOWHERE, *_turns(False, False), ""]
+        return [html.notice(str(error), "bad"), Place(), *paging.ways(False, False), ""]
     with ws.read() as db:
-        found, place, is_more = _page(db, wanted, move, place or NOWHERE)
+        find, count = partial(history.find, db, wanted), partial(_total, db, wanted)
+        found, place, is_more = paging.turn(find, count, move, place, PAGE_SIZE)
     if not found:
         text = html.empty("No rating matches", "Loosen the filters, or rate some pairs first.")
-        return [text, NOWHERE, *_turns(False, False), ""]
+        return [text, place, *paging.ways(False, False), ""]
     drawn = row_drawer.table("Ratings", COLUMNS, list(map(_row, found)))
-    return [drawn, place, *_turns(place[0] > 0, is_more), row_drawer.extent(place[0], len(found), place[3])]
+    return [
+        drawn,
+        place,
+        *paging.ways(place.before > 0, is_more),
+        row_drawer.extent(place.before, len(found), place.total),
+    ]
 
 
-def _page(db: Database, wanted: Filter, move: str, place: Place) -> tuple[list[Entry], Place, bool]:
-    """Return the ratings of a page, where it is, and whether there are older ones."""
-    before, first, last, total = place
-    if move == "newer" and before > PAGE_SIZE:
-        found = history.find(db, wanted, limit=PAGE_SIZE, after=first)
-        if len(found) == PAGE_SIZE:
-            return found, (before - PAGE_SIZE, found[0].id, found[-1].id, total), True
-    if move == "older" and last:
-        found, before = history.find(db, wanted, limit=PAGE_SIZE + 1, before=last), before + PAGE_SIZE
-    elif move == "same" and before:
-        found = history.find(db, wanted, limit=PAGE_SIZE + 1, before=first + 1)
-    else:
-        found, before, total = history.find(db, wanted, limit=PAGE_SIZE + 1), 0, ""
-    total = total or _total(db, wanted, found)
-    is_more, found = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
-    return found, (before, found[0].id, found[-1].id, total) if found else NOWHERE, is_more
-
-
-def _total(db: Database, wanted: Filter, found: list[Entry]) -> str:
-    """Return how many ratings fit, in words; those of a first page that is not full are all."""
-    if len(found) <= PAGE_SIZE:
-        return f"{len(found):,}"
+def _total(db: Database, wanted: Filter) -> str:
     number = history.count(db, wanted, COUNTED + 1)
     return f"more than {COUNTED:,}" if number > COUNTED and wanted != Filter() else f"{number:,}"
-
-
-def _turns(*are_there: bool) -> list[gr.Button]:
-    return [gr.Button(interactive=each) for each in are_there]
 
 
 def _row(entry: Entry) -> str:
