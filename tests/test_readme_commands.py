@@ -86,6 +86,7 @@ REST = (
     Step("data edit demonstrations ID --text TEXT", "takes the place of 1,", {"ID": "1", "TEXT": "Better."}),
     Step("data hide prompts ID", "Hidden.", {"ID": "1"}),
     Step("data undo prompts ID", "Undone.", {"ID": "1"}),
+    Step("data imports", "30 rows of demonstrations kept"),
     Step("history --search TEXT", "3 of 3 ratings", {"TEXT": "question"}),
     Step("history correct ID left --strength 2", "Rating 4 replaces 2", {"ID": "2"}),
     Step("history annotate ID --note TEXT", "Rating 5 has the remarks", {"ID": "4", "TEXT": "a slip"}),
@@ -148,6 +149,7 @@ REST = (
     Step("rescue NEW_FOLDER", "none is known to be lost"),
 )
 ONLY_PARSED = {
+    "data take-back ID": "runs were made of the only import; test_taking_back.py takes some back",
     "ui": "a server is started by the tests that use live_server.py",
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",

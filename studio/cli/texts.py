@@ -1,4 +1,4 @@
-"""Shows and changes the texts of the workspace at the terminal: ``data``, with list, show, edit, hide, unhide and undo."""
+"""Shows and changes the texts of the workspace at the terminal: ``data``, with list, show, edit, hide, unhide, undo, imports and take-back."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 from studio.cli import arguments as takes
 from studio.cli.printing import printable, when
+from studio.datasets import batches, taking_back
 from studio.errors import DataError
 from studio.preferences import catalogue, prompts, texts
 from studio.preferences.catalogue import Filter, Text
@@ -49,6 +50,7 @@ def add(commands: Any) -> None:
     _verb(verbs, "hide", "do not train on it or sample from it; nothing is deleted", _hide)
     _verb(verbs, "unhide", "use it again", _unhide)
     _verb(verbs, "undo", "take back what was done last with it", _undo)
+    _add_imports(verbs)
 
 
 _EVERY: dict[str, Any] = {
@@ -61,6 +63,16 @@ _EVERY: dict[str, Any] = {
     "before": None,
     "json": False,
 }
+
+
+def _add_imports(verbs: Any) -> None:
+    listed = verbs.add_parser("imports", help="what was imported, and what is left of it")
+    listed.set_defaults(action=_imports)
+    back = verbs.add_parser(
+        "take-back", help="let all that came with an import leave, while nothing was trained or rated on it"
+    )
+    back.add_argument("id", type=takes.identifier, help="the import's number")
+    back.set_defaults(action=_take_back)
 
 
 def _verb(verbs: Any, name: str, summary: str, action: Any) -> argparse.ArgumentParser:
@@ -166,4 +178,24 @@ def _undo(arguments: argparse.Namespace) -> int:
     with Workspace.existing(arguments.workspace).write() as db:
         found = texts.undo(db, arguments.what, arguments.id)
     print(f"Undone. It is {ONE[arguments.what]} {found} now." if found != arguments.id else "Undone.")
+    return 0
+
+
+def _imports(arguments: argparse.Namespace) -> int:
+    with Workspace.existing(arguments.workspace).read() as db:
+        found = [(row, batches.brought(db, row["id"])) for row in prompts.list_imports(db)]
+    for row, counts in found:
+        brought = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "nothing new"
+        dropped = sum(row["dropped"].values())
+        print(
+            f"{row['id']:>5}  {when(row['created_at'])}  {printable(row['source'])}: {row['kept']:,} rows of {row['kind']} kept, "
+            f"{dropped:,} dropped; {brought}"
+        )
+    if not found:
+        print("Nothing was imported yet. Import a file with: rlhf-studio import FILE")
+    return 0
+
+
+def _take_back(arguments: argparse.Namespace) -> int:
+    print(taking_back.take_back(Workspace.existing(arguments.workspace), arguments.id))
     return 0

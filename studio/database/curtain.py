@@ -6,6 +6,8 @@ the ids, and the import is there at once. An INSERT into one of these tables nam
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -93,6 +95,18 @@ def hidden(db: Database) -> list[Piece]:
     ]
 
 
+@contextmanager
+def unguarded(db: Database, table: str) -> Iterator[None]:
+    """Let rows of an append-only table be deleted in this block, in the caller's transaction."""
+    sql = "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?"
+    guards = db.conn.execute(sql, [f"{table}_refuse_delete"]).fetchall()
+    for name, _ in guards:
+        db.conn.execute(f"DROP TRIGGER main.{name}")
+    yield
+    for _, statement in guards:
+        db.conn.execute(statement)
+
+
 def take_out(db: Database, size: int) -> bool:
     """Delete so many hidden rows, the last ones first, in the caller's transaction; returns whether any was left to delete.
 
@@ -105,16 +119,10 @@ def take_out(db: Database, size: int) -> bool:
         return False
     number, rows_of, first, last = found
     start = max(first, last - size + 1)
-    guards = db.conn.execute(
-        "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?", [f"{rows_of}_refuse_delete"]
-    ).fetchall()
-    for name, _ in guards:
-        db.conn.execute(f"DROP TRIGGER main.{name}")
-    for table, (column, by) in TABLES.items():
-        if by == rows_of:
-            db.conn.execute(f"DELETE FROM main.{table} WHERE {column} BETWEEN ? AND ?", [start, last])
-    for _, sql in guards:
-        db.conn.execute(sql)
+    with unguarded(db, rows_of):
+        for table, (column, by) in TABLES.items():
+            if by == rows_of:
+                db.conn.execute(f"DELETE FROM main.{table} WHERE {column} BETWEEN ? AND ?", [start, last])
     if start == first:
         db.conn.execute("DELETE FROM main.unfinished_imports WHERE id = ?", [number])
     else:

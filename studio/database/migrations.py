@@ -264,6 +264,13 @@ def m082_listed_texts(db: Database) -> None:
 
 
 @ALL()
+def m083_rows_of_imports(db: Database) -> None:
+    """Remember which rows came with an import, so that it can be taken back."""
+    db.execute(texts.IMPORT_ROWS)
+    db.execute(texts.IMPORT_NOTED)
+
+
+@ALL()
 def m085_rollout_indexes(db: Database) -> None:
     """Find and sort the rollouts of all runs without reading each."""
     for statement in rollout_indexes.STATEMENTS:

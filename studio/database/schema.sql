@@ -148,6 +148,13 @@ CREATE TABLE import_maps (         -- mapping: columns that a person mapped, to 
     mapped TEXT NOT NULL,           -- JSON: our name -> the file's
     created_at TEXT NOT NULL
 ) STRICT;
+CREATE TABLE import_rows (          -- datasets.taking_back: rows that came with an import, besides its prompts and responses, by their ids
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    rows_of TEXT NOT NULL CHECK (rows_of IN ('comparisons', 'rating_events', 'showings', 'demonstration_events')),
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL CHECK (last >= first),
+    PRIMARY KEY (rows_of, first)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE imports (              -- prompts
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,           -- file name or data set id
@@ -156,7 +163,7 @@ CREATE TABLE imports (              -- prompts
     kept INTEGER NOT NULL,
     dropped TEXT NOT NULL,          -- JSON: reason -> count
     created_at TEXT NOT NULL
-) STRICT;
+, is_noted INTEGER NOT NULL DEFAULT 0 CHECK (is_noted IN (0, 1))) STRICT;
 CREATE TABLE label_studio_answers (    -- label_studio.tables: the version of an annotation that was read last
     id INTEGER PRIMARY KEY,
     label_studio_task_id INTEGER NOT NULL REFERENCES label_studio_tasks(id),
@@ -346,6 +353,7 @@ CREATE TABLE responses (            -- prompts
 CREATE INDEX responses_demonstrations ON responses(id) WHERE kind = 'demonstration';
 CREATE INDEX responses_import ON responses(import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX responses_prompt ON responses(prompt_id, kind);
+CREATE INDEX responses_samples ON responses(id) WHERE kind = 'sample';
 CREATE INDEX responses_short ON responses(id) WHERE length(text) < 3;
 CREATE TRIGGER responses_are_found AFTER INSERT ON responses BEGIN INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END;
 CREATE TRIGGER responses_refuse_delete BEFORE DELETE ON responses BEGIN SELECT RAISE(ABORT, 'responses is append-only'); END;

@@ -59,6 +59,7 @@ TABLES = (
     "session_items",
     "session_runs",
     "rating_events",
+    "import_rows",
     "prediction_views",
     "settlements",
     "snapshots",

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from studio.datasets import archive, mapping, plan, publishing, readers, results, sifting, staging, storing
+from studio.datasets import archive, batches, mapping, plan, publishing, readers, results, sifting, staging, storing
 from studio.datasets.formats.family import Kind
 from studio.datasets.formats.item import COMPARED, Dropped, Item
 from studio.datasets.plan import OPEN, PartPlan, Request, listed
@@ -201,17 +201,18 @@ def _publish(
 ) -> None:
     """Bring in or show what is laid down, then the judgements of comparisons that were here, then the other items one by one."""
     if is_there:
-        publishing.show(db)
-    else:
-        publishing.whole(db, stage, import_id)
-    ratings.publish_judgements(db)
-    stored.update(stage.stored)
-    for item in stage.later():
-        try:
-            stored[storing.store(db, item, import_id)] += 1
-        except Dropped as reason:
-            tally.num_kept -= 1
-            tally.dropped[str(reason)] += 1
+        publishing.show(db, import_id)
+    with batches.noted(db, import_id):
+        if not is_there:
+            publishing.whole(db, stage, import_id)
+        ratings.publish_judgements(db)
+        stored.update(stage.stored)
+        for item in stage.later():
+            try:
+                stored[storing.store(db, item, import_id)] += 1
+            except Dropped as reason:
+                tally.num_kept -= 1
+                tally.dropped[str(reason)] += 1
 
 
 def _decide(raw: RawData, request: Request, ws: Workspace | None) -> tuple[list[PartPlan], Kind, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
 from studio.database import curtain
+from studio.datasets import batches
 from studio.datasets.staging import Stage
 from studio.preferences import prompts, ratings, text_search
 from studio.workspace import Workspace, now
@@ -46,7 +47,7 @@ def ahead(
     Raises:
         Outdated: as it says.
     """
-    with _alone(ws):
+    with alone(ws):
         take_out(ws)  # of an import that was killed
         curtain.lift(db)
         if stage.stored["new"] < LARGE:
@@ -72,9 +73,10 @@ def whole(db: Database, stage: Stage, import_id: int) -> None:
     ratings.count_staged(db)
 
 
-def show(db: Database) -> None:
+def show(db: Database, import_id: int) -> None:
     """Show what came in behind the curtain, in the caller's transaction; its texts are indexed for the search later."""
     for piece in curtain.show(db):
+        batches.note_piece(db, import_id, piece)
         if piece.rows_of in ("prompts", "responses"):
             text_search.postpone(db, piece.rows_of, piece.first, piece.last)
     ratings.count_staged(db)
@@ -103,7 +105,7 @@ def take_out_leftovers(ws: Workspace) -> bool:
         if not curtain.is_needed(db):
             return False
     try:
-        with _alone(ws, timeout=0):
+        with alone(ws, timeout=0):
             take_out(ws)
     except Timeout:
         return False
@@ -134,6 +136,6 @@ def _next_size(size: int, started: float) -> int:
     return max(500, min(2 * size, round(size * LONGEST_S / max(0.01, time.monotonic() - started))))
 
 
-def _alone(ws: Workspace, timeout: float = -1) -> FileLock:
+def alone(ws: Workspace, timeout: float = -1) -> FileLock:
     """Return the lock of the one import that brings its rows in."""
     return FileLock(ws.root / "import.lock", timeout=timeout)

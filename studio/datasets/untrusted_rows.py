@@ -286,6 +286,11 @@ TOGETHER = (
         "a text that is not there was hidden or changed",
     ),
     (
+        "SELECT 1 FROM import_rows m JOIN comparisons c ON m.rows_of = 'comparisons' AND c.id BETWEEN m.first AND m.last"
+        " WHERE c.run_id IS NOT NULL",
+        "a comparison of sampled answers came with an import",
+    ),
+    (
         "SELECT 1 FROM turns t JOIN turns p ON p.id = t.parent_id WHERE p.conversation_id != t.conversation_id OR p.role = t.role"
         " UNION ALL SELECT 1 FROM conversations c JOIN turns t ON t.id = c.leaf_id WHERE t.conversation_id != c.id",
         "a turn follows one of another conversation, or one of the same speaker",

@@ -244,7 +244,10 @@ def find_import(db: Database, sha256: str, kind: str) -> int | None:
 
 def close_import(db: Database, import_id: int, kept: int, dropped: dict[str, int]) -> None:
     """Write the counts of an import batch."""
-    db.execute("UPDATE main.imports SET kept = ?, dropped = ? WHERE id = ?", [kept, json.dumps(dropped), import_id])
+    db.execute(
+        "UPDATE main.imports SET kept = ?, dropped = ?, is_noted = 1 WHERE id = ?",
+        [kept, json.dumps(dropped), import_id],
+    )
 
 
 def list_imports(db: Database) -> list[dict[str, Any]]:
@@ -258,10 +261,9 @@ def counts(db: Database) -> dict[str, int]:
     row = next(
         db.query(
             "SELECT (SELECT count(*) FROM prompts) - (SELECT count(*) FROM hidden_texts WHERE what = 'prompts') AS prompts,"
-            " (SELECT count(*) FROM demonstrations) AS demonstrations,"
-            " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
-            " (SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train')"
-            " AS demonstrations_train"
+            " d.number AS demonstrations, (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples,"
+            " d.train AS demonstrations_train FROM (SELECT count(*) AS number, coalesce(sum(p.split = 'train'), 0) AS train"
+            " FROM demonstrations r CROSS JOIN prompts p ON p.id = r.prompt_id) d"
         )
     )
     return dict(row)

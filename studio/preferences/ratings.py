@@ -217,6 +217,18 @@ def count_staged(db: Database) -> None:
     )
 
 
+def uncount(db: Database, first: int, last: int) -> None:
+    """Take judgements of these ids, which leave the workspace, out of the tallies."""
+    rows = db.execute(
+        "SELECT outcome, rater, count(*) FROM main.rating_events e WHERE e.id BETWEEN ? AND ? AND outcome != 'undo'"
+        " AND NOT EXISTS (SELECT 1 FROM main.rating_events n WHERE n.supersedes = e.id) GROUP BY outcome, rater",
+        [first, last],
+    ).fetchall()
+    for outcome, rater, number in rows:
+        values = [number, outcome, rater]
+        db.execute("UPDATE rating_tallies SET number = number - ? WHERE outcome = ? AND rater = ?", values)
+
+
 def find_import(db: Database, comparison_id: int, uuid: str = "") -> Rating | None:
     """Return the newest version of an imported event; without a uuid, of the one that nobody in particular gave."""
     sql = f"SELECT {RATING} FROM rating_events WHERE comparison_id = ? AND is_imported AND rater = 'import' ORDER BY id LIMIT 1"

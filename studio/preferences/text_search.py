@@ -83,6 +83,17 @@ def postpone(db: Database, table: str, first: int, last: int) -> None:
     db.execute("INSERT INTO search_backlog (texts, next, last) VALUES (?, ?, ?)", [table, first, last])
 
 
+def forget(db: Database, table: str, first: int, last: int) -> None:
+    """Take texts of these ids, all of which are indexed, out of the index; until they leave, a search reads them."""
+    db.execute(search.FORGET[table], [first, last])
+    postpone(db, table, first, last)
+
+
+def drop_backlog(db: Database, table: str, first: int, last: int) -> None:
+    """Leave no text of these ids for `catch_up`."""
+    db.execute("DELETE FROM search_backlog WHERE texts = ? AND next >= ? AND last <= ?", [table, first, last])
+
+
 def catch_up(
     ws: Workspace,
     progress: Callable[[float], None] | None = None,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from studio.database import curtain
 from studio.errors import DataError
 from studio.preferences import demonstrations, prompts
 from studio.workspace import LARGEST, now
@@ -128,6 +129,14 @@ def check(db: Database, what: What, text_id: int) -> None:
     """
     if not 0 < text_id <= LARGEST or not db.execute(_FIND[what], [text_id]).fetchone():
         raise DataError(f"There is no {ONE[what]} {text_id}. See them with: rlhf-studio data list {what}")
+
+
+def forget(db: Database, what: str, first: int, last: int) -> None:
+    """Delete what was done with texts of these ids, which leave the workspace."""
+    between = [what, first, last]
+    with curtain.unguarded(db, "text_events"):
+        db.execute("DELETE FROM text_events WHERE what = ? AND text_id BETWEEN ? AND ?", between)
+    db.execute("DELETE FROM hidden_texts WHERE what = ? AND text_id BETWEEN ? AND ?", between)
 
 
 def _record(

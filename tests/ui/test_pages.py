@@ -13,7 +13,8 @@ from modules.config import SFTConfig
 from modules.config.presets import preset
 from studio import settings
 from studio.chat import asking
-from studio.datasets import archive
+from studio.database import curtain
+from studio.datasets import archive, importing
 from studio.preferences import prompts, ratings, texts
 from studio.runs import launcher, metrics, preview, runs
 from studio.workspace import Workspace
@@ -515,3 +516,24 @@ def test_a_text_is_opened_by_keys_edited_hidden_and_brought_back(ws, serve, visi
     with ws.read() as db:
         assert [event["action"] for event in texts.history(db, "demonstrations", first)] == []
         assert db.execute("SELECT count(*) FROM responses WHERE id = ?", [first]).fetchone()[0] == 1
+
+
+def test_an_import_is_a_card_and_is_taken_back_after_a_second_click(ws, serve, visit, tmp_path):
+    path = tmp_path / "wrong <b>file.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Question {n}?", "response": "Yes."}) + "\n" for n in range(3)))
+    importing.import_source(ws, str(path))
+    page = visit(serve(ws).url + "#data")
+    expect(page.locator("#data-extent")).to_have_text("1 to 3 of 3")
+    page.locator("#imports").get_by_text("What was imported").click()
+    card = page.locator("#imports-list .import")
+    expect(card).to_contain_text("wrong <b>file.jsonl")
+    expect(card).to_contain_text("3 prompts, 3 demonstrations")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Question 1?"}], "No.")
+    for told in ("written here or came with another import: 1", "left the workspace"):
+        card.get_by_role("button", name="Take this import back").click()
+        card.get_by_role("button", name="All its rows leave").click()
+        expect(page.locator("#imports-told")).to_contain_text(told)
+        with ws.write() as db, curtain.unguarded(db, "responses"):  # so that nothing depends on the import any more
+            db.execute("DELETE FROM responses WHERE text = 'No.'")
+    expect(card).to_have_count(0)
+    expect(page.locator("#data-list")).to_contain_text("No demonstrations yet")

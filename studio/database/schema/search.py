@@ -15,13 +15,21 @@ STATEMENTS = (
     " INSERT INTO response_search (rowid, text) VALUES (new.id, new.text); END",
     "CREATE INDEX comparison_responses_response ON comparison_responses(response_id)",
 )
-"""The migration. Prompts and responses are never changed or removed, so no other trigger is needed."""
+"""The migration. Prompts and responses are never changed, so no other trigger is needed; those that leave are taken out by `FORGET`."""
 
 BETWEEN = {
     "prompts": f"INSERT INTO prompt_search (rowid, text) SELECT id, {_TURNS.format(row='')} FROM main.prompts WHERE id BETWEEN ? AND ?",
     "responses": "INSERT INTO response_search (rowid, text) SELECT id, text FROM main.responses WHERE id BETWEEN ? AND ?",
 }
 """What the triggers do, for all texts of a table from an id to another."""
+
+FORGET = {
+    "prompts": f"INSERT INTO prompt_search (prompt_search, rowid, text) SELECT 'delete', id, {_TURNS.format(row='')} FROM main.prompts"
+    " WHERE id BETWEEN ? AND ?",
+    "responses": "INSERT INTO response_search (response_search, rowid, text) SELECT 'delete', id, text FROM main.responses"
+    " WHERE id BETWEEN ? AND ?",
+}
+"""Takes all texts of a table from an id to another out of its index; they must be in it, and as they were put there."""
 
 BACKLOG = """CREATE TABLE search_backlog (       -- text_search: texts of long imports that wait to be indexed
     id INTEGER PRIMARY KEY,

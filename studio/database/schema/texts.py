@@ -40,9 +40,21 @@ BEGIN DELETE FROM hidden_texts WHERE what = new.what AND text_id = new.text_id; 
     AND NOT EXISTS (SELECT 1 FROM hidden_texts h WHERE h.what = 'prompts' AND h.text_id = r.prompt_id)""",
 )
 APPEND_ONLY = "text_events"
+IMPORT_ROWS = """
+CREATE TABLE import_rows (          -- datasets.taking_back: rows that came with an import, besides its prompts and responses, by their ids
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    rows_of TEXT NOT NULL CHECK (rows_of IN ('comparisons', 'rating_events', 'showings', 'demonstration_events')),
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL CHECK (last >= first),
+    PRIMARY KEY (rows_of, first)
+) STRICT, WITHOUT ROWID"""
+"""The migration that remembers what came with an import."""
+IMPORT_NOTED = "ALTER TABLE imports ADD COLUMN is_noted INTEGER NOT NULL DEFAULT 0 CHECK (is_noted IN (0, 1))"
+"""Whether `import_rows` has all that came with an import."""
 INDEXES = (
     "CREATE INDEX responses_demonstrations ON responses(id) WHERE kind = 'demonstration'",
+    "CREATE INDEX responses_samples ON responses(id) WHERE kind = 'sample'",
     "CREATE INDEX responses_import ON responses(import_id) WHERE import_id IS NOT NULL",
     "CREATE INDEX prompts_import ON prompts(import_id) WHERE import_id IS NOT NULL",
 )
-"""The migration that lists demonstrations, and the texts of an import, without reading the others."""
+"""The migration that lists demonstrations, counts samples, and finds the texts of an import, without reading the others."""

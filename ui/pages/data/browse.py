@@ -13,6 +13,7 @@ from studio.preferences import catalogue, prompts, texts
 from studio.preferences.catalogue import Filter, Text
 from studio.preferences.texts import ONE, WHATS
 from studio.workspace import LARGEST, Database, Workspace
+from ui import rendering
 from ui.components import html, paging, row_drawer
 from ui.components.paging import Place
 from ui.handlers import any_of, on
@@ -65,9 +66,9 @@ def place(ws: Workspace) -> tuple[list[Any], list[Any], list[Any]]:
     inputs, outputs = [at, *filters], [counts, listing, at, newer, older, extent]
     with gr.Column(elem_id="data-drawer", elem_classes="drawer"):
         picked, shown, done = _drawer(ws)
-    on(any_of(filters, "change"), partial(_list, ws, "newest"), inputs, outputs)
-    on(newer.click, partial(_list, ws, "newer"), inputs, outputs)
-    on(older.click, partial(_list, ws, "older"), inputs, outputs)
+    on(any_of(filters, "change"), partial(_list, ws, "newest"), inputs, outputs[1:])
+    on(newer.click, partial(_list, ws, "newer"), inputs, outputs[1:])
+    on(older.click, partial(_list, ws, "older"), inputs, outputs[1:])
     on(clicked.submit, partial(_open_row, ws), [clicked, what], [picked, *shown], trigger_mode="always_last")
     for each in done:
         drawn = on(each.then, partial(_pick, ws), [picked], shown[:-1])
@@ -102,12 +103,13 @@ def refresh(ws: Workspace, at: Any, *filters: Any) -> list[Any]:
     with ws.read() as db:
         named = [(name or "without category", name) for name in prompts.list_categories(db)]
         sources = [(words, name) for name, words in catalogue.sources(db).items()]
+        counts = _counts(db)
     choices = [gr.Dropdown([("any category", ANY), *named]), gr.Dropdown([("any source", ""), *sources])]
-    return [*_list(ws, "same", at, *filters), *choices]
+    return [counts, *_list(ws, "same", at, *filters), *choices]
 
 
 def _list(ws: Workspace, move: str, at: Any, *filters: Any) -> list[Any]:
-    """Draw a page of the texts that fit: counts, table, where it is, the ways to others, and how many there are."""
+    """Draw a page of the texts that fit: table, where it is, the ways to others, and how many there are."""
     what, search, split, category, source, is_hidden = filters
     with ws.read() as db:
         try:
@@ -115,14 +117,13 @@ def _list(ws: Workspace, move: str, at: Any, *filters: Any) -> list[Any]:
                 what, search.strip(), split or "", None if category == ANY else category, source or "", bool(is_hidden)
             )
         except DataError as error:
-            return [_counts(db), html.notice(str(error), "bad"), Place(), *paging.ways(False, False), ""]
+            return [html.notice(str(error), "bad"), Place(), *paging.ways(False, False), ""]
         find, count = partial(catalogue.find, db, wanted), partial(_total, db, wanted)
         found, at, is_more = paging.turn(find, count, move, at, PAGE_SIZE)
-        counts = _counts(db)
     if not found:
-        return [counts, _nothing(wanted), at, *paging.ways(False, False), ""]
+        return [_nothing(wanted), at, *paging.ways(False, False), ""]
     drawn = row_drawer.table(what.capitalize(), COLUMNS[what], [_row(what, text) for text in found])
-    return [counts, drawn, at, *paging.ways(at.before > 0, is_more), row_drawer.extent(at.before, len(found), at.total)]
+    return [drawn, at, *paging.ways(at.before > 0, is_more), row_drawer.extent(at.before, len(found), at.total)]
 
 
 def _total(db: Database, wanted: Filter) -> str:
@@ -186,9 +187,11 @@ def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, An
     hidden = "hidden, with its prompt or by itself" if text.is_hidden else ""
     if what == "preferences":
         shown = "".join(
-            html.conversation([], answer, f"answer {number}") for number, answer in enumerate(text.answers, 1)
+            f'<section><h4>Answer {number}</h4><div class="answer-text">{rendering.words(answer)}</div></section>'
+            for number, answer in enumerate(text.answers, 1)
         )
-        shown = html.conversation(text.messages) + shown
+        answers = f'<div class="answers" tabindex="0" role="region" aria-label="Answers">{shown}</div>'
+        shown = html.conversation(text.messages) + answers
     else:
         shown = html.conversation(text.messages, *text.answers)
     used = ", ".join(f"{number:,} {name}" for name, number in uses.items() if number) or "nothing yet"
@@ -196,7 +199,7 @@ def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, An
     events = f"<details open><summary>What was done with it</summary><ol>{events}</ol></details>" if done else ""
     about = f"Source: {text.source}, {text.created_at[:10]}. Its prompt has: {used}."
     return (
-        f'<article class="text-detail">{row_drawer.head(text.id, f"{ONE[what].capitalize()} {text.id}")}'
+        f'<article class="rating-detail">{row_drawer.head(text.id, f"{ONE[what].capitalize()} {text.id}")}'
         f'<p class="quiet">{escape(about)}</p>{html.tags([text.judgement, text.category, text.split, hidden])}{shown}{events}</article>'
     )
 

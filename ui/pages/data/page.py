@@ -12,7 +12,7 @@ from studio.workspace import Workspace
 from ui.components import html, typed
 from ui.handlers import on
 from ui.page import Page
-from ui.pages.data import browse, export_cards, import_card
+from ui.pages.data import browse, export_cards, import_card, imports
 
 DRAFTS = ("demonstration-prompt", "demonstration-response", "demonstration-category")
 
@@ -25,14 +25,18 @@ def build(ws: Workspace) -> Page:
         with gr.Column(scale=2, min_width=320):
             with gr.Accordion("Import", elem_classes="card", elem_id="import"):
                 imported, kit = _import(ws)
+            with gr.Accordion("What was imported", open=False, elem_classes="card", elem_id="imports"):
+                batches, taken_back = imports.place(ws)
             with gr.Accordion("Write a demonstration", elem_classes="card", elem_id="write"):
                 written, boxes = _write(ws)
             changed = export_cards.place(ws)
-    for done in (*imported, written, *changed):
+    for done in imported:
+        on(done.then, partial(_imports, ws), None, [batches])
+    for done in (*imported, taken_back, written, *changed):
         on(done.then, partial(browse.refresh, ws), inputs, [*outputs, *choices])
     stored = typed.stored(boxes)
     fields = dict(zip(boxes, stored, strict=True))
-    return Page(partial(_open, ws), inputs, [*outputs, *choices, *stored, kit], typed=fields)
+    return Page(partial(_open, ws), inputs, [*outputs, *choices, *stored, kit, batches], typed=fields)
 
 
 def _import(ws: Workspace) -> tuple[list[Any], gr.Column]:
@@ -66,12 +70,17 @@ def _keep(ws: Workspace, name: str, text: str) -> None:
         prompts.save_draft(db, name, text)
 
 
+def _imports(ws: Workspace) -> str:
+    with ws.read() as db:
+        return imports.draw(db)
+
+
 def _open(ws: Workspace, *shown: Any) -> list[Any]:
     """Show the page as it was left: its list, and the demonstration that was being written."""
     with ws.read() as db:
         drafts = [prompts.load_draft(db, name) for name in DRAFTS]
-        is_loaded = starter.is_loaded(db)
-    return [*browse.refresh(ws, *shown), *drafts, gr.Column(visible=not is_loaded)]
+        is_loaded, listed = starter.is_loaded(db), imports.draw(db)
+    return [*browse.refresh(ws, *shown), *drafts, gr.Column(visible=not is_loaded), listed]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
