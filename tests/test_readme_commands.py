@@ -149,7 +149,7 @@ REST = (
     Step("rescue NEW_FOLDER", "none is known to be lost"),
 )
 ONLY_PARSED = {
-    "data take-back ID": "runs were made of the only import; test_taking_back.py takes some back",
+    "data take-back 1": "runs were made of the only import; test_taking_back.py takes some back",
     "ui": "a server is started by the tests that use live_server.py",
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",

@@ -263,8 +263,8 @@ def _counts(db: Database) -> str:
 
 
 def _nothing(wanted: Filter) -> str:
-    if wanted.search:
-        return html.empty("Nothing found", f"No {wanted.what} with these filters contain “{wanted.search}”.")
+    if wanted == Filter(wanted.what, wanted.search) and wanted.search:
+        return html.empty("Nothing found", f"No {wanted.what} contain “{wanted.search}”.")
     if wanted != Filter(wanted.what):
         return html.empty("Nothing found", f"No {wanted.what} have these filters. Loosen them to see others.")
     if wanted.what == "prompts":
