@@ -280,12 +280,11 @@ def _opened(name: str, live: list[str]) -> str:
 
 
 def _follow(address: str) -> list[Any]:
-    """Open the page that the address names, with its room (Rate), stage (Train) or run (Runs)."""
+    """Open the page that the address names, with its stage (Train) or run (Runs)."""
     page, _, item = (address or "").partition("/")
-    room = item if page == "rate" and item else gr.skip()
     stage = item if page == "train" and item in STAGES else gr.skip()
     run = item if page == "runs" and item else gr.skip()
-    return [gr.Tabs(selected=page if page in TITLES else "home"), room, stage, run]
+    return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
 
 
 def _masthead(ws: Workspace, has_password: bool) -> str:

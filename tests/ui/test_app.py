@@ -171,14 +171,13 @@ def test_raw_calls_change_nothing_and_other_hosts_are_refused(full_ws, serve):
 
 
 def test_the_address_leads_only_where_it_may():
-    assert app._follow("rate/history-12")[1] == "history-12"
-    assert app._follow("train/ppo")[2] == "ppo"
-    assert app._follow("runs/ppo-2")[3] == "ppo-2"
-    assert app._follow(f"runs/{HOSTILE}")[3] == HOSTILE, "the page says that there is no such run"
+    assert app._follow("train/ppo")[1] == "ppo"
+    assert app._follow("runs/ppo-2")[2] == "ppo-2"
+    assert app._follow(f"runs/{HOSTILE}")[2] == HOSTILE, "the page says that there is no such run"
     for address in ("", "nowhere", "runs/", "train/nothing", "../etc"):
-        tabs, room, stage, run = app._follow(address)
+        tabs, stage, run = app._follow(address)
         assert tabs["selected"] in app.TITLES if isinstance(tabs, dict) else True
-        assert room == stage == run == gr.skip()
+        assert stage == run == gr.skip()
 
 
 def test_every_stage_has_a_place_on_the_train_page():

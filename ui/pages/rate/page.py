@@ -22,33 +22,21 @@ def build(ws: Workspace) -> Page:
     """Place the page; each room is updated when it is opened, and the session's keeps updating."""
     pages: dict[str, Page] = {}
     room = gr.State("Pairs")
-    asked = gr.Textbox("", visible=False)
-    with gr.Tabs(elem_classes="sub", elem_id="rate-tabs") as tabs:
-        with gr.Tab("Pairs", id="pairs", elem_id="rate-pairs") as pairs:
+    with gr.Tabs(elem_classes="sub", elem_id="rate-tabs"):
+        with gr.Tab("Pairs", elem_id="rate-pairs") as pairs:
             rate.build(ws)
         on(pairs.select, lambda: "Pairs", None, [room])
         for title, build_room in ROOMS.items():
-            with gr.Tab(title, id=title.lower(), elem_id=f"rate-{title.lower()}") as tab:
+            with gr.Tab(title, elem_id=f"rate-{title.lower()}") as tab:
                 pages[title] = page = build_room(ws)
             shown = on(tab.select, page.refresh, page.inputs, page.outputs)
             if page.typed:
                 typed.restore(shown, page.typed)
             on(tab.select, partial(str, title), None, [room])
-    on(asked.change, _enter, [asked], [tabs, pages["History"].item, asked])
     session = pages["Session"]
     assert session.live is not None
     tick, inputs, outputs = session.live
-    timer = gr.Timer(REFRESH_S, active=False)
-    return Page(partial(_tick, tick, len(outputs)), [room, *inputs], outputs, timer=timer, item=asked)
-
-
-def _enter(asked: str) -> list[Any]:
-    """Open the room that the address names, such as ``history-12``: of the history, with this rating."""
-    room, _, number = asked.partition("-")
-    if room not in {title.lower() for title in ("Pairs", *ROOMS)}:
-        return [gr.skip(), gr.skip(), gr.skip()]
-    is_rating = room == "history" and number.isdecimal()
-    return [gr.Tabs(selected=room), number if is_rating else gr.skip(), ""]
+    return Page(partial(_tick, tick, len(outputs)), [room, *inputs], outputs, timer=gr.Timer(REFRESH_S, active=False))
 
 
 def _tick(tick: Callable[..., Any], num: int, room: str, *values: Any) -> Any:

@@ -35,7 +35,7 @@ def _group(title: str, votes: Sequence[Vote], num: int) -> str:
 def _vote(vote: Vote) -> str:
     sign = "as good as" if vote.is_tie else "better than"
     return (
-        f'<li><a href="#rate/history-{vote.rating_id}">Rating {vote.rating_id}</a> <span class="num quiet">{vote.likeness:.0%} of '
+        f'<li><a href="#rate/history/{vote.rating_id}">Rating {vote.rating_id}</a> <span class="num quiet">{vote.likeness:.0%} of '
         f'the words</span><span class="asked">{escape(_first(vote.prompt))}</span><span>{escape(_first(vote.chosen))}</span>'
         f'<em class="quiet">{sign}</em><span>{escape(_first(vote.rejected))}</span></li>'
     )
