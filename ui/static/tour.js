@@ -3,7 +3,7 @@
 (() => {
   const STEPS = [
     ["home", "#home .loop", "The loop", "Each box is a station on the way to an aligned model. The sentence under Next always names what to do now."],
-    ["data", "#listing", "Prompts and demonstrations", "Prompts are what the model answers; demonstrations are answers as you want them. Your own come in by Import, as files or data sets, or are written here."],
+    ["data", "#data-list", "Prompts and demonstrations", "Prompts are what the model answers; demonstrations are answers as you want them. Your own come in by Import, as files or data sets, or are written here."],
     ["train/sft", "#start-sft", "Train SFT", "This teaches the base model your demonstrations. The defaults fit; what you change is listed here, with the same command for a terminal."],
     ["runs", "#run-list, #page-runs .nothing", "Watch it learn", "Every run stands here, with its curves, samples and log, live. Closing this tab stops nothing."],
     ["train/sample", "#start-sample", "Sample pairs", "The trained model answers prompts twice, so that there are two answers to compare."],

@@ -107,6 +107,9 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Residen
                 compare = gr.Button("Compare", elem_id="rollout-ask", min_width=110)
             under = html.html(elem_id="rollout-under")
             traced = html.html(elem_id="rollout-trace")
+    asked = on(compare.click, partial(_compare, ws, resident), [chosen, picked, everywhere, other], [under])
+    # Before the response is shown: later, it could take away what the next press of Compare has brought.
+    on(picked.submit, str, None, [under], cancels=[asked])
     wanted = [chosen, picked, everywhere, search, sort, end, *bounds]
     # One event for all: an earlier answer that comes late would take the place of a later page.
     listed = any_of([seen, chosen, everywhere, search, sort, end, *bounds, place], "change", picked.submit)
@@ -115,9 +118,8 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Residen
         button.click(None, [place], [place], js=f"(at) => Math.max(0, (at || 0) + {by})")
     which = [chosen, picked, everywhere]
     on(any_of([chosen, colour, everywhere], "change", picked.submit), partial(_detail, ws), [*which, colour], [detail])
-    asked = on(compare.click, partial(_compare, ws, resident), [*which, other], [under])
     on(any_of([chosen, everywhere], "change", picked.submit), partial(_trace, ws), which, [traced])
-    on(picked.submit, partial(_offer, ws), None, [other, under], cancels=[asked])
+    on(picked.submit, partial(_offer, ws), None, [other])
 
 
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
@@ -237,9 +239,9 @@ def _trace(ws: Workspace, chosen: str, picked: str, everywhere: bool) -> str:
         return trace.draw(tracing.trace(db, rollout)) if rollout else ""
 
 
-def _offer(ws: Workspace) -> list[Any]:
-    """Offer the checkpoints that there are now; what was compared belonged to another response."""
-    return [gr.Dropdown(choices=residents.policies(ws)[:OFFERED]), ""]
+def _offer(ws: Workspace) -> gr.Dropdown:
+    """Offer the checkpoints that there are now."""
+    return gr.Dropdown(choices=residents.policies(ws)[:OFFERED])
 
 
 def _compare(
