@@ -297,7 +297,7 @@ def test_rankings_come_again_too_half_of_them_in_reverse(ws):
     assert frozen.row_count == (60 - len(repeats)) * 10  # repeats are not trained on
 
 
-@pytest.mark.parametrize("choose", ["random", "newest", "uncertainty"])
+@pytest.mark.parametrize("choose", ["random", "newest", "uncertainty", "margin", "diversity"])
 def test_no_prompt_comes_twice_within_five_items(ws, choose):
     add_pairs(ws, 12, per_prompt=6)
     sessions.start(ws, SessionConfig(target=80, block_size=500, choose=choose, repeat_share=0.2))
@@ -312,7 +312,7 @@ def test_no_prompt_comes_twice_within_five_items(ws, choose):
 
 def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
     pool = [
-        {"id": n, "prompt_id": n, "uncertainty": u, "uncertainty_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
+        {"id": n, "prompt_id": n, "score": u, "score_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
     ]
     query = PairQuery(choose="uncertainty", random_share=0.4)
     rng, first, stored = random.Random(0), Counter(), {}
@@ -325,7 +325,7 @@ def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
 
 
 def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_arm():
-    pool = [{"id": n, "prompt_id": n, "uncertainty": n / 100, "uncertainty_kind": "spread"} for n in range(100)]
+    pool = [{"id": n, "prompt_id": n, "score": n / 100, "score_kind": "spread"} for n in range(100)]
     chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 60, random.Random(1))
     arms = Counter(item.arm for item in chosen)
     assert 10 <= arms["random"] <= 27
@@ -336,7 +336,7 @@ def test_the_pairs_a_reward_model_is_least_sure_of_come_first_beside_the_random_
 
 
 def test_without_any_prediction_uncertainty_falls_back_to_chance_and_says_so():
-    pool = [{"id": n, "prompt_id": n, "uncertainty": None, "uncertainty_kind": None} for n in range(8)]
+    pool = [{"id": n, "prompt_id": n, "score": None, "score_kind": None} for n in range(8)]
     chosen = pair_selection.draw(pool, PairQuery(random_share=0.3), 8, random.Random(0))
     assert [item.arm for item in chosen] == ["random"] * 8
     assert [item.probability for item in chosen] == [1 / (8 - n) for n in range(8)]

@@ -133,6 +133,8 @@ class CurveConfig(StageConfig):
     """Numbers of labels, each half of the next: with 5 from a sixteenth of the labels to all of them."""
     num_seeds: Annotated[int, Field(ge=2, le=20)] = 5
     """Reward models of each size, each on a part of its own. What is measured is not measured again, so more can be added later."""
+    arms: bool = False
+    """Measure two curves instead: on labels that sessions chose, and on labels that they drew at random. Their ratio tells what choosing saves."""
 
     def sizes(self, num_labels: int) -> list[int]:
         """Return the numbers of labels, rising to all of them."""

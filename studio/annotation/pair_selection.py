@@ -1,25 +1,31 @@
-"""Chooses what a session shows next: random pairs and those a reward model is least sure of. Owns `session_queue`.
+"""Chooses what a session shows next: random pairs and those that a strategy puts first. Owns `session_queue`.
 
 The items of a block are drawn together when it begins, and then shown one by one: a draw looks at every pair that is
 still open, an item only at the queue. Each draw takes, with `random_share`, any of the remaining pairs alike, and else
-the one with the highest uncertainty (or the newest). So its probability is known, and is stored with the showing:
+the one with the highest score (or the newest). So its probability is known, and is stored with the showing:
 
     P(pair) = random_share / n + (1 - random_share) * [pair comes first],    n pairs remaining
 
-Where no pair has a prediction yet, uncertainty cannot choose and the draw is random, P = 1 / n.
+The score is one of `pair_worth`; under diversity it is the rarity, 1 / (1 + votes on the prompt), in which the prompt's pairs
+ahead in the same draw count as votes, so that each prompt comes once before any comes twice. Where no pair has a
+score yet, the strategy cannot choose and the draw is random, P = 1 / n.
 """
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
 
+from studio.annotation import pair_worth
 from studio.preferences import hiding
 
 DISTANCE = 5
 """Fewest items between two of the same prompt."""
+BY_PREDICTION = {"margin": pair_worth.closeness, "information": pair_worth.information}
+"""Strategy to its score of a predicted pair; the one of uncertainty is stored with the prediction."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class PairQuery:
     Attributes:
         categories: only prompts of these; none for all.
         origin: any, imported, or sampled by `checkpoint_id` (and `opponent_id`, else twice by itself).
-        choose: uncertainty, newest or random, next to the random arm.
+        choose: uncertainty, margin, information, diversity, newest or random, next to the random arm.
         random_share: share of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
         rank: only rankings of three to this many answers; 0 for pairs and rankings alike.
@@ -64,7 +70,7 @@ def draw(pool: list[dict[str, Any]], query: PairQuery, num: int, rng: random.Ran
     """Draw `num` of the pool without replacement; see the module for the probabilities.
 
     Args:
-        pool: dicts with id, prompt_id, uncertainty (or None) and uncertainty_kind; newest first.
+        pool: dicts with id, prompt_id, score (or None) and score_kind; newest first.
         query: how to choose.
         num: how many; fewer where the pool is smaller.
         rng: makes the draws.
@@ -92,8 +98,8 @@ def draw(pool: list[dict[str, Any]], query: PairQuery, num: int, rng: random.Ran
                 row["prompt_id"],
                 "random" if is_random else query.choose,
                 probability,
-                row["uncertainty"],
-                row["uncertainty_kind"],
+                row["score"],
+                row["score_kind"],
                 len(remaining),
             )
         )
@@ -102,18 +108,44 @@ def draw(pool: list[dict[str, Any]], query: PairQuery, num: int, rng: random.Ran
 
 def _ranked(pool: list[dict[str, Any]], query: PairQuery) -> list[dict[str, Any]]:
     """Return the pairs in the order in which the non-random arm takes them."""
-    if query.choose == "uncertainty":
-        return sorted(
-            (row for row in pool if row["uncertainty"] is not None), key=lambda row: (-row["uncertainty"], row["id"])
-        )
-    return list(pool) if query.choose == "newest" else []
+    if query.choose == "newest":
+        return list(pool)
+    scored = [] if query.choose == "random" else [row for row in pool if row["score"] is not None]
+    return sorted(scored, key=lambda row: (-row["score"], row["id"]))
 
 
 def pool_of(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
-    """Return every fitting pair that is not hidden, that nobody has judged and this rater has not seen, newest sampled first."""
+    """Return every fitting pair that is not hidden, that nobody has judged and this rater has not seen, newest sampled first, with its score."""
+    rows = _fitting(db, query, rater)
+    if score := BY_PREDICTION.get(query.choose):
+        for row in rows:
+            row["score"], row["score_kind"] = score(json.loads(row["scores"])) if row["scores"] else (None, None)
+    elif query.choose == "diversity":
+        _score_rarity(rows, _votes_by_prompt(db))
+    return rows
+
+
+def _score_rarity(rows: list[dict[str, Any]], votes: Counter[int]) -> None:
+    """Give each pair the rarity of its prompt; a prompt's pairs ahead of it count as votes."""
+    for row in rows:
+        row["score"], row["score_kind"] = 1.0 / (1 + votes[row["prompt_id"]]), "rarity"
+        votes[row["prompt_id"]] += 1
+
+
+def _votes_by_prompt(db: Database) -> Counter[int]:
+    """Count the votes on each prompt, skips left out."""
+    rows = db.query(
+        "SELECT c.prompt_id, count(*) AS n FROM rating_events e JOIN comparisons c ON c.id = e.comparison_id"
+        " WHERE e.outcome NOT IN ('undo', 'skip') AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id)"
+        " GROUP BY c.prompt_id"
+    )
+    return Counter({row["prompt_id"]: row["n"] for row in rows})
+
+
+def _fitting(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]:
     return list(
         db.query(
-            "SELECT c.id, c.prompt_id, q.uncertainty, q.uncertainty_kind FROM waiting_comparisons o"
+            "SELECT c.id, c.prompt_id, q.uncertainty AS score, q.uncertainty_kind AS score_kind, q.scores FROM waiting_comparisons o"
             " CROSS JOIN comparisons c ON c.id = o.comparison_id JOIN prompts p ON p.id = c.prompt_id"
             " LEFT JOIN predictions q ON q.comparison_id = c.id AND q.checkpoint_id = :reward"
             " LEFT JOIN run_parents a ON a.run_id = c.run_id AND a.role = 'policy'"

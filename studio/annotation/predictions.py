@@ -3,31 +3,25 @@
 SQLite refuses a prediction that comes after a vote, so that a reward model is measured on votes it cannot have seen. The
 scores come from a child process (`studio.worker.predict`); this module starts it and never loads torch itself.
 
-The uncertainty of a pair is the spread of the ensemble, the standard deviation over its members of the probability that
-the first response is the better one. A reward model without an ensemble has no spread; then it is the closeness of the
-predicted preference p to one half, 1 - 2 |p - 1/2|. Of more than two responses it is the mean over their pairs.
+The uncertainty stored with a prediction is the ensemble's spread, else the closeness to one half: see `pair_worth`.
 """
 
 import json
-import math
-import statistics
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from sqlite_utils import Database
 
 from studio import children
+from studio.annotation.pair_worth import Scores, preference, uncertainty
 from studio.children import ChildError
 from studio.errors import RunError
 from studio.models import checkpoints
 from studio.workspace import Workspace, now
 
-Scores = list[list[float]]
-"""The score of each member, for each slot."""
 MODULE = "studio.worker.predict"
 _children: dict[str, subprocess.Popen[Any]] = {}
 """Workspace to the child started last."""
@@ -44,22 +38,6 @@ class Prediction:
     """Probability that the left response is the better one."""
     uncertainty: float
     kind: str
-
-
-def preference(scores: Scores, first: int = 0, second: int = 1) -> float:
-    """Return the probability that slot `first` is better than slot `second`, by the mean of the members."""
-    return _sigmoid(statistics.fmean(scores[first]) - statistics.fmean(scores[second]))
-
-
-def uncertainty(scores: Scores) -> tuple[float, str]:
-    """Return the reward model's uncertainty and the name of its measure; see the module."""
-    pairs = list(combinations(range(len(scores)), 2))
-    if len(scores[0]) > 1:
-        spreads = [
-            statistics.pstdev(_sigmoid(a - b) for a, b in zip(scores[i], scores[j], strict=True)) for i, j in pairs
-        ]
-        return statistics.fmean(spreads), "spread"
-    return statistics.fmean(1.0 - 2.0 * abs(preference(scores, i, j) - 0.5) for i, j in pairs), "closeness"
 
 
 def add(db: Database, checkpoint_id: int, found: Sequence[tuple[int, Scores]]) -> int:
@@ -207,7 +185,3 @@ def _of_showing(db: Database, showing_id: int) -> dict[str, Any] | None:
         [showing_id],
     )
     return next(iter(list(rows)), None)
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))

@@ -14,6 +14,9 @@ from studio.preferences import prompts
 from studio.workspace import Workspace
 
 EVERYWHERE = "train+validation"
+Choice = Literal["auto", "uncertainty", "margin", "information", "diversity", "newest", "random"]
+UNMEASURED = "uncertainty"
+"""What auto does as long as nothing was measured."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -36,8 +39,8 @@ class SessionConfig(BaseModel):
     """Rank up to this many answers to a prompt on one screen (fewer if some were identical, at least three); 0 takes pairs and rankings as they come, and samples pairs."""
     categories: str = ""
     """Prompt categories to rate, separated by commas; empty takes all."""
-    choose: Literal["uncertainty", "newest", "random"] = "uncertainty"
-    """Which pairs come first, apart from the random share: those the newest reward model is least sure of, the newest, or none in particular."""
+    choose: Choice = "auto"
+    """Which pairs come first, apart from the random share. uncertainty: those the newest reward model is least sure of (its ensemble disagrees; without one, closest to even). margin: closest to even. information: the vote tells most of which member of the ensemble is right. diversity: prompts with the fewest votes. newest, or random: none in particular. auto: uncertainty, until a learning curve with arms has measured that it saves no labels; then random."""
     random_share: Share = 0.3
     """Share of new pairs drawn at random, the baseline against which choosing is measured."""
     repeat_share: Share = 0.1
@@ -81,7 +84,7 @@ def head_to_head(
 
 
 def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
-    """Return the config with its checkpoints named: those left empty are the newest ones that fit.
+    """Return the config with its checkpoints and its choice named: those left empty are the newest ones that fit.
 
     Raises:
         RatingError: the source has no such checkpoint, or needs two; no prompt has one of the categories; or more than all
@@ -95,6 +98,8 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
         )
     with ws.read() as db:
         _check_categories(db, config)
+    if config.choose == "auto":
+        config = config.model_copy(update={"choose": UNMEASURED})
     if config.source in ("any", "imported"):
         if config.checkpoint or config.opponent:
             raise RatingError(
@@ -177,7 +182,7 @@ def query(ws: Workspace, config: SessionConfig) -> PairQuery:
         config.source if config.source in ("any", "imported") else "sampled",
         named.get(config.checkpoint),
         named.get(config.opponent),
-        config.choose,
+        UNMEASURED if config.choose == "auto" else config.choose,
         config.random_share,
         reward.id if reward else None,
         config.rank,

@@ -35,6 +35,8 @@ class Session:
     guideline_id: int | None
     seed: int
     created_at: str
+    reason: str
+    """In words, what an automatic choice went by; empty where the person chose."""
     state: State
     num_given: int
     """Votes that count, skips left out."""
@@ -71,8 +73,10 @@ GIVEN = (
 )
 
 
-def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Session:
+def start(ws: Workspace, config: SessionConfig, rater: str = "person", reason: str = "") -> Session:
     """Start a session; empty checkpoint names are filled in with the newest ones.
+
+    `reason` says what an automatic choice went by; `insights.active_choice` settles it.
 
     Raises:
         RatingError: another session of this rater is active, or has to be ended first.
@@ -88,6 +92,7 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person") -> Sessio
             "guideline_id": guidelines.current(db).version or None,
             "seed": secrets.randbits(31),
             "created_at": now(),
+            "reason": reason,
         }
         session_id: Any = db.table("sessions").insert(row).last_pk
         _note(db, session_id, "started", 0)

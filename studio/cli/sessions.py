@@ -15,6 +15,7 @@ from studio.cli import arguments as takes
 from studio.cli import follow
 from studio.cli.printing import printable, when
 from studio.errors import RatingError
+from studio.insights import active_choice
 from studio.workspace import Workspace
 
 FIRST_LETTERS = 100
@@ -68,11 +69,13 @@ def _list(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read_class(SessionConfig, "session", arguments.config, arguments.set)
     ws = Workspace.existing(arguments.workspace)
-    session = sessions.start(ws, config)
+    session = active_choice.start_session(ws, config)
     with ws.read() as db:
         guideline = guidelines.current(db)
         why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
     print(f"{session.sentence} Guideline: {printable(guideline.text)}")
+    if session.reason:
+        print(printable(session.reason))
     prefetch.look_after(ws)
     if why:
         print(f"It has nothing to show. {why}\nEnd it: {follow.command(arguments, 'session', 'end')}")
@@ -94,6 +97,8 @@ def _card(arguments: argparse.Namespace) -> int:
         session = _chosen(db, arguments)
         card = session_summary.card(db, session.id, arguments.last)
     print(session.sentence)
+    if session.reason:
+        print(printable(session.reason))
     print(_told(card))
     return 0
 

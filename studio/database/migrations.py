@@ -277,6 +277,20 @@ def m085_rollout_indexes(db: Database) -> None:
         db.execute(statement)
 
 
+@ALL()
+def m088_strategies(db: Database) -> None:
+    """Let sessions choose pairs by more strategies, and remember what an automatic choice went by."""
+    sessions.widen_items(db)
+    db.execute(sessions.REASON)
+
+
+@ALL()
+def m089_arms(db: Database) -> None:
+    """Tell learning curves of pairs that were chosen from those of pairs that were drawn at random."""
+    for statement in learning.ARMS:
+        db.execute(statement)
+
+
 def _statements(script: str) -> Iterator[str]:
     """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""

@@ -199,7 +199,7 @@ CREATE TABLE learning_curves (      -- insights.learning_curves: other settings,
     held_out TEXT NOT NULL,         -- JSON: the prompt of each held-out vote
     fingerprint TEXT NOT NULL UNIQUE,
     created_at TEXT NOT NULL
-) STRICT;
+, arm TEXT CHECK (arm IN ('random', 'active')), random_id INTEGER REFERENCES learning_curves(id) CHECK (random_id < id AND (random_id IS NOT NULL) = (arm IS 'active'))) STRICT;
 CREATE TRIGGER learning_curves_refuse_delete BEFORE DELETE ON learning_curves BEGIN SELECT RAISE(ABORT, 'learning_curves is append-only'); END;
 CREATE TRIGGER learning_curves_refuse_update BEFORE UPDATE ON learning_curves BEGIN SELECT RAISE(ABORT, 'learning_curves is append-only'); END;
 CREATE TABLE learning_results (     -- insights.learning_curves: one reward model, which was not kept
@@ -440,14 +440,15 @@ CREATE TABLE session_items (        -- sessions: what was shown in a session, an
     session_id INTEGER NOT NULL REFERENCES sessions(id),
     position INTEGER NOT NULL,
     prompt_id INTEGER NOT NULL REFERENCES prompts(id),
-    arm TEXT NOT NULL CHECK (arm IN ('random', 'uncertainty', 'newest', 'repeat')),
+    arm TEXT NOT NULL CHECK (arm IN ('random', 'uncertainty', 'margin', 'information', 'diversity', 'newest', 'repeat')),
     probability REAL NOT NULL CHECK (probability > 0 AND probability <= 1),     -- of this item in this draw
-    score REAL,                     -- what the choice looked at, where it had a prediction
-    score_kind TEXT CHECK (score_kind IN ('spread', 'closeness')),
+    score REAL,                     -- what the choice looked at, where it had one
+    score_kind TEXT CHECK (score_kind IN ('spread', 'closeness', 'information', 'rarity')),
     repeat_of INTEGER REFERENCES showings(id),
     is_swapped INTEGER CHECK (is_swapped IN (0, 1)),
     guideline_id INTEGER REFERENCES guidelines(id),     -- in force when it was shown
-    created_at TEXT NOT NULL, prediction_id INTEGER REFERENCES predictions(id) CHECK (prediction_id IS NULL OR arm = 'repeat'),
+    created_at TEXT NOT NULL,
+    prediction_id INTEGER REFERENCES predictions(id) CHECK (prediction_id IS NULL OR arm = 'repeat'),
     UNIQUE (session_id, position),
     CHECK ((arm = 'repeat') = (repeat_of IS NOT NULL) AND (arm = 'repeat') = (is_swapped IS NOT NULL))
 ) STRICT;
@@ -481,7 +482,7 @@ CREATE TABLE sessions (             -- sessions
     guideline_id INTEGER REFERENCES guidelines(id),     -- in force at the start
     seed INTEGER NOT NULL,          -- of every draw of the session
     created_at TEXT NOT NULL
-) STRICT;
+, reason TEXT NOT NULL DEFAULT '') STRICT;
 CREATE TRIGGER sessions_refuse_delete BEFORE DELETE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
 CREATE TRIGGER sessions_refuse_update BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'sessions is append-only'); END;
 CREATE VIEW settled AS              -- the answers that were not taken back

@@ -9,7 +9,7 @@ them, so nothing is said of more than twice the labels, and *not identifiable ye
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,20 +102,14 @@ def forecast(
         ceiling: the noise ceiling, which no accuracy passes.
         seed: of the draws.
     """
-    num, num_seeds, rng = sizes[-1], right.shape[1], np.random.default_rng(seed)
-    inside = np.unique(prompts, return_inverse=True)[1]
-    counts = np.bincount(inside).astype(float)
-    hits = np.stack([[np.bincount(inside, each) for each in size] for size in right.astype(float)])
-    drawn_prompts = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), NUM_RESAMPLES).astype(float)
-    drawn_seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), (NUM_RESAMPLES, len(sizes))) / num_seeds
-    shares = np.einsum("bp,srp->bsr", drawn_prompts, hits) / (drawn_prompts @ counts)[:, None, None]
+    num = sizes[-1]
+    (drawn_again,) = resampled([right], prompts, np.random.default_rng(seed))
     means = right.mean(axis=(1, 2))
     (law,) = fit(sizes, means[None], ceiling)
     (before,) = fit(sizes[:-1], means[None, :-1], ceiling)
     missed = abs(float(means[-1]) - before.at(num))
-    laws = fit(sizes, np.einsum("bsr,bsr->bs", shares, drawn_seeds), ceiling)
-    freedom = len(sizes) * (num_seeds - 1)  # a few seeds drawn from themselves vary less than new ones would
-    wider = t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
+    laws = fit(sizes, drawn_again, ceiling)
+    wider = widening(right)
 
     def gain(more: int) -> Gain:
         middle = law.at(num + more) - law.at(num)
@@ -125,6 +119,37 @@ def forecast(
         return Gain(more, middle, low - part, high + part, len(prompts), part)
 
     return Forecast(law, gain(100) if num >= 100 else None, gain(num))
+
+
+def resampled(curves: Sequence[NDArray[np.bool_]], prompts: Sequence[int], rng: np.random.Generator) -> list[Numbers]:
+    """Return the accuracies (B, S) of each curve, with the prompts of held-out votes and the seeds of each size drawn again.
+
+    Args:
+        curves: (S, R, T) each, measured on the same held-out votes: all get the same prompts in each of the B draws.
+        prompts: T prompts of the held-out votes.
+        rng: makes the draws.
+    """
+    inside = np.unique(prompts, return_inverse=True)[1]
+    counts = np.bincount(inside).astype(float)
+    drawn_prompts = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), NUM_RESAMPLES).astype(float)
+    return [_drawn(right, inside, drawn_prompts, drawn_prompts @ counts, rng) for right in curves]
+
+
+def _drawn(
+    right: NDArray[np.bool_], inside: NDArray[Any], drawn_prompts: Numbers, num_votes: Numbers, rng: np.random.Generator
+) -> Numbers:
+    num_sizes, num_seeds, _ = right.shape
+    hits = np.stack([[np.bincount(inside, each) for each in size] for size in right.astype(float)])
+    drawn_seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), (NUM_RESAMPLES, num_sizes)) / num_seeds
+    shares = np.einsum("bp,srp->bsr", drawn_prompts, hits) / num_votes[:, None, None]
+    return np.einsum("bsr,bsr->bs", shares, drawn_seeds)
+
+
+def widening(*curves: NDArray[np.bool_]) -> float:
+    """Return by how much an interval from seeds drawn again is too narrow: a few vary less than new ones would."""
+    num_seeds = min(right.shape[1] for right in curves)
+    freedom = sum(right.shape[0] * (right.shape[1] - 1) for right in curves)
+    return t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
 
 
 def fit(sizes: Sequence[int], accuracies: Numbers, ceiling: float) -> list[PowerLaw]:

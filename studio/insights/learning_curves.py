@@ -18,7 +18,7 @@ from studio.insights import consistency, learning
 from studio.insights.estimates import NOTHING, Estimate
 from studio.insights.learning import Forecast, Gain
 from studio.preferences import consensus, snapshots
-from studio.runs import runs
+from studio.runs import label_curve, runs
 from studio.runs.runs import Run
 from studio.workspace import now
 
@@ -92,6 +92,7 @@ def keep(
     held_out: Sequence[Any],
     num_labels: int,
     prompts: Sequence[int],
+    arm: Mapping[str, Any] | None = None,
 ) -> int:
     """Store on what a curve is measured, once; returns its id.
 
@@ -102,9 +103,10 @@ def keep(
         held_out: the votes that they are measured on.
         num_labels: how many labels the rows are.
         prompts: the prompt of each held-out vote.
+        arm: the columns ``arm`` and ``random_id`` of a curve on labels of one arm.
     """
-    whole = json.dumps([settings, labels, held_out], sort_keys=True, ensure_ascii=False)
-    wanted = {"num_labels": num_labels, "held_out": json.dumps(prompts)}
+    whole = json.dumps([settings, labels, held_out, *([arm] if arm else [])], sort_keys=True, ensure_ascii=False)
+    wanted = {"num_labels": num_labels, "held_out": json.dumps(prompts), "arm": None, "random_id": None} | dict(arm or {})
     while True:
         fingerprint = hashlib.sha256(whole.encode()).hexdigest()
         known = next(db.query("SELECT * FROM learning_curves WHERE fingerprint = ?", [fingerprint]), None)
@@ -116,6 +118,27 @@ def keep(
         if wanted.items() <= known.items():
             return known["id"]
         whole += " "  # one that came from an archive may not be what its fingerprint says
+
+
+def keep_all(
+    db: Database,
+    settings: Mapping[str, Any],
+    parts: Mapping[str, Sequence[Any]],
+    held_out: Sequence[Any],
+    prompts: Sequence[int],
+) -> dict[str, int]:
+    """Store as `keep` each of the curves of a run; returns their ids by arm.
+
+    `parts` are the labels by arm: of random and active, whose curve names the random one, or all under an empty name.
+    """
+
+    def stored(arm: str, **columns: Any) -> int:
+        return keep(db, settings, parts[arm], held_out, label_curve.num_labels(parts[arm]), prompts, columns)
+
+    if "" in parts:
+        return {"": stored("")}
+    random = stored("random", arm="random")
+    return {"active": stored("active", arm="active", random_id=random), "random": random}
 
 
 def add(db: Database, run_id: int, curve_id: int, size: int, seed: int, hits: Sequence[bool]) -> None:
@@ -139,7 +162,7 @@ def newest(db: Database) -> LearningCurve | None:
     """Return the curve that was measured last and tells of more labels; else the one measured last; None where there is none."""
     rows = db.query(
         "SELECT curve_id, run_id FROM learning_results WHERE id IN (SELECT max(id) FROM learning_results GROUP BY curve_id)"
-        " ORDER BY id DESC"
+        " AND curve_id IN (SELECT id FROM learning_curves WHERE arm IS NULL) ORDER BY id DESC"
     )
     first = None
     for row in rows:
@@ -156,7 +179,7 @@ def _read(db: Database, curve_id: int, run_id: int) -> LearningCurve:
     curve = next(db.query("SELECT num_labels, held_out FROM learning_curves WHERE id = ?", [curve_id]))
     assert isinstance(run.config, CurveConfig)
     sizes, prompts = run.config.sizes(curve["num_labels"]), json.loads(curve["held_out"])
-    right = _right(db, curve_id, sizes)
+    right = right_of(db, curve_id, sizes)
     ceiling = _ceiling(db, run)
     num_seeds = right.shape[1]
     return LearningCurve(
@@ -165,7 +188,7 @@ def _read(db: Database, curve_id: int, run_id: int) -> LearningCurve:
         run.config.snapshot,
         num_seeds,
         run.config.num_seeds,
-        [_point(size, each) for size, each in zip(sizes, right, strict=True)] if num_seeds else [],
+        [point(size, each) for size, each in zip(sizes, right, strict=True)] if num_seeds else [],
         len(prompts),
         len(set(prompts)),
         ceiling,
@@ -175,7 +198,7 @@ def _read(db: Database, curve_id: int, run_id: int) -> LearningCurve:
     )
 
 
-def _right(db: Database, curve_id: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
+def right_of(db: Database, curve_id: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
     """Return (S, R, T) where the reward models of the R seeds that have all sizes were right on the held-out votes."""
     hits: dict[int, dict[int, str]] = {}
     rows = db.query("SELECT size, seed, hits FROM learning_results WHERE curve_id = ? ORDER BY seed", [curve_id])
@@ -185,7 +208,8 @@ def _right(db: Database, curve_id: int, sizes: Sequence[int]) -> NDArray[np.bool
     return np.array([[[hit == "1" for hit in seed[size]] for seed in whole] for size in sizes], bool)
 
 
-def _point(size: int, right: NDArray[np.bool_]) -> Point:
+def point(size: int, right: NDArray[np.bool_]) -> Point:
+    """Return what the reward models of a size reached; `right` (R, T) over their held-out votes."""
     shares = right.mean(axis=1)
     return Point(size, float(shares.mean()), float(shares.min()), float(shares.max()))
 

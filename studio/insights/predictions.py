@@ -20,6 +20,9 @@ NUM_DRAWS = 200
 ARMS = {
     "random": "drawn at random",
     "uncertainty": "chosen as uncertain",
+    "margin": "chosen as close",
+    "information": "chosen as informative",
+    "diversity": "chosen for its prompt",
     "newest": "chosen as newest",
     None: "outside sessions",
 }

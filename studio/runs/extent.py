@@ -1,15 +1,16 @@
 """Says how much a run would have to do: its steps, and the time at the pace of the last such run."""
 
 import math
+from collections import Counter
 
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import prompts, ratings
+from studio.preferences import arms, prompts, ratings
 from studio.runs import metrics, prepare, progress, runs
 from studio.workspace import Database, Workspace
 
-FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds")
+FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds", "arms")
 """The settings that it depends on, besides the checkpoints."""
 FEW_STEPS = 10
 """Optimizer steps below which SFT learns very little."""
@@ -90,11 +91,13 @@ def _curve(ws: Workspace, config: CurveConfig) -> str:
         return ""
     with ws.read() as db:
         num, before = ratings.summary(db)["rated"], runs.get(db, reward.run_id).config
-        sizes = config.sizes(num)
-        examples = config.num_seeds * sum(sizes)
+        largest = min(Counter(arms.by_comparison(db).values())[arm] for arm in arms.ARMS) if config.arms else num
+        sizes, num_curves = config.sizes(largest), 1 + config.arms
+        examples = num_curves * config.num_seeds * sum(sizes)
         epochs = before.epochs if isinstance(before, RewardConfig) else 1
+        of_arm = ", as many of both kinds" if config.arms else ""
         said = (
-            f"{config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {num:,} labels, with the settings of {reward.name}: "
+            f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
             f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
         )
         return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))

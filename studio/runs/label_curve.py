@@ -10,7 +10,7 @@ from modules.config import CurveConfig, RewardConfig, VotesConfig
 from studio.errors import ConfigError, DataError
 from studio.models import parents
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import snapshots
+from studio.preferences import arms, snapshots
 from studio.preferences.snapshots import Recipe
 from studio.runs import earlier_configs
 
@@ -20,6 +20,7 @@ FEWEST_PROMPTS = 10
 """Held-out prompts with a decided vote: fewer say nothing of other prompts."""
 
 
+Row = dict[str, Any]
 PART = "settings"
 """Part of the run's frozen rows: one row, the settings of its reward models."""
 
@@ -61,6 +62,32 @@ def recipe(db: Database, settings: VotesConfig) -> Recipe:
     return snapshots.recipe_behind(snapshots.get(db, settings.snapshot))
 
 
+def by_arm(db: Database, config: CurveConfig, rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Return the rows that a curve takes: of one with arms only the labels that have an arm, with its name as ``arm``.
+
+    Held-out votes on pairs that were chosen are left out there: they are those of which a reward model was unsure, so the accuracy
+    on them is not that on all pairs.
+    """
+    if not config.arms:
+        return dict(rows)
+    known = arms.by_comparison(db)
+    train = [row | {"arm": arm} for row in rows["train"] if (arm := known.get(row["comparison_id"]))]
+    held_out = [row for row in rows["validation"] if known.get(row["comparison_id"]) != "active"]
+    return {**rows, "train": train, "validation": held_out}
+
+
+def parts(config: CurveConfig, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the labels of each curve that is measured: of both arms, else of all under an empty name."""
+    if not config.arms:
+        return {"": list(rows)}
+    return {arm: [row for row in rows if row["arm"] == arm] for arm in arms.ARMS}
+
+
+def num_common(config: CurveConfig, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many labels the largest size is: all, or of two arms those of the smaller one."""
+    return min(num_labels(part) for part in parts(config, rows).values())
+
+
 def num_labels(rows: Sequence[Mapping[str, Any]]) -> int:
     """Return how many labels the rows are: the pairs of a ranking count as one together."""
     return int(sum(row["weight"] for row in rows) + 1e-6)
@@ -77,19 +104,42 @@ def check(config: CurveConfig, train: Sequence[Mapping[str, Any]], held_out: Seq
     Raises:
         DataError: there are too few labels, or decided votes on too few held-out prompts.
     """
-    num = num_labels(train)
+    num = num_common(config, train)
     if (smallest := config.sizes(num)[0]) < FEWEST_LABELS:
         enough = FEWEST_LABELS << (config.num_sizes - 1)
         fewer = max((n for n in range(4, config.num_sizes) if num >> (n - 1) >= FEWEST_LABELS), default=0)
         raise DataError(
-            f"There are {num:,} labels on train prompts, so the smallest of {config.num_sizes} sizes would have {smallest}, and at "
-            f"least {FEWEST_LABELS} are needed. Rate pairs of train prompts until there are {enough:,} labels"
+            f"{_there_are(config, train)}, so the smallest of {config.num_sizes} sizes would have {smallest}, and at "
+            f"least {FEWEST_LABELS} are needed. {_rate_until(config, enough)}"
             + (f", or set num_sizes to {fewer}." if fewer else ".")
         )
     measured = decided(held_out)
     if (prompts := len({row["prompt_id"] for row in measured})) < FEWEST_PROMPTS:
         raise DataError(
-            f"A learning curve is measured on decided votes of held-out prompts, of which there are {len(measured):,} on {prompts:,} "
-            f"prompt{'s' * (prompts != 1)}: at least {FEWEST_PROMPTS} prompts are needed. Rate pairs of validation prompts; to sample "
+            f"A learning curve is measured on decided votes of held-out prompts{_HELD_OUT * config.arms}, of which there are "
+            f"{len(measured):,} on {prompts:,} prompt{'s' * (prompts != 1)}: at least {FEWEST_PROMPTS} prompts are needed. Rate pairs of validation prompts; to sample "
             "some: rlhf-studio sample --set split=validation"
+            + _NOT_CHOSEN * config.arms
         )
+
+
+_HELD_OUT = " (on pairs that were not chosen, where arms are compared)"
+_NOT_CHOSEN = ", and to rate them at random: rlhf-studio session start --set choose=random --set split=validation"
+
+
+def _there_are(config: CurveConfig, train: Sequence[Mapping[str, Any]]) -> str:
+    if not config.arms:
+        return f"There are {num_labels(train):,} labels on train prompts"
+    active, random = (num_labels(part) for part in parts(config, train).values())
+    return (
+        f"Sessions that choose have given {active:,} labels on train prompts that were chosen and {random:,} drawn at random"
+    )
+
+
+def _rate_until(config: CurveConfig, enough: int) -> str:
+    if not config.arms:
+        return f"Rate pairs of train prompts until there are {enough:,} labels"
+    return (
+        f"Rate in a session that does both (rlhf-studio session start --set choose=uncertainty --set random_share=0.5) until there are "
+        f"{enough:,} of each"
+    )

@@ -144,12 +144,11 @@ def freeze(db: Database, prepared: Prepared) -> Prepared:
     learning = config if isinstance(config, VotesConfig) else label_curve.thaw(prepared.rows[label_curve.PART])
     recipe = label_curve.recipe(db, learning)
     snapshot = snapshots.freeze(db, recipe)
-    return replace(
-        prepared,
-        config=config.model_copy(update={"snapshot": snapshot.name}),
-        rows=prepared.rows | _by_split(snapshots.training_rows(db, snapshot.id), recipe.half),
-        snapshot_id=snapshot.id,
-    )
+    rows = _by_split(snapshots.training_rows(db, snapshot.id), recipe.half)
+    if isinstance(config, CurveConfig):
+        rows = label_curve.by_arm(db, config, rows)
+    config = config.model_copy(update={"snapshot": snapshot.name})
+    return replace(prepared, config=config, rows=prepared.rows | rows, snapshot_id=snapshot.id)
 
 
 def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
@@ -254,7 +253,7 @@ def _curve(ws: Workspace, config: CurveConfig) -> Prepared:
         snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
         recipe = snapshots.recipe_behind(snapshot) if snapshot else label_curve.recipe(db, trained)
         rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
-    rows = _by_split(rated, recipe.half)
+        rows = label_curve.by_arm(db, config, _by_split(rated, recipe.half))
     label_curve.check(config, rows["train"], rows["validation"])
     named = {"reward_checkpoint": reward.name, "precision": trained.precision, "quantisation": trained.quantisation}
     config = config.model_copy(update=named | ({"snapshot": snapshot.name} if snapshot else {}))

@@ -24,12 +24,15 @@ from modules.model.backbone import Backbone
 from modules.reward import RewardModule
 from studio.insights import learning_curves
 from studio.models import checkpoints
+from studio.preferences import arms
 from studio.runs import label_curve, runs, signals
 from studio.runs.runs import Run
 from studio.worker import heed
 from studio.workspace import Workspace
 
 Row = Mapping[str, Any]
+Waiting = tuple[str, int, int]
+"""Arm (empty where all labels are one curve), number of labels and seed of a reward model that is still to be trained."""
 ELSEWHERE = {"seed", "device", "gpu", "snapshot", "eval_every", "save_every", "keep_checkpoints", "trackers"}
 """Settings that say where and when, that the rows tell, or that each reward model has its own of."""
 MEASURING = 0.3
@@ -57,24 +60,29 @@ def work(
     labels = [pair.row for pair in data.rows]
     measured = [pair.row for pair in data.validation_rows]
     label_curve.check(config, labels, measured)  # some may be too long
+    parts, sizes = label_curve.parts(config, labels), config.sizes(label_curve.num_common(config, labels))
+    prompts = [row["prompt_id"] for row in measured]
     with ws.write() as db:
         described = describe(settings) | {"base": module.backbone.fingerprint}
-        prompts = [row["prompt_id"] for row in measured]
-        curve = learning_curves.keep(db, described, labels, measured, label_curve.num_labels(labels), prompts)
-        done = learning_curves.done(db, curve)
-    sizes = config.sizes(label_curve.num_labels(labels))
-    waiting = [(size, seed) for seed in config.seeds for size in sizes if (size, seed) not in done]
+        curves = learning_curves.keep_all(db, described, parts, measured, prompts)
+        done = {arm: learning_curves.done(db, curve) for arm, curve in curves.items()}
+    waiting = [
+        (arm, size, seed) for seed in config.seeds for size in sizes for arm in parts if (size, seed) not in done[arm]
+    ]
     steps = _Steps(ws, run, settings, waiting, len(measured))
     source = checkpoints.get(ws, settings.sft_checkpoint).folder / "policy"
     _be_quiet()
     try:
-        for size, seed in waiting:
-            steps.begin(size, seed)
+        for arm, size, seed in waiting:
+            steps.begin(arm, size, seed)
             part = settings.model_copy(update={"seed": seed})
-            hits = _hits(module.backbone, source, part, nested(labels, size, seed), data, steps)
-            print(f"{size:,} labels, seed {seed}: right on {sum(hits):,} of {len(hits):,} held-out votes", flush=True)
+            hits = _hits(module.backbone, source, part, nested(parts[arm], size, seed), data, steps)
+            print(
+                f"{_words(arm, size, seed)}: right on {sum(hits):,} of {len(hits):,} held-out votes",
+                flush=True,
+            )
             with ws.write() as db:
-                learning_curves.add(db, run.id, curve, size, seed, hits)
+                learning_curves.add(db, run.id, curves[arm], size, seed, hits)
             steps.end()
     except heed.Stopped:
         return (
@@ -82,10 +90,15 @@ def work(
             f"Stopped after {steps.num_done:,} of {len(waiting):,} reward models; what is measured stays. Resume trains the others.",
         )
     new = f"{len(waiting):,} reward models trained on" if waiting else "Everything was measured already:"
+    what = "whether choosing pairs saves labels" if config.arms else "what more labels would bring"
     return "finished", (
-        f"{new} {sizes[0]:,} to {sizes[-1]:,} labels and measured on {len(measured):,} held-out votes. See what more labels would "
-        "bring on the page Insights, or with: rlhf-studio insights"
+        f"{new} {sizes[0]:,} to {sizes[-1]:,} labels and measured on {len(measured):,} held-out votes. See {what} on the page "
+        "Insights, or with: rlhf-studio insights"
     )
+
+
+def _words(arm: str, size: int, seed: int) -> str:
+    return f"{size:,} labels{f' {arms.WORDS[arm]}' if arm else ''}, seed {seed}"
 
 
 def describe(settings: RewardConfig) -> dict[str, Any]:
@@ -148,7 +161,7 @@ class _Steps:
     """Counts the work of all reward models that are still to be trained, and reports it."""
 
     def __init__(
-        self, ws: Workspace, run: Run, settings: RewardConfig, waiting: Sequence[tuple[int, int]], num_held_out: int
+        self, ws: Workspace, run: Run, settings: RewardConfig, waiting: Sequence[Waiting], num_held_out: int
     ) -> None:
         self._ws, self._run, self._num, self._left = ws, run, len(waiting), list(waiting)
         self._epochs, self._measuring = settings.epochs, MEASURING * num_held_out
@@ -156,9 +169,9 @@ class _Steps:
         self._before = 0.0
         self.num_done = 0
 
-    def begin(self, size: int, seed: int) -> None:
+    def begin(self, arm: str, size: int, seed: int) -> None:
         """Begin the next reward model."""
-        self._size, self._seed = size, seed
+        self._now = (arm, size, seed)
         self.report(0.0)
 
     def report(self, share: float) -> None:
@@ -167,17 +180,17 @@ class _Steps:
         Raises:
             Stopped: a stop was asked for.
         """
-        work = self._before + share * self._work((self._size, self._seed))
-        text = f"reward model {self.num_done + 1} of {self._num}: {self._size:,} labels, seed {self._seed}"
+        work = self._before + share * self._work(self._now)
+        text = f"reward model {self.num_done + 1} of {self._num}: {_words(*self._now)}"
         heed.beat(self._ws, self._run, work / self._total, text)
 
     def end(self) -> None:
         """Count the reward model as done."""
-        self._before += self._work((self._size, self._seed))
+        self._before += self._work(self._now)
         self.num_done += 1
 
-    def _work(self, waiting: tuple[int, int]) -> float:
-        return waiting[0] * self._epochs + self._measuring
+    def _work(self, waiting: Waiting) -> float:
+        return waiting[1] * self._epochs + self._measuring
 
 
 class _Report(Callback):

@@ -92,7 +92,7 @@ def run(pool: Pairs, test: Pairs, way: str, num_labels: int, seed: int) -> NDArr
     while len(labelled) < num_labels:
         left = [n for n in range(len(pool.labels)) if n not in set(labelled)]
         rows = [
-            {"id": n, "prompt_id": n, "uncertainty_kind": way, "uncertainty": None if scores is None else scores[n]}
+            {"id": n, "prompt_id": n, "score_kind": way, "score": None if scores is None else scores[n]}
             for n in left
         ]
         labelled += [chosen.comparison_id for chosen in draw(rows, query, BLOCK, rng)]

@@ -28,3 +28,10 @@ CREATE TABLE learning_results (     -- insights.learning_curves: one reward mode
 )
 
 TABLES = ("learning_curves", "learning_results")
+
+ARMS = (
+    "ALTER TABLE learning_curves ADD COLUMN arm TEXT CHECK (arm IN ('random', 'active'))",
+    "ALTER TABLE learning_curves ADD COLUMN random_id INTEGER REFERENCES learning_curves(id)"
+    " CHECK (random_id < id AND (random_id IS NOT NULL) = (arm IS 'active'))",
+)
+"""How the labels of a curve were chosen, where only such were taken; and of an active one the random one that it stands against."""

@@ -4,6 +4,8 @@ Triggers refuse UPDATE and DELETE on what is written once. Only `session_queue` 
 again from the rest and so is in no archive.
 """
 
+from sqlite_utils import Database
+
 SESSIONS = (
     """
 CREATE TABLE guidelines (           -- guidelines: a version is its id
@@ -105,3 +107,44 @@ GUARDS = (
     " BEGIN SELECT RAISE(ABORT, 'a prediction comes before the first vote'); END",
 )
 """They name `rating_events`, which an older migration rebuilds, so they are created after it."""
+
+
+_ITEMS = """
+CREATE TABLE session_items (        -- sessions: what was shown in a session, and why it was chosen
+    showing_id INTEGER PRIMARY KEY REFERENCES showings(id),
+    session_id INTEGER NOT NULL REFERENCES sessions(id),
+    position INTEGER NOT NULL,
+    prompt_id INTEGER NOT NULL REFERENCES prompts(id),
+    arm TEXT NOT NULL CHECK (arm IN ('random', 'uncertainty', 'margin', 'information', 'diversity', 'newest', 'repeat')),
+    probability REAL NOT NULL CHECK (probability > 0 AND probability <= 1),     -- of this item in this draw
+    score REAL,                     -- what the choice looked at, where it had one
+    score_kind TEXT CHECK (score_kind IN ('spread', 'closeness', 'information', 'rarity')),
+    repeat_of INTEGER REFERENCES showings(id),
+    is_swapped INTEGER CHECK (is_swapped IN (0, 1)),
+    guideline_id INTEGER REFERENCES guidelines(id),     -- in force when it was shown
+    created_at TEXT NOT NULL,
+    prediction_id INTEGER REFERENCES predictions(id) CHECK (prediction_id IS NULL OR arm = 'repeat'),
+    UNIQUE (session_id, position),
+    CHECK ((arm = 'repeat') = (repeat_of IS NOT NULL) AND (arm = 'repeat') = (is_swapped IS NOT NULL))
+) STRICT"""
+REASON = "ALTER TABLE sessions ADD COLUMN reason TEXT NOT NULL DEFAULT ''"
+"""In words, what an auto choice went by; empty where the person chose."""
+
+
+def widen_items(db: Database) -> None:
+    """Let items be chosen by more strategies: make their table again. Nothing refers to it but views and triggers, by its name."""
+    kept = [
+        row["sql"]
+        for row in db.query(
+            "SELECT sql FROM sqlite_master WHERE tbl_name = 'session_items' AND type IN ('index', 'trigger') AND sql IS NOT NULL"
+            " ORDER BY type"
+        )
+    ]
+    names = ", ".join(row["name"] for row in db.query("SELECT name FROM pragma_table_info('session_items')"))
+    db.execute(f"CREATE TABLE session_items_kept AS SELECT {names} FROM session_items")
+    db.execute("DROP TABLE session_items")
+    db.execute(_ITEMS)
+    db.execute(f"INSERT INTO session_items ({names}) SELECT {names} FROM session_items_kept ORDER BY showing_id")
+    db.execute("DROP TABLE session_items_kept")
+    for statement in kept:
+        db.execute(statement)

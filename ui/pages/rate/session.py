@@ -10,6 +10,7 @@ from studio.annotation import disagreements, guidelines, predictions, prefetch, 
 from studio.annotation.session_config import SessionConfig
 from studio.annotation.sessions import Session
 from studio.errors import StudioError
+from studio.insights import active_choice
 from studio.preferences import prompts
 from studio.workspace import Database, Workspace
 from ui.components import form, html, typed
@@ -157,15 +158,16 @@ def _now(ws: Workspace, session: Session | None) -> str:
     facts = [
         source,
         ranked,
-        f"{config.random_share:.0%} at random",
+        "all at random" if config.choose == "random" else f"{config.random_share:.0%} at random",
         f"{config.repeat_share:.0%} repeats",
         f"{config.second_looks:.0%} second looks" if config.second_looks and not config.rank else "",
         config.categories,
     ]
+    reason = f'<p class="quiet session-reason">{escape(session.reason)}</p>' if session.reason else ""
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
         f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{html.tags(facts)}</p>'
-        f'<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
+        f'{reason}<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
     )
 
 
@@ -184,7 +186,7 @@ def _start(ws: Workspace, *values: Any) -> str:
 
 
 def _start_session(ws: Workspace, config: SessionConfig) -> str:
-    session = sessions.start(ws, config)
+    session = active_choice.start_session(ws, config)
     with ws.read() as db:
         why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
     prefetch.look_after(ws)
