@@ -311,9 +311,7 @@ def test_no_prompt_comes_twice_within_five_items(ws, choose):
 
 
 def test_the_stored_probability_is_the_one_with_which_a_pair_is_drawn():
-    pool = [
-        {"id": n, "prompt_id": n, "score": u, "score_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))
-    ]
+    pool = [{"id": n, "prompt_id": n, "score": u, "score_kind": "spread"} for n, u in enumerate((0.1, 0.3, 0.2))]
     query = PairQuery(choose="uncertainty", random_share=0.4)
     rng, first, stored = random.Random(0), Counter(), {}
     for _ in range(20_000):

@@ -14,6 +14,7 @@ from studio.insights import report, votes
 from studio.insights.consistency import Consistency
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Habit
+from studio.insights.learning_curves import Point
 from studio.insights.predictions import RewardModel
 from studio.insights.report import Insights
 from studio.workspace import Workspace
@@ -56,6 +57,7 @@ def _insights(arguments: argparse.Namespace) -> int:
         _models(found, steps),
         _disagreements(found, steps),
         _labels(found, steps),
+        _choice(found, steps),
         _habits(found),
         _raters(found),
         _pace(found),
@@ -69,6 +71,7 @@ _STEPS = {
     "predict": ("session", "predict"),
     "disagreements": ("history", "disagreements"),
     "curve": ("curve",),
+    "arms": ("curve", "--set", "arms=true"),
 }
 
 
@@ -175,6 +178,30 @@ def _labels(found: Insights, steps: dict[str, str]) -> str:
         *filter(None, [curve.unfinished]),
     ]
     return "\n".join(lines)
+
+
+def _choice(found: Insights, steps: dict[str, str]) -> str:
+    title = "Does choosing pairs save labels?"
+    measured = found.active_choice
+    if measured is None:
+        return f"{title}\nNot measured yet. It trains reward models on chosen and on random labels of the same sessions: {steps['arms']}"
+    rows = [("labels", "chosen actively", "lowest to highest", "drawn at random", "lowest to highest")]
+    rows += [
+        (f"{one.size:,}", *_accuracy(one), *_accuracy(other))
+        for one, other in zip(measured.active, measured.random, strict=False)
+    ]
+    lines = [
+        title,
+        f"{measured.run}, {measured.snapshot}: reward models on {measured.num_held_out:,} held-out votes of {measured.num_prompts:,} prompts "
+        "that were not chosen.",
+        *([table(rows)] if rows[1:] else []),
+        *filter(None, [measured.sentence, measured.unfinished]),
+    ]
+    return "\n".join(lines)
+
+
+def _accuracy(point: Point) -> tuple[str, str]:
+    return f"{point.accuracy:.1%}", f"{point.lowest:.1%} to {point.highest:.1%}"
 
 
 def _habits(found: Insights) -> str:

@@ -344,6 +344,11 @@ TOGETHER = (
         "a learning curve has results that are not its own",
     ),
     (
+        "SELECT 1 FROM learning_curves a JOIN learning_curves r ON r.id = a.random_id"
+        " WHERE r.arm IS NOT 'random' OR r.held_out != a.held_out",
+        "a learning curve stands against one that was measured on other votes",
+    ),
+    (
         "SELECT 1 FROM evaluation_results r JOIN checkpoints c ON c.id = r.checkpoint_id WHERE c.name != r.subject",
         "a result names another checkpoint than its own",
     ),

@@ -130,11 +130,16 @@ def settle(db: Database, config: SessionConfig) -> tuple[SessionConfig, str]:
         return config, ""
     found = newest(db)
     if found is None or found.saving is None:
-        return _chosen(config, f"Pairs are chosen by {session_config.UNMEASURED}; whether that saves labels is not measured yet.")
+        return _chosen(
+            config, f"Pairs are chosen by {session_config.UNMEASURED}; whether that saves labels is not measured yet."
+        )
     if not found.saving.is_identifiable:
         return _chosen(config, f"Pairs are chosen by {session_config.UNMEASURED}. {found.run}: {found.sentence}")
     if found.saving.saves:
-        return _chosen(config, f"Pairs are chosen by {session_config.UNMEASURED}, since it saves labels. {found.run}: {found.sentence}")
+        return _chosen(
+            config,
+            f"Pairs are chosen by {session_config.UNMEASURED}, since it saves labels. {found.run}: {found.sentence}",
+        )
     return config.model_copy(update={"choose": "random"}), (
         f"Pairs are drawn at random, since choosing them has not been shown to save labels. {found.run}: {found.sentence}"
     )

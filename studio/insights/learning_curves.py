@@ -106,7 +106,9 @@ def keep(
         arm: the columns ``arm`` and ``random_id`` of a curve on labels of one arm.
     """
     whole = json.dumps([settings, labels, held_out, *([arm] if arm else [])], sort_keys=True, ensure_ascii=False)
-    wanted = {"num_labels": num_labels, "held_out": json.dumps(prompts), "arm": None, "random_id": None} | dict(arm or {})
+    wanted = {"num_labels": num_labels, "held_out": json.dumps(prompts), "arm": None, "random_id": None} | dict(
+        arm or {}
+    )
     while True:
         fingerprint = hashlib.sha256(whole.encode()).hexdigest()
         known = next(db.query("SELECT * FROM learning_curves WHERE fingerprint = ?", [fingerprint]), None)
@@ -132,8 +134,9 @@ def keep_all(
     `parts` are the labels by arm: of random and active, whose curve names the random one, or all under an empty name.
     """
 
-    def stored(arm: str, **columns: Any) -> int:
-        return keep(db, settings, parts[arm], held_out, label_curve.num_labels(parts[arm]), prompts, columns)
+    def stored(part: str, **columns: Any) -> int:
+        labels = parts[part]
+        return keep(db, settings, labels, held_out, label_curve.num_labels(labels), prompts, columns)
 
     if "" in parts:
         return {"": stored("")}

@@ -7,7 +7,17 @@ from sqlite_utils import Database
 
 from studio.errors import RatingError
 from studio.evaluation.leaderboard import plain
-from studio.insights import consistency, disagreements, habits, learning_curves, predictions, raters, votes
+from studio.insights import (
+    active_choice,
+    consistency,
+    disagreements,
+    habits,
+    learning_curves,
+    predictions,
+    raters,
+    votes,
+)
+from studio.insights.active_choice import ActiveChoice
 from studio.insights.consistency import Consistency
 from studio.insights.disagreements import Disagreements
 from studio.insights.estimates import Estimate
@@ -45,6 +55,8 @@ class Insights:
     over_time: list[Block]
     curve: LearningCurve | None
     """The learning curve that was measured last, whoever is looked at."""
+    active_choice: ActiveChoice | None
+    """What choosing pairs saves, as it was measured last, whoever is looked at."""
 
     @property
     def ceiling(self) -> Estimate:
@@ -53,8 +65,11 @@ class Insights:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, estimates with their names; a number that is not finite is None."""
-        curve = self.curve and self.curve.as_dict()
-        return plain(_named(asdict(replace(self, curve=None))) | {"curve": curve})
+        curves = {
+            "curve": self.curve and self.curve.as_dict(),
+            "active_choice": self.active_choice and self.active_choice.as_dict(),
+        }
+        return plain(_named(asdict(replace(self, curve=None, active_choice=None))) | curves)
 
 
 def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
@@ -93,6 +108,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         raters.agreement(votes.read(db, newest=newest) if rater else found),
         habits.over_time(found),
         learning_curves.newest(db),
+        active_choice.newest(db),
     )
 
 

@@ -51,7 +51,10 @@ class Saving(NamedTuple):
     def figures(self) -> str:
         """The ratio and its interval in words."""
         if not self.low or math.isinf(self.high):
-            some = [f"at least {self.low:.2g}" if self.low else "", "" if math.isinf(self.high) else f"at most {self.high:.2g}"]
+            some = [
+                f"at least {self.low:.2g}" if self.low else "",
+                "" if math.isinf(self.high) else f"at most {self.high:.2g}",
+            ]
             return f"{self.ratio:.2g} times as many labels ({' and '.join(filter(None, some)) or 'any number is possible'})"
         return f"{self.ratio:.2g} times as many labels ({self.low:.2g} to {self.high:.2g})"
 

@@ -118,8 +118,7 @@ def check(config: CurveConfig, train: Sequence[Mapping[str, Any]], held_out: Seq
         raise DataError(
             f"A learning curve is measured on decided votes of held-out prompts{_HELD_OUT * config.arms}, of which there are "
             f"{len(measured):,} on {prompts:,} prompt{'s' * (prompts != 1)}: at least {FEWEST_PROMPTS} prompts are needed. Rate pairs of validation prompts; to sample "
-            "some: rlhf-studio sample --set split=validation"
-            + _NOT_CHOSEN * config.arms
+            "some: rlhf-studio sample --set split=validation" + _NOT_CHOSEN * config.arms
         )
 
 
@@ -131,9 +130,7 @@ def _there_are(config: CurveConfig, train: Sequence[Mapping[str, Any]]) -> str:
     if not config.arms:
         return f"There are {num_labels(train):,} labels on train prompts"
     active, random = (num_labels(part) for part in parts(config, train).values())
-    return (
-        f"Sessions that choose have given {active:,} labels on train prompts that were chosen and {random:,} drawn at random"
-    )
+    return f"Sessions that choose have given {active:,} labels on train prompts that were chosen and {random:,} drawn at random"
 
 
 def _rate_until(config: CurveConfig, enough: int) -> str:

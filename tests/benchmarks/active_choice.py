@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.annotation.pair_selection import PairQuery, draw
+from studio.insights.saving import rising
 
 Numbers = NDArray[np.float64]
 BUCKETS, DIRECTIONS, MEMBERS, BLOCK, RIDGE, RESAMPLES = 4096, 100, 6, 16, 10.0, 1000
@@ -92,8 +93,7 @@ def run(pool: Pairs, test: Pairs, way: str, num_labels: int, seed: int) -> NDArr
     while len(labelled) < num_labels:
         left = [n for n in range(len(pool.labels)) if n not in set(labelled)]
         rows = [
-            {"id": n, "prompt_id": n, "score_kind": way, "score": None if scores is None else scores[n]}
-            for n in left
+            {"id": n, "prompt_id": n, "score_kind": way, "score": None if scores is None else scores[n]} for n in left
         ]
         labelled += [chosen.comparison_id for chosen in draw(rows, query, BLOCK, rng)]
         features, labels = pool.features[labelled], pool.labels[labelled]
@@ -132,17 +132,6 @@ def _reached(accuracy: Numbers, wanted: float) -> float:
         return float(BLOCK)
     part = (wanted - accuracy[after - 1]) / (accuracy[after] - accuracy[after - 1])
     return float(BLOCK * (after + part))
-
-
-def rising(accuracy: Numbers) -> Numbers:
-    """Return the closest curve that never falls: neighbours that fall share their mean (pool adjacent violators)."""
-    means: list[list[float]] = []
-    for value in accuracy:
-        means.append([float(value), 1.0])
-        while len(means) > 1 and means[-2][0] >= means[-1][0]:
-            (one, few), (other, more) = means[-2:]
-            means[-2:] = [[(one * few + other * more) / (few + more), few + more]]
-    return np.concatenate([np.full(round(num), mean) for mean, num in means])
 
 
 def _scores(way: str, pool: Pairs, labelled: list[int], margins: Numbers) -> Numbers:

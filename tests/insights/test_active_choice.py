@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from studio.insights.saving import rising
 from tests.benchmarks import active_choice
 from tests.benchmarks.active_choice import BLOCK, Pairs
 
@@ -24,7 +25,7 @@ def test_a_way_that_needs_half_the_labels_has_a_ratio_of_two_and_random_choice_o
 
 
 def test_a_curve_that_never_falls_is_the_closest_one_and_an_accuracy_is_reached_between_two_blocks():
-    assert active_choice.rising(np.array([1.0, 3.0, 2.0, 4.0])).tolist() == [1.0, 2.5, 2.5, 4.0]
+    assert rising(np.array([1.0, 3.0, 2.0, 4.0])).tolist() == [1.0, 2.5, 2.5, 4.0]
     assert active_choice._reached(np.array([0.5, 0.6, 0.8]), 0.7) == pytest.approx(2.5 * BLOCK)
     assert active_choice._reached(np.array([0.5, 0.6]), 0.7) == 2 * BLOCK
 

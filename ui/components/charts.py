@@ -25,6 +25,13 @@ FILES = (
 Points = Sequence[tuple[int, float]]
 
 
+class Band(NamedTuple):
+    """An interval around a curve: its lower and upper edge."""
+
+    low: Points
+    high: Points
+
+
 class Curve(NamedTuple):
     """A named line with the numbers of `points`; where it is smoothed, they are drawn faintly behind it."""
 
@@ -35,19 +42,14 @@ class Curve(NamedTuple):
     """The last value as it was logged, where the last point is a mean."""
     is_dashed: bool = False
     """Drawn as what is expected, not measured."""
+    band: Band | None = None
+    """Its own interval, in its colour, where several curves have one."""
 
     @property
     def end(self) -> tuple[int, float]:
         """The last step and its value as it was logged."""
         step, value = self.points[-1]
         return step, value if self.newest is None else self.newest
-
-
-class Band(NamedTuple):
-    """An interval around a curve: its lower and upper edge."""
-
-    low: Points
-    high: Points
 
 
 class Limit(NamedTuple):
@@ -104,8 +106,8 @@ def _plot(
 ) -> str:
     low, high = x_range
     ys = [y for curve in curves for _, y in (*curve.points, curve.end)]
-    if band:
-        ys += [y for edge in band for _, y in edge]
+    bands = [(0, band), *((index, curve.band) for index, curve in enumerate(curves))]
+    ys += [y for _, each in bands if each for edge in each for _, y in edge]
     if limit:
         ys += [limit.value, limit.low, limit.high]
     notes = ["smoothed, numbers as logged"] if any(curve.smoothed for curve in curves) else []
@@ -131,7 +133,7 @@ def _plot(
             _x_axis(curves, to_x, x_label, x_range),
             _note(notes),
             _limit(limit, to_y),
-            _area(band, to_x, to_y),
+            *(_area(each, index, to_x, to_y) for index, each in bands),
             *lines,
             _names(curves, to_x, to_y),
         ]
@@ -243,11 +245,12 @@ def _line(classes: str, points: Points, to_x, to_y) -> str:
     return f'<polyline class="{classes}" points="{steps}"/>'
 
 
-def _area(band: Band | None, to_x, to_y) -> str:
+def _area(band: Band | None, index: int, to_x, to_y) -> str:
     if band is None or len(band.low) < 2:
         return ""
     edge = [*band.high, *reversed(band.low)]
-    return '<polygon class="band" points="{}"/>'.format(" ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in edge))
+    points = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in edge)
+    return f'<polygon class="band{f" c{index}" * bool(index)}" points="{points}"/>'
 
 
 def _limit(limit: Limit | None, to_y) -> str:

@@ -28,7 +28,7 @@ PURPOSES: dict[str, tuple[str, ...]] = {
         "temperature", "top_p", "top_k", "max_new_tokens", "rollout_batch_size", "rollout_weights", "samples_per_prompt", "best_of",
     ),
     "Measuring": (
-        "num_sizes", "num_seeds", "eval_every", "eval_samples", "eval_prompts", "eval_suites", "eval_suite_items", "checkpoints", "suites", "limit", "toxicity",
+        "num_sizes", "num_seeds", "arms", "eval_every", "eval_samples", "eval_prompts", "eval_suites", "eval_suite_items", "checkpoints", "suites", "limit", "toxicity",
         "gold_checkpoint",
     ),
     "Stopping and choosing": ("kl_budget", "tax_budget", "keep_best", "save_at_kl"),
@@ -42,6 +42,7 @@ PURPOSES: dict[str, tuple[str, ...]] = {
 """Heading to the fields below it, in the order in which they are read."""
 REST = "More settings"
 WORDS = {
+    "arms": "Compare chosen with random pairs",
     "attributes": "Rate on scales too",
     "axis": "Criterion",
     "approx_kl_limit": "Stop an update at this KL",

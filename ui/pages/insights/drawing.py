@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
+from studio.insights.active_choice import ActiveChoice
 from studio.insights.consistency import Consistency
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Block, Habit
-from studio.insights.learning_curves import LearningCurve
+from studio.insights.learning_curves import LearningCurve, Point
 from studio.insights.predictions import Group, RewardModel
 from studio.insights.report import Insights
 from ui.components import html, noise_limit, raters, reliability_curve, shares
@@ -35,6 +36,7 @@ def page(found: Insights, cost: str = "") -> str:
         ("models", "Did reward models foresee the votes?", _models(found)),
         ("disagreements", "Who was right where rater and reward model disagreed?", _disagreements(found)),
         ("labels", "How many more labels?", _labels(found.curve, cost)),
+        ("choice", "Does choosing pairs save labels?", _choice(found.active_choice)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
         ("pace", "Pace, ties and skips", _pace(found.over_time)),
@@ -192,7 +194,7 @@ def _labels(curve: LearningCurve | None, cost: str) -> str:
 def _learning(curve: LearningCurve) -> str:
     """Draw accuracy over labels, and what is expected up to twice as many."""
     points = curve.points
-    band = Band([(p.size, p.lowest) for p in points], [(p.size, p.highest) for p in points])
+    band = _seeds(points)
     lines = [Curve("mean", [(p.size, p.accuracy) for p in points])]
     if curve.forecast:
         first, last = points[0].size, 2 * points[-1].size
@@ -200,6 +202,38 @@ def _learning(curve: LearningCurve) -> str:
         lines.append(Curve("fit", [(x, curve.forecast.law.at(x)) for x in xs], is_dashed=True))
     sentence = "Share of held-out votes foreseen, by labels; dashed: the closest power law, to twice as many."
     return chart("accuracy by labels", sentence, lines, band, "labels", limit=noise_limit.of(curve.ceiling))
+
+
+def _choice(found: ActiveChoice | None) -> str:
+    """Draw the curves on chosen and on random labels, and how many labels the chosen ones save."""
+    if found is None:
+        return (
+            '<p class="about">Sessions choose some pairs and draw others at random. A learning curve with <em>Compare chosen with random '
+            "pairs</em> trains reward models on both, and tells how many labels choosing saves. It was not measured yet.</p>"
+            '<p><a class="go" href="#train/curve">Measure it</a></p>'
+        )
+    said = f'<p class="said">{escape(found.sentence)}</p>' if found.sentence else ""
+    unfinished = f'<p class="quiet">{escape(found.unfinished)}</p>' if found.unfinished else ""
+    about = (
+        f"{found.run}: reward models on parts of {found.snapshot}, on labels that sessions chose and on labels that the same sessions drew at "
+        f"random, measured on {found.num_held_out:,} held-out votes of {found.num_prompts:,} prompts that were not chosen. Sessions go by it where "
+        "their choice is auto."
+    )
+    drawn = f'<div class="charts">{_arms(found)}</div>' if found.active and found.random else ""
+    return f'<p class="about">{escape(about)}</p>{said}{unfinished}{drawn}'
+
+
+def _arms(found: ActiveChoice) -> str:
+    lines = [
+        Curve(name, [(p.size, p.accuracy) for p in points], band=_seeds(points))
+        for name, points in (("chosen", found.active), ("random", found.random))
+    ]
+    sentence = f"Share of held-out votes foreseen, by labels; the bands go from the lowest to the highest of {found.num_seeds:,} seeds."
+    return chart("chosen and random labels", sentence, lines, None, "labels")
+
+
+def _seeds(points: Sequence[Point]) -> Band:
+    return Band([(p.size, p.lowest) for p in points], [(p.size, p.highest) for p in points])
 
 
 def _habits(found: Insights) -> str:

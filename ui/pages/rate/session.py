@@ -163,18 +163,22 @@ def _now(ws: Workspace, session: Session | None) -> str:
         f"{config.second_looks:.0%} second looks" if config.second_looks and not config.rank else "",
         config.categories,
     ]
-    reason = f'<p class="quiet session-reason">{escape(session.reason)}</p>' if session.reason else ""
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
         f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{html.tags(facts)}</p>'
-        f'{reason}<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
+        f'{_reason(session)}<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
     )
+
+
+def _reason(session: Session) -> str:
+    return f'<p class="quiet session-reason">{escape(session.reason)}</p>' if session.reason else ""
 
 
 def _card(db: Database, session: Session | None) -> str:
     if session is None:
         return ""
-    card = drawing.panel(session_summary.card(db, session.id), f"Card of session {session.id}")
+    reason = "" if session.state != "ended" else _reason(session)
+    card = reason + drawing.panel(session_summary.card(db, session.id), f"Card of session {session.id}")
     if session.state != "resting" or session.num_given <= session.config.block_size:
         return card
     block = session_summary.card(db, session.id, last=session.config.block_size)

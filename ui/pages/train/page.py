@@ -47,7 +47,7 @@ ESSENTIALS = {
             "max_new_tokens", "exclude_categories"),
     "dpo": ("sft_checkpoint", "learning_rate", "epochs", "beta", "label_smoothing", "snapshot"),
     "evaluate": ("checkpoints", "suites", "limit", "toxicity", "reward_checkpoint"),
-    "curve": ("reward_checkpoint", "num_sizes", "num_seeds", "snapshot"),
+    "curve": ("reward_checkpoint", "num_sizes", "num_seeds", "arms", "snapshot"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""
 
