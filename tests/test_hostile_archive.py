@@ -111,6 +111,7 @@ LEARNT = (
         "created_at": AT,
     },
 )
+ACTIVE = LEARNT[1] | {"id": 2, "fingerprint": "b" * 64, "arm": "active", "random_id": 1}
 MEASURED = (run(9, "evaluate-1", stage="evaluate"), suite(), item())
 
 
@@ -229,6 +230,13 @@ HOSTILE = {
     "a size that is no number": [*LEARNT, learnt(size="4")],
     "a part that is larger than the whole": [*LEARNT, learnt(size=8)],
     "a seed below 0": [*LEARNT, learnt(seed=-1)],
+    "a curve of an arm that there is not": [LEARNT[0], LEARNT[1] | {"arm": "best"}],
+    "a chosen curve against one that is none of random labels": [*LEARNT, ACTIVE],
+    "a chosen curve against one on other votes": [
+        LEARNT[0], LEARNT[1] | {"arm": "random", "held_out": "[1, 2, 3]"}, ACTIVE
+    ],
+    "a chosen curve against none": [LEARNT[0], ACTIVE | {"random_id": None}],
+    "a chosen curve against itself": [LEARNT[0], ACTIVE | {"random_id": 2}],
     "a learning curve measured by another stage": [run(9, "sft-1"), LEARNT[1], learnt()],
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ its interval is below 1, else random.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,9 +53,13 @@ class ActiveChoice:
         if self.saving is None:
             return ""
         labels = f"from {self.num_active:,} and {self.num_random:,} labels"
-        if not self.saving.is_identifiable:
+        if math.isnan(self.saving.ratio):
             return f"Not identifiable yet: there is no accuracy that both curves pass through, {labels}."
-        return f"Active choice needed {self.saving.figures} as random choice, {labels}."
+        if not self.saving.is_identifiable:
+            return f"Not identifiable yet: any number of labels is possible, {labels}."
+        return (
+            f"Active choice needed {self.saving.ratio:.2f} times as many labels as random choice ({self.saving.interval}), {labels}."
+        )
 
     @property
     def unfinished(self) -> str:

@@ -39,8 +39,8 @@ class Saving(NamedTuple):
 
     @property
     def is_identifiable(self) -> bool:
-        """Return whether both curves pass through an accuracy that both reach."""
-        return not math.isnan(self.ratio)
+        """Return whether both curves pass through an accuracy that both reach, and the ratio is bounded on one side at least."""
+        return not math.isnan(self.ratio) and (self.low > 0 or self.high < math.inf)
 
     @property
     def saves(self) -> bool:
@@ -48,15 +48,11 @@ class Saving(NamedTuple):
         return self.is_identifiable and self.high < 1.0
 
     @property
-    def figures(self) -> str:
-        """The ratio and its interval in words."""
-        if not self.low or math.isinf(self.high):
-            some = [
-                f"at least {self.low:.2g}" if self.low else "",
-                "" if math.isinf(self.high) else f"at most {self.high:.2g}",
-            ]
-            return f"{self.ratio:.2g} times as many labels ({' and '.join(filter(None, some)) or 'any number is possible'})"
-        return f"{self.ratio:.2g} times as many labels ({self.low:.2g} to {self.high:.2g})"
+    def interval(self) -> str:
+        """The interval in words."""
+        if not self.low:
+            return f"at most {self.high:.2f}"
+        return f"at least {self.low:.2f}" if math.isinf(self.high) else f"{self.low:.2f} to {self.high:.2f}"
 
 
 def measure(sizes: Sequence[int], active: Arm, random: Arm, prompts: Sequence[int], seed: int = 0) -> Saving:

@@ -91,6 +91,8 @@ def _judge(db, world, rater, rng, base, responses, is_first_better) -> None:
     session = db.table("sessions").insert(
         {"rater": rater, "config": "{}", "seed": 0, "created_at": START.isoformat()}
     ).last_pk  # fmt: skip
+    ended = {"session_id": session, "kind": "ended", "num_given": world.num, "created_at": START.isoformat()}
+    db.table("session_events").insert(ended)
     showing = db.execute("SELECT coalesce(max(id), 0) FROM showings").fetchone()[0]
     showings, items, events, first_of, at = [], [], [], {}, START
     for position in range(world.num + world.repeats):
