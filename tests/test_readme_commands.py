@@ -161,6 +161,7 @@ ONLY_PARSED = {
     "reward --set votes_half=second": "as above",
     "dpo --set votes_half=first": "as above",
     "curve": "needs more votes; insights/test_learning_curve.py measures one",
+    "curve --set arms=true": "needs more votes; insights/test_learning_curve.py measures both",
     "evaluate --set best_of=16": "needs test prompts; test_best_of.py measures some",
     "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",

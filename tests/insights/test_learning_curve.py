@@ -11,7 +11,7 @@ import pytest
 from modules.config import CurveConfig, RewardConfig, SFTConfig
 from studio.cli import main
 from studio.errors import CheckpointError, DataError, RunError
-from studio.insights import learning_curves, report
+from studio.insights import active_choice, learning_curves, report
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.preferences.prompts import NewPrompt
@@ -34,11 +34,11 @@ def worth(text):
     return sum(WORTH[word] for word in text.split())
 
 
-def rate(ws, split, num, *, error=0.0, ties=0):
+def rate(ws, split, num, *, error=0.0, ties=0, first=0):
     """Pairs of so many prompts, rated by one who prefers the answer of greater worth, and errs at this rate."""
-    rng = random.Random(split)
+    rng = random.Random(f"{split}{first or ''}")
     with ws.write() as db:
-        for n in range(num):
+        for n in range(first, first + num):
             turns = [{"role": "user", "content": f"What is {split} {n}?"}]
             asked = prompts.add_prompt(db, NewPrompt(turns, split=split))
             if split == "train":
@@ -136,6 +136,61 @@ def test_a_killed_and_resumed_curve_equals_an_unbroken_one(trained, measured, tm
     assert results(ws, resumed).keys() == results(measured).keys() - first.keys(), "nothing is measured twice"
     with pytest.raises(RunError, match="everything is measured"):
         runs.resume(ws, resumed.name)
+
+
+def put_into_a_session(ws):
+    """Let every other vote on a train prompt have been on a pair that a session chose, and the others on pairs it drew."""
+    with ws.write() as db:
+        row = {"rater": "person", "config": "{}", "seed": 0, "created_at": ""}
+        session = db.table("sessions").insert(row).last_pk
+        db.table("session_events").insert({"session_id": session, "kind": "ended", "num_given": 0, "created_at": ""})
+        shown = db.query(
+            "SELECT s.id, c.prompt_id FROM showings s JOIN comparisons c ON c.id = s.comparison_id"
+            " JOIN prompts p ON p.id = c.prompt_id WHERE p.split = 'train' ORDER BY s.id"
+        )
+        for position, row in enumerate(list(shown)):
+            item = {"showing_id": row["id"], "session_id": session, "position": position, "prompt_id": row["prompt_id"]}
+            arm = ("uncertainty", "random")[position % 2]
+            db.table("session_items").insert(item | {"arm": arm, "probability": 0.5, "created_at": ""})
+
+
+def arms_of(ws):
+    """Arm, size, seed and hits of each reward model."""
+    rows = stored.tables(ws)
+    arm = {row["id"]: row["arm"] for row in rows["learning_curves"]}
+    return {(arm[r["curve_id"]], r["size"], r["seed"]): r["hits"] for r in rows["learning_results"]}
+
+
+def test_with_arms_chosen_and_random_labels_are_measured_on_the_same_votes_also_after_a_kill_and_none_twice(
+    trained, tmp_path
+):
+    ws = Workspace.open(shutil.copytree(trained.root, tmp_path / "arms"))
+    rate(ws, "train", 16, first=48)
+    put_into_a_session(ws)
+    there = Workspace.open(shutil.copytree(ws.root, tmp_path / "unbroken"))
+    config = CURVE.model_copy(update={"arms": True})
+    killed = launcher.start(ws, runs.create(ws, config))
+    for_run(ws, killed.name, lambda r: len(arms_of(ws)) >= 3 or r.is_ended)
+    launcher.kill(ws, killed.name)
+    first = arms_of(ws)
+    assert 3 <= len(first) < 16
+    rate(ws, "train", 4, first=90)  # a label that comes later moves nothing
+    resumed = launcher.start(ws, runs.resume(ws, killed.name))
+    resumed = for_run(ws, resumed.name, lambda r: r.is_ended)
+    assert resumed.state == "finished", resumed.message
+    assert "trained on 4 to 32 labels" in resumed.message
+    assert arms_of(ws).keys() == {
+        (arm, size, seed) for arm in ("active", "random") for size in (4, 8, 16, 32) for seed in (0, 1)
+    }
+    measured = [row["run_id"] for row in stored.tables(ws)["learning_results"]]
+    assert (measured.count(resumed.id), len(measured)) == (16 - len(first), 16), "nothing is measured twice"
+    end(there, config)
+    assert arms_of(ws) == arms_of(there)
+    rows = runs.read_rows(ws, killed.name, "train")
+    assert [row["arm"] for row in rows].count("active") == 32
+    found = stored.read(ws, active_choice.newest)
+    assert (found.num_active, found.num_random, found.num_held_out, found.num_seeds) == (32, 32, 14, 2)
+    assert stored.read(ws, learning_curves.newest) is None
 
 
 def test_a_stopped_curve_keeps_what_is_measured_and_more_seeds_are_added_to_it(measured, tmp_path):
