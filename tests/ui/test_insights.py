@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 from playwright.sync_api import expect
 
-from studio.insights import consistency, learning_curves, report
+from studio.insights import active_choice, consistency, learning_curves, report
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import curves as curves_of_labels
@@ -165,3 +165,16 @@ def test_a_learning_curve_is_started_from_the_page_which_says_what_it_would_take
     page.locator("#start-curve").click()
     expect(page.locator("#told-curve")).to_contain_text("at least 4 are needed. Rate pairs of train prompts")
     assert [run.name for run in stored.read(full_ws, runs.list_all, stage="curve")] == ["curve-1"]
+
+
+def test_curves_on_chosen_and_random_labels_are_drawn_with_a_band_each_and_what_choosing_saves(full_ws):
+    curves_of_labels.fill_arms(full_ws, (50, 100, 200, 400, 800), 4.0)
+    drawn = drawing.page(stored.read(full_ws, report.read))
+    found = stored.read(full_ws, active_choice.newest)
+    section = drawn.partition('id="insight-choice"')[2].partition("</section>")[0]
+    assert found.sentence in section
+    assert [section.count(f'class="{name}"') for name in ("band", "band c1", "line c0", "line c1")] == [1, 1, 1, 1]
+    named = dict(json.loads(unescape(re.search(r'data-points="(.*?)"', section)[1])))
+    assert named["chosen"] == [[p.size, pytest.approx(p.accuracy)] for p in found.active]
+    assert named["random"] == [[p.size, pytest.approx(p.accuracy)] for p in found.random]
+    assert "No learning curve was measured yet" in drawn, "of all labels there is none"

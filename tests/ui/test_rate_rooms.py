@@ -10,10 +10,11 @@ from modules.config import RewardConfig, SampleConfig, SFTConfig
 from studio.annotation import guidelines, history, predictions, sessions
 from studio.annotation.session_config import SessionConfig
 from studio.datasets import importing
+from studio.insights import active_choice
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings, snapshot_changes
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import curves, stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.pages.rate import snapshots as snapshots_page
@@ -52,6 +53,21 @@ def rate(page: Page, ws: Workspace, key: str) -> None:
             return
         page.wait_for_timeout(25)
     raise AssertionError(f"the press {key} was not recorded")
+
+
+def test_a_session_whose_choice_is_automatic_says_what_it_goes_by(pairs_ws, serve, visit):
+    showing = stored.written(pairs_ws, comparisons.next_showing)
+    stored.written(pairs_ws, ratings.record, showing.id, "left")
+    curves.fill_arms(pairs_ws, (50, 100, 200, 400, 800), 0.5)
+    said = stored.read(pairs_ws, active_choice.newest).sentence
+    page = open_room(visit, serve(pairs_ws), "Session")
+    page.locator("#session-start").click()
+    now = page.locator("#session-now")
+    expect(now).to_contain_text("Pairs are drawn at random, since choosing them has not been shown to save labels.")
+    expect(now).to_contain_text(said)
+    expect(now).to_contain_text("all at random")
+    page.locator("#session-end").click()
+    expect(page.locator("#session-card")).to_contain_text(said)
 
 
 def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, visit):
