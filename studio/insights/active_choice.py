@@ -13,14 +13,16 @@ from typing import Any
 from sqlite_utils import Database
 
 from modules.config import CurveConfig
-from studio.annotation import session_config, sessions
-from studio.annotation.session_config import SessionConfig
+from studio.annotation import sessions
+from studio.annotation.session_config import UNMEASURED, SessionConfig
 from studio.annotation.sessions import Session
 from studio.insights import learning_curves, saving
 from studio.insights.learning_curves import FEWEST_SEEDS, Point
 from studio.insights.saving import Arm, Saving
 from studio.runs import runs
 from studio.workspace import Workspace
+
+CHOSEN = f"Pairs are chosen by {UNMEASURED}, next to a random share"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,7 @@ class ActiveChoice:
             return f"Not identifiable yet: there is no accuracy that both curves pass through, {labels}."
         if not self.saving.is_identifiable:
             return f"Not identifiable yet: any number of labels is possible, {labels}."
-        return (
-            f"Active choice needed {self.saving.ratio:.2f} times as many labels as random choice ({self.saving.interval}), {labels}."
-        )
+        return f"Active choice needed {self.saving.ratio:.2f} times as many labels as random choice ({self.saving.interval}), {labels}."
 
     @property
     def unfinished(self) -> str:
@@ -135,23 +135,15 @@ def settle(db: Database, config: SessionConfig) -> tuple[SessionConfig, str]:
         return config, ""
     found = newest(db)
     if found is None or found.saving is None:
-        return _chosen(
-            config, f"Pairs are chosen by {session_config.UNMEASURED}; whether that saves labels is not measured yet."
-        )
-    if not found.saving.is_identifiable:
-        return _chosen(config, f"Pairs are chosen by {session_config.UNMEASURED}. {found.run}: {found.sentence}")
-    if found.saving.saves:
-        return _chosen(
-            config,
-            f"Pairs are chosen by {session_config.UNMEASURED}, since it saves labels. {found.run}: {found.sentence}",
-        )
-    return config.model_copy(update={"choose": "random"}), (
-        f"Pairs are drawn at random, since choosing them has not been shown to save labels. {found.run}: {found.sentence}"
-    )
-
-
-def _chosen(config: SessionConfig, reason: str) -> tuple[SessionConfig, str]:
-    return config.model_copy(update={"choose": session_config.UNMEASURED}), reason
+        return config.model_copy(
+            update={"choose": UNMEASURED}
+        ), f"{CHOSEN}; whether that saves labels is not measured yet."
+    measured = f"{found.run}: {found.sentence}"
+    if found.saving.is_identifiable and not found.saving.saves:
+        why = "Pairs are drawn at random, since choosing them has not been shown to save labels."
+        return config.model_copy(update={"choose": "random"}), f"{why} {measured}"
+    saves = ", since that saves labels" if found.saving.saves else ""
+    return config.model_copy(update={"choose": UNMEASURED}), f"{CHOSEN}{saves}. {measured}"
 
 
 def start_session(ws: Workspace, config: SessionConfig, rater: str = "person") -> Session:

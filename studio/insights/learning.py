@@ -109,7 +109,9 @@ def forecast(
     (before,) = fit(sizes[:-1], means[None, :-1], ceiling)
     missed = abs(float(means[-1]) - before.at(num))
     laws = fit(sizes, drawn_again, ceiling)
-    wider = widening(right)
+    num_seeds = right.shape[1]
+    freedom = len(sizes) * (num_seeds - 1)  # a few seeds drawn from themselves vary less than new ones would
+    wider = t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
 
     def gain(more: int) -> Gain:
         middle = law.at(num + more) - law.at(num)
@@ -143,13 +145,6 @@ def _drawn(
     drawn_seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), (NUM_RESAMPLES, num_sizes)) / num_seeds
     shares = np.einsum("bp,srp->bsr", drawn_prompts, hits) / num_votes[:, None, None]
     return np.einsum("bsr,bsr->bs", shares, drawn_seeds)
-
-
-def widening(*curves: NDArray[np.bool_]) -> float:
-    """Return by how much an interval from seeds drawn again is too narrow: a few vary less than new ones would."""
-    num_seeds = min(right.shape[1] for right in curves)
-    freedom = sum(right.shape[0] * (right.shape[1] - 1) for right in curves)
-    return t_quantile(freedom) / Z * math.sqrt(num_seeds / (num_seeds - 1))
 
 
 def fit(sizes: Sequence[int], accuracies: Numbers, ceiling: float) -> list[PowerLaw]:

@@ -74,14 +74,8 @@ def measure(sizes: Sequence[int], active: Arm, random: Arm, prompts: Sequence[in
     found = [_compare(sizes, one, other)[:2] for one, other in zip(*drawn, strict=True)]
     lows = np.array([0.0 if math.isnan(exact) and edge <= 1 else edge for exact, edge in found])
     highs = np.array([math.inf if math.isnan(exact) and edge >= 1 else edge for exact, edge in found])
-    wider = learning.widening(active.right, random.right)
     low, high = np.quantile(lows, 0.025, method="lower"), np.quantile(highs, 0.975, method="higher")
-    return Saving(ratio, _widened(ratio, float(low), wider), _widened(ratio, float(high), wider), accuracy)
-
-
-def _widened(middle: float, edge: float, wider: float) -> float:
-    """Return an edge moved away from the middle, on a log scale."""
-    return middle * (edge / middle) ** wider
+    return Saving(ratio, float(low), float(high), accuracy)
 
 
 def _compare(sizes: Sequence[int], active: Numbers, random: Numbers) -> tuple[float, float, float]:
@@ -117,15 +111,17 @@ def rising(accuracy: Numbers) -> Numbers:
 
 
 def _luck(sizes: Sequence[int], arm: Arm, rng: np.random.Generator, num_draws: int) -> Numbers:
-    """Return (B, S) what the mean of each size may be off by since all seeds draw from the same labels.
+    """Return (B, S) what the mean of each size may be off by, besides what drawing its seeds again shows.
 
-    Seeds of a size that takes the part f of the labels differ by 1 - f of the variance that other labels would bring. A size that
-    takes more than half tells too little of it, so there it follows from the size before: it falls as the labels grow.
+    Seeds of a size that takes the part f of the labels differ by 1 - f of the variance that other labels would bring, and f of it is
+    common to them. A size that takes more than half tells too little of it, so there it follows from the size before: it falls
+    as the labels grow. And R seeds drawn from themselves show only (R - 1) / R of the variance of their mean.
     """
-    num = np.asarray(sizes, float)
+    num, num_seeds = np.asarray(sizes, float), arm.right.shape[1]
     part = num / arm.num_labels
-    variance = arm.right.mean(axis=2).var(axis=1, ddof=1) / np.maximum(1 - part, 0.5)
+    between = arm.right.mean(axis=2).var(axis=1, ddof=1)
+    of_labels = between / np.maximum(1 - part, 0.5)
     for n in range(1, len(sizes)):
         if part[n] > 0.5:
-            variance[n] = variance[n - 1] * num[n - 1] / num[n]
-    return rng.standard_normal((num_draws, len(sizes))) * np.sqrt(part * variance)
+            of_labels[n] = of_labels[n - 1] * num[n - 1] / num[n]
+    return rng.standard_normal((num_draws, len(sizes))) * np.sqrt(part * of_labels + between / num_seeds**2)

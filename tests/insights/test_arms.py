@@ -135,7 +135,7 @@ def test_a_part_of_a_comparison_is_told_as_a_part_and_takes_no_place_of_a_whole_
     ("worth", "choose", "says"),
     [
         (None, "uncertainty", "whether that saves labels is not measured yet"),
-        (4.0, "uncertainty", "since it saves labels. curve-1: Active choice needed 0."),
+        (4.0, "uncertainty", "since that saves labels. curve-1: Active choice needed 0."),
         (1.0, "random", "has not been shown to save labels. curve-1: Active choice needed "),
         (0.5, "random", "has not been shown to save labels. curve-1: Active choice needed "),
         (200.0, "uncertainty", "curve-1: Not identifiable yet"),

@@ -50,12 +50,12 @@ def trained(seed, worth=1, larger=1, num_held_out=400, size=40, num_seeds=5):
     return curve(worth, larger * SIZES[-1]), curve(1, SIZES[-1])
 
 
-@pytest.mark.parametrize(("worth", "larger"), [(1, 1), (1, 3), (2, 1)])
-def test_the_interval_covers_the_true_ratio_at_its_nominal_rate_or_more(worth, larger):
-    """Of forty at least 36. With equal labels, drawing seeds and prompts again alone covers 34, and calls 5 of 60 a saving."""
+@pytest.mark.parametrize(("worth", "larger", "num_seeds"), [(1, 1, 5), (1, 3, 5), (2, 1, 5), (1, 1, 2)])
+def test_the_interval_covers_the_true_ratio_at_its_nominal_rate_or_more(worth, larger, num_seeds):
+    """Of forty at least 36. Without the luck of the labels that all seeds share it is fewer."""
     covered = saves = 0
     for seed in range(40):
-        found = saving.measure(SIZES, *trained(seed, worth, larger), range(400), seed)
+        found = saving.measure(SIZES, *trained(seed, worth, larger, num_seeds=num_seeds), range(400), seed)
         covered += found.low <= 1 / worth <= found.high
         saves += found.saves
     assert covered >= 36

@@ -142,12 +142,7 @@ def _now(ws: Workspace, session: Session | None) -> str:
     with ws.read() as db:
         why = sessions.why_nothing(ws, db, session)
     behind = prefetch.explain(ws, session, why)
-    counted = predictions.counts(ws)
-    reward = (
-        f"{counted['predictions']:,} pairs have a prediction; {counted['waiting']:,} pairs are waiting for one."
-        if counted["predictions"] or counted["waiting"]
-        else "There is no reward model yet, so pairs are chosen at random."
-    )
+    predicted = _predicted(ws, config)
     source = {
         "any": "any waiting pairs",
         "imported": "imported pairs",
@@ -166,8 +161,17 @@ def _now(ws: Workspace, session: Session | None) -> str:
     return (
         f'<section class="session-now is-{session.state}"><h2>{escape(session.sentence)}</h2>'
         f'<div class="meter"><i style="width:{share:.1%}"></i></div><p>{html.tags(facts)}</p>'
-        f'{_reason(session)}<p class="quiet">{escape(reward)}</p>{html.notice(behind) if behind else ""}</section>'
+        f'{_reason(session)}<p class="quiet">{escape(predicted)}</p>{html.notice(behind) if behind else ""}</section>'
     )
+
+
+def _predicted(ws: Workspace, config: SessionConfig) -> str:
+    """Say how many pairs the newest reward model has predicted; empty where there is none and the session needs none."""
+    counted = predictions.counts(ws)
+    if counted["predictions"] or counted["waiting"]:
+        return f"{counted['predictions']:,} pairs have a prediction; {counted['waiting']:,} pairs are waiting for one."
+    needs_one = config.choose in ("uncertainty", "margin", "information")
+    return "There is no reward model yet, so pairs are chosen at random." if needs_one else ""
 
 
 def _reason(session: Session) -> str:
