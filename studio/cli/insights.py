@@ -192,8 +192,8 @@ def _choice(found: Insights, steps: dict[str, str]) -> str:
     ]
     lines = [
         title,
-        f"{measured.run}, {measured.snapshot}: reward models on {measured.num_held_out:,} held-out votes of {measured.num_prompts:,} prompts "
-        "that were not chosen.",
+        f"{measured.run}, {measured.snapshot}: reward models on {measured.num_held_out:,} held-out votes on pairs that were not "
+        f"chosen, of {measured.num_prompts:,} prompts.",
         *([table(rows)] if rows[1:] else []),
         *filter(None, [measured.sentence, measured.unfinished]),
     ]

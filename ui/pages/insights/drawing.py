@@ -216,7 +216,7 @@ def _choice(found: ActiveChoice | None) -> str:
     unfinished = f'<p class="quiet">{escape(found.unfinished)}</p>' if found.unfinished else ""
     about = (
         f"{found.run}: reward models on parts of {found.snapshot}, on labels that sessions chose and on labels that the same sessions drew at "
-        f"random, measured on {found.num_held_out:,} held-out votes of {found.num_prompts:,} prompts that were not chosen. Sessions go by it where "
+        f"random, measured on {found.num_held_out:,} held-out votes on pairs that were not chosen, of {found.num_prompts:,} prompts. Sessions go by it where "
         "their choice is auto."
     )
     drawn = f'<div class="charts">{_arms(found)}</div>' if found.active and found.random else ""
