@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.config import SFTConfig
+from modules.config import SampleConfig, SFTConfig
 from studio.cli import main
 from studio.errors import CheckpointError, ConfigError, ImportRefused, RewardError, RunError
 from studio.models import checkpoints, deletion
@@ -21,6 +21,7 @@ from tests.support import stored, warm
 from tests.support.waiting import for_run as wait
 from tests.test_deletion import created, saved
 from tests.test_deletion import template as template  # a fixture
+from ui.pages.runs import bundle as bundle_of_page
 
 pytestmark = pytest.mark.timeout(900)
 TINY = {"lora_rank": 4, "batch_size": 8, "micro_batch_size": 8, "max_length": 128}
@@ -62,6 +63,17 @@ def with_head(path, **changes):
         return json.dumps(json.loads(content) | changes) if name == "bundle.json" else content
 
     return rewritten(path, change)
+
+
+def test_the_page_writes_the_same_bundle_and_says_how_to_run_it_again(ws):
+    said = bundle_of_page._write(ws, "ppo-1")
+    path = ws.exports / "ppo-1.bundle.zip"
+    assert f"Written: {path}" in said
+    assert f"reproduce {path} --workspace {ws.root}" in said
+    before = path.read_bytes()
+    assert bundling.write(ws, "ppo-1").read_bytes() == before
+    assert "There is no run named" in bundle_of_page._write(ws, "no-such")
+    assert "saves no model" in bundle_of_page._write(ws, created(ws, SampleConfig()).name)
 
 
 def test_a_run_is_run_again_in_another_workspace_and_equals_it_to_the_last_bit(tmp_path, capsys):

@@ -25,7 +25,7 @@ from ui import static
 from ui.components import html, notifications, pager
 from ui.handlers import on, served
 from ui.page import Page
-from ui.pages.runs import checkup, curves, listing, rollouts
+from ui.pages.runs import bundle, checkup, curves, listing, rollouts
 from ui.pages.runs import controls as run_controls
 from ui.pages.runs import log as run_log
 from ui.pages.runs.listing import View
@@ -75,6 +75,7 @@ def build(ws: Workspace, chosen: gr.Textbox, resident: Resident) -> Page:
                     run_log.build(ws, chosen, seen)
                     log = html.html(elem_id="run-log")
                 with gr.Tab("Config"):
+                    bundle.build(ws, chosen)
                     config = html.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin, view, *pages.inputs]
     outputs = [rows, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
