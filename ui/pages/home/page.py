@@ -57,7 +57,7 @@ TOUR = '<button type="button" class="tour-begin" data-tour>Take a tour of the pa
 BEGIN = f"""<section class="step is-first"><h2>Begin</h2><ul>
 <li><button type="button" class="go is-primary" data-load-starter>Load the starter kit</button>
 <span>A small model with prompts and demonstrations, on this machine already: the whole loop in minutes.</span></li>
-<li><a class="go" href="#data">Bring your own data</a>
+<li><a class="go" id="next-step" href="#data">Bring your own data</a>
 <span>Files, data sets, or what other tools have collected. You see what would come in before it does.</span></li>
 <li><a class="go" href="#train/sft">Choose your own model</a>
 <span>The first field there takes a folder or a name on the hub. It needs prompts and demonstrations too.</span></li>
