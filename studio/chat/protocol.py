@@ -68,6 +68,16 @@ class Reading(OfPolicy):
     """Logits are divided by it."""
 
 
+class TextReading(OfPolicy):
+    """Ask how likely a checkpoint finds an answer that is known as text, token by token, at temperature 1."""
+
+    messages: Messages
+    """The conversation before it."""
+    response: str
+    end_reason: str
+    """``eos`` for one that ended by its end token, which is then read too; else ``length``."""
+
+
 class Scoring(BaseModel):
     """Ask a reward model what it thinks of responses to the same messages."""
 
@@ -105,6 +115,8 @@ class Event(BaseModel):
     """Of each response, by each member of the reward model's ensemble; the whole answer to a scoring."""
     logprobs: list[float] = []
     """Of each token of a response; the whole answer to a reading."""
+    texts: list[str] = []
+    """How those tokens read, where the response was given as text."""
     error: str = ""
     """A sentence; set on the last event of a question that was not answered."""
     is_refusal: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 
 from studio import children
-from studio.chat.protocol import Event, OfPolicy, Question, Reading, Sampling, Scoring, Start, Stop
+from studio.chat.protocol import Event, OfPolicy, Question, Reading, Sampling, Scoring, Start, Stop, TextReading
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import base_models, checkpoints, parents
 from studio.models.checkpoints import Checkpoint
@@ -21,7 +21,7 @@ from studio.workspace import Workspace
 
 MODULE = "studio.worker.resident"
 Scores = list[list[float]]
-Asking = Question | Reading | Scoring
+Asking = Question | Reading | TextReading | Scoring
 IDLE_S = 300.0
 LINES_KEPT = 20
 
@@ -110,6 +110,19 @@ class Resident:
             temperature=temperature,
         )
         return next(event.logprobs for event in self.answer(asked) if event.logprobs)
+
+    def read_text(self, name: str, messages: Messages, response: str, end_reason: str) -> list[tuple[str, float]]:
+        """Return each token of an answer, as the checkpoint cuts it, with the log-probability that it gives it, in nats.
+
+        Raises:
+            CheckpointError: It is missing or not a policy.
+            DataError: The answer does not fit into the model.
+            RunError: The process could not start, failed or was killed.
+        """
+        of_policy = self._of_policy(name).model_dump()
+        asked = TextReading(**of_policy, messages=messages, response=response, end_reason=end_reason)
+        event = next(event for event in self.answer(asked) if event.logprobs)
+        return list(zip(event.texts, event.logprobs, strict=True))
 
     def _of_policy(self, name: str) -> OfPolicy:
         found = policy(self._ws, name)

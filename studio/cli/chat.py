@@ -11,17 +11,17 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
-from sqlite_utils import Database
 
-from studio.chat import conversations, judging
+from studio.chat import conversations, judging, token_view
 from studio.chat import resident as residents
-from studio.chat.answering import Answering, of_turn
+from studio.chat.answering import Answering
 from studio.chat.conversations import Conversation, Exchange, Settings
 from studio.chat.protocol import Sampling
 from studio.chat.resident import Resident
 from studio.chat.turns import Turn
 from studio.children import DEVICES
 from studio.cli import arguments as takes
+from studio.cli import chat_lines
 from studio.cli.printing import printable
 from studio.errors import CheckpointError, ConfigError, DataError, StudioError
 from studio.preferences import wording
@@ -46,6 +46,7 @@ Ctrl-D, /quit ends; the conversation stays
 /answer TEXT  writes the last answer by hand, and goes on from it
 /fork         goes on in a copy of this conversation
 /vote WHICH   left, right, tie or bad: a rating of the last two answers
+/tokens N     after the vote: answer 1 or 2 token by token, with log-probabilities
 /ideal TEXT   makes a demonstration of what the answer should have been
 /prompt       adds what was asked last to the prompts
 /system TEXT  sets the system prompt of the answers to come
@@ -137,6 +138,7 @@ class _Talk:
             "answer": self._answer,
             "fork": lambda _: self._fork(),
             "vote": self._vote,
+            "tokens": self._tokens,
             "ideal": self._ideal,
             "prompt": lambda _: self._prompt(),
             "system": lambda text: self._configure({"system": text}, {}),
@@ -222,7 +224,7 @@ class _Talk:
     def _head(self, place: int, answer: Turn, num: int) -> None:
         is_hidden = num > 1 and self._conversation().settings.is_blind
         name = "" if is_hidden else f" {answer.checkpoint}"
-        print(f"\n[{_side(place)}]{name}" if num > 1 else f"\n{answer.checkpoint}", flush=True)
+        print(f"\n[{chat_lines.side(place)}]{name}" if num > 1 else f"\n{answer.checkpoint}", flush=True)
 
     def _use(self, text: str) -> None:
         answers = self._last().answers
@@ -281,6 +283,11 @@ class _Talk:
         if words := judging.score(self.ws, self.resident, [each.id for each in answers]):
             print(words)
 
+    def _tokens(self, text: str) -> None:
+        answers = self._last().answers
+        view = token_view.read(self.ws, self.resident, answers[_number(text, len(answers)) - 1].id)
+        print("\n".join(map(printable, token_view.lines(view))))
+
     def _ideal(self, text: str) -> None:
         with self.ws.write() as db:
             rating = judging.demonstrate(db, self._chosen().id, text, uuid=str(uuid.uuid4()))
@@ -310,7 +317,7 @@ class _Talk:
 
     def _show(self) -> None:
         with self.ws.read() as db:
-            print("\n".join(shown(db, self.id)))
+            print("\n".join(chat_lines.shown(db, self.id)))
 
     def _conversation(self) -> Conversation:
         with self.ws.read() as db:
@@ -332,42 +339,6 @@ class _Talk:
             if each.id == last.chosen:
                 return each
         raise DataError("There is no answer yet: /again asks for one.")
-
-
-def shown(db: Database, conversation_id: int) -> list[str]:
-    """Return the branch at which a conversation opens as lines for the terminal."""
-    found = conversations.get(db, conversation_id)
-    told = [f"system: {found.settings.system}"] if found.settings.system else []
-    for exchange in conversations.exchanges(db, found):
-        told.append(f"\nyou{_which(exchange.versions, exchange.asked.id)}\n{exchange.asked.text}")
-        is_hidden = judging.is_hidden(db, found, exchange.answers)
-        told += [
-            f"\n{_name(exchange, each, is_hidden)}\n{each.text}\n  [{of_turn(each).ending}]"
-            for each in exchange.answers
-        ]
-    return [printable(line) for line in told]
-
-
-def _side(place: int) -> str:
-    """Return what one of two answers is called: by its number for /use, by its side for /vote."""
-    return f"{place + 1}, {SIDES[place]}"
-
-
-def _name(exchange: Exchange, answer: Turn, is_hidden: bool) -> str:
-    name = "hidden" if is_hidden else answer.checkpoint or "you"
-    place = f"[{_side(answer.place or 0)}] " if len(exchange.answers) > 1 else ""
-    used = " (it goes on from here)" if len(exchange.answers) > 1 and answer.id == exchange.chosen else ""
-    attempts = exchange.attempts
-    which = (
-        f", attempt {attempts.index(answer.attempt) + 1} of {len(attempts)}"
-        if answer.attempt in attempts and len(attempts) > 1
-        else ""
-    )
-    return f"{place}{name}{which}{used}"
-
-
-def _which(versions: list[int], turn_id: int) -> str:
-    return f", version {versions.index(turn_id) + 1} of {len(versions)}" if len(versions) > 1 else ""
 
 
 def _number(text: str, most: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from studio.chat import conversations, transcripts
 from studio.cli import arguments as takes
-from studio.cli import chat
+from studio.cli import chat_lines
 from studio.cli.printing import printable, when
 from studio.errors import DataError
 from studio.files import whole
@@ -53,7 +53,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     with Workspace.existing(arguments.workspace).read() as db:
         print(printable(conversations.get(db, arguments.id).title))
-        print("\n".join(chat.shown(db, arguments.id)))
+        print("\n".join(chat_lines.shown(db, arguments.id)))
     return 0
 
 

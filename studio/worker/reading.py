@@ -1,11 +1,29 @@
-"""Reads a response that another policy sampled: the log-probability of each of its tokens. Loads torch."""
+"""Reads a response that was sampled before: the log-probability of each of its tokens. Loads torch."""
 
 from modules.data.sequences import pad_rows
 from modules.model.backbone import Backbone
 from modules.rl.experience import all_logprobs
-from studio.chat.protocol import Reading
+from studio.chat.protocol import Event, Reading, TextReading
 from studio.errors import DataError
 from studio.worker.sampling import role_of
+
+
+def of_text(backbone: Backbone, asked: TextReading) -> Event:
+    """Return how each token of an answer reads, and its log-probability at temperature 1.
+
+    Raises:
+        DataError: It does not fit into the model.
+    """
+    prompt, opening, response = backbone.chat.encode_answer(asked.messages, asked.response, asked.end_reason)
+    texts = [backbone.chat.token_text(token) for token in response]
+    by_ids = Reading(
+        **asked.model_dump(include=set(Reading.model_fields)),
+        prompt_ids=[*prompt.ids, *opening],
+        response_ids=response,
+        texts=list(texts),
+        temperature=1.0,
+    )
+    return Event(id=asked.id, texts=texts, logprobs=logprobs(backbone, by_ids))
 
 
 def logprobs(backbone: Backbone, asked: Reading) -> list[float]:

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
-from studio.chat.protocol import Event, OfPolicy, Question, Reading, Reason, Scoring, Start, Stop
+from studio.chat.protocol import Event, OfPolicy, Question, Reading, Reason, Scoring, Start, Stop, TextReading
 from studio.errors import DataError, StudioError
 from studio.models import base_models, loaded
 from studio.runs import devices
@@ -209,6 +209,8 @@ def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any
         elif "response_ids" in line:
             asked = Reading.model_validate(line)
             tell(Event(id=asked.id, logprobs=reading.logprobs(models.get(asked), asked)))
+        elif "response" in line:
+            tell(reading.of_text(models.get(text := TextReading.model_validate(line)), text))
         else:
             question = Question.model_validate(line)
             answers.append(Answer(question, models.get(question)))

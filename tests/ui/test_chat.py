@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from studio.chat import conversations, turns
+from studio.chat import conversations, token_view, turns
 from studio.chat.protocol import Event
 from studio.chat.resident import Resident
 from studio.preferences import prompts, ratings
@@ -169,6 +169,42 @@ def test_what_the_reward_model_says_is_shown_after_the_vote_and_not_before(ws, c
     assert len(asked) == 1
 
 
+def test_a_judged_answer_opens_token_by_token_by_keys_and_not_before_the_vote(ws, chat, resident):
+    page = chat()
+    ask(page, "Where is the fox?", second="sft-1@1", is_blind=True, **SHORT)
+    answered(page, 2)
+    expect(page.locator(".chat .question")).to_have_text("Which is better?")
+    assert page.locator("[data-do=tokens]").count() == 0
+    page.locator("[data-do=vote]", has_text="left").click()
+    button, shown = page.locator("[data-do=tokens]").first, page.locator(".chat .token-view").first
+    expect(button).to_have_attribute("aria-expanded", "false")
+    button.click()
+    tokens = shown.locator(".token-row").first.locator(".token")
+    expect(tokens.first).to_be_visible()
+    expect(button).to_be_focused()
+    first, second = stored.read(ws, turns.attempt, 1, 1)
+    view = token_view.read(ws, resident, first.id)
+    expect(tokens).to_have_count(len(view.texts))
+    largest = max(map(abs, view.logprobs))
+    for at, token in enumerate(tokens.all()):
+        strength = float(token.evaluate("e => e.style.getPropertyValue('--strength')"))
+        assert strength == pytest.approx(abs(view.logprobs[at]) / largest, abs=0.01)
+    tokens.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(tokens.nth(1)).to_be_focused()
+    said = shown.locator(".token-said").first
+    expect(said).to_contain_text(f"{view.logprobs[1]:.3f} under {first.checkpoint}")
+    expect(said).to_contain_text(f"{view.other_logprobs[1]:.3f} under {second.checkpoint}")
+    tokens.nth(2).hover()
+    expect(said).to_contain_text(f"difference {view.differences[2]:+.3f}")
+    page.locator("[data-do=vote]", has_text="both bad").click()
+    expect(page.locator(".chat .question")).to_contain_text("Recorded: both bad.")
+    expect(tokens).to_have_count(len(view.texts))
+    button.click()
+    expect(shown).to_be_hidden()
+    expect(button).to_have_attribute("aria-expanded", "false")
+
+
 def test_turns_are_edited_asked_again_and_forked_and_what_was_there_stays(ws, chat):
     page = chat()
     ask(page, "Where is the fox?", **SHORT)
@@ -219,6 +255,42 @@ def test_an_answer_becomes_a_demonstration_and_what_was_asked_a_prompt(ws, chat)
     page.locator("[data-part=writer-text]").fill(" ")
     page.locator("[data-part=writer-keep]").click()
     expect(page.locator("[data-part=writer-said]")).to_contain_text("The text is empty")
+
+
+def test_what_is_typed_into_a_dialog_outlives_a_reload_and_its_end_until_it_is_saved(ws, chat):
+    with ws.write() as db:
+        made = conversations.start(db, conversations.Settings(checkpoints=("sft-1@1",)))
+        (begun,) = conversations.ask(db, conversations.say(db, made, "A fox"))
+        turns.end(db, begun.id, "Red.", "eos", num_tokens=2, seconds=0.1)
+    page = chat("#chat/1")
+    text, said = page.locator("[data-part=writer-text]"), page.locator("[data-part=writer-said]")
+    page.locator("[data-do=ideal]").click()
+    expect(text).to_have_value("Red.")
+    text.fill("Red, with a white tip")
+    page.reload()
+    expect(text).to_be_visible()
+    expect(text).to_have_value("Red, with a white tip")
+    expect(said).to_have_text("Your draft is back.")
+    page.keyboard.press("Escape")
+    expect(text).to_be_hidden()
+    page.locator("[data-do=rename]").click()
+    expect(text).to_have_value("A fox")
+    expect(said).to_have_text("")
+    page.get_by_role("button", name="Cancel").click()
+    page.reload()
+    expect(page.locator(".chat .answer")).to_have_count(1)
+    expect(text).to_be_hidden()
+    page.locator("[data-do=ideal]").click()
+    expect(text).to_have_value("Red, with a white tip")
+    page.get_by_role("button", name="Begin again").click()
+    expect(text).to_have_value("Red.")
+    expect(page.get_by_role("button", name="Begin again")).to_be_hidden()
+    text.fill("Red and white.")
+    page.locator("[data-part=writer-keep]").click()
+    expect(page.locator(".composer .said")).to_contain_text("Recorded: a demonstration")
+    page.locator("[data-do=ideal]").click()
+    expect(text).to_have_value("Red.")
+    expect(said).to_have_text("")
 
 
 def test_conversations_are_searched_renamed_exported_and_deleted(ws, chat):

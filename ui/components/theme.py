@@ -22,6 +22,7 @@ HEAD = "".join(
         ("script", "studio.js"),
         ("script", "typed.js"),
         ("script", "forms.js"),
+        ("script", "tokens.js"),
         ("script", "tour.js"),
         ("script", "charts.js"),
         ("script", "chart_files.js"),

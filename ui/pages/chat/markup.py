@@ -8,8 +8,10 @@ from ui import static
 from ui.components.html import key
 
 SCRIPTS = ("draw.js", "chat/shown.js", "chat/writer.js", "chat/chat.js")
-SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(name) for name in SCRIPTS)])
-"""The vocabulary and the scripts in order, in one scope."""
+WORKSPACE = 'const workspaceName = document.querySelector(".masthead .where")?.title ?? "";'
+"""Texts that are kept in the tab belong to a workspace."""
+SCRIPT = "\n".join([WORKSPACE, f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(name) for name in SCRIPTS)])
+"""The workspace, the vocabulary and the scripts in order, in one scope."""
 NUMBERS = {
     "temperature": ("Temperature", 'min="0" max="10" step="0.1"', "0 always takes the most likely token."),
     "top_p": ("Top p", 'min="0.01" max="1" step="0.01"', "Only the most likely tokens of this share; 1 takes all."),
@@ -71,7 +73,8 @@ def _dialogs() -> str:
 <textarea data-part="writer-text" rows="10" dir="auto" spellcheck="true" aria-labelledby="chat-writer-title"></textarea>
 <p class="said" data-part="writer-said" role="status"></p>
 <div class="writer-keys"><button type="button" class="is-primary" data-part="writer-keep"></button><span class="quiet">{key("Ctrl")} {key("⏎")}</span>
-<form method="dialog"><button type="submit">Cancel</button></form></div></dialog>
+<form method="dialog"><button type="submit">Cancel</button></form>
+<button type="button" data-part="writer-afresh" hidden>Begin again</button></div></dialog>
 <dialog class="sheet" data-part="sure" aria-label="Delete"><h3>Delete this conversation?</h3>
 <p class="quiet">Its turns are gone then. Ratings, demonstrations and prompts that were made from it stay.</p>
 <form method="dialog"><button type="submit">Keep it</button><button type="button" class="is-alert" data-do="sure">Delete it</button></form></dialog>"""

@@ -7,7 +7,7 @@ shows the same, and goes on hearing what still grows.
 
 from typing import Any
 
-from studio.chat import conversations, judging, transcripts, turns
+from studio.chat import conversations, judging, token_view, transcripts, turns
 from studio.chat import resident as residents
 from studio.chat.answering import Answering, Growing, of_turn
 from studio.chat.conversations import Exchange
@@ -20,6 +20,7 @@ from ui import rendering
 from ui.components import html
 from ui.handlers import served
 from ui.page import Page
+from ui.pages.chat import tokens
 from ui.pages.chat.markup import SCRIPT, stage
 from ui.pages.chat.messages import (
     Again,
@@ -52,7 +53,7 @@ def build(ws: Workspace, resident: Resident) -> Page:
     chat = _Chat(ws, resident)
     functions = [
         chat.look, chat.show, chat.say, chat.again, chat.go_on, chat.edit, chat.open_at, chat.fork, chat.stop, chat.hear,
-        chat.rename, chat.remove, chat.export, chat.vote, chat.score, chat.demonstrate, chat.add_prompt,
+        chat.rename, chat.remove, chat.export, chat.vote, chat.score, chat.tokens, chat.demonstrate, chat.add_prompt,
     ]  # fmt: skip
     html.html(stage(), elem_id="chat", js_on_load=SCRIPT, server_functions=[served(each) for each in functions])
     return Page(lambda: None, [], [])
@@ -179,6 +180,10 @@ class _Chat:
     def score(self, sent: Any) -> Told:
         """Say what the reward model thinks of two answers that were judged."""
         return {"said": judging.score(self._ws, self._resident, checked(Pair, sent).ids)}
+
+    def tokens(self, sent: Any) -> Told:
+        """Show a judged answer token by token."""
+        return {"markup": tokens.draw(token_view.read(self._ws, self._resident, checked(One, sent).id))}
 
     def demonstrate(self, sent: Any) -> Told:
         """Keep what an answer should have been."""

@@ -19,7 +19,6 @@ from studio.runs import rollouts, runs
 from studio.runs.rollouts import Filter, Rollout
 from studio.runs.runs import Run
 from studio.workspace import Database, Workspace
-from ui import static
 from ui.components import html, pager
 from ui.handlers import any_of, on
 from ui.pages.runs import tokens, trace
@@ -38,8 +37,8 @@ document.addEventListener("click", (event) => {
   props.value = row.dataset.rollout;
   trigger("submit");
 });
-""" + static.read("tokens.js")
-"""A click on a row chooses its response; keys go through its tokens."""
+"""
+"""A click on a row chooses its response."""
 
 
 class Asked(NamedTuple):

@@ -18,7 +18,8 @@ let searched = 0;
 let numAsking = 0; // calls that are not answered yet
 let isLooked = false;
 const scores = new Map(); // what the reward model says of judged pairs, by their ids
-const typed = window.studio.tab(`studio-chat ${document.querySelector(".masthead .where")?.title ?? ""}`); // not sent yet, by conversation
+const tokens = new Map(); // id of an answer to its tokens as markup, where they are shown
+const typed = window.studio.tab(`studio-chat ${workspaceName}`); // not sent yet, by conversation
 
 function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -60,6 +61,7 @@ function take(answer) {
     list();
   }
   draw(isOther);
+  if (isOther) recallWriting();
 }
 
 function draw(isOther = false) {
@@ -225,6 +227,21 @@ async function judge(ids, press) {
   if (pair.every((id) => answers().some((each) => each.id === id)) && !growing.size) draw();
 }
 
+/* Show an answer token by token, or hide that. */
+async function toggleTokens(id) {
+  const paint = (markup) => {
+    if (markup === undefined) tokens.delete(id); else tokens.set(id, markup);
+    paintTokens(element.querySelector(`[data-answer="${id}"]`));
+  };
+  if (tokens.has(id)) return paint();
+  const waiting = '<p class="quiet">Reading the answer; the first time its model is loaded.</p>';
+  paint(waiting);
+  const answer = await call("tokens", { id });
+  if (tokens.get(id) !== waiting) return; // hidden meanwhile
+  paint(answer?.markup);
+  if (!answer?.markup) say(answer?.error ?? AWAY, "is-bad");
+}
+
 async function save(form) {
   const answer = await call("export", { id: view.id, form });
   if (!answer?.name) return say(answer?.error ?? AWAY, "is-bad");
@@ -254,6 +271,7 @@ const ACTIONS = {
   continue: ({ id }) => act("go_on", { id: Number(id) }),
   fork: ({ id }) => act("fork", { id: Number(id) }),
   prompt: ({ id }) => act("add_prompt", { id: Number(id) }),
+  tokens: ({ id }) => toggleTokens(Number(id)),
   vote: ({ ids, command }) => vote(command, ids),
 };
 
@@ -263,6 +281,7 @@ async function remove() {
   const answer = await call("remove", { id });
   if (!answer || answer.error) return say(answer?.error ?? AWAY, "is-bad");
   keepTyped(id, "");
+  forgetDrafts(id);
   begin();
   say(answer.said);
   list();
@@ -295,7 +314,9 @@ function onKey(event) {
 }
 document.addEventListener("keydown", onKey);
 part("writer-keep").addEventListener("click", keepWriting);
-part("writer").addEventListener("close", () => { if (!part("writer").open) writing = null; });
+part("writer-afresh").addEventListener("click", writeAfresh);
+part("writer-text").addEventListener("input", () => writing && keepDraft(writing, part("writer-text").value));
+part("writer").addEventListener("close", () => { if (!part("writer").open) { writing = null; lastWriting.write(null); } });
 part("text").addEventListener("input", () => { keepTyped(view?.id ?? 0, part("text").value); grow(); });
 part("search").addEventListener("input", () => { clearTimeout(searched); searched = setTimeout(list, 200); });
 element.querySelector(".talk").addEventListener("change", summarise);

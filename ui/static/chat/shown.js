@@ -63,7 +63,22 @@ function drawAnswer(parent, exchange, answer, place, isLast) {
     button(about, "ideal", "This is how it should be", { id: answer.id }).title = "Makes a demonstration of it, as it is or as you correct it";
     button(about, "fork", "Fork", { id: answer.id }).title = "Go on in a copy of the conversation up to here";
   }
+  if (exchange.verdict && isPair) {
+    button(about, "tokens", "Tokens", { id: answer.id }).title = "How likely each token is under its checkpoint, and under the other one";
+    make("div", node, "", "token-view").hidden = true;
+    paintTokens(node);
+  }
   paintAnswer(node, answer);
+}
+
+/* Show an answer's tokens where they are wanted; their markup comes escaped from the studio. */
+function paintTokens(node) {
+  const place = node?.querySelector(".token-view");
+  if (!place) return;
+  const markup = tokens.get(Number(node.dataset.answer));
+  place.hidden = markup === undefined;
+  place.innerHTML = markup ?? "";
+  node.querySelector('[data-do="tokens"]').setAttribute("aria-expanded", markup !== undefined);
 }
 
 /* Draw what there is of an answer; called again and again while it grows. */
