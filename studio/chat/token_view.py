@@ -5,10 +5,12 @@ The resident process reads the text anew, in the tokens into which the checkpoin
 
 from typing import NamedTuple
 
+from sqlite_utils import Database
+
 from studio.chat import judging, turns
 from studio.chat.resident import Resident
 from studio.errors import RatingError, StudioError
-from studio.workspace import Workspace
+from studio.preferences.prompts import Messages
 
 
 class TokenView(NamedTuple):
@@ -33,29 +35,50 @@ class TokenView(NamedTuple):
         return [there - here for here, there in zip(self.logprobs, self.other_logprobs, strict=False)]
 
 
-def read(ws: Workspace, resident: Resident, turn_id: int) -> TokenView:
-    """Return a judged answer token by token.
+class Judged(NamedTuple):
+    """An answer that was judged, as a checkpoint reads it."""
+
+    checkpoint: str
+    other: str
+    """The checkpoint that gave the other answer."""
+    messages: Messages
+    text: str
+    end_reason: str
+    num_tokens: int | None
+    """That were sampled."""
+
+
+def judged(db: Database, turn_id: int) -> Judged:
+    """Return an answer of a pair that was judged.
 
     Raises:
         RatingError: it is not one of two answers, or they were not judged yet: a vote must not be told what a model thinks.
+    """
+    answer = turns.turn(db, turn_id)
+    pair = turns.attempt(db, answer.parent_id or 0, answer.attempt or 0)
+    if len(pair) != 2 or not answer.checkpoint:
+        raise RatingError("Tokens are shown of two answers that were compared. Ask two checkpoints the same.")
+    if judging.verdict(db, pair) is None:
+        raise RatingError("Judge the two answers first.")
+    other = next(str(each.checkpoint) for each in pair if each.id != turn_id)
+    messages = turns.messages(db, answer.parent_id or 0, answer.system)
+    end_reason = "eos" if answer.end_reason == "eos" else "length"
+    return Judged(answer.checkpoint, other, messages, answer.text, end_reason, answer.num_tokens)
+
+
+def read(resident: Resident, answer: Judged) -> TokenView:
+    """Return a judged answer token by token.
+
+    Raises:
         StudioError: its checkpoint cannot be asked.
     """
-    with ws.read() as db:
-        answer = turns.turn(db, turn_id)
-        pair = turns.attempt(db, answer.parent_id or 0, answer.attempt or 0)
-        if len(pair) != 2 or not answer.checkpoint:
-            raise RatingError("Tokens are shown of two answers that were compared. Ask two checkpoints the same.")
-        if judging.verdict(db, pair) is None:
-            raise RatingError("Judge the two answers first.")
-        messages = turns.messages(db, answer.parent_id or 0, answer.system)
-    other = next(str(each.checkpoint) for each in pair if each.id != turn_id)
-    given = (messages, answer.text, "eos" if answer.end_reason == "eos" else "length")
-    texts, logprobs = zip(*resident.read_text(answer.checkpoint, *given), strict=True)
-    there, why_none = _under_other(resident, other, given, list(texts))
+    found = resident.read_text(answer.checkpoint, answer.messages, answer.text, answer.end_reason)
+    texts, logprobs = [text for text, _ in found], [logprob for _, logprob in found]
+    there, why_none = _under_other(resident, answer, texts)
     note = ""
     if answer.num_tokens not in (None, len(texts)):
         note = f"{answer.num_tokens:,} tokens were sampled; the text is cut into {len(texts):,} here, so numbers can differ a little."
-    return TokenView(answer.checkpoint, list(texts), list(logprobs), other, there, why_none, note)
+    return TokenView(answer.checkpoint, texts, logprobs, answer.other, there, why_none, note)
 
 
 def lines(view: TokenView) -> list[str]:
@@ -71,14 +94,12 @@ def lines(view: TokenView) -> list[str]:
     return [*found, f"Log-probabilities at temperature 1: {total}.", *filter(None, (view.why_none, view.note))]
 
 
-def _under_other(
-    resident: Resident, other: str, given: tuple[list[dict[str, str]], str, str], texts: list[str]
-) -> tuple[list[float], str]:
+def _under_other(resident: Resident, answer: Judged, texts: list[str]) -> tuple[list[float], str]:
     """Return the tokens' log-probabilities under the other checkpoint, or the reason for there being none."""
     try:
-        found = resident.read_text(other, *given)
+        found = resident.read_text(answer.other, answer.messages, answer.text, answer.end_reason)
     except StudioError as error:
         return [], str(error)
     if [text for text, _ in found] != texts:
-        return [], f"{other} cuts texts into other tokens, so its numbers cannot be put beside these."
+        return [], f"{answer.other} cuts texts into other tokens, so its numbers cannot be put beside these."
     return [logprob for _, logprob in found], ""

@@ -285,7 +285,9 @@ class _Talk:
 
     def _tokens(self, text: str) -> None:
         answers = self._last().answers
-        view = token_view.read(self.ws, self.resident, answers[_number(text, len(answers)) - 1].id)
+        with self.ws.read() as db:
+            judged = token_view.judged(db, answers[_number(text, len(answers)) - 1].id)
+        view = token_view.read(self.resident, judged)
         print("\n".join(map(printable, token_view.lines(view))))
 
     def _ideal(self, text: str) -> None:

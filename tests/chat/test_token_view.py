@@ -52,6 +52,10 @@ def pair(ws, resident):
     return [each.id for each in begun]
 
 
+def view_of(ws, resident, turn_id):
+    return token_view.read(resident, stored.read(ws, token_view.judged, turn_id))
+
+
 def own_logprobs(ws, name, text, end_reason):
     """The log-probabilities by a forward pass of this process, without any of the studio's loops."""
     backbone = Backbone.load(str(STARTER / "model"), device="cpu", lora_rank=4)
@@ -71,7 +75,7 @@ def test_each_token_has_its_log_probability_under_both_checkpoints(ws, resident,
     for event in resident.answer(question):
         told += event.tokens
     first = stored.read(ws, turns.turn, pair[0])
-    view = token_view.read(ws, resident, pair[0])
+    view = view_of(ws, resident, pair[0])
     assert (view.checkpoint, view.other, view.why_none, view.note) == ("sft-1@1", "sft-2@1", "", "")
     assert view.texts[: len(told)] == [each["token"] for each in told]
     assert view.logprobs[: len(told)] == pytest.approx([each["logprob"] for each in told], abs=1e-4)
@@ -79,20 +83,19 @@ def test_each_token_has_its_log_probability_under_both_checkpoints(ws, resident,
     assert view.logprobs == pytest.approx(own_logprobs(ws, "sft-1@1", first.text, end), abs=1e-4)
     assert view.other_logprobs == pytest.approx(own_logprobs(ws, "sft-2@1", first.text, end), abs=1e-4)
     assert max(map(abs, view.differences)) > 0.05, "the two policies differ"
-    assert token_view.read(ws, resident, pair[1]).checkpoint == "sft-2@1"
+    assert view_of(ws, resident, pair[1]).checkpoint == "sft-2@1"
 
 
-def test_nothing_is_told_before_the_vote_nor_of_an_answer_that_was_not_compared(ws, resident, pair, monkeypatch):
-    monkeypatch.setattr(resident, "read_text", lambda *given: pytest.fail("a model was asked"))
+def test_nothing_is_told_before_the_vote_nor_of_an_answer_that_was_not_compared(ws, pair):
     with pytest.raises(RatingError, match="Judge the two answers first"):
-        token_view.read(ws, resident, pair[0])
+        stored.read(ws, token_view.judged, pair[0])
     with ws.write() as db:
         made = conversations.start(db, TWO.model_copy(update={"checkpoints": ("sft-1@1",)}))
         asked = conversations.say(db, made, "And now?")
         (alone,) = answered(db, asked, "Here.")
     for turn_id in (alone, asked):
         with pytest.raises(RatingError, match="Tokens are shown of two answers that were compared"):
-            token_view.read(ws, resident, turn_id)
+            stored.read(ws, token_view.judged, turn_id)
 
 
 def test_another_tokenizer_and_a_text_that_is_cut_otherwise_are_said(ws, resident, pair, monkeypatch):
@@ -106,7 +109,7 @@ def test_another_tokenizer_and_a_text_that_is_cut_otherwise_are_said(ws, residen
         return [(text.upper() + "?", number) for text, number in found] if name == "sft-2@1" else found
 
     monkeypatch.setattr(resident, "read_text", other_cuts)
-    view = token_view.read(ws, resident, pair[0])
+    view = view_of(ws, resident, pair[0])
     assert (view.other_logprobs, view.differences) == ([], [])
     assert view.why_none.startswith("sft-2@1 cuts texts into other tokens")
     assert view.note.startswith("99 tokens were sampled; the text is cut into")
@@ -118,7 +121,7 @@ def test_another_tokenizer_and_a_text_that_is_cut_otherwise_are_said(ws, residen
         return real(name, *given)
 
     monkeypatch.setattr(resident, "read_text", gone)
-    assert token_view.read(ws, resident, pair[0]).why_none == "It is gone."
+    assert view_of(ws, resident, pair[0]).why_none == "It is gone."
 
 
 def test_the_terminal_prints_the_tokens_after_the_vote(ws, resident, pair, capsys, monkeypatch):
@@ -128,7 +131,7 @@ def test_the_terminal_prints_the_tokens_after_the_vote(ws, resident, pair, capsy
     assert main(["chat", "--continue", conversation, "--device", "cpu", "--workspace", str(ws.root)]) == 0
     before, after = capsys.readouterr().out.split("Recorded: ")
     assert "Judge the two answers first." in before
-    view = token_view.read(ws, resident, pair[1])
+    view = view_of(ws, resident, pair[1])
     for line in token_view.lines(view):
         assert line in after
     assert f"{sum(view.logprobs):.4g} in all under sft-2@1" in after

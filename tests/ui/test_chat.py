@@ -183,7 +183,7 @@ def test_a_judged_answer_opens_token_by_token_by_keys_and_not_before_the_vote(ws
     expect(tokens.first).to_be_visible()
     expect(button).to_be_focused()
     first, second = stored.read(ws, turns.attempt, 1, 1)
-    view = token_view.read(ws, resident, first.id)
+    view = token_view.read(resident, stored.read(ws, token_view.judged, first.id))
     expect(tokens).to_have_count(len(view.texts))
     largest = max(map(abs, view.logprobs))
     for at, token in enumerate(tokens.all()):

@@ -183,7 +183,9 @@ class _Chat:
 
     def tokens(self, sent: Any) -> Told:
         """Show a judged answer token by token."""
-        return {"markup": tokens.draw(token_view.read(self._ws, self._resident, checked(One, sent).id))}
+        with self._ws.read() as db:
+            judged = token_view.judged(db, checked(One, sent).id)
+        return {"markup": tokens.draw(token_view.read(self._resident, judged))}
 
     def demonstrate(self, sent: Any) -> Told:
         """Keep what an answer should have been."""
