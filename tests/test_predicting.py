@@ -1,14 +1,19 @@
 """Predictions come from a real child process with a real reward model; a session that runs dry is supplied by itself."""
 
 import json
+import queue
+import threading
+from contextlib import contextmanager
 
 import pytest
 
 from modules.config import SampleConfig, SFTConfig
 from studio.annotation import predictions, prefetch, sessions
 from studio.annotation.session_config import SessionConfig
+from studio.chat.protocol import Predicting, Start
+from studio.chat.resident import Resident
 from studio.cli import main
-from studio.errors import RunError
+from studio.errors import DataError, RunError
 from studio.models import checkpoints
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
@@ -17,7 +22,7 @@ from studio.worker import sampling
 from studio.workspace import Workspace
 from tests.support import stored, warm
 from tests.support.policies import as_reward
-from tests.support.waiting import for_run
+from tests.support.waiting import for_run, until
 from tests.test_exporting import make_checkpoint
 from tests.ui import filling
 
@@ -104,6 +109,107 @@ def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypat
     filling.add_pairs(ws, [1], "reward-1@40" if False else checkpoints.list_all(ws)[0].name)
     assert predictions.start(ws) is True
     assert len(started) == 2
+
+
+# The process that stays.
+
+
+@pytest.fixture
+def resident(ws, quick_starts):
+    found = Resident(ws, "cpu")
+    yield found
+    found.close()
+
+
+def predicted(ws):
+    with ws.read() as db:
+        return [tuple(row.values()) for row in db.query("SELECT comparison_id, scores, preference FROM predictions")]
+
+
+def test_the_resident_process_predicts_with_the_scores_of_a_process_of_its_own_and_starts_once(
+    ws, resident, tmp_path, monkeypatch
+):
+    other = Workspace.open(tmp_path / "other")
+    for each in (ws, other):
+        add_pairs(each, 40)
+        name, _ = make_checkpoint(each, "reward")
+        as_reward(each, name)
+    assert "predicted 40 comparisons" in predictions.run(other)
+    monkeypatch.setattr(predictions, "_start_child", lambda ws: pytest.fail("another process was started"))
+    predictions.ask_resident(ws, lambda: resident.predict if resident.is_idle else None)
+    pids = []
+    for num in (40, 43):
+        assert predictions.start(ws) is True
+        until(lambda: not predictions.is_at_work(ws), "all are predicted")
+        assert predictions.counts(ws) == {"predictions": num, "waiting": 0}
+        pids.append(resident.pid)
+        if num == 40:
+            assert predicted(ws) == predicted(other), "to the last bit"
+        with ws.write() as db:
+            for n in range(3):
+                prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"And {n}?"}], split="train"))
+                pair = [prompts.add_response(db, prompt_id, text, "import") for text in ("Yes.", "No.")]
+                comparisons.add_comparison(db, prompt_id, pair)
+    assert pids[0] == pids[1] is not None
+
+
+def test_where_the_resident_process_is_busy_or_cannot_a_process_of_its_own_predicts(ws, monkeypatch):
+    started, offers = [], []
+    monkeypatch.setattr(predictions, "_start_child", lambda ws: started.append(ws))
+    filling.add_texts(ws, 4)
+    name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    as_reward(ws, name)
+
+    def cannot(error):
+        def ask(reward):
+            raise error
+
+        return ask
+
+    asks = [None, cannot(RunError("sft-1 needed the GPU.")), cannot(DataError("It is damaged."))]
+    predictions.ask_resident(ws, lambda: offers.append(1) or asks[len(offers) - 1])
+    for number, num_started in ((1, 1), (2, 2), (3, 2)):
+        filling.add_pairs(ws, [number], name)
+        assert predictions.start(ws) is True
+        until(lambda: not predictions.is_at_work(ws))
+        assert len(started) == num_started
+        assert predictions.start(ws) is False, "nothing new"
+
+
+def test_a_run_that_waits_for_the_gpu_ends_predictions_and_what_was_predicted_stays(ws, monkeypatch):
+    from studio.worker import predict
+    from studio.worker import resident as worker
+
+    @contextmanager
+    def gpu(ws, device):
+        yield "gpu0"
+
+    add_pairs(ws, 6)
+    name, _ = make_checkpoint(ws, "reward")
+    as_reward(ws, name)
+    monkeypatch.setattr(worker, "borrowed", gpu)
+    monkeypatch.setattr(worker, "LOOK_S", 0.0)
+    monkeypatch.setattr(predict, "BATCH", 2)
+    real = predictions.add
+
+    def add(db, *given):
+        monkeypatch.setattr(predictions, "add", real)
+        num = real(db, *given)
+        waiting.start()
+        return num
+
+    waiting = threading.Thread(target=lambda: runs.create(ws, SFTConfig()))
+    monkeypatch.setattr(predictions, "add", add)
+    advance = worker.Prediction.advance
+    monkeypatch.setattr(worker.Prediction, "advance", lambda self: (advance(self), waiting.join())[0])
+    told, lines = [], queue.Queue()
+    found = checkpoints.get(ws, name)
+    asked = Predicting(id=1, checkpoint=name, folder=str(found.folder), checkpoint_id=found.id)
+    lines.put(asked.model_dump())
+    worker.serve(ws, Start(root=str(ws.root), idle_s=60), lines, told.append)
+    assert told[-1].error.endswith("needed the GPU, so this answer was ended.")
+    assert predictions.counts(ws) == {"predictions": 2, "waiting": 4}
+    assert "predicted 4 comparisons" in predict.reply({"root": str(ws.root), "is_patient": False})
 
 
 # Sampling ahead.

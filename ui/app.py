@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 
 from modules.config import STAGES
 from studio import servers
+from studio.annotation import predictions
 from studio.chat.resident import Resident
 from studio.errors import ConfigError
 from studio.network import address, proxies
@@ -217,6 +218,7 @@ def _say(ws: Workspace, at: Address) -> None:
 def builders(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> dict[str, Callable[[], Page]]:
     """Return what places each page; `tabs` and `run_chosen` are shared by pages that open another."""
     answers = Resident(ws)  # one process for all pages that ask a model
+    predictions.ask_resident(ws, lambda: answers.predict if answers.is_idle else None)
     return {
         "home": partial(home.build, ws),
         "data": partial(data.build, ws),

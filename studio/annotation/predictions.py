@@ -1,14 +1,17 @@
 """Predictions of a reward model for comparisons that nobody had judged yet. The owner of those tables.
 
 SQLite refuses a prediction that comes after a vote, so that a reward model is measured on votes it cannot have seen. The
-scores come from a child process (`studio.worker.predict`); this module starts it and never loads torch itself.
+scores come from the resident process where the page has one that is idle, else from a child process (`studio.worker.predict`);
+this module asks them and never loads torch itself.
 
 The uncertainty stored with a prediction is the ensemble's spread, else the closeness to one half: see `pair_worth`.
 """
 
 import json
+import logging
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +21,19 @@ from sqlite_utils import Database
 from studio import children
 from studio.annotation.pair_worth import Scores, preference, uncertainty
 from studio.children import ChildError
-from studio.errors import RunError
+from studio.errors import RunError, StudioError
 from studio.models import checkpoints
+from studio.models.checkpoints import Checkpoint
 from studio.workspace import Workspace, now
 
+Ask = Callable[[Checkpoint], str]
+"""Has a reward model predict, and returns what it says of it; RunError where its process cannot now."""
 MODULE = "studio.worker.predict"
+log = logging.getLogger("rlhf_studio.predictions")
+_residents: dict[str, Callable[[], Ask | None]] = {}
+"""Workspace to what tells how its resident process is asked, see `ask_resident`."""
+_asking: dict[str, threading.Thread] = {}
+"""Workspace to the thread that has the resident process predict."""
 _children: dict[str, subprocess.Popen[Any]] = {}
 """Workspace to the child started last."""
 _tried: dict[tuple[str, int], int] = {}
@@ -116,6 +127,29 @@ def start(ws: Workspace) -> bool:
     if _tried.get(key, 0) >= newest:
         return False
     _tried[key] = newest
+    ask = _residents.get(str(ws.root), lambda: None)()
+    if ask is None:
+        _start_child(ws)
+    else:
+        thread = threading.Thread(target=_ask, args=(ws, reward, ask), name="predictions", daemon=True)
+        _asking[str(ws.root)] = thread
+        thread.start()
+    return True
+
+
+def _ask(ws: Workspace, reward: Checkpoint, ask: Ask) -> None:
+    """Have the resident process predict; where it cannot now, a process of its own does, once it has a device."""
+    try:
+        said = ask(reward)
+    except RunError:
+        _start_child(ws)
+    except StudioError as error:
+        log.warning("the reward model could not predict: %s", error)
+    else:
+        log.info("%s", said)
+
+
+def _start_child(ws: Workspace) -> None:
     with (ws.root / "predictions.log").open("ab") as log:
         child: subprocess.Popen[Any] = subprocess.Popen(
             children.command(MODULE),
@@ -131,7 +165,16 @@ def start(ws: Workspace) -> bool:
     with suppress(BrokenPipeError), child.stdin as request:
         json.dump({"root": str(ws.root), "is_patient": True}, request)
     _children[str(ws.root)] = child
-    return True
+
+
+def ask_resident(ws: Workspace, offer: Callable[[], Ask | None]) -> None:
+    """Let a process that stays predict in this workspace where it can, instead of one that is started each time.
+
+    Args:
+        ws: the workspace.
+        offer: returns what has it predict, or None while it is busy.
+    """
+    _residents[str(ws.root)] = offer
 
 
 def run(ws: Workspace) -> str:
@@ -148,8 +191,8 @@ def run(ws: Workspace) -> str:
 
 def is_at_work(ws: Workspace) -> bool:
     """Return whether a child that was started here is running or waits for the device."""
-    child = _children.get(str(ws.root))
-    return child is not None and child.poll() is None
+    child, thread = _children.get(str(ws.root)), _asking.get(str(ws.root))
+    return (child is not None and child.poll() is None) or (thread is not None and thread.is_alive())
 
 
 def _add(db: Database, checkpoint_id: int, comparison_id: int, scores: Scores) -> bool:

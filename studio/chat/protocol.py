@@ -90,6 +90,15 @@ class Scoring(BaseModel):
     """How each ended: ``eos``, ``length``, or None for one that somebody wrote."""
 
 
+class Predicting(BaseModel):
+    """Ask a reward model to predict the comparisons that wait for it; the answer is a sentence that says how many it did."""
+
+    id: int
+    checkpoint: str
+    folder: str
+    checkpoint_id: int
+
+
 class Stop(BaseModel):
     """End an answer where it is."""
 

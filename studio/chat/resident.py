@@ -12,7 +12,18 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 
 from studio import children
-from studio.chat.protocol import Event, OfPolicy, Question, Reading, Sampling, Scoring, Start, Stop, TextReading
+from studio.chat.protocol import (
+    Event,
+    OfPolicy,
+    Predicting,
+    Question,
+    Reading,
+    Sampling,
+    Scoring,
+    Start,
+    Stop,
+    TextReading,
+)
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import base_models, checkpoints, parents
 from studio.models.checkpoints import Checkpoint
@@ -21,7 +32,7 @@ from studio.workspace import Workspace
 
 MODULE = "studio.worker.resident"
 Scores = list[list[float]]
-Asking = Question | Reading | TextReading | Scoring
+Asking = Question | Reading | TextReading | Scoring | Predicting
 IDLE_S = 300.0
 LINES_KEPT = 20
 
@@ -157,6 +168,23 @@ class Resident:
             end_reasons=list(end_reasons),
         )
         return next(event.scores for event in self.answer(asked) if event.scores)
+
+    def predict(self, reward: Checkpoint) -> str:
+        """Have a reward model predict the comparisons that wait for it, between answers to others; returns what it says of it.
+
+        Raises:
+            DataError: The model cannot be used.
+            RunError: The process could not start, failed or was killed, or a run needed its GPU. What was predicted stays.
+        """
+        asked = Predicting(
+            id=self._number(), checkpoint=reward.name, folder=str(reward.folder), checkpoint_id=reward.id
+        )
+        return "".join(event.text for event in self.answer(asked))
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no question is open."""
+        return not self._open
 
     def _number(self) -> int:
         with self._lock:

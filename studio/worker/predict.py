@@ -1,12 +1,13 @@
 """The process that predicts votes: ``python -m studio.worker.predict``, a JSON request on stdin. Loads torch; never imported.
 
 It scores unjudged comparisons with the newest reward model, those shown soonest first, and writes after each batch, so
-that a prediction is there before its pair is shown. It takes a GPU as a run does, and only one that no run waits for;
+that a prediction is there before its pair is shown. The resident process does the same by `batches`. It takes a GPU as a run does, and only one that no run waits for;
 of several such processes, one works.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from studio.workspace import Workspace
 
 BATCH = 32
 """Comparisons scored together; the newest votes are checked before each batch."""
+BUSY = "Another process is already predicting."
 
 
 def reply(request: dict[str, Any]) -> str:
@@ -35,37 +37,52 @@ def reply(request: dict[str, Any]) -> str:
     reward = checkpoints.newest(ws, "reward")
     if reward is None:
         raise CheckpointError("There is no reward model yet. Train one first.")
-    try:
-        mine = FileLock(ws.root / "predictions.lock").acquire(blocking=False)
-    except Timeout:
-        return "Another process is already predicting."
-    with mine:
+    with alone(ws) as is_mine:
+        if not is_mine:
+            return BUSY
         num, num_unfit = 0, 0
         with ws.read() as db:
             waiting = predictions.pending(db, reward.id, 1)
         if waiting:
             with borrowed(ws, is_patient=request["is_patient"]):
-                num, num_unfit = _predict(ws, reward.id, reward.name)
+                *_, (num, num_unfit) = [(0, 0), *batches(ws, reward.id, load(reward.folder))]
+    return told(reward.name, num, num_unfit)
+
+
+@contextmanager
+def alone(ws: Workspace) -> Iterator[bool]:
+    """Yield whether no other process is predicting; none begins to for the length of the block."""
+    try:
+        lock = FileLock(ws.root / "predictions.lock").acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    with lock:
+        yield True
+
+
+def told(name: str, num: int, num_unfit: int) -> str:
+    """Say what a reward model predicted."""
     unfit = f" {num_unfit} comparisons were too long for the model." if num_unfit else ""
-    return f"{reward.name} predicted {num} comparisons.{unfit}"
+    return f"{name} predicted {num} comparisons.{unfit}"
 
 
-def _predict(ws: Workspace, checkpoint_id: int, name: str) -> tuple[int, int]:
-    """Predict; return how many were predicted, and how many the model cannot read."""
-    backbone = load(checkpoints.get(ws, name).folder)
+def batches(ws: Workspace, checkpoint_id: int, backbone: Backbone) -> Iterator[tuple[int, int]]:
+    """Predict a batch at a time until nothing waits; yields how many were predicted so far, and how many the model cannot read."""
     num, unfit = 0, set()
     while True:
         with ws.read() as db:
             pending = predictions.pending(db, checkpoint_id, BATCH + len(unfit))
         waiting = [row for row in pending if row["id"] not in unfit]
         if not waiting:
-            return num, len(unfit)
+            return
         encoded = {row["id"]: ids for row in waiting if (ids := encode(backbone, row))}
         unfit |= {row["id"] for row in waiting} - encoded.keys()
         scores = iter(score(backbone, [ids for rows in encoded.values() for ids in rows]))
         found = [(key, [next(scores) for _ in rows]) for key, rows in encoded.items()]
         with ws.write() as db:
             num += predictions.add(db, checkpoint_id, found)
+        yield num, len(unfit)
 
 
 def load(folder: Path) -> Backbone:

@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ from sqlite_utils import Database
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Stream
-from studio.chat.protocol import Event, OfPolicy, Question, Reading, Reason, Scoring, Start, Stop, TextReading
+from studio.chat.protocol import (
+    Event,
+    OfPolicy,
+    Predicting,
+    Question,
+    Reading,
+    Reason,
+    Scoring,
+    Start,
+    Stop,
+    TextReading,
+)
 from studio.errors import DataError, StudioError
 from studio.models import base_models, loaded
 from studio.runs import devices
@@ -56,13 +68,18 @@ class Models:
         Raises:
             DataError: A response does not fit into the model.
         """
+        backbone = self.reward(asked)
+        encoded = predict.encode(backbone, asked.model_dump())
+        if encoded is None:
+            raise DataError(f"{asked.checkpoint} cannot read these answers: they are too long for it.")
+        return Event(id=asked.id, scores=predict.score(backbone, encoded))
+
+    def reward(self, asked: Scoring | Predicting) -> Backbone:
+        """Return a reward model, loading it where another one was asked last."""
         if self._reward is None or self._reward[0] != asked.folder:
             self._reward = None
             self._reward = asked.folder, predict.load(Path(asked.folder)), asked.checkpoint
-        encoded = predict.encode(self._reward[1], asked.model_dump())
-        if encoded is None:
-            raise DataError(f"{asked.checkpoint} cannot read these answers: they are too long for it.")
-        return Event(id=asked.id, scores=predict.score(self._reward[1], encoded))
+        return self._reward[1]
 
     def get(self, question: OfPolicy) -> Backbone:
         """Return the model that has the checkpoint as a role, loading what is missing."""
@@ -154,6 +171,35 @@ class Answer:
         return {"token": text, "logprob": log_prob, "bytes": list(text.encode("utf-8", "replace"))}
 
 
+class Prediction:
+    """Predictions that are being made, a batch at a time."""
+
+    def __init__(self, ws: Workspace, asked: Predicting, backbone: Backbone) -> None:
+        self.id, self._name = asked.id, asked.checkpoint
+        self._counts = (0, 0)
+        self._batches = self._made(ws, asked, backbone)
+
+    def advance(self) -> Event:
+        """Make a batch; returns the sentence that ends it where nothing waits any more."""
+        try:
+            self._counts = next(self._batches)
+        except StopIteration as ended:
+            return Event(id=self.id, text=ended.value or predict.told(self._name, *self._counts), reason="eos")
+        return Event(id=self.id)
+
+    def stopped(self) -> Event:
+        """End it where it is: what was predicted stays."""
+        self._batches.close()
+        return Event(id=self.id, text=predict.told(self._name, *self._counts), reason="stopped")
+
+    def _made(self, ws: Workspace, asked: Predicting, backbone: Backbone) -> Generator[tuple[int, int], None, str]:
+        with predict.alone(ws) as is_mine:
+            if not is_mine:
+                return predict.BUSY
+            yield from predict.batches(ws, asked.checkpoint_id, backbone)
+        return ""
+
+
 def _overlap(text: str, stops: list[str]) -> int:
     """Return the length of the longest end of the text with which a stop text begins."""
     longest = max((len(stop) for stop in stops), default=1) - 1
@@ -164,7 +210,7 @@ def _overlap(text: str, stops: list[str]) -> int:
 def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
     """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
     with borrowed(ws, start.device) as lane, loaded.Holding(ws) as holding:
-        models, answers = Models(), list[Answer]()
+        models, answers = Models(), list[Answer | Prediction]()
         last_asked, last_look = time.monotonic(), 0.0
         while True:
             try:
@@ -175,7 +221,7 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                 if line is None:
                     return
                 last_asked = time.monotonic()
-                _take(line, models, answers, tell)
+                _take(ws, line, models, answers, tell)
                 holding.keep(models.names)
             for answer in list(answers):
                 event = _advance(answer)
@@ -192,11 +238,12 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                     name = _who_waits(db, lane)
                 if name:
                     for answer in answers:
+                        answer.stopped()  # whoever hears the end may go on at once
                         tell(Event(id=answer.id, error=f"{name} needed the GPU, so this answer was ended."))
                     return
 
 
-def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any) -> None:
+def _take(ws: Workspace, line: dict[str, Any], models: Models, answers: list[Answer | Prediction], tell: Any) -> None:
     if "end" in line:
         wanted = Stop.model_validate(line).end
         for answer in [each for each in answers if each.id == wanted]:
@@ -209,6 +256,8 @@ def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any
         elif "response_ids" in line:
             asked = Reading.model_validate(line)
             tell(Event(id=asked.id, logprobs=reading.logprobs(models.get(asked), asked)))
+        elif "checkpoint_id" in line:
+            answers.append(Prediction(ws, wanted := Predicting.model_validate(line), models.reward(wanted)))
         elif "response" in line:
             tell(reading.of_text(models.get(text := TextReading.model_validate(line)), text))
         else:
@@ -218,7 +267,7 @@ def _take(line: dict[str, Any], models: Models, answers: list[Answer], tell: Any
         tell(_fault(line["id"], error))
 
 
-def _advance(answer: Answer) -> Event:
+def _advance(answer: Answer | Prediction) -> Event:
     try:
         return answer.advance()
     except Exception as error:

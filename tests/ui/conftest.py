@@ -13,6 +13,7 @@ import gradio.utils
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from studio.chat.resident import Resident
 from studio.network import address
 from studio.runs import memory_fit
 from studio.workspace import Workspace
@@ -122,6 +123,21 @@ def serve() -> Iterator[Callable[[Workspace], Served]]:
     yield start
     for each in served:
         each.stop()
+
+
+@pytest.fixture(autouse=True)
+def residents_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process that a served page asked for answers or predictions ends with its test."""
+    made: list[Resident] = []
+
+    def make(ws: Workspace) -> Resident:
+        made.append(Resident(ws))
+        return made[-1]
+
+    monkeypatch.setattr(app, "Resident", make)
+    yield
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(scope="session")
