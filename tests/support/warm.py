@@ -24,7 +24,8 @@ from typing import Any
 
 from assets import STARTER
 from studio.children import CODE
-from studio.runs import marks, processes
+from studio.runs import gpus, marks, processes
+from tests.support import driver
 
 MODULES = {
     "studio.worker.preview",
@@ -37,6 +38,8 @@ MODULES = {
 }
 ROOM = "x" * 200
 """Stands for the mark in the environment that the kernel shows; each child writes its own over it."""
+ONE_GPU = "RLHF_STUDIO_TESTS_ONE_GPU"
+"""Where this is set, a child is told of one GPU, which torch does not have: it takes the GPU's lock and computes on the CPU."""
 _PR_SET_CHILD_SUBREAPER = 36
 _real_popen = subprocess.Popen
 _asking = threading.Lock()
@@ -184,6 +187,8 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     _show_mark(request["env"].get(marks.VARIABLE, ""))
     os.environ.clear()
     os.environ.update(request["env"])
+    if os.environ.get(ONE_GPU):
+        gpus.pynvml = driver.Driver(driver.SMALL)
     sys.argv = request["words"]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

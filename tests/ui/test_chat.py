@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from modules.config import SFTConfig
 from studio.chat import conversations, token_view, turns
 from studio.chat.protocol import Event
 from studio.chat.resident import Resident
 from studio.preferences import prompts, ratings
+from studio.runs import devices, launcher, runs
 from studio.workspace import Workspace
-from tests.support import policies, stored, warm
-from tests.support.waiting import until
+from tests.support import driver, policies, stored, warm
+from tests.support.waiting import for_run, until
 from tests.ui.filling import HOSTILE
 from ui import app
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.browser
 HOT = {"temperature": 10, "max_new_tokens": 450}
 """An answer so asked hardly ever ends by itself."""
 SHORT = {"max_new_tokens": 8}
+SMALL_SFT = SFTConfig(lora_rank=2, batch_size=4, micro_batch_size=4, max_length=64, eval_samples=0, epochs=1)
 
 
 @pytest.fixture
@@ -377,6 +380,40 @@ def test_a_run_that_needs_the_gpu_ends_the_answer_and_the_page_says_so(chat, res
     answered(page)
     expect(page.locator(".chat .ending.is-bad")).to_have_text("ppo-1 needed the GPU, so this answer was ended.")
     expect(page.locator("[data-do=continue]")).to_be_visible()
+
+
+def test_a_real_run_takes_the_gpu_from_a_growing_answer_which_is_kept_and_chat_goes_on_afterwards(
+    ws, serve, visit, monkeypatch
+):
+    for n in range(4):
+        turn = [{"role": "user", "content": f"What is {n} plus 1?"}]
+        stored.written(ws, prompts.add_demonstration, turn, f"It is {n + 1}.")
+    driver.use(monkeypatch, driver.Driver(driver.SMALL))
+    monkeypatch.setenv(warm.ONE_GPU, "1")
+    monkeypatch.setattr(warm, "MODULES", warm.MODULES | {"studio.runs.waiter"})  # it must know the GPU as well
+    with warm.starts():
+        page = visit(serve(ws).url + "#chat")
+        expect(page.locator(".chat:not([data-state=loading])")).to_be_visible()
+        ask(page, "Where is the fox?", **HOT)
+        body = page.locator(".chat .answer.is-growing .body:not(:has(.quiet))")
+        expect(body).not_to_be_empty()
+        with devices.taken(ws, SMALL_SFT, []) as mine:
+            assert mine == (), "the resident process holds the GPU"
+        run = launcher.start(ws, runs.create(ws, SMALL_SFT))
+        expect(page.locator(".chat .ending.is-bad")).to_have_text(
+            f"{run.name} needed the GPU, so this answer was ended."
+        )
+        (answer,) = stored.read(ws, turns.attempt, 1, 1)
+        assert (answer.end_reason, bool(answer.text.strip())) == ("failed", True)
+        shown = page.locator(".chat .answer .body").inner_text()
+        assert shown.split()[:3] == answer.text.split()[:3]
+        ended = for_run(ws, run.name, lambda each: each.is_ended and not each.is_ending, reaps=True)
+        assert (ended.state, ended.lane) == ("finished", "gpu0")
+        page.locator("[data-number=max_new_tokens]").fill("8")
+        page.locator("[data-do=again]").click()
+        expect(page.locator(".chat .steps", has_text="attempt")).to_contain_text("attempt 2 of 2")
+        answered(page)
+        expect(page.locator(".chat .ending")).to_contain_text("tokens/s")
 
 
 def test_an_idle_page_asks_nothing(ws, chat):
