@@ -73,6 +73,7 @@ LOOP = (
 """The tour of README.md, in its order."""
 REST = (
     Step("sample --set num_prompts=200 --set responses_per_prompt=3", "sample-2", is_variant=True),
+    Step("export model ppo-1 --gguf", "No GGUF converter is installed here"),
     Step("session start --set target=100 --set source=policy_vs_sft", "Session 1"),
     Step("session card", "votes"),
     Step("session guideline", "Which answer would you rather have been given?"),

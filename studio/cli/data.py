@@ -18,7 +18,7 @@ from studio.datasets.plan import Request
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
 from studio.exchange import hub, rating_formats, ratings_out
-from studio.models import export
+from studio.models import export, gguf
 from studio.preferences import prompts, ratings, text_search
 from studio.recovery import rescue
 from studio.workspace import Workspace
@@ -91,6 +91,17 @@ def _add_export(commands: Any) -> None:
     model = what.add_parser("model", help="a checkpoint as a folder for peft and transformers")
     model.add_argument("name", help="a checkpoint, or a run for its newest one")
     model.add_argument("--merged", action="store_true", help="merge the adapter into the base model")
+    model.add_argument(
+        "--gguf",
+        action="store_true",
+        help="merge, then write a GGUF file by llama.cpp's converter where it is installed",
+    )
+    model.add_argument(
+        "--converter",
+        metavar="FILE",
+        default="",
+        help=f"{gguf.CONVERTER} (default: ${gguf.VARIABLE}, else on the PATH)",
+    )
     model.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to merge: auto takes a free GPU, cpu none"
     )
@@ -207,6 +218,10 @@ def _export_demonstrations(arguments: argparse.Namespace) -> int:
 
 def _export_model(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
+    if arguments.gguf:
+        for said in gguf.export_gguf(ws, arguments.name, arguments.device, arguments.converter):
+            print(said, flush=True)
+        return 0
     print(export.export_checkpoint(ws, arguments.name, arguments.merged, arguments.device))
     print(
         "The whole model, for transformers, vLLM and others."

@@ -14,7 +14,7 @@ from studio.chat.resident import Resident
 from studio.errors import StudioError
 from studio.evaluation import leaderboard
 from studio.models import checkpoint_pages as shelf
-from studio.models import export, notes
+from studio.models import export, gguf, notes
 from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import rounds
@@ -97,9 +97,14 @@ def _export(ws: Workspace) -> gr.Dropdown:
             label="Merge the adapter into the base model",
             info="A plain transformers folder; needs memory for the whole model.",
         )
+        as_gguf = gr.Checkbox(
+            label="As a GGUF file",
+            info=f"For llama.cpp: merged, then written by its {gguf.CONVERTER} where that is installed.",
+            elem_id="export-gguf",
+        )
         button = gr.Button("Export", elem_id="export-start", min_width=120)
     told = html.html(html.notice(""), elem_id="export-told")
-    on(button.click, partial(_write, ws), [name, merged], [told], progress=True)
+    on(button.click, partial(_write, ws), [name, merged, as_gguf], [told], progress=True)
     return name
 
 
@@ -212,14 +217,22 @@ def _cards(answers: dict[str, str], first: str | None, second: str | None) -> li
     return [_answer(name, answers.get(name, "")) if name else "" for name in (first, second)]
 
 
-def _write(ws: Workspace, name: str | None, is_merged: bool) -> str:
+def _write(ws: Workspace, name: str | None, is_merged: bool, is_gguf: bool) -> Iterator[str]:
+    """Export a checkpoint, and say how far it is."""
     if not name:
-        return html.notice("There is no checkpoint to export yet.", "bad")
+        yield html.notice("There is no checkpoint to export yet.", "bad")
+        return
+    said = ""
     try:
-        folder = export.export_checkpoint(ws, name, is_merged)
+        if is_gguf:
+            for said in gguf.export_gguf(ws, name):
+                yield html.notice(said, "working")
+        else:
+            said = f"Written to {export.export_checkpoint(ws, name, is_merged)}"
     except StudioError as error:
-        return html.notice(str(error), "bad")
-    return html.notice(f"Written to {folder}", "good")
+        yield html.notice(str(error), "bad")
+        return
+    yield html.notice(said, "good")
 
 
 def _answer(name: str, text: str, *, is_waiting: bool = False) -> str:
