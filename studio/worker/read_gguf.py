@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers.utils import is_gguf_available
+from transformers.utils.import_utils import is_gguf_available
 
 from modules.errors import CheckpointError
 from modules.model.files import stored_dtype

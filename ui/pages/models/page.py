@@ -96,11 +96,13 @@ def _export(ws: Workspace) -> gr.Dropdown:
         merged = gr.Checkbox(
             label="Merge the adapter into the base model",
             info="A plain transformers folder; needs memory for the whole model.",
+            min_width=240,
         )
         as_gguf = gr.Checkbox(
             label="As a GGUF file",
             info=f"For llama.cpp: merged, then written by its {gguf.CONVERTER} where that is installed.",
             elem_id="export-gguf",
+            min_width=240,
         )
         button = gr.Button("Export", elem_id="export-start", min_width=120)
     told = html.html(html.notice(""), elem_id="export-told")
