@@ -93,17 +93,16 @@ def _export(ws: Workspace) -> gr.Dropdown:
         name = gr.Dropdown(
             names, value=None, label="Checkpoint", allow_custom_value=True, min_width=200, elem_id="export-name"
         )
-        merged = gr.Checkbox(
-            label="Merge the adapter into the base model",
-            info="A plain transformers folder; needs memory for the whole model.",
-            min_width=240,
-        )
-        as_gguf = gr.Checkbox(
-            label="As a GGUF file",
-            info=f"For llama.cpp: merged, then written by its {gguf.CONVERTER} where that is installed.",
-            elem_id="export-gguf",
-            min_width=240,
-        )
+        with gr.Column(min_width=280):
+            merged = gr.Checkbox(
+                label="Merge the adapter into the base model",
+                info="A plain transformers folder; needs memory for the whole model.",
+            )
+            as_gguf = gr.Checkbox(
+                label="As a GGUF file",
+                info=f"For llama.cpp: merged, then written by its {gguf.CONVERTER} where that is installed.",
+                elem_id="export-gguf",
+            )
         button = gr.Button("Export", elem_id="export-start", min_width=120)
     told = html.html(html.notice(""), elem_id="export-told")
     on(button.click, partial(_write, ws), [name, merged, as_gguf], [told], progress=True)
