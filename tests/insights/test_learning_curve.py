@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -85,7 +84,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(trained):
     """A copy with a learning curve."""
-    ws = Workspace.open(shutil.copytree(trained.root, trained.root.parent / "measured"))
+    ws = stored.copied(trained, trained.root.parent / "measured")
     run = end(ws, CURVE)
     assert run.state == "finished", run.message
     return ws
@@ -121,7 +120,7 @@ def test_each_size_is_measured_with_each_seed_on_the_decided_held_out_votes_and_
 
 
 def test_a_killed_and_resumed_curve_equals_an_unbroken_one(trained, measured, tmp_path):
-    ws = Workspace.open(shutil.copytree(trained.root, tmp_path / "broken"))
+    ws = stored.copied(trained, tmp_path / "broken")
     killed = launcher.start(ws, runs.create(ws, CURVE))
     for_run(ws, killed.name, lambda r: len(results(ws)) >= 2 or r.is_ended)
     launcher.kill(ws, killed.name)
@@ -164,10 +163,10 @@ def arms_of(ws):
 def test_with_arms_chosen_and_random_labels_are_measured_on_the_same_votes_also_after_a_kill_and_none_twice(
     trained, tmp_path
 ):
-    ws = Workspace.open(shutil.copytree(trained.root, tmp_path / "arms"))
+    ws = stored.copied(trained, tmp_path / "arms")
     rate(ws, "train", 16, first=48)
     put_into_a_session(ws)
-    there = Workspace.open(shutil.copytree(ws.root, tmp_path / "unbroken"))
+    there = stored.copied(ws, tmp_path / "unbroken")
     config = CURVE.model_copy(update={"arms": True})
     killed = launcher.start(ws, runs.create(ws, config))
     for_run(ws, killed.name, lambda r: len(arms_of(ws)) >= 3 or r.is_ended)
@@ -194,7 +193,7 @@ def test_with_arms_chosen_and_random_labels_are_measured_on_the_same_votes_also_
 
 
 def test_a_stopped_curve_keeps_what_is_measured_and_more_seeds_are_added_to_it(measured, tmp_path):
-    ws = Workspace.open(shutil.copytree(measured.root, tmp_path / "more"))
+    ws = stored.copied(measured, tmp_path / "more")
     before = results(ws)
     run = launcher.start(ws, runs.create(ws, CURVE.model_copy(update={"num_seeds": 20})))
     for_run(ws, run.name, lambda r: len(results(ws)) > 9 or r.is_ended)
@@ -209,7 +208,7 @@ def test_a_stopped_curve_keeps_what_is_measured_and_more_seeds_are_added_to_it(m
 
 
 def test_the_settings_and_the_choice_of_ratings_are_those_of_the_reward_model(trained, tmp_path):
-    ws = Workspace.open(shutil.copytree(trained.root, tmp_path / "copy"))
+    ws = stored.copied(trained, tmp_path / "copy")
     run = runs.create(ws, CURVE)
     (settings,) = runs.read_rows(ws, run.name, "settings")
     own = stored.read(ws, runs.get, "reward-1").config.model_dump()

@@ -1,6 +1,10 @@
 """What a workspace holds, read for a test, and what a test does to it in one transaction."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database
@@ -65,3 +69,11 @@ def tables(ws: Workspace) -> dict[str, list[dict[str, Any]]]:
     """Every row of every table but those of the search index, which cannot be listed."""
     with ws.read() as db:
         return {name: list(db.query(f'SELECT * FROM "{name}"')) for name in db.table_names() if "_search" not in name}
+
+
+def copied(ws: Workspace, root: Path) -> Workspace:
+    """Copy a workspace, also while a process that used its database still closes it."""
+    shutil.copytree(ws.root, root, ignore=shutil.ignore_patterns(f"{ws.database.name}*"))
+    with closing(sqlite3.connect(ws.database)) as old, closing(sqlite3.connect(root / ws.database.name)) as new:
+        old.backup(new)
+    return Workspace.open(root)
