@@ -84,8 +84,21 @@ def test_one_is_picked_by_number_by_enter_or_by_path_and_what_is_neither_is_aske
     assert f"  1  {other}" in said
     assert "(the usual one)" in said
     assert said.count("no number from 1 to 3, and no path") == 3
-    answers(f"{tmp_path}/new")
-    assert start._picked() == tmp_path / "new"
+    answers(f"{tmp_path}/new", str(tmp_path), str(one))
+    assert start._picked() == one
+    assert capsys.readouterr().out.count("There is no workspace in") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_end_of_the_input_is_a_sentence(opened, monkeypatch, answers):
+    answers()
+
+    def ended(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ended)
+    with pytest.raises(ConfigError, match="No workspace was chosen"):
+        start._picked()
 
 
 def test_nothing_is_asked_without_a_terminal_with_one_workspace_or_where_one_is_named(

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import importlib
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -117,13 +118,23 @@ def _picked() -> Path | None:
     for number, path in enumerate(offered, start=1):
         print(printable(f"  {number}  {path}{'' if path in known else ' (the usual one)'}"))
     while True:
-        answer = input("Open which one? A number, or the path of another; Enter takes 1: ").strip()
+        try:
+            answer = input("Open which one? A number, or the path of another; Enter takes 1: ").strip()
+        except EOFError:
+            raise ConfigError("No workspace was chosen. Name one with --workspace.") from None
         if not answer:
             return offered[0]
         if answer.isdecimal() and 1 <= int(answer) <= len(offered):
             return offered[int(answer) - 1]
         if answer.startswith(("/", "~", ".")):
-            return Path(answer)
+            if Workspace(Path(answer).expanduser()).database.is_file():
+                return Path(answer)
+            print(
+                printable(
+                    f"There is no workspace in {answer}. A new one is made by: rlhf-studio ui --workspace {shlex.quote(answer)}"
+                )
+            )
+            continue
         print(f"That is no number from 1 to {len(offered)}, and no path: one begins with /, ~ or a dot.")
 
 

@@ -119,7 +119,8 @@
   openSection();
   document.addEventListener("click", (event) => {
     const tab = event.isTrusted && event.target.closest?.("#rate-tabs [role=tab]");
-    if (tab && window.studio.address().startsWith("rate/")) history.replaceState(null, "", `#rate/${nameOf(tab)}`);
+    if (tab && window.studio.address().split("/")[0] === "rate")
+      history.replaceState(null, "", nameOf(tab) === "pairs" ? "#rate" : `#rate/${nameOf(tab)}`);
   });
 
   /* Gradio sets the class by itself when it mounts; the person's own choice wins. */

@@ -2,12 +2,12 @@
    Esc in it, or by going on working; after a reload it goes on where it was. A button with `data-tour` begins it. */
 (() => {
   const STEPS = [
-    ["home", "#home .loop", "The loop", "Each box is a station on the way to an aligned model. The sentence under Next always names what to do now."],
+    ["home", "#home .loop", "The loop", "Each box is a station on the way to an aligned model. What to do now always stands beside them."],
     ["data", "#data-list", "Prompts and demonstrations", "Prompts are what the model answers; demonstrations are answers as you want them. Your own come in by Import, as files or data sets, or are written here."],
-    ["train/sft", "#start-sft", "Train SFT", "This teaches the base model your demonstrations. The defaults fit; what you change is listed here, with the same command for a terminal."],
+    ["train/sft", "#start-sft", "Train SFT", "This teaches the base model your demonstrations. The defaults fit; what you change is listed below the button, with the same command for a terminal."],
     ["runs", "#run-list, #page-runs .nothing", "Watch it learn", "Every run stands here, with its curves, samples and log, live. Closing this tab stops nothing."],
     ["train/sample", "#start-sample", "Sample pairs", "The trained model answers prompts twice, so that there are two answers to compare."],
-    ["rate", ".rating .presses, .rating [data-part=none]", "Rate by keys", "One key says which answer you prefer and how clearly; all keys stand in this row. About fifty ratings make a first reward model."],
+    ["rate", ".rating .presses, .rating [data-part=none]", "Rate by keys", "One key says which answer you prefer and how clearly; the keys stand below the answers. About fifty ratings make a first reward model."],
     ["train/reward", "#start-reward", "Train a reward model", "It learns to predict which answer you prefer, and is measured on ratings that it has not seen."],
     ["train/ppo", "#start-ppo", "Run PPO", "The policy gets better against the reward model, and the KL penalty holds it near SFT. Watch score against KL."],
     ["evaluate", "#measure", "Did it help?", "Compare checkpoints here: what they gained, what they lost elsewhere, and, blind, which one you prefer."],

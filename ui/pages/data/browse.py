@@ -65,20 +65,21 @@ def place(ws: Workspace) -> tuple[list[Any], list[Any], list[Any]]:
     filters = [what, search, split, category, source, hidden]
     inputs, outputs = [at, *filters], [counts, listing, at, newer, older, extent]
     with gr.Column(elem_id="data-drawer", elem_classes="drawer"):
-        picked, shown, done = _drawer(ws)
+        picked, is_changed, shown, done = _drawer(ws)
     on(any_of(filters, "change"), partial(_list, ws, "newest"), inputs, outputs[1:])
     on(newer.click, partial(_list, ws, "newer"), inputs, outputs[1:])
     on(older.click, partial(_list, ws, "older"), inputs, outputs[1:])
     on(clicked.submit, partial(_open_row, ws), [clicked, what], [picked, *shown], trigger_mode="always_last")
     for each in done:
-        drawn = on(each.then, partial(_pick, ws), [picked], shown[:-1])
+        drawn = on(each.then, partial(_pick_again, ws), [is_changed, picked], shown[:-1])
         on(drawn.then, partial(refresh, ws), inputs, [*outputs, category, source])
     return inputs, outputs, [category, source]
 
 
-def _drawer(ws: Workspace) -> tuple[gr.Textbox, list[Any], list[Any]]:
-    """Place what shows and changes one text; return what is picked, what showing it sets, and the events that have changed it."""
-    picked = gr.Textbox("", visible=False)
+def _drawer(ws: Workspace) -> tuple[gr.Textbox, gr.State, list[Any], list[Any]]:
+    """Place what shows and changes one text; return what is picked, whether the last press changed it, what showing it sets, and
+    the events of such presses."""
+    picked, is_changed = gr.Textbox("", visible=False), gr.State(False)
     detail = html.html(elem_id="data-detail")
     told = html.html(html.notice(""), elem_id="data-told", render=False)
     with gr.Row(elem_classes="controls"):
@@ -90,12 +91,12 @@ def _drawer(ws: Workspace) -> tuple[gr.Textbox, list[Any], list[Any]]:
     category = gr.Textbox("", label="Category of the prompt", max_lines=1, elem_id="data-to-category")
     move = gr.Button("Change the category", elem_id="data-move")
     done = [
-        on(hide.click, partial(_change, ws, _hide), [picked], [told, picked]),
-        on(undo.click, partial(_change, ws, _undo), [picked], [told, picked]),
-        on(edit.click, partial(_change, ws, _edit), [picked, answer], [told, picked]),
-        on(move.click, partial(_change, ws, _move), [picked, category], [told, picked]),
+        on(hide.click, partial(_change, ws, _hide), [picked], [told, picked, is_changed]),
+        on(undo.click, partial(_change, ws, _undo), [picked], [told, picked, is_changed]),
+        on(edit.click, partial(_change, ws, _edit), [picked, answer], [told, picked, is_changed]),
+        on(move.click, partial(_change, ws, _move), [picked, category], [told, picked, is_changed]),
     ]
-    return picked, [detail, hide, undo, answer, edit, category, told], done
+    return picked, is_changed, [detail, hide, undo, answer, edit, category, told], done
 
 
 def refresh(ws: Workspace, at: Any, *filters: Any) -> list[Any]:
@@ -161,6 +162,11 @@ def _parse(picked: str) -> tuple[Any, int]:
     return what, int(number)
 
 
+def _pick_again(ws: Workspace, is_changed: bool, picked: str) -> list[Any]:
+    """Show the text as it is now; after a refusal nothing is set, so that what was typed stays."""
+    return _pick(ws, picked) if is_changed else [gr.skip()] * 6
+
+
 def _pick(ws: Workspace, picked: str) -> list[Any]:
     """Show the chosen text whole, and what can be done with it."""
     try:
@@ -221,8 +227,8 @@ def _change(ws: Workspace, change: Callable[..., tuple[str, int]], picked: str, 
         with ws.write() as db:
             said, now = change(db, what, number, *given)
     except StudioError as error:
-        return [html.notice(str(error), "bad"), gr.skip()]
-    return [html.notice(said, "good"), f"{what}/{now}"]
+        return [html.notice(str(error), "bad"), gr.skip(), False]
+    return [html.notice(said, "good"), f"{what}/{now}", True]
 
 
 def _hide(db: Database, what: Any, number: int) -> tuple[str, int]:

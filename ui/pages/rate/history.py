@@ -69,14 +69,14 @@ def build(ws: Workspace) -> Page:
         older = gr.Button("Older", size="sm", min_width=90, elem_id="history-older")
         extent = html.html(elem_id="history-extent")
     with gr.Column(elem_id="history-drawer", elem_classes="drawer"):
-        picked, shown, done = _drawer(ws)
+        picked, is_changed, shown, done = _drawer(ws)
     outputs = [table, place, newer, older, extent]
     on(any_of(filters, "change", newest.click), partial(_list, ws, "newest"), [place, *filters], outputs)
     on(newer.click, partial(_list, ws, "newer"), [place, *filters], outputs)
     on(older.click, partial(_list, ws, "older"), [place, *filters], outputs)
     on(clicked.submit, partial(_open_row, ws), [clicked], [picked, *shown], trigger_mode="always_last")
     for each in done:
-        drawn = on(each.then, partial(_pick, ws), [picked], shown)
+        drawn = on(each.then, partial(_pick_again, ws), [is_changed, picked], shown)
         on(drawn.then, partial(_list, ws, "same"), [place, *filters], outputs)
     choices = [category, rater, session]
     return Page(partial(_open, ws), [place, *filters], [*outputs, *choices])
@@ -85,9 +85,10 @@ def build(ws: Workspace) -> Page:
 _NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
 
 
-def _drawer(ws: Workspace) -> tuple[gr.Textbox, list[Any], list[Any]]:
-    """Place what shows and changes one rating; return its number, what showing it sets, and the events that have changed it."""
-    picked = gr.Textbox("", visible=False)
+def _drawer(ws: Workspace) -> tuple[gr.Textbox, gr.State, list[Any], list[Any]]:
+    """Place what shows and changes one rating; return its number, whether the last press changed it, what showing it sets, and the
+    events of such presses."""
+    picked, is_changed = gr.Textbox("", visible=False), gr.State(False)
     detail = html.html(_NONE, elem_id="history-detail")
     with gr.Row(elem_classes="controls"):
         to = gr.Dropdown(
@@ -109,10 +110,10 @@ def _drawer(ws: Workspace) -> tuple[gr.Textbox, list[Any], list[Any]]:
     told = html.html(html.notice(""), elem_id="history-told")
     on(any_of([to], "input"), lambda outcome: gr.Textbox(visible=outcome == "ranking"), [to], [ranks])
     done = [
-        on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked]),
-        on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked]),
+        on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked, is_changed]),
+        on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked, is_changed]),
     ]
-    return picked, [detail, to, ranks, note, marks, told], done
+    return picked, is_changed, [detail, to, ranks, note, marks, told], done
 
 
 _NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
@@ -180,6 +181,11 @@ def _open_row(ws: Workspace, picked: str) -> list[Any]:
     return [str(picked), *_pick(ws, str(picked))[:-1], html.notice("")]
 
 
+def _pick_again(ws: Workspace, is_changed: bool, picked: str) -> list[Any]:
+    """Show the rating as it is now; after a refusal nothing is set, so that what was typed stays."""
+    return _pick(ws, picked) if is_changed else [gr.skip()] * 6
+
+
 def _pick(ws: Workspace, picked: str) -> list[Any]:
     """Show the chosen rating, and the fields that change it as they stand."""
     if not picked.strip():
@@ -195,7 +201,9 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
     flags = entry.remarks.flags
     return [
         _detail(entry, texts, events),
-        gr.Dropdown(RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else BETTER),
+        gr.Dropdown(
+            RANK_CORRECTIONS if is_ranking else CORRECTIONS, value="ranking" if is_ranking else _as_choice(entry)
+        ),
         gr.Textbox(ranking_words(entry.ranks) if entry.ranks else "", visible=is_ranking),
         gr.Textbox(entry.note),
         gr.CheckboxGroup(
@@ -208,6 +216,12 @@ def _pick(ws: Workspace, picked: str) -> list[Any]:
         ),
         gr.skip(),
     ]
+
+
+def _as_choice(entry: Entry) -> str:
+    """Return the correction that would change nothing, so that a press alone changes nothing."""
+    wanted = f"{entry.outcome}:{entry.strength}" if entry.strength else entry.outcome
+    return wanted if wanted in [value for _, value in CORRECTIONS] else BETTER
 
 
 def _nothing_picked() -> list[Any]:
@@ -247,7 +261,7 @@ def _event(event: dict[str, Any]) -> str:
 def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
     """Write the correcting event; the old one stays on record."""
     if not picked.strip():
-        return [html.notice("Choose a rating first.", "bad"), gr.skip()]
+        return [html.notice("Choose a rating first.", "bad"), gr.skip(), False]
     outcome, _, strength = to.partition(":")
     try:
         with ws.write() as db:
@@ -255,14 +269,18 @@ def _correct(ws: Workspace, picked: str, to: str, ranks: str) -> list[Any]:
             order = parse_ranking(ranks, len(history.texts(db, entry))) if outcome == "ranking" else None
             found = ratings.correct(db, entry.id, outcome, strength=int(strength) if strength else None, ranks=order)  # type: ignore[arg-type]  # correct checks it
     except StudioError as error:
-        return [html.notice(str(error), "bad"), gr.skip()]
-    return [html.notice(f"Corrected. The earlier judgement stays on record as {entry.id}.", "good"), str(found.id)]
+        return [html.notice(str(error), "bad"), gr.skip(), False]
+    return [
+        html.notice(f"Corrected. The earlier judgement stays on record as {entry.id}.", "good"),
+        str(found.id),
+        True,
+    ]
 
 
 def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[Any]:
     """Give the rating another note and other flags: a new event with the same judgement; scales stay."""
     if not picked.strip():
-        return [html.notice("Choose a rating first.", "bad"), gr.skip()]
+        return [html.notice("Choose a rating first.", "bad"), gr.skip(), False]
     flags: dict[str, list[int]] = {}
     try:
         for flag, _, at in (mark.partition(":") for mark in marks):
@@ -271,5 +289,9 @@ def _annotate(ws: Workspace, picked: str, note: str, marks: list[str]) -> list[A
             entry = history.get(db, history.number(picked.strip()))
             found = ratings.annotate(db, entry.id, Remarks(note, flags, entry.remarks.attributes))
     except (StudioError, ValueError) as error:
-        return [html.notice(str(error), "bad"), gr.skip()]
-    return [html.notice(f"Saved. The earlier note and flags stay on record as {entry.id}.", "good"), str(found.id)]
+        return [html.notice(str(error), "bad"), gr.skip(), False]
+    return [
+        html.notice(f"Saved. The earlier note and flags stay on record as {entry.id}.", "good"),
+        str(found.id),
+        True,
+    ]

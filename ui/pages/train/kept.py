@@ -10,13 +10,13 @@ from modules.config import STAGES
 from ui.components import html
 
 RESTORE = """
-const kept = window.studio.forms.kept("STAGE");
-if (kept) { props.value = kept; trigger("submit"); }
+props.value = window.studio.forms.kept("STAGE") ?? {};
+trigger("submit");
 """
 
 
 def place(stage: str) -> gr.HTML:
-    """Place what brings kept values when the form is shown: its value at `submit`, a dict by field name."""
+    """Place what brings kept values when the form is first shown: its value at `submit`, a dict by field name, empty without any."""
     # An empty template: it only carries the values.
     return html.html({}, html_template="", js_on_load=RESTORE.replace("STAGE", stage))
 

@@ -50,6 +50,8 @@ ESSENTIALS = {
     "curve": ("reward_checkpoint", "num_sizes", "num_seeds", "arms", "snapshot"),
 }  # fmt: skip
 """The fields a person usually looks at; the others wait in accordions."""
+UNSEEN = "<i hidden></i>"
+"""The outlook of a form that was not shown yet: what is kept of the form (`kept`) brings the first one."""
 
 
 def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
@@ -79,7 +81,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     on(stage.change, _show, [stage], panels)
     stage.input(None, [stage], None, js="(name) => window.studio.picked('train', name)")
     fits = {name: placed for name, placed in fits.items() if placed}
-    inputs = [*(placed[0] for placed in fits.values()), *earlier, *watched]
+    inputs = [*(placed[0] for placed in fits.values()), *earlier, *outlooks, *watched]
     outputs = [part for placed in fits.values() for part in placed] + earlier + dropdowns + outlooks
     return Page(partial(_refresh, ws, list(fits)), inputs, outputs, item=stage)
 
@@ -102,7 +104,7 @@ def _panel(
             variant="primary",
             elem_id=f"start-{stage}",
         )
-        lines = html.html("", elem_id=f"taken-{stage}")
+        lines = html.html(UNSEEN, elem_id=f"taken-{stage}")
         anyway = gr.Button("Start anyway", visible=False, elem_id=f"anyway-{stage}")
         told = html.html(html.notice(""), elem_id=f"told-{stage}")
         differing, reset = changed.build(stage)
@@ -208,11 +210,12 @@ def _refresh(ws: Workspace, measurable: list[str], *values: Any) -> list[Any]:
     updates = [update for name in measurable for update in memory_fit.states(ws, name, next(given))]
     with ws.read() as db:
         updates += [again.refreshed(db, name, next(given)) for name in TITLES]
+    shown = {name: next(given) for name in TITLES}
     for name in TITLES:
         current = {field: next(given) for field in outlook.watched(name)}
         chosen = {field: value for field, value in current.items() if field in form.CHECKPOINT_STAGES}
         updates += form.refreshed(ws, STAGES[name], chosen)
-        sentences.append(outlook.of_watched(ws, name, *current.values()))
+        sentences.append(gr.skip() if shown[name] == UNSEEN else outlook.of_watched(ws, name, *current.values()))
     return updates + sentences
 
 
