@@ -75,7 +75,9 @@ class LiveServer:
         """Click a button that sends this data; the output of its handler, or of the one that follows when that went well, with
         `error` where it refused."""
         button, handlers = self._ids[elem_id], self._config["dependencies"]
-        handler = next(fn for fn in handlers if [button, "click"] in fn["targets"])
+        *_, handler = (
+            fn for fn in handlers if [button, "click"] in fn["targets"]
+        )  # before it, one may say what is wrong
         follows = (fn for fn in handlers if fn["trigger_after"] == handler["id"] and fn["trigger_only_on_success"])
         output = self._call(handler, data)
         following = next(follows, None)

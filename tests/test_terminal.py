@@ -195,14 +195,14 @@ def test_the_page_says_the_same_of_numbers_and_days(ws):
     from ui.pages.rate import history as page
 
     for number in (HUGE, "9" * 5000, "one", "99"):
-        assert "There is no rating" in page._pick(ws, number)[0]
+        assert "There is no rating" in stored.read(ws, page._pick, number)[0]
         assert "There is no rating" in page._correct(ws, number, "tie", "")[0]
         assert "There is no rating" in page._annotate(ws, number, "", [])[0]
     filters = ["", "", "", "", "tomorrow", "", "", 0, False]
-    assert "is not a day; write it as 2026-03-31." in page._list(ws, None, *filters)[0]
+    assert "is not a day; write it as 2026-03-31." in page._list(ws, "newest", page.Place(), *filters)[0]
     taken = rate(ws, "skip", reason="too close")
     stored.undone(ws)
-    assert "skipped, taken back" in page._pick(ws, str(taken.id))[0]
+    assert "skipped, taken back" in stored.read(ws, page._pick, str(taken.id))[0]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,10 @@ def test_the_history_is_searched_and_a_rating_corrected(pairs_ws, serve, visit):
     before = stored.read(pairs_ws, history.find)[0]
     wanted = stored.read(pairs_ws, history.get, int(page.locator("[data-row]").get_attribute("data-row") or 0))
     page.locator("#history-correct").click()
+    expect(page.locator("#history-told")).to_contain_text(f"Rating {wanted.id} already says so")
+    page.locator("#history-to input").click()
+    page.get_by_role("option", name="left better", exact=True).click()
+    page.locator("#history-correct").click()
     expect(page.locator("#history-told")).to_contain_text(f"stays on record as {wanted.id}")
     after = stored.read(pairs_ws, history.find)[0]
     assert (after.id, after.outcome, after.strength) == (before.id + 1, "left", 2)

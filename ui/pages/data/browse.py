@@ -147,7 +147,8 @@ def _row(what: str, text: Text) -> str:
 
 def _open_row(ws: Workspace, number: Any, what: str) -> list[Any]:
     picked = f"{what}/{number}"
-    return [picked, *_pick(ws, picked), html.notice("")]
+    with ws.read() as db:
+        return [picked, *_pick(db, picked), html.notice("")]
 
 
 def _parse(picked: str) -> tuple[Any, int]:
@@ -164,17 +165,19 @@ def _parse(picked: str) -> tuple[Any, int]:
 
 def _pick_again(ws: Workspace, is_changed: bool, picked: str) -> list[Any]:
     """Show the text as it is now; after a refusal nothing is set, so that what was typed stays."""
-    return _pick(ws, picked) if is_changed else [gr.skip()] * 6
+    if not is_changed:
+        return [gr.skip()] * 6
+    with ws.read() as db:
+        return _pick(db, picked)
 
 
-def _pick(ws: Workspace, picked: str) -> list[Any]:
+def _pick(db: Database, picked: str) -> list[Any]:
     """Show the chosen text whole, and what can be done with it."""
     try:
         what, number = _parse(picked)
-        with ws.read() as db:
-            text = catalogue.get(db, what, number)
-            uses, done = catalogue.uses(db, text), texts.history(db, what, number)
-            is_hidden = texts.is_hidden(db, what, number)
+        text = catalogue.get(db, what, number)
+        uses, done = catalogue.uses(db, text), texts.history(db, what, number)
+        is_hidden = texts.is_hidden(db, what, number)
     except StudioError as error:
         said = row_drawer.head(0, "Text") + html.notice(str(error), "bad")
         return [said, *(gr.Button(interactive=False) for _ in range(2)), *(gr.skip() for _ in range(3))]

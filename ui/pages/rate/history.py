@@ -178,22 +178,25 @@ def _row(entry: Entry) -> str:
 
 def _open_row(ws: Workspace, picked: str) -> list[Any]:
     """Show a rating that was chosen in the list or by the address; what was said of the one before goes."""
-    return [str(picked), *_pick(ws, str(picked))[:-1], html.notice("")]
+    with ws.read() as db:
+        return [str(picked), *_pick(db, str(picked))[:-1], html.notice("")]
 
 
 def _pick_again(ws: Workspace, is_changed: bool, picked: str) -> list[Any]:
     """Show the rating as it is now; after a refusal nothing is set, so that what was typed stays."""
-    return _pick(ws, picked) if is_changed else [gr.skip()] * 6
+    if not is_changed:
+        return [gr.skip()] * 6
+    with ws.read() as db:
+        return _pick(db, picked)
 
 
-def _pick(ws: Workspace, picked: str) -> list[Any]:
+def _pick(db: Database, picked: str) -> list[Any]:
     """Show the chosen rating, and the fields that change it as they stand."""
     if not picked.strip():
         return [_NONE, *_nothing_picked()]
     try:
-        with ws.read() as db:
-            entry = history.get(db, history.number(picked.strip()), is_undone_too=True)
-            texts, events = history.texts(db, entry), history.events(db, entry.id)
+        entry = history.get(db, history.number(picked.strip()), is_undone_too=True)
+        texts, events = history.texts(db, entry), history.events(db, entry.id)
     except RatingError as error:
         closing = row_drawer.head(0, "Rating")
         return [closing + html.notice(str(error), "bad"), *_nothing_picked()]

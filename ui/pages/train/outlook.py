@@ -10,6 +10,7 @@ from studio.errors import StudioError
 from studio.models import parents
 from studio.runs import extent, prepare
 from studio.workspace import Workspace
+from ui import file_access
 from ui.components import form
 
 
@@ -31,8 +32,9 @@ def of_watched(ws: Workspace, stage: str, *values: Any) -> str:
 
 
 def words(ws: Workspace, config: StageConfig) -> str:
-    """Return the lines for a config; empty where the run could not start as it is."""
+    """Return the lines for a config; empty where the run could not start as it is, or names files that the page may not read."""
     try:
+        file_access.check_config(ws, config)
         found = prepare.inherited(ws, config)
         said = [extent.sentence(ws, config), parents.sentence(found) if found else ""]
     except StudioError:  # starting the run will say so
