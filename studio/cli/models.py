@@ -146,7 +146,8 @@ def _facts(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHe
 def _rounds(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     found, num_older = rounds.read(ws)
-    brought = {each.number: each.sentence for each in round_figures.read(ws)}
+    with ws.read() as db:
+        brought = {each.number: each.sentence for each in round_figures.of(db, found)}
     if not found:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft")
     for each in reversed(found):

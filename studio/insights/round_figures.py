@@ -1,5 +1,6 @@
 """Tells what each round of the loop brought: its reward model, and what its policy won, moved and lost against SFT."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -62,10 +63,15 @@ def read(ws: Workspace) -> list[RoundFigures]:
     """Return the rounds in which a reward model or a policy was trained, the newest first."""
     found, _ = rounds.read(ws)
     with ws.read() as db:
-        policies = {each.number: policy for each in found if (policy := _newest(each, "ppo") or _newest(each, "dpo"))}
-        won = leaderboard.against_sft(db, list(policies.values()))
-        read = [_figures(db, each, policies.get(each.number), won) for each in found]
-    return [each for each in read if each.reward or each.policy]
+        return of(db, found)
+
+
+def of(db: Database, found: Sequence[Round]) -> list[RoundFigures]:
+    """Return the figures of those of these rounds in which a reward model or a policy was trained, in their order."""
+    policies = {each.number: policy for each in found if (policy := _newest(each, "ppo") or _newest(each, "dpo"))}
+    won = leaderboard.against_sft(db, list(policies.values()))
+    told = [_figures(db, each, policies.get(each.number), won) for each in found]
+    return [each for each in told if each.reward or each.policy]
 
 
 def _figures(db: Database, found: Round, policy: Checkpoint | None, won: dict[str, HeadToHead]) -> RoundFigures:

@@ -116,9 +116,6 @@ def _drawer(ws: Workspace) -> tuple[gr.Textbox, gr.State, list[Any], list[Any]]:
     return picked, is_changed, [detail, to, ranks, note, marks, told], done
 
 
-_NONE = '<p class="quiet">Choose a rating to see its answers and every event, and to correct it.</p>'
-
-
 def _open(ws: Workspace, place: Place, *filters: Any) -> list[Any]:
     """Show the list, and what it can be filtered by."""
     with ws.read() as db:
