@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
+from modules.config import VotesConfig
 from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import comparisons, prompts, ratings
+from studio.preferences import comparisons, prompts, ratings, snapshots
 from studio.runs import run_pages as shelf
 from studio.runs import runs
 from studio.runs.runs import Run
@@ -80,6 +81,8 @@ class _Facts:
     num_skipped: int
     num_imported: int
     num_fresh: int
+    num_learned: int
+    """Ratings that the newest reward model was trained on, counted up to `ratings.ENOUGH`."""
     sft: Checkpoint | None
     reward: Checkpoint | None
     ppo: Checkpoint | None
@@ -117,7 +120,8 @@ def _facts(ws: Workspace) -> _Facts:
             num_rated=rated["rated"],
             num_skipped=rated["skip"],
             num_imported=rated["import"],
-            num_fresh=ratings.count_since(db, _began(db, reward)) if reward else rated["rated"],
+            num_fresh=_num_unseen(db, reward) if reward else rated["rated"],
+            num_learned=_num_learned(db, reward) if reward else 0,
             sft=sft,
             reward=reward,
             ppo=ppo,
@@ -131,6 +135,17 @@ def _facts(ws: Workspace) -> _Facts:
 def _began(db: Database, checkpoint: Checkpoint) -> str:
     """Return when a checkpoint's run was created: it has seen nothing newer."""
     return runs.get(db, checkpoint.run_id).created_at
+
+
+def _num_unseen(db: Database, reward: Checkpoint) -> int:
+    run = runs.get(db, reward.run_id)
+    recipe = snapshots.recipe_of(run.config) if isinstance(run.config, VotesConfig) else snapshots.Recipe()
+    return snapshots.count_unseen(db, recipe, run.created_at)
+
+
+def _num_learned(db: Database, reward: Checkpoint) -> int:
+    snapshot_id = runs.get(db, reward.run_id).snapshot_id
+    return 0 if snapshot_id is None else snapshots.count_ratings(db, snapshot_id, ratings.ENOUGH)
 
 
 def _stations(facts: _Facts) -> tuple[Station, ...]:
@@ -232,7 +247,7 @@ def _first_reward(facts: _Facts) -> Step:
 
 def _ppo(facts: _Facts, reward: Checkpoint) -> Step:
     sentence = f"Improve the policy against {reward.name}."
-    num_seen = facts.num_rated - facts.num_fresh
+    num_seen = facts.num_learned
     if num_seen >= ratings.ENOUGH or not facts.num_unrated:
         return Step("ppo", sentence, "Run PPO", "train", "ppo")
     wanted = min(facts.num_unrated, ratings.ENOUGH - num_seen)

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from functools import partial
 
 import pytest
 
@@ -22,7 +23,7 @@ from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
 from studio.runs import memory_fit, prepare, runs
-from studio.workspace import Workspace
+from studio.workspace import Workspace, now
 from tests.support import curves, stored
 from tests.ui import filling
 
@@ -134,6 +135,43 @@ def test_repeats_of_a_session_never_enter_unless_the_recipe_says_so(ws):
     assert len(freeze(ws)) == 30 - repeats
     assert len(freeze(ws, repeats="keep")) == 30
     assert len(stored.preferences(ws)) == 30 - repeats, "nor the export for TRL"
+
+
+def test_what_a_model_has_not_seen_is_what_would_be_trained_on_and_a_note_is_no_news(ws):
+    for number in range(3):
+        add(ws, number)
+    before = [rate_for(ws, "one"), rate_for(ws, "one", strength=1), rate(ws, "tie")]
+    when = now()
+    unseen = partial(stored.read, ws, snapshots.count_unseen)
+    assert unseen(Recipe(), when) == 0
+    stored.written(ws, ratings.annotate, before[0].id, Remarks(note="Both are short."))
+    assert unseen(Recipe(), when) == 0
+    stored.written(ws, ratings.correct, before[1].id, before[1].outcome, strength=3)
+    assert unseen(Recipe(), when) == 1
+
+    for number, split in enumerate(("train", "train", "train", "test"), 3):
+        add(ws, number, split=split)
+    rate(ws, "skip", reason="cannot judge")
+    rate(ws, "tie")
+    rate_for(ws, "two", strength=1)
+    rate_for(ws, "two")  # of a held-out prompt: it measures, and trains nothing
+    assert unseen(Recipe(), when) == 3
+    assert unseen(Recipe(ties="drop"), when) == 2
+    assert unseen(Recipe(ties="drop", weak="drop"), when) == 1
+    assert unseen(Recipe(), now()) == 0
+
+
+def test_the_ratings_a_model_learned_from_are_counted_up_to_a_number(ws):
+    add(ws, 0, ("a", "b", "c"))
+    add(ws, 1)
+    add(ws, 2, split="test")
+    rank(ws, {"a": 1, "b": 2, "c": 3})
+    rate(ws, "left")
+    rate(ws, "left")
+    snapshot = stored.freeze(ws)
+    assert snapshot.row_count == 5
+    assert stored.read(ws, snapshots.count_ratings, snapshot.id, 50) == 2
+    assert stored.read(ws, snapshots.count_ratings, snapshot.id, 1) == 1
 
 
 def test_the_old_recipes_are_described_and_hashed_as_before():

@@ -91,7 +91,7 @@ def test_it_is_refused_with_the_names_of_what_depends_on_it(ws, tmp_path):
     answered, judged = bring(ws, tmp_path, "a.jsonl", ANSWERED), bring(ws, tmp_path, "b.jsonl", JUDGED)
     with ws.write() as db:
         texts.edit(db, 1, "A better one.")
-    assert "other versions: 1" in refused(ws, answered, "were written here or came with another import: 1")
+    assert "other versions: 1" in refused(ws, answered, "were written or edited here or came with another import: 1")
     snapshot = stored.freeze(ws)
     refused(ws, judged, f"snapshot-{snapshot.id} holds its preferences")
     sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))

@@ -1,6 +1,7 @@
 """Texts that are hidden or edited: what trains, samples, counts, exports and archives make of them, and their history."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -120,6 +121,46 @@ def test_an_edited_demonstration_is_a_new_version_and_undo_brings_the_earlier_on
     assert stored.written(filled, texts.undo, "demonstrations", again) == new
     assert "Better 3." in taught(filled)
     assert stored.read(filled, catalogue.get, "demonstrations", new).source == catalogue.EDITED
+
+
+def test_one_undo_after_another_goes_back_to_the_beginning_and_no_further(filled):
+    first = listed(filled)[1]
+    prompt = stored.read(filled, catalogue.get, "demonstrations", first).prompt_id
+    undo = partial(stored.written, filled, texts.undo, "demonstrations")
+    second = stored.written(filled, texts.edit, first, "Better 3.")
+    stored.written(filled, texts.set_category, prompt, "moved")
+    third = stored.written(filled, texts.edit, second, "Best 3.")
+    stored.written(filled, texts.hide, "demonstrations", third)
+    stored.written(filled, texts.show, "demonstrations", third)
+
+    assert [undo(third), undo(third)] == [third, third]
+    assert "Best 3." in taught(filled)
+    assert undo(third) == second
+    assert undo(second) == second, "the category, which was changed before the second edit"
+    assert stored.read(filled, catalogue.get, "prompts", prompt).category == "c1"
+    assert undo(second) == first
+    assert "Answer 3." in taught(filled)
+    with pytest.raises(DataError, match="nothing to undo"):
+        undo(first)
+    again = stored.written(filled, texts.edit, first, "Better 3.")
+    assert "Better 3." in taught(filled), "what was undone can be done again"
+    assert undo(again) == first
+
+
+def test_a_category_changed_at_one_text_of_a_prompt_is_undone_at_any(filled):
+    number = listed(filled)[1]
+    prompt = stored.read(filled, catalogue.get, "demonstrations", number).prompt_id
+    stored.written(filled, texts.hide, "prompts", prompt)
+    stored.written(filled, texts.set_category, prompt, "moved")
+    stored.written(filled, texts.undo, "demonstrations", number)
+    assert stored.read(filled, catalogue.get, "prompts", prompt).category == "c1"
+    assert stored.read(filled, texts.is_hidden, "prompts", prompt), (
+        "what was done with the prompt itself is not undone here"
+    )
+    stored.written(filled, texts.undo, "prompts", prompt)
+    assert not stored.read(filled, texts.is_hidden, "prompts", prompt)
+    with pytest.raises(DataError, match="nothing to undo"):
+        stored.written(filled, texts.undo, "prompts", prompt)
 
 
 def test_an_edit_of_a_rated_answer_changes_no_rating(filled):

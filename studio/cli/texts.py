@@ -118,7 +118,9 @@ def _show(arguments: argparse.Namespace) -> int:
         print(f"\n[{number}]\n{printable(answer)}")
     print("\nIts prompt has: " + ", ".join(f"{number:,} {name}" for name, number in uses.items()))
     for event in done:
-        print(f"{when(event['created_at'], 19)}: {printable(_said(event))}, by {printable(event['rater'])}")
+        print(
+            f"{when(event['created_at'], 19)}: {printable(_said(event))}, by {printable(event['rater'])}{' (undo)' if event['is_undo'] else ''}"
+        )
     return 0
 
 

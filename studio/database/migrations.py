@@ -291,6 +291,13 @@ def m089_arms(db: Database) -> None:
         db.execute(statement)
 
 
+@ALL()
+def m090_undone_texts(db: Database) -> None:
+    """Tell an undo from a change that happens to lead back, so that one undo after another goes further back."""
+    for statement in texts.UNDONE:
+        db.execute(statement)
+
+
 def _statements(script: str) -> Iterator[str]:
     """Yield the statements of a script one by one: `executescript` would commit the open transaction."""
     kept = ""

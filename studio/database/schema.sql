@@ -71,7 +71,7 @@ CREATE TABLE demonstration_events (   -- demonstrations: an answer that a person
     judged_at TEXT,
     supersedes INTEGER UNIQUE REFERENCES demonstration_events(id) CHECK (supersedes < id),
     created_at TEXT NOT NULL
-) STRICT;
+, is_undo INTEGER NOT NULL DEFAULT 0 CHECK (is_undo IN (0, 1))) STRICT;
 CREATE INDEX demonstration_events_response ON demonstration_events(response_id);
 CREATE TRIGGER demonstration_events_refuse_delete BEFORE DELETE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
 CREATE TRIGGER demonstration_events_refuse_update BEFORE UPDATE ON demonstration_events BEGIN SELECT RAISE(ABORT, 'demonstration_events is append-only'); END;
@@ -561,7 +561,7 @@ CREATE TABLE text_events (          -- texts: what a person did with a text; the
     before TEXT,                    -- the category before and after
     after TEXT,
     rater TEXT NOT NULL,
-    created_at TEXT NOT NULL,
+    created_at TEXT NOT NULL, is_undo INTEGER NOT NULL DEFAULT 0 CHECK (is_undo IN (0, 1)),
     CHECK ((action = 'category') = (before IS NOT NULL) AND (action = 'category') = (after IS NOT NULL)),
     CHECK (action != 'category' OR what = 'prompts')
 ) STRICT;

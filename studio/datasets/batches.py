@@ -159,7 +159,7 @@ _DEPENDANTS = (
     ),
     (
         f"SELECT r.id FROM responses r WHERE r.prompt_id IN {_OWN_PROMPT} AND r.import_id IS NOT :id AND r.kind != 'sample'",
-        "answers to its prompts that were written here or came with another import: {num}",
+        "answers to its prompts that were written or edited here or came with another import: {num}",
     ),
     (
         f"SELECT e.id FROM {_OWN_PAIRS} JOIN rating_events e ON e.comparison_id = c.id WHERE NOT {_is_own('rating_events', 'e.id')}",
@@ -188,7 +188,7 @@ _DEPENDANTS = (
         "other pairs on its prompts: {num}",
     ),
     (
-        "SELECT e.id FROM demonstration_events e JOIN responses r ON r.id = e.response_id LEFT JOIN demonstration_events n ON n.supersedes = e.id"
+        "SELECT DISTINCT e.response_id FROM demonstration_events e JOIN responses r ON r.id = e.response_id LEFT JOIN demonstration_events n ON n.supersedes = e.id"
         f" WHERE (r.import_id = :id AND (NOT {_is_own('demonstration_events', 'e.id')} OR NOT {_is_own('demonstration_events', 'n.id')}"
         f" AND n.id IS NOT NULL)) OR (e.supersedes IS NOT NULL AND {_is_own('demonstration_events', 'e.id')}"
         f" AND NOT {_is_own('demonstration_events', 'e.supersedes')})",

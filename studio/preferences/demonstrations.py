@@ -77,7 +77,8 @@ def edit(db: Database, response_id: int, text: str, *, rater: str) -> int:
     prompt_id = _counting(db, response_id)
     if not text:
         raise DataError("The response is empty. Write what the assistant should have said, or hide the demonstration.")
-    if same := prompts.find_same(db, prompt_id, text, "demonstration"):
+    same = prompts.find_same(db, prompt_id, text, "demonstration")
+    if same and _counts(db, same):
         said = (
             "That is its text already" if same == response_id else f"Demonstration {same} of this prompt has this text"
         )
@@ -88,30 +89,27 @@ def edit(db: Database, response_id: int, text: str, *, rater: str) -> int:
     return new
 
 
-def put_back(db: Database, response_id: int, *, rater: str) -> int:
-    """Let the version before a demonstration that counts take its place again; returns that version's response.
+def put_back(db: Database, response_id: int, earlier: int, *, rater: str) -> int:
+    """Let an earlier version take the place of a demonstration that counts; returns the earlier version's response.
 
     Raises:
-        DataError: it does not count, or is the first version.
+        DataError: it does not count.
     """
     _counting(db, response_id)
     name, event_id = _event(db, response_id, rater)
-    sql = "SELECT o.response_id FROM demonstration_events e JOIN demonstration_events o ON o.id = e.supersedes WHERE e.id = ?"
-    earlier = db.execute(sql, [event_id]).fetchone()
-    if earlier is None:
-        raise DataError(f"Demonstration {response_id} has no earlier version.")
-    _insert(db, name, earlier[0], rater, event_id)
-    return earlier[0]
+    _insert(db, name, earlier, rater, event_id, is_undo=True)
+    return earlier
 
 
 def versions(db: Database, response_id: int) -> list[dict[str, Any]]:
-    """Return the changes to a demonstration, oldest first, with `action` edit, the texts `before` and `after`, rater and created_at."""
+    """Return the changes to a demonstration, oldest first, with `action` edit, the texts `before` and `after`, `text_id` of the one
+    before, rater, created_at, and whether it `is_undo`."""
     return list(
         db.query(
             "WITH RECURSIVE newest(id) AS (SELECT max(id) FROM demonstration_events WHERE response_id = ?), chain(id, supersedes) AS ("
             "SELECT id, supersedes FROM demonstration_events WHERE id = (SELECT id FROM newest)"
             " UNION ALL SELECT e.id, e.supersedes FROM demonstration_events e JOIN chain c ON e.id = c.supersedes)"
-            " SELECT 'edit' AS action, p.text AS before, r.text AS after, e.rater, e.created_at FROM chain c"
+            " SELECT 'edit' AS action, p.text AS before, r.text AS after, p.id AS text_id, e.rater, e.created_at, e.is_undo FROM chain c"
             " JOIN demonstration_events e ON e.id = c.id JOIN demonstration_events o ON o.id = e.supersedes"
             " JOIN responses r ON r.id = e.response_id JOIN responses p ON p.id = o.response_id ORDER BY e.id",
             [response_id],
@@ -127,6 +125,10 @@ def _counting(db: Database, response_id: int) -> int:
             f"Demonstration {response_id} no longer counts: a newer version has taken its place, or it was taken back."
         )
     return found[0]
+
+
+def _counts(db: Database, response_id: int) -> bool:
+    return db.execute("SELECT 1 FROM all_demonstrations WHERE id = ?", [response_id]).fetchone() is not None
 
 
 def _event(db: Database, response_id: int, rater: str) -> tuple[str, int]:
@@ -149,11 +151,18 @@ def _end(db: Database, event_id: int | None) -> int | None:
 
 
 def _insert(
-    db: Database, name: str, response_id: int, rater: str, supersedes: int | None, judged_at: str | None = None
+    db: Database,
+    name: str,
+    response_id: int,
+    rater: str,
+    supersedes: int | None,
+    judged_at: str | None = None,
+    *,
+    is_undo: bool = False,
 ) -> int:
     made = db.execute(
-        "INSERT INTO demonstration_events (name, response_id, rater, judged_at, supersedes, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        [name, response_id, rater, judged_at, supersedes, now()],
+        "INSERT INTO demonstration_events (name, response_id, rater, judged_at, supersedes, created_at, is_undo) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [name, response_id, rater, judged_at, supersedes, now(), is_undo],
     )
     assert made.lastrowid is not None
     return made.lastrowid

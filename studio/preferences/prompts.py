@@ -270,8 +270,8 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def count_demonstrations_since(db: Database, when: str) -> int:
-    """Count demonstrations stored after this UTC time: those a policy made then has not seen."""
-    sql = "SELECT count(*) AS n FROM demonstrations WHERE created_at > ?"
+    """Count demonstrations stored after this UTC time that SFT would train on: those a policy made then has not seen."""
+    sql = "SELECT count(*) AS n FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE d.created_at > ? AND p.split = 'train'"
     return next(db.query(sql, [when]))["n"]
 
 

@@ -308,12 +308,6 @@ def summary(db: Database) -> dict[str, int]:
     }
 
 
-def count_since(db: Database, when: str) -> int:
-    """Count ratings that count and were given after this UTC time: those a reward model made then has not seen."""
-    sql = "SELECT count(*) AS n FROM ratings WHERE created_at > ? AND outcome != 'skip'"
-    return next(db.query(sql, [when]))["n"]
-
-
 def verdicts(db: Database, run_name: str) -> list[dict[str, Any]]:
     """Return the verdicts that count on a sampling run with an opponent, in the order its pairs were made.
 

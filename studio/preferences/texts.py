@@ -4,6 +4,7 @@ Nothing is deleted, and no text is changed: an edited demonstration is a new res
 as a later version of an imported one does, so whatever was rated or trained on stays what it was.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlite_utils import Database
@@ -17,6 +18,11 @@ What = Literal["demonstrations", "prompts", "preferences"]
 WHATS: tuple[What, ...] = ("demonstrations", "prompts", "preferences")
 ONE = {"demonstrations": "demonstration", "prompts": "prompt", "preferences": "preference"}
 LONGEST_CATEGORY = 100
+_PROMPT = {
+    "prompts": "SELECT ?",
+    "demonstrations": "SELECT prompt_id FROM responses WHERE id = ?",
+    "preferences": "SELECT prompt_id FROM comparisons WHERE id = ?",
+}
 _FIND = {
     "prompts": "SELECT id FROM prompts WHERE id = ?",
     "demonstrations": "SELECT id FROM responses WHERE id = ? AND kind = 'demonstration'",
@@ -24,7 +30,7 @@ _FIND = {
 }
 
 
-def hide(db: Database, what: What, text_id: int, *, rater: str = "person") -> None:
+def hide(db: Database, what: What, text_id: int, *, rater: str = "person", is_undo: bool = False) -> None:
     """Hide a text: it is not trained on, not sampled from, not shown for rating and not exported for training.
 
     Raises:
@@ -33,10 +39,10 @@ def hide(db: Database, what: What, text_id: int, *, rater: str = "person") -> No
     check(db, what, text_id)
     if is_hidden(db, what, text_id):
         raise DataError(f"{ONE[what].capitalize()} {text_id} is hidden already.")
-    _record(db, what, text_id, "hide", rater)
+    _record(db, what, text_id, "hide", rater, is_undo=is_undo)
 
 
-def show(db: Database, what: What, text_id: int, *, rater: str = "person") -> None:
+def show(db: Database, what: What, text_id: int, *, rater: str = "person", is_undo: bool = False) -> None:
     """Use a hidden text again.
 
     Raises:
@@ -45,7 +51,7 @@ def show(db: Database, what: What, text_id: int, *, rater: str = "person") -> No
     check(db, what, text_id)
     if not is_hidden(db, what, text_id):
         raise DataError(f"{ONE[what].capitalize()} {text_id} is not hidden.")
-    _record(db, what, text_id, "show", rater)
+    _record(db, what, text_id, "show", rater, is_undo=is_undo)
 
 
 def is_hidden(db: Database, what: What, text_id: int) -> bool:
@@ -53,7 +59,7 @@ def is_hidden(db: Database, what: What, text_id: int) -> bool:
     return bool(db.execute("SELECT 1 FROM hidden_texts WHERE what = ? AND text_id = ?", [what, text_id]).fetchone())
 
 
-def set_category(db: Database, prompt_id: int, category: str, *, rater: str = "person") -> None:
+def set_category(db: Database, prompt_id: int, category: str, *, rater: str = "person", is_undo: bool = False) -> None:
     """Give a prompt another category, with all its answers; snapshots and runs that are there stay as they are.
 
     Raises:
@@ -67,7 +73,7 @@ def set_category(db: Database, prompt_id: int, category: str, *, rater: str = "p
     if before == category:
         raise DataError(f"Prompt {prompt_id} is in the category {category!r} already; nothing was changed.")
     prompts.set_category(db, prompt_id, category)
-    _record(db, "prompts", prompt_id, "category", rater, before, category)
+    _record(db, "prompts", prompt_id, "category", rater, before, category, is_undo=is_undo)
 
 
 def edit(db: Database, response_id: int, text: str, *, rater: str = "person") -> int:
@@ -83,38 +89,57 @@ def edit(db: Database, response_id: int, text: str, *, rater: str = "person") ->
 
 
 def undo(db: Database, what: What, text_id: int, *, rater: str = "person") -> int:
-    """Take back what was done last with a text, by one more event; returns its id, for an edit that of the earlier version.
+    """Take back what was done last with a text and is not taken back yet, by one more event; returns its id, for an edit that of
+    the earlier version.
 
     Raises:
-        DataError: there is no such text, or nothing was done with it.
+        DataError: there is no such text, or there is nothing to take back.
     """
     check(db, what, text_id)
-    done = history(db, what, text_id)
-    if not done:
+    last = undoable(history(db, what, text_id))
+    if last is None:
         raise DataError(
-            f"{ONE[what].capitalize()} {text_id} was neither edited nor hidden, so there is nothing to undo."
+            f"There is nothing to undo: nothing was done with {ONE[what]} {text_id}, or all of it was undone."
         )
-    last = done[-1]
     match last["action"]:
         case "hide":
-            show(db, what, text_id, rater=rater)
+            show(db, what, text_id, rater=rater, is_undo=True)
         case "show":
-            hide(db, what, text_id, rater=rater)
+            hide(db, what, text_id, rater=rater, is_undo=True)
         case "category":
-            set_category(db, text_id, last["before"], rater=rater)
+            set_category(db, last["text_id"], last["before"], rater=rater, is_undo=True)
         case _:
-            return demonstrations.put_back(db, text_id, rater=rater)
+            return demonstrations.put_back(db, text_id, last["text_id"], rater=rater)
     return text_id
 
 
-def history(db: Database, what: What, text_id: int) -> list[dict[str, Any]]:
-    """Return what was done with a text, oldest first: action (hide, show, category or edit), before, after, rater, created_at.
+def undoable(done: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the event of a `history` that an undo takes back, or None."""
+    stacks: dict[str, list[tuple[int, dict[str, Any]]]] = {kind: [] for kind in ("hidden", "category", "edit")}
+    for place, event in enumerate(done):
+        stack = stacks["hidden" if event["action"] in ("hide", "show") else event["action"]]
+        if not event["is_undo"]:
+            stack.append((place, event))
+        elif stack:
+            stack.pop()
+    tops = [stack[-1] for stack in stacks.values() if stack]
+    return max(tops, key=lambda top: top[0])[1] if tops else None
 
-    Of an edit, `before` and `after` are the texts.
+
+def history(db: Database, what: What, text_id: int) -> list[dict[str, Any]]:
+    """Return what was done with a text, oldest first; the category is that of its prompt, whichever of its texts it was changed at.
+
+    Returns:
+        Dicts with action (hide, show, category or edit), before and after (of an edit the texts), text_id (of a category the prompt,
+        of an edit the version before), rater, created_at, and is_undo: whether it took back an earlier one.
     """
-    columns = "action, before, after, rater, created_at"
+    prompt_id = db.execute(_PROMPT[what], [text_id]).fetchone()[0]
     done = list(
-        db.query(f"SELECT {columns} FROM text_events WHERE what = ? AND text_id = ? ORDER BY id", [what, text_id])
+        db.query(
+            "SELECT action, before, after, text_id, rater, created_at, is_undo FROM text_events WHERE (what = ? AND text_id = ?"
+            " AND action != 'category') OR (what = 'prompts' AND text_id = ? AND action = 'category') ORDER BY id",
+            [what, text_id, prompt_id],
+        )
     )
     if what == "demonstrations":
         done += demonstrations.versions(db, text_id)
@@ -140,9 +165,17 @@ def forget(db: Database, what: str, first: int, last: int) -> None:
 
 
 def _record(
-    db: Database, what: What, text_id: int, action: str, rater: str, before: str | None = None, after: str | None = None
+    db: Database,
+    what: What,
+    text_id: int,
+    action: str,
+    rater: str,
+    before: str | None = None,
+    after: str | None = None,
+    *,
+    is_undo: bool,
 ) -> None:
     db.execute(
-        "INSERT INTO text_events (what, text_id, action, before, after, rater, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [what, text_id, action, before, after, rater, now()],
+        "INSERT INTO text_events (what, text_id, action, before, after, rater, created_at, is_undo) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [what, text_id, action, before, after, rater, now(), is_undo],
     )

@@ -248,6 +248,41 @@ def test_the_history_is_read_by_keys_and_its_drawer_goes_along(pairs_ws, serve, 
     expect(other.locator("#history-drawer")).to_be_hidden()
 
 
+def test_what_is_typed_in_a_drawer_is_dropped_only_at_the_second_try(pairs_ws, serve, visit):
+    filling.add_rated(pairs_ws, 3)
+    ids = [entry.id for entry in stored.read(pairs_ws, history.find, limit=3)]
+    page = open_room(visit, serve(pairs_ws), "History")
+    drawer, note, rows = (
+        page.locator("#history-drawer"),
+        page.locator("#history-note textarea"),
+        page.locator("[data-row]"),
+    )
+    rows.nth(0).click()
+    expect(drawer.locator(f'[data-shown="{ids[0]}"]')).to_be_visible()
+    note.fill("half a thought")
+    drawer.get_by_role("button", name="The one below").click()
+    expect(drawer).to_contain_text("What you typed here is not saved")
+    expect(note).to_have_value("half a thought")
+    expect(drawer.locator(f'[data-shown="{ids[0]}"]')).to_be_visible()
+    page.locator("#history-annotate").click()
+    expect(drawer.get_by_text("What you typed here is not saved")).to_be_hidden()
+    drawer.get_by_role("button", name="The one below").click()
+    expect(drawer.locator(f'[data-shown="{ids[1]}"]')).to_be_visible()
+    note.fill("another")
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    rows.nth(1).click()
+    expect(note).to_have_value("")
+
+
+def test_an_address_of_no_rating_says_so_and_offers_nothing_to_press(pairs_ws, serve, visit):
+    page = visit(serve(pairs_ws).url + "#rate/history/9999")
+    expect(page.locator("#history-drawer")).to_contain_text("9999")
+    for button in ("#history-correct", "#history-annotate"):
+        expect(page.locator(button)).to_be_disabled()
+
+
 def test_a_note_and_flags_are_given_after_the_vote_and_a_ranking_is_corrected(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 1)
     with pairs_ws.write() as db:

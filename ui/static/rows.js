@@ -6,6 +6,9 @@ const rows = () => [...(part("list")?.querySelectorAll("[data-row]") ?? [])];
 const isOpen = () => part("drawer")?.dataset.open !== undefined;
 const isShown = () => !!part("list")?.offsetParent;
 let current = ""; // the row that Tab reaches
+let isTyped = false; // something was typed in the drawer and is not saved
+let before = ""; // what the drawer said when one of its buttons was pressed; a change is then told there
+let asked = ""; // where one wanted to go when told that something is not saved
 let coming = null; // where to go in the page of rows that is on its way (0 or -1), and the first row now
 
 function mark() {
@@ -25,7 +28,31 @@ function address(item) {
     history.replaceState(null, "", `#ADDRESS${item ? `/${item}` : ""}`);
 }
 
+/* Whether the drawer may show something else (`to`, empty for nothing): what was typed is dropped only at the second try. */
+function mayLeave(to) {
+  const leaves = !isTyped || asked === `to ${to}`;
+  asked = leaves ? "" : `to ${to}`;
+  isTyped = !leaves;
+  tell(leaves ? "" : "What you typed here is not saved. Save it, or do the same again to drop it.");
+  return leaves;
+}
+
+function tell(text) {
+  const drawer = part("drawer");
+  let line = drawer.querySelector("[data-unsaved]");
+  if (!line) {
+    line = Object.assign(document.createElement("p"), { className: "notice is-bad" });
+    line.dataset.unsaved = "";
+    line.setAttribute("role", "status");
+    drawer.prepend(line);
+  }
+  if (line.textContent !== text) line.textContent = text;
+  line.hidden = !text;
+  if (text) line.scrollIntoView({ block: "nearest" });
+}
+
 function open(id) {
+  if (isOpen() && !mayLeave(id)) return;
   const drawer = part("drawer");
   const wasOpen = isOpen();
   current = id;
@@ -39,6 +66,7 @@ function open(id) {
 }
 
 function close() {
+  if (!mayLeave("")) return;
   delete part("drawer").dataset.open;
   address("");
   mark()?.focus();
@@ -87,7 +115,14 @@ document.addEventListener("keydown", (event) => {
   does();
 });
 
+document.addEventListener("input", (event) => {
+  if (!event.target.closest?.("#NAME-drawer :is(textarea, input):not([role=listbox])")) return;
+  isTyped = true;
+  asked = "";
+});
+
 document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#NAME-drawer button:not([data-step], [data-close])")) before = part("detail").textContent;
   const row = event.target.closest?.("#NAME-list [data-row]");
   if (row) open(row.dataset.row);
   else if (event.target.closest?.("#NAME-drawer [data-close]")) close();
@@ -99,6 +134,11 @@ document.addEventListener("click", (event) => {
 
 /* Rows come from the server: a page that was turned to, or the same one again with what was changed. */
 function redrawn() {
+  if (before && part("detail").textContent !== before) {
+    before = "";
+    isTyped = false;
+    tell("");
+  }
   const shown = part("drawer")?.querySelector("[data-shown]")?.dataset.shown;
   if (coming && rows().length && rows()[0].dataset.row !== coming.before) {
     const row = rows().at(coming.at);

@@ -51,6 +51,11 @@ CREATE TABLE import_rows (          -- datasets.taking_back: rows that came with
 """The migration that remembers what came with an import."""
 IMPORT_NOTED = "ALTER TABLE imports ADD COLUMN is_noted INTEGER NOT NULL DEFAULT 0 CHECK (is_noted IN (0, 1))"
 """Whether `import_rows` has all that came with an import."""
+UNDONE = tuple(
+    f"ALTER TABLE {table} ADD COLUMN is_undo INTEGER NOT NULL DEFAULT 0 CHECK (is_undo IN (0, 1))"
+    for table in ("text_events", "demonstration_events")
+)
+"""The migration that marks changes which took back an earlier one."""
 INDEXES = (
     "CREATE INDEX responses_demonstrations ON responses(id) WHERE kind = 'demonstration'",
     "CREATE INDEX responses_samples ON responses(id) WHERE kind = 'sample'",

@@ -185,7 +185,7 @@ def _pick(db: Database, picked: str) -> list[Any]:
     return [
         _detail(what, text, uses, done),
         gr.Button("Show again" if is_hidden else "Hide", interactive=True),
-        gr.Button(interactive=bool(done)),
+        gr.Button(interactive=texts.undoable(done) is not None),
         gr.Textbox(text.answers[0] if is_answer else "", visible=is_answer),
         gr.Button(visible=is_answer),
         text.category,
@@ -214,7 +214,9 @@ def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, An
 
 
 def _event(event: dict[str, Any]) -> str:
-    by = f"{event['created_at'][:19]} UTC, by {event['rater']}"
+    by = (
+        f"{event['created_at'][:19]} UTC, by {event['rater']}{', to undo what came before' if event['is_undo'] else ''}"
+    )
     if event["action"] == "edit":
         return f"<li>Edited {escape(by)}; before: {html.conversation([], event['before'], 'before')}</li>"
     if event["action"] == "category":

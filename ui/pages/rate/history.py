@@ -113,7 +113,7 @@ def _drawer(ws: Workspace) -> tuple[gr.Textbox, gr.State, list[Any], list[Any]]:
         on(correct.click, partial(_correct, ws), [picked, to, ranks], [told, picked, is_changed]),
         on(annotate.click, partial(_annotate, ws), [picked, note, marks], [told, picked, is_changed]),
     ]
-    return picked, is_changed, [detail, to, ranks, note, marks, told], done
+    return picked, is_changed, [detail, to, ranks, note, marks, correct, annotate, told], done
 
 
 def _open(ws: Workspace, place: Place, *filters: Any) -> list[Any]:
@@ -182,7 +182,7 @@ def _open_row(ws: Workspace, picked: str) -> list[Any]:
 def _pick_again(ws: Workspace, is_changed: bool, picked: str) -> list[Any]:
     """Show the rating as it is now; after a refusal nothing is set, so that what was typed stays."""
     if not is_changed:
-        return [gr.skip()] * 6
+        return [gr.skip()] * 8
     with ws.read() as db:
         return _pick(db, picked)
 
@@ -214,6 +214,7 @@ def _pick(db: Database, picked: str) -> list[Any]:
             ],
             value=[f"{flag}:{at}" for flag, positions in flags.items() for at in positions],
         ),
+        *(gr.Button(interactive=True) for _ in range(2)),
         gr.skip(),
     ]
 
@@ -227,7 +228,8 @@ def _as_choice(entry: Entry) -> str:
 def _nothing_picked() -> list[Any]:
     """Show the fields that change a rating, where none is chosen."""
     ranks, note = gr.Textbox("", visible=False), gr.Textbox("")
-    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[]), gr.skip()]
+    buttons = [gr.Button(interactive=False) for _ in range(2)]
+    return [gr.Dropdown(CORRECTIONS, value=BETTER), ranks, note, gr.CheckboxGroup([], value=[]), *buttons, gr.skip()]
 
 
 def _detail(entry: Entry, texts: tuple[str, ...], events: list[dict[str, Any]]) -> str:
