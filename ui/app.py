@@ -282,11 +282,12 @@ def _opened(name: str, live: list[str]) -> str:
 
 
 def _follow(address: str) -> list[Any]:
-    """Open the page that the address names, with its stage (Train) or run (Runs)."""
+    """Open the page that the address names, with its stage (Train), run (Runs) or two checkpoints (Evaluate)."""
     page, _, item = (address or "").partition("/")
     stage = item if page == "train" and item in STAGES else gr.skip()
     run = item if page == "runs" and item else gr.skip()
-    return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run]
+    versus = item if page == "evaluate" and item else gr.skip()
+    return [gr.Tabs(selected=page if page in TITLES else "home"), stage, run, versus]
 
 
 def _masthead(ws: Workspace, has_password: bool) -> str:

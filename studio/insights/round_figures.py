@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import HeadToHead
+from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences.snapshots import Snapshot
 from studio.runs import metrics, rounds
@@ -27,6 +28,8 @@ class RoundFigures:
     reward: Checkpoint | None
     policy: Checkpoint | None
     """Of PPO, or else of DPO."""
+    sft: str
+    """The SFT checkpoint that the policy began with; empty without one."""
     votes: HeadToHead | None
     """Votes on answers of the policy and of the SFT checkpoint that it began with."""
     tax: float | None
@@ -83,6 +86,7 @@ def _figures(db: Database, found: Round, policy: Checkpoint | None, won: dict[st
         next(iter(trained), None),
         reward,
         policy,
+        checkpoints.parents_of_run(db, policy.run_id).get("sft", "") if policy else "",
         won.get(policy.name) if policy else None,
         _tax(db, policy) if policy else None,
     )

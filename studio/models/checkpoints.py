@@ -269,6 +269,13 @@ def parents(ws: Workspace, name: str) -> dict[str, str]:
         return parents_of_run(db, run_id)
 
 
+def last_name(db: Database, run_id: int) -> str:
+    """Return the name of a run's last checkpoint; empty where it has none."""
+    sql = "SELECT name FROM checkpoints WHERE run_id = ? AND deleted_at IS NULL ORDER BY id DESC LIMIT 1"
+    found = db.execute(sql, [run_id]).fetchone()
+    return found[0] if found else ""
+
+
 def parents_of_run(db: Database, run_id: int) -> dict[str, str]:
     """Do as `parents`, by the run, whose own checkpoint may be gone."""
     rows = db.query(

@@ -15,6 +15,7 @@ from studio.runs import launcher, runs
 from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
+from ui.components import html
 from ui.pages.evaluate import page as evaluate
 
 
@@ -133,6 +134,30 @@ def vote(ws, name, num=1):
         assert showing
         with ws.write() as db:
             ratings.record(db, showing.id, "left" if showing.left.startswith(name) else "right")
+
+
+@pytest.mark.browser
+def test_an_address_chooses_the_two_to_compare_and_the_number_of_votes(ws, serve, visit):
+    filling.add_texts(ws, 4)
+    for _ in range(3):
+        filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    first, second, third = (c.name for c in checkpoints.list_all(ws, "ppo", "sft"))
+
+    def chosen(page) -> list[str]:
+        return [page.locator(f"#versus-{name} input").input_value() for name in ("one", "other", "votes")]
+
+    page = visit(serve(ws).url + f"#{html.versus_link(second, third, 10)}")
+    expect(page.locator("#versus-votes input")).to_have_value("10")
+    expect(page.locator("#versus-one input")).to_have_value(second)
+    assert chosen(page) == [second, third, "10"]
+    page.evaluate(f"location.hash = '{html.versus_link(first, second)}'")  # the page is open already
+    expect(page.locator("#versus-votes input")).to_have_value("50")
+    assert chosen(page) == [first, second, "50"]
+    page.locator("#versus-votes input").fill("7")
+    page.get_by_role("tab", name="Home").click()
+    page.get_by_role("tab", name="Evaluate").click()
+    expect(page.locator("#leaderboard")).to_contain_text("No votes")
+    assert chosen(page) == [first, second, "7"], "what was chosen since stays"
 
 
 @pytest.mark.browser

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -70,6 +71,11 @@ def notice(text: str, kind: str = "note") -> str:
         if text
         else '<p class="notice"></p>'
     )
+
+
+def versus_link(one: str, other: str, votes: int = 50) -> str:
+    """Return the address that asks for blind votes between two checkpoints; without their names, that of the page."""
+    return f"evaluate/{quote(one)}/{quote(other)}/{votes}" if one and other else "evaluate"
 
 
 def empty(title: str, text: str, link: str = "", label: str = "") -> str:

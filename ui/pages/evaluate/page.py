@@ -58,6 +58,7 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
         partial(_refresh_all, ws, votes, gains),
         [names, chosen, against, *votes.inputs],
         [names, chosen, against, going, *drawn, *votes.outputs, *gains.outputs],
+        item=votes.item,
     )
 
 

@@ -41,14 +41,28 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
         rater = gr.Dropdown(
             list(_raters(["person"])), value="person", label="Votes of", elem_id="versus-rater", min_width=180
         )
+    asked = gr.Textbox("", visible=False)  # ONE/OTHER/VOTES of an address, until it is taken over
     told = html.html(html.notice(""), elem_id="versus-told")
     board = html.html(elem_id="leaderboard")
     on(start.click, partial(_start, ws), [one, other, votes], [told, tabs])
     on(any_of([rater], "input"), partial(_draw, ws), [rater], [board])
-    return Page(partial(_refresh, ws), [one, other, rater], [one, other, rater, board])
+    on(any_of([asked], "change"), _take_over, [asked], [one, other, votes, asked])
+    return Page(partial(_refresh, ws), [asked, one, other, rater], [one, other, rater, board], item=asked)
 
 
-def _refresh(ws: Workspace, one: Any, other: Any, rater: Any) -> list[Any]:
+def _take_over(asked: str) -> list[Any]:
+    """Choose what an address asks for."""
+    one, _, rest = asked.partition("/")
+    other, _, votes = rest.partition("/")
+    if not one or not other:
+        return [gr.skip()] * 4
+    is_number = votes.isdecimal() and len(votes) < 5
+    return [one, other, int(votes) if is_number and int(votes) else gr.skip(), ""]
+
+
+def _refresh(ws: Workspace, asked: str, one: Any, other: Any, rater: Any) -> list[Any]:
+    if asked:
+        one, other = _take_over(asked)[:2]
     names = [checkpoint.name for checkpoint in shelf.page(ws, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
     with ws.read() as db:

@@ -58,7 +58,7 @@ def draw(found: SideBySide) -> str:
             "<h4>Measured on the same items</h4>",
             _measured(found.measured) if found.measured else _nothing("No suite has measured both.", "evaluate", "Measure them"),
             "<h4>Votes</h4>",
-            _votes(found),
+            _votes(found, names),
             "<h4>Answers to the same prompts</h4>",
             "".join(_answers(each, names) for each in found.answers)
             or '<p class="quiet">Both have answered no prompt in common. Ask them above, or in Chat.</p>',
@@ -101,10 +101,10 @@ def _look(name: str, line: Line) -> str:
     return f" is-{line.verdict.split()[0]}" if name == "Verdict" and line.verdict else ""
 
 
-def _votes(found: SideBySide) -> str:
+def _votes(found: SideBySide, names: tuple[str, str]) -> str:
     v = found.votes
     if v is None:
-        return _nothing("Nobody has voted between them.", "evaluate", "Compare blind")
+        return _nothing("Nobody has voted between them.", html.versus_link(*names), "Compare blind")
     return (
         f"<p>{escape(v.one)} won {v.wins:,}, tied {v.ties:,}, lost {v.losses:,}: {v.half:.0%}"
         f" ({v.half_low:.0%} to {v.half_high:.0%}). {escape(v.verdict)}</p>"

@@ -10,7 +10,7 @@ from studio.runs.runs import Run
 from studio.workspace import Database
 from ui.components import html
 
-SHOWN = 4
+SHOWN, VOTES = 4, 10
 WIDTH, HEIGHT, NUM_POINTS = 220, 40, 120
 Curve = Sequence[tuple[int, float]]
 """(step, value) of a metric, in order."""
@@ -21,8 +21,13 @@ def curves_of(db: Database, run: Run, found: Sequence[Finding]) -> dict[str, Cur
     return {each.metric: metrics.curve(db, run.id, each.metric, NUM_POINTS) for each in found[-SHOWN:] if each.metric}
 
 
-def panel(name: str, found: Sequence[Finding], curves: Mapping[str, Curve] = MappingProxyType({})) -> str:
-    """Return the newest findings of a run; empty where nothing looks wrong."""
+def panel(
+    name: str,
+    found: Sequence[Finding],
+    curves: Mapping[str, Curve] = MappingProxyType({}),
+    versus: tuple[str, str] = ("", ""),
+) -> str:
+    """Return the newest findings of a run; empty where nothing looks wrong. `versus`: its newest checkpoint and that of SFT."""
     if not found:
         return ""
     rows = "".join(
@@ -33,8 +38,8 @@ def panel(name: str, found: Sequence[Finding], curves: Mapping[str, Curve] = Map
     )
     told = f'<p class="quiet">All {len(found)}: <code>rlhf-studio runs checkup {escape(name)}</code></p>'
     ask = (
-        '<p>Only people can tell whether the answers got worse: <a href="#evaluate">ask for ten blind votes</a> between '
-        "this policy and SFT.</p>"
+        "<p>Only people can tell whether the answers got worse: "
+        f'<a href="#{html.versus_link(*versus, VOTES)}">ask for ten blind votes</a> between this policy and SFT.</p>'
     )
     more = (ask if any(finding.asks_votes for finding in found) else "") + (told if len(found) > SHOWN else "")
     return f'<section class="checkup" aria-label="What looks wrong"><ul>{rows}</ul>{more}</section>'

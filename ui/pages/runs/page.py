@@ -217,7 +217,8 @@ def _pulse(db: Database, run: Run) -> str:
     found = progress.read(db, run)
     pace = f'<p class="pulse num">{escape(" · ".join(found.words()))}</p>' if found else ""
     wrong = findings.of_run(db, run)
-    return pace + checkup.panel(run.name, wrong, checkup.curves_of(db, run, wrong))
+    versus = checkpoints.last_name(db, run.id), checkpoints.parents_of_run(db, run.id).get("sft", "")
+    return pace + checkup.panel(run.name, wrong, checkup.curves_of(db, run, wrong), versus)
 
 
 def _samples(db: Database, run: Run) -> str:
