@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import FloatRect, Locator
 
 from studio.runs import launcher, runs
 from studio.runs.runs import Run
@@ -19,6 +20,23 @@ def until(condition: Callable[[], object], what: str = "", patience_s: float = P
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what or condition}"
         time.sleep(0.02)
+
+
+def at_rest(locator: Locator) -> FloatRect:
+    """Return where a part of a page is, once the page is settled and the part has not moved for ten frames."""
+    locator.page.wait_for_function("window.studio.isSettled()")
+    locator.evaluate(
+        """async (part) => {
+            for (let same = 0, before = ""; same < 10; ) {
+                await new Promise(requestAnimationFrame);
+                const now = JSON.stringify(part.getBoundingClientRect());
+                [same, before] = [now === before ? same + 1 : 0, now];
+            }
+        }"""
+    )
+    box = locator.bounding_box()
+    assert box is not None
+    return box
 
 
 def for_run(

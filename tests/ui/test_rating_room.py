@@ -10,7 +10,7 @@ from studio.annotation import history
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import stored, waiting
 from tests.support.waiting import until as wait_for
 from tests.ui.filling import HOSTILE
 from tests.ui.test_rate import pairs_ws, press, rated  # noqa: F401  # pairs_ws is a fixture
@@ -69,10 +69,7 @@ def test_a_ranking_by_dragging(ws, serve, visit):
     page = open_room(visit, serve(ws))
 
     def drag(chip: str, target: str) -> None:
-        start = page.locator(chip).bounding_box()
-        end = page.locator(target).bounding_box()
-        assert start is not None
-        assert end is not None
+        start, end = waiting.at_rest(page.locator(chip)), waiting.at_rest(page.locator(target))
         page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
         page.mouse.down()
         page.mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2 + 2, steps=4)

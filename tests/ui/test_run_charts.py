@@ -13,7 +13,7 @@ from modules.config import PPOConfig, SFTConfig
 from modules.metrics import METRICS
 from studio.cli import main
 from studio.runs import metrics, run_pages
-from tests.support import stored
+from tests.support import stored, waiting
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.components.charts import Curve
@@ -154,6 +154,16 @@ def test_a_zoom_that_is_none_or_of_another_run_shows_everything(ppo, zoom):
     assert stored.read(ws, curves.draw, run.name, [], 0, False, zoom) == drawn(ws, run)
 
 
+def test_a_zoom_over_the_ends_shows_what_there_is(ppo):
+    ws, run = ppo
+    steps = [step for step, _ in stored.read(ws, metrics.curve, run.id, "objective/kl", 10_000)]
+    first, last = steps[0], steps[-1]
+    over = stored.read(ws, curves.draw, run.name, [], 0, False, f"{run.name} {first + 2} {last + 500}")
+    assert f"{first + 2} to {last}." in over
+    everything = stored.read(ws, curves.draw, run.name, [], 0, False, f"{run.name} 0 {last + 500}")
+    assert everything == drawn(ws, run)
+
+
 def test_steps_without_a_value_say_so_and_do_not_wait(ppo):
     ws, run = ppo
     shown = stored.read(ws, curves.draw, run.name, [], 0, False, f"{run.name} 900 950")
@@ -174,7 +184,7 @@ def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_
         """A place over the frame of the chart, of a step from 1 to 40."""
         loss.scroll_into_view_if_needed()
         share = (step - 1) / 39
-        box, (left, right) = loss.bounding_box(), map(float, loss.get_attribute("data-frame").split()[:2])
+        box, (left, right) = waiting.at_rest(loss), map(float, loss.get_attribute("data-frame").split()[:2])
         scale = box["width"] / float(loss.get_attribute("viewBox").split()[2])
         return box["x"] + scale * (left + share * (right - left)), box["y"] + box["height"] / 2
 
@@ -265,7 +275,7 @@ def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
     chart = page.locator("[data-group=value] figure.chart svg")
     chart.scroll_into_view_if_needed()
     expect(chart).to_have_css("touch-action", "pan-y")
-    box, touch = chart.bounding_box(), page.context.new_cdp_session(page)
+    box, touch = waiting.at_rest(chart), page.context.new_cdp_session(page)
     y = box["y"] + box["height"] / 2
     for kind, share in (("touchStart", 0.3), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
         points = [] if share is None else [{"x": box["x"] + share * box["width"], "y": y}]

@@ -124,15 +124,16 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     every = [name for names in charts.values() for name in names]
     bounds = [f"eval/{title}_{edge}" for title in charts for edge in ("low", "high")]
     num_points = NUM_POINTS if len(together) <= 3 else NUM_POINTS_OF_MANY
-    steps = _steps(run.name, zoom)
     whole = {each.name: metrics.curves(db, each.id, [*every, *bounds], num_points) for each in together}
-    found = whole if steps is None else {
-        each.name: metrics.curves(db, each.id, [*every, *bounds], num_points, steps) for each in together
-    }  # fmt: skip
     ends = [
         edge for values in whole.values() for curve in values.values() for edge in (curve.steps[0], curve.steps[-1])
     ]
-    frame = steps or (min(ends, default=0), max(ends, default=0))
+    first, last = min(ends, default=0), max(ends, default=0)
+    steps = _steps(run.name, zoom, first, last)
+    found = whole if steps is None else {
+        each.name: metrics.curves(db, each.id, [*every, *bounds], num_points, steps) for each in together
+    }  # fmt: skip
+    frame = steps or (first, last)
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
     limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
     steered = [(each.step + 1, str(each)) for each in steering.of_run(db, run.id) if each.step is not None]
@@ -158,12 +159,15 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     return f"{_legend(together)}{difference(together)}{spread(db, together)}{shown}{trust}"
 
 
-def _steps(name: str, zoom: Any) -> tuple[int, int] | None:
-    """Return the first and last step that are shown; None for all."""
+def _steps(name: str, zoom: Any, first: int, last: int) -> tuple[int, int] | None:
+    """Return the steps from and to which charts are shown, within those that there are where any is among them; None for all."""
     found = ZOOM.fullmatch(zoom) if isinstance(zoom, str) else None
     if not found or found["run"] != name:
         return None
-    return int(found["first"]), max(int(found["first"]) + 1, int(found["last"]))
+    low, high = int(found["first"]), max(int(found["first"]) + 1, int(found["last"]))
+    if low >= last or high <= first:
+        return low, high
+    return None if low <= first and high >= last else (max(low, first), min(high, last))
 
 
 def _zoomed(run: Run, steps: tuple[int, int] | None) -> str:
