@@ -118,8 +118,11 @@ def test_an_edited_demonstration_is_a_new_version_and_undo_brings_the_earlier_on
             stored.written(filled, texts.edit, again, text)
     with pytest.raises(DataError, match="no longer counts"):
         stored.written(filled, texts.edit, number, "From the first one")
+    assert f"demonstration {again} has taken its place" in stored.read(filled, demonstrations.standing, number)
+    assert stored.read(filled, demonstrations.standing, again) == ""
     assert stored.written(filled, texts.undo, "demonstrations", again) == new
     assert "Better 3." in taught(filled)
+    assert f"demonstration {new} has taken its place" in stored.read(filled, demonstrations.standing, again)
     assert stored.read(filled, catalogue.get, "demonstrations", new).source == catalogue.EDITED
 
 

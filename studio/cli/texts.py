@@ -10,7 +10,7 @@ from studio.cli import arguments as takes
 from studio.cli.printing import printable, when
 from studio.datasets import batches, taking_back
 from studio.errors import DataError
-from studio.preferences import catalogue, prompts, texts
+from studio.preferences import catalogue, demonstrations, prompts, texts
 from studio.preferences.catalogue import Filter, Text
 from studio.preferences.texts import ONE, WHATS
 from studio.recovery import rescue
@@ -111,7 +111,8 @@ def _show(arguments: argparse.Namespace) -> int:
     with Workspace.existing(arguments.workspace).read() as db:
         text = catalogue.get(db, arguments.what, arguments.id)
         uses, done = catalogue.uses(db, text), texts.history(db, arguments.what, arguments.id)
-    print(_line(text))
+        standing = demonstrations.standing(db, arguments.id) if arguments.what == "demonstrations" else ""
+    print("\n".join(filter(None, (_line(text), standing))))
     for turn in text.messages:
         print(printable(f"{turn['role']}: {turn['content']}"))
     for number, answer in enumerate(text.answers, 1):

@@ -58,7 +58,7 @@ class RoundFigures:
         if self.kl is not None:
             said.append(f"KL {self.kl:.1f}")
         if self.tax is not None:
-            said.append(f"tax {self.tax:+.1%}")
+            said.append(f"tax {self.tax:+z.1%}")
         return ", ".join(said)
 
 

@@ -117,6 +117,17 @@ def versions(db: Database, response_id: int) -> list[dict[str, Any]]:
     )
 
 
+def standing(db: Database, response_id: int) -> str:
+    """Return why a demonstration does not count, in words; empty where it does."""
+    if _counts(db, response_id):
+        return ""
+    found = db.execute("SELECT max(id) FROM demonstration_events WHERE response_id = ?", [response_id]).fetchone()
+    newest = db.execute("SELECT response_id FROM demonstration_events WHERE id = ?", [_end(db, found[0])]).fetchone()
+    if newest is None or newest[0] == response_id:
+        return "It was taken back, so it is not trained on."
+    return f"It is an earlier version; demonstration {newest[0]} has taken its place."
+
+
 def _counting(db: Database, response_id: int) -> int:
     """Return the prompt of a demonstration that counts."""
     found = db.execute("SELECT prompt_id FROM all_demonstrations WHERE id = ?", [response_id]).fetchone()

@@ -84,9 +84,9 @@ def time_left(db: Database, run: Run) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds in words."""
+    """Write seconds in words, less than one as one."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 

@@ -67,6 +67,16 @@ def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, 
     assert tab_in_address(page) == "data"
 
 
+def test_another_page_begins_at_its_head(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#runs/ppo-2", width=390)
+    expect(page.locator("#run-curves figure.chart").first).to_be_visible()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("scrollY") > 500
+    page.get_by_role("tab", name="Models").click()
+    expect(page.locator("#page-models")).to_be_visible()
+    page.wait_for_function("scrollY === 0")
+
+
 def test_any_text_in_the_address_is_taken_as_it_is_and_everything_else_works(ws, serve, visit):
     url = serve(ws).url
     page = visit(f"{url}#rate%")

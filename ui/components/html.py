@@ -127,7 +127,7 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}"
     if size >= 0.01:
         return f"{value:.{max(0, 2 - len(str(int(size))) + 1)}f}" if size >= 1 else f"{value:.3f}"
-    return f"{value:.1e}"
+    return f"{value:.4f}" if size >= 0.001 else f"{value:.1e}"
 
 
 def figure(stage: str, metrics: Mapping[str, float]) -> str:

@@ -25,6 +25,7 @@
   let isFollowing = false;
   let preferred = "";
   let isReopening = false;
+  let scrolled = ""; // the page that was scrolled through
   let clicked = ""; // a tab whose click is in the address, and whose report is still to come
   const tabOf = (page) => document.getElementById(`page-${page}-button`);
   const show = (page) => {
@@ -77,6 +78,8 @@
     /* A tab was opened: show it in the address, as a step for the back button; keep the item where the address already is on that page. */
     opened(page) {
       tabOf(page)?.scrollIntoView({ block: "nearest", inline: "center" }); // in a narrow window the menu is wider than it
+      if (page !== scrolled) scrollTo({ top: 0, behavior: "instant" }); // another page begins at its head
+      scrolled = page;
       if (page === clicked) {
         clicked = "";
         return; // the address may have gone on since

@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.annotation import history
 from studio.errors import DataError, StudioError
-from studio.preferences import catalogue, prompts, texts
+from studio.preferences import catalogue, demonstrations, prompts, texts
 from studio.preferences.catalogue import Filter, Text
 from studio.preferences.texts import ONE, WHATS
 from studio.workspace import LARGEST, Database, Workspace
@@ -178,12 +178,13 @@ def _pick(db: Database, picked: str) -> list[Any]:
         text = catalogue.get(db, what, number)
         uses, done = catalogue.uses(db, text), texts.history(db, what, number)
         is_hidden = texts.is_hidden(db, what, number)
+        standing = demonstrations.standing(db, number) if what == "demonstrations" else ""
     except StudioError as error:
         said = row_drawer.head(0, "Text") + html.notice(str(error), "bad")
         return [said, *(gr.Button(interactive=False) for _ in range(2)), *(gr.skip() for _ in range(3))]
     is_answer = what == "demonstrations"
     return [
-        _detail(what, text, uses, done),
+        _detail(what, text, uses, done, standing),
         gr.Button("Show again" if is_hidden else "Hide", interactive=True),
         gr.Button(interactive=texts.undoable(done) is not None),
         gr.Textbox(text.answers[0] if is_answer else "", visible=is_answer),
@@ -192,7 +193,7 @@ def _pick(db: Database, picked: str) -> list[Any]:
     ]
 
 
-def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, Any]]) -> str:
+def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, Any]], standing: str) -> str:
     hidden = "hidden, with its prompt or by itself" if text.is_hidden else ""
     if what == "preferences":
         shown = "".join(
@@ -206,7 +207,7 @@ def _detail(what: str, text: Text, uses: dict[str, int], done: list[dict[str, An
     used = ", ".join(f"{number:,} {name}" for name, number in uses.items() if number) or "nothing yet"
     events = "".join(map(_event, done))
     events = f"<details open><summary>What was done with it</summary><ol>{events}</ol></details>" if done else ""
-    about = f"Source: {text.source}, {text.created_at[:10]}. Its prompt has: {used}."
+    about = f"{standing} Source: {text.source}, {text.created_at[:10]}. Its prompt has: {used}.".strip()
     return (
         f'<article class="rating-detail">{row_drawer.head(text.id, f"{ONE[what].capitalize()} {text.id}")}'
         f'<p class="quiet">{escape(about)}</p>{html.tags([text.judgement, text.category, text.split, hidden])}{shown}{events}</article>'

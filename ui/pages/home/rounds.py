@@ -40,7 +40,7 @@ def _row(found: RoundFigures) -> str:
         _named(found.policy.run_name, found.policy.name) if found.policy else "–",
         _won(found),
         html.number(found.kl),
-        f"{found.tax:+.1%}" if found.tax is not None else "–",
+        f"{found.tax:+z.1%}" if found.tax is not None else "–",
     ]
     return f'<tr><th scope="row">{found.number}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
