@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from modules.config import EvaluateConfig, RewardConfig, SFTConfig
+from modules.config import EvaluateConfig, RewardConfig, SFTConfig, categories, listed
 from studio.annotation import history, predictions, sessions
 from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
@@ -106,6 +106,18 @@ def test_a_ranking_gives_the_same_snapshot_in_whatever_order_it_stood_on_the_scr
         found.add((shown, stored.freeze(ws).sha256))
     assert len(found) == 3, "the orders were to differ"
     assert len({sha256 for _, sha256 in found}) == 1
+
+
+def test_a_category_with_a_comma_is_asked_for_in_quotes(ws):
+    for number, name in enumerate(("poems, short", "poems", "facts")):
+        add(ws, number, category=name)
+        rate(ws, "left")
+    assert len(freeze(ws, categories='"poems, short", facts')) == 2
+    assert {row["category"] for row in freeze(ws, categories='"poems, short"')} == {"poems, short"}
+    assert Recipe(categories=' facts ,"poems, short"').categories == 'facts,"poems, short"'
+    assert Recipe(categories="b, a,").categories == "a,b"
+    for names in ({"a", "b"}, {"a, b", 'say "no"', "c"}, {'"'}, set()):
+        assert categories(listed(names)) == names
 
 
 def test_a_recipe_chooses_by_strength_date_and_category(ws):

@@ -20,6 +20,7 @@ from modules.config.stages import (
     VotesConfig,
     categories,
     is_open,
+    listed,
     settle,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "VotesConfig",
     "categories",
     "is_open",
+    "listed",
     "settle",
 ]

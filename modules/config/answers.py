@@ -25,7 +25,7 @@ class SampleConfig(StageConfig):
     split: Literal["train+validation", "train", "validation", "test"] = "train+validation"
     """Which prompts to draw from. Ratings of validation and test prompts are never trained on; they measure."""
     exclude_categories: str = ""
-    """Prompt categories, separated by commas, to leave out."""
+    """Prompt categories to leave out, separated by commas, one with a comma in quotes."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature; higher is more varied, lower is safer."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

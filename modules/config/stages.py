@@ -4,7 +4,9 @@ Checkpoints are referred to by their name in the workspace (``sft-1``, ``ppo-2@4
 come from the workspace itself.
 """
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -73,7 +75,7 @@ class VotesConfig(TrainConfig):
     rated_until: str = ""
     """Train only on ratings given on this day (UTC) or earlier; empty takes all."""
     rated_categories: str = ""
-    """Train only on ratings of prompts of these categories, separated by commas; empty takes all."""
+    """Train only on ratings of prompts of these categories, separated by commas, one with a comma in quotes; empty takes all."""
     raters: str = "all"
     """Whose ratings count: all; majority for one preference of each pair, that of most raters; share for one with the share of raters as its probability; or names, separated by commas."""
     votes_half: Literal["all", "first", "second"] = "all"
@@ -240,7 +242,7 @@ class PPOConfig(TrainConfig):
     temperature: PositiveFloat = 1.0
     """Sampling temperature; the same one is used for every log-probability."""
     exclude_categories: str = ""
-    """Prompt categories, separated by commas, not to train on; their held-out demonstrations measure the alignment tax."""
+    """Prompt categories, separated by commas (one with a comma in quotes), not to train on; their held-out demonstrations measure the alignment tax."""
     eval_every: PositiveInt = 10
     """Score held-out prompts and measure held-out losses after every this many iterations."""
     eval_prompts: Annotated[int, Field(ge=1, le=2048)] = 64
@@ -330,5 +332,13 @@ def settle(config: AnyConfig, values: Mapping[str, Any] = FRESH) -> AnyConfig:
 
 
 def categories(text: str) -> frozenset[str]:
-    """Return the names in a comma-separated config field; empty text gives none."""
-    return frozenset(name.strip() for name in text.split(",") if name.strip())
+    """Return the names in a comma-separated config field; one with a comma stands in double quotes, and empty text gives none."""
+    line = text.replace("\n", " ").replace("\r", " ")
+    return frozenset(name.strip() for name in next(csv.reader([line], skipinitialspace=True), []) if name.strip())
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the text of a config field that `categories` reads as these names, sorted."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(sorted(names))
+    return line.getvalue()

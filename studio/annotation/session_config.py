@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlite_utils import Database
 
-from modules.config import categories
+from modules.config import categories, listed
 from studio.annotation.pair_selection import PairQuery
 from studio.errors import RatingError
 from studio.models import checkpoint_pages as shelf
@@ -123,7 +123,7 @@ def _check_categories(db: Database, config: SessionConfig) -> None:
     known = [name for name in prompts.list_categories(db) if name]
     unknown = sorted(set(categories(config.categories)) - set(known))
     if unknown:
-        named = f"They have: {', '.join(sorted(known))}." if known else "They have none: leave categories empty."
+        named = f"They have: {listed(known)}." if known else "They have none: leave categories empty."
         raise RatingError(f"No prompt has the category {', '.join(unknown)}. {named}")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from sqlite_utils import Database
 
-from modules.config import VotesConfig, categories
+from modules.config import VotesConfig, categories, listed
 from studio.errors import DataError
 from studio.preferences import consensus, criteria, hiding
 from studio.preferences.vocabulary import TIES
@@ -65,7 +65,7 @@ class Recipe(BaseModel):
     @field_validator("categories")
     @classmethod
     def _sorted(cls, text: str) -> str:
-        return ",".join(sorted(categories(text)))
+        return listed(categories(text))
 
     def describe(self) -> Row:
         """Return the recipe as stored and hashed: without settings at their default, except ties and strength."""
