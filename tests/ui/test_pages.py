@@ -495,6 +495,7 @@ def test_a_text_is_opened_by_keys_edited_hidden_and_brought_back(ws, serve, visi
     expect(drawer.locator("[data-shown]")).to_be_visible()
     first = int(drawer.locator("[data-shown]").get_attribute("data-shown") or 0)
     expect(page.locator("#data-answer textarea")).not_to_have_value("")
+    assert page.evaluate("window.studio.address()") == f"data/demonstrations/{first}"
     page.locator("#data-answer textarea").fill(f"Better. {HOSTILE}")
     page.locator("#data-edit").click()
     expect(page.locator("#data-told")).to_contain_text("The earlier version stays on record")
@@ -517,8 +518,19 @@ def test_a_text_is_opened_by_keys_edited_hidden_and_brought_back(ws, serve, visi
     expect(drawer).to_be_hidden()
     assert page.evaluate("window.hacked") is None
     with ws.read() as db:
-        assert [event["action"] for event in texts.history(db, "demonstrations", first)] == []
+        assert [event["action"] for event in texts.history(db, "demonstrations", first)] == ["category"], "its prompt's"
         assert db.execute("SELECT count(*) FROM responses WHERE id = ?", [first]).fetchone()[0] == 1
+
+
+def test_an_address_opens_one_text_also_one_that_the_table_does_not_show(ws, serve, visit):
+    prompt_id = filling.add_texts(ws, 30)[0]
+    page = visit(serve(ws).url + f"#data/prompts/{prompt_id}")
+    expect(page.locator("#data-drawer")).to_contain_text(f"Prompt {prompt_id}")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#data-drawer")).to_be_hidden()
+    assert page.evaluate("window.studio.address()") == "data"
+    page.evaluate("location.hash = 'data/demonstrations/999999'")
+    expect(page.locator("#data-drawer")).to_contain_text("There is no demonstration 999999")
 
 
 def test_an_import_is_a_card_and_is_taken_back_after_a_second_click(ws, serve, visit, tmp_path):

@@ -21,18 +21,18 @@ def place(name: str, label: str, address: str = "") -> gr.HTML:
     Args:
         name: what the ids of the page's components begin with.
         label: what the drawer is called to those who cannot see it.
-        address: the address whose next part is the number of a row; empty: rows have none.
+        address: the address whose next part is the number of a row, or its kind and number; empty: rows have none.
     """
     script = SCRIPT.replace("NAME", name).replace("LABEL", label).replace("ADDRESS", address)
     # An empty template: the value comes from outside and must not be drawn.
     return html("", html_template="", js_on_load=script, elem_id=f"{name}-clicked")
 
 
-def table(label: str, columns: Sequence[tuple[str, str]], rows: Sequence[str]) -> str:
-    """Draw rows made by `row` as a table with a head that stays; `columns` are class and title."""
+def table(label: str, columns: Sequence[tuple[str, str]], rows: Sequence[str], kind: str = "") -> str:
+    """Draw rows made by `row` as a table with a head that stays; `columns` are class and title, `kind` is that of all rows, if any."""
     head = "".join(f'<th scope="col" class="is-{name}">{escape(title)}</th>' for name, title in columns)
     return (
-        f'<div class="rows" role="region" aria-label="{escape(label)}"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="rows" role="region" aria-label="{escape(label)}" data-kind="{kind}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -25,7 +25,7 @@ function mark() {
 
 function address(item) {
   if ("ADDRESS" && window.studio.address().split("/")[0] === "ADDRESS".split("/")[0])
-    history.replaceState(null, "", `#ADDRESS${item ? `/${item}` : ""}`);
+    history.replaceState(null, "", `#ADDRESS${item ? `/${item}` : ""}`); // the item is a row's number, or kind/number
 }
 
 /* Whether the drawer may show something else (`to`, empty for nothing): what was typed is dropped only at the second try. */
@@ -55,7 +55,9 @@ function open(id) {
   if (isOpen() && !mayLeave(id)) return;
   const drawer = part("drawer");
   const wasOpen = isOpen();
-  current = id;
+  const kind = part("list")?.querySelector("[data-kind]")?.dataset.kind;
+  if (kind && !id.includes("/")) id = `${kind}/${id}`;
+  current = id.split("/").at(-1);
   Object.assign(drawer.dataset, { open: "" });
   for (const [name, value] of Object.entries({ role: "dialog", "aria-label": "LABEL", tabindex: "-1" })) drawer.setAttribute(name, value);
   props.value = id;
@@ -159,9 +161,9 @@ watch();
 
 /* An address that names a row opens it. */
 async function follow() {
-  const number = "ADDRESS" && window.studio.address().match(new RegExp("^ADDRESS/(\\d{1,19})$"))?.[1];
+  const number = "ADDRESS" && window.studio.address().match(new RegExp("^ADDRESS/((?:[a-z]+/)?\\d{1,19})$"))?.[1];
   if (!number) return;
-  while (!part("drawer")) await new Promise((done) => setTimeout(done, 50));
+  while (!part("drawer") || !part("list")) await new Promise((done) => setTimeout(done, 50));
   open(number);
 }
 addEventListener("hashchange", follow);

@@ -56,7 +56,7 @@ def place(ws: Workspace) -> tuple[list[Any], list[Any], list[Any]]:
             **_BARE,
         )
     at = gr.State(Place())
-    clicked = row_drawer.place("data", "Text")
+    clicked = row_drawer.place("data", "Text", "data")
     listing = html.html(elem_id="data-list")
     with gr.Row(elem_classes="controls pager"):
         newer = gr.Button("Newer", interactive=False, size="sm", min_width=90, elem_id="data-newer")
@@ -123,7 +123,7 @@ def _list(ws: Workspace, move: str, at: Any, *filters: Any) -> list[Any]:
         found, at, is_more = paging.turn(find, count, move, at, PAGE_SIZE)
     if not found:
         return [_nothing(wanted), at, *paging.ways(False, False), ""]
-    drawn = row_drawer.table(what.capitalize(), COLUMNS[what], [_row(what, text) for text in found])
+    drawn = row_drawer.table(what.capitalize(), COLUMNS[what], [_row(what, text) for text in found], what)
     return [drawn, at, *paging.ways(at.before > 0, is_more), row_drawer.extent(at.before, len(found), at.total)]
 
 
@@ -146,7 +146,7 @@ def _row(what: str, text: Text) -> str:
 
 
 def _open_row(ws: Workspace, number: Any, what: str) -> list[Any]:
-    picked = f"{what}/{number}"
+    picked = number if "/" in str(number) else f"{what}/{number}"
     with ws.read() as db:
         return [picked, *_pick(db, picked), html.notice("")]
 
