@@ -131,12 +131,12 @@ def _workspace(root: str | Path | None, is_repairing: bool = False) -> list[Chec
     try:
         if is_repairing and Workspace(path).used_before() and (aside := folders.make_new(path)):
             found.append(Check("ok", "repair", f"a new database was made; what was there before is in {aside}"))
-        num_missing = high_water.num_missing(Workspace(path).database)
+        missing = high_water.sentence(Workspace(path).database)
         ws = Workspace.open(path)
         if is_repairing:
             found.append(_taken_up(folders.take_up(ws)))
-            num_lost = num_missing = 0  # reported above: the database as it is now is the newest
-        checks = [_writable(ws), *found, _database(ws, num_lost, num_missing), *_folders(ws), *_deletions(ws)]
+            num_lost, missing = 0, ""  # reported above: the database as it is now is the newest
+        checks = [_writable(ws), *found, _database(ws, num_lost, missing), *_folders(ws), *_deletions(ws)]
         with ws.read() as db:
             checks += _configs(db)
         return [*checks, _backup(ws), _disk(ws)]
@@ -221,7 +221,7 @@ def _writable(ws: Workspace) -> Check:
     return Check("ok", "workspace", str(ws.root))
 
 
-def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
+def _database(ws: Workspace, num_lost: int = 0, missing: str = "") -> Check:
     """Check that the database is sound and complete; a copy without its -wal can be sound and lack the newest rows."""
     name = ws.database.name
     verdict = connection.quick_check(ws.database)
@@ -239,9 +239,8 @@ def _database(ws: Workspace, num_lost: int = 0, num_missing: int = 0) -> Check:
             f"{name} lacks {num_lost:,} pages that its {name}-wal held: it was cut or left out",
             step,
         )
-    if num_missing:
-        text = f"{name} lacks the last {num_missing:,} writes that were made here: an older copy, or one without its {name}-wal"
-        return Check("problem", "database", text, step)
+    if missing:
+        return Check("problem", "database", missing, step)
     try:
         with ws.read() as db:
             rated = history.find(db, limit=1)

@@ -17,6 +17,8 @@ from studio.runs import runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
+FEW_RATINGS = 10
+"""Ratings from which on one may go once round the loop to see how it works; the model learns very little from them."""
 FRESH_RATINGS = 20
 """Ratings the newest reward model has not seen, after which a new one is worth training."""
 
@@ -221,7 +223,9 @@ def _first_reward(facts: _Facts) -> Step:
         sentence = (
             f"Rate {wanted:,} more pair{'s' * (wanted != 1)}; about {ratings.ENOUGH} ratings make a first reward model."
         )
-        return Step("rate", sentence, "Rate pairs", "rate")
+        try_it = facts.num_rated >= FEW_RATINGS and facts.policy is not None
+        others = (("Train a reward model on those you have", "train/reward"),) if try_it else ()
+        return Step("rate", sentence, "Rate pairs", "rate", others=others)
     if facts.num_rated and (facts.num_rated >= ratings.ENOUGH or facts.policy is None):
         return Step(
             "reward",

@@ -186,6 +186,7 @@ class Workspace:
             if not is_import:
                 curtain.draw(db)  # what came while this connection waited for its turn
             before = db.conn.total_changes
+            high_water.settle(db, self.database)
             yield
             number = high_water.advance(db) if db.conn.total_changes > before else 0
         except BaseException:

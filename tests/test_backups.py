@@ -1,6 +1,7 @@
 """Backups of the database: whole while somebody writes, never over another file, restored, rotated; and copies that lack something."""
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ from studio.workspace import Workspace
 from tests.live_server import LiveServer
 from tests.support import stored
 from tests.support.waiting import PATIENCE_S
+from ui.pages.home import page as home
 
 
 def add_pairs(ws, count, start=0):
@@ -265,6 +267,27 @@ def test_a_whole_copy_and_a_workspace_at_work_are_sound(ws, tmp_path):
     said = verdict(Workspace(tmp_path / "copy"))
     assert said.level == "ok"
     assert "8 ratings, the newest of 20" in said.text
+
+
+def test_what_an_older_copy_lacks_is_told_also_when_more_than_that_was_written_since(ws, tmp_path, capsys):
+    older = backups.make(ws, tmp_path / "older.db").path
+    add_pairs(ws, 3, 20)
+    add_pairs(ws, 3, 30)
+    for path in ws.root.glob("studio.db-*"):
+        if path.name != "studio.db-mark":
+            path.unlink()
+    shutil.copy(older, ws.database)
+    lacks = re.search(r"lacks (\d+) writes", verdict(ws).text)
+    assert lacks is not None
+    for _ in range(2):  # at last more writes than are missing
+        for number in range(4):
+            add_pairs(ws, 1, 40 + number)
+        assert lacks[0] in verdict(ws).text
+    assert main(["runs", "--workspace", str(ws.root)]) == 0
+    assert lacks[0] in capsys.readouterr().err
+    assert lacks[0] in home.first(ws)
+    assert all(check.level != "problem" for check in doctor._workspace(ws.root, is_repairing=True))
+    assert verdict(ws).level == "ok"
 
 
 def test_an_older_database_that_was_put_back_by_hand_is_told_until_it_is_accepted(ws, tmp_path):

@@ -35,6 +35,27 @@ def test_the_time_left_goes_on_at_the_pace_so_far(ws):
     assert found.words()[:2] == ["7 min so far", "about 10 min left"]
 
 
+def test_before_its_first_step_a_run_says_when_that_came_in_the_last_run_of_its_stage(ws):
+    before = filling.add_run(ws, SFTConfig())
+    waiting = dataclasses.replace(started_ago(filling.add_run(ws, SFTConfig(), "running"), 5), progress=0.0)
+    assert stored.read(ws, progress.first_step_after, waiting) is None, "the last one logged nothing"
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    with ws.write() as db:
+        db.execute("UPDATE runs SET started_at = ? WHERE id = ?", [begun.isoformat(), before.id])
+        for step, seconds in ((1, 37), (2, 39)):
+            at = (begun + timedelta(seconds=seconds)).isoformat()
+            db.table("metrics").insert(
+                {"run_id": before.id, "name": "train/loss", "step": step, "value": 1.0, "at": at}
+            )
+    assert stored.read(ws, progress.first_step_after, waiting) == pytest.approx(37)
+    for other in (
+        dataclasses.replace(waiting, progress=0.1),
+        dataclasses.replace(waiting, pause_requested=True, paused_at="2026-01-01T00:00:00+00:00"),
+        dataclasses.replace(waiting, stage="reward"),
+    ):
+        assert stored.read(ws, progress.first_step_after, other) is None
+
+
 def log_steps(ws, run, first: int, seconds: list[float]) -> None:
     """One step after the other, each so many seconds after the one before."""
     at = datetime.now(UTC)

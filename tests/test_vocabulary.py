@@ -61,7 +61,8 @@ def test_no_word_and_no_key_of_a_judgement_stands_outside_the_table():
 
 
 def test_each_key_has_one_command_and_a_line_in_the_list_of_keys():
-    assert sum(len(command.keys) for command in COMMANDS) == len(KEYS)
+    meant = {(key, command.name) for command in COMMANDS for key in command.keys}
+    assert len(meant) == len(KEYS), "a key means one thing, for a pair and for a ranking"
     drawn = {key for row in HELP for key in row.keys.split()} - {"or", "then", "to"}
     assert {vocabulary.CAPS.get(key, key) for key in KEYS} <= drawn
     assert set(JUDGEMENTS) <= {*KEYS.values()}

@@ -176,7 +176,7 @@ def launch_settings(
                 Middleware(login.Login, password=password, port=at.port),
                 Middleware(uploads.LimitUploads, max_bytes=max_upload),
                 Middleware(KeepSessions),
-                Middleware(rest.Rest),
+                Middleware(rest.Rest, shown={home.FIRST: partial(home.first, ws)}),
             ]
         },
         "blocked_paths": [str(ws.root)],

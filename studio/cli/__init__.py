@@ -9,6 +9,7 @@ import io
 import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from studio import redaction
@@ -31,6 +32,7 @@ from studio.cli import (
     texts,
     win_rates,
 )
+from studio.database import high_water
 from studio.errors import StudioError
 from studio.recovery import rescue
 from studio.runs import signals
@@ -78,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command is None:
         chosen = parser().parse_args([*given, "ui"])
     try:
-        return chosen.action(chosen)
+        code = chosen.action(chosen)
+        if chosen.command not in ("doctor", "restore"):
+            _tell_what_is_missing(Workspace.place(chosen.workspace))
+        return code
     except StudioError as error:
         print(redaction.redact(str(error)), file=sys.stderr)
         return 1
@@ -96,6 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `rlhf-studio runs | head`
         sys.stderr.close()
         return 0
+
+
+def _tell_what_is_missing(root: Path) -> None:
+    """Say after any command that the database lacks what was written here, as far as that is known."""
+    if said := high_water.sentence(Workspace(root).database):
+        print(f"{said}. What to do is told by: rlhf-studio doctor", file=sys.stderr)
 
 
 def _print_what_the_terminal_can(*streams: TextIO) -> None:

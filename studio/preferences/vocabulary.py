@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 PAIR = {
     "Left is": tuple(Command((key,), f"left:{n}", STRENGTHS[n]) for key, n in (("1", 3), ("2", 2), ("3", 1))),
-    "Neither": (Command(("5", " "), "tie", WORDS["tie"]),),
+    "Neither": (Command(("5", " "), "tie", WORDS["tie"]), Command(("b",), "both_bad", WORDS["both_bad"])),
     "Right is": tuple(Command((key,), f"right:{n}", STRENGTHS[n]) for key, n in (("8", 1), ("9", 2), ("0", 3))),
 }
 """The judgements of a pair by the heading of their buttons."""
@@ -54,22 +54,26 @@ TYPED: dict[str, PairOutcome] = {outcome.removeprefix("both_"): outcome for outc
 RANKING = (
     Command(("=",), "same", "ties with it"),
     Command(("backspace",), "back", "take out"),
+    Command(("b",), "both_bad", ALL_BAD),
     Command(("enter",), "ranking", "record ranking"),
 )
 OTHERS = (
-    Command(("b",), "both_bad", WORDS["both_bad"]),
     Command(("s",), "skip", "skip …"),
     Command(("z",), "undo", "undo"),
     Command(("e",), "edit", "edit to ideal …"),
     Command(("d",), "demonstrate", "demonstrate"),
     Command(("n",), "note", "note"),
+    Command(("?",), "help", "more keys"),
+)
+"""Always in sight."""
+MORE = (
     *(Command((flag[0],), flag, f"{flag} …") for flag in FLAGS),
     Command(("m",), "raw", "raw text"),
     Command(("y",), "together", "scroll together"),
     Command(("a",), "attributes", "scales"),
     Command(("g",), "guideline", "guideline"),
-    Command(("?",), "help", "keys"),
 )
+"""In the list of keys; their keys work without it."""
 SCROLLING = (Command(("j",), "down", "scroll down"), Command(("k",), "up", "scroll up"))
 QUIT = Command(("q",), "quit", "quit")
 """In the terminal only."""
@@ -94,7 +98,7 @@ SETTLED = {
     "later": "left open; the pair comes again in another session",
 }
 """How they are told once they are stored."""
-COMMANDS = (*(command for group in PAIR.values() for command in group), *RANKING, *OTHERS, *SCROLLING)
+COMMANDS = (*(command for group in PAIR.values() for command in group), *RANKING, *OTHERS, *MORE, *SCROLLING)
 KEYS = {key: command.name for command in COMMANDS for key in command.keys}
 """Key, by its character, to the name of its command."""
 JUDGING = frozenset(key for key, name in KEYS.items() if name in (*JUDGEMENTS, "same", "ranking"))
@@ -182,7 +186,6 @@ def as_json() -> str:
             "movedLetters": MOVED_LETTERS,
             "judgements": JUDGEMENTS,
             "plain": {outcome: {"command": command, "words": WORDS[outcome]} for outcome, command in PLAIN.items()},
-            "bothBad": {"pair": WORDS["both_bad"], "ranking": ALL_BAD},
             "sides": SIDES,
             "flags": FLAGS,
             "attributes": ATTRIBUTES,

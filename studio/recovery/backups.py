@@ -84,7 +84,7 @@ def restore(root: Path, file: str | Path) -> Path:
             _check(connection, source)
             copying.copy(connection, new, is_replacing=True)
         aside.mkdir(parents=True)
-        for suffix in ("-wal", "-shm", "-mark", ""):
+        for suffix in ("-wal", "-shm", "-mark", "-lost", ""):
             with suppress(FileNotFoundError):
                 path = ws.database.with_name(ws.database.name + suffix)
                 path.rename(aside / path.name)

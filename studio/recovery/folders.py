@@ -86,7 +86,7 @@ def make_new(root: Path) -> Path | None:
         )
     aside = ws.backups / f"replaced-{stamp()}"
     aside.mkdir(parents=True)
-    for suffix in ("-wal", "-shm", "-mark", ""):
+    for suffix in ("-wal", "-shm", "-mark", "-lost", ""):
         path = ws.database.with_name(ws.database.name + suffix)
         if path.exists():
             path.rename(aside / path.name)

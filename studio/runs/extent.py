@@ -6,12 +6,17 @@ from collections import Counter
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import arms, prompts, ratings
+from studio.preferences import arms, prompts, ratings, snapshots
 from studio.runs import metrics, prepare, progress, runs
 from studio.workspace import Database, Workspace
 
-FIELDS = ("base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds", "arms")
+FIELDS = (
+    "base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds", "arms", "ties", "weak_labels",
+    "raters", "rated_since", "rated_until", "rated_categories", "votes_half",
+)  # fmt: skip
 """The settings that it depends on, besides the checkpoints."""
+COUNTED = 20_000
+"""Most ratings of which those that a run would choose are counted."""
 FEW_STEPS = 10
 """Optimizer steps below which SFT learns very little."""
 
@@ -19,8 +24,8 @@ FEW_STEPS = 10
 def sentence(ws: Workspace, config: StageConfig) -> str:
     """Return the steps of a run with this config and, where one on the same base model ran before, about how long it takes.
 
-    Ratings are counted before any choice among them (raters, dates, ties), so a run may have fewer steps than it says. Empty
-    for stages that do not train and where there is nothing to train on.
+    Of ratings, those of training prompts that the config chooses are counted; of more than `COUNTED` all that are stored, so that
+    a run may have fewer steps than it says. Empty for stages that do not train and where there is nothing to train on.
 
     Raises:
         StudioError: there is no such checkpoint.
@@ -46,15 +51,23 @@ def _steps(db: Database, config: TrainConfig) -> tuple[int, str]:
         num, unit, epochs = prompts.counts(db)["demonstrations_train"], "demonstration", config.epochs
         num = min(num, config.max_demonstrations or num)
     else:
-        num, unit, epochs = ratings.summary(db)["rated"], "rating", getattr(config, "epochs", 1)
+        num, unit, epochs = _num_ratings(db, config), "rating", getattr(config, "epochs", 1)
     steps = epochs * math.ceil(num / config.batch_size)
     times = "" if epochs == 1 else f", {epochs} times"
     return steps, f"About {steps:,} step{'s' * (steps != 1)}: {num:,} {unit}{'s' * (num != 1)}{times}"
 
 
+def _num_ratings(db: Database, config: TrainConfig) -> int:
+    """Count the ratings that a run would learn from; of very many, all that are stored."""
+    stored = ratings.summary(db)["rated"]
+    if stored > COUNTED or not isinstance(config, VotesConfig):
+        return stored
+    return snapshots.count_unseen(db, snapshots.recipe_of(config), "")
+
+
 def _few(db: Database, config: TrainConfig, steps: int) -> str:
     """Say that there is little to learn from; empty where there is enough."""
-    if isinstance(config, VotesConfig) and ratings.summary(db)["rated"] < ratings.ENOUGH:
+    if isinstance(config, VotesConfig) and _num_ratings(db, config) < ratings.ENOUGH:
         return f"So few teach very little: from about {ratings.ENOUGH} ratings on, what it learns is more than a guess."
     return "So few steps teach very little." if isinstance(config, SFTConfig) and steps < FEW_STEPS else ""
 

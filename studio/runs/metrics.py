@@ -171,6 +171,12 @@ def cursor(db: Database, run_id: int) -> int:
     return next(db.query("SELECT coalesce(max(id), 0) AS n FROM metrics WHERE run_id = ?", [run_id]))["n"]
 
 
+def first_at(db: Database, run_id: int) -> str | None:
+    """Return the UTC time of a run's first value, or None."""
+    found = db.execute("SELECT at FROM metrics WHERE run_id = ? ORDER BY id LIMIT 1", [run_id]).fetchone()
+    return found[0] if found else None
+
+
 def latest(db: Database, run_id: int) -> dict[str, float]:
     """Map each metric name to its value at the last step."""
     return _ends(

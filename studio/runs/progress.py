@@ -8,7 +8,7 @@ import psutil
 from sqlite_utils import Database
 
 from modules.config import PPOConfig
-from studio.runs import gpus, metrics, processes
+from studio.runs import gpus, metrics, processes, run_pages
 from studio.runs.runs import Run
 
 SHOWN = ("train/loss", "eval/loss", "train/accuracy", "eval/accuracy", "objective/score", "eval/score", "objective/kl")
@@ -81,6 +81,20 @@ def time_left(db: Database, run: Run) -> float | None:
     if run.started_at is None or run.state != "running" or run.is_paused:
         return None
     return _left(db, run, (datetime.now(UTC) - datetime.fromisoformat(run.started_at)).total_seconds())
+
+
+def first_step_after(db: Database, run: Run) -> float | None:
+    """Return the seconds after its start at which the last run of the same stage logged its first step.
+
+    None where there is no such run, or this one is past its own first step or does not go on.
+    """
+    if run.state != "running" or run.is_paused or run.progress > 0:
+        return None
+    last = run_pages.newest(db, run.stage, "finished", "stopped")
+    first = metrics.first_at(db, last.id) if last and last.started_at and last.resumed_from is None else None
+    if last is None or last.started_at is None or first is None:
+        return None
+    return (datetime.fromisoformat(first) - datetime.fromisoformat(last.started_at)).total_seconds()
 
 
 def duration(seconds: float) -> str:

@@ -53,18 +53,13 @@ def follow(page: Page, text: str, address: str) -> None:
 
 
 def put(page: Page, field: str, value: str) -> None:
-    """Type a value in the place of the present one, until the command line has it."""
+    """Type a value over the present one; the command line then has it."""
     stage, _, name = field.partition("-")
-    command = page.locator(f"#command-{stage}")
-
-    def is_typed() -> bool:
-        reach(page, f"#{field} input")
-        page.keyboard.press("Control+A")
-        page.keyboard.type(value)
-        page.keyboard.press("Tab")
-        return f"--set {name}={value}" in command.inner_text()
-
-    until(is_typed, field)
+    reach(page, f"#{field} input")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(value)
+    page.keyboard.press("Tab")
+    expect(page.locator(f"#command-{stage}")).to_contain_text(f"--set {name}={value}")
 
 
 def start(page: Page, ws, stage: str, name: str, **values: str) -> None:

@@ -58,7 +58,7 @@ def test_a_ranking_by_keys_with_a_tie_and_its_undo(ws, serve, visit):
     expect(page.locator("[data-part=said]")).to_contain_text("Undone: ranking 3 > 1 = 4 > 2")
     expect(page.locator("[data-part=cards] [data-side]")).to_have_count(4)
     assert rated(ws) == 0
-    expect(page.locator('[data-press="both_bad"]')).to_have_text("ball bad")
+    expect(page.locator('[data-press="both_bad"] >> visible=true')).to_have_text("ball bad")
     press(page, "b")
     expect(page.locator("[data-part=said]")).to_contain_text("Recorded: all bad")
     assert stored.read(ws, history.find)[0].verdict == "all bad"
@@ -186,7 +186,9 @@ def test_enter_and_space_judge_where_the_focus_is_on_the_tab_that_was_clicked(ws
 def test_a_question_for_a_side_can_be_left_without_a_keyboard_and_a_note_survives_escape(ws, serve, visit):
     put_up(ws, ("A", "B"))
     page = open_room(visit, serve(ws))
-    page.locator('[data-press="unsafe"]').click()
+    page.locator('[data-press="help"]').click()
+    page.locator('[data-part="help"] [data-press="unsafe"]').click()
+    expect(page.locator('[data-part="help"]')).to_be_hidden()
     page.locator('[data-part="which"] [data-press="asked"]').click()
     expect(page.locator('[data-part="others"]')).to_be_visible()
     press(page, "n")

@@ -27,6 +27,22 @@ def quick_starts():
         yield
 
 
+def test_the_head_of_a_run_and_its_buttons_stay_in_sight_while_one_scrolls(full_ws, serve, visit):
+    run = filling.add_run(full_ws, PPOConfig(), "running", text="iteration 4 of 10")
+    filling.add_curves(
+        full_ws, run, dict.fromkeys(("policy/loss", "value/loss", "objective/kl", "eval/kl", "rollout/x"), 1.0)
+    )
+    page = visit(serve(full_ws).url + f"#runs/{run.name}")
+    expect(page.locator("#run-curves figure.chart").first).to_be_visible()
+    expect(page.locator("#run-head")).to_contain_text("left")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("scrollY") > 300
+    for part in ("#run-head h2", "#run-stop", "#run-pause"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    covered = "([part]) => { const box = document.querySelector(part).getBoundingClientRect(); return document.elementFromPoint(box.x + 9, box.y + 9)?.closest(part) !== null; }"
+    assert page.evaluate(covered, ["#run-stop"]), "nothing lies over it"
+
+
 def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)

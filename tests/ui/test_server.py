@@ -1,17 +1,22 @@
 """Between the network and Gradio: names, routes, the password, sessions and uploads. Asked as a stranger would, without a browser."""
 
 import os
+import re
 import time
 
 import httpx
 import pytest
 from gradio.routes import App
 
-from studio.errors import ConfigError
+from modules.config import SFTConfig
+from studio.errors import ConfigError, DataError
 from studio.network import address
+from studio.workspace import Workspace
+from tests.ui import filling
 from tests.ui.conftest import Served
 from ui import app
 from ui.pages.data import import_card
+from ui.pages.home import page as home
 from ui.server import brake, login, rest, sessions, uploads
 
 PASSWORD = "correct-horse-é"
@@ -107,6 +112,27 @@ def through_a_proxy(route, served):
 
 
 # Routes.
+
+
+def test_home_comes_with_the_page_as_it_is_when_it_is_asked_for(ws, serve, monkeypatch):
+    served = serve(ws)
+
+    def page() -> str:
+        return httpx.get(served.url).text
+
+    assert "Choose your own model" in page()
+    filling.add_texts(ws, 7)
+    sent = page()
+    assert re.search(r'\\u003cb class=\\"num\\"\\u003e7\\u003c/b', sent), "the count of now, not that of the start"
+    assert home.FIRST not in sent
+    filling.add_run(ws, SFTConfig(), "running", text="</script><script>window.hacked = 1</script>")
+    assert "<script>window.hacked" not in page()
+
+    def broken(_: Workspace) -> str:
+        raise DataError("The disk is away.")
+
+    monkeypatch.setattr(home, "_shown", broken)
+    assert "gradio_config" in page(), "the page itself says what is wrong"
 
 
 def test_every_route_of_gradio_that_the_page_does_not_use_is_closed(ws, serve):

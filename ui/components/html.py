@@ -53,14 +53,15 @@ def doing(run: Run) -> str:
     return said
 
 
-def progress(run: Run) -> str:
-    """Draw a bar with what is happening now; empty for an ended run."""
+def progress(run: Run, left: str = "") -> str:
+    """Draw a bar with what is happening now, and how long it still takes, in words; empty for an ended run."""
     if run.is_ended:
         return ""
     share = min(max(run.progress, 0.0), 1.0)
     return (
         f'<div class="run-progress"><div class="meter"><i style="width:{share:.1%}"></i></div>'
-        f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing(run))}</span></div>'
+        f'<span class="num">{share:.0%}</span><span class="doing">{escape(doing(run))}</span>'
+        f'<span class="left num">{escape(left)}</span></div>'
     )
 
 

@@ -12,12 +12,17 @@ The server: by a queue that looks for work less often the longer it is idle; Gra
 """
 
 import json
+import sqlite3
 import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import gradio as gr
 from gradio.queueing import Queue
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from studio.errors import StudioError
 from ui import static
 
 IDLE_SHARE, SHORTEST_S, LONGEST_S = 0.01, 0.001, 0.1
@@ -71,10 +76,15 @@ def calm(app: gr.Blocks) -> None:
 
 
 class Rest:
-    """Middleware: the script after the page's `<head>`; every other answer is left as it is."""
+    """Middleware: the script after the page's `<head>`, and what the page shows first; every other answer is left as it is.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        app: what answers.
+        shown: text in the components' values to what gives the value that is sent in its place.
+    """
+
+    def __init__(self, app: ASGIApp, shown: Mapping[str, Callable[[], str]] = MappingProxyType({})) -> None:
+        self._app, self._shown = app, shown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request."""
@@ -95,6 +105,9 @@ class Rest:
             if message.get("more_body"):
                 return
             whole = body.replace(b"<head>", b"<head>" + SCRIPT + STREAM + proxy, 1)
+            for text, value in self._shown.items():
+                if _in_script(text) in whole:
+                    whole = whole.replace(_in_script(text), _in_script(await run_in_threadpool(_or_nothing, value)), 1)
             lengths = [(b"content-length", str(len(whole)).encode())]
             await send(
                 {**start, "headers": [h for h in start["headers"] if h[0].lower() != b"content-length"] + lengths}
@@ -102,3 +115,19 @@ class Rest:
             await send({"type": "http.response.body", "body": whole})
 
         await self._app({**scope, "headers": headers}, receive, rewrite)
+
+
+def _in_script(text: str) -> bytes:
+    """Return a text as Gradio writes it into the page's config: JSON that may stand in a script."""
+    found = json.dumps(text, ensure_ascii=True)
+    for sign in "<>&'":
+        found = found.replace(sign, f"\\u{ord(sign):04x}")
+    return found.encode()
+
+
+def _or_nothing(value: Callable[[], str]) -> str:
+    """Return a value, or nothing where the workspace cannot be read: the page then says why."""
+    try:
+        return value()
+    except (StudioError, sqlite3.Error, OSError):
+        return ""

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from studio import next_step
+from studio.database import high_water
 from studio.datasets import starter
 from studio.insights import round_figures
 from studio.next_step import LoopStatus, Station
@@ -65,10 +66,14 @@ BEGIN = f"""<section class="step is-first"><h2>Begin</h2><ul>
 """What one may do in a workspace without anything."""
 
 
+FIRST = "<!--home as it is when the page is asked for-->"
+"""Stands where the server writes `first` into the page that it sends, so that Home is drawn at once."""
+
+
 def build(ws: Workspace) -> Page:
     """Place the page."""
     seen = gr.Textbox("", visible=False)
-    picture = html.html(elem_id="home")
+    picture = html.html(FIRST, elem_id="home")
     # An empty template: it only hears the press.
     asked = html.html("", html_template="", js_on_load=LOAD)
     on(asked.submit, partial(_load_starter, ws), None, [picture, seen])
@@ -79,6 +84,11 @@ def build(ws: Workspace) -> Page:
 
     pulse = html.html("", html_template="", js_on_load=PULSE, server_functions=[served(mark)], elem_id="home-pulse")
     return Page(partial(_refresh, ws), [seen], [picture, seen], pulse=pulse)
+
+
+def first(ws: Workspace) -> str:
+    """Return the markup of Home as it is now."""
+    return _shown(ws)[0]
 
 
 def _refresh(ws: Workspace, seen: str):
@@ -99,6 +109,12 @@ def _shown(ws: Workspace) -> tuple[str, str]:
     return _shared.get(ws, "home", partial(_now, ws))
 
 
+def _missing(ws: Workspace) -> str:
+    """Say that the database lacks what was written here; empty where nothing is known to be missing."""
+    said = high_water.sentence(ws.database)
+    return html.notice(f"{said}. What to do is told by: rlhf-studio doctor", "bad") if said else ""
+
+
 def _now(ws: Workspace) -> tuple[str, str]:
     """Return the page and its mark."""
     launcher.reap(ws)
@@ -106,7 +122,7 @@ def _now(ws: Workspace) -> tuple[str, str]:
     with ws.read() as db:
         recent = shelf.page(db, limit=5)
         left = {run.name: seconds for run in status.active if (seconds := progress.time_left(db, run)) is not None}
-    drawn = _draw(status, rounds.draw(round_figures.read(ws)), recent, left) + backup.line(ws)
+    drawn = _missing(ws) + _draw(status, rounds.draw(round_figures.read(ws)), recent, left) + backup.line(ws)
     return drawn, str(hash(drawn))
 
 

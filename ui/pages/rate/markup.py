@@ -68,7 +68,7 @@ def _controls() -> str:
 
 def _dialogs() -> str:
     rows = "".join(f"<dt>{_drawn(row.keys)}</dt><dd>{escape(row.words)}</dd>" for row in vocabulary.HELP)
-    return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><dl>{rows}</dl>
+    return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><div class="others">{"".join(map(_command, vocabulary.MORE))}</div><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>
 <p class="guideline-text" data-part="guideline-text">{escape(GUIDELINE)}</p>

@@ -43,6 +43,7 @@ class Controls:
     origin: gr.Dropdown
     other: gr.Textbox
     differs: Any
+    head: gr.HTML
 
     def bind(self, ws: Workspace, chosen: gr.Textbox, redraw: Callable[..., Any], inputs: Any, outputs: Any) -> None:
         """Bind what they do; `redraw(run name, other inputs)` answers with what the page shows then."""
@@ -65,8 +66,11 @@ class Controls:
 
 
 def build() -> Controls:
-    """Place the controls."""
-    with gr.Row(elem_classes="controls"):
+    """Place the controls, below the run's head, with which those of a run at work stay in sight."""
+    with gr.Column(elem_id="run-top"):
+        head = html.html(elem_id="run-head")
+        buttons = gr.Row(elem_classes="controls")
+    with buttons:
         stop = gr.Button("Stop and save", interactive=False, elem_id="run-stop", min_width=150)
         kill = gr.Button("Kill now", interactive=False, elem_id="run-kill", min_width=100)
         pause = gr.Button("Pause", interactive=False, elem_id="run-pause", min_width=90)
@@ -95,7 +99,7 @@ def build() -> Controls:
     )
     steer = gr.Button("Change it now", visible=False, elem_id="run-steer", min_width=140)
     differs = html.html("", elem_id="run-differs")
-    return Controls([stop, kill, pause, earlier, later, resume, origin, other, steer], origin, other, differs)
+    return Controls([stop, kill, pause, earlier, later, resume, origin, other, steer], origin, other, differs, head)
 
 
 def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:

@@ -61,7 +61,6 @@ def build(ws: Workspace, chosen: gr.Textbox, resident: Resident) -> Page:
             pages = pager.build("runs", "Search the runs")
             rows = html.html(elem_id="run-list")
         with gr.Column(scale=5, min_width=320, elem_id="run"):
-            head = html.html(elem_id="run-head")
             controls = run_controls.build()
             with gr.Tabs(elem_classes="sub"):
                 with gr.Tab("Curves"):
@@ -78,7 +77,7 @@ def build(ws: Workspace, chosen: gr.Textbox, resident: Resident) -> Page:
                     bundle.build(ws, chosen)
                     config = html.html(elem_id="run-config")
     inputs = [chosen, seen, controls.origin, view, *pages.inputs]
-    outputs = [rows, head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
+    outputs = [rows, controls.head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
     pages.bind(partial(_choose, ws), inputs, outputs, view)
     on(chosen.change, partial(_choose, ws), inputs, outputs)
     chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
@@ -193,7 +192,7 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
 
 
 def _head(db: Database, run: Run) -> str:
-    said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run)
+    said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run, _left(db, run))
     if run.is_ending:
         said = html.notice("It has ended; waiting for its process to exit and free its memory.")
     if run.deleted_at:
@@ -210,6 +209,15 @@ def _head(db: Database, run: Run) -> str:
         f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{html.badge(run.shown_state)}{facts}'
         f'<span class="num when">{"started" if run.started_at else "created"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
+
+
+def _left(db: Database, run: Run) -> str:
+    """Say how long the run still takes; before its first step, how long the last one of its stage took to get there."""
+    seconds = progress.time_left(db, run)
+    if seconds is not None:
+        return f"about {progress.duration(seconds)} left"
+    took = progress.first_step_after(db, run)
+    return "" if took is None else f"the first step came after {progress.duration(took)} in the last run of this stage"
 
 
 def _pulse(db: Database, run: Run) -> str:

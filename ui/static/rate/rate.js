@@ -83,7 +83,6 @@ function show() {
   recallRemarks();
   part("sides").hidden = isRanking();
   part("cards").hidden = !isRanking();
-  element.querySelector('[data-press="both_bad"] span').textContent = VOCABULARY.bothBad[isRanking() ? "ranking" : "pair"];
   if (isRanking()) layCards();
   for (const node of element.querySelectorAll("[data-side] .attributes")) delete node.dataset.for;
   paint();
@@ -334,6 +333,7 @@ element.addEventListener("click", (event) => {
   if (isBack && button.closest('[data-part="controls"]')) forgetWriting(); // a press of the mouse is meant
   const { press: name, reason, pick: side, chip, settle: answer } = button.dataset;
   const focus = button.matches(":focus-visible") ? Number(chip) : null;
+  if (name) button.closest("dialog")?.close();
   if (name) press(name);
   else if (reason) rate("skip", { reason: Number(reason) });
   else if (side) pick(Number(side));
