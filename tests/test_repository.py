@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,16 @@ def test_the_torch_free_modules_load_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_contract_about_torch_names_each_part_of_studio_but_the_worker():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    contract = next(each for each in settings["contracts"] if each["name"] == "only the worker loads torch")
+    parts = {path.stem for path in (ROOT / "studio").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "studio").glob("*/__init__.py")
+    }
+    wanted = {f"studio.{part}" for part in parts - {"__init__", "worker"}}
+    assert sorted(contract["source_modules"]) == sorted({"ui", *wanted})
 
 
 def test_no_pickled_weights_are_in_the_repository():
