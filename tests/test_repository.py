@@ -27,6 +27,7 @@ READMES = {
     )
 }
 README = READMES["README.md"]
+STOP = r"^\d\. `([\w/.]+)::(\w+)`"
 SOURCES = {".py", ".js", ".css", ".html", ".jinja"}
 
 
@@ -147,16 +148,39 @@ def test_the_tables_of_the_tests_name_files_that_exist():
     assert support <= set(named)
 
 
+def tours() -> list[str]:
+    return READMES["studio/README.md"].split("## Three tours\n")[1].split("\n## ")[0].split("\n### ")[1:]
+
+
 def test_each_stop_of_the_three_tours_exists():
-    tours = READMES["studio/README.md"].split("## Three tours\n")[1].split("\n## ")[0].split("\n### ")[1:]
-    assert len(tours) == 3
-    for tour in tours:
-        stops = re.findall(r"^\d\. `([\w/.]+)::(\w+)`", tour, flags=re.M)
+    assert len(tours()) == 3
+    for tour in tours():
+        stops = re.findall(STOP, tour, flags=re.M)
         assert 0 < len(stops) <= 8
         assert len(stops) == len(re.findall(r"^\d+\. ", tour, flags=re.M))
         for file, name in stops:
             source = (ROOT / file).read_text(encoding="utf-8")
             assert re.search(rf"^\s*(?:async )?(?:def|class|function) {name}\b", source, flags=re.M), f"{file}: {name}"
+
+
+def test_a_stop_of_a_tour_calls_the_later_ones_in_their_order():
+    several = 0
+    for tour in tours():
+        stops = re.findall(STOP, tour, flags=re.M)
+        names = [name for _, name in stops]
+        for file, name in stops:
+            if not file.endswith(".py"):
+                continue
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name]
+            calls = [node.func for function in functions for node in ast.walk(function) if isinstance(node, ast.Call)]
+            words = [
+                (func.lineno, func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)) for func in calls
+            ]
+            called = [word for _, word in sorted(words) if word in names and word != name]
+            assert called == sorted(called, key=names.index), f"{file}: {name}"
+            several += len(called) > 1
+    assert several
 
 
 def test_each_file_behind_a_figure_of_the_readme_exists():
