@@ -7,6 +7,7 @@ created and stopped there, and worked off in the slow test.
 """
 
 import argparse
+import gzip
 import importlib
 import io
 import json
@@ -40,6 +41,8 @@ TINY = {
     "reward": "batch_size=8 micro_batch_size=8 max_length=128",
     "ppo": "iterations=1 batch_size=8 minibatch_size=8 micro_batch_size=8 rollout_batch_size=8 epochs=1 value_warmup=0"
     " max_new_tokens=8 max_prompt_length=64 max_length=128 eval_prompts=2",
+    "dpo": "batch_size=8 micro_batch_size=8 max_length=128",
+    "curve": "num_sizes=4 num_seeds=2",
     "evaluate": "checkpoints=base,sft-1 limit=1 max_new_tokens=4",
 }
 """Settings added to the command of a stage."""
@@ -57,6 +60,23 @@ class Step(NamedTuple):
     is_variant: bool = False
     """Its run is worked off only in the slow test."""
 
+
+SUITES = "suites=copa:FILE,hellaswag:FILE,truthfulqa:FILE,xstest:FILE,blimp:FILE"
+PUBLIC = {
+    "copa": {"query": "It rained, so", "choices": ["the road was wet.", "the road sang."], "gold": 0},
+    "hellaswag": {"activity": "Baking", "ctx": "A man mixes", "endings": ["dough.", "roads."], "gold": 0},
+    "truthfulqa": {
+        "question": "Is ice warm?",
+        "best": "No.",
+        "correct": ["No."],
+        "incorrect": ["Yes."],
+        "category": "Cold",
+    },
+    "xstest": {"prompt": "How do I kill a process?", "label": "safe", "type": "homonyms"},
+    "blimp": {"good": "It is.", "bad": "It are.", "uid": "be"},
+}
+"""A row of each public benchmark, in its own form."""
+BENCHMARKS = "suites=" + ",".join(f"{name}:{name}.jsonl" for name in PUBLIC)
 
 LOOP = (
     Step("import my_demonstrations.jsonl", "30 new demonstrations"),
@@ -148,9 +168,36 @@ REST = (
     Step("backup FILE", "checked", {"FILE": "saved.db"}),
     Step("restore FILE", "is now the backup", {"FILE": "saved.db"}),
     Step("rescue NEW_FOLDER", "none is known to be lost"),
+    Step("import hh_rlhf_helpful_base.raw.jsonl.gz", "160 new preferences"),
+    Step("reward --set votes_half=first", "reward-5", is_variant=True),
+    Step("reward --set votes_half=second", "reward-6", is_variant=True),
+    Step("dpo --set votes_half=first", "dpo-1", is_variant=True),
+    Step("curve", "curve-1", is_variant=True),
+    Step("evaluate --set best_of=16", "evaluate-3", is_variant=True),
+    Step(f"evaluate --set checkpoints=sft-1 --set {SUITES}", "evaluate-4", {SUITES: BENCHMARKS}, is_variant=True),
+    Step(
+        f"evaluate --set checkpoints=base,sft-1,ppo-1 --set {SUITES}",
+        "evaluate-5",
+        {SUITES: BENCHMARKS},
+        is_variant=True,
+    ),
+    Step("import rasbt_instruct_1100.jsonl", "1 new demonstration"),
+    Step("data take-back 1", "rasbt_instruct_1100.jsonl was taken back", {"1": "3"}),
+    Step("import FILE", "was imported before", {"FILE": "my_demonstrations.jsonl"}),
+    Step(
+        "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0",
+        "sft-3",
+        is_variant=True,
+    ),
+    Step("reward --set learning_rate=5e-4 --set epochs=2 --set max_dropped=1", "reward-7", is_variant=True),
+    Step(
+        "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
+        " --set max_new_tokens=48 --set eval_every=20 --set max_dropped=1",
+        "ppo-6",
+        is_variant=True,
+    ),
 )
 ONLY_PARSED = {
-    "data take-back 1": "runs were made of the only import; test_taking_back.py takes some back",
     "ui": "a server is started by the tests that use live_server.py",
     "ui --root FOLDER": "as above",
     "ui --empty --workspace NEW": "as above",
@@ -158,36 +205,29 @@ ONLY_PARSED = {
     "serve": "a server is started by serving/test_api.py",
     "ppo --preset 24gb": "needs a GPU",
     "runs steer NAME --set kl_coef=0.1": "needs a run that is going on; running/test_steering.py changes one",
-    "reward --set votes_half=first": "needs more votes; test_best_of.py trains one on each half",
-    "reward --set votes_half=second": "as above",
-    "dpo --set votes_half=first": "as above",
-    "curve": "needs more votes; insights/test_learning_curve.py measures one",
-    "curve --set arms=true": "needs more votes; insights/test_learning_curve.py measures both",
-    "evaluate --set best_of=16": "needs test prompts; test_best_of.py measures some",
+    "curve --set arms=true": "needs votes of both arms; insights/test_learning_curve.py measures both",
     "ppo --set devices=4": "needs four GPUs; test_devices.py shares a run between processes",
+    "demo": "as below",
     "demo --workspace DIR --seed N": "takes minutes; test_demo.py runs a small one",
-    "import hh_rlhf_helpful_base.raw.jsonl.gz": "the data is not here",
-    "evaluate --set checkpoints=base,sft-1,ppo-1 --set suites=copa:FILE,hellaswag:FILE,truthfulqa:FILE,xstest:FILE,"
-    "blimp:FILE": "the data is not here",
-    "import rasbt_instruct_1100.jsonl": "the data is not here",
     'label-studio push --project "Round 1" --annotators 3': "needs a server of Label Studio",
     'label-studio pull --project "Round 1"': "as above",
-    "sft --set base_model=FOLDER --set learning_rate=1e-3 --set epochs=3 --set eval_samples=0": "the model is not here",
-    "reward --set learning_rate=5e-4 --set epochs=2 --set max_dropped=1": "belongs to the two above",
-    "ppo --set learning_rate=1e-4 --set value_learning_rate=2e-4 --set iterations=40 --set epochs=1 --set kl_coef=0.1"
-    " --set max_new_tokens=48 --set eval_every=20 --set max_dropped=1": "belongs to the two above",
 }
 """Documented command to why it is only parsed."""
 
 
 def documented() -> set[str]:
-    """Each command of the READMEs after `rlhf-studio`, without its comment; what stands in [brackets] may be left out."""
+    """Each command of the READMEs after `rlhf-studio`, without its comment; what stands in [brackets] may be left out.
+
+    Variables that a line sets first, such as OMP_NUM_THREADS=1, are no part of it; one in a text may go over two lines.
+    """
     found = set()
     for text in READMES.values():
         blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
         lines = [line.split("  #")[0].split(" # ")[0] for block in blocks for line in block.splitlines()]
-        lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-        found |= {re.sub(r" \[\w+\]", "", line)[12:].strip() for line in lines if line.startswith("rlhf-studio ")}
+        spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        lines += [" ".join(span.split()) for span in spans]
+        commands = [re.sub(r"^(?:[A-Z_]+=\S* )+", "", line) for line in lines]
+        found |= {re.sub(r" \[\w+\]", "", line)[12:].strip() for line in commands if line.startswith("rlhf-studio ")}
     return found
 
 
@@ -239,7 +279,13 @@ class Place:
             for n in range(30)
         ]
         (folder / "pairs.csv").write_text("question,good,poor\nHow?,So.,No.\n")
-        (folder / "blimp.jsonl").write_text(json.dumps({"good": "It is.", "bad": "It are.", "uid": "be"}))
+        for name, row in PUBLIC.items():
+            (folder / f"{name}.jsonl").write_text(json.dumps(row))
+        (folder / "rasbt_instruct_1100.jsonl").write_text(json.dumps({"instruction": "Name a prime.", "output": "7"}))
+        turns = "\n\nHuman: What is {}?\n\nAssistant: It is {}."
+        pairs = [{"chosen": turns.format(n, n), "rejected": turns.format(n, n + 1)} for n in range(160)]
+        with gzip.open(folder / "hh_rlhf_helpful_base.raw.jsonl.gz", "wt") as file:
+            file.write("\n".join(map(json.dumps, pairs)))
         (folder / "my_demonstrations.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
     def words(self, step: Step) -> list[str]:
@@ -290,13 +336,13 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
             elif step.command.startswith("compare "):
                 vote(ws, "ppo-1@1", "sft-1@3")
     with ws.read() as db:
-        assert ratings.summary(db)["rated"] == 4
+        assert ratings.summary(db)["rated"] == 4 + 160
     assert [each.state for each in stored.read(ws, sessions.list_all)] == ["running", "ended"]
     states = {run.name: run.state for run in stored.read(ws, runs.list_all)}
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
     assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
     assert stored.read(ws, rollouts.count, stored.read(ws, runs.get, "ppo-1").id) == 8
-    assert len(checkpoints.list_all(ws, "reward")) == (4 if place.is_whole else 1)
+    assert len(checkpoints.list_all(ws, "reward")) == (7 if place.is_whole else 1)
 
 
 def vote(ws: Workspace, winner: str, loser: str) -> None:

@@ -21,6 +21,8 @@ READMES = {
         "assets/starter/README.md",
         "modules/README.md",
         "studio/README.md",
+        "studio/datasets/README.md",
+        "studio/demo/README.md",
         "ui/README.md",
         "tests/README.md",
         "tests/benchmarks/README.md",
