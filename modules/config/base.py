@@ -47,7 +47,7 @@ class TrainConfig(StageConfig):
     lora_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout inside the adapters; PPO and DPO accept only 0, since they need log-probabilities that repeat."""
     lora_targets: str = ""
-    """Layers that have an adapter; empty takes those of the checkpoint, any others are refused."""
+    """Layers that have an adapter; leave empty for those of the checkpoint, any others are refused."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory for long texts."""
     max_length: Annotated[int, Field(ge=8)] = 512

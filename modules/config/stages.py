@@ -61,7 +61,7 @@ class VotesConfig(TrainConfig):
     """Fields of the stages that learn from ratings."""
 
     sft_checkpoint: str = ""
-    """The SFT checkpoint it starts from; empty takes the newest."""
+    """The SFT checkpoint it starts from; leave empty for the newest."""
     ties: Literal["half", "drop"] = "half"
     """half trains on a tie as a probability of one half; drop leaves ties out."""
     use_strength: bool = False
@@ -71,11 +71,11 @@ class VotesConfig(TrainConfig):
     weak_labels: Literal["keep", "drop"] = "keep"
     """drop leaves out preferences for a response found only slightly better."""
     rated_since: str = ""
-    """Train only on ratings given on this day (UTC, such as 2026-03-31) or later; empty takes all."""
+    """Train only on ratings given on this day (UTC, such as 2026-03-31) or later; leave empty for all."""
     rated_until: str = ""
-    """Train only on ratings given on this day (UTC) or earlier; empty takes all."""
+    """Train only on ratings given on this day (UTC) or earlier; leave empty for all."""
     rated_categories: str = ""
-    """Train only on ratings of prompts of these categories, separated by commas, one with a comma in quotes; empty takes all."""
+    """Train only on ratings of prompts of these categories, separated by commas, one with a comma in quotes; leave empty for all."""
     raters: str = "all"
     """Whose ratings count: all; majority for one preference of each pair, that of most raters; share for one with the share of raters as its probability; or names, separated by commas."""
     votes_half: Literal["all", "first", "second"] = "all"
@@ -128,7 +128,7 @@ class CurveConfig(StageConfig):
     """Learning curve: train reward models on growing parts of the ratings, to tell what more ratings would bring."""
 
     reward_checkpoint: str = ""
-    """The reward model whose settings and SFT checkpoint (but not its weights) are used; empty takes the newest."""
+    """The reward model whose settings and SFT checkpoint (but not its weights) are used; leave empty for the newest."""
     snapshot: str = ""
     """The frozen set of ratings, such as snapshot-3. Empty freezes the current ones, chosen as for that reward model."""
     num_sizes: Annotated[int, Field(ge=4, le=8)] = 5
@@ -152,9 +152,9 @@ class PPOConfig(TrainConfig):
     """PPO: raise the reward model's score while staying near the SFT policy."""
 
     sft_checkpoint: str = ""
-    """The reference policy: the KL penalty is measured against it; empty takes the reward model's parent, else the newest."""
+    """The reference policy: the KL penalty is measured against it; leave empty for the reward model's parent, else the newest."""
     reward_checkpoint: str = ""
-    """The reward model that scores responses; empty takes the newest. Not used if `rewards` has no term reward."""
+    """The reward model that scores responses; leave empty for the newest. Not used if `rewards` has no term reward."""
     rewards: str = ""
     """What is rewarded: empty is the reward checkpoint alone; else a sum such as reward*1.0 + classifier:FOLDER*0.5 + function:length.py:short_is_good*0.1. A classifier is a Hugging Face folder or hub id (#LABEL names the good label). A function's file must lie in the workspace's folder rewards/; it gets the prompts and responses and returns a number for each."""
     policy_checkpoint: str = ""

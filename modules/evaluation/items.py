@@ -34,7 +34,7 @@ def requests(kind: str, item: Item, chat: ChatFormat, uses_template: bool, lengt
     turns = messages(item)
     if uses_template and not turns:
         raise ConfigError(
-            "Texts without a prompt are never put into a chat template: they are no answers. Leave @chat away."
+            "Texts without a prompt are never put into a chat template: they are not answers. Leave @chat out."
         )
     prompt = "\n".join(turn["content"] for turn in turns)
     gap = " " if prompt else ""

@@ -32,7 +32,7 @@ class ToxicityClassifier(ClassifierReward):
         super().__init__(source, label, Texts(chat), device=device)
         if len(self.model.config.id2label or {}) < 2:
             raise RewardError(
-                f"The classifier {source} has one label, so its score is no probability of a text being toxic: choose one with two labels or more."
+                f"The classifier {source} has one label, so its score is not the probability that a text is toxic: choose one with two labels or more."
             )
         self.is_multilabel = self.model.config.problem_type == "multi_label_classification"
 

@@ -211,7 +211,7 @@ def settle(db: Database, showing_id: int, outcome: Outcome, *, uuid: str | None 
         )
     is_slip, version = outcome == "slip", None
     if is_slip and _turned(row["first_outcome"], row["is_swapped"]) == row["second_outcome"]:
-        raise RatingError("Both of your votes prefer the same answer, so the first one was no slip.")
+        raise RatingError("Both of your votes prefer the same answer, so the first one was not a slip.")
     corrected = None
     if is_slip:
         to: Any = _turned(row["second_outcome"], row["is_swapped"])

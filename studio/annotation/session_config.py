@@ -32,13 +32,13 @@ class SessionConfig(BaseModel):
     source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
     """Answers to compare: any waiting pairs, two answers of one policy, a policy against the SFT model, or imported pairs."""
     checkpoint: str = ""
-    """The policy that answers, for the sources policy and policy_vs_sft; empty takes the newest policy, else the newest SFT checkpoint."""
+    """The policy that answers, for the sources policy and policy_vs_sft; leave empty for the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """The other model, for policy_vs_sft; empty takes the newest SFT checkpoint."""
+    """The other model, for policy_vs_sft; leave empty for the newest SFT checkpoint."""
     rank: Annotated[int, Field(ge=0, le=9)] = 0
     """Rank up to this many answers to a prompt on one screen (fewer if some were identical, at least three); 0 takes pairs and rankings as they come, and samples pairs."""
     categories: str = ""
-    """Prompt categories to rate, separated by commas; empty takes all."""
+    """Prompt categories to rate, separated by commas; leave empty for all."""
     choose: Choice = "auto"
     """Which pairs come first, apart from the random share. uncertainty: those the newest reward model is least sure of (its ensemble disagrees; without one, closest to even). margin: closest to even. information: the vote tells most of which member of the ensemble is right. diversity: prompts with the fewest votes. newest, or random: none in particular. auto: uncertainty, until a learning curve with arms has measured that it saves no labels; then random."""
     random_share: Share = 0.3

@@ -28,7 +28,7 @@ ENDINGS = {
     "written": "written by you",
 }
 """End reason in words."""
-LOST = "It was cut off: the program that heard it was ended."
+LOST = "It was cut off: the program that received it ended."
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Answering:
 
     def _question(self, answer: Turn) -> Question:
         if answer.parent_id is None or answer.checkpoint is None:
-            raise DataError("This answer was written by a person; no model can go on with it.")
+            raise DataError("This answer was written by a person; no model can continue it.")
         with self._ws.read() as db:
             said = turns.messages(db, answer.parent_id, answer.system)
         return self._resident.question(answer.checkpoint, said, answer.sampling, text=answer.text)

@@ -174,7 +174,7 @@ def ask(db: Database, turn_id: int) -> list[Turn]:
     """
     asked = turns.turn(db, turn_id)
     if asked.role != "user":
-        raise DataError("Only what a person said can be answered.")
+        raise DataError("Only a person's turn can be answered.")
     settings = get(db, asked.conversation_id).settings
     attempt = turns.last_attempt(db, turn_id) + 1
     seed = (settings.sampling.seed + attempt - 1) % SEEDS

@@ -33,19 +33,21 @@ with suppress(
 ):  # lets input() edit its line, and take more than the 4,095 bytes at which a terminal cuts one
     import readline  # noqa: F401  # being there is enough
 
-HELP = """Ctrl-C        stops the answer that is being given
+VOTES = f"{', '.join([*TYPED][:-1])} or {[*TYPED][-1]}"
+"""The words that /vote takes."""
+HELP = f"""Ctrl-C        stops the answer that is being given
 Ctrl-D, /quit ends; the conversation stays
-\\ at the end   goes on in the next line
+\\ at the end   continues on the next line
 /again        another attempt at the last answer, with the next seed
-/continue     goes on with answers that were cut off or stopped
-/use N        goes on from answer 1 or 2
+/continue     continues answers that were cut off or stopped
+/use N        continues from answer 1 or 2
 /attempt N    shows the Nth attempt at the last answer
-/turn N       goes back to the Nth turn, which the other commands then mean; /turn alone returns
-/edit TEXT    says the last turn otherwise, as another branch
+/turn N       goes back to the Nth turn, to which the other commands then apply; /turn alone returns
+/edit TEXT    rewords the last turn, in another branch
 /version N    shows the Nth version of the last turn
-/answer TEXT  writes the last answer by hand, and goes on from it
-/fork         goes on in a copy of this conversation
-/vote WHICH   left, right, tie or bad: a rating of the last two answers
+/answer TEXT  writes the last answer by hand, and continues from it
+/fork         continues in a copy of this conversation
+/vote WHICH   {VOTES}: a rating of the last two answers
 /tokens N     after the vote: answer 1 or 2 token by token, with log-probabilities
 /ideal TEXT   makes a demonstration of what the answer should have been
 /prompt       adds what was asked last to the prompts
@@ -183,7 +185,7 @@ class _Talk:
     def _say(self, text: str) -> None:
         last = self._exchanges()[-1:]
         if last and last[0].chosen is None:
-            raise DataError("The last turn has no answer yet: /again asks for one, /edit TEXT says it otherwise.")
+            raise DataError("The last turn has no answer yet: /again asks for one, /edit TEXT rewords it.")
         with self.ws.write() as db:
             said = conversations.say(db, self.id, text, last[0].chosen if last else None)
             begun = conversations.ask(db, said)
@@ -272,7 +274,7 @@ class _Talk:
 
     def _vote(self, text: str) -> None:
         if text not in TYPED:
-            raise DataError("Say /vote left, /vote right, /vote tie or /vote bad.")
+            raise DataError(f"Type /vote with {VOTES}.")
         answers = self._last().answers
         with self.ws.write() as db:
             rating = judging.vote(db, [each.id for each in answers], TYPED[text])
@@ -304,14 +306,14 @@ class _Talk:
     def _set(self, text: str) -> None:
         given = {name: value for name, _, value in (word.partition("=") for word in text.split())}
         if not given or not given.keys() <= Sampling.model_fields.keys():
-            raise DataError(f"Say /set with {', '.join(Sampling.model_fields)}, such as /set temperature=0.5")
+            raise DataError(f"Type /set with {', '.join(Sampling.model_fields)}, such as /set temperature=0.5")
         self._configure({}, given)
 
     def _configure(self, given: dict[str, Any], sampling: dict[str, Any]) -> None:
         settings = changed(self._conversation().settings, given, sampling)
         with self.ws.write() as db:
             conversations.configure(db, self.id, settings)
-        print("The next answer is asked so.")
+        print("This holds from the next answer on.")
 
     def _title(self, text: str) -> None:
         with self.ws.write() as db:
@@ -332,7 +334,7 @@ class _Talk:
     def _last(self) -> Exchange:
         found = self._exchanges()
         if not found:
-            raise DataError("Nothing was said yet.")
+            raise DataError("Nothing has been said yet.")
         return found[-1]
 
     def _chosen(self) -> Turn:

@@ -84,7 +84,7 @@ def _read(found: Insights) -> str:
 def _consistency(found: Insights, steps: dict[str, str]) -> str:
     title = "Agreement with oneself, on what was shown twice"
     if not found.consistencies[0].agreement.num:
-        return f"{title}\nNothing was rated twice yet. Sessions show some pairs again: {steps['session']}"
+        return f"{title}\nNothing has been rated twice yet. Sessions show some pairs again: {steps['session']}"
     rows = [HEAD, *(row for each in found.consistencies for row in _consistent(each))]
     return (
         f"{title}\n{table(rows)}\nThe noise ceiling is an upper bound: a reward model can agree with at most so many decided votes. "
@@ -151,7 +151,7 @@ def _disagreements(found: Insights, steps: dict[str, str]) -> str:
     num = f"{'more than ' * counted.is_more}{counted.num_open:,}"
     still = f"{num} open; sessions show them again, unmarked. See them: {steps['disagreements']}"
     if not counted.slips.num:
-        return f"{title}\nNone was settled yet. {still}"
+        return f"{title}\nNone has been settled yet. {still}"
     rows = [
         HEAD,
         _row("my slip, now corrected", counted.slips),
@@ -165,7 +165,7 @@ def _labels(found: Insights, steps: dict[str, str]) -> str:
     title = "How many more labels?"
     curve = found.curve
     if curve is None:
-        return f"{title}\nNo learning curve was measured yet. It trains reward models on growing parts of the ratings: {steps['curve']}"
+        return f"{title}\nNo learning curve has been measured yet. It trains reward models on growing parts of the ratings: {steps['curve']}"
     seeds = f"{curve.num_seeds:,} seed{'s' * (curve.num_seeds != 1)}"
     rows = [("labels", f"accuracy, mean of {seeds}", "lowest to highest")]
     rows += [(f"{p.size:,}", f"{p.accuracy:.1%}", f"{p.lowest:.1%} to {p.highest:.1%}") for p in curve.points]

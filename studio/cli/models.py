@@ -195,7 +195,7 @@ def _compared(found: SideBySide) -> list[str]:
         asked = "\n".join(f"{turn['role']}: {turn['content']}" for turn in each.messages)
         parts.append(f"── {each.where} ──\n{asked}\n[{names[0]}] {each.one}\n[{names[1]}] {each.other}")
     if not found.answers:
-        parts.append("Both have answered no prompt in common. Ask both: rlhf-studio models try PROMPT --on NAME NAME")
+        parts.append("They have answered no prompt in common. Ask both: rlhf-studio models try PROMPT --on NAME NAME")
     return parts
 
 

@@ -53,7 +53,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         there = bundle.contents
         print(printable(f"{there.run} ({there.stage}), which {there.state}. {there.message}"))
         print(printable(there.command))
-        print("\n".join(["It was run elsewhere, or otherwise:", *map(printable, plan.surroundings)]) if plan.surroundings else "Code, packages and machine are the same here.")  # fmt: skip
+        print("\n".join(["It was run elsewhere, or under other conditions:", *map(printable, plan.surroundings)]) if plan.surroundings else "Code, packages and machine are the same here.")  # fmt: skip
         if arguments.show:
             return 0
         devices.check_here(plan.config)

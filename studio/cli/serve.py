@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
         metavar="SECONDS",
         type=float,
         default=resident.IDLE_S,
-        help="give the model's memory back after this time without a request (default: %(default)s)",
+        help="release the model's memory after this time without a request (default: %(default)s)",
     )
     command.set_defaults(action=_serve)
 

@@ -146,7 +146,7 @@ def _guideline(arguments: argparse.Namespace) -> int:
         found, gaps = guidelines.current(db), disagreements.gaps(db)
     print(f"Version {found.version}: {printable(found.text)}")
     if gaps:
-        print("Pairs of which it did not say enough:")
+        print("Pairs for which it did not say enough:")
     for gap in gaps:
         prompt = " ".join(printable(gap.prompt).split())[:FIRST_LETTERS]
         print(

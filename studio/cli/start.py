@@ -135,7 +135,7 @@ def _picked() -> Path | None:
                 )
             )
             continue
-        print(f"That is no number from 1 to {len(offered)}, and no path: one begins with /, ~ or a dot.")
+        print(f"That is neither a number from 1 to {len(offered)} nor a path, which begins with /, ~ or a dot.")
 
 
 def _desktop(arguments: argparse.Namespace) -> int:

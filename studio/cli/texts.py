@@ -69,7 +69,7 @@ def _add_imports(verbs: Any) -> None:
     listed = verbs.add_parser("imports", help="what was imported, and what is left of it")
     listed.set_defaults(action=_imports)
     back = verbs.add_parser(
-        "take-back", help="let all that came with an import leave, while nothing was trained or rated on it"
+        "take-back", help="remove all that came with an import, while nothing was trained or rated on it"
     )
     back.add_argument("id", type=takes.identifier, help="the import's number")
     back.set_defaults(action=_take_back)
@@ -195,7 +195,7 @@ def _imports(arguments: argparse.Namespace) -> int:
             f"{dropped:,} dropped; {brought}"
         )
     if not found:
-        print("Nothing was imported yet. Import a file with: rlhf-studio import FILE")
+        print("Nothing has been imported yet. Import a file with: rlhf-studio import FILE")
     return 0
 
 

@@ -67,9 +67,9 @@ def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suite
 
     Args:
         db: an open connection.
-        against: the one that all are compared with; empty takes the first one measured, a pretrained model before others.
-        subjects: what is compared; empty takes all that are measured.
-        suites: names of suites; empty takes all.
+        against: the one that all are compared with; leave empty for the first one measured, a pretrained model before others.
+        subjects: what is compared; leave empty for all that are measured.
+        suites: names of suites; leave empty for all.
 
     Raises:
         DataError: nothing is measured, or there is no such name.

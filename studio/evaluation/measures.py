@@ -27,7 +27,7 @@ class Measure(NamedTuple):
     weight: str = ""
     """Score by which items weigh in the mean; empty weighs all alike."""
     label: str = ""
-    """Only items with this label count; empty takes all."""
+    """Only items with this label count; leave empty for all."""
 
 
 def _one(name: str) -> Callable[[Scores], float | None]:

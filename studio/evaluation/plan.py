@@ -183,7 +183,7 @@ def _toxicity(ws: Workspace, config: EvaluateConfig) -> str:
     labels = _labels(Path(term.source) / "config.json")
     if labels is not None and len(labels) < 2:
         raise RewardError(
-            f"The classifier {term.source} has one label, so its score is no probability of a text being toxic. Choose one with two labels "
+            f"The classifier {term.source} has one label, so its score is not the probability that a text is toxic. Choose one with two labels "
             "or more, and name the toxic one: classifier:FOLDER#LABEL."
         )
     if labels is not None and term.item.lower() not in {*map(str.lower, labels), *map(str, range(len(labels)))}:

@@ -94,7 +94,7 @@ REFUSAL_RULE = (
     f"{'; '.join(REFUSALS)}. It is a rule about words: it misses other ways to refuse."
 )
 WORDS_RULE = (
-    f"Listed words are {len(WORDS)} swear words and insults, counted as whole words. They are no measure of toxicity: a hateful text may hold "
+    f"Listed words are {len(WORDS)} swear words and insults, counted as whole words. They are not a measure of toxicity: a hateful text may hold "
     "none of them, and a harmless one some."
 )
 

@@ -3,7 +3,7 @@
 Accuracy on fixed held-out votes is taken to follow a - b n^-c, with a at most the noise ceiling. The interval comes from
 drawing training seeds and the prompts of held-out votes with replacement and fitting again. A model that has only begun to learn
 follows no such law, and drawing again does not notice that; so the fit is tried on what is known: without the largest size it has
-to foretell it, and the interval is wider by as much as it misses. A curve of five sizes tells little of what lies far beyond
+to predict it, and the interval is wider by as much as it misses. A curve of five sizes tells little of what lies far beyond
 them, so nothing is said of more than twice the labels, and *not identifiable yet* where the interval is wider than the gain.
 """
 
@@ -66,7 +66,7 @@ class Gain(NamedTuple):
         if self.gain <= 0:
             return ""
         if 2 * self.missed > self.gain:
-            return " The smaller sizes do not foretell the largest: accuracy has not settled on a curve yet."
+            return " The smaller sizes do not predict the largest: accuracy has not settled on a curve yet."
         return f" It may take some {self._needed:,} held-out votes to tell."
 
     @property

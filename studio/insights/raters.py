@@ -1,6 +1,6 @@
 """How far raters agree with each other beyond chance: Cohen's kappa of two, Krippendorff's nominal alpha of all.
 
-Each rater counts once a pair, by the newest vote. A vote says that one response won, that the other did, or neither.
+Each rater counts once for each pair, by the newest vote. A vote says that one response won, that the other did, or neither.
 The intervals are those of the observed agreement, by prompts, with the agreement by chance taken as known.
 
 Sources: Cohen 1960, Krippendorff 2004 (chapter 11).

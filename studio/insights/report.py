@@ -85,7 +85,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
     """
     known = votes.raters(db)
     if rater and rater not in known:
-        who = f"Those who did: {', '.join(known)}." if known else "Nobody did yet: rlhf-studio rate"
+        who = f"Those who have: {', '.join(known)}." if known else "Nobody has yet: rlhf-studio rate"
         raise RatingError(f"The rater {rater} has judged nothing that counts. {who}")
     found = votes.read(db, rater, newest)
     repeats = consistency.repeats(db, rater, newest)

@@ -27,7 +27,7 @@ _OF_RUN = re.compile(
     r"|trackers/.+|checkpoints/\.step-\d+\.[0-9a-f]{8}\.part/.+"
 )
 """Files of a run's folder that the studio writes, besides its checkpoints."""
-_LOADED = "is loaded by a process that answers (Chat, a tried prompt, serve): an answer that grows goes on to its end, and no other follows."
+_LOADED = "is loaded by a process that answers (Chat, a tried prompt, serve): an answer that it has begun is completed, and no other follows."
 _CHECKPOINT = re.compile(r"step-\d+(-\d+)?")
 
 

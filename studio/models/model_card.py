@@ -133,7 +133,7 @@ with torch.no_grad():
 ```
 
 A conversation ends with the assistant's answer; its score is read at the end token, which the template writes last. Pad on
-the right with the tokenizer's pad token, and with nothing else. A score is any number, no probability: in a pipeline set
+the right with the tokenizer's pad token, and with nothing else. A score is any number, not a probability: in a pipeline set
 `function_to_apply="none"`. These scores differ from those in training by {figures["max_score_difference"]:.2g} at most (largest score:
 {figures["max_score"]:.3g}, on padded random rows)."""
     return f"{text}\n\n{_merging(meta, figures)}"

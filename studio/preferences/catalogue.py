@@ -129,7 +129,7 @@ def get(db: Database, what: What, text_id: int) -> Text:
 
 
 def uses(db: Database, text: Text) -> dict[str, int]:
-    """Count what the prompt of a text is used by: `demonstrations`, `sampled` and `imported` answers, and `ratings` that count."""
+    """Map what uses the prompt of a text, in words, to how many: demonstrations, sampled and imported answers, and ratings that count."""
     kinds = {
         row["kind"]: row["n"]
         for row in db.query(
@@ -141,8 +141,13 @@ def uses(db: Database, text: Text) -> dict[str, int]:
         {"id": text.prompt_id},
     ).fetchone()[0]
     sql = "SELECT count(*) FROM all_demonstrations WHERE prompt_id = ?"
-    found = {"demonstrations": db.execute(sql, [text.prompt_id]).fetchone()[0]}
-    return found | {"sampled": kinds.get("sample", 0), "imported": kinds.get("import", 0), "ratings": rated}
+    counts = {
+        "demonstration": db.execute(sql, [text.prompt_id]).fetchone()[0],
+        "sampled answer": kinds.get("sample", 0),
+        "imported answer": kinds.get("import", 0),
+        "rating": rated,
+    }
+    return {f"{name}{'s' * (number != 1)}": number for name, number in counts.items()}
 
 
 def sources(db: Database) -> dict[str, str]:

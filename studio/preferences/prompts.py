@@ -97,7 +97,7 @@ def add_prompt(db: Database, prompt: NewPrompt, import_id: int | None = None, cr
         if not curtain.is_needed(db):
             raise
         raise DataError(
-            "This prompt is just coming in with an import that is not whole yet. Try again when the import has ended."
+            "This prompt belongs to an import that is not complete yet. Try again when the import has ended."
         ) from error
 
 

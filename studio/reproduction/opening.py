@@ -114,7 +114,7 @@ class Bundle:
 
     def _damaged(self, what: str) -> ImportRefused:
         return ImportRefused(
-            f"{self.path.name} is no bundle of a run, or damaged: {what}. Write it again: rlhf-studio runs bundle NAME"
+            f"{self.path.name} is not a bundle of a run, or is damaged: {what}. Write it again: rlhf-studio runs bundle NAME"
         )
 
 

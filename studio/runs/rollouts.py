@@ -233,7 +233,9 @@ def span(text: str) -> tuple[float | None, float | None]:
     first, dash, last = (part.strip() for part in text.partition("-"))
     ends = (first, last) if dash else (first, first)
     if not all(end.isascii() and end.isdecimal() and len(end) < 10 for end in ends):
-        raise RunError(f"{text.strip()[:40]!r} is no iteration: give a number such as 38, or a range such as 30-40.")
+        raise RunError(
+            f"{text.strip()[:40]!r} is not an iteration: give a number such as 38, or a range such as 30-40."
+        )
     if int(ends[0]) > int(ends[1]):
         raise RunError(f"No iteration is in {text.strip()}: give the lower number first.")
     return float(ends[0]), float(ends[1])

@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(db):
         (lambda: conversations.say(db, made, "On", answer), "The answer before is empty"),
         (lambda: conversations.say(db, made, "On", asked), "must follow an answer of this conversation"),
         (lambda: conversations.say(db, made, "On", elsewhere), "must follow an answer of this conversation"),
-        (lambda: conversations.ask(db, answer), "Only what a person said"),
+        (lambda: conversations.ask(db, answer), "Only a person's turn"),
         (lambda: conversations.edit(db, asked, "Hello "), "Nothing was changed"),
         (lambda: conversations.rename(db, made, " "), "1 to 200 characters"),
         (lambda: turns.turn(db, 999), "There is no turn 999"),

@@ -138,8 +138,8 @@ def test_what_is_not_understood_is_said_and_the_talk_goes_on(ws, cli):
     code, out, _ = cli("chat", "sft-1", "--max-new-tokens", "4", typed=typed)
     assert code == 0
     for words in (
-        "/bogus is not a command", "Nothing was said yet.", "temperature = '9999': Input should be", "Say /set with max_new_tokens",
-        "Say /vote left", "It is kept.",
+        "/bogus is not a command", "Nothing has been said yet.", "temperature = '9999': Input should be", "Type /set with max_new_tokens",
+        "Type /vote with left", "It is kept.",
     ):  # fmt: skip
         assert words in out, out
     assert shown(ws)[0] == "Hello"

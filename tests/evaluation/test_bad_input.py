@@ -84,7 +84,7 @@ def test_a_suite_with_a_missing_key_is_told_by_file_line_and_key(ws, evaluate, t
         (
             1,
             "#LABEL_0",
-            "has one label, so its score is no probability of a text being toxic. Choose one with two labels",
+            "has one label, so its score is not the probability that a text is toxic. Choose one with two labels",
         ),
         (2, "", "needs the label that means toxic: write classifier:FOLDER#LABEL with one of LABEL_0, LABEL_1"),
         (2, "#rude", "has no label 'rude'"),

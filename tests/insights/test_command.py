@@ -58,11 +58,14 @@ def test_what_is_not_there_is_said_with_the_next_step(ws, capsys):
     assert "Nothing is rated yet. Rate some pairs: rlhf-studio rate --workspace" in told(capsys, ws)
     rated.fill(ws, World(num=20, repeats=0, models=()))
     text = told(capsys, ws)
-    assert "Nothing was rated twice yet. Sessions show some pairs again: rlhf-studio session start --workspace" in text
+    assert (
+        "Nothing has been rated twice yet. Sessions show some pairs again: rlhf-studio session start --workspace"
+        in text
+    )
     assert "rlhf-studio session predict --workspace" in text
     assert "No pair of these was judged by two raters." in text
     assert main(["insights", "--rater", "zoe", "--workspace", str(ws.root)]) == 1
-    assert "The rater zoe has judged nothing that counts. Those who did: person." in capsys.readouterr().err
+    assert "The rater zoe has judged nothing that counts. Those who have: person." in capsys.readouterr().err
 
 
 def test_a_hostile_name_cannot_steer_the_terminal(ws, capsys):

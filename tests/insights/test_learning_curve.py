@@ -286,7 +286,7 @@ def test_without_a_curve_the_command_names_the_one_that_measures_it(tmp_path, ca
     ws = Workspace.open(tmp_path / "studio")
     rated.fill(ws, World(num=20, repeats=0, models=()))
     assert main(["insights", "--workspace", str(ws.root)]) == 0
-    assert "No learning curve was measured yet." in (told := capsys.readouterr().out)
+    assert "No learning curve has been measured yet." in (told := capsys.readouterr().out)
     assert "rlhf-studio curve --workspace" in told
 
 

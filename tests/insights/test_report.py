@@ -135,7 +135,7 @@ def test_several_raters_are_given_alone_and_with_their_agreement(ws):
     one = insights(ws, rater="bob")
     assert (one.num_read, one.num_all, len(one.consistencies)) == (550, 550, 1)
     assert one.agreement == found.agreement
-    with pytest.raises(RatingError, match="Those who did: ann, bob, cid"):
+    with pytest.raises(RatingError, match="Those who have: ann, bob, cid"):
         insights(ws, rater="dora")
 
 

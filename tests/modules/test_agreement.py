@@ -176,7 +176,7 @@ def test_the_area_under_the_roc_of_many_pairs_takes_no_memory_for_each_two_of_th
     assert area_under_roc(values.float(), is_wrong) == pytest.approx(0.499, abs=1e-12)
 
 
-def test_disagreement_is_reported_for_ensembles_only_and_judged_by_whether_it_foretells_errors() -> None:
+def test_disagreement_is_reported_for_ensembles_only_and_judged_by_whether_it_predicts_errors() -> None:
     assert "eval/uncertainty" not in measure(judged([1.0, -1.0]), ("talk",))
     found = measure(judged([1.0, -1.0, 2.0], uncertainty=torch.tensor([0.1, 0.9, 0.2])), ("talk",))
     assert found["eval/uncertainty"] == pytest.approx(0.4)

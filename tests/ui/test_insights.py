@@ -75,7 +75,7 @@ def test_an_empty_page_says_what_belongs_there_and_is_filled_by_the_first_votes(
     expect(page.locator("#insights-rater")).to_be_hidden()
     rated.fill(ws, World(num=30, repeats=0, models=()))
     expect(page.locator("#insights")).to_contain_text("From 30 judgements.")
-    expect(page.locator("#insight-consistency")).to_contain_text("Nothing was rated twice yet.")
+    expect(page.locator("#insight-consistency")).to_contain_text("Nothing has been rated twice yet.")
     expect(page.locator("#insight-models")).to_contain_text("No reward model has predicted any of these votes.")
     expect(page.locator("#insight-raters")).to_contain_text("No pair of these was judged by two raters.")
     stored.undone(ws)
@@ -156,7 +156,7 @@ def test_a_learning_curve_is_started_from_the_page_which_says_what_it_would_take
 ):
     page = visit(serve(full_ws).url + "#insights")
     labels = page.locator("#insight-labels")
-    expect(labels).to_contain_text("No learning curve was measured yet.")
+    expect(labels).to_contain_text("No learning curve has been measured yet.")
     expect(labels).to_contain_text("25 reward models on about 0 to 12 labels, with the settings of reward-1@30")
     curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800), num_seeds=1)
     expect(labels.locator("figure polyline")).to_have_count(1)
@@ -177,4 +177,4 @@ def test_curves_on_chosen_and_random_labels_are_drawn_with_a_band_each_and_what_
     named = dict(json.loads(unescape(re.search(r'data-points="(.*?)"', section)[1])))
     assert named["chosen"] == [[p.size, pytest.approx(p.accuracy)] for p in found.active]
     assert named["random"] == [[p.size, pytest.approx(p.accuracy)] for p in found.random]
-    assert "No learning curve was measured yet" in drawn, "of all labels there is none"
+    assert "No learning curve has been measured yet" in drawn, "of all labels there is none"

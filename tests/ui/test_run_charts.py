@@ -385,7 +385,7 @@ def test_the_list_shows_a_view_and_an_unknown_one_shows_all(three):
     assert rows("sft") == ["sft-1"]
     for view in ("", None, "zz", ["ppo"], {"a": 1}):
         assert rows(view) == [third, second, first, "sft-1"]
-    assert "There is none of these yet." in runs_page._refresh(ws, first, "", None, "evaluate")[0]
+    assert "There are no such runs yet." in runs_page._refresh(ws, first, "", None, "evaluate")[0]
 
 
 def test_a_row_shows_the_course_of_the_runs_figure_in_words_too(three):
@@ -427,7 +427,7 @@ def test_the_list_is_filtered_and_sorted_in_a_browser_and_an_empty_one_says_how_
     expect(page.locator("#run-head h2")).to_have_text(first)
     page.locator("#run-view input").click()
     page.get_by_role("option", name="evaluations").click()
-    expect(page.locator("#run-list")).to_contain_text("There is none of these yet.")
+    expect(page.locator("#run-list")).to_contain_text("There are no such runs yet.")
     expect(page.locator("#run-view")).to_be_visible()
 
 

@@ -68,7 +68,7 @@ def render(text: str) -> str:
     env = {"until": time.thread_time() + MOST_S, "tries": 0}
     tokens = _parser().parse(text, env)
     if any(token.level >= DEEPEST - 1 for token in tokens):
-        raise RenderingError("This text is nested very deep. Show it as it is.")
+        raise RenderingError("This text is nested too deeply. Show it as it is.")
     return "".join(_write(tokens, env))
 
 

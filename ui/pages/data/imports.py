@@ -50,7 +50,7 @@ def draw(db: Database) -> str:
     found = prompts.list_imports(db)
     cards = "".join(_card(row, batches.brought(db, row["id"])) for row in found[:SHOWN])
     more = f'<p class="quiet">{len(found) - SHOWN:,} older ones are listed by rlhf-studio data imports.</p>'
-    return f"{cards}{more if len(found) > SHOWN else ''}" or '<p class="quiet">Nothing was imported yet.</p>'
+    return f"{cards}{more if len(found) > SHOWN else ''}" or '<p class="quiet">Nothing has been imported yet.</p>'
 
 
 def _card(row: dict[str, Any], counts: dict[str, int]) -> str:

@@ -36,8 +36,10 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     """
     html.html(f'<p class="lead">{LEAD}</p>')
     with gr.Row(elem_classes="fields"):
-        names = _choice("Checkpoints", "Empty takes base and the newest of SFT, DPO and PPO.", "evaluate-names")
-        chosen = _choice("Suites", "Empty takes the built-in ones; blimp:FILE names a public file.", "evaluate-suites")
+        names = _choice("Checkpoints", "Leave empty for base and the newest of SFT, DPO and PPO.", "evaluate-names")
+        chosen = _choice(
+            "Suites", "Leave empty for the built-in ones; blimp:FILE names a public file.", "evaluate-suites"
+        )
     with gr.Row(elem_classes="controls is-labelled"):
         start = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
         against = gr.Dropdown(

@@ -54,7 +54,7 @@ def _consistency(found: Insights) -> str:
     first = found.consistencies[0]
     if not first.agreement.num:
         return (
-            '<p class="quiet">Nothing was rated twice yet. A session shows some pairs a second time, unmarked: start one under '
+            '<p class="quiet">Nothing has been rated twice yet. A session shows some pairs a second time, unmarked: start one under '
             '<a href="#rate">Rate, Session</a>.</p>'
         )
     rows = "".join(_consistent(each, len(found.consistencies) > 1) for each in found.consistencies)
@@ -93,7 +93,7 @@ def _models(found: Insights) -> str:
     if not found.reward_models:
         return (
             '<p class="quiet">No reward model has predicted any of these votes. While you rate, the newest one predicts the pairs that '
-            'wait: <a href="#train/reward">train one</a>, then rate on.</p>'
+            'wait: <a href="#train/reward">train one</a>, then keep rating.</p>'
         )
     newest, *others = found.reward_models
     older = "".join(
@@ -109,7 +109,7 @@ def _models(found: Insights) -> str:
 
 def _model(model: RewardModel, ceiling: Estimate) -> str:
     if not model.accuracy.num:
-        return '<p class="quiet">It has predicted no vote yet that was decided.</p>'
+        return '<p class="quiet">It has not predicted a decided vote yet.</p>'
     loss = model.log_loss
     interval = "" if math.isnan(loss.low) else f", {loss.low:.3f} to {loss.high:.3f}"
     figures = (
@@ -162,7 +162,7 @@ def _disagreements(found: Insights) -> str:
         f'<p class="quiet">{wait} <a href="#rate">Rate, Session</a> starts a session.</p>' if counted.num_open else ""
     )
     if not counted.slips.num:
-        nothing = "None was settled yet." if counted.num_open else "There are none."
+        nothing = "None has been settled yet." if counted.num_open else "There are none."
         return f'<p class="about">{about}</p><p class="quiet">{nothing}</p>{still}'
     rows = "".join(
         [
@@ -178,8 +178,8 @@ def _labels(curve: LearningCurve | None, cost: str) -> str:
     start = f'<p class="about">{escape(cost)}</p><p><a class="go" href="#train/curve">Measure {"another" if curve else "the"} learning curve</a></p>'
     if curve is None:
         return (
-            '<p class="about">A learning curve tells: reward models are trained on growing parts of the ratings, and measured on the '
-            f"same held-out votes. No learning curve was measured yet.</p>{start}"
+            '<p class="about">A learning curve shows what more labels would bring: reward models are trained on growing parts of the ratings, and measured on the '
+            f"same held-out votes. No learning curve has been measured yet.</p>{start}"
         )
     said = "".join(f'<p class="said">{escape(gain.sentence)}</p>' for gain in curve.gains)
     unfinished = f'<p class="quiet">{escape(curve.unfinished)}</p>' if curve.unfinished else ""
@@ -209,7 +209,7 @@ def _choice(found: ActiveChoice | None) -> str:
     if found is None:
         return (
             '<p class="about">Sessions choose some pairs and draw others at random. A learning curve with <em>Compare chosen with random '
-            "pairs</em> trains reward models on both, and tells how many labels choosing saves. It was not measured yet.</p>"
+            "pairs</em> trains reward models on both, and tells how many labels choosing saves. It has not been measured yet.</p>"
             '<p><a class="go" href="#train/curve">Measure it</a></p>'
         )
     said = f'<p class="said">{escape(found.sentence)}</p>' if found.sentence else ""
@@ -263,7 +263,7 @@ def _raters(found: Insights) -> str:
         f'{_two(each.high)}</td><td class="num">{each.num:,}</td></tr>'
         for name, each in lines
     )
-    about = "1 is the same judgement always, 0 what chance gives. Each rater counts once a pair; a tie is a judgement of its own."
+    about = "1 means that raters always agree, 0 that they agree no more often than by chance. Each rater counts once for each pair; a tie is a judgement of its own."
     return (
         f'<p class="about">{about}</p>{html.wide("Agreement")}<table class="evaluation between"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

@@ -61,7 +61,7 @@ def draw(found: SideBySide) -> str:
             _votes(found, names),
             "<h4>Answers to the same prompts</h4>",
             "".join(_answers(each, names) for each in found.answers)
-            or '<p class="quiet">Both have answered no prompt in common. Ask them above, or in Chat.</p>',
+            or '<p class="quiet">They have answered no prompt in common. Ask them above, or in Chat.</p>',
         ]
     )  # fmt: skip
 

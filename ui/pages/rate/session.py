@@ -248,4 +248,4 @@ def _gaps(ws: Workspace) -> str:
         f"{f'version {gap.guideline_id} was written for it' if gap.guideline_id else 'no line yet'}</span></li>"
         for gap in found
     )
-    return f"<h4>Pairs of which it did not say enough</h4><ul class='gaps'>{rows}</ul>"
+    return f"<h4>Pairs for which it did not say enough</h4><ul class='gaps'>{rows}</ul>"

@@ -203,7 +203,7 @@ def _steer(ws: Workspace, chosen: str, other: str | None) -> tuple[str, str]:
     """Let the run go on with other values from its next iteration on."""
     given = _settings(other)
     if not given:
-        raise RunError("Type what is to change first, such as kl_coef=0.1.")
+        raise RunError("First type what to change, such as kl_coef=0.1.")
     with ws.write() as db:
         run = known(db, chosen)
         changed = steering.ask(db, run, given)

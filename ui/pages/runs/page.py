@@ -122,7 +122,7 @@ def _now(
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
     signature = _signature(ws, [*listed, *going], run, [start, word, view, len(found)])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
-    nothing = '<p class="quiet">There is none of these yet.</p>' if view.stage else ""
+    nothing = '<p class="quiet">There are no such runs yet.</p>' if view.stage else ""
     if word:
         nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.")
     with ws.read() as db:

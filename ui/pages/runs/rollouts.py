@@ -252,7 +252,7 @@ def _compare(
     if rollout is None or not other:
         yield html.notice("Choose a response, then a checkpoint to compare with.", "bad")
         return
-    yield html.notice(f"Reading the response under {other}; the first time its model is loaded.", "working")
+    yield html.notice(f"Reading the response under {other}; the first time, its model has to be loaded.", "working")
     try:
         yield tokens.draw_under(comparing.compare(ws, resident, rollout, other))
     except StudioError as error:

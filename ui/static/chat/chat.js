@@ -234,7 +234,7 @@ async function toggleTokens(id) {
     paintTokens(element.querySelector(`[data-answer="${id}"]`));
   };
   if (tokens.has(id)) return paint();
-  const waiting = '<p class="quiet">Reading the answer; the first time its model is loaded.</p>';
+  const waiting = '<p class="quiet">Reading the answer; the first time, its model has to be loaded.</p>';
   paint(waiting);
   const answer = await call("tokens", { id });
   if (tokens.get(id) !== waiting) return; // hidden meanwhile
