@@ -52,7 +52,7 @@ def cli(empty, capsys):
 
 
 def changed(path, change):
-    """The archive with its lines changed, beside it."""
+    """The archive with its lines changed, next to it."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     other = path.with_name("changed.jsonl")
     other.write_text("".join(change(lines)), encoding="utf-8")

@@ -253,7 +253,7 @@ def test_a_copy_with_a_cut_wal_is_told_by_its_shm_also_where_others_wrote(ws, tm
             other.commit()
         copied = Workspace(tmp_path / "copy")
         shutil.copytree(ws.root, copied.root)
-        assert cut.num_lost_pages(ws.database) == 0, "the one at work is whole"
+        assert cut.num_lost_pages(ws.database) == 0, "the one in use is whole"
     wal = copied.database.with_name("studio.db-wal")
     os.truncate(wal, wal.stat().st_size // 2)
     assert "studio.db-wal held: it was cut" in verdict(copied).line

@@ -1,4 +1,4 @@
-"""A database that is lost, emptied or taken away beside the folders that belong to it: nothing is made in its place, and it is said."""
+"""A database that is lost, emptied or taken away next to the folders that belong to it: nothing is made in its place, and it is said."""
 
 import sqlite3
 import uuid

@@ -88,7 +88,7 @@ def test_a_demo_whose_database_is_lost_is_put_aside_with_its_runs(tmp_path, lost
         (tmp_path / "studio.db").write_bytes(b"")
     try:
         rounds._new_workspace(tmp_path, 0)
-    except WorkspaceError:  # an empty database beside runs may be refused as well
+    except WorkspaceError:  # an empty database next to runs may be refused as well
         assert weights.read_text() == "days of work"
     else:
         assert (tmp_path / "earlier-1" / "runs" / "sft-1" / "weights").read_text() == "days of work"

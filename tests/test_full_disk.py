@@ -77,7 +77,7 @@ class Disk:
 
 @pytest.fixture(params=["disk", "limit"])
 def disk(request, tmp_path):
-    """A disk, or None where a limit stands for it; the workspace goes to `disk.root` or beside."""
+    """A disk, or None where a limit stands for it; the workspace goes to `disk.root` or next to it."""
     is_mounted = request.param != "limit" and mounted(tmp_path / "disk", f"size={DISK_MIB}m")
     if request.param == "limit" or (request.param == "either" and not is_mounted):
         yield None

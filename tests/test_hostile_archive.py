@@ -153,7 +153,7 @@ HOSTILE = {
     "a checkpoint's folder that is absolute": [run(), checkpoint(folder="/etc")],
     "a checkpoint's folder that climbs": [run(), checkpoint(folder="runs/sft-1/checkpoints/../../../../etc")],
     "a checkpoint's folder that is a parent": [run(), checkpoint(folder="runs/sft-1/checkpoints/..")],
-    "a checkpoint's folder beside": [run(), checkpoint(folder="../outside/ck")],
+    "a checkpoint's folder outside": [run(), checkpoint(folder="../outside/ck")],
     "a checkpoint's folder of another run": [run(), checkpoint(folder="runs/ppo-9/checkpoints/step-000001")],
     "a checkpoint's folder with NUL": [run(), checkpoint(folder="runs/sft-1/checkpoints/step\0")],
     "a checkpoint's folder that is the run": [run(), checkpoint(folder="runs/sft-1/checkpoints/")],
@@ -298,7 +298,7 @@ def test_nothing_that_steers_a_process_comes_in_with_a_run(tmp_path, ws, monkeyp
     monkeypatch.setattr(launcher.processes, "kill", lambda *_: pytest.fail("a process was to be killed"), raising=False)
     launcher.reap(ws)
     for found in stored.read(ws, runs.list_all):
-        assert found.is_ended, "what was at work elsewhere does not work here"
+        assert found.is_ended, "what was running elsewhere does not work here"
         assert (found.pid, found.pid_started, found.heartbeat_at, found.lane, found.place) == (
             None,
             None,

@@ -435,7 +435,7 @@ def test_ten_thousand_preferences_come_in_within_seconds(tmp_path, ws):
     path = jsonl(tmp_path / "many.jsonl", *rows)
     started = time.process_time()
     assert importing.import_source(ws, path).num_new == 10_000
-    assert time.process_time() - started < 25  # 3 to 4 s on a quiet machine, 16 beside a load of 30
+    assert time.process_time() - started < 25  # 3 to 4 s on a quiet machine, 16 at a load of 30
 
 
 # The starter kit and real data.

@@ -229,7 +229,7 @@ def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, 
     run = prefetch.top_up(ws, session)
     assert run is not None
     assert (run.config.checkpoint, run.config.num_prompts, run.config.opponent) == (policy, 7, "")
-    assert prefetch.top_up(ws, session) is None, "one is at work"
+    assert prefetch.top_up(ws, session) is None, "one is running"
     assert prefetch.status(ws, session).startswith("sample-1 samples new pairs")
     stored.written(ws, runs.move, run.id, "running")
     stored.written(ws, runs.move, run.id, "finished")

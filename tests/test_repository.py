@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -30,6 +31,10 @@ READMES = {
 }
 README = READMES["README.md"]
 STOP = r"^\d\. `([\w/.]+)::(\w+)`"
+OLD_WORDS = re.compile(
+    r"\b(?i:shall|mend(s|ed|ing)?|anew|at work|in the place of|for want of|beside)\b|(?<!there )\b(is|are|was|were) none\b"
+)
+"""Instead of must, fix, again, running, instead of, for lack of, next to, is not one."""
 SOURCES = {".py", ".js", ".css", ".html", ".jinja"}
 
 
@@ -196,6 +201,35 @@ def test_each_benchmark_that_a_readme_calls_exists():
     for module in modules:
         path = ROOT.joinpath(*module.split("."))
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def prose(path: Path) -> str:
+    """Return the strings and comments of a Python source, else all of a file but its code: no names of a program."""
+    if path.suffix == ".py":
+        with path.open("rb") as file:
+            tokens = [
+                t.string for t in tokenize.tokenize(file.readline) if t.type in (tokenize.STRING, tokenize.COMMENT)
+            ]
+        text = "\n".join(tokens)
+    else:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if path.suffix == ".js":
+        text = "\n".join(re.findall(r"/\*.*?\*/|//[^\n]*|\"[^\"\n]*\"|'[^'\n]*'", text, flags=re.DOTALL))
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def test_no_word_of_the_list_of_old_ones_is_in_a_text():
+    files = [ROOT / name for name in READMES]
+    files += [p for room in ("modules", "studio", "ui") for p in (ROOT / room).rglob("*") if p.suffix in SOURCES]
+    schemas = ROOT / "studio/database/schema"  # the text of a migration stays as it is
+    found = {
+        str(p.relative_to(ROOT)): m.group() for p in files if p.parent != schemas and (m := OLD_WORDS.search(prose(p)))
+    }
+    assert len(files) > 300
+    assert found == {}
+    assert OLD_WORDS.search("what it Shall be")
+    assert OLD_WORDS.search("a folder that is none")
+    assert not OLD_WORDS.search("Empty where there is none.")
 
 
 def test_source_files_stay_small():

@@ -17,7 +17,7 @@ from tests.ui.filling import add_checkpoint, add_pairs, add_rated, add_rivals, a
 
 @pytest.fixture
 def ws(tmp_path):
-    """Twice round the loop: reward-2 has seen votes on answers of ppo-1; a run of DPO beside it; sft-2, not used yet."""
+    """Twice round the loop: reward-2 has seen votes on answers of ppo-1; a run of DPO next to it; sft-2, not used yet."""
     made = Workspace.open(tmp_path / "workspace")
     (made.rewards / "length.py").write_text("def short(prompts, responses):\n    return [0.0 for _ in responses]\n")
     ids = filling.add_texts(made)

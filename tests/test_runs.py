@@ -47,7 +47,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def ws(template, tmp_path):
-    """A copy of the template: quicker than making each workspace anew."""
+    """A copy of the template: quicker than making each workspace."""
     return Workspace(shutil.copytree(template.root, tmp_path / "workspace"))
 
 

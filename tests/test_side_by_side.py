@@ -1,4 +1,4 @@
-"""Two checkpoints beside each other: what differs is listed, what is alike is not, and answers belong to the same prompt."""
+"""Two checkpoints next to each other: what differs is listed, what is alike is not, and answers belong to the same prompt."""
 
 import json
 

@@ -21,7 +21,7 @@ def ws(tmp_path):
 def test_names_are_read_each_once_and_others_refused():
     assert SFTConfig(trackers=" wandb, tensorboard,wandb,").trackers == "wandb,tensorboard"
     with pytest.raises(
-        ConfigError, match="trackers = neptune is not possible: 'neptune' is none of tensorboard, wandb, trackio"
+        ConfigError, match="trackers = neptune is not possible: 'neptune' is not one of tensorboard, wandb, trackio"
     ):
         settings.read("sft", None, ["trackers=neptune"])
 

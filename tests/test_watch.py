@@ -91,7 +91,7 @@ def test_the_runs_are_watched_in_a_terminal_that_is_resized_while_runs_begin_and
     running = filling.add_run(ws, SFTConfig(), "running", "step 4 of 10\x1b[31m")
     terminal = Terminal("runs", "--watch", "--workspace", str(ws.root), columns=80, rows=24)
     lines = terminal.wait(lambda lines: has("more")(lines) and len(lines) == 24)
-    assert re.match(r"sft-31\s+running\s+40%\s+-\s+\S+ \S+\s+step 4 of 10 ", lines[1]), "what is at work stands first"
+    assert re.match(r"sft-31\s+running\s+40%\s+-\s+\S+ \S+\s+step 4 of 10 ", lines[1]), "what is running comes first"
     assert max(map(len, lines)) == 80
     shown = sum(line.startswith("sft-") and ": " not in line for line in lines)
     assert has(f"... and {31 - shown} more")(lines)

@@ -64,7 +64,7 @@ def taken_gpu(*_: Any, **__: Any) -> Any:
 
 
 def at(module: Any, name: str, happens: Callable[..., Any], call: int = 1, within: str = "main") -> Callable[[], None]:
-    """From its n-th call within another function on, this happens in the place of the function of that name."""
+    """From its n-th call within another function on, this happens instead of the function of that name."""
 
     def apply() -> None:
         real, calls = getattr(module, name), []

@@ -43,7 +43,7 @@ def _no_collections() -> Iterator[None]:
 
 
 def _load_when_used(name: str) -> None:
-    """Put a module in the place of one that Gradio imports and nothing here uses; it loads the other when it is asked.
+    """Put a module instead of one that Gradio imports and nothing here uses; it loads the other when it is asked.
 
     A module's own `__getattr__` (PEP 562) answers for all that the module lacks, `__path__` among it.
     """

@@ -77,5 +77,5 @@ class TrainConfig(StageConfig):
     @classmethod
     def _are_known(cls, text: str) -> str:
         if unknown := [name for name in tracker_names(text) if name not in TRACKERS]:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(TRACKERS)}")
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(TRACKERS)}")
         return ",".join(tracker_names(text))

@@ -341,7 +341,7 @@ class Backbone(nn.Module):
             load_head(self.heads[name], _read_head(folder))
 
     def begin_again(self, name: str, folder: Path) -> None:
-        """Overwrite a role's weights in place with those of a folder without a head, and draw its head anew."""
+        """Overwrite a role's weights in place with those of a folder without a head, and draw its head again."""
         self.roles.load(name, folder)
         head = self.heads[name]
         assert isinstance(head, nn.Linear)

@@ -71,7 +71,7 @@ class Selection:
         return {"start_loss": self.start_loss, "best": None if self.best is None else self.best._asdict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned; a choice that is not within today's budgets is none."""
+        """Take over what `state` returned; a choice that is not within today's budgets is dropped."""
         self.start_loss = state["start_loss"]
         best = None if state["best"] is None else Measured(**state["best"])
         self.best = best if best is not None and self.is_on and self._is_within(best) else None

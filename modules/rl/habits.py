@@ -1,4 +1,4 @@
-"""How the policy answers, beside what it earns: spread of scores, pull of length, repetition.
+"""How the policy answers, next to what it earns: spread of scores, pull of length, repetition.
 
 These change before a person sees that a policy has found a way to please the reward model only.
 """

@@ -195,7 +195,7 @@ def settle(db: Database, showing_id: int, outcome: Outcome, *, uuid: str | None 
         showing_id: the second look.
         outcome: slip corrects the first vote to the second, model lets both stand, gap is for the guideline, later leaves it open.
         uuid: of the client's press; the same uuid again returns the answer stored first.
-        text: with gap: the whole guideline with what it shall say now; empty or unchanged notes the gap and no more.
+        text: with gap: the whole guideline with what it is to say now; empty or unchanged notes the gap and no more.
 
     Raises:
         RatingError: there is no such second look, it is settled, or both votes prefer the same answer and so none was a slip.

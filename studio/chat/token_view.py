@@ -1,6 +1,6 @@
 """Shows answers that were judged token by token: how likely the checkpoint that gave one finds each, and the other one of the pair.
 
-The resident process reads the text anew, in the tokens into which the checkpoint's tokenizer cuts it. Nothing is stored.
+The resident process reads the text again, in the tokens into which the checkpoint's tokenizer cuts it. Nothing is stored.
 """
 
 from typing import NamedTuple
@@ -101,5 +101,5 @@ def _under_other(resident: Resident, answer: Judged, texts: list[str]) -> tuple[
     except StudioError as error:
         return [], str(error)
     if [text for text, _ in found] != texts:
-        return [], f"{answer.other} cuts texts into other tokens, so its numbers cannot be put beside these."
+        return [], f"{answer.other} cuts texts into other tokens, so its numbers cannot be compared with these."
     return [logprob for _, logprob in found], ""

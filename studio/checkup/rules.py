@@ -3,7 +3,7 @@
 Early warning is weak: most signs follow the fault (reports in the issue trackers of verl, OpenRLHF and TRL say so). So a rule
 that hints at a policy which pleases the reward model only asks for blind votes. Thresholds marked *rlwatch* are the defaults of
 rlwatch 0.5.1, *TRL* those of TRL's documentation; the others are this project's own. `tests/benchmarks/checkup_rates.py` tries
-them on small real runs, healthy ones and such as were made sick; those that spoke on healthy ones were mended.
+them on small real runs, healthy ones and ones that were made sick; those that spoke on healthy ones were fixed.
 """
 
 import math

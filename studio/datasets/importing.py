@@ -155,7 +155,7 @@ def _bring(
 ) -> tuple[int, bool, Tally, Counter[Stored]]:
     """Import the rows of an opened source; returns the batch, whether it was here before, and what became of the rows.
 
-    The rows are gathered beside the workspace first; only for the moment in which all of it is brought in must others wait.
+    The rows are gathered next to the workspace first; only for the moment in which all of it is brought in must others wait.
     """
     sha256 = _sha256(raw, plans, request)
     tally, stored = Tally(), Counter[Stored]()

@@ -100,7 +100,7 @@ def take_out(ws: Workspace) -> None:
 
 
 def take_out_leftovers(ws: Workspace) -> bool:
-    """Delete what a killed import has left, unless another import is at work; returns whether there was any."""
+    """Delete what a killed import has left, unless another import is running; returns whether there was any."""
     with ws.read() as db:
         if not curtain.is_needed(db):
             return False

@@ -252,7 +252,7 @@ class Stage:
 
 @contextmanager
 def opened(ws: Workspace) -> Iterator[tuple[Database, Stage]]:
-    """Yield a connection to the workspace with an empty stage beside it, outside of any transaction."""
+    """Yield a connection to the workspace with an empty stage next to it, outside of any transaction."""
     with ws.read() as db:
         with NamedTemporaryFile(prefix=".import-", dir=ws.root) as file:
             db.conn.execute("ATTACH ? AS staged", [file.name])

@@ -143,7 +143,7 @@ def new_judgement(db: Database, item: Item, place: Place) -> tuple[Any, Imported
 
 
 def _judgement(item: Item, place: Place, order: Sequence[int]) -> tuple[Any, Imported]:
-    """Return the outcome of a judgement and what stands beside it, by the stored order of the responses."""
+    """Return the outcome of a judgement and what goes with it, by the stored order of the responses."""
     to = [order.index(each) for each in place.response_ids]
     ranks = dict(zip(to, item.ranks, strict=False))
     verdict, stored = outcome(item, [ranks[at] for at in sorted(ranks)])
@@ -210,7 +210,7 @@ def outcome(item: Item, ranks: Sequence[int]) -> tuple[Any, str | None]:
 
 
 def said(item: Item, to: Sequence[int], ranks: str | None) -> Imported:
-    """Return what stands beside the outcome; `to` is the stored position of each of the item's responses."""
+    """Return what goes with the outcome; `to` is the stored position of each of the item's responses."""
     order = sorted(range(len(to)), key=lambda at: to[at])
     flags = {
         FLAGS[name.lower()]: sorted(to[at] for at in where)

@@ -71,7 +71,7 @@ class LearningCurve:
         if self.num_seeds >= self.num_wanted:
             return ""
         going_on = f"{self.run} is {self.state}" + ("" if self.state in ("queued", "running") else ": resume it")
-        few = "" if self.forecast else f" From {FEWEST_SEEDS} on it will be said what more labels would bring."
+        few = "" if self.forecast else f" From {FEWEST_SEEDS} on, Insights says what more labels would bring."
         return f"{self.num_seeds} of {self.num_wanted} seeds are measured ({going_on}).{few}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which of its figures a checkpoint is judged by, stage by stage, so that checkpoints of one stage stand beside each other."""
+"""Which of its figures a checkpoint is judged by, stage by stage, so that checkpoints of one stage stand next to each other."""
 
 from typing import NamedTuple
 

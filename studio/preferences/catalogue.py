@@ -27,7 +27,7 @@ class Filter:
     """A filter for texts; empty fields let all through. Without `is_hidden` what is hidden is left out, with it all else.
 
     Raises:
-        DataError: there is no such list or split, or the source is none that texts have.
+        DataError: there is no such list or split, or no text has such a source.
     """
 
     what: What = "demonstrations"

@@ -158,7 +158,7 @@ def _rows(folder: Path, part: str) -> list[dict[str, Any]]:
     """Return a part of the rows.
 
     Raises:
-        ImportRefused: they are none.
+        ImportRefused: they cannot be read.
     """
     try:
         found = runs.rows_of(folder, part)

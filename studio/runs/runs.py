@@ -340,7 +340,7 @@ def _create(
 ) -> Run:
     """Insert the row and write the folder; afterwards both exist, or neither.
 
-    A resumed run changes settings as its origin's run did, but for those `chosen` anew; or as `steered` says.
+    A resumed run changes settings as its origin's run did, but for those `chosen` again; or as `steered` says.
     """
     stage = prepare.stage_of(prepared.config)
     path: Path | None = None

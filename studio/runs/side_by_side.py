@@ -1,4 +1,4 @@
-"""Two checkpoints beside each other: the settings in which their runs differ, their figures, what was measured, votes, answers.
+"""Two checkpoints next to each other: the settings in which their runs differ, their figures, what was measured, votes, answers.
 
 Everything is read from the database, so checkpoints whose files were deleted can be compared too.
 """

@@ -57,7 +57,7 @@ def look(db: Database, run: Run, given: Sequence[str]) -> list[Change]:
 
     Raises:
         ConfigError: there is no such setting, or its value is not possible.
-        RunError: the run is not going on, is none of PPO, or the setting cannot change meanwhile.
+        RunError: the run is not going on, is not one of PPO, or the setting cannot change meanwhile.
     """
     if not isinstance(run.config, PPOConfig):
         raise RunError(
@@ -115,7 +115,7 @@ def repeat(db: Database, run_id: int, taken: Sequence[tuple[str, float, int]]) -
 
 
 def hand_on(db: Database, origin_id: int, run_id: int, except_names: Collection[str] = ()) -> None:
-    """Let a resumed run take again what its origin's run took after the checkpoint, but for settings that were chosen anew."""
+    """Let a resumed run take again what its origin's run took after the checkpoint, but for settings that were chosen again."""
     origin = next(db.query("SELECT run_id, step FROM checkpoints WHERE id = ?", [origin_id]))
     later = [
         (each.name, each.value, at)

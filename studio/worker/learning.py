@@ -1,6 +1,6 @@
 """Runs the curve stage: reward models on nested parts of the labels, each measured on the same held-out votes. Loads torch.
 
-The base model is loaded once. For each reward model the adapter is read again from the SFT checkpoint and the head is drawn anew;
+The base model is loaded once. For each reward model the adapter is read again from the SFT checkpoint and the head is drawn again;
 of the reward model nothing is kept but where it was right. It depends on its size and its seed alone, and is stored as soon as it
 is measured, so a run that was interrupted and resumed ends with the results of one that was left alone.
 """

@@ -47,7 +47,7 @@ FAR = {"kl_coef": 0.0, "learning_rate": 3e-3}
 """A policy that nothing holds back."""
 SHORT = {"iterations": 30}
 """For what shows early."""
-REWARDS = '''"""Rewards that make a policy sick. The file trained.txt beside it lists the trained prompts."""
+REWARDS = '''"""Rewards that make a policy sick. The file trained.txt next to it lists the trained prompts."""
 import random
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def _healthy() -> Iterator[tuple[str, Kind]]:
     for seed, settings in ((11, {"kl_coef": 0.2}), (12, {"epochs": 2, "learning_rate": 5e-4})):
         yield (
             f"fresh-{seed}",
-            Kind(f"healthy, looked at only after the rules were mended {settings or ''}", {"seed": seed} | settings),
+            Kind(f"healthy, looked at only after the rules were fixed {settings or ''}", {"seed": seed} | settings),
         )
 
 

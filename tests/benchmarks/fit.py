@@ -1,8 +1,8 @@
-"""The memory estimate beside the measured peak: ``python -m tests.benchmarks.fit [NAME | FOLDER ...]`` prints a Markdown table.
+"""The memory estimate next to the measured peak: ``python -m tests.benchmarks.fit [NAME | FOLDER ...]`` prints a Markdown table.
 
 Each line is the median of fresh child processes, one at a time (`studio.worker.probe.measure` on a workspace made for each), with
 the least and the most, since the C library's heap lies differently each time; random Llamas of two
-sizes stand beside the starter kit's model, and beside any model whose FOLDER is given. Names choose lines:
+sizes stand next to the starter kit's model, and next to any model whose FOLDER is given. Names choose lines:
 ``python -m tests.benchmarks.fit starter 20M-ppo``. Measured on a CPU is the growth of the process's own memory (VmHWM less
 what it held with the libraries loaded, less mapped files but for the weights in use), so the C library's heap is in it.
 """

@@ -9,7 +9,7 @@ from modules.model.backbone import Backbone
 
 
 def held_bytes(module: nn.Module) -> int:
-    """Bytes of a module's weights and of what quantisation keeps beside them; a tensor that occurs twice counts once."""
+    """Bytes of a module's weights and of what quantisation keeps with them; a tensor that occurs twice counts once."""
     tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
     for parameter in module.parameters():
         tensors += _quantisation_constants(parameter)

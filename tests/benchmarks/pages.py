@@ -104,7 +104,7 @@ def main(idle_s: float) -> None:
             run = filling.add_run(ws, SFTConfig(), "running", "step 12 of 40")
             for name in ("home", "runs"):
                 page = _open(browser, f"{served.url}#{name}")
-                _say(f"{name}, with a run at work ({run.name})", page, idle_s)
+                _say(f"{name}, with a run going on ({run.name})", page, idle_s)
                 page.close()
         browser.close()
 

@@ -1,4 +1,4 @@
-"""One command that measures the three stages, and a peer beside them, and prints a table of ratios.
+"""One command that measures the three stages, and a peer next to them, and prints a table of ratios.
 
     python -m tests.benchmarks.run --peer-python PATH --peer-script PATH
     python -m tests.benchmarks.run --shapes 0.5B 8B --precisions bf16 --quantisations none nf4 --methods lora

@@ -6,7 +6,7 @@ Story openings of 24 tokens are the prompts, 48 tokens the response; a classifie
 together. Prints JSON: for each seed the classifier's accuracy on 1,000 other sentences; for each KL coefficient the score,
 the share of positive responses, the KL per response (nats) and the held-out loss before and after PPO, and its seconds.
 
-Three ideas beside plain PPO. The reward is the score up to `CAP`, which stops paying once a story is surely happy; an
+Three ideas on top of plain PPO. The reward is the score up to `CAP`, which stops paying once a story is surely happy; an
 uncapped one pays on for ever happier ones, and each costs language. The pretraining mix pulls towards what the reference
 expects (`ptx_target`), not towards single tokens, whose noise moves a small model far. And the policy handed on is the moving
 average of its weights, which has less of the noise that every step adds. The 128 judged openings are in no training text.

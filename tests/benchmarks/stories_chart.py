@@ -1,4 +1,4 @@
-"""The drawing of `tests.benchmarks.stories`: positive share against its two costs, ours beside TRL's."""
+"""The drawing of `tests.benchmarks.stories`: positive share against its two costs, ours next to TRL's."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

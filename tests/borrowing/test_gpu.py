@@ -1,4 +1,4 @@
-"""Nothing computes on a GPU without holding its lock: answers, merges, predictions and measurements, beside runs.
+"""Nothing computes on a GPU without holding its lock: answers, merges, predictions and measurements, next to runs.
 
 There is no GPU here; a stand-in for the driver tells of two.
 """
@@ -94,7 +94,7 @@ def test_where_all_gpus_are_at_work_it_is_refused_by_the_names_of_the_runs(ws, a
     assert str(refused.value).startswith(all_at_work)
 
 
-@pytest.mark.parametrize("has_gpus", [True, False], ids=["beside two GPUs at work", "without a GPU"])
+@pytest.mark.parametrize("has_gpus", [True, False], ids=["next to two busy GPUs", "without a GPU"])
 def test_the_cpu_is_shared_with_runs(ws, request, monkeypatch, tmp_path, has_gpus):
     if has_gpus:
         request.getfixturevalue("all_at_work")

@@ -1,4 +1,4 @@
-"""The stage evaluate as a real process: results item by item, the base beside an adapter, a stop and its resume, bad input."""
+"""The stage evaluate as a real process: results item by item, the base next to an adapter, a stop and its resume, bad input."""
 
 import json
 import shutil

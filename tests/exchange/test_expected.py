@@ -62,7 +62,7 @@ _TOLD = ("kind", "prompt", "chosen", "rejected", "a", "b", "groups", "response",
 
 
 def check_beside(item, expected):
-    """What stands beside the judgement: rater, strength, scores, split."""
+    """What goes with the judgement: rater, strength, scores, split."""
     for name in ("rater", "strength", "split", "margin"):
         if name in expected:
             assert getattr(item, name) == expected[name], name

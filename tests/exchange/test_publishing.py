@@ -229,7 +229,7 @@ def test_what_a_killed_import_left_is_never_seen_and_taken_out_by_the_next(ws, s
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"there\n"
-    assert not publishing.take_out_leftovers(ws), "it is at work"
+    assert not publishing.take_out_leftovers(ws), "it is running"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()

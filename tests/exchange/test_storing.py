@@ -484,7 +484,7 @@ def test_an_archive_carries_what_imports_brought(tmp_path, ws):
     assert archive.write(other).path.read_bytes() == path.read_bytes()
 
 
-# Beside others.
+# Next to others.
 
 
 def many(path, num=2500, **more):

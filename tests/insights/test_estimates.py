@@ -109,7 +109,7 @@ def test_kappa_and_alpha_are_those_of_the_textbooks():
 
 
 def test_intervals_of_kappa_and_alpha_cover_the_truth_at_their_nominal_rate():
-    """Two raters who miss the truth in 15 and 25 %, ties beside: the truth is that of very many votes."""
+    """Two raters who miss the truth in 15 and 25 %, ties too: the truth is that of very many votes."""
     rng = np.random.default_rng(4)
 
     def judged(num: int) -> tuple[list[str], list[str]]:

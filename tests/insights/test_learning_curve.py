@@ -296,7 +296,7 @@ def test_a_part_of_a_curve_is_told_as_a_part(tmp_path):
     curves.fill(ws, (50, 100, 200, 400, 800), num_seeds=1)
     curve = stored.read(ws, learning_curves.newest)
     assert (curve.num_seeds, curve.forecast, curve.gains, len(curve.points)) == (1, None, [], 5)
-    assert "From 2 on it is said" in curve.unfinished
+    assert "From 2 on, Insights says" in curve.unfinished
     assert not curve.ceiling.num
     assert stored.read(ws, report.read).as_dict()["curve"]["law"] is None
 

@@ -1,6 +1,6 @@
 """A workspace with simulated raters of known error and reward models of known worth, made by plain inserts.
 
-Of each pair one answer is the better one. A rater misses it at a known rate, each time anew; a reward model gives a
+Of each pair one answer is the better one. A rater misses it at a known rate, each time again; a reward model gives a
 probability for it. So the truth behind each figure is known.
 """
 

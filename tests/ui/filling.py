@@ -135,7 +135,7 @@ def add_rated(ws: Workspace, num: int) -> None:
 
 
 def fill(ws: Workspace) -> None:
-    """Once round the loop: texts, SFT, pairs, ratings, reward model, PPO at work."""
+    """Once round the loop: texts, SFT, pairs, ratings, reward model, PPO running."""
     ids = add_texts(ws, 24)
     sft = add_run(ws, SFTConfig())
     add_curves(ws, sft, {"train/loss": 1.1, "train/lr": 1e-4, "train/grad_norm": 0.8})

@@ -51,7 +51,7 @@ sys.addaudithook(watch)
 
 @pytest.fixture
 def outside(tmp_path, full_ws, monkeypatch):
-    """A folder beside the workspace with something to steal, and two links to it from within."""
+    """A folder next to the workspace with something to steal, and two links to it from within."""
     monkeypatch.delenv("RLHF_STUDIO_ROOTS")
     folder = tmp_path / "outside"
     folder.mkdir()
@@ -141,7 +141,7 @@ def starting_values(fn):
 
 
 def calls(served, values, share):
-    """(handler, data): hostile values in every place at once, and in one text field beside what the page would send.
+    """(handler, data): hostile values in every place at once, and in one text field next to what the page would send.
 
     Of handlers that are the same function of the same fields (each field of a form has one), the first gets a `share` of the
     values in turn and each text field its own, each other one gets a single value.

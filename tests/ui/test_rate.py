@@ -106,7 +106,7 @@ def test_undo_takes_back_the_last_and_shows_it_again(pairs_ws, serve, visit):
     expect(page.locator("[data-part=left]")).to_have_text(first, use_inner_text=True)
     wait_for(lambda: rated(pairs_ws) == 0, "both undone")
     press(page, "0")
-    wait_for(lambda: rated(pairs_ws) == 1, "rated anew")
+    wait_for(lambda: rated(pairs_ws) == 1, "rated again")
     page.keyboard.press("z")
     wait_for(lambda: rated(pairs_ws) == 0, "undone")
     page.keyboard.press("z")

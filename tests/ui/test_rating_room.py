@@ -313,7 +313,7 @@ def test_long_answers_scroll_together_and_earlier_turns_can_be_opened(ws, serve,
     share = "(name) => { const b = document.querySelector(`[data-part=${name}]`); return b.scrollTop / (b.scrollHeight - b.clientHeight); }"
     page.locator("[data-part=left]").hover()
 
-    # Again and again, as a person does: Gradio loads the page anew after a lost connection.
+    # Again and again, as a person does: Gradio loads the page again after a lost connection.
     def turn_the_wheel() -> bool:
         page.mouse.wheel(0, 400)
         return page.evaluate(share, "right") > 0.1

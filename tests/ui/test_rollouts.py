@@ -132,7 +132,7 @@ def test_all_runs_are_searched_a_page_at_a_time_and_a_response_of_another_run_is
 
 
 def test_new_iterations_appear_while_the_page_is_open(full_ws, serve, visit, monkeypatch):
-    monkeypatch.setattr(runs_page, "QUIET_S", 1.0)  # no run is at work here
+    monkeypatch.setattr(runs_page, "QUIET_S", 1.0)  # no run is going on here
     page = visit(serve(full_ws).url + "#runs/ppo-2")
     open_rollouts(page)
     run = stored.read(full_ws, runs.get, "ppo-2")

@@ -93,7 +93,7 @@ def test_three_disagreements_are_settled_by_a_key_each_with_a_reload_in_between(
     writer = page.get_by_role("dialog", name="Write")
     field = writer.locator("textarea")
     expect(field).to_have_value(f"{guidelines.FIRST}\n{guidelines.OPEN_LINE}")
-    page.keyboard.type("When both are short, the better answer is kind.")  # in the place of the line that was open
+    page.keyboard.type("When both are short, the better answer is kind.")  # instead of the line that was open
     expect(field).to_have_value(f"{guidelines.FIRST}\nWhen both are short, the better answer is kind.")
     wait_for(
         lambda: stored.read(ws, lambda db: list(db.query("SELECT 1 FROM drafts WHERE name LIKE 'rate-gap-%'"))),

@@ -1,6 +1,6 @@
 /* Files made of what the charts of a run show, in the browser alone: the points as CSV, and a chart as SVG or PNG. */
 (() => {
-  const ABOVE = 22; // units for the title, and beside it for a long name at a curve's end
+  const ABOVE = 22; // units for the title, and next to it for a long name at a curve's end
   const BESIDE = 16;
   const SHARPNESS = 3; // pixels of a PNG for each of the chart's units
   const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-family", "font-size", "font-weight", "font-variant-numeric", "text-anchor", "paint-order"];

@@ -62,7 +62,7 @@
     tip.hidden = false;
   }
 
-  /* Mark a step in a chart; in charts beside the pointer's with the values of their curves, which have no room for names. */
+  /* Mark a step in a chart; in charts next to the pointer's with the values of their curves, which have no room for names. */
   function mark(svg, chart, step, found) {
     const x = xOf(chart, step);
     const bottom = svg.viewBox.baseVal.height - BOTTOM;
@@ -159,7 +159,7 @@
 
   /* ---- the keyboard ---- */
   let reached = null; // the step at which it is, in all charts
-  let focused = ""; // the chart that it is in, which a zoom draws anew
+  let focused = ""; // the chart that it is in, which a zoom draws again
 
   function tellAgain() {
     const svg = document.activeElement;

@@ -1,8 +1,8 @@
-/* A tour of the pages: beside a real control stands a card that says what it is for. It is left at any time, by its button, by
+/* A tour of the pages: next to a real control stands a card that says what it is for. It is left at any time, by its button, by
    Esc in it, or by going on working; after a reload it goes on where it was. A button with `data-tour` begins it. */
 (() => {
   const STEPS = [
-    ["home", "#home .loop", "The loop", "Each box is a station on the way to an aligned model. What to do now always stands beside them."],
+    ["home", "#home .loop", "The loop", "Each box is a station on the way to an aligned model. What to do now always stands next to them."],
     ["data", "#data-list", "Prompts and demonstrations", "Prompts are what the model answers; demonstrations are answers as you want them. Your own come in by Import, as files or data sets, or are written here."],
     ["train/sft", "#start-sft", "Train SFT", "This teaches the base model your demonstrations. The defaults fit; what you change is listed below the button, with the same command for a terminal."],
     ["runs", "#run-list, #page-runs .nothing", "Watch it learn", "Every run stands here, with its curves, samples and log, live. Closing this tab stops nothing."],

@@ -104,7 +104,7 @@ def _texts(values: Any) -> list[str]:
 
 
 def _draw(ws: Workspace, against: Any) -> list[str]:
-    """Draw forest plots, table and flips, anew only where the database has changed: intervals take their time."""
+    """Draw forest plots, table and flips, again only where the database has changed: intervals take their time."""
     return _shared.get(ws, str(against or ""), partial(_drawn, ws, against))
 
 

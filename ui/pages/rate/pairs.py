@@ -67,7 +67,7 @@ class Undo(Sent):
 
 
 class Settle(Sent):
-    """The answer to the question after a second look; with gap, the guideline as it shall be."""
+    """The answer to the question after a second look; with gap, the guideline as it is to be."""
 
     uuid: Uuid
     showing: int

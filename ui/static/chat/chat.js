@@ -86,7 +86,7 @@ function draw(isOther = false) {
   if (growing.size) hear();
 }
 
-const sameAs = (node) => JSON.stringify({ ...node.dataset }); // a button is drawn anew, with the same facts
+const sameAs = (node) => JSON.stringify({ ...node.dataset }); // a button is drawn again, with the same facts
 const answers = () => (view?.exchanges ?? []).flatMap((exchange) => exchange.answers);
 const isAtEnd = () => window.innerHeight + window.scrollY > document.documentElement.scrollHeight - NEAR_PX;
 const toEnd = () => view && element.checkVisibility() && window.scrollTo({ top: document.documentElement.scrollHeight });
