@@ -32,7 +32,7 @@ READMES = {
 README = READMES["README.md"]
 STOP = r"^\d\. `([\w/.]+)::(\w+)`"
 OLD_WORDS = re.compile(
-    r"\b(?i:shall|mend(s|ed|ing)?|anew|at work|in the place of|for want of|beside)\b|(?<!there )\b(is|are|was|were) none\b"
+    r"\b(?i:shall|mend(s|ed|ing)?|anew|at work|in the place of|for want of|beside)\b|(?<![Tt]here )\b(is|are|was|were) none\b"
 )
 """Instead of must, fix, again, running, instead of, for lack of, next to, is not one."""
 SOURCES = {".py", ".js", ".css", ".html", ".jinja"}
