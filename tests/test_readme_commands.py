@@ -87,11 +87,11 @@ LOOP = (
     Step("reward", "checkpoint reward-1@"),
     Step("ppo --set kl_coef=0.1 --set iterations=200", "checkpoint ppo-1@1"),
     Step("evaluate", "evaluate-1 finished."),
-    Step("runs --watch", "ppo-1       finished"),
     Step("export model ppo-1 --merged", "exports"),
 )
 """The tour of README.md, in its order."""
 REST = (
+    Step("runs --watch", "ppo-1       finished"),
     Step("sample --set num_prompts=200 --set responses_per_prompt=3", "sample-2", is_variant=True),
     Step("export model ppo-1 --gguf", "No GGUF converter is installed here"),
     Step("session start --set target=100 --set source=policy_vs_sft", "Session 1"),

@@ -79,6 +79,7 @@ def test_no_source_lies_outside_a_package():
 
 def test_the_readme_stays_short():
     assert len(README.encode()) <= 12_000
+    assert len(re.findall(r"^rlhf-studio ", README, flags=re.M)) <= 8
 
 
 def test_each_check_that_is_switched_off_for_a_line_says_why():
