@@ -36,7 +36,7 @@ def test_an_empty_workspace_has_nothing_to_tell(ws):
     assert (found.num_all, found.num_read, found.reward_models, found.over_time) == (0, 0, [], [])
     assert found.ceiling.num == 0
     assert json.loads(json.dumps(found.as_dict()))["habits"][0]["left"]["value"] is None
-    with pytest.raises(RatingError, match="Nobody did yet"):
+    with pytest.raises(RatingError, match="Nobody has yet"):
         insights(ws, rater="nobody")
 
 
