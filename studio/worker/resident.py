@@ -1,7 +1,7 @@
 """The process that stays with its models and answers question after question: ``python -m studio.worker.resident``.
 
 Several answers grow at the same time, a few tokens each in turn; switching between checkpoints of one base model is
-switching an adapter. On a GPU it holds the GPU's lane, and ends as soon as a run waits for it. Nothing is lost when it is
+switching an adapter. On a GPU it holds the GPU's lock, and ends as soon as a run waits for it. Nothing is lost when it is
 killed: what it said is with who asked.
 """
 
@@ -209,7 +209,7 @@ def _overlap(text: str, stops: list[str]) -> int:
 
 def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
     """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
-    with borrowed(ws, start.device) as lane, loaded.Holding(ws) as holding:
+    with borrowed(ws, start.device) as device, loaded.Holding(ws) as holding:
         models, answers = Models(), list[Answer | Prediction]()
         last_asked, last_look = time.monotonic(), 0.0
         while True:
@@ -232,10 +232,10 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                 last_asked = time.monotonic()
             if time.monotonic() - last_asked > start.idle_s:
                 return
-            if lane != devices.CPU and time.monotonic() - last_look > LOOK_S:
+            if device != devices.CPU and time.monotonic() - last_look > LOOK_S:
                 last_look = time.monotonic()
                 with ws.read() as db:
-                    name = _who_waits(db, lane)
+                    name = _who_waits(db, device)
                 if name:
                     for answer in answers:
                         answer.stopped()  # whoever hears the end may go on at once
@@ -281,11 +281,11 @@ def _fault(number: int, error: Exception) -> Event:
     return Event(id=number, error=sentence or f"The model could not answer: {type(error).__name__}: {error}")
 
 
-def _who_waits(db: Database, lane: str) -> str:
+def _who_waits(db: Database, device: str) -> str:
     """Return the first waiting run that could use this GPU; empty if there is none."""
-    num_gpus = int(lane.removeprefix("gpu")) + 1
+    num_gpus = int(device.removeprefix("gpu")) + 1
     for run in waiting_runs.waiting(db):
-        if not run.pause_requested and lane in devices.usable(run.config, num_gpus):
+        if not run.pause_requested and device in devices.usable(run.config, num_gpus):
             return run.name
     return ""
 
