@@ -417,3 +417,10 @@ def test_the_command_of_a_benchmark_is_understood(name, monkeypatch):
         monkeypatch.setattr(sys, "argv", [module, *shlex.split(words)])
         with pytest.raises(Understood):
             importlib.import_module(module).main()
+
+
+def test_the_work_of_the_peer_is_there_without_the_peer():
+    command = [sys.executable, "tests/peer/trl_work.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "{ppo,reward,sft}" in done.stdout

@@ -1,10 +1,10 @@
-"""One page of tabs, or a page for each: ``python -m tests.benchmarks.pages [SECONDS]`` (idle for 60 s unless said otherwise).
+"""One page of tabs, or a page for each: ``python -m tests.benchmarks.pages [SECONDS] [--idle]`` (idle for 60 s unless said otherwise).
 
 Opens the studio as it is, then the same pages as routes of Gradio (`Blocks.route`, each with its own address, as a
 spike: what crosses pages, such as the run that Train starts, is left out). Prints for both what a page and a run take from
 the click until they are painted, with the requests and Gradio's events for it, and whether the back button, links to a run and
-a restarted server work; then the share of a core that all processes of Chromium take while nobody touches the page, on
-each page and with each dialog open, with the animations that never end.
+a restarted server work; then the share of a core that all processes of Chromium take while nobody touches the page, both
+ways on each page, and as it is with each dialog and drawer open, with the animations that never end. ``--idle`` does the last part only.
 """
 
 import sys
@@ -33,8 +33,10 @@ from ui.server import rest
 
 SETTLE_S = 5.0
 TIMES = 5
-DIALOGS = {"note": "n", "demonstration": "d", "help": "?"}
-"""Dialogs of Rate, and the keys that open them."""
+DIALOGS = {"note": "n", "demonstrate": "d", "edit": "e1", "help": "?", "guideline": "g", "scales": "a", "skip": "s"}
+"""What Rate opens, and the keys that open it, one after the other."""
+OPENED = {"scales": ".attributes >> visible=true", "skip": "[data-part=reasons] >> visible=true"}
+"""What then shows, where it is not a dialog."""
 FOLLOW = """
 const follow = () => { const item = decodeURIComponent(location.hash.slice(1)); if (item) { props.value = item; trigger("submit"); } };
 window.addEventListener("hashchange", follow);
@@ -88,24 +90,30 @@ class Routed(Served):
         self.app.launch(**settings | {"app_kwargs": {}, "theme": theme(), "head": HEAD})
 
 
-def main(idle_s: float) -> None:
-    """Print both ways, then the idle shares of the studio as it is."""
+WAYS = (("tabs", Served, "#{0}/{1}"), ("routes", Routed, "{0}#{1}"))
+
+
+def main(idle_s: float, is_idle_only: bool) -> None:
+    """Print both ways, then the idle shares."""
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         ws = Workspace.open(Path(scratch) / "studio")
         filling.fill(ws)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for title, kind, link in (("tabs", Served, "#{0}/{1}"), ("routes", Routed, "{0}#{1}")):
+        for title, kind, link in () if is_idle_only else WAYS:
             print(f"\n== {title}")
             with _served(kind, ws) as served:
                 _compare(browser, served, link)
         print("\n== idle\n| page | share of a core | endless animations |\n|---|---|---|")
         with _served(Served, ws) as served:
             _rest(browser, served, idle_s)
+            _rest_open(browser, served, idle_s)
             run = filling.add_run(ws, SFTConfig(), "running", "step 12 of 40")
             for name in ("home", "runs"):
                 page = _open(browser, f"{served.url}#{name}")
                 _say(f"{name}, with a run going on ({run.name})", page, idle_s)
                 page.close()
+        with _served(Routed, ws) as served:
+            _rest(browser, served, idle_s, is_routed=True)
         browser.close()
 
 
@@ -202,19 +210,35 @@ def _word(works: bool) -> str:
     return "works" if works else "FAILS"
 
 
-def _rest(browser: Browser, served: Served, idle_s: float) -> None:
-    """Watch an idle tab on each page, and on Rate with each dialog open."""
-    for name in app.TITLES:
-        page = _open(browser, f"{served.url}#{name}")
-        _say(name, page, idle_s)
-        if name == "rate":
-            for dialog, key in DIALOGS.items():
-                page.locator(".rating[data-ready]").wait_for()
-                page.keyboard.press(key)
-                page.locator("dialog[open]").wait_for()
-                _say(f"rate, {dialog} open", page, idle_s)
-                page.keyboard.press("Escape")
+def _rest(browser: Browser, served: Served, idle_s: float, is_routed: bool = False) -> None:
+    """Watch an idle tab on each page."""
+    for number, name in enumerate(app.TITLES):
+        route = name if number else ""
+        page = _open(browser, f"{served.url}{route if is_routed else f'#{name}'}")
+        _say(f"{name}, as a route" if is_routed else name, page, idle_s)
         page.close()
+
+
+def _rest_open(browser: Browser, served: Served, idle_s: float) -> None:
+    """Watch an idle tab with what Rate opens by a key, the note of a checkpoint, and a text on Data."""
+    for dialog, keys in DIALOGS.items():
+        page = _open(browser, f"{served.url}#rate")
+        page.locator(".rating[data-ready]").wait_for()
+        for key in keys:
+            page.keyboard.press(key)
+        page.locator(OPENED.get(dialog, "dialog[open]")).first.wait_for()
+        _say(f"rate, {dialog} open", page, idle_s)
+        page.close()
+    page = _open(browser, f"{served.url}#models")
+    page.locator("[data-checkpoint] >> visible=true").first.click()
+    page.locator("dialog.noting[open]").wait_for()
+    _say("models, a note open", page, idle_s)
+    page.close()
+    page = _open(browser, f"{served.url}#data")
+    page.locator("#data-list [data-row]").first.press("Enter")
+    page.locator("#data-drawer [data-shown]").wait_for()
+    _say("data, a text open", page, idle_s)
+    page.close()
 
 
 def _say(what: str, page: Page, idle_s: float) -> None:
@@ -235,4 +259,5 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    seconds = [float(word) for word in sys.argv[1:] if word != "--idle"]
+    main(seconds[0] if seconds else 60.0, "--idle" in sys.argv)

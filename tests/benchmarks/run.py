@@ -1,11 +1,12 @@
 """One command that measures the three stages, and a peer next to them, and prints a table of ratios.
 
-    python -m tests.benchmarks.run --peer-python PATH --peer-script PATH
+    python -m tests.benchmarks.run --peer-python PATH
     python -m tests.benchmarks.run --shapes 0.5B 8B --precisions bf16 --quantisations none nf4 --methods lora
 
-The peer's script is called as ``PYTHON SCRIPT ppo|reward|sft [--lora]`` and prints one line of JSON with
-``response_tokens_per_s``, ``pairs_per_s`` or ``real_tokens_per_s``, and ``peak_rss_mib``. Each stage runs in a process of its own, so
-that its peak memory is its own, and directly before or after the peer's, so that both meet the same machine.
+The peer's script (``tests/peer/trl_work.py``; another by ``--peer-script``) is called as ``PYTHON SCRIPT ppo|reward|sft [--lora]``
+and prints one line of JSON with ``response_tokens_per_s``, ``pairs_per_s`` or ``real_tokens_per_s``, and ``peak_rss_mib``. Each stage
+runs in a process of its own, so that its peak memory is its own, and directly before or after the peer's, so that both meet the
+same machine.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tests.benchmarks import memory, workload
 from tests.benchmarks.stage import STAGES, UNITS
 
 ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "tests/peer/trl_work.py"
 _PEER_RATES = {"ppo": "response_tokens_per_s", "reward": "pairs_per_s", "sft": "real_tokens_per_s"}
 _PEER_CODE = """
 import json, resource, runpy, sys
@@ -117,7 +119,7 @@ def table(
 def main() -> None:
     """Measure what the arguments say."""
     args = _arguments()
-    peer = Peer(args.peer_python, args.peer_script) if args.peer_python and args.peer_script else None
+    peer = Peer(args.peer_python, args.peer_script) if args.peer_python else None
     work = workload.QUICK if args.quick else workload.WORK
     print(_machine(), flush=True)
     for name in args.memory_shapes:
@@ -151,7 +153,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", type=Path, help="a Python that has the peer installed")
-    parser.add_argument("--peer-script", type=Path, help="the script that does the peer's work")
+    parser.add_argument("--peer-script", type=Path, default=SCRIPT, help="the script that does the peer's work")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--methods", nargs="+", choices=["lora", "full"], default=["lora", "full"])
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
