@@ -83,7 +83,7 @@ def test_one_is_picked_by_number_by_enter_or_by_path_and_what_is_neither_is_aske
     said = capsys.readouterr().out
     assert f"  1  {other}" in said
     assert "(the usual one)" in said
-    assert said.count("no number from 1 to 3, and no path") == 3
+    assert said.count("neither a number from 1 to 3 nor a path") == 3
     answers(f"{tmp_path}/new", str(tmp_path), str(one))
     assert start._picked() == one
     assert capsys.readouterr().out.count("There is no workspace in") == 2

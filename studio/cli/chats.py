@@ -46,7 +46,7 @@ def _list(arguments: argparse.Namespace) -> int:
         names = ", ".join(each.settings.checkpoints)
         print(f"{each.id:>5}  {when(each.changed_at)}  {printable(each.title):<62} {names}".rstrip())
     if not found:
-        print("No conversation holds this text." if arguments.search else "There are none yet: rlhf-studio chat")
+        print("No conversation contains this text." if arguments.search else "There are none yet: rlhf-studio chat")
     return 0
 
 

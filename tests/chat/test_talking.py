@@ -198,7 +198,7 @@ def test_conversations_are_listed_searched_renamed_exported_and_deleted(ws, cli)
     assert (code, [line.split()[0] for line in out.splitlines()]) == (0, ["2", "1"])
     assert "sft-1@1, sft-2@1" in out
     assert [line.split()[0] for line in cli("chats", "--search", "FOX")[1].splitlines()] == ["1"]
-    assert cli("chats", "--search", "bear")[1] == "No conversation holds this text.\n"
+    assert cli("chats", "--search", "bear")[1] == "No conversation contains this text.\n"
     assert "is now: Foxes" in cli("chats", "rename", "1", " Foxes ")[1]
     assert "Foxes\n\nyou\nA fox\n" in cli("chats", "show", "1")[1]
     for form in ("jsonl", "json"):

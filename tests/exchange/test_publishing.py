@@ -277,7 +277,7 @@ def test_a_prompt_that_another_program_adds_between_the_pieces_is_one_with_that_
 
     result = importing.import_source(ws, source, progress=meanwhile)
     is_hidden = which == "New 0?"
-    assert ("just coming in with an import" in refused[0]) == is_hidden
+    assert ("belongs to an import that is not complete" in refused[0]) == is_hidden
     with ws.read() as db:
         (found,) = prompts.list_prompts(db, search=which)
         texts = {row["text"] for row in db.query("SELECT text FROM responses WHERE prompt_id = ?", [found["id"]])}

@@ -309,7 +309,7 @@ def test_conversations_are_searched_renamed_exported_and_deleted(ws, chat):
     expect(entries).to_have_count(1)
     expect(entries).to_contain_text("A wolf")
     page.locator("[data-part=search]").fill("bear")
-    expect(page.locator(".chat nav")).to_have_text("Nothing holds this text.")
+    expect(page.locator(".chat nav")).to_have_text("Nothing contains this text.")
     page.locator("[data-part=search]").fill("")
     expect(entries).to_have_count(2)
     page.locator("[data-do=rename]").click()

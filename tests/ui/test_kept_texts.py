@@ -149,7 +149,7 @@ def test_undo_brings_note_flags_and_scales_back_and_an_ideal_answer_as_a_draft(w
         expect(page.locator('[data-side="0"] [data-attribute="helpful"]').nth(5)).to_be_checked()
     field = write(page, "e", "1")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("[data-part=writer-said]")).to_have_text("Nothing was changed yet.")
+    expect(page.locator("[data-part=writer-said]")).to_have_text("Nothing has been changed yet.")
     field.fill("The ideal one")
     page.keyboard.press("Control+Enter")
     wait_for(lambda: rated(ws) == 1, "the ideal answer")

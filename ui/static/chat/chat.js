@@ -337,7 +337,7 @@ async function list() {
     make("span", link, about, "quiet");
     return link;
   }));
-  if (!answer.conversations.length) make("p", part("list"), search ? "Nothing holds this text." : "What you talk about here stays, and is listed here.", "quiet");
+  if (!answer.conversations.length) make("p", part("list"), search ? "Nothing contains this text." : "What you talk about here stays, and is listed here.", "quiet");
   const isEmpty = !policies.length && !answer.conversations.length && !search;
   part("none").hidden = !isEmpty;
   element.querySelector(".chats").hidden = part("talk").hidden = isEmpty;

@@ -98,7 +98,7 @@ function keepWriting() {
     return sendAnswer("gap", { text });
   }
   const isSame = writing.kind === "edit" && bare(text) === bare(item().texts[writing.position]);
-  if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing was changed yet." : "The text is empty.", "is-bad");
+  if (!bare(text) || isSame) return sayInWriter(isSame ? "Nothing has been changed yet." : "The text is empty.", "is-bad");
   const { kind, position, showing, from, uuid: key } = writing;
   const elapsed = Math.min(Math.round(performance.now() - from), 86400000);
   forgetWriting();
