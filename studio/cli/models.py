@@ -182,7 +182,8 @@ def _compared(found: SideBySide) -> list[str]:
     if found.measured:
         cells = [dict(zip(report.HEADS, report.cells(line), strict=True)) for line in found.measured.lines]
         rows = [tuple(each[name] for name in report.BRIEF) for each in cells]
-        parts.append(watch.table([tuple(name.lower() for name in report.BRIEF), *rows]))
+        parts += [watch.table([tuple(name.lower() for name in report.BRIEF), *rows])] if rows else []
+        parts += found.measured.not_compared
     else:
         parts.append("No suite has measured both. Measure them: rlhf-studio evaluate")
     if found.votes:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.evaluation import curves, overoptimisation, rules
+from studio.evaluation import conditions, curves, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
 from studio.evaluation.measures import MEASURES
 from studio.evaluation.overoptimisation import Curve
@@ -52,7 +52,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "written_at": now(),
         "against": found.against,
         "subjects": list(found.subjects),
-        "not_compared": list(found.apart),
+        "not_compared": found.not_compared,
         "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
@@ -110,9 +110,7 @@ def cells(line: Line) -> list[str]:
     """Return a line's cells as texts."""
     d = line.difference
     return [
-        line.suite.title
-        if line.suite.name.partition("@")[0] == line.suite.name
-        else f"{line.suite.title} ({line.suite.name})",
+        _titled(line),
         line.measure.title,
         line.verdict,
         f"{d.num:,}",
@@ -125,6 +123,12 @@ def cells(line: Line) -> list[str]:
         "" if line.adjusted_p is None else f"{line.adjusted_p:.3f}" if line.adjusted_p >= 0.001 else "< 0.001",
         f"{d.smallest:.3f}",
     ]
+
+
+def _titled(line: Line) -> str:
+    """Return a suite's title with what tells it from others: its mark for the chat template, and conditions."""
+    marks = [*([line.suite.name] if "@" in line.suite.name else []), *([line.under] if line.under else [])]
+    return f"{line.suite.title} ({', '.join(marks)})" if marks else line.suite.title
 
 
 def forest(found: Comparison, subject: str) -> Markup:
@@ -146,7 +150,7 @@ def _effect(line: Line) -> Effect:
     )
     tone = {"better": 3, "worse": 2}.get(line.verdict, 1)
     return Effect(
-        f"{line.suite.name}: {line.measure.title}"[:44],
+        f"{line.suite.name}: {line.measure.title}{f' ({line.under})' if line.under else ''}"[:44],
         line.verdict,
         d.difference * scale,
         low,
@@ -193,7 +197,8 @@ def asked(flip: Flip) -> str:
 
 def line_facts(line: Line) -> dict[str, Any]:
     """Return a line as JSON values."""
-    fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": line.suite.conditions}
+    used = conditions.used(line.measure, line.suite.conditions)
+    fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": used}
     measure = {
         "measure": line.measure.name,
         "sentence": line.measure.sentence,

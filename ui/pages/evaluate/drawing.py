@@ -14,7 +14,7 @@ NUMBERS = range(3, 7)
 
 def forests(found: Comparison) -> str:
     """Draw a forest plot for each checkpoint."""
-    apart = f'<p class="quiet">{escape(found.not_compared)}</p>' if found.apart else ""
+    apart = "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in found.not_compared)
     if not found.subjects:
         if apart:
             return apart
