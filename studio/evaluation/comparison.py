@@ -1,6 +1,7 @@
 """Compares checkpoints with one of them, suite by suite and measure by measure, on the items that they share."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
@@ -193,21 +194,21 @@ class _Pair:
         return _line(group[-1], measure, self._read(group), self.before, self.after)
 
     def _unpaired(self, measure: Measure, rows: Sequence[Measured]) -> Unpaired | None:
-        """Say in what the newest results of both differ; None where one has none."""
-        newest = [
-            next((s for s in reversed(rows) if name in s.subjects and conditions.has(measure, s)), None)
+        """Say in what the results of both differ that are most alike; None where one of them has none."""
+        mine, others = (
+            [s for s in reversed(rows) if name in s.subjects and conditions.has(measure, s)]
             for name in (self.before, self.after)
-        ]
-        one, other = newest
-        if one is None or other is None:
+        )
+        if not mine or not others:
             return None
-        first, second = (conditions.used(measure, suite.conditions) for suite in (one, other))
+        pairs = [[conditions.used(measure, suite.conditions) for suite in pair] for pair in product(mine, others)]
+        first, second = min(pairs, key=lambda pair: len(conditions.differing(*pair)))
         differing = conditions.differing(first, second)
         said = (
             ", ".join(conditions.said(name, first.get(name), second.get(name)) for name in differing) or "other items"
         )
         title = measure.title if measure.judge else ""
-        return Unpaired(other.title, title, self.before, self.after, said)
+        return Unpaired(rows[-1].title, title, self.before, self.after, said)
 
 
 def _told_apart(lines: list[Line]) -> list[Line]:

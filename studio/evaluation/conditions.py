@@ -58,8 +58,8 @@ def differing(one: Conditions, other: Conditions) -> list[str]:
 
 
 def said(name: str, *values: Any) -> str:
-    """Return a condition with its value, or with that of each of two, as people read it."""
-    shown = " and ".join("none" if value in (None, "") else str(value) for value in values)
+    """Return a condition with its value, or with that of each of two, as people read it; of a path its last part."""
+    shown = " and ".join("none" if value in (None, "") else str(value).rpartition("/")[2] for value in values)
     return f"{NAMES.get(name, name.replace('_', ' '))} {shown}"
 
 

@@ -127,8 +127,8 @@ def cells(line: Line) -> list[str]:
 
 def _titled(line: Line) -> str:
     """Return a suite's title with what tells it from others: its mark for the chat template, and conditions."""
-    marks = [*([line.suite.name] if "@" in line.suite.name else []), *([line.under] if line.under else [])]
-    return f"{line.suite.title} ({', '.join(marks)})" if marks else line.suite.title
+    mark = f" ({line.suite.name})" if "@" in line.suite.name else ""
+    return f"{line.suite.title}{mark}{f', {line.under}' if line.under else ''}"
 
 
 def forest(found: Comparison, subject: str) -> Markup:
@@ -150,7 +150,7 @@ def _effect(line: Line) -> Effect:
     )
     tone = {"better": 3, "worse": 2}.get(line.verdict, 1)
     return Effect(
-        f"{line.suite.name}: {line.measure.title}{f' ({line.under})' if line.under else ''}"[:44],
+        f"{line.suite.name}: {line.measure.title}{f', {line.under}' if line.under else ''}"[:44],
         line.verdict,
         d.difference * scale,
         low,

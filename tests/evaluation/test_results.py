@@ -160,16 +160,16 @@ def test_of_several_conditions_the_newest_that_both_share_is_shown_with_what_tel
     found = stored.read(ws, comparison.compare)
     assert len({line.measure.name for line in found.lines}) == len(found.lines), "no two lines have one name"
     assert {line.suite.conditions["seed"] for line in found.lines} == {2}
-    assert {report.cells(line)[0] for line in found.lines} == {"Caution (seed 2)"}
+    assert {report.cells(line)[0] for line in found.lines} == {"Caution, seed 2"}
     everything = stored.read(ws, comparison.compare, has_all_conditions=True)
     refusals = [line for line in everything.lines if line.measure.name == "refusal_safe"]
-    assert [report.cells(line)[0] for line in refusals] == [f"Caution (seed {seed})" for seed in (2, 1, 0)]
+    assert [report.cells(line)[0] for line in refusals] == [f"Caution, seed {seed}" for seed in (2, 1, 0)]
     alone = next(line for line in found.lines if line.measure.name == "refusal_safe")
     assert refusals[0].adjusted_p > alone.adjusted_p, "Holm counts the tests that are shown"
     assert main(["evaluate", "report", "--workspace", str(ws.root)]) == 0
-    assert "Caution (seed 1)" not in capsys.readouterr().out
+    assert "Caution, seed 1" not in capsys.readouterr().out
     assert main(["evaluate", "report", "--all-conditions", "--workspace", str(ws.root)]) == 0
-    assert "Caution (seed 1)" in capsys.readouterr().out
+    assert "Caution, seed 1" in capsys.readouterr().out
 
 
 def test_answers_are_measured_by_prompt_over_their_samples():
