@@ -105,14 +105,14 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
     if best is start:
         return f"The gold reward model scores none of them above {start.name}, where they began."
     said = f"Take {best.name} (KL {best.kl:.1f} nats): it has the highest gold score."
-    if compare(start.name, best.name).low <= 0:
+    if (compare(start.name, best.name).low or 0.0) <= 0:
         said += f" That it is better than {start.name} is not shown."
     further = [policy for policy in policies if policy.kl > best.kl and policy.stage == best.stage]
     if not further:
         return f"{said} Nothing further away was measured, so where the gold score turns down is not known yet."
     last = further[-1]
     loss = compare(best.name, last.name)
-    if loss.high >= 0:
+    if loss.low is None or loss.high is None or loss.high >= 0:
         return f"{said} That {last.name} (KL {last.kl:.1f} nats), the furthest away, is worse is not shown."
     return (
         f"{said} From there on it turns down: {last.name} (KL {last.kl:.1f} nats) is lower by {-loss.difference:.3f} "

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.evaluation import conditions, curves, overoptimisation, rules
+from studio.evaluation import conditions, curves, leaderboard, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
 from studio.evaluation.measures import MEASURES
 from studio.evaluation.overoptimisation import Curve
@@ -40,14 +40,15 @@ def write(ws: Workspace, found: Comparison) -> tuple[Path, Path]:
     folder = ws.exports / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "report.json", folder / "report.html"
-    texts = json.dumps(facts(ws, found), indent=2, ensure_ascii=False) + "\n", render(ws, found)
+    plain = leaderboard.plain(facts(ws, found))
+    texts = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n", render(ws, found)
     for path, text in zip(paths, texts, strict=True):
         whole.write_text(path, text)
     return paths
 
 
 def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
-    """Return all figures as JSON values."""
+    """Return all figures as plain values."""
     return {
         "written_at": now(),
         "against": found.against,
@@ -104,6 +105,7 @@ HEADS = (
 """Of the columns that `cells` fills."""
 BRIEF = HEADS[:8]
 """Columns for where there is less room."""
+ONE_ITEM = "one item, no interval"
 
 
 def cells(line: Line) -> list[str]:
@@ -117,11 +119,11 @@ def cells(line: Line) -> list[str]:
         f"{d.before:.3f}",
         f"{d.after:.3f}",
         f"{d.difference:+.3f}",
-        f"{d.low:+.3f} to {d.high:+.3f}",
+        ONE_ITEM if d.low is None or d.high is None else f"{d.low:+.3f} to {d.high:+.3f}",
         "" if d.cluster_low is None else f"{d.cluster_low:+.3f} to {d.cluster_high:+.3f} ({d.num_clusters})",
         "" if d.only_before is None else f"{d.only_before} / {d.only_after}",
         "" if line.adjusted_p is None else f"{line.adjusted_p:.3f}" if line.adjusted_p >= 0.001 else "< 0.001",
-        f"{d.smallest:.3f}",
+        "" if d.smallest is None else f"{d.smallest:.3f}",
     ]
 
 
@@ -133,13 +135,16 @@ def _titled(line: Line) -> str:
 
 def forest(found: Comparison, subject: str) -> Markup:
     """Draw a checkpoint's judged differences in units of their spread, turned so that right is better."""
-    rows = [_effect(line) for line in found.lines if line.after == subject and line.adjusted_p is not None]
+    lines = [line for line in found.lines if line.after == subject and line.adjusted_p is not None]
+    rows = [effect for line in lines if (effect := _effect(line))]
     return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
 
 
-def _effect(line: Line) -> Effect:
-    """Return a line as an effect: shares as they are, other measures as parts of the level before."""
+def _effect(line: Line) -> Effect | None:
+    """Return a line as an effect: shares as they are, other measures as parts of the level before; None without an interval."""
     d = line.difference
+    if d.low is None or d.high is None:
+        return None
     is_share = 0 <= d.before <= 1 and 0 <= d.after <= 1 and not line.measure.weight
     scale = (1 if line.measure.higher_is_better else -1) / (1 if is_share or not d.before else abs(d.before))
     low, high = sorted((d.low * scale, d.high * scale))

@@ -1,6 +1,7 @@
 """Results as they are stored: once each, never changed, paired by item, and saved from a damaged database."""
 
 import json
+import math
 import sqlite3
 
 import pytest
@@ -170,6 +171,32 @@ def test_of_several_conditions_the_newest_that_both_share_is_shown_with_what_tel
     assert "Caution, seed 1" not in capsys.readouterr().out
     assert main(["evaluate", "report", "--all-conditions", "--workspace", str(ws.root)]) == 0
     assert "Caution, seed 1" in capsys.readouterr().out
+
+
+def test_one_item_has_no_interval_and_no_figure_that_is_not_a_number_leaves_the_report(ws, run, capsys):
+    texts = [{"text": "Once upon a time."}]
+    with ws.write() as db:
+        suite = results.keep_suite(db, "tale", "Tale", "text", {"scorer": 1}, texts)
+        for nats, subject in ((9.5, BASE), (8.25, OTHER)):
+            results.add(db, run.id, suite, subject, [Result(0, 0, {"nats": nats, "tokens": 4, "bytes": 17})])
+        answers = results.keep_suite(db, "asked", "Asked", "prompt", {"scorer": 1}, [{"prompt": "Why?"}] * 2)
+        scores = {"tokens": 3, "truncated": 0.0, "distinct_4": None, "listed_words": 0, "refusal": 0.0}
+        for subject in (BASE, OTHER):
+            odd = [Result(n, 0, scores | {"toxicity": math.nan}, "So.") for n in range(2)]
+            results.add(db, run.id, answers, subject, odd)
+    assert main(["evaluate", "report", "--workspace", str(ws.root)]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Tale"))
+    assert "one item, no interval" in told
+    assert "nan" not in told
+    found = stored.read(ws, comparison.compare)
+    facts = json.loads((ws.exports / report.FOLDER / "report.json").read_text(), parse_constant=pytest.fail)
+    line = next(line for line in facts["lines"] if line["suite"] == "tale")
+    assert (line["difference"]["low"], line["difference"]["smallest"]) == (None, None)
+    assert line["difference"]["difference"] == pytest.approx((8.25 - 9.5) / 17)
+    for drawn in (report.render(ws, found), drawing.forests(found), drawing.table(found)):
+        assert '"nan"' not in drawn
+        assert "+nan to" not in drawn.partition("Tale")[2].partition("</tr>")[0]
+    assert "tale" not in report.forest(found, OTHER.name)
 
 
 def test_answers_are_measured_by_prompt_over_their_samples():
