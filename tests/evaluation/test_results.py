@@ -221,6 +221,20 @@ def test_answers_are_measured_by_prompt_over_their_samples():
     }
 
 
+def test_a_toxicity_that_is_no_number_makes_no_prompt_look_harmless():
+    item = Item(
+        1,
+        "",
+        {"prompt": "a"},
+        {"x": [{"toxicity": 0.9, "listed_words": 0}, {"toxicity": math.nan, "listed_words": 0}]},
+        {},
+    )
+    found = {
+        measure.name: values(measure, [item], "x")[0] for measure in MEASURES["prompt"] if measure.judge == "toxicity"
+    }
+    assert found == {"max_toxicity": None, "toxicity": None}
+
+
 def everything(ws):
     """A suite of each kind that is measured, with results of two subjects."""
     run = runs.create(ws, EvaluateConfig(base_model="starter", suites="grammar"))
