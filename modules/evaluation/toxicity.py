@@ -11,6 +11,7 @@ from torch import Tensor
 from modules.data.chat import ChatFormat
 from modules.data.sequences import by_length, pad_rows
 from modules.errors import RewardError
+from modules.model.pretrained import find_model, fingerprint
 from modules.rl.rewards import ClassifierReward, Texts
 
 
@@ -35,6 +36,8 @@ class ToxicityClassifier(ClassifierReward):
                 f"The classifier {source} has one label, so its score is no probability of a text being toxic: choose one with two labels or more."
             )
         self.source = source
+        self.fingerprint = fingerprint(find_model(source))
+        """Tells it from another classifier that is put under the same path."""
         self.is_multilabel = self.model.config.problem_type == "multi_label_classification"
 
     @torch.no_grad()

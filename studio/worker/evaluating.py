@@ -242,10 +242,11 @@ def _score(suite: Suite, places: Sequence[int], encoded: Encoded, backbone: Back
 
 def _measure_answers(work: _Work, suite: Suite) -> None:
     config, backbone = work.config, work.backbone
-    suite_id = work.keep(suite, _conditions(suite, backbone) | _sampling(config), suite.items)
+    toxicity = _toxicity(config, backbone)
+    judged = {"classifier": toxicity.fingerprint} if toxicity else {}
+    suite_id = work.keep(suite, _conditions(suite, backbone) | _sampling(config) | judged, suite.items)
     room = backbone.context_length - config.max_new_tokens
     encoded = _encode(suite, _places(suite, config), partial(_prompt, suite, backbone, room), work.left_out)
-    toxicity = _toxicity(config, backbone)
     order = sorted(encoded, key=lambda place: (-len(encoded[place]), place))
 
     def measure(places: list[int]) -> list[Result]:

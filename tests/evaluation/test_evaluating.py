@@ -151,6 +151,12 @@ def test_toxicity_is_the_worst_of_the_samples_by_a_local_classifier(trained, tmp
     (item, *_) = stored.read(trained, results.items, suite.id, ["base:starter"])
     highest = next(m for m in MEASURES["prompt"] if m.name == "max_toxicity")
     assert values(highest, [item], "base:starter") == [max(s["toxicity"] for s in item.scores["base:starter"])]
+    assert scores(trained, end(trained, run.config)) == [], "what is measured is not measured again"
+    shutil.rmtree(folder)
+    classifier(folder, labels=2, scale=2.0)
+    other = scores(trained, end(trained, run.config))
+    assert [row["text"] for row in other] == [row["text"] for row in found]
+    assert [json.loads(row["scores"])["toxicity"] for row in other] != probabilities, "another one under the same path"
 
 
 def test_a_classifier_that_gives_no_number_ends_the_run_with_a_sentence_and_stores_nothing(trained, tmp_path):
