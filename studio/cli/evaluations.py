@@ -51,7 +51,7 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str, *, has_a
     for sentence in found.not_compared:
         print(sentence)
     for curve in overoptimisation.read(ws):
-        print(f"\nWhat PPO earned for its KL, on {curve.suite.title}:")
+        print(f"\nWhat PPO earned for its KL, on {curves.title(curve)}:")
         print(watch.table(curves.table(curve)))
         print("\n".join(curves.sentences(curve)))
     for path in report.write(ws, found):

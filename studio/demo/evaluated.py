@@ -82,7 +82,7 @@ def _earned(curve: overoptimisation.Curve) -> Facts:
         "title": "What PPO earned for its KL",
         "text": " ".join([*curves.sentences(curve), GOLD]),
         "plots": [
-            {"title": title, "svg": chart, "caption": VOTES if title == titles[-1] else curves.UNITS}
+            {"title": title, "svg": chart, "caption": VOTES if title == titles[-1] else curves.units(curve)}
             for title, chart in zip(titles, curves.charts(curve), strict=False)
         ],
     }

@@ -222,8 +222,12 @@ def _earned(curve: Curve) -> dict[str, Any]:
     return {
         "suite": curve.suite.name,
         "conditions": curve.suite.conditions,
+        "start": curve.start.name,
         "policies": [policy._asdict() for policy in curve.policies],
         "best_of_n": [best._asdict() for best in curve.best],
+        "best_of_n_of_others": {
+            name: [best._asdict() for best in found] for name, found in curve.best_of_others.items()
+        },
         "fits": {
             name: fit._asdict() | {"peak_kl": fit.peak_kl}
             for name, fit in (("reward", curve.proxy_fit), ("gold", curve.gold_fit))
