@@ -10,14 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.evaluation import conditions, curves, leaderboard, overoptimisation, rules
+from studio.evaluation import conditions, curves, distances, leaderboard, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
 from studio.evaluation.measures import MEASURES
 from studio.evaluation.overoptimisation import Curve
-from studio.evaluation.results import BASE
 from studio.files import whole
-from studio.models import checkpoints
-from studio.plots import Effect, Series, forest_plot, line_chart
+from studio.plots import Effect, forest_plot
 from studio.workspace import Workspace, now
 
 FOLDER = "evaluation"
@@ -54,7 +52,7 @@ def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
         "against": found.against,
         "subjects": list(found.subjects),
         "not_compared": found.not_compared,
-        "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
+        "kl": distances.read(ws, found).kl,
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
         "earned": earned(ws),
@@ -71,6 +69,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    far = distances.read(ws, found)
     return environment.get_template("report.html.jinja").render(
         found=found,
         written_at=now()[:16].replace("T", " "),
@@ -78,7 +77,8 @@ def render(ws: Workspace, found: Comparison) -> str:
         rows=[(line, cells(line)) for line in found.lines],
         heads=HEADS,
         forests=[(name, forest(found, name)) for name in found.subjects],
-        against_kl=against_kl(ws, found),
+        against_kl=distances.charts(found, far),
+        kl_source=far.source,
         earned=overoptimisation.read(ws),
         curves=curves,
         asked=asked,
@@ -163,34 +163,6 @@ def _effect(line: Line) -> Effect | None:
         *wide,
         tone=tone,
     )
-
-
-def against_kl(ws: Workspace, found: Comparison) -> list[Markup]:
-    """Draw each judged measure over the KL from the SFT policy, where checkpoints of PPO have one."""
-    known = {name: value for name in found.subjects if (value := kl(ws, name)) is not None}
-    if len(known) < 2:
-        return []
-    charts: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for line in found.lines:
-        if line.measure.is_judged and line.after in known:
-            key = (line.suite.title, line.measure.title)
-            charts.setdefault(key, []).append((known[line.after], line.difference.after))
-    return [
-        line_chart(
-            [Series(suite, sorted(points), 1)], title=f"{suite}: {measure} against KL", x_label="KL from SFT, nats per response", y_label=measure
-        )
-        for (suite, measure), points in charts.items()
-    ]  # fmt: skip
-
-
-def kl(ws: Workspace, subject: str) -> float | None:
-    """Return a checkpoint's KL per response from the SFT policy as its run measured it: 0 for SFT, None where unknown."""
-    if subject.startswith(BASE):
-        return None
-    found = next((c for c in checkpoints.list_all(ws, has_deleted=True) if c.name == subject), None)
-    if found is None:
-        return None
-    return 0.0 if found.stage == "sft" else found.metrics.get("eval/kl")
 
 
 def asked(flip: Flip) -> str:

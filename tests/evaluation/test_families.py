@@ -1,11 +1,12 @@
 """What PPO earned for its KL, of hand-written results: each SFT policy with what was trained from it, and best-of-n of any policy."""
 
+import json
 import math
 
 import pytest
 
 from modules.config import EvaluateConfig, PPOConfig, SFTConfig
-from studio.evaluation import best_of, curves, overoptimisation, report, results
+from studio.evaluation import best_of, comparison, curves, distances, overoptimisation, report, results
 from studio.evaluation.results import Result, Subject
 from studio.models import checkpoints
 from studio.runs import runs
@@ -13,6 +14,7 @@ from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
 from ui.pages.evaluate import earned
+from ui.pages.evaluate import page as evaluate
 
 
 @pytest.fixture
@@ -117,3 +119,50 @@ def test_single_answers_of_one_policy_and_answers_cut_by_top_p_draw_nothing(ws):
     measure(ws, ["sft-1@6"])
     measure(ws, ["base:starter", "sft-1@6", "ppo-1@4"], samples=4, top_p=0.9)
     assert overoptimisation.read(ws) == []
+
+
+def grammar(ws, names):
+    """Results on sentence pairs, each checkpoint with one right answer more than the one before it."""
+    run = filling.add_run(ws, EvaluateConfig(base_model="starter", suites="grammar"))
+    pairs = [{"good": f"They are {n}.", "bad": f"They is {n}."} for n in range(8)]
+    with ws.write() as db:
+        suite = results.keep_suite(db, "grammar", "Grammar", "pair", {"scorer": 1}, pairs)
+        for place, name in enumerate(names):
+            found = [Result(n, 0, {"acc": float(n < place), "mass": 0.5}) for n in range(8)]
+            results.add(db, run.id, suite, Subject(name, "policy", "f", None), found)
+
+
+def test_scores_are_drawn_over_the_measured_kl_a_line_a_run_from_its_own_start(ws):
+    names = ["base:starter", *KLS]
+    grammar(ws, names)
+    measure(ws, list(KLS))
+    found = stored.read(ws, comparison.compare)
+    far = distances.read(ws, found)
+    assert far.kl == KLS
+    assert far.source == "measured on Answers"
+    right = {name: place / 8 for place, name in enumerate(names)}
+    lines = {each.name: each.points for each in distances._series({name: right[name] for name in names}, far)}
+    assert lines == {
+        "ppo-1": [(0.0, right["sft-1@6"]), (1.0, right["ppo-1@2"]), (4.0, right["ppo-1@4"])],
+        "ppo-2": [(0.0, right["sft-1@6"]), (2.0, right["ppo-2@3"])],
+        "ppo-4": [(0.0, right["sft-2@6"]), (9.0, right["ppo-4@4"])],
+    }
+    assert "Against the KL" in report.render(ws, found)
+    forests, *_ = evaluate._draw(ws, "")
+    assert "Grammar: accuracy against KL" in forests
+    assert "measured on Answers" in forests
+    against_sft = stored.read(ws, comparison.compare, "sft-1", ["sft-1", "ppo-1@2"])
+    assert distances.charts(against_sft, distances.read(ws, against_sft)), "what is compared with is a point too"
+
+
+def test_without_sampled_answers_the_kl_is_that_of_the_runs_also_between_evaluations(ws):
+    grammar(ws, ["sft-1@6", "ppo-1@2", "ppo-1@4"])
+    with ws.write() as db:
+        for name, figures in (("ppo-1@2", {"saved_at_kl": 1.0, "objective/kl": 1.25}), ("ppo-1@4", {"eval/kl": 3.5})):
+            db.execute("UPDATE checkpoints SET metrics = ? WHERE name = ?", [json.dumps(figures), name])
+    found = stored.read(ws, comparison.compare, "sft-1")
+    far = distances.read(ws, found)
+    assert (far.kl, far.source) == ({"sft-1@6": 0.0, "ppo-1@2": 1.25, "ppo-1@4": 3.5}, distances.OF_RUNS)
+    assert report.facts(ws, found)["kl"] == far.kl
+    alone = stored.read(ws, comparison.compare, "sft-1", ["sft-1"])
+    assert distances.charts(alone, distances.read(ws, alone)) == []

@@ -3,8 +3,9 @@
 from functools import partial
 from html import escape
 
-from studio.evaluation import report
+from studio.evaluation import distances, report
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.distances import Distances
 from ui.components import html
 
 VERDICT = report.HEADS.index("Verdict")
@@ -26,6 +27,15 @@ def forests(found: Comparison) -> str:
         )
         + apart
     )
+
+
+def over_kl(found: Comparison, far: Distances) -> str:
+    """Draw what was gained and lost over the KL from the SFT policy; empty where too few KLs are known."""
+    charts = "".join(f"<figure>{chart}</figure>" for chart in distances.charts(found, far))
+    if not charts:
+        return ""
+    said = f'<p class="quiet">KL from the SFT policy, {escape(far.source)}.</p>'
+    return f'<section class="earned" id="over-kl"><h2>Against the KL</h2>{said}<div class="charts">{charts}</div></section>'
 
 
 def _verdicts(found: Comparison, subject: str) -> str:
