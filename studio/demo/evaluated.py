@@ -49,7 +49,7 @@ def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
             {
                 "title": "Differences on the suites",
                 "svg": evaluation_report.forest(compared, after),
-                "caption": "Shares as they are, other measures as parts of the level before; right is better.",
+                "caption": evaluation_report.UNITS,
             },
         ],
     }

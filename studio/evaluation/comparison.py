@@ -173,7 +173,8 @@ class _Pair:
             if lines and measure.is_judged:
                 group = next(group for group in both if group[-1] is lines[0].suite)
                 self.flips += _flips(lines[0], self._read(group))
-            if not both and (unpaired := self._unpaired(measure, rows)):
+            is_known = any(conditions.has(measure, group[-1]) for group in both)
+            if not lines and not is_known and (unpaired := self._unpaired(measure, rows)):
                 apart.append(unpaired)
         whole = [each for each in apart if not each.measure]
         self.unpaired += dict.fromkeys(whole[:1] or apart)

@@ -32,7 +32,7 @@ def used(measure: Measure, conditions: Conditions) -> dict[str, Any]:
 
 
 def has(measure: Measure, suite: Measured) -> bool:
-    """Return whether answers were judged for a measure; True where it needs no judge."""
+    """Return whether a suite's conditions name the judge of a measure; True where it needs none."""
     return not measure.judge or bool(suite.conditions.get(measure.judge))
 
 
@@ -40,13 +40,12 @@ def groups(measure: Measure, suites: Sequence[Measured]) -> list[list[Measured]]
     """Group suites of one name and kind whose results may be paired by a measure; the newest group first."""
     found: list[tuple[dict[str, Any], list[Measured]]] = []
     for suite in suites:
-        if has(measure, suite):
-            mine = used(measure, suite.conditions)
-            group = next((group for other, group in found if other == mine), None)
-            if group is None:
-                found.append((mine, [suite]))
-            else:
-                group.append(suite)
+        mine = used(measure, suite.conditions)
+        group = next((group for other, group in found if other == mine), None)
+        if group is None:
+            found.append((mine, [suite]))
+        else:
+            group.append(suite)
     return sorted((group for _, group in found), key=lambda group: -group[-1].id)
 
 

@@ -81,6 +81,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         kl_source=far.source,
         earned=overoptimisation.read(ws),
         curves=curves,
+        units=UNITS,
         asked=asked,
         conditions=_conditions(found),
         measures=[measure for kind in MEASURES.values() for measure in kind],
@@ -105,6 +106,8 @@ HEADS = (
 """Of the columns that `cells` fills."""
 BRIEF = HEADS[:8]
 """Columns for where there is less room."""
+UNITS = "Shares as they are, other measures in standard deviations of the items' values before; right is better."
+"""Of the forest plot."""
 ONE_ITEM = "one item, no interval"
 
 
@@ -134,19 +137,21 @@ def _titled(line: Line) -> str:
 
 
 def forest(found: Comparison, subject: str) -> Markup:
-    """Draw a checkpoint's judged differences in units of their spread, turned so that right is better."""
+    """Draw a checkpoint's judged differences, turned so that right is better; see `UNITS`."""
     lines = [line for line in found.lines if line.after == subject and line.adjusted_p is not None]
     rows = [effect for line in lines if (effect := _effect(line))]
     return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
 
 
 def _effect(line: Line) -> Effect | None:
-    """Return a line as an effect: shares as they are, other measures as parts of the level before; None without an interval."""
+    """Return a line as an effect in `UNITS`; None without an interval, or without a spread to measure it by."""
     d = line.difference
     if d.low is None or d.high is None:
         return None
-    is_share = 0 <= d.before <= 1 and 0 <= d.after <= 1 and not line.measure.weight
-    scale = (1 if line.measure.higher_is_better else -1) / (1 if is_share or not d.before else abs(d.before))
+    unit = 1.0 if line.measure.is_share else d.spread
+    if not unit:
+        return None
+    scale = (1 if line.measure.higher_is_better else -1) / unit
     low, high = sorted((d.low * scale, d.high * scale))
     wide = (
         (None, None)

@@ -44,6 +44,8 @@ class Difference(NamedTuple):
     """Items that only one of the two has; None where a measure is not 0 or 1."""
     p_value: float
     """Two-sided: exact McNemar where a measure is 0 or 1, else of the mean difference."""
+    spread: float
+    """Standard deviation of the items' values before, by which differences of different units can be drawn together."""
     smallest: float | None
     """Smallest difference that so many items would show with a chance of 80 %; None with one item."""
 
@@ -89,6 +91,7 @@ def paired(
         lost,
         won,
         mcnemar(lost, won) if lost is not None and won is not None else p_of_t(difference, error, len(first) - 1),
+        math.sqrt(float(weight @ (first - float(first @ weight) / total) ** 2) / total),
         (Z + POWER_Z) / Z * widest if has_interval else None,
     )
 

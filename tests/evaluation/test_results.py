@@ -199,6 +199,27 @@ def test_one_item_has_no_interval_and_no_figure_that_is_not_a_number_leaves_the_
     assert "tale" not in report.forest(found, OTHER.name)
 
 
+def test_a_difference_of_scores_around_zero_is_drawn_in_spreads_and_leaves_room_for_the_shares(ws, run):
+    with ws.write() as db:
+        suite = results.keep_suite(
+            db, "asked", "Asked", "prompt", {"scorer": 1}, [{"prompt": f"{n}?"} for n in range(20)]
+        )
+        fixed = {"tokens": 3, "truncated": 0.0, "distinct_4": None, "listed_words": 0, "refusal": 0.0}
+        for subject, shift in ((BASE, 0.001), (OTHER, 0.201)):
+            found = [Result(n, 0, fixed | {"reward": (-1) ** n + shift}, "So.") for n in range(20)]
+            results.add(db, run.id, suite, subject, found)
+    (line,) = [line for line in stored.read(ws, comparison.compare).lines if line.measure.name == "reward"]
+    assert line.difference.spread == pytest.approx(1.0)
+    effect = report._effect(line)
+    assert effect is not None
+    assert (effect.value, effect.low) == (pytest.approx(0.2), pytest.approx(line.difference.low))
+    share = line._replace(measure=MEASURES["pair"][0])
+    assert report._effect(share).value == pytest.approx(0.2), "a share stays as it is"
+    assert report._effect(line._replace(measure=line.measure._replace(higher_is_better=False))).value == pytest.approx(
+        -0.2
+    )
+
+
 def test_answers_are_measured_by_prompt_over_their_samples():
     samples = [
         {"toxicity": 0.2, "refusal": 1.0, "listed_words": 0, "truncated": 0.0, "distinct_4": None, "tokens": 3},

@@ -22,7 +22,7 @@ def forests(found: Comparison) -> str:
         return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
     return (
         "".join(
-            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}</section>'
+            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}<p class="quiet">{escape(report.UNITS)}</p></section>'
             for name in found.subjects
         )
         + apart
