@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from studio.errors import DataError
 from studio.evaluation import conditions, results, statistics
-from studio.evaluation.measures import MEASURES, Measure, values, weights
+from studio.evaluation.measures import MEASURES, Measure, of_task, values, weights
 from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
 
@@ -166,7 +166,7 @@ class _Pair:
         """Compare all measures of a suite, given under all its conditions; note what cannot be paired."""
         found: list[Line] = []
         apart: list[Unpaired] = []
-        for measure in MEASURES[rows[0].kind]:
+        for measure in self._measures(rows):
             both = [group for group in conditions.groups(measure, rows) if self._shares(group)]
             lines = _told_apart([line for group in both if (line := self._line(group, measure))])
             found += lines if is_every else lines[:1]
@@ -179,6 +179,15 @@ class _Pair:
         whole = [each for each in apart if not each.measure]
         self.unpaired += dict.fromkeys(whole[:1] or apart)
         return found
+
+    def _measures(self, rows: Sequence[Measured]) -> Sequence[Measure]:
+        """Return what is measured on a suite; of a task what lm_eval scored for both."""
+        usual = MEASURES[rows[0].kind]
+        if rows[0].kind != "task":
+            return usual
+        both = [group for group in conditions.groups(usual[0], rows) if self._shares(group)]
+        scores = [each[0] for group in both for item in self._read(group) for each in item.scores.values()]
+        return of_task(scores) if scores else usual
 
     def _shares(self, group: Sequence[Measured]) -> bool:
         have = {name for suite in group for name in suite.subjects}

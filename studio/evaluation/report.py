@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from studio.evaluation import conditions, curves, distances, leaderboard, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
-from studio.evaluation.measures import MEASURES
 from studio.evaluation.overoptimisation import Curve
 from studio.files import whole
 from studio.plots import Effect, forest_plot
@@ -84,7 +83,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         units=UNITS,
         asked=asked,
         conditions=_conditions(found),
-        measures=[measure for kind in MEASURES.values() for measure in kind],
+        measures={line.measure.title: line.measure for line in found.lines}.values(),
         notes=NOTES,
     )
 
