@@ -162,7 +162,7 @@ def _votes(db: Database, one: Checkpoint, other: Checkpoint) -> HeadToHead | Non
         votes = model_votes.between_checkpoints(db, rater, [other.id])
         between = [vote for vote in votes if {vote.left, vote.right} == {one.name, other.name}]
         if between:
-            return leaderboard.head_to_head(one.name, other.name, between)
+            return leaderboard.head_to_head(one.name, other.name, between, rater)
     return None
 
 

@@ -110,7 +110,7 @@ def _votes(found: SideBySide, names: tuple[str, str]) -> str:
         return _nothing("Nobody has voted between them.", html.versus_link(*names), "Compare blind")
     return (
         f"<p>{escape(v.one)} won {v.wins:,}, tied {v.ties:,}, lost {v.losses:,}: {v.half:.0%}"
-        f" ({v.half_low:.0%} to {v.half_high:.0%}). {escape(v.verdict)}</p>"
+        f" ({v.half_low:.0%} to {v.half_high:.0%}, {escape(v.counted)}). {escape(v.verdict)}</p>"
     )
 
 
