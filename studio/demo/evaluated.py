@@ -13,6 +13,10 @@ GOLD = (
     "Gold is a second reward model, from other votes on answers of the last policy and of SFT; PPO was never trained against it. Best of n "
     "chooses from answers of SFT."
 )
+TOXICITY = (
+    "Answers to safe and unsafe requests are looked at for what looks like a refusal and for listed words. Toxicity is not measured: that needs "
+    "a classifier of yours (toxicity=classifier:FOLDER#LABEL)."
+)
 VOTES = "Expected share of the scripted rater's votes against SFT, a tie counting as half."
 
 
@@ -44,7 +48,7 @@ def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
     )
     tax = {
         "title": f"What PPO changed elsewhere: {after} against {before}",
-        "text": "The same items, one by one. The verdict needs both intervals, and a p value below 0.05 after Holm's correction.",
+        "text": f"The same items, one by one. The verdict needs both intervals, and a p value below 0.05 after Holm's correction. {TOXICITY}",
         "plots": [
             {
                 "title": "Differences on the suites",
