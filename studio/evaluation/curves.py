@@ -69,19 +69,18 @@ def table(curve: Curve) -> list[tuple[str, ...]]:
 def sentences(curve: Curve) -> list[str]:
     """Say which checkpoint to take, and what the fitted form says of where scores turn."""
     found = [("reward model's", curve.proxy_fit), ("gold", curve.gold_fit)]
-    furthest = max((policy.kl for policy in curve.policies if policy.run == curve.fitted_run), default=0.0)
+    furthest = max(policy.kl for policy in curve.policies)
     has_gold = curve.policies[0].gold is not None
     caution = [] if curve.has_own_votes or not has_gold else [SHARED_VOTES]
-    of_run = f" of {curve.fitted_run}" if len({p.run for p in curve.policies if p.stage == "ppo"}) > 1 else ""
-    return [curve.advice, *caution, *(_told(name, fit, furthest, of_run) for name, fit in found if fit)]
+    return [curve.advice, *caution, *(_told(name, fit, furthest) for name, fit in found if fit)]
 
 
-def _told(name: str, fit: Fit, furthest: float, of_run: str = "") -> str:
+def _told(name: str, fit: Fit, furthest: float) -> str:
     is_within = fit.peak_kl is not None and fit.peak_kl <= furthest
     where = f"is greatest at a KL of {fit.peak_kl:.1f} nats" if is_within else f"still rises at {furthest:.1f} nats"
     return (
         f"Fitted by d ({fit.alpha:.3f} {'-' if fit.beta >= 0 else '+'} {abs(fit.beta):.3f} log d), d the root of the KL, the gain in "
-        f"{name} score{of_run} {where}."
+        f"{name} score {where}."
     )
 
 

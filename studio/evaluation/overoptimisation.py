@@ -7,7 +7,6 @@ was trained from it: a KL is a distance from one start, and a gain one over it.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean, pstdev
@@ -74,10 +73,9 @@ class Curve(NamedTuple):
     """Best-of-n of the start; empty where it was sampled once."""
     best_of_others: dict[str, list[Best]]
     """The same of each other policy that was sampled several times, by its name."""
-    fitted_run: str
-    """The run of PPO with the most policies, of which the forms are fitted; empty where none is."""
     proxy_fit: Fit | None
     gold_fit: Fit | None
+    """Forms fitted to all policies of PPO; None with fewer than five, or without the SFT policy they began with."""
     proxy_spread: float
     gold_spread: float
     """Standard deviations of the scores of the start's answers: the units in which gains are drawn."""
@@ -138,7 +136,7 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
     said = f"Take {best.name} (KL {best.kl:.1f} nats): it has the highest gold score."
     if (compare(start.name, best.name).low or 0.0) <= 0:
         said += f" That it is better than {start.name} is not shown."
-    further = [policy for policy in policies if policy.kl > best.kl and policy.run == best.run]
+    further = [policy for policy in policies if policy.kl > best.kl and policy.stage == best.stage]
     if not further:
         return f"{said} Nothing further away was measured, so where the gold score turns down is not known yet."
     last = further[-1]
@@ -187,17 +185,14 @@ def _curve(
         )
         for name in known
     ]
-    start, trained = policies[0], [policy for policy in policies if policy.stage == "ppo"]
-    counts = Counter(policy.run for policy in trained)
-    run = max(counts, key=lambda name: counts[name]) if counts and start.name == origin else ""
-    trained = [policy for policy in trained if policy.run == run]
+    start, is_from_sft = policies[0], known[0] == origin
+    trained = [policy for policy in policies if policy.stage == "ppo" and is_from_sft]
     kls = [policy.kl for policy in trained]
     return Curve(
         suite,
         policies,
         best.pop(start.name, []),
         {name: each for name, each in best.items() if each},
-        run,
         fit(kls, [policy.proxy - start.proxy for policy in trained]),
         fit(kls, [(policy.gold or 0.0) - (start.gold or 0.0) for policy in trained]) if has_gold else None,
         _spread(items, start.name, "reward"),
