@@ -109,7 +109,8 @@ def read(ws: Workspace, rater: str = "person") -> list[Curve]:
                 elif name.startswith(BASE):
                     families[name] = [name]
             found += [(suite, origin, names) for origin, names in families.items()]
-    drawn = [_curve(ws, *each, {name: c.stage for name, c in known.items()}, rater) for each in found]
+    stages = {name: c.stage for name, c in known.items()}
+    drawn = [_curve(ws, suite, origin, names, stages, rater) for suite, origin, names in found]
     return [curve for curve in reversed(drawn) if curve]
 
 

@@ -144,9 +144,10 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
         if path.stat().st_size > LARGEST_FILE:
             raise DataError(f"{path.name} has more than 256 MiB, too much for a suite. Give a smaller file.")
         raw = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-        lines = raw.decode().split("\n")
     except OSError as error:
         raise DataError(f"The suite {path} cannot be read: {error.strerror}. Give the path of a JSONL file.") from error
+    try:
+        lines = raw.decode().split("\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path.name}, line {line} is not UTF-8 text. Save the file as UTF-8.") from error
