@@ -1,5 +1,6 @@
 """How far checkpoints are from the SFT policy that they began with, and what was gained or lost on the way there."""
 
+import json
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -69,24 +70,21 @@ def charts(found: Comparison, distances: Distances) -> list[Markup]:
     """Draw each judged measure over the KL, a line a run that begins at its SFT policy; none with fewer than two distances."""
     if len(distances.kl) < 2:
         return []
-    scores: dict[tuple[str, str], dict[str, float]] = {}
+    scores: dict[tuple[str, ...], dict[str, float]] = {}
     for line in found.lines:
         if line.measure.is_judged:
-            of_measure = scores.setdefault(
-                (line.suite.title, line.measure.title), {line.before: line.difference.before}
-            )
-            of_measure[line.after] = line.difference.after
-    drawn = [
-        (suite, measure, series) for (suite, measure), known in scores.items() if (series := _series(known, distances))
-    ]
+            used = json.dumps(conditions.used(line.measure, line.suite.conditions), sort_keys=True)
+            key = (line.suite.title, line.suite.name, line.measure.title, used)
+            scores.setdefault(key, {line.before: line.difference.before})[line.after] = line.difference.after
     return [
         line_chart(
             series,
-            title=f"{suite}: {measure} against KL",
+            title=f"{title}: {measure} against KL",
             x_label="KL from SFT, nats per response",
-            y_label=f"{suite}: {measure}",
+            y_label=f"{name}: {measure}",
         )
-        for suite, measure, series in drawn
+        for (title, name, measure, _), known in scores.items()
+        if (series := _series(known, distances))
     ]
 
 

@@ -4,6 +4,7 @@ The page needs no script, font or picture from outside; every text in it is esca
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def _titled(line: Line) -> str:
 def forest(found: Comparison, subject: str) -> Markup:
     """Draw a checkpoint's judged differences, turned so that right is better; see `UNITS`."""
     lines = [line for line in found.lines if line.after == subject and line.adjusted_p is not None]
-    rows = [effect for line in lines if (effect := _effect(line))]
+    names = Counter((line.suite.name, line.measure.name) for line in lines)
+    told = [line if names[line.suite.name, line.measure.name] > 1 else line._replace(under="") for line in lines]
+    rows = [effect for line in told if (effect := _effect(line))]
     return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
 
 

@@ -150,9 +150,20 @@ def test_scores_are_drawn_over_the_measured_kl_a_line_a_run_from_its_own_start(w
     assert "Against the KL" in report.render(ws, found)
     forests, *_ = evaluate._draw(ws, "")
     assert "Grammar: accuracy against KL" in forests
+    assert "grammar: accuracy</text>" in forests
     assert "measured on Answers" in forests
     against_sft = stored.read(ws, comparison.compare, "sft-1", ["sft-1", "ppo-1@2"])
     assert distances.charts(against_sft, distances.read(ws, against_sft)), "what is compared with is a point too"
+
+
+def test_scores_under_different_conditions_are_not_joined_in_one_line(ws):
+    measure(ws, ["sft-1@6", "ppo-1@2", "ppo-1@4"])
+    for seed in (1, 2):
+        measure(ws, ["sft-1@6", f"ppo-1@{2 * seed}"], seed=seed)
+    found = stored.read(ws, comparison.compare, "sft-1")
+    drawn = distances.charts(found, distances.read(ws, found))
+    assert len(drawn) == 2, "each policy's newest conditions are others"
+    assert [chart.count('class="target"') for chart in drawn] == [2, 2]
 
 
 def test_without_sampled_answers_the_kl_is_that_of_the_runs_also_between_evaluations(ws):

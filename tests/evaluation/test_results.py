@@ -162,9 +162,11 @@ def test_of_several_conditions_the_newest_that_both_share_is_shown_with_what_tel
     assert len({line.measure.name for line in found.lines}) == len(found.lines), "no two lines have one name"
     assert {line.suite.conditions["seed"] for line in found.lines} == {2}
     assert {report.cells(line)[0] for line in found.lines} == {"Caution, seed 2"}
+    assert "seed" not in report.forest(found, OTHER.name), "one row needs no condition to tell it from others"
     everything = stored.read(ws, comparison.compare, has_all_conditions=True)
     refusals = [line for line in everything.lines if line.measure.name == "refusal_safe"]
     assert [report.cells(line)[0] for line in refusals] == [f"Caution, seed {seed}" for seed in (2, 1, 0)]
+    assert "looks like a refusal, safe, seed 1" in report.forest(everything, OTHER.name)
     alone = next(line for line in found.lines if line.measure.name == "refusal_safe")
     assert refusals[0].adjusted_p > alone.adjusted_p, "Holm counts the tests that are shown"
     assert main(["evaluate", "report", "--workspace", str(ws.root)]) == 0
