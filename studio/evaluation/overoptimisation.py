@@ -99,7 +99,8 @@ def read(ws: Workspace, rater: str = "person") -> list[Curve]:
     found = []
     with ws.read() as db:
         measured = [suite for suite in results.measured(db) if suite.kind == "prompt"]
-        origins = {c.run_id: checkpoints.parents_of_run(db, c.run_id).get("sft", "") for c in known.values()}
+        runs = {known[name].run_id for suite in measured for name in suite.subjects if name in known}
+        origins = {run_id: checkpoints.parents_of_run(db, run_id).get("sft", "") for run_id in runs}
         for suite in measured:
             families: dict[str, list[str]] = {}
             for name in suite.subjects:
