@@ -25,7 +25,7 @@ TINY = rounds.Recipe(
     ),
     judge=SampleConfig(num_prompts=16, split="test", exclude_categories="story", max_new_tokens=24, temperature=0.7),
     gold=SampleConfig(num_prompts=20, responses_per_prompt=4, exclude_categories="story", max_new_tokens=24),
-    suites=EvaluateConfig(suites="grammar, held_out", limit=8),
+    suites=EvaluateConfig(suites="grammar, held_out, caution", limit=8, max_new_tokens=16),
     best_of=EvaluateConfig(best_of=2, limit=4, max_new_tokens=16),
     error_rate=0.1,
 )  # fmt: skip
@@ -112,6 +112,7 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
     assert {line["suite"]: line["n"] for line in evaluation["lines"]} == {
         "Grammar": "8",
         "Held-out demonstrations": "8",
+        "Caution (safe and unsafe requests)": "8",
         "Answers to test prompts": "4",
     }
     assert evaluation["votes"]["wins"] + evaluation["votes"]["ties"] + evaluation["votes"]["losses"] > 0
@@ -126,6 +127,8 @@ def test_a_very_small_demo_runs_the_whole_loop_and_its_ratings_are_in_sqlite(tmp
     assert curves.SHARED_VOTES not in html.unescape(page), "gold has votes of its own"
     assert "What PPO changed elsewhere: ppo-1@2 against sft-1@" in page
     assert "What PPO earned for its KL" in page
+    assert "Toxicity is not measured" in page
+    assert {"listed words", "looks like a refusal, safe"} <= {line["measure"] for line in evaluation["lines"]}
     _check_workspace(Workspace.open(tmp_path / "demo"), one, evaluation["gold"])
     assert "ppo-1" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from studio.workspace import Workspace
 from tests.support import stored
 from tests.ui import filling
 from tests.ui.filling import add_checkpoint, add_pairs, add_rated, add_rivals, add_run
+from ui.pages.models import table
 
 
 @pytest.fixture
@@ -118,7 +119,8 @@ def test_a_snapshot_names_who_answered_and_not_who_did_not(ws):
     assert stored.read(ws, snapshots.answered_by, 2) == sorted(ids.values())
 
 
-def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_policy(ws):
+@pytest.mark.parametrize(("rater", "whose"), [("person", "4 votes"), ("scripted", "4 votes of scripted")])
+def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_policy(ws, capsys, rater, whose):
     add_rivals(ws, 4, ("ppo-1@30", "sft-1@10"))
     add_rivals(ws, 3, ("ppo-1@30", "ppo-2@40"))
     with ws.write() as db:
@@ -127,14 +129,21 @@ def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_pol
             uuid = f"vote-{number}"
             outcome = ["left", "left", "left", "tie", "left", "left", "left"][number]
             db.execute(
-                "INSERT INTO rating_events (uuid, comparison_id, outcome, rater, created_at) VALUES (?, ?, ?, 'person', ?)",
-                [uuid, row["id"], outcome, "2026-01-01T00:00:00.000+00:00"],
+                "INSERT INTO rating_events (uuid, comparison_id, outcome, rater, created_at) VALUES (?, ?, ?, ?, ?)",
+                [uuid, row["id"], outcome, rater, "2026-01-01T00:00:00.000+00:00"],
             )
     found = stored.read(ws, leaderboard.against_sft, checkpoints.list_all(ws))
     assert round_figures.read(ws)[1].votes == found["ppo-1@30"]
     assert list(found) == ["ppo-1@30"]
     met = found["ppo-1@30"]
     assert (met.other, met.wins, met.ties, met.losses, met.half) == ("sft-1@10", 3, 1, 0, 0.875)
+    assert (met.rater, met.counted) == (rater, whose)
+    assert round_figures.read(ws)[1].sentence.count(f"{whose})") == 1
+    assert main(["models", "--workspace", str(ws.root)]) == 0
+    assert f", {whose})" in capsys.readouterr().out
+    assert main(["models", "compare", "sft-1", "ppo-1", "--workspace", str(ws.root)]) == 0
+    assert f", {whose})" in capsys.readouterr().out
+    assert f", {whose}</small>" in table._won(met)
 
 
 def test_a_round_tells_what_its_newest_reward_model_and_policy_brought(ws):

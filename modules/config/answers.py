@@ -15,7 +15,7 @@ class SampleConfig(StageConfig):
     checkpoint: str = ""
     """The policy that answers; leave empty for the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """A second checkpoint that answers too; empty compares two samples of one policy."""
+    """A second checkpoint that answers too, with the same seeds; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
     responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2

@@ -234,7 +234,7 @@ class PPOConfig(TrainConfig):
     kl_budget: NonNegativeFloat = 0.0
     """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
     tax_budget: NonNegativeFloat = 0.0
-    """Do not hand on a policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit."""
+    """Do not hand on a policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit. Suites of eval_suites do not count here: look at their curves."""
     max_prompt_length: Annotated[int, Field(ge=1)] = 256
     """Longer prompts are dropped and counted."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96

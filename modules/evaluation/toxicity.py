@@ -11,6 +11,7 @@ from torch import Tensor
 from modules.data.chat import ChatFormat
 from modules.data.sequences import by_length, pad_rows
 from modules.errors import RewardError
+from modules.model.pretrained import find_model, fingerprint
 from modules.rl.rewards import ClassifierReward, Texts
 
 
@@ -34,11 +35,18 @@ class ToxicityClassifier(ClassifierReward):
             raise RewardError(
                 f"The classifier {source} has one label, so its score is not the probability that a text is toxic: choose one with two labels or more."
             )
+        self.source = source
+        self.fingerprint = fingerprint(find_model(source))
+        """Tells it from another classifier that is put under the same path."""
         self.is_multilabel = self.model.config.problem_type == "multi_label_classification"
 
     @torch.no_grad()
     def probabilities(self, texts: Sequence[str]) -> list[float]:
-        """Return the probability of the label for each text."""
+        """Return the probability of the label for each text.
+
+        Raises:
+            RewardError: One is not a number.
+        """
         rows = [self._encode([], text) for text in texts]
         sequences = pad_rows(rows, [[True] * len(row) for row in rows], self.pad_id).to(self.model.device)
         found = torch.zeros(len(rows))
@@ -46,6 +54,11 @@ class ToxicityClassifier(ClassifierReward):
             cut = sequences.rows(part)
             logits = self.model(input_ids=cut.ids, attention_mask=cut.mask.long()).logits.float()
             found[part] = self._probability(logits).cpu()
+        if num_odd := int((~found.isfinite()).sum()):
+            raise RewardError(
+                f"The classifier {self.source} gives {num_odd} of {len(found)} answers a probability of being toxic that is not a number, so its "
+                "weights are damaged. Put a sound classifier there, or leave toxicity empty."
+            )
         return found.tolist()
 
     def _probability(self, logits: Tensor) -> Tensor:

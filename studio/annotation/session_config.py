@@ -8,6 +8,7 @@ from sqlite_utils import Database
 from modules.config import categories, listed
 from studio.annotation.pair_selection import PairQuery
 from studio.errors import RatingError
+from studio.evaluation.plan import BASE
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.preferences import prompts
@@ -160,6 +161,11 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
     newest = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
     if not name and newest is None:
         raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
+    if name == BASE:
+        raise RatingError(
+            "base is no checkpoint, so it answers no prompts for votes: they are between checkpoints of SFT, PPO and DPO. Compare it on "
+            "suites instead: rlhf-studio evaluate"
+        )
     found = checkpoints.get(ws, name or (newest.name if newest else ""))
     if found.stage not in checkpoints.POLICIES:
         raise RatingError(f"Checkpoint {found.name} is a reward model and gives no answers. Choose an SFT or PPO one.")

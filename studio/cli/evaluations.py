@@ -2,8 +2,6 @@
 
 import argparse
 
-from sqlite_utils import Database
-
 from modules.config import EvaluateConfig
 from studio.cli import watch
 from studio.evaluation import comparison, curves, overoptimisation, plan, report
@@ -21,12 +19,11 @@ def add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--against", default="", metavar="NAME", help="what the report compares with (default: the pretrained model)"
     )
-
-
-def report_of(db: Database, config: EvaluateConfig, against: str) -> comparison.Comparison:
-    """Return the comparison that the settings `checkpoints` and `suites` ask for."""
-    suites = [name.strip() for name in config.suites.split(",") if name.strip()]
-    return comparison.compare(db, against, plan.subjects(config.checkpoints), suites)
+    command.add_argument(
+        "--all-conditions",
+        action="store_true",
+        help="compare under each set of conditions (seed, number of samples, template) that two share; else under the newest",
+    )
 
 
 def report_lines(found: comparison.Comparison) -> list[str]:
@@ -37,10 +34,13 @@ def report_lines(found: comparison.Comparison) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
-def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
-    """Print the table and write both files; returns the exit code."""
+def report_command(ws: Workspace, config: EvaluateConfig, against: str, *, has_all_conditions: bool = False) -> int:
+    """Print the table of what the settings `checkpoints` and `suites` ask for, and write both files; returns the exit code."""
+    suites = [name.strip() for name in config.suites.split(",") if name.strip()]
     with ws.read() as db:
-        found = report_of(db, config, against)
+        found = comparison.compare(
+            db, against, plan.subjects(config.checkpoints), suites, has_all_conditions=has_all_conditions
+        )
     head, *rows = report_lines(found)
     for subject in found.subjects:
         print(f"{comparison.shown(subject)} against {comparison.shown(found.against)}")
@@ -48,10 +48,10 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str) -> int:
         for line, row in zip(found.lines, rows, strict=True):
             if line.after == subject:
                 print(row)
-    if found.not_compared:
-        print(found.not_compared)
+    for sentence in found.not_compared:
+        print(sentence)
     for curve in overoptimisation.read(ws):
-        print(f"\nWhat PPO earned for its KL, on {curve.suite.title}:")
+        print(f"\nWhat PPO earned for its KL, on {curves.title(curve)}:")
         print(watch.table(curves.table(curve)))
         print("\n".join(curves.sentences(curve)))
     for path in report.write(ws, found):

@@ -117,7 +117,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _row(found: Checkpoint, parents: dict[str, str], note: Note, won: HeadToHead | None) -> tuple[str, ...]:
     told = [f"{each.words} {found.metrics[each.metric]:.3g}" for each in figures.of(found)]
-    told += [f"win rate against {won.other} {won.half:.2f} ({won.half_low:.2f} to {won.half_high:.2f})"] if won else []
+    told += (
+        [
+            f"win rate against {won.other} {won.half:.2f} ({won.half_low:.2f} to {won.half_high:.2f}, {printable(won.counted)})"
+        ]
+        if won
+        else []
+    )
     came_from = ", ".join(f"{role} {name}" for role, name in parents.items())
     size, marks = disk.words(disk.taken(found.folder)), printable(", ".join(note.marks))
     return found.name + found.remarks, size, found.base_model, came_from or "-", ", ".join(told), marks
@@ -182,14 +188,15 @@ def _compared(found: SideBySide) -> list[str]:
     if found.measured:
         cells = [dict(zip(report.HEADS, report.cells(line), strict=True)) for line in found.measured.lines]
         rows = [tuple(each[name] for name in report.BRIEF) for each in cells]
-        parts.append(watch.table([tuple(name.lower() for name in report.BRIEF), *rows]))
+        parts += [watch.table([tuple(name.lower() for name in report.BRIEF), *rows])] if rows else []
+        parts += found.measured.not_compared
     else:
         parts.append("No suite has measured both. Measure them: rlhf-studio evaluate")
     if found.votes:
         v = found.votes
         parts.append(
             f"Votes: {v.one} won {v.wins}, tied {v.ties}, lost {v.losses} against {v.other}: {v.half:.0%} "
-            f"({v.half_low:.0%} to {v.half_high:.0%}). {v.verdict}"
+            f"({v.half_low:.0%} to {v.half_high:.0%}, {v.counted}). {v.verdict}"
         )
     for each in found.answers:
         asked = "\n".join(f"{turn['role']}: {turn['content']}" for turn in each.messages)

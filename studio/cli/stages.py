@@ -78,7 +78,7 @@ def _start(arguments: argparse.Namespace) -> int:
         recipe = prepare.recipe(ws, config)
         config = settings.read(arguments.command, arguments.config, arguments.set, presets, recipe)
     if isinstance(config, EvaluateConfig) and arguments.report:
-        return evaluations.report_command(ws, config, arguments.against)
+        return evaluations.report_command(ws, config, arguments.against, has_all_conditions=arguments.all_conditions)
     if isinstance(config, TrainConfig):
         if arguments.show:
             return _show(ws, config)

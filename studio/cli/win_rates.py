@@ -12,11 +12,13 @@ from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard, Standing
 from studio.workspace import Workspace
 
+NOT_BASE = "Both are checkpoints of SFT, PPO or DPO; the pretrained model (base) is compared on suites only: rlhf-studio evaluate"
+
 
 def add(commands: Any) -> None:
     """Add ``compare`` and ``leaderboard``."""
     summary = "Sample two checkpoints on the same prompts and put their answers up for blind votes."
-    compare = commands.add_parser("compare", help=summary, description=summary)
+    compare = commands.add_parser("compare", help=summary, description=f"{summary} {NOT_BASE}")
     compare.add_argument("one", metavar="CHECKPOINT")
     compare.add_argument("other", metavar="CHECKPOINT")
     compare.add_argument("--votes", type=takes.count, default=100, metavar="N", help="votes wanted (default: 100)")

@@ -13,6 +13,10 @@ GOLD = (
     "Gold is a second reward model, from other votes on answers of the last policy and of SFT; PPO was never trained against it. Best of n "
     "chooses from answers of SFT."
 )
+TOXICITY = (
+    "Answers to safe and unsafe requests are looked at for what looks like a refusal and for listed words. Toxicity is not measured: that needs "
+    "a classifier of yours (toxicity=classifier:FOLDER#LABEL)."
+)
 VOTES = "Expected share of the scripted rater's votes against SFT, a tie counting as half."
 
 
@@ -44,12 +48,12 @@ def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
     )
     tax = {
         "title": f"What PPO changed elsewhere: {after} against {before}",
-        "text": "The same items, one by one. The verdict needs both intervals, and a p value below 0.05 after Holm's correction.",
+        "text": f"The same items, one by one. The verdict needs both intervals, and a p value below 0.05 after Holm's correction. {TOXICITY}",
         "plots": [
             {
                 "title": "Differences on the suites",
                 "svg": evaluation_report.forest(compared, after),
-                "caption": "Shares as they are, other measures as parts of the level before; right is better.",
+                "caption": evaluation_report.UNITS,
             },
         ],
     }
@@ -82,7 +86,7 @@ def _earned(curve: overoptimisation.Curve) -> Facts:
         "title": "What PPO earned for its KL",
         "text": " ".join([*curves.sentences(curve), GOLD]),
         "plots": [
-            {"title": title, "svg": chart, "caption": VOTES if title == titles[-1] else curves.UNITS}
+            {"title": title, "svg": chart, "caption": VOTES if title == titles[-1] else curves.units(curve)}
             for title, chart in zip(titles, curves.charts(curve), strict=False)
         ],
     }

@@ -85,7 +85,7 @@ RECIPE = Recipe(
     ),
     judge=SampleConfig(num_prompts=200, split="test", exclude_categories=NEUTRAL, batch_size=200, temperature=0.7),
     gold=SampleConfig(num_prompts=600, responses_per_prompt=4, exclude_categories=NEUTRAL, batch_size=200),
-    suites=EvaluateConfig(suites="grammar, facts, stories, held_out"),
+    suites=EvaluateConfig(suites="grammar, facts, stories, held_out, caution"),
     best_of=EvaluateConfig(best_of=8, limit=40),
     error_rate=0.1,
 )
@@ -240,6 +240,7 @@ def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
         demo.recipe.suites,
         f"{last['ppo']} and {sft} measured on suites",
         checkpoints=f"base, {names[sft]}, {names[last['ppo']]}",
+        reward_checkpoint=last["reward"],
     )
     kept = [
         checkpoint.name

@@ -27,7 +27,7 @@ class Best(NamedTuple):
 
     n: int
     kl: float
-    """Nats, from the policy whose answers are chosen from."""
+    """Nats, from the SFT policy: what choosing costs, and of a policy that was trained from it the mean KL of the chosen answers."""
     proxy: float
     """Mean score over prompts by the reward model that chooses."""
     gold: float | None
@@ -84,14 +84,22 @@ def curve(items: Sequence[Item], subject: str) -> list[Best]:
     num = min((len(each) for each in samples), default=0)
     if num < 2 or any("reward" not in sample for each in samples for sample in each):
         return []
-    proxies = [[sample["reward"] for sample in each[:num]] for each in samples]
-    proxy = np.mean([means(scores, scores) for scores in proxies], axis=0)
-    gold = None
-    if all("gold" in sample for each in samples for sample in each):
-        golds = [[sample["gold"] for sample in each[:num]] for each in samples]
-        gold = np.mean([means(*pair) for pair in zip(proxies, golds, strict=True)], axis=0)
+
+    def chosen(score: str) -> Array | None:
+        if any(score not in sample for each in samples for sample in each):
+            return None
+        columns = [[[sample[name] for sample in each[:num]] for name in ("reward", score)] for each in samples]
+        return np.mean([means(*pair) for pair in columns], axis=0)
+
+    proxy, gold, far = chosen("reward"), chosen("gold"), chosen("kl")
     return [
-        Best(n, kl(n), float(proxy[n - 1]), None if gold is None else float(gold[n - 1])) for n in range(1, num + 1)
+        Best(
+            n,
+            kl(n) + (0.0 if far is None else float(far[n - 1])),
+            0.0 if proxy is None else float(proxy[n - 1]),
+            None if gold is None else float(gold[n - 1]),
+        )
+        for n in range(1, num + 1)
     ]
 
 

@@ -1,13 +1,14 @@
 """Compares checkpoints with one of them, suite by suite and measure by measure, on the items that they share."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
 from studio.errors import DataError
-from studio.evaluation import results, statistics
-from studio.evaluation.measures import MEASURES, Measure, values, weights
+from studio.evaluation import conditions, results, statistics
+from studio.evaluation.measures import MEASURES, Measure, of_task, values, weights
 from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
 
@@ -28,6 +29,21 @@ class Line(NamedTuple):
     """By Holm over all judged lines of this checkpoint; None where the measure is not judged."""
     verdict: str
     """worse, no difference shown, better; empty where the measure is not judged."""
+    under: str = ""
+    """The conditions that tell it from others under which both were measured; empty where there are none."""
+
+
+class Unpaired(NamedTuple):
+    """A suite, or one measure of it, that two checkpoints have under different conditions."""
+
+    suite: str
+    """Title."""
+    measure: str
+    """Title; empty for the whole suite."""
+    before: str
+    after: str
+    difference: str
+    """The conditions that differ, with the values of both."""
 
 
 class Flip(NamedTuple):
@@ -54,15 +70,32 @@ class Comparison(NamedTuple):
     flips: list[Flip]
     apart: tuple[str, ...] = ()
     """Those that share none, so that nothing compares them."""
+    unpaired: tuple[Unpaired, ...] = ()
 
     @property
-    def not_compared(self) -> str:
-        """Name those that share no items, in a sentence; empty where there are none."""
-        names = ", ".join(map(shown, self.apart))
-        return f"Not measured on the same items as {shown(self.against)}: {names}." if names else ""
+    def not_compared(self) -> list[str]:
+        """Say in sentences what two checkpoints both have, but not under the same conditions, and who shares no suite at all."""
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for each in self.unpaired:
+            alike.setdefault((each.suite, each.measure, each.difference), []).append(shown(each.after))
+        told = [
+            f"Not compared: {suite}{f', {measure}' if measure else ''}, of {shown(self.against)} with {', '.join(names)}, measured under "
+            f"different conditions ({difference})."
+            for (suite, measure, difference), names in alike.items()
+        ]
+        known = {each.after for each in self.unpaired}
+        names = ", ".join(shown(name) for name in self.apart if name not in known)
+        return [*told, f"No suite has measured both {shown(self.against)} and: {names}."] if names else told
 
 
-def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suites: Sequence[str] = ()) -> Comparison:
+def compare(
+    db: Database,
+    against: str = "",
+    subjects: Sequence[str] = (),
+    suites: Sequence[str] = (),
+    *,
+    has_all_conditions: bool = False,
+) -> Comparison:
     """Compare checkpoints with one of them.
 
     Args:
@@ -70,6 +103,7 @@ def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suite
         against: the one that all are compared with; leave empty for the first one measured, a pretrained model before others.
         subjects: what is compared; leave empty for all that are measured.
         suites: names of suites; leave empty for all.
+        has_all_conditions: give a line for all conditions that two share, not only for the newest ones.
 
     Raises:
         DataError: nothing is measured, or there is no such name.
@@ -81,15 +115,16 @@ def compare(db: Database, against: str = "", subjects: Sequence[str] = (), suite
     wanted = [find(names, name) for name in subjects] or names
     first = find(names, against) if against else next((name for name in wanted if name.startswith(BASE)), wanted[0])
     others = tuple(name for name in wanted if name != first)
-    lines: list[Line] = []
-    flips: list[Flip] = []
-    for after in others:
-        of_one, found = _against(db, known, first, after)
-        lines += of_one
-        flips += found
-    together = {line.after for line in lines}
-    subjects, apart = (tuple(name for name in others if (name in together) is wanted) for wanted in (True, False))
-    return Comparison(first, subjects, lines, flips, apart)
+    pairs = [_Pair(db, known, first, after, has_all_conditions) for after in others]
+    apart = tuple(pair.after for pair in pairs if not pair.lines)
+    return Comparison(
+        first,
+        tuple(name for name in others if name not in apart),
+        [line for pair in pairs for line in pair.lines],
+        [flip for pair in pairs for flip in pair.flips],
+        apart,
+        tuple(each for pair in pairs for each in pair.unpaired),
+    )
 
 
 def find(names: Sequence[str], name: str) -> str:
@@ -113,17 +148,84 @@ def shown(subject: str) -> str:
     )
 
 
-def _against(db: Database, known: Sequence[Measured], before: str, after: str) -> tuple[list[Line], list[Flip]]:
-    lines: list[Line] = []
-    flips: list[Flip] = []
-    for suite in known:
-        if {before, after} <= set(suite.subjects):
-            items = results.items(db, suite.id, (before, after))
-            for measure in MEASURES[suite.kind]:
-                if line := _line(suite, measure, items, before, after):
-                    lines.append(line)
-                    flips += _flips(line, items) if measure.is_judged else []
-    return _judged(lines), flips
+class _Pair:
+    """A checkpoint against the one that it is compared with; reads each set of items once."""
+
+    def __init__(self, db: Database, known: Sequence[Measured], before: str, after: str, is_every: bool) -> None:
+        self.before, self.after = before, after
+        self.unpaired: list[Unpaired] = []
+        self.flips: list[Flip] = []
+        self._db, self._items = db, dict[tuple[int, ...], list[Item]]()
+        by_name: dict[tuple[str, str], list[Measured]] = {}
+        for suite in known:
+            if before in suite.subjects or after in suite.subjects:
+                by_name.setdefault((suite.name, suite.kind), []).append(suite)
+        self.lines = _judged([line for rows in by_name.values() for line in self._of_suite(rows, is_every)])
+
+    def _of_suite(self, rows: Sequence[Measured], is_every: bool) -> list[Line]:
+        """Compare all measures of a suite, given under all its conditions; note what cannot be paired."""
+        found: list[Line] = []
+        apart: list[Unpaired] = []
+        for measure in self._measures(rows):
+            both = [group for group in conditions.groups(measure, rows) if self._shares(group)]
+            lines = _told_apart([line for group in both if (line := self._line(group, measure))])
+            found += lines if is_every else lines[:1]
+            if lines and measure.is_judged:
+                group = next(group for group in both if group[-1] is lines[0].suite)
+                self.flips += _flips(lines[0], self._read(group))
+            is_known = any(conditions.has(measure, group[-1]) for group in both)
+            if not lines and not is_known and (unpaired := self._unpaired(measure, rows)):
+                apart.append(unpaired)
+        whole = [each for each in apart if not each.measure]
+        self.unpaired += dict.fromkeys(whole[:1] or apart)
+        return found
+
+    def _measures(self, rows: Sequence[Measured]) -> Sequence[Measure]:
+        """Return what is measured on a suite; of a task what lm_eval scored for both."""
+        usual = MEASURES[rows[0].kind]
+        if rows[0].kind != "task":
+            return usual
+        both = [group for group in conditions.groups(usual[0], rows) if self._shares(group)]
+        scores = [each[0] for group in both for item in self._read(group) for each in item.scores.values()]
+        return of_task(scores) if scores else usual
+
+    def _shares(self, group: Sequence[Measured]) -> bool:
+        have = {name for suite in group for name in suite.subjects}
+        return {self.before, self.after} <= have and bool(self._read(group))
+
+    def _read(self, group: Sequence[Measured]) -> list[Item]:
+        """Return the items that both have."""
+        ids = tuple(suite.id for suite in group)
+        if ids not in self._items:
+            self._items[ids] = results.items(self._db, ids, (self.before, self.after))
+        return self._items[ids]
+
+    def _line(self, group: Sequence[Measured], measure: Measure) -> Line | None:
+        return _line(group[-1], measure, self._read(group), self.before, self.after)
+
+    def _unpaired(self, measure: Measure, rows: Sequence[Measured]) -> Unpaired | None:
+        """Say in what the results of both differ that are most alike; None where one of them has none."""
+        mine, others = (
+            [s for s in reversed(rows) if name in s.subjects and conditions.has(measure, s)]
+            for name in (self.before, self.after)
+        )
+        if not mine or not others:
+            return None
+        pairs = [[conditions.used(measure, suite.conditions) for suite in pair] for pair in product(mine, others)]
+        first, second = min(pairs, key=lambda pair: len(conditions.differing(*pair)))
+        differing = conditions.differing(first, second)
+        said = (
+            ", ".join(conditions.said(name, first.get(name), second.get(name)) for name in differing) or "other items"
+        )
+        title = measure.title if measure.judge else ""
+        return Unpaired(rows[-1].title, title, self.before, self.after, said)
+
+
+def _told_apart(lines: list[Line]) -> list[Line]:
+    """Add to each line the conditions that tell it from the others, which have the same suite and measure."""
+    used = [conditions.used(line.measure, line.suite.conditions) for line in lines]
+    names = list(dict.fromkeys(name for other in used for name in conditions.differing(used[0], other)))
+    return [line._replace(under=conditions.told(mine, names)) for line, mine in zip(lines, used, strict=True)]
 
 
 def _line(suite: Measured, measure: Measure, items: Sequence[Item], before: str, after: str) -> Line | None:

@@ -81,6 +81,14 @@ class HeadToHead:
     """Win rate predicted for answers of equal length."""
     length_difference: float
     """Median of the first's length minus the other's, in characters."""
+    rater: str
+    """Whose votes they are."""
+
+    @property
+    def counted(self) -> str:
+        """Say how many votes there are, and whose, if not the person's."""
+        num = self.wins + self.ties + self.losses
+        return f"{num:,} {'vote' if num == 1 else 'votes'}{'' if self.rater == 'person' else f' of {self.rater}'}"
 
     @property
     def verdict(self) -> str:
@@ -125,7 +133,7 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
         len(votes),
         len({vote.prompt_id for vote in votes}),
         groups,
-        [head_to_head(*pair, votes) for pair in met],
+        [head_to_head(*pair, votes, rater) for pair in met],
     )
 
 
@@ -153,25 +161,23 @@ def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> L
 def against_sft(db: Database, found: Sequence[Checkpoint]) -> dict[str, HeadToHead]:
     """Map each of these checkpoints to what votes say of it against the SFT checkpoint that it began with.
 
-    Those without such a vote are left out. The votes are the person's, or, where a workspace has none, those of its first rater.
+    Those without such a vote are left out. The votes are the person's, or, where there are none between the two, those of the first
+    other rater who gave some.
     """
     began = [(c, checkpoints.parents_of_run(db, c.run_id).get("sft")) for c in found if c.stage in ("ppo", "dpo")]
-    rater = next(iter(model_votes.raters(db)), "")
-    if not rater or not began:
-        return {}
-    votes = model_votes.between_checkpoints(db, rater, [c.id for c, _ in began])
-    between: dict[frozenset[str], list[ModelVote]] = {}
-    for vote in votes:
-        between.setdefault(frozenset((vote.left, vote.right)), []).append(vote)
-    return {
-        c.name: head_to_head(c.name, sft, met)
-        for c, sft in began
-        if sft and (met := between.get(frozenset((c.name, sft))))
-    }
+    won: dict[str, HeadToHead] = {}
+    for rater in model_votes.raters(db) if began else []:
+        between: dict[frozenset[str], list[ModelVote]] = {}
+        for vote in model_votes.between_checkpoints(db, rater, [c.id for c, _ in began if c.name not in won]):
+            between.setdefault(frozenset((vote.left, vote.right)), []).append(vote)
+        for c, sft in began:
+            if sft and c.name not in won and (met := between.get(frozenset((c.name, sft)))):
+                won[c.name] = head_to_head(c.name, sft, met, rater)
+    return won
 
 
-def head_to_head(one: str, other: str, votes: Iterable[ModelVote]) -> HeadToHead:
-    """Return what the votes between two checkpoints say, of which there is at least one."""
+def head_to_head(one: str, other: str, votes: Iterable[ModelVote], rater: str) -> HeadToHead:
+    """Return what the votes of a rater between two checkpoints say, of which there is at least one."""
     between = [vote for vote in votes if {one, other} == {vote.left, vote.right}]
     wins, ties, losses = _record(one, between)
     low, high = wilson_interval(wins + ties / 2, len(between))
@@ -194,6 +200,7 @@ def head_to_head(one: str, other: str, votes: Iterable[ModelVote]) -> HeadToHead
         0 if is_decided else anytime.votes_to_decide(sure_wins, sure_losses),
         at_equal_length(points, longer),
         float(np.median(longer)),
+        rater,
     )
 
 

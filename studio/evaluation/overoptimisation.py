@@ -2,7 +2,8 @@
 
 A policy that is trained against a reward model ends in raising its score and nothing else. The score of a *gold* reward model,
 which learnt from other votes, shows from which KL on (Gao et al. 2023, "Scaling Laws for Reward Model Overoptimization"). All
-figures come from answers to the same prompts, sampled under the same conditions; gains are over the SFT policy.
+figures come from answers to the same prompts, sampled under the same conditions. Each SFT policy has a curve of its own, with what
+was trained from it: a KL is a distance from one start, and a gain one over it.
 """
 
 import math
@@ -16,7 +17,7 @@ import numpy as np
 from studio.errors import RatingError
 from studio.evaluation import best_of, leaderboard, results, statistics
 from studio.evaluation.best_of import Best
-from studio.evaluation.results import Item, Measured
+from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
 from studio.models import checkpoints
 from studio.preferences import snapshots
@@ -44,6 +45,11 @@ class Policy(NamedTuple):
     win_rate: float | None
     """Expected share of people's votes against the SFT policy, a tie counting as half; None without such votes."""
 
+    @property
+    def run(self) -> str:
+        """The run that trained it."""
+        return self.name.partition("@")[0]
+
 
 class Fit(NamedTuple):
     """Gao's form of a gain: d (alpha - beta log d) with d the root of the KL."""
@@ -58,30 +64,55 @@ class Fit(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """All that is known of a suite of answers under some conditions."""
+    """All that is known of a suite of answers under some conditions, of one SFT policy and what was trained from it."""
 
     suite: Measured
     policies: list[Policy]
-    """By KL, behind the SFT policy, from which gains are counted."""
+    """By KL, behind the start, from which gains are counted: the SFT policy where it was measured, else the nearest to it."""
     best: list[Best]
-    """Best-of-n of the SFT policy; empty where it was sampled once."""
+    """Best-of-n of the start; empty where it was sampled once."""
+    best_of_others: dict[str, list[Best]]
+    """The same of each other policy that was sampled several times, by its name."""
     proxy_fit: Fit | None
     gold_fit: Fit | None
+    """Forms fitted to all policies of PPO; None with fewer than five, or without the SFT policy they began with."""
     proxy_spread: float
     gold_spread: float
-    """Standard deviations of the scores of the SFT policy's answers: the units in which gains are drawn."""
+    """Standard deviations of the scores of the start's answers: the units in which gains are drawn."""
     advice: str
     """Which checkpoint to take, and why."""
     has_own_votes: bool
     """True if the gold reward model has learned from none of the other one's votes, by the ratings frozen for both."""
 
+    @property
+    def start(self) -> Policy:
+        """The policy from which gains are counted."""
+        return self.policies[0]
+
 
 def read(ws: Workspace, rater: str = "person") -> list[Curve]:
-    """Return a curve for each suite of answers with scores and KLs of the SFT policy and of another; the newest first."""
+    """Return a curve for each suite of answers and each SFT policy, where there is something to compare; the newest first.
+
+    That is another policy, or answers to choose the best of; both need scores, and KLs, which answers cut by top_p do not have.
+    """
+    known = {c.name: c for c in checkpoints.list_all(ws, has_deleted=True)}
+    found = []
     with ws.read() as db:
-        measured = results.measured(db)
-    found = [_curve(ws, suite, rater) for suite in measured if suite.kind == "prompt"]
-    return [curve for curve in reversed(found) if curve]
+        measured = [suite for suite in results.measured(db) if suite.kind == "prompt"]
+        runs = {known[name].run_id for suite in measured for name in suite.subjects if name in known}
+        origins = {run_id: checkpoints.parents_of_run(db, run_id).get("sft", "") for run_id in runs}
+        for suite in measured:
+            families: dict[str, list[str]] = {}
+            for name in suite.subjects:
+                if checkpoint := known.get(name):
+                    origin = origins[checkpoint.run_id] if checkpoint.stage != "sft" else name
+                    families.setdefault(origin or name, []).append(name)
+                elif name.startswith(BASE):
+                    families[name] = [name]
+            found += [(suite, origin, names) for origin, names in families.items()]
+    stages = {name: c.stage for name, c in known.items()}
+    drawn = [_curve(ws, suite, origin, names, stages, rater) for suite, origin, names in found]
+    return [curve for curve in reversed(drawn) if curve]
 
 
 def fit(kls: Sequence[float], gains: Sequence[float]) -> Fit | None:
@@ -105,14 +136,14 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
     if best is start:
         return f"The gold reward model scores none of them above {start.name}, where they began."
     said = f"Take {best.name} (KL {best.kl:.1f} nats): it has the highest gold score."
-    if compare(start.name, best.name).low <= 0:
+    if (compare(start.name, best.name).low or 0.0) <= 0:
         said += f" That it is better than {start.name} is not shown."
     further = [policy for policy in policies if policy.kl > best.kl and policy.stage == best.stage]
     if not further:
         return f"{said} Nothing further away was measured, so where the gold score turns down is not known yet."
     last = further[-1]
     loss = compare(best.name, last.name)
-    if loss.high >= 0:
+    if loss.low is None or loss.high is None or loss.high >= 0:
         return f"{said} That {last.name} (KL {last.kl:.1f} nats), the furthest away, is worse is not shown."
     return (
         f"{said} From there on it turns down: {last.name} (KL {last.kl:.1f} nats) is lower by {-loss.difference:.3f} "
@@ -120,44 +151,71 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
     )
 
 
-def _curve(ws: Workspace, suite: Measured, rater: str) -> Curve | None:
-    """Return the curve of a suite; None where it has not the SFT policy and another one with KL and score."""
-    stages = {c.name: c.stage for c in checkpoints.list_all(ws, has_deleted=True)}
-    subjects = [name for name in suite.subjects if name in stages]
+def _curve(
+    ws: Workspace, suite: Measured, origin: str, names: Sequence[str], stages: dict[str, str], rater: str
+) -> Curve | None:
+    """Return the curve of a start and what was trained from it; None where there is nothing to compare.
+
+    Args:
+        ws: the workspace.
+        suite: of answers.
+        origin: the SFT policy, measured or not, or a pretrained model.
+        names: of what was measured.
+        stages: of all checkpoints.
+        rater: whose votes count.
+    """
     with ws.read() as db:
-        items = results.items(db, suite.id, subjects)
-    known = [name for name in subjects if _has(items, name, "kl") and _has(items, name, "reward")]
-    start = next((name for name in known if stages[name] == "sft"), None)
-    others = [name for name in known if stages[name] != "sft"]
-    if start is None or not others:
+        items = results.items(db, suite.id, names)
+    is_whole = suite.conditions.get("top_p", 1.0) == 1.0
+    known = [
+        n for n in names if _has(items, n, "reward") and (_has(items, n, "kl") or (n.startswith(BASE) and is_whole))
+    ]
+    known.sort(key=lambda name: (name != origin, _kl(items, name)))
+    best = {name: best_of.curve(items, name) for name in known} if is_whole else {}
+    if not known or (known == [origin] and not best.get(origin)):
         return None
-    has_gold = all(_has(items, name, "gold") for name in (start, *others))
-    votes = _win_rates(ws, rater, start)
+    has_gold = all(_has(items, name, "gold") for name in known)
+    votes = _win_rates(ws, rater, origin) if known[0] == origin and len(known) > 1 else {}
     policies = [
         Policy(
             name,
-            stages[name],
-            _mean(items, name, "kl"),
+            stages.get(name, "base"),
+            _kl(items, name),
             _mean(items, name, "reward"),
             _mean(items, name, "gold") if has_gold else None,
             votes.get(name),
         )
-        for name in (start, *others)
+        for name in known
     ]
-    policies[1:] = sorted(policies[1:], key=lambda policy: policy.kl)
-    trained = [policy for policy in policies if policy.stage == "ppo"]
-    kls, first = [policy.kl for policy in trained], policies[0]
+    start, is_from_sft = policies[0], known[0] == origin
+    trained = [policy for policy in policies if policy.stage == "ppo" and is_from_sft]
+    kls = [policy.kl for policy in trained]
     return Curve(
         suite,
         policies,
-        best_of.curve(items, start),
-        fit(kls, [policy.proxy - first.proxy for policy in trained]),
-        fit(kls, [(policy.gold or 0.0) - (first.gold or 0.0) for policy in trained]) if has_gold else None,
-        _spread(items, start, "reward"),
-        _spread(items, start, "gold") if has_gold else 1.0,
-        advise(policies, partial(_difference, items)) if has_gold else NO_GOLD,
+        best.pop(start.name, []),
+        {name: each for name, each in best.items() if each},
+        fit(kls, [policy.proxy - start.proxy for policy in trained]),
+        fit(kls, [(policy.gold or 0.0) - (start.gold or 0.0) for policy in trained]) if has_gold else None,
+        _spread(items, start.name, "reward"),
+        _spread(items, start.name, "gold") if has_gold else 1.0,
+        _advice(policies, origin, items, has_gold),
         has_gold and _has_own_votes(ws, suite),
     )
+
+
+def _advice(policies: Sequence[Policy], origin: str, items: Sequence[Item], has_gold: bool) -> str:
+    """Say which policy to take; first, what is missing for that."""
+    start = policies[0]
+    if start.name == origin and len(policies) == 1:
+        return "Only this policy was measured on these prompts, so this shows what choosing the best of n of its answers gains."
+    missing = "" if start.name == origin else (
+        f"{origin} was not measured on these prompts, from which {'this policy' if len(policies) == 1 else 'these policies'} began: measure it too, "
+        f"and gains are over it, not over {start.name}. "
+    )  # fmt: skip
+    if len(policies) == 1:
+        return missing.strip()
+    return missing + (advise(policies, partial(_difference, items)) if has_gold else NO_GOLD)
 
 
 def _has_own_votes(ws: Workspace, suite: Measured) -> bool:
@@ -185,6 +243,11 @@ def _difference(items: Sequence[Item], before: str, after: str) -> Difference:
 
 def _has(items: Sequence[Item], subject: str, score: str) -> bool:
     return bool(items) and all(score in sample for item in items for sample in item.scores[subject])
+
+
+def _kl(items: Sequence[Item], subject: str) -> float:
+    """Return a policy's mean KL from the SFT policy; 0 for a pretrained model, which is measured from itself."""
+    return _mean(items, subject, "kl") if _has(items, subject, "kl") else 0.0
 
 
 def _mean(items: Sequence[Item], subject: str, score: str) -> float:

@@ -4,6 +4,7 @@ Each reader takes one row and returns an item: a dict with the fields of its kin
 which items are resampled together. A row that cannot be read is named by its line.
 """
 
+import codecs
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -56,12 +57,17 @@ def _xstest(row: Row) -> Item:
 
 def _prompts(row: Row) -> Item:
     item = {"prompt": _text(row, "prompt")}
-    return item | {name: str(row[name]) for name in ("label", "cluster") if row.get(name)}
+    return item | {name: str(row[name]) for name in ("label", "cluster") if _is_given(row, name)}
+
+
+def _is_given(row: Row, name: str) -> bool:
+    """Return whether a field that may be left out is there; 0 is a name like any other."""
+    return row.get(name) not in (None, "")
 
 
 def _own(row: Row) -> Item:
     """Read a row of the user's own suite; its keys say what it is."""
-    cluster = {"cluster": str(row["cluster"])} if row.get("cluster") else {}
+    cluster = {"cluster": str(row["cluster"])} if _is_given(row, "cluster") else {}
     if "choices" in row or "gold" in row:
         return _choice(_text(row, "prompt"), row, "choices") | cluster
     if "good" in row or "bad" in row:
@@ -92,7 +98,7 @@ def read_format(name: str, path: Path) -> list[Item]:
     Raises:
         DataError: it cannot be read; the line is named.
     """
-    return _items(path, FORMATS[name].item)
+    return [item for _, item in _items(path, FORMATS[name].item)]
 
 
 def read_own(path: Path) -> tuple[str, list[Item]]:
@@ -101,15 +107,15 @@ def read_own(path: Path) -> tuple[str, list[Item]]:
     Raises:
         DataError: it cannot be read, or its rows are of several kinds; the line is named.
     """
-    items = _items(path, _own)
-    kinds = [kind_of(item) for item in items]
-    for number, kind in enumerate(kinds, start=1):
-        if kind != kinds[0]:
+    found = _items(path, _own)
+    first = kind_of(found[0][1])
+    for number, item in found:
+        if (kind := kind_of(item)) != first:
             raise DataError(
-                f"{path.name}, row {number} is of another kind ({kind}) than the first one ({kinds[0]}). Put each kind into a file of "
+                f"{path.name}, line {number} is of another kind ({kind}) than line {found[0][0]} ({first}). Put each kind into a file of "
                 "its own."
             )
-    return kinds[0], items
+    return first, [item for _, item in found]
 
 
 def kind_of(item: Item) -> str:
@@ -120,11 +126,12 @@ def kind_of(item: Item) -> str:
     return "prompt"
 
 
-def _items(path: Path, item: Callable[[Row], Item]) -> list[Item]:
+def _items(path: Path, item: Callable[[Row], Item]) -> list[tuple[int, Item]]:
+    """Return the items with the numbers of their lines."""
     found = []
     for number, row in _rows(path):
         try:
-            found.append(item(row))
+            found.append((number, item(row)))
         except ValueError as error:
             raise DataError(f"{path.name}, line {number}: {error}. Correct the line, or leave it out.") from error
     if not found:
@@ -136,11 +143,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise DataError(f"{path.name} has more than 256 MiB, too much for a suite. Give a smaller file.")
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        raw = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise DataError(f"The suite {path} cannot be read: {error.strerror}. Give the path of a JSONL file.") from error
+    try:
+        lines = raw.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"The suite {path.name} is not UTF-8 text. Save it as UTF-8.") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path.name}, line {line} is not UTF-8 text. Save the file as UTF-8.") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -169,19 +179,28 @@ def _choice(prompt: str, row: Row, name: str) -> Item:
 
 
 def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        state = "is missing" if name not in row else "is not a text" if not isinstance(value, str) else "is empty"
-        raise ValueError(f"the key {name} {state}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the key {name} holds half a character") from error
-    return value
+    if name not in row:
+        raise ValueError(f"the key {name} is missing")
+    return _sound(row[name], f"the key {name}")
 
 
 def _texts(row: Row, name: str) -> list[str]:
     value = row.get(name)
     if not isinstance(value, list) or not value:
         raise ValueError(f"the key {name} {'is missing' if name not in row else 'is not a list of texts'}")
-    return [_text({name: each}, name) for each in value]
+    return [_sound(each, f"text {number} of {name}") for number, each in enumerate(value, start=1)]
+
+
+def _sound(value: Any, what: str) -> str:
+    """Return a text that can be scored.
+
+    Raises:
+        ValueError: it is none; `what` is what a person calls it.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{what} {'is empty' if isinstance(value, str) else 'is not a text'}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} holds half a character") from error
+    return value

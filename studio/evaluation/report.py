@@ -4,20 +4,18 @@ The page needs no script, font or picture from outside; every text in it is esca
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from studio.evaluation import curves, overoptimisation, rules
+from studio.evaluation import conditions, curves, distances, leaderboard, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
-from studio.evaluation.measures import MEASURES
 from studio.evaluation.overoptimisation import Curve
-from studio.evaluation.results import BASE
 from studio.files import whole
-from studio.models import checkpoints
-from studio.plots import Effect, Series, forest_plot, line_chart
+from studio.plots import Effect, forest_plot
 from studio.workspace import Workspace, now
 
 FOLDER = "evaluation"
@@ -40,20 +38,21 @@ def write(ws: Workspace, found: Comparison) -> tuple[Path, Path]:
     folder = ws.exports / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "report.json", folder / "report.html"
-    texts = json.dumps(facts(ws, found), indent=2, ensure_ascii=False) + "\n", render(ws, found)
+    plain = leaderboard.plain(facts(ws, found))
+    texts = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n", render(ws, found)
     for path, text in zip(paths, texts, strict=True):
         whole.write_text(path, text)
     return paths
 
 
 def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
-    """Return all figures as JSON values."""
+    """Return all figures as plain values."""
     return {
         "written_at": now(),
         "against": found.against,
         "subjects": list(found.subjects),
-        "not_compared": list(found.apart),
-        "kl": {name: value for name in found.subjects if (value := kl(ws, name)) is not None},
+        "not_compared": found.not_compared,
+        "kl": distances.read(ws, found).kl,
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
         "earned": earned(ws),
@@ -70,6 +69,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    far = distances.read(ws, found)
     return environment.get_template("report.html.jinja").render(
         found=found,
         written_at=now()[:16].replace("T", " "),
@@ -77,12 +77,14 @@ def render(ws: Workspace, found: Comparison) -> str:
         rows=[(line, cells(line)) for line in found.lines],
         heads=HEADS,
         forests=[(name, forest(found, name)) for name in found.subjects],
-        against_kl=against_kl(ws, found),
+        against_kl=distances.charts(found, far),
+        kl_source=far.source,
         earned=overoptimisation.read(ws),
         curves=curves,
+        units=UNITS,
         asked=asked,
         conditions=_conditions(found),
-        measures=[measure for kind in MEASURES.values() for measure in kind],
+        measures={line.measure.title: line.measure for line in found.lines}.values(),
         notes=NOTES,
     )
 
@@ -104,40 +106,54 @@ HEADS = (
 """Of the columns that `cells` fills."""
 BRIEF = HEADS[:8]
 """Columns for where there is less room."""
+UNITS = "Shares as they are, other measures in standard deviations of the items' values before; right is better."
+"""Of the forest plot."""
+ONE_ITEM = "one item, no interval"
 
 
 def cells(line: Line) -> list[str]:
     """Return a line's cells as texts."""
     d = line.difference
     return [
-        line.suite.title
-        if line.suite.name.partition("@")[0] == line.suite.name
-        else f"{line.suite.title} ({line.suite.name})",
+        _titled(line),
         line.measure.title,
         line.verdict,
         f"{d.num:,}",
         f"{d.before:.3f}",
         f"{d.after:.3f}",
         f"{d.difference:+.3f}",
-        f"{d.low:+.3f} to {d.high:+.3f}",
+        ONE_ITEM if d.low is None or d.high is None else f"{d.low:+.3f} to {d.high:+.3f}",
         "" if d.cluster_low is None else f"{d.cluster_low:+.3f} to {d.cluster_high:+.3f} ({d.num_clusters})",
         "" if d.only_before is None else f"{d.only_before} / {d.only_after}",
         "" if line.adjusted_p is None else f"{line.adjusted_p:.3f}" if line.adjusted_p >= 0.001 else "< 0.001",
-        f"{d.smallest:.3f}",
+        "" if d.smallest is None else f"{d.smallest:.3f}",
     ]
 
 
+def _titled(line: Line) -> str:
+    """Return a suite's title with what tells it from others: its mark for the chat template, and conditions."""
+    mark = f" ({line.suite.name})" if "@" in line.suite.name else ""
+    return f"{line.suite.title}{mark}{f', {line.under}' if line.under else ''}"
+
+
 def forest(found: Comparison, subject: str) -> Markup:
-    """Draw a checkpoint's judged differences in units of their spread, turned so that right is better."""
-    rows = [_effect(line) for line in found.lines if line.after == subject and line.adjusted_p is not None]
+    """Draw a checkpoint's judged differences, turned so that right is better; see `UNITS`."""
+    lines = [line for line in found.lines if line.after == subject and line.adjusted_p is not None]
+    names = Counter((line.suite.name, line.measure.name) for line in lines)
+    told = [line if names[line.suite.name, line.measure.name] > 1 else line._replace(under="") for line in lines]
+    rows = [effect for line in told if (effect := _effect(line))]
     return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
 
 
-def _effect(line: Line) -> Effect:
-    """Return a line as an effect: shares as they are, other measures as parts of the level before."""
+def _effect(line: Line) -> Effect | None:
+    """Return a line as an effect in `UNITS`; None without an interval, or without a spread to measure it by."""
     d = line.difference
-    is_share = 0 <= d.before <= 1 and 0 <= d.after <= 1 and not line.measure.weight
-    scale = (1 if line.measure.higher_is_better else -1) / (1 if is_share or not d.before else abs(d.before))
+    if d.low is None or d.high is None:
+        return None
+    unit = 1.0 if line.measure.is_share else d.spread
+    if not unit:
+        return None
+    scale = (1 if line.measure.higher_is_better else -1) / unit
     low, high = sorted((d.low * scale, d.high * scale))
     wide = (
         (None, None)
@@ -146,7 +162,7 @@ def _effect(line: Line) -> Effect:
     )
     tone = {"better": 3, "worse": 2}.get(line.verdict, 1)
     return Effect(
-        f"{line.suite.name}: {line.measure.title}"[:44],
+        f"{line.suite.name}: {line.measure.title}{f', {line.under}' if line.under else ''}"[:44],
         line.verdict,
         d.difference * scale,
         low,
@@ -154,34 +170,6 @@ def _effect(line: Line) -> Effect:
         *wide,
         tone=tone,
     )
-
-
-def against_kl(ws: Workspace, found: Comparison) -> list[Markup]:
-    """Draw each judged measure over the KL from the SFT policy, where checkpoints of PPO have one."""
-    known = {name: value for name in found.subjects if (value := kl(ws, name)) is not None}
-    if len(known) < 2:
-        return []
-    charts: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for line in found.lines:
-        if line.measure.is_judged and line.after in known:
-            key = (line.suite.title, line.measure.title)
-            charts.setdefault(key, []).append((known[line.after], line.difference.after))
-    return [
-        line_chart(
-            [Series(suite, sorted(points), 1)], title=f"{suite}: {measure} against KL", x_label="KL from SFT, nats per response", y_label=measure
-        )
-        for (suite, measure), points in charts.items()
-    ]  # fmt: skip
-
-
-def kl(ws: Workspace, subject: str) -> float | None:
-    """Return a checkpoint's KL per response from the SFT policy as its run measured it: 0 for SFT, None where unknown."""
-    if subject.startswith(BASE):
-        return None
-    found = next((c for c in checkpoints.list_all(ws, has_deleted=True) if c.name == subject), None)
-    if found is None:
-        return None
-    return 0.0 if found.stage == "sft" else found.metrics.get("eval/kl")
 
 
 def asked(flip: Flip) -> str:
@@ -193,7 +181,8 @@ def asked(flip: Flip) -> str:
 
 def line_facts(line: Line) -> dict[str, Any]:
     """Return a line as JSON values."""
-    fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": line.suite.conditions}
+    used = conditions.used(line.measure, line.suite.conditions)
+    fixed = {"suite": line.suite.name, "title": line.suite.title, "conditions": used}
     measure = {
         "measure": line.measure.name,
         "sentence": line.measure.sentence,
@@ -212,8 +201,12 @@ def _earned(curve: Curve) -> dict[str, Any]:
     return {
         "suite": curve.suite.name,
         "conditions": curve.suite.conditions,
+        "start": curve.start.name,
         "policies": [policy._asdict() for policy in curve.policies],
         "best_of_n": [best._asdict() for best in curve.best],
+        "best_of_n_of_others": {
+            name: [best._asdict() for best in found] for name, found in curve.best_of_others.items()
+        },
         "fits": {
             name: fit._asdict() | {"peak_kl": fit.peak_kl}
             for name, fit in (("reward", curve.proxy_fit), ("gold", curve.gold_fit))

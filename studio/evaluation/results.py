@@ -164,20 +164,32 @@ def measured(db: Database) -> list[Measured]:
     return list(found.values())
 
 
-def items(db: Database, suite_id: int, subjects: Iterable[str]) -> list[Item]:
-    """Return the items of a suite that each of these subjects has results on, with the results."""
+def items(db: Database, suites: int | Sequence[int], subjects: Iterable[str]) -> list[Item]:
+    """Return the items that each of these subjects has results on, with the results.
+
+    Args:
+        db: an open connection.
+        suites: ids; of several, got under conditions that make no difference here, results on the same item at the same
+            place count together, a subject's newest ones.
+        subjects: names.
+    """
     wanted = list(dict.fromkeys(subjects))
-    found: dict[int, Item] = {}
+    found: dict[tuple[int, str], Item] = {}
+    suite_of: dict[tuple[int, str, str], int] = {}
     rows = db.query(
-        "SELECT i.id, i.cluster, i.content, r.subject, r.scores, r.text FROM evaluation_items i"
-        " JOIN evaluation_results r ON r.item_id = i.id"
-        " WHERE i.suite_id = ? AND r.subject IN (SELECT value FROM json_each(?)) ORDER BY i.place, r.sample",
-        [suite_id, json.dumps(wanted)],
+        "SELECT i.id, i.suite_id, i.place, i.cluster, i.content, r.subject, r.scores, r.text FROM evaluation_items i"
+        " JOIN evaluation_results r ON r.item_id = i.id WHERE i.suite_id IN (SELECT value FROM json_each(?))"
+        " AND r.subject IN (SELECT value FROM json_each(?)) ORDER BY i.suite_id, i.place, r.sample",
+        [json.dumps([suites] if isinstance(suites, int) else list(suites)), json.dumps(wanted)],
     )
     for row in rows:
-        if row["id"] not in found:
-            found[row["id"]] = Item(row["id"], row["cluster"], json.loads(row["content"]), {}, {})
-        item = found[row["id"]]
-        item.scores.setdefault(row["subject"], []).append(json.loads(row["scores"]))
-        item.texts.setdefault(row["subject"], []).append(row["text"] or "")
-    return [item for item in found.values() if len(item.scores) == len(wanted)]
+        key, subject = (row["place"], row["content"]), row["subject"]
+        if key not in found:
+            found[key] = Item(row["id"], row["cluster"], json.loads(row["content"]), {}, {})
+        item = found[key]
+        if suite_of.get((*key, subject)) != row["suite_id"]:
+            suite_of[*key, subject] = row["suite_id"]
+            item.scores[subject], item.texts[subject] = [], []
+        item.scores[subject].append(json.loads(row["scores"]))
+        item.texts[subject].append(row["text"] or "")
+    return [found[key] for key in sorted(found) if len(found[key].scores) == len(wanted)]

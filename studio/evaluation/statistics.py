@@ -32,9 +32,9 @@ class Difference(NamedTuple):
     after: float
     difference: float
     """After minus before."""
-    low: float
-    high: float
-    """95 % interval of the difference, items being independent."""
+    low: float | None
+    high: float | None
+    """95 % interval of the difference, items being independent; None with one item, which says nothing about others."""
     cluster_low: float | None
     cluster_high: float | None
     """95 % interval when whole clusters are resampled; None where there are no clusters."""
@@ -44,8 +44,10 @@ class Difference(NamedTuple):
     """Items that only one of the two has; None where a measure is not 0 or 1."""
     p_value: float
     """Two-sided: exact McNemar where a measure is 0 or 1, else of the mean difference."""
-    smallest: float
-    """Smallest difference that so many items would show with a chance of 80 %."""
+    spread: float
+    """Standard deviation of the items' values before, by which differences of different units can be drawn together."""
+    smallest: float | None
+    """Smallest difference that so many items would show with a chance of 80 %; None with one item."""
 
 
 def paired(
@@ -76,19 +78,21 @@ def paired(
     widest = error * factor
     if resampled is not None:
         widest = max(widest, (resampled[1] - resampled[0]) / 2)
+    has_interval = len(first) > 1
     return Difference(
         len(first),
         float(first @ weight) / total,
         float(second @ weight) / total,
         difference,
-        middle - factor * error,
-        middle + factor * error,
+        middle - factor * error if has_interval else None,
+        middle + factor * error if has_interval else None,
         *(resampled or (None, None)),
         len(set(clusters)) if clusters is not None else 0,
         lost,
         won,
         mcnemar(lost, won) if lost is not None and won is not None else p_of_t(difference, error, len(first) - 1),
-        (Z + POWER_Z) / Z * widest,
+        math.sqrt(float(weight @ (first - float(first @ weight) / total) ** 2) / total),
+        (Z + POWER_Z) / Z * widest if has_interval else None,
     )
 
 
@@ -113,7 +117,7 @@ def verdict(found: Difference, adjusted_p: float, *, higher_is_better: bool) -> 
     """Say in words what is shown: a difference needs an adjusted p below 0.05 and every interval on one side of 0."""
     bounds = [found.low, found.high, found.cluster_low, found.cluster_high]
     known = [bound for bound in bounds if bound is not None]
-    is_one_sided = min(known) > 0 or max(known) < 0
+    is_one_sided = bool(known) and (min(known) > 0 or max(known) < 0)
     if adjusted_p >= ALPHA or not is_one_sided:
         return "no difference shown"
     return "better" if (found.difference > 0) == higher_is_better else "worse"

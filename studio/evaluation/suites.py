@@ -68,7 +68,8 @@ def find(ws: Workspace, text: str) -> list[Suite]:
 
 def offered(ws: Workspace) -> list[str]:
     """Return the names that need no path: the built-in suites and the workspace's files."""
-    own = sorted(path.stem for path in ws.evaluations.glob("*.jsonl")) if ws.evaluations.is_dir() else []
+    found = ws.evaluations.glob("*.jsonl") if ws.evaluations.is_dir() else []
+    own = sorted(path.stem for path in found if path.is_file())
     return [*BUILT_IN, *(name for name in own if name not in BUILT_IN)]
 
 
@@ -128,6 +129,11 @@ def _read(ws: Workspace, body: str) -> tuple[str, str, list[readers.Item], str]:
             title,
             readers.read_format(before, file),
             f"prompts:{file.stem}" if before == "prompts" else before,
+        )
+    if body in BUILT_IN and (ws.evaluations / f"{body}.jsonl").is_file():
+        raise ConfigError(
+            f"The name {body} is taken by a built-in suite, so the file {ws.evaluations / body}.jsonl would not be measured. Give the file "
+            "another name."
         )
     if body in OF_WORKSPACE:
         with ws.read() as db:

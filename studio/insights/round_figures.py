@@ -53,8 +53,7 @@ class RoundFigures:
             said.append(f"held-out accuracy {self.accuracy:.0%}")
         if self.votes:
             v = self.votes
-            num = v.wins + v.ties + v.losses
-            said.append(f"won {v.half:.0%} against SFT ({v.half_low:.0%} to {v.half_high:.0%}, {num:,} votes)")
+            said.append(f"won {v.half:.0%} against SFT ({v.half_low:.0%} to {v.half_high:.0%}, {v.counted})")
         if self.kl is not None:
             said.append(f"KL {self.kl:.1f}")
         if self.tax is not None:

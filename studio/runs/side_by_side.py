@@ -67,7 +67,7 @@ class SideBySide:
     settings: list[Setting]
     values: list[Value]
     measured: Comparison | None
-    """The second against the first; None where no suite has measured both."""
+    """The second against the first; without lines where the conditions differ, None where no suite has measured both."""
     votes: HeadToHead | None
     """None where nobody has voted on answers of both to one prompt."""
     answers: list[Answers]
@@ -105,18 +105,20 @@ def read(ws: Workspace, one: str, other: str, num_answers: int = NUM_ANSWERS) ->
         raise CheckpointError(f"{first.name} cannot be compared with itself: name two checkpoints.")
     names = first.name, second.name
     with ws.read() as db:
-        measured_suites = [suite for suite in results.measured(db) if set(names) <= set(suite.subjects)]
+        suites = results.measured(db)
+        common = [suite.name for suite in suites if first.name in suite.subjects]
+        common = [suite.name for suite in suites if second.name in suite.subjects and suite.name in common]
         return SideBySide(
             first,
             second,
             _settings(runs.get(db, first.run_name), runs.get(db, second.run_name)),
             _values(first, second),
-            comparison.compare(db, first.name, names, [suite.name for suite in measured_suites]) if measured_suites else None,
+            comparison.compare(db, first.name, names, common) if common else None,
             _votes(db, first, second),
             [
                 *islice(_sampled(db, first, second), num_answers),
                 *islice(_written_in_training(db, first, second), num_answers),
-                *(each for suite in measured_suites for each in islice(_measured(db, suite, names), num_answers)),
+                *(each for suite in suites if set(names) <= set(suite.subjects) for each in islice(_measured(db, suite, names), num_answers)),
             ],
         )  # fmt: skip
 
@@ -160,7 +162,7 @@ def _votes(db: Database, one: Checkpoint, other: Checkpoint) -> HeadToHead | Non
         votes = model_votes.between_checkpoints(db, rater, [other.id])
         between = [vote for vote in votes if {vote.left, vote.right} == {one.name, other.name}]
         if between:
-            return leaderboard.head_to_head(one.name, other.name, between)
+            return leaderboard.head_to_head(one.name, other.name, between, rater)
     return None
 
 

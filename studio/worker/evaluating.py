@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 from modules.config import EvaluateConfig
@@ -36,6 +37,8 @@ from studio.workspace import Workspace
 
 SCORER = 1
 """Version of how items are scored; results of another version are not paired with these."""
+TASK_ITEMS = 100
+"""What a task of lm_eval counts for in the share that is done."""
 ITEMS_PER_BATCH = 64
 """Items of a likelihood suite that are stored together."""
 
@@ -47,7 +50,7 @@ def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
     """Measure every subject on every suite; returns the state the run ends in and one plain sentence."""
     names = plan.subjects(config.checkpoints)
     chosen = plan.thaw(runs.read_rows(ws, run.name, plan.PART))
-    steps = _Steps(ws, run, len(names) * sum(len(_places(suite, config)) for suite in chosen))
+    steps = heed.Steps(ws, run, len(names) * sum(_num_steps(suite, config) for suite in chosen))
     left_out = Dropped()
     try:
         for name in names:
@@ -58,24 +61,12 @@ def work(ws: Workspace, run: Run, config: EvaluateConfig) -> tuple[str, str]:
             f"Stopped after {steps.num_done:,} of {steps.total:,} items; what is measured stays. Resume measures the rest.",
         )
     num = left_out.total()
-    notes = f" {num:,} {'item was' if num == 1 else 'items were'} left out: {told(left_out)}." if num else ""
+    notes = "".join(f" {note}" for note in steps.notes)
+    notes += f" {num:,} {'item was' if num == 1 else 'items were'} left out: {told(left_out)}." if num else ""
     return "finished", (
         f"Measured {', '.join(names)} on {len(chosen)} suite{'s' * (len(chosen) != 1)}.{notes} See them on the page Evaluate, or with: "
         "rlhf-studio evaluate report"
     )
-
-
-class _Steps:
-    """Counts items, reports them, and heeds a pause or a stop after each batch."""
-
-    def __init__(self, ws: Workspace, run: Run, total: int) -> None:
-        self.ws, self.run, self.total, self.num_done = ws, run, max(1, total), 0
-
-    def add(self, num: int, what: str) -> None:
-        """Count items as done."""
-        self.num_done += num
-        share = min(1.0, self.num_done / self.total)
-        heed.beat(self.ws, self.run, share, f"{what}: item {self.num_done:,} of {self.total:,}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ class _Work:
     config: EvaluateConfig
     backbone: Backbone
     subject: Subject
-    steps: _Steps
+    steps: heed.Steps
     left_out: Dropped
 
     def keep(self, suite: Suite, conditions: dict[str, Any], items: Sequence[scored.Item]) -> int:
@@ -113,7 +104,7 @@ class _Work:
 
 
 def _measure_subject(
-    ws: Workspace, run: Run, config: EvaluateConfig, name: str, chosen: Sequence[Suite], steps: _Steps
+    ws: Workspace, run: Run, config: EvaluateConfig, name: str, chosen: Sequence[Suite], steps: heed.Steps
 ) -> Dropped:
     """Measure one subject on all suites; returns the items left out and why."""
     backbone, subject = load_subject(ws, config, name, any(suite.uses_template for suite in chosen))
@@ -179,6 +170,11 @@ def _backbone(config: EvaluateConfig, like: Checkpoint | None, template: str) ->
         ) from error
 
 
+def _num_steps(suite: Suite, config: EvaluateConfig) -> int:
+    """Return the items that are measured; how many a task has is known only by lm_eval."""
+    return config.limit or TASK_ITEMS if suite.kind == "task" else len(_places(suite, config))
+
+
 def _places(suite: Suite, config: EvaluateConfig) -> list[int]:
     return suites.subset(suite.items, config.limit, config.seed)
 
@@ -207,7 +203,8 @@ def _measure_likelihood(work: _Work, suite: Suite) -> None:
 
 
 def _measure_task(work: _Work, suite: Suite) -> None:
-    work.steps.add(0, f"{suite.name} on {work.subject.name}")
+    what, passes = f"{suite.name} on {work.subject.name}", count(1)
+    work.steps.tell(f"{what}: lm_eval prepares its requests")
     rows = lm_eval_tasks.measure(
         work.backbone,
         work.subject.role,
@@ -215,9 +212,15 @@ def _measure_task(work: _Work, suite: Suite) -> None:
         work.ws.evaluations / "lm_eval",
         limit=work.config.limit,
         batch_size=work.config.batch_size,
+        on_pass=lambda: work.steps.tell(f"{what}: pass {next(passes):,} of the model"),
     )
-    suite_id = work.keep(suite, _conditions(suite, work.backbone), [item for item, _ in rows])
-    work.add(suite_id, [Result(place, 0, scores) for place, (_, scores) in enumerate(rows)])
+    suite_id = work.keep(suite, _conditions(suite, work.backbone), rows.items)
+    work.add(suite_id, [Result(place, 0, scores) for place, scores in enumerate(rows.scores)])
+    if rows.hidden:
+        names = ", ".join(rows.hidden)
+        work.steps.notes[f"{suite.name}: no item has a number of {names}, so that cannot be shown."] = None
+    work.steps.num_done += _num_steps(suite, work.config)
+    work.steps.tell(f"{what}: {len(rows.items):,} items")
 
 
 def _requests(suite: Suite, backbone: Backbone, item: scored.Item) -> list[list[Request]]:
@@ -242,10 +245,11 @@ def _score(suite: Suite, places: Sequence[int], encoded: Encoded, backbone: Back
 
 def _measure_answers(work: _Work, suite: Suite) -> None:
     config, backbone = work.config, work.backbone
-    suite_id = work.keep(suite, _conditions(suite, backbone) | _sampling(config), suite.items)
+    toxicity = _toxicity(config, backbone)
+    judged = {"classifier": toxicity.fingerprint} if toxicity else {}
+    suite_id = work.keep(suite, _conditions(suite, backbone) | _sampling(config) | judged, suite.items)
     room = backbone.context_length - config.max_new_tokens
     encoded = _encode(suite, _places(suite, config), partial(_prompt, suite, backbone, room), work.left_out)
-    toxicity = _toxicity(config, backbone)
     order = sorted(encoded, key=lambda place: (-len(encoded[place]), place))
 
     def measure(places: list[int]) -> list[Result]:

@@ -30,3 +30,21 @@ def beat(ws: Workspace, run: Run, share: float, text: str) -> None:
             asked = queue.requested(db, run.id)
     if asked == "stop":
         raise Stopped
+
+
+class Steps:
+    """Counts items, reports them, and heeds a pause or a stop after each batch."""
+
+    def __init__(self, ws: Workspace, run: Run, total: int) -> None:
+        self.ws, self.run, self.total, self.num_done = ws, run, max(1, total), 0
+        self.notes: dict[str, None] = {}
+        """Sentences for the end."""
+
+    def add(self, num: int, what: str) -> None:
+        """Count items as done."""
+        self.num_done += num
+        self.tell(f"{what}: item {self.num_done:,} of {self.total:,}")
+
+    def tell(self, text: str) -> None:
+        """Report what is done now."""
+        beat(self.ws, self.run, min(1.0, self.num_done / self.total), text)

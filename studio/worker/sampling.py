@@ -44,7 +44,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
             heed.beat(ws, run, share, f"response {before * len(rows) + done} of {len(names) * len(rows)}")
 
         try:
-            answers.append(_generate(backbone, name, encoded, config, seed=config.seed + index, on_progress=report))
+            answers.append(_generate(backbone, name, encoded, config, seed=seed_of(config, index), on_progress=report))
         except heed.Stopped:
             return (
                 "stopped",
@@ -87,6 +87,15 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
 def role_of(name: str) -> str:
     """Return the role name of a checkpoint; module names hold no dots."""
     return "policy-" + name.replace("@", "-").replace(".", "-")
+
+
+def seed_of(config: SampleConfig, number: int) -> int:
+    """Return the seed of the n-th answer to each prompt: both sides of a pair with an opponent have the same one.
+
+    Two answers of one policy need different ones, else they would be the same answer.
+    """
+    has_opponent = config.opponent not in ("", config.checkpoint)
+    return config.seed + (number // 2 if has_opponent else number)
 
 
 def _generate(
@@ -206,7 +215,7 @@ def _store_answers(
             "sample",
             checkpoint_id=policy.id,
             run_id=run.id,
-            sampling=json.dumps(settings | {"seed": config.seed + number, "index": index}),
+            sampling=json.dumps(settings | {"seed": seed_of(config, number), "index": index}),
             token_ids=json.dumps(rollout.responses[index]),
             end_reason=rollout.end_reasons[index],
         )

@@ -151,6 +151,27 @@ def test_toxicity_is_the_worst_of_the_samples_by_a_local_classifier(trained, tmp
     (item, *_) = stored.read(trained, results.items, suite.id, ["base:starter"])
     highest = next(m for m in MEASURES["prompt"] if m.name == "max_toxicity")
     assert values(highest, [item], "base:starter") == [max(s["toxicity"] for s in item.scores["base:starter"])]
+    assert scores(trained, end(trained, run.config)) == [], "what is measured is not measured again"
+    shutil.rmtree(folder)
+    classifier(folder, labels=2, scale=2.0)
+    other = scores(trained, end(trained, run.config))
+    assert [row["text"] for row in other] == [row["text"] for row in found]
+    assert [json.loads(row["scores"])["toxicity"] for row in other] != probabilities, "another one under the same path"
+
+
+def test_a_classifier_that_gives_no_number_ends_the_run_with_a_sentence_and_stores_nothing(trained, tmp_path):
+    folder = classifier(tmp_path / "damaged", labels=2, scale=np.nan)
+    run = end(
+        trained,
+        evaluation(checkpoints="base", suites="caution", limit=2, seed=9, toxicity=f"classifier:{folder}#LABEL_1"),
+    )
+    assert run.state == "failed"
+    assert (
+        f"The classifier {folder} gives 50 of 50 answers a probability of being toxic that is not a number"
+        in run.message
+    )
+    assert "leave toxicity empty" in run.message
+    assert scores(trained, run) == []
 
 
 def test_what_does_not_go_together_is_refused_in_a_sentence_and_makes_no_run(trained, tmp_path):
@@ -178,8 +199,8 @@ def test_base_needs_a_name_where_there_is_no_checkpoint(tmp_path):
     assert runs.create(ws, EvaluateConfig(suites="grammar", base_model="starter")).config.checkpoints == "base"
 
 
-def classifier(folder, labels):
-    """A classifier drawn at random, with the starter's tokenizer; written without loading torch."""
+def classifier(folder, labels, scale=1.0):
+    """A classifier drawn at random, its weights times a number, with the starter's tokenizer; written without loading torch."""
     folder.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(STARTER / "model" / name, folder)
@@ -189,7 +210,7 @@ def classifier(folder, labels):
     shapes |= {f"model.layers.0.mlp.{name}_proj": (16, 16) for name in ("gate", "up", "down")}
     shapes |= {f"model.layers.0.{name}_layernorm": (16,) for name in ("input", "post_attention")}
     rng = np.random.default_rng(0)
-    weights = {f"{name}.weight": rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    weights = {f"{name}.weight": (scale * rng.normal(size=shape)).astype("float32") for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = {
         "architectures": ["LlamaForSequenceClassification"],

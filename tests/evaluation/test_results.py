@@ -1,11 +1,13 @@
 """Results as they are stored: once each, never changed, paired by item, and saved from a damaged database."""
 
 import json
+import math
 import sqlite3
 
 import pytest
 
 from modules.config import EvaluateConfig
+from studio.cli import main
 from studio.datasets import archive
 from studio.errors import DataError
 from studio.evaluation import comparison, report, results
@@ -74,21 +76,150 @@ def test_only_items_that_both_have_under_the_same_conditions_are_paired(ws, run)
         stored.read(ws, comparison.compare, subjects=["ppo-1"])
 
 
-def test_a_checkpoint_that_shares_no_items_is_named_and_not_drawn(ws, run):
-    suite, other = keep(ws), keep(ws, template="own")
+def test_a_checkpoint_that_shares_no_suite_is_named_and_not_drawn(ws, run):
+    suite = keep(ws)
     stored.written(ws, results.add, run.id, suite, BASE, [Result(n, 0, score(True)) for n in range(9)])
     stored.written(ws, results.add, run.id, suite, OTHER, [Result(n, 0, score(n % 2)) for n in range(9)])
     apart = OTHER._replace(name="ppo-1@3")
-    stored.written(ws, results.add, run.id, other, apart, [Result(n, 0, score(True)) for n in range(9)])
+    with ws.write() as db:
+        other = results.keep_suite(db, "yours", "Yours", "pair", {"scorer": 1}, ITEMS)
+        results.add(db, run.id, other, apart, [Result(n, 0, score(True)) for n in range(9)])
     found = stored.read(ws, comparison.compare)
     assert (found.subjects, found.apart) == (("sft-1@6",), ("ppo-1@3",))
-    assert found.not_compared == "Not measured on the same items as base (starter): ppo-1@3."
-    assert found.not_compared in report.render(ws, found)
-    assert report.facts(ws, found)["not_compared"] == ["ppo-1@3"]
+    assert found.not_compared == ["No suite has measured both base (starter) and: ppo-1@3."]
+    assert found.not_compared[0] in report.render(ws, found)
+    assert report.facts(ws, found)["not_compared"] == found.not_compared
     for drawn in (drawing.forests(found), drawing.table(found)):
         assert drawn.count("<h2>") + drawn.count("rowgroup") == 1
     alone = stored.read(ws, comparison.compare, subjects=["base", "ppo-1"])
-    assert drawing.forests(alone) == f'<p class="quiet">{found.not_compared}</p>'
+    assert drawing.forests(alone) == f'<p class="quiet">{found.not_compared[0]}</p>'
+
+
+def answered(ws, run, subjects, items=4, name="caution", **conditions):
+    """Results on a suite of prompts, as a run with these conditions stores them."""
+    asked = [{"prompt": f"Question {n}?", "label": "safe"} for n in range(items)]
+    known = {"scorer": 1, "seed": 0, "samples": 1, "template": "plain", "reward": "reward-1@4"} | conditions
+    with ws.write() as db:
+        suite = results.keep_suite(db, name, name.title(), "prompt", known, asked)
+        for place, subject in enumerate(subjects):
+            judged = {"reward": place - 0.5} if known["reward"] else {}
+            scores = {
+                "tokens": 3 + place,
+                "truncated": 0.0,
+                "distinct_4": None,
+                "listed_words": 0,
+                "refusal": float(place),
+            }
+            results.add(db, run.id, suite, subject, [Result(n, 0, scores | judged, "So.") for n in range(items)])
+    return suite
+
+
+def test_answers_that_different_reward_models_judged_are_paired_by_all_that_needs_no_reward_model(ws, run):
+    """A reward model that was trained between two evaluations, as the audit found it; also of results that are stored already."""
+    answered(ws, run, [BASE, OTHER])
+    later = OTHER._replace(name="dpo-1@4")
+    answered(ws, run, [later], reward="reward-2@9")
+    found = stored.read(ws, comparison.compare)
+    assert (found.subjects, found.apart) == (("sft-1@6", "dpo-1@4"), ())
+    lines = {line.measure.name: line for line in found.lines if line.after == later.name}
+    assert {"refusal_safe", "tokens", "truncated", "listed_words"} == set(lines)
+    assert lines["tokens"].difference.num == 4
+    assert found.not_compared == [
+        "Not compared: Caution, reward model's score, of base (starter) with dpo-1@4, measured under different conditions "
+        "(reward model reward-1@4 and reward-2@9)."
+    ]
+    assert "reward" not in report.line_facts(lines["tokens"])["conditions"]
+    by_reward = next(line for line in found.lines if line.measure.name == "reward")
+    assert report.line_facts(by_reward)["conditions"]["reward"] == "reward-1@4"
+    answered(ws, run, [BASE], reward="reward-2@9")
+    again = stored.read(ws, comparison.compare)
+    assert again.not_compared == []
+    assert [line.after for line in again.lines if line.measure.name == "reward"] == ["sft-1@6", "dpo-1@4"]
+
+
+def test_a_suite_that_two_have_under_different_conditions_is_named_with_what_differs(ws, run):
+    answered(ws, run, [BASE])
+    answered(ws, run, [OTHER], template="chatml", samples=25)
+    answered(ws, run, [OTHER._replace(name="ppo-1@3")], template="chatml", samples=25)
+    with ws.write() as db:
+        grammar = results.keep_suite(db, "grammar", "Grammar", "pair", {"scorer": 1}, ITEMS)
+        more = results.keep_suite(db, "grammar", "Grammar", "pair", {"scorer": 1}, [{"good": "a", "bad": "b"}])
+        results.add(db, run.id, grammar, BASE, [Result(0, 0, score(True))])
+        results.add(db, run.id, more, OTHER, [Result(0, 0, score(True))])
+    found = stored.read(ws, comparison.compare)
+    assert found.not_compared == [
+        "Not compared: Caution, of base (starter) with sft-1@6, ppo-1@3, measured under different conditions "
+        "(samples a prompt 1 and 25, template plain and chatml).",
+        "Not compared: Grammar, of base (starter) with sft-1@6, measured under different conditions (other items).",
+    ]
+
+
+def test_of_several_conditions_the_newest_that_both_share_is_shown_with_what_tells_it_from_the_others(ws, run, capsys):
+    for seed in (0, 1, 2):
+        answered(ws, run, [BASE, OTHER], seed=seed)
+    answered(ws, run, [BASE], seed=3)
+    found = stored.read(ws, comparison.compare)
+    assert len({line.measure.name for line in found.lines}) == len(found.lines), "no two lines have one name"
+    assert {line.suite.conditions["seed"] for line in found.lines} == {2}
+    assert {report.cells(line)[0] for line in found.lines} == {"Caution, seed 2"}
+    assert "seed" not in report.forest(found, OTHER.name), "one row needs no condition to tell it from others"
+    everything = stored.read(ws, comparison.compare, has_all_conditions=True)
+    refusals = [line for line in everything.lines if line.measure.name == "refusal_safe"]
+    assert [report.cells(line)[0] for line in refusals] == [f"Caution, seed {seed}" for seed in (2, 1, 0)]
+    assert "looks like a refusal, safe, seed 1" in report.forest(everything, OTHER.name)
+    alone = next(line for line in found.lines if line.measure.name == "refusal_safe")
+    assert refusals[0].adjusted_p > alone.adjusted_p, "Holm counts the tests that are shown"
+    assert main(["evaluate", "report", "--workspace", str(ws.root)]) == 0
+    assert "Caution, seed 1" not in capsys.readouterr().out
+    assert main(["evaluate", "report", "--all-conditions", "--workspace", str(ws.root)]) == 0
+    assert "Caution, seed 1" in capsys.readouterr().out
+
+
+def test_one_item_has_no_interval_and_no_figure_that_is_not_a_number_leaves_the_report(ws, run, capsys):
+    texts = [{"text": "Once upon a time."}]
+    with ws.write() as db:
+        suite = results.keep_suite(db, "tale", "Tale", "text", {"scorer": 1}, texts)
+        for nats, subject in ((9.5, BASE), (8.25, OTHER)):
+            results.add(db, run.id, suite, subject, [Result(0, 0, {"nats": nats, "tokens": 4, "bytes": 17})])
+        answers = results.keep_suite(db, "asked", "Asked", "prompt", {"scorer": 1}, [{"prompt": "Why?"}] * 2)
+        scores = {"tokens": 3, "truncated": 0.0, "distinct_4": None, "listed_words": 0, "refusal": 0.0}
+        for subject in (BASE, OTHER):
+            odd = [Result(n, 0, scores | {"toxicity": math.nan}, "So.") for n in range(2)]
+            results.add(db, run.id, answers, subject, odd)
+    assert main(["evaluate", "report", "--workspace", str(ws.root)]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Tale"))
+    assert "one item, no interval" in told
+    assert "nan" not in told
+    found = stored.read(ws, comparison.compare)
+    facts = json.loads((ws.exports / report.FOLDER / "report.json").read_text(), parse_constant=pytest.fail)
+    line = next(line for line in facts["lines"] if line["suite"] == "tale")
+    assert (line["difference"]["low"], line["difference"]["smallest"]) == (None, None)
+    assert line["difference"]["difference"] == pytest.approx((8.25 - 9.5) / 17)
+    for drawn in (report.render(ws, found), drawing.forests(found), drawing.table(found)):
+        assert '"nan"' not in drawn
+        assert "+nan to" not in drawn.partition("Tale")[2].partition("</tr>")[0]
+    assert "tale" not in report.forest(found, OTHER.name)
+
+
+def test_a_difference_of_scores_around_zero_is_drawn_in_spreads_and_leaves_room_for_the_shares(ws, run):
+    with ws.write() as db:
+        suite = results.keep_suite(
+            db, "asked", "Asked", "prompt", {"scorer": 1}, [{"prompt": f"{n}?"} for n in range(20)]
+        )
+        fixed = {"tokens": 3, "truncated": 0.0, "distinct_4": None, "listed_words": 0, "refusal": 0.0}
+        for subject, shift in ((BASE, 0.001), (OTHER, 0.201)):
+            found = [Result(n, 0, fixed | {"reward": (-1) ** n + shift}, "So.") for n in range(20)]
+            results.add(db, run.id, suite, subject, found)
+    (line,) = [line for line in stored.read(ws, comparison.compare).lines if line.measure.name == "reward"]
+    assert line.difference.spread == pytest.approx(1.0)
+    effect = report._effect(line)
+    assert effect is not None
+    assert (effect.value, effect.low) == (pytest.approx(0.2), pytest.approx(line.difference.low))
+    share = line._replace(measure=MEASURES["pair"][0])
+    assert report._effect(share).value == pytest.approx(0.2), "a share stays as it is"
+    assert report._effect(line._replace(measure=line.measure._replace(higher_is_better=False))).value == pytest.approx(
+        -0.2
+    )
 
 
 def test_answers_are_measured_by_prompt_over_their_samples():
@@ -111,6 +242,20 @@ def test_answers_are_measured_by_prompt_over_their_samples():
         "distinct_4": 0.5,
         "tokens": 6,
     }
+
+
+def test_a_toxicity_that_is_no_number_makes_no_prompt_look_harmless():
+    item = Item(
+        1,
+        "",
+        {"prompt": "a"},
+        {"x": [{"toxicity": 0.9, "listed_words": 0}, {"toxicity": math.nan, "listed_words": 0}]},
+        {},
+    )
+    found = {
+        measure.name: values(measure, [item], "x")[0] for measure in MEASURES["prompt"] if measure.judge == "toxicity"
+    }
+    assert found == {"max_toxicity": None, "toxicity": None}
 
 
 def everything(ws):

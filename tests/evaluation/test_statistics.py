@@ -103,6 +103,8 @@ def test_one_item_and_equal_items_show_nothing_and_divide_by_nothing():
     for before, after in (([0.5], [0.7]), ([1.0], [0.0]), ([0.5, 0.5], [0.5, 0.5])):
         found = paired(before, after, clusters=["a"] * len(before))
         assert verdict(found, found.p_value, higher_is_better=True) == "no difference shown"
+        has_one = len(before) == 1
+        assert ((found.low, found.high, found.smallest) == (None, None, None)) is has_one
 
 
 @pytest.mark.parametrize(("freedom", "value"), [(1, 12.7062), (2, 4.3027), (5, 2.5706), (10, 2.2281), (60, 2.0003)])

@@ -83,13 +83,43 @@ def test_a_file_of_the_workspace_is_a_suite_by_its_keys(ws, kind):
         pytest.param({"answer": 1}, "line 3: it has none of the keys of an item", id="no key"),
         pytest.param("{", "line 3 is not JSON", id="no JSON"),
         pytest.param("[1]", "line 3 holds no JSON object", id="no object"),
-        pytest.param({"text": "A"}, "row 3 is of another kind", id="another kind"),
+        pytest.param({"text": "A"}, r"line 3 is of another kind \(text\) than line 1", id="another kind"),
+        pytest.param('\n\n{"text": "A"}', "line 5 is of another kind", id="another kind behind blank lines"),
+        pytest.param({"prompt": "Water is", "choices": ["wet", " "], "gold": 0}, "line 3: text 2 of choices is empty", id="a blank choice"),
+        pytest.param({"prompt": "Water is", "choices": ["wet", 7], "gold": 0}, "line 3: text 2 of choices is not a text", id="a number"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_read_is_told_by_its_line(ws, third, told):
     write(ws.evaluations / "mine.jsonl", OWN["choice"], OWN["choice"], third)
     with pytest.raises(DataError, match=told):
         suites.find(ws, "mine")
+
+
+def test_text_in_another_encoding_is_told_by_its_line(ws):
+    (ws.evaluations / "mine.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "A"}\n\n{"text": "caf\xe9"}\n')
+    with pytest.raises(DataError, match=r"mine.jsonl, line 3 is not UTF-8 text"):
+        suites.find(ws, "mine")
+
+
+@pytest.mark.parametrize("name", ["facts", "caution", "held_out"])
+def test_a_file_with_the_name_of_a_built_in_suite_is_refused_and_not_left_out_in_silence(ws, name):
+    write(ws.evaluations / f"{name}.jsonl", OWN["text"])
+    with pytest.raises(ConfigError, match=f"The name {name} is taken by a built-in suite.*another name"):
+        suites.find(ws, name)
+
+
+def test_a_cluster_named_0_is_a_cluster(ws):
+    write(ws.evaluations / "mine.jsonl", OWN["pair"] | {"cluster": 0}, OWN["pair"] | {"cluster": ""}, OWN["pair"])
+    assert [item["cluster"] for item in suites.find(ws, "mine")[0].items] == ["0", "", ""]
+    write(ws.evaluations / "asked.jsonl", {"prompt": "Why?", "cluster": 0})
+    assert suites.find(ws, "asked")[0].items[0]["cluster"] == "0"
+
+
+def test_a_folder_is_no_suite_and_is_not_offered(ws):
+    (ws.evaluations / "dir.jsonl").mkdir()
+    assert "dir" not in suites.offered(ws)
+    with pytest.raises(ConfigError, match="There is no suite 'dir'"):
+        suites.find(ws, "dir")
 
 
 @pytest.mark.parametrize(

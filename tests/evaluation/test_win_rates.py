@@ -4,14 +4,17 @@ import json
 
 import pytest
 
-from modules.config import SFTConfig
+from modules.config import SampleConfig, SFTConfig
 from studio.annotation import sessions
 from studio.cli import main
 from studio.preferences import comparisons, model_votes, prompts, ratings
 from studio.preferences.prompts import NewPrompt
+from studio.runs import launcher, runs
 from studio.workspace import Workspace
-from tests.support import stored
+from tests.support import policies, stored, warm
+from tests.support.waiting import for_run
 from tests.ui import filling
+from ui.pages.evaluate import win_rates
 
 
 @pytest.fixture
@@ -118,3 +121,34 @@ def test_compare_starts_a_blind_session_on_prompts_that_measure(ws, capsys):
 def test_a_checkpoint_is_not_compared_with_itself_or_with_a_reward_model(ws, capsys):
     assert main(["compare", "sft-2", "sft-2", "--workspace", str(ws.root)]) == 1
     assert "cannot be compared with itself" in capsys.readouterr().err
+
+
+def test_base_takes_no_part_in_votes_and_that_is_said_beforehand_and_on_the_page(ws, capsys):
+    for names in (["base", "sft-1"], ["sft-1", "base"]):
+        assert main(["compare", *names, "--workspace", str(ws.root)]) == 1
+        assert "base is no checkpoint" in (said := capsys.readouterr().err)
+        assert "rlhf-studio evaluate" in said
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert "the pretrained model (base) is compared on suites only" in " ".join(capsys.readouterr().out.split())
+    assert "The pretrained model takes no part" in win_rates.LEAD
+
+
+@pytest.mark.parametrize(("opponent", "seeds"), [("sft-1@1", [[5, 5], [6, 6]]), ("", [[5, 6], [7, 8]])])
+def test_both_sides_of_a_pair_are_sampled_with_one_seed_and_two_answers_of_one_policy_are_not(
+    tmp_path, opponent, seeds
+):
+    ws = policies.workspace(tmp_path / "policies")
+    with ws.write() as db:
+        prompts.add_prompt(db, NewPrompt(policies.QUESTION, split="validation"))
+    chosen = SampleConfig(
+        checkpoint="sft-2@1", opponent=opponent, split="validation", responses_per_prompt=4, seed=5, max_new_tokens=8, device="cpu"
+    )  # fmt: skip
+    with warm.starts():
+        run = launcher.start(ws, runs.create(ws, chosen))
+        run = for_run(ws, run.name, lambda r: r.is_ended)
+    assert run.state == "finished", run.message
+    answers = [row for row in stored.tables(ws)["responses"] if row["run_id"] == run.id]
+    given = [json.loads(row["sampling"])["seed"] for row in answers]
+    assert [given[:2], given[2:]] == seeds
+    assert len({row["checkpoint_id"] for row in answers[:2]}) == (2 if opponent else 1)

@@ -57,6 +57,7 @@ def test_every_metric_that_is_logged_has_a_group():
     assert set(of.values()) <= {group.key for group in groups.GROUPS}
     assert (of["train/lr"], of["train/tokens_per_s"], of["train/loss"]) == ("steps", "time", "objective")
     assert groups.of(["objective/kl", "eval/kl"]) == "objective"
+    assert [group.key for group in groups.GROUPS][:2] == ["objective", "suite"], "suites stand next to the loss"
     assert groups.of(["eval/response_tokens", "rollout/response_tokens"]) == "rollout"
 
 

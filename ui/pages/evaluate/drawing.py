@@ -3,8 +3,9 @@
 from functools import partial
 from html import escape
 
-from studio.evaluation import report
+from studio.evaluation import distances, report
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.distances import Distances
 from ui.components import html
 
 VERDICT = report.HEADS.index("Verdict")
@@ -14,18 +15,27 @@ NUMBERS = range(3, 7)
 
 def forests(found: Comparison) -> str:
     """Draw a forest plot for each checkpoint."""
-    apart = f'<p class="quiet">{escape(found.not_compared)}</p>' if found.apart else ""
+    apart = "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in found.not_compared)
     if not found.subjects:
         if apart:
             return apart
         return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
     return (
         "".join(
-            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}</section>'
+            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}<p class="quiet">{escape(report.UNITS)}</p></section>'
             for name in found.subjects
         )
         + apart
     )
+
+
+def over_kl(found: Comparison, far: Distances) -> str:
+    """Draw what was gained and lost over the KL from the SFT policy; empty where too few KLs are known."""
+    charts = "".join(f"<figure>{chart}</figure>" for chart in distances.charts(found, far))
+    if not charts:
+        return ""
+    said = f'<p class="quiet">KL from the SFT policy, {escape(far.source)}.</p>'
+    return f'<section class="earned" id="over-kl"><h2>Against the KL</h2>{said}<div class="charts">{charts}</div></section>'
 
 
 def _verdicts(found: Comparison, subject: str) -> str:

@@ -72,8 +72,8 @@ def _curve(curve: Curve) -> str:
     head = "".join(f'<th scope="col" class="{"num" if n else ""}">{escape(h)}</th>' for n, h in enumerate(heads))
     body = "".join(f"<tr>{''.join(_cell(n, cell) for n, cell in enumerate(row))}</tr>" for row in rows)
     return (
-        f'<section class="earned"><h3>{escape(curve.suite.title)}</h3>{said}<div class="charts">{drawn}</div>'
-        f'<p class="quiet">{curves.UNITS}</p>'
+        f'<section class="earned"><h3>{escape(curves.title(curve))}</h3>{said}<div class="charts">{drawn}</div>'
+        f'<p class="quiet">{escape(curves.units(curve))}</p>'
         f'{html.wide("Scores")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )
 

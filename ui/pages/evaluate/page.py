@@ -7,7 +7,7 @@ import gradio as gr
 
 from modules.config import EvaluateConfig
 from studio.errors import StudioError
-from studio.evaluation import comparison, plan, report, results, suites
+from studio.evaluation import comparison, distances, plan, report, results, suites
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.page_reads import Shared
@@ -116,7 +116,8 @@ def _drawn(ws: Workspace, against: Any) -> list[str]:
     except StudioError:
         text = "Measure base, SFT, DPO and PPO on the same items. What changed will be shown here, with intervals and examples."
         return [html.empty("Nothing is measured yet", text), "", ""]
-    return [drawing.forests(found), drawing.table(found), drawing.flips(found)]
+    over_kl = drawing.over_kl(found, distances.read(ws, found))
+    return [drawing.forests(found) + over_kl, drawing.table(found), drawing.flips(found)]
 
 
 def _start(ws: Workspace, names: Any, chosen: Any) -> list[Any]:

@@ -22,7 +22,8 @@ from ui.page import Page
 
 LEAD = (
     "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
-    "every look, so stop as soon as it is decided. Prompts that both answer alike are neither shown nor counted."
+    "every look, so stop as soon as it is decided. Prompts that both answer alike are neither shown nor counted. "
+    "The pretrained model takes no part: it is compared on suites only."
 )
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]

@@ -59,5 +59,4 @@ def _won(found: RoundFigures) -> str:
             return "–"
         return f'<a href="#{html.versus_link(found.policy.name, found.sft)}">compare blind</a>'
     votes = found.votes
-    num = votes.wins + votes.ties + votes.losses
-    return f"{votes.half:.0%} <small>{votes.half_low:.0%} to {votes.half_high:.0%}, {num:,} votes</small>"
+    return f"{votes.half:.0%} <small>{votes.half_low:.0%} to {votes.half_high:.0%}, {escape(votes.counted)}</small>"

@@ -79,13 +79,16 @@ def _table(title: str, names: tuple[str, str], rows: Sequence[tuple[str, ...]]) 
 
 
 def _measured(found: Comparison) -> str:
+    apart = "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in found.not_compared)
+    if not found.subjects:
+        return apart
     subject = next(iter(found.subjects))
     head = "".join(
         f'<th scope="col" class="{"num" if name in NUMBERS else ""}">{escape(name)}</th>' for name in report.BRIEF
     )
     body = "".join(map(_line, found.lines))
     table = f'{html.wide("Measurements")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return f'<div class="forest">{report.forest(found, subject)}</div>{table}'
+    return f'<div class="forest">{report.forest(found, subject)}</div>{table}{apart}'
 
 
 def _line(line: Line) -> str:
@@ -107,7 +110,7 @@ def _votes(found: SideBySide, names: tuple[str, str]) -> str:
         return _nothing("Nobody has voted between them.", html.versus_link(*names), "Compare blind")
     return (
         f"<p>{escape(v.one)} won {v.wins:,}, tied {v.ties:,}, lost {v.losses:,}: {v.half:.0%}"
-        f" ({v.half_low:.0%} to {v.half_high:.0%}). {escape(v.verdict)}</p>"
+        f" ({v.half_low:.0%} to {v.half_high:.0%}, {escape(v.counted)}). {escape(v.verdict)}</p>"
     )
 
 

@@ -88,8 +88,7 @@ def _value(c: Checkpoint, figure: Figure) -> str:
 def _won(found: HeadToHead | None) -> str:
     if found is None:
         return "–"
-    num = found.wins + found.ties + found.losses
-    return f"{found.half:.0%} <small>{found.half_low:.0%} to {found.half_high:.0%}, {num:,} votes</small>"
+    return f"{found.half:.0%} <small>{found.half_low:.0%} to {found.half_high:.0%}, {escape(found.counted)}</small>"
 
 
 def _note(c: Checkpoint, is_handed_on: bool, note: Note) -> str:

@@ -19,10 +19,10 @@ class Group(NamedTuple):
 
 GROUPS = (
     Group("objective", "Objective"),
+    Group("suite", "Fixed items"),
     Group("policy", "Policy"),
     Group("value", "Value"),
     Group("rollout", "Rollout"),
-    Group("suite", "Fixed items"),
     Group("steps", "Steps", is_open=False),
     Group("time", "Time", is_open=False),
 )
